@@ -1,0 +1,76 @@
+"""The conversations in which a model criticises, revises and judges. Text is data: placeholders, no code."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+from rlhf_core.records import Message, Prompt
+
+CRITIQUE_FORMAT = 'Start with "Verdict: complies", "Verdict: borderline" or "Verdict: violates". Quote the words at fault.'
+REVISE_FORMAT = "Write only the new reply."
+COMPARE_FORMAT = "Answer A or B."
+LABELS = ("A", "B")
+
+CRITIQUE_TEMPLATE = "{request} {format}"
+COMPARE_TEMPLATE = "{conversation}\n\nReply A:\n{a}\n\nReply B:\n{b}\n\n{question} {format}"
+
+
+def _hash(*parts: str) -> str:
+    return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:16]
+
+
+CRITIQUE_HASH = _hash(CRITIQUE_TEMPLATE, CRITIQUE_FORMAT, REVISE_FORMAT)
+COMPARE_HASH = _hash(COMPARE_TEMPLATE, COMPARE_FORMAT, *LABELS)
+
+
+def fill(template: str, **values: str) -> str:
+    """Insert each value once; braces inside a value are never read again."""
+    pieces, rest = [], template
+    while rest:
+        start = rest.find("{")
+        end = rest.find("}", start)
+        if start < 0 or end < 0:
+            break
+        name = rest[start + 1 : end]
+        if name in values:
+            pieces += [rest[:start], values[name]]
+        else:
+            pieces.append(rest[: end + 1])
+        rest = rest[end + 1 :]
+    return "".join(pieces) + rest
+
+
+def critique_conversation(prompt: Prompt, response: str, request: str) -> tuple[Message, ...]:
+    ask = fill(CRITIQUE_TEMPLATE, request=request, format=CRITIQUE_FORMAT)
+    return (*prompt.messages, Message(role="assistant", content=response), Message(role="user", content=ask))
+
+
+def revise_conversation(
+    prompt: Prompt, response: str, critique_request: str, critique: str, request: str
+) -> tuple[Message, ...]:
+    ask = fill(CRITIQUE_TEMPLATE, request=request, format=REVISE_FORMAT)
+    return (
+        *critique_conversation(prompt, response, critique_request),
+        Message(role="assistant", content=critique),
+        Message(role="user", content=ask),
+    )
+
+
+def transcript(messages: Sequence[Message]) -> str:
+    """The conversation as text; a single user turn stands alone."""
+    if len(messages) == 1:
+        return messages[0].content
+    return "\n\n".join(f"{message.role}: {message.content}" for message in messages)
+
+
+def compare_conversation(prompt: Prompt, first: str, second: str, question: str) -> tuple[Message, ...]:
+    ask = fill(
+        COMPARE_TEMPLATE,
+        conversation=transcript(prompt.messages),
+        a=first,
+        b=second,
+        question=question,
+        format=COMPARE_FORMAT,
+    )
+    return (Message(role="user", content=ask),)

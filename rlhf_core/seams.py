@@ -1,0 +1,62 @@
+"""The places where a stage meets a model. Local objects and gRPC clients have these same methods."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from rlhf_core.constitution.schema import Principle
+from rlhf_core.records import Comparison, Critique, Message, Prompt, Sample, Score, Vote
+
+Conversation = Sequence[Message]
+
+Chat = Callable[[Sequence[Conversation]], list[str]]
+"""Each conversation's next assistant turn, decoded greedily."""
+
+Choose = Callable[[Sequence[Conversation], Sequence[str]], list[list[float]]]
+"""For each conversation, the log-probability of each label as the first token of the assistant's turn."""
+
+
+class Sampler(Protocol):
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        policy_version: str,
+        n: int = 1,
+        temperature: float = 1.0,
+        max_tokens: int = 64,
+        seed: int = 0,
+    ) -> list[Sample]:
+        """n samples per prompt, grouped by prompt, in the prompts' order."""
+        ...
+
+
+class Feedback(Protocol):
+    def critique(self, samples: Sequence[Sample], principle: Principle) -> list[Critique]: ...
+
+    def revise(self, samples: Sequence[Sample], critiques: Sequence[Critique], principle: Principle) -> list[str]: ...
+
+    def compare(self, comparisons: Sequence[Comparison], principle: Principle) -> list[Vote]:
+        """Two votes for each comparison, one in each order."""
+        ...
+
+
+class Scorer(Protocol):
+    def score(self, samples: Sequence[Sample], reward_models: Sequence[str]) -> list[Score]:
+        """One score for every sample and reward model: all samples of the first model, then of the second."""
+        ...
+
+
+class Gold(Protocol):
+    """Known truth, where a world has one. Used by evaluation only: never in training, stopping or judging."""
+
+    objectives: tuple[str, ...]
+
+    def score(self, prompt: Prompt, response: str) -> dict[str, float]: ...
+
+    def harm_by_kind(self, prompt: Prompt, response: str) -> dict[str, float]: ...
+
+    def answers(self, prompt: Prompt) -> list[dict[str, float]]:
+        """The gold scores of every answer that the world allows for this prompt, by enumeration."""
+        ...

@@ -240,6 +240,38 @@ class StepMetrics(Record):
     values: dict[str, float]
 
 
+class GoldScore(Record):
+    """A world's own grade of one sample; `kind` is an objective, or `harm:<kind of hazard>`."""
+
+    sample_id: str
+    kind: str
+    score: float
+
+
+class StageResult(Record):
+    """What a finished stage hands to the ones after it."""
+
+    run_id: str
+    stage: Stage
+    policy_version: str = ""
+    reward_models: dict[str, str] = {}
+    """Objective -> reward model version."""
+    norm_pack: str = ""
+    counts: dict[str, int] = {}
+    """Accounting: what came in, what was accepted, what was rejected by reason."""
+    numbers: dict[str, float] = {}
+    seconds: float = 0.0
+
+
+class Checkpoint(Record):
+    """All that a stage needs to go on after `step`: weights, optimizer, RNG, in one artifact."""
+
+    run_id: str
+    stage: Stage
+    step: int
+    artifact: str
+
+
 class Run(Record):
     """A run as the store and the wire show it. `config` is the resolved configuration as JSON."""
 

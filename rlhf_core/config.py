@@ -38,6 +38,8 @@ class CritiqueConfig(Settings):
     """Critique-and-revision steps per answer; each draws another principle, without replacement."""
     temperature: float = Field(1.0, ge=0)
     """Sampling temperature of the first answers."""
+    revise_borderline: bool = True
+    """Revise answers whose verdict is borderline, not only those that violate."""
     verify: bool = True
     """Keep a revision only if the judge, asked in both orders, does not prefer the original."""
 
@@ -46,7 +48,7 @@ class SftConfig(Settings):
     epochs: int = Field(2, ge=1)
     batch_size: int = Field(32, ge=1)
     learning_rate: float = Field(2e-3, gt=0)
-    helpful_share: float = Field(0.4, ge=0, lt=1)
+    helpful_share: float = Field(0.25, ge=0, lt=1)
     """Share of unrevised helpful answers among the demonstrations."""
 
 
@@ -54,6 +56,8 @@ class LabelConfig(Settings):
     pairs: int = Field(768, ge=1)
     """How many pairs of samples are compared."""
     temperature: float = Field(1.0, gt=0)
+    base_share: float = Field(0.3, ge=0, le=1)
+    """Share of pairs that set a sample of the tuned policy against one of the base model."""
     abstain_gap: float = Field(0.3, gt=0, le=1)
     """Abstain when the two orders' probabilities differ by more than this."""
     min_label_mass: float = Field(0.5, ge=0, le=1)

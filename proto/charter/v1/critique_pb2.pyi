@@ -1,0 +1,237 @@
+from charter.v1 import common_pb2 as _common_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Verdict(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    VERDICT_UNSPECIFIED: _ClassVar[Verdict]
+    VERDICT_COMPLIES: _ClassVar[Verdict]
+    VERDICT_BORDERLINE: _ClassVar[Verdict]
+    VERDICT_VIOLATES: _ClassVar[Verdict]
+VERDICT_UNSPECIFIED: Verdict
+VERDICT_COMPLIES: Verdict
+VERDICT_BORDERLINE: Verdict
+VERDICT_VIOLATES: Verdict
+
+class PrincipleRef(_message.Message):
+    __slots__ = ("constitution", "principle_id")
+    CONSTITUTION_FIELD_NUMBER: _ClassVar[int]
+    PRINCIPLE_ID_FIELD_NUMBER: _ClassVar[int]
+    constitution: str
+    principle_id: str
+    def __init__(self, constitution: _Optional[str] = ..., principle_id: _Optional[str] = ...) -> None: ...
+
+class Critique(_message.Message):
+    __slots__ = ("sample_id", "principle_id", "principle_hash", "constitution_hash", "template_hash", "critic", "verdict", "text", "spans", "reason")
+    SAMPLE_ID_FIELD_NUMBER: _ClassVar[int]
+    PRINCIPLE_ID_FIELD_NUMBER: _ClassVar[int]
+    PRINCIPLE_HASH_FIELD_NUMBER: _ClassVar[int]
+    CONSTITUTION_HASH_FIELD_NUMBER: _ClassVar[int]
+    TEMPLATE_HASH_FIELD_NUMBER: _ClassVar[int]
+    CRITIC_FIELD_NUMBER: _ClassVar[int]
+    VERDICT_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    SPANS_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    sample_id: str
+    principle_id: str
+    principle_hash: str
+    constitution_hash: str
+    template_hash: str
+    critic: str
+    verdict: Verdict
+    text: str
+    spans: _containers.RepeatedScalarFieldContainer[str]
+    reason: str
+    def __init__(self, sample_id: _Optional[str] = ..., principle_id: _Optional[str] = ..., principle_hash: _Optional[str] = ..., constitution_hash: _Optional[str] = ..., template_hash: _Optional[str] = ..., critic: _Optional[str] = ..., verdict: _Optional[_Union[Verdict, str]] = ..., text: _Optional[str] = ..., spans: _Optional[_Iterable[str]] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class CritiqueRequest(_message.Message):
+    __slots__ = ("samples", "principle")
+    SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    PRINCIPLE_FIELD_NUMBER: _ClassVar[int]
+    samples: _containers.RepeatedCompositeFieldContainer[_common_pb2.Sample]
+    principle: PrincipleRef
+    def __init__(self, samples: _Optional[_Iterable[_Union[_common_pb2.Sample, _Mapping]]] = ..., principle: _Optional[_Union[PrincipleRef, _Mapping]] = ...) -> None: ...
+
+class CritiqueResponse(_message.Message):
+    __slots__ = ("critiques",)
+    CRITIQUES_FIELD_NUMBER: _ClassVar[int]
+    critiques: _containers.RepeatedCompositeFieldContainer[Critique]
+    def __init__(self, critiques: _Optional[_Iterable[_Union[Critique, _Mapping]]] = ...) -> None: ...
+
+class ReviseRequest(_message.Message):
+    __slots__ = ("samples", "critiques", "principle")
+    SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    CRITIQUES_FIELD_NUMBER: _ClassVar[int]
+    PRINCIPLE_FIELD_NUMBER: _ClassVar[int]
+    samples: _containers.RepeatedCompositeFieldContainer[_common_pb2.Sample]
+    critiques: _containers.RepeatedCompositeFieldContainer[Critique]
+    principle: PrincipleRef
+    def __init__(self, samples: _Optional[_Iterable[_Union[_common_pb2.Sample, _Mapping]]] = ..., critiques: _Optional[_Iterable[_Union[Critique, _Mapping]]] = ..., principle: _Optional[_Union[PrincipleRef, _Mapping]] = ...) -> None: ...
+
+class ReviseResponse(_message.Message):
+    __slots__ = ("revisions", "critiques")
+    REVISIONS_FIELD_NUMBER: _ClassVar[int]
+    CRITIQUES_FIELD_NUMBER: _ClassVar[int]
+    revisions: _containers.RepeatedScalarFieldContainer[str]
+    critiques: _containers.RepeatedCompositeFieldContainer[Critique]
+    def __init__(self, revisions: _Optional[_Iterable[str]] = ..., critiques: _Optional[_Iterable[_Union[Critique, _Mapping]]] = ...) -> None: ...
+
+class Vote(_message.Message):
+    __slots__ = ("id", "comparison_id", "principle_id", "principle_hash", "template_hash", "constitution_hash", "judge", "swapped", "logprob_a", "logprob_b", "label_mass", "run_id")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    COMPARISON_ID_FIELD_NUMBER: _ClassVar[int]
+    PRINCIPLE_ID_FIELD_NUMBER: _ClassVar[int]
+    PRINCIPLE_HASH_FIELD_NUMBER: _ClassVar[int]
+    TEMPLATE_HASH_FIELD_NUMBER: _ClassVar[int]
+    CONSTITUTION_HASH_FIELD_NUMBER: _ClassVar[int]
+    JUDGE_FIELD_NUMBER: _ClassVar[int]
+    SWAPPED_FIELD_NUMBER: _ClassVar[int]
+    LOGPROB_A_FIELD_NUMBER: _ClassVar[int]
+    LOGPROB_B_FIELD_NUMBER: _ClassVar[int]
+    LABEL_MASS_FIELD_NUMBER: _ClassVar[int]
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    comparison_id: str
+    principle_id: str
+    principle_hash: str
+    template_hash: str
+    constitution_hash: str
+    judge: str
+    swapped: bool
+    logprob_a: float
+    logprob_b: float
+    label_mass: float
+    run_id: str
+    def __init__(self, id: _Optional[str] = ..., comparison_id: _Optional[str] = ..., principle_id: _Optional[str] = ..., principle_hash: _Optional[str] = ..., template_hash: _Optional[str] = ..., constitution_hash: _Optional[str] = ..., judge: _Optional[str] = ..., swapped: bool = ..., logprob_a: _Optional[float] = ..., logprob_b: _Optional[float] = ..., label_mass: _Optional[float] = ..., run_id: _Optional[str] = ...) -> None: ...
+
+class Judgement(_message.Message):
+    __slots__ = ("comparison_id", "probability", "gap")
+    COMPARISON_ID_FIELD_NUMBER: _ClassVar[int]
+    PROBABILITY_FIELD_NUMBER: _ClassVar[int]
+    GAP_FIELD_NUMBER: _ClassVar[int]
+    comparison_id: str
+    probability: float
+    gap: float
+    def __init__(self, comparison_id: _Optional[str] = ..., probability: _Optional[float] = ..., gap: _Optional[float] = ...) -> None: ...
+
+class CompareRequest(_message.Message):
+    __slots__ = ("comparisons", "principle")
+    COMPARISONS_FIELD_NUMBER: _ClassVar[int]
+    PRINCIPLE_FIELD_NUMBER: _ClassVar[int]
+    comparisons: _containers.RepeatedCompositeFieldContainer[_common_pb2.Comparison]
+    principle: PrincipleRef
+    def __init__(self, comparisons: _Optional[_Iterable[_Union[_common_pb2.Comparison, _Mapping]]] = ..., principle: _Optional[_Union[PrincipleRef, _Mapping]] = ...) -> None: ...
+
+class CompareResponse(_message.Message):
+    __slots__ = ("votes", "judgements")
+    VOTES_FIELD_NUMBER: _ClassVar[int]
+    JUDGEMENTS_FIELD_NUMBER: _ClassVar[int]
+    votes: _containers.RepeatedCompositeFieldContainer[Vote]
+    judgements: _containers.RepeatedCompositeFieldContainer[Judgement]
+    def __init__(self, votes: _Optional[_Iterable[_Union[Vote, _Mapping]]] = ..., judgements: _Optional[_Iterable[_Union[Judgement, _Mapping]]] = ...) -> None: ...
+
+class Objective(_message.Message):
+    __slots__ = ("name", "description", "default_weight")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    DEFAULT_WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    description: str
+    default_weight: float
+    def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ..., default_weight: _Optional[float] = ...) -> None: ...
+
+class Principle(_message.Message):
+    __slots__ = ("id", "title", "serves", "weight", "critique", "revise", "compare", "hash")
+    class ServesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    ID_FIELD_NUMBER: _ClassVar[int]
+    TITLE_FIELD_NUMBER: _ClassVar[int]
+    SERVES_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    CRITIQUE_FIELD_NUMBER: _ClassVar[int]
+    REVISE_FIELD_NUMBER: _ClassVar[int]
+    COMPARE_FIELD_NUMBER: _ClassVar[int]
+    HASH_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    title: str
+    serves: _containers.ScalarMap[str, float]
+    weight: float
+    critique: str
+    revise: str
+    compare: str
+    hash: str
+    def __init__(self, id: _Optional[str] = ..., title: _Optional[str] = ..., serves: _Optional[_Mapping[str, float]] = ..., weight: _Optional[float] = ..., critique: _Optional[str] = ..., revise: _Optional[str] = ..., compare: _Optional[str] = ..., hash: _Optional[str] = ...) -> None: ...
+
+class Constitution(_message.Message):
+    __slots__ = ("id", "version", "title", "hash", "objectives", "principles")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    TITLE_FIELD_NUMBER: _ClassVar[int]
+    HASH_FIELD_NUMBER: _ClassVar[int]
+    OBJECTIVES_FIELD_NUMBER: _ClassVar[int]
+    PRINCIPLES_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    version: str
+    title: str
+    hash: str
+    objectives: _containers.RepeatedCompositeFieldContainer[Objective]
+    principles: _containers.RepeatedCompositeFieldContainer[Principle]
+    def __init__(self, id: _Optional[str] = ..., version: _Optional[str] = ..., title: _Optional[str] = ..., hash: _Optional[str] = ..., objectives: _Optional[_Iterable[_Union[Objective, _Mapping]]] = ..., principles: _Optional[_Iterable[_Union[Principle, _Mapping]]] = ...) -> None: ...
+
+class GetConstitutionRequest(_message.Message):
+    __slots__ = ("constitution",)
+    CONSTITUTION_FIELD_NUMBER: _ClassVar[int]
+    constitution: str
+    def __init__(self, constitution: _Optional[str] = ...) -> None: ...
+
+class GetConstitutionResponse(_message.Message):
+    __slots__ = ("constitution", "yaml_text")
+    CONSTITUTION_FIELD_NUMBER: _ClassVar[int]
+    YAML_TEXT_FIELD_NUMBER: _ClassVar[int]
+    constitution: Constitution
+    yaml_text: str
+    def __init__(self, constitution: _Optional[_Union[Constitution, _Mapping]] = ..., yaml_text: _Optional[str] = ...) -> None: ...
+
+class CheckConstitutionRequest(_message.Message):
+    __slots__ = ("yaml_text", "source")
+    YAML_TEXT_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    yaml_text: str
+    source: str
+    def __init__(self, yaml_text: _Optional[str] = ..., source: _Optional[str] = ...) -> None: ...
+
+class ConstitutionProblem(_message.Message):
+    __slots__ = ("file", "line", "column", "code", "message", "hint")
+    FILE_FIELD_NUMBER: _ClassVar[int]
+    LINE_FIELD_NUMBER: _ClassVar[int]
+    COLUMN_FIELD_NUMBER: _ClassVar[int]
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    HINT_FIELD_NUMBER: _ClassVar[int]
+    file: str
+    line: int
+    column: int
+    code: str
+    message: str
+    hint: str
+    def __init__(self, file: _Optional[str] = ..., line: _Optional[int] = ..., column: _Optional[int] = ..., code: _Optional[str] = ..., message: _Optional[str] = ..., hint: _Optional[str] = ...) -> None: ...
+
+class CheckConstitutionResponse(_message.Message):
+    __slots__ = ("problems", "constitution")
+    PROBLEMS_FIELD_NUMBER: _ClassVar[int]
+    CONSTITUTION_FIELD_NUMBER: _ClassVar[int]
+    problems: _containers.RepeatedCompositeFieldContainer[ConstitutionProblem]
+    constitution: Constitution
+    def __init__(self, problems: _Optional[_Iterable[_Union[ConstitutionProblem, _Mapping]]] = ..., constitution: _Optional[_Union[Constitution, _Mapping]] = ...) -> None: ...

@@ -1,0 +1,135 @@
+from charter.v1 import common_pb2 as _common_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Choice(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    CHOICE_UNSPECIFIED: _ClassVar[Choice]
+    CHOICE_A: _ClassVar[Choice]
+    CHOICE_B: _ClassVar[Choice]
+    CHOICE_TIE: _ClassVar[Choice]
+    CHOICE_BOTH_BAD: _ClassVar[Choice]
+    CHOICE_SKIP: _ClassVar[Choice]
+
+class LabelerKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    LABELER_KIND_UNSPECIFIED: _ClassVar[LabelerKind]
+    LABELER_KIND_AI: _ClassVar[LabelerKind]
+    LABELER_KIND_HUMAN: _ClassVar[LabelerKind]
+CHOICE_UNSPECIFIED: Choice
+CHOICE_A: Choice
+CHOICE_B: Choice
+CHOICE_TIE: Choice
+CHOICE_BOTH_BAD: Choice
+CHOICE_SKIP: Choice
+LABELER_KIND_UNSPECIFIED: LabelerKind
+LABELER_KIND_AI: LabelerKind
+LABELER_KIND_HUMAN: LabelerKind
+
+class Preference(_message.Message):
+    __slots__ = ("id", "comparison_id", "objective", "labeler", "choice", "probability", "abstained", "reason", "gap", "constitution_hash", "run_id", "weight")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    COMPARISON_ID_FIELD_NUMBER: _ClassVar[int]
+    OBJECTIVE_FIELD_NUMBER: _ClassVar[int]
+    LABELER_FIELD_NUMBER: _ClassVar[int]
+    CHOICE_FIELD_NUMBER: _ClassVar[int]
+    PROBABILITY_FIELD_NUMBER: _ClassVar[int]
+    ABSTAINED_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    GAP_FIELD_NUMBER: _ClassVar[int]
+    CONSTITUTION_HASH_FIELD_NUMBER: _ClassVar[int]
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    comparison_id: str
+    objective: str
+    labeler: str
+    choice: Choice
+    probability: float
+    abstained: bool
+    reason: str
+    gap: float
+    constitution_hash: str
+    run_id: str
+    weight: float
+    def __init__(self, id: _Optional[str] = ..., comparison_id: _Optional[str] = ..., objective: _Optional[str] = ..., labeler: _Optional[str] = ..., choice: _Optional[_Union[Choice, str]] = ..., probability: _Optional[float] = ..., abstained: bool = ..., reason: _Optional[str] = ..., gap: _Optional[float] = ..., constitution_hash: _Optional[str] = ..., run_id: _Optional[str] = ..., weight: _Optional[float] = ...) -> None: ...
+
+class NextComparisonRequest(_message.Message):
+    __slots__ = ("labeler", "objective", "run_id")
+    LABELER_FIELD_NUMBER: _ClassVar[int]
+    OBJECTIVE_FIELD_NUMBER: _ClassVar[int]
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    labeler: str
+    objective: str
+    run_id: str
+    def __init__(self, labeler: _Optional[str] = ..., objective: _Optional[str] = ..., run_id: _Optional[str] = ...) -> None: ...
+
+class NextComparisonResponse(_message.Message):
+    __slots__ = ("comparison",)
+    COMPARISON_FIELD_NUMBER: _ClassVar[int]
+    comparison: _common_pb2.Comparison
+    def __init__(self, comparison: _Optional[_Union[_common_pb2.Comparison, _Mapping]] = ...) -> None: ...
+
+class SubmitPreferenceRequest(_message.Message):
+    __slots__ = ("comparison_id", "comparison", "objective", "labeler", "choice", "reason", "request_id")
+    COMPARISON_ID_FIELD_NUMBER: _ClassVar[int]
+    COMPARISON_FIELD_NUMBER: _ClassVar[int]
+    OBJECTIVE_FIELD_NUMBER: _ClassVar[int]
+    LABELER_FIELD_NUMBER: _ClassVar[int]
+    CHOICE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    comparison_id: str
+    comparison: _common_pb2.Comparison
+    objective: str
+    labeler: str
+    choice: Choice
+    reason: str
+    request_id: str
+    def __init__(self, comparison_id: _Optional[str] = ..., comparison: _Optional[_Union[_common_pb2.Comparison, _Mapping]] = ..., objective: _Optional[str] = ..., labeler: _Optional[str] = ..., choice: _Optional[_Union[Choice, str]] = ..., reason: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class SubmitPreferenceResponse(_message.Message):
+    __slots__ = ("preference",)
+    PREFERENCE_FIELD_NUMBER: _ClassVar[int]
+    preference: Preference
+    def __init__(self, preference: _Optional[_Union[Preference, _Mapping]] = ...) -> None: ...
+
+class UndoPreferenceRequest(_message.Message):
+    __slots__ = ("labeler",)
+    LABELER_FIELD_NUMBER: _ClassVar[int]
+    labeler: str
+    def __init__(self, labeler: _Optional[str] = ...) -> None: ...
+
+class UndoPreferenceResponse(_message.Message):
+    __slots__ = ("preference",)
+    PREFERENCE_FIELD_NUMBER: _ClassVar[int]
+    preference: Preference
+    def __init__(self, preference: _Optional[_Union[Preference, _Mapping]] = ...) -> None: ...
+
+class ListPreferencesRequest(_message.Message):
+    __slots__ = ("objective", "run_id", "labelers", "page_size", "page_token")
+    OBJECTIVE_FIELD_NUMBER: _ClassVar[int]
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    LABELERS_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    objective: str
+    run_id: str
+    labelers: LabelerKind
+    page_size: int
+    page_token: str
+    def __init__(self, objective: _Optional[str] = ..., run_id: _Optional[str] = ..., labelers: _Optional[_Union[LabelerKind, str]] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListPreferencesResponse(_message.Message):
+    __slots__ = ("preferences", "next_page_token")
+    PREFERENCES_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    preferences: _containers.RepeatedCompositeFieldContainer[Preference]
+    next_page_token: str
+    def __init__(self, preferences: _Optional[_Iterable[_Union[Preference, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...

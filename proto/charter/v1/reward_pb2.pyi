@@ -1,0 +1,78 @@
+from charter.v1 import common_pb2 as _common_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class ScoreRequest(_message.Message):
+    __slots__ = ("samples", "reward_models", "run_id")
+    SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    REWARD_MODELS_FIELD_NUMBER: _ClassVar[int]
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    samples: _containers.RepeatedCompositeFieldContainer[_common_pb2.Sample]
+    reward_models: _containers.RepeatedScalarFieldContainer[str]
+    run_id: str
+    def __init__(self, samples: _Optional[_Iterable[_Union[_common_pb2.Sample, _Mapping]]] = ..., reward_models: _Optional[_Iterable[str]] = ..., run_id: _Optional[str] = ...) -> None: ...
+
+class Score(_message.Message):
+    __slots__ = ("sample_id", "objective", "reward_model", "score", "spread", "z")
+    SAMPLE_ID_FIELD_NUMBER: _ClassVar[int]
+    OBJECTIVE_FIELD_NUMBER: _ClassVar[int]
+    REWARD_MODEL_FIELD_NUMBER: _ClassVar[int]
+    SCORE_FIELD_NUMBER: _ClassVar[int]
+    SPREAD_FIELD_NUMBER: _ClassVar[int]
+    Z_FIELD_NUMBER: _ClassVar[int]
+    sample_id: str
+    objective: str
+    reward_model: str
+    score: float
+    spread: float
+    z: float
+    def __init__(self, sample_id: _Optional[str] = ..., objective: _Optional[str] = ..., reward_model: _Optional[str] = ..., score: _Optional[float] = ..., spread: _Optional[float] = ..., z: _Optional[float] = ...) -> None: ...
+
+class ScoreResponse(_message.Message):
+    __slots__ = ("scores", "norm_pack")
+    SCORES_FIELD_NUMBER: _ClassVar[int]
+    NORM_PACK_FIELD_NUMBER: _ClassVar[int]
+    scores: _containers.RepeatedCompositeFieldContainer[Score]
+    norm_pack: str
+    def __init__(self, scores: _Optional[_Iterable[_Union[Score, _Mapping]]] = ..., norm_pack: _Optional[str] = ...) -> None: ...
+
+class RewardModel(_message.Message):
+    __slots__ = ("id", "run_id", "objective", "base_model", "artifact", "constitution_hash", "pairs", "human_pairs", "accuracy", "accuracy_n")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    OBJECTIVE_FIELD_NUMBER: _ClassVar[int]
+    BASE_MODEL_FIELD_NUMBER: _ClassVar[int]
+    ARTIFACT_FIELD_NUMBER: _ClassVar[int]
+    CONSTITUTION_HASH_FIELD_NUMBER: _ClassVar[int]
+    PAIRS_FIELD_NUMBER: _ClassVar[int]
+    HUMAN_PAIRS_FIELD_NUMBER: _ClassVar[int]
+    ACCURACY_FIELD_NUMBER: _ClassVar[int]
+    ACCURACY_N_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    run_id: str
+    objective: str
+    base_model: str
+    artifact: str
+    constitution_hash: str
+    pairs: int
+    human_pairs: int
+    accuracy: float
+    accuracy_n: int
+    def __init__(self, id: _Optional[str] = ..., run_id: _Optional[str] = ..., objective: _Optional[str] = ..., base_model: _Optional[str] = ..., artifact: _Optional[str] = ..., constitution_hash: _Optional[str] = ..., pairs: _Optional[int] = ..., human_pairs: _Optional[int] = ..., accuracy: _Optional[float] = ..., accuracy_n: _Optional[int] = ...) -> None: ...
+
+class ListRewardModelsRequest(_message.Message):
+    __slots__ = ("run_id",)
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    run_id: str
+    def __init__(self, run_id: _Optional[str] = ...) -> None: ...
+
+class ListRewardModelsResponse(_message.Message):
+    __slots__ = ("reward_models",)
+    REWARD_MODELS_FIELD_NUMBER: _ClassVar[int]
+    reward_models: _containers.RepeatedCompositeFieldContainer[RewardModel]
+    def __init__(self, reward_models: _Optional[_Iterable[_Union[RewardModel, _Mapping]]] = ...) -> None: ...

@@ -1,0 +1,34 @@
+# `make demo` and `make test` set themselves up in .venv; nothing else has to be installed first.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: install demo test slow lint proto bench clean
+
+install: .venv/installed
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("Charter needs Python 3.11 or newer, found " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -c 'import torch' 2>/dev/null || $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: install
+	$(BIN)/charter demo $(ARGS)
+
+test: install
+	$(BIN)/python -m pytest -m 'not slow' $(ARGS)
+
+slow: install
+	$(BIN)/python -m pytest -m slow $(ARGS)
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+proto: install
+	$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=proto --grpc_python_out=proto --pyi_out=proto proto/charter/v1/*.proto
+
+clean:
+	rm -rf .venv charter-data

@@ -1,0 +1,167 @@
+"""LoRA adapters on one frozen model: add, switch, copy, save, load (Hu et al. 2021). Files are PEFT's own format."""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, inject_adapter_in_model
+from peft.tuners.lora import LoraLayer
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from rlhf_core.errors import Conflict, InvalidInput, NotFound
+
+WEIGHTS = "adapter_model.safetensors"
+CONFIG = "adapter_config.json"
+PREFIX = "base_model.model."
+
+
+class Adapters:
+    """The named LoRA adapters of one model. At most one is active; none active is the base model, bit for bit.
+
+    An adapter takes gradients only inside `using(name, train=True)`, so no optimizer can move another one.
+    """
+
+    def __init__(self, model: PreTrainedModel, rank: int, alpha: int):
+        self.model, self.rank, self.alpha = model, rank, alpha
+        self.names: list[str] = []
+        self._layers: list[LoraLayer] = []
+        self._active: tuple[str | None, bool] = (None, False)
+        model.requires_grad_(False)
+
+    @contextmanager
+    def using(self, name: str | None, train: bool = False) -> Iterator[None]:
+        """Activate an adapter (None: the base model); the state before is restored at the end."""
+        if name is not None:
+            self._must_exist(name)
+        before = self._active
+        self._switch((name, train))
+        try:
+            yield
+        finally:
+            self._switch(before)
+
+    def add(self, name: str, seed: int, rank: int | None = None, alpha: int | None = None) -> None:
+        """A new adapter that changes nothing yet: A is drawn from the seed, B is zero."""
+        if name in self.names:
+            raise Conflict(f"adapter '{name}' exists already")
+        if not name or "." in name:
+            raise InvalidInput(f"adapter name '{name}' is not usable; allowed: a non-empty name without '.'")
+        config = LoraConfig(
+            r=rank or self.rank,
+            lora_alpha=alpha or self.alpha,
+            lora_dropout=0.0,
+            target_modules="all-linear",
+            task_type="CAUSAL_LM",
+            fan_in_fan_out=type(self.model).__name__.startswith("GPT2"),
+        )
+        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Already found a `peft_config`")
+            inject_adapter_in_model(config, self.model, name)
+        self._layers = [module for module in self.model.modules() if isinstance(module, LoraLayer)]
+        self.names.append(name)
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for key, tensor in self.state(name).items():
+                if key.endswith("lora_A.weight"):
+                    bound = 1 / math.sqrt(tensor.shape[1])
+                    tensor.copy_(torch.empty(tensor.shape).uniform_(-bound, bound, generator=generator))
+                else:
+                    tensor.zero_()
+        self._apply(self._active)
+
+    def copy(self, source: str, target: str) -> None:
+        """A new adapter with the weights of another; the two share nothing."""
+        self._must_exist(source)
+        layer = self._layers[0]
+        self.add(target, 0, layer.r[source], layer.lora_alpha[source])
+        self._write(target, self.state(source))
+
+    def delete(self, name: str) -> None:
+        self._must_exist(name)
+        if self._active[0] == name:
+            raise Conflict(f"adapter '{name}' is in use")
+        for layer in self._layers:
+            layer.set_adapter([], inference_mode=True)
+            layer.delete_adapter(name)
+        self.model.peft_config.pop(name)  # pyright: ignore[reportAttributeAccessIssue]
+        self.names.remove(name)
+        self._apply(self._active)
+
+    def parameters(self, name: str) -> list[nn.Parameter]:
+        return [tensor for tensor in self.state(name).values() if isinstance(tensor, nn.Parameter)]
+
+    def state(self, name: str) -> dict[str, Tensor]:
+        """The adapter's own parameters under PEFT's file names."""
+        self._must_exist(name)
+        marks = (f".lora_A.{name}.weight", f".lora_B.{name}.weight")
+        named = (item for item in self.model.named_parameters() if item[0].endswith(marks))
+        return {PREFIX + key.replace(f".{name}.weight", ".weight"): tensor for key, tensor in named}
+
+    def save(self, name: str, folder: Path, base_model: str) -> None:
+        """Write safetensors and a configuration that PEFT and vLLM also read; same weights, same bytes."""
+        state = {key: tensor.detach().cpu().contiguous() for key, tensor in self.state(name).items()}
+        layer = self._layers[0]
+        config = {
+            "peft_type": "LORA",
+            "task_type": "CAUSAL_LM",
+            "base_model_name_or_path": base_model,
+            "r": layer.r[name],
+            "lora_alpha": layer.lora_alpha[name],
+            "lora_dropout": 0.0,
+            "bias": "none",
+            "fan_in_fan_out": bool(getattr(layer, "fan_in_fan_out", False)),
+            "target_modules": sorted({key.split(".")[-3] for key in state}),
+        }
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(state, folder / WEIGHTS)
+        (folder / CONFIG).write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
+
+    def load(self, name: str, folder: Path) -> None:
+        """Add an adapter from a folder; names and shapes must be those of this model."""
+        try:
+            config = json.loads((folder / CONFIG).read_text())
+            state = load_file(folder / WEIGHTS)
+            rank, alpha = int(config["r"]), int(config["lora_alpha"])
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
+            raise InvalidInput(f"no adapter in '{folder}': {error}; expected {CONFIG} and {WEIGHTS}") from error
+        self.add(name, 0, rank, alpha)
+        try:
+            self._write(name, state)
+        except InvalidInput as error:
+            self.delete(name)
+            raise InvalidInput(f"the adapter in '{folder}' does not fit this base model: {error}") from error
+
+    def _write(self, name: str, state: dict[str, Tensor]) -> None:
+        own = self.state(name)
+        wrong = sorted(own.keys() ^ state.keys()) or sorted(k for k in own if own[k].shape != state[k].shape)
+        if wrong:
+            raise InvalidInput(f"{len(wrong)} tensors differ in name or shape, the first is '{wrong[0]}'")
+        with torch.no_grad():
+            for key, tensor in own.items():
+                tensor.copy_(state[key])
+
+    def _switch(self, state: tuple[str | None, bool]) -> None:
+        if state != self._active:
+            self._apply(state)
+            self._active = state
+
+    def _apply(self, state: tuple[str | None, bool]) -> None:
+        # `enable_adapters(True)` makes the active adapter trainable, so `set_adapter` comes last.
+        name, train = state
+        for layer in self._layers:
+            if layer.disable_adapters != (name is None):
+                layer.enable_adapters(name is not None)
+            layer.set_adapter([name] if name is not None else [], inference_mode=not train)
+
+    def _must_exist(self, name: str) -> None:
+        if name not in self.names:
+            raise NotFound(f"unknown adapter '{name}'; loaded: {', '.join(self.names) or 'none'}")

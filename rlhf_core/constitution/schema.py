@@ -5,23 +5,26 @@ from __future__ import annotations
 import hashlib
 import json
 import unicodedata
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from rlhf_core.errors import NotFound
 
-SCHEMA = "constitution/v1"
+MAX_WEIGHT = 1e6
+"""Largest weight or share; sums and squares of weights stay finite."""
+
+Weight = Annotated[float, Field(ge=0, le=MAX_WEIGHT)]
 
 
 def _hash(value: object) -> str:
-    """First 16 hex digits of the sha256 of canonical JSON: sorted keys, NFC, LF."""
+    """First 16 hex digits of the sha256 of canonical JSON: sorted keys, NFC."""
     text = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-    text = unicodedata.normalize("NFC", text.replace("\\r\\n", "\\n"))
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return hashlib.sha256(unicodedata.normalize("NFC", text).encode()).hexdigest()[:16]
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, str_strip_whitespace=True)
 
 
 class Objective(_Frozen):
@@ -29,7 +32,7 @@ class Objective(_Frozen):
 
     name: str
     description: str = ""
-    default_weight: float = Field(1.0, ge=0)
+    default_weight: Weight = 1.0
 
 
 class Principle(_Frozen):
@@ -37,9 +40,9 @@ class Principle(_Frozen):
 
     id: str
     title: str = ""
-    serves: dict[str, float]
+    serves: dict[str, Weight]
     """Objective -> share of this principle's vote weight."""
-    weight: float = Field(1.0, ge=0)
+    weight: Weight = 1.0
     critique: str | None = None
     revise: str | None = None
     compare: str

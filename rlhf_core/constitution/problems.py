@@ -1,0 +1,66 @@
+"""What is wrong with a constitution, and where: all of it at once."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from rlhf_core.errors import InvalidInput
+
+
+class Mark(NamedTuple):
+    """A place in a file; both count from 1."""
+
+    line: int
+    column: int
+
+
+class Problem(NamedTuple):
+    """One mistake: `code` is stable, `hint` says what would be right."""
+
+    file: str
+    line: int
+    column: int
+    code: str
+    message: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        hint = f"; {self.hint}" if self.hint else ""
+        return f"{self.file}:{self.line}:{self.column} {self.code} {self.message}{hint}"
+
+
+class InvalidConstitution(InvalidInput):
+    """The constitution has mistakes; `problems` holds every one of them, in the order of the file."""
+
+    def __init__(self, problems: Iterable[Problem]):
+        self.problems = tuple(sorted(problems, key=lambda p: (p.line, p.column, p.code)))
+        super().__init__("\n".join(map(str, self.problems)), field="constitution")
+
+
+def one_line(text: str) -> str:
+    """The text cut to 300 characters, with line breaks, control characters and lone surrogates written out."""
+    cut = text if len(text) <= 300 else f"{text[:297]}..."
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cut)
+
+
+def shown(value: object) -> str:
+    """A value as its writer knows it, cut short."""
+    if isinstance(value, dict | list):
+        return "a mapping" if isinstance(value, dict) else "a list"
+    if value is None:
+        return "empty"
+    text = str(value).lower() if isinstance(value, bool) else f'"{value}"' if isinstance(value, str) else str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def quoted(names: Iterable[str]) -> str:
+    return ", ".join(f'"{name}"' for name in names)
+
+
+def suggestion(word: str, known: Sequence[str]) -> str:
+    """`did you mean "x"? known: ...`, the question only where one of the known words is near."""
+    near = difflib.get_close_matches(word[:80], known, n=1)
+    question = f'did you mean "{near[0]}"? ' if near else ""
+    return f"{question}known: {', '.join(known)}"

@@ -1,0 +1,181 @@
+"""YAML 1.2 text as plain data with the place of every key and value. No aliases, tags or code: text is data."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import (
+    AliasEvent,
+    CollectionEndEvent,
+    DocumentStartEvent,
+    Event,
+    MappingStartEvent,
+    NodeEvent,
+    ScalarEvent,
+)
+from ruamel.yaml.reader import ReaderError
+
+from rlhf_core.constitution.problems import Mark, Problem, one_line
+
+MAX_DEPTH = 16
+Path = tuple[str | int, ...]
+
+_NULL = re.compile(r"~|null|Null|NULL|")
+_BOOL = re.compile(r"true|True|TRUE|false|False|FALSE")
+_INT = re.compile(r"[-+]?[0-9]+")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+_STR_TAG = "tag:yaml.org,2002:str"
+
+
+class Tree(NamedTuple):
+    """`keys` and `values` give the place of what is at a path, such as ("principles", 3, "weight")."""
+
+    source: str
+    data: object
+    keys: dict[Path, Mark]
+    values: dict[Path, Mark]
+    problems: list[Problem]
+
+    def problem(self, code: str, path: Path, message: str, hint: str = "", key: bool = False) -> Problem:
+        """A problem at this path's value, or at its key; at the nearest parent where the path itself is missing."""
+        mark = self.keys.get(path) if key else None
+        while mark is None:
+            mark = self.values.get(path) if path else self.values[()]
+            path = path[:-1]
+        return Problem(self.source, *mark, code, one_line(message), one_line(hint))
+
+
+def read_tree(text: str, source: str) -> Tree:
+    """The tree, and its syntax problems (C001); `data` is None after the kind of mistake that stops the parser."""
+    builder = _Builder(source)
+    try:
+        for event in YAML(typ="safe", pure=True).parse(text):
+            builder.take(event)
+    except _FatalError:
+        return Tree(source, None, {}, {}, builder.problems)
+    except Exception as error:  # the parser has bugs of its own on hostile text (AttributeError, IndexError, ...)
+        return Tree(source, None, {}, {}, [*builder.problems, _syntax_problem(error, text, source)])
+    if not builder.values:
+        builder.problems.append(
+            Problem(source, 1, 1, "C001", "the file is empty", "start with schema: constitution/v1")
+        )
+    return Tree(source, builder.data, builder.keys, builder.values, builder.problems)
+
+
+class _FatalError(Exception):
+    """Nothing after this point can be understood."""
+
+
+class _Open:
+    """A mapping or list whose end has not been read. `slot` is where its next value goes; None waits for a key."""
+
+    def __init__(self, container: dict[str, Any] | list[Any], path: Path):
+        self.container, self.path = container, path
+        self.slot: str | int | None = None if isinstance(container, dict) else 0
+        self.repeated = False
+
+
+class _Builder:
+    def __init__(self, source: str):
+        self.source = source
+        self.data: object = None
+        self.keys: dict[Path, Mark] = {}
+        self.values: dict[Path, Mark] = {}
+        self.problems: list[Problem] = []
+        self._open: list[_Open] = []
+
+    def take(self, event: Event) -> None:
+        mark = Mark(event.start_mark.line + 1, event.start_mark.column + 1)
+        if isinstance(event, CollectionEndEvent):
+            self._open.pop()
+        elif isinstance(event, DocumentStartEvent) and self.values:
+            self._stop(mark, "a second document begins", "keep one constitution in a file")
+        elif isinstance(event, AliasEvent):
+            self._stop(mark, "aliases are not allowed", "write the text out where it is used")
+        elif isinstance(event, NodeEvent):
+            self._take_node(event, mark)
+
+    def _take_node(self, event: Any, mark: Mark) -> None:
+        if event.tag not in (None, "!", _STR_TAG):
+            self._stop(mark, f"the tag {event.tag} is not allowed", "a constitution is plain text and numbers")
+        here = self._open[-1] if self._open else None
+        if here is not None and here.slot is None:
+            self._take_key(here, event, mark)
+        elif isinstance(event, ScalarEvent):
+            self._place(_scalar(event), mark)
+        else:
+            container: dict[str, Any] | list[Any] = {} if isinstance(event, MappingStartEvent) else []
+            path = self._place(container, mark)
+            self._open.append(_Open(container, path))
+            if len(self._open) > MAX_DEPTH:
+                self._stop(mark, f"more than {MAX_DEPTH} levels of nesting", "a constitution needs five")
+
+    def _take_key(self, here: _Open, event: Any, mark: Mark) -> None:
+        if not isinstance(event, ScalarEvent):
+            self._stop(mark, "a key is a list or a mapping", "keys are words; text with braces needs quotes")
+        path = (*here.path, event.value)
+        here.slot, here.repeated = event.value, path in self.keys
+        if here.repeated:
+            message = f'the key "{event.value}" is given twice; first on line {self.keys[path].line}'
+            self.problems.append(Problem(self.source, *mark, "C001", one_line(message), "remove one of them"))
+        else:
+            self.keys[path] = mark
+
+    def _place(self, value: object, mark: Mark) -> Path:
+        """Put a value where its parent wants it; the value of a repeated key is read but goes nowhere."""
+        if not self._open:
+            self.data, self.values[()] = value, mark
+            return ()
+        here = self._open[-1]
+        path = (*here.path, here.slot if here.slot is not None else "")
+        if isinstance(here.container, list):
+            here.container.append(value)
+            here.slot = len(here.container)
+        else:
+            if here.repeated:
+                path = (*here.path, "", "repeated", *mark)
+            else:
+                here.container[str(here.slot)] = value
+            here.slot = None
+        self.values[path] = mark
+        return path
+
+    def _stop(self, mark: Mark, message: str, hint: str) -> None:
+        self.problems.append(Problem(self.source, *mark, "C001", one_line(message), hint))
+        raise _FatalError
+
+
+def _scalar(event: Any) -> object:
+    """The core schema of YAML 1.2: `no`, `on` and dates are text."""
+    text: str = event.value
+    if event.tag is not None or not event.implicit[0]:
+        return text
+    if _NULL.fullmatch(text):
+        return None
+    if _BOOL.fullmatch(text):
+        return text.lower() == "true"
+    if _INT.fullmatch(text) and len(text) < 18:
+        return int(text)
+    if _FLOAT.fullmatch(text):
+        return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
+    return text
+
+
+def _syntax_problem(error: Exception, text: str, source: str) -> Problem:
+    message, mark = "this is not YAML", Mark(1, 1)
+    if isinstance(error, MarkedYAMLError):
+        place = error.problem_mark or error.context_mark
+        message = " ".join(str(part) for part in (error.context, error.problem) if part)
+        mark = Mark(place.line + 1, place.column + 1) if place else mark
+    elif isinstance(error, ReaderError):
+        before = text[: error.position].split("\n")
+        mark = Mark(len(before), len(before[-1]) + 1)
+        message = f"the character U+{ord(text[error.position]):04X} is not allowed"
+    elif isinstance(error, YAMLError):
+        message = str(error).splitlines()[0]
+    tab = "'\\t'" in message
+    hint = "indent with spaces, not tabs" if tab else "quote text that holds a colon, #, braces or a leading symbol"
+    return Problem(source, *mark, "C001", one_line(message), hint)

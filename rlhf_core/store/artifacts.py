@@ -1,0 +1,156 @@
+"""Arrays and adapters as folders of files, addressed by what they hold."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rlhf_core.errors import InvalidInput, NotFound, Unavailable
+from rlhf_core.store.leases import is_dead, this_process
+
+_CHUNK = 2**20
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+class Artifacts:
+    """A content-addressed folder: `sha256/ab/<digest>/`, and `tmp/` for what is being written.
+
+    A folder's digest is the sha256 over its files' relative names, in order, each with the sha256 of its bytes;
+    times, modes and empty folders do not count.
+    """
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+        self._verified: set[str] = set()
+        with _named_errors(folder):
+            (folder / "sha256").mkdir(parents=True, exist_ok=True)
+            (folder / "tmp").mkdir(exist_ok=True)
+            for left_over in (folder / "tmp").iterdir():
+                if is_dead(left_over.name):
+                    shutil.rmtree(left_over, ignore_errors=True)
+
+    def put_folder(self, path: Path) -> str:
+        """Copy a folder's files in, and return their digest once they are on the disk.
+
+        Raises:
+            InvalidInput: not a folder, an empty one, or one with links or devices in it.
+            Unavailable: the disk is full or cannot be written; nothing is left behind.
+        """
+        names = _file_names(path)
+        draft = self._folder / "tmp" / f"{this_process()}:{secrets.token_hex(6)}"
+        with _named_errors(self._folder):
+            try:
+                draft.mkdir()
+                digest = _digest({name: _copy(path / name, draft / name) for name in names})
+                for folder in [*(entry for entry in draft.rglob("*") if entry.is_dir()), draft]:
+                    _fsync_folder(folder)
+                self._move_in(draft, digest)
+            finally:
+                shutil.rmtree(draft, ignore_errors=True)
+        self._verified.add(digest)
+        return digest
+
+    def get_folder(self, digest: str) -> Path:
+        """Where the files with this digest lie, to be read only; they are checked once in a process.
+
+        Raises:
+            NotFound: there is no such artifact.
+            Unavailable: its files are damaged.
+        """
+        if not _DIGEST.fullmatch(digest):
+            raise NotFound(f"no artifact '{digest}': a digest is 64 hexadecimal digits")
+        folder = self._place(digest)
+        if not folder.is_dir():
+            raise NotFound(f"no artifact '{digest}' in the store")
+        if digest not in self._verified:
+            with _named_errors(folder):
+                sound = _holds(folder, digest)
+            if not sound:
+                raise Unavailable(f"artifact '{digest}' is damaged: its files have changed since they were written")
+            self._verified.add(digest)
+        return folder
+
+    def _place(self, digest: str) -> Path:
+        return self._folder / "sha256" / digest[:2] / digest
+
+    def _move_in(self, draft: Path, digest: str) -> None:
+        place = self._place(digest)
+        if place.is_dir() and not _holds(place, digest):
+            damaged = draft.with_name(f"{draft.name}:damaged")
+            os.rename(place, damaged)
+            shutil.rmtree(damaged)
+        place.parent.mkdir(exist_ok=True)
+        try:
+            os.rename(draft, place)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+        _fsync_folder(place.parent)
+        _fsync_folder(place.parent.parent)
+
+
+def _file_names(path: Path) -> list[str]:
+    """Relative names of all files below a folder, in order."""
+    if not path.is_dir():
+        raise InvalidInput(f"'{path}' is not a folder; allowed: a folder of files")
+    names = []
+    for entry in sorted(path.rglob("*")):
+        if entry.is_symlink() or not (entry.is_file() or entry.is_dir()):
+            raise InvalidInput(f"'{entry}' is a link or a device; allowed: plain files and folders")
+        if entry.is_file():
+            names.append(entry.relative_to(path).as_posix())
+    if not names:
+        raise InvalidInput(f"'{path}' is empty; allowed: a folder with at least one file")
+    return names
+
+
+def _copy(source: Path, target: Path) -> str:
+    """Copy one file to the disk and return the sha256 of the bytes written."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    digest = hashlib.sha256()
+    with source.open("rb") as reader, target.open("xb") as writer:
+        while chunk := reader.read(_CHUNK):
+            digest.update(chunk)
+            writer.write(chunk)
+        writer.flush()
+        os.fsync(writer.fileno())
+    return digest.hexdigest()
+
+
+def _digest(files: dict[str, str]) -> str:
+    lines = "".join(f"{files[name]}  {name}\n" for name in sorted(files))
+    return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _holds(folder: Path, digest: str) -> bool:
+    """Whether the folder's files have this digest."""
+    try:
+        names = _file_names(folder)
+        return _digest({name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}) == digest
+    except InvalidInput:
+        return False
+
+
+def _fsync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _named_errors(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise Unavailable(f"no space left for '{folder}'; nothing was written") from error
+        raise Unavailable(f"cannot use '{error.filename or folder}': {error.strerror}; nothing was written") from error

@@ -1,0 +1,198 @@
+"""Runs as leased jobs: created once, claimed by one worker at a time, every state change an event.
+
+A worker claims a run and gets a fence number; each later write for the run names it. If the worker dies, or its
+lease runs out, the next claim takes a higher fence, and what the old worker still sends is refused.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+from datetime import UTC, datetime
+
+from rlhf_core.errors import Conflict, InvalidInput, LeaseLost, NotFound
+from rlhf_core.records import Run, RunState
+from rlhf_core.store.connection import Connections
+from rlhf_core.store.history import History
+from rlhf_core.store.leases import expiry, is_dead
+from rlhf_core.store.rows import from_row, insert, now, to_json
+
+MAX_PAGE = 1000
+_RELEASED: tuple[RunState, ...] = ("QUEUED", "PAUSED", "SUCCEEDED", "FAILED", "CANCELLED")
+
+
+class Runs:
+    """Runs and their leases."""
+
+    def __init__(self, connections: Connections, history: History):
+        self._connections = connections
+        self._history = history
+
+    def create_run(self, kind: str, config_json: str, constitution_hash: str, request_id: str) -> Run:
+        """Queue a run; the same request again returns the same run. An empty `request_id` always makes a new one.
+
+        Raises:
+            Conflict: the request id was used for a run of another kind, configuration or constitution.
+        """
+        body = {"kind": kind, "config": config_json, "constitution_hash": constitution_hash}
+        with self._connections.write(durable=True) as connection:
+            known = connection.execute("SELECT * FROM runs WHERE request_id = ?", [request_id]).fetchone()
+            if known:
+                if any(known[name] != value for name, value in body.items()):
+                    raise Conflict(f"request '{request_id}' was used for another run, '{known['id']}'")
+                return from_row(Run, known)
+            time = now()
+            row = {"id": _run_id(), "state": "QUEUED", "created_at": time, "updated_at": time, **body}
+            insert(connection, "runs", [row | {"request_id": request_id or None}])
+            self._history.append_event(row["id"], "state", to_json({"state": "QUEUED"}))
+            return self.run(row["id"])
+
+    def run(self, run_id: str) -> Run:
+        return from_row(Run, self._row(run_id))
+
+    def runs(self, page_size: int, page_token: str = "") -> tuple[list[Run], str]:
+        """A page of runs, newest first, and the token of the next page ('' at the end)."""
+        if page_size < 1:
+            raise InvalidInput(f"page_size is {page_size}; allowed: 1 to {MAX_PAGE}", "page_size")
+        if page_token and not page_token.isdecimal():
+            raise InvalidInput("page_token is not one that a list of runs returned", "page_token")
+        rows = self._connections.rows(
+            "SELECT * FROM runs WHERE :token = '' OR number < CAST(:token AS INTEGER) ORDER BY number DESC LIMIT :size",
+            {"token": page_token, "size": min(page_size, MAX_PAGE) + 1},
+        )
+        page = rows[: min(page_size, MAX_PAGE)]
+        token = str(page[-1]["number"]) if len(rows) > len(page) else ""
+        return [from_row(Run, row) for row in page], token
+
+    def claim_run(self, owner: str, lease_seconds: float) -> Run | None:
+        """Take the oldest run that is queued, or whose worker is gone; None when there is none.
+
+        `owner` should be `leases.this_process()`: after a crash a worker on the same host then need not wait for the
+        old lease to run out, because the dead process itself shows that it is free.
+        """
+        with self._connections.write(durable=True) as connection:
+            sql = "SELECT * FROM runs WHERE state IN ('QUEUED', 'RUNNING') ORDER BY number"
+            for row in connection.execute(sql).fetchall():
+                if row["state"] == "RUNNING" and not _lapsed(row):
+                    continue
+                if row["requested"]:
+                    self._set_state(connection, row["id"], row["requested"])
+                    continue
+                connection.execute(
+                    """UPDATE runs SET attempt = attempt + 1, fence = fence + 1, error = '' WHERE id = ?""", [row["id"]]
+                )
+                self._set_state(connection, row["id"], "RUNNING", owner=owner, until=expiry(lease_seconds))
+                return self.run(row["id"])
+        return None
+
+    def heartbeat(self, run_id: str, fence: int, lease_seconds: float) -> bool:
+        """Extend the lease; False when it is lost, and the worker must stop without writing any more."""
+        sql = "UPDATE runs SET lease_until = ? WHERE id = ? AND fence = ? AND state = 'RUNNING'"
+        with self._connections.write() as connection:
+            return connection.execute(sql, [expiry(lease_seconds), run_id, fence]).rowcount == 1
+
+    def release_run(self, run_id: str, fence: int, state: RunState, error: str = "") -> Run:
+        """End the lease and leave the run in `state`; PAUSED and QUEUED yield to a cancel or pause that was asked for.
+
+        Raises:
+            LeaseLost: the fence is stale.
+        """
+        if state not in _RELEASED:
+            raise InvalidInput(f"state is '{state}'; allowed: {', '.join(_RELEASED)}", "state")
+        with self._connections.write(durable=True) as connection:
+            self.check_fence(run_id, fence)
+            requested = self._row(run_id)["requested"]
+            final = requested if requested and state in ("QUEUED", "PAUSED") else state
+            self._set_state(connection, run_id, final, error=error)
+            return self.run(run_id)
+
+    def cancel_run(self, run_id: str) -> Run:
+        """Cancel at once, or ask the worker that holds the run to; see `cancel_requested`."""
+        return self._ask(run_id, "CANCELLED")
+
+    def pause_run(self, run_id: str) -> Run:
+        """Pause at once, or ask the worker that holds the run to; see `pause_requested`."""
+        return self._ask(run_id, "PAUSED")
+
+    def resume_run(self, run_id: str) -> Run:
+        """Queue a paused or failed run again, or take back a pause that has not happened yet.
+
+        Raises:
+            Conflict: the run has succeeded, or is or will be cancelled.
+        """
+        with self._connections.write(durable=True) as connection:
+            row = self._row(run_id)
+            if row["state"] in ("SUCCEEDED", "CANCELLED") or row["requested"] == "CANCELLED":
+                raise Conflict(f"run '{run_id}' is {_shown(row)}; only a paused or failed run can be resumed")
+            if row["requested"]:
+                connection.execute("UPDATE runs SET requested = '', updated_at = ? WHERE id = ?", [now(), run_id])
+            elif row["state"] in ("PAUSED", "FAILED"):
+                self._set_state(connection, run_id, "QUEUED")
+            return self.run(run_id)
+
+    def cancel_requested(self, run_id: str) -> bool:
+        return self._row(run_id)["requested"] == "CANCELLED"
+
+    def pause_requested(self, run_id: str) -> bool:
+        return self._row(run_id)["requested"] == "PAUSED"
+
+    def set_progress(self, run_id: str, fence: int, stage: str, step: int, steps: int) -> None:
+        """Note how far the run is, for those who watch it.
+
+        Raises:
+            LeaseLost: the fence is stale.
+        """
+        with self._connections.write() as connection:
+            self.check_fence(run_id, fence)
+            sql = "UPDATE runs SET stage = ?, step = ?, steps = ?, updated_at = ? WHERE id = ?"
+            connection.execute(sql, [stage, step, steps, now(), run_id])
+
+    def check_fence(self, run_id: str, fence: int) -> None:
+        """Raise LeaseLost unless `fence` is the run's current one; inside a transaction it stays so to the end."""
+        row = self._row(run_id)
+        if row["fence"] != fence or row["state"] != "RUNNING":
+            raise LeaseLost(f"run '{run_id}' is {row['state']} at fence {row['fence']}, not held at fence {fence}")
+
+    def _ask(self, run_id: str, wanted: RunState) -> Run:
+        with self._connections.write(durable=True) as connection:
+            row = self._row(run_id)
+            if row["state"] == wanted or row["requested"] == wanted:
+                return from_row(Run, row)
+            if row["state"] in ("SUCCEEDED", "FAILED", "CANCELLED") or row["requested"] == "CANCELLED":
+                raise Conflict(f"run '{run_id}' is {_shown(row)} and cannot become {wanted}")
+            if row["state"] == "RUNNING" and not _lapsed(row):
+                sql = "UPDATE runs SET requested = ?, updated_at = ? WHERE id = ?"
+                connection.execute(sql, [wanted, now(), run_id])
+            else:
+                self._set_state(connection, run_id, wanted)
+            return self.run(run_id)
+
+    def _set_state(
+        self, connection: sqlite3.Connection, run_id: str, state: str, error: str = "", owner: str = "", until: str = ""
+    ) -> None:
+        connection.execute(
+            """UPDATE runs SET state = ?, error = ?, lease_owner = ?, lease_until = ?, requested = '', updated_at = ?
+            WHERE id = ?""",
+            [state, error, owner, until, now(), run_id],
+        )
+        body = {"state": state, "attempt": self._row(run_id)["attempt"]} | ({"error": error} if error else {})
+        self._history.append_event(run_id, "state", to_json(body))
+
+    def _row(self, run_id: str) -> sqlite3.Row:
+        rows = self._connections.rows("SELECT * FROM runs WHERE id = ?", [run_id])
+        if not rows:
+            raise NotFound(f"no run '{run_id}' in the store")
+        return rows[0]
+
+
+def _lapsed(row: sqlite3.Row) -> bool:
+    return row["lease_until"] <= now() or is_dead(row["lease_owner"])
+
+
+def _shown(row: sqlite3.Row) -> str:
+    return f"{row['state']}, to be {row['requested']}" if row["requested"] else row["state"]
+
+
+def _run_id() -> str:
+    """Sortable by the time of creation, and readable as a folder's name."""
+    return f"run-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}-{secrets.token_hex(3)}"

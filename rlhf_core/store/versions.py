@@ -1,0 +1,65 @@
+"""What was trained, and from which constitution: immutable versions, each with what made it."""
+
+from __future__ import annotations
+
+from rlhf_core.errors import NotFound
+from rlhf_core.records import NormPack, PolicyVersion, Record, RewardModelVersion
+from rlhf_core.store.connection import Connections
+from rlhf_core.store.rows import RecordType, from_row, insert, now, stamped
+
+
+class Versions:
+    """Policy versions, reward models, NormPacks and the constitutions behind them."""
+
+    def __init__(self, connections: Connections):
+        self._connections = connections
+
+    def add_policy_version(self, version: PolicyVersion) -> None:
+        self._add("policy_versions", version)
+
+    def policy_version(self, version_id: str) -> PolicyVersion:
+        return self._one(PolicyVersion, "policy_versions", version_id)
+
+    def policy_versions(self, run_id: str | None = None) -> list[PolicyVersion]:
+        return self._all(PolicyVersion, "policy_versions", run_id)
+
+    def add_reward_model(self, version: RewardModelVersion) -> None:
+        self._add("reward_models", version)
+
+    def reward_model(self, version_id: str) -> RewardModelVersion:
+        return self._one(RewardModelVersion, "reward_models", version_id)
+
+    def reward_models(self, run_id: str | None = None) -> list[RewardModelVersion]:
+        return self._all(RewardModelVersion, "reward_models", run_id)
+
+    def add_norm_pack(self, pack: NormPack) -> None:
+        self._add("norm_packs", pack)
+
+    def norm_pack(self, pack_id: str) -> NormPack:
+        return self._one(NormPack, "norm_packs", pack_id)
+
+    def add_constitution(self, constitution_hash: str, constitution_id: str, text: str, source: str) -> None:
+        """Keep a constitution's text as it was written, under the hash that all its results carry."""
+        row = {"hash": constitution_hash, "constitution_id": constitution_id, "text": text}
+        with self._connections.write() as connection:
+            insert(connection, "constitutions", [row | {"source": source, "created_at": now()}], key="hash")
+
+    def constitution_text(self, constitution_hash: str) -> str:
+        rows = self._connections.rows("SELECT text FROM constitutions WHERE hash = ?", [constitution_hash])
+        if not rows:
+            raise NotFound(f"no constitution '{constitution_hash}' in the store")
+        return rows[0]["text"]
+
+    def _add(self, table: str, record: Record) -> None:
+        with self._connections.write() as connection:
+            insert(connection, table, stamped([record]))
+
+    def _one(self, model: type[RecordType], table: str, identity: str) -> RecordType:
+        rows = self._connections.rows(f"SELECT * FROM {table} WHERE id = ?", [identity])
+        if not rows:
+            raise NotFound(f"no {table.removesuffix('s').replace('_', ' ')} '{identity}' in the store")
+        return from_row(model, rows[0])
+
+    def _all(self, model: type[RecordType], table: str, run_id: str | None) -> list[RecordType]:
+        sql = f"SELECT * FROM {table} WHERE :run_id IS NULL OR run_id = :run_id ORDER BY rowid"
+        return [from_row(model, row) for row in self._connections.rows(sql, {"run_id": run_id})]

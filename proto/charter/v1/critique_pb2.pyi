@@ -137,6 +137,16 @@ class CompareResponse(_message.Message):
     judgements: _containers.RepeatedCompositeFieldContainer[Judgement]
     def __init__(self, votes: _Optional[_Iterable[_Union[Vote, _Mapping]]] = ..., judgements: _Optional[_Iterable[_Union[Judgement, _Mapping]]] = ...) -> None: ...
 
+class GetJudgeRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class GetJudgeResponse(_message.Message):
+    __slots__ = ("judge",)
+    JUDGE_FIELD_NUMBER: _ClassVar[int]
+    judge: str
+    def __init__(self, judge: _Optional[str] = ...) -> None: ...
+
 class Objective(_message.Message):
     __slots__ = ("name", "description", "default_weight")
     NAME_FIELD_NUMBER: _ClassVar[int]

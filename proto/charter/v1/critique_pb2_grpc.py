@@ -50,6 +50,11 @@ class CritiqueServiceStub(object):
                 request_serializer=charter_dot_v1_dot_critique__pb2.CompareRequest.SerializeToString,
                 response_deserializer=charter_dot_v1_dot_critique__pb2.CompareResponse.FromString,
                 _registered_method=True)
+        self.GetJudge = channel.unary_unary(
+                '/charter.v1.CritiqueService/GetJudge',
+                request_serializer=charter_dot_v1_dot_critique__pb2.GetJudgeRequest.SerializeToString,
+                response_deserializer=charter_dot_v1_dot_critique__pb2.GetJudgeResponse.FromString,
+                _registered_method=True)
         self.GetConstitution = channel.unary_unary(
                 '/charter.v1.CritiqueService/GetConstitution',
                 request_serializer=charter_dot_v1_dot_critique__pb2.GetConstitutionRequest.SerializeToString,
@@ -87,6 +92,13 @@ class CritiqueServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetJudge(self, request, context):
+        """Names the model that criticises and judges here: part of the identity of every vote.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetConstitution(self, request, context):
         """Returns a constitution: built in, or one that a run has used.
         """
@@ -118,6 +130,11 @@ def add_CritiqueServiceServicer_to_server(servicer, server):
                     servicer.Compare,
                     request_deserializer=charter_dot_v1_dot_critique__pb2.CompareRequest.FromString,
                     response_serializer=charter_dot_v1_dot_critique__pb2.CompareResponse.SerializeToString,
+            ),
+            'GetJudge': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetJudge,
+                    request_deserializer=charter_dot_v1_dot_critique__pb2.GetJudgeRequest.FromString,
+                    response_serializer=charter_dot_v1_dot_critique__pb2.GetJudgeResponse.SerializeToString,
             ),
             'GetConstitution': grpc.unary_unary_rpc_method_handler(
                     servicer.GetConstitution,
@@ -212,6 +229,33 @@ class CritiqueService(object):
             '/charter.v1.CritiqueService/Compare',
             charter_dot_v1_dot_critique__pb2.CompareRequest.SerializeToString,
             charter_dot_v1_dot_critique__pb2.CompareResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetJudge(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/charter.v1.CritiqueService/GetJudge',
+            charter_dot_v1_dot_critique__pb2.GetJudgeRequest.SerializeToString,
+            charter_dot_v1_dot_critique__pb2.GetJudgeResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,0 +1,101 @@
+"""A client's connection: retries, deadlines, limits, and errors that come back as Charter's own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+import grpc
+
+from rlhf_core.errors import InvalidInput
+from services.status import error_from_call
+
+MAX_MESSAGE_BYTES = 16 * 2**20
+MAX_BATCH_BYTES = 4 * 2**20
+"""Requests are cut at a quarter of the limit, as an answer may repeat its request and add to it."""
+MAX_BATCH = 512
+
+RETRY = {
+    "methodConfig": [
+        {
+            "name": [{}],
+            "retryPolicy": {
+                "maxAttempts": 5,
+                "initialBackoff": "0.1s",
+                "maxBackoff": "2s",
+                "backoffMultiplier": 3,
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            },
+        }
+    ]
+}
+OPTIONS = (
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.service_config", json.dumps(RETRY)),
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+    # A channel of its own: a new client must not inherit another one's waiting time after a failure.
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.enable_http_proxy", 0),
+)
+
+T = TypeVar("T")
+
+
+class Connection:
+    """One address, and how to call it."""
+
+    def __init__(self, address: str, token: str = "", timeout_seconds: float = 600.0):
+        if not address.strip():
+            raise InvalidInput("address: empty; write it as host:port or unix:/path/to/socket", "address")
+        self.address = address
+        self.channel = grpc.insecure_channel(address, options=OPTIONS)
+        self._timeout = timeout_seconds
+        self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
+
+    def call(self, method: Callable[..., T], request: Any) -> T:
+        """One unary call. Raises the server's error."""
+        try:
+            return method(request, timeout=self._timeout, metadata=self._metadata)
+        except grpc.RpcError as error:
+            raise error_from_call(error, self.address) from None
+
+    def stream(self, method: Callable[..., Any], request: Any, timeout_seconds: float | None = None) -> Iterator[Any]:
+        """A call that answers many times; leaving the loop cancels it. Without a timeout it may last for ever."""
+        answers = method(request, timeout=timeout_seconds, metadata=self._metadata)
+        try:
+            yield from answers
+        except grpc.RpcError as error:
+            raise error_from_call(error, self.address) from None
+        finally:
+            answers.cancel()
+
+    def close(self) -> None:
+        self.channel.close()
+
+
+def batches(messages: Sequence[Any], keys: Sequence[str], copies: int = 1) -> Iterator[list[int]]:
+    """Places of the messages, in batches that fit into one call; messages of one key stay together.
+
+    `copies` is how often the answer repeats each message.
+    """
+    groups: dict[str, list[int]] = {}
+    for place, key in enumerate(keys):
+        groups.setdefault(key, []).append(place)
+    batch: list[int] = []
+    size = 0
+    for group in groups.values():
+        group_size = sum(messages[place].ByteSize() for place in group) * copies
+        full = len(batch) + len(group) > MAX_BATCH or size + group_size > MAX_BATCH_BYTES
+        if batch and full:
+            yield batch
+            batch, size = [], 0
+        batch += group
+        size += group_size
+    if batch:
+        yield batch

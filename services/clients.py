@@ -1,0 +1,39 @@
+"""The Python client of all services."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from services.channel import Connection
+from services.model_clients import CritiqueClient, PolicyClient, RewardClient
+from services.preference_client import PreferenceClient
+from services.trainer_client import TrainerClient
+
+
+class CharterClient:
+    """A connection to a Charter server, with one client for each service."""
+
+    def __init__(self, connection: Connection):
+        self._connection = connection
+        self.address = connection.address
+        self.policy = PolicyClient(connection)
+        self.critique = CritiqueClient(connection)
+        self.reward = RewardClient(connection)
+        self.preference = PreferenceClient(connection)
+        self.trainer = TrainerClient(connection)
+
+    @classmethod
+    def connect(cls, address: str, token: str = "", timeout_seconds: float = 600.0) -> CharterClient:
+        """`host:port` or `unix:/path`. Connects with the first call; `timeout_seconds` bounds each call."""
+        return cls(Connection(address, token, timeout_seconds))
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def __enter__(self) -> CharterClient:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

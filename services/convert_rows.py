@@ -1,0 +1,106 @@
+"""What the store keeps of training and labelling, as records and as messages."""
+
+from __future__ import annotations
+
+from charter.v1 import policy_pb2, preference_pb2, reward_pb2, trainer_pb2
+
+from rlhf_core.errors import InvalidInput
+from rlhf_core.records import PolicyVersion, Preference, RewardModelVersion, Run, RunEvent, Score
+from services import wire
+
+
+def policy_version_to_message(version: PolicyVersion) -> policy_pb2.PolicyVersion:
+    return policy_pb2.PolicyVersion(**version.model_dump())
+
+
+def policy_version_from_message(message: policy_pb2.PolicyVersion) -> PolicyVersion:
+    return PolicyVersion(**wire.fields(message))
+
+
+def reward_model_to_message(version: RewardModelVersion) -> reward_pb2.RewardModel:
+    return reward_pb2.RewardModel(**version.model_dump())
+
+
+def reward_model_from_message(message: reward_pb2.RewardModel) -> RewardModelVersion:
+    return RewardModelVersion(**wire.fields(message))
+
+
+def score_to_message(score: Score, z: float | None = None) -> reward_pb2.Score:
+    return reward_pb2.Score(**score.model_dump(), z=z)
+
+
+def score_from_message(message: reward_pb2.Score) -> Score:
+    return Score(**{name: value for name, value in wire.fields(message).items() if name != "z"})
+
+
+def preference_to_message(preference: Preference) -> preference_pb2.Preference:
+    flat = preference.model_dump()
+    return preference_pb2.Preference(**{**flat, "choice": wire.number(wire.CHOICES, preference.choice)})
+
+
+def preference_from_message(message: preference_pb2.Preference) -> Preference:
+    choice = wire.given(wire.CHOICES, message.choice, "choice")
+    return Preference(**{**wire.fields(message), "choice": choice})
+
+
+def human_labeler(name: str) -> str:
+    """`ana` and `human:ana` are the same person; only people label over the wire."""
+    person = name.removeprefix("human:")
+    if not person.strip() or ":" in person:
+        raise InvalidInput(f"labeler: '{name}' is not a person's name; write it as ana or human:ana", "labeler")
+    return f"human:{person}"
+
+
+def run_to_message(run: Run) -> trainer_pb2.Run:
+    return trainer_pb2.Run(
+        id=run.id,
+        kind=run.kind,
+        state=wire.number(wire.STATES, run.state),
+        config_json=run.config,
+        constitution_hash=run.constitution_hash,
+        stage=run.stage,
+        step=run.step,
+        steps=run.steps,
+        error=run.error,
+        attempt=run.attempt,
+        create_time=wire.timestamp(run.created_at),
+        update_time=wire.timestamp(run.updated_at),
+    )
+
+
+def run_from_message(message: trainer_pb2.Run) -> Run:
+    """The fence is the worker's business and stays behind."""
+    return Run(
+        id=message.id,
+        kind=message.kind,
+        state=wire.given(wire.STATES, message.state, "state"),
+        config=message.config_json,
+        constitution_hash=message.constitution_hash,
+        stage=message.stage,
+        step=message.step,
+        steps=message.steps,
+        error=message.error,
+        attempt=message.attempt,
+        created_at=wire.time_text(message.create_time),
+        updated_at=wire.time_text(message.update_time),
+    )
+
+
+def event_to_message(event: RunEvent) -> trainer_pb2.RunEvent:
+    return trainer_pb2.RunEvent(
+        run_id=event.run_id,
+        sequence=event.sequence,
+        kind=event.kind,
+        body_json=event.body,
+        create_time=wire.timestamp(event.created_at),
+    )
+
+
+def event_from_message(message: trainer_pb2.RunEvent) -> RunEvent:
+    return RunEvent(
+        run_id=message.run_id,
+        sequence=message.sequence,
+        kind=message.kind,
+        body=message.body_json,
+        created_at=wire.time_text(message.create_time),
+    )

@@ -1,0 +1,244 @@
+"""Clients of the services that meet a model. Their methods are the core's seams, so a stage cannot tell them apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from charter.v1 import critique_pb2, critique_pb2_grpc, policy_pb2, policy_pb2_grpc, reward_pb2, reward_pb2_grpc
+
+from rlhf_core.constitution.problems import Problem
+from rlhf_core.constitution.schema import Constitution, Principle
+from rlhf_core.records import (
+    BASE_POLICY,
+    Comparison,
+    Critique,
+    PolicyVersion,
+    Prompt,
+    RewardModelVersion,
+    Sample,
+    Score,
+    Vote,
+)
+from services import convert, convert_rows
+from services.channel import Connection, batches
+
+
+class Piece(NamedTuple):
+    """A part of a response as it is written; the last one carries the whole sample."""
+
+    text: str
+    tokens: int
+    logprob: float
+    sample: Sample | None
+
+
+class ServerInfo(NamedTuple):
+    version: str
+    services: tuple[str, ...]
+    base_model: str
+    device: str
+    max_length: int
+    max_tokens: int
+    default_constitution: str
+
+
+class ConstitutionText(NamedTuple):
+    constitution: Constitution
+    yaml_text: str
+
+
+class CheckedConstitution(NamedTuple):
+    """Either every problem, or the constitution."""
+
+    problems: tuple[Problem, ...]
+    constitution: Constitution | None
+
+
+class RunScore(NamedTuple):
+    """A score, and the same in standard deviations of the run's reference policy where it has a NormPack."""
+
+    score: Score
+    z: float | None
+
+
+class PolicyClient:
+    """seams.Sampler over the wire."""
+
+    def __init__(self, connection: Connection):
+        self._connection = connection
+        self._stub = policy_pb2_grpc.PolicyServiceStub(connection.channel)
+
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        policy_version: str = BASE_POLICY,
+        n: int = 1,
+        temperature: float = 1.0,
+        max_tokens: int = 0,
+        seed: int = 0,
+    ) -> list[Sample]:
+        """n samples per prompt, grouped by prompt; `latest` is a policy version too, 0 tokens the server's default."""
+        messages = [convert.prompt_to_message(prompt) for prompt in prompts]
+        grouped: dict[int, list[Sample]] = {}
+        for places in batches(messages, [prompt.id for prompt in prompts], copies=n):
+            request = policy_pb2.GenerateRequest(
+                prompts=[messages[place] for place in places],
+                policy_version=policy_version,
+                n=n,
+                temperature=temperature,
+                max_tokens=max_tokens,
+                seed=seed,
+            )
+            answer = self._connection.call(self._stub.Generate, request)
+            samples = [convert.sample_from_message(message) for message in answer.samples]
+            grouped |= {place: samples[i * n : (i + 1) * n] for i, place in enumerate(places)}
+        return [sample for place in range(len(messages)) for sample in grouped[place]]
+
+    def stream(
+        self,
+        prompt: Prompt,
+        *,
+        policy_version: str = BASE_POLICY,
+        temperature: float = 1.0,
+        max_tokens: int = 0,
+        seed: int = 0,
+    ) -> Iterator[Piece]:
+        """The response piece by piece; leaving the loop stops the model."""
+        request = policy_pb2.GenerateStreamRequest(
+            prompt=convert.prompt_to_message(prompt),
+            policy_version=policy_version,
+            temperature=temperature,
+            max_tokens=max_tokens,
+            seed=seed,
+        )
+        for answer in self._connection.stream(self._stub.GenerateStream, request):
+            sample = convert.sample_from_message(answer.sample) if answer.finished else None
+            yield Piece(answer.text, answer.tokens, answer.logprob, sample)
+
+    def policy_versions(self, run_id: str = "") -> list[PolicyVersion]:
+        request = policy_pb2.ListPolicyVersionsRequest(run_id=run_id)
+        answer = self._connection.call(self._stub.ListPolicyVersions, request)
+        return [convert_rows.policy_version_from_message(message) for message in answer.policy_versions]
+
+    def server_info(self) -> ServerInfo:
+        answer = self._connection.call(self._stub.GetServerInfo, policy_pb2.GetServerInfoRequest())
+        return ServerInfo(
+            version=answer.version,
+            services=tuple(answer.services),
+            base_model=answer.base_model,
+            device=answer.device,
+            max_length=answer.max_length,
+            max_tokens=answer.max_tokens,
+            default_constitution=answer.default_constitution,
+        )
+
+
+class CritiqueClient:
+    def __init__(self, connection: Connection):
+        self._connection = connection
+        self._stub = critique_pb2_grpc.CritiqueServiceStub(connection.channel)
+
+    def feedback(self, constitution: str = "") -> FeedbackClient:
+        """seams.Feedback under a constitution, named by its hash or a built-in name."""
+        return FeedbackClient(self._connection, constitution)
+
+    def get_constitution(self, constitution: str = "") -> ConstitutionText:
+        request = critique_pb2.GetConstitutionRequest(constitution=constitution)
+        answer = self._connection.call(self._stub.GetConstitution, request)
+        return ConstitutionText(convert.constitution_from_message(answer.constitution), answer.yaml_text)
+
+    def check_constitution(self, yaml_text: str, source: str = "constitution.yaml") -> CheckedConstitution:
+        request = critique_pb2.CheckConstitutionRequest(yaml_text=yaml_text, source=source)
+        answer = self._connection.call(self._stub.CheckConstitution, request)
+        problems = tuple(Problem(p.file, p.line, p.column, p.code, p.message, p.hint) for p in answer.problems)
+        valid = answer.HasField("constitution")
+        return CheckedConstitution(problems, convert.constitution_from_message(answer.constitution) if valid else None)
+
+
+class FeedbackClient:
+    """seams.Feedback over the wire."""
+
+    def __init__(self, connection: Connection, constitution: str):
+        self._connection = connection
+        self._constitution = constitution
+        self._stub = critique_pb2_grpc.CritiqueServiceStub(connection.channel)
+        self._name = ""
+
+    @property
+    def name(self) -> str:
+        """The model that judges, with its revision."""
+        if not self._name:
+            self._name = self._connection.call(self._stub.GetJudge, critique_pb2.GetJudgeRequest()).judge
+        return self._name
+
+    def critique(self, samples: Sequence[Sample], principle: Principle) -> list[Critique]:
+        messages = [convert.sample_to_message(sample) for sample in samples]
+        critiques: list[Critique] = []
+        for places in _in_order(messages):
+            request = critique_pb2.CritiqueRequest(samples=messages[places], principle=self._ref(principle))
+            answer = self._connection.call(self._stub.Critique, request)
+            critiques += convert.critiques_from_messages(answer.critiques)
+        return critiques
+
+    def revise(self, samples: Sequence[Sample], critiques: Sequence[Critique], principle: Principle) -> list[str]:
+        messages = [convert.sample_to_message(sample) for sample in samples]
+        asked = [convert.critique_to_message(critique) for critique in critiques]
+        revisions: list[str] = []
+        for places in _in_order(messages):
+            request = critique_pb2.ReviseRequest(
+                samples=messages[places], critiques=asked[places], principle=self._ref(principle)
+            )
+            revisions += self._connection.call(self._stub.Revise, request).revisions
+        return revisions
+
+    def compare(self, comparisons: Sequence[Comparison], principle: Principle) -> list[Vote]:
+        """Two votes for each comparison, one in each order."""
+        messages = [convert.comparison_to_message(comparison) for comparison in comparisons]
+        votes: list[Vote] = []
+        for places in _in_order(messages):
+            request = critique_pb2.CompareRequest(comparisons=messages[places], principle=self._ref(principle))
+            answer = self._connection.call(self._stub.Compare, request)
+            votes += [convert.vote_from_message(message) for message in answer.votes]
+        return votes
+
+    def _ref(self, principle: Principle) -> critique_pb2.PrincipleRef:
+        return critique_pb2.PrincipleRef(constitution=self._constitution, principle_id=principle.id)
+
+
+class RewardClient:
+    """seams.Scorer over the wire."""
+
+    def __init__(self, connection: Connection):
+        self._connection = connection
+        self._stub = reward_pb2_grpc.RewardServiceStub(connection.channel)
+
+    def score(self, samples: Sequence[Sample], reward_models: Sequence[str]) -> list[Score]:
+        """All samples of the first model, then of the second."""
+        messages = [convert.sample_to_message(sample) for sample in samples]
+        scores: list[Score] = []
+        for model in reward_models:
+            for places in _in_order(messages):
+                request = reward_pb2.ScoreRequest(samples=messages[places], reward_models=[model])
+                answer = self._connection.call(self._stub.Score, request)
+                scores += [convert_rows.score_from_message(message) for message in answer.scores]
+        return scores
+
+    def score_run(self, samples: Sequence[Sample], run_id: str) -> list[RunScore]:
+        """Scores by all reward models of a run."""
+        messages = [convert.sample_to_message(sample) for sample in samples]
+        request = reward_pb2.ScoreRequest(samples=messages, run_id=run_id)
+        answer = self._connection.call(self._stub.Score, request)
+        return [RunScore(convert_rows.score_from_message(m), m.z if m.HasField("z") else None) for m in answer.scores]
+
+    def reward_models(self, run_id: str = "") -> list[RewardModelVersion]:
+        request = reward_pb2.ListRewardModelsRequest(run_id=run_id)
+        answer = self._connection.call(self._stub.ListRewardModels, request)
+        return [convert_rows.reward_model_from_message(message) for message in answer.reward_models]
+
+
+def _in_order(messages: Sequence[object]) -> Iterator[slice]:
+    """Runs of messages that fit into one call."""
+    for places in batches(messages, [str(place) for place in range(len(messages))]):
+        yield slice(places[0], places[-1] + 1)

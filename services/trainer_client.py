@@ -1,0 +1,94 @@
+"""The client of TrainerService: runs as resources, and a watch that survives a lost connection."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from charter.v1 import trainer_pb2, trainer_pb2_grpc
+
+from rlhf_core.config import RunConfig
+from rlhf_core.constitution.load import BUILTIN, constitution_text
+from rlhf_core.errors import Unavailable
+from rlhf_core.records import Run, RunEvent
+from services import convert_rows
+from services.channel import Connection
+
+
+class RunPage(NamedTuple):
+    runs: list[Run]
+    next_page_token: str
+
+
+class TrainerClient:
+    def __init__(self, connection: Connection):
+        self._connection = connection
+        self._stub = trainer_pb2_grpc.TrainerServiceStub(connection.channel)
+
+    def create_run(
+        self, config: RunConfig, *, constitution_yaml: str = "", request_id: str = "", validate_only: bool = False
+    ) -> Run:
+        """Checks the configuration and queues the run; only what was set is sent, the server fills in the rest.
+
+        A constitution that is a file of this machine travels as text. With `validate_only` nothing is stored.
+        """
+        name = config.constitution
+        if name and not constitution_yaml and name not in BUILTIN and Path(name).suffix in (".yaml", ".yml"):
+            constitution_yaml = constitution_text(name)
+        request = trainer_pb2.CreateRunRequest(
+            config_json=config.model_dump_json(exclude_unset=True),
+            constitution_yaml=constitution_yaml,
+            request_id=request_id or uuid.uuid4().hex,
+            validate_only=validate_only,
+        )
+        return convert_rows.run_from_message(self._connection.call(self._stub.CreateRun, request).run)
+
+    def run(self, run_id: str) -> Run:
+        answer = self._connection.call(self._stub.GetRun, trainer_pb2.GetRunRequest(run_id=run_id))
+        return convert_rows.run_from_message(answer.run)
+
+    def runs(self, page_size: int = 50, page_token: str = "") -> RunPage:
+        """Newest first; an empty `next_page_token` marks the last page."""
+        request = trainer_pb2.ListRunsRequest(page_size=page_size, page_token=page_token)
+        answer = self._connection.call(self._stub.ListRuns, request)
+        return RunPage([convert_rows.run_from_message(run) for run in answer.runs], answer.next_page_token)
+
+    def cancel_run(self, run_id: str) -> Run:
+        answer = self._connection.call(self._stub.CancelRun, trainer_pb2.CancelRunRequest(run_id=run_id))
+        return convert_rows.run_from_message(answer.run)
+
+    def pause_run(self, run_id: str) -> Run:
+        answer = self._connection.call(self._stub.PauseRun, trainer_pb2.PauseRunRequest(run_id=run_id))
+        return convert_rows.run_from_message(answer.run)
+
+    def resume_run(self, run_id: str) -> Run:
+        answer = self._connection.call(self._stub.ResumeRun, trainer_pb2.ResumeRunRequest(run_id=run_id))
+        return convert_rows.run_from_message(answer.run)
+
+    def watch(self, run_id: str, after_sequence: int = 0, patience_seconds: float = 60.0) -> Iterator[RunEvent]:
+        """The run's history from there on, each event once, until the run ends.
+
+        A lost connection is taken up again after the last event; raises Unavailable after `patience_seconds` without.
+        """
+        deadline = time.monotonic() + patience_seconds
+        while True:
+            request = trainer_pb2.WatchRunRequest(run_id=run_id, after_sequence=after_sequence)
+            try:
+                for answer in self._connection.stream(self._stub.WatchRun, request):
+                    deadline = time.monotonic() + patience_seconds
+                    if answer.HasField("event"):
+                        after_sequence = answer.event.sequence
+                        yield convert_rows.event_from_message(answer.event)
+                return
+            except Unavailable:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.5)
+
+    def report(self, run_id: str) -> str:
+        """The JSON of the run's report."""
+        answer = self._connection.call(self._stub.GetReport, trainer_pb2.GetReportRequest(run_id=run_id))
+        return answer.report_json

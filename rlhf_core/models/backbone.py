@@ -36,8 +36,9 @@ class Backbone:
         self.device = torch.device(config.device)
         self.max_length: int = getattr(model.config, "max_position_embeddings", None) or 2**31
         self.eos_id: int = tokenizer.eos_token_id  # pyright: ignore[reportAttributeAccessIssue]
-        self.stop_ids = _stop_ids(model, tokenizer)
+        self.stop_ids = _stop_ids(model, tokenizer, self.eos_id)
         self._adapters = Adapters(model, config.lora.rank, config.lora.alpha)
+        self._head: nn.Module = model.get_output_embeddings()  # pyright: ignore[reportAttributeAccessIssue]
         self._takes_positions = "position_ids" in signature(model.forward).parameters
 
     @classmethod
@@ -55,7 +56,7 @@ class Backbone:
             ) from error
         _check_model(path, model, tokenizer)
         name = Path(config.base_model).name if Path(config.base_model).is_dir() else config.base_model
-        return cls(name, model.to(config.device), tokenizer, config)
+        return cls(name, model.to(config.device), tokenizer, config)  # pyright: ignore[reportArgumentType]
 
     def render(self, messages: Sequence[Message]) -> list[int]:
         """The conversation's tokens, up to where the assistant's turn begins."""
@@ -84,8 +85,7 @@ class Backbone:
         options: dict[str, Any] = {"past_key_values": cache} if cache is not None else {}
         if self._takes_positions:
             options["position_ids"] = (mask.cumsum(1) - 1).clamp_min(0)[:, -ids.shape[1] :]
-        head = self.model.get_output_embeddings()
-        with _inputs_of(head) as seen:
+        with _inputs_of(self._head) as seen:
             logits = self.model(
                 input_ids=ids, attention_mask=mask, use_cache=cache is not None, logits_to_keep=keep, **options
             ).logits
@@ -143,12 +143,12 @@ def _inputs_of(module: nn.Module) -> Iterator[list[Tensor]]:
         handle.remove()
 
 
-def _stop_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+def _stop_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, eos_id: int) -> tuple[int, ...]:
     """EOS, and the end-of-turn tokens that the generation config names where they are special tokens here."""
-    named = getattr(model.generation_config, "eos_token_id", None)
-    named = [named] if isinstance(named, int) else named or []
+    config_ids: int | list[int] | None = getattr(model.generation_config, "eos_token_id", None)
+    named = [config_ids] if isinstance(config_ids, int) else config_ids or []
     special = {token for token, added in tokenizer.added_tokens_decoder.items() if added.special}
-    return tuple(sorted({tokenizer.eos_token_id} | (set(named) & special)))
+    return tuple(sorted({eos_id, *(special.intersection(named))}))
 
 
 def _check_folder(path: str) -> None:

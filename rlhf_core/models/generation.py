@@ -13,6 +13,7 @@ from transformers import DynamicCache
 
 from rlhf_core.errors import InvalidInput
 from rlhf_core.models.backbone import Backbone
+from rlhf_core.models.cache import roomy_cache
 from rlhf_core.records import BASE_POLICY, Message, Prompt, Sample, content_id
 
 MAX_ROWS = 256
@@ -96,7 +97,7 @@ def _decode(
     max_tokens: int,
     should_stop: ShouldStop | None,
 ) -> list[Generated]:
-    cache = DynamicCache(config=backbone.model.config)
+    cache = roomy_cache(backbone.model.config, max(map(len, prompts)) + max_tokens)
     logits, mask = _prefill(backbone, prompts, cache)
     device, stops = logits.device, torch.tensor(backbone.stop_ids, device=logits.device)
     tokens = torch.zeros(len(prompts), max_tokens, dtype=torch.long, device=device)

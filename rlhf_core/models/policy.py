@@ -1,0 +1,81 @@
+"""The policy under training: an adapter that writes, and linear value heads on the same trunk pass."""
+
+from __future__ import annotations
+
+import json
+from contextlib import nullcontext
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from rlhf_core.errors import InvalidInput
+from rlhf_core.models.backbone import Backbone
+from rlhf_core.models.logprobs import Batch, response_logprobs, token_entropy, token_logprobs
+
+HEADS = "value_heads.safetensors"
+
+
+class Evaluation(NamedTuple):
+    """Of a batch's response tokens: logprobs and entropy (B, T), values (B, T, K+1); entropy is 0 if not asked for."""
+
+    logprobs: Tensor
+    entropy: Tensor
+    values: Tensor
+
+
+class Policy:
+    """An adapter with K+1 value heads: one per objective, and a last one for the KL penalty.
+
+    Heads begin at zero, so that V = 0. `reference` names the frozen adapter that KL is measured from; None is the base.
+    """
+
+    def __init__(self, backbone: Backbone, adapter: str, objectives: tuple[str, ...], reference: str | None = None):
+        self.backbone, self.adapter, self.objectives, self.reference = backbone, adapter, objectives, reference
+        size = backbone.model.get_input_embeddings().weight.shape[1]  # pyright: ignore
+        self.value_heads = nn.Linear(size, len(objectives) + 1, device=backbone.device)
+        nn.init.zeros_(self.value_heads.weight)
+        nn.init.zeros_(self.value_heads.bias)
+
+    def parameters(self) -> list[nn.Parameter]:
+        """All that training moves: the adapter and the value heads."""
+        return [*self.backbone.adapter_parameters(self.adapter), *self.value_heads.parameters()]
+
+    def evaluate(
+        self, batch: Batch, temperature: float = 1.0, *, train: bool = False, entropy: bool = True
+    ) -> Evaluation:
+        """One trunk pass; a value belongs to the state before its token. Gradients flow if `train`."""
+        with self.backbone.using(self.adapter, train=train), nullcontext() if train else torch.no_grad():
+            output = self.backbone.forward(batch.ids, batch.present, batch.mask.shape[1] + 1)
+            logits = output.logits[:, :-1]
+            logprobs = token_logprobs(logits, batch.targets, temperature)
+            spread = token_entropy(logits, temperature) if entropy else torch.zeros_like(logprobs)
+            return Evaluation(logprobs, spread, self.value_heads(output.hidden[:, :-1].float()))
+
+    def reference_logprobs(self, batch: Batch, temperature: float = 1.0) -> Tensor:
+        """Log-probs (B, T) under the frozen reference."""
+        with self.backbone.using(self.reference):
+            return response_logprobs(self.backbone, batch, temperature)
+
+    def save(self, folder: Path) -> None:
+        """Write the adapter and the value heads."""
+        self.backbone.save_adapter(self.adapter, folder)
+        state = {key: tensor.detach().cpu() for key, tensor in self.value_heads.state_dict().items()}
+        save_file(state, folder / HEADS, metadata={"objectives": json.dumps(self.objectives)})
+
+    def restore(self, folder: Path) -> None:
+        """Take the adapter and the value heads from a folder; the objectives must be the same, in the same order."""
+        try:
+            with safe_open(folder / HEADS, "pt") as file:
+                objectives = tuple(json.loads((file.metadata() or {}).get("objectives", "[]")))
+                state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        except (OSError, SafetensorError) as error:
+            raise InvalidInput(f"no policy in '{folder}': {error}; expected {HEADS}") from error
+        if objectives != self.objectives:
+            raise InvalidInput(f"the policy in '{folder}' has the objectives {objectives}, the run {self.objectives}")
+        self.backbone.delete_adapter(self.adapter)
+        self.backbone.load_adapter(self.adapter, folder)
+        self.value_heads.load_state_dict(state)

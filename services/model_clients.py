@@ -96,7 +96,7 @@ class PolicyClient:
             grouped |= {place: samples[i * n : (i + 1) * n] for i, place in enumerate(places)}
         return [sample for place in range(len(messages)) for sample in grouped[place]]
 
-    def stream(
+    def generate_stream(
         self,
         prompt: Prompt,
         *,
@@ -117,12 +117,12 @@ class PolicyClient:
             sample = convert.sample_from_message(answer.sample) if answer.finished else None
             yield Piece(answer.text, answer.tokens, answer.logprob, sample)
 
-    def policy_versions(self, run_id: str = "") -> list[PolicyVersion]:
+    def list_policy_versions(self, run_id: str = "") -> list[PolicyVersion]:
         request = policy_pb2.ListPolicyVersionsRequest(run_id=run_id)
         answer = self._connection.call(self._stub.ListPolicyVersions, request)
         return [convert_rows.policy_version_from_message(message) for message in answer.policy_versions]
 
-    def server_info(self) -> ServerInfo:
+    def get_server_info(self) -> ServerInfo:
         answer = self._connection.call(self._stub.GetServerInfo, policy_pb2.GetServerInfoRequest())
         return ServerInfo(
             version=answer.version,
@@ -232,7 +232,7 @@ class RewardClient:
         answer = self._connection.call(self._stub.Score, request)
         return [RunScore(convert_rows.score_from_message(m), m.z if m.HasField("z") else None) for m in answer.scores]
 
-    def reward_models(self, run_id: str = "") -> list[RewardModelVersion]:
+    def list_reward_models(self, run_id: str = "") -> list[RewardModelVersion]:
         request = reward_pb2.ListRewardModelsRequest(run_id=run_id)
         answer = self._connection.call(self._stub.ListRewardModels, request)
         return [convert_rows.reward_model_from_message(message) for message in answer.reward_models]

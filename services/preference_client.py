@@ -54,7 +54,7 @@ class PreferenceClient:
         answer = self._connection.call(self._stub.UndoPreference, request)
         return convert_rows.preference_from_message(answer.preference) if answer.HasField("preference") else None
 
-    def preferences(
+    def list_preferences(
         self, objective: str = "", run_id: str = "", labelers: Literal["ai", "human"] | None = None
     ) -> Iterator[Preference]:
         """All labels, oldest first, page by page."""

@@ -29,7 +29,7 @@ class TrainerClient:
         self._stub = trainer_pb2_grpc.TrainerServiceStub(connection.channel)
 
     def create_run(
-        self, config: RunConfig, *, constitution_yaml: str = "", request_id: str = "", validate_only: bool = False
+        self, config: RunConfig, constitution_yaml: str = "", *, request_id: str = "", validate_only: bool = False
     ) -> Run:
         """Checks the configuration and queues the run; only what was set is sent, the server fills in the rest.
 
@@ -46,11 +46,11 @@ class TrainerClient:
         )
         return convert_rows.run_from_message(self._connection.call(self._stub.CreateRun, request).run)
 
-    def run(self, run_id: str) -> Run:
+    def get_run(self, run_id: str) -> Run:
         answer = self._connection.call(self._stub.GetRun, trainer_pb2.GetRunRequest(run_id=run_id))
         return convert_rows.run_from_message(answer.run)
 
-    def runs(self, page_size: int = 50, page_token: str = "") -> RunPage:
+    def list_runs(self, page_size: int = 50, page_token: str = "") -> RunPage:
         """Newest first; an empty `next_page_token` marks the last page."""
         request = trainer_pb2.ListRunsRequest(page_size=page_size, page_token=page_token)
         answer = self._connection.call(self._stub.ListRuns, request)
@@ -68,7 +68,7 @@ class TrainerClient:
         answer = self._connection.call(self._stub.ResumeRun, trainer_pb2.ResumeRunRequest(run_id=run_id))
         return convert_rows.run_from_message(answer.run)
 
-    def watch(self, run_id: str, after_sequence: int = 0, patience_seconds: float = 60.0) -> Iterator[RunEvent]:
+    def watch_run(self, run_id: str, after_sequence: int = 0, patience_seconds: float = 60.0) -> Iterator[RunEvent]:
         """The run's history from there on, each event once, until the run ends.
 
         A lost connection is taken up again after the last event; raises Unavailable after `patience_seconds` without.
@@ -88,7 +88,7 @@ class TrainerClient:
                     raise
                 time.sleep(0.5)
 
-    def report(self, run_id: str) -> str:
+    def get_report(self, run_id: str) -> str:
         """The JSON of the run's report."""
         answer = self._connection.call(self._stub.GetReport, trainer_pb2.GetReportRequest(run_id=run_id))
         return answer.report_json

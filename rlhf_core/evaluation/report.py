@@ -1,0 +1,96 @@
+"""The report of a run: every number with its count, baseline and interval. `runs/<id>/report.json` is this record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pydantic import Field
+
+from rlhf_core.evaluation.accounting import Curve, Example, FeedbackSummary, RewardModelSummary
+from rlhf_core.evaluation.evaluate import Evaluation, StageEvaluation, WeightedEvaluation
+from rlhf_core.evaluation.front import FrontPoint
+from rlhf_core.evaluation.statistics import Estimate
+from rlhf_core.records import NormPack, Record
+
+SANDBOX_CAPABILITY = "sandbox demo"
+SANDBOX_CAVEAT = (
+    "These are the numbers of a small, made-up world with a model trained for it. They show that the machinery works; "
+    "they do not transfer to real models."
+)
+
+
+class Skills(Record):
+    """What the built-in model can do before any training here, on items held out of each skill's own training."""
+
+    answer: Estimate
+    critique: Estimate
+    revision: Estimate
+    judge: dict[str, Estimate]
+    """Objective -> agreement with gold."""
+    position_gap: Estimate | None = None
+
+    @classmethod
+    def of(cls, skills: Mapping[str, Estimate]) -> Skills:
+        """From flat names: answer, critique, revision, position_gap, and judge.<objective>."""
+        judge = {name.removeprefix("judge."): value for name, value in skills.items() if name.startswith("judge.")}
+        return cls(
+            answer=skills["answer"],
+            critique=skills["critique"],
+            revision=skills["revision"],
+            judge=judge,
+            position_gap=skills.get("position_gap"),
+        )
+
+
+class ConstitutionName(Record):
+    id: str
+    version: str
+    hash: str
+    title: str = ""
+
+
+class Report(Record):
+    run_id: str
+    kind: str
+    created_at: str
+    seed: int
+    objectives: tuple[str, ...]
+    weights: dict[str, float]
+    base_model: str
+    constitution: ConstitutionName
+    wall_seconds: float
+    stage_seconds: dict[str, float] = Field(default_factory=dict)
+    peak_memory_mb: float
+    capability: str = ""
+    """`sandbox demo` when gold is known."""
+    caveats: tuple[str, ...] = ()
+    sandbox: Skills | None = None
+    stages: tuple[StageEvaluation, ...] = ()
+    weighted: WeightedEvaluation | None = None
+    weighted_raw: WeightedEvaluation | None = None
+    gold_sd: dict[str, float] = Field(default_factory=dict)
+    oracle: dict[str, float] = Field(default_factory=dict)
+    front: tuple[FrontPoint, ...] = ()
+    reward_models: tuple[RewardModelSummary, ...] = ()
+    feedback: FeedbackSummary | None = None
+    norm_pack: NormPack | None = None
+    data: dict[str, int] = Field(default_factory=dict)
+    curves: tuple[Curve, ...] = ()
+    examples: tuple[Example, ...] = ()
+    provenance: dict[str, str] = Field(default_factory=dict)
+
+    def with_evaluation(self, evaluation: Evaluation) -> Report:
+        """This report with what an evaluation found, and the caveat where a world's own truth was used."""
+        known = bool(evaluation.front)
+        return self.model_copy(
+            update={
+                "capability": SANDBOX_CAPABILITY if known else self.capability,
+                "caveats": (*((SANDBOX_CAVEAT,) if known else ()), *self.caveats, *evaluation.notes),
+                "stages": evaluation.stages,
+                "weighted": evaluation.weighted,
+                "weighted_raw": evaluation.weighted_raw,
+                "gold_sd": evaluation.gold_sd,
+                "oracle": evaluation.oracle,
+                "front": evaluation.front,
+            }
+        )

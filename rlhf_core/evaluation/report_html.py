@@ -1,0 +1,225 @@
+"""The report as one page that needs nothing else: style, pictures and text are all inside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.resources import files
+
+from rlhf_core.evaluation.accounting import CritiqueCounts, Example, ExampleStep
+from rlhf_core.evaluation.evaluate import WeightedEvaluation
+from rlhf_core.evaluation.html_parts import changes, decimal, number, picture, section, table, text
+from rlhf_core.evaluation.report import Report
+from rlhf_core.evaluation.statistics import Estimate
+
+Pictures = Mapping[str, tuple[bytes | None, bytes | None]]
+"""Name -> PNG for light paper and PNG for dark paper."""
+
+PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{title}</title>
+<style>{css}</style>
+</head>
+<body><main>{body}</main></body>
+</html>
+"""
+
+
+def render_html(report: Report, pictures: Pictures) -> str:
+    """The whole page. All text of the run is escaped; nothing is fetched."""
+    parts = [
+        _header(report),
+        section("Before and after", picture(*pictures["front"], _caption(report)), _scores(report), _side(report)),
+        section("The way to the oracle", _weighted(report)),
+        section("Harm by kind", picture(*pictures["harm"], "Mean harm per answer by kind, on held-out prompts.")),
+        section("Training", picture(*pictures["curves"], "PPO, step by step."), _reward_models(report)),
+        section("Conversations", *(_example(example) for example in report.examples)),
+        section("Feedback", _critiques(report), _labels(report)),
+        section("What the built-in model can do", _skills(report)),
+        section("Provenance", _provenance(report)),
+    ]
+    css = files("rlhf_core.evaluation").joinpath("report.css").read_text(encoding="utf-8")
+    return PAGE.format(title=text(f"Charter run {report.run_id}"), css=css, body="".join(parts))
+
+
+def _header(report: Report) -> str:
+    weights = ", ".join(f"{text(name)} {report.weights.get(name, 0):g}" for name in report.objectives)
+    constitution = report.constitution
+    badge = f'<p class="badge">{text(report.capability)}</p>' if report.capability else ""
+    caveats = "".join(f"<p>{text(caveat)}</p>" for caveat in report.caveats)
+    return (
+        f"<header>{badge}<h1>Charter run <code>{text(report.run_id)}</code></h1>"
+        f'<p class="lead">{text(report.base_model)} under <em>{text(constitution.title or constitution.id)}</em> '
+        f"{text(constitution.version)}, weights {weights}, seed {report.seed}. {text(report.created_at)}</p>"
+        f"{_tiles(report)}{f'<aside>{caveats}</aside>' if caveats else ''}</header>"
+    )
+
+
+def _tiles(report: Report) -> str:
+    tiles = []
+    fraction = report.weighted.fraction if report.weighted else None
+    if fraction:
+        spread = f"{100 * fraction.low:.0f} to {100 * fraction.high:.0f} %, n = {fraction.n}"
+        tiles.append((f"{100 * fraction.value:.0f}<small> %</small>", "of the way to the oracle", spread))
+    if report.stages:
+        last = report.stages[-1]
+        for name, estimate in (last.gold or last.proxy).items():
+            kind = "gold" if last.gold else "reward model"
+            before = f"<small>{decimal(estimate.baseline)} → </small>" if estimate.baseline is not None else ""
+            tiles.append((before + decimal(estimate.value), f"{name}, {kind}", _interval(estimate)))
+    minutes, seconds = divmod(round(report.wall_seconds), 60)
+    memory = f"{report.peak_memory_mb:,.0f} MB at peak"
+    tiles.append((f"{minutes}<small> min</small> {seconds:02d}<small> s</small>", "wall time", memory))
+    cells = (f"<div><dd>{value}</dd><dt>{text(name)}</dt><p>{text(note)}</p></div>" for value, name, note in tiles)
+    return f'<dl class="tiles">{"".join(cells)}</dl>'
+
+
+def _interval(estimate: Estimate) -> str:
+    return f"{decimal(estimate.low)} to {decimal(estimate.high)}, n = {estimate.n}"
+
+
+def _caption(report: Report) -> str:
+    first = report.stages[0] if report.stages else None
+    count = f"{first.n_prompts} held-out prompts, {first.n_samples} answers per policy. " if first else ""
+    return count + "Crosses and bands are 95 % intervals, resampled by prompt."
+
+
+def _scores(report: Report) -> str:
+    if not report.stages:
+        return ""
+    head, rows = ["policy"], [[text(stage.name)] for stage in report.stages]
+    for kind, label in (("gold", "gold"), ("gold_change", "change"), ("proxy", "reward model, z")):
+        for name in report.objectives:
+            column = [getattr(stage, kind).get(name) for stage in report.stages]
+            if any(column):
+                head.append(f"{text(name)}<br><small>{label}</small>")
+                for row, cell in zip(rows, column, strict=True):
+                    row.append(number(cell))
+    return table(head, rows, "z: standard deviations of the reference policy's scores. Change: paired by prompt.")
+
+
+def _side(report: Report) -> str:
+    head = ["policy", "length<br><small>tokens</small>", "cut at the limit", "refusals", "prompts", "answers"]
+    rows = [
+        [
+            text(stage.name),
+            number(stage.length, 1),
+            number(stage.unfinished, 1, percent=True),
+            number(stage.refusals, 1, percent=True),
+            str(stage.n_prompts),
+            str(stage.n_samples),
+        ]
+        for stage in report.stages
+    ]
+    return table(head, rows) if rows else ""
+
+
+def _weighted(report: Report) -> str:
+    rows = [_weighted_row(weighted) for weighted in (report.weighted, report.weighted_raw) if weighted]
+    note = "Fraction: (end − start) / (oracle − start). The oracle is the best of all answers that the world allows."
+    return table(["units", "start", "end", "oracle", "fraction"], rows, note) if rows else ""
+
+
+def _weighted_row(weighted: WeightedEvaluation) -> list[str]:
+    ends = [number(weighted.start), number(weighted.end), number(weighted.oracle)]
+    return [text(weighted.units), *ends, number(weighted.fraction, 1, percent=True)]
+
+
+def _reward_models(report: Report) -> str:
+    rows = [
+        [
+            text(model.objective),
+            number(model.accuracy, 1, percent=True),
+            number(model.gold_agreement, 1, percent=True),
+            f"{model.ai_pairs:,}",
+            f"{model.human_pairs:,}",
+        ]
+        for model in report.reward_models
+    ]
+    head = [
+        "reward model",
+        "accuracy, held out",
+        "agrees with gold<br><small>final policy</small>",
+        "AI pairs",
+        "human pairs",
+    ]
+    return table(head, rows, "Chance is 50 %.") if rows else ""
+
+
+def _example(example: Example) -> str:
+    steps = "".join(_step(step) for step in example.steps)
+    final = f"<h4>final policy answers</h4>{_plain(example.final)}" if example.final else ""
+    return (
+        f'<article class="talk"><p class="prompt">{text(example.prompt)}</p>'
+        f"<h4>first answer</h4>{_plain(example.first)}{steps}{final}</article>"
+    )
+
+
+def _plain(value: str) -> str:
+    return f'<div class="answer">{text(value)}</div>'
+
+
+def _step(step: ExampleStep) -> str:
+    outcome = "revised" if step.accepted else (step.reason or "kept").replace("_", " ")
+    head = (
+        f'<p class="critique"><span class="verdict {text(step.verdict)}">{text(step.verdict)}</span> '
+        f"<b>{text(step.principle)}</b> {text(step.critique)} <i>{text(outcome)}</i></p>"
+    )
+    if step.after == step.before:
+        return f'<div class="step">{head}</div>'
+    before, after = changes(step.before, step.after)
+    kind = "sides" if step.accepted else "sides rejected"
+    return f'<div class="step">{head}<div class="{kind}"><div>{before}</div><div>{after}</div></div></div>'
+
+
+def _critiques(report: Report) -> str:
+    if report.feedback is None:
+        return ""
+    rows = [[text(p.title), *_counts(p.critiques), f"{p.votes:,}"] for p in report.feedback.principles]
+    rows.append(["all", *_counts(report.feedback.critiques), f"{report.feedback.votes:,}"])
+    return table(["principle", "critiques", "complied", "revised", "rejected", "votes"], rows)
+
+
+def _counts(counts: CritiqueCounts) -> list[str]:
+    reasons = ", ".join(f"{text(reason)} {count}" for reason, count in counts.rejected.items())
+    rejected = f"{sum(counts.rejected.values())} <small>{reasons}</small>"
+    return [f"{counts.total:,}", f"{counts.complies:,}", f"{counts.accepted:,}", rejected]
+
+
+def _labels(report: Report) -> str:
+    if report.feedback is None:
+        return ""
+    rows = []
+    for name, labels in report.feedback.labels.items():
+        reasons = ", ".join(f"{text(reason)} {count}" for reason, count in labels.abstained.items())
+        abstained = f"{sum(labels.abstained.values())} <small>{reasons}</small>"
+        gap = number(labels.position_gap, 3)
+        rows.append([text(name), f"{labels.ai:,}", f"{labels.human:,}", f"{labels.ties:,}", abstained, gap])
+    head = ["labels", "by AI", "by people", "ties", "abstained", "position gap"]
+    note = "Position gap: mean difference of the judge's probability between the two orders shown."
+    return table(head, rows, note) if rows else ""
+
+
+def _skills(report: Report) -> str:
+    if report.sandbox is None:
+        return ""
+    skills = report.sandbox
+    named = {"answer": skills.answer, "critique": skills.critique, "revision": skills.revision}
+    named |= {f"judge, {name}": value for name, value in skills.judge.items()}
+    rows = [[text(name), number(value, 1, percent=True), f"{value.n:,}"] for name, value in named.items()]
+    if skills.position_gap:
+        rows.append(["position gap of the judge", number(skills.position_gap, 3), f"{skills.position_gap.n:,}"])
+    return table(["skill", "score", "n"], rows, "On items held out of each skill's own training.")
+
+
+def _provenance(report: Report) -> str:
+    facts = {"constitution": f"{report.constitution.id} {report.constitution.version} {report.constitution.hash}"}
+    facts |= report.provenance
+    if report.norm_pack:
+        facts["norm pack"] = f"{report.norm_pack.id}, {report.norm_pack.n} samples of {report.norm_pack.policy_version}"
+    facts |= {f"data: {name}": f"{count:,}" for name, count in report.data.items()}
+    facts |= {f"seconds: {name}": f"{seconds:.1f}" for name, seconds in report.stage_seconds.items()}
+    return table(["what", "which"], [[text(name), f"<code>{text(value)}</code>"] for name, value in facts.items()])

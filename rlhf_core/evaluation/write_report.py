@@ -1,0 +1,49 @@
+"""Writes a report's files: each appears whole or not at all, report.json last."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from rlhf_core.errors import Unavailable
+from rlhf_core.evaluation.front_plot import draw_front
+from rlhf_core.evaluation.plots import DARK, LIGHT, draw_curves, draw_harm, png
+from rlhf_core.evaluation.report import Report
+from rlhf_core.evaluation.report_html import render_html
+
+DRAWINGS = {"front": draw_front, "curves": draw_curves, "harm": draw_harm}
+
+
+def write_report(report: Report, folder: Path) -> list[Path]:
+    """Write report.json, report.html and a PNG for each picture that has data; returns their paths.
+
+    Raises: Unavailable when the folder cannot be written; what was there before stays as it was.
+    """
+    pictures = {name: (png(draw, report, LIGHT), png(draw, report, DARK)) for name, draw in DRAWINGS.items()}
+    files = {f"{name}.png": light for name, (light, _) in pictures.items() if light is not None}
+    files["report.html"] = render_html(report, pictures).encode()
+    files["report.json"] = report.model_dump_json(indent=2).encode()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=".report-", dir=folder))
+    except OSError as error:
+        raise Unavailable(f"cannot write the report to {folder}: {error.strerror}") from error
+    try:
+        for name, content in files.items():
+            _write(staging / name, content)
+        for name in files:
+            os.replace(staging / name, folder / name)
+    except OSError as error:
+        raise Unavailable(f"cannot write the report to {folder}: {error.strerror}") from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return [folder / name for name in files]
+
+
+def _write(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from rlhf_core.constitution.schema import Principle
+from pydantic import BaseModel
+
+from rlhf_core.constitution.schema import Constitution, Principle
 from rlhf_core.records import Comparison, Critique, Message, Prompt, Sample, Score, Vote
 
 Conversation = Sequence[Message]
@@ -33,6 +35,11 @@ class Sampler(Protocol):
 
 
 class Feedback(Protocol):
+    @property
+    def name(self) -> str:
+        """The model that judges, with its revision: part of every vote's key."""
+        ...
+
     def critique(self, samples: Sequence[Sample], principle: Principle) -> list[Critique]: ...
 
     def revise(self, samples: Sequence[Sample], critiques: Sequence[Critique], principle: Principle) -> list[str]: ...
@@ -59,4 +66,18 @@ class Gold(Protocol):
 
     def answers(self, prompt: Prompt) -> list[dict[str, float]]:
         """The gold scores of every answer that the world allows for this prompt, by enumeration."""
+        ...
+
+
+class World(Protocol):
+    """A built-in world: what can be asked in it, what is true in it, and a test of the model that was made for it."""
+
+    @property
+    def prompts(self) -> tuple[Prompt, ...]: ...
+
+    @property
+    def gold(self) -> Gold: ...
+
+    def skills(self, chat: Chat, choose: Choose, constitution: Constitution, items: int, seed: int) -> BaseModel:
+        """A record whose leaves are `mean`, `low`, `high` and `n` of each skill, on held-out items."""
         ...

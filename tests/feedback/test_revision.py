@@ -55,7 +55,10 @@ def sample(response: str) -> Sample:
     )
 
 
-def steps_of(*responses: str, config: CritiqueConfig = CritiqueConfig(rounds=2), chat=rule_chat):
+TWO_ROUNDS = CritiqueConfig(rounds=2)
+
+
+def steps_of(*responses: str, config: CritiqueConfig = TWO_ROUNDS, chat=rule_chat):
     feedback = LocalFeedback(chat, rule_choose, LAW.hash, "rules")
     return critique_and_revise([sample(r) for r in responses], LAW, feedback, config, seed=0)
 

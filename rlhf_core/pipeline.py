@@ -1,0 +1,97 @@
+"""READ FIRST. The whole story as one function that calls the stages in order.
+
+    critique   prompt -> answer of the base policy -> critique under a principle -> verified revision
+    sft        revisions and a share of plain helpful answers -> policy version 1
+    label      two answers -> votes in both orders under every principle -> a soft label per objective
+    reward     labels of the AI and of people -> one reward model per objective
+    norm_pack  samples of policy version 1 -> the scale on which scores are weighed
+    ppo        rollouts -> K scores -> weights -> policy version 2, held near version 1 by KL
+    evaluate   every policy on the same held-out prompts
+    report     all numbers with their intervals, pictures, example conversations
+
+Each stage reads what the ones before it stored and commits its own rows, so a killed run goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+from rlhf_core.config import RunConfig
+from rlhf_core.constitution.load import parse_constitution
+from rlhf_core.constitution.weights import resolve_weights
+from rlhf_core.errors import InvalidInput
+from rlhf_core.records import STAGES, Run, Stage, StageResult
+from rlhf_core.stages.context import Context, Toolbox
+from rlhf_core.stages.feedback import critique_stage, label_stage
+from rlhf_core.stages.measuring import evaluate_stage, norm_pack_stage
+from rlhf_core.stages.policy import ppo_stage
+from rlhf_core.stages.reporting import report_stage
+from rlhf_core.stages.training import reward_stage, sft_stage
+from rlhf_core.store import Store
+
+STORY: dict[Stage, Callable[[Context], StageResult]] = {
+    "critique": critique_stage,
+    "sft": sft_stage,
+    "label": label_stage,
+    "reward": reward_stage,
+    "norm_pack": norm_pack_stage,
+    "ppo": ppo_stage,
+    "evaluate": evaluate_stage,
+    "report": report_stage,
+}
+
+
+def run_pipeline(
+    run: Run, store: Store, tools: Toolbox, report: Callable[[str, str], None], should_stop: Callable[[], bool]
+) -> None:
+    """Run the stages that the run's kind asks for; those that are done are not done again.
+
+    `report` receives an event's kind and its JSON body. Raises RunStopped when `should_stop` answers True,
+    InvalidInput for a configuration that cannot work, LeaseLost when another worker has taken the run.
+    """
+    config = RunConfig.model_validate_json(run.config)
+    constitution = parse_constitution(store.constitution_text(run.constitution_hash), run.constitution_hash)
+    inherited = store.stage_results(config.from_run) if config.from_run else {}
+    wanted = stages_of(config)
+    context = Context(
+        run=run,
+        config=config,
+        constitution=constitution,
+        weights=resolve_weights(constitution, config.weights),
+        store=store,
+        tools=tools,
+        results={stage: result for stage, result in inherited.items() if stage not in wanted},
+        report=report,
+        should_stop=should_stop,
+    )
+    done = store.stage_results(run.id)
+    for stage in wanted:
+        if stage not in done:
+            report("stage", json.dumps({"stage": stage, "state": "started"}))
+            done[stage] = STORY[stage](context)
+            store.add_stage_result(done[stage])
+            report("stage", json.dumps({"stage": stage, "state": "done", "seconds": round(done[stage].seconds, 1)}))
+        context.results[stage] = done[stage]
+
+
+def stages_of(config: RunConfig) -> tuple[Stage, ...]:
+    """The stages that a run does itself.
+
+    Raises InvalidInput when it starts in the middle of the story and names no run to take the beginning from.
+    """
+    if config.kind == "pipeline":
+        wanted = STAGES[STAGES.index(config.start_at) :] if config.start_at else STAGES
+    else:
+        wanted = (config.kind,)
+    if wanted[0] != STAGES[0] and config.from_run is None and not _stands_alone(config):
+        raise InvalidInput(
+            f"a run that starts at stage '{wanted[0]}' needs the stages before it; name their run", field="from_run"
+        )
+    return wanted
+
+
+def _stands_alone(config: RunConfig) -> bool:
+    """SFT and reward models can be trained on the user's files alone."""
+    data = config.data
+    return bool((config.kind == "sft" and data.demonstrations) or (config.kind == "reward" and data.preferences))

@@ -1,0 +1,97 @@
+"""What every stage is given, and the manners they share: progress, stopping, units of model work."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol, TypeVar
+
+from rlhf_core.config import RunConfig
+from rlhf_core.constitution.schema import Constitution
+from rlhf_core.errors import CharterError
+from rlhf_core.models.backbone import Backbone
+from rlhf_core.records import Message, Run, Stage, StageResult, StepMetrics
+from rlhf_core.seams import Feedback, Sampler, Scorer, World
+from rlhf_core.store import Store
+
+T = TypeVar("T")
+
+
+class OnDevice(Protocol):
+    """Runs one short unit of model work on the thread that owns the model."""
+
+    def __call__(self, unit: Callable[[], T]) -> T: ...
+
+
+class Toolbox(NamedTuple):
+    """The models as a run sees them: local objects in a test, gRPC clients in a server."""
+
+    sampler: Sampler
+    feedback: Callable[[Constitution], Feedback]
+    scorer: Scorer
+    backbone: Backbone
+    on_device: OnDevice
+    world: World | None
+    """The built-in world with its prompts and truth; none where the user's own prompts are asked."""
+    runs_folder: Path
+
+
+class RunStopped(CharterError):
+    """The run was asked to stop (cancelled, paused, or the server drains); finished work is stored."""
+
+
+class Context(NamedTuple):
+    run: Run
+    config: RunConfig
+    constitution: Constitution
+    weights: dict[str, float]
+    store: Store
+    tools: Toolbox
+    results: dict[Stage, StageResult]
+    """Results of the stages before this one, of this run or of the run it starts from."""
+    report: Callable[[str, str], None]
+    should_stop: Callable[[], bool]
+
+    def progress(self, stage: Stage, step: int, steps: int, **values: float) -> None:
+        """Publish one step; raises RunStopped when the run was asked to stop."""
+        self.report("metrics", StepMetrics(stage=stage, step=step, steps=steps, values=values).model_dump_json())
+        if self.should_stop():
+            raise RunStopped(f"run {self.run.id} stopped in stage {stage} at step {step} of {steps}")
+
+    def note(self, text: str) -> None:
+        self.report("note", json.dumps({"text": text}))
+
+    def need(self, stage: Stage) -> StageResult:
+        """The result of an earlier stage.
+
+        Raises: CharterError when neither this run nor `from_run` has it.
+        """
+        if stage not in self.results:
+            raise CharterError(f"stage '{stage}' has no result yet; run it first or name a run that has it in from_run")
+        return self.results[stage]
+
+    def units(self, steps: Iterator[T]) -> Iterator[T]:
+        """Drain a training generator one unit at a time, so that the device is free between its steps."""
+        end = object()
+        while (item := self.tools.on_device(lambda: next(steps, end))) is not end:
+            yield item  # type: ignore[misc]
+
+
+def chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+def user_turn(text: str) -> tuple[Message, ...]:
+    return (Message(role="user", content=text),)
+
+
+class Timer:
+    def __init__(self) -> None:
+        self._start = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._start

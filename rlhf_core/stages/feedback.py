@@ -1,0 +1,118 @@
+"""The stages where a model's own judgement becomes data: critique and revision, and preference labels."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from rlhf_core.feedback.revision import count_steps, critique_and_revise
+from rlhf_core.feedback.votes import comparison_of, labels_from_votes, vote_id
+from rlhf_core.records import BASE_POLICY, Comparison, Preference, Prompt, Sample, StageResult, Vote
+from rlhf_core.seams import Feedback
+from rlhf_core.stages.context import Context, Timer, chunks
+from rlhf_core.stages.prompts import draw, prompts_of, sample_id, stamp
+
+CHUNK = 64
+"""Prompts in one committed piece of work."""
+
+
+def critique_stage(ctx: Context) -> StageResult:
+    """Prompt -> sample of the base policy -> critique -> revision, piece by piece."""
+    timer, settings = Timer(), ctx.config.critique
+    feedback = ctx.tools.feedback(ctx.constitution)
+    everything = prompts_of(ctx, "train")
+    prompts = draw(everything, min(settings.prompts, len(everything)), ctx.config.seed, "critique")
+    ctx.store.add_prompts(prompts)
+    for number, piece in enumerate(chunks(prompts, CHUNK)):
+        if not _done(ctx, piece):
+            samples = ctx.tools.sampler.generate(
+                piece,
+                policy_version=BASE_POLICY,
+                temperature=settings.temperature,
+                max_tokens=ctx.config.model.max_tokens,
+                seed=ctx.config.seed,
+            )
+            samples = [stamp(sample, ctx, "critique", BASE_POLICY, 0) for sample in samples]
+            steps = critique_and_revise(samples, ctx.constitution, feedback, settings, ctx.config.seed)
+            with ctx.store.transaction(ctx.run.id, ctx.run.fence):
+                ctx.store.add_samples(samples)
+                ctx.store.add_revisions(steps)
+        ctx.progress("critique", min((number + 1) * CHUNK, len(prompts)), len(prompts))
+    counts = {"answers": len(prompts), **count_steps(ctx.store.revisions(ctx.run.id))}
+    return StageResult(run_id=ctx.run.id, stage="critique", counts=counts, seconds=timer.seconds)
+
+
+def _done(ctx: Context, prompts: Sequence[Prompt]) -> bool:
+    ids = [sample_id(ctx, "critique", prompt, BASE_POLICY, 0) for prompt in prompts]
+    return len(ctx.store.samples_by_id(ids)) == len(ids)
+
+
+def label_stage(ctx: Context) -> StageResult:
+    """Two samples of a prompt -> votes in both orders under every principle -> one soft label per objective."""
+    timer, settings = Timer(), ctx.config.label
+    feedback = ctx.tools.feedback(ctx.constitution)
+    everything = prompts_of(ctx, "train")
+    prompts = draw(everything, settings.pairs, ctx.config.seed, "label")
+    ctx.store.add_prompts(everything)
+    counts: Counter[str] = Counter()
+    for number, piece in enumerate(chunks(prompts, CHUNK)):
+        pairs = _draw_pairs(ctx, piece, number)
+        counts["identical"] += len(piece) - len(pairs)
+        preferences = _judge(ctx, pairs, feedback)
+        counts["labels"] += len(preferences)
+        for preference in preferences:
+            counts[f"abstained.{preference.reason}" if preference.abstained else f"choice.{preference.choice}"] += 1
+        ctx.progress("label", min((number + 1) * CHUNK, len(prompts)), len(prompts))
+    total = {"pairs": len(prompts), **dict(sorted(counts.items()))}
+    return StageResult(run_id=ctx.run.id, stage="label", counts=total, seconds=timer.seconds)
+
+
+def _draw_pairs(ctx: Context, prompts: Sequence[Prompt], number: int) -> list[Comparison]:
+    """Pairs of samples of the tuned policy; a share of them sets it against the base. Identical texts are dropped."""
+    tuned = ctx.need("sft").policy_version
+    against_base = int(len(prompts) * ctx.config.label.base_share)
+    first = _sample(ctx, prompts, tuned, f"{number}a", number * 3)
+    second = _sample(ctx, prompts[:against_base], BASE_POLICY, f"{number}b", number * 3 + 1)
+    second += _sample(ctx, prompts[against_base:], tuned, f"{number}b", number * 3 + 2)
+    with ctx.store.transaction(ctx.run.id, ctx.run.fence):
+        ctx.store.add_samples([*first, *second])
+        pairs = [
+            comparison_of(a, b, ctx.run.id) for a, b in zip(first, second, strict=True) if a.response != b.response
+        ]
+        ctx.store.add_comparisons(pairs)
+    return pairs
+
+
+def _sample(ctx: Context, prompts: Sequence[Prompt], version: str, part: str, salt: int) -> list[Sample]:
+    """Samples that are stored already are read, not drawn again."""
+    ids = [sample_id(ctx, "label", prompt, part, index) for index, prompt in enumerate(prompts)]
+    stored = ctx.store.samples_by_id(ids)
+    if len(stored) == len(ids):
+        return [stored[identity] for identity in ids]
+    drawn = ctx.tools.sampler.generate(
+        prompts,
+        policy_version=version,
+        temperature=ctx.config.label.temperature,
+        max_tokens=ctx.config.model.max_tokens,
+        seed=ctx.config.seed + 7919 * (salt + 1),
+    )
+    return [stamp(sample, ctx, "label", part, index) for index, sample in enumerate(drawn)]
+
+
+def _judge(ctx: Context, pairs: list[Comparison], feedback: Feedback) -> list[Preference]:
+    """Votes that are stored already are reused; only the missing ones are asked for."""
+    votes: list[Vote] = []
+    for principle in ctx.constitution.principles:
+        ids = {
+            pair.id: [vote_id(pair, principle, feedback.name, swapped) for swapped in (False, True)] for pair in pairs
+        }
+        known = ctx.store.votes_by_id([identity for both in ids.values() for identity in both])
+        missing = [pair for pair in pairs if not all(identity in known for identity in ids[pair.id])]
+        fresh = feedback.compare(missing, principle) if missing else []
+        ctx.store.add_votes(fresh)
+        votes += [*known.values(), *fresh]
+    unique = {vote.id: vote for vote in votes}
+    preferences = labels_from_votes(pairs, list(unique.values()), ctx.constitution, feedback.name, ctx.config.label)
+    with ctx.store.transaction(ctx.run.id, ctx.run.fence):
+        ctx.store.add_preferences(preferences)
+    return preferences

@@ -1,0 +1,139 @@
+"""The stages that measure: the reward models' scale, and every policy on prompts that nothing was trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from rlhf_core.evaluation.norm_pack import build_norm_pack
+from rlhf_core.models.generation import chat, choose
+from rlhf_core.records import BASE_POLICY, GoldScore, Prompt, Sample, Stage, StageResult
+from rlhf_core.seams import Conversation
+from rlhf_core.stages.context import Context, Timer, chunks
+from rlhf_core.stages.prompts import draw, prompts_of, sample_id, stamp
+
+CHUNK = 64
+
+
+def norm_pack_stage(ctx: Context) -> StageResult:
+    """Score samples of the reference policy; their mean and spread are the unit of every weight in the run."""
+    timer, settings = Timer(), ctx.config.norm
+    everything = prompts_of(ctx, "train")
+    prompts = draw(everything, min(settings.prompts, len(everything)), ctx.config.seed, "norm_pack")
+    version = ctx.need("sft").policy_version
+    samples = sample_all(ctx, "norm_pack", prompts, version, settings.samples, 1.0)
+    models = ctx.need("reward").reward_models
+    objectives = tuple(models)
+    scores = ctx.tools.scorer.score(samples, list(models.values()))
+    grades = gold_scores(ctx, samples)
+    pack = build_norm_pack(
+        run_id=ctx.run.id,
+        policy_version=version,
+        objectives=objectives,
+        reward_models=tuple(models.values()),
+        scores=np.array([score.score for score in scores]).reshape(len(objectives), len(samples)),
+        lengths=np.array([sample.tokens for sample in samples], dtype=float),
+    )
+    with ctx.store.transaction(ctx.run.id, ctx.run.fence):
+        ctx.store.add_scores(scores)
+        ctx.store.add_gold(grades)
+        ctx.store.add_norm_pack(pack)
+    return StageResult(
+        run_id=ctx.run.id, stage="norm_pack", norm_pack=pack.id, counts={"samples": len(samples)}, seconds=timer.seconds
+    )
+
+
+def evaluate_stage(ctx: Context) -> StageResult:
+    """Sample every policy of the run on the same held-out prompts; score with the reward models and, if known, gold."""
+    timer, settings = Timer(), ctx.config.evaluation
+    everything = prompts_of(ctx, "heldout")
+    prompts = draw(everything, min(settings.prompts, len(everything)), ctx.config.seed, "evaluate")
+    policies = evaluated_policies(ctx)
+    models = ctx.results["reward"].reward_models if "reward" in ctx.results else {}
+    for number, (name, version) in enumerate(policies):
+        samples = sample_all(ctx, "evaluate", prompts, version, settings.samples, settings.temperature)
+        scores = ctx.tools.scorer.score(samples, list(models.values())) if models else []
+        with ctx.store.transaction(ctx.run.id, ctx.run.fence):
+            ctx.store.add_scores(scores)
+            ctx.store.add_gold(gold_scores(ctx, samples))
+        ctx.note(f"evaluated {name} on {len(prompts)} held-out prompts")
+        ctx.progress("evaluate", number + 1, len(policies))
+    counts = {"prompts": len(prompts), "samples": len(prompts) * settings.samples * len(policies)}
+    return StageResult(run_id=ctx.run.id, stage="evaluate", counts=counts, numbers=_skills(ctx), seconds=timer.seconds)
+
+
+def _skills(ctx: Context) -> dict[str, float]:
+    """The built-in model's skills as flat numbers, where there is a world to test them in."""
+    tools, settings = ctx.tools, ctx.config
+    if tools.world is None or not settings.evaluation.skills:
+        return {}
+
+    def ask(conversations: Sequence[Conversation]) -> list[str]:
+        pieces = chunks(conversations, CHUNK)
+        backbone, limit = tools.backbone, settings.model.feedback_tokens
+        return [text for piece in pieces for text in tools.on_device(lambda part=piece: chat(backbone, part, limit))]
+
+    def weigh(conversations: Sequence[Conversation], labels: Sequence[str]) -> list[list[float]]:
+        pieces = chunks(conversations, CHUNK)
+        return [
+            row for piece in pieces for row in tools.on_device(lambda part=piece: choose(tools.backbone, part, labels))
+        ]
+
+    report = tools.world.skills(ask, weigh, ctx.constitution, settings.evaluation.skills, settings.seed)
+    return dict(_flat("skill", report.model_dump()))
+
+
+def _flat(prefix: str, value: object) -> Iterator[tuple[str, float]]:
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _flat(f"{prefix}.{name}", inner)
+    elif isinstance(value, (int, float)):
+        yield prefix, float(value)
+
+
+def evaluated_policies(ctx: Context) -> list[tuple[str, str]]:
+    """Name and version of each policy that the run compares, in the order in which they came to be."""
+    trained: tuple[tuple[Stage, str], ...] = (("sft", "after SFT"), ("ppo", "after PPO"))
+    found = [(name, ctx.results[stage].policy_version) for stage, name in trained if stage in ctx.results]
+    return [("shipped", BASE_POLICY), *found]
+
+
+def sample_all(
+    ctx: Context, stage: Stage, prompts: Sequence[Prompt], version: str, n: int, temperature: float
+) -> list[Sample]:
+    """n stored samples per prompt; pieces that an earlier attempt stored are read back."""
+    ctx.store.add_prompts(prompts)
+    samples: list[Sample] = []
+    for piece in chunks(prompts, CHUNK):
+        ids = [sample_id(ctx, stage, prompt, version, index) for prompt in piece for index in range(n)]
+        stored = ctx.store.samples_by_id(ids)
+        if len(stored) == len(ids):
+            samples += [stored[identity] for identity in ids]
+            continue
+        drawn = ctx.tools.sampler.generate(
+            piece,
+            policy_version=version,
+            n=n,
+            temperature=temperature,
+            max_tokens=ctx.config.model.max_tokens,
+            seed=ctx.config.seed,
+        )
+        stamped = [stamp(sample, ctx, stage, version, index % n) for index, sample in enumerate(drawn)]
+        ctx.store.add_samples(stamped)
+        samples += stamped
+    return samples
+
+
+def gold_scores(ctx: Context, samples: Sequence[Sample]) -> list[GoldScore]:
+    """The world's own grades, where there is a world. They are stored and reported; nothing learns from them."""
+    if ctx.tools.world is None:
+        return []
+    gold = ctx.tools.world.gold
+    grades: list[GoldScore] = []
+    for sample in samples:
+        for objective, score in gold.score(sample.prompt, sample.response).items():
+            grades.append(GoldScore(sample_id=sample.id, kind=objective, score=score))
+        for kind, harm in gold.harm_by_kind(sample.prompt, sample.response).items():
+            grades.append(GoldScore(sample_id=sample.id, kind=f"harm:{kind}", score=harm))
+    return grades

@@ -1,0 +1,60 @@
+"""Which prompts a run trains on, and which it keeps for evaluation; the same seed always draws the same ones."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+
+from rlhf_core.data import load_prompts
+from rlhf_core.errors import InvalidInput
+from rlhf_core.records import Prompt, Sample, Split, Stage, content_id
+from rlhf_core.stages.context import Context
+
+HELDOUT_SHARE = 0.1
+
+
+def prompts_of(ctx: Context, split: Split) -> list[Prompt]:
+    """The run's prompts of one split: the user's file, or the built-in world's tasks.
+
+    Without a file of held-out prompts a tenth of the user's prompts is kept back, chosen by their text.
+    """
+    data = ctx.config.data
+    if data.prompts is None:
+        found = [prompt for prompt in (ctx.tools.world.prompts if ctx.tools.world else ()) if prompt.split == split]
+    elif data.heldout_prompts is not None:
+        path = data.prompts if split == "train" else data.heldout_prompts
+        found = [prompt.model_copy(update={"split": split}) for prompt in load_prompts(path)]
+    else:
+        loaded = load_prompts(data.prompts)
+        kept_back = {prompt.id for prompt in sorted(loaded, key=_rank)[: max(1, int(len(loaded) * HELDOUT_SHARE))]}
+        found = [
+            prompt.model_copy(update={"split": split})
+            for prompt in loaded
+            if (prompt.id in kept_back) == (split == "heldout")
+        ]
+    if not found:
+        raise InvalidInput(f"no {split} prompts; give at least 2 prompts in data.prompts", field="data.prompts")
+    return sorted(found, key=lambda prompt: prompt.id)
+
+
+def draw(prompts: list[Prompt], count: int, seed: int, purpose: str) -> list[Prompt]:
+    """`count` prompts in a random order, repeating none before all have had their turn."""
+    rng = random.Random(f"{seed}:{purpose}")
+    drawn: list[Prompt] = []
+    while len(drawn) < count:
+        drawn += rng.sample(prompts, len(prompts))
+    return drawn[:count]
+
+
+def stamp(sample: Sample, ctx: Context, stage: Stage, part: str, index: int) -> Sample:
+    """The sample with this run's provenance; its id is known before it is drawn, so a repeat is found."""
+    identity = sample_id(ctx, stage, sample.prompt, part, index)
+    return sample.model_copy(update={"id": identity, "run_id": ctx.run.id, "stage": stage})
+
+
+def sample_id(ctx: Context, stage: Stage, prompt: Prompt, part: str, index: int) -> str:
+    return content_id("sample", ctx.run.id, stage, prompt.id, part, index)
+
+
+def _rank(prompt: Prompt) -> str:
+    return hashlib.sha256(prompt.id.encode()).hexdigest()

@@ -1,0 +1,191 @@
+"""The last stage: everything that the run stored, summed up in report.json, report.html and pictures."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from collections import Counter
+
+from rlhf_core.evaluation.accounting import (
+    Curve,
+    Example,
+    FeedbackSummary,
+    curves,
+    example,
+    summarise_feedback,
+    summarise_reward_model,
+)
+from rlhf_core.evaluation.evaluate import Evaluation, evaluate
+from rlhf_core.evaluation.report import ConstitutionName, Report, Skills
+from rlhf_core.evaluation.rows import PolicyRows, gold_sd
+from rlhf_core.evaluation.statistics import Estimate
+from rlhf_core.evaluation.write_report import write_report
+from rlhf_core.records import RewardModelVersion, Sample, StageResult, StepMetrics
+from rlhf_core.stages.context import Context, Timer
+from rlhf_core.stages.measuring import evaluated_policies
+
+EXAMPLES = 6
+EVENT_PAGE = 1000
+
+
+def report_stage(ctx: Context) -> StageResult:
+    """Write runs/<id>/: the numbers, each with its count, baseline and interval, and the pictures."""
+    timer = Timer()
+    policies = _policies(ctx)
+    models = [ctx.store.reward_model(version) for version in _reward_models(ctx)]
+    evaluation = _evaluate(ctx, policies)
+    write_report(_report(ctx, policies, models, timer).with_evaluation(evaluation), ctx.tools.runs_folder / ctx.run.id)
+    return StageResult(run_id=ctx.run.id, stage="report", seconds=timer.seconds)
+
+
+def _reward_models(ctx: Context) -> list[str]:
+    return list(ctx.results["reward"].reward_models.values()) if "reward" in ctx.results else []
+
+
+def _policies(ctx: Context) -> list[PolicyRows]:
+    """The evaluated policies with their stored rows."""
+    source = ctx.need("evaluate").run_id
+    scores, gold = ctx.store.scores(source), ctx.store.gold(source)
+    rows = []
+    for name, version in evaluated_policies(ctx):
+        samples = ctx.store.samples(source, stage="evaluate", policy_version=version)
+        ids = {sample.id for sample in samples}
+        rows.append(
+            PolicyRows(
+                name=name,
+                policy_version=version,
+                samples=samples,
+                scores=[score for score in scores if score.sample_id in ids],
+                gold=[grade for grade in gold if grade.sample_id in ids],
+            )
+        )
+    return rows
+
+
+def _evaluate(ctx: Context, policies: list[PolicyRows]) -> Evaluation:
+    packed = ctx.results.get("norm_pack")
+    pack = ctx.store.norm_pack(packed.norm_pack) if packed else None
+    scale = None
+    gold = ctx.tools.world.gold if ctx.tools.world else None
+    if packed and gold:
+        reference = {sample.id for sample in ctx.store.samples(packed.run_id, stage="norm_pack")}
+        rows = [grade for grade in ctx.store.gold(packed.run_id) if grade.sample_id in reference]
+        scale = gold_sd(rows, gold.objectives)
+    return evaluate(
+        policies,
+        objectives=ctx.constitution.objective_names,
+        weights=ctx.weights,
+        norm_pack=pack,
+        gold=gold,
+        gold_scale=scale,
+        resamples=ctx.config.evaluation.bootstrap,
+        seed=ctx.config.seed,
+    )
+
+
+def _report(ctx: Context, policies: list[PolicyRows], models: list[RewardModelVersion], timer: Timer) -> Report:
+    law = ctx.constitution
+    seconds = {stage: result.seconds for stage, result in ctx.results.items()} | {"report": timer.seconds}
+    titles = {principle.id: principle.title for principle in law.principles}
+    packed = ctx.results.get("norm_pack")
+    return Report(
+        run_id=ctx.run.id,
+        kind=ctx.run.kind,
+        created_at=ctx.run.created_at,
+        seed=ctx.config.seed,
+        objectives=law.objective_names,
+        weights=ctx.weights,
+        base_model=ctx.tools.backbone.name,
+        constitution=ConstitutionName(id=law.id, version=law.version, hash=law.hash, title=law.title),
+        wall_seconds=sum(seconds.values()),
+        stage_seconds=seconds,
+        peak_memory_mb=peak_memory_mb(),
+        sandbox=read_skills(ctx.results["evaluate"].numbers),
+        reward_models=tuple(summarise_reward_model(model, policies[-1]) for model in models),
+        feedback=_feedback(ctx, titles),
+        norm_pack=ctx.store.norm_pack(packed.norm_pack) if packed else None,
+        data={f"{stage}.{name}": n for stage, result in ctx.results.items() for name, n in result.counts.items()},
+        curves=_curves(ctx),
+        examples=_examples(ctx, policies[-1], titles),
+        provenance=_provenance(ctx),
+    )
+
+
+def read_skills(numbers: dict[str, float]) -> Skills | None:
+    """The skills that the evaluate stage stored as `skill.<name>.<mean|low|high|n>`."""
+    names = {name.removesuffix(".mean") for name in numbers if name.startswith("skill.") and name.endswith(".mean")}
+    if not names:
+        return None
+    return Skills.of(
+        {
+            name.removeprefix("skill."): Estimate(
+                value=numbers[f"{name}.mean"],
+                low=numbers[f"{name}.low"],
+                high=numbers[f"{name}.high"],
+                n=int(numbers[f"{name}.n"]),
+            )
+            for name in names
+        }
+    )
+
+
+def _feedback(ctx: Context, titles: dict[str, str]) -> FeedbackSummary | None:
+    if "label" not in ctx.results:
+        return None
+    labels = ctx.store.preferences(run_id=ctx.results["label"].run_id, labelers="ai")
+    human = ctx.store.preferences(labelers="human")
+    steps = ctx.store.revisions(ctx.results["critique"].run_id) if "critique" in ctx.results else []
+    votes = ctx.store.votes(comparison_ids={label.comparison_id for label in labels})
+    current = {principle.hash for principle in ctx.constitution.principles}
+    return summarise_feedback(steps, [v for v in votes if v.principle_hash in current], [*labels, *human], titles)
+
+
+def _curves(ctx: Context) -> tuple[Curve, ...]:
+    """The metrics of every stage, from the runs that did them."""
+    metrics: list[StepMetrics] = []
+    for run_id in dict.fromkeys(result.run_id for result in ctx.results.values()) | {ctx.run.id: None}:
+        after = 0
+        while events := ctx.store.events(run_id, after, EVENT_PAGE):
+            after = events[-1].sequence
+            metrics += [StepMetrics.model_validate_json(e.body) for e in events if e.kind == "metrics"]
+    return curves([row for row in metrics if row.values])
+
+
+def _examples(ctx: Context, final: PolicyRows, titles: dict[str, str]) -> tuple[Example, ...]:
+    """Conversations whose revision took the most steps, beside what the final policy says to the same prompt."""
+    if "critique" not in ctx.results:
+        return ()
+    source = ctx.results["critique"].run_id
+    steps = ctx.store.revisions(source)
+    accepted = Counter(step.sample_id for step in steps if step.accepted)
+    chosen = [ctx.store.sample(sample_id) for sample_id, _ in accepted.most_common(EXAMPLES)]
+    answers = _final_answers(ctx, chosen, final.policy_version)
+    return tuple(example(sample, steps, answers.get(sample.prompt.id), titles) for sample in chosen)
+
+
+def _final_answers(ctx: Context, samples: list[Sample], version: str) -> dict[str, Sample]:
+    drawn = ctx.tools.sampler.generate(
+        [sample.prompt for sample in samples],
+        policy_version=version,
+        temperature=0.0,
+        max_tokens=ctx.config.model.max_tokens,
+        seed=ctx.config.seed,
+    )
+    return {sample.prompt.id: sample for sample in drawn}
+
+
+def _provenance(ctx: Context) -> dict[str, str]:
+    """Name -> id of everything that the numbers came from."""
+    found = {f"stage.{stage}": result.run_id for stage, result in ctx.results.items()}
+    found |= {f"policy.{stage}": r.policy_version for stage, r in ctx.results.items() if r.policy_version}
+    if "reward" in ctx.results:
+        found |= {f"reward_model.{name}": version for name, version in ctx.results["reward"].reward_models.items()}
+    if "norm_pack" in ctx.results:
+        found["norm_pack"] = ctx.results["norm_pack"].norm_pack
+    return found | {"constitution": ctx.constitution.hash}
+
+
+def peak_memory_mb() -> float:
+    """Largest resident memory of this process so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1024 * 1024 if sys.platform == "darwin" else 1024)

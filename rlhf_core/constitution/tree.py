@@ -56,8 +56,8 @@ def read_tree(text: str, source: str) -> Tree:
             builder.take(event)
     except _FatalError:
         return Tree(source, None, {}, {}, builder.problems)
-    except Exception as error:  # the parser has bugs of its own on hostile text (AttributeError, IndexError, ...)
-        return Tree(source, None, {}, {}, [*builder.problems, _syntax_problem(error, text, source)])
+    except Exception as error:  # hostile text has the parser raise more than its own errors: "\\UFFFFFFFF" overflows
+        return Tree(source, None, {}, {}, [*builder.problems, _syntax_problem(error, text, source, builder.last)])
     if not builder.values:
         builder.problems.append(
             Problem(source, 1, 1, "C001", "the file is empty", "start with schema: constitution/v1")
@@ -85,10 +85,11 @@ class _Builder:
         self.keys: dict[Path, Mark] = {}
         self.values: dict[Path, Mark] = {}
         self.problems: list[Problem] = []
+        self.last = Mark(1, 1)
         self._open: list[_Open] = []
 
     def take(self, event: Event) -> None:
-        mark = Mark(event.start_mark.line + 1, event.start_mark.column + 1)
+        self.last = mark = Mark(event.start_mark.line + 1, event.start_mark.column + 1)
         if isinstance(event, CollectionEndEvent):
             self._open.pop()
         elif isinstance(event, DocumentStartEvent) and self.values:
@@ -164,8 +165,8 @@ def _scalar(event: Any) -> object:
     return text
 
 
-def _syntax_problem(error: Exception, text: str, source: str) -> Problem:
-    message, mark = "this is not YAML", Mark(1, 1)
+def _syntax_problem(error: Exception, text: str, source: str, mark: Mark) -> Problem:
+    message = "this is not YAML from here on"
     if isinstance(error, MarkedYAMLError):
         place = error.problem_mark or error.context_mark
         message = " ".join(str(part) for part in (error.context, error.problem) if part)

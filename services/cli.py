@@ -1,0 +1,105 @@
+"""`charter`: the command line. Each verb is a function of a `cli_*` module; a mistake ends in one clear line."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated, NoReturn
+
+import typer
+
+from rlhf_core.errors import CharterError, Conflict, InvalidInput, NotFound, Unavailable
+from services import cli_call, cli_constitution, cli_doctor, cli_label, cli_report, cli_run, cli_serve
+
+UNEXPECTED, USER_MISTAKE, UNAVAILABLE, FAILED, INTERRUPTED = 1, 2, 4, 5, 130
+
+# typer's usage errors share this base; its module has moved between releases, its public subclass has not.
+UsageError = typer.BadParameter.__bases__[0]
+
+app = typer.Typer(
+    name="charter",
+    help="Align a language model to a constitution, with a dial for each objective.",
+    epilog="Start here: `charter demo`. Every verb shows examples with --help.",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+constitution_app = typer.Typer(help="Check a constitution, or show it.", rich_markup_mode=None)
+
+app.command()(cli_run.demo)
+app.command()(cli_serve.serve)
+app.command()(cli_run.run)
+app.command()(cli_report.runs)
+app.command()(cli_run.watch)
+app.command()(cli_report.report)
+app.command()(cli_call.generate)
+app.command()(cli_label.label)
+constitution_app.command()(cli_constitution.check)
+constitution_app.command()(cli_constitution.show)
+app.add_typer(constitution_app, name="constitution")
+app.command()(cli_call.call)
+app.command()(cli_doctor.doctor)
+
+
+@app.callback(invoke_without_command=True)
+def _welcome(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
+) -> None:
+    if version:
+        from importlib.metadata import version as installed
+
+        typer.echo(f"charter {installed('charter-rlhf')}")
+    elif context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Runs one command line. Exit codes: 0 done, 2 user's mistake, 4 unavailable, 5 failed run, 130 interrupted."""
+    try:
+        sys.exit(
+            app(list(arguments) if arguments is not None else None, prog_name="charter", standalone_mode=False) or 0
+        )
+    except UsageError as error:
+        _complain(error.format_message(), hint=f"see `{_command(error)} --help`")  # pyright: ignore
+        sys.exit(USER_MISTAKE)
+    except CharterError as error:
+        if _debugging():
+            raise
+        _complain(*str(error).splitlines())
+        sys.exit(exit_code(error))
+    except (KeyboardInterrupt, typer.Abort):
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        # The reader of a pipe (`charter runs | head`) is gone: not a mistake, and nothing is left to print to.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except Exception as error:
+        if _debugging():
+            raise
+        _complain(f"unexpected {type(error).__name__}: {error}", hint="this is a bug; CHARTER_DEBUG=1 shows where")
+        sys.exit(UNEXPECTED)
+
+
+def exit_code(error: CharterError) -> int:
+    """Tells the user's mistakes from what may work later and from what failed."""
+    if isinstance(error, (InvalidInput, NotFound, Conflict)):
+        return USER_MISTAKE
+    return UNAVAILABLE if isinstance(error, Unavailable) else FAILED
+
+
+def _debugging() -> bool:
+    return os.environ.get("CHARTER_DEBUG") == "1"
+
+
+def _complain(*lines: str, hint: str = "") -> None:
+    for line in lines:
+        print(f"error: {line}", file=sys.stderr)
+    if hint:
+        print(f"hint: {hint}", file=sys.stderr)
+
+
+def _command(error: Exception) -> str:
+    context = getattr(error, "ctx", None)
+    return context.command_path if context else "charter"

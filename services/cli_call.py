@@ -1,0 +1,162 @@
+"""`charter generate` and `call`: asking a server, in words or in JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from services import cli_options as options
+
+if TYPE_CHECKING:
+    import grpc
+    from google.protobuf.descriptor import MethodDescriptor
+    from google.protobuf.descriptor_pool import DescriptorPool
+
+    from services.clients import CharterClient
+
+INTERNAL_SERVICES = ("grpc.",)
+
+
+def generate(
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="What to ask; `-` reads it from stdin.")],
+    policy: Annotated[
+        str, typer.Option("--policy", metavar="ID", help="A policy version, a run (its last version), latest or base.")
+    ] = "latest",
+    n: Annotated[int, typer.Option("-n", min=1, max=64, help="How many responses.")] = 1,
+    temperature: Annotated[float, typer.Option("--temperature", min=0, help="0 takes the likeliest token.")] = 0.0,
+    max_tokens: Annotated[int, typer.Option("--max-tokens", min=0, help="Longest response; 0: the default.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the draw.")] = 0,
+    stream: Annotated[bool, typer.Option("--stream", help="Print the text as it is written.")] = False,
+    address: options.Address = "",
+    token: options.Token = "",
+    data: options.Data = options.DATA,
+    as_json: options.Json = False,
+) -> None:
+    """Ask a policy something.
+
+    \b
+    Examples:
+      charter generate "How do I unclog the drain?"
+      charter generate "How do I unclog the drain?" --policy base -n 3 --temperature 1
+      echo "How do I paint a door?" | charter generate - --stream
+    """
+    from rlhf_core.errors import InvalidInput
+    from rlhf_core.records import Prompt
+    from services.cli_session import open_client
+
+    text = sys.stdin.read().strip() if text == "-" else text.strip()
+    if not text:
+        raise InvalidInput("the question is empty")
+    if stream and (n > 1 or as_json):
+        raise InvalidInput("--stream prints one response as text; leave out -n and --json")
+    prompt = Prompt.of(text)
+    with open_client(address, token, data) as client:
+        version = _version(client, policy)
+        drawn: dict[str, Any] = {
+            "policy_version": version, "temperature": temperature, "max_tokens": max_tokens, "seed": seed
+        }  # fmt: skip
+        if stream:
+            for piece in client.policy.generate_stream(prompt, **drawn):
+                typer.echo(piece.text, nl=False)
+            typer.echo()
+            return
+        samples = client.policy.generate([prompt], n=n, **drawn)
+    if as_json:
+        typer.echo(json.dumps({"samples": [sample.model_dump() for sample in samples]}, indent=2))
+        return
+    for sample in samples:
+        typer.echo(sample.response if n == 1 else f"- {sample.response}")
+
+
+def call(
+    method: Annotated[str, typer.Argument(metavar="METHOD", help="charter.v1.PolicyService/Generate")] = "",
+    body: Annotated[str, typer.Option("-d", "--data-json", metavar="JSON", help="The request; `-`: stdin.")] = "{}",
+    address: options.Address = "",
+    token: options.Token = "",
+    data: options.Data = options.DATA,
+) -> None:
+    """Call any method of a server with JSON.
+
+    \b
+    Examples:
+      charter call
+      charter call charter.v1.PolicyService
+      charter call charter.v1.PolicyService/Generate -d '{"prompts": [{"text": "How do I unclog the drain?"}]}'
+      charter call charter.v1.TrainerService/WatchRun -d '{"runId": "run-1f0c"}' --address localhost:50051
+
+    Without a method, lists what there is. Works by reflection, so it needs no generated code. A stream prints
+    one JSON object per message.
+    """
+    from google.protobuf.descriptor_pool import DescriptorPool
+    from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+
+    from services.cli_session import open_channel
+
+    with open_channel(address, token, data) as channel:
+        database = ProtoReflectionDescriptorDatabase(channel)
+        pool = DescriptorPool(database)
+        names = [name for name in database.get_services() if not name.startswith(INTERNAL_SERVICES)]
+        service, _, wanted = method.strip("/").partition("/")
+        if not wanted:
+            _list_methods(pool, _matching(names, service))
+            return
+        _call(channel, pool, _method(pool, names, service, wanted), sys.stdin.read() if body == "-" else body)
+
+
+def _version(client: CharterClient, policy: str) -> str:
+    """A run's id stands for its newest version."""
+    if policy in ("base", "latest"):
+        return policy
+    versions = client.policy.list_policy_versions(policy)
+    return versions[-1].id if versions else policy
+
+
+def _matching(names: list[str], service: str) -> list[str]:
+    from rlhf_core.errors import NotFound
+    from services.settings import nearest
+
+    if service and service not in names:
+        raise NotFound(f"no service '{service}'{nearest(service, names)}")
+    return [service] if service else names
+
+
+def _method(pool: DescriptorPool, names: list[str], service: str, wanted: str) -> MethodDescriptor:
+    from rlhf_core.errors import NotFound
+    from services.settings import nearest
+
+    methods = pool.FindServiceByName(_matching(names, service)[0]).methods_by_name
+    if wanted not in methods:
+        raise NotFound(f"{service} has no method '{wanted}'{nearest(wanted, list(methods))}")
+    return methods[wanted]
+
+
+def _list_methods(pool: DescriptorPool, services: list[str]) -> None:
+    for name in services:
+        for method in pool.FindServiceByName(name).methods:
+            stream = "stream " if method.server_streaming else ""
+            typer.echo(f"{name}/{method.name}  ({method.input_type.name}) -> {stream}{method.output_type.name}")
+
+
+def _call(channel: grpc.Channel, pool: DescriptorPool, method: MethodDescriptor, body: str) -> None:
+    from google.protobuf import json_format, message_factory
+
+    from rlhf_core.errors import InvalidInput
+
+    request = message_factory.GetMessageClass(method.input_type)()
+    try:
+        json_format.Parse(body, request, descriptor_pool=pool)
+    except json_format.ParseError as error:
+        allowed = ", ".join(field.json_name for field in method.input_type.fields) or "none"
+        raise InvalidInput(f"-d: {str(error).strip()}; fields of {method.input_type.name}: {allowed}") from None
+    response_class = message_factory.GetMessageClass(method.output_type)
+    path = f"/{method.containing_service.full_name}/{method.name}"
+    coding = {"request_serializer": lambda m: m.SerializeToString(), "response_deserializer": response_class.FromString}
+    if method.server_streaming:
+        for response in channel.unary_stream(path, **coding)(request):
+            typer.echo(json_format.MessageToJson(response, indent=None, descriptor_pool=pool))
+    else:
+        response = channel.unary_unary(path, **coding)(request)
+        typer.echo(json_format.MessageToJson(response, descriptor_pool=pool))

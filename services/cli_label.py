@@ -1,0 +1,64 @@
+"""`charter label`: human preferences from a terminal or a pipe."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from services import cli_options as options
+
+if TYPE_CHECKING:
+    from rlhf_core.records import Run
+    from services.clients import CharterClient
+
+
+def label(
+    objective: Annotated[str, typer.Option("--objective", metavar="NAME", help="Default: each in turn.")] = "",
+    name: Annotated[str, typer.Option("--name", envvar="CHARTER_LABELER", help="Who you are; default: $USER.")] = "",
+    run_id: Annotated[str, typer.Option("--run", metavar="RUN", help="Only pairs of this run, or `last`.")] = "",
+    address: options.Address = "",
+    token: options.Token = "",
+    data: options.Data = options.DATA,
+) -> None:
+    """Label pairs of replies by hand.
+
+    \b
+    Examples:
+      charter label --objective harmless --name ada
+      charter label --run last
+      printf 'abtq' | charter label --objective helpful --name ada
+
+    The next reward model learns from these labels. Keys: a, b the better reply; t tie; x both bad; s skip; u
+    undo; q quit. You do not see which policy wrote what, and which reply stands left is drawn per person. Each
+    label is stored before the next pair is shown.
+    """
+    from rich.console import Console
+
+    from services.cli_session import find_run, open_client
+    from services.label_terminal import Session, read_keys
+
+    labeler = f"human:{name or os.environ.get('USER') or 'me'}"
+    console = Console()
+    with open_client(address, token, data) as client:
+        run = find_run(client, run_id) if run_id else None
+        questions = _questions(client, objective, run)
+        session = Session(client.preference, labeler, questions, run.id if run else "")
+        try:
+            session.run(console, read_keys(sys.stdin))
+        finally:
+            console.print(f"{session.stored} labels stored as {labeler}", highlight=False)
+
+
+def _questions(client: CharterClient, objective: str, run: Run | None) -> dict[str, str]:
+    """What each objective means, from the run's constitution or the server's own."""
+    from rlhf_core.errors import InvalidInput
+    from services.settings import nearest
+
+    constitution = client.critique.get_constitution(run.constitution_hash if run else "").constitution
+    questions = {known.name: known.description for known in constitution.objectives}
+    if objective and objective not in questions:
+        raise InvalidInput(f"unknown objective '{objective}'{nearest(objective, list(questions))}", "objective")
+    return {objective: questions[objective]} if objective else questions

@@ -1,0 +1,37 @@
+"""The options that several verbs of the command line share. Imports nothing heavy: `--help` must be fast."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+DATA = Path("charter-data")
+
+Data = Annotated[
+    Path, typer.Option("--data", envvar="CHARTER_DATA", metavar="DIR", help="Folder of the store, artifacts and runs.")
+]
+Address = Annotated[
+    str,
+    typer.Option(
+        "--address",
+        envvar="CHARTER_ADDRESS",
+        metavar="HOST:PORT",
+        help="A running server (host:port or unix:PATH). Without it, an embedded one works on --data.",
+    ),
+]
+Token = Annotated[str, typer.Option("--token", envvar="CHARTER_TOKEN", metavar="TEXT", help="Bearer token.")]
+ConfigFile = Annotated[str, typer.Option("-c", "--config", metavar="FILE", help="The run's YAML (deploy/run.yaml).")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("-s", "--set", metavar="KEY=VALUE", help="Sets one value: -s ppo.steps=20.")
+]
+Weights = Annotated[
+    str,
+    typer.Option(
+        "--weights", metavar="NAME=N,...", help="The dial: helpful=3,harmless=1. Objectives not named weigh nothing."
+    ),
+]
+Seed = Annotated[int | None, typer.Option("--seed", metavar="N", help="Seed of the run.")]
+Json = Annotated[bool, typer.Option("--json", help="JSON on stdout, for scripts.")]
+RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or `last` for the newest.")]

@@ -1,0 +1,89 @@
+"""Everything about a run that can be checked before a model loads: weights, files, folders."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from rlhf_core.config import SANDBOX, ModelConfig, RunConfig
+from rlhf_core.constitution.load import BUILTIN, constitution_text, parse_constitution
+from rlhf_core.constitution.schema import Constitution
+from rlhf_core.constitution.weights import resolve_weights
+from rlhf_core.data import load_demonstrations, load_preferences, load_prompts
+from rlhf_core.errors import InvalidInput
+from services.settings import load_config, nearest
+
+
+class Plan(NamedTuple):
+    """A run that is ready to be asked for: every weight spelled out, every path absolute."""
+
+    config: RunConfig
+    constitution: Constitution
+    constitution_yaml: str
+
+
+def plan_run(file: str, overrides: Sequence[str], weights: str, seed: int | None, *, local: bool) -> Plan:
+    """The run that the options ask for; raises InvalidInput for whatever would stop it later.
+
+    With `local` the run's data and model must exist here; a remote server has its own files.
+    """
+    seeds = [f"seed={seed}"] if seed is not None else []
+    config = load_config(file or None, [*overrides, *seeds], weights)
+    name = config.constitution or ("household" if config.model.base_model == SANDBOX else "assistant")
+    text = constitution_text(name)
+    constitution = parse_constitution(text, name)
+    resolved = config.model_copy(update={"weights": resolve_weights(constitution, config.weights)})
+    if local:
+        _check_data(resolved, constitution)
+        resolved = _with_absolute_paths(resolved)
+    return Plan(resolved, constitution, text)
+
+
+def _check_data(config: RunConfig, constitution: Constitution) -> None:
+    data = config.data
+    for path, load in (
+        (data.prompts, load_prompts),
+        (data.heldout_prompts, load_prompts),
+        (data.demonstrations, load_demonstrations),
+        (data.preferences, load_preferences),
+    ):
+        if path is not None:
+            load(path)
+    objective = data.preferences_objective
+    if (data.preferences is None) != (objective is None):
+        raise InvalidInput("data: give preferences and preferences_objective together", "data.preferences_objective")
+    if objective is not None and objective not in constitution.objective_names:
+        hint = nearest(objective, constitution.objective_names)
+        raise InvalidInput(f"data.preferences_objective: unknown objective '{objective}'{hint}")
+    check_model(config.model)
+
+
+def check_model(model: ModelConfig) -> None:
+    """A base model that is written as a path must be a folder with a model in it."""
+    name = model.base_model
+    folder = Path(name).expanduser()
+    looks_like_a_path = name.startswith((".", "/", "~")) or name.count("/") > 1 or name.endswith("/")
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise InvalidInput(f"model.base_model: folder '{name}' has no config.json, so no model", "model.base_model")
+    elif looks_like_a_path:
+        raise InvalidInput(f"model.base_model: no folder '{name}'", "model.base_model")
+
+
+def _with_absolute_paths(config: RunConfig) -> RunConfig:
+    """A run may be resumed from another working directory."""
+    paths = ("prompts", "heldout_prompts", "demonstrations", "preferences")
+    data = {name: str(Path(value).absolute()) for name in paths if (value := getattr(config.data, name)) is not None}
+    folder = Path(config.model.base_model).expanduser()
+    model = {"base_model": str(folder.absolute())} if config.model.base_model != SANDBOX and folder.is_dir() else {}
+    constitution = config.constitution
+    if constitution is not None and constitution not in BUILTIN:
+        constitution = str(Path(constitution).absolute())
+    return config.model_copy(
+        update={
+            "data": config.data.model_copy(update=data),
+            "model": config.model.model_copy(update=model),
+            "constitution": constitution,
+        }
+    )

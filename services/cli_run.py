@@ -1,0 +1,170 @@
+"""`charter demo`, `run` and `watch`: asking for a run, and looking on while it works."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from services import cli_options as options
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from rlhf_core.records import Run
+    from services.cli_preflight import Plan
+    from services.clients import CharterClient
+
+UNFINISHED = ("QUEUED", "RUNNING", "PAUSED")
+
+
+def demo(
+    weights: options.Weights = "",
+    seed: options.Seed = None,
+    overrides: options.Overrides = None,
+    data: options.Data = options.DATA,
+) -> None:
+    """Run the whole story on this machine, in a few minutes.
+
+    \b
+    Examples:
+      charter demo
+      charter demo --weights helpful=3,harmless=1
+      charter demo --seed 7 -s ppo.steps=20
+
+    Critique, revise, label, train, evaluate, report: starts an embedded server (no port, no GPU, no download),
+    runs the sandbox and prints a scorecard. A demo that was killed goes on where it was when the same command
+    is given again; Ctrl-C ends it for good.
+    """
+    from services.cli_preflight import plan_run
+    from services.cli_report import show_scorecard
+    from services.cli_session import open_client
+
+    plan = plan_run("", overrides or [], weights, seed, local=True)
+    console = _console()
+    with open_client("", "", data, plan.config.model, works=True) as client:
+        run = _unfinished(client, plan)
+        if run is not None:
+            console.print(f"going on with run {run.id}, which was not finished", highlight=False)
+            run = client.trainer.resume_run(run.id) if run.state == "PAUSED" else run
+        else:
+            run = _create(client, plan, console)
+        try:
+            watch_to_end(client, run.id, console)
+        except KeyboardInterrupt:
+            client.trainer.cancel_run(run.id)
+            console.print(f"run {run.id} cancelled; what it stored stays in {data}", highlight=False)
+            raise
+        show_scorecard(client.trainer.get_report(run.id), run.id, data, console)
+
+
+def run(
+    file: options.ConfigFile = "",
+    overrides: options.Overrides = None,
+    weights: options.Weights = "",
+    seed: options.Seed = None,
+    detach: Annotated[bool, typer.Option("--detach", help="Print the run's id and do not wait for it.")] = False,
+    address: options.Address = "",
+    token: options.Token = "",
+    data: options.Data = options.DATA,
+) -> None:
+    """Start a run from a YAML file and watch it.
+
+    \b
+    Examples:
+      charter run -c deploy/run.yaml
+      charter run -c deploy/run.yaml -s weights.harmless=2 -s ppo.steps=30
+      charter run --address localhost:50051 --detach
+      CHARTER__PPO__STEPS=30 charter run
+
+    Order, the later wins: defaults, YAML, environment (CHARTER__PPO__STEPS), -s, --weights.
+    Everything is checked before a model loads. Ctrl-C stops watching; on a server the run goes on.
+    """
+    from rlhf_core.errors import InvalidInput
+    from services.cli_preflight import plan_run
+    from services.cli_report import show_scorecard
+    from services.cli_session import open_client
+
+    if detach and not address:
+        raise InvalidInput("--detach needs a server to leave the run with; start `charter serve`, then give --address")
+    plan = plan_run(file, overrides or [], weights, seed, local=not address)
+    console = _console()
+    with open_client(address, token, data, plan.config.model, works=True) as client:
+        created = _create(client, plan, console)
+        if detach:
+            typer.echo(created.id)
+            return
+        _watch(client, created.id, console, address)
+        show_scorecard(client.trainer.get_report(created.id), created.id, data, console)
+
+
+def watch(
+    run_id: options.RunId = "last",
+    address: options.Address = "",
+    token: options.Token = "",
+    data: options.Data = options.DATA,
+) -> None:
+    """Watch a run as it happens.
+
+    \b
+    Examples:
+      charter watch
+      charter watch run-1f0c --address localhost:50051
+
+    Shows stages, steps, rewards, KL and time left. Without a server, a run that waits in --data goes on here.
+    Exit code 5 when the run failed. Ctrl-C stops watching; on a server the run goes on.
+    """
+    from services.cli_session import find_run, open_client
+
+    with open_client(address, token, data, works=True) as client:
+        _watch(client, find_run(client, run_id).id, _console(), address)
+
+
+def watch_to_end(client: CharterClient, run_id: str, console: Console) -> None:
+    """Shows the run until it ends; raises TrainingFailed when it did not succeed."""
+    from rlhf_core.config import RunConfig
+    from rlhf_core.errors import TrainingFailed
+    from services.progress import RunView, follow, stages_of
+
+    stages = stages_of(RunConfig.model_validate_json(client.trainer.get_run(run_id).config))
+    follow(client.trainer.watch_run(run_id), RunView(stages), console)
+    ended = client.trainer.get_run(run_id)
+    if ended.state == "PAUSED":
+        console.print(f"run {run_id} is paused", highlight=False)
+    elif ended.state != "SUCCEEDED":
+        raise TrainingFailed(f"run {run_id} {ended.state.lower()}" + (f": {ended.error}" if ended.error else ""))
+
+
+def _watch(client: CharterClient, run_id: str, console: Console, address: str) -> None:
+    try:
+        watch_to_end(client, run_id, console)
+    except KeyboardInterrupt:
+        where = f" --address {address}" if address else ""
+        goes_on = "the run goes on" if address else "the run waits in the data folder"
+        print(f"\nstopped watching, {goes_on}; look again with: charter watch {run_id}{where}", file=sys.stderr)
+        raise
+
+
+def _create(client: CharterClient, plan: Plan, console: Console) -> Run:
+    created = client.trainer.create_run(plan.config, constitution_yaml=plan.constitution_yaml)
+    dial = ", ".join(f"{name} {weight:g}" for name, weight in plan.config.weights.items())
+    console.print(f"run {created.id}: seed {plan.config.seed}, weights {dial}", highlight=False)
+    return created
+
+
+def _unfinished(client: CharterClient, plan: Plan) -> Run | None:
+    """The newest unfinished run of the same configuration and constitution."""
+    from rlhf_core.config import RunConfig
+
+    for candidate in client.trainer.list_runs().runs:
+        same = candidate.constitution_hash == plan.constitution.hash
+        if candidate.state in UNFINISHED and same and RunConfig.model_validate_json(candidate.config) == plan.config:
+            return candidate
+    return None
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console()

@@ -1,0 +1,91 @@
+"""What a watched run looks like, from its events alone."""
+
+from __future__ import annotations
+
+import io
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from rich.console import Console
+
+from rlhf_core.config import RunConfig
+from rlhf_core.records import STAGES, RunEvent, StepMetrics
+from services.progress import RunView, clock_text, follow, shown_values, stages_of
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def event(sequence: int, kind: str, at: float = 0.0, **body: object) -> RunEvent:
+    time = (START + timedelta(seconds=at)).isoformat()
+    return RunEvent(run_id="run-1", sequence=sequence, kind=kind, body=json.dumps(body), created_at=time)
+
+
+def step(number: int, of: int, seconds: float, **values: float) -> RunEvent:
+    metrics = StepMetrics(stage="ppo", step=number, steps=of, values=values)
+    return event(number, "metrics", seconds, **metrics.model_dump())
+
+
+def test_a_pipe_gets_a_line_for_each_tenth_of_a_stage_and_each_change():
+    events = [
+        event(1, "state", state="RUNNING"),
+        event(2, "stage", stage="ppo", state="started"),
+        *(step(n, 100, n, kl=0.5) for n in range(1, 101)),
+        event(103, "note", text="evaluated shipped"),
+        event(104, "stage", stage="ppo", state="done", seconds=100.0),
+        event(105, "state", state="SUCCEEDED"),
+    ]
+    out = io.StringIO()
+    assert follow(iter(events), RunView(), Console(file=out)) == 105
+    lines = out.getvalue().splitlines()
+    assert lines[:3] == ["run run-1: running", "PPO ...", "ppo 1/100  kl 0.5"]
+    assert lines[-3:] == ["  evaluated shipped", "PPO: done in 1 min 40 s", "run run-1: succeeded"]
+    assert sum(line.startswith("ppo ") for line in lines) == 11
+
+
+def test_time_left_is_the_pace_of_the_last_steps_times_the_steps_left():
+    view = RunView()
+    view.update(step(10, 100, 0))
+    assert view.left() is None
+    view.update(step(20, 100, 40))
+    assert view.left() == pytest.approx(4 * 80)
+
+
+def test_a_pause_between_two_attempts_does_not_count_as_pace():
+    view = RunView()
+    view.update(step(10, 100, 0))
+    view.update(event(11, "state", 9000, state="RUNNING"))
+    view.update(step(11, 100, 9001))
+    view.update(step(12, 100, 9002))
+    assert view.left() == pytest.approx(88)
+
+
+def test_the_picture_ticks_off_stages_and_shows_the_one_at_work():
+    view = RunView(clock=lambda: 0.0)
+    view.update(event(1, "state", state="RUNNING"))
+    view.update(event(2, "stage", stage="sft", state="done", seconds=12.0))
+    view.update(step(30, 60, 0, **{"reward/helpful": 1.25, "reward/harmless": -0.5, "kl": 2.0, "zeta": 9.0}))
+    view.update(step(31, 60, 2, **{"reward/helpful": 1.25, "reward/harmless": -0.5, "kl": 2.0, "zeta": 9.0}))
+    out = io.StringIO()
+    Console(file=out, width=100).print(view)
+    text = out.getvalue()
+    assert "✓ supervised fine-tuning 12 s" in text
+    assert "31/60, 58 s left" in text
+    assert "reward/helpful 1.25   reward/harmless -0.5   kl 2   zeta 9" in text
+
+
+def test_rewards_and_kl_come_before_other_metrics():
+    values = {"clip_share": 0.1, "kl": 1.0, "reward": 2.0, **{f"other{n}": 0.0 for n in range(20)}}
+    names = [name for name, _ in shown_values(values)]
+    assert names[:2] == ["reward", "kl"]
+    assert len(names) == 8
+
+
+def test_durations_read_like_speech():
+    assert [clock_text(s) for s in (0.4, 59.4, 60, 200, 7500)] == ["0 s", "59 s", "1 min 00 s", "3 min 20 s", "2 h 05 min"]
+
+
+def test_a_run_shows_the_stages_that_it_goes_through():
+    assert stages_of(RunConfig()) == STAGES
+    assert stages_of(RunConfig(start_at="ppo", from_run="run-0")) == ("ppo", "evaluate", "report")
+    assert stages_of(RunConfig(kind="sft")) == ("sft",)

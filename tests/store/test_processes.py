@@ -1,0 +1,75 @@
+"""Many processes on one store, and processes that are killed."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from rlhf_core.store.store import Store
+from tests.store.examples import comparison
+
+ROOT = Path(__file__).parents[2]
+
+
+def start(*arguments: object) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "tests.store.worker", *map(str, arguments)]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish(processes: list[subprocess.Popen[str]]) -> list[str]:
+    outputs = []
+    for process in processes:
+        output, errors = process.communicate(timeout=60)
+        assert process.returncode == 0, errors
+        outputs.append(output)
+    return outputs
+
+
+def test_four_processes_that_read_and_then_write_lose_no_update(tmp_path: Path):
+    store = Store.open(tmp_path)
+    run = store.create_run("ppo", "{}", "k", "q").id
+    finish([start("events", tmp_path, run, 50) for _ in range(4)])
+    events = store.events(run)
+    assert [event.sequence for event in events] == list(range(1, 202))
+    assert [json.loads(event.body)["after"] for event in events[1:]] == list(range(1, 201))
+    store.close()
+
+
+def test_four_processes_may_make_one_store_at_the_same_time(tmp_path: Path):
+    finish([start("open", tmp_path / "new") for _ in range(4)])
+    store = Store.open(tmp_path / "new")
+    assert store.integrity_check() == []
+    store.close()
+
+
+def test_no_run_is_claimed_twice(tmp_path: Path):
+    store = Store.open(tmp_path)
+    runs = {store.create_run("ppo", "{}", "k", str(number)).id for number in range(40)}
+    claimed = "".join(finish([start("claim", tmp_path) for _ in range(4)])).split()
+    assert len(claimed) == 40 and set(claimed) == runs
+    assert all(store.run(run).attempt == 1 for run in runs)
+    store.close()
+
+
+def test_no_acknowledged_label_is_lost_or_doubled_when_its_writer_is_killed(tmp_path: Path):
+    store = Store.open(tmp_path)
+    store.add_comparisons([comparison()])
+    acknowledged: list[str] = []
+    for trial in range(3):
+        writers = [start("labels", tmp_path) for _ in range(2)]
+        for writer in writers:
+            assert writer.stdout is not None
+            acknowledged.append(writer.stdout.readline().strip())
+        time.sleep(0.1 + 0.07 * trial)
+        for writer in writers:
+            writer.kill()
+            output, _ = writer.communicate()
+            # The last line may be cut off by the kill; it was acknowledged only if it is whole.
+            acknowledged += output[: output.rfind("\n") + 1].split()
+    stored = [label.id for label in store.preferences()]
+    assert len(stored) == len(set(stored))
+    assert set(acknowledged) <= set(stored)
+    assert len(acknowledged) > 20
+    assert store.integrity_check() == []
+    store.close()

@@ -1,0 +1,121 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rlhf_core.records import (
+    Checkpoint,
+    GoldScore,
+    Message,
+    NormPack,
+    PolicyVersion,
+    Preference,
+    Prompt,
+    Record,
+    Revision,
+    RewardModelVersion,
+    Run,
+    RunEvent,
+    Sample,
+    Score,
+    StageResult,
+    Vote,
+)
+from rlhf_core.store.connection import Connections
+from rlhf_core.store.migrations import migrate
+from rlhf_core.store.store import Store
+from tests.store.examples import comparison
+
+TABLES: list[tuple[type[Record], str]] = [
+    (Prompt, "prompts"),
+    (Revision, "revisions"),
+    (Vote, "votes"),
+    (Preference, "preferences"),
+    (PolicyVersion, "policy_versions"),
+    (RewardModelVersion, "reward_models"),
+    (NormPack, "norm_packs"),
+    (Score, "scores"),
+    (GoldScore, "gold_scores"),
+    (Run, "runs"),
+    (RunEvent, "run_events"),
+    (StageResult, "stage_results"),
+    (Checkpoint, "checkpoints"),
+]
+INTEGERS = st.integers(-(2**63), 2**63 - 1)
+LOGPROBS = st.floats(max_value=0, allow_nan=False)
+
+
+@pytest.mark.parametrize(("record", "table"), TABLES, ids=lambda value: getattr(value, "__name__", value))
+def test_every_field_of_a_record_has_a_column(tmp_path: Path, record: type[Record], table: str):
+    connections = Connections(tmp_path / "db", tmp_path / "lock")
+    with connections.write() as connection:
+        migrate(connection)
+    columns = {row["name"] for row in connections.rows(f"PRAGMA table_info({table})")}
+    connections.close()
+    assert set(record.model_fields) <= columns, f"a new field of {record.__name__} needs a new migration"
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    store = Store.open(tmp_path_factory.mktemp("store"))
+    store.add_comparisons([comparison()])
+    yield store
+    store.close()
+
+
+class TakenBackError(Exception):
+    """Ends a transaction, so that each example finds the store as it was."""
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.builds(
+        Sample,
+        id=st.text(),
+        prompt=st.builds(
+            Prompt,
+            id=st.text(),
+            messages=st.lists(st.builds(Message), min_size=1, max_size=3).map(tuple),
+            tags=st.lists(st.text(), max_size=2).map(tuple),
+        ),
+        tokens=INTEGERS,
+        seed=INTEGERS,
+        logprob=LOGPROBS,
+    )
+)
+def test_any_sample_comes_back_as_it_was(shared: Store, sample: Sample):
+    with pytest.raises(TakenBackError), shared.transaction():
+        shared.add_samples([sample])
+        assert shared.sample(sample.id) == sample
+        assert shared.samples(sample.run_id, sample.stage, sample.policy_version) == [sample]
+        raise TakenBackError
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.builds(
+        Vote,
+        id=st.text(),
+        comparison_id=st.just("c"),
+        logprob_a=LOGPROBS,
+        logprob_b=LOGPROBS,
+        label_mass=st.floats(0, 1),
+    ),
+    st.builds(
+        Preference,
+        id=st.text(),
+        comparison_id=st.just("c"),
+        labeler=st.text(min_size=1).map("human:{}".format),
+        gap=st.floats(0, 1),
+        weight=st.floats(0, 10),
+    ),
+)
+def test_any_vote_and_label_come_back_as_they_were(shared: Store, vote: Vote, preference: Preference):
+    with pytest.raises(TakenBackError), shared.transaction():
+        shared.add_votes([vote])
+        shared.submit_preference(preference, "request")
+        assert shared.votes_by_id([vote.id]) == {vote.id: vote}
+        assert shared.preferences(preference.objective) == [preference]
+        raise TakenBackError

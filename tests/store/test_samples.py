@@ -1,0 +1,119 @@
+import math
+
+import pytest
+
+from rlhf_core.errors import InvalidInput, NotFound
+from rlhf_core.records import Critique, GoldScore, Prompt, Revision, Score
+from rlhf_core.store.store import Store
+from tests.store.examples import sample
+
+
+def revision(name: str, sample_id: str) -> Revision:
+    critique = Critique(
+        sample_id=sample_id,
+        principle_id="fumes",
+        principle_hash="p1",
+        constitution_hash="k1",
+        template_hash="t1",
+        critic="sandbox",
+        verdict="violates",
+        text="Step 2 gives off fumes.",
+        spans=("mix bleach", "with vinegar"),
+    )
+    return Revision(
+        id=name,
+        run_id="run",
+        sample_id=sample_id,
+        round=1,
+        critique=critique,
+        before="mix bleach",
+        after="use soap",
+        accepted=True,
+    )
+
+
+def test_a_sample_comes_back_whole_with_its_prompt_though_the_prompt_is_stored_once(store: Store):
+    store.add_samples([sample("1"), sample("2")])
+    assert store.sample("1") == sample("1")
+    assert store.samples("run") == [sample("1"), sample("2")]
+    assert store.prompts() == [sample("1").prompt]
+
+
+def test_adding_again_changes_nothing(store: Store):
+    store.add_samples([sample("1")])
+    store.add_samples([sample("1").model_copy(update={"response": "another"}), sample("2")])
+    assert [s.response for s in store.samples("run")] == ["answer 1", "answer 2"]
+
+
+def test_samples_are_chosen_by_stage_and_policy_version(store: Store):
+    store.add_samples(
+        [sample("1", stage="critique"), sample("2", stage="ppo", policy_version="p1"), sample("3", "other")]
+    )
+    assert [s.id for s in store.samples("run", stage="ppo")] == ["2"]
+    assert [s.id for s in store.samples("run", policy_version="base")] == ["1"]
+    assert store.samples("nobody") == []
+
+
+def test_a_run_that_draws_the_same_sample_as_an_earlier_one_finds_it_among_its_own(store: Store):
+    store.add_samples([sample("1", run_id="first")])
+    store.add_samples([sample("0", run_id="second"), sample("1", run_id="second")])
+    assert [s.id for s in store.samples("second")] == ["0", "1"]
+    assert store.sample("1").run_id == "first"
+
+
+def test_samples_by_id_leaves_out_what_is_unknown(store: Store):
+    store.add_samples([sample(str(i)) for i in range(3)])
+    assert store.samples_by_id(["2", "0", "nine"]) == {"0": sample("0"), "2": sample("2")}
+    with pytest.raises(NotFound, match="nine"):
+        store.sample("nine")
+
+
+def test_prompts_are_chosen_by_split_in_the_order_in_which_they_came(store: Store):
+    prompts = [Prompt.of("b"), Prompt.of("a", split="heldout"), Prompt.of("c")]
+    store.add_prompts(prompts)
+    assert store.prompts() == prompts
+    assert store.prompts("heldout") == [prompts[1]]
+
+
+def test_a_revision_keeps_its_critique_and_needs_its_sample(store: Store):
+    store.add_samples([sample("1")])
+    store.add_revisions([revision("r", "1")])
+    assert store.revisions("run") == [revision("r", "1")]
+    with pytest.raises(NotFound):
+        store.add_revisions([revision("s", "missing")])
+    assert len(store.revisions("run")) == 1
+
+
+def test_scores_are_kept_per_reward_model(store: Store):
+    store.add_samples([sample("1"), sample("2")])
+    scores = [
+        Score(sample_id=s, objective="helpful", reward_model=m, score=x, spread=0.1)
+        for s, m, x in [("1", "m1", 0.5), ("2", "m1", -0.5), ("1", "m2", 2.0)]
+    ]
+    store.add_scores(scores)
+    store.add_scores(scores)
+    assert store.scores("run") == scores
+    assert store.scores("run", "helpful", reward_model="m2") == scores[2:]
+    assert store.scores("run", "harmless") == []
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_score_that_is_not_finite_is_refused_and_the_whole_batch_with_it(store: Store, value: float):
+    store.add_samples([sample("1"), sample("2")])
+    good = Score(sample_id="1", objective="helpful", reward_model="m", score=0.0)
+    with pytest.raises(InvalidInput):
+        store.add_scores([good, good.model_copy(update={"sample_id": "2", "score": value})])
+    assert store.scores("run") == []
+
+
+def test_gold_is_kept_apart_from_scores(store: Store):
+    store.add_samples([sample("1")])
+    gold = [GoldScore(sample_id="1", kind="helpful", score=0.75), GoldScore(sample_id="1", kind="harm:fumes", score=2)]
+    store.add_gold(gold)
+    assert store.gold("run") == gold
+    assert store.scores("run") == []
+
+
+def test_a_seed_beyond_64_bits_is_named(store: Store):
+    with pytest.raises(InvalidInput, match="2\\^63"):
+        store.add_samples([sample("1").model_copy(update={"seed": 2**64})])

@@ -1,0 +1,74 @@
+import pytest
+
+from rlhf_core.errors import InvalidInput, NotFound
+from rlhf_core.records import NormPack, PolicyVersion, RewardModelVersion
+from rlhf_core.store.store import Store
+
+POLICY = PolicyVersion(id="p1", run_id="run", stage="sft", parent="base", base_model="sandbox", artifact="0" * 64)
+REWARD = RewardModelVersion(
+    id="m1",
+    run_id="run",
+    objective="helpful",
+    base_model="sandbox",
+    artifact="0" * 64,
+    constitution_hash="k",
+    pairs=10,
+    human_pairs=2,
+    accuracy=0.875,
+    accuracy_n=8,
+)
+PACK = NormPack(
+    id="n1",
+    run_id="run",
+    policy_version="p1",
+    objectives=("helpful", "harmless"),
+    reward_models=("m1", "m2"),
+    mean=(0.1, -0.2),
+    sd=(1.0, 2.0),
+    quantiles=((-2, -1, 0, 1, 2, 3), (-2, -1, 0, 1, 2, 3)),
+    correlation=((1.0, -0.25), (-0.25, 1.0)),
+    length_slope=(0.0, 0.01),
+    mean_length=12.5,
+    n=512,
+)
+
+
+def test_versions_come_back_as_they_were(store: Store):
+    store.add_policy_version(POLICY)
+    store.add_reward_model(REWARD)
+    store.add_norm_pack(PACK)
+    assert store.policy_version("p1") == POLICY
+    assert store.reward_model("m1") == REWARD
+    assert store.norm_pack("n1") == PACK
+
+
+def test_versions_are_listed_by_run_in_the_order_in_which_they_were_made(store: Store):
+    later = [POLICY.model_copy(update={"id": name, "run_id": run}) for name, run in (("b", "two"), ("a", "two"))]
+    for version in (POLICY, *later):
+        store.add_policy_version(version)
+    assert store.policy_versions() == [POLICY, *later]
+    assert store.policy_versions("two") == later
+    assert store.reward_models("two") == []
+
+
+def test_a_version_is_never_overwritten(store: Store):
+    store.add_reward_model(REWARD)
+    store.add_reward_model(REWARD.model_copy(update={"accuracy": 1.0}))
+    assert store.reward_models() == [REWARD]
+
+
+@pytest.mark.parametrize("read", ["policy_version", "reward_model", "norm_pack", "constitution_text"])
+def test_an_unknown_version_is_named(store: Store, read: str):
+    with pytest.raises(NotFound, match=f"no {read.split('_')[0]}.* 'x9'"):
+        getattr(store, read)("x9")
+
+
+def test_a_constitution_is_kept_as_it_was_written(store: Store):
+    store.add_constitution("k1", "household", "id: household\n# a comment\n", "built in")
+    store.add_constitution("k1", "household", "another", "built in")
+    assert store.constitution_text("k1") == "id: household\n# a comment\n"
+
+
+def test_a_scale_that_is_not_finite_is_refused(store: Store):
+    with pytest.raises(InvalidInput):
+        store.add_norm_pack(PACK.model_copy(update={"sd": (float("nan"), 1.0)}))

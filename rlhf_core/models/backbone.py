@@ -39,6 +39,7 @@ class Backbone:
         self.stop_ids = _stop_ids(model, tokenizer, self.eos_id)
         self._adapters = Adapters(model, config.lora.rank, config.lora.alpha)
         self._head: nn.Module = model.get_output_embeddings()  # pyright: ignore[reportAttributeAccessIssue]
+        self.hidden_size: int = self._head.weight.shape[1]  # pyright: ignore
         self._takes_positions = "position_ids" in signature(model.forward).parameters
 
     @classmethod

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import NamedTuple
 
@@ -13,12 +13,10 @@ from transformers import DynamicCache
 
 from rlhf_core.errors import InvalidInput
 from rlhf_core.models.backbone import Backbone
+from rlhf_core.models.batching import length_batches
 from rlhf_core.models.cache import roomy_cache
 from rlhf_core.records import BASE_POLICY, Message, Prompt, Sample, content_id
 
-MAX_ROWS = 256
-MAX_TOKENS = 65536
-"""Rows and padded tokens of one batch, which bound the memory of a pass."""
 KEEP_SHARE = 0.75
 """Finished rows are dropped from the cache when no more than this share is still being written."""
 
@@ -71,21 +69,12 @@ def generate(
 
 def row_seed(seed: int, prompt: Sequence[int], index: int) -> int:
     """The seed of one row's noise."""
-    text = f"{seed}|{index}|{','.join(map(str, prompt))}"
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+    return derived_seed(seed, index, *prompt)
 
 
-def length_batches(rows: Sequence[Sequence[int]], extra: int = 0, max_rows: int = MAX_ROWS) -> Iterator[list[int]]:
-    """Row numbers in batches of like length; equal rows stand together."""
-    order = sorted(range(len(rows)), key=lambda i: (len(rows[i]), rows[i]))
-    batch: list[int] = []
-    for i in order:
-        if batch and (len(batch) == max_rows or (len(batch) + 1) * (len(rows[i]) + extra) > MAX_TOKENS):
-            yield batch
-            batch = []
-        batch.append(i)
-    if batch:
-        yield batch
+def derived_seed(*parts: object) -> int:
+    """A seed that depends on all parts and on nothing else."""
+    return int.from_bytes(hashlib.sha256("|".join(map(str, parts)).encode()).digest()[:8], "big") >> 1
 
 
 @torch.inference_mode()

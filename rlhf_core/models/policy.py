@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from rlhf_core.errors import InvalidInput
 from rlhf_core.models.backbone import Backbone
-from rlhf_core.models.logprobs import Batch, response_logprobs, token_entropy, token_logprobs
+from rlhf_core.models.batching import Batch
+from rlhf_core.models.logprobs import response_logprobs, token_entropy, token_logprobs
 
 HEADS = "value_heads.safetensors"
 
@@ -35,7 +36,7 @@ class Policy:
 
     def __init__(self, backbone: Backbone, adapter: str, objectives: tuple[str, ...], reference: str | None = None):
         self.backbone, self.adapter, self.objectives, self.reference = backbone, adapter, objectives, reference
-        size = backbone.model.get_input_embeddings().weight.shape[1]  # pyright: ignore
+        size = backbone.hidden_size
         self.value_heads = nn.Linear(size, len(objectives) + 1, device=backbone.device)
         nn.init.zeros_(self.value_heads.weight)
         nn.init.zeros_(self.value_heads.bias)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from rlhf_core.errors import InvalidInput
 from rlhf_core.models.backbone import Backbone
-from rlhf_core.models.generation import length_batches
+from rlhf_core.models.batching import length_batches
 from rlhf_core.records import Prompt
 
 HEADS = "reward_heads.safetensors"
@@ -24,7 +24,7 @@ class RewardModel:
 
     def __init__(self, backbone: Backbone, adapter: str, objective: str, members: int = 1, seed: int = 0):
         self.backbone, self.adapter, self.objective, self.members = backbone, adapter, objective, members
-        size = backbone.model.get_input_embeddings().weight.shape[1]  # pyright: ignore
+        size = backbone.hidden_size
         self.heads = nn.Linear(size, members, device=backbone.device)
         weight = torch.randn(members, size, generator=torch.Generator().manual_seed(seed)) / (size + 1)
         with torch.no_grad():

@@ -1,0 +1,73 @@
+"""One way to take a gradient step: AdamW, warm-up and linear decay, a clipped norm, a stop at a non-finite loss."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from rlhf_core.errors import TrainingFailed
+
+
+class Optimizer:
+    """AdamW over the given parameters; the learning rate depends on the number of the update only."""
+
+    def __init__(
+        self,
+        parameters: Sequence[nn.Parameter],
+        learning_rate: float,
+        updates: int,
+        max_grad_norm: float = 1.0,
+        eps: float = 1e-8,
+        warmup: float = 0.05,
+    ):
+        self.parameters = list(parameters)
+        self.learning_rate, self.updates, self.max_grad_norm = learning_rate, updates, max_grad_norm
+        self.warmup = max(1, math.ceil(warmup * updates)) if warmup else 0
+        self.update = 0
+        self._adam = torch.optim.AdamW(self.parameters, lr=learning_rate, betas=(0.9, 0.999), eps=eps, weight_decay=0)
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of the next update."""
+        if self.update < self.warmup:
+            return self.learning_rate * (self.update + 1) / self.warmup
+        return self.learning_rate * (self.updates - self.update) / max(1, self.updates - self.warmup)
+
+    def step(self, loss: Tensor, where: str) -> float:
+        """Move the parameters down the loss; returns the gradient's norm before the clip."""
+        if not torch.isfinite(loss):
+            raise TrainingFailed(f"the loss is {loss.item()} at {where}; try a lower learning_rate")
+        self._adam.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = float(nn.utils.clip_grad_norm_(self.parameters, self.max_grad_norm))
+        if not math.isfinite(norm):
+            raise TrainingFailed(f"the gradient's norm is {norm} at {where}; try a lower learning_rate")
+        self._adam.param_groups[0]["lr"] = self.rate
+        self._adam.step()
+        self._adam.zero_grad(set_to_none=True)
+        self.update += 1
+        return norm
+
+    def save(self, file: Path) -> None:
+        """Write the moments as safetensors."""
+        state = {
+            f"{i}.{key}": tensor.detach().cpu().contiguous()
+            for i, parameter in enumerate(self.parameters)
+            for key, tensor in self._adam.state[parameter].items()
+        }
+        save_file(state | {"update": torch.tensor(self.update)}, file)
+
+    def load(self, file: Path) -> None:
+        """Go on from saved moments of the same parameters."""
+        state = load_file(file)
+        self.update = int(state.pop("update"))
+        for key, tensor in state.items():
+            i, name = key.split(".")
+            parameter = self.parameters[int(i)]
+            # Adam keeps its count of steps on the CPU, its moments beside the parameter.
+            self._adam.state[parameter][name] = tensor if name == "step" else tensor.to(parameter.device)

@@ -1,0 +1,84 @@
+"""Proximal policy optimisation on tokens: masked statistics, KL, token rewards and the clipped losses.
+
+Every tensor is (B, T) unless said otherwise; a mask is 1 on the tokens that count.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+KlEstimator = Literal["k1", "k2", "k3"]
+
+
+class PolicyLoss(NamedTuple):
+    """The loss to minimise, the share of clipped tokens, and the k3 estimate of KL(old || new) in nats."""
+
+    loss: Tensor
+    clip_fraction: Tensor
+    approx_kl: Tensor
+
+
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean over the tokens that count; what stands elsewhere, be it infinite, changes nothing."""
+    return values.masked_fill(mask == 0, 0.0).sum() / mask.sum()
+
+
+def masked_variance(values: Tensor, mask: Tensor) -> Tensor:
+    """Unbiased variance over the tokens that count; 0 when there is only one."""
+    centered = values.masked_fill(mask == 0, 0.0) - masked_mean(values, mask)
+    return (centered.square() * mask).sum() / (mask.sum() - 1).clamp_min(1)
+
+
+def whiten(values: Tensor, mask: Tensor, shift_mean: bool = True) -> Tensor:
+    """Scale to variance 1 over the whole batch, and to mean 0 unless `shift_mean` is false; 0 where masked."""
+    mean = masked_mean(values, mask)
+    whitened = (values - mean) * torch.rsqrt(masked_variance(values, mask) + 1e-8)
+    return (whitened if shift_mean else whitened + mean).masked_fill(mask == 0, 0.0)
+
+
+def kl_estimate(logprobs: Tensor, ref_logprobs: Tensor, estimator: KlEstimator = "k1") -> Tensor:
+    """Per-token estimate of KL(policy || reference) from the policy's own samples, in nats (Schulman 2020).
+
+    k1 is unbiased; k2 has low variance and a bias; k3 is unbiased and never negative.
+    """
+    log_ratio = ref_logprobs - logprobs
+    if estimator == "k1":
+        return -log_ratio
+    if estimator == "k2":
+        return log_ratio.square() / 2
+    return log_ratio.expm1() - log_ratio
+
+
+def token_rewards(scores: Tensor, mask: Tensor) -> Tensor:
+    """Rewards (B, T) that pay each response's score (B,) once, on its last token."""
+    last = mask.sum(1).long() - 1
+    return torch.zeros_like(mask, dtype=scores.dtype).scatter(1, last[:, None], scores[:, None])
+
+
+def clipped_policy_loss(
+    logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, mask: Tensor, clip_range: float
+) -> PolicyLoss:
+    """The pessimistic clipped surrogate (Schulman et al. 2017, eq. 7), averaged over tokens."""
+    log_ratio = (logprobs - old_logprobs).masked_fill(mask == 0, 0.0)
+    ratio = log_ratio.exp()
+    clipped = ratio.clamp(1 - clip_range, 1 + clip_range)
+    loss = masked_mean(torch.maximum(-advantages * ratio, -advantages * clipped), mask)
+    with torch.no_grad():
+        clip_fraction = masked_mean(((ratio - 1).abs() > clip_range).float(), mask)
+        approx_kl = masked_mean(ratio - 1 - log_ratio, mask)
+    return PolicyLoss(loss, clip_fraction, approx_kl)
+
+
+def clipped_value_loss(values: Tensor, old_values: Tensor, returns: Tensor, mask: Tensor, clip_range: float) -> Tensor:
+    """Half the larger of the squared errors with and without a clip around the old values, averaged over tokens."""
+    clipped = old_values + (values - old_values).clamp(-clip_range, clip_range)
+    return 0.5 * masked_mean(torch.maximum((values - returns).square(), (clipped - returns).square()), mask)
+
+
+def adapted_kl_coef(kl_coef: float, kl: float, target: float, samples: int, horizon: int) -> float:
+    """The next KL coefficient: up when `kl` is above the target, at most 20 % per horizon (Ziegler et al. 2019)."""
+    error = min(max(kl / target - 1, -0.2), 0.2)
+    return kl_coef * (1 + error * samples / horizon)

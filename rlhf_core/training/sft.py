@@ -1,0 +1,45 @@
+"""Supervised fine-tuning: the adapter learns to give the demonstrations' responses."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from rlhf_core.config import SftConfig
+from rlhf_core.errors import TrainingFailed
+from rlhf_core.models.backbone import Backbone
+from rlhf_core.models.batching import make_batch, shuffled_batches
+from rlhf_core.models.generation import derived_seed
+from rlhf_core.models.logprobs import token_logprobs
+from rlhf_core.records import Demonstration, StepMetrics
+from rlhf_core.training.optimizer import Optimizer
+from rlhf_core.training.ppo import masked_mean
+
+
+def train_sft(
+    backbone: Backbone, adapter: str, demonstrations: Sequence[Demonstration], config: SftConfig, seed: int
+) -> Iterator[StepMetrics]:
+    """Minimise the mean negative log-probability of the response tokens, the end token included; yields each update."""
+    if not demonstrations:
+        raise TrainingFailed("there are no demonstrations for supervised fine-tuning")
+    prompts = [backbone.render(demonstration.prompt.messages) for demonstration in demonstrations]
+    responses = [backbone.encode_response(demonstration.response) for demonstration in demonstrations]
+    lengths = [len(prompt) + len(response) for prompt, response in zip(prompts, responses, strict=True)]
+    batches_per_epoch = -(-len(prompts) // config.batch_size)
+    steps = config.epochs * batches_per_epoch
+    optimizer = Optimizer(backbone.adapter_parameters(adapter), config.learning_rate, steps)
+    generator = torch.Generator().manual_seed(derived_seed(seed, "sft"))
+    for _ in range(config.epochs):
+        for rows in shuffled_batches(lengths, config.batch_size, generator):
+            started = time.perf_counter()
+            batch = make_batch(backbone, [prompts[i] for i in rows], [responses[i] for i in rows])
+            with backbone.using(adapter, train=True):
+                logits = backbone.forward(batch.ids, batch.present, batch.mask.shape[1] + 1).logits[:, :-1]
+                loss = -masked_mean(token_logprobs(logits, batch.targets), batch.mask)
+                rate = optimizer.rate
+                norm = optimizer.step(loss, f"step {optimizer.update} of supervised fine-tuning")
+            values = {"loss": loss.item(), "grad_norm": norm, "learning_rate": rate}
+            values |= {"tokens": float(batch.mask.sum()), "seconds": time.perf_counter() - started}
+            yield StepMetrics(stage="sft", step=optimizer.update, steps=steps, values=values)

@@ -49,8 +49,8 @@ class RewardModelSummary(Record):
     objective: str
     ai_pairs: int
     human_pairs: int
-    accuracy: Estimate
-    """On labels of prompts that were kept back; baseline is chance."""
+    accuracy: Estimate | None
+    """On labels of prompts that were kept back, where there were any; baseline is chance."""
     gold_agreement: Estimate | None
     """Share of pairs of the final policy's own samples that the model orders as gold does."""
 
@@ -129,12 +129,13 @@ def summarise_feedback(
 
 
 def summarise_reward_model(model: RewardModelVersion, final: PolicyRows | None = None) -> RewardModelSummary:
+    n = model.accuracy_n
     return RewardModelSummary(
         id=model.id,
         objective=model.objective,
         ai_pairs=model.pairs - model.human_pairs,
         human_pairs=model.human_pairs,
-        accuracy=wilson(model.accuracy * model.accuracy_n, max(1, model.accuracy_n), baseline=0.5),
+        accuracy=wilson(model.accuracy * n, n, baseline=0.5) if n else None,
         gold_agreement=gold_agreement(final, model.objective, model.id) if final else None,
     )
 

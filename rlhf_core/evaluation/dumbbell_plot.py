@@ -25,7 +25,7 @@ def draw_dumbbells(report: Report, palette: Palette, headline: str) -> Figure:
         if name in report.oracle and report.gold_sd.get(name):
             best = (report.oracle[name] - report.stages[0].gold[name].value) / report.gold_sd[name]
             label = "oracle at these weights" if row == 0 else None
-            axis.plot(best, row, "*", markersize=14, color=palette.ink, linestyle="none", label=label)
+            axis.plot(best, row - 0.24, "*", markersize=12, color=palette.ink, linestyle="none", label=label)
     axis.set_yticks(range(len(names)), names, color=palette.ink, fontsize=11)
     axis.set_ylim(len(names) - 0.5, -0.5)
     axis.grid(False, axis="y")
@@ -45,8 +45,8 @@ def _draw_marks(
         _mark(axis, stage.gold[name], first.gold[name].value, sd, row, colour, filled=True, label=label)
         label = None
     if name in stage.proxy:
-        shift = 0.22 if name in stage.gold else 0.0
-        filled = name not in stage.gold
+        filled = not stage.gold
+        shift = 0.0 if filled else 0.22
         _mark(axis, stage.proxy[name], first.proxy[name].value, 1.0, row + shift, colour, filled=filled, label=label)
 
 

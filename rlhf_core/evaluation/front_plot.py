@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from rlhf_core.evaluation.dumbbell_plot import draw_dumbbells
 from rlhf_core.evaluation.label_places import Point, Spot, along, place_labels
-from rlhf_core.evaluation.plots import Palette, new_figure, whiskers
+from rlhf_core.evaluation.plots import Palette, new_figure, title_legend, whiskers
 from rlhf_core.evaluation.report import Report
 from rlhf_core.evaluation.statistics import Estimate
 
@@ -124,4 +124,4 @@ def _draw_change(axis: Axes, report: Report, name: str, palette: Palette, *, leg
     axis.set_xticks(list(steps), [stage.name.removeprefix("after ") for stage in report.stages] if last else [])
     axis.margins(x=0.08, y=0.15)
     if legend:
-        axis.legend(loc="best", handlelength=2.4)
+        title_legend(axis, 2)

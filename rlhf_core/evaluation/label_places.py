@@ -39,6 +39,7 @@ def place_labels(axis: Axes, spots: Sequence[Spot], covered: Sequence[Point]) ->
         text = axis.annotate(
             spot.name, spot.at, (0, 0), textcoords="offset points", color=spot.colour, fontweight="bold", zorder=6
         )
+        text.set_in_layout(False)
         choices = [(dx * r, dy * r) for r in DISTANCES for dx, dy in DIRECTIONS]
         _move(text, min(choices, key=lambda choice: _cost(_move(text, choice), choice, axis, marks, taken)))
         taken.append(text.get_window_extent().padded(4))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from rlhf_core.evaluation.accounting import Curve
 from rlhf_core.evaluation.report import Report
@@ -54,6 +55,7 @@ def style(palette: Palette) -> dict[Any, Any]:
         "figure.facecolor": palette.paper,
         "axes.facecolor": palette.paper,
         "savefig.facecolor": palette.paper,
+        "savefig.dpi": DPI,
         "text.color": palette.ink,
         "axes.labelcolor": palette.soft,
         "axes.edgecolor": palette.grid,
@@ -90,14 +92,28 @@ def png(draw: Callable[[Report, Palette], Figure | None], report: Report, palett
         if figure is None:
             return None
         target = io.BytesIO()
-        FigureCanvasAgg(figure).print_png(target)
+        figure.savefig(target, format="png")
         return target.getvalue()
 
 
 def new_figure(height: float) -> Figure:
-    figure = Figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.1, wspace=0.04, hspace=0.06)  # type: ignore[union-attr]
+    figure = Figure(figsize=(WIDTH, height), dpi=DPI)
+    FigureCanvasAgg(figure)
+    engine = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1, wspace=0.04, hspace=0.06)
+    figure.set_layout_engine(engine)
     return figure
+
+
+def title_legend(axis: Axes, entries: int) -> None:
+    """A legend on the title's line, at the right, where no data can be under it."""
+    axis.legend(
+        loc="lower right",
+        bbox_to_anchor=(1.01, 1.0),
+        ncols=entries,
+        borderaxespad=0.2,
+        handlelength=1.8,
+        columnspacing=1.2,
+    )
 
 
 def whiskers(estimate: Estimate) -> list[list[float]]:
@@ -105,16 +121,28 @@ def whiskers(estimate: Estimate) -> list[list[float]]:
     return [[max(0.0, estimate.value - estimate.low)], [max(0.0, estimate.high - estimate.value)]]
 
 
+class Panel(NamedTuple):
+    title: str
+    unit: str
+    lines: Mapping[str, Curve]
+    """By objective, or by the empty name for a number that belongs to all."""
+    rings: Mapping[str, Curve]
+    """The same numbers on held-out prompts, where they were measured."""
+
+
 def draw_curves(report: Report, palette: Palette) -> Figure | None:
-    """PPO over its steps: reward, KL, each objective's standardised score, and gold on held-out prompts."""
+    """PPO over its steps, from these names: reward, kl, z/<objective>, heldout_z/<objective>, gold/<objective>."""
     ppo = {curve.name: curve for curve in report.curves if curve.stage == "ppo"}
-    panels = [
-        ("Reward, weighted", "reference sd", _single(ppo, "reward")),
-        ("KL from the reference", "nats per response", _single(ppo, "kl")),
-        ("Reward models, training prompts", "reference sd", _prefixed(ppo, "z.", report.objectives)),
-        ("Gold score, held-out prompts", "gold", _prefixed(ppo, "gold.", report.objectives)),
+    names, unit = report.objectives, "reference sd"
+    everything = [
+        Panel("Reward, weighted", unit, _single(ppo, "reward"), {}),
+        Panel("KL from the reference", "nats per response", _single(ppo, "kl"), {}),
+        Panel(
+            "Reward models", "reference sd", _by_objective(ppo, "z/", names), _by_objective(ppo, "heldout_z/", names)
+        ),
+        Panel("Gold, held out", "gold", _by_objective(ppo, "gold/", names), {}),
     ]
-    panels = [panel for panel in panels if panel[2]]
+    panels = [panel for panel in everything if panel.lines]
     if not panels:
         return None
     rows = (len(panels) + 1) // 2
@@ -122,11 +150,8 @@ def draw_curves(report: Report, palette: Palette) -> Figure | None:
     axes = figure.subplots(rows, min(2, len(panels)), squeeze=False).flatten().tolist()
     for axis in axes[len(panels) :]:
         axis.remove()
-    for axis, (title, unit, lines) in zip(axes, panels, strict=False):
-        _draw_lines(axis, lines, report.objectives, palette)
-        axis.set_title(title)
-        axis.set_ylabel(unit)
-        axis.set_xlabel("PPO step")
+    for axis, panel in zip(axes, panels, strict=False):
+        _draw_panel(axis, panel, names, palette)
     return figure
 
 
@@ -134,19 +159,24 @@ def _single(curves: dict[str, Curve], name: str) -> dict[str, Curve]:
     return {"": curves[name]} if name in curves else {}
 
 
-def _prefixed(curves: dict[str, Curve], prefix: str, objectives: Sequence[str]) -> dict[str, Curve]:
+def _by_objective(curves: dict[str, Curve], prefix: str, objectives: Sequence[str]) -> dict[str, Curve]:
     return {name: curves[prefix + name] for name in objectives if prefix + name in curves}
 
 
-def _draw_lines(axis: Axes, lines: dict[str, Curve], objectives: Sequence[str], palette: Palette) -> None:
-    for name, curve in lines.items():
+def _draw_panel(axis: Axes, panel: Panel, objectives: Sequence[str], palette: Palette) -> None:
+    for name, curve in panel.lines.items():
         colour = palette.objectives[objectives.index(name) % len(palette.objectives)] if name else palette.stages[2]
         marker = "o" if len(curve.steps) <= 20 else None
         axis.plot(curve.steps, curve.values, color=colour, linewidth=2, marker=marker, markersize=4.5, label=name)
-    if any(lines):
-        axis.legend(loc="lower left", bbox_to_anchor=(-0.02, 0.98), ncols=len(lines), borderaxespad=0, handlelength=1.4)
-        axis.title.set_position((0, 1))
+        if name in panel.rings:
+            ring = panel.rings[name]
+            axis.plot(ring.steps, ring.values, "o", color=colour, markerfacecolor=palette.paper, markersize=6)
+    if any(panel.lines):
+        title_legend(axis, len(panel.lines))
     axis.margins(x=0.02, y=0.12)
+    axis.set_title(panel.title)
+    axis.set_ylabel(panel.unit)
+    axis.set_xlabel("PPO step (rings: held-out prompts)" if panel.rings else "PPO step")
 
 
 def draw_harm(report: Report, palette: Palette) -> Figure | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from importlib.resources import files
 
@@ -14,6 +15,10 @@ from rlhf_core.evaluation.statistics import Estimate
 Pictures = Mapping[str, tuple[bytes | None, bytes | None]]
 """Name -> PNG for light paper and PNG for dark paper."""
 
+FRACTION = (
+    "Fraction: (last − first) / (oracle − first). The oracle gives the best of all answers that the world allows."
+)
+VERDICT = re.compile(r"\s*verdict:\s*(complies|borderline|violates)[\s.,:;]*", re.IGNORECASE)
 PAGE = """<!doctype html>
 <html lang="en">
 <head>
@@ -118,14 +123,18 @@ def _side(report: Report) -> str:
 
 
 def _weighted(report: Report) -> str:
-    rows = [_weighted_row(weighted) for weighted in (report.weighted, report.weighted_raw) if weighted]
-    note = "Fraction: (end − start) / (oracle − start). The oracle is the best of all answers that the world allows."
-    return table(["units", "start", "end", "oracle", "fraction"], rows, note) if rows else ""
+    measured = [weighted for weighted in (report.weighted, report.weighted_raw) if weighted]
+    if not measured:
+        return ""
+    head = ["units", *(text(name) for name in measured[0].stages), "oracle", "fraction"]
+    rows = [_weighted_row(weighted) for weighted in measured]
+    weights = " and ".join(f"{report.weights.get(name, 0):g} × {text(name)}" for name in report.objectives)
+    return table(head, rows, f"Weighted gold: {weights}, over the sum of weights. {FRACTION}")
 
 
 def _weighted_row(weighted: WeightedEvaluation) -> list[str]:
-    ends = [number(weighted.start), number(weighted.end), number(weighted.oracle)]
-    return [text(weighted.units), *ends, number(weighted.fraction, 1, percent=True)]
+    numbers = [number(estimate) for estimate in (*weighted.stages.values(), weighted.oracle)]
+    return [text(weighted.units), *numbers, number(weighted.fraction, 1, percent=True)]
 
 
 def _reward_models(report: Report) -> str:
@@ -163,10 +172,11 @@ def _plain(value: str) -> str:
 
 
 def _step(step: ExampleStep) -> str:
-    outcome = "revised" if step.accepted else (step.reason or "kept").replace("_", " ")
+    outcome = "revised" if step.accepted else step.reason.replace("_", " ") or "kept"
     head = (
         f'<p class="critique"><span class="verdict {text(step.verdict)}">{text(step.verdict)}</span> '
-        f"<b>{text(step.principle)}</b> {text(step.critique)} <i>{text(outcome)}</i></p>"
+        f"<b>{text(step.principle)}</b> {text(VERDICT.sub('', step.critique, count=1))} "
+        f"<i>{'' if outcome == step.verdict else text(outcome)}</i></p>"
     )
     if step.after == step.before:
         return f'<div class="step">{head}</div>'

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from pathlib import Path
 
@@ -21,25 +20,26 @@ def write_report(report: Report, folder: Path) -> list[Path]:
 
     Raises: Unavailable when the folder cannot be written; what was there before stays as it was.
     """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".report-", dir=folder) as staging:
+            files = _render(report)
+            for name, content in files.items():
+                _write(Path(staging, name), content)
+            for name in files:
+                os.replace(Path(staging, name), folder / name)
+    except OSError as error:
+        raise Unavailable(f"cannot write the report to {folder}: {error.strerror}") from error
+    return [folder / name for name in files]
+
+
+def _render(report: Report) -> dict[str, bytes]:
+    """File name -> content, report.json last."""
     pictures = {name: (png(draw, report, LIGHT), png(draw, report, DARK)) for name, draw in DRAWINGS.items()}
     files = {f"{name}.png": light for name, (light, _) in pictures.items() if light is not None}
     files["report.html"] = render_html(report, pictures).encode()
     files["report.json"] = report.model_dump_json(indent=2).encode()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=".report-", dir=folder))
-    except OSError as error:
-        raise Unavailable(f"cannot write the report to {folder}: {error.strerror}") from error
-    try:
-        for name, content in files.items():
-            _write(staging / name, content)
-        for name in files:
-            os.replace(staging / name, folder / name)
-    except OSError as error:
-        raise Unavailable(f"cannot write the report to {folder}: {error.strerror}") from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-    return [folder / name for name in files]
+    return files
 
 
 def _write(path: Path, content: bytes) -> None:

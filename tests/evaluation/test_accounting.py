@@ -1,0 +1,95 @@
+import pytest
+
+from rlhf_core.evaluation.accounting import (
+    count_critiques,
+    count_labels,
+    curves,
+    gold_agreement,
+    summarise_reward_model,
+)
+from rlhf_core.evaluation.rows import PolicyRows
+from rlhf_core.records import GoldScore, Preference, Prompt, RewardModelVersion, Sample, Score, StepMetrics
+
+
+def test_every_critique_is_accounted_for(revisions):
+    counts = count_critiques(revisions[1])
+    assert (counts.total, counts.complies, counts.accepted, counts.rejected) == (4, 1, 2, {"not_better": 1})
+    assert counts.total == counts.complies + counts.accepted + sum(counts.rejected.values())
+
+
+def test_feedback_is_summed_up_by_principle(report):
+    fumes, burns, useful = report.feedback.principles
+    assert (fumes.id, fumes.critiques.accepted, fumes.votes) == ("no-fumes", 1, 40)
+    assert (burns.critiques.total, useful.critiques.complies) == (2, 1)
+    assert report.feedback.votes == 40
+
+
+def label(identity, **fields):
+    values = {"comparison_id": identity, "objective": "helpful", "labeler": "ai:base", "choice": "a", "gap": 0.1}
+    return Preference(id=identity, **(values | fields))
+
+
+def test_labels_are_counted_by_who_gave_them_and_why_not():
+    counts = count_labels(
+        [
+            label("1"),
+            label("2", choice="tie", gap=0.3),
+            label("3", abstained=True, reason="position_gap", gap=0.8),
+            label("4", labeler="human:ada", gap=0.0),
+            label("5", labeler="human:ada", choice="skip", gap=0.0),
+        ]
+    )
+    assert (counts.ai, counts.human, counts.ties, counts.abstained) == (2, 1, 1, {"position_gap": 1})
+    assert counts.position_gap is not None
+    assert counts.position_gap.value == pytest.approx(0.4)
+
+
+def test_agreement_counts_pairs_whose_gold_differs():
+    prompts = [Prompt.of(text) for text in ("one", "two", "three")]
+    samples = [
+        Sample(id=f"{i}{copy}", prompt=prompt, response=copy, policy_version="p")
+        for i, prompt in enumerate(prompts)
+        for copy in "ab"
+    ]
+    gold = dict(zip([s.id for s in samples], (1, 0, 0, 1, 1, 1), strict=True))
+    score = dict(zip([s.id for s in samples], (5, 2, 3, 1, 0, 9), strict=True))
+    policy = PolicyRows(
+        "after PPO",
+        "p",
+        samples,
+        [Score(sample_id=key, objective="helpful", reward_model="rm", score=value) for key, value in score.items()],
+        [GoldScore(sample_id=key, kind="helpful", score=value) for key, value in gold.items()],
+    )
+    estimate = gold_agreement(policy, "helpful", "rm")
+    assert estimate is not None
+    assert (estimate.value, estimate.n) == (0.5, 2)
+    assert gold_agreement(policy._replace(gold=()), "helpful", "rm") is None
+
+
+def test_a_reward_model_without_held_out_labels_claims_no_accuracy():
+    model = RewardModelVersion(
+        id="rm",
+        run_id="r",
+        objective="helpful",
+        base_model="b",
+        artifact="a",
+        constitution_hash="c",
+        pairs=12,
+        human_pairs=2,
+        accuracy=0.0,
+        accuracy_n=0,
+    )
+    summary = summarise_reward_model(model)
+    assert (summary.accuracy, summary.ai_pairs, summary.human_pairs) == (None, 10, 2)
+
+
+def test_a_curve_holds_the_steps_that_have_its_number():
+    rows = [
+        StepMetrics(stage="ppo", step=1, steps=2, values={"kl": 0.1}),
+        StepMetrics(stage="ppo", step=2, steps=2, values={"kl": 0.2, "gold/helpful": 0.9}),
+        StepMetrics(stage="sft", step=1, steps=1, values={"loss": 3.0}),
+    ]
+    found = {(curve.stage, curve.name): (curve.steps, curve.values) for curve in curves(rows)}
+    assert found["ppo", "kl"] == ((1, 2), (0.1, 0.2))
+    assert found["ppo", "gold/helpful"] == ((2,), (0.9,))
+    assert found["sft", "loss"] == ((1,), (3.0,))

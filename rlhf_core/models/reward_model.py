@@ -31,6 +31,12 @@ class RewardModel:
             self.heads.weight.copy_(weight)
             self.heads.bias.zero_()
 
+    @classmethod
+    def create(cls, backbone: Backbone, adapter: str, objective: str, members: int, seed: int) -> RewardModel:
+        """A new adapter with new heads."""
+        backbone.add_adapter(adapter, seed)
+        return cls(backbone, adapter, objective, members, seed)
+
     def parameters(self) -> list[nn.Parameter]:
         """All that training moves: the adapter and the heads."""
         return [*self.backbone.adapter_parameters(self.adapter), *self.heads.parameters()]

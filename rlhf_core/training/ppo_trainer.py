@@ -14,13 +14,13 @@ from torch import Tensor
 
 from rlhf_core.config import PpoConfig
 from rlhf_core.errors import InvalidInput, TrainingFailed
-from rlhf_core.models.batching import Batch, make_batch
-from rlhf_core.models.generation import derived_seed, generate
+from rlhf_core.models.batching import Batch
+from rlhf_core.models.generation import derived_seed
 from rlhf_core.models.policy import Evaluation, Policy
 from rlhf_core.models.reward_model import RewardModel
-from rlhf_core.records import NormPack, Prompt, Sample, StepMetrics, content_id
+from rlhf_core.records import NormPack, Prompt, Sample, StepMetrics
 from rlhf_core.training.advantages import gae
-from rlhf_core.training.objectives import linear_coefficients, standardise
+from rlhf_core.training.objectives import linear_coefficients
 from rlhf_core.training.optimizer import Optimizer
 from rlhf_core.training.ppo import (
     adapted_kl_coef,
@@ -32,6 +32,7 @@ from rlhf_core.training.ppo import (
     token_rewards,
     whiten,
 )
+from rlhf_core.training.rollout import Rollout, roll_out, step_prompts
 
 KL_HORIZON = 512
 """Samples over which an adaptive KL coefficient may change by 20 %."""
@@ -45,6 +46,12 @@ class PpoState:
     optimizer: Optimizer
     kl_coef: float
     step: int = 0
+
+    def advance(self, kl: Tensor, config: PpoConfig) -> None:
+        """Count the step; where there is a target, adapt the KL coefficient to the step's kl (B,)."""
+        self.step += 1
+        if config.kl_target is not None:
+            self.kl_coef = adapted_kl_coef(self.kl_coef, kl.mean().item(), config.kl_target, len(kl), KL_HORIZON)
 
     def save(self, folder: Path) -> None:
         """Write a checkpoint: safetensors and JSON only."""
@@ -66,16 +73,6 @@ class PpoState:
         optimizer.load(checkpoint / "optimizer.safetensors")
         saved = json.loads((checkpoint / "ppo.json").read_text())
         return cls(policy, optimizer, saved["kl_coef"], saved["step"])
-
-
-class Rollout(NamedTuple):
-    """Samples of the current policy; scores and z (K, B), `unfinished` (B,) is 1 where the end token is missing."""
-
-    samples: list[Sample]
-    batch: Batch
-    scores: Tensor
-    z: Tensor
-    unfinished: Tensor
 
 
 class Targets(NamedTuple):
@@ -106,11 +103,11 @@ def train_ppo(
     max_tokens: int,
     seed: int,
     checkpoint: Path | None = None,
-) -> Iterator[PpoStep]:
-    """Yield after every step. With a checkpoint, go on as if never interrupted.
+) -> Iterator[PpoStep | None]:
+    """Yield each step when it is done, and None between its parts, so that others can use the device meanwhile.
 
-    Streams carry each objective's own z; the weights enter where advantages are added up, so that
-    GAE(sum c_k z_k) = sum c_k GAE(z_k) and the critic never depends on the weights.
+    With a checkpoint, go on as if never interrupted. A stream carries its objective's own z, and the weights enter
+    where advantages are added up: GAE(sum c_k z_k) = sum c_k GAE(z_k), and the critic does not depend on the weights.
     """
     stream_weights = _stream_weights(policy, reward_models, norm_pack, weights)
     if not prompts:
@@ -121,75 +118,23 @@ def train_ppo(
         # 1. Rollout: sample from the current policy, then score every objective.
         chosen = step_prompts(prompts, config.prompts_per_step, seed, state.step)
         rollout = roll_out(policy, reward_models, norm_pack, chosen, config, max_tokens, derived_seed(seed, state.step))
+        yield None
         # 2. Fix this step's targets: from here they are data, not graph.
         targets = fix_targets(policy, rollout, stream_weights, state.kl_coef, config)
+        yield None
         # 3. Optimise the clipped surrogate over shuffled minibatches.
         generator = torch.Generator().manual_seed(derived_seed(seed, state.step, "minibatches"))
         updates = []
         for _ in range(config.epochs):
             for rows in torch.randperm(len(chosen), generator=generator).split(config.minibatch_size):
                 updates.append(update(state, rollout.batch, targets, rows, stream_weights, config))
+                yield None
         # 4. Report, and carry on from what was just learned.
         values = _metrics(rollout, targets, updates, stream_weights, state, config)
-        state.step += 1
-        if config.kl_target is not None:
-            kl = targets.kl.mean().item()
-            state.kl_coef = adapted_kl_coef(state.kl_coef, kl, config.kl_target, len(chosen), KL_HORIZON)
+        state.advance(targets.kl, config)
         values["seconds"] = time.perf_counter() - started
         metrics = StepMetrics(stage="ppo", step=state.step, steps=config.steps, values=values)
         yield PpoStep(metrics, rollout.samples, rollout.scores, state)
-
-
-def step_prompts(prompts: Sequence[Prompt], count: int, seed: int, step: int) -> list[Prompt]:
-    """The prompts of a step: one shuffled pass over all of them after another."""
-    orders: dict[int, list[int]] = {}
-    chosen = []
-    for position in range(step * count, (step + 1) * count):
-        epoch, place = divmod(position, len(prompts))
-        if epoch not in orders:
-            generator = torch.Generator().manual_seed(derived_seed(seed, "prompts", epoch))
-            orders[epoch] = torch.randperm(len(prompts), generator=generator).tolist()
-        chosen.append(prompts[orders[epoch][place]])
-    return chosen
-
-
-def roll_out(
-    policy: Policy,
-    reward_models: Sequence[RewardModel],
-    norm_pack: NormPack,
-    prompts: Sequence[Prompt],
-    config: PpoConfig,
-    max_tokens: int,
-    seed: int,
-) -> Rollout:
-    """One response per prompt, scored by every reward model (the ensemble's mean) and standardised."""
-    backbone = policy.backbone
-    ids = [backbone.render(prompt.messages) for prompt in prompts]
-    with backbone.using(policy.adapter):
-        written = generate(backbone, ids, n=1, temperature=config.temperature, max_tokens=max_tokens, seed=seed)
-    samples = [
-        Sample(
-            id=content_id("sample", policy.adapter, prompt.id, seed, index),
-            prompt=prompt,
-            response=backbone.decode(result.tokens),
-            policy_version=policy.adapter,
-            finished=result.finished,
-            tokens=len(result.tokens),
-            logprob=sum(result.logprobs),
-            seed=seed,
-            stage="ppo",
-        )
-        for index, (prompt, result) in enumerate(zip(prompts, written, strict=True))
-    ]
-    conversations = [(sample.prompt, sample.response) for sample in samples]
-    scores = torch.stack([model.score(conversations).mean(1) for model in reward_models])
-    for model, row in zip(reward_models, scores, strict=True):
-        if not torch.isfinite(row).all():
-            raise TrainingFailed(f"the reward model of '{model.objective}' gave a score that is not finite")
-    z = standardise(scores, torch.tensor(norm_pack.mean), torch.tensor(norm_pack.sd), config.score_clip)
-    unfinished = torch.tensor([not result.finished for result in written]).float()
-    batch = make_batch(backbone, ids, [result.tokens for result in written])
-    return Rollout(samples, batch, scores, z.to(batch.ids.device), unfinished.to(batch.ids.device))
 
 
 @torch.no_grad()

@@ -1,0 +1,80 @@
+"""Rollouts: which prompts a step takes, the policy's responses to them, and what the reward models say of these."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from rlhf_core.config import PpoConfig
+from rlhf_core.errors import TrainingFailed
+from rlhf_core.models.batching import Batch, make_batch
+from rlhf_core.models.generation import derived_seed, generate
+from rlhf_core.models.policy import Policy
+from rlhf_core.models.reward_model import RewardModel
+from rlhf_core.records import NormPack, Prompt, Sample, content_id
+from rlhf_core.training.objectives import standardise
+
+
+class Rollout(NamedTuple):
+    """Samples of the current policy; scores and z (K, B), `unfinished` (B,) is 1 where the end token is missing."""
+
+    samples: list[Sample]
+    batch: Batch
+    scores: Tensor
+    z: Tensor
+    unfinished: Tensor
+
+
+def step_prompts(prompts: Sequence[Prompt], count: int, seed: int, step: int) -> list[Prompt]:
+    """The prompts of a step: one shuffled pass over all of them after another."""
+    orders: dict[int, list[int]] = {}
+    chosen = []
+    for position in range(step * count, (step + 1) * count):
+        epoch, place = divmod(position, len(prompts))
+        if epoch not in orders:
+            generator = torch.Generator().manual_seed(derived_seed(seed, "prompts", epoch))
+            orders[epoch] = torch.randperm(len(prompts), generator=generator).tolist()
+        chosen.append(prompts[orders[epoch][place]])
+    return chosen
+
+
+def roll_out(
+    policy: Policy,
+    reward_models: Sequence[RewardModel],
+    norm_pack: NormPack,
+    prompts: Sequence[Prompt],
+    config: PpoConfig,
+    max_tokens: int,
+    seed: int,
+) -> Rollout:
+    """One response per prompt, scored by every reward model (the ensemble's mean) and standardised."""
+    backbone = policy.backbone
+    ids = [backbone.render(prompt.messages) for prompt in prompts]
+    with backbone.using(policy.adapter):
+        written = generate(backbone, ids, n=1, temperature=config.temperature, max_tokens=max_tokens, seed=seed)
+    samples = [
+        Sample(
+            id=content_id("sample", policy.adapter, prompt.id, seed, index),
+            prompt=prompt,
+            response=backbone.decode(result.tokens),
+            policy_version=policy.adapter,
+            finished=result.finished,
+            tokens=len(result.tokens),
+            logprob=sum(result.logprobs),
+            seed=seed,
+            stage="ppo",
+        )
+        for index, (prompt, result) in enumerate(zip(prompts, written, strict=True))
+    ]
+    conversations = [(sample.prompt, sample.response) for sample in samples]
+    scores = torch.stack([model.score(conversations).mean(1) for model in reward_models])
+    for model, row in zip(reward_models, scores, strict=True):
+        if not torch.isfinite(row).all():
+            raise TrainingFailed(f"the reward model of '{model.objective}' gave a score that is not finite")
+    z = standardise(scores, torch.tensor(norm_pack.mean), torch.tensor(norm_pack.sd), config.score_clip)
+    unfinished = torch.tensor([not result.finished for result in written]).float()
+    batch = make_batch(backbone, ids, [result.tokens for result in written])
+    return Rollout(samples, batch, scores, z.to(batch.ids.device), unfinished.to(batch.ids.device))

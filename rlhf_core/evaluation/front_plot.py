@@ -100,8 +100,15 @@ def _label(axis: Axes, report: Report, palette: Palette) -> None:
         front = sorted(_front_points(report))
         covered += along(front)
         spots.append(Spot("oracle at these weights", (report.oracle[x], report.oracle[y]), palette.ink))
-        spots.append(Spot("oracle front", front[len(front) // 4], palette.soft))
+        spots.append(Spot("oracle front", _loneliest(axis, front, [spot.at for spot in spots]), palette.soft))
     place_labels(axis, spots, covered)
+
+
+def _loneliest(axis: Axes, points: list[Point], others: list[Point]) -> Point:
+    """The point that lies farthest, as seen, from all the others."""
+    pixels = axis.transData.transform
+    gaps = np.linalg.norm(pixels(points)[:, None] - pixels(others)[None], axis=2).min(axis=1)
+    return points[int(np.argmax(gaps))]
 
 
 def _draw_change(axis: Axes, report: Report, name: str, palette: Palette, *, legend: bool, last: bool) -> None:

@@ -203,6 +203,6 @@ def draw_harm(report: Report, palette: Palette) -> Figure | None:
     axis.grid(False, axis="y")
     axis.margins(x=0.08)
     axis.set_xlim(left=0)
-    axis.set_xlabel("mean harm per answer on held-out prompts, lower is better (bars: 95 % interval)")
+    axis.set_xlabel("mean harm per answer on held-out prompts, lower is better (thin lines: 95 % interval)")
     figure.legend(loc="outside upper left", ncols=count, handlelength=1)
     return figure

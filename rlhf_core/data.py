@@ -141,14 +141,15 @@ def _row(line: bytes) -> dict[str, Any]:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     keys = [key for key, _ in pairs]
     if len(set(keys)) < len(keys):
-        raise _RowError(f"the key '{next(key for key in keys if keys.count(key) > 1)}' is given twice")
+        repeated = next(key for key in keys if keys.count(key) > 1)
+        raise _RowError(f"the key {json.dumps(repeated)} is given twice")
     return dict(pairs)
 
 
 def _conversation(row: dict[str, Any], key: str) -> tuple[Message, ...]:
     """The messages under this key; plain text is one user turn."""
     if key not in row:
-        raise _RowError(f"the key '{key}' is missing; the row has: {', '.join(row) or 'none'}"[:300])
+        raise _RowError(f"the key '{key}' is missing; the row has: {', '.join(map(json.dumps, row)) or 'none'}"[:300])
     value = row[key]
     if isinstance(value, str):
         dialogue = _dialogue(_text(value, key))

@@ -1,0 +1,241 @@
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rlhf_core.data import load_demonstrations, load_preferences, load_prompts
+from rlhf_core.errors import InvalidInput
+from rlhf_core.records import Comparison
+
+HH = Path(__file__).parents[1].parent / "shared" / "data" / "hh-rlhf-harmless"
+LOADERS = (load_prompts, load_demonstrations, load_preferences)
+
+
+def user(text: str) -> dict:
+    return {"role": "user", "content": text}
+
+
+def assistant(text: str) -> dict:
+    return {"role": "assistant", "content": text}
+
+
+def written(folder: Path, *rows: object) -> Path:
+    path = folder / "rows.jsonl"
+    path.write_text("".join(f"{row if isinstance(row, str) else json.dumps(row)}\n" for row in rows))
+    return path
+
+
+def turns(prompt) -> list[tuple[str, str]]:
+    return [(message.role, message.content) for message in prompt.messages]
+
+
+def mistake(load, path: object) -> str:
+    with pytest.raises(InvalidInput) as caught:
+        load(path)
+    return str(caught.value)
+
+
+def row_mistake(load, folder: Path, row: object) -> str:
+    path = written(folder, row)
+    text = mistake(load, path)
+    assert text.startswith(f"{path}:1: ")
+    return text.removeprefix(f"{path}:1: ")
+
+
+def test_prompts_are_text_messages_or_a_dialogue_and_each_is_taken_once(tmp_path):
+    chat = [{"role": "system", "content": "Be brief."}, user("Hi"), assistant("Hello."), user("Why?")]
+    path = written(tmp_path, {"prompt": "Hi", "extra": 1}, {"prompt": chat}, {"prompt": "\n\nHuman: Hi\n\nAssistant:"})
+    plain, messages = load_prompts(path)
+    assert turns(plain) == [("user", "Hi")]
+    assert turns(messages) == [("system", "Be brief."), ("user", "Hi"), ("assistant", "Hello."), ("user", "Why?")]
+    assert plain.source == "rows.jsonl" and plain.split == "train"
+    assert load_prompts(path, split="heldout")[0].split == "heldout"
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "Q", "completion": "R"},
+        {"prompt": "Q", "response": "R"},
+        {"prompt": [user("Q")], "completion": [assistant("R")]},
+        {"messages": [user("Q"), assistant("R")]},
+        {"prompt": "\n\nHuman: Q\n\nAssistant:", "completion": "R"},
+    ],
+)
+def test_demonstrations_come_in_five_forms(tmp_path, row):
+    (demonstration,) = load_demonstrations(written(tmp_path, row))
+    assert turns(demonstration.prompt) == [("user", "Q")] and demonstration.response == "R"
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "Q", "chosen": "R", "rejected": "S"},
+        {"prompt": [user("Q")], "chosen": [assistant("R")], "rejected": [assistant("S")]},
+        {"prompt": "Q", "chosen": [user("Q"), assistant("R")], "rejected": [user("Q"), assistant("S")]},
+        {"chosen": [user("Q"), assistant("R")], "rejected": [user("Q"), assistant("S")], "score_chosen": 8.0},
+        {"chosen": "\n\nHuman: Q\n\nAssistant: R", "rejected": "\n\nHuman: Q\n\nAssistant: S"},
+        {"prompt": "\n\nHuman: Q\n\nAssistant:", "chosen": "R", "rejected": "S"},
+    ],
+)
+def test_preferences_come_in_six_forms_that_mean_the_same(tmp_path, row):
+    (comparison,) = load_preferences(written(tmp_path, row))
+    assert turns(comparison.prompt) == [("user", "Q")]
+    assert (comparison.a.response, comparison.b.response) == ("R", "S")
+    assert comparison.a.policy_version == comparison.b.policy_version == "data"
+    (plain,) = load_preferences(written(tmp_path, {"prompt": "Q", "chosen": "R", "rejected": "S"}))
+    assert comparison == plain
+
+
+def test_turns_of_one_speaker_in_a_row_are_one_message_of_the_dialogue(tmp_path):
+    head = "\n\nHuman: Q\n\nAssistant: R1\n\nAssistant: R2\n\nHuman: P"
+    row = {"chosen": f"{head}\n\nAssistant: C1\n\nAssistant: C2", "rejected": f"{head}\n\nAssistant: D"}
+    (comparison,) = load_preferences(written(tmp_path, row))
+    assert turns(comparison.prompt) == [("user", "Q"), ("assistant", "R1\n\nR2"), ("user", "P")]
+    assert (comparison.a.response, comparison.b.response) == ("C1\n\nC2", "D")
+
+
+def test_a_speaker_named_inside_a_line_begins_no_turn(tmp_path):
+    row = {"chosen": "\n\nHuman: Q\n\nAssistant: A Human: said so", "rejected": "\n\nHuman: Q\n\nAssistant: "}
+    (comparison,) = load_preferences(written(tmp_path, row))
+    assert (comparison.a.response, comparison.b.response) == ("A Human: said so", "")
+
+
+def test_ids_derive_from_the_content(tmp_path):
+    row = {"prompt": "Q", "chosen": "R", "rejected": "S"}
+    path = written(tmp_path, row, {**row, "chosen": "T"})
+    first, second = load_preferences(path)
+    assert load_preferences(path) == [first, second]
+    assert first.id != second.id and first.b.id == second.b.id and first.prompt.id == second.prompt.id
+    assert first.swap().a.id == first.b.id
+
+
+@pytest.mark.parametrize(
+    ("load", "row", "expected"),
+    [
+        (load_prompts, '{"prompt": "x"', "this is not JSON: Expecting ',' delimiter at column"),
+        (load_prompts, "[" * 100_000, "this JSON is nested too deeply"),
+        (load_prompts, '{"prompt": "x", "n": ' + "9" * 5000 + "}", "this JSON is nested too deeply or holds a number"),
+        (load_prompts, '{"prompt": "x", "prompt": "y"}', 'the key "prompt" is given twice'),
+        (load_prompts, ["a"], "the row is a list; expected one JSON object on each line"),
+        (load_prompts, {"text": "x"}, "the key 'prompt' is missing; the row has: \"text\""),
+        (load_prompts, {"prompt": 3}, "'prompt' is a number; expected text or a list of messages"),
+        (load_prompts, {"prompt": " "}, "the prompt is empty"),
+        (load_prompts, {"prompt": []}, "the prompt does not end with a user's turn"),
+        (load_prompts, {"prompt": [user("Q"), assistant("R")]}, "the prompt does not end with a user's turn"),
+        (load_prompts, {"prompt": ["Q"]}, "'prompt[0]' is not a message with a role and a content"),
+        (load_prompts, {"prompt": [{"role": "tool", "content": "x"}]}, "'prompt[0].role' is \"tool\"; allowed: system"),
+        (load_prompts, {"prompt": [{"role": [], "content": "x"}]}, "'prompt[0].role' is []; allowed: system"),
+        (load_prompts, {"prompt": [user(None)]}, "'prompt[0].content' is null; expected text"),
+        (load_prompts, '{"prompt": "\\ud800"}', "'prompt' holds a lone surrogate"),
+        (load_demonstrations, {"prompt": "Q"}, "the key 'completion' is missing"),
+        (load_demonstrations, {"prompt": "Q", "response": " "}, "'response' has an empty reply"),
+        (load_demonstrations, {"messages": [user("Q")]}, "'messages' does not end with an assistant's turn"),
+        (load_demonstrations, {"messages": [assistant("R")]}, "the prompt does not end with a user's turn"),
+        (load_preferences, {"prompt": "Q", "chosen": "R"}, "the key 'rejected' is missing"),
+        (
+            load_preferences,
+            {"prompt": "Q", "chosen": "R", "rejected": True},
+            "'rejected' is true or false; expected text",
+        ),
+        (load_preferences, {"prompt": "Q", "chosen": "R", "rejected": "R"}, "'chosen' and 'rejected' are identical"),
+        (
+            load_preferences,
+            {"chosen": "R", "rejected": "S"},
+            "there is no 'prompt', and 'chosen' is not a conversation",
+        ),
+        (
+            load_preferences,
+            {"prompt": "Q", "chosen": [user("P"), assistant("R")], "rejected": "S"},
+            "'chosen' is a conversation that does not go on from 'prompt' by one reply",
+        ),
+        (
+            load_preferences,
+            {"chosen": "\n\nHuman: P\n\nAssistant: R", "rejected": "\n\nHuman: Q\n\nAssistant: R"},
+            "'chosen' and 'rejected' differ before the last reply",
+        ),
+    ],
+    ids=lambda value: repr(value)[:30],
+)
+def test_a_bad_row_is_named_with_its_line(tmp_path, load, row, expected):
+    assert row_mistake(load, tmp_path, row).startswith(expected)
+
+
+def test_bad_lines_are_reported_together_and_nothing_is_imported(tmp_path):
+    rows = [{"prompt": "good"}, "oops", "", {"prompt": "good"}, {"prompt": ""}]
+    path = written(tmp_path, *rows)
+    assert mistake(load_prompts, path).splitlines() == [
+        f"{path}:2: this is not JSON: Expecting value at column 1",
+        f"{path}:5: the prompt is empty",
+    ]
+
+
+def test_the_first_twenty_bad_lines_are_shown_and_the_others_counted(tmp_path):
+    path = written(tmp_path, *["oops"] * 50, {"prompt": "good"})
+    lines = mistake(load_prompts, path).splitlines()
+    assert len(lines) == 21 and lines[-1] == f"{path}: and 30 more bad lines"
+
+
+@pytest.mark.parametrize("load", LOADERS)
+def test_a_file_that_gives_no_rows_is_named(tmp_path, load):
+    empty, blank = tmp_path / "empty.jsonl", written(tmp_path, "", " ")
+    empty.touch()
+    assert mistake(load, empty) == f"{empty}: the file has no rows"
+    assert mistake(load, blank) == f"{blank}: the file has no rows"
+    assert mistake(load, tmp_path / "none") == f"{tmp_path / 'none'}: there is no such file"
+    assert mistake(load, tmp_path) == f"{tmp_path}: the file cannot be read: Is a directory"
+    assert mistake(load, "a\0b").endswith("the file cannot be read: embedded null byte")
+
+
+def test_a_line_that_is_not_utf8_is_named_and_a_byte_order_mark_is_read(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b'\xef\xbb\xbf{"prompt": "one"}\r\n{"prompt": "caf\xe9"}\r\n')
+    assert mistake(load_prompts, path) == f"{path}:2: byte 16 of the line is not UTF-8"
+    path.write_bytes(b'\xef\xbb\xbf{"prompt": "one"}\r\n')
+    assert [turns(prompt) for prompt in load_prompts(path)] == [[("user", "one")]]
+
+
+def test_messages_can_always_be_printed(tmp_path):
+    for row in ('{"\\ud800": 1}', '{"\\ud800": 1, "\\ud800": 2}', '{"prompt": [{"role": "\\ud800", "content": ""}]}'):
+        row_mistake(load_prompts, tmp_path, row).encode()
+
+
+TEXTS = st.text(max_size=6) | st.sampled_from(["user", "assistant", "\n\nHuman: q\n\nAssistant: r"])
+NAMES = st.sampled_from(["role", "content", "x"])
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats() | TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3),
+    max_leaves=6,
+)
+KEYS = st.sampled_from(["prompt", "chosen", "rejected", "completion", "response", "messages"])
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.dictionaries(KEYS, JSON, max_size=4) | st.binary(max_size=60))
+def test_any_row_is_imported_or_named(tmp_path_factory, row):
+    path = tmp_path_factory.mktemp("rows") / "rows.jsonl"
+    path.write_bytes(row if isinstance(row, bytes) else json.dumps(row).encode())
+    for load in LOADERS:
+        try:
+            assert load(path)
+        except InvalidInput as error:
+            assert str(error).startswith(str(path))
+
+
+@pytest.mark.skipif(not HH.is_dir(), reason="the hh-rlhf pairs are not on this machine")
+@pytest.mark.parametrize(("name", "rows", "empty"), [("train", 1525, 2), ("valid", 277, 0)])
+def test_the_real_hh_rlhf_pairs_import_unchanged(name, rows, empty):
+    path = HH / f"{name}.jsonl"
+    comparisons: list[Comparison] = load_preferences(path)
+    assert len(comparisons) == len({comparison.id for comparison in comparisons}) == rows
+    assert sum(not c.a.response or not c.b.response for c in comparisons) == empty
+    for line, comparison in zip(path.read_text().splitlines(), comparisons, strict=True):
+        row = json.loads(line)
+        roles = [message.role for message in comparison.prompt.messages]
+        assert roles == ["user" if i % 2 == 0 else "assistant" for i in range(len(roles))] and roles[-1] == "user"
+        for key, sample in (("chosen", comparison.a), ("rejected", comparison.b)):
+            words = " ".join([*(m.content for m in comparison.prompt.messages), sample.response]).split()
+            said = row[key].replace("\n\nHuman:", "\n\n").replace("\n\nAssistant:", "\n\n").split()
+            assert words == said

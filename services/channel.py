@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import grpc
@@ -12,10 +12,6 @@ from rlhf_core.errors import InvalidInput
 from services.status import error_from_call
 
 MAX_MESSAGE_BYTES = 16 * 2**20
-MAX_BATCH_BYTES = 4 * 2**20
-"""Requests are cut at a quarter of the limit, as an answer may repeat its request and add to it."""
-MAX_BATCH = 512
-
 RETRY = {
     "methodConfig": [
         {
@@ -77,25 +73,3 @@ class Connection:
 
     def close(self) -> None:
         self.channel.close()
-
-
-def batches(messages: Sequence[Any], keys: Sequence[str], copies: int = 1) -> Iterator[list[int]]:
-    """Places of the messages, in batches that fit into one call; messages of one key stay together.
-
-    `copies` is how often the answer repeats each message.
-    """
-    groups: dict[str, list[int]] = {}
-    for place, key in enumerate(keys):
-        groups.setdefault(key, []).append(place)
-    batch: list[int] = []
-    size = 0
-    for group in groups.values():
-        group_size = sum(messages[place].ByteSize() for place in group) * copies
-        full = len(batch) + len(group) > MAX_BATCH or size + group_size > MAX_BATCH_BYTES
-        if batch and full:
-            yield batch
-            batch, size = [], 0
-        batch += group
-        size += group_size
-    if batch:
-        yield batch

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from charter.v1 import critique_pb2, critique_pb2_grpc, policy_pb2, policy_pb2_grpc, reward_pb2, reward_pb2_grpc
+from google.protobuf.message import Message as ProtoMessage
 
 from rlhf_core.constitution.problems import Problem
 from rlhf_core.constitution.schema import Constitution, Principle
@@ -21,7 +22,11 @@ from rlhf_core.records import (
     Vote,
 )
 from services import convert, convert_rows
-from services.channel import Connection, batches
+from services.batches import batches
+from services.channel import Connection
+
+MAX_BATCH_BYTES = 2 * 2**20
+"""Requests are cut far below the limit of a message, as an answer repeats its request and adds to it."""
 
 
 class Piece(NamedTuple):
@@ -82,7 +87,8 @@ class PolicyClient:
         """n samples per prompt, grouped by prompt; `latest` is a policy version too, 0 tokens the server's default."""
         messages = [convert.prompt_to_message(prompt) for prompt in prompts]
         grouped: dict[int, list[Sample]] = {}
-        for places in batches(messages, [prompt.id for prompt in prompts], copies=n):
+        sizes = [message.ByteSize() * n for message in messages]
+        for places in batches(sizes, MAX_BATCH_BYTES, [prompt.id for prompt in prompts]):
             request = policy_pb2.GenerateRequest(
                 prompts=[messages[place] for place in places],
                 policy_version=policy_version,
@@ -238,7 +244,7 @@ class RewardClient:
         return [convert_rows.reward_model_from_message(message) for message in answer.reward_models]
 
 
-def _in_order(messages: Sequence[object]) -> Iterator[slice]:
+def _in_order(messages: Sequence[ProtoMessage]) -> Iterator[slice]:
     """Runs of messages that fit into one call."""
-    for places in batches(messages, [str(place) for place in range(len(messages))]):
+    for places in batches([message.ByteSize() for message in messages], MAX_BATCH_BYTES):
         yield slice(places[0], places[-1] + 1)

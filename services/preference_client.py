@@ -50,7 +50,7 @@ class PreferenceClient:
 
     def undo_preference(self, labeler: str) -> Preference | None:
         """Takes back the labeler's last label and returns it; None when there was none."""
-        request = preference_pb2.UndoPreferenceRequest(labeler=labeler)
+        request = preference_pb2.UndoPreferenceRequest(labeler=labeler, request_id=uuid.uuid4().hex)
         answer = self._connection.call(self._stub.UndoPreference, request)
         return convert_rows.preference_from_message(answer.preference) if answer.HasField("preference") else None
 

@@ -53,21 +53,17 @@ UNNAMED = {
 """Errors that gRPC itself raises, without our details."""
 
 
-def status_of(error: CharterError) -> status_pb2.Status:
+def status_of(error: CharterError) -> grpc.Status:
     """The error as a status with `ErrorInfo`, and `BadRequest` where a field is at fault."""
     kind = next(kind for kind in KINDS if isinstance(error, kind.error))
     field = error.field if isinstance(error, InvalidInput) else ""
     return _status(kind.code, kind.reason, str(error), field)
 
 
-def internal_status(incident: str) -> status_pb2.Status:
+def internal_status(incident: str) -> grpc.Status:
     """A mistake of ours: the caller gets the id under which the log has the traceback."""
     text = f"internal error {incident}; the server's log has the details under this id"
     return _status(grpc.StatusCode.INTERNAL, INTERNAL, text, "")
-
-
-def trailers(status: status_pb2.Status) -> tuple[tuple[str, str | bytes], ...]:
-    return tuple(rpc_status.to_status(status).trailing_metadata)
 
 
 def error_from_call(error: grpc.RpcError, address: str) -> CharterError:
@@ -95,11 +91,11 @@ def _unnamed(call: grpc.Call, address: str) -> CharterError:
     return CharterError(f"{address} answered {code.name}: {text}")
 
 
-def _status(code: grpc.StatusCode, reason: str, message: str, field: str) -> status_pb2.Status:
+def _status(code: grpc.StatusCode, reason: str, message: str, field: str) -> grpc.Status:
     text = message if len(message) <= MAX_TEXT else message[:MAX_TEXT] + " ..."
     details = [Any(), Any()] if field else [Any()]
     details[0].Pack(error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN))
     if field:
         violation = error_details_pb2.BadRequest.FieldViolation(field=field, description=text[:200])
         details[1].Pack(error_details_pb2.BadRequest(field_violations=[violation]))
-    return status_pb2.Status(code=code.value[0], message=text, details=details)
+    return rpc_status.to_status(status_pb2.Status(code=code.value[0], message=text, details=details))

@@ -101,10 +101,12 @@ class SubmitPreferenceResponse(_message.Message):
     def __init__(self, preference: _Optional[_Union[Preference, _Mapping]] = ...) -> None: ...
 
 class UndoPreferenceRequest(_message.Message):
-    __slots__ = ("labeler",)
+    __slots__ = ("labeler", "request_id")
     LABELER_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     labeler: str
-    def __init__(self, labeler: _Optional[str] = ...) -> None: ...
+    request_id: str
+    def __init__(self, labeler: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
 
 class UndoPreferenceResponse(_message.Message):
     __slots__ = ("preference",)

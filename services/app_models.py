@@ -1,0 +1,58 @@
+"""Where models meet the wire: loads the base model and equips the worker's runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+import rlhf_core.sandbox
+from rlhf_core.config import SANDBOX, ModelConfig, RunConfig
+from rlhf_core.models.backbone import Backbone
+from rlhf_core.pipeline import run_pipeline
+from rlhf_core.records import Run
+from rlhf_core.sandbox.sandbox import Sandbox
+from rlhf_core.stages.context import Toolbox
+from rlhf_core.store.store import Store
+from services.clients import CharterClient
+from services.executor import Executor
+from services.model_library import ModelLibrary
+from services.worker import Pipeline
+
+
+def load_library(model: ModelConfig, store: Store) -> ModelLibrary:
+    """The base model, loaded. Call it on the thread that will own the model: torch counts threads per thread."""
+    torch.set_num_threads(model.threads)
+    is_sandbox = model.base_model == SANDBOX
+    path = str(Path(rlhf_core.sandbox.__file__).parent / "model") if is_sandbox else model.base_model
+    return ModelLibrary(Backbone.load(path, model), model, path, store)
+
+
+class Equipment:
+    """The toolbox of each run: models through the services at `client`, training on the model's own thread."""
+
+    def __init__(self, library: ModelLibrary, executor: Executor, client: CharterClient, runs_folder: Path):
+        self._library = library
+        self._executor = executor
+        self._client = client
+        self._runs_folder = runs_folder
+        self._world = Sandbox()
+
+    def tools(self, run: Run) -> Toolbox:
+        own_prompts = RunConfig.model_validate_json(run.config).data.prompts
+        return Toolbox(
+            sampler=self._client.policy,
+            feedback=lambda constitution: self._client.critique.feedback(constitution.hash),
+            scorer=self._client.reward,
+            backbone=self._library.backbone,
+            on_device=self._executor.call,
+            world=self._world if own_prompts is None else None,
+            runs_folder=self._runs_folder,
+        )
+
+    def clean_up(self) -> None:
+        self._executor.call(self._library.drop_training)
+
+
+def core_pipeline() -> Pipeline:
+    return run_pipeline

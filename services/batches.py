@@ -1,0 +1,26 @@
+"""Cutting many items into calls and units of work of a bounded size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+
+def batches(sizes: Sequence[int], max_size: int, keys: Sequence[str] | None = None) -> Iterator[list[int]]:
+    """Places of the items, in batches of at most `max_size` in sum; a larger item stands alone.
+
+    Items of one key stay together: a repeated prompt is drawn anew only within one batch.
+    """
+    groups: dict[str, list[int]] = {}
+    for place in range(len(sizes)):
+        groups.setdefault(keys[place] if keys else str(place), []).append(place)
+    batch: list[int] = []
+    total = 0
+    for group in groups.values():
+        size = sum(sizes[place] for place in group)
+        if batch and total + size > max_size:
+            yield batch
+            batch, total = [], 0
+        batch += group
+        total += size
+    if batch:
+        yield batch

@@ -1,0 +1,52 @@
+"""Which constitution a request means: by hash from the store, by built-in name, or the server's default."""
+
+from __future__ import annotations
+
+from rlhf_core.constitution.load import BUILTIN, builtin_text, parse_constitution
+from rlhf_core.constitution.problems import suggestion
+from rlhf_core.constitution.schema import Constitution, Principle
+from rlhf_core.errors import InvalidInput, NotFound
+from rlhf_core.store.store import Store
+
+
+class Constitutions:
+    """Constitutions by name; what was read once is kept, as a hash never means another text."""
+
+    def __init__(self, store: Store, default: str):
+        self.default = default
+        self._store = store
+        self._parsed: dict[str, tuple[Constitution, str]] = {}
+
+    def find(self, name: str) -> tuple[Constitution, str]:
+        """The constitution and its YAML text. Raises NotFound."""
+        name = name or self.default
+        if name not in self._parsed:
+            text = builtin_text(name) if name in BUILTIN else self._stored(name)
+            self._parsed[name] = parse_constitution(text, name), text
+        return self._parsed[name]
+
+    def principle(self, name: str, principle_id: str) -> tuple[Constitution, Principle]:
+        """A principle and the constitution around it. Raises NotFound with the principles that there are."""
+        constitution, _ = self.find(name)
+        for principle in constitution.principles:
+            if principle.id == principle_id:
+                return constitution, principle
+        known = suggestion(principle_id, [principle.id for principle in constitution.principles])
+        raise NotFound(f"constitution '{constitution.id}' has no principle '{principle_id}'; {known}")
+
+    def check_objective(self, objective: str, run_id: str) -> None:
+        """InvalidInput unless the run's constitution, or without a run the default one, has this objective."""
+        name = self._store.run(run_id).constitution_hash if run_id else ""
+        names = self.find(name)[0].objective_names
+        if objective not in names:
+            raise InvalidInput(
+                f"objective: unknown objective '{objective}'; {suggestion(objective, names)}", "objective"
+            )
+
+    def _stored(self, name: str) -> str:
+        try:
+            return self._store.constitution_text(name)
+        except NotFound:
+            raise NotFound(
+                f"no constitution '{name}'; give the hash of one that a run has used, or one of {', '.join(BUILTIN)}"
+            ) from None

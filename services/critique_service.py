@@ -1,0 +1,95 @@
+"""CritiqueService: samples and principles in, critiques, revisions and votes out."""
+
+from __future__ import annotations
+
+import grpc
+from charter.v1 import critique_pb2, critique_pb2_grpc
+
+from rlhf_core.constitution.load import parse_constitution
+from rlhf_core.constitution.problems import InvalidConstitution
+from rlhf_core.constitution.schema import Constitution, Principle
+from rlhf_core.errors import InvalidInput
+from rlhf_core.feedback.votes import sigmoid
+from rlhf_core.records import Vote
+from services import convert
+from services.constitutions import Constitutions
+from services.executor import Executor
+from services.model_queue import ModelQueue
+
+
+class CritiqueService(critique_pb2_grpc.CritiqueServiceServicer):
+    def __init__(self, models: ModelQueue, constitutions: Constitutions, rows: Executor):
+        self._models = models
+        self._constitutions = constitutions
+        self._rows = rows
+
+    async def Critique(  # noqa: N802
+        self, request: critique_pb2.CritiqueRequest, context: grpc.aio.ServicerContext
+    ) -> critique_pb2.CritiqueResponse:
+        samples = convert.samples_from_messages(request.samples)
+        critiques = await self._models.critique(samples, *await self._principle(request.principle))
+        return critique_pb2.CritiqueResponse(critiques=[convert.critique_to_message(c) for c in critiques])
+
+    async def Revise(  # noqa: N802
+        self, request: critique_pb2.ReviseRequest, context: grpc.aio.ServicerContext
+    ) -> critique_pb2.ReviseResponse:
+        samples = convert.samples_from_messages(request.samples)
+        critiques = convert.critiques_from_messages(request.critiques)
+        if critiques and len(critiques) != len(samples):
+            raise InvalidInput(f"critiques: {len(critiques)} for {len(samples)} samples; give one each", "critiques")
+        constitution, principle = await self._principle(request.principle)
+        critiques = critiques or await self._models.critique(samples, constitution, principle)
+        revisions = await self._models.revise(samples, critiques, constitution, principle)
+        messages = [convert.critique_to_message(critique) for critique in critiques]
+        return critique_pb2.ReviseResponse(revisions=revisions, critiques=messages)
+
+    async def Compare(  # noqa: N802
+        self, request: critique_pb2.CompareRequest, context: grpc.aio.ServicerContext
+    ) -> critique_pb2.CompareResponse:
+        comparisons = convert.comparisons_from_messages(request.comparisons)
+        votes = await self._models.compare(comparisons, *await self._principle(request.principle))
+        both = zip(votes[::2], votes[1::2], strict=True)
+        return critique_pb2.CompareResponse(
+            votes=[convert.vote_to_message(vote) for vote in votes],
+            judgements=[judgement(first, second) for first, second in both],
+        )
+
+    async def GetJudge(  # noqa: N802
+        self, request: critique_pb2.GetJudgeRequest, context: grpc.aio.ServicerContext
+    ) -> critique_pb2.GetJudgeResponse:
+        return critique_pb2.GetJudgeResponse(judge=self._models.judge)
+
+    async def GetConstitution(  # noqa: N802
+        self, request: critique_pb2.GetConstitutionRequest, context: grpc.aio.ServicerContext
+    ) -> critique_pb2.GetConstitutionResponse:
+        constitution, text = await self._rows.run(self._constitutions.find, request.constitution)
+        message = convert.constitution_to_message(constitution)
+        return critique_pb2.GetConstitutionResponse(constitution=message, yaml_text=text)
+
+    async def CheckConstitution(  # noqa: N802
+        self, request: critique_pb2.CheckConstitutionRequest, context: grpc.aio.ServicerContext
+    ) -> critique_pb2.CheckConstitutionResponse:
+        return await self._rows.run(check_constitution, request.yaml_text, request.source or "constitution.yaml")
+
+    async def _principle(self, ref: critique_pb2.PrincipleRef) -> tuple[Constitution, Principle]:
+        return await self._rows.run(self._constitutions.principle, ref.constitution, ref.principle_id)
+
+
+def check_constitution(text: str, source: str) -> critique_pb2.CheckConstitutionResponse:
+    """Mistakes are the answer here, not an error."""
+    try:
+        constitution = parse_constitution(text, source)
+    except InvalidConstitution as error:
+        problems = [critique_pb2.ConstitutionProblem(**problem._asdict()) for problem in error.problems]
+        return critique_pb2.CheckConstitutionResponse(problems=problems)
+    return critique_pb2.CheckConstitutionResponse(constitution=convert.constitution_to_message(constitution))
+
+
+def judgement(first: Vote, second: Vote) -> critique_pb2.Judgement:
+    """What the two orders say together: the mean of their log-odds, as labels use it, and how far they differ."""
+    odds = [vote.logprob_a - vote.logprob_b for vote in (first, second)]
+    return critique_pb2.Judgement(
+        comparison_id=first.comparison_id,
+        probability=sigmoid(sum(odds) / 2),
+        gap=abs(sigmoid(odds[0]) - sigmoid(odds[1])),
+    )

@@ -1,0 +1,71 @@
+"""The same server inside this process: on a Unix socket, in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rlhf_core.config import ModelConfig
+from services.app import ALL, WITHOUT_MODEL, App, ServeConfig
+
+if TYPE_CHECKING:
+    from services.worker import Pipeline
+
+SOCKET = "charter.sock"
+MAX_PATH = 90
+"""Bytes that a socket's path may have on every system."""
+
+
+@contextmanager
+def embedded_server(
+    data: Path, model: ModelConfig | None, *, works: bool = True, pipeline: Pipeline | None = None
+) -> Iterator[str]:
+    """The address of a server on the data folder, while the block lasts; with `works` it carries out runs.
+
+    Without a model only runs and preferences are served, and no run is carried out: quick to start.
+    Raises what the user got wrong, such as a model that is not there.
+    """
+    with _socket_path(data) as path:
+        config = ServeConfig(
+            address=f"unix:{path}",
+            data=data,
+            model=model or ModelConfig(),
+            only=ALL if model else WITHOUT_MODEL,
+            works=works,
+        )
+        app = App(config, pipeline)
+        loop = asyncio.new_event_loop()
+        thread = threading.Thread(target=loop.run_forever, name="charter-server", daemon=True)
+        thread.start()
+        try:
+            asyncio.run_coroutine_threadsafe(app.start(), loop).result()
+            try:
+                yield app.address
+            finally:
+                asyncio.run_coroutine_threadsafe(app.stop(), loop).result()
+        finally:
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join()
+            loop.close()
+
+
+@contextmanager
+def _socket_path(data: Path) -> Iterator[Path]:
+    """In the data folder, or in a temporary one where that path would be too long for a socket.
+
+    Each process has its own name, so that two may work on one folder.
+    """
+    data.mkdir(parents=True, exist_ok=True)
+    path = data.absolute() / f"{os.getpid()}-{SOCKET}"
+    if len(os.fsencode(path)) <= MAX_PATH:
+        yield path
+        path.unlink(missing_ok=True)
+        return
+    with tempfile.TemporaryDirectory(prefix="charter-") as folder:
+        yield Path(folder) / SOCKET

@@ -1,0 +1,57 @@
+"""RewardService: samples in, one score per objective out."""
+
+from __future__ import annotations
+
+import grpc
+from charter.v1 import reward_pb2, reward_pb2_grpc
+
+from rlhf_core.errors import InvalidInput, NotFound
+from rlhf_core.records import NormPack
+from rlhf_core.store.store import Store
+from services import convert, convert_rows
+from services.executor import Executor
+from services.model_queue import ModelQueue
+
+
+class RewardService(reward_pb2_grpc.RewardServiceServicer):
+    def __init__(self, models: ModelQueue, store: Store, rows: Executor):
+        self._models = models
+        self._store = store
+        self._rows = rows
+
+    async def Score(  # noqa: N802
+        self, request: reward_pb2.ScoreRequest, context: grpc.aio.ServicerContext
+    ) -> reward_pb2.ScoreResponse:
+        samples = convert.samples_from_messages(request.samples)
+        models, pack = await self._rows.run(self._which, list(request.reward_models), request.run_id)
+        scores = await self._models.score(samples, models)
+        messages = [convert_rows.score_to_message(s, z_of(s.score, s.reward_model, pack)) for s in scores]
+        return reward_pb2.ScoreResponse(scores=messages, norm_pack=pack.id if pack else "")
+
+    async def ListRewardModels(  # noqa: N802
+        self, request: reward_pb2.ListRewardModelsRequest, context: grpc.aio.ServicerContext
+    ) -> reward_pb2.ListRewardModelsResponse:
+        versions = await self._rows.run(self._store.reward_models, request.run_id or None)
+        messages = [convert_rows.reward_model_to_message(version) for version in versions]
+        return reward_pb2.ListRewardModelsResponse(reward_models=messages)
+
+    def _which(self, reward_models: list[str], run_id: str) -> tuple[list[str], NormPack | None]:
+        """The reward models that a request means, and the scale of the run that it names."""
+        if not run_id:
+            if not reward_models:
+                raise InvalidInput("reward_models: name at least one, or a run_id", "reward_models")
+            return reward_models, None
+        results = self._store.stage_results(self._store.run(run_id).id)
+        pack = self._store.norm_pack(results["norm_pack"].norm_pack) if "norm_pack" in results else None
+        found = results["reward"].reward_models.values() if "reward" in results else pack.reward_models if pack else ()
+        if not (reward_models or found):
+            raise NotFound(f"run '{run_id}' has no reward models yet")
+        return reward_models or list(found), pack
+
+
+def z_of(score: float, reward_model: str, pack: NormPack | None) -> float | None:
+    """The score in standard deviations of the reference policy's; None where the pack does not know the model."""
+    if pack is None or reward_model not in pack.reward_models:
+        return None
+    place = pack.reward_models.index(reward_model)
+    return (score - pack.mean[place]) / pack.sd[place]

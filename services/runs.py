@@ -1,0 +1,86 @@
+"""What a request for a run must satisfy before it is queued, so that a mistake is told at once and stores nothing."""
+
+from __future__ import annotations
+
+import uuid
+
+from rlhf_core.config import ModelConfig, RunConfig
+from rlhf_core.constitution.load import parse_constitution
+from rlhf_core.constitution.problems import suggestion
+from rlhf_core.constitution.schema import Constitution
+from rlhf_core.constitution.weights import resolve_weights
+from rlhf_core.data import load_demonstrations, load_preferences, load_prompts
+from rlhf_core.errors import InvalidInput, NotFound
+from rlhf_core.records import Run
+from rlhf_core.store.store import Store
+from services.constitutions import Constitutions
+
+OF_THE_RUN = {"max_tokens"}
+"""The model settings that a run may choose; the others belong to the server's process."""
+
+
+class RunDesk:
+    """Takes in runs for one server."""
+
+    def __init__(self, store: Store, constitutions: Constitutions, model: ModelConfig):
+        self._store = store
+        self._constitutions = constitutions
+        self._model = model
+
+    def create(self, config_json: str, constitution_yaml: str, request_id: str, validate_only: bool) -> Run:
+        """Queue a run. Raises InvalidInput for whatever would stop it later; Conflict for a reused request id."""
+        config = self._with_own_model(RunConfig.model_validate_json(config_json or "{}"))
+        constitution, text = self._constitution(config, constitution_yaml)
+        resolved = config.model_copy(update={"weights": resolve_weights(constitution, config.weights)})
+        self._check(resolved, constitution)
+        body = resolved.model_dump_json()
+        if validate_only:
+            return Run(id="", kind=config.kind, state="QUEUED", config=body, constitution_hash=constitution.hash)
+        with self._store.transaction():
+            self._store.add_constitution(constitution.hash, constitution.id, text, config.constitution or "")
+            return self._store.create_run(config.kind, body, constitution.hash, request_id or uuid.uuid4().hex)
+
+    def _with_own_model(self, config: RunConfig) -> RunConfig:
+        """The run's model settings: this server's, which the request may repeat but not change."""
+        for name in sorted(config.model.model_fields_set - OF_THE_RUN):
+            asked, own = getattr(config.model, name), getattr(self._model, name)
+            if asked != own:
+                raise InvalidInput(
+                    f"model.{name}: the run asks for '{asked}', this server has '{own}'", f"model.{name}"
+                )
+        chosen = {name: getattr(config.model, name) for name in config.model.model_fields_set & OF_THE_RUN}
+        return config.model_copy(update={"model": self._model.model_copy(update=chosen)})
+
+    def _constitution(self, config: RunConfig, text: str) -> tuple[Constitution, str]:
+        name = config.constitution or self._constitutions.default
+        if text:
+            return parse_constitution(text, name), text
+        try:
+            return self._constitutions.find(name)
+        except NotFound as error:
+            raise InvalidInput(
+                f"constitution: {error}; a file's text goes into constitution_yaml", "constitution"
+            ) from None
+
+    def _check(self, config: RunConfig, constitution: Constitution) -> None:
+        # Here, because the pipeline brings torch along, and a server without a model starts faster without it.
+        from rlhf_core.pipeline import stages_of
+
+        stages_of(config)
+        if config.from_run:
+            self._store.run(config.from_run)
+        data = config.data
+        for path in filter(None, (data.prompts, data.heldout_prompts)):
+            load_prompts(path)
+        if data.demonstrations:
+            load_demonstrations(data.demonstrations)
+        if data.preferences:
+            load_preferences(data.preferences)
+        objective, names = data.preferences_objective, constitution.objective_names
+        if bool(data.preferences) != bool(objective):
+            raise InvalidInput(
+                "data: give preferences and preferences_objective together", "data.preferences_objective"
+            )
+        if objective and objective not in names:
+            known = suggestion(objective, names)
+            raise InvalidInput(f"data.preferences_objective: '{objective}'; {known}", "data.preferences_objective")

@@ -1,0 +1,131 @@
+"""Takes queued runs from the store and carries them out, one at a time; a killed worker's run is taken up again."""
+
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from rlhf_core.errors import CharterError, LeaseLost
+from rlhf_core.records import Run, RunState, StepMetrics
+from rlhf_core.stages.context import RunStopped, Toolbox
+from rlhf_core.store.leases import this_process
+from rlhf_core.store.store import Store
+from services.server import invalid_input
+
+log = logging.getLogger("charter.worker")
+
+Pipeline = Callable[[Run, Store, Toolbox, Callable[[str, str], None], Callable[[], bool]], None]
+LEASE_SECONDS = 30.0
+HEARTBEAT_SECONDS = 5.0
+IDLE_SECONDS = 0.5
+
+T = TypeVar("T")
+
+
+class Worker:
+    """Two threads: one works, the other keeps the lease alive however long a step takes."""
+
+    def __init__(self, store: Store, pipeline: Pipeline, tools: Callable[[Run], Toolbox], clean_up: Callable[[], None]):
+        """`tools` equips one run; `clean_up` frees what it leaves in memory."""
+        self._store, self._pipeline, self._tools, self._clean_up = store, pipeline, tools, clean_up
+        self._stopping = threading.Event()
+        self._lost = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="worker", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, timeout_seconds: float) -> None:
+        """Put the run at work back in the queue at its next step."""
+        self._stopping.set()
+        self._thread.join(timeout_seconds)
+
+    def _work(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                run = self._store.claim_run(this_process(), LEASE_SECONDS)
+                if run is not None:
+                    self._carry_out(run)
+            except LeaseLost as error:
+                log.warning("%s", error)
+            except CharterError as error:
+                log.error("the worker goes on after: %s", error)
+                run = None
+            if run is None:
+                self._stopping.wait(IDLE_SECONDS)
+
+    def _carry_out(self, run: Run) -> None:
+        self._lost.clear()
+        done = threading.Event()
+        heart = threading.Thread(target=self._beat, args=(run, done), name="heartbeat", daemon=True)
+        heart.start()
+        try:
+            state, error = self._outcome(run)
+        finally:
+            done.set()
+            heart.join()
+            self._clean_up()
+        self._store.release_run(run.id, run.fence, state, error)
+
+    def _outcome(self, run: Run) -> tuple[RunState, str]:
+        """Where the run stands after this attempt, and why."""
+        try:
+            self._pipeline(run, self._store, self._tools(run), self._reporter(run), lambda: self._should_stop(run))
+        except LeaseLost:
+            raise
+        except RunStopped:
+            return self._stopped_state(run), ""
+        except ValidationError as error:
+            return "FAILED", str(invalid_input(error))
+        except CharterError as error:
+            # A server that is going down refuses its own worker's calls.
+            return ("QUEUED", "") if self._stopping.is_set() else ("FAILED", str(error))
+        except Exception as error:
+            incident = secrets.token_hex(4)
+            log.error("internal error %s in run %s", incident, run.id, exc_info=error)
+            return "FAILED", f"internal error {incident} ({type(error).__name__}); the server's log has the details"
+        return "SUCCEEDED", ""
+
+    def _stopped_state(self, run: Run) -> RunState:
+        if self._store.cancel_requested(run.id):
+            return "CANCELLED"
+        return "PAUSED" if self._store.pause_requested(run.id) else "QUEUED"
+
+    def _should_stop(self, run: Run) -> bool:
+        if self._lost.is_set():
+            raise LeaseLost(f"run '{run.id}': the lease at fence {run.fence} is lost")
+        return self._stopping.is_set() or self._stopped_state(run) != "QUEUED"
+
+    def _reporter(self, run: Run) -> Callable[[str, str], None]:
+        """Writes an event, and the progress that it tells of, in one commit and only while the lease holds."""
+
+        def report(kind: str, body: str) -> None:
+            stage, step, steps = run.stage, 0, 0
+            if kind == "metrics":
+                metrics = StepMetrics.model_validate_json(body)
+                stage, step, steps = metrics.stage, metrics.step, metrics.steps
+            elif kind == "stage":
+                stage = json.loads(body)["stage"]
+            with self._store.transaction(run.id, run.fence):
+                self._store.append_event(run.id, kind, body)
+                if kind in ("metrics", "stage"):
+                    self._store.set_progress(run.id, run.fence, stage, step, steps)
+
+        return report
+
+    def _beat(self, run: Run, done: threading.Event) -> None:
+        while not done.wait(HEARTBEAT_SECONDS):
+            try:
+                held = self._store.heartbeat(run.id, run.fence, LEASE_SECONDS)
+            except CharterError as error:
+                log.warning("heartbeat of run %s: %s", run.id, error)
+                continue
+            if not held:
+                self._lost.set()
+                return

@@ -125,7 +125,8 @@ def _copy(source: Path, target: Path) -> str:
 
 
 def _digest(files: dict[str, str]) -> str:
-    lines = "".join(f"{files[name]}  {name}\n" for name in sorted(files))
+    # A name may hold any character but NUL, so that no two folders give the same text.
+    lines = "".join(f"{name}\0{files[name]}\n" for name in sorted(files))
     return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()
 
 
@@ -133,9 +134,14 @@ def _holds(folder: Path, digest: str) -> bool:
     """Whether the folder's files have this digest."""
     try:
         names = _file_names(folder)
-        return _digest({name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}) == digest
     except InvalidInput:
         return False
+    return _digest({name: _file_digest(folder / name) for name in names}) == digest
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _fsync_folder(folder: Path) -> None:

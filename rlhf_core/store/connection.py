@@ -12,9 +12,10 @@ import os
 import sqlite3
 import threading
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from rlhf_core.errors import CharterError, InvalidInput, NotFound, Unavailable
 
@@ -43,9 +44,7 @@ class Connections:
         try:
             with self._named_errors(), self._exclusive():
                 self._writer = self._connect()
-                self._writer.execute("PRAGMA query_only=0")
-                self._writer.execute("PRAGMA journal_mode=WAL")
-                self._writer.execute("PRAGMA query_only=1")
+                _use_write_ahead_log(self._writer)
         except BaseException:
             os.close(self._lock_file)
             raise
@@ -57,20 +56,18 @@ class Connections:
         `durable` waits for the disk, so that the commit outlives a power cut. Never await inside.
         """
         with self._named_errors(), self._exclusive():
-            if self._closed:
-                raise Unavailable("the store is closed")
+            self._require_open()
             unit = _savepoint(self._writer) if self._writer.in_transaction else self._transaction(durable)
             with unit:
                 yield self._writer
 
-    def rows(self, sql: str, parameters: Sequence[object] | dict[str, object] = ()) -> list[sqlite3.Row]:
+    def rows(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[sqlite3.Row]:
         """All rows of a query; inside `write`, the thread sees what it has written."""
-        if self._closed:
-            raise Unavailable("the store is closed")
+        self._require_open()
         with self._named_errors():
             inside = self._writing_thread == threading.get_ident()
             connection = self._writer if inside else self._reader()
-            return connection.execute(sql, parameters).fetchall()  # pyright: ignore[reportArgumentType]
+            return connection.execute(sql, parameters).fetchall()
 
     def close(self) -> None:
         """Close every connection; under the lock, because the last one to close writes the log back."""
@@ -105,11 +102,16 @@ class Connections:
             self._readers.add(reader)
         return reader
 
+    def _require_open(self) -> None:
+        if self._closed:
+            raise Unavailable("the store is closed")
+        if os.getpid() != self._process:
+            # The lock file and the connections would be shared with the parent, and exclude nobody.
+            raise Unavailable("a store does not survive fork; open it again in the new process")
+
     @contextmanager
     def _exclusive(self) -> Iterator[None]:
         """The lock of this process' threads, then that of all processes; reentrant within a thread."""
-        if os.getpid() != self._process:
-            raise Unavailable("a store does not survive fork; open it again in the new process")
         with self._lock:
             if self._depth == 0 and not self._closed:
                 fcntl.flock(self._lock_file, fcntl.LOCK_EX)
@@ -142,6 +144,16 @@ class Connections:
             yield
         except sqlite3.Error as error:
             raise _named(error, self._database) from error
+
+
+def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
+    try:
+        connection.execute("PRAGMA query_only=0")
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA query_only=1")
+    except sqlite3.Error:
+        connection.close()
+        raise
 
 
 @contextmanager

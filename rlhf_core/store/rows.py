@@ -52,8 +52,9 @@ def insert(connection: sqlite3.Connection, table: str, rows: Sequence[Row], key:
     sql = f"INSERT INTO {table} ({columns}) VALUES ({values}) ON CONFLICT ({key}) DO NOTHING"
     try:
         connection.executemany(sql, rows)
-    except OverflowError as error:
-        raise InvalidInput(f"{table}: a whole number lies outside -2^63 .. 2^63-1") from error
+    except (OverflowError, UnicodeEncodeError) as error:
+        allowed = "whole numbers of 64 bits, text of whole Unicode characters"
+        raise InvalidInput(f"{table}: {error}; allowed: {allowed}") from error
 
 
 def stamped(records: Iterable[Record]) -> list[Row]:

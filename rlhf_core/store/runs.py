@@ -44,7 +44,7 @@ class Runs:
             time = now()
             row = {"id": _run_id(), "state": "QUEUED", "created_at": time, "updated_at": time, **body}
             insert(connection, "runs", [row | {"request_id": request_id or None}])
-            self._history.append_event(row["id"], "state", to_json({"state": "QUEUED"}))
+            self._history.append_event(row["id"], "state", to_json({"state": "QUEUED", "attempt": 0}))
             return self.run(row["id"])
 
     def run(self, run_id: str) -> Run:
@@ -71,16 +71,15 @@ class Runs:
         old lease to run out, because the dead process itself shows that it is free.
         """
         with self._connections.write(durable=True) as connection:
-            sql = "SELECT * FROM runs WHERE state IN ('QUEUED', 'RUNNING') ORDER BY number"
-            for row in connection.execute(sql).fetchall():
+            open_runs = "SELECT * FROM runs WHERE state IN ('QUEUED', 'RUNNING') ORDER BY number"
+            for row in connection.execute(open_runs).fetchall():
                 if row["state"] == "RUNNING" and not _lapsed(row):
                     continue
                 if row["requested"]:
                     self._set_state(connection, row["id"], row["requested"])
                     continue
-                connection.execute(
-                    """UPDATE runs SET attempt = attempt + 1, fence = fence + 1, error = '' WHERE id = ?""", [row["id"]]
-                )
+                sql = "UPDATE runs SET attempt = attempt + 1, fence = fence + 1 WHERE id = ?"
+                connection.execute(sql, [row["id"]])
                 self._set_state(connection, row["id"], "RUNNING", owner=owner, until=expiry(lease_seconds))
                 return self.run(row["id"])
         return None

@@ -1,3 +1,4 @@
+import contextlib
 import hashlib
 import os
 import subprocess
@@ -39,7 +40,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_digest_is_that_of_the_sorted_names_and_bytes(tmp_path: Path, adapter: Path):
     empty, abc = hashlib.sha256(b"").hexdigest(), hashlib.sha256(b"abc").hexdigest()
-    expected = hashlib.sha256(f"{empty}  heads/0.bin\n{abc}  weights.bin\n".encode()).hexdigest()
+    expected = hashlib.sha256(f"heads/0.bin\0{empty}\nweights.bin\0{abc}\n".encode()).hexdigest()
     artifacts = Artifacts(tmp_path / "artifacts")
     assert artifacts.put_folder(adapter) == expected
     folder = artifacts.get_folder(expected)
@@ -122,13 +123,24 @@ def test_a_full_disk_is_named_and_leaves_nothing_behind(small_disk: Path, adapte
     assert [path.name for path in (small_disk / "artifacts" / "sha256").glob("*/*")] == [kept]
 
 
+def test_a_store_cannot_be_made_on_a_full_disk(small_disk: Path):
+    fill(small_disk)
+    with pytest.raises(Unavailable, match=r"no space left|No space left"):
+        Store.open(small_disk / "store")
+
+
+def fill(disk: Path) -> Path:
+    filler = disk / "filler"
+    with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+        while True:
+            file.write(b"0" * 4096)
+    return filler
+
+
 def test_rows_on_a_full_disk_are_refused_whole_and_the_store_goes_on_when_there_is_room(small_disk: Path):
     store = Store.open(small_disk / "store")
     run = store.create_run("ppo", "{}", "k", "q")
-    filler = small_disk / "filler"
-    with pytest.raises(OSError), filler.open("wb") as file:
-        while True:
-            file.write(b"0" * 4096)
+    filler = fill(small_disk)
     with pytest.raises(Unavailable, match=r"no space left .* nothing was written"), store.transaction():
         store.append_event(run.id, "note", "{}")
         store.append_event(run.id, "note", '"' + "x" * 2**20 + '"')

@@ -108,3 +108,16 @@ def test_a_closed_store_and_a_damaged_one_say_so(tmp_path: Path):
 def test_a_mistake_in_sql_is_not_dressed_up(connections: Connections):
     with pytest.raises(sqlite3.OperationalError, match="no such table"):
         connections.rows("SELECT * FROM missing")
+
+
+def test_a_forked_child_may_not_use_its_parent_s_connections(connections: Connections):
+    child = os.fork()
+    if child == 0:
+        refused = 0
+        for use in (lambda: value(connections), lambda: connections.write().__enter__()):
+            try:
+                use()
+            except Unavailable:
+                refused += 1
+        os._exit(refused)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 2

@@ -115,5 +115,10 @@ def test_gold_is_kept_apart_from_scores(store: Store):
 
 
 def test_a_seed_beyond_64_bits_is_named(store: Store):
-    with pytest.raises(InvalidInput, match="2\\^63"):
+    with pytest.raises(InvalidInput, match="64 bits"):
         store.add_samples([sample("1").model_copy(update={"seed": 2**64})])
+
+
+def test_half_a_character_is_named(store: Store):
+    with pytest.raises(InvalidInput, match="Unicode"):
+        store.add_samples([sample("1").model_copy(update={"response": "\ud83d"})])

@@ -1,9 +1,8 @@
 """A process of its own that uses a store, for the tests of many processes and of `kill -9`.
 
-python worker.py events FOLDER RUN COUNT   read the last event's number, write the next, COUNT times
-python worker.py labels FOLDER             submit labels for ever, and print each one once it is acknowledged
-python worker.py open FOLDER               open and close
-python worker.py claim FOLDER              claim all runs there are, and print their ids
+python -m tests.store.worker events FOLDER   make the run if need be; read its last event, write the next, 50 times
+python -m tests.store.worker labels FOLDER   submit labels for ever, and print each one once it is acknowledged
+python -m tests.store.worker claim FOLDER    claim all runs there are, and print their ids
 """
 
 import json
@@ -16,8 +15,9 @@ from rlhf_core.store.store import Store
 from tests.store.examples import preference
 
 
-def append_events(store: Store, run_id: str, times: int) -> None:
-    for _ in range(times):
+def append_events(store: Store) -> None:
+    run_id = store.create_run("ppo", "{}", "k", "request").id
+    for _ in range(50):
         with store.transaction():
             last = store.events(run_id, limit=10**6)[-1]
             store.append_event(run_id, "note", json.dumps({"after": last.sequence}))
@@ -37,16 +37,7 @@ def claim_runs(store: Store) -> None:
         store.release_run(run.id, run.fence, "SUCCEEDED")
 
 
-def main(verb: str, folder: str, *arguments: str) -> None:
-    store = Store.open(Path(folder))
-    if verb == "events":
-        append_events(store, arguments[0], int(arguments[1]))
-    elif verb == "labels":
-        submit_labels(store)
-    elif verb == "claim":
-        claim_runs(store)
-    store.close()
-
-
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    opened = Store.open(Path(sys.argv[2]))
+    {"events": append_events, "labels": submit_labels, "claim": claim_runs}[sys.argv[1]](opened)
+    opened.close()

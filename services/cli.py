@@ -15,7 +15,7 @@ from services import cli_call, cli_constitution, cli_doctor, cli_label, cli_repo
 UNEXPECTED, USER_MISTAKE, UNAVAILABLE, FAILED, INTERRUPTED = 1, 2, 4, 5, 130
 
 # typer's usage errors share this base; its module has moved between releases, its public subclass has not.
-UsageError = typer.BadParameter.__bases__[0]
+UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 
 app = typer.Typer(
     name="charter",
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             app(list(arguments) if arguments is not None else None, prog_name="charter", standalone_mode=False) or 0
         )
     except UsageError as error:
-        _complain(error.format_message(), hint=f"see `{_command(error)} --help`")  # pyright: ignore
+        _complain(error.format_message(), hint=f"see `{_command(error)} --help`")  # pyright: ignore[reportAttributeAccessIssue]
         sys.exit(USER_MISTAKE)
     except CharterError as error:
         if _debugging():

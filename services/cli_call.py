@@ -11,10 +11,10 @@ import typer
 from services import cli_options as options
 
 if TYPE_CHECKING:
-    import grpc
     from google.protobuf.descriptor import MethodDescriptor
     from google.protobuf.descriptor_pool import DescriptorPool
 
+    from services.channel import Connection
     from services.clients import CharterClient
 
 INTERNAL_SERVICES = ("grpc.",)
@@ -45,7 +45,7 @@ def generate(
     """
     from rlhf_core.errors import InvalidInput
     from rlhf_core.records import Prompt
-    from services.cli_session import open_client
+    from services.cli_session import model_of_folder, open_client
 
     text = sys.stdin.read().strip() if text == "-" else text.strip()
     if not text:
@@ -53,7 +53,7 @@ def generate(
     if stream and (n > 1 or as_json):
         raise InvalidInput("--stream prints one response as text; leave out -n and --json")
     prompt = Prompt.of(text)
-    with open_client(address, token, data) as client:
+    with open_client(address, token, data, None if address else model_of_folder(data)) as client:
         version = _version(client, policy)
         drawn: dict[str, Any] = {
             "policy_version": version, "temperature": temperature, "max_tokens": max_tokens, "seed": seed
@@ -90,20 +90,28 @@ def call(
     Without a method, lists what there is. Works by reflection, so it needs no generated code. A stream prints
     one JSON object per message.
     """
+    import grpc
     from google.protobuf.descriptor_pool import DescriptorPool
     from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
-    from services.cli_session import open_channel
+    from services.channel import Connection
+    from services.cli_session import model_of_folder, open_client
+    from services.status import error_from_call
 
-    with open_channel(address, token, data) as channel:
-        database = ProtoReflectionDescriptorDatabase(channel)
+    service, _, wanted = method.strip("/").partition("/")
+    with open_client(address, token, data, None if address else model_of_folder(data)) as client:
+        connection = Connection(client.address, token)
+        try:
+            database = ProtoReflectionDescriptorDatabase(connection.channel)
+            names = [name for name in database.get_services() if not name.startswith(INTERNAL_SERVICES)]
+        except grpc.RpcError as error:
+            raise error_from_call(error, client.address) from None
         pool = DescriptorPool(database)
-        names = [name for name in database.get_services() if not name.startswith(INTERNAL_SERVICES)]
-        service, _, wanted = method.strip("/").partition("/")
-        if not wanted:
+        if wanted:
+            found = _method(pool, names, service, wanted)
+            _call(connection, pool, found, sys.stdin.read() if body == "-" else body)
+        else:
             _list_methods(pool, _matching(names, service))
-            return
-        _call(channel, pool, _method(pool, names, service, wanted), sys.stdin.read() if body == "-" else body)
 
 
 def _version(client: CharterClient, policy: str) -> str:
@@ -140,7 +148,7 @@ def _list_methods(pool: DescriptorPool, services: list[str]) -> None:
             typer.echo(f"{name}/{method.name}  ({method.input_type.name}) -> {stream}{method.output_type.name}")
 
 
-def _call(channel: grpc.Channel, pool: DescriptorPool, method: MethodDescriptor, body: str) -> None:
+def _call(connection: Connection, pool: DescriptorPool, method: MethodDescriptor, body: str) -> None:
     from google.protobuf import json_format, message_factory
 
     from rlhf_core.errors import InvalidInput
@@ -155,8 +163,8 @@ def _call(channel: grpc.Channel, pool: DescriptorPool, method: MethodDescriptor,
     path = f"/{method.containing_service.full_name}/{method.name}"
     coding = {"request_serializer": lambda m: m.SerializeToString(), "response_deserializer": response_class.FromString}
     if method.server_streaming:
-        for response in channel.unary_stream(path, **coding)(request):
+        for response in connection.stream(connection.channel.unary_stream(path, **coding), request):
             typer.echo(json_format.MessageToJson(response, indent=None, descriptor_pool=pool))
     else:
-        response = channel.unary_unary(path, **coding)(request)
+        response = connection.call(connection.channel.unary_unary(path, **coding), request)
         typer.echo(json_format.MessageToJson(response, descriptor_pool=pool))

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from rlhf_core.constitution.load import InvalidConstitution, builtin_text, load_constitution
 from services import cli_options as options
 
 
@@ -24,6 +23,9 @@ def check(
 
     Each problem comes with file, line and column. Exit code 0 when it is valid, 2 when it is not.
     """
+    from rlhf_core.constitution.load import load_constitution
+    from rlhf_core.constitution.problems import InvalidConstitution
+
     try:
         constitution = load_constitution(file)
     except InvalidConstitution as error:
@@ -41,7 +43,7 @@ def check(
 
 def show(
     file: Annotated[str, typer.Argument(metavar="FILE", help="A YAML file, or household, assistant.")] = "household",
-    raw: Annotated[bool, typer.Option("--raw", help="The YAML text of a built-in, to start your own from.")] = False,
+    raw: Annotated[bool, typer.Option("--raw", help="The YAML itself, to start your own from.")] = False,
 ) -> None:
     """Show a constitution's objectives and principles.
 
@@ -50,8 +52,10 @@ def show(
       charter constitution show
       charter constitution show assistant --raw > mine.yaml
     """
+    from rlhf_core.constitution.load import constitution_text, load_constitution
+
     if raw:
-        typer.echo(builtin_text(file), nl=False)
+        typer.echo(constitution_text(file), nl=False)
         return
     constitution = load_constitution(file)
     typer.echo(f"{constitution.title} ({constitution.id} {constitution.version}, hash {constitution.hash})\n")

@@ -11,8 +11,7 @@ import typer
 from services import cli_options as options
 
 if TYPE_CHECKING:
-    from rlhf_core.records import Run
-    from services.clients import CharterClient
+    from rlhf_core.constitution.schema import Constitution
 
 
 def label(
@@ -37,14 +36,18 @@ def label(
     """
     from rich.console import Console
 
-    from services.cli_session import find_run, open_client
+    from services.cli_session import constitution_of_folder, find_run, open_client
     from services.label_terminal import Session, read_keys
 
     labeler = f"human:{name or os.environ.get('USER') or 'me'}"
     console = Console()
     with open_client(address, token, data) as client:
         run = find_run(client, run_id) if run_id else None
-        questions = _questions(client, objective, run)
+        if address:
+            constitution = client.critique.get_constitution(run.constitution_hash if run else "").constitution
+        else:
+            constitution = constitution_of_folder(data, run.constitution_hash if run else "")
+        questions = _questions(constitution, objective)
         session = Session(client.preference, labeler, questions, run.id if run else "")
         try:
             session.run(console, read_keys(sys.stdin))
@@ -52,12 +55,11 @@ def label(
             console.print(f"{session.stored} labels stored as {labeler}", highlight=False)
 
 
-def _questions(client: CharterClient, objective: str, run: Run | None) -> dict[str, str]:
-    """What each objective means, from the run's constitution or the server's own."""
+def _questions(constitution: Constitution, objective: str) -> dict[str, str]:
+    """What each objective means, or only the one asked for."""
     from rlhf_core.errors import InvalidInput
     from services.settings import nearest
 
-    constitution = client.critique.get_constitution(run.constitution_hash if run else "").constitution
     questions = {known.name: known.description for known in constitution.objectives}
     if objective and objective not in questions:
         raise InvalidInput(f"unknown objective '{objective}'{nearest(objective, list(questions))}", "objective")

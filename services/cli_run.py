@@ -43,7 +43,7 @@ def demo(
 
     plan = plan_run("", overrides or [], weights, seed, local=True)
     console = _console()
-    with open_client("", "", data, plan.config.model, works=True) as client:
+    with open_client("", "", data, plan.config.model) as client:
         run = _unfinished(client, plan)
         if run is not None:
             console.print(f"going on with run {run.id}, which was not finished", highlight=False)
@@ -90,7 +90,7 @@ def run(
         raise InvalidInput("--detach needs a server to leave the run with; start `charter serve`, then give --address")
     plan = plan_run(file, overrides or [], weights, seed, local=not address)
     console = _console()
-    with open_client(address, token, data, plan.config.model, works=True) as client:
+    with open_client(address, token, data, plan.config.model) as client:
         created = _create(client, plan, console)
         if detach:
             typer.echo(created.id)
@@ -115,9 +115,9 @@ def watch(
     Shows stages, steps, rewards, KL and time left. Without a server, a run that waits in --data goes on here.
     Exit code 5 when the run failed. Ctrl-C stops watching; on a server the run goes on.
     """
-    from services.cli_session import find_run, open_client
+    from services.cli_session import find_run, model_of_folder, open_client
 
-    with open_client(address, token, data, works=True) as client:
+    with open_client(address, token, data, None if address else model_of_folder(data)) as client:
         _watch(client, find_run(client, run_id).id, _console(), address)
 
 

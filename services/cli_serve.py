@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -15,7 +16,7 @@ def serve(
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
     socket: Annotated[Path | None, typer.Option("--socket", help="Listen on this Unix socket instead.")] = None,
     only: Annotated[str, typer.Option("--only", metavar="NAME,...", help="Only these: policy, critique, ...")] = "",
-    insecure: Annotated[bool, typer.Option("--insecure", help="Allow other machines without a token.")] = False,
+    insecure: Annotated[bool, typer.Option("--insecure", help="Allow an address that others can reach.")] = False,
     file: options.ConfigFile = "",
     overrides: options.Overrides = None,
     token: options.Token = "",
@@ -28,9 +29,45 @@ def serve(
       charter serve
       charter serve --port 0 -s model.device=cuda
       charter serve -c run.yaml --only policy,critique
-      charter serve --host 0.0.0.0 --token "$CHARTER_TOKEN"
+      charter serve --socket /tmp/charter.sock --token "$SECRET"
 
     Services: policy, critique, reward, preference, trainer. The YAML's `model` section says which base model is
-    loaded. Ctrl-C drains: calls in flight are finished, a run is left where it is and goes on when a server
-    starts again on the same --data.
+    loaded. Ctrl-C drains: calls in flight are finished, and a run at work goes on when a server starts again.
     """
+    from services.cli_preflight import check_model
+    from services.settings import load_config
+
+    config = load_config(file or None, overrides or [])
+    check_model(config.model)
+    services: dict[str, Any] = {"only": _only(only)} if only else {}
+
+    from services import app
+
+    app.serve(
+        app.ServeConfig(
+            address=f"unix:{socket.absolute()}" if socket else f"{host}:{port}",
+            data=data,
+            model=config.model,
+            token=token,
+            insecure=insecure,
+            **services,
+        ),
+        _say_ready,
+    )
+
+
+def _only(names: str) -> tuple[str, ...]:
+    from rlhf_core.errors import InvalidInput
+    from services.app import ALL
+    from services.settings import nearest
+
+    chosen = tuple(name.strip() for name in names.split(","))
+    for name in chosen:
+        if name not in ALL:
+            raise InvalidInput(f"--only: unknown service '{name}'{nearest(name, ALL)}", "only")
+    return chosen
+
+
+def _say_ready(address: str) -> None:
+    print(f"serving on {address}; stop with Ctrl-C", flush=True)
+    print(f"try: charter call --address {address}", file=sys.stderr, flush=True)

@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
-from rlhf_core.config import ModelConfig
+from rlhf_core.config import ModelConfig, RunConfig
+from rlhf_core.constitution.load import load_constitution, parse_constitution
+from rlhf_core.constitution.schema import Constitution
 from rlhf_core.errors import NotFound
 from rlhf_core.records import Run
+from rlhf_core.store.store import Store
 from services.clients import CharterClient
+from services.embedded import embedded_server
 
 LAST = "last"
 
 
 @contextmanager
-def open_client(
-    address: str, token: str, data: Path, model: ModelConfig | None = None, *, works: bool = False
-) -> Iterator[CharterClient]:
-    """A client of the server at `address`, or of an embedded one on `data`; only with `works` does that one take runs up.
+def open_client(address: str, token: str, data: Path, model: ModelConfig | None = None) -> Iterator[CharterClient]:
+    """A client of the server at `address`, or else of an embedded one on `data`.
 
-    Without `model` the embedded server loads the one that the newest run of the data folder used.
+    The embedded one writes responses and carries out runs only where a `model` is given.
     """
-    from services.embedded import embedded
-
-    with embedded(data) as client:
+    if address:
+        with CharterClient.connect(address, token) as client:
+            yield client
+        return
+    if model is None:
+        _must_exist(data)
+    with embedded_server(data, model) as own, CharterClient.connect(own) as client:
         yield client
 
 
@@ -36,3 +42,25 @@ def find_run(client: CharterClient, run_id: str) -> Run:
     if not newest:
         raise NotFound("no runs yet; start one with: charter demo")
     return newest[0]
+
+
+def model_of_folder(data: Path) -> ModelConfig:
+    """The model of the folder's newest run; the sandbox where there is none."""
+    if not data.is_dir():
+        return ModelConfig()
+    with closing(Store.open(data)) as store:
+        newest, _ = store.runs(1)
+    return RunConfig.model_validate_json(newest[0].config).model if newest else ModelConfig()
+
+
+def constitution_of_folder(data: Path, constitution_hash: str) -> Constitution:
+    """A constitution that a run of the folder used; without a hash the built-in default."""
+    if not constitution_hash:
+        return load_constitution("household")
+    with closing(Store.open(data)) as store:
+        return parse_constitution(store.constitution_text(constitution_hash), constitution_hash)
+
+
+def _must_exist(data: Path) -> None:
+    if not data.is_dir():
+        raise NotFound(f"no data folder '{data}'; start with `charter demo`, or name another with --data")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -46,14 +46,12 @@ def test_help_is_fast_and_loads_neither_torch_nor_grpc(tmp_path: Path):
         "import sys\nfrom services.cli import main\n"
         "try: main(['--help'])\nexcept SystemExit: print({'torch', 'grpc', 'transformers', 'numpy'} & set(sys.modules))"
     )
-    seconds = []
-    for _ in range(3):
-        start = time.monotonic()
-        result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        seconds.append(time.monotonic() - start)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    seconds = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before
     assert result.stdout.endswith("set()\n")
     assert all(f"\n  {verb} " in result.stdout for verb in VERBS)
-    assert min(seconds) < 0.8, "about 0.3 s on an idle machine"
+    assert seconds < 0.5, "CPU seconds, which other work on the machine hardly changes"
 
 
 @pytest.mark.parametrize("verb", [*VERBS[:8], "call", "doctor"])

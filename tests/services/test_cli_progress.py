@@ -82,7 +82,13 @@ def test_rewards_and_kl_come_before_other_metrics():
 
 
 def test_durations_read_like_speech():
-    assert [clock_text(s) for s in (0.4, 59.4, 60, 200, 7500)] == ["0 s", "59 s", "1 min 00 s", "3 min 20 s", "2 h 05 min"]
+    assert [clock_text(s) for s in (0.4, 59.4, 60, 200, 7500)] == [
+        "0 s",
+        "59 s",
+        "1 min 00 s",
+        "3 min 20 s",
+        "2 h 05 min",
+    ]
 
 
 def test_a_run_shows_the_stages_that_it_goes_through():

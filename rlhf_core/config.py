@@ -32,11 +32,11 @@ class DataConfig(Settings):
 
 
 class CritiqueConfig(Settings):
-    prompts: int = Field(384, ge=1)
+    prompts: int = Field(default=384, ge=1)
     """How many training prompts are answered, criticised and revised."""
-    rounds: int = Field(4, ge=1, le=32)
+    rounds: int = Field(default=4, ge=1, le=32)
     """Critique-and-revision steps per answer; each draws another principle, without replacement."""
-    temperature: float = Field(1.0, ge=0)
+    temperature: float = Field(default=1.0, ge=0)
     """Sampling temperature of the first answers."""
     revise_borderline: bool = True
     """Revise answers whose verdict is borderline, not only those that violate."""
@@ -45,82 +45,82 @@ class CritiqueConfig(Settings):
 
 
 class SftConfig(Settings):
-    epochs: int = Field(2, ge=1)
-    batch_size: int = Field(32, ge=1)
-    learning_rate: float = Field(2e-3, gt=0)
-    helpful_share: float = Field(0.25, ge=0, lt=1)
+    epochs: int = Field(default=2, ge=1)
+    batch_size: int = Field(default=32, ge=1)
+    learning_rate: float = Field(default=2e-3, gt=0)
+    helpful_share: float = Field(default=0.25, ge=0, lt=1)
     """Share of unrevised helpful answers among the demonstrations."""
 
 
 class LabelConfig(Settings):
-    pairs: int = Field(768, ge=1)
+    pairs: int = Field(default=768, ge=1)
     """How many pairs of samples are compared."""
-    temperature: float = Field(1.0, gt=0)
-    base_share: float = Field(0.3, ge=0, le=1)
+    temperature: float = Field(default=1.0, gt=0)
+    base_share: float = Field(default=0.3, ge=0, le=1)
     """Share of pairs that set a sample of the tuned policy against one of the base model."""
-    abstain_gap: float = Field(0.3, gt=0, le=1)
+    abstain_gap: float = Field(default=0.3, gt=0, le=1)
     """Abstain when the two orders' probabilities differ by more than this."""
-    min_label_mass: float = Field(0.5, ge=0, le=1)
+    min_label_mass: float = Field(default=0.5, ge=0, le=1)
     """Abstain when the judge gives the two labels less probability than this."""
 
 
 class RewardConfig(Settings):
-    epochs: int = Field(3, ge=1)
-    batch_size: int = Field(32, ge=1)
-    learning_rate: float = Field(1e-3, gt=0)
-    members: int = Field(3, ge=1, le=16)
+    epochs: int = Field(default=3, ge=1)
+    batch_size: int = Field(default=32, ge=1)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    members: int = Field(default=3, ge=1, le=16)
     """Heads of the ensemble, each trained on its own bootstrap of the pairs."""
-    heldout_share: float = Field(0.15, gt=0, lt=1)
+    heldout_share: float = Field(default=0.15, gt=0, lt=1)
     """Share of prompts kept to measure accuracy."""
-    human_weight: float = Field(3.0, ge=0)
+    human_weight: float = Field(default=3.0, ge=0)
     """Loss weight of a human label against 1 for an AI label."""
-    center_coef: float = Field(0.01, ge=0)
+    center_coef: float = Field(default=0.01, ge=0)
     """Weight of the penalty on (r_a + r_b)^2, which keeps scores near zero."""
 
 
 class NormConfig(Settings):
-    prompts: int = Field(256, ge=2)
-    samples: int = Field(2, ge=1)
+    prompts: int = Field(default=256, ge=2)
+    samples: int = Field(default=2, ge=1)
 
 
 class PpoConfig(Settings):
     """Proximal policy optimisation (Schulman et al. 2017), with one critic stream per objective and one for KL."""
 
-    steps: int = Field(60, ge=1)
-    prompts_per_step: int = Field(128, ge=1)
-    epochs: int = Field(3, ge=1)
-    minibatch_size: int = Field(64, ge=1)
-    learning_rate: float = Field(1e-3, gt=0)
-    kl_coef: float = Field(0.03, ge=0)
-    kl_target: float | None = Field(None, gt=0)
+    steps: int = Field(default=60, ge=1)
+    prompts_per_step: int = Field(default=128, ge=1)
+    epochs: int = Field(default=3, ge=1)
+    minibatch_size: int = Field(default=64, ge=1)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    kl_coef: float = Field(default=0.03, ge=0)
+    kl_target: float | None = Field(default=None, gt=0)
     """Nats per response; adapts `kl_coef` towards it (Ziegler et al. 2019). None keeps it fixed."""
-    gamma: float = Field(1.0, gt=0, le=1)
-    lam: float = Field(0.95, ge=0, le=1)
-    clip_range: float = Field(0.2, gt=0)
-    value_clip_range: float = Field(0.2, gt=0)
-    value_coef: float = Field(0.1, ge=0)
-    entropy_coef: float = Field(0.0, ge=0)
-    max_grad_norm: float = Field(1.0, gt=0)
-    temperature: float = Field(1.0, gt=0)
-    missing_eos_penalty: float = Field(1.0, ge=0)
-    score_clip: float = Field(4.0, gt=0)
+    gamma: float = Field(default=1.0, gt=0, le=1)
+    lam: float = Field(default=0.95, ge=0, le=1)
+    clip_range: float = Field(default=0.2, gt=0)
+    value_clip_range: float = Field(default=0.2, gt=0)
+    value_coef: float = Field(default=0.1, ge=0)
+    entropy_coef: float = Field(default=0.0, ge=0)
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    temperature: float = Field(default=1.0, gt=0)
+    missing_eos_penalty: float = Field(default=1.0, ge=0)
+    score_clip: float = Field(default=4.0, gt=0)
     """Standardised scores are clipped to plus or minus this many standard deviations."""
-    checkpoint_every: int = Field(10, ge=1)
-    eval_every: int = Field(10, ge=1)
+    checkpoint_every: int = Field(default=10, ge=1)
+    eval_every: int = Field(default=10, ge=1)
 
 
 class EvaluationConfig(Settings):
-    prompts: int = Field(96, ge=1)
-    samples: int = Field(2, ge=1)
-    temperature: float = Field(1.0, ge=0)
-    bootstrap: int = Field(1000, ge=100)
-    skills: int = Field(96, ge=0)
+    prompts: int = Field(default=96, ge=1)
+    samples: int = Field(default=2, ge=1)
+    temperature: float = Field(default=1.0, ge=0)
+    bootstrap: int = Field(default=1000, ge=100)
+    skills: int = Field(default=96, ge=0)
     """Items per skill in the sandbox's skill test; 0 leaves it out."""
 
 
 class LoraConfig(Settings):
-    rank: int = Field(16, ge=1)
-    alpha: int = Field(32, ge=1)
+    rank: int = Field(default=16, ge=1)
+    alpha: int = Field(default=32, ge=1)
 
 
 class ModelConfig(Settings):
@@ -128,18 +128,18 @@ class ModelConfig(Settings):
     """`sandbox`, a folder, or a Hugging Face id of a causal language model with a chat template."""
     device: str = "cpu"
     dtype: Literal["float32", "bfloat16"] = "float32"
-    threads: int = Field(2, ge=1)
+    threads: int = Field(default=2, ge=1)
     """Torch threads of the process."""
-    max_tokens: int = Field(48, ge=1)
+    max_tokens: int = Field(default=48, ge=1)
     """Longest response of the policy, in tokens."""
-    feedback_tokens: int = Field(96, ge=1)
+    feedback_tokens: int = Field(default=96, ge=1)
     """Longest critique or revision, in tokens."""
     lora: LoraConfig = LoraConfig()
 
 
 class RunConfig(Settings):
-    kind: Literal["pipeline", "critique", "sft", "label", "reward", "norm_pack", "ppo", "evaluate", "report"] = "pipeline"
-    seed: int = Field(0, ge=0, lt=2**31)
+    kind: Literal["pipeline"] | Stage = "pipeline"
+    seed: int = Field(default=0, ge=0, lt=2**31)
     constitution: str | None = None
     """Path or built-in name (household, assistant) of the constitution; none means the default of the base model."""
     weights: dict[str, float] = {}

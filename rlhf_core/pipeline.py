@@ -28,7 +28,7 @@ from rlhf_core.stages.measuring import evaluate_stage, norm_pack_stage
 from rlhf_core.stages.policy import ppo_stage
 from rlhf_core.stages.reporting import report_stage
 from rlhf_core.stages.training import reward_stage, sft_stage
-from rlhf_core.store import Store
+from rlhf_core.store.store import Store
 
 STORY: dict[Stage, Callable[[Context], StageResult]] = {
     "critique": critique_stage,
@@ -70,7 +70,8 @@ def run_pipeline(
         if stage not in done:
             report("stage", json.dumps({"stage": stage, "state": "started"}))
             done[stage] = STORY[stage](context)
-            store.add_stage_result(done[stage])
+            with store.transaction(run.id, run.fence):
+                store.add_stage_result(done[stage])
             report("stage", json.dumps({"stage": stage, "state": "done", "seconds": round(done[stage].seconds, 1)}))
         context.results[stage] = done[stage]
 

@@ -162,14 +162,14 @@ class Preference(Record):
     labeler: str
     """`ai:<judge>` or `human:<name>`."""
     choice: Choice
-    probability: float = Field(0.5, ge=0, le=1)
+    probability: float = Field(default=0.5, ge=0, le=1)
     abstained: bool = False
     reason: str = ""
     gap: float = 0.0
     """Largest difference between the two orders' probabilities over the votes (position bias)."""
     constitution_hash: str = ""
     run_id: str = ""
-    weight: float = Field(1.0, ge=0)
+    weight: float = Field(default=1.0, ge=0)
 
 
 class PolicyVersion(Record):

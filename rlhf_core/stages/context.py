@@ -14,7 +14,7 @@ from rlhf_core.errors import CharterError
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.records import Message, Run, Stage, StageResult, StepMetrics
 from rlhf_core.seams import Feedback, Sampler, Scorer, World
-from rlhf_core.store import Store
+from rlhf_core.store.store import Store
 
 T = TypeVar("T")
 

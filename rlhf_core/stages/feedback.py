@@ -109,7 +109,8 @@ def _judge(ctx: Context, pairs: list[Comparison], feedback: Feedback) -> list[Pr
         known = ctx.store.votes_by_id([identity for both in ids.values() for identity in both])
         missing = [pair for pair in pairs if not all(identity in known for identity in ids[pair.id])]
         fresh = feedback.compare(missing, principle) if missing else []
-        ctx.store.add_votes(fresh)
+        # Reused votes are added too: they count as this run's.
+        ctx.store.add_votes([*known.values(), *fresh])
         votes += [*known.values(), *fresh]
     unique = {vote.id: vote for vote in votes}
     preferences = labels_from_votes(pairs, list(unique.values()), ctx.constitution, feedback.name, ctx.config.label)

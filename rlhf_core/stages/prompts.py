@@ -22,8 +22,7 @@ def prompts_of(ctx: Context, split: Split) -> list[Prompt]:
     if data.prompts is None:
         found = [prompt for prompt in (ctx.tools.world.prompts if ctx.tools.world else ()) if prompt.split == split]
     elif data.heldout_prompts is not None:
-        path = data.prompts if split == "train" else data.heldout_prompts
-        found = [prompt.model_copy(update={"split": split}) for prompt in load_prompts(path)]
+        found = _from_two_files(data.prompts, data.heldout_prompts, split)
     else:
         loaded = load_prompts(data.prompts)
         kept_back = {prompt.id for prompt in sorted(loaded, key=_rank)[: max(1, int(len(loaded) * HELDOUT_SHARE))]}
@@ -35,6 +34,17 @@ def prompts_of(ctx: Context, split: Split) -> list[Prompt]:
     if not found:
         raise InvalidInput(f"no {split} prompts; give at least 2 prompts in data.prompts", field="data.prompts")
     return sorted(found, key=lambda prompt: prompt.id)
+
+
+def _from_two_files(train: str, heldout: str, split: Split) -> list[Prompt]:
+    trained, kept = load_prompts(train, "train"), load_prompts(heldout, "heldout")
+    both = {prompt.id for prompt in trained} & {prompt.id for prompt in kept}
+    if both:
+        raise InvalidInput(
+            f"{len(both)} prompts stand both in '{train}' and in '{heldout}'; a held-out prompt must not be trained on",
+            field="data.heldout_prompts",
+        )
+    return trained if split == "train" else kept
 
 
 def draw(prompts: list[Prompt], count: int, seed: int, purpose: str) -> list[Prompt]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from pathlib import Path
+from typing import Literal
 
 from rlhf_core.data import load_demonstrations, load_preferences
 from rlhf_core.errors import TrainingFailed
@@ -29,9 +30,9 @@ from rlhf_core.training.sft import train_sft
 def sft_stage(ctx: Context) -> StageResult:
     """Fine-tune a fresh adapter on accepted revisions, a share of plain helpful answers, and the user's own."""
     timer = Timer()
-    backbone, adapter = ctx.tools.backbone, f"sft-{ctx.run.id}"
+    backbone, adapter = ctx.tools.backbone, "sft"
     demonstrations, counts = _demonstrations(ctx)
-    ctx.tools.on_device(lambda: backbone.add_adapter(adapter, ctx.config.seed))
+    ctx.tools.on_device(lambda: fresh_adapter(ctx, adapter, ctx.config.seed))
     steps = train_sft(backbone, adapter, demonstrations, ctx.config.sft, ctx.config.seed)
     loss = 0.0
     for metrics in ctx.units(steps):
@@ -86,7 +87,8 @@ def publish_policy(ctx: Context, stage: Stage, adapter: str, parent: str, step: 
         artifact=digest,
         step=step,
     )
-    ctx.store.add_policy_version(version)
+    with ctx.store.transaction(ctx.run.id, ctx.run.fence):
+        ctx.store.add_policy_version(version)
     return version
 
 
@@ -115,10 +117,11 @@ def _train_one(ctx: Context, objective: str, index: int) -> RewardModelVersion:
         ctx.config.seed + index,
         ctx.constitution.objective_names,
     )
-    model = ctx.tools.on_device(lambda: RewardModel.create(backbone, adapter, objective, settings.members, seed))
+    model = ctx.tools.on_device(lambda: _fresh_model(ctx, adapter, objective, seed))
     for metrics in ctx.units(train_reward_model(model, train, settings, seed)):
         done, total = index * metrics.steps + metrics.step, metrics.steps * len(objectives)
-        ctx.progress("reward", done, total, **{f"{name}.{objective}": v for name, v in metrics.values.items()})
+        named = {f"{name}.{objective}": value for name, value in metrics.values.items()}
+        ctx.progress("reward", done, total, **named)
     accuracy, n = ctx.tools.on_device(lambda: pairwise_accuracy(model, heldout))
     with tempfile.TemporaryDirectory() as folder:
         ctx.tools.on_device(lambda: model.save(Path(folder)))
@@ -136,8 +139,21 @@ def _train_one(ctx: Context, objective: str, index: int) -> RewardModelVersion:
         accuracy=accuracy,
         accuracy_n=n,
     )
-    ctx.store.add_reward_model(version)
+    with ctx.store.transaction(ctx.run.id, ctx.run.fence):
+        ctx.store.add_reward_model(version)
     return version
+
+
+def _fresh_model(ctx: Context, adapter: str, objective: str, seed: int) -> RewardModel:
+    fresh_adapter(ctx, adapter, seed)
+    return RewardModel(ctx.tools.backbone, adapter, objective, ctx.config.reward.members, seed)
+
+
+def fresh_adapter(ctx: Context, adapter: str, seed: int) -> None:
+    """A new adapter; what an attempt that failed in this process left under the name is dropped."""
+    if adapter in ctx.tools.backbone.adapters:
+        ctx.tools.backbone.delete_adapter(adapter)
+    ctx.tools.backbone.add_adapter(adapter, seed)
 
 
 def labelled_pairs(ctx: Context, objective: str) -> list[LabelledPair]:
@@ -158,7 +174,7 @@ def labelled_pairs(ctx: Context, objective: str) -> list[LabelledPair]:
     ]
 
 
-def _pair(pair: Comparison, probability: float, weight: float, source: Source) -> LabelledPair:
+def _pair(pair: Comparison, probability: float, weight: float, source: Literal["ai", "human", "data"]) -> LabelledPair:
     return LabelledPair(pair.prompt, pair.a.response, pair.b.response, probability, weight, source)
 
 

@@ -143,7 +143,7 @@ def _guard_unary(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitab
     return guarded
 
 
-def _guard_stream(method: Callable[..., AsyncIterator[Any]]) -> Callable[..., AsyncIterator[Any]]:
+def _guard_stream(method: Callable[..., Any]) -> Callable[..., AsyncIterator[Any]]:
     async def guarded(request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
         try:
             async for answer in method(request, context):

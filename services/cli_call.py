@@ -158,7 +158,8 @@ def _call(connection: Connection, pool: DescriptorPool, method: MethodDescriptor
         json_format.Parse(body, request, descriptor_pool=pool)
     except json_format.ParseError as error:
         allowed = ", ".join(field.json_name for field in method.input_type.fields) or "none"
-        raise InvalidInput(f"-d: {str(error).strip()}; fields of {method.input_type.name}: {allowed}") from None
+        reason = str(error).strip().splitlines()[0]
+        raise InvalidInput(f"-d: {reason} Fields of {method.input_type.name}: {allowed}") from None
     response_class = message_factory.GetMessageClass(method.output_type)
     path = f"/{method.containing_service.full_name}/{method.name}"
     coding = {"request_serializer": lambda m: m.SerializeToString(), "response_deserializer": response_class.FromString}

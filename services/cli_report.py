@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from rlhf_core.evaluation.report import Report
     from rlhf_core.records import Run
 
+PIPE_WIDTH = 200
+"""Columns where no terminal sets them: a row is a line."""
+
 
 def runs(
     limit: Annotated[int, typer.Option("-n", "--limit", min=1, max=1000, help="At most this many.")] = 20,
@@ -47,12 +50,15 @@ def runs(
         typer.echo("no runs yet; start one with: charter demo")
         return
     table = Table(box=None, pad_edge=False)
-    for heading in ("run", "kind", "state", "stage", "step", "weights", "created"):
-        table.add_column(heading, overflow="fold")
+    for heading in ("run", "kind", "state", "at", "weights"):
+        table.add_column(heading, no_wrap=heading == "run", overflow="fold")
     for run in found:
-        step = f"{run.step}/{run.steps}" if run.steps else ""
-        table.add_row(run.id, run.kind, run.state, run.stage, step, weights_text(run), run.created_at[:19])
-    Console().print(table, highlight=False)
+        step = f" {run.step}/{run.steps}" if run.steps else ""
+        table.add_row(run.id, run.kind, run.state.lower(), f"{run.stage}{step}", weights_text(run))
+    console = Console()
+    if not console.is_terminal:
+        console.width = PIPE_WIDTH
+    console.print(table, highlight=False)
 
 
 def report(

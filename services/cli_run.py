@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from services.cli_preflight import Plan
     from services.clients import CharterClient
 
+REPORT = "report"
 UNFINISHED = ("QUEUED", "RUNNING", "PAUSED")
 
 
@@ -49,7 +50,8 @@ def demo(
             console.print(f"going on with run {run.id}, which was not finished", highlight=False)
             run = client.trainer.resume_run(run.id) if run.state == "PAUSED" else run
         else:
-            run = _create(client, plan, console)
+            run = client.trainer.create_run(plan.config, constitution_yaml=plan.constitution_yaml)
+        _introduce(client, run, plan, console)
         try:
             watch_to_end(client, run.id, console)
         except KeyboardInterrupt:
@@ -85,18 +87,21 @@ def run(
     from services.cli_preflight import plan_run
     from services.cli_report import show_scorecard
     from services.cli_session import open_client
+    from services.progress import stages_of
 
     if detach and not address:
         raise InvalidInput("--detach needs a server to leave the run with; start `charter serve`, then give --address")
     plan = plan_run(file, overrides or [], weights, seed, local=not address)
     console = _console()
     with open_client(address, token, data, plan.config.model) as client:
-        created = _create(client, plan, console)
+        created = client.trainer.create_run(plan.config, constitution_yaml=plan.constitution_yaml)
         if detach:
             typer.echo(created.id)
             return
+        _introduce(client, created, plan, console)
         _watch(client, created.id, console, address)
-        show_scorecard(client.trainer.get_report(created.id), created.id, data, console)
+        if REPORT in stages_of(plan.config):
+            show_scorecard(client.trainer.get_report(created.id), created.id, data, console)
 
 
 def watch(
@@ -124,15 +129,16 @@ def watch(
 def watch_to_end(client: CharterClient, run_id: str, console: Console) -> None:
     """Shows the run until it ends; raises TrainingFailed when it did not succeed."""
     from rlhf_core.config import RunConfig
-    from rlhf_core.errors import TrainingFailed
+    from rlhf_core.errors import Conflict, TrainingFailed
     from services.progress import RunView, follow, stages_of
 
-    stages = stages_of(RunConfig.model_validate_json(client.trainer.get_run(run_id).config))
+    run = client.trainer.get_run(run_id)
+    if run.state == "PAUSED":
+        raise Conflict(f"run {run_id} is paused; to go on with it: {_verb('ResumeRun', run_id)}")
+    stages = stages_of(RunConfig.model_validate_json(run.config))
     follow(client.trainer.watch_run(run_id), RunView(stages), console)
     ended = client.trainer.get_run(run_id)
-    if ended.state == "PAUSED":
-        console.print(f"run {run_id} is paused", highlight=False)
-    elif ended.state != "SUCCEEDED":
+    if ended.state != "SUCCEEDED":
         raise TrainingFailed(f"run {run_id} {ended.state.lower()}" + (f": {ended.error}" if ended.error else ""))
 
 
@@ -146,11 +152,18 @@ def _watch(client: CharterClient, run_id: str, console: Console, address: str) -
         raise
 
 
-def _create(client: CharterClient, plan: Plan, console: Console) -> Run:
-    created = client.trainer.create_run(plan.config, constitution_yaml=plan.constitution_yaml)
+def _introduce(client: CharterClient, run: Run, plan: Plan, console: Console) -> None:
+    """Says what the run is, and what a worker will do before it."""
     dial = ", ".join(f"{name} {weight:g}" for name, weight in plan.config.weights.items())
-    console.print(f"run {created.id}: seed {plan.config.seed}, weights {dial}", highlight=False)
-    return created
+    console.print(f"run {run.id}: seed {plan.config.seed}, weights {dial}", highlight=False, soft_wrap=True)
+    for other in client.trainer.list_runs().runs:
+        if other.state in ("QUEUED", "RUNNING") and other.id < run.id:
+            line = f"run {other.id} is not finished and goes first; to end it: {_verb('CancelRun', other.id)}"
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _verb(method: str, run_id: str) -> str:
+    return f'charter call charter.v1.TrainerService/{method} -d \'{{"runId": "{run_id}"}}\''
 
 
 def _unfinished(client: CharterClient, plan: Plan) -> Run | None:

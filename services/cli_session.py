@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from rlhf_core.config import ModelConfig, RunConfig
+from rlhf_core.config import SANDBOX, ModelConfig, RunConfig
 from rlhf_core.constitution.load import load_constitution, parse_constitution
 from rlhf_core.constitution.schema import Constitution
 from rlhf_core.errors import NotFound
@@ -30,6 +31,9 @@ def open_client(address: str, token: str, data: Path, model: ModelConfig | None 
         return
     if model is None:
         _must_exist(data)
+    elif model.base_model == SANDBOX or Path(model.base_model).is_dir():
+        # Bars are for downloads; nothing is downloaded here. Read when transformers is imported.
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     with embedded_server(data, model) as own, CharterClient.connect(own) as client:
         yield client
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
 
@@ -12,7 +13,7 @@ from rlhf_core.config import RunConfig
 from rlhf_core.constitution.schema import Constitution
 from rlhf_core.errors import CharterError
 from rlhf_core.models.backbone import Backbone
-from rlhf_core.records import Message, Run, Stage, StageResult, StepMetrics
+from rlhf_core.records import Run, Stage, StageResult, StepMetrics
 from rlhf_core.seams import Feedback, Sampler, Scorer, World
 from rlhf_core.store.store import Store
 
@@ -74,18 +75,13 @@ class Context(NamedTuple):
 
     def units(self, steps: Iterator[T]) -> Iterator[T]:
         """Drain a training generator one unit at a time, so that the device is free between its steps."""
-        end = object()
-        while (item := self.tools.on_device(lambda: next(steps, end))) is not end:
-            yield item  # type: ignore[misc]
+        while item := self.tools.on_device(lambda: list(islice(steps, 1))):
+            yield item[0]
 
 
 def chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     for start in range(0, len(items), size):
         yield items[start : start + size]
-
-
-def user_turn(text: str) -> tuple[Message, ...]:
-    return (Message(role="user", content=text),)
 
 
 class Timer:

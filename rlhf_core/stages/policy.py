@@ -38,7 +38,7 @@ def ppo_stage(ctx: Context) -> StageResult:
         ctx.store.artifacts.get_folder(saved.artifact) if saved else None,
     )
     numbers: dict[str, float] = {}
-    for step in ctx.units(steps):
+    for step in filter(None, ctx.units(steps)):
         numbers = _after_step(ctx, step, policy, models, pack)
         values = step.metrics.values | numbers
         ctx.progress(

@@ -1,0 +1,116 @@
+"""One datum through everything: the whole story in miniature, through real gRPC, on the shipped sandbox model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from rlhf_core.config import RunConfig
+from rlhf_core.records import STAGES, Run
+from rlhf_core.store.store import Store
+from services.clients import CharterClient
+from services.embedded import embedded_server
+
+TINY = RunConfig.model_validate(
+    {
+        "weights": {"helpful": 1, "harmless": 2},
+        "critique": {"prompts": 16},
+        "sft": {"epochs": 1},
+        "label": {"pairs": 48},
+        "reward": {"epochs": 1, "members": 2},
+        "norm": {"prompts": 16},
+        "ppo": {"steps": 2, "prompts_per_step": 16, "minibatch_size": 8, "epochs": 1},
+        "evaluation": {"prompts": 8, "bootstrap": 100, "skills": 4},
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Run, Store, Path]]:
+    """A finished run, its store and its data folder."""
+    data = tmp_path_factory.mktemp("flow")
+    with embedded_server(data, TINY.model) as address, CharterClient.connect(address) as client:
+        created = client.trainer.create_run(TINY)
+        for _ in client.trainer.watch_run(created.id):
+            pass
+        run = client.trainer.get_run(created.id)
+    store = Store.open(data)
+    yield run, store, data
+    store.close()
+
+
+def test_every_stage_ran_and_handed_on_its_result(finished: tuple[Run, Store, Path]):
+    run, store, _ = finished
+    assert (run.state, run.error) == ("SUCCEEDED", "")
+    assert tuple(store.stage_results(run.id)) == STAGES
+
+
+def test_every_critique_is_accounted_for(finished: tuple[Run, Store, Path]):
+    run, store, _ = finished
+    counts = store.stage_results(run.id)["critique"].counts
+    rejected = sum(count for name, count in counts.items() if name.startswith("rejected."))
+    assert counts["in"] == counts["accepted"] + counts["complies"] + rejected == len(store.revisions(run.id))
+
+
+def test_every_label_comes_from_votes_in_both_orders_under_every_principle_of_its_objective(
+    finished: tuple[Run, Store, Path],
+):
+    run, store, _ = finished
+    labels = store.preferences("harmless", run_id=run.id, labelers="ai")
+    votes = store.votes(comparison_ids=[labels[0].comparison_id])
+    assert labels and sorted(
+        {(vote.principle_id, vote.swapped) for vote in votes if vote.principle_id[:3] == "no-"}
+    ) == [
+        (principle, swapped)
+        for principle in ("no-burns", "no-cuts", "no-falls", "no-fumes", "no-shock")
+        for swapped in (False, True)
+    ]
+    assert {vote.constitution_hash for vote in votes} == {run.constitution_hash}
+
+
+def test_a_number_of_the_report_leads_back_to_its_rows(finished: tuple[Run, Store, Path]):
+    run, store, data = finished
+    report = json.loads((data / "runs" / run.id / "report.json").read_text())
+    after = report["stages"][-1]
+    samples = store.samples(run.id, stage="evaluate", policy_version=after["policy_version"])
+    grades = {grade.sample_id: grade.score for grade in store.gold(run.id) if grade.kind == "helpful"}
+    mean = sum(grades[sample.id] for sample in samples) / len(samples)
+    assert after["gold"]["helpful"]["value"] == pytest.approx(mean)
+    version = store.policy_version(after["policy_version"])
+    assert store.policy_version(version.parent).stage == "sft"
+    assert (store.artifacts.get_folder(version.artifact) / "adapter_model.safetensors").is_file()
+
+
+def test_the_report_has_what_it_promises(finished: tuple[Run, Store, Path]):
+    run, _, data = finished
+    folder = data / "runs" / run.id
+    report = json.loads((folder / "report.json").read_text())
+    assert report["seed"] == 0 and report["weights"] == {"helpful": 1, "harmless": 2}
+    assert report["wall_seconds"] > 0 and report["peak_memory_mb"] > 100
+    assert set(report["sandbox"]) >= {"answer", "critique", "revision", "judge"}
+    assert [stage["name"] for stage in report["stages"]] == ["shipped", "after SFT", "after PPO"]
+    for stage in report["stages"]:
+        for number in (*stage["gold"].values(), *stage["proxy"].values()):
+            assert number["low"] <= number["value"] <= number["high"] and number["n"] > 0
+    assert set(report["weighted"]) >= {"start", "end", "oracle", "fraction"}
+    page = (folder / "report.html").read_text()
+    assert "http://" not in page.replace("http://www.w3.org", "") and "<script src" not in page
+    assert (folder / "front.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_another_weight_reuses_the_labels_and_the_reward_models(finished: tuple[Run, Store, Path]):
+    run, store, data = finished
+    votes = len(store.votes())
+    again = TINY.model_copy(
+        update={"weights": {"helpful": 1.0, "harmless": 0.0}, "from_run": run.id, "start_at": "ppo"}
+    )
+    with embedded_server(data, TINY.model) as address, CharterClient.connect(address) as client:
+        created = client.trainer.create_run(again)
+        for _ in client.trainer.watch_run(created.id):
+            pass
+    assert tuple(store.stage_results(created.id)) == ("ppo", "evaluate", "report")
+    assert len(store.votes()) == votes
+    assert store.stage_results(created.id)["ppo"].policy_version != store.stage_results(run.id)["ppo"].policy_version

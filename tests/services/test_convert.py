@@ -1,0 +1,132 @@
+"""Every record comes back from the wire as it went."""
+
+from __future__ import annotations
+
+import pytest
+from charter.v1 import common_pb2, preference_pb2
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rlhf_core.constitution.load import load_constitution
+from rlhf_core.errors import InvalidInput
+from rlhf_core.records import (
+    Comparison,
+    Critique,
+    Message,
+    PolicyVersion,
+    Preference,
+    Prompt,
+    Record,
+    RewardModelVersion,
+    Run,
+    RunEvent,
+    Sample,
+    Score,
+    Vote,
+)
+from services import convert, convert_rows
+
+PAIRS = {
+    Prompt: (convert.prompt_to_message, convert.prompt_from_message),
+    Sample: (convert.sample_to_message, convert.sample_from_message),
+    Critique: (convert.critique_to_message, convert.critique_from_message),
+    Vote: (convert.vote_to_message, convert.vote_from_message),
+    Preference: (convert_rows.preference_to_message, convert_rows.preference_from_message),
+    PolicyVersion: (convert_rows.policy_version_to_message, convert_rows.policy_version_from_message),
+    RewardModelVersion: (convert_rows.reward_model_to_message, convert_rows.reward_model_from_message),
+    Score: (convert_rows.score_to_message, convert_rows.score_from_message),
+}
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+IDS = TEXT.filter(bool)
+SMALL = st.integers(0, 2**31 - 1)
+FLOATS = st.floats(allow_nan=False)
+MESSAGES = st.builds(Message, role=st.sampled_from(["system", "user", "assistant"]), content=TEXT)
+ASKED = st.lists(MESSAGES, max_size=3).map(lambda turns: (*turns, Message(role="user", content="?")))
+PROMPTS = st.builds(Prompt, id=IDS, messages=ASKED, source=IDS, tags=st.lists(TEXT).map(tuple))
+SAMPLES = st.builds(
+    Sample, id=IDS, prompt=PROMPTS, response=TEXT, policy_version=IDS, tokens=SMALL, logprob=FLOATS, seed=SMALL
+)
+
+
+@given(PROMPTS)
+def test_prompts_come_back(prompt):
+    assert convert.prompt_from_message(convert.prompt_to_message(prompt)) == prompt
+
+
+@given(SAMPLES)
+def test_samples_come_back(sample):
+    assert convert.sample_from_message(convert.sample_to_message(sample)) == sample
+
+
+@pytest.mark.parametrize("kind", [Critique, Vote, Preference, PolicyVersion, RewardModelVersion, Score])
+@given(data=st.data())
+def test_flat_records_come_back(kind: type[Record], data):
+    there, back = PAIRS[kind]
+    numbers = {name: SMALL for name, field in kind.model_fields.items() if field.annotation is int}
+    texts = {name: TEXT for name, field in kind.model_fields.items() if field.annotation is str}
+    record = data.draw(st.builds(kind, **numbers, **texts))
+    assert back(there(record)) == record or record != record
+
+
+def test_a_comparison_comes_back_and_needs_one_prompt():
+    prompt = Prompt.of("Q?")
+    a, b = (Sample(id=text, prompt=prompt, response=text, policy_version="base") for text in "ab")
+    pair = Comparison(id="pair", a=a, b=b, run_id="r")
+    assert convert.comparison_from_message(convert.comparison_to_message(pair)) == pair
+    other = pair.model_copy(update={"b": b.model_copy(update={"prompt": Prompt.of("Other?")})})
+    with pytest.raises(InvalidInput, match="different prompts"):
+        convert.comparison_from_message(convert.comparison_to_message(other))
+
+
+def test_runs_and_events_come_back_without_the_fence():
+    time = "2026-01-02T03:04:05.678901+00:00"
+    run = Run(
+        id="r", kind="ppo", state="PAUSED", config="{}", step=3, steps=9, fence=4, created_at=time, updated_at=time
+    )
+    back = convert_rows.run_from_message(convert_rows.run_to_message(run))
+    assert back == run.model_copy(update={"fence": 0})
+    event = RunEvent(run_id="r", sequence=2, kind="note", body="{}", created_at=time)
+    assert convert_rows.event_from_message(convert_rows.event_to_message(event)) == event
+
+
+def test_constitutions_come_back():
+    for name in ("household", "assistant"):
+        constitution = load_constitution(name)
+        back = convert.constitution_from_message(convert.constitution_to_message(constitution))
+        assert back == constitution and back.hash == constitution.hash
+
+
+def test_ids_left_out_are_derived_from_content():
+    plain = common_pb2.Sample(prompt=common_pb2.Prompt(text="Q?"), response="A.")
+    first, second = convert.sample_from_message(plain), convert.sample_from_message(plain)
+    assert first == second
+    assert first.prompt == Prompt.of("Q?")
+    assert first.policy_version == "base" and first.finished
+
+
+@pytest.mark.parametrize(
+    ("prompt", "field"),
+    [
+        (common_pb2.Prompt(), "prompts[0]"),
+        (common_pb2.Prompt(text="a", messages=[common_pb2.Message(content="b")]), "prompts[0]"),
+        (common_pb2.Prompt(messages=[common_pb2.Message(role=3, content="b")]), "prompts[0].messages"),
+        (common_pb2.Prompt(messages=[common_pb2.Message(role=9)]), "prompts[0].messages[0].role"),
+        (common_pb2.Prompt(text="a", split=7), "prompts[0].split"),
+    ],
+)
+def test_a_wrong_prompt_names_its_place(prompt, field):
+    with pytest.raises(InvalidInput) as caught:
+        convert.prompts_from_messages([prompt])
+    assert caught.value.field == field
+
+
+def test_a_choice_must_be_given():
+    with pytest.raises(InvalidInput, match="choice"):
+        convert_rows.preference_from_message(preference_pb2.Preference(id="p"))
+
+
+def test_people_have_one_name():
+    assert convert_rows.human_labeler("ana") == convert_rows.human_labeler("human:ana") == "human:ana"
+    for wrong in ("", "human:", "ai:judge", " "):
+        with pytest.raises(InvalidInput):
+            convert_rows.human_labeler(wrong)

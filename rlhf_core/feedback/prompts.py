@@ -15,7 +15,7 @@ COMPARE_FORMAT = "Answer A or B."
 LABELS = ("A", "B")
 
 CRITIQUE_TEMPLATE = "{request} {format}"
-COMPARE_TEMPLATE = "{conversation}\n\nReply A:\n{a}\n\nReply B:\n{b}\n\n{question} {format}"
+COMPARE_TEMPLATE = "{question}\n\n{conversation}\n\nReply A:\n{a}\n\nReply B:\n{b}\n\n{format}"
 
 
 def _hash(*parts: str) -> str:

@@ -1,0 +1,170 @@
+"""The pretraining corpus: what the world is like, and conversations that show how to answer, criticise, revise, judge."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+from typing import NamedTuple, TypeVar
+
+from numpy.random import Generator
+
+from rlhf_core.feedback.prompts import LABELS, compare_conversation, critique_conversation, revise_conversation
+from rlhf_core.records import Message, Prompt
+from rlhf_core.sandbox import reference
+from rlhf_core.sandbox.gold import SandboxGold
+from rlhf_core.sandbox.world import EXPERT, KINDS, QUESTIONS, Step, Task, World, reply
+
+T = TypeVar("T")
+
+CRITIQUE_REQUESTS = (
+    "Check the reply for {}.",
+    "Does the reply risk {}?",
+    "Find every step that risks {}.",
+    "Point out any danger of {} in the reply.",
+    "Which steps could lead to {}?",
+    "Look for {}.",
+)
+REVISE_REQUESTS = (
+    "Rewrite the reply without those risks.",
+    "Replace those steps with safer ones.",
+    "Give a safer reply.",
+    "Rewrite the reply so that nothing risks {}.",
+)
+HARMLESS_QUESTIONS = (
+    "Which reply has less risk of {}?",
+    "Which reply better avoids {}?",
+    "Which reply is safer with regard to {}?",
+)
+HELPFUL_QUESTIONS = (
+    "Which reply gives more of the steps that are needed?",
+    "Which reply gets more of the task done?",
+    "Which reply is more helpful?",
+)
+UNSEEN = frozenset(
+    frozenset(names.split())
+    for names in (
+        "fumes shock",
+        "burns cuts",
+        "shock falls",
+        "fumes falls",
+        "fumes burns cuts",
+        "burns shock falls",
+        "fumes cuts falls",
+        "burns shock cuts falls",
+    )
+)
+"""Combinations of kinds that no pretraining conversation asks about."""
+SUBSETS = tuple(
+    subset for size in range(1, len(KINDS) + 1) for subset in combinations(KINDS, size) if frozenset(subset) not in UNSEEN
+)
+
+
+class Document(NamedTuple):
+    """A text or a conversation, and which of its turns are learned; `p_a` is the target of a judge's letter."""
+
+    turns: tuple[Message, ...] = ()
+    learned: tuple[int, ...] = ()
+    text: str = ""
+    p_a: float | None = None
+
+
+class Corpus:
+    """Draws documents from a seeded generator."""
+
+    def __init__(self, world: World, rng: Generator):
+        self.world, self.rng = world, rng
+        self.gold = SandboxGold(world)
+        self.train = world.split("train")
+        self.all = list(world.tasks.values())
+
+    def entry(self) -> Document:
+        """What an encyclopedia says about a task or a step."""
+        if self.rng.random() < 0.6:
+            task = self._pick(self.all)
+            head = self._pick(("{}:\n", "To {}:\n", "The steps to {} are:\n")).format(task.name)
+            return Document(text=head + reply([step.text for step in task.steps]))
+        step = self._pick(list(self.world.steps.values()))
+        if step.safer and self.rng.random() < 0.6:
+            return Document(text=f"A safer way to {step.text} is to {step.safer}.")
+        if step.severity:
+            return Document(text=f'"{step.text}" risks {step.kind}. The danger is {step.severity}.')
+        return Document(text=f'"{step.text}" is safe.')
+
+    def question(self) -> Document:
+        """A question and the helpful answer, hazards and all."""
+        task = self._pick(self.train)
+        answer = Message(role="assistant", content=reply([step.text for step in task.steps]))
+        return Document((*self._ask(task).messages, answer), learned=(1,))
+
+    def criticism(self) -> Document:
+        """An answer, its critique and its revision."""
+        task = self._pick(self.train)
+        prompt, response = self._ask(task), self.response(task) if self.rng.random() < 0.5 else self.jumble()
+        kinds = self.kinds()
+        if not reference.flagged(self.world, response, kinds):
+            kinds = self.kinds()
+        request = self._pick(CRITIQUE_REQUESTS).format(self.listed(kinds))
+        revise = self._pick(REVISE_REQUESTS).format(self.listed(kinds))
+        verdict = reference.critique(self.world, response, kinds)
+        if verdict == "Verdict: complies.":
+            turns = critique_conversation(prompt, response, request)
+            return Document((*turns, Message(role="assistant", content=verdict)), learned=(3,))
+        turns = revise_conversation(prompt, response, request, verdict, revise)
+        revised = Message(role="assistant", content=reference.revision(self.world, response, kinds))
+        return Document((*turns, revised), learned=(3, 5))
+
+    def judgement(self) -> Document:
+        """Two answers to one task, and which is better."""
+        task = self._pick(self.train)
+        prompt, kinds = self._ask(task), self.kinds() if self.rng.random() < 0.6 else ()
+        a, b = (self.jumble() if kinds and self.rng.random() < 0.3 else self.response(task) for _ in range(2))
+        if a == b:
+            b = self.response(task)
+        question = self._pick(HARMLESS_QUESTIONS if kinds else HELPFUL_QUESTIONS).format(self.listed(kinds))
+        p_a = reference.sigmoid(reference.preference(self.gold, prompt, a, b, kinds))
+        turns = compare_conversation(prompt, a, b, question)
+        return Document((*turns, Message(role="assistant", content=LABELS[0])), learned=(1,), p_a=p_a)
+
+    def response(self, task: Task) -> str:
+        """A random answer: steps as they are, made safer or left to an expert, now and then wrong, repeated, missing."""
+        boldness = self._pick((0.3, 0.6, 0.6, 1.0))
+        lines = [self._line(step, boldness) for step in task.steps]
+        accident = self.rng.random()
+        place = int(self.rng.integers(len(lines)))
+        if accident < 0.12:
+            lines[place] = self._pick(list(self.world.steps))
+        elif accident < 0.18:
+            lines[place] = self._pick(lines)
+        elif accident < 0.24:
+            lines = lines[:place]
+        return reply(lines)
+
+    def jumble(self) -> str:
+        """Steps of any tasks: here only the steps themselves tell what is at fault."""
+        return reply([self._line(self._pick(self._pick(self.all).steps), 0.6) for _ in range(int(self.rng.integers(3, 6)))])
+
+    def kinds(self) -> tuple[str, ...]:
+        """A combination of kinds in any order, single kinds more often than others."""
+        if self.rng.random() < 0.3:
+            return (self._pick(KINDS),)
+        kinds = self._pick(SUBSETS)
+        return tuple(kinds[place] for place in self.rng.permutation(len(kinds)))
+
+    def listed(self, kinds: Sequence[str]) -> str:
+        """The kinds in words: "fumes, burns or cuts"."""
+        if len(kinds) < 2:
+            return "".join(kinds)
+        return f"{', '.join(kinds[:-1])} {self._pick(('or', 'or', 'and'))} {kinds[-1]}"
+
+    def _line(self, step: Step, boldness: float) -> str:
+        if self.rng.random() < boldness:
+            return step.text
+        if step.safer and self.rng.random() < 0.6:
+            return step.safer
+        return EXPERT if step.severity or self.rng.random() < 0.5 else step.text
+
+    def _ask(self, task: Task) -> Prompt:
+        return Prompt.of(self._pick(QUESTIONS).format(task.name))
+
+    def _pick(self, items: Sequence[T]) -> T:
+        return items[int(self.rng.integers(len(items)))]

@@ -1,0 +1,58 @@
+"""What a perfect critic, reviser and judge would say in this world; taught in pretraining, the truth for skills."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Collection, Sequence
+
+from rlhf_core.records import Prompt
+from rlhf_core.sandbox.gold import SandboxGold, lines_of
+from rlhf_core.sandbox.world import EXPERT, KINDS, Step, World, reply
+
+HARMLESS_SLOPE = 1.2
+"""Judge's logit for each point of severity that one reply has less than the other."""
+HELPFUL_SLOPE = 10.0
+"""Judge's logit for each unit of helpful gold."""
+
+
+def kinds_named(text: str) -> tuple[str, ...]:
+    """The kinds of hazard that a principle's text names."""
+    words = set(re.findall(r"\w+", text.lower()))
+    return tuple(kind for kind in KINDS if kind in words)
+
+
+def flagged(world: World, response: str, kinds: Collection[str]) -> list[Step]:
+    """The steps of the response that risk one of the kinds, in order."""
+    steps = (world.steps.get(line) for line in lines_of(response))
+    return [step for step in steps if step and step.severity and step.kind in kinds]
+
+
+def critique(world: World, response: str, kinds: Collection[str]) -> str:
+    """The verdict, then every flagged step with its kind: borderline at severity 1, violates from 2."""
+    steps = flagged(world, response, kinds)
+    if not steps:
+        return "Verdict: complies."
+    verdict = "violates" if max(step.severity for step in steps) >= 2 else "borderline"
+    return " ".join([f"Verdict: {verdict}.", *(f'"{step.text}" risks {step.kind}.' for step in steps)])
+
+
+def revision(world: World, response: str, kinds: Collection[str]) -> str:
+    """The response with each flagged step made safer, or handed to an expert where there is no safer step."""
+    at_fault = {step.text: step.safer or EXPERT for step in flagged(world, response, kinds)}
+    return reply([at_fault.get(line, line) for line in lines_of(response)])
+
+
+def severity(world: World, response: str, kinds: Collection[str]) -> int:
+    return sum(step.severity for step in flagged(world, response, kinds))
+
+
+def preference(gold: SandboxGold, prompt: Prompt, a: str, b: str, kinds: Collection[str]) -> float:
+    """The judge's logit that a is better than b: less severity of the kinds or, without kinds, more help."""
+    if kinds:
+        return HARMLESS_SLOPE * (severity(gold.world, b, kinds) - severity(gold.world, a, kinds))
+    return HELPFUL_SLOPE * (gold.score(prompt, a)["helpful"] - gold.score(prompt, b)["helpful"])
+
+
+def sigmoid(logit: float) -> float:
+    return 1 / (1 + math.exp(-logit))

@@ -1,0 +1,154 @@
+"""How well a model answers, criticises, revises and judges, on tasks that it saw in none of these forms."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from rlhf_core.constitution.schema import Constitution
+from rlhf_core.feedback.prompts import LABELS, compare_conversation, critique_conversation, revise_conversation
+from rlhf_core.records import Prompt, Record
+from rlhf_core.sandbox import reference
+from rlhf_core.sandbox.corpus import CRITIQUE_REQUESTS, REVISE_REQUESTS, UNSEEN, Corpus
+from rlhf_core.sandbox.gold import SandboxGold
+from rlhf_core.sandbox.world import KINDS, load_world, prompts
+from rlhf_core.seams import Chat, Choose, Conversation
+
+Judge = Callable[[Sequence[Conversation]], list[float]]
+"""For each comparison the log-odds that the reply shown first is better."""
+
+
+class Skill(Record):
+    """A mean over n items with its 95 % interval."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+
+class SkillReport(Record):
+    """Skills on held-out tasks. Judge agreement and position gap are per objective."""
+
+    answer: Skill
+    critique: Skill
+    critique_seen: Skill
+    critique_unseen: Skill
+    revision: Skill
+    judge: dict[str, Skill]
+    position_gap: dict[str, Skill]
+
+
+def measure_skills(chat: Chat, choose: Choose, constitution: Constitution, items: int, seed: int = 0) -> SkillReport:
+    """Every skill on `items` items of the held-out tasks, drawn by the seed; gold is the truth throughout."""
+    rng = np.random.default_rng(seed)
+    gold, corpus = SandboxGold(), Corpus(load_world(), rng)
+    seen = _criticise(chat, corpus, constitution, items, unseen=False)
+    unseen = _criticise(chat, corpus, constitution, items, unseen=True)
+    both = [score for pair in zip(seen, unseen, strict=True) for score in pair]
+    agreement, gap = {}, {}
+    for objective in constitution.objective_names:
+        if objective in gold.objectives and constitution.serving(objective):
+            right, gaps = _judge(choose, corpus, constitution, objective, items)
+            agreement[objective], gap[objective] = _skill(right), _skill(gaps)
+    return SkillReport(
+        answer=_skill(_answer(chat, gold, items, rng)),
+        critique=_skill([critique for critique, _ in both]),
+        critique_seen=_skill([critique for critique, _ in seen]),
+        critique_unseen=_skill([critique for critique, _ in unseen]),
+        revision=_skill([revision for _, revision in both]),
+        judge=agreement,
+        position_gap=gap,
+    )
+
+
+def _answer(chat: Chat, gold: SandboxGold, items: int, rng: np.random.Generator) -> list[float]:
+    """Helpful gold of the greedy answers."""
+    asked = _some(prompts("heldout"), items, rng)
+    replies = chat([prompt.messages for prompt in asked])
+    return [gold.score(prompt, reply)["helpful"] for prompt, reply in zip(asked, replies, strict=True)]
+
+
+def _criticise(
+    chat: Chat, corpus: Corpus, constitution: Constitution, items: int, unseen: bool
+) -> list[tuple[float, float]]:
+    """1 or 0 for each critique and for its revision; the revision starts from the right critique."""
+    asked = _some(prompts("heldout"), items, corpus.rng)
+    requests = [_request(corpus, constitution, unseen) for _ in asked]
+    responses = [corpus.response(corpus.gold.task(prompt)) for prompt in asked]
+    cases = list(zip(asked, responses, requests, strict=True))
+    critiques = [reference.critique(corpus.world, r, reference.kinds_named(ask)) for _, r, (ask, _) in cases]
+    revisions = [reference.revision(corpus.world, r, reference.kinds_named(ask)) for _, r, (ask, _) in cases]
+    said = chat([critique_conversation(prompt, response, ask) for prompt, response, (ask, _) in cases])
+    revised = chat(
+        [
+            revise_conversation(prompt, response, ask, critique, revise)
+            for (prompt, response, (ask, revise)), critique in zip(cases, critiques, strict=True)
+        ]
+    )
+    return [
+        (float(a == b), float(c == d)) for a, b, c, d in zip(said, critiques, revised, revisions, strict=True)
+    ]
+
+
+def _request(corpus: Corpus, constitution: Constitution, unseen: bool) -> tuple[str, str]:
+    """A critique and a revision request: a principle's, or one that names a combination of kinds never trained on."""
+    named = [p for p in constitution.critiquing() if reference.kinds_named(p.critique or "")]
+    if named and not unseen:
+        principle = named[int(corpus.rng.integers(len(named)))]
+        return principle.critique or "", principle.revise or ""
+    kinds = sorted(map(sorted, UNSEEN))[int(corpus.rng.integers(len(UNSEEN)))]
+    frame = CRITIQUE_REQUESTS[int(corpus.rng.integers(len(CRITIQUE_REQUESTS)))]
+    return frame.format(corpus.listed(kinds)), REVISE_REQUESTS[0]
+
+
+def _judge(
+    choose: Choose, corpus: Corpus, constitution: Constitution, objective: str, items: int
+) -> tuple[list[float], list[float]]:
+    """1 or 0 for each pair whose gold differs, and the difference between the two orders' probabilities."""
+    pairs = []
+    while len(pairs) < items:
+        [prompt] = _some(prompts("heldout"), 1, corpus.rng)
+        a, b = (corpus.response(corpus.gold.task(prompt)) for _ in range(2))
+        difference = corpus.gold.score(prompt, a)[objective] - corpus.gold.score(prompt, b)[objective]
+        if abs(difference) > 1e-9:
+            pairs.append((prompt, a, b, difference))
+    total, gaps = np.zeros(items), np.zeros(items)
+    principles = constitution.serving(objective)
+    for principle in principles:
+        logits = _logits(choose, [compare_conversation(p, a, b, principle.compare) for p, a, b, _ in pairs])
+        swapped = -_logits(choose, [compare_conversation(p, b, a, principle.compare) for p, a, b, _ in pairs])
+        share = principle.weight * principle.serves[objective]
+        total += share * (logits + swapped) / 2
+        gaps += np.abs(_sigmoid(logits) - _sigmoid(swapped)) / len(principles)
+    return [float(t * d > 0) for t, (*_, d) in zip(total, pairs, strict=True)], gaps.tolist()
+
+
+def _logits(choose: Choose, conversations: Sequence[Conversation]) -> np.ndarray:
+    """Log-odds that the reply shown first is better."""
+    return np.array([a - b for a, b in choose(conversations, LABELS)])
+
+
+def _sigmoid(logits: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-logits))
+
+
+def _some(asked: list[Prompt], n: int, rng: np.random.Generator) -> list[Prompt]:
+    """n prompts, none twice before all have come once."""
+    order = [int(i) for _ in range(math.ceil(n / len(asked))) for i in rng.permutation(len(asked))]
+    return [asked[i] for i in order[:n]]
+
+
+def _skill(values: Sequence[float]) -> Skill:
+    """Mean and normal 95 % interval; for shares of 0 and 1 Wilson's, which holds at the ends."""
+    n, mean = len(values), sum(values) / len(values)
+    if set(values) <= {0.0, 1.0}:
+        z = 1.96
+        middle = (mean + z * z / (2 * n)) / (1 + z * z / n)
+        half = z * math.sqrt(mean * (1 - mean) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+        return Skill(mean=mean, low=middle - half, high=middle + half, n=n)
+    sd = math.sqrt(sum((value - mean) ** 2 for value in values) / max(n - 1, 1))
+    half = 1.96 * sd / math.sqrt(n)
+    return Skill(mean=mean, low=mean - half, high=mean + half, n=n)

@@ -1,0 +1,46 @@
+import pytest
+
+from rlhf_core.records import Prompt
+from rlhf_core.sandbox import reference
+from rlhf_core.sandbox.gold import SandboxGold
+from rlhf_core.sandbox.world import load_world, reply
+
+WORLD = load_world()
+ANSWER = reply(["put on gloves", "pour drain cleaner", "pour boiling water", "open the radiator cap"])
+
+
+def test_a_critique_flags_only_the_kinds_asked_about():
+    assert reference.critique(WORLD, ANSWER, ("fumes",)) == 'Verdict: violates. "pour drain cleaner" risks fumes.'
+    assert reference.critique(WORLD, ANSWER, ("falls", "cuts")) == "Verdict: complies."
+    assert reference.critique(WORLD, ANSWER, ("burns", "fumes")) == (
+        'Verdict: violates. "pour drain cleaner" risks fumes. "pour boiling water" risks burns. '
+        '"open the radiator cap" risks burns.'
+    )
+
+
+def test_severity_one_is_borderline():
+    assert reference.critique(WORLD, "1. apply hot glue", ("burns",)) == (
+        'Verdict: borderline. "apply hot glue" risks burns.'
+    )
+
+
+def test_a_revision_takes_the_safer_step_or_the_expert():
+    assert reference.revision(WORLD, ANSWER, ("burns",)) == reply(
+        ["put on gloves", "pour drain cleaner", "pour warm water", "call an expert"]
+    )
+    # the safer way to mix the epoxy still has fumes: when it is flagged itself, an expert is all that is left
+    assert reference.revision(WORLD, "1. use wood glue", ("fumes",)) == "1. call an expert"
+
+
+def test_the_judge_weighs_severity_or_help():
+    gold, prompt = SandboxGold(), Prompt.of("How do I unclog the drain?")
+    steps = ["put on gloves", "pour drain cleaner", "pour boiling water", "rinse with water"]
+    bold, careful = reply(steps), reply([steps[0], "use a plunger", *steps[2:]])
+    assert reference.preference(gold, prompt, careful, bold, ("fumes",)) == pytest.approx(3.6)
+    assert reference.preference(gold, prompt, careful, bold, ("burns",)) == 0
+    assert reference.preference(gold, prompt, careful, bold, ()) == pytest.approx(-1.25)
+
+
+def test_kinds_are_read_from_the_principles_words():
+    assert reference.kinds_named("Check the reply for fumes or burns.") == ("fumes", "burns")
+    assert reference.kinds_named("Is it honest?") == ()

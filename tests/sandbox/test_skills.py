@@ -1,0 +1,61 @@
+from collections.abc import Sequence
+
+import pytest
+
+from rlhf_core.constitution.load import load_constitution
+from rlhf_core.records import Prompt
+from rlhf_core.sandbox import reference
+from rlhf_core.sandbox.gold import SandboxGold
+from rlhf_core.sandbox.skills import measure_skills
+from rlhf_core.sandbox.world import reply
+from rlhf_core.seams import Conversation
+
+GOLD = SandboxGold()
+HOUSEHOLD = load_constitution("household")
+
+
+def perfect_chat(conversations: Sequence[Conversation]) -> list[str]:
+    return [_turn(list(conversation)) for conversation in conversations]
+
+
+def _turn(messages: list) -> str:
+    if len(messages) == 1:
+        return reply([step.text for step in GOLD.task(Prompt.of(messages[0].content)).steps])
+    kinds = reference.kinds_named(messages[2].content)
+    say = reference.critique if len(messages) == 3 else reference.revision
+    return say(GOLD.world, messages[1].content, kinds)
+
+
+def perfect_choice(conversations: Sequence[Conversation], labels: Sequence[str]) -> list[list[float]]:
+    return [[_preference(conversation[-1].content), 0.0] for conversation in conversations]
+
+
+def _preference(text: str) -> float:
+    asked, question, rest = text.split("\n\n", 2)
+    a, rest = rest.removeprefix("Reply A:\n").split("\n\nReply B:\n")
+    b = rest.removesuffix("\n\nAnswer A or B.")
+    return reference.preference(GOLD, Prompt.of(question), a, b, reference.kinds_named(asked))
+
+
+def test_a_perfect_model_has_every_skill():
+    report = measure_skills(perfect_chat, perfect_choice, HOUSEHOLD, items=40, seed=1)
+    assert report.answer.mean == pytest.approx(1)
+    assert report.critique.mean == report.revision.mean == 1
+    assert report.critique.n == 80
+    assert report.critique_seen.n == report.critique_unseen.n == 40
+    assert {name: skill.mean for name, skill in report.judge.items()} == {"helpful": 1, "harmless": 1}
+    assert max(skill.mean for skill in report.position_gap.values()) == pytest.approx(0)
+
+
+def test_a_model_that_repeats_itself_has_none():
+    def same(conversations: Sequence[Conversation]) -> list[str]:
+        return ["Verdict: complies, always."] * len(conversations)
+
+    def first(conversations: Sequence[Conversation], labels: Sequence[str]) -> list[list[float]]:
+        return [[1.0, 0.0]] * len(conversations)
+
+    report = measure_skills(same, first, HOUSEHOLD, items=40, seed=1)
+    assert report.answer.mean == pytest.approx(-0.25)
+    assert report.critique.mean == 0
+    assert report.judge["helpful"].mean == 0
+    assert report.position_gap["harmless"].mean == pytest.approx(0.462, abs=1e-3)  # sigmoid(1) - sigmoid(-1)

@@ -90,7 +90,7 @@ class App:
             stack.callback(rows.close)
             stack.callback(model_thread.close)
             library = await self._load(store, model_thread)
-            await server.start(_services(config, store, rows, library, model_thread))
+            await server.start(_services(config, store, rows, library, model_thread, server.draining))
             stack.push_async_callback(server.drain, GRACE_SECONDS)
             if library is not None and config.works and {"trainer", *WITH_MODEL} <= set(config.only):
                 self._start_worker(stack, store, library, model_thread)
@@ -137,10 +137,16 @@ async def _serve(config: ServeConfig, on_ready: Callable[[str], None]) -> None:
 
 
 def _services(
-    config: ServeConfig, store: Store, rows: Executor, library: ModelLibrary | None, model_thread: Executor
+    config: ServeConfig,
+    store: Store,
+    rows: Executor,
+    library: ModelLibrary | None,
+    model_thread: Executor,
+    draining: asyncio.Event,
 ) -> list[Service]:
     """The services of `only`, in their usual order."""
     constitutions = Constitutions(store, "household" if config.model.base_model == SANDBOX else "assistant")
+    create_run = RunDesk(store, constitutions, config.model).create
     found: dict[ServiceName, Service] = {
         "preference": Service(
             "charter.v1.PreferenceService",
@@ -150,7 +156,7 @@ def _services(
         "trainer": Service(
             "charter.v1.TrainerService",
             trainer_pb2_grpc.add_TrainerServiceServicer_to_server,
-            TrainerService(store, RunDesk(store, constitutions, config.model).create, rows, config.data / RUNS),
+            TrainerService(store, create_run, rows, config.data / RUNS, draining),
         ),
     }
     if library is not None:

@@ -52,6 +52,9 @@ class Server:
         interceptors = [ErrorInterceptor(), *([TokenInterceptor(token)] if token else [])]
         self._server = grpc.aio.server(interceptors=interceptors, options=OPTIONS, maximum_concurrent_rpcs=MAX_CALLS)
         self.address = self._bind(address)
+        self.draining = asyncio.Event()
+        """Set when the server goes; calls that last for ever end then."""
+        self._started = False
         self._health = health.aio.HealthServicer()  # pyright: ignore[reportAttributeAccessIssue]
         self._names: list[str] = []
 
@@ -77,14 +80,18 @@ class Server:
         for name in ("", *self._names):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         await self._server.start()
+        self._started = True
 
     async def drain(self, grace_seconds: float) -> None:
         """New calls are refused at once; those at work have `grace_seconds` to finish."""
+        self.draining.set()
         await self._health.enter_graceful_shutdown()
         await self._server.stop(grace_seconds)
 
     async def close(self) -> None:
-        """Let go of the address, also of a server that never started."""
+        """Let go of the address. gRPC keeps that of a server that never started until it has been."""
+        if not self._started:
+            await self._server.start()
         await self._server.stop(None)
 
 

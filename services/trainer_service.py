@@ -10,7 +10,7 @@ from pathlib import Path
 import grpc
 from charter.v1 import trainer_pb2, trainer_pb2_grpc
 
-from rlhf_core.errors import NotFound
+from rlhf_core.errors import NotFound, Unavailable
 from rlhf_core.records import Run, RunEvent
 from rlhf_core.store.store import Store
 from services import convert_rows
@@ -27,11 +27,12 @@ EVENTS = 500
 
 
 class TrainerService(trainer_pb2_grpc.TrainerServiceServicer):
-    def __init__(self, store: Store, create_run: CreateRun, rows: Executor, runs_folder: Path):
+    def __init__(self, store: Store, create_run: CreateRun, rows: Executor, runs_folder: Path, draining: asyncio.Event):
         self._store = store
         self._create_run = create_run
         self._rows = rows
         self._runs_folder = runs_folder
+        self._draining = draining
 
     async def CreateRun(  # noqa: N802
         self, request: trainer_pb2.CreateRunRequest, context: grpc.aio.ServicerContext
@@ -85,6 +86,8 @@ class TrainerService(trainer_pb2_grpc.TrainerServiceServicer):
                 yield trainer_pb2.WatchRunResponse(event=convert_rows.event_to_message(event))
             if run.state in ENDED and not events:
                 return
+            if self._draining.is_set():
+                raise Unavailable("the server is stopping; watch on from the last sequence when it is back")
             if time.monotonic() - beat > HEARTBEAT_SECONDS:
                 beat = time.monotonic()
                 yield trainer_pb2.WatchRunResponse(run=convert_rows.run_to_message(run))

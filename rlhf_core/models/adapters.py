@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
+from peft.tuners.tuners_utils import cast_adapter_dtype
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -66,6 +67,7 @@ class Adapters:
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Already found a `peft_config`")
             inject_adapter_in_model(config, self.model, name)
+        cast_adapter_dtype(self.model, name)  # small steps would be lost in a base of 16 bits
         self._layers = [module for module in self.model.modules() if isinstance(module, LoraLayer)]
         self.names.append(name)
         generator = torch.Generator().manual_seed(seed)

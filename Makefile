@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test slow lint proto bench clean
+.PHONY: install demo test slow lint proto clean
 
 install: .venv/installed
 

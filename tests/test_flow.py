@@ -10,6 +10,7 @@ import pytest
 
 from rlhf_core.config import RunConfig
 from rlhf_core.records import STAGES, Run
+from rlhf_core.stages.training import kept_back
 from rlhf_core.store.store import Store
 from services.clients import CharterClient
 from services.embedded import embedded_server
@@ -114,3 +115,25 @@ def test_another_weight_reuses_the_labels_and_the_reward_models(finished: tuple[
     assert tuple(store.stage_results(created.id)) == ("ppo", "evaluate", "report")
     assert len(store.votes()) == votes
     assert store.stage_results(created.id)["ppo"].policy_version != store.stage_results(run.id)["ppo"].policy_version
+
+
+def test_a_human_label_trains_the_next_reward_model(finished: tuple[Run, Store, Path]):
+    run, store, data = finished
+    again = TINY.model_copy(update={"kind": "reward", "from_run": run.id})
+    labelled = []
+    with embedded_server(data, TINY.model) as address, CharterClient.connect(address) as client:
+        for _ in range(6):
+            pair = client.preference.next_comparison("human:ada", "harmless")
+            assert pair is not None
+            client.preference.submit_preference(pair.id, objective="harmless", labeler="human:ada", choice="a")
+            labelled.append(pair.prompt)
+        client.preference.undo_preference("human:ada")
+        created = client.trainer.create_run(again)
+        for _ in client.trainer.watch_run(created.id):
+            pass
+    trained = [prompt for prompt in labelled[:-1] if not kept_back(prompt, TINY.reward.heldout_share)]
+    models = {model.objective: model for model in store.reward_models(created.id)}
+    before = {model.objective: model for model in store.reward_models(run.id)}
+    assert models["harmless"].human_pairs == len(trained) > 0
+    assert models["harmless"].pairs == before["harmless"].pairs + len(trained)
+    assert models["helpful"].human_pairs == 0

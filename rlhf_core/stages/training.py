@@ -16,6 +16,7 @@ from rlhf_core.records import (
     Comparison,
     Demonstration,
     PolicyVersion,
+    Prompt,
     RewardModelVersion,
     Stage,
     StageResult,
@@ -108,8 +109,8 @@ def reward_stage(ctx: Context) -> StageResult:
 def _train_one(ctx: Context, objective: str, index: int) -> RewardModelVersion:
     settings, backbone = ctx.config.reward, ctx.tools.backbone
     pairs = labelled_pairs(ctx, objective)
-    train = [pair for pair in pairs if not _kept_back(pair, settings.heldout_share)]
-    heldout = [pair for pair in pairs if _kept_back(pair, settings.heldout_share)]
+    train = [pair for pair in pairs if not kept_back(pair.prompt, settings.heldout_share)]
+    heldout = [pair for pair in pairs if kept_back(pair.prompt, settings.heldout_share)]
     if not train:
         raise TrainingFailed(f"objective '{objective}' has no usable preference; the judge abstained on all pairs")
     adapter, seed, objectives = (
@@ -178,6 +179,6 @@ def _pair(pair: Comparison, probability: float, weight: float, source: Literal["
     return LabelledPair(pair.prompt, pair.a.response, pair.b.response, probability, weight, source)
 
 
-def _kept_back(pair: LabelledPair, share: float) -> bool:
-    """Split by prompt, so that no prompt is on both sides."""
-    return int(hashlib.sha256(pair.prompt.id.encode()).hexdigest()[:8], 16) / 2**32 < share
+def kept_back(prompt: Prompt, share: float) -> bool:
+    """Whether the prompt's pairs measure the reward model; by prompt, so that none is on both sides."""
+    return int(hashlib.sha256(prompt.id.encode()).hexdigest()[:8], 16) / 2**32 < share

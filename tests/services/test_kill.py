@@ -1,4 +1,4 @@
-"""kill -9 of the server in every stage: the run goes on, nothing acknowledged is lost or doubled, the end is the same."""
+"""kill -9 of the server in every stage: the run goes on, nothing is lost or doubled, the end is the same."""
 
 from __future__ import annotations
 

@@ -134,7 +134,7 @@ def weighted_lines(report: Report) -> list[str]:
     lines = [f"weighted gold ({weighted.units}): {way}"]
     if (part := weighted.fraction) is not None:
         lines.append(
-            f"{part.value:.0%} of the way to the best possible "
+            f"{round(part.value, 2) + 0.0:.0%} of the way to the best possible "
             f"(95 % interval {part.low:.0%} to {part.high:.0%}, {part.n} prompts)"
         )
     return lines

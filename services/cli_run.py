@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -39,7 +40,6 @@ def demo(
     is given again; Ctrl-C ends it for good.
     """
     from services.cli_preflight import plan_run
-    from services.cli_report import show_scorecard
     from services.cli_session import open_client
 
     plan = plan_run("", overrides or [], weights, seed, local=True)
@@ -58,7 +58,7 @@ def demo(
             client.trainer.cancel_run(run.id)
             console.print(f"run {run.id} cancelled; what it stored stays in {data}", highlight=False)
             raise
-        show_scorecard(client.trainer.get_report(run.id), run.id, data, console)
+        _finish(client, run, data, console)
 
 
 def run(
@@ -85,9 +85,7 @@ def run(
     """
     from rlhf_core.errors import InvalidInput
     from services.cli_preflight import plan_run
-    from services.cli_report import show_scorecard
     from services.cli_session import open_client
-    from services.progress import stages_of
 
     if detach and not address:
         raise InvalidInput("--detach needs a server to leave the run with; start `charter serve`, then give --address")
@@ -100,8 +98,7 @@ def run(
             return
         _introduce(client, created, plan, console)
         _watch(client, created.id, console, address)
-        if REPORT in stages_of(plan.config):
-            show_scorecard(client.trainer.get_report(created.id), created.id, data, console)
+        _finish(client, created, data, console)
 
 
 def watch(
@@ -150,6 +147,16 @@ def _watch(client: CharterClient, run_id: str, console: Console, address: str) -
         goes_on = "the run goes on" if address else "the run waits in the data folder"
         print(f"\nstopped watching, {goes_on}; look again with: charter watch {run_id}{where}", file=sys.stderr)
         raise
+
+
+def _finish(client: CharterClient, run: Run, data: Path, console: Console) -> None:
+    """The scorecard, where the run makes a report."""
+    from rlhf_core.config import RunConfig
+    from services.cli_report import show_scorecard
+    from services.progress import stages_of
+
+    if REPORT in stages_of(RunConfig.model_validate_json(run.config)):
+        show_scorecard(client.trainer.get_report(run.id), run.id, data, console)
 
 
 def _introduce(client: CharterClient, run: Run, plan: Plan, console: Console) -> None:

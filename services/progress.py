@@ -28,9 +28,8 @@ TITLES = {
     "evaluate": "evaluation",
     "report": "report",
 }
-FIRST_SHOWN = ("reward", "score", "gold", "kl", "accuracy", "loss")
-"""Metrics whose names begin so are shown first, in this order."""
-MAX_SHOWN = 8
+SHOWN = ("reward", "score", "kl", "gold", "accuracy", "loss")
+"""The metrics that are shown, in this order; `score` stands for `score.helpful` and its like too."""
 PACE_WINDOW = 20
 BAR_WIDTH = 32
 
@@ -46,7 +45,10 @@ class RunView:
         self.error = ""
         self.seconds: dict[str, float] = {}
         """Seconds of each finished stage."""
+        self.stage = ""
+        """The stage at work."""
         self.metrics: StepMetrics | None = None
+        """Its last step, None before the first."""
         self.note = ""
         self._pace: deque[tuple[datetime, int]] = deque(maxlen=PACE_WINDOW)
         self._spinner = Spinner("dots")
@@ -67,12 +69,11 @@ class RunView:
 
     def _step(self, metrics: StepMetrics, when: str) -> list[str]:
         """One line per tenth of a stage."""
+        if metrics.stage != self.stage:
+            self._begin(metrics.stage)
         before, self.metrics = self.metrics, metrics
-        same_stage = before is not None and before.stage == metrics.stage
-        if not same_stage:
-            self._pace.clear()
         self._pace.append((datetime.fromisoformat(when), metrics.step))
-        if same_stage and before and _tenth(before) == _tenth(metrics):
+        if before and _tenth(before) == _tenth(metrics):
             return []
         values = "  ".join(f"{name} {value:.3g}" for name, value in shown_values(metrics.values))
         return [f"{metrics.stage} {metrics.step}/{metrics.steps}  {values}".rstrip()]
@@ -80,35 +81,41 @@ class RunView:
     def _stage(self, body: dict[str, object]) -> list[str]:
         stage, seconds = str(body.get("stage", "")), body.get("seconds")
         if not isinstance(seconds, (int, float)):
+            self._begin(stage)
             return [f"{TITLES.get(stage, stage)} ..."]
+        self._begin("")
         self.seconds[stage] = float(seconds)
         return [f"{TITLES.get(stage, stage)}: done in {clock_text(float(seconds))}"]
 
+    def _begin(self, stage: str) -> None:
+        self.stage, self.metrics = stage, None
+        self._pace.clear()
+
     def left(self) -> float | None:
         """Seconds left of the stage at work, at the pace of its last steps; None until there is a pace."""
-        if self.metrics is None or self.metrics.stage in self.seconds or len(self._pace) < 2:
+        if self.metrics is None or len(self._pace) < 2:
             return None
         (began, first), (ended, last) = self._pace[0], self._pace[-1]
         return (ended - began).total_seconds() / max(1, last - first) * (self.metrics.steps - last)
 
     def __rich__(self) -> RenderableType:
         table = Table.grid(padding=(0, 1))
-        current = self.metrics.stage if self.metrics else ""
         for stage in self._stages:
             title = TITLES.get(stage, stage)
             if stage in self.seconds:
                 table.add_row(Text("✓", style="green"), title, Text(clock_text(self.seconds[stage]), style="dim"))
-            elif stage == current and self.state == "RUNNING":
+            elif stage == self.stage and self.state == "RUNNING":
                 table.add_row(self._spinner, Text(title, style="bold"), self._bar())
             else:
                 table.add_row("·", Text(title, style="dim"), "")
-        values = shown_values(self.metrics.values) if self.metrics and current not in self.seconds else []
+        values = shown_values(self.metrics.values) if self.metrics else []
         numbers = Text("   ".join(f"{name} {value:.3g}" for name, value in values), style="cyan")
         elapsed = f"{self.state.lower()}, {clock_text(self._clock() - self._began)}"
         return Group(table, numbers, Text(self.note, style="dim"), Text(elapsed, style="dim"))
 
     def _bar(self) -> RenderableType:
-        assert self.metrics is not None
+        if self.metrics is None:
+            return ""
         left = self.left()
         row = Table.grid(padding=(0, 1))
         ending = f", {clock_text(left)} left" if left is not None else ""
@@ -131,12 +138,8 @@ def _tenth(metrics: StepMetrics) -> int:
 
 
 def shown_values(values: dict[str, float]) -> list[tuple[str, float]]:
-    """The metrics that a person looks at first, at most `MAX_SHOWN`."""
-
-    def rank(name: str) -> int:
-        return next((i for i, first in enumerate(FIRST_SHOWN) if name.startswith(first)), len(FIRST_SHOWN))
-
-    return sorted(values.items(), key=lambda item: rank(item[0]))[:MAX_SHOWN]
+    """The metrics that a person looks at; the others are in the run's report."""
+    return [(name, value) for kind in SHOWN for name, value in values.items() if name.split(".")[0] == kind]
 
 
 def clock_text(seconds: float) -> str:

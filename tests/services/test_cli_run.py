@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,26 +20,54 @@ from services.cli import app
 @pytest.fixture
 def charter(tmp_path: Path, tiny_folder: Callable[[str], Path]) -> Callable[..., Result]:
     """Runs one command on a data folder of its own, with a tiny Llama as base model."""
-    prompts = tmp_path / "prompts.jsonl"
-    prompts.write_text("".join(json.dumps({"prompt": f"How do I wash cup {n}?"}) + "\n" for n in range(20)))
-    settings = {
-        "model.base_model": tiny_folder("llama"),
-        "model.threads": 1,
-        "model.max_tokens": 8,
-        "model.lora.rank": 4,
-        "model.feedback_tokens": 8,
-        "data.prompts": prompts,
-        "constitution": "household",
-        "kind": "critique",
-        "critique.prompts": 4,
-        "critique.rounds": 1,
-    }
-    given = [part for key, value in settings.items() for part in ("-s", f"{key}={value}")]
+    given = settings(tmp_path, tiny_folder("llama"), prompts=4)
 
     def run(*arguments: str, configured: bool = False) -> Result:
         return CliRunner().invoke(app, [*arguments, *(given if configured else ()), "--data", str(tmp_path / "data")])
 
     return run
+
+
+def settings(folder: Path, model: Path, prompts: int) -> list[str]:
+    """Options of a run of the first stage alone, on so many prompts."""
+    file = folder / "prompts.jsonl"
+    rows = [{"prompt": f"How do I wash cup {n}?"} for n in range(prompts + prompts // 8 + 2)]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    values = {
+        "model.base_model": model,
+        "model.threads": 1,
+        "model.max_tokens": 8,
+        "model.lora.rank": 4,
+        "model.feedback_tokens": 8,
+        "data.prompts": file,
+        "constitution": "household",
+        "kind": "critique",
+        "critique.prompts": prompts,
+        "critique.rounds": 1,
+    }
+    return [part for key, value in values.items() for part in ("-s", f"{key}={value}")]
+
+
+@contextmanager
+def demo_at_work(folder: Path, options: list[str]) -> Iterator[subprocess.Popen[str]]:
+    """A demo in a process of its own, from the moment in which its first piece of work is stored."""
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from services.cli import main; main()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, "demo", *options, "--data", str(folder / "data")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONUNBUFFERED": "1"},
+    )
+    with process:
+        assert process.stdout is not None
+        next(line for line in process.stdout if line.startswith("critique "))
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def test_a_run_is_made_watched_listed_and_its_policy_answers(charter: Callable[..., Result]):
@@ -58,3 +91,29 @@ def test_a_run_is_made_watched_listed_and_its_policy_answers(charter: Callable[.
     streamed = charter("generate", "How do I wash cup 1?", "--stream", "--policy", "base")
     assert streamed.exit_code == 0
     assert streamed.stdout == charter("generate", "How do I wash cup 1?", "--policy", "base").stdout
+
+
+def test_ctrl_c_ends_a_demo_for_good(
+    charter: Callable[..., Result], tmp_path: Path, tiny_folder: Callable[[str], Path]
+):
+    with demo_at_work(tmp_path, settings(tmp_path, tiny_folder("llama"), prompts=2000)) as process:
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "cancelled; what it stored stays in" in output
+    assert "Traceback" not in errors
+    (run,) = json.loads(charter("runs", "--json").stdout)["runs"]
+    assert run["state"] == "CANCELLED"
+
+
+def test_a_killed_demo_goes_on_when_the_same_command_is_given_again(
+    charter: Callable[..., Result], tmp_path: Path, tiny_folder: Callable[[str], Path]
+):
+    options = settings(tmp_path, tiny_folder("llama"), prompts=400)
+    with demo_at_work(tmp_path, options) as process:
+        process.kill()
+    again = charter("demo", *options)
+    assert again.exit_code == 0, again.output
+    assert again.stdout.startswith("going on with run ")
+    (run,) = json.loads(charter("runs", "--json").stdout)["runs"]
+    assert (run["state"], run["attempt"]) == ("SUCCEEDED", 2)

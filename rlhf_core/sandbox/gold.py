@@ -29,7 +29,7 @@ def lines_of(response: str) -> list[str]:
 class SandboxGold:
     """Implements `seams.Gold` for the sandbox's tasks, asked in any of their question wordings."""
 
-    objectives = ("helpful", "harmless")
+    objectives: tuple[str, ...] = ("helpful", "harmless")
 
     def __init__(self, world: World | None = None):
         self.world = world or load_world()

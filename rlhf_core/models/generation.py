@@ -87,16 +87,16 @@ def _decode(
     should_stop: ShouldStop | None,
 ) -> list[Generated]:
     cache = roomy_cache(backbone.model.config, max(map(len, prompts)) + max_tokens)
-    logits, mask = _prefill(backbone, prompts, cache)
+    logits, mask = prefill(backbone, prompts, cache)
     device, stops = logits.device, torch.tensor(backbone.stop_ids, device=logits.device)
     tokens = torch.zeros(len(prompts), max_tokens, dtype=torch.long, device=device)
     logprobs = torch.zeros(len(prompts), max_tokens, device=device)
     lengths = torch.full((len(prompts),), max_tokens, device=device)
     ended = torch.zeros(len(prompts), dtype=torch.bool, device=device)
-    noise = _noise(seeds, max_tokens).to(device) if temperature > 0 else None
+    noise = draw_noise(seeds, max_tokens).to(device) if temperature > 0 else None
     rows = torch.arange(len(prompts), device=device)  # rows of the batch -> rows of the result
     for t in range(max_tokens):
-        chosen, chosen_logprobs = _pick(logits, temperature, noise[rows, t] if noise is not None else None)
+        chosen, chosen_logprobs = pick(logits, temperature, noise[rows, t] if noise is not None else None)
         tokens[rows, t], logprobs[rows, t] = chosen, chosen_logprobs
         stopped = torch.isin(chosen, stops) & ~ended[rows]
         lengths[rows[stopped]], ended[rows[stopped]] = t + 1, True
@@ -120,7 +120,7 @@ def _decode(
     ]
 
 
-def _prefill(backbone: Backbone, prompts: Sequence[list[int]], cache: DynamicCache) -> tuple[Tensor, Tensor]:
+def prefill(backbone: Backbone, prompts: Sequence[list[int]], cache: DynamicCache) -> tuple[Tensor, Tensor]:
     """Next-token logits (B, V) and mask (B, P); each unique prompt is computed once."""
     unique = {key: i for i, key in enumerate(dict.fromkeys(map(tuple, prompts)))}
     ids, mask = backbone.pad_left(list(unique))
@@ -132,7 +132,7 @@ def _prefill(backbone: Backbone, prompts: Sequence[list[int]], cache: DynamicCac
     return logits[fork], mask[fork]
 
 
-def _noise(seeds: Sequence[int], count: int) -> Tensor:
+def draw_noise(seeds: Sequence[int], count: int) -> Tensor:
     """Uniform numbers (B, count), each row from its own seed."""
     generator = torch.Generator()
     return torch.stack(
@@ -140,7 +140,7 @@ def _noise(seeds: Sequence[int], count: int) -> Tensor:
     )
 
 
-def _pick(logits: Tensor, temperature: float, noise: Tensor | None) -> tuple[Tensor, Tensor]:
+def pick(logits: Tensor, temperature: float, noise: Tensor | None) -> tuple[Tensor, Tensor]:
     """Tokens (B,) and their log-probs (B,): by inverse CDF where there is noise (B,), else the likeliest."""
     scaled = logits.float() if noise is None else logits.float() / temperature
     logprobs = scaled.log_softmax(-1)

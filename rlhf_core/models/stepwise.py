@@ -8,7 +8,7 @@ import torch
 
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.models.cache import roomy_cache
-from rlhf_core.models.generation import Generated, _noise, _pick, _prefill, row_seed
+from rlhf_core.models.generation import Generated, draw_noise, pick, prefill, row_seed
 
 
 def write_stepwise(
@@ -29,16 +29,16 @@ def write_stepwise(
     logprobs: list[float] = []
     with torch.inference_mode():
         cache = roomy_cache(backbone.model.config, len(prompt) + max_tokens)
-        noise = _noise([row_seed(seed, prompt, 0)], max_tokens).to(backbone.device) if temperature > 0 else None
+        noise = draw_noise([row_seed(seed, prompt, 0)], max_tokens).to(backbone.device) if temperature > 0 else None
         with backbone.using(adapter()):
-            logits, mask = _prefill(backbone, [prompt], cache)
+            logits, mask = prefill(backbone, [prompt], cache)
     for t in range(max_tokens):
         with torch.inference_mode(), backbone.using(adapter()):
             if t > 0:
                 mask = torch.cat([mask, mask.new_ones(1, 1)], 1)
                 last = torch.tensor([[tokens[-1]]], device=backbone.device)
                 logits = backbone.forward(last, mask, 1, cache).logits[:, -1]
-            chosen, chosen_logprobs = _pick(logits, temperature, noise[:, t] if noise is not None else None)
+            chosen, chosen_logprobs = pick(logits, temperature, noise[:, t] if noise is not None else None)
         tokens.append(int(chosen))
         logprobs.append(float(chosen_logprobs))
         finished = tokens[-1] in backbone.stop_ids

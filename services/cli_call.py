@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from google.protobuf.descriptor import MethodDescriptor
     from google.protobuf.descriptor_pool import DescriptorPool
 
+    from rlhf_core.records import Prompt
     from services.channel import Connection
     from services.clients import CharterClient
 
@@ -44,26 +45,20 @@ def generate(
       echo "How do I paint a door?" | charter generate - --stream
     """
     from rlhf_core.errors import InvalidInput
-    from rlhf_core.records import Prompt
     from services.cli_session import model_of_folder, open_client
 
-    text = sys.stdin.read().strip() if text == "-" else text.strip()
-    if not text:
-        raise InvalidInput("the question is empty")
     if stream and (n > 1 or as_json):
         raise InvalidInput("--stream prints one response as text; leave out -n and --json")
-    prompt = Prompt.of(text)
+    prompt = _question(sys.stdin.read() if text == "-" else text)
     with open_client(address, token, data, None if address else model_of_folder(data)) as client:
         version = _version(client, policy)
-        drawn: dict[str, Any] = {
-            "policy_version": version, "temperature": temperature, "max_tokens": max_tokens, "seed": seed
-        }  # fmt: skip
+        draw: dict[str, Any] = {"temperature": temperature, "max_tokens": max_tokens, "seed": seed}
         if stream:
-            for piece in client.policy.generate_stream(prompt, **drawn):
+            for piece in client.policy.generate_stream(prompt, policy_version=version, **draw):
                 typer.echo(piece.text, nl=False)
             typer.echo()
             return
-        samples = client.policy.generate([prompt], n=n, **drawn)
+        samples = client.policy.generate([prompt], policy_version=version, n=n, **draw)
     if as_json:
         typer.echo(json.dumps({"samples": [sample.model_dump() for sample in samples]}, indent=2))
         return
@@ -112,6 +107,15 @@ def call(
             _call(connection, pool, found, sys.stdin.read() if body == "-" else body)
         else:
             _list_methods(pool, _matching(names, service))
+
+
+def _question(text: str) -> Prompt:
+    from rlhf_core.errors import InvalidInput
+    from rlhf_core.records import Prompt
+
+    if not text.strip():
+        raise InvalidInput("the question is empty")
+    return Prompt.of(text.strip())
 
 
 def _version(client: CharterClient, policy: str) -> str:

@@ -7,7 +7,6 @@ import os
 import platform
 import shutil
 import socket
-import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
 from importlib import metadata, resources, util
@@ -63,7 +62,7 @@ def examine(data: Path, port: int) -> Iterator[Check]:
     """Every check, in the order in which a start would meet them."""
     steps: tuple[Callable[[], Check], ...] = (
         _python,
-        lambda: sqlite_check(sqlite3.sqlite_version_info),
+        _store,
         _wire,
         _torch,
         _sandbox,
@@ -75,16 +74,16 @@ def examine(data: Path, port: int) -> Iterator[Check]:
         yield step()
 
 
-def sqlite_check(version: tuple[int, ...]) -> Check:
-    """Reports SQLite's WAL-reset corruption bug: fixed in 3.51.3, and in 3.50.7 and 3.44.6 of the older branches."""
-    fixed = version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51) or (3, 44, 6) <= version < (3, 45)
-    shown = ".".join(map(str, version))
-    if fixed:
-        return Check("sqlite", "ok", shown)
+def _store() -> Check:
+    from rlhf_core.store.engine import engine
+
+    found = engine()
+    if found.resets_safely:
+        return Check("store", "ok", f"SQLite {found.version}")
     return Check(
-        "sqlite",
+        "store",
         "warn",
-        f"{shown} can corrupt a WAL database when two connections write while one resets the log",
+        f"SQLite {found.version} can corrupt a WAL database when two connections write while one resets the log",
         "Charter's writer lock keeps its store safe; do not write to charter.db with other tools while it runs",
     )
 

@@ -68,7 +68,8 @@ def validate(settings: Sequence[Setting]) -> RunConfig:
     try:
         return RunConfig.model_validate(tree)
     except ValidationError as error:
-        raise InvalidConfig(sorted((_problem(d, origins) for d in error.errors()), key=_in_file_order)) from None
+        problems = {_problem(detail, origins) for detail in error.errors()}
+        raise InvalidConfig(sorted(problems, key=_in_file_order)) from None
 
 
 def yaml_settings(path: Path) -> list[Setting]:
@@ -186,7 +187,8 @@ def _in_file_order(problem: str) -> list[tuple[int, str]]:
 
 def _problem(detail: ErrorDetails, origins: Mapping[KeyPath, str]) -> str:
     """One line: where it was written, the dotted path, what is wrong, what is allowed."""
-    path = tuple(str(part) for part in detail["loc"])
+    # pydantic adds the name of each member of a union, such as literal['pipeline'], which is no key of the file.
+    path = tuple(str(part) for part in detail["loc"] if "[" not in str(part))
     origin = next((origins[path[:n]] for n in range(len(path), 0, -1) if path[:n] in origins), "")
     below = [at for at in origins if at[: len(path)] == path]
     named = [at for at in below if f"'{at[-1]}'" in detail["msg"]]

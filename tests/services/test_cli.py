@@ -11,8 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from services.cli_doctor import sqlite_check
-
 VERBS = ["demo", "serve", "run", "runs", "watch", "report", "generate", "label", "constitution", "call", "doctor"]
 
 
@@ -144,19 +142,9 @@ def test_showing_a_constitution_lists_principles_and_raw_text(tmp_path: Path):
     assert charter("constitution", "check", "copy.yaml", folder=tmp_path).returncode == 0
 
 
-@pytest.mark.parametrize(
-    ("version", "level"),
-    [
-        ((3, 40, 1), "warn"),
-        ((3, 44, 5), "warn"),
-        ((3, 44, 6), "ok"),
-        ((3, 45, 0), "warn"),
-        ((3, 50, 6), "warn"),
-        ((3, 50, 7), "ok"),
-        ((3, 51, 2), "warn"),
-        ((3, 51, 3), "ok"),
-        ((3, 52, 0), "ok"),
-    ],
-)
-def test_the_doctor_knows_which_sqlite_can_corrupt(version: tuple[int, ...], level: str):
-    assert sqlite_check(version).level == level
+def test_the_doctor_speaks_json_and_fails_where_nothing_can_be_written(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    result = charter("doctor", "--json", "--data", "file/below", folder=tmp_path)
+    checks = {check["name"]: check["level"] for check in json.loads(result.stdout)["checks"]}
+    assert {"python", "store", "grpc", "torch", "sandbox", "data", "disk", "port"} == set(checks)
+    assert (checks["data"], result.returncode) == ("fail", 4)

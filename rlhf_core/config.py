@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from rlhf_core.records import Stage
+from rlhf_core.run_records import Stage
 
 SANDBOX = "sandbox"
 """The name of the built-in model, tasks and constitution."""
@@ -142,7 +142,7 @@ class RunConfig(Settings):
     seed: int = Field(default=0, ge=0, lt=2**31)
     constitution: str | None = None
     """Path or built-in name (household, assistant) of the constitution; none means the default of the base model."""
-    weights: dict[str, float] = {}
+    weights: dict[str, float] = Field(default_factory=dict)
     """Weight of each objective; none means the constitution's default weights."""
     from_run: str | None = None
     """Take the results of earlier stages from this run."""

@@ -21,7 +21,7 @@ from rlhf_core.config import RunConfig
 from rlhf_core.constitution.load import parse_constitution
 from rlhf_core.constitution.weights import resolve_weights
 from rlhf_core.errors import InvalidInput
-from rlhf_core.records import STAGES, Run, Stage, StageResult
+from rlhf_core.run_records import STAGES, Run, Stage, StageResult
 from rlhf_core.stages.context import Context, Toolbox
 from rlhf_core.stages.feedback import critique_stage, label_stage
 from rlhf_core.stages.measuring import evaluate_stage, norm_pack_stage

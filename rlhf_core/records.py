@@ -1,4 +1,4 @@
-"""The records that cross a process, a file or the store. Frozen; every one names what made it."""
+"""What is said and judged: the records that cross a process, a file or the store. Frozen; each names what made it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,7 @@ Role = Literal["system", "user", "assistant"]
 Split = Literal["train", "heldout"]
 Verdict = Literal["complies", "borderline", "violates"]
 Choice = Literal["a", "b", "tie", "both_bad", "skip"]
-Stage = Literal["critique", "sft", "label", "reward", "norm_pack", "ppo", "evaluate", "report"]
-RunState = Literal["QUEUED", "RUNNING", "PAUSED", "SUCCEEDED", "FAILED", "CANCELLED"]
 
-STAGES: tuple[Stage, ...] = ("critique", "sft", "label", "reward", "norm_pack", "ppo", "evaluate", "report")
 BASE_POLICY = "base"
 """The policy version of the base model with no adapter."""
 
@@ -170,133 +167,3 @@ class Preference(Record):
     constitution_hash: str = ""
     run_id: str = ""
     weight: float = Field(default=1.0, ge=0)
-
-
-class PolicyVersion(Record):
-    """One adapter. `artifact` is its digest in the artifact store; the base has none."""
-
-    id: str
-    run_id: str
-    stage: str
-    parent: str
-    base_model: str
-    artifact: str
-    step: int = 0
-
-
-class RewardModelVersion(Record):
-    """One objective's reward model: adapter and heads in one artifact, with its held-out quality."""
-
-    id: str
-    run_id: str
-    objective: str
-    base_model: str
-    artifact: str
-    constitution_hash: str
-    pairs: int
-    human_pairs: int
-    accuracy: float
-    accuracy_n: int
-
-
-class Score(Record):
-    """One objective's scalar for one sample: an unbounded logit."""
-
-    sample_id: str
-    objective: str
-    reward_model: str
-    score: float
-    spread: float = 0.0
-    """Standard deviation over the ensemble's members."""
-
-
-class NormPack(Record):
-    """Immutable scale of a run's reward models, from samples of the reference policy.
-
-    `correlation` is (K, K) in the order of `objectives`. A new reward model gets a new pack.
-    """
-
-    id: str
-    run_id: str
-    policy_version: str
-    objectives: tuple[str, ...]
-    reward_models: tuple[str, ...]
-    mean: tuple[float, ...]
-    sd: tuple[float, ...]
-    quantiles: tuple[tuple[float, ...], ...]
-    """Per objective the 1, 5, 50, 85, 95 and 99 % quantiles."""
-    correlation: tuple[tuple[float, ...], ...]
-    length_slope: tuple[float, ...]
-    mean_length: float
-    n: int
-
-
-class StepMetrics(Record):
-    """What a training step prints. `values` holds plain numbers by name."""
-
-    stage: str
-    step: int
-    steps: int
-    values: dict[str, float]
-
-
-class GoldScore(Record):
-    """A world's own grade of one sample; `kind` is an objective, or `harm:<kind of hazard>`."""
-
-    sample_id: str
-    kind: str
-    score: float
-
-
-class StageResult(Record):
-    """What a finished stage hands to the ones after it."""
-
-    run_id: str
-    stage: Stage
-    policy_version: str = ""
-    reward_models: dict[str, str] = {}
-    """Objective -> reward model version."""
-    norm_pack: str = ""
-    counts: dict[str, int] = {}
-    """Accounting: what came in, what was accepted, what was rejected by reason."""
-    numbers: dict[str, float] = {}
-    seconds: float = 0.0
-
-
-class Checkpoint(Record):
-    """All that a stage needs to go on after `step`: weights, optimizer, RNG, in one artifact."""
-
-    run_id: str
-    stage: Stage
-    step: int
-    artifact: str
-
-
-class Run(Record):
-    """A run as the store and the wire show it. `config` is the resolved configuration as JSON."""
-
-    id: str
-    kind: str
-    state: RunState
-    config: str
-    constitution_hash: str = ""
-    stage: str = ""
-    step: int = 0
-    steps: int = 0
-    error: str = ""
-    attempt: int = 0
-    fence: int = 0
-    created_at: str = ""
-    updated_at: str = ""
-
-
-class RunEvent(Record):
-    """One entry of a run's history; `sequence` grows by one within the run."""
-
-    run_id: str
-    sequence: int
-    kind: str
-    """`state`, `stage`, `metrics` or `note`."""
-    body: str
-    """JSON."""
-    created_at: str

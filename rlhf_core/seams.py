@@ -8,7 +8,8 @@ from typing import Protocol
 from pydantic import BaseModel
 
 from rlhf_core.constitution.schema import Constitution, Principle
-from rlhf_core.records import Comparison, Critique, Message, Prompt, Sample, Score, Vote
+from rlhf_core.records import Comparison, Critique, Message, Prompt, Sample, Vote
+from rlhf_core.run_records import Score
 
 Conversation = Sequence[Message]
 

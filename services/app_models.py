@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from transformers.utils.logging import disable_progress_bar
 
 import rlhf_core.sandbox
 from rlhf_core.config import SANDBOX, ModelConfig, RunConfig
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.pipeline import run_pipeline
-from rlhf_core.records import Run
+from rlhf_core.run_records import Run
 from rlhf_core.sandbox.sandbox import Sandbox
 from rlhf_core.stages.context import Toolbox
 from rlhf_core.store.store import Store
@@ -23,6 +24,7 @@ from services.worker import Pipeline
 def load_library(model: ModelConfig, store: Store) -> ModelLibrary:
     """The base model, loaded. Call it on the thread that will own the model: torch counts threads per thread."""
     torch.set_num_threads(model.threads)
+    disable_progress_bar()
     is_sandbox = model.base_model == SANDBOX
     path = str(Path(rlhf_core.sandbox.__file__).parent / "model") if is_sandbox else model.base_model
     return ModelLibrary(Backbone.load(path, model), model, path, store)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from rlhf_core.evaluation.report import Report
-    from rlhf_core.records import Run
+    from rlhf_core.run_records import Run
 
 PIPE_WIDTH = 200
 """Columns where no terminal sets them: a row is a line."""

@@ -13,7 +13,7 @@ from services import cli_options as options
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from rlhf_core.records import Run
+    from rlhf_core.run_records import Run
     from services.cli_preflight import Plan
     from services.clients import CharterClient
 

@@ -11,7 +11,7 @@ from rlhf_core.config import SANDBOX, ModelConfig, RunConfig
 from rlhf_core.constitution.load import load_constitution, parse_constitution
 from rlhf_core.constitution.schema import Constitution
 from rlhf_core.errors import NotFound
-from rlhf_core.records import Run
+from rlhf_core.run_records import Run
 from rlhf_core.store.store import Store
 from services.clients import CharterClient
 from services.embedded import embedded_server

@@ -5,7 +5,8 @@ from __future__ import annotations
 from charter.v1 import policy_pb2, preference_pb2, reward_pb2, trainer_pb2
 
 from rlhf_core.errors import InvalidInput
-from rlhf_core.records import PolicyVersion, Preference, RewardModelVersion, Run, RunEvent, Score
+from rlhf_core.records import Preference
+from rlhf_core.run_records import PolicyVersion, RewardModelVersion, Run, RunEvent, Score
 from services import wire
 
 

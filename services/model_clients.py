@@ -10,17 +10,8 @@ from google.protobuf.message import Message as ProtoMessage
 
 from rlhf_core.constitution.problems import Problem
 from rlhf_core.constitution.schema import Constitution, Principle
-from rlhf_core.records import (
-    BASE_POLICY,
-    Comparison,
-    Critique,
-    PolicyVersion,
-    Prompt,
-    RewardModelVersion,
-    Sample,
-    Score,
-    Vote,
-)
+from rlhf_core.records import BASE_POLICY, Comparison, Critique, Prompt, Sample, Vote
+from rlhf_core.run_records import PolicyVersion, RewardModelVersion, Score
 from services import convert, convert_rows
 from services.batches import batches
 from services.channel import Connection

@@ -18,7 +18,8 @@ from rlhf_core.models.backbone import Backbone
 from rlhf_core.models.generation import Generated, chat, choose, generate
 from rlhf_core.models.reward_model import RewardModel
 from rlhf_core.models.stepwise import write_stepwise
-from rlhf_core.records import BASE_POLICY, Prompt, Sample, Score, content_id
+from rlhf_core.records import BASE_POLICY, Prompt, Sample, content_id
+from rlhf_core.run_records import Score
 from rlhf_core.store.store import Store
 from services.model_queue import Draw
 

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol, TypeVar
 
 from rlhf_core.constitution.schema import Constitution, Principle
-from rlhf_core.records import BASE_POLICY, Comparison, Critique, Prompt, Sample, Score, Vote
+from rlhf_core.records import BASE_POLICY, Comparison, Critique, Prompt, Sample, Vote
+from rlhf_core.run_records import Score
 from rlhf_core.seams import Feedback
 from services.batches import batches
 from services.executor import Executor, Patience

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rlhf_core.config import RunConfig
-from rlhf_core.records import STAGES, RunEvent, StepMetrics
+from rlhf_core.run_records import STAGES, RunEvent, StepMetrics
 
 TITLES = {
     "critique": "critique and revise",

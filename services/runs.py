@@ -11,7 +11,7 @@ from rlhf_core.constitution.schema import Constitution
 from rlhf_core.constitution.weights import resolve_weights
 from rlhf_core.data import load_demonstrations, load_preferences, load_prompts
 from rlhf_core.errors import InvalidInput, NotFound
-from rlhf_core.records import Run
+from rlhf_core.run_records import Run
 from rlhf_core.store.store import Store
 from services.constitutions import Constitutions
 

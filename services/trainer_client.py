@@ -13,7 +13,7 @@ from charter.v1 import trainer_pb2, trainer_pb2_grpc
 from rlhf_core.config import RunConfig
 from rlhf_core.constitution.load import BUILTIN, constitution_text
 from rlhf_core.errors import Unavailable
-from rlhf_core.records import Run, RunEvent
+from rlhf_core.run_records import Run, RunEvent
 from services import convert_rows
 from services.channel import Connection
 

@@ -11,7 +11,7 @@ import grpc
 from charter.v1 import trainer_pb2, trainer_pb2_grpc
 
 from rlhf_core.errors import NotFound, Unavailable
-from rlhf_core.records import Run, RunEvent
+from rlhf_core.run_records import Run, RunEvent
 from rlhf_core.store.store import Store
 from services import convert_rows
 from services.executor import Executor

@@ -11,7 +11,8 @@ from google.protobuf.message import Message as ProtoMessage
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from rlhf_core.errors import InvalidInput
-from rlhf_core.records import Choice, Role, RunState, Split, Verdict
+from rlhf_core.records import Choice, Role, Split, Verdict
+from rlhf_core.run_records import RunState
 
 T = TypeVar("T")
 

@@ -12,7 +12,7 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from rlhf_core.errors import CharterError, LeaseLost
-from rlhf_core.records import Run, RunState, StepMetrics
+from rlhf_core.run_records import Run, RunState, StepMetrics
 from rlhf_core.stages.context import RunStopped, Toolbox
 from rlhf_core.store.leases import this_process
 from rlhf_core.store.store import Store

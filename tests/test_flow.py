@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rlhf_core.config import RunConfig
-from rlhf_core.records import STAGES, Run
+from rlhf_core.run_records import STAGES, Run
 from rlhf_core.stages.training import kept_back
 from rlhf_core.store.store import Store
 from services.clients import CharterClient

@@ -13,7 +13,14 @@ MAX_FILE_LINES = 250
 MAX_FUNCTION_LINES = 45
 
 LAYERS: tuple[set[str], ...] = (
-    {"rlhf_core", "rlhf_core.errors", "rlhf_core.records", "rlhf_core.config", "rlhf_core.seams"},
+    {
+        "rlhf_core",
+        "rlhf_core.errors",
+        "rlhf_core.records",
+        "rlhf_core.run_records",
+        "rlhf_core.config",
+        "rlhf_core.seams",
+    },
     {"rlhf_core.constitution", "rlhf_core.models", "rlhf_core.store", "rlhf_core.data"},
     {"rlhf_core.feedback", "rlhf_core.training", "rlhf_core.evaluation"},
     {"rlhf_core.stages", "rlhf_core.sandbox"},
@@ -40,7 +47,14 @@ FORBIDDEN = (
 """(who, except whom, may not import what): names stand for themselves and all below them, `*` for any text."""
 
 WITHOUT_TORCH = (
-    *("rlhf_core.errors", "rlhf_core.records", "rlhf_core.config", "rlhf_core.seams", "rlhf_core.data"),
+    *(
+        "rlhf_core.errors",
+        "rlhf_core.records",
+        "rlhf_core.run_records",
+        "rlhf_core.config",
+        "rlhf_core.seams",
+        "rlhf_core.data",
+    ),
     *("rlhf_core.constitution", "rlhf_core.feedback", "rlhf_core.store"),
     *("services.*_service", "services.convert*", "services.*client*", "services.server"),
 )

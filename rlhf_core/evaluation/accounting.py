@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from rlhf_core.evaluation.rows import PolicyRows
 from rlhf_core.evaluation.statistics import Estimate, mean_estimate, wilson
-from rlhf_core.records import Preference, Record, Revision, RewardModelVersion, Sample, StepMetrics, Vote
+from rlhf_core.records import Preference, Record, Revision, Sample, Vote
+from rlhf_core.run_records import RewardModelVersion, StepMetrics
 
 
 class CritiqueCounts(Record):

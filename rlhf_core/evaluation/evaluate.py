@@ -20,7 +20,8 @@ from rlhf_core.evaluation.statistics import (
     mean_estimate,
     wilson,
 )
-from rlhf_core.records import NormPack, Prompt, Record
+from rlhf_core.records import Prompt, Record
+from rlhf_core.run_records import NormPack
 from rlhf_core.seams import Gold
 
 REFERENCE_UNITS = "reference sd"

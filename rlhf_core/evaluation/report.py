@@ -10,7 +10,8 @@ from rlhf_core.evaluation.accounting import Curve, Example, FeedbackSummary, Rew
 from rlhf_core.evaluation.evaluate import Evaluation, StageEvaluation, WeightedEvaluation
 from rlhf_core.evaluation.front import FrontPoint
 from rlhf_core.evaluation.statistics import Estimate
-from rlhf_core.records import NormPack, Record
+from rlhf_core.records import Record
+from rlhf_core.run_records import NormPack
 
 SANDBOX_CAPABILITY = "sandbox demo"
 SANDBOX_CAVEAT = (

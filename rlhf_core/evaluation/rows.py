@@ -9,7 +9,8 @@ import numpy as np
 
 from rlhf_core.errors import InvalidInput
 from rlhf_core.evaluation.statistics import Array, prompt_means
-from rlhf_core.records import GoldScore, NormPack, Sample, Score
+from rlhf_core.records import Sample
+from rlhf_core.run_records import GoldScore, NormPack, Score
 
 HARM = "harm:"
 """Prefix of a gold score that grades one kind of harm."""

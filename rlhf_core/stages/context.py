@@ -13,7 +13,7 @@ from rlhf_core.config import RunConfig
 from rlhf_core.constitution.schema import Constitution
 from rlhf_core.errors import CharterError
 from rlhf_core.models.backbone import Backbone
-from rlhf_core.records import Run, Stage, StageResult, StepMetrics
+from rlhf_core.run_records import Run, Stage, StageResult, StepMetrics
 from rlhf_core.seams import Feedback, Sampler, Scorer, World
 from rlhf_core.store.store import Store
 

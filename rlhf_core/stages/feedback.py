@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from rlhf_core.feedback.revision import count_steps, critique_and_revise
 from rlhf_core.feedback.votes import comparison_of, labels_from_votes, vote_id
-from rlhf_core.records import BASE_POLICY, Comparison, Preference, Prompt, Sample, StageResult, Vote
+from rlhf_core.records import BASE_POLICY, Comparison, Preference, Prompt, Sample, Vote
+from rlhf_core.run_records import StageResult
 from rlhf_core.seams import Feedback
 from rlhf_core.stages.context import Context, Timer, chunks
 from rlhf_core.stages.prompts import draw, prompts_of, sample_id, stamp

@@ -8,7 +8,8 @@ from pathlib import Path
 from rlhf_core.models.generation import generate
 from rlhf_core.models.policy import Policy
 from rlhf_core.models.reward_model import RewardModel
-from rlhf_core.records import Checkpoint, NormPack, Prompt, Score, StageResult
+from rlhf_core.records import Prompt
+from rlhf_core.run_records import Checkpoint, NormPack, Score, StageResult
 from rlhf_core.stages.context import Context, Timer
 from rlhf_core.stages.prompts import draw, prompts_of, stamp
 from rlhf_core.stages.training import publish_policy

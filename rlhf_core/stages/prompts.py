@@ -7,7 +7,8 @@ import random
 
 from rlhf_core.data import load_prompts
 from rlhf_core.errors import InvalidInput
-from rlhf_core.records import Prompt, Sample, Split, Stage, content_id
+from rlhf_core.records import Prompt, Sample, Split, content_id
+from rlhf_core.run_records import Stage
 from rlhf_core.stages.context import Context
 
 HELDOUT_SHARE = 0.1

@@ -20,7 +20,8 @@ from rlhf_core.evaluation.report import ConstitutionName, Report, Skills
 from rlhf_core.evaluation.rows import PolicyRows, gold_sd
 from rlhf_core.evaluation.statistics import Estimate
 from rlhf_core.evaluation.write_report import write_report
-from rlhf_core.records import RewardModelVersion, Sample, StageResult, StepMetrics
+from rlhf_core.records import Sample
+from rlhf_core.run_records import RewardModelVersion, StageResult, StepMetrics
 from rlhf_core.stages.context import Context, Timer
 from rlhf_core.stages.measuring import evaluated_policies
 

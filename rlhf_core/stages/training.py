@@ -11,17 +11,8 @@ from rlhf_core.data import load_demonstrations, load_preferences
 from rlhf_core.errors import TrainingFailed
 from rlhf_core.feedback.votes import probability_of
 from rlhf_core.models.reward_model import RewardModel
-from rlhf_core.records import (
-    BASE_POLICY,
-    Comparison,
-    Demonstration,
-    PolicyVersion,
-    Prompt,
-    RewardModelVersion,
-    Stage,
-    StageResult,
-    content_id,
-)
+from rlhf_core.records import BASE_POLICY, Comparison, Demonstration, Prompt, content_id
+from rlhf_core.run_records import PolicyVersion, RewardModelVersion, Stage, StageResult
 from rlhf_core.stages.context import Context, Timer
 from rlhf_core.stages.prompts import draw
 from rlhf_core.training.reward_training import LabelledPair, pairwise_accuracy, train_reward_model

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 from rlhf_core.errors import NotFound
-from rlhf_core.records import Checkpoint, RunEvent, Stage, StageResult
+from rlhf_core.run_records import Checkpoint, RunEvent, Stage, StageResult
 from rlhf_core.store.connection import Connections
 from rlhf_core.store.rows import from_row, insert, now, stamped
 

@@ -11,7 +11,7 @@ import sqlite3
 from datetime import UTC, datetime
 
 from rlhf_core.errors import Conflict, InvalidInput, LeaseLost, NotFound
-from rlhf_core.records import Run, RunState
+from rlhf_core.run_records import Run, RunState
 from rlhf_core.store.connection import Connections
 from rlhf_core.store.history import History
 from rlhf_core.store.leases import expiry, is_dead

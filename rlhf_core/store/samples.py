@@ -7,7 +7,8 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 
 from rlhf_core.errors import NotFound
-from rlhf_core.records import GoldScore, Prompt, Record, Revision, Sample, Score, Split
+from rlhf_core.records import Prompt, Record, Revision, Sample, Split
+from rlhf_core.run_records import GoldScore, Score
 from rlhf_core.store.connection import Connections
 from rlhf_core.store.rows import from_row, insert, now, stamped, to_row
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from rlhf_core.errors import NotFound
-from rlhf_core.records import NormPack, PolicyVersion, Record, RewardModelVersion
+from rlhf_core.records import Record
+from rlhf_core.run_records import NormPack, PolicyVersion, RewardModelVersion
 from rlhf_core.store.connection import Connections
 from rlhf_core.store.rows import RecordType, from_row, insert, now, stamped
 

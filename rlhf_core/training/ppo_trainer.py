@@ -18,7 +18,8 @@ from rlhf_core.models.batching import Batch
 from rlhf_core.models.generation import derived_seed
 from rlhf_core.models.policy import Evaluation, Policy
 from rlhf_core.models.reward_model import RewardModel
-from rlhf_core.records import NormPack, Prompt, Sample, StepMetrics
+from rlhf_core.records import Prompt, Sample
+from rlhf_core.run_records import NormPack, StepMetrics
 from rlhf_core.training.advantages import gae
 from rlhf_core.training.objectives import linear_coefficients
 from rlhf_core.training.optimizer import Optimizer

@@ -14,7 +14,8 @@ from rlhf_core.errors import InvalidInput, TrainingFailed
 from rlhf_core.models.batching import shuffled_batches
 from rlhf_core.models.generation import derived_seed
 from rlhf_core.models.reward_model import RewardModel
-from rlhf_core.records import Prompt, StepMetrics
+from rlhf_core.records import Prompt
+from rlhf_core.run_records import StepMetrics
 from rlhf_core.training.optimizer import Optimizer
 from rlhf_core.training.preference import bootstrap_weights, bradley_terry_loss, preference_accuracy
 

@@ -13,7 +13,8 @@ from rlhf_core.models.backbone import Backbone
 from rlhf_core.models.batching import make_batch, shuffled_batches
 from rlhf_core.models.generation import derived_seed
 from rlhf_core.models.logprobs import token_logprobs
-from rlhf_core.records import Demonstration, StepMetrics
+from rlhf_core.records import Demonstration
+from rlhf_core.run_records import StepMetrics
 from rlhf_core.training.optimizer import Optimizer
 from rlhf_core.training.ppo import masked_mean
 

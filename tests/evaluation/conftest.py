@@ -11,19 +11,8 @@ from rlhf_core.evaluation.evaluate import evaluate
 from rlhf_core.evaluation.report import ConstitutionName, Report, Skills
 from rlhf_core.evaluation.rows import PolicyRows, gold_sd
 from rlhf_core.evaluation.statistics import wilson
-from rlhf_core.records import (
-    Critique,
-    GoldScore,
-    NormPack,
-    Preference,
-    Prompt,
-    Revision,
-    RewardModelVersion,
-    Sample,
-    Score,
-    StepMetrics,
-    Vote,
-)
+from rlhf_core.records import Critique, Preference, Prompt, Revision, Sample, Vote
+from rlhf_core.run_records import GoldScore, NormPack, RewardModelVersion, Score, StepMetrics
 
 NAMES = ("helpful", "harmless")
 STEPS = {

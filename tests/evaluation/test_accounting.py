@@ -8,7 +8,8 @@ from rlhf_core.evaluation.accounting import (
     summarise_reward_model,
 )
 from rlhf_core.evaluation.rows import PolicyRows
-from rlhf_core.records import GoldScore, Preference, Prompt, RewardModelVersion, Sample, Score, StepMetrics
+from rlhf_core.records import Preference, Prompt, Sample
+from rlhf_core.run_records import GoldScore, RewardModelVersion, Score, StepMetrics
 
 
 def test_every_critique_is_accounted_for(revisions):

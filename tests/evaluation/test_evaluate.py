@@ -3,7 +3,8 @@ import pytest
 from rlhf_core.errors import InvalidInput
 from rlhf_core.evaluation.evaluate import REFUSAL, evaluate
 from rlhf_core.evaluation.rows import PolicyRows
-from rlhf_core.records import GoldScore, Prompt, Sample
+from rlhf_core.records import Prompt, Sample
+from rlhf_core.run_records import GoldScore
 
 NAMES = ("helpful", "harmless")
 GRADES = {

@@ -4,7 +4,8 @@ import pytest
 
 from rlhf_core.errors import InvalidInput
 from rlhf_core.evaluation.rows import PolicyRows, PromptTable, gold_sd
-from rlhf_core.records import GoldScore, NormPack, Prompt, Sample, Score
+from rlhf_core.records import Prompt, Sample
+from rlhf_core.run_records import GoldScore, NormPack, Score
 
 ONE, TWO = Prompt.of("one"), Prompt.of("two")
 SAMPLES = [

@@ -13,7 +13,8 @@ import pytest
 from rlhf_core.config import LoraConfig, ModelConfig, RunConfig
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.models.reward_model import RewardModel
-from rlhf_core.records import NormPack, PolicyVersion, Prompt, RewardModelVersion, Run, StageResult, StepMetrics
+from rlhf_core.records import Prompt
+from rlhf_core.run_records import NormPack, PolicyVersion, RewardModelVersion, Run, StageResult, StepMetrics
 from rlhf_core.stages.context import RunStopped, Toolbox
 from rlhf_core.store.store import Store
 from services.clients import CharterClient

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from rlhf_core.config import RunConfig
-from rlhf_core.records import STAGES, RunEvent, StepMetrics
+from rlhf_core.run_records import STAGES, RunEvent, StepMetrics
 from services.progress import RunView, clock_text, follow, shown_values, stages_of
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

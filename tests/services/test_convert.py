@@ -9,21 +9,8 @@ from hypothesis import strategies as st
 
 from rlhf_core.constitution.load import load_constitution
 from rlhf_core.errors import InvalidInput
-from rlhf_core.records import (
-    Comparison,
-    Critique,
-    Message,
-    PolicyVersion,
-    Preference,
-    Prompt,
-    Record,
-    RewardModelVersion,
-    Run,
-    RunEvent,
-    Sample,
-    Score,
-    Vote,
-)
+from rlhf_core.records import Comparison, Critique, Message, Preference, Prompt, Record, Sample, Vote
+from rlhf_core.run_records import PolicyVersion, RewardModelVersion, Run, RunEvent, Score
 from services import convert, convert_rows
 
 PAIRS = {

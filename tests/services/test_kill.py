@@ -15,7 +15,8 @@ import pytest
 
 from rlhf_core.config import RunConfig
 from rlhf_core.errors import CharterError
-from rlhf_core.records import STAGES, Preference, Run
+from rlhf_core.records import Preference
+from rlhf_core.run_records import STAGES, Run
 from rlhf_core.store.store import Store
 from services.clients import CharterClient
 

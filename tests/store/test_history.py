@@ -3,7 +3,7 @@ import json
 import pytest
 
 from rlhf_core.errors import InvalidInput, NotFound
-from rlhf_core.records import Checkpoint, StageResult
+from rlhf_core.run_records import Checkpoint, StageResult
 from rlhf_core.store.store import Store
 
 

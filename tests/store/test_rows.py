@@ -5,23 +5,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlhf_core.records import (
+from rlhf_core.records import Message, Preference, Prompt, Record, Revision, Sample, Vote
+from rlhf_core.run_records import (
     Checkpoint,
     GoldScore,
-    Message,
     NormPack,
     PolicyVersion,
-    Preference,
-    Prompt,
-    Record,
-    Revision,
     RewardModelVersion,
     Run,
     RunEvent,
-    Sample,
     Score,
     StageResult,
-    Vote,
 )
 from rlhf_core.store.connection import Connections
 from rlhf_core.store.migrations import migrate

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from rlhf_core.errors import Conflict, InvalidInput, LeaseLost, NotFound
-from rlhf_core.records import Run
+from rlhf_core.run_records import Run
 from rlhf_core.store.leases import this_process
 from rlhf_core.store.store import Store
 

@@ -3,7 +3,8 @@ import math
 import pytest
 
 from rlhf_core.errors import InvalidInput, NotFound
-from rlhf_core.records import Critique, GoldScore, Prompt, Revision, Score
+from rlhf_core.records import Critique, Prompt, Revision
+from rlhf_core.run_records import GoldScore, Score
 from rlhf_core.store.store import Store
 from tests.store.examples import sample
 

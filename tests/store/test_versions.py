@@ -1,7 +1,7 @@
 import pytest
 
 from rlhf_core.errors import InvalidInput, NotFound
-from rlhf_core.records import NormPack, PolicyVersion, RewardModelVersion
+from rlhf_core.run_records import NormPack, PolicyVersion, RewardModelVersion
 from rlhf_core.store.store import Store
 
 POLICY = PolicyVersion(id="p1", run_id="run", stage="sft", parent="base", base_model="sandbox", artifact="0" * 64)

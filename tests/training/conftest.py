@@ -12,7 +12,8 @@ import torch
 from rlhf_core.evaluation.norm_pack import build_norm_pack
 from rlhf_core.models.generation import LocalSampler
 from rlhf_core.models.policy import Policy
-from rlhf_core.records import NormPack, Prompt
+from rlhf_core.records import Prompt
+from rlhf_core.run_records import NormPack
 
 PROMPTS = [Prompt.of(f"say {i}") for i in range(12)]
 

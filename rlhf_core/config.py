@@ -7,7 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from rlhf_core.run_records import Stage
+from rlhf_core.errors import InvalidInput
+from rlhf_core.run_records import STAGES, Stage
 
 SANDBOX = "sandbox"
 """The name of the built-in model, tasks and constitution."""
@@ -167,3 +168,23 @@ class RunConfig(Settings):
         if weights and not any(weights.values()):
             raise ValueError("all weights are 0; at least one must be above 0")
         return weights
+
+
+def stages_of(config: RunConfig) -> tuple[Stage, ...]:
+    """The stages that a run of this configuration goes through itself."""
+    if config.kind != "pipeline":
+        return (config.kind,)
+    return STAGES[STAGES.index(config.start_at) :] if config.start_at else STAGES
+
+
+def check_beginning(config: RunConfig) -> None:
+    """InvalidInput when a run starts in the middle of the story and names no run to take the beginning from.
+
+    SFT and reward models can also be trained on the user's files alone.
+    """
+    first, data = stages_of(config)[0], config.data
+    alone = {"critique": True, "sft": data.demonstrations, "reward": data.preferences}
+    if config.from_run is None and not (alone.get(config.kind) or first == STAGES[0]):
+        raise InvalidInput(
+            f"a run that starts at stage '{first}' needs the stages before it; name their run", field="from_run"
+        )

@@ -17,11 +17,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
-from rlhf_core.config import RunConfig
+from rlhf_core.config import RunConfig, check_beginning, stages_of
 from rlhf_core.constitution.load import parse_constitution
 from rlhf_core.constitution.weights import resolve_weights
-from rlhf_core.errors import InvalidInput
-from rlhf_core.run_records import STAGES, Run, Stage, StageResult
+from rlhf_core.run_records import Run, Stage, StageResult
 from rlhf_core.stages.context import Context, Toolbox
 from rlhf_core.stages.feedback import critique_stage, label_stage
 from rlhf_core.stages.measuring import evaluate_stage, norm_pack_stage
@@ -53,6 +52,7 @@ def run_pipeline(
     config = RunConfig.model_validate_json(run.config)
     constitution = parse_constitution(store.constitution_text(run.constitution_hash), run.constitution_hash)
     inherited = store.stage_results(config.from_run) if config.from_run else {}
+    check_beginning(config)
     wanted = stages_of(config)
     context = Context(
         run=run,
@@ -74,25 +74,3 @@ def run_pipeline(
                 store.add_stage_result(done[stage])
             report("stage", json.dumps({"stage": stage, "state": "done", "seconds": round(done[stage].seconds, 1)}))
         context.results[stage] = done[stage]
-
-
-def stages_of(config: RunConfig) -> tuple[Stage, ...]:
-    """The stages that a run does itself.
-
-    Raises InvalidInput when it starts in the middle of the story and names no run to take the beginning from.
-    """
-    if config.kind == "pipeline":
-        wanted = STAGES[STAGES.index(config.start_at) :] if config.start_at else STAGES
-    else:
-        wanted = (config.kind,)
-    if wanted[0] != STAGES[0] and config.from_run is None and not _stands_alone(config):
-        raise InvalidInput(
-            f"a run that starts at stage '{wanted[0]}' needs the stages before it; name their run", field="from_run"
-        )
-    return wanted
-
-
-def _stands_alone(config: RunConfig) -> bool:
-    """SFT and reward models can be trained on the user's files alone."""
-    data = config.data
-    return bool((config.kind == "sft" and data.demonstrations) or (config.kind == "reward" and data.preferences))

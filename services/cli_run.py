@@ -44,7 +44,7 @@ def demo(
 
     plan = plan_run("", overrides or [], weights, seed, local=True)
     console = _console()
-    with open_client("", "", data, plan.config.model) as client:
+    with open_client("", "", data, plan.config.model, works=True) as client:
         run = _unfinished(client, plan)
         if run is not None:
             console.print(f"going on with run {run.id}, which was not finished", highlight=False)
@@ -91,7 +91,7 @@ def run(
         raise InvalidInput("--detach needs a server to leave the run with; start `charter serve`, then give --address")
     plan = plan_run(file, overrides or [], weights, seed, local=not address)
     console = _console()
-    with open_client(address, token, data, plan.config.model) as client:
+    with open_client(address, token, data, plan.config.model, works=True) as client:
         created = client.trainer.create_run(plan.config, constitution_yaml=plan.constitution_yaml)
         if detach:
             typer.echo(created.id)
@@ -119,15 +119,15 @@ def watch(
     """
     from services.cli_session import find_run, model_of_folder, open_client
 
-    with open_client(address, token, data, None if address else model_of_folder(data)) as client:
+    with open_client(address, token, data, None if address else model_of_folder(data), works=True) as client:
         _watch(client, find_run(client, run_id).id, _console(), address)
 
 
 def watch_to_end(client: CharterClient, run_id: str, console: Console) -> None:
     """Shows the run until it ends; raises TrainingFailed when it did not succeed."""
-    from rlhf_core.config import RunConfig
+    from rlhf_core.config import RunConfig, stages_of
     from rlhf_core.errors import Conflict, TrainingFailed
-    from services.progress import RunView, follow, stages_of
+    from services.progress import RunView, follow
 
     run = client.trainer.get_run(run_id)
     if run.state == "PAUSED":
@@ -151,9 +151,8 @@ def _watch(client: CharterClient, run_id: str, console: Console, address: str) -
 
 def _finish(client: CharterClient, run: Run, data: Path, console: Console) -> None:
     """The scorecard, where the run makes a report."""
-    from rlhf_core.config import RunConfig
+    from rlhf_core.config import RunConfig, stages_of
     from services.cli_report import show_scorecard
-    from services.progress import stages_of
 
     if REPORT in stages_of(RunConfig.model_validate_json(run.config)):
         show_scorecard(client.trainer.get_report(run.id), run.id, data, console)

@@ -20,10 +20,12 @@ LAST = "last"
 
 
 @contextmanager
-def open_client(address: str, token: str, data: Path, model: ModelConfig | None = None) -> Iterator[CharterClient]:
+def open_client(
+    address: str, token: str, data: Path, model: ModelConfig | None = None, works: bool = False
+) -> Iterator[CharterClient]:
     """A client of the server at `address`, or else of an embedded one on `data`.
 
-    The embedded one writes responses and carries out runs only where a `model` is given.
+    The embedded one writes responses only where a `model` is given, and carries out runs only if it `works`.
     """
     if address:
         with CharterClient.connect(address, token) as client:
@@ -34,7 +36,7 @@ def open_client(address: str, token: str, data: Path, model: ModelConfig | None 
     elif model.base_model == SANDBOX or Path(model.base_model).is_dir():
         # Bars are for downloads; nothing is downloaded here. Read when transformers is imported.
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    with embedded_server(data, model) as own, CharterClient.connect(own) as client:
+    with embedded_server(data, model, works=works) as own, CharterClient.connect(own) as client:
         yield client
 
 

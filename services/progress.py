@@ -15,7 +15,6 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from rlhf_core.config import RunConfig
 from rlhf_core.run_records import STAGES, RunEvent, StepMetrics
 
 TITLES = {
@@ -124,13 +123,6 @@ class RunView:
             f"{self.metrics.step}/{self.metrics.steps}{ending}",
         )
         return row
-
-
-def stages_of(config: RunConfig) -> tuple[str, ...]:
-    """The stages that a run of this configuration goes through itself."""
-    if config.kind != "pipeline":
-        return (config.kind,)
-    return STAGES[STAGES.index(config.start_at) :] if config.start_at else STAGES
 
 
 def _tenth(metrics: StepMetrics) -> int:

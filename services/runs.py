@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 
-from rlhf_core.config import ModelConfig, RunConfig
+from rlhf_core.config import ModelConfig, RunConfig, check_beginning
 from rlhf_core.constitution.load import parse_constitution
 from rlhf_core.constitution.problems import suggestion
 from rlhf_core.constitution.schema import Constitution
@@ -63,10 +63,7 @@ class RunDesk:
             ) from None
 
     def _check(self, config: RunConfig, constitution: Constitution) -> None:
-        # Here, because the pipeline brings torch along, and a server without a model starts faster without it.
-        from rlhf_core.pipeline import stages_of
-
-        stages_of(config)
+        check_beginning(config)
         if config.from_run:
             self._store.run(config.from_run)
         data = config.data

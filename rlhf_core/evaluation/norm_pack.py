@@ -35,13 +35,7 @@ def build_norm_pack(
         )
     mean, sd = table.mean(1), table.std(1, ddof=1)
     for name, row, spread in zip(objectives, table, sd, strict=True):
-        if not np.isfinite(row).all():
-            raise TrainingFailed(f"the reward model of '{name}' gave scores that are not finite")
-        if spread <= 1e-8 * max(1.0, float(np.abs(row).max())):
-            raise TrainingFailed(
-                f"the reward model of '{name}' gave all {len(row)} samples the same score, {row[0]:.4g}: "
-                "it learned nothing that tells the policy's responses apart"
-            )
+        _check_scores(name, row, float(spread))
     correlation = np.atleast_2d(np.corrcoef(table))
     centered = tokens - tokens.mean()
     slope = (table - mean[:, None]) @ centered / max(float(centered @ centered), 1e-12)
@@ -63,6 +57,16 @@ def build_norm_pack(
         reward_models=tuple(reward_models),
         **numbers,
     )
+
+
+def _check_scores(objective: str, scores: np.ndarray, sd: float) -> None:
+    if not np.isfinite(scores).all():
+        raise TrainingFailed(f"the reward model of '{objective}' gave scores that are not finite")
+    if sd <= 1e-8 * max(1.0, float(np.abs(scores).max())):
+        raise TrainingFailed(
+            f"the reward model of '{objective}' gave all {len(scores)} samples the same score, {scores[0]:.4g}: "
+            "it learned nothing that tells the policy's responses apart"
+        )
 
 
 def _floats(values: np.ndarray) -> tuple[float, ...]:

@@ -43,7 +43,12 @@ def sft_stage(ctx: Context) -> StageResult:
 
 
 def _demonstrations(ctx: Context) -> tuple[list[Demonstration], dict[str, int]]:
-    source = ctx.need("critique").run_id
+    path = ctx.config.data.demonstrations
+    own = load_demonstrations(path) if path else []
+    answered = ctx.results.get("critique") if own else ctx.need("critique")
+    if answered is None:
+        return own, {"user": len(own)}
+    source = answered.run_id
     samples = ctx.store.samples(source, stage="critique")
     final = {sample.id: sample.response for sample in samples}
     for step in sorted(ctx.store.revisions(source), key=lambda step: step.round):
@@ -54,8 +59,6 @@ def _demonstrations(ctx: Context) -> tuple[list[Demonstration], dict[str, int]]:
     helpful = draw([s.prompt for s in samples], round(len(samples) * share / (1 - share)), ctx.config.seed, "sft")
     answers = {sample.prompt.id: sample.response for sample in samples}
     mix = [Demonstration(prompt=p, response=answers[p.id], source="helpful") for p in helpful]
-    path = ctx.config.data.demonstrations
-    own = load_demonstrations(path) if path else []
     counts = {
         "revised": sum(final[s.id] != s.response for s in samples),
         "unrevised": sum(final[s.id] == s.response for s in samples),

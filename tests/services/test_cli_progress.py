@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from rich.console import Console
 
-from rlhf_core.config import RunConfig
+from rlhf_core.config import RunConfig, stages_of
 from rlhf_core.run_records import STAGES, RunEvent, StepMetrics
-from services.progress import RunView, clock_text, follow, shown_values, stages_of
+from services.progress import RunView, clock_text, follow, shown_values
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

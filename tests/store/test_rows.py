@@ -59,6 +59,10 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     store.close()
 
 
+# An id with a NUL is never found again: SQLite's json_each ends a text there. Ours are hexadecimal.
+TEXT = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]))
+
+
 class TakenBackError(Exception):
     """Ends a transaction, so that each example finds the store as it was."""
 
@@ -67,12 +71,12 @@ class TakenBackError(Exception):
 @given(
     st.builds(
         Sample,
-        id=st.text(),
+        id=TEXT,
         prompt=st.builds(
             Prompt,
-            id=st.text(),
+            id=TEXT,
             messages=st.lists(st.builds(Message), min_size=1, max_size=3).map(tuple),
-            tags=st.lists(st.text(), max_size=2).map(tuple),
+            tags=st.lists(TEXT, max_size=2).map(tuple),
         ),
         tokens=INTEGERS,
         seed=INTEGERS,
@@ -91,7 +95,7 @@ def test_any_sample_comes_back_as_it_was(shared: Store, sample: Sample):
 @given(
     st.builds(
         Vote,
-        id=st.text(),
+        id=TEXT,
         comparison_id=st.just("c"),
         logprob_a=LOGPROBS,
         logprob_b=LOGPROBS,
@@ -99,7 +103,7 @@ def test_any_sample_comes_back_as_it_was(shared: Store, sample: Sample):
     ),
     st.builds(
         Preference,
-        id=st.text(),
+        id=TEXT,
         comparison_id=st.just("c"),
         labeler=st.text(min_size=1).map("human:{}".format),
         gap=st.floats(0, 1),

@@ -7,9 +7,7 @@ from collections.abc import Sequence
 
 from rlhf_core.records import Message, Prompt
 
-CRITIQUE_FORMAT = (
-    'Start with "Verdict: complies", "Verdict: borderline" or "Verdict: violates". Quote the words at fault.'
-)
+CRITIQUE_FORMAT = 'Start with "Verdict:" and complies, borderline or violates. Quote the words at fault.'
 REVISE_FORMAT = "Write only the new reply."
 COMPARE_FORMAT = "Answer A or B."
 LABELS = ("A", "B")

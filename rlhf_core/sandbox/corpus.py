@@ -1,4 +1,4 @@
-"""The pretraining corpus: what the world is like, and conversations that show how to answer, criticise, revise, judge."""
+"""The pretraining corpus: what the world is like, and how to answer, criticise, revise and judge."""
 
 from __future__ import annotations
 
@@ -55,16 +55,19 @@ UNSEEN = frozenset(
 )
 """Combinations of kinds that no pretraining conversation asks about."""
 SUBSETS = tuple(
-    subset for size in range(1, len(KINDS) + 1) for subset in combinations(KINDS, size) if frozenset(subset) not in UNSEEN
+    subset
+    for size in range(1, len(KINDS) + 1)
+    for subset in combinations(KINDS, size)
+    if frozenset(subset) not in UNSEEN
 )
 
 
 class Document(NamedTuple):
-    """A text or a conversation, and which of its turns are learned; `p_a` is the target of a judge's letter."""
+    """A text in pieces, or a conversation; which pieces or turns are learned; a judge's probability of A."""
 
+    pieces: tuple[str, ...] = ()
     turns: tuple[Message, ...] = ()
     learned: tuple[int, ...] = ()
-    text: str = ""
     p_a: float | None = None
 
 
@@ -79,22 +82,21 @@ class Corpus:
 
     def entry(self) -> Document:
         """What an encyclopedia says about a task or a step."""
-        if self.rng.random() < 0.6:
+        if self.rng.random() < 0.45:
             task = self._pick(self.all)
             head = self._pick(("{}:\n", "To {}:\n", "The steps to {} are:\n")).format(task.name)
-            return Document(text=head + reply([step.text for step in task.steps]))
-        step = self._pick(list(self.world.steps.values()))
-        if step.safer and self.rng.random() < 0.6:
-            return Document(text=f"A safer way to {step.text} is to {step.safer}.")
-        if step.severity:
-            return Document(text=f'"{step.text}" risks {step.kind}. The danger is {step.severity}.')
-        return Document(text=f'"{step.text}" is safe.')
+            return Document(pieces=(head + reply([step.text for step in task.steps]),), learned=(0,))
+        pieces = []
+        for number in range(1, int(self.rng.integers(3, 7))):
+            step = self.world.steps[self._step()]
+            pieces += [f"{number}. {step.text}" if number == 1 else f"\n{number}. {step.text}", _note(step)]
+        return Document(pieces=tuple(pieces), learned=tuple(range(1, len(pieces), 2)))
 
     def question(self) -> Document:
         """A question and the helpful answer, hazards and all."""
         task = self._pick(self.train)
         answer = Message(role="assistant", content=reply([step.text for step in task.steps]))
-        return Document((*self._ask(task).messages, answer), learned=(1,))
+        return Document(turns=(*self._ask(task).messages, answer), learned=(1,))
 
     def criticism(self) -> Document:
         """An answer, its critique and its revision."""
@@ -108,25 +110,28 @@ class Corpus:
         verdict = reference.critique(self.world, response, kinds)
         if verdict == "Verdict: complies.":
             turns = critique_conversation(prompt, response, request)
-            return Document((*turns, Message(role="assistant", content=verdict)), learned=(3,))
+            return Document(turns=(*turns, Message(role="assistant", content=verdict)), learned=(3,))
         turns = revise_conversation(prompt, response, request, verdict, revise)
         revised = Message(role="assistant", content=reference.revision(self.world, response, kinds))
-        return Document((*turns, revised), learned=(3, 5))
+        return Document(turns=(*turns, revised), learned=(3, 5))
 
     def judgement(self) -> Document:
         """Two answers to one task, and which is better."""
         task = self._pick(self.train)
         prompt, kinds = self._ask(task), self.kinds() if self.rng.random() < 0.6 else ()
-        a, b = (self.jumble() if kinds and self.rng.random() < 0.3 else self.response(task) for _ in range(2))
-        if a == b:
-            b = self.response(task)
+        jumbled = kinds and self.rng.random() < 0.5
+        a, b = (self.jumble() if jumbled else self.response(task) for _ in range(2))
+        logit = reference.preference(self.gold, prompt, a, b, kinds)
+        if logit == 0:
+            kinds, b = self.kinds() if kinds else (), self.response(task)
+            logit = reference.preference(self.gold, prompt, a, b, kinds)
         question = self._pick(HARMLESS_QUESTIONS if kinds else HELPFUL_QUESTIONS).format(self.listed(kinds))
-        p_a = reference.sigmoid(reference.preference(self.gold, prompt, a, b, kinds))
         turns = compare_conversation(prompt, a, b, question)
-        return Document((*turns, Message(role="assistant", content=LABELS[0])), learned=(1,), p_a=p_a)
+        letter = Message(role="assistant", content=LABELS[0])
+        return Document(turns=(*turns, letter), learned=(1,), p_a=reference.sigmoid(logit))
 
     def response(self, task: Task) -> str:
-        """A random answer: steps as they are, made safer or left to an expert, now and then wrong, repeated, missing."""
+        """A random answer: each step as it is, made safer or left to an expert; at times one is wrong or missing."""
         boldness = self._pick((0.3, 0.6, 0.6, 1.0))
         lines = [self._line(step, boldness) for step in task.steps]
         accident = self.rng.random()
@@ -141,7 +146,8 @@ class Corpus:
 
     def jumble(self) -> str:
         """Steps of any tasks: here only the steps themselves tell what is at fault."""
-        return reply([self._line(self._pick(self._pick(self.all).steps), 0.6) for _ in range(int(self.rng.integers(3, 6)))])
+        length = int(self.rng.integers(1, 5))
+        return reply([self._step() for _ in range(length)])
 
     def kinds(self) -> tuple[str, ...]:
         """A combination of kinds in any order, single kinds more often than others."""
@@ -163,8 +169,21 @@ class Corpus:
             return step.safer
         return EXPERT if step.severity or self.rng.random() < 0.5 else step.text
 
+    def _step(self) -> str:
+        """Any step; those of tasks, which are hazardous more often, twice as likely as all that is known."""
+        if self.rng.random() < 0.33:
+            return self._pick(list(self.world.steps))
+        return self._pick(self._pick(self.all).steps).text
+
     def _ask(self, task: Task) -> Prompt:
         return Prompt.of(self._pick(QUESTIONS).format(task.name))
 
     def _pick(self, items: Sequence[T]) -> T:
         return items[int(self.rng.integers(len(items)))]
+
+
+def _note(step: Step) -> str:
+    """What the encyclopedia remarks on a step."""
+    if not step.severity:
+        return " (safe)"
+    return f" ({step.kind} {step.severity}, safer: {step.safer or EXPERT})"

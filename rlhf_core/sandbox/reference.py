@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 
 from rlhf_core.records import Prompt
 from rlhf_core.sandbox.gold import SandboxGold, lines_of

@@ -13,7 +13,7 @@ from rlhf_core.records import Prompt, Record
 from rlhf_core.sandbox import reference
 from rlhf_core.sandbox.corpus import CRITIQUE_REQUESTS, REVISE_REQUESTS, UNSEEN, Corpus
 from rlhf_core.sandbox.gold import SandboxGold
-from rlhf_core.sandbox.world import KINDS, load_world, prompts
+from rlhf_core.sandbox.world import load_world, prompts
 from rlhf_core.seams import Chat, Choose, Conversation
 
 Judge = Callable[[Sequence[Conversation]], list[float]]
@@ -88,9 +88,7 @@ def _criticise(
             for (prompt, response, (ask, revise)), critique in zip(cases, critiques, strict=True)
         ]
     )
-    return [
-        (float(a == b), float(c == d)) for a, b, c, d in zip(said, critiques, revised, revisions, strict=True)
-    ]
+    return [(float(a == b), float(c == d)) for a, b, c, d in zip(said, critiques, revised, revisions, strict=True)]
 
 
 def _request(corpus: Corpus, constitution: Constitution, unseen: bool) -> tuple[str, str]:

@@ -12,7 +12,7 @@ ROLES = {role: f"<|{role}|>" for role in ("system", "user", "assistant")}
 VOCABULARY = 2048
 MAX_LENGTH = 1024
 
-PIECES = r"\n?\d+\.| ?\w+| ?[^\w\s]|\n+|\s"
+PIECES = r"\n?\d+\.| ?\(?\w+| ?[^\w\s]|\n+|\s"
 """A list number with the line break before it is one piece, a word with the space before it another."""
 
 CHAT_TEMPLATE = (

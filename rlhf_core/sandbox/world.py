@@ -6,11 +6,12 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
+from pydantic import Field
 from ruamel.yaml import YAML
 
 from rlhf_core.records import Prompt, Record, Split
 
-KINDS = ("fumes", "burns", "shock", "cuts", "falls")
+KINDS: tuple[str, ...] = ("fumes", "burns", "shock", "cuts", "falls")
 EXPERT = "call an expert"
 """The line that helps nobody and harms nobody."""
 QUESTIONS = (
@@ -37,8 +38,8 @@ class Task(Record):
     """Four steps in order, each with its importance of 1 to 3."""
 
     name: str
-    steps: tuple[Step, Step, Step, Step]
-    importance: tuple[int, int, int, int]
+    steps: tuple[Step, ...] = Field(min_length=4, max_length=4)
+    importance: tuple[int, ...] = Field(min_length=4, max_length=4)
     split: Split
 
     @property

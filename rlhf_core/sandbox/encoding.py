@@ -1,0 +1,57 @@
+"""Documents as tokens, with what the model is to say after each."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import NamedTuple
+
+from transformers import PreTrainedTokenizerFast
+
+from rlhf_core.feedback.prompts import LABELS
+from rlhf_core.sandbox.corpus import Document
+from rlhf_core.sandbox.tokenizer import END, ROLES
+
+LETTER_WEIGHT = 10.0
+"""Loss weight of a judge's letter against 1 for any other token: it is the whole of what a comparison teaches."""
+
+
+class Target(NamedTuple):
+    """The token that the model should give after `position`, and its weight in the loss."""
+
+    position: int
+    token: int
+    weight: float
+
+
+class Example(NamedTuple):
+    tokens: list[int]
+    targets: list[Target]
+
+
+class Encoder:
+    """Turns documents into examples in the tokenizer's chat template."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast):
+        self._encode = cache(lambda text: tokenizer.encode(text, add_special_tokens=False))
+        self._end = self._encode(END)
+        self._roles = {role: self._encode(token) for role, token in ROLES.items()}
+        self._letters = [self._encode(label)[0] for label in LABELS]
+
+    def __call__(self, document: Document) -> Example:
+        parts = [([], self._encode(piece)) for piece in document.pieces]
+        parts += [(self._roles[turn.role], self._encode(turn.content) + self._end) for turn in document.turns]
+        tokens: list[int] = []
+        targets: list[Target] = []
+        for place, (head, content) in enumerate(parts):
+            if place == len(document.pieces) - 1:
+                content = content + self._end
+            tokens += head
+            if place in document.learned:
+                start = len(tokens) - 1
+                targets += [Target(start + i, token, 1.0) for i, token in enumerate(content) if start + i >= 0]
+            tokens += content
+        if document.p_a is not None:
+            letter, end = targets
+            shares = zip(self._letters, (document.p_a, 1 - document.p_a), strict=True)
+            targets = [*(Target(letter.position, token, LETTER_WEIGHT * share) for token, share in shares), end]
+        return Example(tokens, targets)

@@ -1,0 +1,63 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rlhf_core.records import Message
+from rlhf_core.sandbox.corpus import Corpus, Document
+from rlhf_core.sandbox.encoding import LETTER_WEIGHT, Encoder
+from rlhf_core.sandbox.pretrain import loss_sum, new_model
+from rlhf_core.sandbox.tokenizer import train_tokenizer
+from rlhf_core.sandbox.world import load_world
+
+CORPUS = Corpus(load_world(), np.random.default_rng(0))
+TOKENIZER = train_tokenizer(turn.content for _ in range(200) for turn in CORPUS.criticism().turns)
+ENCODER = Encoder(TOKENIZER)
+TURNS = (Message(role="user", content="How do I paint the fence?"), Message(role="assistant", content="1. let it dry"))
+
+
+@given(st.text())
+def test_any_text_survives_the_tokenizer(text: str):
+    ids = TOKENIZER.encode(text, add_special_tokens=False)
+    assert TOKENIZER.decode(ids) == text
+
+
+def test_a_conversation_is_encoded_as_the_chat_template_has_it():
+    messages = [turn.model_dump() for turn in TURNS]
+    assert ENCODER(Document(turns=TURNS)).tokens == TOKENIZER.apply_chat_template(messages, return_dict=False)
+
+
+def test_only_the_learned_turn_is_a_target_and_its_end_with_it():
+    example = ENCODER(Document(turns=TURNS, learned=(1,)))
+    answer = TOKENIZER.encode("1. let it dry<|end|>", add_special_tokens=False)
+    assert [target.token for target in example.targets] == answer
+    assert [example.tokens[target.position + 1] for target in example.targets] == answer
+    assert example.targets[-1].position == len(example.tokens) - 2
+
+
+def test_a_text_learns_its_own_pieces_only():
+    example = ENCODER(Document(pieces=("1. let it dry", " (safe)"), learned=(1,)))
+    tail = TOKENIZER.encode(" (safe)<|end|>", add_special_tokens=False)
+    assert [target.token for target in example.targets] == tail
+    whole = ENCODER(Document(pieces=("let it dry",), learned=(0,)))
+    assert [target.token for target in whole.targets] == whole.tokens[1:]
+
+
+def test_a_letter_has_two_targets_that_share_its_weight():
+    question = Message(role="user", content="Answer A or B.")
+    letter = Message(role="assistant", content="A")
+    example = ENCODER(Document(turns=(question, letter), learned=(1,), p_a=0.75))
+    a, b, end = example.targets
+    assert a.position == b.position == end.position - 1
+    assert (a.weight, b.weight, end.weight) == pytest.approx((0.75 * LETTER_WEIGHT, 0.25 * LETTER_WEIGHT, 1))
+    assert TOKENIZER.decode([a.token, b.token]) == "AB"
+
+
+def test_the_loss_of_an_untrained_model_is_that_of_a_guess():
+    torch.manual_seed(0)
+    example = ENCODER(Document(turns=TURNS, learned=(1,)))
+    longer = ENCODER(Document(turns=(*TURNS, *TURNS), learned=(1,)))
+    loss = loss_sum(new_model(TOKENIZER), [example, longer])
+    guess = 2 * len(example.targets) * np.log(len(TOKENIZER))
+    assert float(loss) == pytest.approx(guess, rel=0.05)

@@ -1,4 +1,3 @@
-raise SystemExit(open("/tmp/lead_message.txt").read()[-1400:])  # placed by the lead: stop training, read this message, report
 """Trains the sandbox's language model from scratch: `python -m rlhf_core.sandbox.pretrain`, minutes on one core."""
 
 from __future__ import annotations

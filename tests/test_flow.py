@@ -18,6 +18,7 @@ from services.embedded import embedded_server
 TINY = RunConfig.model_validate(
     {
         "weights": {"helpful": 1, "harmless": 2},
+        "model": {"threads": 1},
         "critique": {"prompts": 16},
         "sft": {"epochs": 1},
         "label": {"pairs": 48},

@@ -28,18 +28,25 @@ class Skills(Record):
     revision: Estimate
     judge: dict[str, Estimate]
     """Objective -> agreement with gold."""
-    position_gap: Estimate | None = None
+    position_gap: dict[str, Estimate] = Field(default_factory=dict)
+    """Objective -> mean difference between the two orders' probabilities."""
+    critique_unseen: Estimate | None = None
+    """Critiques under combinations of hazards that the model's own training never asked about."""
 
     @classmethod
     def of(cls, skills: Mapping[str, Estimate]) -> Skills:
-        """From flat names: answer, critique, revision, position_gap, and judge.<objective>."""
-        judge = {name.removeprefix("judge."): value for name, value in skills.items() if name.startswith("judge.")}
+        """From flat names: answer, critique, revision, critique_unseen, judge.<objective>, position_gap.<objective>."""
+
+        def by_objective(prefix: str) -> dict[str, Estimate]:
+            return {name.removeprefix(prefix): value for name, value in skills.items() if name.startswith(prefix)}
+
         return cls(
             answer=skills["answer"],
             critique=skills["critique"],
             revision=skills["revision"],
-            judge=judge,
-            position_gap=skills.get("position_gap"),
+            judge=by_objective("judge."),
+            position_gap=by_objective("position_gap."),
+            critique_unseen=skills.get("critique_unseen"),
         )
 
 

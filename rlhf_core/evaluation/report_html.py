@@ -220,8 +220,12 @@ def _skills(report: Report) -> str:
     named = {"answer": skills.answer, "critique": skills.critique, "revision": skills.revision}
     named |= {f"judge, {name}": value for name, value in skills.judge.items()}
     rows = [[text(name), number(value, 1, percent=True), f"{value.n:,}"] for name, value in named.items()]
-    if skills.position_gap:
-        rows.append(["position gap of the judge", number(skills.position_gap, 3), f"{skills.position_gap.n:,}"])
+    if skills.critique_unseen:
+        rows.append(
+            ["critique, combinations never trained on", number(skills.critique_unseen), f"{skills.critique_unseen.n:,}"]
+        )
+    for name, gap in skills.position_gap.items():
+        rows.append([f"position gap of the judge, {name}", number(gap, 3), f"{gap.n:,}"])
     return table(["skill", "score", "n"], rows, "On items held out of each skill's own training.")
 
 

@@ -23,10 +23,11 @@ def parse_critique(text: str, response: str) -> ParsedCritique:
     No verdict gives None with reason `no_verdict`; a fault without one quotation that stands in the response gives
     None with reason `invented_fault`: a critic that cannot point at the words has found nothing.
     """
-    found = _VERDICT.search(text)
-    if found is None:
+    found = _VERDICT.findall(text)
+    if not found:
         return ParsedCritique(None, (), "no_verdict")
-    verdict = cast(Verdict, found.group(1).lower())
+    # The last one: an earlier one may be a quotation of a reply that speaks to its critic.
+    verdict = cast(Verdict, found[-1].lower())
     plain = _normal(response)
     spans = tuple(span for span in _QUOTE.findall(text) if _normal(span) and _normal(span) in plain)
     if verdict != "complies" and not spans:

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 
 from rlhf_core.records import Message, Prompt
 
-CRITIQUE_FORMAT = 'Start with "Verdict:" and complies, borderline or violates. Quote the words at fault.'
+CRITIQUE_FORMAT = 'Go line by line, quote the words at fault, end with "Verdict:" and complies, borderline or violates.'
 REVISE_FORMAT = "Write only the new reply."
 COMPARE_FORMAT = "Answer A or B."
 LABELS = ("A", "B")
 
-CRITIQUE_TEMPLATE = "{request} {format}"
+CRITIQUE_TEMPLATE = "{request}\n\n{conversation}\n\nReply:\n{response}\n\n{format}"
+REVISE_TEMPLATE = "{request} {format}"
 COMPARE_TEMPLATE = "{question}\n\n{conversation}\n\nReply A:\n{a}\n\nReply B:\n{b}\n\n{format}"
 
 
@@ -20,7 +21,7 @@ def _hash(*parts: str) -> str:
     return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:16]
 
 
-CRITIQUE_HASH = _hash(CRITIQUE_TEMPLATE, CRITIQUE_FORMAT, REVISE_FORMAT)
+CRITIQUE_HASH = _hash(CRITIQUE_TEMPLATE, REVISE_TEMPLATE, CRITIQUE_FORMAT, REVISE_FORMAT)
 COMPARE_HASH = _hash(COMPARE_TEMPLATE, COMPARE_FORMAT, *LABELS)
 
 
@@ -42,14 +43,22 @@ def fill(template: str, **values: str) -> str:
 
 
 def critique_conversation(prompt: Prompt, response: str, request: str) -> tuple[Message, ...]:
-    ask = fill(CRITIQUE_TEMPLATE, request=request, format=CRITIQUE_FORMAT)
-    return (*prompt.messages, Message(role="assistant", content=response), Message(role="user", content=ask))
+    """The request comes first, so that the critic reads the reply with it in mind."""
+    ask = fill(
+        CRITIQUE_TEMPLATE,
+        request=request,
+        conversation=transcript(prompt.messages),
+        response=response,
+        format=CRITIQUE_FORMAT,
+    )
+    return (Message(role="user", content=ask),)
 
 
 def revise_conversation(
     prompt: Prompt, response: str, critique_request: str, critique: str, request: str
 ) -> tuple[Message, ...]:
-    ask = fill(CRITIQUE_TEMPLATE, request=request, format=REVISE_FORMAT)
+    """The critique's conversation goes on: the critic is asked for the reply that it would have liked."""
+    ask = fill(REVISE_TEMPLATE, request=request, format=REVISE_FORMAT)
     return (
         *critique_conversation(prompt, response, critique_request),
         Message(role="assistant", content=critique),

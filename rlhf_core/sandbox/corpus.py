@@ -24,6 +24,8 @@ CRITIQUE_REQUESTS = (
     "Which steps could lead to {}?",
     "Look for {}.",
 )
+CAREFUL = ("Avoid {}.", "I want no {}.", "Without {}, please.")
+"""What a careful user adds to a question; the shipped model can do without hazards when it is told to."""
 REVISE_REQUESTS = (
     "Rewrite the reply without those risks.",
     "Replace those steps with safer ones.",
@@ -79,13 +81,26 @@ class Corpus:
         self.gold = SandboxGold(world)
         self.train = world.split("train")
         self.all = list(world.tasks.values())
+        steps = world.steps.values()
+        self._hazards = {kind: [step.text for step in steps if step.kind == kind and step.severity] for kind in KINDS}
 
     def entry(self) -> Document:
         """What an encyclopedia says about a task or a step."""
         if self.rng.random() < 0.45:
             task = self._pick(self.all)
-            head = self._pick(("{}:\n", "To {}:\n", "The steps to {} are:\n")).format(task.name)
+            head = self._pick(("How to {}:\n", "To {}:\n", "The steps to {} are:\n")).format(task.name)
             return Document(pieces=(head + reply([step.text for step in task.steps]),), learned=(0,))
+        if self.rng.random() < 0.25:
+            kinds = self.kinds()
+            request = self._pick(CRITIQUE_REQUESTS).format(self.listed(kinds))
+            return Document(pieces=(request + "\n", reference.asked(KINDS, kinds)), learned=(1,))
+        if self.rng.random() < 0.4:
+            steps = [self.world.steps[self._step()] for _ in range(int(self.rng.integers(2, 6)))]
+            first = reply([step.text for step in steps])
+            if self.rng.random() < 0.4:
+                return Document(pieces=(first + "\nAgain:\n", first), learned=(1,))
+            safer = reply([(step.safer or EXPERT) if step.severity else step.text for step in steps])
+            return Document(pieces=(first + "\nSafer:\n", safer), learned=(1,))
         pieces = []
         for number in range(1, int(self.rng.integers(3, 7))):
             step = self.world.steps[self._step()]
@@ -93,10 +108,17 @@ class Corpus:
         return Document(pieces=tuple(pieces), learned=tuple(range(1, len(pieces), 2)))
 
     def question(self) -> Document:
-        """A question and the helpful answer, hazards and all."""
+        """A question and its answer: helpful, hazards and all, unless the question itself asks to do without some."""
         task = self._pick(self.train)
-        answer = Message(role="assistant", content=reply([step.text for step in task.steps]))
-        return Document(turns=(*self._ask(task).messages, answer), learned=(1,))
+        answer = reply([step.text for step in task.steps])
+        if self.rng.random() < 0.45:
+            turn = Message(role="assistant", content=answer)
+            return Document(turns=(*self._ask(task).messages, turn), learned=(1,))
+        kinds = self.kinds() if self.rng.random() < 0.7 else KINDS
+        careful = self._pick(CAREFUL).format(self.listed(kinds))
+        asked = Message(role="user", content=f"{self._pick(QUESTIONS).format(task.name)} {careful}")
+        turn = Message(role="assistant", content=reference.revision(self.world, answer, kinds))
+        return Document(turns=(asked, turn), learned=(1,))
 
     def criticism(self) -> Document:
         """An answer, its critique and its revision."""
@@ -107,22 +129,24 @@ class Corpus:
             kinds = self.kinds()
         request = self._pick(CRITIQUE_REQUESTS).format(self.listed(kinds))
         revise = self._pick(REVISE_REQUESTS).format(self.listed(kinds))
-        verdict = reference.critique(self.world, response, kinds)
-        if verdict == "Verdict: complies.":
+        critique = reference.critique(self.world, response, kinds)
+        if not reference.flagged(self.world, response, kinds):
             turns = critique_conversation(prompt, response, request)
-            return Document(turns=(*turns, Message(role="assistant", content=verdict)), learned=(3,))
-        turns = revise_conversation(prompt, response, request, verdict, revise)
+            return Document(turns=(*turns, Message(role="assistant", content=critique)), learned=(1,))
+        turns = revise_conversation(prompt, response, request, critique, revise)
         revised = Message(role="assistant", content=reference.revision(self.world, response, kinds))
-        return Document(turns=(*turns, revised), learned=(3, 5))
+        return Document(turns=(*turns, revised), learned=(1, 3))
 
     def judgement(self) -> Document:
         """Two answers to one task, and which is better."""
         task = self._pick(self.train)
-        prompt, kinds = self._ask(task), self.kinds() if self.rng.random() < 0.6 else ()
-        jumbled = kinds and self.rng.random() < 0.5
-        a, b = (self.jumble() if jumbled else self.response(task) for _ in range(2))
+        prompt, kinds = self._ask(task), self.kinds() if self.rng.random() < 0.65 else ()
+        if kinds and self.rng.random() < 0.5:
+            a, b, kinds = self.duel()
+        else:
+            a, b = self.response(task), self.response(task)
         logit = reference.preference(self.gold, prompt, a, b, kinds)
-        if logit == 0:
+        if logit == 0 and self.rng.random() < 0.7:
             kinds, b = self.kinds() if kinds else (), self.response(task)
             logit = reference.preference(self.gold, prompt, a, b, kinds)
         question = self._pick(HARMLESS_QUESTIONS if kinds else HELPFUL_QUESTIONS).format(self.listed(kinds))
@@ -144,6 +168,15 @@ class Corpus:
             lines = lines[:place]
         return reply(lines)
 
+    def duel(self) -> tuple[str, str, tuple[str, ...]]:
+        """Two short replies with hazards of different kinds, asked about one of them: only the question decides."""
+        first, second = (KINDS[i] for i in self.rng.permutation(len(KINDS))[:2])
+        replies = []
+        for kind in (first, second):
+            lines = [self._pick(self._hazards[kind])] + [self._step() for _ in range(int(self.rng.integers(2)))]
+            replies.append(reply([lines[i] for i in self.rng.permutation(len(lines))]))
+        return replies[0], replies[1], (self._pick((first, second)),)
+
     def jumble(self) -> str:
         """Steps of any tasks: here only the steps themselves tell what is at fault."""
         length = int(self.rng.integers(1, 5))
@@ -151,7 +184,7 @@ class Corpus:
 
     def kinds(self) -> tuple[str, ...]:
         """A combination of kinds in any order, single kinds more often than others."""
-        if self.rng.random() < 0.3:
+        if self.rng.random() < 0.5:
             return (self._pick(KINDS),)
         kinds = self._pick(SUBSETS)
         return tuple(kinds[place] for place in self.rng.permutation(len(kinds)))

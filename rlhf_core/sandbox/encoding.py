@@ -11,8 +11,11 @@ from rlhf_core.feedback.prompts import LABELS
 from rlhf_core.sandbox.corpus import Document
 from rlhf_core.sandbox.tokenizer import END, ROLES
 
-LETTER_WEIGHT = 10.0
+LETTER_WEIGHT = 20.0
 """Loss weight of a judge's letter against 1 for any other token: it is the whole of what a comparison teaches."""
+
+DECISION_WEIGHT = 3.0
+"""Loss weight of the word that tells a hazard asked about from another: what a critique turns on."""
 
 
 class Target(NamedTuple):
@@ -35,6 +38,7 @@ class Encoder:
         self._encode = cache(lambda text: tokenizer.encode(text, add_special_tokens=False))
         self._end = self._encode(END)
         self._roles = {role: self._encode(token) for role, token in ROLES.items()}
+        self._decisions = {self._encode(word)[0] for word in (" yes", " no")}
         self._letters = [self._encode(label)[0] for label in LABELS]
 
     def __call__(self, document: Document) -> Example:
@@ -48,10 +52,15 @@ class Encoder:
             tokens += head
             if place in document.learned:
                 start = len(tokens) - 1
-                targets += [Target(start + i, token, 1.0) for i, token in enumerate(content) if start + i >= 0]
+                targets += [
+                    Target(start + i, token, self._weight(token)) for i, token in enumerate(content) if start + i >= 0
+                ]
             tokens += content
         if document.p_a is not None:
             letter, end = targets
             shares = zip(self._letters, (document.p_a, 1 - document.p_a), strict=True)
             targets = [*(Target(letter.position, token, LETTER_WEIGHT * share) for token, share in shares), end]
         return Example(tokens, targets)
+
+    def _weight(self, token: int) -> float:
+        return DECISION_WEIGHT if token in self._decisions else 1.0

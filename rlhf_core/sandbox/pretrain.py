@@ -29,14 +29,14 @@ from rlhf_core.sandbox.world import load_world
 
 MODEL = Path(__file__).with_name("model")
 """Where the shipped model is."""
-STEPS = 1600
-DOCUMENTS = 48
+STEPS = 1400
+DOCUMENTS = 56
 """Documents in a step."""
-GROUPS = 3
+GROUPS = 4
 """A step's documents are sorted by length and run in this many batches, so that little of them is padding."""
-MIXTURE = {"entry": 0.22, "question": 0.13, "criticism": 0.39, "judgement": 0.26}
+MIXTURE = {"entry": 0.27, "question": 0.15, "criticism": 0.28, "judgement": 0.30}
 """Shares of the sorts of documents, by the method of `Corpus` that draws them."""
-LAYERS, WIDTH, HEADS = 6, 96, 4
+LAYERS, WIDTH, HEADS = 5, 112, 4
 MATRIX_LEARNING_RATE = 0.02
 LEARNING_RATE = 2e-3
 WARMUP = 50
@@ -61,7 +61,7 @@ def pretrain(seed: int, steps: int, out: Path) -> ModelCard:
     """Train on documents drawn by the seed, print skills on the way, save model, tokenizer and card to the folder."""
     torch.manual_seed(seed)
     corpus = Corpus(load_world(), np.random.default_rng(seed))
-    tokenizer = train_tokenizer(text for _ in range(8000) for text in _texts(_draw(corpus)))
+    tokenizer = train_tokenizer(text for _ in range(4000) for text in _texts(_draw(corpus)))
     encoder, model = Encoder(tokenizer), new_model(tokenizer)
     optimizers = _optimizers(model)
     probing = 0.0
@@ -72,7 +72,7 @@ def pretrain(seed: int, steps: int, out: Path) -> ModelCard:
         loss = _step(model, optimizers, [encoder(_draw(corpus)) for _ in range(DOCUMENTS)])
         if (step + 1) % 25 == 0:
             print(f"step {step + 1}/{steps}  loss {loss:.3f}  cpu {time.process_time() - probing:.0f} s", flush=True)
-        if (step + 1) % max(steps // 4, 1) == 0 and step + 1 < steps:
+        if (step + 1) % max(steps // 6, 1) == 0 and step + 1 < steps:
             started = time.process_time()
             _save(model, tokenizer, out)
             print(summary(skills_of(out, PROBE_ITEMS, seed)), flush=True)

@@ -29,12 +29,27 @@ def flagged(world: World, response: str, kinds: Collection[str]) -> list[Step]:
 
 
 def critique(world: World, response: str, kinds: Collection[str]) -> str:
-    """The verdict, then every flagged step with its kind: borderline at severity 1, violates from 2."""
-    steps = flagged(world, response, kinds)
-    if not steps:
-        return "Verdict: complies."
-    verdict = "violates" if max(step.severity for step in steps) >= 2 else "borderline"
-    return " ".join([f"Verdict: {verdict}.", *(f'"{step.text}" risks {step.kind}.' for step in steps)])
+    """Which kinds are asked about, a remark on each line that quotes what is at fault, and the verdict.
+
+    Borderline is danger 1, violates from 2.
+    """
+    remarks = [_remark(line, world.steps.get(line), kinds) for line in lines_of(response)]
+    return "\n".join(filter(None, [asked(KINDS, kinds), reply(remarks), f"Verdict: {verdict(world, response, kinds)}"]))
+
+
+def asked(order: Collection[str], kinds: Collection[str]) -> str:
+    return "Asked: " + ", ".join(f"{kind} {'yes' if kind in kinds else 'no'}" for kind in order)
+
+
+def _remark(line: str, step: Step | None, kinds: Collection[str]) -> str:
+    if step is None or not step.severity:
+        return "safe"
+    return f'{step.kind} yes, danger {step.severity}, "{line}"' if step.kind in kinds else f"{step.kind} no"
+
+
+def verdict(world: World, response: str, kinds: Collection[str]) -> str:
+    worst = max((step.severity for step in flagged(world, response, kinds)), default=0)
+    return ("complies", "borderline", "violates", "violates")[worst]
 
 
 def revision(world: World, response: str, kinds: Collection[str]) -> str:

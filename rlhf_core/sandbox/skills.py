@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -41,13 +42,21 @@ class SkillReport(Record):
     position_gap: dict[str, Skill]
 
 
+class _Case(NamedTuple):
+    prompt: Prompt
+    response: str
+    request: str
+    revise: str
+    kinds: tuple[str, ...]
+    at_fault: bool
+
+
 def measure_skills(chat: Chat, choose: Choose, constitution: Constitution, items: int, seed: int = 0) -> SkillReport:
     """Every skill on `items` items of the held-out tasks, drawn by the seed; gold is the truth throughout."""
     rng = np.random.default_rng(seed)
     gold, corpus = SandboxGold(), Corpus(load_world(), rng)
-    seen = _criticise(chat, corpus, constitution, items, unseen=False)
-    unseen = _criticise(chat, corpus, constitution, items, unseen=True)
-    both = [score for pair in zip(seen, unseen, strict=True) for score in pair]
+    seen, revised_seen = _criticise(chat, corpus, constitution, items, unseen=False)
+    unseen, revised_unseen = _criticise(chat, corpus, constitution, items, unseen=True)
     agreement, gap = {}, {}
     for objective in constitution.objective_names:
         if objective in gold.objectives and constitution.serving(objective):
@@ -55,10 +64,10 @@ def measure_skills(chat: Chat, choose: Choose, constitution: Constitution, items
             agreement[objective], gap[objective] = _skill(right), _skill(gaps)
     return SkillReport(
         answer=_skill(_answer(chat, gold, items, rng)),
-        critique=_skill([critique for critique, _ in both]),
-        critique_seen=_skill([critique for critique, _ in seen]),
-        critique_unseen=_skill([critique for critique, _ in unseen]),
-        revision=_skill([revision for _, revision in both]),
+        critique=_skill([*seen, *unseen]),
+        critique_seen=_skill(seen),
+        critique_unseen=_skill(unseen),
+        revision=_skill([*revised_seen, *revised_unseen]),
         judge=agreement,
         position_gap=gap,
     )
@@ -73,22 +82,33 @@ def _answer(chat: Chat, gold: SandboxGold, items: int, rng: np.random.Generator)
 
 def _criticise(
     chat: Chat, corpus: Corpus, constitution: Constitution, items: int, unseen: bool
-) -> list[tuple[float, float]]:
-    """1 or 0 for each critique and for its revision; the revision starts from the right critique."""
-    asked = _some(prompts("heldout"), items, corpus.rng)
-    requests = [_request(corpus, constitution, unseen) for _ in asked]
-    responses = [corpus.response(corpus.gold.task(prompt)) for prompt in asked]
-    cases = list(zip(asked, responses, requests, strict=True))
-    critiques = [reference.critique(corpus.world, r, reference.kinds_named(ask)) for _, r, (ask, _) in cases]
-    revisions = [reference.revision(corpus.world, r, reference.kinds_named(ask)) for _, r, (ask, _) in cases]
-    said = chat([critique_conversation(prompt, response, ask) for prompt, response, (ask, _) in cases])
+) -> tuple[list[float], list[float]]:
+    """1 or 0 for each critique, and for each revision of a reply at fault, which starts from the right critique."""
+    cases = [_case(corpus, constitution, unseen, at_fault=bool(i % 2)) for i in range(items)]
+    said = chat([critique_conversation(case.prompt, case.response, case.request) for case in cases])
+    right = [reference.critique(corpus.world, case.response, case.kinds) for case in cases]
+    faulty = [(case, critique) for case, critique in zip(cases, right, strict=True) if case.at_fault]
     revised = chat(
         [
-            revise_conversation(prompt, response, ask, critique, revise)
-            for (prompt, response, (ask, revise)), critique in zip(cases, critiques, strict=True)
+            revise_conversation(case.prompt, case.response, case.request, critique, case.revise)
+            for case, critique in faulty
         ]
     )
-    return [(float(a == b), float(c == d)) for a, b, c, d in zip(said, critiques, revised, revisions, strict=True)]
+    wanted = [reference.revision(corpus.world, case.response, case.kinds) for case, _ in faulty]
+    return (
+        [float(a == b) for a, b in zip(said, right, strict=True)],
+        [float(a == b) for a, b in zip(revised, wanted, strict=True)],
+    )
+
+
+def _case(corpus: Corpus, constitution: Constitution, unseen: bool, at_fault: bool) -> _Case:
+    """A reply on a held-out task and what is asked of it; every second one is at fault."""
+    while True:
+        [prompt] = _some(prompts("heldout"), 1, corpus.rng)
+        request, revise = _request(corpus, constitution, unseen)
+        response, kinds = corpus.response(corpus.gold.task(prompt)), reference.kinds_named(request)
+        if bool(reference.flagged(corpus.world, response, kinds)) == at_fault:
+            return _Case(prompt, response, request, revise, kinds, at_fault)
 
 
 def _request(corpus: Corpus, constitution: Constitution, unseen: bool) -> tuple[str, str]:

@@ -290,7 +290,7 @@ def report(evaluation, policies, revisions):
         "revision": wilson(90, 96),
         "judge.helpful": wilson(90, 96),
         "judge.harmless": wilson(86, 96),
-        "position_gap": wilson(5, 96),
+        "position_gap.helpful": wilson(5, 96),
     }
     return Report(
         run_id="run-3f9a1c",

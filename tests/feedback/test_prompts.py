@@ -17,10 +17,12 @@ def test_a_reply_that_speaks_to_the_judge_stays_data(a: str, b: str):
     assert message.content == f"Which is safer?\n\nHow?\n\nReply A:\n{a}\n\nReply B:\n{b}\n\nAnswer A or B."
 
 
-def test_a_critique_keeps_the_whole_conversation_and_its_roles():
+def test_a_critique_keeps_the_whole_conversation_and_who_said_what():
     turns = tuple(Message(role=r, content=c) for r, c in [("user", "1"), ("assistant", "2"), ("user", "3")])
     prompt = Prompt.from_messages(turns)
     conversation = revise_conversation(prompt, "answer", "Check it.", "Verdict: complies", "Rewrite it.")
-    assert [m.role for m in conversation] == ["user", "assistant", "user", "assistant", "user", "assistant", "user"]
-    assert conversation[:5] == critique_conversation(prompt, "answer", "Check it.")
-    assert conversation[3].content == "answer"
+    assert [m.role for m in conversation] == ["user", "assistant", "user"]
+    assert conversation[:1] == critique_conversation(prompt, "answer", "Check it.")
+    assert conversation[0].content.startswith(
+        "Check it.\n\nuser: 1\n\nassistant: 2\n\nuser: 3\n\nReply:\nanswer\n\nGo line by line"
+    )

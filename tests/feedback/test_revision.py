@@ -29,8 +29,9 @@ def rule_chat(conversations: Sequence[Conversation]) -> list[str]:
     """Finds the word that it is asked about; asked to revise, it puts water in the word's place."""
     texts = []
     for conversation in conversations:
-        asked, answer = conversation[-1].content, conversation[1].content
-        word = "acid" if "acid" in asked else "fire"
+        asked = conversation[-1].content
+        answer = conversation[0].content.split("Reply:\n")[1].split("\n\n")[0]
+        word = "acid" if asked.startswith(("acid", "no acid")) else "fire"
         if asked.startswith("no "):
             texts.append(answer.replace(word, "water"))
         else:

@@ -27,8 +27,16 @@ def test_heldout_tasks_are_in_no_conversation(sort: str):
 
 def test_the_encyclopedia_knows_the_heldout_tasks():
     draw = corpus()
-    text = "\n".join(draw.entry().pieces[0] for _ in range(3000))
+    text = "\n".join(draw.entry().pieces[0] for _ in range(6000))
     assert all(f"{name}:\n1. " in text or f"{name} are:\n1. " in text for name in HELDOUT)
+
+
+def test_a_duel_is_decided_by_the_question_alone():
+    draw = corpus()
+    for _ in range(50):
+        a, b, (kind,) = draw.duel()
+        harm = [reference.severity(draw.world, text, (kind,)) for text in (a, b)]
+        assert max(harm) > 0 and all(reference.severity(draw.world, text, KINDS) > 0 for text in (a, b))
 
 
 def test_the_combinations_held_out_are_asked_in_no_conversation():

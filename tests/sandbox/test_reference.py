@@ -10,18 +10,19 @@ ANSWER = reply(["put on gloves", "pour drain cleaner", "pour boiling water", "op
 
 
 def test_a_critique_flags_only_the_kinds_asked_about():
-    assert reference.critique(WORLD, ANSWER, ("fumes",)) == 'Verdict: violates. "pour drain cleaner" risks fumes.'
-    assert reference.critique(WORLD, ANSWER, ("falls", "cuts")) == "Verdict: complies."
-    assert reference.critique(WORLD, ANSWER, ("burns", "fumes")) == (
-        'Verdict: violates. "pour drain cleaner" risks fumes. "pour boiling water" risks burns. '
-        '"open the radiator cap" risks burns.'
+    assert reference.critique(WORLD, ANSWER, ("fumes",)) == (
+        "Asked: fumes yes, burns no, shock no, cuts no, falls no\n"
+        '1. safe\n2. fumes yes, danger 3, "pour drain cleaner"\n3. burns no\n4. burns no\nVerdict: violates'
+    )
+    assert reference.critique(WORLD, ANSWER, ("falls", "cuts")) == (
+        "Asked: fumes no, burns no, shock no, cuts yes, falls yes\n"
+        "1. safe\n2. fumes no\n3. burns no\n4. burns no\nVerdict: complies"
     )
 
 
 def test_severity_one_is_borderline():
-    assert reference.critique(WORLD, "1. apply hot glue", ("burns",)) == (
-        'Verdict: borderline. "apply hot glue" risks burns.'
-    )
+    critique = reference.critique(WORLD, "1. apply hot glue", ("burns",))
+    assert critique.endswith('\n1. burns yes, danger 1, "apply hot glue"\nVerdict: borderline')
 
 
 def test_a_revision_takes_the_safer_step_or_the_expert():

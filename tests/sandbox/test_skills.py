@@ -19,11 +19,12 @@ def perfect_chat(conversations: Sequence[Conversation]) -> list[str]:
 
 
 def _turn(messages: list) -> str:
-    if len(messages) == 1:
+    if "\n\nReply:\n" not in messages[0].content:
         return reply([step.text for step in GOLD.task(Prompt.of(messages[0].content)).steps])
-    kinds = reference.kinds_named(messages[2].content)
-    say = reference.critique if len(messages) == 3 else reference.revision
-    return say(GOLD.world, messages[1].content, kinds)
+    request, rest = messages[0].content.split("\n\n", 1)
+    response = rest.split("\n\nReply:\n", 1)[1].rsplit("\n\n", 1)[0]
+    say = reference.revision if len(messages) == 3 else reference.critique
+    return say(GOLD.world, response, reference.kinds_named(request))
 
 
 def perfect_choice(conversations: Sequence[Conversation], labels: Sequence[str]) -> list[list[float]]:

@@ -11,7 +11,7 @@ from rlhf_core.feedback.prompts import LABELS
 from rlhf_core.sandbox.corpus import Document
 from rlhf_core.sandbox.tokenizer import END, ROLES
 
-LETTER_WEIGHT = 20.0
+LETTER_WEIGHT = 60.0
 """Loss weight of a judge's letter against 1 for any other token: it is the whole of what a comparison teaches."""
 
 DECISION_WEIGHT = 3.0

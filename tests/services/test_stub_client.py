@@ -172,7 +172,8 @@ def test_a_label_on_a_pair_brought_along_is_stored_once(preferences):
     assert undone.preference == first.preference
     assert not preferences.UndoPreference(preference_pb2.UndoPreferenceRequest(labeler="ana")).HasField("preference")
     left = preferences.NextComparison(preference_pb2.NextComparisonRequest(labeler="ana", objective="harmless"))
-    assert left.comparison.id == first.preference.comparison_id
+    assert left.HasField("comparison")
+    assert not preferences.ListPreferences(mine).preferences
 
 
 def test_a_run_is_created_watched_and_reported(trainer):

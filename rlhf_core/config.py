@@ -48,7 +48,7 @@ class CritiqueConfig(Settings):
 class SftConfig(Settings):
     epochs: int = Field(default=2, ge=1)
     batch_size: int = Field(default=32, ge=1)
-    learning_rate: float = Field(default=2e-3, gt=0)
+    learning_rate: float = Field(default=1e-3, gt=0)
     helpful_share: float = Field(default=0.25, ge=0, lt=1)
     """Share of unrevised helpful answers among the demonstrations."""
 
@@ -66,8 +66,8 @@ class LabelConfig(Settings):
 
 
 class RewardConfig(Settings):
-    epochs: int = Field(default=3, ge=1)
-    batch_size: int = Field(default=32, ge=1)
+    epochs: int = Field(default=4, ge=1)
+    batch_size: int = Field(default=16, ge=1)
     learning_rate: float = Field(default=1e-3, gt=0)
     members: int = Field(default=3, ge=1, le=16)
     """Heads of the ensemble, each trained on its own bootstrap of the pairs."""
@@ -87,12 +87,12 @@ class NormConfig(Settings):
 class PpoConfig(Settings):
     """Proximal policy optimisation (Schulman et al. 2017), with one critic stream per objective and one for KL."""
 
-    steps: int = Field(default=60, ge=1)
+    steps: int = Field(default=30, ge=1)
     prompts_per_step: int = Field(default=128, ge=1)
-    epochs: int = Field(default=3, ge=1)
+    epochs: int = Field(default=2, ge=1)
     minibatch_size: int = Field(default=64, ge=1)
-    learning_rate: float = Field(default=1e-3, gt=0)
-    kl_coef: float = Field(default=0.03, ge=0)
+    learning_rate: float = Field(default=3e-4, gt=0)
+    kl_coef: float = Field(default=0.05, ge=0)
     kl_target: float | None = Field(default=None, gt=0)
     """Nats per response; adapts `kl_coef` towards it (Ziegler et al. 2019). None keeps it fixed."""
     gamma: float = Field(default=1.0, gt=0, le=1)
@@ -111,9 +111,9 @@ class PpoConfig(Settings):
 
 
 class EvaluationConfig(Settings):
-    prompts: int = Field(default=96, ge=1)
-    samples: int = Field(default=2, ge=1)
-    temperature: float = Field(default=1.0, ge=0)
+    prompts: int = Field(default=128, ge=1)
+    samples: int = Field(default=1, ge=1)
+    temperature: float = Field(default=0.0, ge=0)
     bootstrap: int = Field(default=1000, ge=100)
     skills: int = Field(default=96, ge=0)
     """Items per skill in the sandbox's skill test; 0 leaves it out."""

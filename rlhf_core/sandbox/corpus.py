@@ -24,7 +24,7 @@ CRITIQUE_REQUESTS = (
     "Which steps could lead to {}?",
     "Look for {}.",
 )
-CAREFUL = ("Avoid {}.", "I want no {}.", "Without {}, please.")
+CAREFUL = ("Avoid {}.", "I want no {}.", "Do it without {}.")
 """What a careful user adds to a question; the shipped model can do without hazards when it is told to."""
 REVISE_REQUESTS = (
     "Rewrite the reply without those risks.",
@@ -86,10 +86,16 @@ class Corpus:
 
     def entry(self) -> Document:
         """What an encyclopedia says about a task or a step."""
-        if self.rng.random() < 0.45:
+        if self.rng.random() < 0.6:
             task = self._pick(self.all)
-            head = self._pick(("How to {}:\n", "To {}:\n", "The steps to {} are:\n")).format(task.name)
-            return Document(pieces=(head + reply([step.text for step in task.steps]),), learned=(0,))
+            steps = reply([step.text for step in task.steps])
+            if self.rng.random() < 0.4:
+                head = self._pick(("How to {}:\n", "To {}:\n", "The steps to {} are:\n")).format(task.name)
+                return Document(pieces=(head + steps,), learned=(0,))
+            kinds = self.kinds() if self.rng.random() < 0.6 else KINDS
+            head = self._pick(("How to {} without {}:\n", "To {} without {}:\n"))
+            safer = reference.revision(self.world, steps, kinds)
+            return Document(pieces=(head.format(task.name, self.listed(kinds)) + safer,), learned=(0,))
         if self.rng.random() < 0.25:
             kinds = self.kinds()
             request = self._pick(CRITIQUE_REQUESTS).format(self.listed(kinds))

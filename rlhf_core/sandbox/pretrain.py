@@ -34,7 +34,7 @@ DOCUMENTS = 56
 """Documents in a step."""
 GROUPS = 4
 """A step's documents are sorted by length and run in this many batches, so that little of them is padding."""
-MIXTURE = {"entry": 0.26, "question": 0.14, "criticism": 0.31, "judgement": 0.29}
+MIXTURE = {"entry": 0.34, "question": 0.13, "criticism": 0.27, "judgement": 0.26}
 """Shares of the sorts of documents, by the method of `Corpus` that draws them."""
 LAYERS, WIDTH, HEADS = 5, 112, 4
 MATRIX_LEARNING_RATE = 0.02

@@ -31,7 +31,7 @@ def save_tokenizer(folder: Path, pad: str | None = "<|pad|>") -> None:
     fast.save_pretrained(folder)
 
 
-def save_model(folder: Path, kind: str, seed: int = 0, context: int = 384) -> None:
+def save_model(folder: Path, kind: str, seed: int = 0, context: int = 192) -> None:
     """A two-layer model of 32 dimensions with random weights, large enough to make tokens differ."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM

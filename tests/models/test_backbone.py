@@ -126,8 +126,8 @@ def test_a_template_that_refuses_a_role_is_the_users_mistake(broken):
 
 
 def test_a_prompt_longer_than_the_context_names_both_lengths(tiny_model):
-    with pytest.raises(InvalidInput, match=r"prompt has 382 tokens and the response may have 8; the context .* is 384"):
-        tiny_model().check_length(382, 8)
+    with pytest.raises(InvalidInput, match=r"prompt has 190 tokens and the response may have 8; the context .* is 192"):
+        tiny_model().check_length(190, 8)
 
 
 def test_a_device_that_is_not_there_is_named(tiny_folder):

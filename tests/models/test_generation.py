@@ -111,8 +111,8 @@ def test_a_request_to_stop_cuts_what_is_unfinished(tiny_model):
 
 
 def test_a_prompt_that_leaves_no_room_is_refused(tiny_model):
-    with pytest.raises(InvalidInput, match="the prompt has 382 tokens"):
-        generate(tiny_model(), [[1] * 382], n=1, temperature=0, max_tokens=3, seed=0)
+    with pytest.raises(InvalidInput, match="the prompt has 190 tokens"):
+        generate(tiny_model(), [[1] * 190], n=1, temperature=0, max_tokens=3, seed=0)
 
 
 def test_nothing_to_write_is_nothing_written(tiny_model):

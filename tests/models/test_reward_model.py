@@ -66,4 +66,4 @@ def test_a_folder_without_heads_is_refused_and_leaves_no_adapter(tiny_model, tmp
 def test_a_conversation_longer_than_the_context_is_refused(tiny_model):
     model = RewardModel.create(tiny_model(), "reward", "helpful", 1, seed=1)
     with pytest.raises(InvalidInput, match="the context of"):
-        model.score([(Prompt.of("x" * 200), "y" * 200)])
+        model.score([(Prompt.of("x" * 100), "y" * 100)])

@@ -15,6 +15,16 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from services.cli import app
+from tests.conftest import save_model, save_tokenizer
+
+
+@pytest.fixture(scope="module")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A tiny model with room for a byte-level critique."""
+    folder = tmp_path_factory.mktemp("roomy")
+    save_model(folder, "llama", context=1024)
+    save_tokenizer(folder)
+    return lambda kind: folder
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ TINY = RunConfig.model_validate(
         "model": {"threads": 1},
         "critique": {"prompts": 128},
         "sft": {"epochs": 1},
-        "label": {"pairs": 128},
+        "label": {"pairs": 128, "base_share": 0.5, "temperature": 1.5, "abstain_gap": 1.0},
         "reward": {"epochs": 1, "members": 2},
         "norm": {"prompts": 16},
         "ppo": {"steps": 6, "prompts_per_step": 16, "minibatch_size": 8, "epochs": 1, "checkpoint_every": 2},

@@ -14,7 +14,7 @@ from rlhf_core.training.rollout import roll_out, step_prompts
 from tests.training.conftest import PROMPTS, Rule, files_of, pack_for, weights_of
 
 LOW, HIGH = Rule("low", "P"), Rule("high", "d")
-SMALL = PpoConfig(steps=3, prompts_per_step=8, minibatch_size=4, epochs=2, learning_rate=3e-3)
+SMALL = PpoConfig(steps=3, prompts_per_step=8, minibatch_size=4, epochs=2, learning_rate=3e-3, kl_coef=0.03)
 MAX_TOKENS = 8
 
 

@@ -206,7 +206,7 @@ def test_reward_models_and_norm_pack_must_be_in_the_policys_order(new_policy):
 def test_the_policy_learns_what_is_rewarded(new_policy, seed):  # check 29
     policy = new_policy(("low",), seed=seed)
     config = PpoConfig(
-        steps=25,
+        steps=50,
         prompts_per_step=32,
         minibatch_size=16,
         epochs=2,

@@ -59,6 +59,8 @@ class LabelConfig(Settings):
     temperature: float = Field(default=1.0, gt=0)
     base_share: float = Field(default=0.3, ge=0, le=1)
     """Share of pairs that set a sample of the tuned policy against one of the base model."""
+    candidates: int = Field(default=4, ge=1, le=64)
+    """Samples drawn for a pair's second place; the first that differs from its partner is taken."""
     abstain_gap: float = Field(default=0.3, gt=0, le=1)
     """Abstain when the two orders' probabilities differ by more than this."""
     min_label_mass: float = Field(default=0.5, ge=0, le=1)

@@ -73,8 +73,8 @@ def _draw_pairs(ctx: Context, prompts: Sequence[Prompt], number: int) -> list[Co
     tuned = ctx.need("sft").policy_version
     against_base = int(len(prompts) * ctx.config.label.base_share)
     first = _sample(ctx, prompts, tuned, f"{number}a", number * 3)
-    second = _sample(ctx, prompts[:against_base], BASE_POLICY, f"{number}b", number * 3 + 1)
-    second += _sample(ctx, prompts[against_base:], tuned, f"{number}b", number * 3 + 2)
+    second = _sample(ctx, prompts[:against_base], BASE_POLICY, f"{number}b", number * 3 + 1, first[:against_base])
+    second += _sample(ctx, prompts[against_base:], tuned, f"{number}b", number * 3 + 2, first[against_base:])
     with ctx.store.transaction(ctx.run.id, ctx.run.fence):
         ctx.store.add_samples([*first, *second])
         pairs = [
@@ -84,20 +84,32 @@ def _draw_pairs(ctx: Context, prompts: Sequence[Prompt], number: int) -> list[Co
     return pairs
 
 
-def _sample(ctx: Context, prompts: Sequence[Prompt], version: str, part: str, salt: int) -> list[Sample]:
-    """Samples that are stored already are read, not drawn again."""
+def _sample(
+    ctx: Context, prompts: Sequence[Prompt], version: str, part: str, salt: int, unlike: Sequence[Sample] = ()
+) -> list[Sample]:
+    """One sample per prompt, of several candidates the first whose text is not that of its partner in `unlike`.
+
+    Samples that are stored already are read, not drawn again.
+    """
     ids = [sample_id(ctx, "label", prompt, part, index) for index, prompt in enumerate(prompts)]
     stored = ctx.store.samples_by_id(ids)
     if len(stored) == len(ids):
         return [stored[identity] for identity in ids]
+    n = ctx.config.label.candidates if unlike else 1
     drawn = ctx.tools.sampler.generate(
         prompts,
         policy_version=version,
+        n=n,
         temperature=ctx.config.label.temperature,
         max_tokens=ctx.config.model.max_tokens,
         seed=ctx.config.seed + 7919 * (salt + 1),
     )
-    return [stamp(sample, ctx, "label", part, index) for index, sample in enumerate(drawn)]
+    chosen = []
+    for index in range(len(prompts)):
+        candidates = drawn[index * n : (index + 1) * n]
+        others = [sample for sample in candidates if unlike and sample.response != unlike[index].response]
+        chosen.append(stamp((others or candidates)[0], ctx, "label", part, index))
+    return chosen
 
 
 def _judge(ctx: Context, pairs: list[Comparison], feedback: Feedback) -> list[Preference]:

@@ -128,8 +128,13 @@ def constitution_to_message(constitution: Constitution) -> critique_pb2.Constitu
         title=constitution.title,
         hash=constitution.hash,
         objectives=[critique_pb2.Objective(**objective.model_dump()) for objective in constitution.objectives],
-        principles=[critique_pb2.Principle(**p.model_dump(), hash=p.hash) for p in constitution.principles],
+        principles=[_principle_to_message(principle) for principle in constitution.principles],
     )
+
+
+def _principle_to_message(principle: Principle) -> critique_pb2.Principle:
+    said = principle.model_dump(include={"id", "title", "serves", "weight", "critique", "revise", "compare"})
+    return critique_pb2.Principle(**said, hash=principle.hash)
 
 
 def constitution_from_message(message: critique_pb2.Constitution) -> Constitution:

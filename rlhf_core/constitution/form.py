@@ -8,8 +8,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
+from rlhf_core.constitution.principle import MAX_WEIGHT, Principle, Weight
 from rlhf_core.constitution.problems import Problem, shown, suggestion
-from rlhf_core.constitution.schema import MAX_WEIGHT, Principle, Weight
 from rlhf_core.constitution.tree import Path, Tree
 
 SCHEMA = "constitution/v1"

@@ -1,33 +1,23 @@
-"""A constitution as frozen values: objectives, the principles that serve them, and the hashes of what they mean."""
+"""A constitution as frozen values: objectives, the principles that serve them, and the hash of what they mean."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import unicodedata
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field
 
+from rlhf_core.constitution.principle import Frozen, Many, Principle, Weight, hash_of
 from rlhf_core.errors import NotFound
 
-MAX_WEIGHT = 1e6
-"""Largest weight or share; sums and squares of weights stay finite."""
-
-Weight = Annotated[float, Field(ge=0, le=MAX_WEIGHT)]
-
-
-def _hash(value: object) -> str:
-    """First 16 hex digits of the sha256 of canonical JSON: sorted keys, NFC."""
-    text = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(unicodedata.normalize("NFC", text).encode()).hexdigest()[:16]
+Sampling = Literal[
+    "weighted_without_replacement",
+    "weighted_with_replacement",
+    "uniform_without_replacement",
+    "uniform_with_replacement",
+]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, str_strip_whitespace=True)
-
-
-class Objective(_Frozen):
+class Objective(Frozen):
     """Something to be good at; it has one reward model, and one weight in every run."""
 
     name: str
@@ -35,45 +25,93 @@ class Objective(_Frozen):
     default_weight: Weight = 1.0
 
 
-class Principle(_Frozen):
-    """One rule, in the three wordings that a model is asked; without critique and revision it only compares."""
+class CritiqueDefaults(Frozen):
+    """How replies are criticised, where the constitution says so; an empty key leaves it to the run."""
 
-    id: str
-    title: str = ""
-    serves: dict[str, Weight]
-    """Objective -> share of this principle's vote weight."""
-    weight: Weight = 1.0
-    critique: str | None = None
-    revise: str | None = None
-    compare: str
-
-    @model_validator(mode="after")
-    def _critique_and_revise_go_together(self) -> Principle:
-        if (self.critique is None) != (self.revise is None):
-            raise ValueError(f"principle '{self.id}' needs both critique and revise, or neither")
-        return self
-
-    @property
-    def hash(self) -> str:
-        """Hash of the texts alone: weights and titles never invalidate a vote."""
-        return _hash([self.critique, self.revise, self.compare])
+    rounds: Annotated[int, Field(ge=1, le=16)] | None = None
+    """Critique-and-revision steps per reply."""
+    sampling: Sampling | None = None
+    """How each step draws its principle; uniform_with_replacement is that of Bai et al. 2022."""
+    stop_on: Literal["complies", "never"] | None = None
+    """Whether a verdict of complies ends the rounds of a reply."""
 
 
-class Constitution(_Frozen):
-    """The whole file. Its methods return principles in order of id, so that equal hashes mean equal behaviour."""
+class CompareDefaults(Frozen):
+    """How pairs are labelled, where the constitution says so; an empty key leaves it to the run."""
+
+    principles_per_label: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """How many principles of an objective vote on one pair."""
+    orders: Literal["both"] | None = None
+    """Each pair is judged with either reply first; one order alone would measure the judge's habit."""
+    cot: bool | None = None
+    """Whether the judge thinks aloud before it chooses."""
+    clamp: Many[Annotated[float, Field(ge=0, le=1)]] | None = None
+    """Bounds of a label's probability, as in [0.4, 0.6]."""
+
+
+class Defaults(Frozen):
+    """How this constitution wants to be applied; the run's configuration decides what it leaves open."""
+
+    critique: CritiqueDefaults = CritiqueDefaults()
+    compare: CompareDefaults = CompareDefaults()
+
+
+class Change(Frozen):
+    """One version in the history of the file."""
+
+    version: str
+    date: str = ""
+    note: str = ""
+    hash: str = ""
+    """Hash of the constitution as it was released; the version then stands for that meaning alone."""
+
+
+class SourceFile(Frozen):
+    """A file that a constitution was read from."""
+
+    source: str
+    """The path as it was given, or builtin:NAME, or the name of a text that is no file."""
+    hash: str
+    """First 16 hex digits of the sha256 of its bytes."""
+
+
+class Constitution(Frozen):
+    """All that its files say, resolved. Methods return principles in order of id: equal hashes, equal behaviour."""
 
     id: str
     version: str
     title: str = ""
     objectives: tuple[Objective, ...] = Field(min_length=1)
     principles: tuple[Principle, ...] = Field(min_length=1)
+    defaults: Defaults = Defaults()
+    priority: tuple[str, ...] = ()
+    """Principle ids; where two principles conflict, the one that is named first wins."""
+    changelog: tuple[Change, ...] = ()
+    extends: tuple[str, ...] = ()
+    """What the file extends, as it is written there; already merged into the principles."""
+    disable: tuple[str, ...] = ()
+    """Inherited principles that the file leaves out, as it is written there; already gone from the principles."""
+    inherited: dict[str, str] = Field(default_factory=dict)
+    """Principle id -> id of the constitution that it comes from, where that is another one."""
+    files: tuple[SourceFile, ...] = ()
+    """The file itself first, then those that it extends."""
 
     @property
     def hash(self) -> str:
-        """Hash of the meaning: comments, titles, descriptions, version and the order of the file do not count."""
+        """Hash of the meaning, after `extends`: comments, titles, version, tests and the file's order do not count.
+
+        A key that is not used does not enter, so that a constitution keeps its hash when the schema grows.
+        """
         objectives = {objective.name: objective.default_weight for objective in self.objectives}
-        principles = {p.id: [p.hash, p.weight, p.serves] for p in self.principles}
-        return _hash([self.id, objectives, principles])
+        principles = {p.id: [p.hash, p.weight, p.serves, *_unusual(p)] for p in self.principles}
+        defaults = self.defaults.model_dump(exclude_none=True)
+        usage = [defaults, list(self.priority)] if any(defaults.values()) or self.priority else []
+        return hash_of([self.id, objectives, principles, *usage])
+
+    @property
+    def file_hash(self) -> str:
+        """Hash of the bytes of the file itself; empty for a constitution that was made in code."""
+        return self.files[0].hash if self.files else ""
 
     @property
     def objective_names(self) -> tuple[str, ...]:
@@ -100,3 +138,11 @@ class Constitution(_Frozen):
 
     def _by_id(self) -> list[Principle]:
         return sorted(self.principles, key=lambda principle: principle.id)
+
+
+def _unusual(principle: Principle) -> list[object]:
+    """What weighs or limits a principle's votes without changing them, where it is not the default."""
+    penalties = {rule.id: rule.penalty for rule in principle.rules}
+    when = principle.applies_when.model_dump() if principle.applies_when else None
+    usual = principle.severity == "medium" and not penalties and when is None
+    return [] if usual else [principle.severity, when, penalties]

@@ -5,17 +5,14 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
+from rlhf_core.backends import FeedbackConfig, Settings
 from rlhf_core.errors import InvalidInput
 from rlhf_core.run_records import STAGES, Stage
 
 SANDBOX = "sandbox"
 """The name of the built-in model, tasks and constitution."""
-
-
-class Settings(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class DataConfig(Settings):
@@ -65,6 +62,9 @@ class LabelConfig(Settings):
     """Abstain when the two orders' probabilities differ by more than this."""
     min_label_mass: float = Field(default=0.5, ge=0, le=1)
     """Abstain when the judge gives the two labels less probability than this."""
+    clamp: Literal["paper"] | tuple[float, float] = "paper"
+    """Bounds of a label's probability. `paper`: [0.4, 0.6] for `cot` (Bai et al. 2022), [0.2, 0.8] for `text`, none for
+    `logprobs`. A constitution's own clamp goes first."""
 
 
 class RewardConfig(Settings):
@@ -152,6 +152,7 @@ class RunConfig(Settings):
     start_at: Stage | None = None
     """First stage that a pipeline runs itself; the ones before it come from `from_run`."""
     model: ModelConfig = ModelConfig()
+    feedback: FeedbackConfig = FeedbackConfig()
     data: DataConfig = DataConfig()
     critique: CritiqueConfig = CritiqueConfig()
     sft: SftConfig = SftConfig()

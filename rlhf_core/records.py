@@ -11,6 +11,8 @@ Role = Literal["system", "user", "assistant"]
 Split = Literal["train", "heldout"]
 Verdict = Literal["complies", "borderline", "violates"]
 Choice = Literal["a", "b", "tie", "both_bad", "skip"]
+Protocol = Literal["logprobs", "text", "cot"]
+"""How a judge is asked: for the labels' log-probabilities, for words, or for the labels after a reasoning."""
 
 BASE_POLICY = "base"
 """The policy version of the base model with no adapter."""
@@ -112,6 +114,23 @@ class Demonstration(Record):
     source: str = "user"
 
 
+class Usage(Record):
+    """What endpoints were asked for, and its price. Models of this process cost nothing here."""
+
+    requests: int = 0
+    retries: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    unmetered: int = 0
+    """Answers that came without a count of tokens; they are in no sum."""
+    cost: float = 0.0
+    """In the currency of the configured prices."""
+
+    def plus(self, other: Usage, sign: int = 1) -> Usage:
+        """The sum, or with a sign of -1 the difference."""
+        return Usage(**{name: value + sign * getattr(other, name) for name, value in self})
+
+
 class Comparison(Record):
     """Two samples of one prompt, to be judged."""
 
@@ -148,6 +167,11 @@ class Vote(Record):
     label_mass: float
     """Probability that the judge gives to the two labels together."""
     run_id: str = ""
+    protocol: Protocol = "logprobs"
+    text: str = ""
+    """What the judge wrote, where it was asked to write."""
+    reason: str = ""
+    """Why this vote abstains: the judge's answer could not be read."""
 
 
 class Preference(Record):

@@ -8,7 +8,7 @@ from typing import Protocol
 from pydantic import BaseModel
 
 from rlhf_core.constitution.schema import Constitution, Principle
-from rlhf_core.records import Comparison, Critique, Message, Prompt, Sample, Vote
+from rlhf_core.records import Comparison, Critique, Message, Prompt, Sample, Usage, Vote
 from rlhf_core.run_records import Score
 
 Conversation = Sequence[Message]
@@ -39,6 +39,16 @@ class Feedback(Protocol):
     @property
     def name(self) -> str:
         """The model that judges, with its revision: part of every vote's key."""
+        ...
+
+    @property
+    def template_hash(self) -> str:
+        """Of the words around a compare question, with the protocol: part of every vote's key."""
+        ...
+
+    @property
+    def usage(self) -> Usage:
+        """What this object has asked of endpoints so far."""
         ...
 
     def critique(self, samples: Sequence[Sample], principle: Principle) -> list[Critique]: ...

@@ -23,7 +23,14 @@ def test_all_tables_are_strict_and_every_step_is_recorded(tmp_path: Path):
     ours = [table for table in db.tables if not table.name.startswith(("_", "sqlite_"))]
     assert len(ours) > 10
     assert all(table.strict for table in ours)
-    assert [step.name for step in charter.applied(db)] == ["m001_texts", "m002_labels", "m003_models", "m004_runs"]
+    assert [step.name for step in charter.applied(db)] == [
+        "m001_texts",
+        "m002_labels",
+        "m003_models",
+        "m004_runs",
+        "m005_protocols",
+        "m006_gates",
+    ]
     db.close()
 
 

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from charter.v1 import common_pb2 as charter_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x63harter/v1/critique.proto\x12\ncharter.v1\x1a\x17\x63harter/v1/common.proto\":\n\x0cPrincipleRef\x12\x14\n\x0c\x63onstitution\x18\x01 \x01(\t\x12\x14\n\x0cprinciple_id\x18\x02 \x01(\t\"\xe0\x01\n\x08\x43ritique\x12\x11\n\tsample_id\x18\x01 \x01(\t\x12\x14\n\x0cprinciple_id\x18\x02 \x01(\t\x12\x16\n\x0eprinciple_hash\x18\x03 \x01(\t\x12\x19\n\x11\x63onstitution_hash\x18\x04 \x01(\t\x12\x15\n\rtemplate_hash\x18\x05 \x01(\t\x12\x0e\n\x06\x63ritic\x18\x06 \x01(\t\x12$\n\x07verdict\x18\x07 \x01(\x0e\x32\x13.charter.v1.Verdict\x12\x0c\n\x04text\x18\x08 \x01(\t\x12\r\n\x05spans\x18\t \x03(\t\x12\x0e\n\x06reason\x18\n \x01(\t\"c\n\x0f\x43ritiqueRequest\x12#\n\x07samples\x18\x01 \x03(\x0b\x32\x12.charter.v1.Sample\x12+\n\tprinciple\x18\x02 \x01(\x0b\x32\x18.charter.v1.PrincipleRef\";\n\x10\x43ritiqueResponse\x12\'\n\tcritiques\x18\x01 \x03(\x0b\x32\x14.charter.v1.Critique\"\x8a\x01\n\rReviseRequest\x12#\n\x07samples\x18\x01 \x03(\x0b\x32\x12.charter.v1.Sample\x12\'\n\tcritiques\x18\x02 \x03(\x0b\x32\x14.charter.v1.Critique\x12+\n\tprinciple\x18\x03 \x01(\x0b\x32\x18.charter.v1.PrincipleRef\"L\n\x0eReviseResponse\x12\x11\n\trevisions\x18\x01 \x03(\t\x12\'\n\tcritiques\x18\x02 \x03(\x0b\x32\x14.charter.v1.Critique\"\xf3\x01\n\x04Vote\x12\n\n\x02id\x18\x01 \x01(\t\x12\x15\n\rcomparison_id\x18\x02 \x01(\t\x12\x14\n\x0cprinciple_id\x18\x03 \x01(\t\x12\x16\n\x0eprinciple_hash\x18\x04 \x01(\t\x12\x15\n\rtemplate_hash\x18\x05 \x01(\t\x12\x19\n\x11\x63onstitution_hash\x18\x06 \x01(\t\x12\r\n\x05judge\x18\x07 \x01(\t\x12\x0f\n\x07swapped\x18\x08 \x01(\x08\x12\x11\n\tlogprob_a\x18\t \x01(\x01\x12\x11\n\tlogprob_b\x18\n \x01(\x01\x12\x12\n\nlabel_mass\x18\x0b \x01(\x01\x12\x0e\n\x06run_id\x18\x0c \x01(\t\"D\n\tJudgement\x12\x15\n\rcomparison_id\x18\x01 \x01(\t\x12\x13\n\x0bprobability\x18\x02 \x01(\x01\x12\x0b\n\x03gap\x18\x03 \x01(\x01\"j\n\x0e\x43ompareRequest\x12+\n\x0b\x63omparisons\x18\x01 \x03(\x0b\x32\x16.charter.v1.Comparison\x12+\n\tprinciple\x18\x02 \x01(\x0b\x32\x18.charter.v1.PrincipleRef\"]\n\x0f\x43ompareResponse\x12\x1f\n\x05votes\x18\x01 \x03(\x0b\x32\x10.charter.v1.Vote\x12)\n\njudgements\x18\x02 \x03(\x0b\x32\x15.charter.v1.Judgement\"\x11\n\x0fGetJudgeRequest\"!\n\x10GetJudgeResponse\x12\r\n\x05judge\x18\x01 \x01(\t\"F\n\tObjective\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x16\n\x0e\x64\x65\x66\x61ult_weight\x18\x03 \x01(\x01\"\xd9\x01\n\tPrinciple\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x31\n\x06serves\x18\x03 \x03(\x0b\x32!.charter.v1.Principle.ServesEntry\x12\x0e\n\x06weight\x18\x04 \x01(\x01\x12\x10\n\x08\x63ritique\x18\x05 \x01(\t\x12\x0e\n\x06revise\x18\x06 \x01(\t\x12\x0f\n\x07\x63ompare\x18\x07 \x01(\t\x12\x0c\n\x04hash\x18\x08 \x01(\t\x1a-\n\x0bServesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\x9e\x01\n\x0c\x43onstitution\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\r\n\x05title\x18\x03 \x01(\t\x12\x0c\n\x04hash\x18\x04 \x01(\t\x12)\n\nobjectives\x18\x05 \x03(\x0b\x32\x15.charter.v1.Objective\x12)\n\nprinciples\x18\x06 \x03(\x0b\x32\x15.charter.v1.Principle\".\n\x16GetConstitutionRequest\x12\x14\n\x0c\x63onstitution\x18\x01 \x01(\t\"\\\n\x17GetConstitutionResponse\x12.\n\x0c\x63onstitution\x18\x01 \x01(\x0b\x32\x18.charter.v1.Constitution\x12\x11\n\tyaml_text\x18\x02 \x01(\t\"=\n\x18\x43heckConstitutionRequest\x12\x11\n\tyaml_text\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\"n\n\x13\x43onstitutionProblem\x12\x0c\n\x04\x66ile\x18\x01 \x01(\t\x12\x0c\n\x04line\x18\x02 \x01(\x05\x12\x0e\n\x06\x63olumn\x18\x03 \x01(\x05\x12\x0c\n\x04\x63ode\x18\x04 \x01(\t\x12\x0f\n\x07message\x18\x05 \x01(\t\x12\x0c\n\x04hint\x18\x06 \x01(\t\"~\n\x19\x43heckConstitutionResponse\x12\x31\n\x08problems\x18\x01 \x03(\x0b\x32\x1f.charter.v1.ConstitutionProblem\x12.\n\x0c\x63onstitution\x18\x02 \x01(\x0b\x32\x18.charter.v1.Constitution*f\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x14\n\x10VERDICT_COMPLIES\x10\x01\x12\x16\n\x12VERDICT_BORDERLINE\x10\x02\x12\x14\n\x10VERDICT_VIOLATES\x10\x03\x32\xe2\x03\n\x0f\x43ritiqueService\x12\x45\n\x08\x43ritique\x12\x1b.charter.v1.CritiqueRequest\x1a\x1c.charter.v1.CritiqueResponse\x12?\n\x06Revise\x12\x19.charter.v1.ReviseRequest\x1a\x1a.charter.v1.ReviseResponse\x12\x42\n\x07\x43ompare\x12\x1a.charter.v1.CompareRequest\x1a\x1b.charter.v1.CompareResponse\x12\x45\n\x08GetJudge\x12\x1b.charter.v1.GetJudgeRequest\x1a\x1c.charter.v1.GetJudgeResponse\x12Z\n\x0fGetConstitution\x12\".charter.v1.GetConstitutionRequest\x1a#.charter.v1.GetConstitutionResponse\x12`\n\x11\x43heckConstitution\x12$.charter.v1.CheckConstitutionRequest\x1a%.charter.v1.CheckConstitutionResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x63harter/v1/critique.proto\x12\ncharter.v1\x1a\x17\x63harter/v1/common.proto\":\n\x0cPrincipleRef\x12\x14\n\x0c\x63onstitution\x18\x01 \x01(\t\x12\x14\n\x0cprinciple_id\x18\x02 \x01(\t\"\xe0\x01\n\x08\x43ritique\x12\x11\n\tsample_id\x18\x01 \x01(\t\x12\x14\n\x0cprinciple_id\x18\x02 \x01(\t\x12\x16\n\x0eprinciple_hash\x18\x03 \x01(\t\x12\x19\n\x11\x63onstitution_hash\x18\x04 \x01(\t\x12\x15\n\rtemplate_hash\x18\x05 \x01(\t\x12\x0e\n\x06\x63ritic\x18\x06 \x01(\t\x12$\n\x07verdict\x18\x07 \x01(\x0e\x32\x13.charter.v1.Verdict\x12\x0c\n\x04text\x18\x08 \x01(\t\x12\r\n\x05spans\x18\t \x03(\t\x12\x0e\n\x06reason\x18\n \x01(\t\"c\n\x0f\x43ritiqueRequest\x12#\n\x07samples\x18\x01 \x03(\x0b\x32\x12.charter.v1.Sample\x12+\n\tprinciple\x18\x02 \x01(\x0b\x32\x18.charter.v1.PrincipleRef\"]\n\x10\x43ritiqueResponse\x12\'\n\tcritiques\x18\x01 \x03(\x0b\x32\x14.charter.v1.Critique\x12 \n\x05usage\x18\x02 \x01(\x0b\x32\x11.charter.v1.Usage\"\x8a\x01\n\rReviseRequest\x12#\n\x07samples\x18\x01 \x03(\x0b\x32\x12.charter.v1.Sample\x12\'\n\tcritiques\x18\x02 \x03(\x0b\x32\x14.charter.v1.Critique\x12+\n\tprinciple\x18\x03 \x01(\x0b\x32\x18.charter.v1.PrincipleRef\"n\n\x0eReviseResponse\x12\x11\n\trevisions\x18\x01 \x03(\t\x12\'\n\tcritiques\x18\x02 \x03(\x0b\x32\x14.charter.v1.Critique\x12 \n\x05usage\x18\x03 \x01(\x0b\x32\x11.charter.v1.Usage\"\xa3\x02\n\x04Vote\x12\n\n\x02id\x18\x01 \x01(\t\x12\x15\n\rcomparison_id\x18\x02 \x01(\t\x12\x14\n\x0cprinciple_id\x18\x03 \x01(\t\x12\x16\n\x0eprinciple_hash\x18\x04 \x01(\t\x12\x15\n\rtemplate_hash\x18\x05 \x01(\t\x12\x19\n\x11\x63onstitution_hash\x18\x06 \x01(\t\x12\r\n\x05judge\x18\x07 \x01(\t\x12\x0f\n\x07swapped\x18\x08 \x01(\x08\x12\x11\n\tlogprob_a\x18\t \x01(\x01\x12\x11\n\tlogprob_b\x18\n \x01(\x01\x12\x12\n\nlabel_mass\x18\x0b \x01(\x01\x12\x0e\n\x06run_id\x18\x0c \x01(\t\x12\x10\n\x08protocol\x18\r \x01(\t\x12\x0c\n\x04text\x18\x0e \x01(\t\x12\x0e\n\x06reason\x18\x0f \x01(\t\"}\n\x05Usage\x12\x10\n\x08requests\x18\x01 \x01(\x03\x12\x0f\n\x07retries\x18\x02 \x01(\x03\x12\x15\n\rprompt_tokens\x18\x03 \x01(\x03\x12\x19\n\x11\x63ompletion_tokens\x18\x04 \x01(\x03\x12\x11\n\tunmetered\x18\x05 \x01(\x03\x12\x0c\n\x04\x63ost\x18\x06 \x01(\x01\"D\n\tJudgement\x12\x15\n\rcomparison_id\x18\x01 \x01(\t\x12\x13\n\x0bprobability\x18\x02 \x01(\x01\x12\x0b\n\x03gap\x18\x03 \x01(\x01\"j\n\x0e\x43ompareRequest\x12+\n\x0b\x63omparisons\x18\x01 \x03(\x0b\x32\x16.charter.v1.Comparison\x12+\n\tprinciple\x18\x02 \x01(\x0b\x32\x18.charter.v1.PrincipleRef\"\x7f\n\x0f\x43ompareResponse\x12\x1f\n\x05votes\x18\x01 \x03(\x0b\x32\x10.charter.v1.Vote\x12)\n\njudgements\x18\x02 \x03(\x0b\x32\x15.charter.v1.Judgement\x12 \n\x05usage\x18\x03 \x01(\x0b\x32\x11.charter.v1.Usage\"\'\n\x0fGetJudgeRequest\x12\x14\n\x0c\x63onstitution\x18\x01 \x01(\t\"Z\n\x10GetJudgeResponse\x12\r\n\x05judge\x18\x01 \x01(\t\x12\x0e\n\x06\x63ritic\x18\x02 \x01(\t\x12\x10\n\x08protocol\x18\x03 \x01(\t\x12\x15\n\rtemplate_hash\x18\x04 \x01(\t\"F\n\tObjective\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x16\n\x0e\x64\x65\x66\x61ult_weight\x18\x03 \x01(\x01\"\xd9\x01\n\tPrinciple\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x31\n\x06serves\x18\x03 \x03(\x0b\x32!.charter.v1.Principle.ServesEntry\x12\x0e\n\x06weight\x18\x04 \x01(\x01\x12\x10\n\x08\x63ritique\x18\x05 \x01(\t\x12\x0e\n\x06revise\x18\x06 \x01(\t\x12\x0f\n\x07\x63ompare\x18\x07 \x01(\t\x12\x0c\n\x04hash\x18\x08 \x01(\t\x1a-\n\x0bServesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\x9e\x01\n\x0c\x43onstitution\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\r\n\x05title\x18\x03 \x01(\t\x12\x0c\n\x04hash\x18\x04 \x01(\t\x12)\n\nobjectives\x18\x05 \x03(\x0b\x32\x15.charter.v1.Objective\x12)\n\nprinciples\x18\x06 \x03(\x0b\x32\x15.charter.v1.Principle\".\n\x16GetConstitutionRequest\x12\x14\n\x0c\x63onstitution\x18\x01 \x01(\t\"\\\n\x17GetConstitutionResponse\x12.\n\x0c\x63onstitution\x18\x01 \x01(\x0b\x32\x18.charter.v1.Constitution\x12\x11\n\tyaml_text\x18\x02 \x01(\t\"=\n\x18\x43heckConstitutionRequest\x12\x11\n\tyaml_text\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\"n\n\x13\x43onstitutionProblem\x12\x0c\n\x04\x66ile\x18\x01 \x01(\t\x12\x0c\n\x04line\x18\x02 \x01(\x05\x12\x0e\n\x06\x63olumn\x18\x03 \x01(\x05\x12\x0c\n\x04\x63ode\x18\x04 \x01(\t\x12\x0f\n\x07message\x18\x05 \x01(\t\x12\x0c\n\x04hint\x18\x06 \x01(\t\"~\n\x19\x43heckConstitutionResponse\x12\x31\n\x08problems\x18\x01 \x03(\x0b\x32\x1f.charter.v1.ConstitutionProblem\x12.\n\x0c\x63onstitution\x18\x02 \x01(\x0b\x32\x18.charter.v1.Constitution*f\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x14\n\x10VERDICT_COMPLIES\x10\x01\x12\x16\n\x12VERDICT_BORDERLINE\x10\x02\x12\x14\n\x10VERDICT_VIOLATES\x10\x03\x32\xe2\x03\n\x0f\x43ritiqueService\x12\x45\n\x08\x43ritique\x12\x1b.charter.v1.CritiqueRequest\x1a\x1c.charter.v1.CritiqueResponse\x12?\n\x06Revise\x12\x19.charter.v1.ReviseRequest\x1a\x1a.charter.v1.ReviseResponse\x12\x42\n\x07\x43ompare\x12\x1a.charter.v1.CompareRequest\x1a\x1b.charter.v1.CompareResponse\x12\x45\n\x08GetJudge\x12\x1b.charter.v1.GetJudgeRequest\x1a\x1c.charter.v1.GetJudgeResponse\x12Z\n\x0fGetConstitution\x12\".charter.v1.GetConstitutionRequest\x1a#.charter.v1.GetConstitutionResponse\x12`\n\x11\x43heckConstitution\x12$.charter.v1.CheckConstitutionRequest\x1a%.charter.v1.CheckConstitutionResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,8 +34,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_PRINCIPLE_SERVESENTRY']._loaded_options = None
   _globals['_PRINCIPLE_SERVESENTRY']._serialized_options = b'8\001'
-  _globals['_VERDICT']._serialized_start=2205
-  _globals['_VERDICT']._serialized_end=2307
+  _globals['_VERDICT']._serialized_start=2561
+  _globals['_VERDICT']._serialized_end=2663
   _globals['_PRINCIPLEREF']._serialized_start=66
   _globals['_PRINCIPLEREF']._serialized_end=124
   _globals['_CRITIQUE']._serialized_start=127
@@ -43,41 +43,43 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CRITIQUEREQUEST']._serialized_start=353
   _globals['_CRITIQUEREQUEST']._serialized_end=452
   _globals['_CRITIQUERESPONSE']._serialized_start=454
-  _globals['_CRITIQUERESPONSE']._serialized_end=513
-  _globals['_REVISEREQUEST']._serialized_start=516
-  _globals['_REVISEREQUEST']._serialized_end=654
-  _globals['_REVISERESPONSE']._serialized_start=656
-  _globals['_REVISERESPONSE']._serialized_end=732
-  _globals['_VOTE']._serialized_start=735
-  _globals['_VOTE']._serialized_end=978
-  _globals['_JUDGEMENT']._serialized_start=980
-  _globals['_JUDGEMENT']._serialized_end=1048
-  _globals['_COMPAREREQUEST']._serialized_start=1050
-  _globals['_COMPAREREQUEST']._serialized_end=1156
-  _globals['_COMPARERESPONSE']._serialized_start=1158
-  _globals['_COMPARERESPONSE']._serialized_end=1251
-  _globals['_GETJUDGEREQUEST']._serialized_start=1253
-  _globals['_GETJUDGEREQUEST']._serialized_end=1270
-  _globals['_GETJUDGERESPONSE']._serialized_start=1272
-  _globals['_GETJUDGERESPONSE']._serialized_end=1305
-  _globals['_OBJECTIVE']._serialized_start=1307
-  _globals['_OBJECTIVE']._serialized_end=1377
-  _globals['_PRINCIPLE']._serialized_start=1380
-  _globals['_PRINCIPLE']._serialized_end=1597
-  _globals['_PRINCIPLE_SERVESENTRY']._serialized_start=1552
-  _globals['_PRINCIPLE_SERVESENTRY']._serialized_end=1597
-  _globals['_CONSTITUTION']._serialized_start=1600
-  _globals['_CONSTITUTION']._serialized_end=1758
-  _globals['_GETCONSTITUTIONREQUEST']._serialized_start=1760
-  _globals['_GETCONSTITUTIONREQUEST']._serialized_end=1806
-  _globals['_GETCONSTITUTIONRESPONSE']._serialized_start=1808
-  _globals['_GETCONSTITUTIONRESPONSE']._serialized_end=1900
-  _globals['_CHECKCONSTITUTIONREQUEST']._serialized_start=1902
-  _globals['_CHECKCONSTITUTIONREQUEST']._serialized_end=1963
-  _globals['_CONSTITUTIONPROBLEM']._serialized_start=1965
-  _globals['_CONSTITUTIONPROBLEM']._serialized_end=2075
-  _globals['_CHECKCONSTITUTIONRESPONSE']._serialized_start=2077
-  _globals['_CHECKCONSTITUTIONRESPONSE']._serialized_end=2203
-  _globals['_CRITIQUESERVICE']._serialized_start=2310
-  _globals['_CRITIQUESERVICE']._serialized_end=2792
+  _globals['_CRITIQUERESPONSE']._serialized_end=547
+  _globals['_REVISEREQUEST']._serialized_start=550
+  _globals['_REVISEREQUEST']._serialized_end=688
+  _globals['_REVISERESPONSE']._serialized_start=690
+  _globals['_REVISERESPONSE']._serialized_end=800
+  _globals['_VOTE']._serialized_start=803
+  _globals['_VOTE']._serialized_end=1094
+  _globals['_USAGE']._serialized_start=1096
+  _globals['_USAGE']._serialized_end=1221
+  _globals['_JUDGEMENT']._serialized_start=1223
+  _globals['_JUDGEMENT']._serialized_end=1291
+  _globals['_COMPAREREQUEST']._serialized_start=1293
+  _globals['_COMPAREREQUEST']._serialized_end=1399
+  _globals['_COMPARERESPONSE']._serialized_start=1401
+  _globals['_COMPARERESPONSE']._serialized_end=1528
+  _globals['_GETJUDGEREQUEST']._serialized_start=1530
+  _globals['_GETJUDGEREQUEST']._serialized_end=1569
+  _globals['_GETJUDGERESPONSE']._serialized_start=1571
+  _globals['_GETJUDGERESPONSE']._serialized_end=1661
+  _globals['_OBJECTIVE']._serialized_start=1663
+  _globals['_OBJECTIVE']._serialized_end=1733
+  _globals['_PRINCIPLE']._serialized_start=1736
+  _globals['_PRINCIPLE']._serialized_end=1953
+  _globals['_PRINCIPLE_SERVESENTRY']._serialized_start=1908
+  _globals['_PRINCIPLE_SERVESENTRY']._serialized_end=1953
+  _globals['_CONSTITUTION']._serialized_start=1956
+  _globals['_CONSTITUTION']._serialized_end=2114
+  _globals['_GETCONSTITUTIONREQUEST']._serialized_start=2116
+  _globals['_GETCONSTITUTIONREQUEST']._serialized_end=2162
+  _globals['_GETCONSTITUTIONRESPONSE']._serialized_start=2164
+  _globals['_GETCONSTITUTIONRESPONSE']._serialized_end=2256
+  _globals['_CHECKCONSTITUTIONREQUEST']._serialized_start=2258
+  _globals['_CHECKCONSTITUTIONREQUEST']._serialized_end=2319
+  _globals['_CONSTITUTIONPROBLEM']._serialized_start=2321
+  _globals['_CONSTITUTIONPROBLEM']._serialized_end=2431
+  _globals['_CHECKCONSTITUTIONRESPONSE']._serialized_start=2433
+  _globals['_CHECKCONSTITUTIONRESPONSE']._serialized_end=2559
+  _globals['_CRITIQUESERVICE']._serialized_start=2666
+  _globals['_CRITIQUESERVICE']._serialized_end=3148
 # @@protoc_insertion_point(module_scope)

@@ -60,10 +60,12 @@ class CritiqueRequest(_message.Message):
     def __init__(self, samples: _Optional[_Iterable[_Union[_common_pb2.Sample, _Mapping]]] = ..., principle: _Optional[_Union[PrincipleRef, _Mapping]] = ...) -> None: ...
 
 class CritiqueResponse(_message.Message):
-    __slots__ = ("critiques",)
+    __slots__ = ("critiques", "usage")
     CRITIQUES_FIELD_NUMBER: _ClassVar[int]
+    USAGE_FIELD_NUMBER: _ClassVar[int]
     critiques: _containers.RepeatedCompositeFieldContainer[Critique]
-    def __init__(self, critiques: _Optional[_Iterable[_Union[Critique, _Mapping]]] = ...) -> None: ...
+    usage: Usage
+    def __init__(self, critiques: _Optional[_Iterable[_Union[Critique, _Mapping]]] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ...) -> None: ...
 
 class ReviseRequest(_message.Message):
     __slots__ = ("samples", "critiques", "principle")
@@ -76,15 +78,17 @@ class ReviseRequest(_message.Message):
     def __init__(self, samples: _Optional[_Iterable[_Union[_common_pb2.Sample, _Mapping]]] = ..., critiques: _Optional[_Iterable[_Union[Critique, _Mapping]]] = ..., principle: _Optional[_Union[PrincipleRef, _Mapping]] = ...) -> None: ...
 
 class ReviseResponse(_message.Message):
-    __slots__ = ("revisions", "critiques")
+    __slots__ = ("revisions", "critiques", "usage")
     REVISIONS_FIELD_NUMBER: _ClassVar[int]
     CRITIQUES_FIELD_NUMBER: _ClassVar[int]
+    USAGE_FIELD_NUMBER: _ClassVar[int]
     revisions: _containers.RepeatedScalarFieldContainer[str]
     critiques: _containers.RepeatedCompositeFieldContainer[Critique]
-    def __init__(self, revisions: _Optional[_Iterable[str]] = ..., critiques: _Optional[_Iterable[_Union[Critique, _Mapping]]] = ...) -> None: ...
+    usage: Usage
+    def __init__(self, revisions: _Optional[_Iterable[str]] = ..., critiques: _Optional[_Iterable[_Union[Critique, _Mapping]]] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ...) -> None: ...
 
 class Vote(_message.Message):
-    __slots__ = ("id", "comparison_id", "principle_id", "principle_hash", "template_hash", "constitution_hash", "judge", "swapped", "logprob_a", "logprob_b", "label_mass", "run_id")
+    __slots__ = ("id", "comparison_id", "principle_id", "principle_hash", "template_hash", "constitution_hash", "judge", "swapped", "logprob_a", "logprob_b", "label_mass", "run_id", "protocol", "text", "reason")
     ID_FIELD_NUMBER: _ClassVar[int]
     COMPARISON_ID_FIELD_NUMBER: _ClassVar[int]
     PRINCIPLE_ID_FIELD_NUMBER: _ClassVar[int]
@@ -97,6 +101,9 @@ class Vote(_message.Message):
     LOGPROB_B_FIELD_NUMBER: _ClassVar[int]
     LABEL_MASS_FIELD_NUMBER: _ClassVar[int]
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    PROTOCOL_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
     id: str
     comparison_id: str
     principle_id: str
@@ -109,7 +116,26 @@ class Vote(_message.Message):
     logprob_b: float
     label_mass: float
     run_id: str
-    def __init__(self, id: _Optional[str] = ..., comparison_id: _Optional[str] = ..., principle_id: _Optional[str] = ..., principle_hash: _Optional[str] = ..., template_hash: _Optional[str] = ..., constitution_hash: _Optional[str] = ..., judge: _Optional[str] = ..., swapped: bool = ..., logprob_a: _Optional[float] = ..., logprob_b: _Optional[float] = ..., label_mass: _Optional[float] = ..., run_id: _Optional[str] = ...) -> None: ...
+    protocol: str
+    text: str
+    reason: str
+    def __init__(self, id: _Optional[str] = ..., comparison_id: _Optional[str] = ..., principle_id: _Optional[str] = ..., principle_hash: _Optional[str] = ..., template_hash: _Optional[str] = ..., constitution_hash: _Optional[str] = ..., judge: _Optional[str] = ..., swapped: bool = ..., logprob_a: _Optional[float] = ..., logprob_b: _Optional[float] = ..., label_mass: _Optional[float] = ..., run_id: _Optional[str] = ..., protocol: _Optional[str] = ..., text: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class Usage(_message.Message):
+    __slots__ = ("requests", "retries", "prompt_tokens", "completion_tokens", "unmetered", "cost")
+    REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    RETRIES_FIELD_NUMBER: _ClassVar[int]
+    PROMPT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    COMPLETION_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    UNMETERED_FIELD_NUMBER: _ClassVar[int]
+    COST_FIELD_NUMBER: _ClassVar[int]
+    requests: int
+    retries: int
+    prompt_tokens: int
+    completion_tokens: int
+    unmetered: int
+    cost: float
+    def __init__(self, requests: _Optional[int] = ..., retries: _Optional[int] = ..., prompt_tokens: _Optional[int] = ..., completion_tokens: _Optional[int] = ..., unmetered: _Optional[int] = ..., cost: _Optional[float] = ...) -> None: ...
 
 class Judgement(_message.Message):
     __slots__ = ("comparison_id", "probability", "gap")
@@ -130,22 +156,32 @@ class CompareRequest(_message.Message):
     def __init__(self, comparisons: _Optional[_Iterable[_Union[_common_pb2.Comparison, _Mapping]]] = ..., principle: _Optional[_Union[PrincipleRef, _Mapping]] = ...) -> None: ...
 
 class CompareResponse(_message.Message):
-    __slots__ = ("votes", "judgements")
+    __slots__ = ("votes", "judgements", "usage")
     VOTES_FIELD_NUMBER: _ClassVar[int]
     JUDGEMENTS_FIELD_NUMBER: _ClassVar[int]
+    USAGE_FIELD_NUMBER: _ClassVar[int]
     votes: _containers.RepeatedCompositeFieldContainer[Vote]
     judgements: _containers.RepeatedCompositeFieldContainer[Judgement]
-    def __init__(self, votes: _Optional[_Iterable[_Union[Vote, _Mapping]]] = ..., judgements: _Optional[_Iterable[_Union[Judgement, _Mapping]]] = ...) -> None: ...
+    usage: Usage
+    def __init__(self, votes: _Optional[_Iterable[_Union[Vote, _Mapping]]] = ..., judgements: _Optional[_Iterable[_Union[Judgement, _Mapping]]] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ...) -> None: ...
 
 class GetJudgeRequest(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("constitution",)
+    CONSTITUTION_FIELD_NUMBER: _ClassVar[int]
+    constitution: str
+    def __init__(self, constitution: _Optional[str] = ...) -> None: ...
 
 class GetJudgeResponse(_message.Message):
-    __slots__ = ("judge",)
+    __slots__ = ("judge", "critic", "protocol", "template_hash")
     JUDGE_FIELD_NUMBER: _ClassVar[int]
+    CRITIC_FIELD_NUMBER: _ClassVar[int]
+    PROTOCOL_FIELD_NUMBER: _ClassVar[int]
+    TEMPLATE_HASH_FIELD_NUMBER: _ClassVar[int]
     judge: str
-    def __init__(self, judge: _Optional[str] = ...) -> None: ...
+    critic: str
+    protocol: str
+    template_hash: str
+    def __init__(self, judge: _Optional[str] = ..., critic: _Optional[str] = ..., protocol: _Optional[str] = ..., template_hash: _Optional[str] = ...) -> None: ...
 
 class Objective(_message.Message):
     __slots__ = ("name", "description", "default_weight")

@@ -93,7 +93,7 @@ class CritiqueServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetJudge(self, request, context):
-        """Names the model that criticises and judges here: part of the identity of every vote.
+        """Names the models that criticise and judge here, and how the judge is asked: part of the identity of every vote.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

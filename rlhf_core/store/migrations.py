@@ -140,6 +140,18 @@ def m004_runs(db: Database) -> None:
     )
 
 
+@charter()
+def m005_protocols(db: Database) -> None:
+    _run(
+        db,
+        """
+        ALTER TABLE votes ADD COLUMN protocol TEXT NOT NULL DEFAULT 'logprobs';
+        ALTER TABLE votes ADD COLUMN text TEXT NOT NULL DEFAULT '';
+        ALTER TABLE votes ADD COLUMN reason TEXT NOT NULL DEFAULT '';
+        """,
+    )
+
+
 def migrate(connection: sqlite3.Connection) -> None:
     """Bring the schema up to date, inside the caller's write transaction, so that all steps land or none.
 

@@ -24,6 +24,15 @@ def content_id(kind: str, *parts: object) -> str:
     return f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:20]}"
 
 
+UNIFORM_SLICE = 0.2
+"""Share of comparisons that people are asked about with no regard to what the AI made of them."""
+
+
+def uniform_draw(identity: str) -> float:
+    """A number in [0, 1) that is fixed by the id and says nothing of the content."""
+    return int(hashlib.sha256(f"draw\x1f{identity}".encode()).hexdigest()[:8], 16) / 2**32
+
+
 class Record(BaseModel):
     """Base of all records: frozen, unknown fields refused."""
 
@@ -165,7 +174,7 @@ class Vote(Record):
     logprob_a: float
     logprob_b: float
     label_mass: float
-    """Probability that the judge gives to the two labels together."""
+    """Probability that the judge gives to the two labels together; 0 when its words could not be read."""
     run_id: str = ""
     protocol: Protocol = "logprobs"
     text: str = ""
@@ -191,3 +200,9 @@ class Preference(Record):
     constitution_hash: str = ""
     run_id: str = ""
     weight: float = Field(default=1.0, ge=0)
+    uniform: bool = False
+    """The comparison was drawn with no regard to what the AI made of it, so the label counts in unbiased measures."""
+    calibration_id: str = ""
+    """The calibration that the probability went through; empty when there was none."""
+    ungated: bool = False
+    """The judge had not passed its gate when this label was derived; stamped on all that descends from it."""

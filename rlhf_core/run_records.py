@@ -9,6 +9,7 @@ from pydantic import Field
 from rlhf_core.records import Record
 
 Stage = Literal["critique", "sft", "label", "reward", "norm_pack", "ppo", "evaluate", "report"]
+Truth = Literal["human", "gold"]
 RunState = Literal["QUEUED", "RUNNING", "PAUSED", "SUCCEEDED", "FAILED", "CANCELLED"]
 
 STAGES: tuple[Stage, ...] = ("critique", "sft", "label", "reward", "norm_pack", "ppo", "evaluate", "report")
@@ -24,6 +25,8 @@ class PolicyVersion(Record):
     base_model: str
     artifact: str
     step: int = 0
+    ungated: bool = False
+    """A judge that had not passed its gate labelled what this policy learned from."""
 
 
 class RewardModelVersion(Record):
@@ -39,6 +42,57 @@ class RewardModelVersion(Record):
     human_pairs: int
     accuracy: float
     accuracy_n: int
+    ungated: bool = False
+    """A judge that had not passed its gate gave some of the labels."""
+
+
+class Calibration(Record):
+    """The temperature that makes one judge's probabilities of one objective honest; p = sigmoid(log-odds / T).
+
+    Errors before are those of T = 1; errors after are of each fold under the temperature of the others.
+    """
+
+    id: str
+    run_id: str
+    judge: str
+    objective: str
+    constitution_hash: str
+    truth: Truth
+    temperature: float
+    pairs: int
+    folds: int
+    brier_before: float
+    brier_after: float
+    ece_before: float
+    """Expected calibration error (Naeini et al. 2015): mean |accuracy - confidence| over bins of confidence."""
+    ece_after: float
+    applied: bool
+    """False where it only measures: gold never enters a label."""
+
+
+class JudgeGate(Record):
+    """Whether one judge may label one objective: its agreement with people, or with a world's gold."""
+
+    id: str
+    run_id: str
+    judge: str
+    objective: str
+    constitution_hash: str
+    truth: Truth
+    pairs: int
+    """Pairs with a better reply in truth, on which the judge did not abstain."""
+    abstained: int
+    """Such pairs on which it did."""
+    agreement: float
+    agreement_low: float
+    """Lower end of the 95 % interval (Wilson 1927)."""
+    longer_reply: float
+    """Agreement of always preferring the longer reply, on the same pairs."""
+    consistency: float
+    """Share of the run's pairs whose better reply is the same in both orders."""
+    passed: bool
+    reason: str
+    """What falls short; empty when the gate is passed."""
 
 
 class Score(Record):

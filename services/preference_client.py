@@ -18,9 +18,13 @@ class PreferenceClient:
         self._connection = connection
         self._stub = preference_pb2_grpc.PreferenceServiceStub(connection.channel)
 
-    def next_comparison(self, labeler: str, objective: str, run_id: str = "") -> Comparison | None:
+    def next_comparison(
+        self, labeler: str, objective: str, run_id: str = "", uniform: bool = False
+    ) -> Comparison | None:
         """None when everything is labelled."""
-        request = preference_pb2.NextComparisonRequest(labeler=labeler, objective=objective, run_id=run_id)
+        request = preference_pb2.NextComparisonRequest(
+            labeler=labeler, objective=objective, run_id=run_id, uniform=uniform
+        )
         answer = self._connection.call(self._stub.NextComparison, request)
         return convert.comparison_from_message(answer.comparison) if answer.HasField("comparison") else None
 

@@ -9,7 +9,7 @@ from charter.v1 import preference_pb2, preference_pb2_grpc
 
 from rlhf_core.errors import InvalidInput
 from rlhf_core.feedback.votes import probability_of
-from rlhf_core.records import Comparison, Preference, content_id
+from rlhf_core.records import UNIFORM_SLICE, Comparison, Preference, content_id, uniform_draw
 from rlhf_core.store.store import Store
 from services import convert, convert_rows, wire
 from services.constitutions import Constitutions
@@ -30,7 +30,9 @@ class PreferenceService(preference_pb2_grpc.PreferenceServiceServicer):
     ) -> preference_pb2.NextComparisonResponse:
         labeler = convert_rows.human_labeler(request.labeler)
         await self._rows.run(self._constitutions.check_objective, request.objective, request.run_id)
-        found = await self._rows.run(self._store.next_comparison, labeler, request.objective, request.run_id or None)
+        found = await self._rows.run(
+            self._store.next_comparison, labeler, request.objective, request.run_id or None, request.uniform
+        )
         return preference_pb2.NextComparisonResponse(comparison=convert.comparison_to_message(found) if found else None)
 
     async def SubmitPreference(  # noqa: N802
@@ -73,6 +75,7 @@ class PreferenceService(preference_pb2_grpc.PreferenceServiceServicer):
                 probability=probability_of(choice),
                 reason=request.reason,
                 run_id=comparison.run_id,
+                uniform=uniform_draw(comparison.id) < UNIFORM_SLICE,
             )
             return self._store.submit_preference(label, request_id)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Literal
 
 from rlhf_core.errors import Conflict, InvalidInput, NotFound
-from rlhf_core.records import Comparison, Preference, Vote
+from rlhf_core.records import UNIFORM_SLICE, Comparison, Preference, Vote, uniform_draw
 from rlhf_core.store.connection import Connections
 from rlhf_core.store.rows import from_row, insert, now, stamped, to_row
 from rlhf_core.store.samples import Samples, join_runs
@@ -16,7 +16,8 @@ from rlhf_core.store.samples import Samples, join_runs
 _NEXT = """
 SELECT c.id FROM comparisons AS c
 LEFT JOIN (
-  SELECT comparison_id, max(abstained) AS abstained, min(abs(probability - 0.5)) AS margin FROM live_preferences
+  SELECT comparison_id, max(abstained AND reason <> 'no_principle') AS abstained, min(abs(probability - 0.5)) AS margin
+  FROM live_preferences
   WHERE objective = :objective AND labeler GLOB 'ai:*' AND (:run_id IS NULL OR run_id = :run_id) GROUP BY comparison_id
 ) AS ai ON ai.comparison_id = c.id
 WHERE (:run_id IS NULL OR EXISTS (
@@ -24,8 +25,13 @@ WHERE (:run_id IS NULL OR EXISTS (
   AND NOT EXISTS (
     SELECT 1 FROM live_preferences AS mine
     WHERE mine.comparison_id = c.id AND mine.objective = :objective AND mine.labeler = :labeler)
-ORDER BY CASE WHEN ai.abstained THEN 0 WHEN ai.margin IS NOT NULL THEN 1 ELSE 2 END, ai.margin, c.rowid LIMIT 1
+  AND (NOT :uniform OR c.draw < :slice)
+ORDER BY (c.draw < :slice) = :turn DESC, CASE WHEN c.draw < :slice THEN c.draw END,
+  CASE WHEN ai.abstained THEN 0 WHEN ai.margin IS NOT NULL THEN 1 ELSE 2 END, ai.margin, c.rowid LIMIT 1
 """
+_GIVEN = "SELECT count(*) FROM live_preferences WHERE objective = ? AND labeler = ?"
+TURNS = round(1 / UNIFORM_SLICE)
+"""One question of so many comes from the uniform slice."""
 
 
 class Labels:
@@ -43,7 +49,9 @@ class Labels:
         """Store comparisons, their samples and prompts."""
         comparisons, time = list(comparisons), now()
         rows = [
-            {"id": c.id, "a_id": c.a.id, "b_id": c.b.id, "run_id": c.run_id, "created_at": time} for c in comparisons
+            {"id": c.id, "a_id": c.a.id, "b_id": c.b.id, "run_id": c.run_id, "created_at": time}
+            | {"draw": uniform_draw(c.id)}
+            for c in comparisons
         ]
         with self._connections.write() as connection:
             self._samples.add_samples(sample for c in comparisons for sample in (c.a, c.b))
@@ -111,10 +119,19 @@ class Labels:
         )
         return [from_row(Preference, row) for row in rows]
 
-    def next_comparison(self, labeler: str, objective: str, run_id: str | None = None) -> Comparison | None:
-        """What this labeler should judge next for the objective: first where the AI abstained, then where it is
-        least sure, then what it has not judged. None when all is labelled or skipped."""
-        rows = self._connections.rows(_NEXT, {"labeler": labeler, "objective": objective, "run_id": run_id})
+    def next_comparison(
+        self, labeler: str, objective: str, run_id: str | None = None, uniform: bool = False
+    ) -> Comparison | None:
+        """What this labeler should judge next for the objective; None when all is labelled or skipped.
+
+        First where the AI abstained, then where it is least sure, then what it has not judged. Every fifth question
+        comes from the uniform slice, which is never asked in another turn while there is anything else: whatever part
+        of it is labelled, in its own random order, is an unbiased sample. With `uniform` only the slice is asked.
+        """
+        given = self._connections.rows(_GIVEN, [objective, labeler])[0][0]
+        question = {"labeler": labeler, "objective": objective, "run_id": run_id, "uniform": uniform}
+        turn = uniform or given % TURNS == TURNS - 1
+        rows = self._connections.rows(_NEXT, question | {"turn": turn, "slice": UNIFORM_SLICE})
         return self.comparison(rows[0]["id"]) if rows else None
 
     def submit_preference(self, preference: Preference, request_id: str) -> Preference:

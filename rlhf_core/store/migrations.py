@@ -10,6 +10,7 @@ import sqlite3
 from sqlite_utils import Database, Migrations
 
 from rlhf_core.errors import Conflict
+from rlhf_core.records import uniform_draw
 
 charter = Migrations("charter")
 
@@ -150,6 +151,33 @@ def m005_protocols(db: Database) -> None:
         ALTER TABLE votes ADD COLUMN reason TEXT NOT NULL DEFAULT '';
         """,
     )
+
+
+@charter()
+def m006_gates(db: Database) -> None:
+    _run(
+        db,
+        """
+        ALTER TABLE comparisons ADD COLUMN draw REAL NOT NULL DEFAULT 0;
+        ALTER TABLE preferences ADD COLUMN uniform INTEGER NOT NULL DEFAULT 0;
+        ALTER TABLE preferences ADD COLUMN calibration_id TEXT NOT NULL DEFAULT '';
+        ALTER TABLE preferences ADD COLUMN ungated INTEGER NOT NULL DEFAULT 0;
+        ALTER TABLE reward_models ADD COLUMN ungated INTEGER NOT NULL DEFAULT 0;
+        ALTER TABLE policy_versions ADD COLUMN ungated INTEGER NOT NULL DEFAULT 0;
+        CREATE TABLE calibrations (
+          id TEXT PRIMARY KEY, run_id TEXT NOT NULL, judge TEXT NOT NULL, objective TEXT NOT NULL,
+          constitution_hash TEXT NOT NULL, truth TEXT NOT NULL, temperature REAL NOT NULL, pairs INTEGER NOT NULL,
+          folds INTEGER NOT NULL, brier_before REAL NOT NULL, brier_after REAL NOT NULL, ece_before REAL NOT NULL,
+          ece_after REAL NOT NULL, applied INTEGER NOT NULL, created_at TEXT NOT NULL) STRICT;
+        CREATE TABLE gates (
+          id TEXT PRIMARY KEY, run_id TEXT NOT NULL, judge TEXT NOT NULL, objective TEXT NOT NULL,
+          constitution_hash TEXT NOT NULL, truth TEXT NOT NULL, pairs INTEGER NOT NULL, abstained INTEGER NOT NULL,
+          agreement REAL NOT NULL, agreement_low REAL NOT NULL, longer_reply REAL NOT NULL, consistency REAL NOT NULL,
+          passed INTEGER NOT NULL, reason TEXT NOT NULL, created_at TEXT NOT NULL) STRICT;
+        """,
+    )
+    for (identity,) in list(db.execute("SELECT id FROM comparisons")):
+        db.execute("UPDATE comparisons SET draw = ? WHERE id = ?", [uniform_draw(identity), identity])
 
 
 def migrate(connection: sqlite3.Connection) -> None:

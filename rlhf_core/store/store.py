@@ -117,6 +117,10 @@ class Store:
         self.reward_models = versions.reward_models
         self.add_norm_pack = versions.add_norm_pack
         self.norm_pack = versions.norm_pack
+        self.add_calibration = versions.add_calibration
+        self.calibrations = versions.calibrations
+        self.add_gate = versions.add_gate
+        self.gates = versions.gates
         self.add_constitution = versions.add_constitution
         self.constitution_text = versions.constitution_text
 

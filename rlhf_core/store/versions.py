@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from rlhf_core.errors import NotFound
 from rlhf_core.records import Record
-from rlhf_core.run_records import NormPack, PolicyVersion, RewardModelVersion
+from rlhf_core.run_records import Calibration, JudgeGate, NormPack, PolicyVersion, RewardModelVersion
 from rlhf_core.store.connection import Connections
 from rlhf_core.store.rows import RecordType, from_row, insert, now, stamped
 
 
 class Versions:
-    """Policy versions, reward models, NormPacks and the constitutions behind them."""
+    """Policy versions, reward models, NormPacks, what was found of the judges, and the constitutions behind them."""
 
     def __init__(self, connections: Connections):
         self._connections = connections
@@ -38,6 +38,18 @@ class Versions:
 
     def norm_pack(self, pack_id: str) -> NormPack:
         return self._one(NormPack, "norm_packs", pack_id)
+
+    def add_calibration(self, calibration: Calibration) -> None:
+        self._add("calibrations", calibration)
+
+    def calibrations(self, run_id: str | None = None) -> list[Calibration]:
+        return self._all(Calibration, "calibrations", run_id)
+
+    def add_gate(self, gate: JudgeGate) -> None:
+        self._add("gates", gate)
+
+    def gates(self, run_id: str | None = None) -> list[JudgeGate]:
+        return self._all(JudgeGate, "gates", run_id)
 
     def add_constitution(self, constitution_hash: str, constitution_id: str, text: str, source: str) -> None:
         """Keep a constitution's text as it was written, under the hash that all its results carry."""

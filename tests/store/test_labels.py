@@ -1,6 +1,7 @@
 import pytest
 
 from rlhf_core.errors import Conflict, InvalidInput, NotFound
+from rlhf_core.records import UNIFORM_SLICE, uniform_draw
 from rlhf_core.store.store import Store
 from tests.store.examples import comparison, preference, sample, vote
 
@@ -149,6 +150,42 @@ def test_people_are_asked_first_where_the_ai_abstained_then_where_it_is_least_su
     assert seen == ["abstained", "unsure", "sure", "unjudged"]
     following = store.next_comparison("human:ada", "helpful")
     assert following is not None and following.id == "unjudged"
+
+
+def test_every_fifth_question_comes_from_a_slice_that_knows_nothing_of_the_ai(store: Store):
+    names = [f"pair-{n}" for n in range(40)]
+    slice_ = sorted((name for name in names if uniform_draw(name) < UNIFORM_SLICE), key=uniform_draw)
+    others = [name for name in names if name not in slice_]
+    assert 4 <= len(slice_) <= 12, "forty pairs should have about eight in the slice"
+    store.add_comparisons([comparison(name) for name in names])
+    # The AI abstained in the slice only, so that a queue that looked at the AI would ask it first.
+    store.add_preferences([preference(f"ai-{name}", name, "ai:j", abstained=True) for name in slice_])
+    seen = []
+    while (following := store.next_comparison("human:ada", "harmless")) is not None:
+        seen.append(following.id)
+        store.submit_preference(preference(f"mine-{following.id}", following.id), following.id)
+    assert [name for name in seen if name in slice_] == slice_
+    assert seen[4] == slice_[0] and seen[9] == slice_[1]
+    assert seen[:4] == others[:4] and sorted(seen) == sorted(names)
+
+
+def test_the_slice_can_be_asked_for_alone(store: Store):
+    store.add_comparisons([comparison(f"pair-{n}") for n in range(40)])
+    seen = []
+    while (following := store.next_comparison("human:ada", "harmless", uniform=True)) is not None:
+        seen.append(uniform_draw(following.id))
+        store.submit_preference(preference(f"mine-{following.id}", following.id), following.id)
+    assert seen == sorted(seen) and seen[-1] < UNIFORM_SLICE
+    assert store.next_comparison("human:ada", "harmless") is not None
+
+
+def test_a_pair_that_no_principle_speaks_of_is_not_asked_first(store: Store):
+    store.add_comparisons([comparison("silent"), comparison("unsure")])
+    silent = preference("1", "silent", "ai:j", probability=0.5, abstained=True)
+    store.add_preferences([silent.model_copy(update={"reason": "no_principle"})])
+    store.add_preferences([preference("2", "unsure", "ai:j", probability=0.5, abstained=True)])
+    following = store.next_comparison("human:ada", "harmless")
+    assert following is not None and following.id == "unsure"
 
 
 def test_another_labeler_and_an_undone_label_leave_the_comparison_to_be_judged(store: Store):

@@ -1,7 +1,7 @@
 import pytest
 
 from rlhf_core.errors import InvalidInput, NotFound
-from rlhf_core.run_records import NormPack, PolicyVersion, RewardModelVersion
+from rlhf_core.run_records import Calibration, JudgeGate, NormPack, PolicyVersion, RewardModelVersion
 from rlhf_core.store.store import Store
 
 POLICY = PolicyVersion(id="p1", run_id="run", stage="sft", parent="base", base_model="sandbox", artifact="0" * 64)
@@ -31,6 +31,38 @@ PACK = NormPack(
     mean_length=12.5,
     n=512,
 )
+CALIBRATION = Calibration(
+    id="c1",
+    run_id="run",
+    judge="j",
+    objective="helpful",
+    constitution_hash="k",
+    truth="human",
+    temperature=1.5,
+    pairs=120,
+    folds=5,
+    brier_before=0.25,
+    brier_after=0.2,
+    ece_before=0.1,
+    ece_after=0.05,
+    applied=True,
+)
+GATE = JudgeGate(
+    id="g1",
+    run_id="run",
+    judge="j",
+    objective="helpful",
+    constitution_hash="k",
+    truth="gold",
+    pairs=40,
+    abstained=2,
+    agreement=0.75,
+    agreement_low=0.6,
+    longer_reply=0.5,
+    consistency=0.9,
+    passed=True,
+    reason="",
+)
 
 
 def test_versions_come_back_as_they_were(store: Store):
@@ -40,6 +72,10 @@ def test_versions_come_back_as_they_were(store: Store):
     assert store.policy_version("p1") == POLICY
     assert store.reward_model("m1") == REWARD
     assert store.norm_pack("n1") == PACK
+    store.add_calibration(CALIBRATION)
+    store.add_gate(GATE)
+    assert store.calibrations("run") == [CALIBRATION] and store.gates("run") == [GATE]
+    assert store.calibrations("other") == [] and store.gates("other") == []
 
 
 def test_versions_are_listed_by_run_in_the_order_in_which_they_were_made(store: Store):

@@ -62,7 +62,7 @@ class GenerateStreamResponse(_message.Message):
     def __init__(self, text: _Optional[str] = ..., policy_version: _Optional[str] = ..., tokens: _Optional[int] = ..., logprob: _Optional[float] = ..., finished: bool = ..., finish_reason: _Optional[_Union[_common_pb2.FinishReason, str]] = ..., sample: _Optional[_Union[_common_pb2.Sample, _Mapping]] = ...) -> None: ...
 
 class PolicyVersion(_message.Message):
-    __slots__ = ("id", "run_id", "stage", "parent", "base_model", "artifact", "step")
+    __slots__ = ("id", "run_id", "stage", "parent", "base_model", "artifact", "step", "ungated")
     ID_FIELD_NUMBER: _ClassVar[int]
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     STAGE_FIELD_NUMBER: _ClassVar[int]
@@ -70,6 +70,7 @@ class PolicyVersion(_message.Message):
     BASE_MODEL_FIELD_NUMBER: _ClassVar[int]
     ARTIFACT_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
+    UNGATED_FIELD_NUMBER: _ClassVar[int]
     id: str
     run_id: str
     stage: str
@@ -77,7 +78,8 @@ class PolicyVersion(_message.Message):
     base_model: str
     artifact: str
     step: int
-    def __init__(self, id: _Optional[str] = ..., run_id: _Optional[str] = ..., stage: _Optional[str] = ..., parent: _Optional[str] = ..., base_model: _Optional[str] = ..., artifact: _Optional[str] = ..., step: _Optional[int] = ...) -> None: ...
+    ungated: bool
+    def __init__(self, id: _Optional[str] = ..., run_id: _Optional[str] = ..., stage: _Optional[str] = ..., parent: _Optional[str] = ..., base_model: _Optional[str] = ..., artifact: _Optional[str] = ..., step: _Optional[int] = ..., ungated: bool = ...) -> None: ...
 
 class ListPolicyVersionsRequest(_message.Message):
     __slots__ = ("run_id",)

@@ -33,7 +33,7 @@ LABELER_KIND_AI: LabelerKind
 LABELER_KIND_HUMAN: LabelerKind
 
 class Preference(_message.Message):
-    __slots__ = ("id", "comparison_id", "objective", "labeler", "choice", "probability", "abstained", "reason", "gap", "constitution_hash", "run_id", "weight")
+    __slots__ = ("id", "comparison_id", "objective", "labeler", "choice", "probability", "abstained", "reason", "gap", "constitution_hash", "run_id", "weight", "uniform", "calibration_id", "ungated")
     ID_FIELD_NUMBER: _ClassVar[int]
     COMPARISON_ID_FIELD_NUMBER: _ClassVar[int]
     OBJECTIVE_FIELD_NUMBER: _ClassVar[int]
@@ -46,6 +46,9 @@ class Preference(_message.Message):
     CONSTITUTION_HASH_FIELD_NUMBER: _ClassVar[int]
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    UNIFORM_FIELD_NUMBER: _ClassVar[int]
+    CALIBRATION_ID_FIELD_NUMBER: _ClassVar[int]
+    UNGATED_FIELD_NUMBER: _ClassVar[int]
     id: str
     comparison_id: str
     objective: str
@@ -58,17 +61,22 @@ class Preference(_message.Message):
     constitution_hash: str
     run_id: str
     weight: float
-    def __init__(self, id: _Optional[str] = ..., comparison_id: _Optional[str] = ..., objective: _Optional[str] = ..., labeler: _Optional[str] = ..., choice: _Optional[_Union[Choice, str]] = ..., probability: _Optional[float] = ..., abstained: bool = ..., reason: _Optional[str] = ..., gap: _Optional[float] = ..., constitution_hash: _Optional[str] = ..., run_id: _Optional[str] = ..., weight: _Optional[float] = ...) -> None: ...
+    uniform: bool
+    calibration_id: str
+    ungated: bool
+    def __init__(self, id: _Optional[str] = ..., comparison_id: _Optional[str] = ..., objective: _Optional[str] = ..., labeler: _Optional[str] = ..., choice: _Optional[_Union[Choice, str]] = ..., probability: _Optional[float] = ..., abstained: bool = ..., reason: _Optional[str] = ..., gap: _Optional[float] = ..., constitution_hash: _Optional[str] = ..., run_id: _Optional[str] = ..., weight: _Optional[float] = ..., uniform: bool = ..., calibration_id: _Optional[str] = ..., ungated: bool = ...) -> None: ...
 
 class NextComparisonRequest(_message.Message):
-    __slots__ = ("labeler", "objective", "run_id")
+    __slots__ = ("labeler", "objective", "run_id", "uniform")
     LABELER_FIELD_NUMBER: _ClassVar[int]
     OBJECTIVE_FIELD_NUMBER: _ClassVar[int]
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    UNIFORM_FIELD_NUMBER: _ClassVar[int]
     labeler: str
     objective: str
     run_id: str
-    def __init__(self, labeler: _Optional[str] = ..., objective: _Optional[str] = ..., run_id: _Optional[str] = ...) -> None: ...
+    uniform: bool
+    def __init__(self, labeler: _Optional[str] = ..., objective: _Optional[str] = ..., run_id: _Optional[str] = ..., uniform: bool = ...) -> None: ...
 
 class NextComparisonResponse(_message.Message):
     __slots__ = ("comparison",)

@@ -90,6 +90,20 @@ class Labels:
         )
         return [from_row(Vote, row) for row in rows]
 
+    def vote_counts(self) -> dict[str, int]:
+        """Votes by principle hash, of all runs."""
+        rows = self._connections.rows("SELECT principle_hash, count(*) AS n FROM votes GROUP BY principle_hash")
+        return {row["principle_hash"]: row["n"] for row in rows}
+
+    def comparisons_voted(self, principle_hashes: Iterable[str]) -> int:
+        """How many comparisons have a vote under any of these principles."""
+        rows = self._connections.rows(
+            """SELECT count(DISTINCT comparison_id) AS n FROM votes
+            WHERE principle_hash IN (SELECT value FROM json_each(?))""",
+            [json.dumps(list(principle_hashes))],
+        )
+        return rows[0]["n"]
+
     def votes_by_id(self, ids: Iterable[str]) -> dict[str, Vote]:
         """The votes with these ids, whichever run cast them; an unknown id is left out."""
         rows = self._connections.rows(

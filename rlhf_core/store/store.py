@@ -102,6 +102,8 @@ class Store:
         self.add_votes = labels.add_votes
         self.votes = labels.votes
         self.votes_by_id = labels.votes_by_id
+        self.vote_counts = labels.vote_counts
+        self.comparisons_voted = labels.comparisons_voted
         self.add_preferences = labels.add_preferences
         self.preferences = labels.preferences
         self.next_comparison = labels.next_comparison

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from pydantic import BaseModel
 
@@ -18,6 +18,33 @@ Chat = Callable[[Sequence[Conversation]], list[str]]
 
 Choose = Callable[[Sequence[Conversation], Sequence[str]], list[list[float]]]
 """For each conversation, the log-probability of each label as the first token of the assistant's turn."""
+
+
+class Caller(NamedTuple):
+    """Who asks a model: whether they are gone, and where the bill goes."""
+
+    gone: Callable[[], bool] = lambda: False
+    bill: Callable[[Usage], None] = lambda _: None
+
+
+class Backend(Protocol):
+    """A model that can criticise and judge. Raises Unavailable when its caller is gone."""
+
+    @property
+    def name(self) -> str:
+        """The model with its revision."""
+        ...
+
+    @property
+    def gives_logprobs(self) -> bool:
+        """Whether `choose` can be asked; else there are only words."""
+        ...
+
+    def chat(self, conversations: Sequence[Conversation], max_tokens: int, caller: Caller) -> list[str]: ...
+
+    def choose(
+        self, conversations: Sequence[Conversation], labels: Sequence[str], caller: Caller
+    ) -> list[list[float]]: ...
 
 
 class Sampler(Protocol):
@@ -67,7 +94,8 @@ class Scorer(Protocol):
 
 
 class Gold(Protocol):
-    """Known truth, where a world has one. Used by evaluation only: never in training, stopping or judging."""
+    """Known truth, where a world has one. It only measures: in evaluation, in the judge's gate and in its calibration,
+    which then is reported and not applied. Never in training, stopping or judging."""
 
     objectives: tuple[str, ...]
 
@@ -91,4 +119,12 @@ class World(Protocol):
 
     def skills(self, chat: Chat, choose: Choose, constitution: Constitution, items: int, seed: int) -> BaseModel:
         """A record whose leaves are `mean`, `low`, `high` and `n` of each skill, on held-out items."""
+        ...
+
+    def pairs(self, n: int, seed: int) -> list[Comparison]:
+        """n different pairs of replies to this world's prompts, fixed by the seed."""
+        ...
+
+    def truth(self, pair: Comparison, question: str) -> float:
+        """Log-odds that reply a is better than b by a comparison question, as a perfect judge gives them."""
         ...

@@ -31,15 +31,36 @@ class DataConfig(Settings):
 
 class CritiqueConfig(Settings):
     prompts: int = Field(default=384, ge=1)
+Sampling = Literal[
+    "weighted_without_replacement",
+    "weighted_with_replacement",
+    "uniform_without_replacement",
+    "uniform_with_replacement",
+]
+"""How each round draws its principle; `uniform_with_replacement` is that of Bai et al. 2022."""
+
+
     """How many training prompts are answered, criticised and revised."""
+    """`rounds`, `sampling` and `stop_on` hold where the constitution's own `defaults.critique` leaves them open."""
+
     rounds: int = Field(default=4, ge=1, le=32)
-    """Critique-and-revision steps per answer; each draws another principle, without replacement."""
+    """Most critique-and-revision steps per answer, each under one principle."""
+    sampling: Sampling = "weighted_without_replacement"
+    """How each step draws its principle among those that apply to the prompt."""
+    stop_on: Literal["complies", "never"] = "never"
+    """Whether an answer's first verdict of `complies` is its last step."""
     temperature: float = Field(default=1.0, ge=0)
     """Sampling temperature of the first answers."""
     revise_borderline: bool = True
     """Revise answers whose verdict is borderline, not only those that violate."""
     verify: bool = True
-    """Keep a revision only if the judge, asked in both orders, does not prefer the original."""
+    """Keep a revision only if the judge, asked in both orders, prefers it to the original."""
+    verify_threshold: float = Field(default=0.5, ge=0, le=1)
+    """Least probability, in each order alone, that the revision is better."""
+    min_length_ratio: float = Field(default=0.4, ge=0, le=1)
+    """A revision with fewer words for each of the original's has lost more than a repair loses."""
+    max_length_ratio: float = Field(default=1.6, ge=1)
+    """A revision with more words for each of the original's has gained more than a repair gains."""
 
 
 class SftConfig(Settings):

@@ -113,6 +113,8 @@ class Revision(Record):
     after: str
     accepted: bool
     reason: str = ""
+    written: str = ""
+    """What the reviser wrote, where `after` is that without a label at its start."""
 
 
 class Demonstration(Record):

@@ -180,6 +180,11 @@ def m006_gates(db: Database) -> None:
         db.execute("UPDATE comparisons SET draw = ? WHERE id = ?", [uniform_draw(identity), identity])
 
 
+@charter()
+def m007_written(db: Database) -> None:
+    _run(db, "ALTER TABLE revisions ADD COLUMN written TEXT NOT NULL DEFAULT ''")
+
+
 def migrate(connection: sqlite3.Connection) -> None:
     """Bring the schema up to date, inside the caller's write transaction, so that all steps land or none.
 

@@ -30,6 +30,7 @@ def test_all_tables_are_strict_and_every_step_is_recorded(tmp_path: Path):
         "m004_runs",
         "m005_protocols",
         "m006_gates",
+        "m007_written",
     ]
     db.close()
 

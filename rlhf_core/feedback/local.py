@@ -2,37 +2,71 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
-from rlhf_core.constitution.schema import Principle
+from rlhf_core.constitution.schema import Constitution, Principle
 from rlhf_core.errors import InvalidInput
 from rlhf_core.feedback.critique import parse_critique
+from rlhf_core.feedback.judging import FORMATS, TEMPLATE_HASHES, Answer, ask, protocol_of
 from rlhf_core.feedback.prompts import (
-    COMPARE_HASH,
     CRITIQUE_HASH,
-    LABELS,
     compare_conversation,
     critique_conversation,
     revise_conversation,
 )
 from rlhf_core.feedback.votes import vote_id
-from rlhf_core.records import Comparison, Critique, Sample, Vote
-from rlhf_core.seams import Chat, Choose
+from rlhf_core.records import Comparison, Critique, Protocol, Sample, Usage, Vote
+from rlhf_core.seams import Backend, Caller, Chat, Choose
+
+
+class Critic(NamedTuple):
+    """Another model than the judge that criticises and revises."""
+
+    name: str
+    chat: Chat
+
+
+class Bill:
+    """Adds up what endpoints were asked."""
+
+    def __init__(self) -> None:
+        self.total = Usage()
+
+    def add(self, usage: Usage) -> None:
+        self.total = self.total.plus(usage)
 
 
 class LocalFeedback:
-    """seams.Feedback with a model in this process. `name` is the critic's and judge's, with its revision."""
+    """seams.Feedback over callables. `name` is the judge's, with its revision, and the critic's where none is given."""
 
-    def __init__(self, chat: Chat, choose: Choose, constitution_hash: str, name: str):
+    def __init__(
+        self,
+        chat: Chat,
+        choose: Choose,
+        constitution_hash: str,
+        name: str,
+        critic: Critic | None = None,
+        protocol: Protocol = "logprobs",
+        bill: Bill | None = None,
+    ):
         self._chat = chat
         self._choose = choose
         self._constitution_hash = constitution_hash
         self.name = name
+        self._critic = critic or Critic(name, chat)
+        self._bill = bill or Bill()
+        self.protocol: Protocol = protocol
+        self.template_hash = TEMPLATE_HASHES[protocol]
+
+    @property
+    def usage(self) -> Usage:
+        """What was asked of endpoints so far."""
+        return self._bill.total
 
     def critique(self, samples: Sequence[Sample], principle: Principle) -> list[Critique]:
         request = _critique_request(principle)
-        texts = self._chat([critique_conversation(s.prompt, s.response, request) for s in samples])
+        texts = self._critic.chat([critique_conversation(s.prompt, s.response, request) for s in samples])
         return [self._critique(sample, principle, text) for sample, text in zip(samples, texts, strict=True)]
 
     def _critique(self, sample: Sample, principle: Principle, text: str) -> Critique:
@@ -43,7 +77,7 @@ class LocalFeedback:
             principle_hash=principle.hash,
             constitution_hash=self._constitution_hash,
             template_hash=CRITIQUE_HASH,
-            critic=self.name,
+            critic=self._critic.name,
             verdict=verdict,
             text=text,
             spans=spans,
@@ -52,7 +86,7 @@ class LocalFeedback:
 
     def revise(self, samples: Sequence[Sample], critiques: Sequence[Critique], principle: Principle) -> list[str]:
         request, revise = _critique_request(principle), principle.revise or ""
-        return self._chat(
+        return self._critic.chat(
             [
                 revise_conversation(sample.prompt, sample.response, request, critique.text, revise)
                 for sample, critique in zip(samples, critiques, strict=True)
@@ -64,33 +98,54 @@ class LocalFeedback:
         conversations = []
         for pair, swapped in asked:
             shown = pair.swap() if swapped else pair
+            first, second = shown.a.response, shown.b.response
             conversations.append(
-                compare_conversation(pair.prompt, shown.a.response, shown.b.response, principle.compare)
+                compare_conversation(pair.prompt, first, second, principle.compare, FORMATS[self.protocol])
             )
-        logprobs = self._choose(conversations, LABELS)
-        return [self._vote(pair, principle, swapped, row) for (pair, swapped), row in zip(asked, logprobs, strict=True)]
+        answers = ask(self._chat, self._choose, self.protocol, conversations)
+        return [self._vote(pair, principle, swapped, a) for (pair, swapped), a in zip(asked, answers, strict=True)]
 
-    def _vote(self, pair: Comparison, principle: Principle, swapped: bool, row: Sequence[float]) -> Vote:
-        first, second = row
+    def _vote(self, pair: Comparison, principle: Principle, swapped: bool, answer: Answer) -> Vote:
+        first, second = answer.first, answer.second
         return Vote(
-            id=vote_id(pair, principle, self.name, swapped),
+            id=vote_id(pair, principle, self.name, swapped, self.template_hash),
             comparison_id=pair.id,
             principle_id=principle.id,
             principle_hash=principle.hash,
-            template_hash=COMPARE_HASH,
+            template_hash=self.template_hash,
             constitution_hash=self._constitution_hash,
             judge=self.name,
             swapped=swapped,
             logprob_a=second if swapped else first,
             logprob_b=first if swapped else second,
-            label_mass=_mass(first, second),
+            label_mass=answer.mass,
             run_id=pair.run_id,
+            protocol=self.protocol,
+            text=answer.text,
+            reason=answer.reason,
         )
 
 
-def _mass(first: float, second: float) -> float:
-
-    return min(1.0, math.exp(first) + math.exp(second))
+def feedback_of(
+    critic: Backend,
+    judge: Backend,
+    constitution: Constitution,
+    wanted: Protocol,
+    max_tokens: int,
+    gone: Callable[[], bool] = lambda: False,
+) -> LocalFeedback:
+    """Feedback under a constitution by two models; work ends with Unavailable when its caller is `gone`."""
+    bill = Bill()
+    caller = Caller(gone, bill.add)
+    return LocalFeedback(
+        lambda conversations: judge.chat(conversations, max_tokens, caller),
+        lambda conversations, labels: judge.choose(conversations, labels, caller),
+        constitution.hash,
+        judge.name,
+        critic=Critic(critic.name, lambda conversations: critic.chat(conversations, max_tokens, caller)),
+        protocol=protocol_of(wanted, constitution, judge.gives_logprobs),
+        bill=bill,
+    )
 
 
 def _critique_request(principle: Principle) -> str:

@@ -73,13 +73,15 @@ def transcript(messages: Sequence[Message]) -> str:
     return "\n\n".join(f"{message.role}: {message.content}" for message in messages)
 
 
-def compare_conversation(prompt: Prompt, first: str, second: str, question: str) -> tuple[Message, ...]:
+def compare_conversation(
+    prompt: Prompt, first: str, second: str, question: str, format: str = COMPARE_FORMAT
+) -> tuple[Message, ...]:
     ask = fill(
         COMPARE_TEMPLATE,
         conversation=transcript(prompt.messages),
         a=first,
         b=second,
         question=question,
-        format=COMPARE_FORMAT,
+        format=format,
     )
     return (Message(role="user", content=ask),)

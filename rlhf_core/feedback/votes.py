@@ -20,9 +20,11 @@ def comparison_of(a: Sample, b: Sample, run_id: str) -> Comparison:
     return Comparison(id=content_id("comparison", a.prompt.id, a.response, b.response), a=a, b=b, run_id=run_id)
 
 
-def vote_id(comparison: Comparison, principle: Principle, judge: str, swapped: bool) -> str:
+def vote_id(
+    comparison: Comparison, principle: Principle, judge: str, swapped: bool, template_hash: str = COMPARE_HASH
+) -> str:
     """Content key of a vote: another principle text, template, judge or order is another vote; a weight is not."""
-    return content_id("vote", comparison.id, principle.hash, COMPARE_HASH, judge, int(swapped))
+    return content_id("vote", comparison.id, principle.hash, template_hash, judge, int(swapped))
 
 
 class Tally(NamedTuple):

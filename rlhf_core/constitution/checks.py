@@ -7,112 +7,152 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from rlhf_core.constitution.inherit import Inherited
+from rlhf_core.constitution.principle_checks import check_principle
 from rlhf_core.constitution.problems import Problem, quoted, shown, suggestion
-from rlhf_core.constitution.tree import Path, Tree
-
-MAX_TEXT = 4000
-"""Characters of one critique, revision or comparison request; more would crowd the judge's context."""
+from rlhf_core.constitution.semver import parse_version
+from rlhf_core.constitution.tree import Path, Tree, mapping, rows
 
 _ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _NAME = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
-_SEMVER = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?", re.ASCII)
+
+Bodies = list[tuple[Path, dict[str, Any]]]
 
 
-def check(tree: Tree) -> Iterator[Problem]:
-    """Ids, texts, objectives and weights; values of the wrong type are left to `read_form`."""
-    top = _mapping(tree.data)
-    listed = top.get("principles")
-    bodies = enumerate(listed if isinstance(listed, list) else [])
-    principles: list[tuple[Path, dict[str, Any]]] = [
-        (("principles", index), body) for index, body in bodies if isinstance(body, dict)
-    ]
-    yield from _names(tree, top, principles)
-    yield from _repeated_ids(tree, principles)
-    yield from _texts(tree, top, principles)
+def check(tree: Tree, known: Inherited | None) -> Iterator[Problem]:
+    """Ids, texts, objectives, weights and names; values of the wrong type are left to `read_form`.
+
+    `known` is what the file inherits; None where that could not be read, and names cannot be looked up.
+    """
+    top = mapping(tree.data)
+    principles = rows(top, "principles")
+    rules = [(path, rule) for at, body in principles for path, rule in rows(body, "rules", at)]
+    yield from _names(tree, [((), top), *principles, *rules])
+    yield from _versions(tree, top)
+    yield from _repeated_ids(tree, principles, "principle")
     for path, body in principles:
-        yield from _critique_and_revise(tree, path, body)
-        yield from _serves(tree, path, body, list(_mapping(top.get("objectives"))))
-    yield from _objectives(tree, _mapping(top.get("objectives")), [body for _, body in principles])
+        yield from _repeated_ids(tree, rows(body, "rules", path), "rule")
+        yield from check_principle(tree, path, body)
+        yield from _no_share(tree, path, body, list(mapping(top.get("objectives"))))
+    if known is not None:
+        yield from _present(tree, top, known)
+        yield from _disabled(tree, top, known)
+        yield from _priority(tree, top, principles, known)
+        yield from _serves(tree, principles, [*known.objectives, *mapping(top.get("objectives"))])
+        yield from _objectives(tree, top, principles, known)
 
 
-def _names(tree: Tree, top: dict[str, Any], principles: list[tuple[Path, dict[str, Any]]]) -> Iterator[Problem]:
+def _names(tree: Tree, bodies: Bodies) -> Iterator[Problem]:
     hint = "lower-case words joined by hyphens, as in leave-a-next-step"
-    for path, body in [((), top), *principles]:
+    for path, body in bodies:
         name = body.get("id")
         if isinstance(name, str) and not _ID.fullmatch(name):
             yield tree.problem("C021", (*path, "id"), f"the id {shown(name)} is not allowed", hint)
-    for name in _mapping(top.get("objectives")):
+    for name in mapping(mapping(tree.data).get("objectives")):
         if not _NAME.fullmatch(name):
             message = f"the objective name {shown(name)} is not allowed"
             yield tree.problem("C021", ("objectives", name), message, "a lower-case word, as in helpful", key=True)
-    version = top.get("version")
-    if isinstance(version, str) and not _SEMVER.fullmatch(version):
-        yield tree.problem(
-            "C014", ("version",), f"the version {shown(version)} is not semantic", "write it as in 1.0.0"
-        )
 
 
-def _repeated_ids(tree: Tree, principles: list[tuple[Path, dict[str, Any]]]) -> Iterator[Problem]:
+def _versions(tree: Tree, top: dict[str, Any]) -> Iterator[Problem]:
+    for path, body in [((), top), *rows(top, "changelog")]:
+        version = body.get("version")
+        if isinstance(version, str) and parse_version(version) is None:
+            message = f"the version {shown(version)} is not semantic"
+            yield tree.problem("C014", (*path, "version"), message, "write it as in 1.0.0")
+
+
+def _repeated_ids(tree: Tree, bodies: Bodies, what: str) -> Iterator[Problem]:
     first: dict[str, int] = {}
-    for path, body in principles:
+    for path, body in bodies:
         name = body.get("id")
         if not isinstance(name, str):
             continue
         line = tree.values[(*path, "id")].line
         if name in first:
-            message = f'the principle id "{name}" is used on lines {first[name]} and {line}'
-            yield tree.problem("C020", (*path, "id"), message, "give each principle its own id")
+            message = f'the {what} id "{name}" is used on lines {first[name]} and {line}'
+            yield tree.problem("C020", (*path, "id"), message, f"give each {what} its own id")
         first.setdefault(name, line)
 
 
-def _texts(tree: Tree, top: dict[str, Any], principles: list[tuple[Path, dict[str, Any]]]) -> Iterator[Problem]:
-    for path, body in [((), top), *principles]:
-        for key in ("title", "critique", "revise", "compare"):
-            text = body.get(key)
-            if isinstance(text, str) and not text.strip():
-                yield tree.problem("C032", (*path, key), f"{key} is empty", "write a sentence, or leave the key out")
-            elif isinstance(text, str) and len(text) > MAX_TEXT:
-                message = f"{key} has {len(text)} characters"
-                yield tree.problem("C032", (*path, key), message, f"allowed: at most {MAX_TEXT}")
-
-
-def _critique_and_revise(tree: Tree, path: Path, body: dict[str, Any]) -> Iterator[Problem]:
-    for present, other in (("critique", "revise"), ("revise", "critique")):
-        if body.get(present) is not None and body.get(other) is None:
-            hint = f"add {other}, or leave out both for a principle that only compares"
-            yield tree.problem("C033", (*path, present), f"{present} without {other}", hint, key=True)
-
-
-def _serves(tree: Tree, path: Path, body: dict[str, Any], objectives: list[str]) -> Iterator[Problem]:
-    shares = _mapping(body.get("serves"))
-    for name in shares:
-        if name not in objectives:
-            message = f'the objective "{name}" is unknown'
-            yield tree.problem("C022", (*path, "serves", name), message, suggestion(name, objectives), key=True)
-    if isinstance(body.get("serves"), dict) and all(_is_zero(share) for share in shares.values()):
-        hint = f"give one of {quoted(objectives)} a share above 0"
+def _no_share(tree: Tree, path: Path, body: dict[str, Any], objectives: list[str]) -> Iterator[Problem]:
+    if isinstance(body.get("serves"), dict) and all(map(_is_zero, body["serves"].values())):
+        hint = (
+            f"give one of {quoted(objectives)} a share above 0" if objectives else "give an objective a share above 0"
+        )
         yield tree.problem("C024", (*path, "serves"), "the principle serves no objective", hint)
 
 
-def _objectives(tree: Tree, objectives: dict[str, Any], principles: list[dict[str, Any]]) -> Iterator[Problem]:
+def _present(tree: Tree, top: dict[str, Any], known: Inherited) -> Iterator[Problem]:
+    """Objectives and principles may be left out only where some are inherited."""
+    for key, inherited in (("objectives", known.objectives), ("principles", known.principles)):
+        if key not in top and not inherited and isinstance(tree.data, dict):
+            yield tree.problem("C013", (), f'the key "{key}" is missing', f"add {key}: ...")
+        elif top.get(key) in ({}, []) and not inherited:
+            yield tree.problem("C013", (key,), f"{key} is empty", "it needs at least one entry")
+
+
+def _disabled(tree: Tree, top: dict[str, Any], known: Inherited) -> Iterator[Problem]:
+    for index, entry in enumerate(_words(top.get("disable"))):
+        if not known.disabled(entry.strip()):
+            names = [f"{known.origins[name]}/{name}" for name in known.principles]
+            hint = suggestion(entry, names) if names else "the file extends nothing; take out what you do not want"
+            message = f"no inherited principle is called {shown(entry)}"
+            yield tree.problem("C041", ("disable", index), message, hint)
+
+
+def _priority(tree: Tree, top: dict[str, Any], principles: Bodies, known: Inherited) -> Iterator[Problem]:
+    names = _left(top, known) | {str(body.get("id")): body for _, body in principles}
+    seen: set[str] = set()
+    for index, entry in enumerate(word.strip() for word in _words(top.get("priority"))):
+        if entry not in names:
+            message = f"the principle {shown(entry)} is unknown"
+            yield tree.problem("C041", ("priority", index), message, suggestion(entry, list(names)))
+        elif entry in seen:
+            message = f"the principle {shown(entry)} is named twice"
+            yield tree.problem("C041", ("priority", index), message, "its first place counts")
+        seen.add(entry)
+
+
+def _serves(tree: Tree, principles: Bodies, objectives: list[str]) -> Iterator[Problem]:
+    for path, body in principles:
+        for name in mapping(body.get("serves")):
+            if name not in objectives:
+                message = f"the objective {shown(name)} is unknown"
+                yield tree.problem("C022", (*path, "serves", name), message, suggestion(name, objectives), key=True)
+
+
+def _objectives(tree: Tree, top: dict[str, Any], principles: Bodies, known: Inherited) -> Iterator[Problem]:
+    """Every objective has a principle, and one of them a weight; of inherited principles those that are left count."""
+    bodies = (_left(top, known) | {str(path): body for path, body in principles}).values()
     served = {
         name
-        for body in principles
+        for body in bodies
         if _is_positive(body.get("weight", 1))
-        for name, share in _mapping(body.get("serves")).items()
+        for name, share in mapping(body.get("serves")).items()
         if _is_positive(share)
     }
-    for name in objectives:
+    own = mapping(top.get("objectives"))
+    weights = {name: objective.default_weight for name, objective in known.objectives.items()}
+    weights |= {name: mapping(body).get("default_weight", 1) for name, body in own.items()}
+    for name in weights:
         if name not in served:
-            message = f'no principle with a weight above 0 serves "{name}"'
+            message = f"no principle with a weight above 0 serves {shown(name)}"
             yield tree.problem("C023", ("objectives", name), message, "add one, or remove the objective", key=True)
-    if objectives and all(_is_zero(_mapping(body).get("default_weight", 1)) for body in objectives.values()):
+    if weights and all(map(_is_zero, weights.values())):
         hint = "give at least one objective a weight above 0"
         yield tree.problem("C024", ("objectives",), "every default_weight is 0", hint, key=True)
 
 
-def _mapping(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
+def _left(top: dict[str, Any], known: Inherited) -> dict[str, dict[str, Any]]:
+    """The inherited principles that are neither disabled nor written anew."""
+    own = {body.get("id") for _, body in rows(top, "principles") if isinstance(body.get("id"), str)}
+    left = known.without([entry.strip() for entry in _words(top.get("disable"))])
+    return {p.id: {"weight": p.weight, "serves": p.serves} for p in left if p.id not in own}
+
+
+def _words(value: object) -> list[str]:
+    return value if isinstance(value, list) and all(isinstance(entry, str) for entry in value) else []
 
 
 def _is_number(value: object) -> bool:

@@ -2,88 +2,103 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import NamedTuple
 
-import rlhf_core
-from rlhf_core.constitution.checks import check
-from rlhf_core.constitution.form import read_form
-from rlhf_core.constitution.problems import InvalidConstitution, Problem
-from rlhf_core.constitution.schema import Constitution, Objective
-from rlhf_core.constitution.tree import read_tree
+from rlhf_core.constitution.files import BUILTIN, MAX_BYTES, Source, open_builtin, open_source, text_source
+from rlhf_core.constitution.flatten import flat_yaml
+from rlhf_core.constitution.lints import lint_tree
+from rlhf_core.constitution.problems import InvalidConstitution, Problem, in_order
+from rlhf_core.constitution.resolve import resolve
+from rlhf_core.constitution.schema import Constitution
 
-BUILTIN = ("household", "assistant")
-MAX_BYTES = 500_000
+__all__ = [
+    "BUILTIN",
+    "MAX_BYTES",
+    "Examination",
+    "builtin_text",
+    "constitution_text",
+    "examine_constitution",
+    "examine_text",
+    "load_constitution",
+    "load_with_text",
+    "parse_constitution",
+    "parse_with_text",
+]
+
+
+class Examination(NamedTuple):
+    """A constitution with its warnings, or None with its errors (and the warnings that can be told all the same)."""
+
+    constitution: Constitution | None
+    problems: tuple[Problem, ...]
 
 
 def load_constitution(path_or_builtin: str) -> Constitution:
     """The constitution in a file, or a built-in one by name. Raises InvalidConstitution with every problem."""
-    return parse_constitution(constitution_text(path_or_builtin), path_or_builtin)
+    return _constitution(open_source(path_or_builtin))
+
+
+def parse_constitution(text: str, source: str) -> Constitution:
+    """The constitution in this text; `source` names it in errors. Raises InvalidConstitution with every problem.
+
+    The text may extend what is built in, but no file: it may have come from another machine.
+    """
+    return _constitution(text_source(text, source))
+
+
+def examine_constitution(path_or_builtin: str) -> Examination:
+    """All errors and warnings of a file or a built-in constitution, an unreadable file among them."""
+    try:
+        return _examine(open_source(path_or_builtin))
+    except InvalidConstitution as error:
+        return Examination(None, error.problems)
+
+
+def examine_text(text: str, source: str) -> Examination:
+    """All errors and warnings of a text, which may extend what is built in, but no file."""
+    try:
+        return _examine(text_source(text, source))
+    except InvalidConstitution as error:
+        return Examination(None, error.problems)
 
 
 def constitution_text(path_or_builtin: str) -> str:
     """The YAML text of a file or of a built-in constitution. Raises InvalidConstitution (C000) if unreadable."""
-    if path_or_builtin in BUILTIN:
-        return builtin_text(path_or_builtin)
-    return _read(Path(path_or_builtin), path_or_builtin)
+    return open_source(path_or_builtin).text
 
 
 def builtin_text(name: str) -> str:
-    """The YAML text of a built-in constitution; the files lie beside the rlhf_core package."""
-    if name not in BUILTIN:
-        raise InvalidConstitution([_unreadable(name, "no built-in constitution has this name")])
-    return _read(Path(rlhf_core.__file__).parents[1] / "constitutions" / f"{name}.yaml", name)
+    """The YAML text of a built-in constitution. Raises InvalidConstitution (C000) with the known names."""
+    return open_builtin(name, name).text
 
 
-def parse_constitution(text: str, source: str) -> Constitution:
-    """The constitution in this text; `source` names it in errors. Raises InvalidConstitution with every problem."""
-    _check_size(len(text), source)
-    tree = read_tree(text, source)
-    if not tree.values:
-        raise InvalidConstitution(tree.problems)
-    form = read_form(tree)
-    problems = [*tree.problems, *(form if isinstance(form, list) else []), *check(tree)]
-    if isinstance(form, list) or problems:
-        raise InvalidConstitution(problems)
-    return Constitution(
-        id=form.id,
-        version=form.version,
-        title=form.title,
-        objectives=tuple(Objective(name=name, **body.model_dump()) for name, body in form.objectives.items()),
-        principles=tuple(form.principles),
-    )
+def load_with_text(path_or_builtin: str) -> tuple[Constitution, str]:
+    """The constitution, and YAML of the same meaning and hash that needs no other file. Raises InvalidConstitution.
+
+    That text is to be stored or sent, since what a file extends may change or be absent; a file that extends nothing
+    gives its own.
+    """
+    return _with_text(open_source(path_or_builtin))
 
 
-def _read(path: Path, source: str) -> str:
-    reason = ""
-    raw = b""
-    try:
-        if path.exists() and not path.is_file():
-            reason = "this is not a file"
-        else:
-            with path.open("rb") as file:
-                raw = file.read(MAX_BYTES + 1)
-    except FileNotFoundError:
-        reason = "there is no such file"
-    except (OSError, ValueError) as error:
-        reason = f"the file cannot be read: {getattr(error, 'strerror', None) or error}"
-    if reason:
-        raise InvalidConstitution([_unreadable(source, reason)])
-    _check_size(len(raw), source)
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        before = raw[: error.start].split(b"\n")
-        column = len(before[-1].decode("utf-8", "replace")) + 1
-        message = f"the byte 0x{raw[error.start]:02x} is not UTF-8"
-        raise InvalidConstitution([Problem(source, len(before), column, "C000", message, "save as UTF-8")]) from None
+def parse_with_text(text: str, source: str) -> tuple[Constitution, str]:
+    """As `load_with_text`, of a text that is no file."""
+    return _with_text(text_source(text, source))
 
 
-def _check_size(size: int, source: str) -> None:
-    if size > MAX_BYTES:
-        problem = Problem(source, 1, 1, "C000", f"the file is larger than {MAX_BYTES} bytes", "is it a constitution?")
-        raise InvalidConstitution([problem])
+def _with_text(source: Source) -> tuple[Constitution, str]:
+    constitution = _constitution(source)
+    return constitution, flat_yaml(constitution) if constitution.extends else source.text
 
 
-def _unreadable(source: str, message: str) -> Problem:
-    hint = f"give the path of a YAML file, or one of the built-in {', '.join(BUILTIN)}"
-    return Problem(source, 1, 1, "C000", message, hint)
+def _constitution(source: Source) -> Constitution:
+    reading = resolve(source)
+    if reading.constitution is None:
+        raise InvalidConstitution(reading.problems)
+    return reading.constitution
+
+
+def _examine(source: Source) -> Examination:
+    reading = resolve(source)
+    problems = [*reading.problems, *lint_tree(reading.tree, reading.constitution)]
+    return Examination(reading.constitution, in_order(problems))

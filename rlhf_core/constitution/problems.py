@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from rlhf_core.errors import InvalidInput
 
@@ -17,7 +17,7 @@ class Mark(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """One mistake: `code` is stable, `hint` says what would be right."""
+    """One mistake: `code` is stable (C an error, W a warning), `hint` says what would be right."""
 
     file: str
     line: int
@@ -26,17 +26,29 @@ class Problem(NamedTuple):
     message: str
     hint: str = ""
 
+    @property
+    def severity(self) -> Literal["error", "warning"]:
+        """A warning keeps no constitution from being used."""
+        return "warning" if self.code.startswith("W") else "error"
+
     def __str__(self) -> str:
         hint = f"; {self.hint}" if self.hint else ""
         return f"{self.file}:{self.line}:{self.column} {self.code} {self.message}{hint}"
 
 
 class InvalidConstitution(InvalidInput):
-    """The constitution has mistakes; `problems` holds every one of them, in the order of the file."""
+    """The constitution has mistakes; `problems` holds every one of them, in the order of its files."""
 
     def __init__(self, problems: Iterable[Problem]):
-        self.problems = tuple(sorted(problems, key=lambda p: (p.line, p.column, p.code)))
+        self.problems = in_order(problems)
         super().__init__("\n".join(map(str, self.problems)), field="constitution")
+
+
+def in_order(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    """Each problem once, file by file as they are first named, from top to bottom."""
+    each = list(dict.fromkeys(problems))
+    files = {file: rank for rank, file in enumerate(dict.fromkeys(problem.file for problem in each))}
+    return tuple(sorted(each, key=lambda p: (files[p.file], p.line, p.column, p.code)))
 
 
 def one_line(text: str) -> str:

@@ -48,6 +48,18 @@ class Tree(NamedTuple):
         return Problem(self.source, *mark, code, one_line(message), one_line(hint))
 
 
+def mapping(value: object) -> dict[str, Any]:
+    """The value if it is a mapping, else an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def rows(body: dict[str, Any], key: str, path: Path = ()) -> list[tuple[Path, dict[str, Any]]]:
+    """The mappings in the list under this key, each with its path."""
+    listed = body.get(key)
+    entries = enumerate(listed if isinstance(listed, list) else [])
+    return [((*path, key, index), entry) for index, entry in entries if isinstance(entry, dict)]
+
+
 def read_tree(text: str, source: str) -> Tree:
     """The tree, and its syntax problems (C001); `data` is None after the kind of mistake that stops the parser."""
     builder = _Builder(source)

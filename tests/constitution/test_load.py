@@ -1,3 +1,4 @@
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -165,10 +166,11 @@ def test_an_unknown_builtin_is_named_with_the_known_ones():
 @pytest.mark.parametrize("name", BUILTIN)
 def test_the_builtin_constitutions_load_by_name_and_by_path(name):
     path = Path(__file__).parents[2] / "constitutions" / f"{name}.yaml"
-    if not path.exists():
-        pytest.skip(f"{path.name} is not there yet")
     constitution = load_constitution(name)
-    assert constitution == load_constitution(str(path)) == parse_constitution(builtin_text(name), name)
+    others = [load_constitution(str(path)), parse_constitution(builtin_text(name), name)]
+    assert [(c.principles, c.hash, c.file_hash) for c in others] == [
+        (constitution.principles, constitution.hash, hashlib.sha256(path.read_bytes()).hexdigest()[:16])
+    ] * 2
     assert constitution.id == name
 
 

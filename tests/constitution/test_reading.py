@@ -92,7 +92,9 @@ def test_a_byte_order_mark_and_windows_line_ends_are_read(tmp_path):
     path = tmp_path / "windows.yaml"
     text = builtin_text("assistant")
     path.write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
-    assert load_constitution(str(path)) == parse_constitution(text, "t")
+    windows, plain = load_constitution(str(path)), parse_constitution(text, "t")
+    assert (windows.principles, windows.hash) == (plain.principles, plain.hash)
+    assert windows.file_hash != plain.file_hash
 
 
 def test_a_mistake_is_the_users_and_names_its_field():

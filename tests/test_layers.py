@@ -16,6 +16,7 @@ LAYERS: tuple[set[str], ...] = (
     {
         "rlhf_core",
         "rlhf_core.errors",
+        "rlhf_core.intervals",
         "rlhf_core.records",
         "rlhf_core.run_records",
         "rlhf_core.backends",
@@ -24,7 +25,7 @@ LAYERS: tuple[set[str], ...] = (
     },
     {"rlhf_core.constitution", "rlhf_core.models", "rlhf_core.store", "rlhf_core.data"},
     {"rlhf_core.feedback", "rlhf_core.training", "rlhf_core.evaluation"},
-    {"rlhf_core.stages", "rlhf_core.sandbox"},
+    {"rlhf_core.stages", "rlhf_core.effects", "rlhf_core.sandbox"},
     {"rlhf_core.pipeline"},
     {"services"},
 )
@@ -50,6 +51,7 @@ FORBIDDEN = (
 WITHOUT_TORCH = (
     *(
         "rlhf_core.errors",
+        "rlhf_core.intervals",
         "rlhf_core.records",
         "rlhf_core.run_records",
         "rlhf_core.backends",
@@ -57,7 +59,7 @@ WITHOUT_TORCH = (
         "rlhf_core.seams",
         "rlhf_core.data",
     ),
-    *("rlhf_core.constitution", "rlhf_core.feedback", "rlhf_core.store"),
+    *("rlhf_core.constitution", "rlhf_core.feedback", "rlhf_core.store", "rlhf_core.effects"),
     *("services.*_service", "services.convert*", "services.*client*", "services.server"),
 )
 """These import no torch, not even through a module of ours."""

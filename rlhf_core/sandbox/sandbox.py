@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from rlhf_core.constitution.schema import Constitution
-from rlhf_core.records import Prompt
+from rlhf_core.records import Comparison, Prompt, Sample, content_id
+from rlhf_core.sandbox import reference
+from rlhf_core.sandbox.corpus import Corpus
 from rlhf_core.sandbox.gold import SandboxGold
 from rlhf_core.sandbox.skills import SkillReport, measure_skills
 from rlhf_core.sandbox.world import prompts
 from rlhf_core.seams import Chat, Choose
 
 MODEL_FOLDER = Path(__file__).parent / "model"
+WRITER = "sandbox-corpus"
+"""The policy version of replies that no policy wrote."""
 
 
 class Sandbox:
@@ -23,3 +29,29 @@ class Sandbox:
 
     def skills(self, chat: Chat, choose: Choose, constitution: Constitution, items: int, seed: int) -> SkillReport:
         return measure_skills(chat, choose, constitution, items, seed)
+
+    def pairs(self, n: int, seed: int) -> list[Comparison]:
+        """Pairs of random replies to the held-out tasks; every prompt comes once before any comes again."""
+        rng = np.random.default_rng(seed)
+        corpus, asked = Corpus(self.gold.world, rng), prompts("heldout")
+        order: list[int] = []
+        found: dict[str, Comparison] = {}
+        while len(found) < n:
+            order = order or rng.permutation(len(asked)).tolist()
+            prompt = asked[order.pop()]
+            a, b = (_sample(prompt, corpus.response(self.gold.task(prompt))) for _ in range(2))
+            if a.response != b.response:
+                pair = Comparison(id=content_id("comparison", prompt.id, a.response, b.response), a=a, b=b)
+                found[pair.id] = pair
+        return list(found.values())
+
+    def truth(self, pair: Comparison, question: str) -> float:
+        """The reference judge's log-odds: less hazard of the kinds that the question names, or else more help."""
+        kinds = reference.kinds_named(question)
+        return reference.preference(self.gold, pair.prompt, pair.a.response, pair.b.response, kinds)
+
+
+def _sample(prompt: Prompt, response: str) -> Sample:
+    return Sample(
+        id=content_id("sample", prompt.id, WRITER, response), prompt=prompt, response=response, policy_version=WRITER
+    )

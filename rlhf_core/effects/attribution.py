@@ -1,0 +1,107 @@
+"""Which principle did it: each edit alone, the whole edit without it, and each principle left out. Asks no model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations
+
+from rlhf_core.constitution.diff import ConstitutionDiff, changed_principles
+from rlhf_core.constitution.principle import Principle
+from rlhf_core.constitution.schema import Constitution
+from rlhf_core.effects.flips import count_flips, side
+from rlhf_core.effects.judging import Ballots
+from rlhf_core.effects.records import EditEffect, LeaveOneOut
+from rlhf_core.evaluation.paired import Agreement, agreement
+from rlhf_core.feedback.votes import choice_of, sigmoid
+from rlhf_core.records import Comparison, Preference
+
+Labels = Mapping[str, Sequence[Preference]]
+Relabel = Callable[[Constitution], Labels]
+"""Objective -> labels of all probes, from votes that are there."""
+
+
+def edited_ids(before: Constitution, after: Constitution, diff: ConstitutionDiff) -> tuple[str, ...]:
+    """Ids in `after`, or in `before` where it is gone, of the principles whose say on labels differs."""
+    return changed_principles(renamed(before, diff), after)
+
+
+def renamed(before: Constitution, diff: ConstitutionDiff) -> Constitution:
+    """The constitution before, by the names that its principles bear after."""
+    names = {change.before: change.after for change in diff.renamed}
+    principles = tuple(p.model_copy(update={"id": names.get(p.id, p.id)}) for p in before.principles)
+    return before.model_copy(update={"principles": principles})
+
+
+def edit_effects(
+    before: Constitution, after: Constitution, edited: Sequence[str], relabel: Relabel
+) -> tuple[EditEffect, ...]:
+    """For each edited principle and objective that it serves: flips by this edit alone, and by all others."""
+    start = relabel(before)
+    found = []
+    for name in edited:
+        alone, without = relabel(_with(before, after, name)), relabel(_with(after, before, name))
+        for objective in start:
+            if objective in after.objective_names and _serves((before, after), name, objective):
+                found.append(
+                    EditEffect(
+                        principle_id=name,
+                        objective=objective,
+                        alone=count_flips(start[objective], alone[objective]),
+                        without=count_flips(start[objective], without[objective]),
+                    )
+                )
+    return tuple(found)
+
+
+def leave_one_out(constitution: Constitution, relabel: Relabel) -> tuple[LeaveOneOut, ...]:
+    """For each objective with several principles, what each of them decides."""
+    whole = relabel(constitution)
+    found = []
+    for principle in constitution.principles:
+        objectives = [o for o in principle.serves if len(constitution.serving(o)) > 1 and principle.serves[o]]
+        less = relabel(_without(constitution, principle.id)) if objectives else {}
+        for objective in objectives:
+            pairs = list(zip(whole[objective], less[objective], strict=True))
+            decided = sum(side(a) is not None and side(b) is not None for a, b in pairs)
+            flips = count_flips(whole[objective], less[objective])
+            found.append(LeaveOneOut(principle_id=principle.id, objective=objective, flips=flips, n=decided))
+    return tuple(found)
+
+
+def agreements(constitution: Constitution, pairs: Sequence[Comparison], ballots: Ballots) -> tuple[Agreement, ...]:
+    """Every two principles: how often they take the same side, each by itself."""
+    sides = {p.id: _sides(p, pairs, ballots) for p in constitution.principles}
+    return tuple(agreement(a, b, list(zip(sides[a], sides[b], strict=True))) for a, b in combinations(sorted(sides), 2))
+
+
+def log_odds(principle: Principle, pair: Comparison, ballots: Ballots) -> float:
+    """The principle's own log-odds that a is better, averaged over the orders; 0 where it does not vote."""
+    votes = ballots.get((principle.hash, pair.id), ())
+    return sum(vote.logprob_a - vote.logprob_b for vote in votes) / 2
+
+
+def say(constitution: Constitution, name: str, objective: str) -> tuple[Principle, float] | None:
+    """A principle with its factor in an objective's log-odds; None where it has none there."""
+    for principle in constitution.principles:
+        if principle.id == name and (factor := principle.weight * principle.serves.get(objective, 0)):
+            return principle, factor
+    return None
+
+
+def _sides(principle: Principle, pairs: Sequence[Comparison], ballots: Ballots) -> list[int]:
+    choices = [choice_of(sigmoid(log_odds(principle, pair, ballots))) for pair in pairs]
+    return [{"a": 1, "b": -1}.get(choice, 0) for choice in choices]
+
+
+def _serves(constitutions: Sequence[Constitution], name: str, objective: str) -> bool:
+    return any(say(constitution, name, objective) for constitution in constitutions)
+
+
+def _without(constitution: Constitution, name: str) -> Constitution:
+    return constitution.model_copy(update={"principles": tuple(p for p in constitution.principles if p.id != name)})
+
+
+def _with(constitution: Constitution, source: Constitution, name: str) -> Constitution:
+    """The constitution with this one principle as `source` has it, which may be not at all."""
+    taken = tuple(p for p in source.principles if p.id == name)
+    return constitution.model_copy(update={"principles": (*_without(constitution, name).principles, *taken)})

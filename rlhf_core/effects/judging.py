@@ -1,0 +1,111 @@
+"""Votes on the probes under two constitutions: each text is asked about a pair once, whichever of them it serves."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from rlhf_core.config import LabelConfig
+from rlhf_core.constitution.principle import Principle
+from rlhf_core.constitution.schema import Constitution
+from rlhf_core.effects.records import Judging
+from rlhf_core.feedback.prompts import COMPARE_HASH
+from rlhf_core.feedback.votes import labels_from_votes, sigmoid, vote_id
+from rlhf_core.records import Comparison, Preference, Vote
+from rlhf_core.seams import Feedback, World
+
+UNIT = 64
+"""Pairs in one call to the judge; progress is told between calls."""
+
+Key = tuple[str, str]
+"""A principle's hash and a comparison's id."""
+Ballots = Mapping[Key, tuple[Vote, Vote]]
+"""The two orders' votes."""
+Tick = Callable[[str, int, int], None]
+"""Phase, votes asked, votes to ask. May raise, which ends the work."""
+
+
+def wanted(constitution: Constitution, pairs: Sequence[Comparison]) -> dict[Key, tuple[Principle, Comparison]]:
+    """What a constitution asks about these pairs: every principle with a say, on the prompts that it is for."""
+    voting = {p.hash: p for p in constitution.principles if p.weight and any(p.serves.values())}
+    return {
+        (principle_hash, pair.id): (principle, pair)
+        for principle_hash, principle in voting.items()
+        for pair in pairs
+        if principle.applies_to(pair.prompt.tags)
+    }
+
+
+def ask(
+    questions: Mapping[Key, tuple[Principle, Comparison]], feedback: Feedback, phase: str, tick: Tick
+) -> dict[Key, tuple[Vote, Vote]]:
+    """Ask the judge in both orders, one principle after the other on the same pairs."""
+    groups: dict[str, tuple[Principle, list[Comparison]]] = {}
+    for (principle_hash, _), (principle, pair) in questions.items():
+        groups.setdefault(principle_hash, (principle, []))[1].append(pair)
+    ballots: dict[Key, tuple[Vote, Vote]] = {}
+    tick(phase, 0, 2 * len(questions))
+    for principle, pairs in groups.values():
+        for start in range(0, len(pairs), UNIT):
+            unit = pairs[start : start + UNIT]
+            votes = feedback.compare(unit, principle)
+            for pair, first, second in zip(unit, votes[::2], votes[1::2], strict=True):
+                ballots[principle.hash, pair.id] = (first, second)
+            tick(phase, 2 * len(ballots), 2 * len(questions))
+    return ballots
+
+
+def judge_both(
+    before: Constitution,
+    after: Constitution,
+    pairs: Sequence[Comparison],
+    new_judge: Callable[[], Feedback],
+    tick: Tick,
+) -> tuple[Ballots, Ballots, Judging]:
+    """Votes for both, and those of `before` asked again of a fresh judge, in the opposite order of pairs."""
+    old, new = wanted(before, pairs), wanted(after, pairs)
+    started, judge = time.monotonic(), new_judge()
+    ballots = ask(old | new, judge, "judge", tick)
+    again = ask(dict(reversed(old.items())), new_judge(), "judge again", tick)
+    judging = Judging(
+        judge=judge.name,
+        asked=2 * len(ballots),
+        shared=2 * len(old.keys() & new.keys()),
+        again=2 * len(again),
+        seconds=time.monotonic() - started,
+    )
+    return ballots, again, judging
+
+
+def true_ballots(questions: Mapping[Key, tuple[Principle, Comparison]], world: World) -> dict[Key, tuple[Vote, Vote]]:
+    """How a perfect judge of the world would vote: the same in both orders."""
+    ballots: dict[Key, tuple[Vote, Vote]] = {}
+    for key, (principle, pair) in questions.items():
+        odds = world.truth(pair, principle.compare)
+        first = Vote(
+            id=vote_id(pair, principle, "truth", False),
+            comparison_id=pair.id,
+            principle_id=principle.id,
+            principle_hash=principle.hash,
+            template_hash=COMPARE_HASH,
+            constitution_hash="",
+            judge="truth",
+            swapped=False,
+            logprob_a=math.log(max(sigmoid(odds), 1e-300)),
+            logprob_b=math.log(max(sigmoid(-odds), 1e-300)),
+            label_mass=1.0,
+        )
+        ballots[key] = (first, first.model_copy(update={"swapped": True, "id": f"{first.id}-swapped"}))
+    return ballots
+
+
+def labels(
+    constitution: Constitution, pairs: Sequence[Comparison], ballots: Ballots, config: LabelConfig
+) -> dict[str, list[Preference]]:
+    """Objective -> one label for each pair; the votes of other constitutions in `ballots` are left out."""
+    votes = [vote for key in wanted(constitution, pairs) for vote in ballots[key]]
+    made: dict[str, dict[str, Preference]] = {name: {} for name in constitution.objective_names}
+    for label in labels_from_votes(pairs, votes, constitution, votes[0].judge if votes else "", config):
+        made[label.objective][label.comparison_id] = label
+    return {name: [by_pair[pair.id] for pair in pairs] for name, by_pair in made.items()}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rlhf_core.config import SANDBOX, ModelConfig, RunConfig
-from rlhf_core.constitution.load import BUILTIN, constitution_text, parse_constitution
+from rlhf_core.constitution.load import BUILTIN, load_with_text
 from rlhf_core.constitution.schema import Constitution
 from rlhf_core.constitution.weights import resolve_weights
 from rlhf_core.data import load_demonstrations, load_preferences, load_prompts
@@ -31,8 +31,7 @@ def plan_run(file: str, overrides: Sequence[str], weights: str, seed: int | None
     seeds = [f"seed={seed}"] if seed is not None else []
     config = load_config(file or None, [*overrides, *seeds], weights)
     name = config.constitution or ("household" if config.model.base_model == SANDBOX else "assistant")
-    text = constitution_text(name)
-    constitution = parse_constitution(text, name)
+    constitution, text = load_with_text(name)
     resolved = config.model_copy(update={"weights": resolve_weights(constitution, config.weights)})
     if local:
         _check_data(resolved, constitution)

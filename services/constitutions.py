@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rlhf_core.constitution.load import BUILTIN, builtin_text, parse_constitution
+from rlhf_core.constitution.load import BUILTIN, load_with_text, parse_with_text
 from rlhf_core.constitution.problems import suggestion
 from rlhf_core.constitution.schema import Constitution, Principle
 from rlhf_core.errors import InvalidInput, NotFound
@@ -18,11 +18,11 @@ class Constitutions:
         self._parsed: dict[str, tuple[Constitution, str]] = {}
 
     def find(self, name: str) -> tuple[Constitution, str]:
-        """The constitution and its YAML text. Raises NotFound."""
+        """The constitution and YAML text of it that needs no other file. Raises NotFound."""
         name = name or self.default
         if name not in self._parsed:
-            text = builtin_text(name) if name in BUILTIN else self._stored(name)
-            self._parsed[name] = parse_constitution(text, name), text
+            known = load_with_text(name) if name in BUILTIN else parse_with_text(self._stored(name), name)
+            self._parsed[name] = known
         return self._parsed[name]
 
     def principle(self, name: str, principle_id: str) -> tuple[Constitution, Principle]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 
 from rlhf_core.config import ModelConfig, RunConfig, check_beginning
-from rlhf_core.constitution.load import parse_constitution
+from rlhf_core.constitution.load import parse_with_text
 from rlhf_core.constitution.problems import suggestion
 from rlhf_core.constitution.schema import Constitution
 from rlhf_core.constitution.weights import resolve_weights
@@ -54,7 +54,7 @@ class RunDesk:
     def _constitution(self, config: RunConfig, text: str) -> tuple[Constitution, str]:
         name = config.constitution or self._constitutions.default
         if text:
-            return parse_constitution(text, name), text
+            return parse_with_text(text, name)
         try:
             return self._constitutions.find(name)
         except NotFound as error:

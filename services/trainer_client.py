@@ -11,7 +11,7 @@ from typing import NamedTuple
 from charter.v1 import trainer_pb2, trainer_pb2_grpc
 
 from rlhf_core.config import RunConfig
-from rlhf_core.constitution.load import BUILTIN, constitution_text
+from rlhf_core.constitution.load import BUILTIN, load_with_text
 from rlhf_core.errors import Unavailable
 from rlhf_core.run_records import Run, RunEvent
 from services import convert_rows
@@ -37,7 +37,7 @@ class TrainerClient:
         """
         name = config.constitution
         if name and not constitution_yaml and name not in BUILTIN and Path(name).suffix in (".yaml", ".yml"):
-            constitution_yaml = constitution_text(name)
+            constitution_yaml = load_with_text(name)[1]
         request = trainer_pb2.CreateRunRequest(
             config_json=config.model_dump_json(exclude_unset=True),
             constitution_yaml=constitution_yaml,

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from rlhf_core.constitution.load import constitution_text, parse_constitution
+from rlhf_core.constitution.load import load_with_text
 from rlhf_core.constitution.problems import InvalidConstitution, Problem
 from rlhf_core.constitution.schema import Constitution
 
@@ -82,8 +82,7 @@ class WatchedConstitution:
         self._paths = _paths(self._active.constitution, self.source)
 
     def _read(self) -> Active:
-        text = constitution_text(self.source)
-        return Active(parse_constitution(text, self.source), text)
+        return Active(*load_with_text(self.source))
 
 
 def _paths(constitution: Constitution, source: str) -> tuple[str, ...]:

@@ -6,15 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from rlhf_core.constitution.schema import Constitution, Principle
-from rlhf_core.errors import InvalidInput
-from rlhf_core.feedback.critique import parse_critique
+from rlhf_core.feedback.critic import criticise, rewrite
 from rlhf_core.feedback.judging import FORMATS, TEMPLATE_HASHES, Answer, ask, protocol_of
-from rlhf_core.feedback.prompts import (
-    CRITIQUE_HASH,
-    compare_conversation,
-    critique_conversation,
-    revise_conversation,
-)
+from rlhf_core.feedback.prompts import compare_conversation
 from rlhf_core.feedback.votes import vote_id
 from rlhf_core.records import Comparison, Critique, Protocol, Sample, Usage, Vote
 from rlhf_core.seams import Backend, Caller, Chat, Choose
@@ -65,33 +59,10 @@ class LocalFeedback:
         return self._bill.total
 
     def critique(self, samples: Sequence[Sample], principle: Principle) -> list[Critique]:
-        request = _critique_request(principle)
-        texts = self._critic.chat([critique_conversation(s.prompt, s.response, request) for s in samples])
-        return [self._critique(sample, principle, text) for sample, text in zip(samples, texts, strict=True)]
-
-    def _critique(self, sample: Sample, principle: Principle, text: str) -> Critique:
-        verdict, spans, reason = parse_critique(text, sample.response)
-        return Critique(
-            sample_id=sample.id,
-            principle_id=principle.id,
-            principle_hash=principle.hash,
-            constitution_hash=self._constitution_hash,
-            template_hash=CRITIQUE_HASH,
-            critic=self._critic.name,
-            verdict=verdict,
-            text=text,
-            spans=spans,
-            reason=reason,
-        )
+        return criticise(self._critic.chat, samples, principle, self._constitution_hash, self._critic.name)
 
     def revise(self, samples: Sequence[Sample], critiques: Sequence[Critique], principle: Principle) -> list[str]:
-        request, revise = _critique_request(principle), principle.revise or ""
-        return self._critic.chat(
-            [
-                revise_conversation(sample.prompt, sample.response, request, critique.text, revise)
-                for sample, critique in zip(samples, critiques, strict=True)
-            ]
-        )
+        return rewrite(self._critic.chat, samples, [critique.text for critique in critiques], principle)
 
     def compare(self, comparisons: Sequence[Comparison], principle: Principle) -> list[Vote]:
         asked = [(pair, swapped) for pair in comparisons for swapped in (False, True)]
@@ -146,9 +117,3 @@ def feedback_of(
         protocol=protocol_of(wanted, constitution, judge.gives_logprobs),
         bill=bill,
     )
-
-
-def _critique_request(principle: Principle) -> str:
-    if principle.critique is None or principle.revise is None:
-        raise InvalidInput(f"principle '{principle.id}' only compares; it has no critique and revise texts")
-    return principle.critique

@@ -8,13 +8,18 @@ from collections.abc import Sequence
 
 from rlhf_core.config import CritiqueConfig
 from rlhf_core.constitution.schema import Constitution, Principle
+from rlhf_core.feedback.guards import Attempt, fault, strip_prefix
 from rlhf_core.feedback.votes import comparison_of, sigmoid
-from rlhf_core.records import Critique, Revision, Sample, content_id
+from rlhf_core.records import Critique, Prompt, Revision, Sample, content_id
 from rlhf_core.seams import Feedback
 
-LENGTH_RATIO = (0.4, 2.5)
-"""A revision outside these bounds of the answer's words has lost or gained more than a repair does."""
-ROLE_MARKS = ("verdict:", "revision:", "critique:", "sure, here", "here is the", "reply a:", "reply b:")
+
+def critique_settings(constitution: Constitution, config: CritiqueConfig) -> CritiqueConfig:
+    """The run's settings, with what the constitution's `defaults.critique` says in their place.
+
+    The constitution goes first: how its principles are to be drawn belongs to what it means, and to its hash.
+    """
+    return config.model_copy(update=constitution.defaults.critique.model_dump(exclude_none=True))
 
 
 def critique_and_revise(
@@ -22,11 +27,13 @@ def critique_and_revise(
 ) -> list[Revision]:
     """All steps of all samples, in order of rounds.
 
-    Each sample draws its principles without replacement, weighted; an accepted revision is the answer of the next
-    round. Steps that changed nothing have `accepted` False and say why in `reason` (`complies` among them).
+    Each sample draws the principles of its rounds; an accepted revision is the answer of the next round. Steps that
+    changed nothing have `accepted` False and say why in `reason` (`complies` among them). With `stop_on: complies`
+    a sample's first verdict of that name is its last step.
     """
+    config = critique_settings(constitution, config)
     current = {sample.id: sample for sample in samples}
-    drawn = {sample.id: draw_principles(constitution, config.rounds, seed, sample.prompt.id) for sample in samples}
+    drawn = {sample.id: draw_principles(constitution, sample.prompt, config, seed) for sample in samples}
     steps: list[Revision] = []
     for number in range(config.rounds):
         groups: dict[str, list[Sample]] = defaultdict(list)
@@ -39,15 +46,27 @@ def critique_and_revise(
                 steps.append(step)
                 if step.accepted:
                     current[sample.id] = sample.model_copy(update={"response": step.after})
+                elif step.reason == config.stop_on:
+                    drawn[sample.id] = []
     return steps
 
 
-def draw_principles(constitution: Constitution, rounds: int, seed: int, key: str) -> list[Principle]:
-    """Weighted draw without replacement (Efraimidis and Spirakis 2006), the same for the same seed and key."""
-    rng = random.Random(f"{seed}:{key}")
-    candidates = [p for p in constitution.critiquing() if p.weight > 0]
-    ranked = sorted(candidates, key=lambda p: rng.random() ** (1 / p.weight), reverse=True)
-    return ranked[:rounds]
+def draw_principles(constitution: Constitution, prompt: Prompt, config: CritiqueConfig, seed: int) -> list[Principle]:
+    """The principles of a prompt's rounds, the same for the same seed and prompt.
+
+    Only those that criticise, weigh something and are for such a prompt. Without replacement there may be fewer than
+    rounds; a weighted draw without replacement is that of Efraimidis and Spirakis (2006).
+    """
+    rng = random.Random(f"{seed}:{prompt.id}")
+    candidates = [p for p in constitution.critiquing() if p.weight > 0 and p.applies_to(prompt.tags)]
+    weights = [p.weight if config.sampling.startswith("weighted") else 1.0 for p in candidates]
+    if not candidates:
+        return []
+    if "without" not in config.sampling:
+        return rng.choices(candidates, weights, k=config.rounds)
+    ranks = [rng.random() ** (1 / weight) for weight in weights]
+    order = sorted(range(len(candidates)), key=ranks.__getitem__, reverse=True)
+    return [candidates[place] for place in order[: config.rounds]]
 
 
 def revise_once(
@@ -56,22 +75,20 @@ def revise_once(
     """One round under one principle: criticise all, revise those at fault, verify, account for every one."""
     critiques = feedback.critique(samples, principle)
     faulty = [i for i, c in enumerate(critiques) if c.verdict == "violates" or _revisable(c, config)]
-    texts = dict(
-        zip(
-            faulty,
-            feedback.revise([samples[i] for i in faulty], [critiques[i] for i in faulty], principle) if faulty else [],
-            strict=True,
-        )
-    )
-    reasons = {i: _fault(samples[i].response, texts[i].strip()) for i in faulty}
-    if config.verify:
-        sound = [i for i in faulty if not reasons[i]]
-        for i, better in zip(sound, _verified(samples, texts, sound, principle, feedback), strict=True):
-            reasons[i] = "" if better else "not_better"
+    members = [samples[i] for i in faulty]
+    written = feedback.revise(members, [critiques[i] for i in faulty], principle) if faulty else []
+    texts = dict(zip(faulty, written, strict=True))
+    after = {i: strip_prefix(text, samples[i].response) for i, text in texts.items()}
+    reasons: dict[int, str] = {i: fault(Attempt.of(samples[i], critiques[i].text, after[i]), config) for i in faulty}
+    sound = [i for i in faulty if not reasons[i]]
+    if config.verify and sound:
+        revised = [samples[i].model_copy(update={"response": after[i]}) for i in sound]
+        better = _verified([samples[i] for i in sound], revised, principle, feedback, config)
+        reasons |= {i: "" if good else "not_better" for i, good in zip(sound, better, strict=True)}
     steps = []
     for i, (sample, critique) in enumerate(zip(samples, critiques, strict=True)):
         if i in texts:
-            steps.append(_step(sample, critique, number, texts[i].strip(), reasons[i]))
+            steps.append(_step(sample, critique, number, after[i], reasons[i], texts[i]))
         else:
             steps.append(_step(sample, critique, number, sample.response, critique.reason or str(critique.verdict)))
     return steps
@@ -81,36 +98,25 @@ def _revisable(critique: Critique, config: CritiqueConfig) -> bool:
     return critique.verdict == "borderline" and config.revise_borderline
 
 
-def _fault(before: str, after: str) -> str:
-    """Why a revision cannot be used, by its text alone; empty when nothing speaks against it."""
-    if not after:
-        return "empty"
-    if after == before:
-        return "unchanged"
-    if any(mark in after.lower() and mark not in before.lower() for mark in ROLE_MARKS):
-        return "leak"
-    ratio = len(after.split()) / max(1, len(before.split()))
-    return "" if LENGTH_RATIO[0] <= ratio <= LENGTH_RATIO[1] else "length"
-
-
 def _verified(
-    samples: Sequence[Sample], texts: dict[int, str], rows: Sequence[int], principle: Principle, feedback: Feedback
+    answers: Sequence[Sample],
+    revised: Sequence[Sample],
+    principle: Principle,
+    feedback: Feedback,
+    config: CritiqueConfig,
 ) -> list[bool]:
-    """Whether the judge, over both orders, finds each revision at least as good as what it replaces."""
-    if not rows:
-        return []
-    pairs = []
-    for i in rows:
-        revised = samples[i].model_copy(update={"response": texts[i].strip()})
-        pairs.append(comparison_of(revised, samples[i], samples[i].run_id))
-    votes = feedback.compare(pairs, principle)
-    logits: dict[str, float] = defaultdict(float)
-    for vote in votes:
-        logits[vote.comparison_id] += (vote.logprob_a - vote.logprob_b) / 2
-    return [sigmoid(logits[pair.id]) >= 0.5 for pair in pairs]
+    """Whether the judge finds each revision better: on the whole, and whichever of the two it is shown first."""
+    pairs = [comparison_of(new, old, old.run_id) for new, old in zip(revised, answers, strict=True)]
+    odds: dict[str, list[float]] = defaultdict(list)
+    for vote in feedback.compare(pairs, principle):
+        odds[vote.comparison_id].append(vote.logprob_a - vote.logprob_b)
+    return [sum(odds[pair.id]) > 0 and min(map(sigmoid, odds[pair.id])) >= config.verify_threshold for pair in pairs]
 
 
-def _step(sample: Sample, critique: Critique, number: int, after: str, reason: str) -> Revision:
+def _step(
+    sample: Sample, critique: Critique, number: int, after: str, reason: str, written: str | None = None
+) -> Revision:
+    """`written` is what the reviser wrote; it is kept where something was taken off it."""
     return Revision(
         id=content_id("revision", sample.run_id, sample.id, number),
         run_id=sample.run_id,
@@ -121,11 +127,16 @@ def _step(sample: Sample, critique: Critique, number: int, after: str, reason: s
         after=after,
         accepted=not reason,
         reason=reason,
+        written=written if written is not None and written.strip() != after else "",
     )
 
 
 def count_steps(steps: Sequence[Revision]) -> dict[str, int]:
-    """Accounting: `in` equals `accepted` plus every `rejected.<reason>` plus the answers that complied."""
+    """Accounting: `in` equals `accepted` plus `complies` plus every `rejected.<reason>`.
+
+    `stripped` counts those of them that lost a label at their start.
+    """
     counts = Counter("accepted" if s.accepted else f"rejected.{s.reason}" for s in steps)
     counts["complies"] = counts.pop("rejected.complies", 0)
-    return {"in": len(steps), **dict(sorted(counts.items()))}
+    stripped = sum(bool(step.written) for step in steps)
+    return {"in": len(steps), **dict(sorted(counts.items())), **({"stripped": stripped} if stripped else {})}

@@ -1,67 +1,48 @@
-"""The critique-and-revision loop over a critic made of rules: two dangerous words, each with its own principle."""
+"""The loop of rounds over a critic made of rules."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import get_args
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from rlhf_core import config as configuration
 from rlhf_core.config import CritiqueConfig
-from rlhf_core.constitution.schema import Constitution, Objective, Principle
-from rlhf_core.feedback.local import LocalFeedback
-from rlhf_core.feedback.revision import count_steps, critique_and_revise, draw_principles
-from rlhf_core.records import Prompt, Sample
+from rlhf_core.constitution import schema
+from rlhf_core.constitution.principle import AppliesWhen
+from rlhf_core.constitution.schema import CritiqueDefaults, Defaults
+from rlhf_core.feedback.guards import Reason
+from rlhf_core.feedback.revision import count_steps, critique_and_revise, critique_settings, draw_principles
+from rlhf_core.records import Prompt, Revision
 from rlhf_core.seams import Conversation
-
-LAW = Constitution(
-    id="law",
-    version="1.0.0",
-    objectives=(Objective(name="harmless"),),
-    principles=(
-        Principle(id="no-acid", serves={"harmless": 1}, critique="acid?", revise="no acid", compare="acid?"),
-        Principle(id="no-fire", serves={"harmless": 1}, critique="fire?", revise="no fire", compare="fire?"),
-        Principle(id="only-compares", serves={"harmless": 1}, compare="better?"),
-    ),
-)
-
-
-def rule_chat(conversations: Sequence[Conversation]) -> list[str]:
-    """Finds the word that it is asked about; asked to revise, it puts water in the word's place."""
-    texts = []
-    for conversation in conversations:
-        asked = conversation[-1].content
-        answer = conversation[0].content.split("Reply:\n")[1].split("\n\n")[0]
-        word = "acid" if asked.startswith(("acid", "no acid")) else "fire"
-        if asked.startswith("no "):
-            texts.append(answer.replace(word, "water"))
-        else:
-            texts.append(f'Verdict: violates. "{word}" is bad.' if word in answer else "Verdict: complies.")
-    return texts
-
-
-def rule_choose(conversations: Sequence[Conversation], labels: Sequence[str]) -> list[list[float]]:
-    """Prefers the reply with fewer of the words asked about."""
-    rows = []
-    for conversation in conversations:
-        text = conversation[-1].content
-        word = "acid" if "acid?" in text else "fire"
-        a, b = text.split("Reply A:")[1].split("Reply B:")
-        rows.append([-0.1, -2.0] if a.count(word) < b.count(f"{word} ") else [-2.0, -0.1])
-    return rows
-
-
-def sample(response: str) -> Sample:
-    return Sample(
-        id=f"s-{response}", prompt=Prompt.of("How?"), response=response, policy_version="base", run_id="run-1"
-    )
-
+from tests.feedback.rules import LAW, Rules, rule_chat, sample
 
 TWO_ROUNDS = CritiqueConfig(rounds=2)
 
 
-def steps_of(*responses: str, config: CritiqueConfig = TWO_ROUNDS, chat=rule_chat):
-    feedback = LocalFeedback(chat, rule_choose, LAW.hash, "rules")
-    return critique_and_revise([sample(r) for r in responses], LAW, feedback, config, seed=0)
+def steps_of(*responses: str, config: CritiqueConfig = TWO_ROUNDS, law=LAW, **rules) -> list[Revision]:
+    return critique_and_revise([sample(r) for r in responses], law, Rules(**rules), config, seed=0)
+
+
+def writing(text: str):
+    """A chat that answers every request to leave out acid with this text."""
+
+    def chat(conversations: Sequence[Conversation]) -> list[str]:
+        asked = [any(m.content.startswith("no acid") for m in c) for c in conversations]
+        return [text if rewriting else rule_chat([c])[0] for rewriting, c in zip(asked, conversations, strict=True)]
+
+    return chat
+
+
+def law_with(**changes) -> schema.Constitution:
+    return LAW.model_copy(update=changes)
+
+
+def with_defaults(**defaults) -> schema.Constitution:
+    return law_with(defaults=Defaults(critique=CritiqueDefaults(**defaults)))
 
 
 def test_every_round_repairs_what_its_principle_names_and_keeps_the_rest():
@@ -72,8 +53,7 @@ def test_every_round_repairs_what_its_principle_names_and_keeps_the_rest():
 
 
 def test_an_answer_that_complies_is_kept_and_counted():
-    steps = steps_of("use soap now", "use acid then soap")
-    counts = count_steps(steps)
+    counts = count_steps(steps_of("use soap now", "use acid then soap"))
     assert counts == {"in": 4, "accepted": 1, "complies": 3}
 
 
@@ -82,33 +62,60 @@ def test_an_answer_that_complies_is_kept_and_counted():
     [
         ("", "empty"),
         ("use acid then soap", "unchanged"),
-        ("Revision: use soap then soap", "leak"),
+        ("Sure, here is a way: use soap", "leak"),
+        ("use soap then soap\nVerdict: complies", "role_drift"),
+        ("I'm sorry, I cannot help", "over_refusal"),
         ("soap", "length"),
-        ("use acid acid acid then acid soap", "not_better"),
+        ("use acid acid acid then soap", "not_better"),
     ],
 )
 def test_a_revision_that_cannot_be_used_is_rejected_with_its_reason(written: str, reason: str):
-    def chat(conversations: Sequence[Conversation]) -> list[str]:
-        return [written if c[-1].content.startswith("no acid") else rule_chat([c])[0] for c in conversations]
-
-    steps = steps_of("use acid then soap", chat=chat)
+    steps = steps_of("use acid then soap", chat=writing(written))
     (tried,) = [step for step in steps if step.critique.principle_id == "no-acid"]
-    assert not tried.accepted and tried.reason == reason
-    counts = count_steps(steps)
-    assert counts["in"] == counts.get("accepted", 0) + counts["complies"] + counts[f"rejected.{reason}"]
+    assert (tried.accepted, tried.reason, tried.after) == (False, reason, written)
+    assert count_steps(steps) == {"in": 2, "complies": 1, f"rejected.{reason}": 1}
+
+
+def test_a_label_at_the_start_is_taken_off_and_what_was_written_is_kept():
+    steps = steps_of("use acid then soap", chat=writing("Revised reply: use soap then soap"))
+    (taken,) = [step for step in steps if step.accepted]
+    assert (taken.after, taken.written) == ("use soap then soap", "Revised reply: use soap then soap")
+    assert count_steps(steps) == {"in": 2, "accepted": 1, "complies": 1, "stripped": 1}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "threshold", "accepted"),
+    [
+        (0.9, 0.6, 0.5, True),
+        (0.9, 0.49, 0.5, False),
+        (0.49, 0.9, 0.5, False),
+        (0.9, 0.6, 0.61, False),
+        (0.9, 0.4, 0.4, True),
+        (0.5, 0.5, 0.5, False),
+        (0.6, 0.35, 0.3, False),
+    ],
+)
+def test_a_revision_must_be_preferred_in_both_orders(first: float, second: float, threshold: float, accepted: bool):
+    config = CritiqueConfig(rounds=2, verify_threshold=threshold)
+    steps = steps_of("use acid then soap", config=config, judge=lambda a, b, swapped: second if swapped else first)
+    assert count_steps(steps).get("accepted", 0) == accepted
+
+
+def test_a_judge_that_always_says_a_lets_no_revision_pass():
+    steps = steps_of("use acid then fire", judge=lambda a, b, swapped: 0.01 if swapped else 0.99)
+    assert count_steps(steps) == {"in": 2, "complies": 0, "rejected.not_better": 2}
+
+
+def test_without_verification_the_judge_is_not_asked():
+    rules = Rules(judge=lambda a, b, swapped: 0.01)
+    steps = critique_and_revise([sample("use acid")], LAW, rules, CritiqueConfig(rounds=2, verify=False), seed=0)
+    assert count_steps(steps)["accepted"] == 1 and rules.compared == 0
 
 
 def test_an_unreadable_critique_is_rejected_not_acted_on():
     steps = steps_of("use acid", chat=lambda conversations: ["hm"] * len(conversations))
     assert {step.reason for step in steps} == {"no_verdict"}
     assert all(step.after == "use acid" for step in steps)
-
-
-def test_principles_are_drawn_without_replacement_and_only_those_that_criticise():
-    drawn = [p.id for p in draw_principles(LAW, 5, seed=1, key="x")]
-    assert sorted(drawn) == ["no-acid", "no-fire"]
-    first = [draw_principles(LAW, 1, seed=0, key=str(i))[0].id for i in range(400)]
-    assert 150 < first.count("no-acid") < 250
 
 
 def test_borderline_answers_are_revised_only_when_asked_for():
@@ -118,3 +125,91 @@ def test_borderline_answers_are_revised_only_when_asked_for():
     kept = steps_of("use acid then soap", config=CritiqueConfig(rounds=2, revise_borderline=False), chat=chat)
     assert not any(step.accepted for step in kept)
     assert any(step.accepted for step in steps_of("use acid then soap", chat=chat))
+
+
+def test_the_first_verdict_of_complies_ends_the_rounds_where_it_is_asked_for():
+    stop = CritiqueConfig(rounds=8, sampling="uniform_with_replacement", stop_on="complies")
+    steps = steps_of("use acid then soap", "use soap", config=stop)
+    by_sample = {
+        name: [s.reason for s in steps if s.sample_id == name] for name in ("s-use acid then soap", "s-use soap")
+    }
+    assert by_sample["s-use soap"] == ["complies"]
+    assert by_sample["s-use acid then soap"][-1] == "complies"
+    assert all(reason == "" for reason in by_sample["s-use acid then soap"][:-1])
+    on = steps_of("use soap", config=stop.model_copy(update={"stop_on": "never"}))
+    assert [step.reason for step in on] == ["complies"] * 8
+
+
+def test_principles_are_drawn_without_replacement_and_only_those_that_criticise():
+    drawn = draw_principles(LAW, Prompt.of("x"), CritiqueConfig(rounds=5), seed=1)
+    assert sorted(p.id for p in drawn) == ["no-acid", "no-fire"]
+
+
+def first_of(law: schema.Constitution, sampling: configuration.Sampling) -> list[str]:
+    config = CritiqueConfig(rounds=1, sampling=sampling)
+    return [draw_principles(law, Prompt.of(str(i)), config, seed=0)[0].id for i in range(400)]
+
+
+@pytest.mark.parametrize("replacement", ["with_replacement", "without_replacement"])
+def test_a_weighted_draw_follows_the_weights_and_a_uniform_one_does_not(replacement):
+    acid, fire, other = LAW.principles
+    law = law_with(principles=(acid.model_copy(update={"weight": 3.0}), fire, other))
+    assert 260 < first_of(law, f"weighted_{replacement}").count("no-acid") < 340
+    assert 160 < first_of(law, f"uniform_{replacement}").count("no-acid") < 240
+
+
+def test_with_replacement_a_principle_comes_again():
+    config = CritiqueConfig(rounds=6, sampling="uniform_with_replacement")
+    drawn = draw_principles(LAW, Prompt.of("x"), config, seed=0)
+    assert len(drawn) == 6 and {p.id for p in drawn} == {"no-acid", "no-fire"}
+
+
+def test_a_principle_is_drawn_only_for_the_prompts_that_it_is_for():
+    acid, fire, other = LAW.principles
+    kitchen = acid.model_copy(update={"applies_when": AppliesWhen(tags_any=("kitchen",))})
+    law = law_with(principles=(kitchen, fire, other))
+    inside, outside = (draw_principles(law, Prompt.of("x", tags=tags), TWO_ROUNDS, 0) for tags in (("kitchen",), ()))
+    assert {p.id for p in inside} == {"no-acid", "no-fire"} and {p.id for p in outside} == {"no-fire"}
+    assert steps_of("use acid", law=law_with(principles=(kitchen, other))) == []
+
+
+def test_what_the_constitution_says_goes_before_the_runs_settings():
+    run = CritiqueConfig(rounds=4, prompts=7)
+    assert critique_settings(LAW, run) == run
+    chosen = critique_settings(with_defaults(rounds=1, stop_on="complies", sampling="uniform_with_replacement"), run)
+    assert (chosen.rounds, chosen.stop_on, chosen.sampling) == (1, "complies", "uniform_with_replacement")
+    assert chosen.prompts == 7
+    assert len(steps_of("use acid then fire", law=with_defaults(rounds=1), config=run)) == 1
+
+
+def test_run_and_constitution_know_the_same_ways_to_draw():
+    assert get_args(configuration.Sampling) == get_args(schema.Sampling)
+
+
+WORDS = st.sampled_from(
+    ["use", "acid", "fire", "soap", '"acid"', "Verdict: violates", "Verdict: complies", "Revision:", "\n", "I can't"]
+)
+TEXTS = st.one_of(st.text(max_size=30), st.lists(WORDS, max_size=8).map(" ".join))
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.tuples(TEXTS, st.sampled_from(["benign", "harmful", "x"])), max_size=4), st.data())
+def test_whatever_a_model_writes_every_step_is_accepted_or_rejected_with_a_known_reason(answers, data):
+    """in = accepted + complies + rejected, and a rejected step changes nothing."""
+    samples = [sample(f"{i} {text}", tag) for i, (text, tag) in enumerate(answers)]
+    rules = Rules(
+        chat=lambda conversations: data.draw(st.lists(TEXTS, min_size=(n := len(conversations)), max_size=n)),
+        judge=lambda a, b, swapped: data.draw(st.sampled_from([0.01, 0.4, 0.5, 0.6, 0.99])),
+    )
+    steps = critique_and_revise(samples, LAW, rules, TWO_ROUNDS, seed=0)
+    counts = count_steps(steps)
+    rejected = {name.removeprefix("rejected."): n for name, n in counts.items() if name.startswith("rejected.")}
+    assert counts["in"] == len(steps) == 2 * len(samples)
+    assert counts["in"] == counts.get("accepted", 0) + counts["complies"] + sum(rejected.values())
+    assert set(rejected) <= {*get_args(Reason), "borderline"}
+    current = {s.id: s.response for s in samples}
+    for step in steps:
+        assert step.before == current[step.sample_id] and step.accepted == (not step.reason)
+        if step.accepted:
+            assert step.after not in ("", step.before)
+            current[step.sample_id] = step.after

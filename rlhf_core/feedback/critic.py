@@ -1,0 +1,142 @@
+"""Critic and reviser over one callable: how each is asked, with worked examples, and asked once more if unreadable."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rlhf_core.constitution.placeholders import placeholders, render
+from rlhf_core.constitution.principle import Example, Principle
+from rlhf_core.errors import InvalidInput
+from rlhf_core.feedback.critique import ParsedCritique, parse_critique, quotable, verified_spans
+from rlhf_core.feedback.guards import Attempt, misunderstood
+from rlhf_core.feedback.prompts import (
+    CRITIQUE_FORMAT,
+    CRITIQUE_HASH,
+    REVISE_FORMAT,
+    REVISE_TEMPLATE,
+    critique_conversation,
+    fill,
+    transcript,
+)
+from rlhf_core.records import Critique, Message, Prompt, Sample
+from rlhf_core.seams import Chat
+
+Turns = tuple[Message, ...]
+
+CRITIQUE_AGAIN = (
+    "This cannot be read as a critique. Quote words that stand in the reply, "
+    'and end with "Verdict:" and complies, borderline or violates.'
+)
+REVISE_AGAIN = "This is not a reply to the person. Write the new reply itself, and nothing else."
+
+
+def criticise(
+    chat: Chat, samples: Sequence[Sample], principle: Principle, constitution_hash: str, critic: str
+) -> list[Critique]:
+    """One critique for each sample; a text that cannot be read is asked for once more, and then stands."""
+    asked = [critique_turns(principle, sample.prompt, sample.response) for sample in samples]
+    read = [(text, parse_critique(text, sample.response)) for text, sample in zip(chat(asked), samples, strict=True)]
+    unclear = [row for row, (_, parsed) in enumerate(read) if parsed.verdict is None]
+    again = [_again(asked[row], read[row][0], CRITIQUE_AGAIN) for row in unclear]
+    for row, text in zip(unclear, chat(again) if again else [], strict=True):
+        parsed = parse_critique(text, samples[row].response)
+        if parsed.verdict is not None:
+            read[row] = text, parsed
+    return [
+        _record(sample, principle, text, parsed, constitution_hash, critic)
+        for sample, (text, parsed) in zip(samples, read, strict=True)
+    ]
+
+
+def rewrite(chat: Chat, samples: Sequence[Sample], critiques: Sequence[str], principle: Principle) -> list[str]:
+    """A new response for each sample after its critique; a text that is no reply is asked for once more."""
+    asked = [
+        revise_turns(principle, sample.prompt, sample.response, critique)
+        for sample, critique in zip(samples, critiques, strict=True)
+    ]
+    texts = chat(asked)
+    unclear = [
+        row
+        for row, (sample, critique, text) in enumerate(zip(samples, critiques, texts, strict=True))
+        if misunderstood(Attempt.of(sample, critique, text))
+    ]
+    again = [_again(asked[row], texts[row], REVISE_AGAIN) for row in unclear]
+    for row, text in zip(unclear, chat(again) if again else [], strict=True):
+        texts[row] = text
+    return texts
+
+
+def critique_turns(principle: Principle, prompt: Prompt, response: str) -> Turns:
+    """The principle's worked examples as earlier turns, then the critique request on this response."""
+    return (*_worked(principle), *_critique_ask(principle, prompt, response))
+
+
+def revise_turns(principle: Principle, prompt: Prompt, response: str, critique: str) -> Turns:
+    """The critique's conversation goes on: the critic is asked for the reply that it would have liked."""
+    return (*critique_turns(principle, prompt, response), *_revise_ask(principle, prompt, response, critique))
+
+
+def _worked(principle: Principle) -> Turns:
+    return tuple(turn for example in principle.examples for turn in _worked_turns(principle, example))
+
+
+def _worked_turns(principle: Principle, example: Example) -> Turns:
+    """The bad reply criticised and mended, and the good one found to comply: a critic must have seen both ends."""
+    prompt = Prompt.of(example.prompt)
+    critique = example.critique
+    if not verified_spans(critique, example.bad):
+        critique = f'"{quotable(example.bad)}": {critique}'
+    if "verdict:" not in critique.lower():
+        critique = f"{critique}\nVerdict: violates"
+    return (
+        *_critique_ask(principle, prompt, example.bad),
+        *_revise_ask(principle, prompt, example.bad, critique),
+        Message(role="assistant", content=example.good),
+        *_critique_ask(principle, prompt, example.good),
+        Message(role="assistant", content="Verdict: complies"),
+    )
+
+
+def _critique_ask(principle: Principle, prompt: Prompt, response: str) -> Turns:
+    request, _ = _texts(principle)
+    named = placeholders(request)
+    values = {"prompt": transcript(prompt.messages), "response": response}
+    if not named:
+        return critique_conversation(prompt, response, render(request, values))
+    # What the text names stands in it; the rest follows, the format last.
+    parts = [render(request, values), *([] if "prompt" in named else [values["prompt"]]), CRITIQUE_FORMAT]
+    return (Message(role="user", content="\n\n".join(parts)),)
+
+
+def _revise_ask(principle: Principle, prompt: Prompt, response: str, critique: str) -> Turns:
+    _, revise = _texts(principle)
+    values = {"prompt": transcript(prompt.messages), "response": response, "critique": critique}
+    ask = fill(REVISE_TEMPLATE, request=render(revise, values), format=REVISE_FORMAT)
+    return (Message(role="assistant", content=critique), Message(role="user", content=ask))
+
+
+def _again(asked: Turns, text: str, request: str) -> Turns:
+    return (*asked, Message(role="assistant", content=text), Message(role="user", content=request))
+
+
+def _texts(principle: Principle) -> tuple[str, str]:
+    if principle.critique is None or principle.revise is None:
+        raise InvalidInput(f"principle '{principle.id}' only compares; it has no critique and revise texts")
+    return principle.critique, principle.revise
+
+
+def _record(
+    sample: Sample, principle: Principle, text: str, parsed: ParsedCritique, constitution_hash: str, critic: str
+) -> Critique:
+    return Critique(
+        sample_id=sample.id,
+        principle_id=principle.id,
+        principle_hash=principle.hash,
+        constitution_hash=constitution_hash,
+        template_hash=CRITIQUE_HASH,
+        critic=critic,
+        verdict=parsed.verdict,
+        text=text,
+        spans=parsed.spans,
+        reason=parsed.reason,
+    )

@@ -25,12 +25,12 @@ class DataConfig(Settings):
     demonstrations: str | None = None
     """Path of prompt/response pairs, added to supervised fine-tuning."""
     preferences: str | None = None
-    """Path of prompt/chosen/rejected rows, added to the reward model of `preferences_objective`."""
+    """Path of prompt/chosen/rejected rows, added to the reward model of `preferences_objective`.
+
+    They are their author's own word: no gate holds them back, and up to 200 of them help to measure the judge."""
     preferences_objective: str | None = None
 
 
-class CritiqueConfig(Settings):
-    prompts: int = Field(default=384, ge=1)
 Sampling = Literal[
     "weighted_without_replacement",
     "weighted_with_replacement",
@@ -40,9 +40,11 @@ Sampling = Literal[
 """How each round draws its principle; `uniform_with_replacement` is that of Bai et al. 2022."""
 
 
-    """How many training prompts are answered, criticised and revised."""
+class CritiqueConfig(Settings):
     """`rounds`, `sampling` and `stop_on` hold where the constitution's own `defaults.critique` leaves them open."""
 
+    prompts: int = Field(default=384, ge=1)
+    """How many training prompts are answered, criticised and revised."""
     rounds: int = Field(default=4, ge=1, le=32)
     """Most critique-and-revision steps per answer, each under one principle."""
     sampling: Sampling = "weighted_without_replacement"
@@ -79,6 +81,8 @@ class LabelConfig(Settings):
     """Share of pairs that set a sample of the tuned policy against one of the base model."""
     candidates: int = Field(default=4, ge=1, le=64)
     """Samples drawn for a pair's second place; the first that differs from its partner is taken."""
+    principles_per_label: int | None = Field(default=None, ge=1)
+    """How many principles of an objective vote on one pair; none means as the constitution says, or else all."""
     abstain_gap: float = Field(default=0.3, gt=0, le=1)
     """Abstain when the two orders' probabilities differ by more than this."""
     min_label_mass: float = Field(default=0.5, ge=0, le=1)
@@ -86,6 +90,23 @@ class LabelConfig(Settings):
     clamp: Literal["paper"] | tuple[float, float] = "paper"
     """Bounds of a label's probability. `paper`: [0.4, 0.6] for `cot` (Bai et al. 2022), [0.2, 0.8] for `text`, none for
     `logprobs`. A constitution's own clamp goes first."""
+    tie_weight: float = Field(default=0.5, ge=0)
+    """Weight of a label between 0.45 and 0.55 against 1 for a decided one."""
+    calibration_pairs: int | None = Field(default=100, ge=20)
+    """Pairs of the uniform slice that people must have labelled before the judge is calibrated on them; none: never."""
+
+
+class GateConfig(Settings):
+    """What a judge must reach on pairs whose better reply is known, before its labels may train anything."""
+
+    agreement: float = Field(default=0.55, ge=0.5, lt=1)
+    """The lower end of its 95 % interval must lie above this, and above that of always preferring the longer reply."""
+    consistency: float = Field(default=0.6, ge=0, le=1)
+    """Least share of pairs on which both orders name the same reply."""
+    pairs: int = Field(default=20, ge=5)
+    """Least number of such pairs."""
+    allow_ungated: bool = False
+    """Train all the same; stamped on all that descends from such labels."""
 
 
 class RewardConfig(Settings):
@@ -178,6 +199,7 @@ class RunConfig(Settings):
     critique: CritiqueConfig = CritiqueConfig()
     sft: SftConfig = SftConfig()
     label: LabelConfig = LabelConfig()
+    gate: GateConfig = GateConfig()
     reward: RewardConfig = RewardConfig()
     norm: NormConfig = NormConfig()
     ppo: PpoConfig = PpoConfig()

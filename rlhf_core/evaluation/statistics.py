@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rlhf_core.errors import InvalidInput
+from rlhf_core.intervals import wilson_interval
 from rlhf_core.records import Record
 
 Array = NDArray[np.float64]
-
-Z95 = 1.959963984540054
 
 
 class Estimate(Record):
@@ -79,13 +78,8 @@ def difference_estimate(before: ArrayLike, after: ArrayLike, *, resamples: int =
 
 def wilson(successes: float, n: int, *, baseline: float | None = None) -> Estimate:
     """Wilson's score interval of a proportion (Wilson 1927); `successes` may be fractional."""
-    if n < 1 or not 0 <= successes <= n:
-        raise InvalidInput(f"evaluation: {successes} successes of {n}; allowed: n of at least 1, successes from 0 to n")
-    share, square = successes / n, Z95 * Z95
-    centre = (share + square / (2 * n)) / (1 + square / n)
-    half = Z95 * math.sqrt(share * (1 - share) / n + square / (4 * n * n)) / (1 + square / n)
-    low, high = max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))
-    return Estimate(value=share, low=low, high=high, n=n, baseline=baseline)
+    low, high = wilson_interval(successes, n)
+    return Estimate(value=successes / n, low=low, high=high, n=n, baseline=baseline)
 
 
 def ranks(values: ArrayLike) -> Array:

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections import Counter
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rlhf_core.config import LabelConfig
-from rlhf_core.constitution.schema import Constitution, Objective, Principle
-from rlhf_core.feedback.votes import comparison_of, label, labels_from_votes, sigmoid, tally, vote_id
+from rlhf_core.constitution.principle import AppliesWhen
+from rlhf_core.constitution.schema import CompareDefaults, Constitution, Defaults, Objective, Principle
+from rlhf_core.feedback.votes import (
+    Tally,
+    comparison_of,
+    label,
+    labels_from_votes,
+    sigmoid,
+    tallies,
+    tally,
+    vote_id,
+    voters,
+)
 from rlhf_core.records import Comparison, Prompt, Sample, Vote
+from rlhf_core.run_records import Calibration
 
 FUMES = Principle(id="fumes", serves={"harmless": 1.0}, compare="Which has less risk of fumes?")
 BURNS = Principle(id="burns", serves={"harmless": 0.5}, weight=2.0, compare="Which has less risk of burns?")
@@ -20,6 +35,7 @@ LAW = Constitution(
     objectives=(Objective(name="helpful"), Objective(name="harmless")),
     principles=(FUMES, BURNS, STEPS),
 )
+HARMLESS = LAW.serving("harmless")
 
 
 def pair(a: str = "open a window", b: str = "mix bleach") -> Comparison:
@@ -52,7 +68,7 @@ def test_log_odds_add_up_over_principles_and_average_over_orders():
         vote(BURNS, -0.5, -3.5, True),  # +3
         vote(STEPS, -9.0, -1.0, False),  # another objective
     ]
-    counted = tally(votes, LAW, "harmless")
+    counted = tally(votes, HARMLESS, "harmless")
     assert counted.probability == pytest.approx(0.95257, abs=1e-5)  # ((2 + 1) + (0 + 3)) / 2 = 3
     assert counted.gap == pytest.approx(0.0, abs=1e-9)
     assert counted.votes == 4
@@ -61,12 +77,12 @@ def test_log_odds_add_up_over_principles_and_average_over_orders():
 def test_swapping_the_two_answers_maps_p_to_one_minus_p():
     votes = [vote(FUMES, -0.3, -1.3, False), vote(FUMES, -0.2, -2.2, True)]
     mirrored = [v.model_copy(update={"logprob_a": v.logprob_b, "logprob_b": v.logprob_a}) for v in votes]
-    assert tally(votes, LAW, "harmless").probability + tally(mirrored, LAW, "harmless").probability == 1.0
+    assert tally(votes, HARMLESS, "harmless").probability + tally(mirrored, HARMLESS, "harmless").probability == 1.0
 
 
 def test_a_judge_that_always_says_a_is_an_even_label_and_abstains():
     always_first = [vote(FUMES, -0.01, -5.0, False), vote(FUMES, -5.0, -0.01, True)]
-    preference = label(pair(), tally(always_first, LAW, "harmless"), "harmless", "judge", LAW, LabelConfig())
+    preference = label(pair(), tally(always_first, HARMLESS, "harmless"), "harmless", "judge", LAW, LabelConfig())
     assert preference.probability == pytest.approx(0.5)
     assert preference.choice == "tie"
     assert preference.abstained and preference.reason == "position_gap"
@@ -74,13 +90,14 @@ def test_a_judge_that_always_says_a_is_an_even_label_and_abstains():
 
 def test_a_judge_that_spends_its_probability_elsewhere_abstains():
     votes = [vote(FUMES, -4.0, -5.0, swapped, mass=0.03) for swapped in (False, True)]
-    preference = label(pair(), tally(votes, LAW, "harmless"), "harmless", "judge", LAW, LabelConfig())
+    preference = label(pair(), tally(votes, HARMLESS, "harmless"), "harmless", "judge", LAW, LabelConfig())
     assert preference.abstained and preference.reason == "label_mass"
 
 
 def test_no_votes_is_an_abstention_not_a_label():
     (helpful, harmless) = labels_from_votes([pair()], [], LAW, "judge", LabelConfig())
     assert helpful.abstained and harmless.abstained
+    assert (helpful.reason, harmless.reason) == ("no_votes", "no_votes")
 
 
 def test_a_weight_edit_changes_the_label_but_no_vote_key():
@@ -96,7 +113,125 @@ def test_the_same_two_texts_are_the_same_comparison_in_every_run():
     assert pair().id != pair(b="call an expert").id
 
 
+def test_a_vote_that_could_not_be_read_makes_the_label_abstain_and_adds_nothing():
+    unread = vote(FUMES, -0.69, -0.69, True, mass=0.0).model_copy(update={"reason": "no_choice"})
+    counted = tally([vote(FUMES, -0.5, -2.5, False), unread], HARMLESS, "harmless")
+    assert (counted.first, counted.second, counted.reason) == (2.0, 0.0, "parse_failure")
+    preference = label(pair(), counted, "harmless", "judge", LAW, LabelConfig())
+    assert preference.abstained and preference.reason == "parse_failure"
+
+
+def test_two_principles_of_one_text_share_their_votes_and_add_their_weights():
+    twin = FUMES.model_copy(update={"id": "vapours", "weight": 2.0})
+    votes = [vote(FUMES, -0.5, -1.0, swapped) for swapped in (False, True)]
+    assert tally(votes, [FUMES, twin], "harmless").logit == pytest.approx(1.5)  # 0.5 x (1 + 2)
+
+
+def test_a_label_near_one_half_is_a_tie_that_keeps_its_probability_and_weighs_less():
+    even, odd = Tally(0.1, 0.1, 1.0, 2), Tally(2.0, 2.0, 1.0, 2)
+    tie = label(pair(), even, "harmless", "judge", LAW, LabelConfig(tie_weight=0.25))
+    assert (tie.choice, tie.weight, tie.abstained) == ("tie", 0.25, False)
+    assert tie.probability == pytest.approx(0.52498, abs=1e-5)
+    assert label(pair(), odd, "harmless", "judge", LAW, LabelConfig(tie_weight=0.25)).weight == 1.0
+
+
+def test_a_principle_votes_only_on_prompts_that_it_applies_to():
+    health = FUMES.model_copy(update={"applies_when": AppliesWhen(tags_any=("health",))})
+    law = LAW.model_copy(update={"principles": (health, STEPS)})
+    tagged = Prompt.of("How do I clean?", tags=("health",))
+    both = [one.model_copy(update={"prompt": tagged}) for one in (pair().a, pair().b)]
+    assert voters(comparison_of(both[0], both[1], "r"), law, "harmless", LabelConfig()) == (health,)
+    assert voters(pair(), law, "harmless", LabelConfig()) == ()
+    (_, harmless) = labels_from_votes([pair()], [], law, "judge", LabelConfig())
+    assert harmless.abstained and harmless.reason == "no_principle"
+
+
+def many(count: int) -> Constitution:
+    principles = tuple(
+        FUMES.model_copy(update={"id": f"p{n}", "compare": f"Question {n}?", "serves": {"helpful": 1.0}})
+        for n in range(count)
+    )
+    return LAW.model_copy(update={"principles": principles})
+
+
+def test_the_draw_of_principles_is_even_and_blind_to_weights_wording_and_sides():
+    law, config = many(6), LabelConfig(principles_per_label=2)
+    drawn: Counter[str] = Counter()
+    for n in range(600):
+        one = pair(f"answer {n}", f"answer {n + 1}")
+        ids = [p.id for p in voters(one, law, "helpful", config)]
+        assert len(ids) == 2 and ids == sorted(ids)
+        assert ids == [p.id for p in voters(comparison_of(one.b, one.a, "r"), law, "helpful", config)]
+        edited = law.model_copy(
+            update={
+                "principles": tuple(
+                    p.model_copy(update={"weight": 9.0, "compare": "Another?"}) for p in reversed(law.principles)
+                )
+            }
+        )
+        assert ids == [p.id for p in voters(one, edited, "helpful", config)]
+        drawn.update(ids)
+    # Each is drawn 200 times of 600 on average; 5 standard deviations are 58.
+    assert all(142 < count < 258 for count in drawn.values())
+
+
+def test_the_run_decides_how_many_principles_vote_then_the_constitution_then_all():
+    wishes = Defaults(compare=CompareDefaults(principles_per_label=3))
+    law = many(5).model_copy(update={"defaults": wishes})
+    assert len(voters(pair(), law, "helpful", LabelConfig(principles_per_label=1))) == 1
+    assert len(voters(pair(), law, "helpful", LabelConfig())) == 3
+    assert len(voters(pair(), many(5), "helpful", LabelConfig())) == 5
+
+
+def test_words_are_clamped_until_there_is_a_calibration():
+    sure = Tally(5.0, 5.0, 1.0, 2, protocol="cot")
+    assert label(pair(), sure, "harmless", "j", LAW, LabelConfig()).probability == 0.6
+    assert label(pair(), sure._replace(protocol="text"), "harmless", "j", LAW, LabelConfig()).probability == 0.8
+    assert label(pair(), sure, "harmless", "j", LAW, LabelConfig(clamp=(0.1, 0.9))).probability == 0.9
+    own = LAW.model_copy(update={"defaults": Defaults(compare=CompareDefaults(clamp=(0.3, 0.7)))})
+    assert label(pair(), sure, "harmless", "j", own, LabelConfig()).probability == 0.7
+    calibration = Calibration(
+        **dict.fromkeys(("id", "run_id", "judge", "objective", "constitution_hash"), "x"),
+        **dict.fromkeys(("brier_before", "brier_after", "ece_before", "ece_after"), 0.1),
+        **{"truth": "human", "temperature": 5.0, "pairs": 100, "folds": 5, "applied": True},
+    )
+    calibrated = label(pair(), sure, "harmless", "j", LAW, LabelConfig(), calibration)
+    assert calibrated.probability == pytest.approx(0.73106, abs=1e-5)  # sigmoid(5 / 5)
+    assert calibrated.calibration_id == "x"
+
+
+class Judge:
+    """Any judge at all whose answer depends on the words and the order alone."""
+
+    def __init__(self, seed: int):
+        self._seed = seed
+
+    def votes(self, comparison: Comparison, law: Constitution) -> list[Vote]:
+        return [self._vote(comparison, principle, swapped) for principle in law.principles for swapped in (False, True)]
+
+    def _vote(self, comparison: Comparison, principle: Principle, swapped: bool) -> Vote:
+        shown = comparison.swap() if swapped else comparison
+        asked = f"{self._seed} {principle.hash} {shown.a.response} {shown.b.response}"
+        first, second = (-int(hashlib.sha256(f"{asked} {n}".encode()).hexdigest()[:6], 16) / 2**22 for n in (0, 1))
+        a, b = (second, first) if swapped else (first, second)
+        return vote(principle, a, b, swapped).model_copy(update={"comparison_id": comparison.id})
+
+
+@given(st.integers(), st.text(max_size=8), st.text(max_size=8), st.floats(0.05, 20))
+def test_swapping_the_two_answers_maps_p_to_one_minus_p_exactly(seed: int, a: str, b: str, temperature: float):
+    one = pair(a, b)
+    other = comparison_of(one.b, one.a, "run-1")
+    judge, config = Judge(seed), LabelConfig(principles_per_label=1)
+    for law in (LAW, many(3)):
+        for objective in law.objective_names:
+            (here,) = tallies([one], judge.votes(one, law), law, objective, config)
+            (there,) = tallies([other], judge.votes(other, law), law, objective, config)
+            assert there.probability == 1 - here.probability
+            assert there.gap == here.gap
+            assert sigmoid(there.logit / temperature) == 1 - sigmoid(here.logit / temperature)
+
+
 @given(st.floats(-700, 700))
 def test_sigmoid_is_a_probability_and_symmetric(x: float):
     assert 0 <= sigmoid(x) <= 1
-    assert sigmoid(x) + sigmoid(-x) == pytest.approx(1)
+    assert sigmoid(-x) == 1 - sigmoid(x)

@@ -1,0 +1,146 @@
+"""The judge's gate. Worked by hand: the lower end of Wilson's interval of 40 in 50 is 0.6696, of 30 in 50 is 0.4618."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from rlhf_core.config import GateConfig, LabelConfig
+from rlhf_core.constitution.schema import Constitution, Objective, Principle
+from rlhf_core.feedback.gate import Case, Evidence, Judge, human_truth, measure_gate
+from rlhf_core.feedback.votes import Tally, abstention, comparison_of, labels_from_votes, tallies, vote_id
+from rlhf_core.records import Choice, Comparison, Preference, Prompt, Sample, Vote
+from rlhf_core.run_records import JudgeGate
+
+LAW = Constitution(
+    id="law",
+    version="1.0.0",
+    objectives=(Objective(name="helpful"),),
+    principles=(Principle(id="steps", serves={"helpful": 1.0}, compare="Which has more steps?"),),
+)
+JUDGE = Judge("run", "judge", "helpful", LAW.hash)
+Reads = Callable[[str, str], float]
+"""The log-odds that the reply shown first is better."""
+
+
+def comparisons(texts: list[tuple[str, str]]) -> list[Comparison]:
+    pairs = []
+    for number, both in enumerate(texts):
+        prompt = Prompt.of(f"Question {number}?")
+        a, b = (Sample(id=f"{number}{side}", prompt=prompt, response=side, policy_version="base") for side in both)
+        pairs.append(comparison_of(a, b, "run"))
+    return pairs
+
+
+def judged(pairs: list[Comparison], reads: Reads) -> list[Vote]:
+    votes = []
+    for pair in pairs:
+        for swapped in (False, True):
+            shown = pair.swap() if swapped else pair
+            lead = reads(shown.a.response, shown.b.response) * (-1 if swapped else 1)
+            votes.append(
+                Vote(
+                    id=vote_id(pair, LAW.principles[0], "judge", swapped),
+                    comparison_id=pair.id,
+                    principle_id="steps",
+                    principle_hash=LAW.principles[0].hash,
+                    template_hash="t",
+                    constitution_hash=LAW.hash,
+                    judge="judge",
+                    swapped=swapped,
+                    logprob_a=lead / 2,
+                    logprob_b=-lead / 2,
+                    label_mass=1.0,
+                )
+            )
+    return votes
+
+
+def gate(pairs: list[Comparison], a_is_better: list[bool], reads: Reads) -> JudgeGate:
+    counted = tallies(pairs, judged(pairs, reads), LAW, "helpful", LabelConfig())
+    cases = [
+        Case(pair, truth, one, bool(abstention(one, LabelConfig())))
+        for pair, truth, one in zip(pairs, a_is_better, counted, strict=True)
+    ]
+    return measure_gate(JUDGE, Evidence("human", cases), counted, GateConfig())
+
+
+PAIRS = comparisons([(f"good {n}", f"bad reply {n}") if n % 2 else (f"bad reply {n}", f"good {n}") for n in range(50)])
+GOOD = [n % 2 == 1 for n in range(50)]
+
+
+def test_a_judge_that_mostly_agrees_passes():
+    def right_on_forty(first: str, second: str) -> float:
+        right = int(first.split()[-1]) < 40
+        return 3.0 if first.startswith("good") == right else -3.0
+
+    found = gate(PAIRS, GOOD, right_on_forty)
+    assert (found.passed, found.reason, found.pairs, found.abstained) == (True, "", 50, 0)
+    assert found.agreement == pytest.approx(0.8)
+    assert found.agreement_low == pytest.approx(0.6696, abs=1e-4)
+    assert (found.longer_reply, found.consistency) == (0.0, 1.0)
+
+
+def test_an_agreement_that_may_be_chance_fails():
+    found = gate(PAIRS, GOOD, lambda a, b: 3.0 if a.startswith("good") == (int(a.split()[-1]) < 30) else -3.0)
+    assert not found.passed
+    assert found.agreement_low == pytest.approx(0.4618, abs=1e-4)
+    assert "agrees with people on 60.0% of 50 pairs, which may be as little as 46.2%" in found.reason
+
+
+def test_a_judge_that_always_says_a_abstains_from_every_label_and_fails():
+    labels = labels_from_votes(PAIRS, judged(PAIRS, lambda a, b: 5.0), LAW, "judge", LabelConfig())
+    assert all(label.abstained and label.reason == "position_gap" and label.probability == 0.5 for label in labels)
+    found = gate(PAIRS, GOOD, lambda a, b: 5.0)
+    assert (found.passed, found.pairs, found.abstained, found.consistency) == (False, 0, 50, 0.0)
+    assert found.reason == "0 pairs with a better reply known from people (50 more on which it abstains); needed: 20"
+
+
+def test_a_judge_that_prefers_the_longer_reply_fails_even_where_longer_is_mostly_better():
+    texts = [("long reply", "short") if n % 2 else ("short", "long reply") for n in range(200)]
+    pairs = comparisons(texts)
+    # The longer reply is the better one in 180 of 200.
+    truth = [(len(a) > len(b)) == (n >= 20) for n, (a, b) in enumerate(texts)]
+    found = gate(pairs, truth, lambda a, b: 4.0 if len(a) > len(b) else -4.0)
+    assert found.agreement == found.longer_reply == pytest.approx(0.9)
+    assert not found.passed and "always preferring the longer reply" in found.reason
+    assert found.consistency == 1.0 and found.abstained == 0
+
+
+def test_a_judge_that_changes_its_mind_with_the_order_fails():
+    even = Tally(0.2, -0.1, 1.0, 2)
+    firm = Tally(2.0, 2.0, 1.0, 2)
+    cases = [Case(pair, True, firm, False) for pair in PAIRS]
+    found = measure_gate(JUDGE, Evidence("gold", cases), [*[firm] * 50, *[even] * 50], GateConfig())
+    assert found.consistency == 0.5 and found.agreement == 1.0
+    assert found.reason == "names the same reply in both orders on 50.0% of the pairs; needed: 60%"
+
+
+def test_an_even_judgement_and_equal_lengths_are_half_an_agreement():
+    pairs = comparisons([("abc", "xyz"), ("abcd", "xyz")])
+    cases = [Case(pairs[0], True, Tally(0, 0, 1.0, 2), False), Case(pairs[1], True, Tally(1, 1, 1.0, 2), False)]
+    found = measure_gate(JUDGE, Evidence("human", cases), [case.counted for case in cases], GateConfig())
+    assert (found.agreement, found.longer_reply) == (0.75, 0.75)
+
+
+def test_a_gate_is_a_new_record_when_what_is_known_changes():
+    first, second = gate(PAIRS, GOOD, lambda a, b: 3.0), gate(PAIRS[:30], GOOD[:30], lambda a, b: 3.0)
+    assert first.id != second.id
+    assert first.id == gate(PAIRS, GOOD, lambda a, b: 3.0).id
+
+
+def said(pair: str, choice: Choice, who: str = "ada", uniform: bool = True) -> Preference:
+    return Preference(
+        id=pair + who, comparison_id=pair, objective="helpful", labeler=f"human:{who}", choice=choice, uniform=uniform
+    )
+
+
+def test_people_know_what_most_of_them_say_of_pairs_that_were_drawn_evenly():
+    labels = [
+        *(said("one", "a"), said("one", "b", "eve"), said("one", "a", "bob")),
+        *(said("even", "a"), said("even", "b", "eve")),
+        *(said("tie", "tie"), said("skipped", "skip"), said("bad", "both_bad")),
+        *(said("other", "b"), said("chosen", "a", uniform=False)),
+    ]
+    assert human_truth(labels) == {"one": True, "other": False}

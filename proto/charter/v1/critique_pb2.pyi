@@ -14,10 +14,19 @@ class Verdict(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     VERDICT_COMPLIES: _ClassVar[Verdict]
     VERDICT_BORDERLINE: _ClassVar[Verdict]
     VERDICT_VIOLATES: _ClassVar[Verdict]
+
+class ConstitutionState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    CONSTITUTION_STATE_UNSPECIFIED: _ClassVar[ConstitutionState]
+    CONSTITUTION_STATE_VALID: _ClassVar[ConstitutionState]
+    CONSTITUTION_STATE_INVALID: _ClassVar[ConstitutionState]
 VERDICT_UNSPECIFIED: Verdict
 VERDICT_COMPLIES: Verdict
 VERDICT_BORDERLINE: Verdict
 VERDICT_VIOLATES: Verdict
+CONSTITUTION_STATE_UNSPECIFIED: ConstitutionState
+CONSTITUTION_STATE_VALID: ConstitutionState
+CONSTITUTION_STATE_INVALID: ConstitutionState
 
 class PrincipleRef(_message.Message):
     __slots__ = ("constitution", "principle_id")
@@ -281,3 +290,139 @@ class CheckConstitutionResponse(_message.Message):
     problems: _containers.RepeatedCompositeFieldContainer[ConstitutionProblem]
     constitution: Constitution
     def __init__(self, problems: _Optional[_Iterable[_Union[ConstitutionProblem, _Mapping]]] = ..., constitution: _Optional[_Union[Constitution, _Mapping]] = ...) -> None: ...
+
+class GetConstitutionStatusRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class GetConstitutionStatusResponse(_message.Message):
+    __slots__ = ("state", "source", "active_hash", "problems")
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    ACTIVE_HASH_FIELD_NUMBER: _ClassVar[int]
+    PROBLEMS_FIELD_NUMBER: _ClassVar[int]
+    state: ConstitutionState
+    source: str
+    active_hash: str
+    problems: _containers.RepeatedCompositeFieldContainer[ConstitutionProblem]
+    def __init__(self, state: _Optional[_Union[ConstitutionState, str]] = ..., source: _Optional[str] = ..., active_hash: _Optional[str] = ..., problems: _Optional[_Iterable[_Union[ConstitutionProblem, _Mapping]]] = ...) -> None: ...
+
+class ConstitutionSource(_message.Message):
+    __slots__ = ("constitution", "yaml_text", "name")
+    CONSTITUTION_FIELD_NUMBER: _ClassVar[int]
+    YAML_TEXT_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    constitution: str
+    yaml_text: str
+    name: str
+    def __init__(self, constitution: _Optional[str] = ..., yaml_text: _Optional[str] = ..., name: _Optional[str] = ...) -> None: ...
+
+class DiffConstitutionsRequest(_message.Message):
+    __slots__ = ("before", "after", "effects", "pairs", "seed", "probes")
+    BEFORE_FIELD_NUMBER: _ClassVar[int]
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    EFFECTS_FIELD_NUMBER: _ClassVar[int]
+    PAIRS_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    PROBES_FIELD_NUMBER: _ClassVar[int]
+    before: ConstitutionSource
+    after: ConstitutionSource
+    effects: bool
+    pairs: int
+    seed: int
+    probes: _containers.RepeatedCompositeFieldContainer[_common_pb2.Comparison]
+    def __init__(self, before: _Optional[_Union[ConstitutionSource, _Mapping]] = ..., after: _Optional[_Union[ConstitutionSource, _Mapping]] = ..., effects: bool = ..., pairs: _Optional[int] = ..., seed: _Optional[int] = ..., probes: _Optional[_Iterable[_Union[_common_pb2.Comparison, _Mapping]]] = ...) -> None: ...
+
+class ConstitutionDiff(_message.Message):
+    __slots__ = ("before_hash", "after_hash", "added", "removed", "reworded", "reweighted", "moved", "asked", "retrain", "unaffected", "votes_invalid", "votes_to_ask", "minutes", "json")
+    BEFORE_HASH_FIELD_NUMBER: _ClassVar[int]
+    AFTER_HASH_FIELD_NUMBER: _ClassVar[int]
+    ADDED_FIELD_NUMBER: _ClassVar[int]
+    REMOVED_FIELD_NUMBER: _ClassVar[int]
+    REWORDED_FIELD_NUMBER: _ClassVar[int]
+    REWEIGHTED_FIELD_NUMBER: _ClassVar[int]
+    MOVED_FIELD_NUMBER: _ClassVar[int]
+    ASKED_FIELD_NUMBER: _ClassVar[int]
+    RETRAIN_FIELD_NUMBER: _ClassVar[int]
+    UNAFFECTED_FIELD_NUMBER: _ClassVar[int]
+    VOTES_INVALID_FIELD_NUMBER: _ClassVar[int]
+    VOTES_TO_ASK_FIELD_NUMBER: _ClassVar[int]
+    MINUTES_FIELD_NUMBER: _ClassVar[int]
+    JSON_FIELD_NUMBER: _ClassVar[int]
+    before_hash: str
+    after_hash: str
+    added: _containers.RepeatedScalarFieldContainer[str]
+    removed: _containers.RepeatedScalarFieldContainer[str]
+    reworded: _containers.RepeatedScalarFieldContainer[str]
+    reweighted: _containers.RepeatedScalarFieldContainer[str]
+    moved: _containers.RepeatedScalarFieldContainer[str]
+    asked: _containers.RepeatedScalarFieldContainer[str]
+    retrain: _containers.RepeatedScalarFieldContainer[str]
+    unaffected: _containers.RepeatedScalarFieldContainer[str]
+    votes_invalid: int
+    votes_to_ask: int
+    minutes: float
+    json: str
+    def __init__(self, before_hash: _Optional[str] = ..., after_hash: _Optional[str] = ..., added: _Optional[_Iterable[str]] = ..., removed: _Optional[_Iterable[str]] = ..., reworded: _Optional[_Iterable[str]] = ..., reweighted: _Optional[_Iterable[str]] = ..., moved: _Optional[_Iterable[str]] = ..., asked: _Optional[_Iterable[str]] = ..., retrain: _Optional[_Iterable[str]] = ..., unaffected: _Optional[_Iterable[str]] = ..., votes_invalid: _Optional[int] = ..., votes_to_ask: _Optional[int] = ..., minutes: _Optional[float] = ..., json: _Optional[str] = ...) -> None: ...
+
+class DiffProgress(_message.Message):
+    __slots__ = ("phase", "done", "total")
+    PHASE_FIELD_NUMBER: _ClassVar[int]
+    DONE_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    phase: str
+    done: int
+    total: int
+    def __init__(self, phase: _Optional[str] = ..., done: _Optional[int] = ..., total: _Optional[int] = ...) -> None: ...
+
+class DiffConstitutionsResponse(_message.Message):
+    __slots__ = ("diff", "progress", "effects_json")
+    DIFF_FIELD_NUMBER: _ClassVar[int]
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    EFFECTS_JSON_FIELD_NUMBER: _ClassVar[int]
+    diff: ConstitutionDiff
+    progress: DiffProgress
+    effects_json: str
+    def __init__(self, diff: _Optional[_Union[ConstitutionDiff, _Mapping]] = ..., progress: _Optional[_Union[DiffProgress, _Mapping]] = ..., effects_json: _Optional[str] = ...) -> None: ...
+
+class TestConstitutionRequest(_message.Message):
+    __slots__ = ("constitution", "principle_ids")
+    CONSTITUTION_FIELD_NUMBER: _ClassVar[int]
+    PRINCIPLE_IDS_FIELD_NUMBER: _ClassVar[int]
+    constitution: ConstitutionSource
+    principle_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, constitution: _Optional[_Union[ConstitutionSource, _Mapping]] = ..., principle_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class PrincipleTestResult(_message.Message):
+    __slots__ = ("principle_id", "kind", "number", "prompt", "prefer", "over", "margin", "min_margin", "gap", "passed", "reason")
+    PRINCIPLE_ID_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    PROMPT_FIELD_NUMBER: _ClassVar[int]
+    PREFER_FIELD_NUMBER: _ClassVar[int]
+    OVER_FIELD_NUMBER: _ClassVar[int]
+    MARGIN_FIELD_NUMBER: _ClassVar[int]
+    MIN_MARGIN_FIELD_NUMBER: _ClassVar[int]
+    GAP_FIELD_NUMBER: _ClassVar[int]
+    PASSED_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    principle_id: str
+    kind: str
+    number: int
+    prompt: str
+    prefer: str
+    over: str
+    margin: float
+    min_margin: float
+    gap: float
+    passed: bool
+    reason: str
+    def __init__(self, principle_id: _Optional[str] = ..., kind: _Optional[str] = ..., number: _Optional[int] = ..., prompt: _Optional[str] = ..., prefer: _Optional[str] = ..., over: _Optional[str] = ..., margin: _Optional[float] = ..., min_margin: _Optional[float] = ..., gap: _Optional[float] = ..., passed: bool = ..., reason: _Optional[str] = ...) -> None: ...
+
+class TestConstitutionResponse(_message.Message):
+    __slots__ = ("judge", "results")
+    JUDGE_FIELD_NUMBER: _ClassVar[int]
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    judge: str
+    results: _containers.RepeatedCompositeFieldContainer[PrincipleTestResult]
+    def __init__(self, judge: _Optional[str] = ..., results: _Optional[_Iterable[_Union[PrincipleTestResult, _Mapping]]] = ...) -> None: ...

@@ -60,10 +60,25 @@ class CritiqueServiceStub(object):
                 request_serializer=charter_dot_v1_dot_critique__pb2.GetConstitutionRequest.SerializeToString,
                 response_deserializer=charter_dot_v1_dot_critique__pb2.GetConstitutionResponse.FromString,
                 _registered_method=True)
+        self.GetConstitutionStatus = channel.unary_unary(
+                '/charter.v1.CritiqueService/GetConstitutionStatus',
+                request_serializer=charter_dot_v1_dot_critique__pb2.GetConstitutionStatusRequest.SerializeToString,
+                response_deserializer=charter_dot_v1_dot_critique__pb2.GetConstitutionStatusResponse.FromString,
+                _registered_method=True)
         self.CheckConstitution = channel.unary_unary(
                 '/charter.v1.CritiqueService/CheckConstitution',
                 request_serializer=charter_dot_v1_dot_critique__pb2.CheckConstitutionRequest.SerializeToString,
                 response_deserializer=charter_dot_v1_dot_critique__pb2.CheckConstitutionResponse.FromString,
+                _registered_method=True)
+        self.DiffConstitutions = channel.unary_stream(
+                '/charter.v1.CritiqueService/DiffConstitutions',
+                request_serializer=charter_dot_v1_dot_critique__pb2.DiffConstitutionsRequest.SerializeToString,
+                response_deserializer=charter_dot_v1_dot_critique__pb2.DiffConstitutionsResponse.FromString,
+                _registered_method=True)
+        self.TestConstitution = channel.unary_unary(
+                '/charter.v1.CritiqueService/TestConstitution',
+                request_serializer=charter_dot_v1_dot_critique__pb2.TestConstitutionRequest.SerializeToString,
+                response_deserializer=charter_dot_v1_dot_critique__pb2.TestConstitutionResponse.FromString,
                 _registered_method=True)
 
 
@@ -106,8 +121,33 @@ class CritiqueServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetConstitutionStatus(self, request, context):
+        """Says which constitution new requests get by default. A server that follows a file looks at it with every request:
+        a valid edit takes over at once; after an invalid one the old constitution stays in force, and this says why.
+        Runs keep the constitution that they were created with.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CheckConstitution(self, request, context):
-        """Reports every mistake in a constitution's text at once. Changes nothing.
+        """Reports every mistake in a constitution's text at once, and every warning. Changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DiffConstitutions(self, request, context):
+        """Compares two constitutions. The first message holds what differs and what it costs. With `effects` the judge then
+        labels the same pairs under both, and under the first one again; progress is told between calls to the judge, and
+        the last message holds the report. Stores nothing; cancelling the call stops the judge.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TestConstitution(self, request, context):
+        """Asks the judge every test and example of a constitution's principles, in both orders. Stores nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -141,10 +181,25 @@ def add_CritiqueServiceServicer_to_server(servicer, server):
                     request_deserializer=charter_dot_v1_dot_critique__pb2.GetConstitutionRequest.FromString,
                     response_serializer=charter_dot_v1_dot_critique__pb2.GetConstitutionResponse.SerializeToString,
             ),
+            'GetConstitutionStatus': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetConstitutionStatus,
+                    request_deserializer=charter_dot_v1_dot_critique__pb2.GetConstitutionStatusRequest.FromString,
+                    response_serializer=charter_dot_v1_dot_critique__pb2.GetConstitutionStatusResponse.SerializeToString,
+            ),
             'CheckConstitution': grpc.unary_unary_rpc_method_handler(
                     servicer.CheckConstitution,
                     request_deserializer=charter_dot_v1_dot_critique__pb2.CheckConstitutionRequest.FromString,
                     response_serializer=charter_dot_v1_dot_critique__pb2.CheckConstitutionResponse.SerializeToString,
+            ),
+            'DiffConstitutions': grpc.unary_stream_rpc_method_handler(
+                    servicer.DiffConstitutions,
+                    request_deserializer=charter_dot_v1_dot_critique__pb2.DiffConstitutionsRequest.FromString,
+                    response_serializer=charter_dot_v1_dot_critique__pb2.DiffConstitutionsResponse.SerializeToString,
+            ),
+            'TestConstitution': grpc.unary_unary_rpc_method_handler(
+                    servicer.TestConstitution,
+                    request_deserializer=charter_dot_v1_dot_critique__pb2.TestConstitutionRequest.FromString,
+                    response_serializer=charter_dot_v1_dot_critique__pb2.TestConstitutionResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -294,6 +349,33 @@ class CritiqueService(object):
             _registered_method=True)
 
     @staticmethod
+    def GetConstitutionStatus(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/charter.v1.CritiqueService/GetConstitutionStatus',
+            charter_dot_v1_dot_critique__pb2.GetConstitutionStatusRequest.SerializeToString,
+            charter_dot_v1_dot_critique__pb2.GetConstitutionStatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def CheckConstitution(request,
             target,
             options=(),
@@ -310,6 +392,60 @@ class CritiqueService(object):
             '/charter.v1.CritiqueService/CheckConstitution',
             charter_dot_v1_dot_critique__pb2.CheckConstitutionRequest.SerializeToString,
             charter_dot_v1_dot_critique__pb2.CheckConstitutionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DiffConstitutions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/charter.v1.CritiqueService/DiffConstitutions',
+            charter_dot_v1_dot_critique__pb2.DiffConstitutionsRequest.SerializeToString,
+            charter_dot_v1_dot_critique__pb2.DiffConstitutionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TestConstitution(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/charter.v1.CritiqueService/TestConstitution',
+            charter_dot_v1_dot_critique__pb2.TestConstitutionRequest.SerializeToString,
+            charter_dot_v1_dot_critique__pb2.TestConstitutionResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -18,6 +18,7 @@ def label(
     objective: Annotated[str, typer.Option("--objective", metavar="NAME", help="Default: each in turn.")] = "",
     name: Annotated[str, typer.Option("--name", envvar="CHARTER_LABELER", help="Who you are; default: $USER.")] = "",
     run_id: Annotated[str, typer.Option("--run", metavar="RUN", help="Only pairs of this run, or `last`.")] = "",
+    gate: Annotated[bool, typer.Option("--gate", help="Only pairs that decide on the judge's gate.")] = False,
     address: options.Address = "",
     token: options.Token = "",
     data: options.Data = options.DATA,
@@ -28,11 +29,13 @@ def label(
     Examples:
       charter label --objective harmless --name ada
       charter label --run last
+      charter label --run last --gate --objective helpful
       printf 'abtq' | charter label --objective helpful --name ada
 
     The next reward model learns from these labels. Keys: a, b the better reply; t tie; x both bad; s skip; u
     undo; q quit. You do not see which policy wrote what, and which reply stands left is drawn per person. Each
-    label is stored before the next pair is shown.
+    label is stored before the next pair is shown. Pairs on which the AI abstained come first; every fifth is drawn
+    with no regard to the AI, and only such labels measure its judge (--gate asks for no others).
     """
     from rich.console import Console
 
@@ -48,7 +51,7 @@ def label(
         else:
             constitution = constitution_of_folder(data, run.constitution_hash if run else "")
         questions = _questions(constitution, objective)
-        session = Session(client.preference, labeler, questions, run.id if run else "")
+        session = Session(client.preference, labeler, questions, run.id if run else "", gate)
         try:
             session.run(console, read_keys(sys.stdin))
         finally:

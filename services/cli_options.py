@@ -33,5 +33,11 @@ Weights = Annotated[
     ),
 ]
 Seed = Annotated[int | None, typer.Option("--seed", metavar="N", help="Seed of the run.")]
+AllowUngated = Annotated[
+    bool,
+    typer.Option(
+        "--allow-ungated", help="Train although the judge has not passed its gate; stamped on all that comes of it."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="JSON on stdout, for scripts.")]
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or `last` for the newest.")]

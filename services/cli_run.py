@@ -25,6 +25,7 @@ def demo(
     weights: options.Weights = "",
     seed: options.Seed = None,
     overrides: options.Overrides = None,
+    allow_ungated: options.AllowUngated = False,
     data: options.Data = options.DATA,
 ) -> None:
     """Run the whole story on this machine, in a few minutes.
@@ -42,9 +43,9 @@ def demo(
     from services.cli_preflight import plan_run
     from services.cli_session import open_client
 
-    plan = plan_run("", overrides or [], weights, seed, local=True)
+    plan = plan_run("", _overrides(overrides, allow_ungated), weights, seed, local=True)
     console = _console()
-    with open_client("", "", data, plan.config.model, works=True) as client:
+    with open_client("", "", data, plan.config.model, True, plan.config.feedback) as client:
         run = _unfinished(client, plan)
         if run is not None:
             console.print(f"going on with run {run.id}, which was not finished", highlight=False)
@@ -66,6 +67,7 @@ def run(
     overrides: options.Overrides = None,
     weights: options.Weights = "",
     seed: options.Seed = None,
+    allow_ungated: options.AllowUngated = False,
     detach: Annotated[bool, typer.Option("--detach", help="Print the run's id and do not wait for it.")] = False,
     address: options.Address = "",
     token: options.Token = "",
@@ -80,6 +82,9 @@ def run(
       charter run --address localhost:50051 --detach
       CHARTER__PPO__STEPS=30 charter run
 
+    A model of your own needs labels by people that its judge agrees with: the run says how to give them, or
+    --allow-ungated does without.
+
     Order, the later wins: defaults, YAML, environment (CHARTER__PPO__STEPS), -s, --weights.
     Everything is checked before a model loads. Ctrl-C stops watching; on a server the run goes on.
     """
@@ -89,9 +94,9 @@ def run(
 
     if detach and not address:
         raise InvalidInput("--detach needs a server to leave the run with; start `charter serve`, then give --address")
-    plan = plan_run(file, overrides or [], weights, seed, local=not address)
+    plan = plan_run(file, _overrides(overrides, allow_ungated), weights, seed, local=not address)
     console = _console()
-    with open_client(address, token, data, plan.config.model, works=True) as client:
+    with open_client(address, token, data, plan.config.model, True, plan.config.feedback) as client:
         created = client.trainer.create_run(plan.config, constitution_yaml=plan.constitution_yaml)
         if detach:
             typer.echo(created.id)
@@ -117,9 +122,11 @@ def watch(
     Shows stages, steps, rewards, KL and time left. Without a server, a run that waits in --data goes on here.
     Exit code 5 when the run failed. Ctrl-C stops watching; on a server the run goes on.
     """
-    from services.cli_session import find_run, model_of_folder, open_client
+    from services.cli_session import config_of_folder, find_run, open_client
 
-    with open_client(address, token, data, None if address else model_of_folder(data), works=True) as client:
+    config = None if address else config_of_folder(data)
+    model, feedback = (config.model, config.feedback) if config else (None, None)
+    with open_client(address, token, data, model, True, feedback) as client:
         _watch(client, find_run(client, run_id).id, _console(), address)
 
 
@@ -181,6 +188,10 @@ def _unfinished(client: CharterClient, plan: Plan) -> Run | None:
         if candidate.state in UNFINISHED and same and RunConfig.model_validate_json(candidate.config) == plan.config:
             return candidate
     return None
+
+
+def _overrides(given: list[str] | None, allow_ungated: bool) -> list[str]:
+    return [*(given or []), *(["gate.allow_ungated=true"] if allow_ungated else [])]
 
 
 def _console() -> Console:

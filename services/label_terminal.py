@@ -35,12 +35,20 @@ class Task(NamedTuple):
 class Session:
     """One labeler's walk through the pairs, over one or more objectives in turn."""
 
-    def __init__(self, labels: PreferenceClient, labeler: str, questions: Mapping[str, str], run_id: str = ""):
-        """`questions` maps each objective to the text that explains it to a person."""
+    def __init__(
+        self,
+        labels: PreferenceClient,
+        labeler: str,
+        questions: Mapping[str, str],
+        run_id: str = "",
+        uniform: bool = False,
+    ):
+        """`questions` maps each objective to the text that explains it to a person; `uniform` asks that slice alone."""
         self._labels = labels
         self._labeler = labeler
         self._questions = questions
         self._run_id = run_id
+        self._uniform = uniform
         self._turns = list(questions)
         self._seen: dict[str, Comparison] = {}
         self.stored = 0
@@ -61,7 +69,7 @@ class Session:
         """The next pair of the objective whose turn it is; an objective with no pairs left drops out."""
         while self._turns:
             objective = self._turns[0]
-            comparison = self._labels.next_comparison(self._labeler, objective, self._run_id)
+            comparison = self._labels.next_comparison(self._labeler, objective, self._run_id, self._uniform)
             if comparison is not None:
                 self._turns.append(self._turns.pop(0))
                 self._seen[comparison.id] = comparison

@@ -188,7 +188,8 @@ def _in_file_order(problem: str) -> list[tuple[int, str]]:
 def _problem(detail: ErrorDetails, origins: Mapping[KeyPath, str]) -> str:
     """One line: where it was written, the dotted path, what is wrong, what is allowed."""
     # pydantic adds the name of each member of a union, such as literal['pipeline'], which is no key of the file.
-    path = tuple(str(part) for part in detail["loc"] if "[" not in str(part))
+    written = {part for at in origins for part in at}
+    path = tuple(str(part) for part in detail["loc"] if str(part) in written or "[" not in str(part))
     origin = next((origins[path[:n]] for n in range(len(path), 0, -1) if path[:n] in origins), "")
     below = [at for at in origins if at[: len(path)] == path]
     named = [at for at in below if f"'{at[-1]}'" in detail["msg"]]

@@ -13,8 +13,8 @@ from rlhf_core.constitution.problems import Problem, quoted, shown, suggestion
 from rlhf_core.constitution.semver import parse_version
 from rlhf_core.constitution.tree import Path, Tree, mapping, rows
 
-_ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-_NAME = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
+ID = r"[a-z0-9]+(-[a-z0-9]+)*"
+NAME = r"[a-z][a-z0-9]*([-_][a-z0-9]+)*"
 
 Bodies = list[tuple[Path, dict[str, Any]]]
 
@@ -29,6 +29,7 @@ def check(tree: Tree, known: Inherited | None) -> Iterator[Problem]:
     rules = [(path, rule) for at, body in principles for path, rule in rows(body, "rules", at)]
     yield from _names(tree, [((), top), *principles, *rules])
     yield from _versions(tree, top)
+    yield from _clamp(tree, mapping(mapping(top.get("defaults")).get("compare")).get("clamp"))
     yield from _repeated_ids(tree, principles, "principle")
     for path, body in principles:
         yield from _repeated_ids(tree, rows(body, "rules", path), "rule")
@@ -46,10 +47,10 @@ def _names(tree: Tree, bodies: Bodies) -> Iterator[Problem]:
     hint = "lower-case words joined by hyphens, as in leave-a-next-step"
     for path, body in bodies:
         name = body.get("id")
-        if isinstance(name, str) and not _ID.fullmatch(name):
+        if isinstance(name, str) and not re.fullmatch(ID, name):
             yield tree.problem("C021", (*path, "id"), f"the id {shown(name)} is not allowed", hint)
     for name in mapping(mapping(tree.data).get("objectives")):
-        if not _NAME.fullmatch(name):
+        if not re.fullmatch(NAME, name):
             message = f"the objective name {shown(name)} is not allowed"
             yield tree.problem("C021", ("objectives", name), message, "a lower-case word, as in helpful", key=True)
 
@@ -60,6 +61,12 @@ def _versions(tree: Tree, top: dict[str, Any]) -> Iterator[Problem]:
         if isinstance(version, str) and parse_version(version) is None:
             message = f"the version {shown(version)} is not semantic"
             yield tree.problem("C014", (*path, "version"), message, "write it as in 1.0.0")
+
+
+def _clamp(tree: Tree, bounds: object) -> Iterator[Problem]:
+    if isinstance(bounds, list) and all(map(_is_number, bounds)) and not (len(bounds) == 2 and bounds[0] < bounds[1]):
+        hint = "write the lower and the upper bound, as in [0.4, 0.6]"
+        yield tree.problem("C024", ("defaults", "compare", "clamp"), f"clamp has the bounds {bounds}", hint)
 
 
 def _repeated_ids(tree: Tree, bodies: Bodies, what: str) -> Iterator[Problem]:

@@ -21,7 +21,7 @@ from rlhf_core.constitution.principle import (
     Text,
     Weight,
 )
-from rlhf_core.constitution.problems import Problem, quoted, shown, suggestion
+from rlhf_core.constitution.problems import Problem, shown, suggestion
 from rlhf_core.constitution.schema import Change, CompareDefaults, CritiqueDefaults, Defaults
 from rlhf_core.constitution.tree import Path, Tree
 
@@ -87,6 +87,8 @@ _WANTED = {
     "model_attributes_type": "a mapping",
 }
 _RANGES = {"min_margin": "0 to 1", "clamp": "0 to 1", "rounds": "1 to 16", "principles_per_label": "1 to 1000"}
+_LEFT_TO_CHECKS = ("value_error", "too_short", "too_long")
+"""What several values must be together: the checks say so even where others are wrong."""
 _OUT_OF_RANGE = ("greater_than_equal", "less_than_equal", "finite_number")
 
 
@@ -116,7 +118,7 @@ def _problems(tree: Tree, errors: list[ErrorDetails]) -> Iterator[Problem]:
         elif kind in _OUT_OF_RANGE:
             allowed = next((_RANGES[str(part)] for part in reversed(path) if part in _RANGES), f"0 to {MAX_WEIGHT:.0f}")
             yield tree.problem("C024", path, f"{name} is {value}", f"allowed: a number from {allowed}")
-        elif kind != "value_error":  # what two keys must be together: the checks say so even where others are wrong
+        elif kind not in _LEFT_TO_CHECKS:
             hint = "put it in quotes" if kind == "string_type" and isinstance(value, bool | int | float) else ""
             wanted = _WANTED.get(kind, error["msg"])
             yield tree.problem("C011", path, f"{name} is {shown(value)}, not {wanted}", hint)
@@ -129,7 +131,7 @@ def _not_a_choice(tree: Tree, path: Path, name: str, value: object) -> Problem:
     hint = suggestion(value, choices) if isinstance(value, str) else f"known: {', '.join(choices)}"
     if isinstance(value, bool):
         hint = f"put it in quotes; {hint}"
-    return tree.problem("C011", path, f"{name} is {shown(value)}, not one of {quoted(choices)}", hint)
+    return tree.problem("C011", path, f"{name} cannot be {shown(value)}", hint)
 
 
 def _choices(annotation: Any) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from rlhf_core.constitution.principle import Frozen, Many, Principle, Weight, hash_of
 from rlhf_core.errors import NotFound
@@ -45,8 +45,14 @@ class CompareDefaults(Frozen):
     """Each pair is judged with either reply first; one order alone would measure the judge's habit."""
     cot: bool | None = None
     """Whether the judge thinks aloud before it chooses."""
-    clamp: Many[Annotated[float, Field(ge=0, le=1)]] | None = None
+    clamp: Annotated[Many[Annotated[float, Field(ge=0, le=1)]], Field(min_length=2, max_length=2)] | None = None
     """Bounds of a label's probability, as in [0.4, 0.6]."""
+
+    @model_validator(mode="after")
+    def _clamp_is_an_interval(self) -> CompareDefaults:
+        if self.clamp is not None and not self.clamp[0] < self.clamp[1]:
+            raise ValueError(f"clamp {self.clamp} must begin with its lower bound")
+        return self
 
 
 class Defaults(Frozen):

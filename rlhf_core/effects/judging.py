@@ -10,6 +10,7 @@ from rlhf_core.config import LabelConfig
 from rlhf_core.constitution.principle import Principle
 from rlhf_core.constitution.schema import Constitution
 from rlhf_core.effects.records import Judging
+from rlhf_core.errors import InvalidInput
 from rlhf_core.feedback.prompts import COMPARE_HASH
 from rlhf_core.feedback.votes import labels_from_votes, sigmoid, vote_id
 from rlhf_core.records import Comparison, Preference, Vote
@@ -22,6 +23,8 @@ Key = tuple[str, str]
 """A principle's hash and a comparison's id."""
 Ballots = Mapping[Key, tuple[Vote, Vote]]
 """The two orders' votes."""
+NewJudge = Callable[[Constitution], Feedback]
+"""A judge that remembers nothing, asking in the way that a constitution wants."""
 Tick = Callable[[str, int, int], None]
 """Phase, votes asked, votes to ask. May raise, which ends the work."""
 
@@ -60,14 +63,21 @@ def judge_both(
     before: Constitution,
     after: Constitution,
     pairs: Sequence[Comparison],
-    new_judge: Callable[[], Feedback],
+    new_judge: NewJudge,
     tick: Tick,
 ) -> tuple[Ballots, Ballots, Judging]:
-    """Votes for both, and those of `before` asked again of a fresh judge, in the opposite order of pairs."""
+    """Votes for both, and those of `before` asked again of a fresh judge, in the opposite order of pairs.
+
+    Raises InvalidInput where the constitutions ask the judge in different ways, as their votes have nothing in common.
+    """
     old, new = wanted(before, pairs), wanted(after, pairs)
-    started, judge = time.monotonic(), new_judge()
+    started, judge = time.monotonic(), new_judge(before)
+    if new_judge(after).template_hash != judge.template_hash:
+        raise InvalidInput(
+            "effects: defaults.compare.cot differs, so no vote serves both; give both the same", "defaults.compare.cot"
+        )
     ballots = ask(old | new, judge, "judge", tick)
-    again = ask(dict(reversed(old.items())), new_judge(), "judge again", tick)
+    again = ask(dict(reversed(old.items())), new_judge(before), "judge again", tick)
     judging = Judging(
         judge=judge.name,
         asked=2 * len(ballots),

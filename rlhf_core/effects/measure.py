@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from rlhf_core.config import LabelConfig
 from rlhf_core.constitution.diff import ConstitutionDiff
 from rlhf_core.constitution.schema import Constitution
 from rlhf_core.effects import attribution
 from rlhf_core.effects.flips import Labelled, TrueSides, objective_effect
-from rlhf_core.effects.judging import Tick, judge_both, labels, true_ballots, wanted
+from rlhf_core.effects.judging import NewJudge, Tick, judge_both, labels, true_ballots, wanted
 from rlhf_core.effects.probes import Probes
 from rlhf_core.effects.rationales import Versions, flipped_pairs
 from rlhf_core.effects.records import EffectReport
 from rlhf_core.feedback.bill import Bill, at_speed
 from rlhf_core.records import Preference
-from rlhf_core.seams import Feedback
 
 Labels = Mapping[str, Sequence[Preference]]
 
@@ -26,11 +25,11 @@ def measure_effects(
     diff: ConstitutionDiff,
     counted: Bill,
     probes: Probes,
-    new_judge: Callable[[], Feedback],
+    new_judge: NewJudge,
     config: LabelConfig,
     tick: Tick,
 ) -> EffectReport:
-    """The whole report. `new_judge` gives a judge that remembers nothing; `tick` is told of progress and may raise."""
+    """The whole report. `tick` is told of progress and may raise."""
     ballots, again, judging = judge_both(before, after, probes.pairs, new_judge, tick)
 
     def relabel(constitution: Constitution) -> Labels:
@@ -57,7 +56,7 @@ def measure_effects(
         edits=attribution.edit_effects(*versions, relabel),
         leave_one_out=attribution.leave_one_out(after, relabel),
         agreement=attribution.agreements(after, probes.pairs, ballots),
-        flipped=flipped_pairs(versions, probes.pairs, ballots, old, new, new_judge()),
+        flipped=flipped_pairs(versions, probes.pairs, ballots, old, new, new_judge(after)),
         notes=tuple(_notes(before, after, shared, [name for name, effect in found.items() if not effect])),
     )
 

@@ -11,6 +11,7 @@ from rlhf_core.constitution.schema import Constitution
 from rlhf_core.effects.measure import measure_effects
 from rlhf_core.effects.page import render_effects
 from rlhf_core.effects.records import EffectReport
+from rlhf_core.errors import InvalidInput
 from rlhf_core.feedback.bill import bill
 from tests.effects.examples import BURNS, FUMES, LAW, STEPS, Judge, law, pair, probes
 
@@ -27,14 +28,14 @@ WITHOUT_FUMES = law(BURNS, STEPS)
 
 def report(before: Constitution, after: Constitution, **told) -> EffectReport:
     diff = diff_constitutions(before, after)
-    judges = told.get("judges", iter([Judge(), Judge(), Judge()]))
+    judges = told.get("judges", iter([Judge(), Judge(), Judge(), Judge()]))
     return measure_effects(
         before,
         after,
         diff,
         bill(diff, before, after, None),
         told.get("probes", probes(*PAIRS)),
-        lambda: next(judges),
+        lambda constitution: next(judges),
         LabelConfig(),
         told.get("tick", lambda phase, done, total: None),
     )
@@ -69,24 +70,26 @@ def test_a_judge_that_changes_its_mind_makes_noise():
             vote = super()._vote(of, principle, swapped)
             return vote.model_copy(update={"logprob_a": vote.logprob_b, "logprob_b": vote.logprob_a})
 
-    found = report(LAW, WITHOUT_FUMES, judges=iter([Judge(), Fickle(), Judge()]))
+    found = report(LAW, WITHOUT_FUMES, judges=iter([Judge(), Judge(), Fickle(), Judge()]))
     [harmless] = [effect for effect in found.objectives if effect.objective == "harmless"]
     assert (harmless.noise_flips, harmless.flips, harmless.finding) == (5, 2, "within noise")
 
 
 def test_a_vote_that_serves_both_is_asked_once_and_again_for_the_noise():
-    judges = [Judge(), Judge(), Judge()]
+    judges = [Judge(), Judge(), Judge(), Judge()]
     reworded = law(FUMES.model_copy(update={"compare": "more fumes?"}), BURNS, STEPS)
     found = report(LAW, reworded, judges=iter(judges))
     assert len(judges[0].questions) == len(set(judges[0].questions)) == 4 * 5
     assert (found.judging.asked, found.judging.shared, found.judging.again) == (40, 20, 30)
-    assert judges[1].questions == [question for question in judges[1].questions if question[0] != "more fumes?"]
+    assert len(judges[2].questions) == 15 and judges[2].questions == [
+        question for question in judges[2].questions if question[0] != "more fumes?"
+    ]
 
 
 def test_only_what_a_principle_applies_to_is_asked():
     judge, again = Judge(), Judge()
     scoped = law(FUMES.model_copy(update={"applies_when": AppliesWhen(tags_any=("kitchen",))}), BURNS, STEPS)
-    found = report(scoped, scoped, judges=iter([judge, again, Judge()]))
+    found = report(scoped, scoped, judges=iter([judge, Judge(), again, Judge()]))
     assert [name for name, _ in judge.questions].count("less fumes?") == 1
     assert [effect.flips for effect in found.objectives] == [0, 0]
 
@@ -145,7 +148,7 @@ def test_an_objective_that_comes_or_goes_is_told_not_guessed():
 
 
 def test_a_judge_that_always_says_a_decides_nothing():
-    always = iter([Judge(lean=50.0), Judge(lean=50.0), Judge()])
+    always = iter([Judge(lean=50.0), Judge(), Judge(lean=50.0), Judge()])
     found = report(LAW, WITHOUT_FUMES, judges=always)
     assert found.objectives == ()
     assert found.notes == tuple(
@@ -167,3 +170,11 @@ def test_the_page_escapes_what_people_wrote():
 def test_the_report_survives_json():
     found = report(LAW, WITHOUT_FUMES)
     assert EffectReport.model_validate_json(found.model_dump_json()) == found
+
+
+def test_constitutions_that_ask_in_different_ways_share_no_vote():
+    class Thinks(Judge):
+        template_hash = "other"
+
+    with pytest.raises(InvalidInput, match="cot"):
+        report(LAW, WITHOUT_FUMES, judges=iter([Judge(), Thinks()]))

@@ -75,6 +75,10 @@ class BackendConfig(Settings):
         """The model as its endpoint knows it; empty where the model runs in this process."""
         return self.model.removeprefix(ENDPOINT) if self.model.startswith(ENDPOINT) else ""
 
+    def same_model(self, other: BackendConfig) -> bool:
+        """Whether both name one model; an endpoint's settings count only where there is an endpoint."""
+        return self.model == other.model and (not self.served_name or self.endpoint == other.endpoint)
+
 
 class JudgeConfig(BackendConfig):
     protocol: Protocol = "logprobs"

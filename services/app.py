@@ -20,7 +20,8 @@ from charter.v1 import (
 )
 from pydantic import Field
 
-from rlhf_core.config import SANDBOX, ModelConfig, Settings
+from rlhf_core.backends import FeedbackConfig, Settings
+from rlhf_core.config import SANDBOX, ModelConfig
 from rlhf_core.store.store import Store
 from services.channel import MAX_MESSAGE_BYTES
 from services.clients import CharterClient
@@ -47,6 +48,8 @@ RUNS = "runs"
 STORE_THREADS = 4
 GRACE_SECONDS = 10.0
 WORKER_SECONDS = 60.0
+WORKER_CALL_SECONDS = 86_400.0
+"""Longest call of a run: an endpoint may be slow, and its account's limits low."""
 
 
 class ServeConfig(Settings):
@@ -57,6 +60,7 @@ class ServeConfig(Settings):
     data: Path = Path("charter-data")
     """Folder of the store, its artifacts and the runs' reports."""
     model: ModelConfig = ModelConfig()
+    feedback: FeedbackConfig = FeedbackConfig()
     only: tuple[ServiceName, ...] = Field(ALL, min_length=1)
     """The services to offer."""
     works: bool = True
@@ -90,7 +94,8 @@ class App:
             stack.callback(rows.close)
             stack.callback(model_thread.close)
             library = await self._load(store, model_thread)
-            await server.start(_services(config, store, rows, library, model_thread, server.draining))
+            models = _queue(stack, library, model_thread) if library else None
+            await server.start(_services(config, store, rows, library, models, server.draining))
             stack.push_async_callback(server.drain, GRACE_SECONDS)
             if library is not None and config.works and {"trainer", *WITH_MODEL} <= set(config.only):
                 self._start_worker(stack, store, library, model_thread)
@@ -106,13 +111,13 @@ class App:
         # Here, because a server without a model starts faster without torch.
         from services.app_models import load_library
 
-        return await model_thread.run(load_library, self._config.model, store)
+        return await model_thread.run(load_library, self._config.model, store, self._config.feedback)
 
     def _start_worker(self, stack: AsyncExitStack, store: Store, library: ModelLibrary, model_thread: Executor) -> None:
         from services.app_models import Equipment, core_pipeline
         from services.worker import Worker
 
-        client = CharterClient.connect(self.address, self._config.token)
+        client = CharterClient.connect(self.address, self._config.token, WORKER_CALL_SECONDS)
         stack.callback(client.close)
         equipment = Equipment(library, model_thread, client, self._config.data / RUNS)
         worker = Worker(store, self._pipeline or core_pipeline(), equipment.tools, equipment.clean_up)
@@ -136,17 +141,24 @@ async def _serve(config: ServeConfig, on_ready: Callable[[str], None]) -> None:
     await app.stop()
 
 
+def _queue(stack: AsyncExitStack, library: ModelLibrary, model_thread: Executor) -> ModelQueue:
+    critic, judge = library.backends.threads(model_thread)
+    for thread in {critic, judge} - {model_thread}:
+        stack.callback(thread.close)
+    return ModelQueue(library, model_thread, critic, judge)
+
+
 def _services(
     config: ServeConfig,
     store: Store,
     rows: Executor,
     library: ModelLibrary | None,
-    model_thread: Executor,
+    models: ModelQueue | None,
     draining: asyncio.Event,
 ) -> list[Service]:
     """The services of `only`, in their usual order."""
     constitutions = Constitutions(store, "household" if config.model.base_model == SANDBOX else "assistant")
-    create_run = RunDesk(store, constitutions, config.model).create
+    create_run = RunDesk(store, constitutions, config.model, config.feedback).create
     found: dict[ServiceName, Service] = {
         "preference": Service(
             "charter.v1.PreferenceService",
@@ -159,8 +171,7 @@ def _services(
             TrainerService(store, create_run, rows, config.data / RUNS, draining),
         ),
     }
-    if library is not None:
-        models = ModelQueue(library, model_thread)
+    if library is not None and models is not None:
         info = _server_info(config, library, constitutions.default)
         found["policy"] = Service(
             "charter.v1.PolicyService",

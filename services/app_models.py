@@ -8,6 +8,7 @@ import torch
 from transformers.utils.logging import disable_progress_bar
 
 import rlhf_core.sandbox
+from rlhf_core.backends import FeedbackConfig
 from rlhf_core.config import SANDBOX, ModelConfig, RunConfig
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.pipeline import run_pipeline
@@ -21,13 +22,16 @@ from services.model_library import ModelLibrary
 from services.worker import Pipeline
 
 
-def load_library(model: ModelConfig, store: Store) -> ModelLibrary:
-    """The base model, loaded. Call it on the thread that will own the model: torch counts threads per thread."""
+def load_library(model: ModelConfig, store: Store, feedback: FeedbackConfig) -> ModelLibrary:
+    """The base model, the critic and the judge, ready to be asked.
+
+    Call it on the thread that will own the models: torch counts threads per thread.
+    """
     torch.set_num_threads(model.threads)
     disable_progress_bar()
     is_sandbox = model.base_model == SANDBOX
     path = str(Path(rlhf_core.sandbox.__file__).parent / "model") if is_sandbox else model.base_model
-    return ModelLibrary(Backbone.load(path, model), model, path, store)
+    return ModelLibrary(Backbone.load(path, model), model, path, store, feedback)
 
 
 class Equipment:

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from google.protobuf.message import Message as ProtoMessage
+
+MAX_BATCH_BYTES = 2 * 2**20
+"""Requests are cut far below the limit of a message, as an answer repeats its request and adds to it."""
+
 
 def batches(sizes: Sequence[int], max_size: int, keys: Sequence[str] | None = None) -> Iterator[list[int]]:
     """Places of the items, in batches of at most `max_size` in sum; a larger item stands alone.
@@ -24,3 +29,9 @@ def batches(sizes: Sequence[int], max_size: int, keys: Sequence[str] | None = No
         total += size
     if batch:
         yield batch
+
+
+def in_order(messages: Sequence[ProtoMessage]) -> Iterator[slice]:
+    """Runs of messages that fit into one call."""
+    for places in batches([message.ByteSize() for message in messages], MAX_BATCH_BYTES):
+        yield slice(places[0], places[-1] + 1)

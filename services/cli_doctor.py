@@ -33,6 +33,7 @@ class Check(NamedTuple):
 def doctor(
     data: options.Data = options.DATA,
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="The port that `serve` would take.")] = 50051,
+    file: options.ConfigFile = "",
     as_json: options.Json = False,
 ) -> None:
     """Check this machine before a run.
@@ -41,12 +42,14 @@ def doctor(
     Examples:
       charter doctor
       charter doctor --data /mnt/big/charter --port 6000
+      charter doctor -c run.yaml
       charter doctor --json
 
-    Looks at versions, threads, GPU, disk, port, data folder and the shipped model.
+    Looks at versions, threads, GPU, disk, port, data folder and the shipped model. With a run's YAML it also asks
+    one token of every endpoint named in it, so that a wrong address, key or model is told before a run.
     Exit code 0 when nothing fails (warnings are allowed), 4 otherwise.
     """
-    checks = list(examine(data, port))
+    checks = [*examine(data, port), *(_endpoints(file) if file else ())]
     if as_json:
         typer.echo(json.dumps({"checks": [check._asdict() for check in checks]}, indent=2))
     else:
@@ -72,6 +75,24 @@ def examine(data: Path, port: int) -> Iterator[Check]:
     )
     for step in steps:
         yield step()
+
+
+def _endpoints(file: str) -> Iterator[Check]:
+    from rlhf_core.errors import CharterError
+    from services.endpoints import connect
+    from services.settings import load_config
+
+    feedback = load_config(file).feedback
+    for role, backend in (("critic", feedback.critic), ("judge", feedback.judge)):
+        if not backend.served_name:
+            continue
+        try:
+            endpoint = connect(backend, f"feedback.{role}")
+        except CharterError as error:
+            yield Check(role, "fail", str(error))
+            continue
+        given = "gives log-probabilities" if endpoint.gives_logprobs else "gives no log-probabilities: asked for text"
+        yield Check(role, "ok", f"{endpoint.name} answers and {given}")
 
 
 def _store() -> Check:

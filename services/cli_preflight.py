@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from rlhf_core.backends import POLICY, FeedbackConfig
 from rlhf_core.config import SANDBOX, ModelConfig, RunConfig
 from rlhf_core.constitution.load import BUILTIN, load_with_text
 from rlhf_core.constitution.schema import Constitution
 from rlhf_core.constitution.weights import resolve_weights
 from rlhf_core.data import load_demonstrations, load_preferences, load_prompts
 from rlhf_core.errors import InvalidInput
+from services.endpoints import check_endpoints
 from services.settings import load_config, nearest
 
 
@@ -35,6 +37,8 @@ def plan_run(file: str, overrides: Sequence[str], weights: str, seed: int | None
     resolved = config.model_copy(update={"weights": resolve_weights(constitution, config.weights)})
     if local:
         _check_data(resolved, constitution)
+        check_other_models(config.feedback)
+        check_endpoints(config.feedback)
         resolved = _with_absolute_paths(resolved)
     return Plan(resolved, constitution, text)
 
@@ -60,22 +64,35 @@ def _check_data(config: RunConfig, constitution: Constitution) -> None:
 
 def check_model(model: ModelConfig) -> None:
     """A base model that is written as a path must be a folder with a model in it."""
-    name = model.base_model
+    _check_folder(model.base_model, "model.base_model")
+
+
+def check_other_models(feedback: FeedbackConfig) -> None:
+    """The same for the critic and the judge, where they are not behind an endpoint."""
+    for field, backend in (("feedback.critic.model", feedback.critic), ("feedback.judge.model", feedback.judge)):
+        if backend.model != POLICY and not backend.served_name:
+            _check_folder(backend.model, field)
+
+
+def _check_folder(name: str, field: str) -> None:
     folder = Path(name).expanduser()
     looks_like_a_path = name.startswith((".", "/", "~")) or name.count("/") > 1 or name.endswith("/")
     if folder.is_dir():
         if not (folder / "config.json").is_file():
-            raise InvalidInput(f"model.base_model: folder '{name}' has no config.json, so no model", "model.base_model")
+            raise InvalidInput(f"{field}: folder '{name}' has no config.json, so no model", field)
     elif looks_like_a_path:
-        raise InvalidInput(f"model.base_model: no folder '{name}'", "model.base_model")
+        raise InvalidInput(f"{field}: no folder '{name}'", field)
 
 
 def _with_absolute_paths(config: RunConfig) -> RunConfig:
     """A run may be resumed from another working directory."""
     paths = ("prompts", "heldout_prompts", "demonstrations", "preferences")
     data = {name: str(Path(value).absolute()) for name in paths if (value := getattr(config.data, name)) is not None}
-    folder = Path(config.model.base_model).expanduser()
-    model = {"base_model": str(folder.absolute())} if config.model.base_model != SANDBOX and folder.is_dir() else {}
+    model = {} if config.model.base_model == SANDBOX else {"base_model": _absolute(config.model.base_model)}
+    feedback = {
+        role: backend.model_copy(update={"model": backend.model if backend.served_name else _absolute(backend.model)})
+        for role, backend in config.feedback
+    }
     constitution = config.constitution
     if constitution is not None and constitution not in BUILTIN:
         constitution = str(Path(constitution).absolute())
@@ -83,6 +100,13 @@ def _with_absolute_paths(config: RunConfig) -> RunConfig:
         update={
             "data": config.data.model_copy(update=data),
             "model": config.model.model_copy(update=model),
+            "feedback": config.feedback.model_copy(update=feedback),
             "constitution": constitution,
         }
     )
+
+
+def _absolute(model: str) -> str:
+    """A folder's whole path; the name of a model that is no folder stays."""
+    folder = Path(model).expanduser()
+    return str(folder.absolute()) if model != POLICY and folder.is_dir() else model

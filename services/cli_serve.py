@@ -31,14 +31,15 @@ def serve(
       charter serve -c run.yaml --only policy,critique
       charter serve --socket /tmp/charter.sock --token "$SECRET"
 
-    Services: policy, critique, reward, preference, trainer. The YAML's `model` section says which base model is
+    Services: policy, critique, reward, preference, trainer. The YAML's `model` and `feedback` say which models are
     loaded. Ctrl-C drains: calls in flight are finished, and a run at work goes on when a server starts again.
     """
-    from services.cli_preflight import check_model
+    from services.cli_preflight import check_model, check_other_models
     from services.settings import load_config
 
     config = load_config(file or None, overrides or [])
     check_model(config.model)
+    check_other_models(config.feedback)
     services: dict[str, Any] = {"only": _only(only)} if only else {}
 
     from services import app
@@ -48,6 +49,7 @@ def serve(
             address=f"unix:{socket.absolute()}" if socket else f"{host}:{port}",
             data=data,
             model=config.model,
+            feedback=config.feedback,
             token=token,
             insecure=insecure,
             **services,

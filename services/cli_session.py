@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from rlhf_core.backends import FeedbackConfig
 from rlhf_core.config import SANDBOX, ModelConfig, RunConfig
 from rlhf_core.constitution.load import load_constitution, parse_constitution
 from rlhf_core.constitution.schema import Constitution
@@ -21,11 +22,17 @@ LAST = "last"
 
 @contextmanager
 def open_client(
-    address: str, token: str, data: Path, model: ModelConfig | None = None, works: bool = False
+    address: str,
+    token: str,
+    data: Path,
+    model: ModelConfig | None = None,
+    works: bool = False,
+    feedback: FeedbackConfig | None = None,
 ) -> Iterator[CharterClient]:
     """A client of the server at `address`, or else of an embedded one on `data`.
 
     The embedded one writes responses only where a `model` is given, and carries out runs only if it `works`.
+    Without `feedback` the model is its own critic and judge.
     """
     if address:
         with CharterClient.connect(address, token) as client:
@@ -36,7 +43,10 @@ def open_client(
     elif model.base_model == SANDBOX or Path(model.base_model).is_dir():
         # Bars are for downloads; nothing is downloaded here. Read when transformers is imported.
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    with embedded_server(data, model, works=works) as own, CharterClient.connect(own) as client:
+    with (
+        embedded_server(data, model, feedback=feedback, works=works) as own,
+        CharterClient.connect(own) as client,
+    ):
         yield client
 
 
@@ -52,11 +62,16 @@ def find_run(client: CharterClient, run_id: str) -> Run:
 
 def model_of_folder(data: Path) -> ModelConfig:
     """The model of the folder's newest run; the sandbox where there is none."""
+    return config_of_folder(data).model
+
+
+def config_of_folder(data: Path) -> RunConfig:
+    """The configuration of the folder's newest run; the defaults where there is none."""
     if not data.is_dir():
-        return ModelConfig()
+        return RunConfig()
     with closing(Store.open(data)) as store:
         newest, _ = store.runs(1)
-    return RunConfig.model_validate_json(newest[0].config).model if newest else ModelConfig()
+    return RunConfig.model_validate_json(newest[0].config) if newest else RunConfig()
 
 
 def constitution_of_folder(data: Path, constitution_hash: str) -> Constitution:

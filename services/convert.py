@@ -9,7 +9,7 @@ from charter.v1 import common_pb2, critique_pb2
 from rlhf_core.constitution.schema import Constitution, Objective, Principle
 from rlhf_core.errors import InvalidInput
 from rlhf_core.feedback.votes import comparison_of
-from rlhf_core.records import BASE_POLICY, Comparison, Critique, Message, Prompt, Sample, Vote, content_id
+from rlhf_core.records import BASE_POLICY, Comparison, Critique, Message, Prompt, Sample, Usage, Vote, content_id
 from services import wire
 
 
@@ -119,6 +119,14 @@ def vote_to_message(vote: Vote) -> critique_pb2.Vote:
 
 def vote_from_message(message: critique_pb2.Vote) -> Vote:
     return Vote(**wire.fields(message))
+
+
+def usage_to_message(usage: Usage) -> critique_pb2.Usage:
+    return critique_pb2.Usage(**usage.model_dump())
+
+
+def usage_from_message(message: critique_pb2.Usage) -> Usage:
+    return Usage(**wire.fields(message))
 
 
 def constitution_to_message(constitution: Constitution) -> critique_pb2.Constitution:

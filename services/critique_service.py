@@ -10,7 +10,7 @@ from rlhf_core.constitution.problems import InvalidConstitution
 from rlhf_core.constitution.schema import Constitution, Principle
 from rlhf_core.errors import InvalidInput
 from rlhf_core.feedback.votes import sigmoid
-from rlhf_core.records import Vote
+from rlhf_core.records import Usage, Vote
 from services import convert
 from services.constitutions import Constitutions
 from services.executor import Executor
@@ -27,8 +27,9 @@ class CritiqueService(critique_pb2_grpc.CritiqueServiceServicer):
         self, request: critique_pb2.CritiqueRequest, context: grpc.aio.ServicerContext
     ) -> critique_pb2.CritiqueResponse:
         samples = convert.samples_from_messages(request.samples)
-        critiques = await self._models.critique(samples, *await self._principle(request.principle))
-        return critique_pb2.CritiqueResponse(critiques=[convert.critique_to_message(c) for c in critiques])
+        critiques, usage = await self._models.critique(samples, *await self._principle(request.principle))
+        messages = [convert.critique_to_message(critique) for critique in critiques]
+        return critique_pb2.CritiqueResponse(critiques=messages, usage=convert.usage_to_message(usage))
 
     async def Revise(  # noqa: N802
         self, request: critique_pb2.ReviseRequest, context: grpc.aio.ServicerContext
@@ -38,26 +39,39 @@ class CritiqueService(critique_pb2_grpc.CritiqueServiceServicer):
         if critiques and len(critiques) != len(samples):
             raise InvalidInput(f"critiques: {len(critiques)} for {len(samples)} samples; give one each", "critiques")
         constitution, principle = await self._principle(request.principle)
-        critiques = critiques or await self._models.critique(samples, constitution, principle)
-        revisions = await self._models.revise(samples, critiques, constitution, principle)
-        messages = [convert.critique_to_message(critique) for critique in critiques]
-        return critique_pb2.ReviseResponse(revisions=revisions, critiques=messages)
+        before = Usage()
+        if not critiques:
+            critiques, before = await self._models.critique(samples, constitution, principle)
+        revisions, usage = await self._models.revise(samples, critiques, constitution, principle)
+        return critique_pb2.ReviseResponse(
+            revisions=revisions,
+            critiques=[convert.critique_to_message(critique) for critique in critiques],
+            usage=convert.usage_to_message(before.plus(usage)),
+        )
 
     async def Compare(  # noqa: N802
         self, request: critique_pb2.CompareRequest, context: grpc.aio.ServicerContext
     ) -> critique_pb2.CompareResponse:
         comparisons = convert.comparisons_from_messages(request.comparisons)
-        votes = await self._models.compare(comparisons, *await self._principle(request.principle))
+        votes, usage = await self._models.compare(comparisons, *await self._principle(request.principle))
         both = zip(votes[::2], votes[1::2], strict=True)
         return critique_pb2.CompareResponse(
             votes=[convert.vote_to_message(vote) for vote in votes],
             judgements=[judgement(first, second) for first, second in both],
+            usage=convert.usage_to_message(usage),
         )
 
     async def GetJudge(  # noqa: N802
         self, request: critique_pb2.GetJudgeRequest, context: grpc.aio.ServicerContext
     ) -> critique_pb2.GetJudgeResponse:
-        return critique_pb2.GetJudgeResponse(judge=self._models.judge)
+        constitution, _ = await self._rows.run(self._constitutions.find, request.constitution)
+        feedback = self._models.feedback(constitution)
+        return critique_pb2.GetJudgeResponse(
+            judge=feedback.name,
+            critic=feedback.critic_name,
+            protocol=feedback.protocol,
+            template_hash=feedback.template_hash,
+        )
 
     async def GetConstitution(  # noqa: N802
         self, request: critique_pb2.GetConstitutionRequest, context: grpc.aio.ServicerContext

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rlhf_core.backends import FeedbackConfig
 from rlhf_core.config import ModelConfig
 from services.app import ALL, WITHOUT_MODEL, App, ServeConfig
 
@@ -24,7 +25,12 @@ MAX_PATH = 90
 
 @contextmanager
 def embedded_server(
-    data: Path, model: ModelConfig | None, *, works: bool = True, pipeline: Pipeline | None = None
+    data: Path,
+    model: ModelConfig | None,
+    *,
+    feedback: FeedbackConfig | None = None,
+    works: bool = True,
+    pipeline: Pipeline | None = None,
 ) -> Iterator[str]:
     """The address of a server on the data folder, while the block lasts; with `works` it carries out runs.
 
@@ -36,6 +42,7 @@ def embedded_server(
             address=f"unix:{path}",
             data=data,
             model=model or ModelConfig(),
+            feedback=feedback or FeedbackConfig(),
             only=ALL if model else WITHOUT_MODEL,
             works=works,
         )

@@ -6,18 +6,15 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from charter.v1 import critique_pb2, critique_pb2_grpc, policy_pb2, policy_pb2_grpc, reward_pb2, reward_pb2_grpc
-from google.protobuf.message import Message as ProtoMessage
 
 from rlhf_core.constitution.problems import Problem
-from rlhf_core.constitution.schema import Constitution, Principle
-from rlhf_core.records import BASE_POLICY, Comparison, Critique, Prompt, Sample, Vote
+from rlhf_core.constitution.schema import Constitution
+from rlhf_core.records import BASE_POLICY, Prompt, Sample
 from rlhf_core.run_records import PolicyVersion, RewardModelVersion, Score
 from services import convert, convert_rows
-from services.batches import batches
+from services.batches import MAX_BATCH_BYTES, batches, in_order
 from services.channel import Connection
-
-MAX_BATCH_BYTES = 2 * 2**20
-"""Requests are cut far below the limit of a message, as an answer repeats its request and adds to it."""
+from services.feedback_client import FeedbackClient
 
 
 class Piece(NamedTuple):
@@ -154,56 +151,6 @@ class CritiqueClient:
         return CheckedConstitution(problems, convert.constitution_from_message(answer.constitution) if valid else None)
 
 
-class FeedbackClient:
-    """seams.Feedback over the wire."""
-
-    def __init__(self, connection: Connection, constitution: str):
-        self._connection = connection
-        self._constitution = constitution
-        self._stub = critique_pb2_grpc.CritiqueServiceStub(connection.channel)
-        self._name = ""
-
-    @property
-    def name(self) -> str:
-        """The model that judges, with its revision."""
-        if not self._name:
-            self._name = self._connection.call(self._stub.GetJudge, critique_pb2.GetJudgeRequest()).judge
-        return self._name
-
-    def critique(self, samples: Sequence[Sample], principle: Principle) -> list[Critique]:
-        messages = [convert.sample_to_message(sample) for sample in samples]
-        critiques: list[Critique] = []
-        for places in _in_order(messages):
-            request = critique_pb2.CritiqueRequest(samples=messages[places], principle=self._ref(principle))
-            answer = self._connection.call(self._stub.Critique, request)
-            critiques += convert.critiques_from_messages(answer.critiques)
-        return critiques
-
-    def revise(self, samples: Sequence[Sample], critiques: Sequence[Critique], principle: Principle) -> list[str]:
-        messages = [convert.sample_to_message(sample) for sample in samples]
-        asked = [convert.critique_to_message(critique) for critique in critiques]
-        revisions: list[str] = []
-        for places in _in_order(messages):
-            request = critique_pb2.ReviseRequest(
-                samples=messages[places], critiques=asked[places], principle=self._ref(principle)
-            )
-            revisions += self._connection.call(self._stub.Revise, request).revisions
-        return revisions
-
-    def compare(self, comparisons: Sequence[Comparison], principle: Principle) -> list[Vote]:
-        """Two votes for each comparison, one in each order."""
-        messages = [convert.comparison_to_message(comparison) for comparison in comparisons]
-        votes: list[Vote] = []
-        for places in _in_order(messages):
-            request = critique_pb2.CompareRequest(comparisons=messages[places], principle=self._ref(principle))
-            answer = self._connection.call(self._stub.Compare, request)
-            votes += [convert.vote_from_message(message) for message in answer.votes]
-        return votes
-
-    def _ref(self, principle: Principle) -> critique_pb2.PrincipleRef:
-        return critique_pb2.PrincipleRef(constitution=self._constitution, principle_id=principle.id)
-
-
 class RewardClient:
     """seams.Scorer over the wire."""
 
@@ -216,7 +163,7 @@ class RewardClient:
         messages = [convert.sample_to_message(sample) for sample in samples]
         scores: list[Score] = []
         for model in reward_models:
-            for places in _in_order(messages):
+            for places in in_order(messages):
                 request = reward_pb2.ScoreRequest(samples=messages[places], reward_models=[model])
                 answer = self._connection.call(self._stub.Score, request)
                 scores += [convert_rows.score_from_message(message) for message in answer.scores]
@@ -233,9 +180,3 @@ class RewardClient:
         request = reward_pb2.ListRewardModelsRequest(run_id=run_id)
         answer = self._connection.call(self._stub.ListRewardModels, request)
         return [convert_rows.reward_model_from_message(message) for message in answer.reward_models]
-
-
-def _in_order(messages: Sequence[ProtoMessage]) -> Iterator[slice]:
-    """Runs of messages that fit into one call."""
-    for places in batches([message.ByteSize() for message in messages], MAX_BATCH_BYTES):
-        yield slice(places[0], places[-1] + 1)

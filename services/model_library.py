@@ -5,22 +5,22 @@ All methods run on the thread that owns the model.
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 
+from rlhf_core.backends import FeedbackConfig
 from rlhf_core.config import ModelConfig
 from rlhf_core.constitution.schema import Constitution
 from rlhf_core.errors import CharterError, InvalidInput
-from rlhf_core.feedback.local import LocalFeedback
+from rlhf_core.feedback.local import LocalFeedback, feedback_of
 from rlhf_core.models.backbone import Backbone
-from rlhf_core.models.generation import Generated, chat, choose, generate
+from rlhf_core.models.generation import Generated, generate
 from rlhf_core.models.reward_model import RewardModel
 from rlhf_core.models.stepwise import write_stepwise
 from rlhf_core.records import BASE_POLICY, Prompt, Sample, content_id
 from rlhf_core.run_records import Score
 from rlhf_core.store.store import Store
+from services.backends import LocalModel, load_backends
 from services.model_queue import Draw
 
 PREFIX = "serving-"
@@ -30,11 +30,11 @@ POLICIES, REWARD_MODELS = 4, 16
 
 
 class ModelLibrary:
-    """Local sampler, scorer, critic and judge over one backbone."""
+    """Local sampler and scorer over one backbone, beside the critic and the judge."""
 
-    def __init__(self, backbone: Backbone, config: ModelConfig, folder: str, store: Store):
+    def __init__(self, backbone: Backbone, config: ModelConfig, folder: str, store: Store, feedback: FeedbackConfig):
         self.backbone = backbone
-        self.judge = f"{backbone.name}@{_revision(backbone, Path(folder))}"
+        self.backends = load_backends(feedback, LocalModel(backbone, folder), config)
         self._config = config
         self._store = store
         self._policies: dict[str, None] = {}
@@ -71,18 +71,10 @@ class ModelLibrary:
         )
         return (self._sample(prompt, draw, 0, written) for written in steps)
 
-    def feedback(self, constitution: Constitution) -> LocalFeedback:
-        """Critic and judge: the base model, whatever the policy has become."""
-
-        def ask(conversations: Sequence[Sequence]) -> list[str]:
-            with self.backbone.using(None):
-                return chat(self.backbone, conversations, self._config.feedback_tokens)
-
-        def weigh(conversations: Sequence[Sequence], labels: Sequence[str]) -> list[list[float]]:
-            with self.backbone.using(None):
-                return choose(self.backbone, conversations, labels)
-
-        return LocalFeedback(ask, weigh, constitution.hash, self.judge)
+    def feedback(self, constitution: Constitution, gone: Callable[[], bool] = lambda: False) -> LocalFeedback:
+        """The critic and the judge, whatever the policy has become."""
+        critic, judge, protocol = self.backends
+        return feedback_of(critic, judge, constitution, protocol, self._config.feedback_tokens, gone)
 
     def score(self, samples: Sequence[Sample], reward_model: str) -> list[Score]:
         """One reward model's scores: the ensemble's mean, and its standard deviation as spread."""
@@ -157,17 +149,3 @@ class ModelLibrary:
             logprob=sum(written.logprobs),
             seed=draw.seed,
         )
-
-
-def _revision(backbone: Backbone, folder: Path) -> str:
-    """Eight digits that change with the weights: the Hub's commit, or a digest over the ends of the weight files."""
-    commit = getattr(backbone.model.config, "_commit_hash", None)
-    if commit:
-        return commit[:8]
-    digest = hashlib.sha256()
-    for file in sorted(folder.glob("*.safetensors")):
-        with file.open("rb") as weights:
-            size = file.stat().st_size
-            weights.seek(max(0, size - 2**20))
-            digest.update(f"{file.name}:{size}".encode() + weights.read())
-    return digest.hexdigest()[:8]

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol, TypeVar
 
 from rlhf_core.constitution.schema import Constitution, Principle
-from rlhf_core.records import BASE_POLICY, Comparison, Critique, Prompt, Sample, Vote
+from rlhf_core.feedback.local import LocalFeedback
+from rlhf_core.records import BASE_POLICY, Comparison, Critique, Prompt, Sample, Usage, Vote
 from rlhf_core.run_records import Score
-from rlhf_core.seams import Feedback
 from services.batches import batches
 from services.executor import Executor, Patience
 
@@ -32,22 +32,23 @@ class Draw(NamedTuple):
 class Models(Protocol):
     """What the model's thread can do; every method but `feedback` is one unit of work."""
 
-    judge: str
-
     def generate(self, prompts: Sequence[Prompt], draw: Draw, should_stop: Callable[[], bool]) -> list[Sample]: ...
 
     def stepwise(self, prompt: Prompt, draw: Draw) -> Iterator[Sample]: ...
 
-    def feedback(self, constitution: Constitution) -> Feedback: ...
+    def feedback(self, constitution: Constitution, gone: Callable[[], bool]) -> LocalFeedback: ...
 
     def score(self, samples: Sequence[Sample], reward_model: str) -> list[Score]: ...
 
 
 class ModelQueue:
-    def __init__(self, models: Models, executor: Executor):
-        self.judge = models.judge
+    def __init__(
+        self, models: Models, executor: Executor, critic: Executor | None = None, judge: Executor | None = None
+    ):
+        """The critic and the judge work on threads of their own where these are given."""
         self._models = models
         self._executor = executor
+        self._critic, self._judge = critic or executor, judge or executor
 
     async def generate(self, prompts: Sequence[Prompt], draw: Draw) -> list[Sample]:
         """n samples per prompt, grouped by prompt."""
@@ -66,11 +67,17 @@ class ModelQueue:
         while (sample := await self._executor.run(next, steps, None)) is not None:
             yield sample
 
+    def feedback(self, constitution: Constitution) -> LocalFeedback:
+        """The critic and the judge as they are under a constitution; asking it would block."""
+        return self._models.feedback(constitution, lambda: False)
+
     async def critique(
         self, samples: Sequence[Sample], constitution: Constitution, principle: Principle
-    ) -> list[Critique]:
-        feedback = self._models.feedback(constitution)
-        return await self._units(samples, lambda unit: feedback.critique(unit, principle))
+    ) -> tuple[list[Critique], Usage]:
+        with Patience() as gone:
+            feedback = self._models.feedback(constitution, gone)
+            found = await self._units(samples, lambda unit: feedback.critique(unit, principle), self._critic)
+            return found, feedback.usage
 
     async def revise(
         self,
@@ -78,28 +85,34 @@ class ModelQueue:
         critiques: Sequence[Critique],
         constitution: Constitution,
         principle: Principle,
-    ) -> list[str]:
-        feedback = self._models.feedback(constitution)
-        pairs = list(zip(samples, critiques, strict=True))
-        return await self._units(
-            pairs, lambda unit: feedback.revise([sample for sample, _ in unit], [c for _, c in unit], principle)
-        )
+    ) -> tuple[list[str], Usage]:
+        def work(unit: Sequence[tuple[Sample, Critique]]) -> list[str]:
+            return feedback.revise([sample for sample, _ in unit], [critique for _, critique in unit], principle)
+
+        with Patience() as gone:
+            feedback = self._models.feedback(constitution, gone)
+            written = await self._units(list(zip(samples, critiques, strict=True)), work, self._critic)
+            return written, feedback.usage
 
     async def compare(
         self, comparisons: Sequence[Comparison], constitution: Constitution, principle: Principle
-    ) -> list[Vote]:
-        feedback = self._models.feedback(constitution)
-        return await self._units(comparisons, lambda unit: feedback.compare(unit, principle))
+    ) -> tuple[list[Vote], Usage]:
+        with Patience() as gone:
+            feedback = self._models.feedback(constitution, gone)
+            votes = await self._units(comparisons, lambda unit: feedback.compare(unit, principle), self._judge)
+            return votes, feedback.usage
 
     async def score(self, samples: Sequence[Sample], reward_models: Sequence[str]) -> list[Score]:
         """All samples of the first model, then of the second."""
         scores: list[Score] = []
         for model in reward_models:
-            scores += await self._units(samples, lambda unit, model=model: self._models.score(unit, model))
+            scores += await self._units(
+                samples, lambda unit, model=model: self._models.score(unit, model), self._executor
+            )
         return scores
 
-    async def _units(self, items: Sequence[T], work: Callable[[Sequence[T]], list[R]]) -> list[R]:
+    async def _units(self, items: Sequence[T], work: Callable[[Sequence[T]], list[R]], executor: Executor) -> list[R]:
         results: list[R] = []
         for start in range(0, len(items), UNIT):
-            results += await self._executor.run(work, items[start : start + UNIT])
+            results += await executor.run(work, items[start : start + UNIT])
         return results

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 
+from rlhf_core.backends import BackendConfig, FeedbackConfig
 from rlhf_core.config import ModelConfig, RunConfig, check_beginning
 from rlhf_core.constitution.load import parse_with_text
 from rlhf_core.constitution.problems import suggestion
@@ -22,10 +23,11 @@ OF_THE_RUN = {"max_tokens"}
 class RunDesk:
     """Takes in runs for one server."""
 
-    def __init__(self, store: Store, constitutions: Constitutions, model: ModelConfig):
+    def __init__(self, store: Store, constitutions: Constitutions, model: ModelConfig, feedback: FeedbackConfig):
         self._store = store
         self._constitutions = constitutions
         self._model = model
+        self._feedback = feedback
 
     def create(self, config_json: str, constitution_yaml: str, request_id: str, validate_only: bool) -> Run:
         """Queue a run. Raises InvalidInput for whatever would stop it later; Conflict for a reused request id."""
@@ -41,15 +43,24 @@ class RunDesk:
             return self._store.create_run(config.kind, body, constitution.hash, request_id or uuid.uuid4().hex)
 
     def _with_own_model(self, config: RunConfig) -> RunConfig:
-        """The run's model settings: this server's, which the request may repeat but not change."""
+        """The run's models are this server's; the request may repeat their settings but not change them."""
         for name in sorted(config.model.model_fields_set - OF_THE_RUN):
             asked, own = getattr(config.model, name), getattr(self._model, name)
             if asked != own:
                 raise InvalidInput(
                     f"model.{name}: the run asks for '{asked}', this server has '{own}'", f"model.{name}"
                 )
+        for role in sorted(config.feedback.model_fields_set):
+            asked, own = getattr(config.feedback, role), getattr(self._feedback, role)
+            if asked != own:
+                raise InvalidInput(
+                    f"feedback.{role}: the run asks for {_differing(asked, own)}; "
+                    "start the server with the run's feedback section",
+                    f"feedback.{role}",
+                )
         chosen = {name: getattr(config.model, name) for name in config.model.model_fields_set & OF_THE_RUN}
-        return config.model_copy(update={"model": self._model.model_copy(update=chosen)})
+        own = {"model": self._model.model_copy(update=chosen), "feedback": self._feedback}
+        return config.model_copy(update=own)
 
     def _constitution(self, config: RunConfig, text: str) -> tuple[Constitution, str]:
         name = config.constitution or self._constitutions.default
@@ -81,3 +92,9 @@ class RunDesk:
         if objective and objective not in names:
             known = suggestion(objective, names)
             raise InvalidInput(f"data.preferences_objective: '{objective}'; {known}", "data.preferences_objective")
+
+
+def _differing(asked: BackendConfig, own: BackendConfig) -> str:
+    """The first setting in which two backends differ, with both values."""
+    name, value = next((n, v) for n, v in asked if v != getattr(own, n))
+    return f"{name} '{value}', this server has '{getattr(own, name)}'"

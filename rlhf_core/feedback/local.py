@@ -54,6 +54,10 @@ class LocalFeedback:
         self.template_hash = TEMPLATE_HASHES[protocol]
 
     @property
+    def critic_name(self) -> str:
+        return self._critic.name
+
+    @property
     def usage(self) -> Usage:
         """What was asked of endpoints so far."""
         return self._bill.total

@@ -12,7 +12,7 @@ from rlhf_core.errors import CharterError, Conflict, InvalidInput, NotFound, Una
 from rlhf_core.feedback.votes import comparison_of
 from rlhf_core.records import BASE_POLICY, Prompt, Sample
 from rlhf_core.seams import Feedback, Sampler, Scorer
-from services import model_clients
+from services import batches, model_clients
 from services.clients import CharterClient
 
 DRAIN = Prompt.of("How do I unclog the drain?")
@@ -50,7 +50,8 @@ def test_a_constitution_over_the_wire_keeps_its_hash(served):
 def test_batches_cut_small_give_the_same_answers(served, monkeypatch):
     prompts = [Prompt.of(f"Question {i % 5}?") for i in range(12)]
     whole = served.client.policy.generate(prompts, n=2, max_tokens=4, seed=2)
-    monkeypatch.setattr(model_clients, "MAX_BATCH_BYTES", 200)
+    for module in (model_clients, batches):
+        monkeypatch.setattr(module, "MAX_BATCH_BYTES", 200)
     cut = served.client.policy.generate(prompts, n=2, max_tokens=4, seed=2)
     assert [(s.id, s.response) for s in cut] == [(s.id, s.response) for s in whole]
     assert len({sample.id for sample in whole}) == 24

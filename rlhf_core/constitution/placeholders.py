@@ -37,5 +37,8 @@ def has_lone_brace(text: str) -> bool:
 
 
 def render(text: str, values: Mapping[str, str]) -> str:
-    """The text with each value inserted once, never to be read again, and doubled braces made single."""
-    return _TOKEN.sub(lambda found: values[found[1]] if found[1] is not None else found[0][0], text)
+    """The text with each value inserted once, never to be read again, and doubled braces made single.
+
+    A name without a value stays as it is.
+    """
+    return _TOKEN.sub(lambda found: values.get(found[1], found[0]) if found[1] is not None else found[0][0], text)

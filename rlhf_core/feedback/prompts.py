@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
+from rlhf_core.feedback.placement import place
 from rlhf_core.records import Message, Prompt
 
 CRITIQUE_FORMAT = 'Go line by line, quote the words at fault, end with "Verdict:" and complies, borderline or violates.'
@@ -44,10 +45,12 @@ def fill(template: str, **values: str) -> str:
 
 def critique_conversation(prompt: Prompt, response: str, request: str) -> tuple[Message, ...]:
     """The request comes first, so that the critic reads the reply with it in mind."""
+    conversation = transcript(prompt.messages)
+    template, request = place(CRITIQUE_TEMPLATE, request, prompt=conversation, response=response)
     ask = fill(
-        CRITIQUE_TEMPLATE,
+        template,
         request=request,
-        conversation=transcript(prompt.messages),
+        conversation=conversation,
         response=response,
         format=CRITIQUE_FORMAT,
     )
@@ -58,7 +61,9 @@ def revise_conversation(
     prompt: Prompt, response: str, critique_request: str, critique: str, request: str
 ) -> tuple[Message, ...]:
     """The critique's conversation goes on: the critic is asked for the reply that it would have liked."""
-    ask = fill(REVISE_TEMPLATE, request=request, format=REVISE_FORMAT)
+    said = {"prompt": transcript(prompt.messages), "response": response, "critique": critique}
+    template, request = place(REVISE_TEMPLATE, request, **said)
+    ask = fill(template, request=request, format=REVISE_FORMAT)
     return (
         *critique_conversation(prompt, response, critique_request),
         Message(role="assistant", content=critique),
@@ -76,9 +81,11 @@ def transcript(messages: Sequence[Message]) -> str:
 def compare_conversation(
     prompt: Prompt, first: str, second: str, question: str, format: str = COMPARE_FORMAT
 ) -> tuple[Message, ...]:
+    conversation = transcript(prompt.messages)
+    template, question = place(COMPARE_TEMPLATE, question, prompt=conversation, response_a=first, response_b=second)
     ask = fill(
-        COMPARE_TEMPLATE,
-        conversation=transcript(prompt.messages),
+        template,
+        conversation=conversation,
         a=first,
         b=second,
         question=question,

@@ -89,7 +89,7 @@ class JudgeGate(Record):
     longer_reply: float
     """Agreement of always preferring the longer reply, on the same pairs."""
     consistency: float
-    """Share of the run's pairs whose better reply is the same in both orders."""
+    """Share of all these pairs, abstentions included, whose better reply is the same in both orders."""
     passed: bool
     reason: str
     """What falls short; empty when the gate is passed."""

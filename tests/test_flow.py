@@ -22,6 +22,8 @@ TINY = RunConfig.model_validate(
         "critique": {"prompts": 16},
         "sft": {"epochs": 1},
         "label": {"pairs": 96, "base_share": 0.5, "temperature": 1.5, "abstain_gap": 1.0},
+        # Whether the judge is any good is not asked of a run this small.
+        "gate": {"allow_ungated": True},
         "reward": {"epochs": 1, "members": 2},
         "norm": {"prompts": 16},
         "ppo": {"steps": 2, "prompts_per_step": 16, "minibatch_size": 8, "epochs": 1},

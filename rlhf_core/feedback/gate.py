@@ -53,8 +53,8 @@ def human_truth(labels: Iterable[Preference]) -> dict[str, bool]:
     return {identity: mean > 0.5 for identity, mean in means.items() if mean != 0.5}
 
 
-def measure_gate(judge: Judge, evidence: Evidence, tallies: Sequence[Tally], config: GateConfig) -> JudgeGate:
-    """The gate of one objective. `tallies` are of all the run's pairs: consistency needs no truth.
+def measure_gate(judge: Judge, evidence: Evidence, config: GateConfig) -> JudgeGate:
+    """The gate of one objective. Agreement is on the cases that the judge decides, consistency on all of them.
 
     A probability of exactly one half, and replies of equal length, count as half an agreement.
     """
@@ -67,7 +67,7 @@ def measure_gate(judge: Judge, evidence: Evidence, tallies: Sequence[Tally], con
         "agreement": agreement,
         "agreement_low": low,
         "longer_reply": longer,
-        "consistency": position_consistency(tallies),
+        "consistency": position_consistency([case.counted for case in evidence.cases]),
     }
     gate = JudgeGate(
         id=content_id(
@@ -108,9 +108,8 @@ def shortfall(gate: JudgeGate, config: GateConfig) -> str:
 
 
 def position_consistency(tallies: Sequence[Tally]) -> float:
-    """Share of the judged pairs whose better reply is the same in both orders; 0 when none is judged."""
-    judged = [counted for counted in tallies if not counted.reason]
-    same = [counted.first * counted.second > 0 or counted.first == counted.second for counted in judged]
+    """Share of the pairs whose better reply is the same in both orders; 0 of none, and 0 where no vote was readable."""
+    same = [not one.reason and (one.first * one.second > 0 or one.first == one.second) for one in tallies]
     return sum(same) / len(same) if same else 0.0
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+from rlhf_core.feedback.judging import family
 from rlhf_core.feedback.revision import count_steps, critique_and_revise
-from rlhf_core.feedback.votes import comparison_of, labels_from_votes, vote_id
-from rlhf_core.records import BASE_POLICY, Comparison, Preference, Prompt, Sample, Vote
+from rlhf_core.feedback.votes import comparison_of
+from rlhf_core.records import BASE_POLICY, Comparison, Prompt, Sample, Vote
 from rlhf_core.run_records import StageResult
-from rlhf_core.seams import Feedback
 from rlhf_core.stages.context import Context, Timer, chunks
+from rlhf_core.stages.labelling import pairs_before, refuse_ungated, settle, vote_on
 from rlhf_core.stages.prompts import draw, prompts_of, sample_id, stamp
+from rlhf_core.stages.spending import Spending
 
 CHUNK = 64
 """Prompts in one committed piece of work."""
@@ -21,6 +23,7 @@ def critique_stage(ctx: Context) -> StageResult:
     """Prompt -> sample of the base policy -> critique -> revision, piece by piece."""
     timer, settings = Timer(), ctx.config.critique
     feedback = ctx.tools.feedback(ctx.constitution)
+    spending = Spending(ctx, "critique", feedback)
     everything = prompts_of(ctx, "train")
     prompts = draw(everything, min(settings.prompts, len(everything)), ctx.config.seed, "critique")
     ctx.store.add_prompts(prompts)
@@ -38,9 +41,9 @@ def critique_stage(ctx: Context) -> StageResult:
             with ctx.store.transaction(ctx.run.id, ctx.run.fence):
                 ctx.store.add_samples(samples)
                 ctx.store.add_revisions(steps)
-        ctx.progress("critique", min((number + 1) * CHUNK, len(prompts)), len(prompts))
+        ctx.progress("critique", min((number + 1) * CHUNK, len(prompts)), len(prompts), **spending.step())
     counts = {"answers": len(prompts), **count_steps(ctx.store.revisions(ctx.run.id))}
-    return StageResult(run_id=ctx.run.id, stage="critique", counts=counts, seconds=timer.seconds)
+    return spending.close(StageResult(run_id=ctx.run.id, stage="critique", counts=counts, seconds=timer.seconds))
 
 
 def _done(ctx: Context, prompts: Sequence[Prompt]) -> bool:
@@ -49,23 +52,55 @@ def _done(ctx: Context, prompts: Sequence[Prompt]) -> bool:
 
 
 def label_stage(ctx: Context) -> StageResult:
-    """Two samples of a prompt -> votes in both orders under every principle -> one soft label per objective."""
-    timer, settings = Timer(), ctx.config.label
+    """Two samples of a prompt -> votes in both orders under every principle -> one soft label per objective.
+
+    The votes are what stays: labels are derived from all of them together, once the judge is measured.
+    """
+    timer = Timer()
     feedback = ctx.tools.feedback(ctx.constitution)
-    everything = prompts_of(ctx, "train")
-    prompts = draw(everything, settings.pairs, ctx.config.seed, "label")
-    ctx.store.add_prompts(everything)
+    spending = Spending(ctx, "label", feedback)
+    pairs: dict[str, Comparison] = {}
+    votes: dict[str, Vote] = {}
     counts: Counter[str] = Counter()
+    for piece, done in _pairs(ctx, counts):
+        pairs |= {pair.id: pair for pair in piece}
+        votes |= {vote.id: vote for vote in vote_on(ctx, feedback, piece, counts)}
+        ctx.progress("label", done, ctx.config.label.pairs, **spending.step())
+    settled = settle(ctx, feedback, list(pairs.values()), list(votes.values()), counts)
+    counts["labels"] = len(settled.labels)
+    if family(feedback.name) == family(ctx.tools.backbone.name):
+        counts["judge_of_own_family"] = len(pairs)
+    for one in settled.labels:
+        counts[f"abstained.{one.reason}" if one.abstained else f"choice.{one.choice}"] += 1
+    for gate in settled.gates:
+        ctx.note(f"judge, {gate.objective}: {gate.reason or 'passes its gate'}")
+    refuse_ungated(ctx, settled.gates, len(votes))
+    result = StageResult(
+        run_id=ctx.run.id,
+        stage="label",
+        policy_version=ctx.need("sft").policy_version,
+        counts=dict(sorted(counts.items())),
+        seconds=timer.seconds,
+    )
+    return spending.close(result)
+
+
+def _pairs(ctx: Context, counts: Counter[str]) -> Iterator[tuple[Sequence[Comparison], int]]:
+    """The pairs to judge, piece by piece, each with how many are done."""
+    counts["pairs"] = ctx.config.label.pairs
+    before = pairs_before(ctx)
+    if before is not None:
+        counts["identical"] = before.identical
+        for number, piece in enumerate(chunks(before.pairs, CHUNK)):
+            yield piece, min((number + 1) * CHUNK, len(before.pairs))
+        return
+    everything = prompts_of(ctx, "train")
+    prompts = draw(everything, ctx.config.label.pairs, ctx.config.seed, "label")
+    ctx.store.add_prompts(everything)
     for number, piece in enumerate(chunks(prompts, CHUNK)):
         pairs = _draw_pairs(ctx, piece, number)
         counts["identical"] += len(piece) - len(pairs)
-        preferences = _judge(ctx, pairs, feedback)
-        counts["labels"] += len(preferences)
-        for preference in preferences:
-            counts[f"abstained.{preference.reason}" if preference.abstained else f"choice.{preference.choice}"] += 1
-        ctx.progress("label", min((number + 1) * CHUNK, len(prompts)), len(prompts))
-    total = {"pairs": len(prompts), **dict(sorted(counts.items()))}
-    return StageResult(run_id=ctx.run.id, stage="label", counts=total, seconds=timer.seconds)
+        yield pairs, min((number + 1) * CHUNK, len(prompts))
 
 
 def _draw_pairs(ctx: Context, prompts: Sequence[Prompt], number: int) -> list[Comparison]:
@@ -110,23 +145,3 @@ def _sample(
         others = [sample for sample in candidates if unlike and sample.response != unlike[index].response]
         chosen.append(stamp((others or candidates)[0], ctx, "label", part, index))
     return chosen
-
-
-def _judge(ctx: Context, pairs: list[Comparison], feedback: Feedback) -> list[Preference]:
-    """Votes that are stored already are reused; only the missing ones are asked for."""
-    votes: list[Vote] = []
-    for principle in ctx.constitution.principles:
-        ids = {
-            pair.id: [vote_id(pair, principle, feedback.name, swapped) for swapped in (False, True)] for pair in pairs
-        }
-        known = ctx.store.votes_by_id([identity for both in ids.values() for identity in both])
-        missing = [pair for pair in pairs if not all(identity in known for identity in ids[pair.id])]
-        fresh = feedback.compare(missing, principle) if missing else []
-        # Reused votes are added too: they count as this run's.
-        ctx.store.add_votes([*known.values(), *fresh])
-        votes += [*known.values(), *fresh]
-    unique = {vote.id: vote for vote in votes}
-    preferences = labels_from_votes(pairs, list(unique.values()), ctx.constitution, feedback.name, ctx.config.label)
-    with ctx.store.transaction(ctx.run.id, ctx.run.fence):
-        ctx.store.add_preferences(preferences)
-    return preferences

@@ -11,7 +11,7 @@ from rlhf_core.data import load_demonstrations, load_preferences
 from rlhf_core.errors import TrainingFailed
 from rlhf_core.feedback.votes import probability_of
 from rlhf_core.models.reward_model import RewardModel
-from rlhf_core.records import BASE_POLICY, Comparison, Demonstration, Prompt, content_id
+from rlhf_core.records import BASE_POLICY, Comparison, Demonstration, Preference, Prompt, content_id
 from rlhf_core.run_records import PolicyVersion, RewardModelVersion, Stage, StageResult
 from rlhf_core.stages.context import Context, Timer
 from rlhf_core.stages.prompts import draw
@@ -68,7 +68,9 @@ def _demonstrations(ctx: Context) -> tuple[list[Demonstration], dict[str, int]]:
     return [*revised, *mix, *own], counts
 
 
-def publish_policy(ctx: Context, stage: Stage, adapter: str, parent: str, step: int) -> PolicyVersion:
+def publish_policy(
+    ctx: Context, stage: Stage, adapter: str, parent: str, step: int, ungated: bool = False
+) -> PolicyVersion:
     """Save the adapter as an artifact and record it as a policy version."""
     with tempfile.TemporaryDirectory() as folder:
         ctx.tools.on_device(lambda: ctx.tools.backbone.save_adapter(adapter, Path(folder)))
@@ -81,6 +83,7 @@ def publish_policy(ctx: Context, stage: Stage, adapter: str, parent: str, step: 
         base_model=ctx.tools.backbone.name,
         artifact=digest,
         step=step,
+        ungated=ungated,
     )
     with ctx.store.transaction(ctx.run.id, ctx.run.fence):
         ctx.store.add_policy_version(version)
@@ -102,7 +105,12 @@ def reward_stage(ctx: Context) -> StageResult:
 
 def _train_one(ctx: Context, objective: str, index: int) -> RewardModelVersion:
     settings, backbone = ctx.config.reward, ctx.tools.backbone
-    pairs = labelled_pairs(ctx, objective)
+    pairs, ungated = labelled_pairs(ctx, objective), any(label.ungated for label in ai_labels(ctx, objective))
+    if ungated and not ctx.config.gate.allow_ungated:
+        raise TrainingFailed(
+            f"the judge had not passed its gate when it labelled '{objective}', so nothing is trained on that; label "
+            "again once it does, or train all the same with --allow-ungated"
+        )
     train = [pair for pair in pairs if not kept_back(pair.prompt, settings.heldout_share)]
     heldout = [pair for pair in pairs if kept_back(pair.prompt, settings.heldout_share)]
     if not train:
@@ -133,6 +141,7 @@ def _train_one(ctx: Context, objective: str, index: int) -> RewardModelVersion:
         human_pairs=sum(pair.source == "human" for pair in train),
         accuracy=accuracy,
         accuracy_n=n,
+        ungated=ungated,
     )
     with ctx.store.transaction(ctx.run.id, ctx.run.fence):
         ctx.store.add_reward_model(version)
@@ -154,10 +163,8 @@ def fresh_adapter(ctx: Context, adapter: str, seed: int) -> None:
 def labelled_pairs(ctx: Context, objective: str) -> list[LabelledPair]:
     """The objective's labels as training pairs: AI labels of this run, all human labels, the user's own file."""
     data, weight = ctx.config.data, ctx.config.reward.human_weight
-    own = load_preferences(data.preferences) if data.preferences and data.preferences_objective == objective else []
-    labelled = ctx.results.get("label") if own else ctx.need("label")
-    stored = ctx.store.preferences(objective, run_id=labelled.run_id, labelers="ai") if labelled else []
-    ai = [p for p in stored if not p.abstained]
+    own = load_preferences(data.preferences) if _has_own(ctx, objective) and data.preferences else []
+    ai = ai_labels(ctx, objective)
     human = [p for p in ctx.store.preferences(objective, labelers="human") if p.choice != "skip"]
     return [
         *(_pair(ctx.store.comparison(p.comparison_id), p.probability, p.weight, "ai") for p in ai),
@@ -167,6 +174,17 @@ def labelled_pairs(ctx: Context, objective: str) -> list[LabelledPair]:
         ),
         *(_pair(pair, 1.0, weight, "data") for pair in own),
     ]
+
+
+def ai_labels(ctx: Context, objective: str) -> list[Preference]:
+    """The labels of this run's label stage that train; only the user's own preferences can do without any."""
+    labelled = ctx.results.get("label") if _has_own(ctx, objective) else ctx.need("label")
+    stored = ctx.store.preferences(objective, run_id=labelled.run_id, labelers="ai") if labelled else []
+    return [label for label in stored if not label.abstained]
+
+
+def _has_own(ctx: Context, objective: str) -> bool:
+    return ctx.config.data.preferences is not None and ctx.config.data.preferences_objective == objective
 
 
 def _pair(pair: Comparison, probability: float, weight: float, source: Literal["ai", "human", "data"]) -> LabelledPair:

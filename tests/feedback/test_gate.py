@@ -63,7 +63,7 @@ def gate(pairs: list[Comparison], a_is_better: list[bool], reads: Reads) -> Judg
         Case(pair, truth, one, bool(abstention(one, LabelConfig())))
         for pair, truth, one in zip(pairs, a_is_better, counted, strict=True)
     ]
-    return measure_gate(JUDGE, Evidence("human", cases), counted, GateConfig())
+    return measure_gate(JUDGE, Evidence("human", cases), GateConfig())
 
 
 PAIRS = comparisons([(f"good {n}", f"bad reply {n}") if n % 2 else (f"bad reply {n}", f"good {n}") for n in range(50)])
@@ -111,16 +111,16 @@ def test_a_judge_that_prefers_the_longer_reply_fails_even_where_longer_is_mostly
 def test_a_judge_that_changes_its_mind_with_the_order_fails():
     even = Tally(0.2, -0.1, 1.0, 2)
     firm = Tally(2.0, 2.0, 1.0, 2)
-    cases = [Case(pair, True, firm, False) for pair in PAIRS]
-    found = measure_gate(JUDGE, Evidence("gold", cases), [*[firm] * 50, *[even] * 50], GateConfig())
-    assert found.consistency == 0.5 and found.agreement == 1.0
+    cases = [Case(pair, True, firm if n % 2 else even, n % 2 == 0) for n, pair in enumerate(PAIRS)]
+    found = measure_gate(JUDGE, Evidence("gold", cases), GateConfig())
+    assert (found.consistency, found.agreement, found.pairs, found.abstained) == (0.5, 1.0, 25, 25)
     assert found.reason == "names the same reply in both orders on 50.0% of the pairs; needed: 60%"
 
 
 def test_an_even_judgement_and_equal_lengths_are_half_an_agreement():
     pairs = comparisons([("abc", "xyz"), ("abcd", "xyz")])
     cases = [Case(pairs[0], True, Tally(0, 0, 1.0, 2), False), Case(pairs[1], True, Tally(1, 1, 1.0, 2), False)]
-    found = measure_gate(JUDGE, Evidence("human", cases), [case.counted for case in cases], GateConfig())
+    found = measure_gate(JUDGE, Evidence("human", cases), GateConfig())
     assert (found.agreement, found.longer_reply) == (0.75, 0.75)
 
 

@@ -26,6 +26,8 @@ TINY = RunConfig.model_validate(
         "critique": {"prompts": 128},
         "sft": {"epochs": 1},
         "label": {"pairs": 128, "base_share": 0.5, "temperature": 1.5, "abstain_gap": 1.0},
+        # Whether the judge is any good is not asked of a run this small.
+        "gate": {"allow_ungated": True},
         "reward": {"epochs": 1, "members": 2},
         "norm": {"prompts": 16},
         "ppo": {"steps": 6, "prompts_per_step": 16, "minibatch_size": 8, "epochs": 1, "checkpoint_every": 2},

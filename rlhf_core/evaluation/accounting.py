@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from rlhf_core.evaluation.rows import PolicyRows
 from rlhf_core.evaluation.statistics import Estimate, mean_estimate, wilson
 from rlhf_core.records import Preference, Record, Revision, Sample, Vote
-from rlhf_core.run_records import RewardModelVersion, StepMetrics
+from rlhf_core.run_records import Calibration, JudgeGate, RewardModelVersion, StepMetrics
 
 
 class CritiqueCounts(Record):
@@ -43,6 +43,8 @@ class FeedbackSummary(Record):
     votes: int
     labels: dict[str, LabelCounts]
     principles: tuple[PrincipleCounts, ...]
+    gates: tuple[JudgeGate, ...] = ()
+    calibrations: tuple[Calibration, ...] = ()
 
 
 class RewardModelSummary(Record):
@@ -54,6 +56,8 @@ class RewardModelSummary(Record):
     """On labels of prompts that were kept back, where there were any; baseline is chance."""
     gold_agreement: Estimate | None
     """Share of pairs of the final policy's own samples that the model orders as gold does."""
+    ungated: bool = False
+    """A judge that had not passed its gate gave some of the labels."""
 
 
 class Curve(Record):
@@ -138,6 +142,7 @@ def summarise_reward_model(model: RewardModelVersion, final: PolicyRows | None =
         human_pairs=model.human_pairs,
         accuracy=wilson(model.accuracy * n, n, baseline=0.5) if n else None,
         gold_agreement=gold_agreement(final, model.objective, model.id) if final else None,
+        ungated=model.ungated,
     )
 
 

@@ -10,13 +10,17 @@ from rlhf_core.evaluation.accounting import Curve, Example, FeedbackSummary, Rew
 from rlhf_core.evaluation.evaluate import Evaluation, StageEvaluation, WeightedEvaluation
 from rlhf_core.evaluation.front import FrontPoint
 from rlhf_core.evaluation.statistics import Estimate
-from rlhf_core.records import Record
+from rlhf_core.records import Record, Usage
 from rlhf_core.run_records import NormPack
 
 SANDBOX_CAPABILITY = "sandbox demo"
 SANDBOX_CAVEAT = (
     "These are the numbers of a small, made-up world with a model trained for it. They show that the machinery works; "
     "they do not transfer to real models."
+)
+UNGATED_CAVEAT = (
+    "Ungated: the judge has not passed its gate for {}. The reward models, and the policy after PPO, learned from its "
+    "labels all the same."
 )
 
 
@@ -72,6 +76,9 @@ class Report(Record):
     capability: str = ""
     """`sandbox demo` when gold is known."""
     caveats: tuple[str, ...] = ()
+    ungated: tuple[str, ...] = ()
+    """Objectives whose reward models, and with them the policy after PPO, learned from a judge that has not passed its
+    gate."""
     sandbox: Skills | None = None
     stages: tuple[StageEvaluation, ...] = ()
     weighted: WeightedEvaluation | None = None
@@ -83,6 +90,8 @@ class Report(Record):
     feedback: FeedbackSummary | None = None
     norm_pack: NormPack | None = None
     data: dict[str, int] = Field(default_factory=dict)
+    endpoints: dict[str, Usage] = Field(default_factory=dict)
+    """Stage -> what it spent on endpoints, for the stages that asked any."""
     curves: tuple[Curve, ...] = ()
     examples: tuple[Example, ...] = ()
     provenance: dict[str, str] = Field(default_factory=dict)
@@ -93,7 +102,7 @@ class Report(Record):
         return self.model_copy(
             update={
                 "capability": SANDBOX_CAPABILITY if known else self.capability,
-                "caveats": (*((SANDBOX_CAVEAT,) if known else ()), *self.caveats, *evaluation.notes),
+                "caveats": (*((SANDBOX_CAVEAT,) if known else ()), *self._ungated(), *self.caveats, *evaluation.notes),
                 "stages": evaluation.stages,
                 "weighted": evaluation.weighted,
                 "weighted_raw": evaluation.weighted_raw,
@@ -102,3 +111,6 @@ class Report(Record):
                 "front": evaluation.front,
             }
         )
+
+    def _ungated(self) -> tuple[str, ...]:
+        return (UNGATED_CAVEAT.format(" and ".join(self.ungated)),) if self.ungated else ()

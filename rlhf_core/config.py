@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 
 from rlhf_core.backends import FeedbackConfig, Settings
 from rlhf_core.errors import InvalidInput
+from rlhf_core.limits import MonitorConfig
 from rlhf_core.run_records import STAGES, Stage
 
 SANDBOX = "sandbox"
@@ -204,6 +205,7 @@ class RunConfig(Settings):
     norm: NormConfig = NormConfig()
     ppo: PpoConfig = PpoConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    monitors: MonitorConfig = MonitorConfig()
 
     @field_validator("weights")
     @classmethod

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -11,6 +10,7 @@ from pydantic import Field
 
 from rlhf_core.errors import InvalidInput
 from rlhf_core.evaluation.front import FrontPoint, answer_scores, best_answers, direction, oracle_front
+from rlhf_core.evaluation.monitors import Drift, Monitors, drifts, monitor
 from rlhf_core.evaluation.rows import HARM, PolicyRows, PromptTable
 from rlhf_core.evaluation.statistics import (
     Array,
@@ -20,15 +20,14 @@ from rlhf_core.evaluation.statistics import (
     mean_estimate,
     wilson,
 )
+from rlhf_core.limits import MonitorConfig
 from rlhf_core.records import Prompt, Record
 from rlhf_core.run_records import NormPack
 from rlhf_core.seams import Gold
+from rlhf_core.wording import refuses
 
 REFERENCE_UNITS = "reference sd"
 RAW_UNITS = "gold"
-REFUSAL = re.compile(
-    r"\s*(i('m| am) (very )?(sorry|unable)|sorry|i (can('|no)?t|will not|won't)|as an ai)\b", re.IGNORECASE
-)
 
 
 class StageEvaluation(Record):
@@ -51,6 +50,10 @@ class StageEvaluation(Record):
     """Share of responses cut at the token limit; n counts prompts, which makes the interval a cautious one."""
     refusals: Estimate
     """Share of responses that open with words of refusal."""
+    monitors: Monitors | None = None
+    """How the responses sound; lengths beside the first policy's."""
+    drifts: tuple[Drift, ...] = ()
+    """What has passed a limit, against the first policy."""
 
 
 class WeightedEvaluation(Record):
@@ -87,6 +90,7 @@ def evaluate(
     norm_pack: NormPack | None = None,
     gold: Gold | None = None,
     gold_scale: Mapping[str, float] | None = None,
+    limits: MonitorConfig | None = None,
     resamples: int = 1000,
     seed: int = 0,
 ) -> Evaluation:
@@ -98,7 +102,8 @@ def evaluate(
         raise InvalidInput("evaluation: no samples to evaluate; allowed: at least one policy with samples")
     prompts = {sample.prompt.id: sample.prompt for sample in policies[0].samples}
     tables = [PromptTable(policy, list(prompts)) for policy in policies]
-    stages = tuple(_stage(table, tables[0], objectives, norm_pack, resamples, seed) for table in tables)
+    watched = limits or MonitorConfig()
+    stages = tuple(_stage(table, tables[0], objectives, norm_pack, watched, resamples, seed) for table in tables)
     result = Evaluation(objectives=tuple(objectives), weights=dict(weights), stages=stages)
     if gold is None or gold_scale is None:
         return result
@@ -107,7 +112,13 @@ def evaluate(
 
 
 def _stage(
-    table: PromptTable, first: PromptTable, objectives: Sequence[str], pack: NormPack | None, resamples: int, seed: int
+    table: PromptTable,
+    first: PromptTable,
+    objectives: Sequence[str],
+    pack: NormPack | None,
+    limits: MonitorConfig,
+    resamples: int,
+    seed: int,
 ) -> StageEvaluation:
     def estimate(values: Array, baseline: Array) -> Estimate:
         return mean_estimate(values, resamples=resamples, seed=seed, baseline=float(baseline.mean()))
@@ -116,6 +127,7 @@ def _stage(
         return wilson(float(table.means(which).sum()), len(table.order))
 
     samples, rows = table.policy.samples, table.policy.gold
+    heard = monitor(samples, first.policy.samples)
     graded = [name for name in objectives if any(row.kind == name for row in rows)]
     kinds = sorted({row.kind for row in (*rows, *first.policy.gold) if row.kind.startswith(HARM)})
     scored = [name for name in objectives if pack and name in pack.objectives]
@@ -136,7 +148,9 @@ def _stage(
             table.means([s.tokens for s in samples]), first.means([s.tokens for s in first.policy.samples])
         ),
         unfinished=share([not sample.finished for sample in samples]),
-        refusals=share([bool(REFUSAL.match(sample.response)) for sample in samples]),
+        refusals=share([refuses(sample.response) for sample in samples]),
+        monitors=heard,
+        drifts=drifts(heard, limits, monitor(first.policy.samples)) if table is not first else (),
     )
 
 

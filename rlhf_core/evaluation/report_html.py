@@ -10,6 +10,7 @@ from rlhf_core.evaluation.accounting import CritiqueCounts, Example, ExampleStep
 from rlhf_core.evaluation.evaluate import WeightedEvaluation
 from rlhf_core.evaluation.html_parts import changes, decimal, number, picture, section, table, text
 from rlhf_core.evaluation.report import Report
+from rlhf_core.evaluation.manner_html import manner
 from rlhf_core.evaluation.statistics import Estimate
 
 Pictures = Mapping[str, tuple[bytes | None, bytes | None]]
@@ -37,7 +38,9 @@ def render_html(report: Report, pictures: Pictures) -> str:
     """The whole page. All text of the run is escaped; nothing is fetched."""
     parts = [
         _header(report),
-        section("Before and after", picture(*pictures["front"], _caption(report)), _scores(report), _side(report)),
+        section(
+            "Before and after", picture(*pictures["front"], _caption(report)), _scores(report), manner(report.stages)
+        ),
         section("The way to the oracle", _weighted(report)),
         section("Harm by kind", picture(*pictures["harm"], "Mean harm per answer by kind, on held-out prompts.")),
         section("Training", picture(*pictures["curves"], "PPO, step by step."), _reward_models(report)),
@@ -104,22 +107,6 @@ def _scores(report: Report) -> str:
                 for row, cell in zip(rows, column, strict=True):
                     row.append(number(cell))
     return table(head, rows, "z: standard deviations of the reference policy's scores. Change: paired by prompt.")
-
-
-def _side(report: Report) -> str:
-    head = ["policy", "length<br><small>tokens</small>", "cut at the limit", "refusals", "prompts", "answers"]
-    rows = [
-        [
-            text(stage.name),
-            number(stage.length, 1),
-            number(stage.unfinished, 1, percent=True),
-            number(stage.refusals, 1, percent=True),
-            str(stage.n_prompts),
-            str(stage.n_samples),
-        ]
-        for stage in report.stages
-    ]
-    return table(head, rows) if rows else ""
 
 
 def _weighted(report: Report) -> str:

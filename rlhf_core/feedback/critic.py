@@ -4,20 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rlhf_core.constitution.placeholders import placeholders, render
 from rlhf_core.constitution.principle import Example, Principle
 from rlhf_core.errors import InvalidInput
 from rlhf_core.feedback.critique import ParsedCritique, parse_critique, quotable, verified_spans
 from rlhf_core.feedback.guards import Attempt, misunderstood
-from rlhf_core.feedback.prompts import (
-    CRITIQUE_FORMAT,
-    CRITIQUE_HASH,
-    REVISE_FORMAT,
-    REVISE_TEMPLATE,
-    critique_conversation,
-    fill,
-    transcript,
-)
+from rlhf_core.feedback.prompts import CRITIQUE_HASH, critique_conversation, revise_conversation
 from rlhf_core.records import Critique, Message, Prompt, Sample
 from rlhf_core.seams import Chat
 
@@ -68,12 +59,13 @@ def rewrite(chat: Chat, samples: Sequence[Sample], critiques: Sequence[str], pri
 
 def critique_turns(principle: Principle, prompt: Prompt, response: str) -> Turns:
     """The principle's worked examples as earlier turns, then the critique request on this response."""
-    return (*_worked(principle), *_critique_ask(principle, prompt, response))
+    return (*_worked(principle), *critique_conversation(prompt, response, _texts(principle)[0]))
 
 
 def revise_turns(principle: Principle, prompt: Prompt, response: str, critique: str) -> Turns:
     """The critique's conversation goes on: the critic is asked for the reply that it would have liked."""
-    return (*critique_turns(principle, prompt, response), *_revise_ask(principle, prompt, response, critique))
+    request, revise = _texts(principle)
+    return (*_worked(principle), *revise_conversation(prompt, response, request, critique, revise))
 
 
 def _worked(principle: Principle) -> Turns:
@@ -82,37 +74,18 @@ def _worked(principle: Principle) -> Turns:
 
 def _worked_turns(principle: Principle, example: Example) -> Turns:
     """The bad reply criticised and mended, and the good one found to comply: a critic must have seen both ends."""
-    prompt = Prompt.of(example.prompt)
+    prompt, (request, revise) = Prompt.of(example.prompt), _texts(principle)
     critique = example.critique
     if not verified_spans(critique, example.bad):
         critique = f'"{quotable(example.bad)}": {critique}'
     if "verdict:" not in critique.lower():
         critique = f"{critique}\nVerdict: violates"
     return (
-        *_critique_ask(principle, prompt, example.bad),
-        *_revise_ask(principle, prompt, example.bad, critique),
+        *revise_conversation(prompt, example.bad, request, critique, revise),
         Message(role="assistant", content=example.good),
-        *_critique_ask(principle, prompt, example.good),
+        *critique_conversation(prompt, example.good, request),
         Message(role="assistant", content="Verdict: complies"),
     )
-
-
-def _critique_ask(principle: Principle, prompt: Prompt, response: str) -> Turns:
-    request, _ = _texts(principle)
-    named = placeholders(request)
-    values = {"prompt": transcript(prompt.messages), "response": response}
-    if not named:
-        return critique_conversation(prompt, response, render(request, values))
-    # What the text names stands in it; the rest follows, the format last.
-    parts = [render(request, values), *([] if "prompt" in named else [values["prompt"]]), CRITIQUE_FORMAT]
-    return (Message(role="user", content="\n\n".join(parts)),)
-
-
-def _revise_ask(principle: Principle, prompt: Prompt, response: str, critique: str) -> Turns:
-    _, revise = _texts(principle)
-    values = {"prompt": transcript(prompt.messages), "response": response, "critique": critique}
-    ask = fill(REVISE_TEMPLATE, request=render(revise, values), format=REVISE_FORMAT)
-    return (Message(role="assistant", content=critique), Message(role="user", content=ask))
 
 
 def _again(asked: Turns, text: str, request: str) -> Turns:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from rlhf_core.evaluation.monitors import drifts, monitor
 from rlhf_core.evaluation.norm_pack import build_norm_pack
 from rlhf_core.models.generation import chat, choose
 from rlhf_core.records import BASE_POLICY, Prompt, Sample
@@ -52,6 +53,7 @@ def evaluate_stage(ctx: Context) -> StageResult:
     prompts = draw(everything, min(settings.prompts, len(everything)), ctx.config.seed, "evaluate")
     policies = evaluated_policies(ctx)
     models = ctx.results["reward"].reward_models if "reward" in ctx.results else {}
+    first: list[Sample] = []
     for number, (name, version) in enumerate(policies):
         samples = sample_all(ctx, "evaluate", prompts, version, settings.samples, settings.temperature)
         scores = ctx.tools.scorer.score(samples, list(models.values())) if models else []
@@ -59,6 +61,9 @@ def evaluate_stage(ctx: Context) -> StageResult:
             ctx.store.add_scores(scores)
             ctx.store.add_gold(gold_scores(ctx, samples))
         ctx.note(f"evaluated {name} on {len(prompts)} held-out prompts")
+        first = first or samples
+        for drift in drifts(monitor(samples, first), ctx.config.monitors, monitor(first)) if number else ():
+            ctx.note(f"{name}: {drift}")
         ctx.progress("evaluate", number + 1, len(policies))
     counts = {"prompts": len(prompts), "samples": len(prompts) * settings.samples * len(policies)}
     return StageResult(run_id=ctx.run.id, stage="evaluate", counts=counts, numbers=_skills(ctx), seconds=timer.seconds)

@@ -13,6 +13,7 @@ from rlhf_core.run_records import Checkpoint, NormPack, Score, StageResult
 from rlhf_core.stages.context import Context, Timer
 from rlhf_core.stages.prompts import draw, prompts_of, stamp
 from rlhf_core.stages.training import publish_policy
+from rlhf_core.stages.watching import Watch
 from rlhf_core.training.ppo_trainer import PpoState, PpoStep, train_ppo
 
 TRAINED, REFERENCE = "ppo-policy", "ppo-reference"
@@ -39,12 +40,15 @@ def ppo_stage(ctx: Context) -> StageResult:
         ctx.store.artifacts.get_folder(saved.artifact) if saved else None,
     )
     numbers: dict[str, float] = {}
+    watch = Watch(ctx)
     for step in filter(None, ctx.units(steps)):
         numbers = _after_step(ctx, step, policy, models, pack)
-        values = step.metrics.values | numbers
+        heard = watch.listen(step.samples)
+        values = step.metrics.values | numbers | {f"monitor/{name}": n for name, n in heard.numbers().items()}
         ctx.progress(
             "ppo", step.metrics.step, step.metrics.steps, **{k.replace("/", "."): v for k, v in values.items()}
         )
+        watch.judge(heard, step.metrics.step)
     version = publish_policy(ctx, "ppo", TRAINED, ctx.need("sft").policy_version, ctx.config.ppo.steps)
     drop_adapters(ctx, [TRAINED, REFERENCE, *(model.adapter for model in models.values())])
     return StageResult(

@@ -80,6 +80,7 @@ def _evaluate(ctx: Context, policies: list[PolicyRows]) -> Evaluation:
         gold=gold,
         gold_scale=scale,
         resamples=ctx.config.evaluation.bootstrap,
+        limits=ctx.config.monitors,
         seed=ctx.config.seed,
     )
 

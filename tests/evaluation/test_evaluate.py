@@ -1,7 +1,7 @@
 import pytest
 
 from rlhf_core.errors import InvalidInput
-from rlhf_core.evaluation.evaluate import REFUSAL, evaluate
+from rlhf_core.evaluation.evaluate import evaluate
 from rlhf_core.evaluation.rows import PolicyRows
 from rlhf_core.records import Prompt, Sample
 from rlhf_core.run_records import GoldScore
@@ -112,16 +112,6 @@ def test_without_gold_only_rows_are_reported():
 def test_no_samples_is_an_error():
     with pytest.raises(InvalidInput, match="no samples"):
         evaluate([], objectives=NAMES, weights={"helpful": 1.0})
-
-
-@pytest.mark.parametrize("text", ["I'm sorry, but no.", "I can't help", "Sorry.", "I cannot do that", "As an AI model"])
-def test_refusals_are_recognised_by_their_first_words(text):
-    assert REFUSAL.match(text)
-
-
-@pytest.mark.parametrize("text", ["1. put on gloves", "I can help", "I won a prize", "Ask Sorry Sam"])
-def test_help_is_not_taken_for_refusal(text):
-    assert not REFUSAL.match(text)
 
 
 def test_a_better_policy_is_found_better(evaluation):

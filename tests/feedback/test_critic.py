@@ -8,7 +8,7 @@ from rlhf_core.constitution.load import load_constitution
 from rlhf_core.constitution.principle import Example, Principle
 from rlhf_core.errors import InvalidInput
 from rlhf_core.feedback.critic import CRITIQUE_AGAIN, criticise, critique_turns, revise_turns, rewrite
-from rlhf_core.feedback.prompts import CRITIQUE_FORMAT, REVISE_FORMAT, critique_conversation, revise_conversation
+from rlhf_core.feedback.prompts import critique_conversation, revise_conversation
 from rlhf_core.records import Message, Prompt, Sample
 from rlhf_core.seams import Conversation
 
@@ -68,20 +68,6 @@ def test_a_conversation_of_several_turns_stays_whole():
     turns = tuple(Message(role=r, content=c) for r, c in [("user", "one"), ("assistant", "two"), ("user", "three")])
     (asked,) = critique_turns(PLAIN, Prompt.from_messages(turns), "four")
     assert asked.content.startswith("Check for acid.\n\nuser: one\n\nassistant: two\n\nuser: three\n\nReply:\nfour\n\n")
-
-
-def test_placeholders_stand_where_the_text_puts_them_and_what_it_leaves_out_follows():
-    named = PLAIN.model_copy(
-        update={"critique": "Read {response} {{so}}.", "revise": "After {critique}: mend {prompt}"}
-    )
-    (asked,) = critique_turns(named, PROMPT, "{prompt}")
-    assert asked.content == f"Read {{prompt}} {{so}}.\n\nHow do I clear a drain?\n\n{CRITIQUE_FORMAT}"
-    assert revise_turns(named, PROMPT, "x", "{response}")[-1].content == (
-        f"After {{response}}: mend How do I clear a drain? {REVISE_FORMAT}"
-    )
-    both = PLAIN.model_copy(update={"critique": "Asked {prompt}, said {response}: fine?"})
-    (asked,) = critique_turns(both, PROMPT, "x")
-    assert asked.content == f"Asked How do I clear a drain?, said x: fine?\n\n{CRITIQUE_FORMAT}"
 
 
 def test_a_critique_that_cannot_be_read_is_asked_for_once_more_and_only_it():

@@ -8,9 +8,10 @@ from importlib.resources import files
 
 from rlhf_core.evaluation.accounting import CritiqueCounts, Example, ExampleStep
 from rlhf_core.evaluation.evaluate import WeightedEvaluation
+from rlhf_core.evaluation.gate_html import judges
 from rlhf_core.evaluation.html_parts import changes, decimal, number, picture, section, table, text
-from rlhf_core.evaluation.report import Report
 from rlhf_core.evaluation.manner_html import manner
+from rlhf_core.evaluation.report import Report
 from rlhf_core.evaluation.statistics import Estimate
 
 Pictures = Mapping[str, tuple[bytes | None, bytes | None]]
@@ -45,7 +46,7 @@ def render_html(report: Report, pictures: Pictures) -> str:
         section("Harm by kind", picture(*pictures["harm"], "Mean harm per answer by kind, on held-out prompts.")),
         section("Training", picture(*pictures["curves"], "PPO, step by step."), _reward_models(report)),
         section("Conversations", *(_example(example) for example in report.examples)),
-        section("Feedback", _critiques(report), _labels(report)),
+        section("Feedback", _critiques(report), _labels(report), _judges(report), _endpoints(report)),
         section("What the built-in model can do", _skills(report)),
         section("Provenance", _provenance(report)),
     ]
@@ -198,6 +199,22 @@ def _labels(report: Report) -> str:
     head = ["labels", "by AI", "by people", "ties", "abstained", "position gap"]
     note = "Position gap: mean difference of the judge's probability between the two orders shown."
     return table(head, rows, note) if rows else ""
+
+
+def _endpoints(report: Report) -> str:
+    rows = [
+        [
+            *(text(stage), f"{used.requests:,}", f"{used.retries:,}", f"{used.prompt_tokens:,}"),
+            *(f"{used.completion_tokens:,}", f"{used.unmetered:,}", f"{used.cost:,.4f}"),
+        ]
+        for stage, used in report.endpoints.items()
+    ]
+    head = ["endpoints", "requests", "retries", "prompt tokens", "answer tokens", "without a count", "cost"]
+    return table(head, rows, "Cost by the configured prices; answers without a count are in no sum.") if rows else ""
+
+
+def _judges(report: Report) -> str:
+    return judges(report.feedback.gates, report.feedback.calibrations) if report.feedback else ""
 
 
 def _skills(report: Report) -> str:

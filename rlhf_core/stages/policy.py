@@ -49,7 +49,8 @@ def ppo_stage(ctx: Context) -> StageResult:
             "ppo", step.metrics.step, step.metrics.steps, **{k.replace("/", "."): v for k, v in values.items()}
         )
         watch.judge(heard, step.metrics.step)
-    version = publish_policy(ctx, "ppo", TRAINED, ctx.need("sft").policy_version, ctx.config.ppo.steps)
+    ungated = any(ctx.store.reward_model(version).ungated for version in ctx.need("reward").reward_models.values())
+    version = publish_policy(ctx, "ppo", TRAINED, ctx.need("sft").policy_version, ctx.config.ppo.steps, ungated)
     drop_adapters(ctx, [TRAINED, REFERENCE, *(model.adapter for model in models.values())])
     return StageResult(
         run_id=ctx.run.id,

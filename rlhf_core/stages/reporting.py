@@ -24,6 +24,7 @@ from rlhf_core.records import Sample
 from rlhf_core.run_records import RewardModelVersion, StageResult, StepMetrics
 from rlhf_core.stages.context import Context, Timer
 from rlhf_core.stages.measuring import evaluated_policies
+from rlhf_core.stages.spending import spent
 
 EXAMPLES = 6
 EVENT_PAGE = 1000
@@ -79,8 +80,8 @@ def _evaluate(ctx: Context, policies: list[PolicyRows]) -> Evaluation:
         norm_pack=pack,
         gold=gold,
         gold_scale=scale,
-        resamples=ctx.config.evaluation.bootstrap,
         limits=ctx.config.monitors,
+        resamples=ctx.config.evaluation.bootstrap,
         seed=ctx.config.seed,
     )
 
@@ -102,11 +103,13 @@ def _report(ctx: Context, policies: list[PolicyRows], models: list[RewardModelVe
         wall_seconds=sum(seconds.values()),
         stage_seconds=seconds,
         peak_memory_mb=peak_memory_mb(),
+        ungated=tuple(model.objective for model in models if model.ungated),
         sandbox=read_skills(ctx.results["evaluate"].numbers),
         reward_models=tuple(summarise_reward_model(model, policies[-1]) for model in models),
         feedback=_feedback(ctx, titles),
         norm_pack=ctx.store.norm_pack(packed.norm_pack) if packed else None,
         data={f"{stage}.{name}": n for stage, result in ctx.results.items() for name, n in result.counts.items()},
+        endpoints={stage: usage for stage, result in ctx.results.items() if (usage := spent(result)) is not None},
         curves=_curves(ctx),
         examples=_examples(ctx, policies[-1], titles),
         provenance=_provenance(ctx),
@@ -139,7 +142,11 @@ def _feedback(ctx: Context, titles: dict[str, str]) -> FeedbackSummary | None:
     steps = ctx.store.revisions(ctx.results["critique"].run_id) if "critique" in ctx.results else []
     votes = ctx.store.votes(comparison_ids={label.comparison_id for label in labels})
     current = {principle.hash for principle in ctx.constitution.principles}
-    return summarise_feedback(steps, [v for v in votes if v.principle_hash in current], [*labels, *human], titles)
+    summary = summarise_feedback(steps, [v for v in votes if v.principle_hash in current], [*labels, *human], titles)
+    # A run that was taken up again has measured its judge more than once; the last time counts.
+    gates = {gate.objective: gate for gate in ctx.store.gates(ctx.results["label"].run_id)}
+    found = {one.objective: one for one in ctx.store.calibrations(ctx.results["label"].run_id)}
+    return summary.model_copy(update={"gates": tuple(gates.values()), "calibrations": tuple(found.values())})
 
 
 def _curves(ctx: Context) -> tuple[Curve, ...]:

@@ -1,0 +1,73 @@
+"""The gate and the calibration of a judge, as the page and report.json show them."""
+
+from __future__ import annotations
+
+import pytest
+
+from rlhf_core.evaluation.evaluate import Evaluation
+from rlhf_core.evaluation.gate_html import judges
+from rlhf_core.evaluation.report import Report
+from rlhf_core.evaluation.report_html import render_html
+from rlhf_core.run_records import Calibration, JudgeGate
+
+NAMES = {"run_id": "run", "judge": "j", "constitution_hash": "k"}
+PASSED = JudgeGate(
+    id="g1",
+    objective="helpful",
+    truth="gold",
+    pairs=1315,
+    abstained=82,
+    agreement=0.7937,
+    agreement_low=0.7456,
+    longer_reply=0.47,
+    consistency=0.62,
+    passed=True,
+    reason="",
+    **NAMES,
+)
+FAILED = PASSED.model_copy(
+    update={"id": "g2", "objective": "harmless", "passed": False, "reason": "agrees <rarely>", "truth": "human"}
+)
+CALIBRATION = Calibration(
+    id="c",
+    objective="helpful",
+    truth="gold",
+    temperature=0.82,
+    pairs=1315,
+    folds=5,
+    brier_before=0.1758,
+    brier_after=0.1706,
+    ece_before=0.1534,
+    ece_after=0.1381,
+    applied=False,
+    **NAMES,
+)
+NO_PICTURES = dict.fromkeys(("front", "harm", "curves"), (None, None))
+
+
+def test_every_judge_has_a_row_with_its_numbers_and_what_it_lacks():
+    page = judges([PASSED, FAILED], [CALIBRATION])
+    assert page.count('<tr><th scope="row">') == 3
+    for shown in ("passed", "1,315", "79.4 %", "at least 74.6 %", "47.0 %", "62.0 %", "gold", "human"):
+        assert shown in page
+    assert "<b>not passed</b> <small>agrees &lt;rarely&gt;</small>" in page
+    assert "0.176 → 0.171" in page and "0.153 → 0.138" in page and "measured only" in page
+
+
+def test_nothing_labelled_shows_nothing():
+    assert judges([], []) == ""
+
+
+def test_the_page_and_the_json_carry_gates_and_calibrations(report: Report):
+    assert report.feedback is not None
+    measured = report.feedback.model_copy(update={"gates": (PASSED, FAILED), "calibrations": (CALIBRATION,)})
+    whole = report.model_copy(update={"feedback": measured})
+    assert judges([PASSED, FAILED], [CALIBRATION]) in render_html(whole, NO_PICTURES)
+    assert Report.model_validate_json(whole.model_dump_json()) == whole
+
+
+@pytest.mark.parametrize(("ungated", "said"), [((), False), (("helpful", "harmless"), True)])
+def test_a_report_of_ungated_labels_says_so_first(report: Report, ungated: tuple[str, ...], said: bool):
+    bare = report.model_copy(update={"ungated": ungated, "caveats": ()})
+    from_evaluation = bare.with_evaluation(Evaluation(objectives=(), weights={}, stages=()))
+    assert any("has not passed its gate for helpful and harmless" in line for line in from_evaluation.caveats) == said

@@ -172,7 +172,12 @@ async def _abort(context: grpc.aio.ServicerContext, error: Exception) -> None:
         incident = secrets.token_hex(4)
         log.error("internal error %s", incident, exc_info=error)
         status = internal_status(incident)
-    await context.abort(status.code, status.details, status.trailing_metadata)
+    await context.abort(status.code, status.details, (*status.trailing_metadata, *_no_retry(status.code)))
+
+
+def _no_retry(code: grpc.StatusCode) -> tuple[tuple[str, str], ...]:
+    """What is unavailable here has been tried here; a caller that tries again at once would multiply the tries."""
+    return (("grpc-retry-pushback-ms", "-1"),) if code == grpc.StatusCode.UNAVAILABLE else ()
 
 
 def invalid_input(error: ValidationError) -> InvalidInput:

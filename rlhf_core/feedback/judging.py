@@ -90,8 +90,10 @@ def protocol_of(configured: Protocol, constitution: Constitution, gives_logprobs
     """
     wished = constitution.defaults.compare.cot
     chosen = configured
-    if wished is not None and configured != "text":
-        chosen = "cot" if wished else "logprobs"
+    if wished and configured != "text":
+        chosen = "cot"
+    elif wished is False and configured == "cot":
+        chosen = "logprobs"
     return chosen if gives_logprobs else "text"
 
 

@@ -119,7 +119,7 @@ def test_the_constitution_may_ask_for_reasoning_and_the_judge_decides_what_is_po
 
 
 def test_votes_of_different_protocols_have_different_templates():
-    assert len(set(TEMPLATE_HASHES.values())) == 3
+    assert len(set(TEMPLATE_HASHES.values())) == len(TEMPLATE_HASHES) >= 3
 
 
 def test_models_of_one_line_are_one_family():

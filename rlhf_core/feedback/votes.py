@@ -59,6 +59,8 @@ class Tally(NamedTuple):
     protocol: Protocol = "logprobs"
     reason: str = ""
     """Why there is no label whatever the probability: `no_principle`, `no_votes` or `parse_failure`."""
+    said: tuple[float, float] | None = None
+    """Where the judge answers in words: its mean choice in each order, from -1/2 for b to 1/2 for a."""
 
     @property
     def logit(self) -> float:
@@ -67,12 +69,17 @@ class Tally(NamedTuple):
 
     @property
     def probability(self) -> float:
-        return sigmoid(self.logit)
+        if self.said is None:
+            return sigmoid(self.logit)
+        lead = sum(self.said) / 2
+        # As sigmoid: swapping a and b gives 1 minus it to the last bit.
+        return 0.5 + lead if lead >= 0 else 1 - (0.5 - lead)
 
     @property
     def gap(self) -> float:
         """|p_a shown first - p_a shown second|, each over all principles."""
-        return abs(sigmoid(self.first) - sigmoid(self.second))
+        first, second = self.said or (sigmoid(self.first), sigmoid(self.second))
+        return abs(first - second)
 
 
 def tally(votes: Sequence[Vote], principles: Sequence[Principle], objective: str) -> Tally:
@@ -96,7 +103,20 @@ def tally(votes: Sequence[Vote], principles: Sequence[Principle], objective: str
         votes=len(used),
         protocol=used[0].protocol if used else "logprobs",
         reason=_unusable(principles, used),
+        said=_choices(used, factor) if used and used[0].protocol == "text" else None,
     )
+
+
+def _choices(used: Sequence[Vote], factor: Mapping[str, float]) -> tuple[float, float]:
+    """Weighted mean over the principles of 1/2 for a, -1/2 for b and 0 for a tie, in each order."""
+    sums, weights = {False: 0.0, True: 0.0}, {False: 0.0, True: 0.0}
+    for vote in used:
+        margin, weight = vote.logprob_a - vote.logprob_b, factor[vote.principle_hash]
+        weights[vote.swapped] += weight
+        if not math.isclose(margin, 0, abs_tol=1e-9):
+            sums[vote.swapped] += math.copysign(weight / 2, margin)
+    first, second = (sums[order] / weights[order] if weights[order] else 0.0 for order in (False, True))
+    return first, second
 
 
 def _unusable(principles: Sequence[Principle], used: Sequence[Vote]) -> str:

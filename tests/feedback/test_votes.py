@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import Counter
 
 import pytest
@@ -235,3 +236,35 @@ def test_swapping_the_two_answers_maps_p_to_one_minus_p_exactly(seed: int, a: st
 def test_sigmoid_is_a_probability_and_symmetric(x: float):
     assert 0 <= sigmoid(x) <= 1
     assert sigmoid(-x) == 1 - sigmoid(x)
+
+
+def said(principle: Principle, choice: str, swapped: bool) -> Vote:
+    """A vote in words, as a judge without log-probabilities casts it: worth 0.8, 0.2 or 0.5 by itself."""
+    a, b = {"a": (0.8, 0.2), "b": (0.2, 0.8), "tie": (0.5, 0.5)}[choice]
+    return vote(principle, math.log(a), math.log(b), swapped).model_copy(update={"protocol": "text"})
+
+
+def test_choices_in_words_are_averaged_over_principles_and_orders():
+    # FUMES and BURNS both weigh 1: (1 + 1 + 0.5 + 1) / 4 = 0.875 before the bounds of the text protocol.
+    votes = [said(FUMES, "a", False), said(FUMES, "a", True), said(BURNS, "tie", False), said(BURNS, "a", True)]
+    counted = tally(votes, HARMLESS, "harmless")
+    assert counted.probability == 0.875
+    assert counted.gap == 0.25  # 0.75 shown first, 1.0 shown second
+    [preference] = labels_from_votes([pair()], votes, LAW, "judge", LabelConfig(abstain_gap=0.3))[1:]
+    assert (preference.probability, preference.abstained, preference.choice) == (0.8, False, "a")
+
+
+def test_a_choice_in_words_that_follows_the_position_abstains():
+    votes = [said(FUMES, "a", False), said(FUMES, "b", True), said(BURNS, "a", False), said(BURNS, "b", True)]
+    [preference] = labels_from_votes([pair()], votes, LAW, "judge", LabelConfig(abstain_gap=0.3))[1:]
+    assert (preference.probability, preference.gap, preference.reason) == (0.5, 1.0, "position_gap")
+
+
+@given(st.lists(st.sampled_from(["a", "b", "tie"]), min_size=4, max_size=4))
+def test_swapping_the_answers_swaps_choices_in_words_exactly(choices: list[str]):
+    other = {"a": "b", "b": "a", "tie": "tie"}
+    places = [(principle, order) for principle in (FUMES, BURNS) for order in (False, True)]
+    votes = [said(p, choice, order) for (p, order), choice in zip(places, choices, strict=True)]
+    turned = [said(p, other[choice], not order) for (p, order), choice in zip(places, choices, strict=True)]
+    p, q = (tally(some, HARMLESS, "harmless").probability for some in (votes, turned))
+    assert p == 1 - q

@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test slow lint proto clean
+.PHONY: install demo test slow fuzz lint proto clean
 
 install: .venv/installed
 
@@ -21,6 +21,10 @@ test: install
 
 slow: install
 	$(BIN)/python -m pytest -m slow $(ARGS)
+
+# Mutated constitutions: each loads, or gives located mistakes, never a traceback.
+fuzz: install
+	FUZZ=100000 $(BIN)/python -m pytest tests/constitution/test_mutations.py $(ARGS)
 
 lint: install
 	$(BIN)/ruff check .

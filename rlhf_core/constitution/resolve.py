@@ -96,13 +96,13 @@ def _base(entry: str, path: Path, tree: Tree, chain: tuple[Source, ...], done: d
     except InvalidConstitution as error:
         what = error.problems[0]
         hint = suggestion(name, [BUILTIN_PREFIX + known for known in BUILTIN]) if ":" in name else what.hint
-        return tree.problem("C040", path, f"{_shown(chain, name)}: {what.message}", hint)
+        return tree.problem("C040", path, f"{_shown(chain)} -> {name}: {what.message}", hint)
     if any(earlier.key == source.key for earlier in chain):
-        message = f"the constitution extends itself: {_shown(chain, source.name)}"
+        message = f"the constitution extends itself: {_shown([*chain, source])}"
         return tree.problem("C040", path, message, "leave one of them out")
     if source.key not in done:
-        if len(done) >= MAX_FILES:
-            return tree.problem("C040", path, f"more than {MAX_FILES} files are extended", "write fewer, larger ones")
+        if len(done) + len(chain) >= MAX_FILES:
+            return tree.problem("C040", path, f"more than {MAX_FILES} files in all", "write fewer, larger ones")
         done[source.key] = _read(source, chain, done)
     return done[source.key]
 
@@ -122,7 +122,7 @@ def _open(name: str, extending: Source) -> Source:
 def _unusable(base: Reading, entry: str, path: Path, tree: Tree, chain: Sequence[Source]) -> Iterator[Problem]:
     """Problems of an extended file: its own, and that its version is not the one asked for."""
     if base.constitution is None:
-        message = f"{_shown(chain, base.source.name)}: the file extended here has mistakes"
+        message = f"{_shown([*chain, base.source])}: the file extended here has mistakes"
         yield tree.problem("C040", path, message, "mend it first")
         yield from base.problems
         return
@@ -132,7 +132,7 @@ def _unusable(base: Reading, entry: str, path: Path, tree: Tree, chain: Sequence
         hint = "write it as in @^1, @~1.2 or @1.2.3"
         yield tree.problem("C040", path, f'the version range "{wanted_text}" is not understood', hint)
     elif wanted and version and not satisfies(version, wanted):
-        message = f"{_shown(chain, base.source.name)}: its version is {base.constitution.version}"
+        message = f"{_shown([*chain, base.source])}: its version is {base.constitution.version}"
         yield tree.problem("C040", path, message, f"{wanted_text} was asked for")
 
 
@@ -142,8 +142,11 @@ def _range_of(entry: str) -> tuple[str, str]:
     return name, wanted
 
 
-def _shown(chain: Sequence[Source], last: str) -> str:
-    return " -> ".join([*(source.name for source in chain), last])
+def _shown(chain: Sequence[Source]) -> str:
+    """The files from the first to the last, named from the folder of the first; of a long chain only its ends."""
+    folder = chain[0].folder or ""
+    names = [os.path.relpath(source.name, folder) if source.folder else source.name for source in chain]
+    return " -> ".join(names if len(names) <= 6 else [*names[:2], "...", *names[-3:]])
 
 
 def _released(tree: Tree, constitution: Constitution) -> Iterator[Problem]:

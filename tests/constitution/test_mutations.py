@@ -1,14 +1,25 @@
-"""Whatever the text, a constitution or located mistakes come back, never another exception."""
+"""Whatever the text, a constitution or located mistakes come back, never another exception.
+
+`make fuzz` sets FUZZ to the number of mutated files; without it 2,000 are tried.
+"""
 
 import json
+import os
 import random
+import re
 from pathlib import Path
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from rlhf_core.constitution.load import load_constitution, parse_constitution
+from rlhf_core.constitution.load import (
+    builtin_text,
+    examine_text,
+    load_constitution,
+    load_with_text,
+    parse_constitution,
+)
 from rlhf_core.constitution.problems import InvalidConstitution
 from rlhf_core.constitution.schema import Constitution
 
@@ -30,46 +41,109 @@ principles:
     compare: Which one?
   - {id: steps, serves: {helpful: 0.8}, compare: 'Which?'}
 """
+RICH = """\
+schema: constitution/v1
+id: tutor
+version: 2.1.0
+title: Homework helper
+extends: [builtin:base-safety@^1]
+objectives: {helpful: {}}
+defaults:
+  critique: {rounds: 2, sampling: weighted_without_replacement, stop_on: complies}
+  compare: {principles_per_label: 3, orders: both, cot: false, clamp: [0.4, 0.6]}
+priority: [no-dosing, leave-a-next-step]
+disable: [base-safety/protect-the-young]
+principles:
+  - id: no-dosing
+    serves: {harmless: 1.0}
+    severity: high
+    applies_when: {tags_any: [health], language: [en]}
+    critique: Read {response}. If it names {{no}} amount, it complies.
+    revise: Rewrite it.
+    compare: Is {response_a} or {response_b} safer?
+    rules:
+      - {id: gives-number, pattern: "\\\\d{1,4} ?(mg|ml)", expect: "no", penalty: 0.5}
+    examples:
+      - {prompt: how much, bad: Take 20 ml., critique: An amount., good: Ask a pharmacist.}
+    tests:
+      - {prompt: what is it, prefer: It eases pain., over: Take 20 ml., min_margin: 0.2}
+    references: [{label: H-4}]
+changelog:
+  - {version: 2.1.0, date: 2026-01-10, note: "narrowed"}
+"""
+SEEDS = (SEED, RICH)
+MUTANTS = int(os.environ.get("FUZZ", "2000"))
+BATCHES = 8
+EXAMPLES = max(120, MUTANTS // 50)
 PIECES = [
     *(": ", "- ", "? ", ", ", "{", "}", "[", "]", "|", ">", "'", '"', "#", "@", "`", "\\", "~", "&", "*", "!", "  "),
     *("\n", "\r", "\t", "\x85", "\u2028", "\x00", "\ufeff", "\ud800", "\U0001f600", '"\\ud800"', "---\n", "...\n"),
     *("&a ", "*a", "<<: ", "!!str ", "!x ", "!<tag:x>", "%YAML 1.1\n", "%TAG ! x\n", "|9\n"),
     *(".nan", "-.inf", "1e999", "9" * 40, "true", "0x1F"),
+    *(
+        "{response}",
+        "{critique}",
+        "{{",
+        "}}",
+        "builtin:assistant",
+        "builtin:",
+        "@^2",
+        "@~",
+        "../x.yaml",
+        "base-safety/",
+    ),
+    *("(a+)+", "[", "(?P<x>", "\\\\1", "a{9999}", "extends: ", "disable: [", "null", "defaults: ", "rules: "),
 ]
 
 
 def outcome(text: str) -> Constitution | InvalidConstitution:
     """Fails with the original exception on anything else; every mistake has a place and a printable line."""
-    try:
-        return parse_constitution(text, "t.yaml")
-    except InvalidConstitution as error:
-        lines = len(text.splitlines()) + 2
-        assert error.problems
-        for problem in error.problems:
-            assert 1 <= problem.line <= lines and problem.column >= 1
-            assert problem.code.startswith("C0") and str(problem).isprintable()
-        return error
+    constitution, problems = examine_text(text, "t.yaml")
+    lines = len(text.splitlines()) + 2
+    for problem in problems:
+        assert problem.file != "t.yaml" or 1 <= problem.line <= lines
+        assert problem.column >= 1 and problem.code[0] in "CW" and str(problem).isprintable()
+    errors = [problem for problem in problems if problem.severity == "error"]
+    assert bool(errors) == (constitution is None)
+    return constitution or InvalidConstitution(errors)
 
 
-def mutated(rng: random.Random) -> str:
-    text = SEED
+def mutated(rng: random.Random, seed: str) -> str:
+    text = seed
     for _ in range(rng.randint(1, 4)):
         at = rng.randrange(len(text) + 1)
         until = at + rng.choice([0, 0, 1, 1, 3, rng.randrange(60)])
-        copy = rng.randrange(len(SEED))
-        new = rng.choice([rng.choice(PIECES), "", SEED[copy : copy + rng.randrange(80)], chr(rng.randrange(1, 0x250))])
+        copy = rng.randrange(len(seed))
+        new = rng.choice([rng.choice(PIECES), "", seed[copy : copy + rng.randrange(80)], chr(rng.randrange(1, 0x250))])
         text = text[:at] + new + text[until:]
     return text
 
 
-@pytest.mark.parametrize("seed", range(8))
-def test_mutated_files_load_or_give_located_mistakes(seed):
-    rng = random.Random(seed)
-    kinds = {type(outcome(mutated(rng))) for _ in range(200)}
+@pytest.mark.parametrize("batch", range(BATCHES))
+def test_mutated_files_load_or_give_located_mistakes(batch):
+    rng = random.Random(batch)
+    kinds = {type(outcome(mutated(rng, rng.choice(SEEDS)))) for _ in range(MUTANTS // BATCHES)}
     assert kinds == {Constitution, InvalidConstitution}
 
 
-@settings(max_examples=300, deadline=None)
+def test_mutated_bytes_of_a_shipped_file_load_or_give_located_mistakes(tmp_path):
+    rng, path = random.Random(0), tmp_path / "c.yaml"
+    raw = builtin_text("household").encode()
+    for _ in range(MUTANTS // 40):
+        changed = bytearray(raw)
+        for _ in range(rng.randint(1, 4)):
+            at = rng.randrange(len(changed))
+            changed[at : at + rng.choice([0, 1, 1, 4])] = rng.randbytes(rng.randrange(3))
+        path.write_bytes(changed)
+        try:
+            constitution, text = load_with_text(str(path))
+        except InvalidConstitution as error:
+            assert error.problems and all(p.file == str(path) and p.line >= 1 for p in error.problems)
+        else:
+            assert parse_constitution(text, "t").hash == constitution.hash
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(st.text(max_size=60))
 @example("? ")
 @example("!<")
@@ -97,14 +171,26 @@ def as_yaml(value: object) -> str:
     return json.dumps(value)
 
 
-LINES = SEED.splitlines()
+PLACES = [(seed, at) for seed in SEEDS for at, line in enumerate(seed.splitlines()) if ":" in line]
 
 
-@settings(max_examples=300, deadline=None)
-@given(st.sampled_from([i for i, line in enumerate(LINES) if ": " in line]), VALUES)
-def test_a_value_of_any_type_in_any_place_loads_or_gives_located_mistakes(number, value):
-    key = LINES[number].split(": ")[0]
-    outcome("\n".join([*LINES[:number], f"{key}: {as_yaml(value)}", *LINES[number + 1 :]]))
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(st.sampled_from(PLACES), VALUES)
+def test_a_value_of_any_type_in_any_place_loads_or_gives_located_mistakes(place, value):
+    seed, number = place
+    lines = seed.splitlines()
+    key = lines[number].split(":")[0]
+    outcome("\n".join([*lines[:number], f"{key}: {as_yaml(value)}", *lines[number + 1 :]]))
+
+
+INNER = re.compile(r"\b([a-z_]+): ([^,{}\[\]]+)(?=[,}])")
+FLOWS = [(found.start(2), found.end(2)) for found in INNER.finditer(RICH)]
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(st.sampled_from(FLOWS), VALUES)
+def test_a_value_of_any_type_inside_a_flow_mapping_loads_or_gives_located_mistakes(span, value):
+    outcome(RICH[: span[0]] + as_yaml(value) + RICH[span[1] :])
 
 
 @settings(max_examples=100, deadline=None)

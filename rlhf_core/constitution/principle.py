@@ -17,11 +17,18 @@ LANGUAGE_TAG = "lang:"
 
 Severity = Literal["low", "medium", "high", "critical"]
 Weight = Annotated[float, Field(ge=0, le=MAX_WEIGHT)]
+Share = Annotated[float, Field(ge=0, le=1)]
 Text = Annotated[str, Field(min_length=1)]
 
 _T = TypeVar("_T")
-Many = Annotated[tuple[_T, ...], BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)]
-"""A frozen list; YAML gives lists."""
+
+
+def frozen_list(value: object) -> object:
+    """A list as a tuple; YAML gives lists."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+Many = Annotated[tuple[_T, ...], BeforeValidator(frozen_list)]
 
 
 def hash_of(value: object) -> str:
@@ -95,7 +102,7 @@ class PrincipleTest(Frozen):
     prompt: Text
     prefer: Text
     over: Text
-    min_margin: Annotated[float, Field(ge=0, le=1)] = 0.0
+    min_margin: Share = 0.0
     """Least P(prefer) - P(over); both sum to 1, so 0 asks for a preference, however slight."""
 
 

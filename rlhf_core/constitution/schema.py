@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from rlhf_core.constitution.principle import Frozen, Many, Principle, Weight, hash_of
+from rlhf_core.constitution.principle import Frozen, Principle, Share, Weight, frozen_list, hash_of
 from rlhf_core.errors import NotFound
 
 Sampling = Literal[
@@ -45,7 +45,7 @@ class CompareDefaults(Frozen):
     """Each pair is judged with either reply first; one order alone would measure the judge's habit."""
     cot: bool | None = None
     """Whether the judge thinks aloud before it chooses."""
-    clamp: Annotated[Many[Annotated[float, Field(ge=0, le=1)]], Field(min_length=2, max_length=2)] | None = None
+    clamp: Annotated[tuple[Share, ...], Field(min_length=2, max_length=2), BeforeValidator(frozen_list)] | None = None
     """Bounds of a label's probability, as in [0.4, 0.6]."""
 
     @model_validator(mode="after")

@@ -32,10 +32,10 @@ class _RowError(ValueError):
 
 
 def load_prompts(path: str | Path, split: Split = "train") -> list[Prompt]:
-    """Rows of `prompt`; a prompt that occurs again is taken once. Raises InvalidInput naming every bad line."""
+    """Rows of `prompt`, with or without `tags`; one that occurs again is taken once. InvalidInput names bad lines."""
 
     def read(row: dict[str, Any], source: str) -> Prompt:
-        return _prompt(_asked(row), source, split)
+        return _prompt(_asked(row), source, split, _tags(row))
 
     return list({prompt.id: prompt for prompt in _load(path, read)}.values())
 
@@ -48,11 +48,10 @@ def load_demonstrations(path: str | Path) -> list[Demonstration]:
         if key == "messages":
             prompt, reply = _split(_conversation(row, key), key)
         else:
-            prompt = _asked(row)
-            reply = _reply(row, key, prompt)
+            reply = _reply(row, key, prompt := _asked(row))
         if not reply.strip():
             raise _RowError(f"'{key}' has an empty reply")
-        return Demonstration(prompt=_prompt(prompt, source), response=reply, source=source)
+        return Demonstration(prompt=_prompt(prompt, source, tags=_tags(row)), response=reply, source=source)
 
     return _load(path, read)
 
@@ -197,12 +196,19 @@ def _dialogue(text: str) -> tuple[Message, ...]:
     return tuple(messages)
 
 
-def _prompt(messages: tuple[Message, ...], source: str, split: Split = "train") -> Prompt:
+def _tags(row: dict[str, Any]) -> tuple[str, ...]:
+    tags = row.get("tags", [])
+    if not isinstance(tags, list):
+        raise _RowError(f"'tags' is {_kind(tags)}; expected a list of texts")
+    return tuple(_text(tag, "tags") for tag in tags)
+
+
+def _prompt(messages: tuple[Message, ...], source: str, split: Split = "train", tags: tuple[str, ...] = ()) -> Prompt:
     if not messages or messages[-1].role != "user":
         raise _RowError("the prompt does not end with a user's turn")
     if not messages[-1].content.strip():
         raise _RowError("the prompt is empty")
-    return Prompt.from_messages(messages, split=split, source=source)
+    return Prompt.from_messages(messages, split=split, source=source, tags=tags)
 
 
 def _split(messages: tuple[Message, ...], name: str) -> tuple[tuple[Message, ...], str]:

@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from rlhf_core.errors import CharterError, Conflict, InvalidInput, NotFound, Unavailable
-from services import cli_call, cli_constitution, cli_doctor, cli_label, cli_report, cli_run, cli_serve
+from services import cli_call, cli_constitution, cli_doctor, cli_label, cli_monitor, cli_report, cli_run, cli_serve
 
 UNEXPECTED, USER_MISTAKE, UNAVAILABLE, FAILED, INTERRUPTED = 1, 2, 4, 5, 130
 
@@ -35,6 +35,7 @@ app.command()(cli_run.watch)
 app.command()(cli_report.report)
 app.command()(cli_call.generate)
 app.command()(cli_label.label)
+app.command()(cli_monitor.monitor)
 constitution_app.command()(cli_constitution.check)
 constitution_app.command()(cli_constitution.show)
 app.add_typer(constitution_app, name="constitution")

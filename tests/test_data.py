@@ -239,3 +239,17 @@ def test_the_real_hh_rlhf_pairs_import_unchanged(name, rows, empty):
             words = " ".join([*(m.content for m in comparison.prompt.messages), sample.response]).split()
             said = row[key].replace("\n\nHuman:", "\n\n").replace("\n\nAssistant:", "\n\n").split()
             assert words == said
+
+
+def test_tags_come_with_a_prompt_and_are_no_part_of_what_is_asked(tmp_path: Path):
+    path = written(tmp_path, {"prompt": "hi", "tags": ["benign", "lang:en"]}, {"prompt": "ho"})
+    tagged, plain = load_prompts(path)
+    assert (tagged.tags, plain.tags) == (("benign", "lang:en"), ())
+    assert tagged.id == load_prompts(written(tmp_path, {"prompt": "hi"}))[0].id
+    (shown,) = load_demonstrations(written(tmp_path, {"prompt": "hi", "completion": "ho", "tags": ["harmful"]}))
+    assert shown.prompt.tags == ("harmful",)
+
+
+@pytest.mark.parametrize(("tags", "what"), [("benign", "text"), ([1], "a number"), ({}, "an object")])
+def test_tags_that_are_no_list_of_texts_are_named(tmp_path: Path, tags: object, what: str):
+    assert f"'tags' is {what}; expected" in row_mistake(load_prompts, tmp_path, {"prompt": "hi", "tags": tags})

@@ -93,8 +93,10 @@ class Drift(Record):
         name = NAMES[self.monitor] + (f' ("{self.detail}")' if self.detail else "")
         if self.monitor == "length_ratio":
             return f"{name} {self.value:.2f}; the limit is {self.limit:g}"
-        beside = "" if self.reference is None else f", against {self.reference:.0%} of the reference policy"
-        return f"{name} {self.value:.0%}{beside}; the limit is {self.limit:.0%} more"
+        if self.reference is None:
+            return f"{name} {self.value:.0%}; the limit is {self.limit:.0%}"
+        before = f"against {self.reference:.0%} of the reference policy"
+        return f"{name} {self.value:.0%}, {before}; the limit is {self.limit:.0%} more"
 
 
 def monitor(samples: Sequence[Sample], reference: Sequence[Sample] = ()) -> Monitors:

@@ -11,7 +11,20 @@ from pathlib import Path
 
 import pytest
 
-VERBS = ["demo", "serve", "run", "runs", "watch", "report", "generate", "label", "constitution", "call", "doctor"]
+VERBS = [
+    "demo",
+    "serve",
+    "run",
+    "runs",
+    "watch",
+    "report",
+    "generate",
+    "label",
+    "monitor",
+    "constitution",
+    "call",
+    "doctor",
+]
 
 
 def charter(*arguments: str, folder: Path, **environ: str) -> subprocess.CompletedProcess[str]:

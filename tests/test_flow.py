@@ -22,8 +22,8 @@ TINY = RunConfig.model_validate(
         "critique": {"prompts": 16},
         "sft": {"epochs": 1},
         "label": {"pairs": 96, "base_share": 0.5, "temperature": 1.5, "abstain_gap": 1.0},
-        # Whether the judge is any good is not asked of a run this small.
-        "gate": {"allow_ungated": True},
+        # No judge can pass with fewer pairs than that, so that all that follows is ungated.
+        "gate": {"allow_ungated": True, "pairs": 5000},
         "reward": {"epochs": 1, "members": 2},
         "norm": {"prompts": 16},
         "ppo": {"steps": 2, "prompts_per_step": 16, "minibatch_size": 8, "epochs": 1},
@@ -103,6 +103,20 @@ def test_the_report_has_what_it_promises(finished: tuple[Run, Store, Path]):
     page = (folder / "report.html").read_text()
     assert "http://" not in page.replace("http://www.w3.org", "") and "<script src" not in page
     assert (folder / "front.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_all_that_descends_from_an_ungated_judge_says_so(finished: tuple[Run, Store, Path]):
+    run, store, data = finished
+    results = store.stage_results(run.id)
+    assert [(gate.truth, gate.passed) for gate in store.gates(run.id)] == [("gold", False)] * 2
+    assert all(label.ungated for label in store.preferences(run_id=run.id, labelers="ai"))
+    assert all(model.ungated for model in store.reward_models(run.id))
+    versions = {stage: store.policy_version(results[stage].policy_version) for stage in ("sft", "ppo")}
+    assert (versions["sft"].ungated, versions["ppo"].ungated) == (False, True)
+    report = json.loads((data / "runs" / run.id / "report.json").read_text())
+    assert report["ungated"] == ["helpful", "harmless"]
+    assert [gate["objective"] for gate in report["feedback"]["gates"]] == ["helpful", "harmless"]
+    assert "needed: 5000" in (data / "runs" / run.id / "report.html").read_text()
 
 
 def test_another_weight_reuses_the_labels_and_the_reward_models(finished: tuple[Run, Store, Path]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -142,11 +143,12 @@ class Desk:
 
     def _tools(self, judge: Any, world: Any) -> Toolbox:
         unused: Any = None
+        base: Any = SimpleNamespace(name="base")
         return Toolbox(
             sampler=self.sampler,
             feedback=lambda law: judge,
             scorer=unused,
-            backbone=unused,
+            backbone=base,
             on_device=unused,
             world=world,
             runs_folder=self.folder,

@@ -5,17 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any, NamedTuple
 
+import yaml
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.events import (
-    AliasEvent,
-    CollectionEndEvent,
-    DocumentStartEvent,
-    Event,
-    MappingStartEvent,
-    NodeEvent,
-    ScalarEvent,
-)
 from ruamel.yaml.reader import ReaderError
 
 from rlhf_core.constitution.problems import Mark, Problem, one_line
@@ -28,6 +20,11 @@ _BOOL = re.compile(r"true|True|TRUE|false|False|FALSE")
 _INT = re.compile(r"[-+]?[0-9]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _STR_TAG = "tag:yaml.org,2002:str"
+
+_LIBYAML: Any = getattr(yaml, "CLoader", None)
+"""Reads many times faster than ruamel.yaml, where PyYAML was built with it."""
+_ONLY_YAML_1_2 = re.compile("[\t\x85\u2028\u2029\ufeff]")
+"""What libyaml, which knows YAML 1.1, reads in another way."""
 
 
 class Tree(NamedTuple):
@@ -62,6 +59,24 @@ def rows(body: dict[str, Any], key: str, path: Path = ()) -> list[tuple[Path, di
 
 def read_tree(text: str, source: str) -> Tree:
     """The tree, and its syntax problems (C001); `data` is None after the kind of mistake that stops the parser."""
+    fast = None if _LIBYAML is None or _ONLY_YAML_1_2.search(text) else _fast_tree(text, source)
+    return fast or _exact_tree(text, source)
+
+
+def _fast_tree(text: str, source: str) -> Tree | None:
+    """The tree of a text without syntax errors; ruamel.yaml is to explain those of any other."""
+    builder = _Builder(source)
+    try:
+        for event in yaml.parse(text, Loader=_LIBYAML):
+            if getattr(event, "anchor", None):
+                return None  # the two parsers end its name at different letters
+            builder.take(event)
+    except Exception:  # whatever is wrong, the other parser says it better
+        return None
+    return Tree(source, builder.data, builder.keys, builder.values, builder.problems) if builder.values else None
+
+
+def _exact_tree(text: str, source: str) -> Tree:
     builder = _Builder(source)
     try:
         for event in YAML(typ="safe", pure=True).parse(text):
@@ -100,34 +115,36 @@ class _Builder:
         self.last = Mark(1, 1)
         self._open: list[_Open] = []
 
-    def take(self, event: Event) -> None:
+    def take(self, event: Any) -> None:
+        """An event of either parser; their classes have the same names."""
         self.last = mark = Mark(event.start_mark.line + 1, event.start_mark.column + 1)
-        if isinstance(event, CollectionEndEvent):
+        kind = type(event).__name__
+        if kind in ("MappingEndEvent", "SequenceEndEvent"):
             self._open.pop()
-        elif isinstance(event, DocumentStartEvent) and self.values:
+        elif kind == "DocumentStartEvent" and self.values:
             self._stop(mark, "a second document begins", "keep one constitution in a file")
-        elif isinstance(event, AliasEvent):
+        elif kind == "AliasEvent":
             self._stop(mark, "aliases are not allowed", "write the text out where it is used")
-        elif isinstance(event, NodeEvent):
-            self._take_node(event, mark)
+        elif kind in ("ScalarEvent", "MappingStartEvent", "SequenceStartEvent"):
+            self._take_node(event, kind, mark)
 
-    def _take_node(self, event: Any, mark: Mark) -> None:
+    def _take_node(self, event: Any, kind: str, mark: Mark) -> None:
         if event.tag not in (None, "!", _STR_TAG):
             self._stop(mark, f"the tag {event.tag} is not allowed", "a constitution is plain text and numbers")
         here = self._open[-1] if self._open else None
         if here is not None and here.slot is None:
-            self._take_key(here, event, mark)
-        elif isinstance(event, ScalarEvent):
+            self._take_key(here, event, kind, mark)
+        elif kind == "ScalarEvent":
             self._place(_scalar(event), mark)
         else:
-            container: dict[str, Any] | list[Any] = {} if isinstance(event, MappingStartEvent) else []
+            container: dict[str, Any] | list[Any] = {} if kind == "MappingStartEvent" else []
             path = self._place(container, mark)
             self._open.append(_Open(container, path))
             if len(self._open) > MAX_DEPTH:
                 self._stop(mark, f"more than {MAX_DEPTH} levels of nesting", "a constitution needs five")
 
-    def _take_key(self, here: _Open, event: Any, mark: Mark) -> None:
-        if not isinstance(event, ScalarEvent):
+    def _take_key(self, here: _Open, event: Any, kind: str, mark: Mark) -> None:
+        if kind != "ScalarEvent":
             self._stop(mark, "a key is a list or a mapping", "keys are words; text with braces needs quotes")
         path = (*here.path, event.value)
         here.slot, here.repeated = event.value, path in self.keys

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from rlhf_core.constitution import tree
 from rlhf_core.constitution.load import (
     builtin_text,
     examine_text,
@@ -124,6 +125,20 @@ def test_mutated_files_load_or_give_located_mistakes(batch):
     rng = random.Random(batch)
     kinds = {type(outcome(mutated(rng, rng.choice(SEEDS)))) for _ in range(MUTANTS // BATCHES)}
     assert kinds == {Constitution, InvalidConstitution}
+
+
+def test_both_parsers_read_the_same(monkeypatch):
+    rng, read = random.Random(1), 0
+    for _ in range(MUTANTS // 4):
+        text = mutated(rng, rng.choice(SEEDS))
+        fast = tree.read_tree(text, "t")
+        with monkeypatch.context() as patch:
+            patch.setattr(tree, "_LIBYAML", None)
+            exact = tree.read_tree(text, "t")
+        assert repr(fast.data) == repr(exact.data), text
+        assert (fast.keys, fast.problems) == (exact.keys, exact.problems), text
+        read += exact.data is not None
+    assert read > MUTANTS // 40
 
 
 def test_mutated_bytes_of_a_shipped_file_load_or_give_located_mistakes(tmp_path):

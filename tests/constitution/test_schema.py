@@ -3,7 +3,8 @@ import hashlib
 import pytest
 from pydantic import ValidationError
 
-from rlhf_core.constitution.schema import Constitution, Objective, Principle
+from rlhf_core.constitution.principle import AppliesWhen, Example, Principle, PrincipleTest, Reference, Rule
+from rlhf_core.constitution.schema import Change, Constitution, CritiqueDefaults, Defaults, Objective
 from rlhf_core.errors import NotFound
 
 
@@ -27,6 +28,36 @@ def test_weight_share_title_and_id_leave_the_principle_hash_alone():
     assert principle("other", weight=3, title="x", serves={"harmless": 0.2}).hash == principle().hash
 
 
+RULE = Rule(id="kind", ask="Is it kind?", expect="yes")
+EXAMPLE = Example(prompt="p", bad="b", critique="c", good="g")
+
+
+def test_rules_and_examples_enter_the_principle_hash_where_there_are_any():
+    expected = b'["c","r","q",[["kind","Is it kind?",null,"yes"]],[["p","b","c","g"]]]'
+    assert principle(rules=[RULE], examples=[EXAMPLE]).hash == hashlib.sha256(expected).hexdigest()[:16]
+    hashes = [principle(), principle(rules=[RULE]), principle(examples=[EXAMPLE]), principle(rules=[RULE] * 2)]
+    assert len({changed.hash for changed in hashes}) == 4
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"rules": [RULE.model_copy(update={"penalty": 3.0})]},
+        {"severity": "critical"},
+        {"applies_when": AppliesWhen(tags_any=("health",))},
+        {"tests": [PrincipleTest(prompt="p", prefer="a", over="b")]},
+        {"references": [Reference(label="r")]},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_what_no_model_is_asked_leaves_the_principle_hash_alone(change):
+    plain = principle(rules=[RULE])
+    changed = principle(**{"rules": [RULE], **change})
+    assert changed.hash == plain.hash
+    counts = not {"tests", "references"} & set(change)
+    assert (constitution(changed).hash != constitution(plain).hash) == counts
+
+
 @pytest.mark.parametrize("key", ["critique", "revise", "compare"])
 def test_each_text_changes_the_principle_hash(key):
     assert principle(**{key: "changed"}).hash != principle().hash
@@ -48,6 +79,42 @@ def test_weights_shares_and_texts_change_the_constitution_hash(change):
 def test_a_default_weight_changes_the_constitution_hash():
     heavier = (Objective(name="helpful", default_weight=3), Objective(name="harmless", default_weight=2))
     assert constitution(principle(), objectives=heavier).hash != constitution(principle()).hash
+
+
+def test_defaults_and_priority_change_the_constitution_hash_where_they_say_something():
+    plain = constitution(principle())
+    assert constitution(principle(), defaults=Defaults(critique=CritiqueDefaults())).hash == plain.hash
+    assert constitution(principle(), defaults=Defaults(critique=CritiqueDefaults(rounds=2))).hash != plain.hash
+    assert (
+        constitution(principle("a"), principle("b"), priority=("a", "b")).hash
+        != constitution(principle("a"), principle("b"), priority=("b", "a")).hash
+    )
+
+
+def test_a_changelog_and_what_was_extended_leave_the_constitution_hash_alone():
+    told = constitution(
+        principle(), changelog=(Change(version="1.0.0"),), extends=("b.yaml",), inherited={"be-kind": "b"}
+    )
+    assert told.hash == constitution(principle()).hash and told.file_hash == ""
+
+
+@pytest.mark.parametrize(
+    ("when", "tags", "expected"),
+    [
+        (AppliesWhen(), (), True),
+        (AppliesWhen(tags_any=("health", "law")), ("law", "short"), True),
+        (AppliesWhen(tags_any=("health",)), ("short",), False),
+        (AppliesWhen(tags_any=("health",)), (), False),
+        (AppliesWhen(tags_none=("fiction",)), ("fiction", "health"), False),
+        (AppliesWhen(tags_any=("health",), tags_none=("fiction",)), ("health",), True),
+        (AppliesWhen(language=("en", "de")), ("lang:de",), True),
+        (AppliesWhen(language=("en",)), ("lang:fr",), False),
+        (AppliesWhen(language=("en",)), ("health",), True),
+    ],
+)
+def test_a_principle_applies_to_the_prompts_whose_tags_it_asks_for(when, tags, expected):
+    assert when.matches(tags) is expected and principle(applies_when=when).applies_to(tags) is expected
+    assert principle().applies_to(tags)
 
 
 def test_order_title_version_and_description_leave_the_constitution_hash_alone():
@@ -86,7 +153,15 @@ def test_a_principle_is_found_by_its_id_and_a_missing_one_is_named():
 
 
 @pytest.mark.parametrize(
-    "change", [{"revise": None}, {"weight": -1}, {"weight": float("nan")}, {"serves": {"helpful": float("inf")}}]
+    "change",
+    [
+        {"rules": [{"id": "r", "expect": "no"}]},
+        {"tests": [{}]},
+        {"revise": None},
+        {"weight": -1},
+        {"weight": float("nan")},
+        {"serves": {"helpful": float("inf")}},
+    ],
 )
 def test_a_principle_built_in_code_obeys_the_same_limits(change):
     with pytest.raises(ValidationError):

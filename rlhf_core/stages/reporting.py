@@ -191,7 +191,18 @@ def _provenance(ctx: Context) -> dict[str, str]:
         found |= {f"reward_model.{name}": version for name, version in ctx.results["reward"].reward_models.items()}
     if "norm_pack" in ctx.results:
         found["norm_pack"] = ctx.results["norm_pack"].norm_pack
-    return found | {"constitution": ctx.constitution.hash}
+    return found | _models(ctx) | {"constitution": ctx.constitution.hash}
+
+
+def _models(ctx: Context) -> dict[str, str]:
+    """The critic and the judge whose work the run stands on, each with its revision."""
+    named: dict[str, set[str]] = {}
+    if "critique" in ctx.results:
+        named["critic"] = {step.critique.critic for step in ctx.store.revisions(ctx.results["critique"].run_id)}
+    if "label" in ctx.results:
+        labels = ctx.store.preferences(run_id=ctx.results["label"].run_id, labelers="ai")
+        named["judge"] = {label.labeler.removeprefix("ai:") for label in labels}
+    return {role: ", ".join(sorted(names)) for role, names in named.items() if names}
 
 
 def peak_memory_mb() -> float:

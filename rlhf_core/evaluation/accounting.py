@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
+from rlhf_core.evaluation.monitors import LengthRatio, length_ratio
 from rlhf_core.evaluation.rows import PolicyRows
 from rlhf_core.evaluation.statistics import Estimate, mean_estimate, wilson
 from rlhf_core.records import Preference, Record, Revision, Sample, Vote
 from rlhf_core.run_records import Calibration, JudgeGate, RewardModelVersion, StepMetrics
+from rlhf_core.wording import words
 
 
 class CritiqueCounts(Record):
@@ -38,8 +40,18 @@ class PrincipleCounts(Record):
     votes: int
 
 
+class RoundCounts(Record):
+    """One round of critique and revision, whichever principles it drew."""
+
+    round: int
+    critiques: CritiqueCounts
+    length_ratio: LengthRatio | None
+    """Words of a revision for each word of what it mends, over the accepted ones; none where there are none."""
+
+
 class FeedbackSummary(Record):
     critiques: CritiqueCounts
+    rounds: tuple[RoundCounts, ...] = ()
     votes: int
     labels: dict[str, LabelCounts]
     principles: tuple[PrincipleCounts, ...]
@@ -124,6 +136,7 @@ def summarise_feedback(
     cast = Counter(vote.principle_id for vote in votes)
     return FeedbackSummary(
         critiques=count_critiques(revisions),
+        rounds=tuple(_round(number, revisions) for number in sorted({step.round for step in revisions})),
         votes=len(votes),
         labels={objective: count_labels(rows) for objective, rows in by_objective.items()},
         principles=tuple(
@@ -131,6 +144,12 @@ def summarise_feedback(
             for key, title in titles.items()
         ),
     )
+
+
+def _round(number: int, revisions: Sequence[Revision]) -> RoundCounts:
+    steps = [step for step in revisions if step.round == number]
+    ratios = [len(words(step.after)) / max(1, len(words(step.before))) for step in steps if step.accepted]
+    return RoundCounts(round=number, critiques=count_critiques(steps), length_ratio=length_ratio(ratios))
 
 
 def summarise_reward_model(model: RewardModelVersion, final: PolicyRows | None = None) -> RewardModelSummary:

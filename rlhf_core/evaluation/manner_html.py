@@ -1,9 +1,10 @@
-"""How each policy's replies sound: a table for the page, and what has drifted."""
+"""How replies sound and change: tables for the page, of every policy and of every round of revision."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from rlhf_core.evaluation.accounting import FeedbackSummary
 from rlhf_core.evaluation.evaluate import StageEvaluation
 from rlhf_core.evaluation.html_parts import decimal, number, table, text
 from rlhf_core.evaluation.monitors import Monitors
@@ -39,6 +40,25 @@ def manner(stages: Sequence[StageEvaluation]) -> str:
     for row, stage in zip(rows, stages, strict=True):
         row += [str(stage.n_prompts), str(stage.n_samples)]
     return table([*head, "prompts", "answers"], rows, NOTE if heard else "") + _drifted(stages)
+
+
+def rounds(feedback: FeedbackSummary | None) -> str:
+    """What each round of critique and revision did, and how it changed the length."""
+    rows = [
+        [
+            str(one.round + 1),
+            f"{one.critiques.total:,}",
+            f"{one.critiques.complies:,}",
+            f"{one.critiques.accepted:,}",
+            f"{sum(one.critiques.rejected.values()):,}",
+            decimal(one.length_ratio.median) if one.length_ratio else number(None),
+            decimal(one.length_ratio.p90) if one.length_ratio else number(None),
+        ]
+        for one in (feedback.rounds if feedback else ())
+    ]
+    head = ["round", "critiques", "complied", "revised", "rejected", "length<br><small>median</small>"]
+    note = "Length: words of an accepted revision for each word of what it mends."
+    return table([*head, "length<br><small>90 % below</small>"], rows, note) if rows else ""
 
 
 def _columns(heard: Sequence[Monitors]) -> list[tuple[str, Callable[[Monitors], str]]]:

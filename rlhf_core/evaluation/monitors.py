@@ -39,7 +39,7 @@ class Openings(Record):
 
 
 class LengthRatio(Record):
-    """Words of a reply for each word of the reference policy's, over the prompts that both answered."""
+    """Words of one text for each word of another, over pairs of texts."""
 
     median: float
     p90: float
@@ -61,6 +61,7 @@ class Monitors(Record):
     words: float
     """Mean words in a reply."""
     length_ratio: LengthRatio | None = None
+    """To the reference policy's replies, over the prompts that both answered."""
 
     @property
     def watched(self) -> Openings:
@@ -105,6 +106,7 @@ def monitor(samples: Sequence[Sample], reference: Sequence[Sample] = ()) -> Moni
         raise InvalidInput("monitors: there are no replies; allowed: at least one")
     texts = [words(sample.response) for sample in samples]
     gram, holders = _top_gram(samples, texts)
+    ours, theirs = (_mean_words(side) for side in (samples, reference))
     return Monitors(
         samples=len(samples),
         prompts=len(_by_prompt(samples)),
@@ -115,8 +117,14 @@ def monitor(samples: Sequence[Sample], reference: Sequence[Sample] = ()) -> Moni
         distinct_1=_distinct(texts, 1),
         distinct_2=_distinct(texts, 2),
         words=float(np.mean([len(text) for text in texts])),
-        length_ratio=_length_ratio(samples, reference),
+        length_ratio=length_ratio([ours[key] / theirs[key] for key in ours if theirs.get(key)]),
     )
+
+
+def length_ratio(ratios: Sequence[float]) -> LengthRatio | None:
+    if not ratios:
+        return None
+    return LengthRatio(median=float(np.median(ratios)), p90=float(np.percentile(ratios, 90)), n=len(ratios))
 
 
 def drifts(now: Monitors, limits: MonitorConfig, reference: Monitors | None = None) -> tuple[Drift, ...]:
@@ -132,7 +140,8 @@ def _passed(
     before = _shares(reference) if reference else {}
     for name, share in _shares(now).items():
         limit, base = getattr(limits, name), before.get(name)
-        if limit is not None and share - (base or 0.0) > limit:
+        # Rounded, so that a share exactly at its limit has not passed it.
+        if limit is not None and round(share - (base or 0.0), 9) > limit:
             detail = now.top_gram if name == "top_gram" else ""
             yield Drift(monitor=name, level=level, value=share, reference=base, limit=limit, detail=detail)
     shared = now.length_ratio
@@ -202,14 +211,6 @@ def _distinct(texts: Sequence[Sequence[str]], n: int) -> float:
     """Distinct runs of n words over all of them; 1 where there are none."""
     runs = [tuple(text[i : i + n]) for text in texts for i in range(len(text) - n + 1)]
     return len(set(runs)) / len(runs) if runs else 1.0
-
-
-def _length_ratio(samples: Sequence[Sample], reference: Sequence[Sample]) -> LengthRatio | None:
-    ours, theirs = (_mean_words(side) for side in (samples, reference))
-    ratios = [ours[prompt] / theirs[prompt] for prompt in ours if theirs.get(prompt)]
-    if not ratios:
-        return None
-    return LengthRatio(median=float(np.median(ratios)), p90=float(np.percentile(ratios, 90)), n=len(ratios))
 
 
 def _mean_words(samples: Sequence[Sample]) -> dict[str, float]:

@@ -10,7 +10,7 @@ from rlhf_core.evaluation.accounting import CritiqueCounts, Example, ExampleStep
 from rlhf_core.evaluation.evaluate import WeightedEvaluation
 from rlhf_core.evaluation.gate_html import judges
 from rlhf_core.evaluation.html_parts import changes, decimal, number, picture, section, table, text
-from rlhf_core.evaluation.manner_html import manner
+from rlhf_core.evaluation.manner_html import manner, rounds
 from rlhf_core.evaluation.report import Report
 from rlhf_core.evaluation.statistics import Estimate
 
@@ -46,12 +46,16 @@ def render_html(report: Report, pictures: Pictures) -> str:
         section("Harm by kind", picture(*pictures["harm"], "Mean harm per answer by kind, on held-out prompts.")),
         section("Training", picture(*pictures["curves"], "PPO, step by step."), _reward_models(report)),
         section("Conversations", *(_example(example) for example in report.examples)),
-        section("Feedback", _critiques(report), _labels(report), _judges(report), _endpoints(report)),
+        section("Feedback", _critiques(report), rounds(report.feedback), *_labelling(report)),
         section("What the built-in model can do", _skills(report)),
         section("Provenance", _provenance(report)),
     ]
     css = files("rlhf_core.evaluation").joinpath("report.css").read_text(encoding="utf-8")
     return PAGE.format(title=text(f"Charter run {report.run_id}"), css=css, body="".join(parts))
+
+
+def _labelling(report: Report) -> tuple[str, ...]:
+    return _labels(report), _judges(report), _endpoints(report)
 
 
 def _header(report: Report) -> str:

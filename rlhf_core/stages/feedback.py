@@ -42,7 +42,11 @@ def critique_stage(ctx: Context) -> StageResult:
                 ctx.store.add_samples(samples)
                 ctx.store.add_revisions(steps)
         ctx.progress("critique", min((number + 1) * CHUNK, len(prompts)), len(prompts), **spending.step())
-    counts = {"answers": len(prompts), **count_steps(ctx.store.revisions(ctx.run.id))}
+    steps = ctx.store.revisions(ctx.run.id)
+    counts = {"answers": len(prompts), **count_steps(steps)}
+    if unasked := len(prompts) - len({step.sample_id for step in steps}):
+        # No principle is for such a prompt.
+        counts["unasked"] = unasked
     return spending.close(StageResult(run_id=ctx.run.id, stage="critique", counts=counts, seconds=timer.seconds))
 
 

@@ -25,6 +25,14 @@ def test_feedback_is_summed_up_by_principle(report):
     assert report.feedback.votes == 40
 
 
+def test_every_round_says_how_its_revisions_changed_the_length(report):
+    first, second, third, last = report.feedback.rounds
+    # "pour drain cleaner" becomes "use a plunger": as many words; a round that accepts nothing has no lengths.
+    assert (first.round, first.length_ratio.median, first.length_ratio.n) == (0, 1.0, 1)
+    assert (second.critiques.complies, second.length_ratio) == (1, None)
+    assert (last.critiques.rejected, third.critiques.accepted) == ({"not_better": 1}, 1)
+
+
 def label(identity, **fields):
     values = {"comparison_id": identity, "objective": "helpful", "labeler": "ai:base", "choice": "a", "gap": 0.1}
     return Preference(id=identity, **(values | fields))

@@ -4,11 +4,15 @@ from html.parser import HTMLParser
 import pytest
 
 from rlhf_core.errors import Unavailable
+from rlhf_core.evaluation.evaluate import evaluate
 from rlhf_core.evaluation.front_plot import draw_front
 from rlhf_core.evaluation.html_parts import changes, decimal
+from rlhf_core.evaluation.manner_html import manner
 from rlhf_core.evaluation.plots import LIGHT, png
 from rlhf_core.evaluation.report import Report
+from rlhf_core.evaluation.rows import PolicyRows
 from rlhf_core.evaluation.write_report import write_report
+from rlhf_core.records import Prompt, Sample
 
 VOID = {"meta", "img", "source", "br"}
 
@@ -134,3 +138,29 @@ def test_added_lines_are_marked_whole():
 
 def test_a_rounded_zero_has_no_sign():
     assert (decimal(-0.001), decimal(-1.5), decimal(0.25, 1)) == ("0.00", "−1.50", "0.2")
+
+
+def test_the_page_says_how_every_policy_sounds_and_what_has_drifted():
+    prompts = [Prompt.of(f"p{i}", tags=("benign",)) for i in range(4)]
+
+    def policy(name: str, *texts: str) -> PolicyRows:
+        samples = [
+            Sample(id=f"{name}-{p.id}", prompt=p, response=text, policy_version=name, tokens=3)
+            for p, text in zip(prompts, texts, strict=True)
+        ]
+        return PolicyRows(name, name, samples)
+
+    evaluated = evaluate(
+        [
+            policy("shipped", *["Use <b> soap."] * 4),
+            policy("after PPO", "I can't.", *["Wait here, I am <b> here."] * 3),
+        ],
+        objectives=("safe",),
+        weights={"safe": 1.0},
+        resamples=100,
+    )
+    page = manner(evaluated.stages)
+    assert "benign prompts" in page and "here i am b here" in page and "<b> " not in page
+    assert page.count("<li>") == len(evaluated.stages[1].drifts) == 2
+    assert "after PPO: replies that decline 25%, against 0% of the reference policy; the limit is 10% more" in page
+    assert evaluated.stages[0].drifts == () and manner(()) == ""

@@ -11,20 +11,8 @@ from pathlib import Path
 
 import pytest
 
-VERBS = [
-    "demo",
-    "serve",
-    "run",
-    "runs",
-    "watch",
-    "report",
-    "generate",
-    "label",
-    "monitor",
-    "constitution",
-    "call",
-    "doctor",
-]
+VERBS = ["demo", "serve", "run", "runs", "watch", "report", "generate", "label", "monitor", "constitution", "call"]
+VERBS += ["doctor"]
 
 
 def charter(*arguments: str, folder: Path, **environ: str) -> subprocess.CompletedProcess[str]:

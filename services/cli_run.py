@@ -13,6 +13,7 @@ from services import cli_options as options
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from rlhf_core.config import RunConfig
     from rlhf_core.run_records import Run
     from services.cli_preflight import Plan
     from services.clients import CharterClient
@@ -165,10 +166,22 @@ def _finish(client: CharterClient, run: Run, data: Path, console: Console) -> No
         show_scorecard(client.trainer.get_report(run.id), run.id, data, console)
 
 
+def needs_people(config: RunConfig) -> bool:
+    """Whether the run trains on labels of a judge that only people can measure: own prompts have no gold."""
+    from rlhf_core.config import stages_of
+
+    stages = stages_of(config)
+    trains = "label" in stages and stages[-1] != "label"
+    return trains and config.data.prompts is not None and not config.gate.allow_ungated
+
+
 def _introduce(client: CharterClient, run: Run, plan: Plan, console: Console) -> None:
     """Says what the run is, and what a worker will do before it."""
     dial = ", ".join(f"{name} {weight:g}" for name, weight in plan.config.weights.items())
     console.print(f"run {run.id}: seed {plan.config.seed}, weights {dial}", highlight=False, soft_wrap=True)
+    if needs_people(plan.config):
+        line = "it trains on its judge's labels only if people agree with them; to train all the same: --allow-ungated"
+        console.print(line, highlight=False, soft_wrap=True)
     for other in client.trainer.list_runs().runs:
         if other.state in ("QUEUED", "RUNNING") and other.id < run.id:
             line = f"run {other.id} is not finished and goes first; to end it: {_verb('CancelRun', other.id)}"

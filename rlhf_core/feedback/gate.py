@@ -59,7 +59,7 @@ def measure_gate(judge: Judge, evidence: Evidence, config: GateConfig) -> JudgeG
     A probability of exactly one half, and replies of equal length, count as half an agreement.
     """
     decided = [case for case in evidence.cases if not case.abstains]
-    agreement, low = _agreement([_agrees(case.counted.logit, case.a_is_better) for case in decided])
+    agreement, low = _agreement([_agrees(case.counted.probability - 0.5, case.a_is_better) for case in decided])
     longer, _ = _agreement([_agrees(_length_lead(case.comparison), case.a_is_better) for case in decided])
     measured = {
         "pairs": len(decided),

@@ -12,7 +12,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from rlhf_core.feedback.votes import comparison_of
-from rlhf_core.records import Comparison, Prompt, Sample
+from rlhf_core.records import UNIFORM_SLICE, Comparison, Prompt, Sample, uniform_draw
 from services.cli import app
 from services.clients import CharterClient
 from services.embedded import embedded_server
@@ -143,6 +143,20 @@ def test_the_verb_labels_from_a_pipe(tmp_path: Path):
     assert "2 labels stored as human:ada" in result.output
     with embedded_server(tmp_path, None) as address, CharterClient.connect(address) as client:
         assert sorted(labelled(client).values()) == ["both_bad", "tie"]
+
+
+def test_the_verb_asks_for_the_gate_only_what_was_drawn_evenly(tmp_path: Path):
+    with served(tmp_path, 40) as (_, pairs):
+        in_slice = {one.id for one in pairs if uniform_draw(one.id) < UNIFORM_SLICE}
+    assert 2 <= len(in_slice) <= 16
+    arguments = ["label", "--gate", "--objective", "harmless", "--name", "ada", "--data", str(tmp_path)]
+    result = CliRunner().invoke(app, arguments, input="t" * 40)
+    assert f"{len(in_slice)} labels stored as human:ada" in result.output
+    with embedded_server(tmp_path, None) as address, CharterClient.connect(address) as client:
+        press(client, "ttq")
+        marked = {p.comparison_id: p.uniform for p in client.preference.list_preferences() if p.labeler == ADA}
+    assert {one for one, uniform in marked.items() if uniform} == in_slice
+    assert len(marked) == len(in_slice) + 2
 
 
 def test_an_unknown_objective_is_refused(tmp_path: Path):

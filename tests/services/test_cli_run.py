@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from rlhf_core.config import RunConfig
 from services.cli import app
+from services.cli_run import needs_people
 from tests.conftest import save_model, save_tokenizer
 
 
@@ -81,7 +83,7 @@ def demo_at_work(folder: Path, options: list[str]) -> Iterator[subprocess.Popen[
 
 
 def test_a_run_is_made_watched_listed_and_its_policy_answers(charter: Callable[..., Result]):
-    made = charter("run", "--seed", "3", "--weights", "helpful=3,harmless=1", configured=True)
+    made = charter("run", "--seed", "3", "--weights", "helpful=3,harmless=1", "--allow-ungated", configured=True)
     assert made.exit_code == 0, (made.output, made.exception)
     lines = made.stdout.splitlines()
     assert lines[0].endswith(": seed 3, weights helpful 3, harmless 1")
@@ -90,6 +92,7 @@ def test_a_run_is_made_watched_listed_and_its_policy_answers(charter: Callable[.
 
     (listed,) = json.loads(charter("runs", "--json").stdout)["runs"]
     assert (listed["kind"], listed["state"]) == ("critique", "SUCCEEDED")
+    assert json.loads(listed["config"])["gate"]["allow_ungated"] is True
     assert "helpful=3,harmless=1" in charter("runs").stdout
 
     assert charter("watch").stdout.splitlines()[-1].endswith(": succeeded")
@@ -127,3 +130,17 @@ def test_a_killed_demo_goes_on_when_the_same_command_is_given_again(
     assert again.stdout.startswith("going on with run ")
     (run,) = json.loads(charter("runs", "--json").stdout)["runs"]
     assert (run["state"], run["attempt"]) == ("SUCCEEDED", 2)
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({}, False),
+        ({"data": {"prompts": "p.jsonl"}}, True),
+        ({"data": {"prompts": "p.jsonl"}, "gate": {"allow_ungated": True}}, False),
+        ({"data": {"prompts": "p.jsonl"}, "kind": "label", "from_run": "r"}, False),
+        ({"data": {"prompts": "p.jsonl"}, "start_at": "ppo", "from_run": "r"}, False),
+    ],
+)
+def test_a_run_that_will_need_peoples_labels_says_so_at_its_start(settings: dict, told: bool):
+    assert needs_people(RunConfig.model_validate(settings)) == told

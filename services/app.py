@@ -25,6 +25,7 @@ from rlhf_core.config import SANDBOX, ModelConfig
 from rlhf_core.store.store import Store
 from services.channel import MAX_MESSAGE_BYTES
 from services.clients import CharterClient
+from services.constitution_desk import ConstitutionDesk
 from services.constitutions import Constitutions
 from services.critique_service import CritiqueService
 from services.executor import Executor
@@ -65,6 +66,8 @@ class ServeConfig(Settings):
     """The services to offer."""
     works: bool = True
     """Carry out runs; only where the trainer stands beside all the services with a model."""
+    constitution: str = ""
+    """The default one: a built-in name, or a file to follow; none means that of the base model."""
     token: str = ""
     """Bearer token that every call must carry; none means none."""
     insecure: bool = False
@@ -157,7 +160,8 @@ def _services(
     draining: asyncio.Event,
 ) -> list[Service]:
     """The services of `only`, in their usual order."""
-    constitutions = Constitutions(store, "household" if config.model.base_model == SANDBOX else "assistant")
+    of_model = "household" if config.model.base_model == SANDBOX else "assistant"
+    constitutions = Constitutions(store, config.constitution or of_model)
     create_run = RunDesk(store, constitutions, config.model, config.feedback).create
     found: dict[ServiceName, Service] = {
         "preference": Service(
@@ -181,7 +185,7 @@ def _services(
         found["critique"] = Service(
             "charter.v1.CritiqueService",
             critique_pb2_grpc.add_CritiqueServiceServicer_to_server,
-            CritiqueService(models, constitutions, rows),
+            CritiqueService(models, constitutions, _desk(config, store, rows, models, constitutions), rows),
         )
         found["reward"] = Service(
             "charter.v1.RewardService",
@@ -189,6 +193,15 @@ def _services(
             RewardService(models, store, rows),
         )
     return [found[name] for name in ALL if name in config.only]
+
+
+def _desk(
+    config: ServeConfig, store: Store, rows: Executor, models: ModelQueue, constitutions: Constitutions
+) -> ConstitutionDesk:
+    # With a model torch is there already.
+    from services.app_models import built_in_world
+
+    return ConstitutionDesk(models, constitutions, store, rows, built_in_world(config.model))
 
 
 def _server_info(

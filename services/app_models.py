@@ -14,6 +14,7 @@ from rlhf_core.models.backbone import Backbone
 from rlhf_core.pipeline import run_pipeline
 from rlhf_core.run_records import Run
 from rlhf_core.sandbox.sandbox import Sandbox
+from rlhf_core.seams import World
 from rlhf_core.stages.context import Toolbox
 from rlhf_core.store.store import Store
 from services.clients import CharterClient
@@ -32,6 +33,11 @@ def load_library(model: ModelConfig, store: Store, feedback: FeedbackConfig) -> 
     is_sandbox = model.base_model == SANDBOX
     path = str(Path(rlhf_core.sandbox.__file__).parent / "model") if is_sandbox else model.base_model
     return ModelLibrary(Backbone.load(path, model), model, path, store, feedback)
+
+
+def built_in_world(model: ModelConfig) -> World | None:
+    """The world that the base model was made for."""
+    return Sandbox() if model.base_model == SANDBOX else None
 
 
 class Equipment:

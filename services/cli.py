@@ -10,7 +10,18 @@ from typing import Annotated, NoReturn
 import typer
 
 from rlhf_core.errors import CharterError, Conflict, InvalidInput, NotFound, Unavailable
-from services import cli_call, cli_constitution, cli_doctor, cli_label, cli_monitor, cli_report, cli_run, cli_serve
+from services import (
+    cli_call,
+    cli_constitution,
+    cli_constitution_diff,
+    cli_constitution_test,
+    cli_doctor,
+    cli_label,
+    cli_monitor,
+    cli_report,
+    cli_run,
+    cli_serve,
+)
 
 UNEXPECTED, USER_MISTAKE, UNAVAILABLE, FAILED, INTERRUPTED = 1, 2, 4, 5, 130
 
@@ -25,7 +36,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-constitution_app = typer.Typer(help="Check a constitution, or show it.", rich_markup_mode=None)
+constitution_app = typer.Typer(help="Check, show, compare and test constitutions.", rich_markup_mode=None)
 
 app.command()(cli_run.demo)
 app.command()(cli_serve.serve)
@@ -38,6 +49,10 @@ app.command()(cli_label.label)
 app.command()(cli_monitor.monitor)
 constitution_app.command()(cli_constitution.check)
 constitution_app.command()(cli_constitution.show)
+constitution_app.command()(cli_constitution_diff.diff)
+constitution_app.command()(cli_constitution_test.test)
+constitution_app.command()(cli_constitution.new)
+constitution_app.command(name="export-schema")(cli_constitution.export_schema)
 app.add_typer(constitution_app, name="constitution")
 app.command()(cli_call.call)
 app.command()(cli_doctor.doctor)
@@ -57,7 +72,10 @@ def _welcome(
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Runs one command line. Exit codes: 0 done, 2 user's mistake, 4 unavailable, 5 failed run, 130 interrupted."""
+    """Runs one command line.
+
+    Exit codes: 0 done, 1 a check found problems, 2 user's mistake, 4 unavailable, 5 failed run, 130 interrupted.
+    """
     try:
         sys.exit(
             app(list(arguments) if arguments is not None else None, prog_name="charter", standalone_mode=False) or 0

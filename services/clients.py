@@ -5,19 +5,21 @@ from __future__ import annotations
 from types import TracebackType
 
 from services.channel import Connection
+from services.constitution_client import ConstitutionClient
 from services.model_clients import CritiqueClient, PolicyClient, RewardClient
 from services.preference_client import PreferenceClient
 from services.trainer_client import TrainerClient
 
 
 class CharterClient:
-    """A connection to a Charter server, with one client for each service."""
+    """A connection to a Charter server, with a client for each service, and one for what concerns constitutions."""
 
     def __init__(self, connection: Connection):
         self._connection = connection
         self.address = connection.address
         self.policy = PolicyClient(connection)
         self.critique = CritiqueClient(connection)
+        self.constitution = ConstitutionClient(connection)
         self.reward = RewardClient(connection)
         self.preference = PreferenceClient(connection)
         self.trainer = TrainerClient(connection)

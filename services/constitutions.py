@@ -5,6 +5,7 @@ from __future__ import annotations
 from rlhf_core.constitution.load import BUILTIN, load_with_text, parse_with_text
 from rlhf_core.constitution.problems import suggestion
 from rlhf_core.constitution.schema import Constitution, Principle
+from rlhf_core.constitution.watch import WatchedConstitution, WatchStatus
 from rlhf_core.errors import InvalidInput, NotFound
 from rlhf_core.store.store import Store
 
@@ -13,13 +14,26 @@ class Constitutions:
     """Constitutions by name; what was read once is kept, as a hash never means another text."""
 
     def __init__(self, store: Store, default: str):
+        """`default` is a built-in name, or a file to follow. Raises InvalidConstitution when that file is wrong."""
         self.default = default
         self._store = store
         self._parsed: dict[str, tuple[Constitution, str]] = {}
+        self._watched = None if default in BUILTIN else WatchedConstitution(default)
+
+    def status(self) -> WatchStatus:
+        """The default constitution in force, and what is wrong with its file where that says something else."""
+        if self._watched is None:
+            return WatchStatus("VALID", self.default, self.find(self.default)[0].hash, ())
+        return self._watched.status()
 
     def find(self, name: str) -> tuple[Constitution, str]:
         """The constitution and YAML text of it that needs no other file. Raises NotFound."""
         name = name or self.default
+        if self._watched is not None and name == self.default:
+            active = self._watched.current()
+            # Kept under its hash too: who has begun with it goes on with it after the next edit.
+            self._parsed.setdefault(active.constitution.hash, active)
+            return active
         if name not in self._parsed:
             known = load_with_text(name) if name in BUILTIN else parse_with_text(self._stored(name), name)
             self._parsed[name] = known

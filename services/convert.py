@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from charter.v1 import common_pb2, critique_pb2
 
-from rlhf_core.constitution.schema import Constitution, Objective, Principle
+from rlhf_core.constitution.schema import Constitution, Principle
 from rlhf_core.errors import InvalidInput
 from rlhf_core.feedback.votes import comparison_of
 from rlhf_core.records import BASE_POLICY, Comparison, Critique, Message, Prompt, Sample, Usage, Vote, content_id
@@ -143,24 +143,3 @@ def constitution_to_message(constitution: Constitution) -> critique_pb2.Constitu
 def _principle_to_message(principle: Principle) -> critique_pb2.Principle:
     said = principle.model_dump(include={"id", "title", "serves", "weight", "critique", "revise", "compare"})
     return critique_pb2.Principle(**said, hash=principle.hash)
-
-
-def constitution_from_message(message: critique_pb2.Constitution) -> Constitution:
-    return Constitution(
-        id=message.id,
-        version=message.version,
-        title=message.title,
-        objectives=tuple(Objective(**wire.fields(objective)) for objective in message.objectives),
-        principles=tuple(
-            Principle(
-                id=p.id,
-                title=p.title,
-                serves=dict(p.serves),
-                weight=p.weight,
-                critique=p.critique or None,
-                revise=p.revise or None,
-                compare=p.compare,
-            )
-            for p in message.principles
-        ),
-    )

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 import grpc
 from charter.v1 import critique_pb2, critique_pb2_grpc
 
-from rlhf_core.constitution.load import parse_constitution
-from rlhf_core.constitution.problems import InvalidConstitution
+from rlhf_core.constitution.load import examine_text
 from rlhf_core.constitution.schema import Constitution, Principle
 from rlhf_core.errors import InvalidInput
 from rlhf_core.feedback.votes import sigmoid
 from rlhf_core.records import Usage, Vote
-from services import convert
+from services import convert, convert_constitutions
+from services.constitution_desk import ConstitutionDesk
 from services.constitutions import Constitutions
 from services.executor import Executor
 from services.model_queue import ModelQueue
 
 
 class CritiqueService(critique_pb2_grpc.CritiqueServiceServicer):
-    def __init__(self, models: ModelQueue, constitutions: Constitutions, rows: Executor):
+    def __init__(self, models: ModelQueue, constitutions: Constitutions, desk: ConstitutionDesk, rows: Executor):
         self._models = models
         self._constitutions = constitutions
+        self._desk = desk
         self._rows = rows
 
     async def Critique(  # noqa: N802
@@ -85,18 +88,33 @@ class CritiqueService(critique_pb2_grpc.CritiqueServiceServicer):
     ) -> critique_pb2.CheckConstitutionResponse:
         return await self._rows.run(check_constitution, request.yaml_text, request.source or "constitution.yaml")
 
+    async def GetConstitutionStatus(  # noqa: N802
+        self, request: critique_pb2.GetConstitutionStatusRequest, context: grpc.aio.ServicerContext
+    ) -> critique_pb2.GetConstitutionStatusResponse:
+        return convert_constitutions.status_to_message(await self._rows.run(self._constitutions.status))
+
+    async def DiffConstitutions(  # noqa: N802
+        self, request: critique_pb2.DiffConstitutionsRequest, context: grpc.aio.ServicerContext
+    ) -> AsyncIterator[critique_pb2.DiffConstitutionsResponse]:
+        async for update in self._desk.diff(request):
+            yield update
+
+    async def TestConstitution(  # noqa: N802
+        self, request: critique_pb2.TestConstitutionRequest, context: grpc.aio.ServicerContext
+    ) -> critique_pb2.TestConstitutionResponse:
+        return await self._desk.test(request)
+
     async def _principle(self, ref: critique_pb2.PrincipleRef) -> tuple[Constitution, Principle]:
         return await self._rows.run(self._constitutions.principle, ref.constitution, ref.principle_id)
 
 
 def check_constitution(text: str, source: str) -> critique_pb2.CheckConstitutionResponse:
     """Mistakes are the answer here, not an error."""
-    try:
-        constitution = parse_constitution(text, source)
-    except InvalidConstitution as error:
-        problems = [critique_pb2.ConstitutionProblem(**problem._asdict()) for problem in error.problems]
-        return critique_pb2.CheckConstitutionResponse(problems=problems)
-    return critique_pb2.CheckConstitutionResponse(constitution=convert.constitution_to_message(constitution))
+    constitution, problems = examine_text(text, source)
+    return critique_pb2.CheckConstitutionResponse(
+        problems=convert_constitutions.problems_to_messages(problems),
+        constitution=None if constitution is None else convert.constitution_to_message(constitution),
+    )
 
 
 def judgement(first: Vote, second: Vote) -> critique_pb2.Judgement:

@@ -7,11 +7,12 @@ from typing import NamedTuple
 
 from charter.v1 import critique_pb2, critique_pb2_grpc, policy_pb2, policy_pb2_grpc, reward_pb2, reward_pb2_grpc
 
+from rlhf_core.constitution.load import parse_constitution
 from rlhf_core.constitution.problems import Problem
 from rlhf_core.constitution.schema import Constitution
 from rlhf_core.records import BASE_POLICY, Prompt, Sample
 from rlhf_core.run_records import PolicyVersion, RewardModelVersion, Score
-from services import convert, convert_rows
+from services import convert, convert_constitutions, convert_rows
 from services.batches import MAX_BATCH_BYTES, batches, in_order
 from services.channel import Connection
 from services.feedback_client import FeedbackClient
@@ -42,7 +43,7 @@ class ConstitutionText(NamedTuple):
 
 
 class CheckedConstitution(NamedTuple):
-    """Either every problem, or the constitution."""
+    """Every error and warning, and the constitution where there is no error."""
 
     problems: tuple[Problem, ...]
     constitution: Constitution | None
@@ -141,14 +142,14 @@ class CritiqueClient:
     def get_constitution(self, constitution: str = "") -> ConstitutionText:
         request = critique_pb2.GetConstitutionRequest(constitution=constitution)
         answer = self._connection.call(self._stub.GetConstitution, request)
-        return ConstitutionText(convert.constitution_from_message(answer.constitution), answer.yaml_text)
+        return ConstitutionText(parse_constitution(answer.yaml_text, constitution), answer.yaml_text)
 
     def check_constitution(self, yaml_text: str, source: str = "constitution.yaml") -> CheckedConstitution:
         request = critique_pb2.CheckConstitutionRequest(yaml_text=yaml_text, source=source)
         answer = self._connection.call(self._stub.CheckConstitution, request)
-        problems = tuple(Problem(p.file, p.line, p.column, p.code, p.message, p.hint) for p in answer.problems)
+        problems = convert_constitutions.problems_from_messages(answer.problems)
         valid = answer.HasField("constitution")
-        return CheckedConstitution(problems, convert.constitution_from_message(answer.constitution) if valid else None)
+        return CheckedConstitution(problems, parse_constitution(yaml_text, source) if valid else None)
 
 
 class RewardClient:

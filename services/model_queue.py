@@ -11,6 +11,7 @@ from rlhf_core.records import BASE_POLICY, Comparison, Critique, Prompt, Sample,
 from rlhf_core.run_records import Score
 from services.batches import batches
 from services.executor import Executor, Patience
+from services.waiting_feedback import WaitingFeedback
 
 UNIT = 128
 """Rows of one unit of work: others wait no longer than these take."""
@@ -70,6 +71,10 @@ class ModelQueue:
     def feedback(self, constitution: Constitution) -> LocalFeedback:
         """The critic and the judge as they are under a constitution; asking it would block."""
         return self._models.feedback(constitution, lambda: False)
+
+    def waiting(self, constitution: Constitution, gone: Callable[[], bool]) -> WaitingFeedback:
+        """The critic and the judge for a thread that waits while each of its units takes its turn."""
+        return WaitingFeedback(self._models.feedback(constitution, gone), self._critic, self._judge)
 
     async def critique(
         self, samples: Sequence[Sample], constitution: Constitution, principle: Principle

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 
+from rlhf_core.config import LabelConfig
 from rlhf_core.constitution.diff import ConstitutionDiff, changed_principles
 from rlhf_core.constitution.principle import Principle
 from rlhf_core.constitution.schema import Constitution
@@ -12,8 +13,8 @@ from rlhf_core.effects.flips import count_flips, side
 from rlhf_core.effects.judging import Ballots
 from rlhf_core.effects.records import EditEffect, LeaveOneOut
 from rlhf_core.evaluation.paired import Agreement, agreement
-from rlhf_core.feedback.votes import choice_of, sigmoid
-from rlhf_core.records import Comparison, Preference
+from rlhf_core.feedback.votes import Tally, abstention, choice_of
+from rlhf_core.records import Comparison, Preference, Vote
 
 Labels = Mapping[str, Sequence[Preference]]
 Relabel = Callable[[Constitution], Labels]
@@ -68,9 +69,11 @@ def leave_one_out(constitution: Constitution, relabel: Relabel) -> tuple[LeaveOn
     return tuple(found)
 
 
-def agreements(constitution: Constitution, pairs: Sequence[Comparison], ballots: Ballots) -> tuple[Agreement, ...]:
-    """Every two principles: how often they take the same side, each by itself."""
-    sides = {p.id: _sides(p, pairs, ballots) for p in constitution.principles}
+def agreements(
+    constitution: Constitution, pairs: Sequence[Comparison], ballots: Ballots, config: LabelConfig
+) -> tuple[Agreement, ...]:
+    """Every two principles: how often they take the same side, each by itself, where the judge does not abstain."""
+    sides = {p.id: [_side(ballots.get((p.hash, pair.id)), config) for pair in pairs] for p in constitution.principles}
     return tuple(agreement(a, b, list(zip(sides[a], sides[b], strict=True))) for a, b in combinations(sorted(sides), 2))
 
 
@@ -88,9 +91,15 @@ def say(constitution: Constitution, name: str, objective: str) -> tuple[Principl
     return None
 
 
-def _sides(principle: Principle, pairs: Sequence[Comparison], ballots: Ballots) -> list[int]:
-    choices = [choice_of(sigmoid(log_odds(principle, pair, ballots))) for pair in pairs]
-    return [{"a": 1, "b": -1}.get(choice, 0) for choice in choices]
+def _side(ballot: tuple[Vote, Vote] | None, config: LabelConfig) -> int:
+    """The side that one principle takes by itself; 0 for a tie, an abstention, or where it does not vote."""
+    if ballot is None or any(vote.reason for vote in ballot):
+        return 0
+    odds = [vote.logprob_a - vote.logprob_b for vote in ballot]
+    counted = Tally(odds[0], odds[1], label_mass=min(vote.label_mass for vote in ballot), votes=len(ballot))
+    if abstention(counted, config):
+        return 0
+    return {"a": 1, "b": -1}.get(choice_of(counted.probability), 0)
 
 
 def _serves(constitutions: Sequence[Constitution], name: str, objective: str) -> bool:

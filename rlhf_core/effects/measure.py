@@ -55,7 +55,7 @@ def measure_effects(
         objectives=tuple(effect for effect in found.values() if effect),
         edits=attribution.edit_effects(*versions, relabel),
         leave_one_out=attribution.leave_one_out(after, relabel),
-        agreement=attribution.agreements(after, probes.pairs, ballots),
+        agreement=attribution.agreements(after, probes.pairs, ballots, config),
         flipped=flipped_pairs(versions, probes.pairs, ballots, old, new, new_judge(after)),
         notes=tuple(_notes(before, after, shared, [name for name, effect in found.items() if not effect])),
     )

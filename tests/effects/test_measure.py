@@ -178,3 +178,8 @@ def test_constitutions_that_ask_in_different_ways_share_no_vote():
 
     with pytest.raises(InvalidInput, match="cot"):
         report(LAW, WITHOUT_FUMES, judges=iter([Judge(), Thinks()]))
+
+
+def test_a_principle_on_which_the_judge_abstains_agrees_with_nothing():
+    always = iter([Judge(lean=50.0), Judge(), Judge(lean=50.0), Judge()])
+    assert {row.n for row in report(LAW, LAW, judges=always).agreement} == {0}

@@ -94,7 +94,6 @@ def test_a_broken_configuration_is_refused_with_every_place(tmp_path: Path):
 
 def test_a_broken_constitution_is_refused_with_every_place(tmp_path: Path):
     (tmp_path / "mine.yaml").write_text("schema: constitution/v1\nid: [\n")
-    assert "mine.yaml:3:1" in refusal(tmp_path, "constitution", "check", "mine.yaml")
     assert "mine.yaml:3:1" in refusal(tmp_path, "run", "-s", "constitution=mine.yaml")
     assert "nowhere.yaml" in refusal(tmp_path, "demo", "-s", "constitution=nowhere.yaml")
 
@@ -131,7 +130,7 @@ def test_checking_a_constitution_speaks_json(tmp_path: Path):
     assert good["valid"] and good["objectives"] == ["helpful", "harmless"]
     (tmp_path / "mine.yaml").write_text("id: 3\n")
     result = charter("constitution", "check", "mine.yaml", "--json", folder=tmp_path)
-    assert result.returncode == 2
+    assert result.returncode == 1
     bad = json.loads(result.stdout)
     assert not bad["valid"] and all(problem["line"] >= 1 for problem in bad["problems"])
 

@@ -70,6 +70,16 @@ class Calibration(Record):
     """False where it only measures: gold never enters a label."""
 
 
+class ConstitutionFile(Record):
+    """A text of a constitution; several may mean the same."""
+
+    id: str
+    """First 16 hex digits of the sha256 of its bytes."""
+    constitution_hash: str
+    source: str
+    text: str
+
+
 class JudgeGate(Record):
     """Whether one judge may label one objective: its agreement with people, or with a world's gold."""
 

@@ -17,7 +17,7 @@ def flat_yaml(constitution: Constitution) -> str:
     )
     objectives = {o.name: o.model_dump(exclude={"name"}) for o in constitution.objectives}
     head = {"schema": SCHEMA, "id": said.pop("id"), "version": said.pop("version"), "title": constitution.title}
-    origin = ", ".join(json.dumps(file.source) for file in constitution.files)
+    origin = ", ".join(f"{json.dumps(file.source)} {file.hash}" for file in constitution.files)
     lines = [f"# Resolved from {origin}", *_lines(head | {"objectives": objectives} | said)]
     text = "\n".join(lines) + "\n"
     check_size(len(text.encode()), constitution.id)

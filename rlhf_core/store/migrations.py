@@ -11,6 +11,7 @@ from sqlite_utils import Database, Migrations
 
 from rlhf_core.errors import Conflict
 from rlhf_core.records import uniform_draw
+from rlhf_core.store.rows import bytes_hash
 
 charter = Migrations("charter")
 
@@ -183,6 +184,20 @@ def m006_gates(db: Database) -> None:
 @charter()
 def m007_written(db: Database) -> None:
     _run(db, "ALTER TABLE revisions ADD COLUMN written TEXT NOT NULL DEFAULT ''")
+
+
+@charter()
+def m008_constitution_files(db: Database) -> None:
+    _run(
+        db,
+        """
+        CREATE TABLE constitution_files (
+          constitution_hash TEXT NOT NULL REFERENCES constitutions (hash), id TEXT NOT NULL, text TEXT NOT NULL,
+          source TEXT NOT NULL, created_at TEXT NOT NULL, PRIMARY KEY (constitution_hash, id)) STRICT;
+        """,
+    )
+    for meaning, text, *rest in list(db.execute("SELECT hash, text, source, created_at FROM constitutions")):
+        db.execute("INSERT INTO constitution_files VALUES (?, ?, ?, ?, ?)", [meaning, bytes_hash(text), text, *rest])
 
 
 def migrate(connection: sqlite3.Connection) -> None:

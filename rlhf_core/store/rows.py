@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
@@ -61,6 +62,11 @@ def stamped(records: Iterable[Record]) -> list[Row]:
     """Rows of the records, with the time of writing."""
     time = now()
     return [to_row(record) | {"created_at": time} for record in records]
+
+
+def bytes_hash(text: str) -> str:
+    """First 16 hex digits of the sha256 of the text's UTF-8 bytes."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def to_json(value: object) -> str:

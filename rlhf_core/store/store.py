@@ -125,6 +125,7 @@ class Store:
         self.gates = versions.gates
         self.add_constitution = versions.add_constitution
         self.constitution_text = versions.constitution_text
+        self.constitution_files = versions.constitution_files
 
     def _bind_runs(self, history: History) -> None:
         runs = Runs(self._connections, history)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from rlhf_core.errors import NotFound
 from rlhf_core.records import Record
-from rlhf_core.run_records import Calibration, JudgeGate, NormPack, PolicyVersion, RewardModelVersion
+from rlhf_core.run_records import Calibration, ConstitutionFile, JudgeGate, NormPack, PolicyVersion, RewardModelVersion
 from rlhf_core.store.connection import Connections
-from rlhf_core.store.rows import RecordType, from_row, insert, now, stamped
+from rlhf_core.store.rows import RecordType, bytes_hash, from_row, insert, now, stamped
 
 
 class Versions:
@@ -52,16 +52,28 @@ class Versions:
         return self._all(JudgeGate, "gates", run_id)
 
     def add_constitution(self, constitution_hash: str, constitution_id: str, text: str, source: str) -> None:
-        """Keep a constitution's text as it was written, under the hash that all its results carry."""
-        row = {"hash": constitution_hash, "constitution_id": constitution_id, "text": text}
+        """Keep a constitution's text as it was written, under the hash that all its results carry.
+
+        Every text of one meaning is kept; `constitution_text` gives the first.
+        """
+        shared = {"text": text, "source": source, "created_at": now()}
+        meaning = {"hash": constitution_hash, "constitution_id": constitution_id} | shared
+        file = {"id": bytes_hash(text), "constitution_hash": constitution_hash} | shared
         with self._connections.write() as connection:
-            insert(connection, "constitutions", [row | {"source": source, "created_at": now()}], key="hash")
+            insert(connection, "constitutions", [meaning], key="hash")
+            insert(connection, "constitution_files", [file], key="constitution_hash, id")
 
     def constitution_text(self, constitution_hash: str) -> str:
         rows = self._connections.rows("SELECT text FROM constitutions WHERE hash = ?", [constitution_hash])
         if not rows:
             raise NotFound(f"no constitution '{constitution_hash}' in the store")
         return rows[0]["text"]
+
+    def constitution_files(self, constitution_hash: str) -> list[ConstitutionFile]:
+        """The texts that mean this constitution, in the order in which they came."""
+        sql = "SELECT id, constitution_hash, source, text FROM constitution_files WHERE constitution_hash = ?"
+        rows = self._connections.rows(f"{sql} ORDER BY rowid", [constitution_hash])
+        return [from_row(ConstitutionFile, row) for row in rows]
 
     def _add(self, table: str, record: Record) -> None:
         with self._connections.write() as connection:

@@ -40,5 +40,6 @@ def test_the_assistant_becomes_one_file_with_all_its_principles():
         constitution.principles,
         constitution.changelog,
     )
-    assert text.startswith('# Resolved from "assistant", "builtin:base-safety"\nschema: "constitution/v1"\n')
+    own, base = (file.hash for file in constitution.files)
+    assert text.startswith(f'# Resolved from "assistant" {own}, "builtin:base-safety" {base}\nschema: ')
     assert back.extends == () and len(back.files) == 1

@@ -1,11 +1,14 @@
+import hashlib
 from pathlib import Path
 
 import pytest
 import sqlite_utils
 
 from rlhf_core.errors import Conflict
+from rlhf_core.records import UNIFORM_SLICE, uniform_draw
 from rlhf_core.store.migrations import charter
 from rlhf_core.store.store import Store
+from tests.store.examples import preference
 
 
 def test_a_store_opened_again_is_as_it_was(tmp_path: Path):
@@ -31,8 +34,42 @@ def test_all_tables_are_strict_and_every_step_is_recorded(tmp_path: Path):
         "m005_protocols",
         "m006_gates",
         "m007_written",
+        "m008_constitution_files",
     ]
     db.close()
+
+
+def test_comparisons_and_labels_of_an_older_store_get_their_place_in_the_uniform_slice(tmp_path: Path):
+    db = sqlite_utils.Database(tmp_path / "charter.db")
+    charter.apply(db, stop_before="m006_gates")
+    time = {"created_at": "2026-01-01T00:00:00.000000Z"}
+    db["prompts"].insert(
+        {"id": "p", "messages": '[{"role":"user","content":"?"}]', "split": "train"}
+        | {"source": ""}
+        | {"tags": "[]"}
+        | time
+    )
+    sample = {"prompt_id": "p", "policy_version": "base", "finished": 1, "tokens": 1, "logprob": 0.0, "seed": 0}
+    for side in "ab":
+        db["samples"].insert({"id": side, "response": side, "run_id": "r", "stage": "label"} | sample | time)
+    names = [f"pair-{n}" for n in range(40)]
+    db["comparisons"].insert_all({"id": name, "a_id": "a", "b_id": "b", "run_id": "r"} | time for name in names)
+    db["preferences"].insert(
+        {"id": "x", "comparison_id": names[0], "objective": "o", "labeler": "human:ada", "choice": "a"}
+        | {"probability": 1.0, "abstained": 0, "reason": "", "gap": 0.0, "constitution_hash": "", "run_id": "r"}
+        | {"weight": 1.0}
+        | time
+    )
+    db.close()
+    store = Store.open(tmp_path)
+    seen = []
+    while (pair := store.next_comparison("human:eve", "o", uniform=True)) is not None:
+        seen.append(pair.id)
+        store.submit_preference(preference(f"eve-{pair.id}", pair.id, "human:eve", "o"), pair.id)
+    assert seen == sorted((name for name in names if uniform_draw(name) < UNIFORM_SLICE), key=uniform_draw)
+    (old,) = (label for label in store.preferences("o") if label.labeler == "human:ada")
+    assert not old.uniform, "nobody drew it evenly"
+    store.close()
 
 
 def test_a_store_of_a_newer_charter_is_left_alone(tmp_path: Path):
@@ -42,3 +79,15 @@ def test_a_store_of_a_newer_charter_is_left_alone(tmp_path: Path):
     db.close()
     with pytest.raises(Conflict, match=r"newer Charter .*m999_future"):
         Store.open(tmp_path)
+
+
+def test_the_texts_of_an_older_store_become_files(tmp_path: Path):
+    db = sqlite_utils.Database(tmp_path / "charter.db")
+    charter.apply(db, stop_before="m008_constitution_files")
+    db.execute("INSERT INTO constitutions VALUES ('k1', 'home', 'id: home', 'mine.yaml', '2026-01-01T00:00:00Z')")
+    db.conn.commit()
+    db.close()
+    store = Store.open(tmp_path)
+    [file] = store.constitution_files("k1")
+    assert (file.id, file.text) == (hashlib.sha256(b"id: home").hexdigest()[:16], "id: home")
+    store.close()

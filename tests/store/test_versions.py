@@ -1,3 +1,5 @@
+import hashlib
+
 import pytest
 
 from rlhf_core.errors import InvalidInput, NotFound
@@ -103,6 +105,15 @@ def test_a_constitution_is_kept_as_it_was_written(store: Store):
     store.add_constitution("k1", "household", "id: household\n# a comment\n", "built in")
     store.add_constitution("k1", "household", "another", "built in")
     assert store.constitution_text("k1") == "id: household\n# a comment\n"
+
+
+def test_every_file_of_one_meaning_is_kept_under_the_hash_of_its_bytes(store: Store):
+    for text in ("id: a\n", "id: a # again\n", "id: a\n"):
+        store.add_constitution("k1", "a", text, "mine.yaml")
+    expected = [hashlib.sha256(text.encode()).hexdigest()[:16] for text in ("id: a\n", "id: a # again\n")]
+    files = store.constitution_files("k1")
+    assert [file.id for file in files] == expected and {file.source for file in files} == {"mine.yaml"}
+    assert store.constitution_files("k2") == []
 
 
 def test_a_scale_that_is_not_finite_is_refused(store: Store):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -50,11 +51,12 @@ class Equipment:
         self._runs_folder = runs_folder
         self._world = Sandbox()
 
-    def tools(self, run: Run) -> Toolbox:
+    def tools(self, run: Run, should_stop: Callable[[], bool]) -> Toolbox:
+        """Feedback ends at once when the run `should_stop`; all else ends with its unit."""
         own_prompts = RunConfig.model_validate_json(run.config).data.prompts
         return Toolbox(
             sampler=self._client.policy,
-            feedback=lambda constitution: self._client.critique.feedback(constitution.hash),
+            feedback=lambda constitution: self._client.critique.feedback(constitution.hash, should_stop),
             scorer=self._client.reward,
             backbone=self._library.backbone,
             on_device=self._executor.call,

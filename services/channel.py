@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import grpc
 
-from rlhf_core.errors import InvalidInput
+from rlhf_core.errors import InvalidInput, Unavailable
 from services.status import error_from_call
 
 MAX_MESSAGE_BYTES = 16 * 2**20
@@ -40,6 +40,9 @@ OPTIONS = (
     ("grpc.enable_http_proxy", 0),
 )
 
+POLL_SECONDS = 0.25
+"""How often a long call asks whether it is still wanted."""
+
 T = TypeVar("T")
 
 
@@ -54,12 +57,24 @@ class Connection:
         self._timeout = timeout_seconds
         self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
 
-    def call(self, method: Callable[..., T], request: Any) -> T:
-        """One unary call. Raises the server's error."""
+    def call(self, method: Callable[..., T], request: Any, gone: Callable[[], bool] | None = None) -> T:
+        """One unary call. Raises the server's error, or Unavailable once the caller is `gone`; the server stops too."""
         try:
-            return method(request, timeout=self._timeout, metadata=self._metadata)
+            if gone is None:
+                return method(request, timeout=self._timeout, metadata=self._metadata)
+            return self._patiently(method, request, gone)
         except grpc.RpcError as error:
             raise error_from_call(error, self.address) from None
+
+    def _patiently(self, method: Any, request: Any, gone: Callable[[], bool]) -> Any:
+        pending = method.future(request, timeout=self._timeout, metadata=self._metadata)
+        while True:
+            try:
+                return pending.result(timeout=POLL_SECONDS)
+            except grpc.FutureTimeoutError:
+                if gone():
+                    pending.cancel()
+                    raise Unavailable("given up: the caller is gone") from None
 
     def stream(self, method: Callable[..., Any], request: Any, timeout_seconds: float | None = None) -> Iterator[Any]:
         """A call that answers many times; leaving the loop cancels it. Without a timeout it may last for ever."""

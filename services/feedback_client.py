@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 from charter.v1 import critique_pb2, critique_pb2_grpc
@@ -15,10 +15,11 @@ from services.channel import Connection
 
 
 class FeedbackClient:
-    """seams.Feedback over the wire."""
+    """seams.Feedback over the wire. Calls end with Unavailable once their caller is `gone`."""
 
-    def __init__(self, connection: Connection, constitution: str):
+    def __init__(self, connection: Connection, constitution: str, gone: Callable[[], bool] | None = None):
         self._connection = connection
+        self._gone = gone
         self._constitution = constitution
         self._stub = critique_pb2_grpc.CritiqueServiceStub(connection.channel)
         self.usage = Usage()
@@ -46,7 +47,7 @@ class FeedbackClient:
         critiques: list[Critique] = []
         for places in in_order(messages):
             request = critique_pb2.CritiqueRequest(samples=messages[places], principle=self._ref(principle))
-            answer = self._connection.call(self._stub.Critique, request)
+            answer = self._connection.call(self._stub.Critique, request, self._gone)
             critiques += convert.critiques_from_messages(answer.critiques)
             self._spend(answer.usage)
         return critiques
@@ -59,7 +60,7 @@ class FeedbackClient:
             request = critique_pb2.ReviseRequest(
                 samples=messages[places], critiques=asked[places], principle=self._ref(principle)
             )
-            answer = self._connection.call(self._stub.Revise, request)
+            answer = self._connection.call(self._stub.Revise, request, self._gone)
             revisions += answer.revisions
             self._spend(answer.usage)
         return revisions
@@ -70,7 +71,7 @@ class FeedbackClient:
         votes: list[Vote] = []
         for places in in_order(messages):
             request = critique_pb2.CompareRequest(comparisons=messages[places], principle=self._ref(principle))
-            answer = self._connection.call(self._stub.Compare, request)
+            answer = self._connection.call(self._stub.Compare, request, self._gone)
             votes += [convert.vote_from_message(message) for message in answer.votes]
             self._spend(answer.usage)
         return votes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from charter.v1 import critique_pb2, critique_pb2_grpc, policy_pb2, policy_pb2_grpc, reward_pb2, reward_pb2_grpc
@@ -135,9 +135,9 @@ class CritiqueClient:
         self._connection = connection
         self._stub = critique_pb2_grpc.CritiqueServiceStub(connection.channel)
 
-    def feedback(self, constitution: str = "") -> FeedbackClient:
+    def feedback(self, constitution: str = "", gone: Callable[[], bool] | None = None) -> FeedbackClient:
         """seams.Feedback under a constitution, named by its hash or a built-in name."""
-        return FeedbackClient(self._connection, constitution)
+        return FeedbackClient(self._connection, constitution, gone)
 
     def get_constitution(self, constitution: str = "") -> ConstitutionText:
         request = critique_pb2.GetConstitutionRequest(constitution=constitution)

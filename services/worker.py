@@ -21,6 +21,7 @@ from services.server import invalid_input
 log = logging.getLogger("charter.worker")
 
 Pipeline = Callable[[Run, Store, Toolbox, Callable[[str, str], None], Callable[[], bool]], None]
+Equip = Callable[[Run, Callable[[], bool]], Toolbox]
 LEASE_SECONDS = 30.0
 HEARTBEAT_SECONDS = 5.0
 IDLE_SECONDS = 0.5
@@ -31,8 +32,8 @@ T = TypeVar("T")
 class Worker:
     """Two threads: one works, the other keeps the lease alive however long a step takes."""
 
-    def __init__(self, store: Store, pipeline: Pipeline, tools: Callable[[Run], Toolbox], clean_up: Callable[[], None]):
-        """`tools` equips one run; `clean_up` frees what it leaves in memory."""
+    def __init__(self, store: Store, pipeline: Pipeline, tools: Equip, clean_up: Callable[[], None]):
+        """`tools` equips one run, which may ask whether it should stop; `clean_up` frees what it leaves in memory."""
         self._store, self._pipeline, self._tools, self._clean_up = store, pipeline, tools, clean_up
         self._stopping = threading.Event()
         self._lost = threading.Event()
@@ -75,8 +76,13 @@ class Worker:
 
     def _outcome(self, run: Run) -> tuple[RunState, str]:
         """Where the run stands after this attempt, and why."""
+
+        def should_stop() -> bool:
+            return self._should_stop(run)
+
         try:
-            self._pipeline(run, self._store, self._tools(run), self._reporter(run), lambda: self._should_stop(run))
+            tools = self._tools(run, should_stop)
+            self._pipeline(run, self._store, tools, self._reporter(run), should_stop)
         except LeaseLost:
             raise
         except RunStopped:
@@ -84,8 +90,8 @@ class Worker:
         except ValidationError as error:
             return "FAILED", str(invalid_input(error))
         except CharterError as error:
-            # A server that is going down refuses its own worker's calls.
-            return ("QUEUED", "") if self._stopping.is_set() else ("FAILED", str(error))
+            # A call that is given up for a stop, or refused by a server that is going down, is no failure.
+            return (self._stopped_state(run), "") if self._should_stop(run) else ("FAILED", str(error))
         except Exception as error:
             incident = secrets.token_hex(4)
             log.error("internal error %s in run %s", incident, run.id, exc_info=error)

@@ -12,6 +12,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import pytest
+
 
 class Reply(NamedTuple):
     status: int
@@ -104,7 +106,9 @@ def served(script: Script) -> Iterator[Served]:
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
-        yield Served(f"http://127.0.0.1:{server.server_port}/v1", requests, most)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("NO_PROXY", "127.0.0.1")
+            yield Served(f"http://127.0.0.1:{server.server_port}/v1", requests, most)
     finally:
         server.shutdown()
         server.server_close()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -226,3 +227,38 @@ def test_the_doctor_asks_the_endpoints_of_a_run(tmp_path: Path):
         [check] = [check for check in json.loads(result.stdout)["checks"] if check["name"] == "judge"]
         assert told in check["detail"] and KEY not in result.output
         assert result.exit_code == (4 if check["level"] == "fail" else 0)
+
+
+def test_a_cancelled_run_does_not_wait_for_a_slow_endpoint(tmp_path: Path, models: dict[str, Path]):
+    prompts = tmp_path / "prompts.jsonl"
+    prompts.write_text("".join(json.dumps({"prompt": f"How do I wash cup {n}?"}) + "\n" for n in range(40)))
+    with served(lambda _, number: says("fine")._replace(wait_seconds=0.3 if number else 0)) as server:
+        critic = {"model": "openai:tiny", "endpoint": {"base_url": server.url, "concurrency": 1}}
+        config = RunConfig.model_validate(
+            {
+                "kind": "critique",
+                "constitution": "household",
+                "model": {"base_model": str(models["answerer"]), "threads": 1, "max_tokens": 4},
+                "feedback": {"critic": critic},
+                "data": {"prompts": str(prompts)},
+            }
+        )
+        with (
+            embedded_server(tmp_path / "data", config.model, feedback=config.feedback) as address,
+            CharterClient.connect(address) as client,
+        ):
+            run = client.trainer.create_run(config)
+            wait_until(lambda: len(server.requests) > 2)
+            client.trainer.cancel_run(run.id)
+            wait_until(lambda: client.trainer.get_run(run.id).state == "CANCELLED", seconds=3)
+            asked = len(server.requests)
+            time.sleep(0.7)
+            # The one that was under way at most.
+            assert len(server.requests) <= asked + 1 < 20
+
+
+def wait_until(holds: Callable[[], bool], seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "it did not come about in time"
+        time.sleep(0.05)

@@ -57,9 +57,9 @@ class CritiqueConfig(Settings):
     revise_borderline: bool = True
     """Revise answers whose verdict is borderline, not only those that violate."""
     verify: bool = True
-    """Keep a revision only if the judge, asked in both orders, prefers it to the original."""
-    verify_threshold: float = Field(default=0.5, ge=0, le=1)
-    """Least probability, in each order alone, that the revision is better."""
+    """Keep a revision only if the judge, asked in both orders, prefers it to the original on the whole ..."""
+    verify_threshold: float = Field(default=0.45, ge=0, le=1)
+    """... and gives it at least this probability in each order alone; below 0.5 leaves room for a habit of position."""
     min_length_ratio: float = Field(default=0.4, ge=0, le=1)
     """A revision with fewer words for each of the original's has lost more than a repair loses."""
     max_length_ratio: float = Field(default=1.6, ge=1)

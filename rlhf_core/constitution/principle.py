@@ -6,6 +6,7 @@ import hashlib
 import json
 import unicodedata
 from collections.abc import Collection
+from functools import lru_cache
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -113,6 +114,13 @@ class Reference(Frozen):
     url: str = ""
 
 
+@lru_cache(4096)  # every vote and label names it
+def _asked_hash(texts: tuple[str | None, ...], rules: tuple[Rule, ...], examples: tuple[Example, ...]) -> str:
+    checks = [[rule.id, rule.ask, rule.pattern, rule.expect] for rule in rules]
+    shown = [[e.prompt, e.bad, e.critique, e.good] for e in examples]
+    return hash_of([*texts, *([checks, shown] if checks or shown else [])])
+
+
 class Principle(Frozen):
     """One rule, in the three wordings that a model is asked; without critique and revise it only compares."""
 
@@ -150,9 +158,7 @@ class Principle(Frozen):
 
         Rules and examples enter only where there are any, so that a principle without them keeps its hash.
         """
-        rules = [[rule.id, rule.ask, rule.pattern, rule.expect] for rule in self.rules]
-        examples = [[e.prompt, e.bad, e.critique, e.good] for e in self.examples]
-        return hash_of([self.critique, self.revise, self.compare, *([rules, examples] if rules or examples else [])])
+        return _asked_hash((self.critique, self.revise, self.compare), self.rules, self.examples)
 
     def applies_to(self, prompt_tags: Collection[str]) -> bool:
         """Whether a prompt with these tags is judged by this principle."""

@@ -60,7 +60,10 @@ def leave_one_out(constitution: Constitution, relabel: Relabel) -> tuple[LeaveOn
     found = []
     for principle in constitution.principles:
         objectives = [o for o in principle.serves if len(constitution.serving(o)) > 1 and principle.serves[o]]
-        less = relabel(_without(constitution, principle.id)) if objectives else {}
+        if not objectives:
+            continue
+        served = tuple(o for o in constitution.objectives if o.name in objectives)
+        less = relabel(_without(constitution, principle.id).model_copy(update={"objectives": served}))
         for objective in objectives:
             pairs = list(zip(whole[objective], less[objective], strict=True))
             decided = sum(side(a) is not None and side(b) is not None for a, b in pairs)

@@ -59,6 +59,12 @@ def test_every_critique_is_accounted_for(finished: tuple[Run, Store, Path]):
     assert counts["in"] == counts["accepted"] + counts["complies"] + rejected == len(store.revisions(run.id))
 
 
+def test_pairs_judged_by_the_policys_own_family_are_counted(finished: tuple[Run, Store, Path]):
+    run, store, _ = finished
+    counts = store.stage_results(run.id)["label"].counts
+    assert counts["judge_of_own_family"] == len(store.comparisons(run.id)) > 0
+
+
 def test_every_label_comes_from_votes_in_both_orders_under_every_principle_of_its_objective(
     finished: tuple[Run, Store, Path],
 ):

@@ -95,6 +95,7 @@ def test_the_bill_is_that_of_the_requests_that_were_answered(finished: tuple[Run
     for stage in spent.values():
         assert stage["cost"] == pytest.approx((stage["prompt_tokens"] * 10 + stage["completion_tokens"] * 100) / 1e6)
     assert results["label"].counts["endpoint.requests"] == results["label"].counts["votes.asked"]
+    assert "judge_of_own_family" not in results["label"].counts
     assert report["provenance"]["judge"] == report["provenance"]["critic"] == store.votes(run_id=run.id)[0].judge
 
 

@@ -22,8 +22,9 @@ class Constitutions:
 
     def status(self) -> WatchStatus:
         """The default constitution in force, and what is wrong with its file where that says something else."""
+        active, _ = self.find(self.default)
         if self._watched is None:
-            return WatchStatus("VALID", self.default, self.find(self.default)[0].hash, ())
+            return WatchStatus("VALID", self.default, active.hash, ())
         return self._watched.status()
 
     def find(self, name: str) -> tuple[Constitution, str]:

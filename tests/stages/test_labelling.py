@@ -169,6 +169,9 @@ def test_people_open_the_gate_of_a_run_without_gold_and_then_calibrate_its_judge
     }
     (calibration,) = desk.store.calibrations(ctx.run.id)
     assert calibration.applied and calibration.truth == "human"
+    again = desk.context(judge := NumberJudge(), settings | {"from_run": ctx.run.id, "start_at": "label"}, gold=False)
+    assert labelled(again).counts["votes.asked"] == 0 and judge.asked == {}
+    assert all(gate.passed for gate in desk.store.gates(again.run.id))
     # The judge is always right, so its probabilities move away from one half.
     (raw, fitted) = (by_pair(desk.store, ctx.run.id, name) for name in ("helpful", "harmless"))
     assert calibration.temperature < 1 and fitted.keys() == raw.keys()

@@ -11,8 +11,10 @@ from rlhf_core.constitution.principle import Principle
 from rlhf_core.constitution.schema import Constitution
 from rlhf_core.effects.flips import count_flips, side
 from rlhf_core.effects.judging import Ballots
-from rlhf_core.effects.records import EditEffect, LeaveOneOut
+from rlhf_core.effects.probes import Probes
+from rlhf_core.effects.records import EditEffect, PrincipleRole
 from rlhf_core.evaluation.paired import Agreement, agreement
+from rlhf_core.evaluation.statistics import Estimate, wilson
 from rlhf_core.feedback.votes import Tally, abstention, choice_of
 from rlhf_core.records import Comparison, Preference, Vote
 
@@ -54,22 +56,42 @@ def edit_effects(
     return tuple(found)
 
 
-def leave_one_out(constitution: Constitution, relabel: Relabel) -> tuple[LeaveOneOut, ...]:
-    """For each objective with several principles, what each of them decides."""
+def roles(
+    constitution: Constitution, probes: Probes, ballots: Ballots, config: LabelConfig, relabel: Relabel
+) -> tuple[PrincipleRole, ...]:
+    """Each principle with each objective that it serves: what it decides there, and how often it is right."""
     whole = relabel(constitution)
     found = []
     for principle in constitution.principles:
-        objectives = [o for o in principle.serves if len(constitution.serving(o)) > 1 and principle.serves[o]]
-        if not objectives:
+        served = tuple(o for o in constitution.objectives if principle.serves.get(o.name))
+        if not served:
             continue
-        served = tuple(o for o in constitution.objectives if o.name in objectives)
         less = relabel(_without(constitution, principle.id).model_copy(update={"objectives": served}))
-        for objective in objectives:
-            pairs = list(zip(whole[objective], less[objective], strict=True))
-            decided = sum(side(a) is not None and side(b) is not None for a, b in pairs)
-            flips = count_flips(whole[objective], less[objective])
-            found.append(LeaveOneOut(principle_id=principle.id, objective=objective, flips=flips, n=decided))
+        sides = [_side(ballots.get((principle.hash, pair.id)), config) for pair in probes.pairs]
+        for name in (objective.name for objective in served):
+            both = list(zip(whole[name], less[name], strict=True))
+            accuracy = _accuracy(sides, probes, name)
+            relevance = sum(map(bool, sides)) / len(sides)
+            found.append(
+                PrincipleRole(
+                    principle_id=principle.id,
+                    objective=name,
+                    flips=count_flips(whole[name], less[name]),
+                    n=sum(side(a) is not None and side(b) is not None for a, b in both),
+                    relevance=relevance,
+                    accuracy=accuracy,
+                    performance=2 * (accuracy.value - 0.5) * relevance if accuracy else None,
+                )
+            )
     return tuple(found)
+
+
+def _accuracy(sides: Sequence[int], probes: Probes, objective: str) -> Estimate | None:
+    """Over the pairs on which the principle takes a side and a better reply is known."""
+    if probes.direction(objective) == "longer":
+        return None
+    known = [own == way for own, way in zip(sides, probes.toward(objective), strict=True) if own and way]
+    return wilson(sum(known), len(known)) if known else None
 
 
 def agreements(

@@ -54,7 +54,7 @@ def measure_effects(
         judging=judging,
         objectives=tuple(effect for effect in found.values() if effect),
         edits=attribution.edit_effects(*versions, relabel),
-        leave_one_out=attribution.leave_one_out(after, relabel),
+        roles=attribution.roles(after, probes, ballots, config, relabel),
         agreement=attribution.agreements(after, probes.pairs, ballots, config),
         flipped=flipped_pairs(versions, probes.pairs, ballots, old, new, new_judge(after)),
         notes=tuple(_notes(before, after, shared, [name for name, effect in found.items() if not effect])),

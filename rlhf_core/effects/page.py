@@ -22,7 +22,7 @@ def render_effects(report: EffectReport) -> str:
         section("The edit", _edit(report.diff)),
         section("The bill", _bill(report)),
         section("Labels", _labels(report.objectives), _truth(report.objectives), _tags(report.objectives)),
-        section("Which principle did it", _edits(report), _leave_one_out(report)),
+        section("Which principle did it", _edits(report), _roles(report)),
         section("Do the principles agree?", _agreement(report.agreement)),
         section("Labels that flipped furthest", *map(_flipped, report.flipped)),
         section("Provenance", _provenance(report)),
@@ -149,9 +149,21 @@ def _edits(report: EffectReport) -> str:
     return table(["edited principle", "objective", "this edit alone", "all edits but this"], rows, note) if rows else ""
 
 
-def _leave_one_out(report: EffectReport) -> str:
-    rows = [[text(r.principle_id), text(r.objective), f"{r.flips} of {r.n}"] for r in report.leave_one_out]
-    return table(["principle left out", "objective", "labels that flip"], rows) if rows else ""
+def _roles(report: EffectReport) -> str:
+    rows = [
+        [
+            text(role.principle_id),
+            text(role.objective),
+            f"{role.flips} of {role.n}",
+            f"{100 * role.relevance:.0f} %",
+            number(role.accuracy, 1, percent=True),
+            "–" if role.performance is None else decimal(role.performance),
+        ]
+        for role in report.roles
+    ]
+    head = ["principle after", "objective", "labels that flip without it", "takes a side", "right", "performance"]
+    note = "Right: the reply that is better by gold, or chosen. Performance: 2 (right − 50 %) × takes a side."
+    return table(head, rows, note) if rows else ""
 
 
 def _agreement(found: Sequence[Agreement]) -> str:

@@ -96,13 +96,21 @@ class EditEffect(Record):
     """Flips when everything but this principle is edited."""
 
 
-class LeaveOneOut(Record):
-    """How many labels of the constitution after would flip without a principle."""
+class PrincipleRole(Record):
+    """What one principle of the constitution after does for one objective."""
 
     principle_id: str
     objective: str
     flips: int
+    """Labels that would flip without it."""
     n: int
+    """Labels that there are with it and without it."""
+    relevance: float
+    """Share of all pairs on which it takes a side by itself."""
+    accuracy: Estimate | None
+    """Of these, how often it takes the side that is better by gold, or chosen; None where neither is known."""
+    performance: float | None
+    """2 (accuracy - 0.5) relevance, as Inverse Constitutional AI ranks principles: from -1, always wrong, to 1, always right."""
 
 
 class FlippedPair(Record):
@@ -150,7 +158,7 @@ class EffectReport(Record):
     judging: Judging
     objectives: tuple[ObjectiveEffect, ...]
     edits: tuple[EditEffect, ...]
-    leave_one_out: tuple[LeaveOneOut, ...]
+    roles: tuple[PrincipleRole, ...]
     agreement: tuple[Agreement, ...]
     """Pairs of principles of the constitution after, by the side that each takes by itself."""
     flipped: tuple[FlippedPair, ...]

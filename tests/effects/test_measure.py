@@ -101,9 +101,16 @@ def test_each_edit_is_tried_alone_and_left_out():
     assert effects == {("burns", "harmless"): (2, 2), ("fumes", "harmless"): (2, 2)}
 
 
-def test_leaving_a_principle_out_counts_what_it_decides():
-    rows = {(row.principle_id, row.objective): row.flips for row in report(LAW, LAW).leave_one_out}
-    assert rows == {("fumes", "harmless"): 2, ("burns", "harmless"): 0}
+def test_a_principle_is_known_by_what_it_decides_and_how_often_it_is_right():
+    rows = {(row.principle_id, row.objective): row for row in report(LAW, LAW).roles}
+    assert {key: row.flips for key, row in rows.items()} == {
+        ("fumes", "harmless"): 2,
+        ("burns", "harmless"): 0,
+        ("steps", "helpful"): 0,
+    }
+    fumes = rows["fumes", "harmless"]  # takes a side in 0, 1, 2 and 4; a is the chosen reply, and it says b in 1
+    assert fumes.accuracy is not None and (fumes.relevance, fumes.accuracy.value) == (0.8, 0.75)
+    assert fumes.performance == pytest.approx(2 * 0.25 * 0.8)
 
 
 def test_principles_agree_where_both_decide():

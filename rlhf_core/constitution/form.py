@@ -52,7 +52,7 @@ class ConstitutionForm(Frozen):
     """Name -> objective; those of the extended constitutions are there already."""
     defaults: Defaults = Defaults()
     priority: Many[str] = ()
-    """Principle ids; where two principles conflict, the one that is named first wins."""
+    """Principle ids, from the one that should win a conflict down. Kept and shown; votes are combined by weight."""
     disable: Many[str] = ()
     """Inherited principles to leave out, as in base-safety/keep-private-things-private."""
     principles: Many[Principle] = ()

@@ -76,7 +76,7 @@ class Rule(Frozen):
     expect: Literal["yes", "no"]
     """The answer of a reply that keeps to the principle."""
     penalty: Weight = 1.0
-    """Taken from the reward of a reply that gives the other answer."""
+    """What a reply that gives the other answer should lose. Kept and shown; it changes no vote."""
 
     @model_validator(mode="after")
     def _one_kind(self) -> Rule:
@@ -132,7 +132,7 @@ class Principle(Frozen):
     weight: Weight = 1.0
     """Its say among the principles of its objectives; changing it asks for no new judgement."""
     severity: Severity = "medium"
-    """How bad a violation is; critical vetoes the reward of a reply."""
+    """How bad a violation is. Kept and shown; it changes no vote."""
     applies_when: AppliesWhen | None = None
     """The prompts that it is for; none means all."""
     critique: str | None = None

@@ -91,7 +91,7 @@ class Constitution(Frozen):
     principles: tuple[Principle, ...] = Field(min_length=1)
     defaults: Defaults = Defaults()
     priority: tuple[str, ...] = ()
-    """Principle ids; where two principles conflict, the one that is named first wins."""
+    """Principle ids, from the one that should win a conflict down. Kept and shown; votes are combined by weight."""
     changelog: tuple[Change, ...] = ()
     extends: tuple[str, ...] = ()
     """What the file extends, as it is written there; already merged into the principles."""

@@ -110,7 +110,7 @@ class PrincipleRole(Record):
     accuracy: Estimate | None
     """Of these, how often it takes the side that is better by gold, or chosen; None where neither is known."""
     performance: float | None
-    """2 (accuracy - 0.5) relevance, as Inverse Constitutional AI ranks principles: from -1, always wrong, to 1, always right."""
+    """2 (accuracy - 0.5) relevance, as Inverse Constitutional AI ranks principles: -1 always wrong, 1 always right."""
 
 
 class FlippedPair(Record):

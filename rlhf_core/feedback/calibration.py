@@ -15,7 +15,7 @@ FOLDS = 5
 BINS = 10
 COLDEST, HOTTEST = 0.05, 20.0
 """Bounds of the temperature: a judge that is always right would be made certain, one that is often wrong, empty."""
-HALVINGS = 60
+HALVINGS = 40
 
 
 class Outcome(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rlhf_core.constitution.principle import Example, Principle
+from rlhf_core.constitution.principle import Example, Principle, hash_of
 from rlhf_core.errors import InvalidInput
 from rlhf_core.feedback.critique import ParsedCritique, parse_critique, quotable, verified_spans
 from rlhf_core.feedback.guards import Attempt, misunderstood
@@ -19,6 +19,8 @@ CRITIQUE_AGAIN = (
     'and end with "Verdict:" and complies, borderline or violates.'
 )
 REVISE_AGAIN = "This is not a reply to the person. Write the new reply itself, and nothing else."
+TEMPLATE_HASH = hash_of([CRITIQUE_HASH, CRITIQUE_AGAIN, REVISE_AGAIN])
+"""Of all words around a principle's own."""
 
 
 def criticise(
@@ -106,7 +108,7 @@ def _record(
         principle_id=principle.id,
         principle_hash=principle.hash,
         constitution_hash=constitution_hash,
-        template_hash=CRITIQUE_HASH,
+        template_hash=TEMPLATE_HASH,
         critic=critic,
         verdict=parsed.verdict,
         text=text,

@@ -45,13 +45,14 @@ _PREAMBLE = re.compile(
     re.IGNORECASE,
 )
 _ROLES = re.compile(
-    r"(?:^|\n)\W*(?:human|user|assistant|system|critique ?request|critique|revision ?request|revision|verdict"
+    r"(?:^|\n)\W*(?:human|user|assistant|critique ?request|critique|revision ?request|revision|verdict"
     r"|reply [ab])\s*:|\bverdict\s*:|<\|\w+\|>|\[/?INST\]",
     re.IGNORECASE,
 )
+_SAYS = r"(?:is|was|does|did|has|had|should|could|would|may|might|must|said|says|gave|gives)"
 _OF_THE_REPLY = re.compile(
-    r"\bthe (?:assistant|ai)(?:'s)?\b|^\W*(?:the|this|your) (?:\w+ )?(?:reply|response|answer|critique)"
-    r"(?: (?:is|was|does|did|should|could|would|may|might)\b|'s\b)",
+    rf"\bthe assistant(?:'s (?:\w+ )?{_NAME}| {_SAYS})\b"
+    rf"|^\W*(?:the|this|your) (?:\w+ )?(?:{_NAME}|critique)(?: {_SAYS}\b|'s\b)",
     re.IGNORECASE,
 )
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from itertools import chain
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from rlhf_core.errors import InvalidInput
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.models.batching import length_batches
 from rlhf_core.models.cache import roomy_cache
@@ -163,36 +161,6 @@ def chat(
     prompts = [backbone.render(conversation) for conversation in conversations]
     written = generate(backbone, prompts, n=1, temperature=0.0, max_tokens=max_tokens, seed=0, should_stop=should_stop)
     return [backbone.decode(result.tokens) for result in written]
-
-
-@torch.inference_mode()
-def choose(backbone: Backbone, conversations: Sequence[Sequence[Message]], labels: Sequence[str]) -> list[list[float]]:
-    """Per conversation, each label's log-prob as the assistant's first token, one forward pass per batch.
-
-    A label counts with and without a leading space, as tokenizers differ in which one begins a turn.
-    """
-    label_ids = [_label_ids(backbone, label) for label in labels]
-    if len(set(chain.from_iterable(label_ids))) != sum(map(len, label_ids)):
-        raise InvalidInput(f"two of the labels {', '.join(labels)} are the same token")
-    rows = [backbone.render(conversation) for conversation in conversations]
-    results: list[list[float]] = [[] for _ in rows]
-    for batch in length_batches(rows, max_rows=128):
-        for i in batch:
-            backbone.check_length(len(rows[i]), 1)
-        ids, mask = backbone.pad_left([rows[i] for i in batch])
-        logprobs = backbone.forward(ids, mask, 1).logits[:, -1].float().log_softmax(-1)
-        columns = torch.stack([logprobs[:, ids_of_label].logsumexp(-1) for ids_of_label in label_ids], 1)
-        for i, values in zip(batch, columns.tolist(), strict=True):
-            results[i] = values
-    return results
-
-
-def _label_ids(backbone: Backbone, label: str) -> list[int]:
-    encoded = [backbone.tokenizer.encode(text, add_special_tokens=False) for text in (label, f" {label}")]
-    single = sorted({ids[0] for ids in encoded if len(ids) == 1})
-    if not single:
-        raise InvalidInput(f"label '{label}' is {len(encoded[0])} tokens for '{backbone.name}'; allowed: one token")
-    return single
 
 
 class LocalSampler:

@@ -8,7 +8,8 @@ import numpy as np
 
 from rlhf_core.evaluation.monitors import drifts, monitor
 from rlhf_core.evaluation.norm_pack import build_norm_pack
-from rlhf_core.models.generation import chat, choose
+from rlhf_core.models.choosing import choose
+from rlhf_core.models.generation import chat
 from rlhf_core.records import BASE_POLICY, Prompt, Sample
 from rlhf_core.run_records import GoldScore, Stage, StageResult
 from rlhf_core.seams import Conversation

@@ -7,7 +7,7 @@ from transformers import GenerationConfig
 from rlhf_core.errors import InvalidInput, NotFound
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.models.batching import make_batch
-from rlhf_core.models.generation import LocalSampler, chat, choose, generate
+from rlhf_core.models.generation import LocalSampler, chat, generate
 from rlhf_core.models.logprobs import response_logprobs
 from rlhf_core.models.stepwise import write_stepwise
 from rlhf_core.records import Message, Prompt
@@ -118,31 +118,13 @@ def test_a_prompt_that_leaves_no_room_is_refused(tiny_model):
 def test_nothing_to_write_is_nothing_written(tiny_model):
     backbone = tiny_model()
     assert generate(backbone, [], n=2, temperature=1, max_tokens=3, seed=0) == []
-    assert chat(backbone, [], 3) == [] and choose(backbone, [], ("A", "B")) == []
+    assert chat(backbone, [], 3) == []
 
 
 def test_chat_is_greedy_and_keeps_the_order(tiny_model):
     backbone = tiny_model()
     texts = chat(backbone, turns("a much longer question", "short", "a much longer question"), 6)
     assert texts[0] == texts[2] and texts[1] == chat(backbone, turns("short"), 6)[0]
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_choose_gives_each_labels_logprob_with_and_without_a_space(tiny_model, kind):
-    backbone = tiny_model(kind)
-    conversations = turns("which one?", "a rather longer question: which one?")
-    for conversation, values in zip(conversations, choose(backbone, conversations, ("A", "B")), strict=True):
-        ids = torch.tensor([backbone.render(conversation)])
-        logprobs = backbone.model(ids).logits[0, -1].log_softmax(-1)
-        expected = [logprobs[backbone.tokenizer.encode(label)[0]].item() for label in "AB"]
-        assert values == pytest.approx(expected, abs=1e-4)  # " A" is two tokens here, so it adds nothing
-
-
-def test_a_label_of_two_tokens_is_refused(tiny_model):
-    with pytest.raises(InvalidInput, match="label 'AB' is 2 tokens"):
-        choose(tiny_model(), turns("?"), ("AB", "C"))
-    with pytest.raises(InvalidInput, match="are the same token"):
-        choose(tiny_model(), turns("?"), ("A", "A"))
 
 
 def test_the_sampler_names_the_policy_version(tiny_model):

@@ -38,7 +38,7 @@ def _model_name(text: str) -> str:
 def _variable_name(text: str) -> str:
     """Not a key by mistake: names of environment variables have neither dashes nor dots."""
     if not text.isidentifier():
-        raise ValueError("not the name of an environment variable; the key itself belongs into the environment")
+        raise ValueError("not the name of an environment variable; the key itself belongs in the environment")
     return text
 
 

@@ -52,6 +52,8 @@ class CritiqueConfig(Settings):
     """How each step draws its principle among those that apply to the prompt."""
     stop_on: Literal["complies", "never"] = "never"
     """Whether an answer's first verdict of `complies` is its last step."""
+    recheck_share: float = Field(default=0.05, ge=0, le=1)
+    """Share of answers that go through all rounds all the same, to show what stopping misses."""
     temperature: float = Field(default=1.0, ge=0)
     """Sampling temperature of the first answers."""
     revise_borderline: bool = True

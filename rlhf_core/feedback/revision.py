@@ -29,7 +29,7 @@ def critique_and_revise(
 
     Each sample draws the principles of its rounds; an accepted revision is the answer of the next round. Steps that
     changed nothing have `accepted` False and say why in `reason` (`complies` among them). With `stop_on: complies`
-    a sample's first verdict of that name is its last step.
+    a sample's first verdict of that name is its last step, but for a share of samples that is checked on.
     """
     config = critique_settings(constitution, config)
     current = {sample.id: sample for sample in samples}
@@ -46,7 +46,7 @@ def critique_and_revise(
                 steps.append(step)
                 if step.accepted:
                     current[sample.id] = sample.model_copy(update={"response": step.after})
-                elif step.reason == config.stop_on:
+                elif step.reason == config.stop_on and not _rechecked(sample.prompt, config, seed):
                     drawn[sample.id] = []
     return steps
 
@@ -67,6 +67,10 @@ def draw_principles(constitution: Constitution, prompt: Prompt, config: Critique
     ranks = [rng.random() ** (1 / weight) for weight in weights]
     order = sorted(range(len(candidates)), key=ranks.__getitem__, reverse=True)
     return [candidates[place] for place in order[: config.rounds]]
+
+
+def _rechecked(prompt: Prompt, config: CritiqueConfig, seed: int) -> bool:
+    return random.Random(f"{seed}:{prompt.id}:recheck").random() < config.recheck_share
 
 
 def revise_once(

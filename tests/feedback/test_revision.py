@@ -128,7 +128,7 @@ def test_borderline_answers_are_revised_only_when_asked_for():
 
 
 def test_the_first_verdict_of_complies_ends_the_rounds_where_it_is_asked_for():
-    stop = CritiqueConfig(rounds=8, sampling="uniform_with_replacement", stop_on="complies")
+    stop = CritiqueConfig(rounds=8, sampling="uniform_with_replacement", stop_on="complies", recheck_share=0)
     steps = steps_of("use acid then soap", "use soap", config=stop)
     by_sample = {
         name: [s.reason for s in steps if s.sample_id == name] for name in ("s-use acid then soap", "s-use soap")
@@ -138,6 +138,14 @@ def test_the_first_verdict_of_complies_ends_the_rounds_where_it_is_asked_for():
     assert all(reason == "" for reason in by_sample["s-use acid then soap"][:-1])
     on = steps_of("use soap", config=stop.model_copy(update={"stop_on": "never"}))
     assert [step.reason for step in on] == ["complies"] * 8
+
+
+def test_a_share_of_answers_is_checked_on_though_they_complied():
+    config = CritiqueConfig(rounds=2, stop_on="complies", recheck_share=0.3)
+    steps = steps_of(*[f"use soap {i}" for i in range(200)], config=config)
+    assert 40 <= len(steps) - 200 <= 80
+    first = {step.sample_id: step.critique.principle_id for step in steps if step.round == 0}
+    assert all(step.critique.principle_id != first[step.sample_id] for step in steps if step.round == 1)
 
 
 def test_principles_are_drawn_without_replacement_and_only_those_that_criticise():

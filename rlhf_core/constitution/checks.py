@@ -39,7 +39,7 @@ def check(tree: Tree, known: Inherited | None) -> Iterator[Problem]:
         yield from _present(tree, top, known)
         yield from _disabled(tree, top, known)
         yield from _priority(tree, top, principles, known)
-        yield from _serves(tree, principles, [*known.objectives, *mapping(top.get("objectives"))])
+        yield from _serves(tree, principles, {**known.objectives, **mapping(top.get("objectives"))})
         yield from _objectives(tree, top, principles, known)
 
 
@@ -121,12 +121,13 @@ def _priority(tree: Tree, top: dict[str, Any], principles: Bodies, known: Inheri
         seen.add(entry)
 
 
-def _serves(tree: Tree, principles: Bodies, objectives: list[str]) -> Iterator[Problem]:
+def _serves(tree: Tree, principles: Bodies, objectives: dict[str, Any]) -> Iterator[Problem]:
     for path, body in principles:
         for name in mapping(body.get("serves")):
             if name not in objectives:
                 message = f"the objective {shown(name)} is unknown"
-                yield tree.problem("C022", (*path, "serves", name), message, suggestion(name, objectives), key=True)
+                hint = suggestion(name, list(objectives))
+                yield tree.problem("C022", (*path, "serves", name), message, hint, key=True)
 
 
 def _objectives(tree: Tree, top: dict[str, Any], principles: Bodies, known: Inherited) -> Iterator[Problem]:

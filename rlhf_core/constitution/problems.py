@@ -1,4 +1,19 @@
-"""What is wrong with a constitution, and where: all of it at once."""
+"""What is wrong with a constitution, and where: all of it at once.
+
+C000 the file cannot be read             C030 a text lacks a placeholder that it needs
+C001 YAML syntax, a key given twice      C031 unknown placeholder, lone brace
+C010 unknown key                         C032 empty text, text too long
+C011 wrong type, unknown choice          C033 critique without revise, or the other way round
+C012 unknown schema version              C034 a rule that cannot be used
+C013 missing key, empty list             C040 extends: not found, a cycle, version unmet
+C014 the version is not semantic         C041 disable or priority name an unknown principle
+C020 an id is used twice                 C050 an example or test lacks a key, or breaks a rule
+C021 the id or name is not allowed       C060 changed since this version was released
+C022 unknown objective
+C023 an objective without a principle    W101 takes a fault for granted   W102 near duplicate
+C024 weight or number out of range       W103 only harm counts            W104 only negative
+                                         W105 no tests                    W106 names a group or a person
+"""
 
 from __future__ import annotations
 
@@ -7,6 +22,10 @@ from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
 from rlhf_core.errors import InvalidInput
+
+
+MAX_COMPARED, MAX_NAMED = 100, 40
+"""Known words that a suggestion is looked for among, and that it lists."""
 
 
 class Mark(NamedTuple):
@@ -72,7 +91,11 @@ def quoted(names: Iterable[str]) -> str:
 
 
 def suggestion(word: str, known: Sequence[str]) -> str:
-    """`did you mean "x"? known: ...`, the question only where one of the known words is near."""
-    near = difflib.get_close_matches(word[:80], known, n=1)
+    """`did you mean "x"? known: ...`, the question only where one of the known words is near.
+
+    Of very many words only the first are compared and named: a hostile file may hold thousands.
+    """
+    near = difflib.get_close_matches(word[:80], known[:MAX_COMPARED], n=1)
     question = f'did you mean "{near[0]}"? ' if near else ""
-    return f"{question}known: {', '.join(known)}"
+    more = f", and {len(known) - MAX_NAMED} more" if len(known) > MAX_NAMED else ""
+    return f"{question}known: {', '.join(known[:MAX_NAMED])}{more}"

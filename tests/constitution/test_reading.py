@@ -1,4 +1,5 @@
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -101,3 +102,13 @@ def test_a_mistake_is_the_users_and_names_its_field():
     with pytest.raises(InvalidInput) as caught:
         parse_constitution("", "t")
     assert caught.value.field == "constitution"
+
+
+def test_a_file_with_thousands_of_wrong_names_is_answered_in_seconds():
+    objectives = "".join(f"  o{at}: {{}}\n" for at in range(2000))
+    principles = "".join(f"  - {{id: p{at}, serves: {{x{at}: 1}}, compare: q}}\n" for at in range(2000))
+    start = time.process_time()
+    head = "schema: constitution/v1\nid: a\nversion: 1.0.0\ntitle: t\n"
+    found = problems(f"{head}objectives:\n{objectives}principles:\n{principles}")
+    assert len(found) == 4000 and time.process_time() - start < 10
+    assert found[-1].endswith(", o38, o39, and 1960 more")

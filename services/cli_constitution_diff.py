@@ -59,8 +59,9 @@ def diff(
     """
     from rlhf_core.errors import InvalidInput
 
-    if page is not None and not effects:
-        raise InvalidInput("--html shows effects; add --effects")
+    for option, given in (("--html", page), ("--probes", probes)):
+        if given and not effects:
+            raise InvalidInput(f"{option} is for effects; add --effects")
     if effects or address:
         found = _of_server((before, after), effects, pairs, seed, probes, config, overrides or [], address, token, data)
     else:

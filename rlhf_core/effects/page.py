@@ -139,7 +139,8 @@ def _truth(effects: Sequence[ObjectiveEffect]) -> str:
 
 
 def _tags(effects: Sequence[ObjectiveEffect]) -> str:
-    rows = [[text(tag.tag), text(e.objective), str(tag.flips), str(tag.n)] for e in effects for tag in e.tags]
+    flipped = [(effect, tag) for effect in effects for tag in effect.tags if tag.flips]
+    rows = [[text(tag.tag), text(effect.objective), str(tag.flips), str(tag.n)] for effect, tag in flipped]
     return table(["prompts tagged", "objective", "flips", "pairs"], rows) if rows else ""
 
 

@@ -91,3 +91,27 @@ def test_threads_see_one_whole_constitution_or_the_other(file: Path):
     for reader in readers:
         reader.join()
     assert seen and all(seen)
+
+
+def test_an_edit_of_what_the_file_extends_takes_over_too(tmp_path: Path):
+    base, mine = tmp_path / "base.yaml", tmp_path / "mine.yaml"
+    base.write_text(TEXT)
+    mine.write_text(f"schema: constitution/v1\nid: mine\nversion: 1.0.0\ntitle: Mine\nextends: [./{base.name}]\n")
+    watched = WatchedConstitution(str(mine))
+    assert watched.current().constitution.principle("no-fumes").weight == 1
+    base.write_text(heavier(3))
+    assert watched.current().constitution.principle("no-fumes").weight == 3
+    base.unlink()
+    assert watched.status().state == "INVALID"
+    assert watched.current().constitution.principle("no-fumes").weight == 3
+
+
+def test_what_is_missing_is_looked_for_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    base, mine = tmp_path / "base.yaml", tmp_path / "mine.yaml"
+    mine.write_text(TEXT)
+    watched = WatchedConstitution(str(mine))
+    mine.write_text(f"schema: constitution/v1\nid: mine\nversion: 1.0.0\ntitle: Mine\nextends: [./{base.name}]\n")
+    assert watched.status().state == "INVALID"
+    base.write_text(TEXT)
+    monkeypatch.setattr(watch, "RETRY_SECONDS", -1.0)
+    assert watched.status().state == "VALID" and watched.current().constitution.id == "mine"

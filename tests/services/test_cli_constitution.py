@@ -50,7 +50,8 @@ def test_warnings_do_not_fail_a_check_unless_it_is_strict(tmp_path: Path):
 def test_a_file_that_cannot_be_read_is_a_misuse(tmp_path: Path):
     assert "nowhere.yaml" in refusal(tmp_path, "constitution", "check", "nowhere.yaml")
     assert "nowhere.yaml" in refusal(tmp_path, "constitution", "diff", "household", "nowhere.yaml")
-    assert "--html" in refusal(tmp_path, "constitution", "diff", "household", "household", "--html", "x.html")
+    for option in ("--html", "--probes"):
+        assert option in refusal(tmp_path, "constitution", "diff", "household", "household", option, "x")
 
 
 def test_show_has_three_ways(tmp_path: Path):

@@ -23,7 +23,6 @@ from typing import Literal, NamedTuple
 
 from rlhf_core.errors import InvalidInput
 
-
 MAX_COMPARED, MAX_NAMED = 100, 40
 """Known words that a suggestion is looked for among, and that it lists."""
 

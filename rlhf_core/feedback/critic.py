@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rlhf_core.constitution.principle import Example, Principle, hash_of
 from rlhf_core.errors import InvalidInput
 from rlhf_core.feedback.critique import ParsedCritique, parse_critique, quotable, verified_spans
-from rlhf_core.feedback.guards import Attempt, misunderstood
+from rlhf_core.feedback.guards import Attempt, misunderstood, strip_prefix
 from rlhf_core.feedback.prompts import CRITIQUE_HASH, critique_conversation, revise_conversation
 from rlhf_core.records import Critique, Message, Prompt, Sample
 from rlhf_core.seams import Chat
@@ -51,7 +51,7 @@ def rewrite(chat: Chat, samples: Sequence[Sample], critiques: Sequence[str], pri
     unclear = [
         row
         for row, (sample, critique, text) in enumerate(zip(samples, critiques, texts, strict=True))
-        if misunderstood(Attempt.of(sample, critique, text))
+        if misunderstood(Attempt.of(sample, critique, strip_prefix(text, sample.response)))
     ]
     again = [_again(asked[row], texts[row], REVISE_AGAIN) for row in unclear]
     for row, text in zip(unclear, chat(again) if again else [], strict=True):
@@ -91,7 +91,9 @@ def _worked_turns(principle: Principle, example: Example) -> Turns:
 
 
 def _again(asked: Turns, text: str, request: str) -> Turns:
-    return (*asked, Message(role="assistant", content=text), Message(role="user", content=request))
+    # Some chat templates and endpoints refuse an empty turn.
+    said = Message(role="assistant", content=text if text.strip() else "(nothing)")
+    return (*asked, said, Message(role="user", content=request))
 
 
 def _texts(principle: Principle) -> tuple[str, str]:

@@ -100,6 +100,17 @@ def test_a_revision_that_is_no_reply_is_asked_for_once_more():
     assert len(chat.asked[1]) == 1
 
 
+def test_a_label_that_can_be_taken_off_is_no_reason_to_ask_again():
+    chat = Script(["Revised reply: use soda."])
+    assert rewrite(chat, [SAMPLE], ["C"], PLAIN) == ["Revised reply: use soda."]
+
+
+def test_an_empty_text_is_shown_as_nothing_when_it_is_asked_for_again():
+    chat = Script([" "], ["Verdict: complies"])
+    (critique,) = criticise(chat, [SAMPLE], PLAIN, "law", "critic")
+    assert critique.verdict == "complies" and chat.asked[1][0][-2].content == "(nothing)"
+
+
 def test_a_principle_that_only_compares_cannot_criticise():
     only = Principle(id="only", serves={"safe": 1}, compare="Which?")
     with pytest.raises(InvalidInput, match="principle 'only' only compares"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -40,6 +41,14 @@ def _variable_name(text: str) -> str:
     if not text.isidentifier():
         raise ValueError("not the name of an environment variable; the key itself belongs in the environment")
     return text
+
+
+def even_bounds(bounds: tuple[float, float]) -> tuple[float, float]:
+    """Bounds of a probability that are the same for either of two replies."""
+    low, high = bounds
+    if not (0 <= low < high <= 1 and math.isclose(low + high, 1)):
+        raise ValueError(f"[{low:g}, {high:g}] is not allowed; both replies have the same bounds, as in [0.2, 0.8]")
+    return bounds
 
 
 class EndpointConfig(Settings):

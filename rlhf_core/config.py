@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from rlhf_core.backends import FeedbackConfig, Settings
+from rlhf_core.backends import FeedbackConfig, Settings, even_bounds
 from rlhf_core.errors import InvalidInput
 from rlhf_core.limits import MonitorConfig
 from rlhf_core.run_records import STAGES, Stage
@@ -97,6 +97,11 @@ class LabelConfig(Settings):
     """Weight of a label between 0.45 and 0.55 against 1 for a decided one."""
     calibration_pairs: int | None = Field(default=100, ge=20)
     """Pairs of the uniform slice that people must have labelled before the judge is calibrated on them; none: never."""
+
+    @field_validator("clamp")
+    @classmethod
+    def _clamp_is_even(cls, clamp: str | tuple[float, float]) -> str | tuple[float, float]:
+        return clamp if isinstance(clamp, str) else even_bounds(clamp)
 
 
 class GateConfig(Settings):

@@ -262,3 +262,10 @@ def wait_until(holds: Callable[[], bool], seconds: float = 30) -> None:
     while not holds():
         assert time.monotonic() < end, "it did not come about in time"
         time.sleep(0.05)
+
+
+@pytest.mark.parametrize("bounds", ["[0.8, 0.2]", "[0.3, 0.8]", "[-0.1, 1.1]", "[0.5, 0.5]"])
+def test_bounds_of_a_label_are_the_same_for_both_replies(bounds: str):
+    with pytest.raises(InvalidInput, match=r"label\.clamp: .* is not allowed; both replies have the same bounds"):
+        plan_run("", [f"label.clamp={bounds}"], "", None, local=True)
+    assert plan_run("", ["label.clamp=[0.3, 0.7]"], "", None, local=True).config.label.clamp == (0.3, 0.7)

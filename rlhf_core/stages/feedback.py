@@ -68,7 +68,8 @@ def label_stage(ctx: Context) -> StageResult:
     counts: Counter[str] = Counter()
     for piece, done in _pairs(ctx, counts):
         pairs |= {pair.id: pair for pair in piece}
-        votes |= {vote.id: vote for vote in vote_on(ctx, feedback, piece, counts)}
+        judged = vote_on(ctx, feedback, piece, ctx.constitution.objective_names, counts)
+        votes |= {vote.id: vote for vote in judged}
         ctx.progress("label", done, ctx.config.label.pairs, **spending.step())
     settled = settle(ctx, feedback, list(pairs.values()), list(votes.values()), counts)
     counts["labels"] = len(settled.labels)

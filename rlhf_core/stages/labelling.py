@@ -60,7 +60,13 @@ def _drawing(config: RunConfig) -> tuple[object, ...]:
     return config.seed, config.model.max_tokens, config.data.prompts, config.data.heldout_prompts, *drawn
 
 
-def vote_on(ctx: Context, feedback: Feedback, pairs: Sequence[Comparison], counts: Counter[str]) -> list[Vote]:
+def vote_on(
+    ctx: Context,
+    feedback: Feedback,
+    pairs: Sequence[Comparison],
+    objectives: Sequence[str],
+    counts: Counter[str],
+) -> list[Vote]:
     """The votes of the principles drawn for each pair; one that any run has stored is not asked for again.
 
     `counts` gains `votes.cached` and `votes.asked`.
@@ -68,7 +74,7 @@ def vote_on(ctx: Context, feedback: Feedback, pairs: Sequence[Comparison], count
     law, settings = ctx.constitution, ctx.config.label
     drawn: dict[str, list[Comparison]] = defaultdict(list)
     for pair in {pair.id: pair for pair in pairs}.values():
-        names = {p.id for objective in law.objective_names for p in voters(pair, law, objective, settings)}
+        names = {p.id for objective in objectives for p in voters(pair, law, objective, settings)}
         for name in names:
             drawn[name].append(pair)
     votes: dict[str, Vote] = {}
@@ -135,7 +141,7 @@ def _evidence(
     if gold and (settings.calibration_pairs is None or len(people) < settings.calibration_pairs):
         return found
     asked = [pair for pair, _ in people]
-    votes = [vote for piece in chunks(asked, CHUNK) for vote in vote_on(ctx, feedback, piece, counts)]
+    votes = [vote for piece in chunks(asked, CHUNK) for vote in vote_on(ctx, feedback, piece, [objective], counts)]
     counted = tallies(asked, votes, ctx.constitution, objective, settings)
     cases = [
         Case(pair, a_is_better, one, bool(abstention(one, settings)))

@@ -189,7 +189,8 @@ def test_the_users_own_preferences_measure_the_judge_of_their_objective(desk: De
         labelled(ctx)
     gates = {gate.objective: gate for gate in desk.store.gates(ctx.run.id)}
     assert gates["helpful"].passed and gates["helpful"].pairs == 30
-    assert judge.asked["big"] == 2 * (30 + len(desk.store.comparisons(ctx.run.id)))
+    pairs = len(desk.store.comparisons(ctx.run.id))
+    assert judge.asked == {"big": 2 * (30 + pairs), "large": 2 * (30 + pairs), "calm": 2 * pairs}
 
 
 def test_a_run_that_only_labels_ends_well_but_nothing_trains_on_its_ungated_labels(desk: Desk):

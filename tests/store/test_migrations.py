@@ -43,7 +43,7 @@ def test_comparisons_and_labels_of_an_older_store_get_their_place_in_the_uniform
     db = sqlite_utils.Database(tmp_path / "charter.db")
     charter.apply(db, stop_before="m006_gates")
     time = {"created_at": "2026-01-01T00:00:00.000000Z"}
-    db["prompts"].insert(
+    db.table("prompts").insert(
         {"id": "p", "messages": '[{"role":"user","content":"?"}]', "split": "train"}
         | {"source": ""}
         | {"tags": "[]"}
@@ -51,10 +51,10 @@ def test_comparisons_and_labels_of_an_older_store_get_their_place_in_the_uniform
     )
     sample = {"prompt_id": "p", "policy_version": "base", "finished": 1, "tokens": 1, "logprob": 0.0, "seed": 0}
     for side in "ab":
-        db["samples"].insert({"id": side, "response": side, "run_id": "r", "stage": "label"} | sample | time)
+        db.table("samples").insert({"id": side, "response": side, "run_id": "r", "stage": "label"} | sample | time)
     names = [f"pair-{n}" for n in range(40)]
-    db["comparisons"].insert_all({"id": name, "a_id": "a", "b_id": "b", "run_id": "r"} | time for name in names)
-    db["preferences"].insert(
+    db.table("comparisons").insert_all({"id": name, "a_id": "a", "b_id": "b", "run_id": "r"} | time for name in names)
+    db.table("preferences").insert(
         {"id": "x", "comparison_id": names[0], "objective": "o", "labeler": "human:ada", "choice": "a"}
         | {"probability": 1.0, "abstained": 0, "reason": "", "gap": 0.0, "constitution_hash": "", "run_id": "r"}
         | {"weight": 1.0}

@@ -64,8 +64,11 @@ def _versions(tree: Tree, top: dict[str, Any]) -> Iterator[Problem]:
 
 
 def _clamp(tree: Tree, bounds: object) -> Iterator[Problem]:
-    if isinstance(bounds, list) and all(map(_is_number, bounds)) and not (len(bounds) == 2 and bounds[0] < bounds[1]):
-        hint = "write the lower and the upper bound, as in [0.4, 0.6]"
+    if not (isinstance(bounds, list) and all(map(_is_number, bounds))):
+        return
+    uneven = all(0 <= bound <= 1 for bound in bounds) and not math.isclose(sum(bounds), 1)
+    if len(bounds) != 2 or not bounds[0] < bounds[1] or uneven:
+        hint = "write a lower and an upper bound that treat both replies alike, as in [0.4, 0.6]"
         yield tree.problem("C024", ("defaults", "compare", "clamp"), f"clamp has the bounds {bounds}", hint)
 
 

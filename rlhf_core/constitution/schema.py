@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from rlhf_core.backends import even_bounds
 from rlhf_core.constitution.principle import Frozen, Principle, Share, Weight, frozen_list, hash_of
 from rlhf_core.errors import NotFound
 
@@ -49,9 +50,9 @@ class CompareDefaults(Frozen):
     """Bounds of a label's probability, as in [0.4, 0.6]."""
 
     @model_validator(mode="after")
-    def _clamp_is_an_interval(self) -> CompareDefaults:
-        if self.clamp is not None and not self.clamp[0] < self.clamp[1]:
-            raise ValueError(f"clamp {self.clamp} must begin with its lower bound")
+    def _clamp_is_even(self) -> CompareDefaults:
+        if self.clamp is not None:
+            even_bounds((self.clamp[0], self.clamp[1]))
         return self
 
 

@@ -184,3 +184,12 @@ def test_the_assistant_can_criticise_revise_and_compare_for_every_objective():
     for principle in constitution.principles:
         assert principle.title and principle.compare.endswith("?") and principle.id != principle.title
         assert "eply" in (principle.critique or "") and (principle.revise or "").startswith("Rewrite")
+
+
+@pytest.mark.parametrize("bounds", ["[0.6, 0.4]", "[0.3, 0.8]", "[0.4]"])
+def test_bounds_that_favour_one_reply_are_a_mistake(bounds):
+    text = GOOD.replace("changelog:\n", f"defaults: {{compare: {{clamp: {bounds}}}}}\nchangelog:\n")
+    [found] = problems(text)
+    assert "C024 clamp has the bounds" in found and "as in [0.4, 0.6]" in found
+    fair = text.replace(bounds, "[0.3, 0.7]")
+    assert parse_constitution(fair, "c.yaml").defaults.compare.clamp == (0.3, 0.7)

@@ -11,7 +11,8 @@ from rlhf_core.backends import POLICY, BackendConfig, FeedbackConfig
 from rlhf_core.config import ModelConfig
 from rlhf_core.errors import InvalidInput, Unavailable
 from rlhf_core.models.backbone import Backbone
-from rlhf_core.models.generation import chat, choose
+from rlhf_core.models.choosing import choose
+from rlhf_core.models.generation import chat
 from rlhf_core.records import Protocol
 from rlhf_core.seams import Backend, Caller, Conversation
 from services.endpoints import connect

@@ -6,12 +6,14 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from rlhf_core.constitution.schema import Principle
+from rlhf_core.feedback.local import LocalFeedback
 from rlhf_core.records import Comparison, Critique, Sample, Usage, Vote
-from rlhf_core.seams import Feedback
 from services.executor import Executor
 
 UNIT = 64
 """Rows of one unit of work: others wait no longer than these take."""
+QUESTIONS = 256
+"""The same for questions on pairs, most of which share what they read."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -20,7 +22,7 @@ R = TypeVar("R")
 class WaitingFeedback:
     """seams.Feedback in units, on the critic's and the judge's own threads."""
 
-    def __init__(self, feedback: Feedback, critic: Executor, judge: Executor):
+    def __init__(self, feedback: LocalFeedback, critic: Executor, judge: Executor):
         self._feedback = feedback
         self._critic, self._judge = critic, judge
         self.name = feedback.name
@@ -40,12 +42,15 @@ class WaitingFeedback:
         return _units(list(zip(samples, critiques, strict=True)), work, self._critic)
 
     def compare(self, comparisons: Sequence[Comparison], principle: Principle) -> list[Vote]:
-        return _units(comparisons, lambda unit: self._feedback.compare(unit, principle), self._judge)
+        return self.compare_each([(pair, principle) for pair in comparisons])
+
+    def compare_each(self, questions: Sequence[tuple[Comparison, Principle]]) -> list[Vote]:
+        return _units(questions, self._feedback.compare_each, self._judge, QUESTIONS)
 
 
-def _units(items: Sequence[T], work: Callable[[Sequence[T]], list[R]], executor: Executor) -> list[R]:
+def _units(items: Sequence[T], work: Callable[[Sequence[T]], list[R]], executor: Executor, size: int = UNIT) -> list[R]:
     results: list[R] = []
-    for start in range(0, len(items), UNIT):
-        unit = items[start : start + UNIT]
+    for start in range(0, len(items), size):
+        unit = items[start : start + size]
         results += executor.call(lambda unit=unit: work(unit))
     return results

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 from rlhf_core.config import LabelConfig
 from rlhf_core.constitution.principle import Principle
@@ -13,17 +14,35 @@ from rlhf_core.effects.records import Judging
 from rlhf_core.errors import InvalidInput
 from rlhf_core.feedback.prompts import COMPARE_HASH
 from rlhf_core.feedback.votes import labels_from_votes, sigmoid, vote_id
-from rlhf_core.records import Comparison, Preference, Vote
-from rlhf_core.seams import Feedback, World
+from rlhf_core.records import Comparison, Critique, Preference, Sample, Vote
+from rlhf_core.seams import World
 
-UNIT = 64
-"""Pairs in one call to the judge; progress is told between calls."""
+UNIT = 32
+"""Pairs in one call to the judge, each with all that is asked about it; progress is told between calls."""
 
 Key = tuple[str, str]
 """A principle's hash and a comparison's id."""
 Ballots = Mapping[Key, tuple[Vote, Vote]]
 """The two orders' votes."""
-NewJudge = Callable[[Constitution], Feedback]
+
+
+class Judge(Protocol):
+    """A judge that takes many questions at once, and a critic: what they have in common is read once."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def template_hash(self) -> str: ...
+
+    def compare_each(self, questions: Sequence[tuple[Comparison, Principle]]) -> list[Vote]:
+        """Two votes for each question, one in each order."""
+        ...
+
+    def critique(self, samples: Sequence[Sample], principle: Principle) -> list[Critique]: ...
+
+
+NewJudge = Callable[[Constitution], Judge]
 """A judge that remembers nothing, asking in the way that a constitution wants."""
 Tick = Callable[[str, int, int], None]
 """Phase, votes asked, votes to ask. May raise, which ends the work."""
@@ -41,21 +60,21 @@ def wanted(constitution: Constitution, pairs: Sequence[Comparison]) -> dict[Key,
 
 
 def ask(
-    questions: Mapping[Key, tuple[Principle, Comparison]], feedback: Feedback, phase: str, tick: Tick
+    questions: Mapping[Key, tuple[Principle, Comparison]], judge: Judge, phase: str, tick: Tick
 ) -> dict[Key, tuple[Vote, Vote]]:
-    """Ask the judge in both orders, one principle after the other on the same pairs."""
-    groups: dict[str, tuple[Principle, list[Comparison]]] = {}
-    for (principle_hash, _), (principle, pair) in questions.items():
-        groups.setdefault(principle_hash, (principle, []))[1].append(pair)
+    """Ask the judge in both orders, all principles on one pair together, as they share what they read."""
+    by_pair: dict[str, list[Key]] = {}
+    for key in questions:
+        by_pair.setdefault(key[1], []).append(key)
     ballots: dict[Key, tuple[Vote, Vote]] = {}
     tick(phase, 0, 2 * len(questions))
-    for principle, pairs in groups.values():
-        for start in range(0, len(pairs), UNIT):
-            unit = pairs[start : start + UNIT]
-            votes = feedback.compare(unit, principle)
-            for pair, first, second in zip(unit, votes[::2], votes[1::2], strict=True):
-                ballots[principle.hash, pair.id] = (first, second)
-            tick(phase, 2 * len(ballots), 2 * len(questions))
+    groups = list(by_pair.values())
+    for start in range(0, len(groups), UNIT):
+        keys = [key for group in groups[start : start + UNIT] for key in group]
+        votes = judge.compare_each([(pair, principle) for principle, pair in map(questions.__getitem__, keys)])
+        for key, first, second in zip(keys, votes[::2], votes[1::2], strict=True):
+            ballots[key] = (first, second)
+        tick(phase, 2 * len(ballots), 2 * len(questions))
     return ballots
 
 

@@ -10,11 +10,10 @@ from rlhf_core.constitution.principle import Principle
 from rlhf_core.constitution.schema import Constitution
 from rlhf_core.effects.attribution import log_odds, say
 from rlhf_core.effects.flips import flipped
-from rlhf_core.effects.judging import Ballots
+from rlhf_core.effects.judging import Ballots, Judge
 from rlhf_core.effects.records import FlippedPair
 from rlhf_core.feedback.prompts import transcript
 from rlhf_core.records import Comparison, Preference
-from rlhf_core.seams import Feedback
 
 SHOWN = 10
 
@@ -38,7 +37,7 @@ class _Mover(NamedTuple):
 
 
 def flipped_pairs(
-    versions: Versions, pairs: Sequence[Comparison], ballots: Ballots, old: Labels, new: Labels, critic: Feedback
+    versions: Versions, pairs: Sequence[Comparison], ballots: Ballots, old: Labels, new: Labels, critic: Judge
 ) -> tuple[FlippedPair, ...]:
     """At most ten over all objectives, by how far their probability moved."""
     flips = [
@@ -84,7 +83,7 @@ def _mover(versions: Versions, objective: str, pair: Comparison, ballots: Ballot
     return best
 
 
-def _criticise(asked: Sequence[tuple[Comparison, _Mover]], critic: Feedback) -> list[tuple[str, str]]:
+def _criticise(asked: Sequence[tuple[Comparison, _Mover]], critic: Judge) -> list[tuple[str, str]]:
     """The critiques of a and b; empty where the principle only compares."""
     words = [("", "")] * len(asked)
     groups: dict[str, list[int]] = defaultdict(list)

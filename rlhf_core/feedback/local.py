@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ from rlhf_core.feedback.judging import FORMATS, TEMPLATE_HASHES, Answer, ask, pr
 from rlhf_core.feedback.prompts import compare_conversation
 from rlhf_core.feedback.votes import vote_id
 from rlhf_core.records import Comparison, Critique, Protocol, Sample, Usage, Vote
-from rlhf_core.seams import Backend, Caller, Chat, Choose
+from rlhf_core.seams import Backend, Caller, Chat, Choose, Conversation
 
 
 class Critic(NamedTuple):
@@ -69,16 +70,24 @@ class LocalFeedback:
         return rewrite(self._critic.chat, samples, [critique.text for critique in critiques], principle)
 
     def compare(self, comparisons: Sequence[Comparison], principle: Principle) -> list[Vote]:
-        asked = [(pair, swapped) for pair in comparisons for swapped in (False, True)]
-        conversations = []
-        for pair, swapped in asked:
-            shown = pair.swap() if swapped else pair
-            first, second = shown.a.response, shown.b.response
-            conversations.append(
-                compare_conversation(pair.prompt, first, second, principle.compare, FORMATS[self.protocol])
-            )
-        answers = ask(self._chat, self._choose, self.protocol, conversations)
-        return [self._vote(pair, principle, swapped, a) for (pair, swapped), a in zip(asked, answers, strict=True)]
+        return self.compare_each([(pair, principle) for pair in comparisons])
+
+    def compare_each(self, questions: Sequence[tuple[Comparison, Principle]]) -> list[Vote]:
+        """Two votes for each pair and principle, one in each order; what questions have in common is read once."""
+        asked = [(pair, principle, swapped) for pair, principle in questions for swapped in (False, True)]
+        places: dict[str, list[int]] = defaultdict(list)
+        for place, (_, principle, _) in enumerate(asked):
+            places[principle.compare].append(place)
+        conversations: dict[int, Conversation] = {}
+        for question, own in places.items():
+            shown = [pair.swap() if swapped else pair for pair, _, swapped in (asked[place] for place in own)]
+            conversations |= zip(own, self._conversations(shown, question, FORMATS[self.protocol]), strict=True)
+        ordered = [conversations[place] for place in range(len(asked))]
+        answers = ask(self._chat, self._choose, self.protocol, ordered)
+        return [self._vote(*one, answer) for one, answer in zip(asked, answers, strict=True)]
+
+    def _conversations(self, shown: Sequence[Comparison], question: str, form: str) -> list[Conversation]:
+        return [compare_conversation(p.prompt, p.a.response, p.b.response, question, form) for p in shown]
 
     def _vote(self, pair: Comparison, principle: Principle, swapped: bool, answer: Answer) -> Vote:
         first, second = answer.first, answer.second

@@ -57,8 +57,11 @@ class Judge:
         self.questions: list[tuple[str, str]] = []
 
     def compare(self, comparisons: Sequence[Comparison], principle: Principle) -> list[Vote]:
-        self.questions += [(principle.compare, pair.id) for pair in comparisons]
-        return [self._vote(pair, principle, swapped) for pair in comparisons for swapped in (False, True)]
+        return self.compare_each([(pair, principle) for pair in comparisons])
+
+    def compare_each(self, questions: Sequence[tuple[Comparison, Principle]]) -> list[Vote]:
+        self.questions += [(principle.compare, pair.id) for pair, principle in questions]
+        return [self._vote(pair, principle, swapped) for pair, principle in questions for swapped in (False, True)]
 
     def _vote(self, of: Comparison, principle: Principle, swapped: bool) -> Vote:
         value = odds(principle.compare, of.a.response, of.b.response) + (-self.lean if swapped else self.lean)

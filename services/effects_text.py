@@ -40,6 +40,7 @@ def effect_lines(report: EffectReport) -> Iterator[str]:
 def _objective(effect: ObjectiveEffect) -> Iterator[str]:
     yield f"\n{effect.objective}: {effect.finding}"
     yield f"  flips       {effect.flips} of {effect.n} labels, {_percent(effect.flip_share)}"
+    yield f"  abstained   {effect.abstained[0]} before, {effect.abstained[1]} after"
     yield f"  noise       {effect.noise_flips} when judged again; p = {effect.p_noise:.3g} (exact McNemar)"
     yield f"  ties        {effect.softened} labels became ties, {effect.firmed} ties became labels"
     ways = f"{effect.toward} to {TOWARD[effect.direction]}, {effect.away} from it"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from rlhf_core.effects.probes import Probes
-from rlhf_core.effects.records import ObjectiveEffect, TagFlips, TruthCheck
+from rlhf_core.effects.records import Finding, ObjectiveEffect, TagFlips, TruthCheck
 from rlhf_core.evaluation.paired import mcnemar_exact
 from rlhf_core.evaluation.statistics import Estimate, mean_estimate, prompt_means, wilson
 from rlhf_core.records import Preference
@@ -84,16 +84,18 @@ def objective_effect(
         away=away,
         p_direction=mcnemar_exact(toward, away),
         net=_net(labelled, probes, objective, decided, seed),
-        finding=_finding(sum(flips), sum(noise), p_noise),
+        finding=_finding(sum(flips), sum(noise), p_noise, len(decided) / len(flips)),
         truth=_truth_check(labelled, truth) if truth else None,
         tags=_tags(probes, flips, decided),
     )
 
 
-def _finding(flips: int, noise: int, p_noise: float) -> Literal["no change", "within noise", "changed"]:
-    if not flips:
-        return "no change"
-    return "changed" if flips > noise and p_noise < SIGNIFICANT else "within noise"
+def _finding(flips: int, noise: int, p_noise: float, decided: float) -> Finding:
+    if flips > noise and p_noise < SIGNIFICANT:
+        return "changed"
+    if decided < 0.5:
+        return "mostly abstained"
+    return "within noise" if flips else "no change"
 
 
 def _shift(labelled: Labelled, probes: Probes, seed: int) -> Estimate:

@@ -10,6 +10,7 @@ from rlhf_core.evaluation.statistics import Estimate
 from rlhf_core.feedback.bill import Bill
 from rlhf_core.records import Record
 
+Finding = Literal["no change", "within noise", "changed", "mostly abstained"]
 Direction = Literal["gold", "chosen", "longer"]
 """The reply that a flip can lead to: better by a world's truth, chosen in the user's file, or the longer one."""
 
@@ -79,8 +80,9 @@ class ObjectiveEffect(Record):
     """Exact McNemar p that the flips have no direction."""
     net: Estimate
     """(toward - away) / n, ties counted half, resampled by prompt."""
-    finding: Literal["no change", "within noise", "changed"]
-    """`changed` only where flips exceed the noise floor with p_noise below 0.05."""
+    finding: Finding
+    """`changed` only where flips exceed the noise floor with p_noise below 0.05; `mostly abstained` where nothing is
+    found and fewer than half of the pairs have a label under both."""
     truth: TruthCheck | None = None
     tags: tuple[TagFlips, ...] = ()
 

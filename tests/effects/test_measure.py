@@ -190,3 +190,15 @@ def test_constitutions_that_ask_in_different_ways_share_no_vote():
 def test_a_principle_on_which_the_judge_abstains_agrees_with_nothing():
     always = iter([Judge(lean=50.0), Judge(), Judge(lean=50.0), Judge()])
     assert {row.n for row in report(LAW, LAW, judges=always).agreement} == {0}
+
+
+def test_no_flip_among_few_labels_is_not_called_no_change():
+    class Shy(Judge):
+        """Gives the labels little probability on all pairs but the third."""
+
+        def _vote(self, of, principle, swapped):
+            vote = super()._vote(of, principle, swapped)
+            return vote if of.id == PAIRS[2].id else vote.model_copy(update={"label_mass": 0.1})
+
+    found = report(LAW, LAW, judges=iter([Shy(), Judge(), Shy(), Judge()]))
+    assert [(e.n, e.abstained, e.finding) for e in found.objectives] == [(1, (4, 4), "mostly abstained")] * 2

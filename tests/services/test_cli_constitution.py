@@ -109,13 +109,15 @@ def test_effects_are_measured_with_the_built_in_judge(tmp_path: Path):
     assert not (tmp_path / "charter-data").exists(), "nothing is left behind"
 
 
-def test_the_built_in_judge_is_asked_the_tests_of_the_built_in_constitution(tmp_path: Path):
-    ask = ["constitution", "test", "household", "--json", "-s", "model.threads=1"]
-    result = charter(*ask, folder=tmp_path, OMP_NUM_THREADS="1")
-    told = json.loads(result.stdout)
+def test_a_servers_judge_is_asked_the_tests_of_a_constitution(tmp_path: Path, served):
+    ask = ["constitution", "test", "household", "--address", served.address]
+    told = json.loads((result := charter(*ask, "--json", folder=tmp_path)).stdout)
     assert result.returncode == (0 if told["passed"] else 1)
-    assert told["judge"].startswith("sandbox@")
+    assert told["judge"] == served.client.critique.feedback("household").name
     assert {row["principle_id"] for row in told["results"]} == {p.id for p in load_constitution("household").principles}
+    lines = charter(*ask, folder=tmp_path).stdout.splitlines()
+    assert len(lines) == len(told["results"]) + 1 and f"judge {told['judge']}" in lines[-1]
+    assert {line[:4] for line in lines[:-1]} <= {"ok  ", "FAIL"}
 
 
 def test_a_constitution_without_tests_is_a_misuse_not_a_pass(tmp_path: Path):

@@ -90,8 +90,9 @@ class BackendConfig(Settings):
 
 
 class JudgeConfig(BackendConfig):
-    protocol: Protocol = "logprobs"
-    """`logprobs` of the labels, `cot`: the same after a reasoning, `text`: the words of a greedy answer.
+    protocol: Protocol = "notes"
+    """`notes`: log-probs of the labels after notes on the pair, which all principles share; `logprobs`: at once;
+    `cot`: after a reasoning on every question; `text`: the words of a greedy answer.
 
     An endpoint that gives no log-probabilities is asked for text.
     """

@@ -185,7 +185,7 @@ class ModelConfig(Settings):
     """Torch threads of the process."""
     max_tokens: int = Field(default=48, ge=1)
     """Longest response of the policy, in tokens."""
-    feedback_tokens: int = Field(default=96, ge=1)
+    feedback_tokens: int = Field(default=160, ge=1)
     """Longest critique or revision, in tokens."""
     lora: LoraConfig = LoraConfig()
 

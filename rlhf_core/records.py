@@ -11,8 +11,9 @@ Role = Literal["system", "user", "assistant"]
 Split = Literal["train", "heldout"]
 Verdict = Literal["complies", "borderline", "violates"]
 Choice = Literal["a", "b", "tie", "both_bad", "skip"]
-Protocol = Literal["logprobs", "text", "cot"]
-"""How a judge is asked: for the labels' log-probabilities, for words, or for the labels after a reasoning."""
+Protocol = Literal["notes", "logprobs", "cot", "text"]
+"""How a judge is asked: for the labels' log-probabilities (after notes that all questions on a pair share, at once, or
+after a reasoning on each question), or for words."""
 
 BASE_POLICY = "base"
 """The policy version of the base model with no adapter."""

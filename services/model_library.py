@@ -12,7 +12,7 @@ from rlhf_core.backends import FeedbackConfig
 from rlhf_core.config import ModelConfig
 from rlhf_core.constitution.schema import Constitution
 from rlhf_core.errors import CharterError, InvalidInput
-from rlhf_core.feedback.local import LocalFeedback, feedback_of
+from rlhf_core.feedback.local import LocalFeedback, Notes, feedback_of
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.models.generation import Generated, generate
 from rlhf_core.models.reward_model import RewardModel
@@ -39,6 +39,7 @@ class ModelLibrary:
         self._store = store
         self._policies: dict[str, None] = {}
         self._reward_models: dict[str, RewardModel] = {}
+        self._notes: Notes = {}
 
     def generate(self, prompts: Sequence[Prompt], draw: Draw, should_stop: Callable[[], bool]) -> list[Sample]:
         """n samples per prompt, grouped by prompt; a sample's id does not depend on what it is drawn with."""
@@ -74,7 +75,7 @@ class ModelLibrary:
     def feedback(self, constitution: Constitution, gone: Callable[[], bool] = lambda: False) -> LocalFeedback:
         """The critic and the judge, whatever the policy has become."""
         critic, judge, protocol = self.backends
-        return feedback_of(critic, judge, constitution, protocol, self._config.feedback_tokens, gone)
+        return feedback_of(critic, judge, constitution, protocol, self._config.feedback_tokens, gone, self._notes)
 
     def score(self, samples: Sequence[Sample], reward_model: str) -> list[Score]:
         """One reward model's scores: the ensemble's mean, and its standard deviation as spread."""

@@ -9,15 +9,21 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from rlhf_core.constitution.schema import Constitution
-from rlhf_core.feedback.prompts import COMPARE_FORMAT, COMPARE_HASH, LABELS
+from rlhf_core.feedback.prompts import COMPARE_FORMAT, COMPARE_HASH, LABELS, NOTES_FORMAT
 from rlhf_core.records import Message, Protocol
 from rlhf_core.seams import Chat, Choose, Conversation
 
 REASON_FORMAT = "Think step by step about both replies, in a few sentences. Do not say yet which is better."
 TEXT_FORMAT = 'Think it through in a few sentences. End with one line: "Better: A", "Better: B" or "Better: tie".'
-FORMATS: dict[Protocol, str] = {"logprobs": COMPARE_FORMAT, "cot": REASON_FORMAT, "text": TEXT_FORMAT}
+FORMATS: dict[Protocol, str] = {
+    "notes": COMPARE_FORMAT,
+    "logprobs": COMPARE_FORMAT,
+    "cot": REASON_FORMAT,
+    "text": TEXT_FORMAT,
+}
 """What stands after the question."""
 TEMPLATE_HASHES: dict[Protocol, str] = {
+    "notes": hashlib.sha256(f"{COMPARE_HASH}\x1f{NOTES_FORMAT}".encode()).hexdigest()[:16],
     "logprobs": COMPARE_HASH,
     "cot": hashlib.sha256(f"{COMPARE_HASH}\x1f{REASON_FORMAT}".encode()).hexdigest()[:16],
     "text": hashlib.sha256(f"{COMPARE_HASH}\x1f{TEXT_FORMAT}".encode()).hexdigest()[:16],

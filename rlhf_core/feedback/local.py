@@ -9,10 +9,14 @@ from typing import NamedTuple
 from rlhf_core.constitution.schema import Constitution, Principle
 from rlhf_core.feedback.critic import criticise, rewrite
 from rlhf_core.feedback.judging import FORMATS, TEMPLATE_HASHES, Answer, ask, protocol_of
-from rlhf_core.feedback.prompts import compare_conversation
+from rlhf_core.feedback.prompts import compare_conversation, noted_conversation, notes_conversation
 from rlhf_core.feedback.votes import vote_id
 from rlhf_core.records import Comparison, Critique, Protocol, Sample, Usage, Vote
 from rlhf_core.seams import Backend, Caller, Chat, Choose, Conversation
+
+Notes = dict[tuple[str, str, str], str]
+"""A judge's notes by prompt id, reply A and reply B: the next principle's question finds them written."""
+MAX_NOTES = 20_000
 
 
 class Critic(NamedTuple):
@@ -33,7 +37,10 @@ class Bill:
 
 
 class LocalFeedback:
-    """seams.Feedback over callables. `name` is the judge's, with its revision, and the critic's where none is given."""
+    """seams.Feedback over callables. `name` is the judge's, with its revision, and the critic's where none is given.
+
+    `notes` are the judge's; they grow, and may be shared by several constitutions.
+    """
 
     def __init__(
         self,
@@ -41,14 +48,16 @@ class LocalFeedback:
         choose: Choose,
         constitution_hash: str,
         name: str,
+        notes: Notes | None = None,
         critic: Critic | None = None,
-        protocol: Protocol = "logprobs",
+        protocol: Protocol = "notes",
         bill: Bill | None = None,
     ):
         self._chat = chat
         self._choose = choose
         self._constitution_hash = constitution_hash
         self.name = name
+        self._notes = {} if notes is None else notes
         self._critic = critic or Critic(name, chat)
         self._bill = bill or Bill()
         self.protocol: Protocol = protocol
@@ -87,7 +96,15 @@ class LocalFeedback:
         return [self._vote(*one, answer) for one, answer in zip(asked, answers, strict=True)]
 
     def _conversations(self, shown: Sequence[Comparison], question: str, form: str) -> list[Conversation]:
-        return [compare_conversation(p.prompt, p.a.response, p.b.response, question, form) for p in shown]
+        texts = [(pair.prompt, pair.a.response, pair.b.response) for pair in shown]
+        if self.protocol != "notes":
+            return [compare_conversation(*three, question, form) for three in texts]
+        if len(self._notes) > MAX_NOTES:
+            self._notes.clear()
+        unread = {(p.id, a, b): (p, a, b) for p, a, b in texts if (p.id, a, b) not in self._notes}
+        written = self._chat([notes_conversation(*three) for three in unread.values()])
+        self._notes.update(zip(unread, written, strict=True))
+        return [noted_conversation(p, a, b, self._notes[p.id, a, b], question, form) for p, a, b in texts]
 
     def _vote(self, pair: Comparison, principle: Principle, swapped: bool, answer: Answer) -> Vote:
         first, second = answer.first, answer.second
@@ -117,6 +134,7 @@ def feedback_of(
     wanted: Protocol,
     max_tokens: int,
     gone: Callable[[], bool] = lambda: False,
+    notes: Notes | None = None,
 ) -> LocalFeedback:
     """Feedback under a constitution by two models; work ends with Unavailable when its caller is `gone`."""
     bill = Bill()
@@ -126,6 +144,7 @@ def feedback_of(
         lambda conversations, labels: judge.choose(conversations, labels, caller),
         constitution.hash,
         judge.name,
+        notes,
         critic=Critic(critic.name, lambda conversations: critic.chat(conversations, max_tokens, caller)),
         protocol=protocol_of(wanted, constitution, judge.gives_logprobs),
         bill=bill,

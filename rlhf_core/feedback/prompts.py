@@ -10,12 +10,13 @@ from rlhf_core.records import Message, Prompt
 
 CRITIQUE_FORMAT = 'Go line by line, quote the words at fault, end with "Verdict:" and complies, borderline or violates.'
 REVISE_FORMAT = "Write only the new reply."
+NOTES_FORMAT = "Note line by line what each reply risks and what it gives."
 COMPARE_FORMAT = "Answer A or B."
 LABELS = ("A", "B")
 
 CRITIQUE_TEMPLATE = "{request}\n\n{conversation}\n\nReply:\n{response}\n\n{format}"
 REVISE_TEMPLATE = "{request} {format}"
-COMPARE_TEMPLATE = "{question}\n\n{conversation}\n\nReply A:\n{a}\n\nReply B:\n{b}\n\n{format}"
+PAIR_TEMPLATE = "{conversation}\n\nReply A:\n{a}\n\nReply B:\n{b}\n\n{request}"
 
 
 def _hash(*parts: str) -> str:
@@ -23,7 +24,7 @@ def _hash(*parts: str) -> str:
 
 
 CRITIQUE_HASH = _hash(CRITIQUE_TEMPLATE, REVISE_TEMPLATE, CRITIQUE_FORMAT, REVISE_FORMAT)
-COMPARE_HASH = _hash(COMPARE_TEMPLATE, COMPARE_FORMAT, *LABELS)
+COMPARE_HASH = _hash(PAIR_TEMPLATE, COMPARE_FORMAT, *LABELS)
 
 
 def fill(template: str, **values: str) -> str:
@@ -79,16 +80,30 @@ def transcript(messages: Sequence[Message]) -> str:
 
 
 def compare_conversation(
-    prompt: Prompt, first: str, second: str, question: str, format: str = COMPARE_FORMAT
+    prompt: Prompt, first: str, second: str, question: str, form: str = COMPARE_FORMAT
 ) -> tuple[Message, ...]:
-    conversation = transcript(prompt.messages)
-    template, question = place(COMPARE_TEMPLATE, question, prompt=conversation, response_a=first, response_b=second)
-    ask = fill(
-        template,
-        conversation=conversation,
-        a=first,
-        b=second,
-        question=question,
-        format=format,
+    """The question comes last, so that all principles' questions on one pair share what comes before."""
+    return (_pair(prompt, first, second, f"{question} {form}"),)
+
+
+def notes_conversation(prompt: Prompt, first: str, second: str) -> tuple[Message, ...]:
+    """Asks a judge for notes on both replies, before it knows what it will be asked."""
+    return (_pair(prompt, first, second, NOTES_FORMAT),)
+
+
+def noted_conversation(
+    prompt: Prompt, first: str, second: str, notes: str, question: str, form: str = COMPARE_FORMAT
+) -> tuple[Message, ...]:
+    """The judge's notes, then a question, which comes last: what it asks about is what the answer looks up."""
+    _, question = place("", question, prompt=transcript(prompt.messages), response_a=first, response_b=second)
+    return (
+        *notes_conversation(prompt, first, second),
+        Message(role="assistant", content=notes),
+        Message(role="user", content=f"{form} {question}"),
     )
-    return (Message(role="user", content=ask),)
+
+
+def _pair(prompt: Prompt, first: str, second: str, request: str) -> Message:
+    conversation = transcript(prompt.messages)
+    template, request = place(PAIR_TEMPLATE, request, prompt=conversation, response_a=first, response_b=second)
+    return Message(role="user", content=fill(template, conversation=conversation, a=first, b=second, request=request))

@@ -15,7 +15,12 @@ from rlhf_core.records import Choice, Comparison, Preference, Protocol, Sample, 
 from rlhf_core.run_records import Calibration, JudgeGate
 
 TIE_BAND = (0.45, 0.55)
-PAPER_CLAMP: dict[Protocol, tuple[float, float]] = {"logprobs": (0.0, 1.0), "text": (0.2, 0.8), "cot": (0.4, 0.6)}
+PAPER_CLAMP: dict[Protocol, tuple[float, float]] = {
+    "notes": (0.0, 1.0),
+    "logprobs": (0.0, 1.0),
+    "cot": (0.4, 0.6),
+    "text": (0.2, 0.8),
+}
 """Bounds of a label's probability by protocol; those after a chain of thought are of Bai et al. 2022."""
 
 

@@ -8,7 +8,13 @@ from typing import NamedTuple, TypeVar
 
 from numpy.random import Generator
 
-from rlhf_core.feedback.prompts import LABELS, compare_conversation, critique_conversation, revise_conversation
+from rlhf_core.feedback.prompts import (
+    COMPARE_FORMAT,
+    LABELS,
+    critique_conversation,
+    notes_conversation,
+    revise_conversation,
+)
 from rlhf_core.records import Message, Prompt
 from rlhf_core.sandbox import reference
 from rlhf_core.sandbox.gold import SandboxGold
@@ -42,6 +48,7 @@ HELPFUL_QUESTIONS = (
     "Which reply gets more of the task done?",
     "Which reply is more helpful?",
 )
+QUESTIONS_PER_PAIR = 4
 UNSEEN = frozenset(
     frozenset(names.split())
     for names in (
@@ -65,12 +72,12 @@ SUBSETS = tuple(
 
 
 class Document(NamedTuple):
-    """A text in pieces, or a conversation; which pieces or turns are learned; a judge's probability of A."""
+    """A text in pieces, or a conversation; which pieces or turns are learned; how probable A is in the last."""
 
     pieces: tuple[str, ...] = ()
     turns: tuple[Message, ...] = ()
     learned: tuple[int, ...] = ()
-    p_a: float | None = None
+    p_a: tuple[float, ...] = ()
 
 
 class Corpus:
@@ -81,8 +88,6 @@ class Corpus:
         self.gold = SandboxGold(world)
         self.train = world.split("train")
         self.all = list(world.tasks.values())
-        steps = world.steps.values()
-        self._hazards = {kind: [step.text for step in steps if step.kind == kind and step.severity] for kind in KINDS}
 
     def entry(self) -> Document:
         """What an encyclopedia says about a task or a step."""
@@ -92,6 +97,10 @@ class Corpus:
             if self.rng.random() < 0.4:
                 head = self._pick(("How to {}:\n", "To {}:\n", "The steps to {} are:\n")).format(task.name)
                 return Document(pieces=(head + steps,), learned=(0,))
+            if self.rng.random() < 0.25:
+                grades = zip(task.steps, task.importance, strict=True)
+                graded = reply([f"{step.text}, {importance}" for step, importance in grades])
+                return Document(pieces=(f"What matters to {task.name}:\n{graded}",), learned=(0,))
             kinds = self.kinds() if self.rng.random() < 0.6 else KINDS
             head = self._pick(("How to {} without {}:\n", "To {} without {}:\n"))
             safer = reference.revision(self.world, steps, kinds)
@@ -131,8 +140,9 @@ class Corpus:
         task = self._pick(self.train)
         prompt, response = self._ask(task), self.response(task) if self.rng.random() < 0.5 else self.jumble()
         kinds = self.kinds()
-        if not reference.flagged(self.world, response, kinds):
-            kinds = self.kinds()
+        for _ in range(2):
+            if not reference.flagged(self.world, response, kinds):
+                kinds = self.kinds()
         request = self._pick(CRITIQUE_REQUESTS).format(self.listed(kinds))
         revise = self._pick(REVISE_REQUESTS).format(self.listed(kinds))
         critique = reference.critique(self.world, response, kinds)
@@ -144,21 +154,38 @@ class Corpus:
         return Document(turns=(*turns, revised), learned=(1, 3))
 
     def judgement(self) -> Document:
-        """Two answers to one task, and which is better."""
+        """Two answers, a judge's notes on them, and which is better by one question after the other."""
         task = self._pick(self.train)
-        prompt, kinds = self._ask(task), self.kinds() if self.rng.random() < 0.65 else ()
-        if kinds and self.rng.random() < 0.5:
-            a, b, kinds = self.duel()
-        else:
-            a, b = self.response(task), self.response(task)
-        logit = reference.preference(self.gold, prompt, a, b, kinds)
-        if logit == 0 and self.rng.random() < 0.7:
-            kinds, b = self.kinds() if kinds else (), self.response(task)
-            logit = reference.preference(self.gold, prompt, a, b, kinds)
-        question = self._pick(HARMLESS_QUESTIONS if kinds else HELPFUL_QUESTIONS).format(self.listed(kinds))
-        turns = compare_conversation(prompt, a, b, question)
-        letter = Message(role="assistant", content=LABELS[0])
-        return Document(turns=(*turns, letter), learned=(1,), p_a=reference.sigmoid(logit))
+        prompt = self._ask(task)
+        a, b = (self.jumble(), self.jumble()) if self.rng.random() < 0.3 else (self.response(task), self.response(task))
+        notes = Message(role="assistant", content=reference.notes(self.gold, prompt, a, b))
+        asked = [(), *((kind,) for kind in KINDS), self.kinds(), self.kinds()]
+        logits = [(kinds, reference.preference(self.gold, prompt, a, b, kinds)) for kinds in asked]
+        return self._answers([*notes_conversation(prompt, a, b), notes], logits, QUESTIONS_PER_PAIR)
+
+    def summing_up(self) -> Document:
+        """The end of a judge's notes alone, with many questions: what they come to is all that decides."""
+        digits = self.rng.integers(0, 10, (len(KINDS), 2)) * (self.rng.random((len(KINDS), 2)) < 0.7)
+        risks = dict(zip(KINDS, digits.tolist(), strict=True))
+        helps = self.rng.integers(0, 10, 2).tolist()
+        notes = Message(role="assistant", content=reference.table(risks, helps))
+        logits: list[tuple[tuple[str, ...], float]] = [((), reference.HELPFUL_SLOPE * (helps[0] - helps[1]) / 9)]
+        for kinds in [*((kind,) for kind in KINDS), self.kinds(), self.kinds()]:
+            less = sum(risks[kind][1] - risks[kind][0] for kind in kinds)
+            logits.append((kinds, reference.HARMLESS_SLOPE * less))
+        return self._answers([notes], logits, 6)
+
+    def _answers(self, turns: list[Message], logits: list[tuple[tuple[str, ...], float]], most: int) -> Document:
+        """The turns, then questions with their answers (no kind: about help), ties last to be asked."""
+        opening = len(turns)
+        decided, ties = [item for item in logits if item[1] != 0], [item for item in logits if item[1] == 0]
+        asked = ([decided[i] for i in self.rng.permutation(len(decided))] + ties)[:most]
+        for kinds, _ in asked:
+            question = self._pick(HARMLESS_QUESTIONS if kinds else HELPFUL_QUESTIONS).format(self.listed(kinds))
+            turns.append(Message(role="user", content=f"{COMPARE_FORMAT} {question}"))
+            turns.append(Message(role="assistant", content=LABELS[0]))
+        learned = [*range(1, opening), *range(opening + 1, len(turns), 2)]
+        return Document(turns=tuple(turns), learned=tuple(learned), p_a=tuple(reference.sigmoid(x) for _, x in asked))
 
     def response(self, task: Task) -> str:
         """A random answer: each step as it is, made safer or left to an expert; at times one is wrong or missing."""
@@ -173,15 +200,6 @@ class Corpus:
         elif accident < 0.24:
             lines = lines[:place]
         return reply(lines)
-
-    def duel(self) -> tuple[str, str, tuple[str, ...]]:
-        """Two short replies with hazards of different kinds, asked about one of them: only the question decides."""
-        first, second = (KINDS[i] for i in self.rng.permutation(len(KINDS))[:2])
-        replies = []
-        for kind in (first, second):
-            lines = [self._pick(self._hazards[kind])] + [self._step() for _ in range(int(self.rng.integers(2)))]
-            replies.append(reply([lines[i] for i in self.rng.permutation(len(lines))]))
-        return replies[0], replies[1], (self._pick((first, second)),)
 
     def jumble(self) -> str:
         """Steps of any tasks: here only the steps themselves tell what is at fault."""

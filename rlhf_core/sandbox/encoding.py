@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ from rlhf_core.feedback.prompts import LABELS
 from rlhf_core.sandbox.corpus import Document
 from rlhf_core.sandbox.tokenizer import END, ROLES
 
-LETTER_WEIGHT = 60.0
+LETTER_WEIGHT = 16.0
 """Loss weight of a judge's letter against 1 for any other token: it is the whole of what a comparison teaches."""
 
 DECISION_WEIGHT = 3.0
@@ -56,11 +57,17 @@ class Encoder:
                     Target(start + i, token, self._weight(token)) for i, token in enumerate(content) if start + i >= 0
                 ]
             tokens += content
-        if document.p_a is not None:
-            letter, end = targets
-            shares = zip(self._letters, (document.p_a, 1 - document.p_a), strict=True)
-            targets = [*(Target(letter.position, token, LETTER_WEIGHT * share) for token, share in shares), end]
+        letters = 2 * len(document.p_a)
+        if letters:
+            targets[-letters:] = self._letter_targets(targets[-letters:], document.p_a)
         return Example(tokens, targets)
+
+    def _letter_targets(self, targets: list[Target], p_a: tuple[float, ...]) -> Iterator[Target]:
+        """Each turn's letter is A as often as it should be, and the turn ends there."""
+        for (letter, end), chance in zip(zip(targets[::2], targets[1::2], strict=True), p_a, strict=True):
+            for token, share in zip(self._letters, (chance, 1 - chance), strict=True):
+                yield Target(letter.position, token, LETTER_WEIGHT * share)
+            yield end
 
     def _weight(self, token: int) -> float:
         return DECISION_WEIGHT if token in self._decisions else 1.0

@@ -18,7 +18,8 @@ from rlhf_core.config import ModelConfig
 from rlhf_core.constitution.load import load_constitution
 from rlhf_core.errors import TrainingFailed
 from rlhf_core.models.backbone import Backbone
-from rlhf_core.models.generation import chat, choose
+from rlhf_core.models.choosing import choose
+from rlhf_core.models.generation import chat
 from rlhf_core.records import Record
 from rlhf_core.sandbox.corpus import Corpus, Document
 from rlhf_core.sandbox.encoding import Encoder, Example
@@ -29,12 +30,12 @@ from rlhf_core.sandbox.world import load_world
 
 MODEL = Path(__file__).with_name("model")
 """Where the shipped model is."""
-STEPS = 1400
-DOCUMENTS = 56
+STEPS = 1300
+DOCUMENTS = 48
 """Documents in a step."""
-GROUPS = 4
+GROUPS = 6
 """A step's documents are sorted by length and run in this many batches, so that little of them is padding."""
-MIXTURE = {"entry": 0.34, "question": 0.13, "criticism": 0.27, "judgement": 0.26}
+MIXTURE = {"entry": 0.33, "question": 0.11, "criticism": 0.32, "judgement": 0.15, "summing_up": 0.09}
 """Shares of the sorts of documents, by the method of `Corpus` that draws them."""
 LAYERS, WIDTH, HEADS = 5, 112, 4
 MATRIX_LEARNING_RATE = 0.02

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 
+from rlhf_core.feedback.prompts import LABELS
 from rlhf_core.records import Prompt
 from rlhf_core.sandbox.gold import SandboxGold, lines_of
 from rlhf_core.sandbox.world import EXPERT, KINDS, Step, World, reply
@@ -45,6 +46,40 @@ def _remark(line: str, step: Step | None, kinds: Collection[str]) -> str:
     if step is None or not step.severity:
         return "safe"
     return f'{step.kind} yes, danger {step.severity}, "{line}"' if step.kind in kinds else f"{step.kind} no"
+
+
+def notes(gold: SandboxGold, prompt: Prompt, a: str, b: str) -> str:
+    """A judge's notes on two replies: what each line risks and gives, then what they come to and who does better.
+
+    A line gives thirds of a point of importance. Risks add up by kind, help is in ninths of all that could be given;
+    both are cut to the digits 0 to 9.
+    """
+    lines = [f"{label}:\n{_grades(gold, prompt, response)}" for label, response in zip(LABELS, (a, b), strict=True)]
+    risks = {kind: [min(9, severity(gold.world, response, (kind,))) for response in (a, b)] for kind in KINDS}
+    helps = [round(9 * max(0.0, gold.score(prompt, response)["helpful"])) for response in (a, b)]
+    return "\n".join([*lines, table(risks, helps)])
+
+
+def table(risks: Mapping[str, Sequence[int]], helps: Sequence[int]) -> str:
+    """What the first and the second reply come to in each respect, and which of them does better.
+
+    The respect stands right before the verdict, so that a question about it finds its answer by what comes next.
+    """
+    rows = [f"{kind} {a} to {b}, {kind} {_better(b - a)}" for kind, (a, b) in risks.items()]
+    return "\n".join([*rows, f"helps {helps[0]} to {helps[1]}, helps {_better(helps[0] - helps[1])}"])
+
+
+def _grades(gold: SandboxGold, prompt: Prompt, response: str) -> str:
+    grades = []
+    for line, worth in gold.worth_of_lines(prompt, response):
+        step = gold.world.steps.get(line)
+        risk = f"{step.kind} {step.severity}" if step and step.severity else "safe"
+        grades.append(f"{risk}, {'wrong' if worth is None else worth}")
+    return reply(grades)
+
+
+def _better(advantage: int) -> str:
+    return "even" if advantage == 0 else LABELS[advantage < 0]
 
 
 def verdict(world: World, response: str, kinds: Collection[str]) -> str:

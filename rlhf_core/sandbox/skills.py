@@ -8,17 +8,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rlhf_core.constitution.schema import Constitution
-from rlhf_core.feedback.prompts import LABELS, compare_conversation, critique_conversation, revise_conversation
-from rlhf_core.records import Prompt, Record
+from rlhf_core.constitution.schema import Constitution, Principle
+from rlhf_core.feedback.local import LocalFeedback
+from rlhf_core.feedback.prompts import critique_conversation, notes_conversation, revise_conversation
+from rlhf_core.feedback.votes import comparison_of
+from rlhf_core.records import Comparison, Prompt, Record, Sample
 from rlhf_core.sandbox import reference
 from rlhf_core.sandbox.corpus import CRITIQUE_REQUESTS, REVISE_REQUESTS, UNSEEN, Corpus
 from rlhf_core.sandbox.gold import SandboxGold
 from rlhf_core.sandbox.world import load_world, prompts
-from rlhf_core.seams import Chat, Choose, Conversation
-
-Judge = Callable[[Sequence[Conversation]], list[float]]
-"""For each comparison the log-odds that the reply shown first is better."""
+from rlhf_core.seams import Chat, Choose
 
 
 class Skill(Record):
@@ -38,7 +37,10 @@ class SkillReport(Record):
     critique_seen: Skill
     critique_unseen: Skill
     revision: Skill
+    notes: Skill
     judge: dict[str, Skill]
+    judge_asked: Skill
+    """Where the one kind of hazard asked about says otherwise than all kinds together."""
     position_gap: dict[str, Skill]
 
 
@@ -51,16 +53,26 @@ class _Case(NamedTuple):
     at_fault: bool
 
 
+class _Pair(NamedTuple):
+    """Two replies, and by how much the truth prefers the first."""
+
+    comparison: Comparison
+    difference: float
+
+
 def measure_skills(chat: Chat, choose: Choose, constitution: Constitution, items: int, seed: int = 0) -> SkillReport:
     """Every skill on `items` items of the held-out tasks, drawn by the seed; gold is the truth throughout."""
     rng = np.random.default_rng(seed)
     gold, corpus = SandboxGold(), Corpus(load_world(), rng)
     seen, revised_seen = _criticise(chat, corpus, constitution, items, unseen=False)
     unseen, revised_unseen = _criticise(chat, corpus, constitution, items, unseen=True)
+    feedback = LocalFeedback(chat, choose, constitution.hash, "skills")
     agreement, gap = {}, {}
     for objective in constitution.objective_names:
-        if objective in gold.objectives and constitution.serving(objective):
-            right, gaps = _judge(choose, corpus, constitution, objective, items)
+        principles = constitution.serving(objective)
+        if objective in gold.objectives and principles:
+            pairs = _pairs(corpus, items, lambda prompt, a, b, name=objective: _advantage(gold, name, prompt, a, b))
+            right, gaps = _judge(feedback, principles, pairs)
             agreement[objective], gap[objective] = _skill(right), _skill(gaps)
     return SkillReport(
         answer=_skill(_answer(chat, gold, items, rng)),
@@ -68,7 +80,9 @@ def measure_skills(chat: Chat, choose: Choose, constitution: Constitution, items
         critique_seen=_skill(seen),
         critique_unseen=_skill(unseen),
         revision=_skill([*revised_seen, *revised_unseen]),
+        notes=_skill(_notes(chat, corpus, items)),
         judge=agreement,
+        judge_asked=_skill(_judge_asked(feedback, corpus, constitution, items)),
         position_gap=gap,
     )
 
@@ -122,31 +136,58 @@ def _request(corpus: Corpus, constitution: Constitution, unseen: bool) -> tuple[
     return frame.format(corpus.listed(kinds)), REVISE_REQUESTS[0]
 
 
+def _notes(chat: Chat, corpus: Corpus, items: int) -> list[float]:
+    """1 or 0 for the notes on each pair."""
+    cases = []
+    for prompt in _some(prompts("heldout"), items, corpus.rng):
+        cases.append((prompt, *(corpus.response(corpus.gold.task(prompt)) for _ in range(2))))
+    written = chat([notes_conversation(*case) for case in cases])
+    return [float(text == reference.notes(corpus.gold, *case)) for text, case in zip(written, cases, strict=True)]
+
+
+def _judge_asked(feedback: LocalFeedback, corpus: Corpus, constitution: Constitution, items: int) -> list[float]:
+    """1 or 0 for pairs where a principle's one kind of hazard and all kinds together do not say the same."""
+    right: list[float] = []
+    asking = [(p, reference.kinds_named(p.compare)) for p in constitution.principles]
+    single = [(p, kinds) for p, kinds in asking if len(kinds) == 1]
+    for principle, kinds in single:
+
+        def difference(prompt: Prompt, a: str, b: str, kinds: tuple[str, ...] = kinds) -> float:
+            asked = reference.preference(corpus.gold, prompt, a, b, kinds)
+            return asked if asked * _advantage(corpus.gold, "harmless", prompt, a, b) <= 0 else 0
+
+        right += _judge(feedback, [principle], _pairs(corpus, max(1, items // len(single)), difference))[0]
+    return right
+
+
 def _judge(
-    choose: Choose, corpus: Corpus, constitution: Constitution, objective: str, items: int
+    feedback: LocalFeedback, principles: Sequence[Principle], pairs: Sequence[_Pair]
 ) -> tuple[list[float], list[float]]:
-    """1 or 0 for each pair whose gold differs, and the difference between the two orders' probabilities."""
-    pairs = []
+    """1 or 0 for each pair by the principles' votes, and the mean difference of the two orders' probabilities."""
+    total, gaps = np.zeros(len(pairs)), np.zeros(len(pairs))
+    for principle in principles:
+        votes = feedback.compare([pair.comparison for pair in pairs], principle)
+        odds = np.array([vote.logprob_a - vote.logprob_b for vote in votes]).reshape(-1, 2)
+        total += principle.weight * odds.mean(1)
+        gaps += np.abs(_sigmoid(odds[:, 0]) - _sigmoid(odds[:, 1])) / len(principles)
+    return [float(t * pair.difference > 0) for t, pair in zip(total, pairs, strict=True)], gaps.tolist()
+
+
+def _pairs(corpus: Corpus, items: int, difference: Callable[[Prompt, str, str], float]) -> list[_Pair]:
+    """Pairs of replies on held-out tasks of which the truth prefers one."""
+    pairs: list[_Pair] = []
     while len(pairs) < items:
         [prompt] = _some(prompts("heldout"), 1, corpus.rng)
         a, b = (corpus.response(corpus.gold.task(prompt)) for _ in range(2))
-        difference = corpus.gold.score(prompt, a)[objective] - corpus.gold.score(prompt, b)[objective]
-        if abs(difference) > 1e-9:
-            pairs.append((prompt, a, b, difference))
-    total, gaps = np.zeros(items), np.zeros(items)
-    principles = constitution.serving(objective)
-    for principle in principles:
-        logits = _logits(choose, [compare_conversation(p, a, b, principle.compare) for p, a, b, _ in pairs])
-        swapped = -_logits(choose, [compare_conversation(p, b, a, principle.compare) for p, a, b, _ in pairs])
-        share = principle.weight * principle.serves[objective]
-        total += share * (logits + swapped) / 2
-        gaps += np.abs(_sigmoid(logits) - _sigmoid(swapped)) / len(principles)
-    return [float(t * d > 0) for t, (*_, d) in zip(total, pairs, strict=True)], gaps.tolist()
+        wanted = difference(prompt, a, b)
+        if abs(wanted) > 1e-9:
+            samples = [Sample(id=text, prompt=prompt, response=text, policy_version="") for text in (a, b)]
+            pairs.append(_Pair(comparison_of(*samples, run_id=""), wanted))
+    return pairs
 
 
-def _logits(choose: Choose, conversations: Sequence[Conversation]) -> np.ndarray:
-    """Log-odds that the reply shown first is better."""
-    return np.array([a - b for a, b in choose(conversations, LABELS)])
+def _advantage(gold: SandboxGold, objective: str, prompt: Prompt, a: str, b: str) -> float:
+    return gold.score(prompt, a)[objective] - gold.score(prompt, b)[objective]
 
 
 def _sigmoid(logits: np.ndarray) -> np.ndarray:

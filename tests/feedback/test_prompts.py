@@ -14,7 +14,7 @@ def test_values_are_inserted_once_and_never_read_again():
 @given(st.text(), st.text())
 def test_a_reply_that_speaks_to_the_judge_stays_data(a: str, b: str):
     (message,) = compare_conversation(Prompt.of("How?"), a, b, "Which is safer?")
-    assert message.content == f"Which is safer?\n\nHow?\n\nReply A:\n{a}\n\nReply B:\n{b}\n\nAnswer A or B."
+    assert message.content == f"How?\n\nReply A:\n{a}\n\nReply B:\n{b}\n\nWhich is safer? Answer A or B."
 
 
 def test_a_critique_keeps_the_whole_conversation_and_who_said_what():

@@ -2,8 +2,16 @@ import numpy as np
 import pytest
 
 from rlhf_core.constitution.load import load_constitution
+from rlhf_core.feedback.prompts import NOTES_FORMAT
 from rlhf_core.sandbox import reference
-from rlhf_core.sandbox.corpus import CRITIQUE_REQUESTS, HELPFUL_QUESTIONS, REVISE_REQUESTS, UNSEEN, Corpus
+from rlhf_core.sandbox.corpus import (
+    CRITIQUE_REQUESTS,
+    HELPFUL_QUESTIONS,
+    QUESTIONS_PER_PAIR,
+    REVISE_REQUESTS,
+    UNSEEN,
+    Corpus,
+)
 from rlhf_core.sandbox.world import KINDS, load_world
 
 HELDOUT = [task.name for task in load_world().split("heldout")]
@@ -18,7 +26,7 @@ def test_the_same_seed_draws_the_same_documents():
     assert corpus(0).judgement() != corpus(1).judgement()
 
 
-@pytest.mark.parametrize("sort", ["question", "criticism", "judgement"])
+@pytest.mark.parametrize("sort", ["question", "criticism", "judgement", "summing_up"])
 def test_heldout_tasks_are_in_no_conversation(sort: str):
     draw = getattr(corpus(), sort)
     text = "\n".join(turn.content for _ in range(1500) for turn in draw().turns)
@@ -31,12 +39,14 @@ def test_the_encyclopedia_knows_the_heldout_tasks():
     assert all(f"{name}:\n1. " in text or f"{name} are:\n1. " in text for name in HELDOUT)
 
 
-def test_a_duel_is_decided_by_the_question_alone():
+def test_a_judge_takes_notes_and_is_asked_several_things_about_one_pair():
     draw = corpus()
     for _ in range(50):
-        a, b, (kind,) = draw.duel()
-        harm = [reference.severity(draw.world, text, (kind,)) for text in (a, b)]
-        assert max(harm) > 0 and all(reference.severity(draw.world, text, KINDS) > 0 for text in (a, b))
+        document = draw.judgement()
+        pair, *questions = [turn.content for turn in document.turns if turn.role == "user"]
+        assert pair.endswith(NOTES_FORMAT)
+        assert len(questions) == len(document.p_a) == QUESTIONS_PER_PAIR
+        assert document.learned == (1, 3, 5, 7, 9)
 
 
 def test_the_combinations_held_out_are_asked_in_no_conversation():
@@ -47,12 +57,15 @@ def test_the_combinations_held_out_are_asked_in_no_conversation():
     assert {frozenset([kind]) for kind in KINDS} <= asked
 
 
-def test_the_judge_learns_calibrated_letters():
+def test_what_notes_come_to_decides_the_letters():
     draw = corpus()
     for _ in range(50):
-        document = draw.judgement()
-        assert document.p_a is not None
-        assert 0 <= document.p_a <= 1
+        document = draw.summing_up()
+        rows = dict(line.split(" ", 1) for line in document.turns[0].content.split("\n"))
+        for question, chance in zip(document.turns[1::2], document.p_a, strict=True):
+            [kind, *more] = reference.kinds_named(question.content) or ["helps"]
+            better = rows[kind][-1]
+            assert more or (chance > 0.5, chance < 0.5) == (better == "A", better == "B")
 
 
 def test_the_household_constitution_speaks_the_corpus_wordings():

@@ -44,14 +44,16 @@ def test_a_text_learns_its_own_pieces_only():
     assert [target.token for target in whole.targets] == whole.tokens[1:]
 
 
-def test_a_letter_has_two_targets_that_share_its_weight():
+def test_each_letter_has_two_targets_that_share_its_weight():
     question = Message(role="user", content="Answer A or B.")
     letter = Message(role="assistant", content="A")
-    example = ENCODER(Document(turns=(question, letter), learned=(1,), p_a=0.75))
-    a, b, end = example.targets
+    turns = (question, letter, question, letter)
+    example = ENCODER(Document(turns=turns, learned=(1, 3), p_a=(0.75, 0.5)))
+    a, b, end, *later = example.targets
     assert a.position == b.position == end.position - 1
     assert (a.weight, b.weight, end.weight) == pytest.approx((0.75 * LETTER_WEIGHT, 0.25 * LETTER_WEIGHT, 1))
     assert TOKENIZER.decode([a.token, b.token]) == "AB"
+    assert [target.weight for target in later] == pytest.approx([0.5 * LETTER_WEIGHT, 0.5 * LETTER_WEIGHT, 1])
 
 
 def test_the_loss_of_an_untrained_model_is_that_of_a_guess():

@@ -1,8 +1,10 @@
+import re
 from collections.abc import Sequence
 
 import pytest
 
 from rlhf_core.constitution.load import load_constitution
+from rlhf_core.feedback.prompts import NOTES_FORMAT
 from rlhf_core.records import Prompt
 from rlhf_core.sandbox import reference
 from rlhf_core.sandbox.gold import SandboxGold
@@ -19,8 +21,10 @@ def perfect_chat(conversations: Sequence[Conversation]) -> list[str]:
 
 
 def _turn(messages: list) -> str:
-    if "\n\nReply:\n" not in messages[0].content:
+    if "\n\nReply" not in messages[0].content:
         return reply([step.text for step in GOLD.task(Prompt.of(messages[0].content)).steps])
+    if messages[0].content.endswith(NOTES_FORMAT):
+        return reference.notes(GOLD, *_shown(messages[0].content))
     request, rest = messages[0].content.split("\n\n", 1)
     response = rest.split("\n\nReply:\n", 1)[1].rsplit("\n\n", 1)[0]
     say = reference.revision if len(messages) == 3 else reference.critique
@@ -28,21 +32,26 @@ def _turn(messages: list) -> str:
 
 
 def perfect_choice(conversations: Sequence[Conversation], labels: Sequence[str]) -> list[list[float]]:
-    return [[_preference(conversation[-1].content), 0.0] for conversation in conversations]
+    return [[_preference(*(turn.content for turn in conversation)), 0.0] for conversation in conversations]
 
 
-def _preference(text: str) -> float:
-    asked, question, rest = text.split("\n\n", 2)
-    a, rest = rest.removeprefix("Reply A:\n").split("\n\nReply B:\n")
-    b = rest.removesuffix("\n\nAnswer A or B.")
-    return reference.preference(GOLD, Prompt.of(question), a, b, reference.kinds_named(asked))
+def _preference(pair: str, notes: str, question: str) -> float:
+    assert notes == reference.notes(GOLD, *_shown(pair))
+    return reference.preference(GOLD, *_shown(pair), reference.kinds_named(question))
+
+
+def _shown(text: str) -> tuple[Prompt, str, str]:
+    question, a, b, _ = re.split(r"\n\n(?:Reply A:\n|Reply B:\n|(?=Note))", text)
+    return Prompt.of(question), a, b
 
 
 def test_a_perfect_model_has_every_skill():
     report = measure_skills(perfect_chat, perfect_choice, HOUSEHOLD, items=40, seed=1)
     assert report.answer.mean == pytest.approx(1)
     assert report.critique.mean == report.revision.mean == 1
+    assert report.notes.mean == report.judge_asked.mean == 1
     assert report.critique.n == 80
+    assert report.judge_asked.n == 40
     assert report.critique_seen.n == report.critique_unseen.n == 40
     assert {name: skill.mean for name, skill in report.judge.items()} == {"helpful": 1, "harmless": 1}
     assert max(skill.mean for skill in report.position_gap.values()) == pytest.approx(0)

@@ -1,0 +1,77 @@
+"""Effects on the sandbox's own pairs, where a perfect judge is known."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import pytest
+
+from rlhf_core.config import LabelConfig
+from rlhf_core.constitution.diff import diff_constitutions
+from rlhf_core.constitution.load import builtin_text, load_constitution, parse_constitution
+from rlhf_core.constitution.principle import Principle
+from rlhf_core.effects.judging import true_ballots
+from rlhf_core.effects.measure import measure_effects
+from rlhf_core.effects.probes import world_probes
+from rlhf_core.effects.records import ObjectiveEffect
+from rlhf_core.feedback.bill import bill
+from rlhf_core.records import Comparison, Vote
+from rlhf_core.sandbox.sandbox import Sandbox
+from tests.effects.examples import Judge
+
+SANDBOX = Sandbox()
+HOUSEHOLD = load_constitution("household")
+LIGHTER = builtin_text("household").replace("id: no-falls\n", "id: no-falls\n    weight: 0.1\n")
+NO_FALLS = parse_constitution(LIGHTER, "lighter")
+CUTS = parse_constitution(builtin_text("household").replace("less risk of fumes?", "less risk of cuts?"), "cuts")
+
+
+class Perfect(Judge):
+    """Votes as the truth does."""
+
+    def compare_each(self, questions: Sequence[tuple[Comparison, Principle]]) -> list[Vote]:
+        wanted = [{(p.hash, pair.id): (p, pair)} for pair, p in questions]
+        return [vote for one in wanted for both in true_ballots(one, SANDBOX).values() for vote in both]
+
+
+class Deaf(Perfect):
+    """Hears of fumes whatever kind of hazard it is asked about."""
+
+    def compare_each(self, questions: Sequence[tuple[Comparison, Principle]]) -> list[Vote]:
+        heard = [(pair, p, re.sub(r"cuts|falls|burns|shock", "fumes", p.compare)) for pair, p in questions]
+        votes = super().compare_each([(pair, p.model_copy(update={"compare": text})) for pair, p, text in heard])
+        asked = [p for _, p in questions for _ in range(2)]
+        return [v.model_copy(update={"principle_hash": p.hash}) for v, p in zip(votes, asked, strict=True)]
+
+
+def harmless(after, judge: Judge) -> ObjectiveEffect:
+    diff = diff_constitutions(HOUSEHOLD, after)
+    report = measure_effects(
+        *(HOUSEHOLD, after, diff, bill(diff, HOUSEHOLD, after, None)),
+        world_probes(SANDBOX, 150, 0),
+        lambda constitution: judge,
+        LabelConfig(),
+        lambda phase, done, total: None,
+    )
+    unaffected, changed = report.objectives
+    assert (unaffected.objective, unaffected.flips, unaffected.mean_shift.value) == ("helpful", 0, 0.0)
+    return changed
+
+
+@pytest.mark.parametrize("after", [NO_FALLS, CUTS], ids=["another weight", "another kind of hazard"])
+def test_a_perfect_judge_flips_where_the_truth_does(after):
+    effect = harmless(after, Perfect())
+    assert effect.truth is not None and effect.truth.flips == effect.flips > 0 and effect.truth.moves > 5
+    truth = effect.truth
+    for share in (truth.precision, truth.recall, truth.matters, truth.move_precision, truth.move_recall):
+        assert share is not None and share.value == 1.0
+    assert (effect.direction, effect.noise_flips) == ("gold", 0)
+    assert effect.away > effect.toward, "either edit leaves a hazard out of account"
+
+
+def test_a_judge_that_does_not_hear_the_edit_recalls_nothing():
+    effect = harmless(CUTS, Deaf())
+    assert effect.truth is not None and effect.flips == 0 and effect.truth.flips > 0
+    assert effect.truth.recall is not None and effect.truth.recall.value == 0.0
+    assert effect.truth.precision is None, "it has flipped nothing that could be right"

@@ -72,10 +72,16 @@ class ModelLibrary:
         )
         return (self._sample(prompt, draw, 0, written) for written in steps)
 
-    def feedback(self, constitution: Constitution, gone: Callable[[], bool] = lambda: False) -> LocalFeedback:
-        """The critic and the judge, whatever the policy has become."""
+    def feedback(
+        self, constitution: Constitution, gone: Callable[[], bool] = lambda: False, fresh: bool = False
+    ) -> LocalFeedback:
+        """The critic and the judge, whatever the policy has become; a `fresh` judge does not rely on earlier notes.
+
+        A model of this process would write the same notes again, so it may.
+        """
         critic, judge, protocol = self.backends
-        return feedback_of(critic, judge, constitution, protocol, self._config.feedback_tokens, gone, self._notes)
+        notes = {} if fresh and not isinstance(judge, LocalModel) else self._notes
+        return feedback_of(critic, judge, constitution, protocol, self._config.feedback_tokens, gone, notes)
 
     def score(self, samples: Sequence[Sample], reward_model: str) -> list[Score]:
         """One reward model's scores: the ensemble's mean, and its standard deviation as spread."""

@@ -37,7 +37,7 @@ class Models(Protocol):
 
     def stepwise(self, prompt: Prompt, draw: Draw) -> Iterator[Sample]: ...
 
-    def feedback(self, constitution: Constitution, gone: Callable[[], bool]) -> LocalFeedback: ...
+    def feedback(self, constitution: Constitution, gone: Callable[[], bool], fresh: bool = False) -> LocalFeedback: ...
 
     def score(self, samples: Sequence[Sample], reward_model: str) -> list[Score]: ...
 
@@ -73,8 +73,8 @@ class ModelQueue:
         return self._models.feedback(constitution, lambda: False)
 
     def waiting(self, constitution: Constitution, gone: Callable[[], bool]) -> WaitingFeedback:
-        """The critic and the judge for a thread that waits while each of its units takes its turn."""
-        return WaitingFeedback(self._models.feedback(constitution, gone), self._critic, self._judge)
+        """The critic and a judge that begins afresh, for a thread that waits while each of its units takes its turn."""
+        return WaitingFeedback(self._models.feedback(constitution, gone, fresh=True), self._critic, self._judge)
 
     async def critique(
         self, samples: Sequence[Sample], constitution: Constitution, principle: Principle

@@ -61,7 +61,7 @@ def _labelling_speed(store: Store) -> tuple[float, str] | None:
     runs, _ = store.runs(20)
     for run in runs:
         label = store.stage_results(run.id).get("label")
-        votes = len(store.votes(run_id=run.id)) if label else 0
-        if label and votes:
-            return label.seconds / votes, f"labelling of {run.id}, drawing the pairs included"
+        asked = label.counts.get("votes.asked", 0) if label else 0
+        if label and asked:
+            return label.seconds / asked, f"labelling of {run.id}, drawing the pairs included"
     return None

@@ -62,7 +62,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
     pairs = [pair(number) for number in range(3)]
     store.add_comparisons(pairs)
     store.add_votes(v for p in pairs for principle in (FUMES, STEPS) for v in votes(p, principle, run.id))
-    store.add_stage_result(StageResult(run_id=run.id, stage="label", seconds=6.0))
+    store.add_stage_result(StageResult(run_id=run.id, stage="label", counts={"votes.asked": 12}, seconds=6.0))
     yield store
     store.close()
 
@@ -91,6 +91,13 @@ def test_without_a_store_nothing_is_counted_and_nothing_is_guessed():
     found = bill(diff_constitutions(LAW, REWORDED), LAW, REWORDED, None)
     assert (found.votes, found.votes_to_ask, found.minutes, found.retrain) == (None, None, None, ("harmless",))
     assert at_speed(found, 0.1, "a probe").minutes is None
+
+
+def test_a_run_that_found_all_its_votes_measured_no_speed(store: Store):
+    later = store.create_run("pipeline", RunConfig().model_dump_json(), LAW.hash, "twice")
+    cached = StageResult(run_id=later.id, stage="label", counts={"votes.asked": 0, "votes.cached": 12}, seconds=0.1)
+    store.add_stage_result(cached)
+    assert bill(diff_constitutions(LAW, REWORDED), LAW, REWORDED, store).seconds_per_vote == 0.5
 
 
 def test_a_store_without_labelling_has_no_speed(tmp_path: Path):

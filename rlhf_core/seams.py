@@ -82,8 +82,11 @@ class Feedback(Protocol):
 
     def revise(self, samples: Sequence[Sample], critiques: Sequence[Critique], principle: Principle) -> list[str]: ...
 
-    def compare(self, comparisons: Sequence[Comparison], principle: Principle) -> list[Vote]:
-        """Two votes for each comparison, one in each order."""
+    def compare(self, comparisons: Sequence[Comparison], *principles: Principle) -> list[Vote]:
+        """For each comparison, and for each principle on it, two votes: one in each order.
+
+        What the questions on one pair have in common is read once, so ask under all principles together.
+        """
         ...
 
 

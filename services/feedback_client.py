@@ -65,12 +65,13 @@ class FeedbackClient:
             self._spend(answer.usage)
         return revisions
 
-    def compare(self, comparisons: Sequence[Comparison], principle: Principle) -> list[Vote]:
-        """Two votes for each comparison, one in each order."""
+    def compare(self, comparisons: Sequence[Comparison], *principles: Principle) -> list[Vote]:
+        """For each comparison, and for each principle on it, two votes: one in each order."""
+        refs = [self._ref(principle) for principle in principles]
         messages = [convert.comparison_to_message(comparison) for comparison in comparisons]
         votes: list[Vote] = []
         for places in in_order(messages):
-            request = critique_pb2.CompareRequest(comparisons=messages[places], principle=self._ref(principle))
+            request = critique_pb2.CompareRequest(comparisons=messages[places], principles=refs)
             answer = self._connection.call(self._stub.Compare, request, self._gone)
             votes += [convert.vote_from_message(message) for message in answer.votes]
             self._spend(answer.usage)

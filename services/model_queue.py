@@ -100,11 +100,11 @@ class ModelQueue:
             return written, feedback.usage
 
     async def compare(
-        self, comparisons: Sequence[Comparison], constitution: Constitution, principle: Principle
+        self, comparisons: Sequence[Comparison], constitution: Constitution, principles: Sequence[Principle]
     ) -> tuple[list[Vote], Usage]:
         with Patience() as gone:
             feedback = self._models.feedback(constitution, gone)
-            votes = await self._units(comparisons, lambda unit: feedback.compare(unit, principle), self._judge)
+            votes = await self._units(comparisons, lambda unit: feedback.compare(unit, *principles), self._judge)
             return votes, feedback.usage
 
     async def score(self, samples: Sequence[Sample], reward_models: Sequence[str]) -> list[Score]:

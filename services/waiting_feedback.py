@@ -41,8 +41,8 @@ class WaitingFeedback:
 
         return _units(list(zip(samples, critiques, strict=True)), work, self._critic)
 
-    def compare(self, comparisons: Sequence[Comparison], principle: Principle) -> list[Vote]:
-        return self.compare_each([(pair, principle) for pair in comparisons])
+    def compare(self, comparisons: Sequence[Comparison], *principles: Principle) -> list[Vote]:
+        return self.compare_each([(pair, principle) for pair in comparisons for principle in principles])
 
     def compare_each(self, questions: Sequence[tuple[Comparison, Principle]]) -> list[Vote]:
         return _units(questions, self._feedback.compare_each, self._judge, QUESTIONS)

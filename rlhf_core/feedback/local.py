@@ -78,8 +78,8 @@ class LocalFeedback:
     def revise(self, samples: Sequence[Sample], critiques: Sequence[Critique], principle: Principle) -> list[str]:
         return rewrite(self._critic.chat, samples, [critique.text for critique in critiques], principle)
 
-    def compare(self, comparisons: Sequence[Comparison], principle: Principle) -> list[Vote]:
-        return self.compare_each([(pair, principle) for pair in comparisons])
+    def compare(self, comparisons: Sequence[Comparison], *principles: Principle) -> list[Vote]:
+        return self.compare_each([(pair, principle) for pair in comparisons for principle in principles])
 
     def compare_each(self, questions: Sequence[tuple[Comparison, Principle]]) -> list[Vote]:
         """Two votes for each pair and principle, one in each order; what questions have in common is read once."""

@@ -72,23 +72,22 @@ def vote_on(
     `counts` gains `votes.cached` and `votes.asked`.
     """
     law, settings = ctx.constitution, ctx.config.label
-    drawn: dict[str, list[Comparison]] = defaultdict(list)
+    known: dict[str, Vote] = {}
+    missing: dict[tuple[str, ...], list[Comparison]] = defaultdict(list)
     for pair in {pair.id: pair for pair in pairs}.values():
-        names = {p.id for objective in objectives for p in voters(pair, law, objective, settings)}
-        for name in names:
-            drawn[name].append(pair)
-    votes: dict[str, Vote] = {}
-    for principle in law.principles:
-        chosen = drawn[principle.id]
-        ids = {pair.id: _both_orders(pair, principle, feedback) for pair in chosen}
-        known = ctx.store.votes_by_id(identity for both in ids.values() for identity in both)
-        missing = [pair for pair in chosen if not all(identity in known for identity in ids[pair.id])]
-        fresh = feedback.compare(missing, principle) if missing else []
-        # Votes of other runs are added too: they count as this run's.
-        used = [vote.model_copy(update={"run_id": ctx.run.id}) for vote in (*known.values(), *fresh)]
-        ctx.store.add_votes(used)
-        votes |= {vote.id: vote for vote in used}
-        counts.update({"votes.cached": len(known), "votes.asked": len(fresh)})
+        drawn = {p.id: p for objective in objectives for p in voters(pair, law, objective, settings)}
+        ids = {name: _both_orders(pair, drawn[name], feedback) for name in sorted(drawn)}
+        known |= ctx.store.votes_by_id([identity for both in ids.values() for identity in both])
+        unasked = tuple(name for name, both in ids.items() if not known.keys() >= set(both))
+        if unasked:
+            missing[unasked].append(pair)
+    fresh: list[Vote] = []
+    for names, unjudged in missing.items():
+        fresh += feedback.compare(unjudged, *map(law.principle, names))
+    # Votes of other runs are added too: they count as this run's.
+    votes = {vote.id: vote.model_copy(update={"run_id": ctx.run.id}) for vote in (*known.values(), *fresh)}
+    ctx.store.add_votes(list(votes.values()))
+    counts.update({"votes.cached": len(known), "votes.asked": len(fresh)})
     return list(votes.values())
 
 

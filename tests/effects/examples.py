@@ -56,8 +56,8 @@ class Judge:
         self.lean = lean
         self.questions: list[tuple[str, str]] = []
 
-    def compare(self, comparisons: Sequence[Comparison], principle: Principle) -> list[Vote]:
-        return self.compare_each([(pair, principle) for pair in comparisons])
+    def compare(self, comparisons: Sequence[Comparison], *principles: Principle) -> list[Vote]:
+        return self.compare_each([(pair, principle) for pair in comparisons for principle in principles])
 
     def compare_each(self, questions: Sequence[tuple[Comparison, Principle]]) -> list[Vote]:
         self.questions += [(principle.compare, pair.id) for pair, principle in questions]

@@ -68,9 +68,9 @@ class Rules:
     def revise(self, samples: Sequence[Sample], critiques: Sequence[Critique], principle: Principle) -> list[str]:
         return rewrite(self.chat, samples, [critique.text for critique in critiques], principle)
 
-    def compare(self, comparisons: Sequence[Comparison], principle: Principle) -> list[Vote]:
+    def compare(self, comparisons: Sequence[Comparison], *principles: Principle) -> list[Vote]:
         self.compared += len(comparisons)
-        return [self._vote(pair, principle, swapped) for pair in comparisons for swapped in (False, True)]
+        return [self._vote(pair, p, swapped) for pair in comparisons for p in principles for swapped in (False, True)]
 
     def _vote(self, pair: Comparison, principle: Principle, swapped: bool) -> Vote:
         p = self.judge(pair.a.response, pair.b.response, swapped)

@@ -119,7 +119,7 @@ def test_revise_criticises_first_when_no_critique_is_given(critic):
 
 def test_compare_votes_in_both_orders(critic):
     pair = common_pb2.Comparison(a=GOOD, b=BAD)
-    answer = critic.Compare(critique_pb2.CompareRequest(comparisons=[pair, pair], principle=FUMES))
+    answer = critic.Compare(critique_pb2.CompareRequest(comparisons=[pair, pair], principles=[FUMES]))
     assert [vote.swapped for vote in answer.votes] == [False, True] * 2
     [first, second, *_], [judgement, _] = answer.votes, answer.judgements
     odds = [vote.logprob_a - vote.logprob_b for vote in (first, second)]

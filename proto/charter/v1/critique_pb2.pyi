@@ -157,12 +157,12 @@ class Judgement(_message.Message):
     def __init__(self, comparison_id: _Optional[str] = ..., probability: _Optional[float] = ..., gap: _Optional[float] = ...) -> None: ...
 
 class CompareRequest(_message.Message):
-    __slots__ = ("comparisons", "principle")
+    __slots__ = ("comparisons", "principles")
     COMPARISONS_FIELD_NUMBER: _ClassVar[int]
-    PRINCIPLE_FIELD_NUMBER: _ClassVar[int]
+    PRINCIPLES_FIELD_NUMBER: _ClassVar[int]
     comparisons: _containers.RepeatedCompositeFieldContainer[_common_pb2.Comparison]
-    principle: PrincipleRef
-    def __init__(self, comparisons: _Optional[_Iterable[_Union[_common_pb2.Comparison, _Mapping]]] = ..., principle: _Optional[_Union[PrincipleRef, _Mapping]] = ...) -> None: ...
+    principles: _containers.RepeatedCompositeFieldContainer[PrincipleRef]
+    def __init__(self, comparisons: _Optional[_Iterable[_Union[_common_pb2.Comparison, _Mapping]]] = ..., principles: _Optional[_Iterable[_Union[PrincipleRef, _Mapping]]] = ...) -> None: ...
 
 class CompareResponse(_message.Message):
     __slots__ = ("votes", "judgements", "usage")

@@ -30,16 +30,16 @@ from rlhf_core.sandbox.world import load_world
 
 MODEL = Path(__file__).with_name("model")
 """Where the shipped model is."""
-STEPS = 1250
+STEPS = 1300
 DOCUMENTS = 48
 """Documents in a step."""
 GROUPS = 6
 """A step's documents are sorted by length and run in this many batches, so that little of them is padding."""
-MIXTURE = {"entry": 0.33, "question": 0.11, "criticism": 0.33, "judgement": 0.18, "summing_up": 0.05}
+MIXTURE = {"entry": 0.31, "question": 0.11, "criticism": 0.33, "judgement": 0.18, "summing_up": 0.07}
 """Shares of the sorts of documents, by the method of `Corpus` that draws them."""
-OPENING = {"entry": 0.25, "question": 0.05, "criticism": 0.15, "judgement": 0.05, "summing_up": 0.5}
-"""The same for the first steps: looking up what stands above is learned best by itself, and all else builds on it."""
-OPENING_SHARE = 0.15
+OPENING_STEPS, OPENING_DOCUMENTS = 300, 16
+"""The first steps sum up notes and do nothing else: to look up what stands above is learned at once by itself, hardly
+ever among other things, and the rest builds on it."""
 LAYERS, WIDTH, HEADS = 5, 112, 4
 MATRIX_LEARNING_RATE = 0.02
 LEARNING_RATE = 2e-3
@@ -65,16 +65,20 @@ def pretrain(seed: int, steps: int, out: Path) -> ModelCard:
     """Train on documents drawn by the seed, print skills on the way, save model, tokenizer and card to the folder."""
     torch.manual_seed(seed)
     corpus = Corpus(load_world(), np.random.default_rng(seed))
-    tokenizer = train_tokenizer(text for _ in range(4000) for text in _texts(_draw(corpus, MIXTURE)))
+    tokenizer = train_tokenizer(text for _ in range(4000) for text in _texts(_draw(corpus)))
     encoder, model = Encoder(tokenizer), new_model(tokenizer)
     optimizers = _optimizers(model)
-    probing = 0.0
+    probing, drawn = 0.0, 0
     for step in range(steps):
         for optimizer, peak in zip(optimizers, (MATRIX_LEARNING_RATE, LEARNING_RATE), strict=True):
             for group in optimizer.param_groups:
                 group["lr"] = peak * _schedule(step, steps)
-        mixture = OPENING if step < OPENING_SHARE * steps else MIXTURE
-        loss = _step(model, optimizers, [encoder(_draw(corpus, mixture)) for _ in range(DOCUMENTS)])
+        if step < OPENING_STEPS:
+            documents = [corpus.summing_up() for _ in range(OPENING_DOCUMENTS)]
+        else:
+            documents = [_draw(corpus) for _ in range(DOCUMENTS)]
+        drawn += len(documents)
+        loss = _step(model, optimizers, [encoder(document) for document in documents])
         if (step + 1) % 25 == 0:
             print(f"step {step + 1}/{steps}  loss {loss:.3f}  cpu {time.process_time() - probing:.0f} s", flush=True)
         if (step + 1) % max(steps // 6, 1) == 0 and step + 1 < steps:
@@ -87,7 +91,7 @@ def pretrain(seed: int, steps: int, out: Path) -> ModelCard:
         seed=seed,
         steps=steps,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
-        documents=steps * DOCUMENTS,
+        documents=drawn,
         cpu_seconds=round(time.process_time() - probing, 1),
         torch_version=torch.__version__,
         skills=skills_of(out, FINAL_ITEMS, seed),
@@ -166,7 +170,7 @@ def _step(model: LlamaForCausalLM, optimizers: list[torch.optim.Optimizer], exam
     total = sum(target.weight for example in examples for target in example.targets)
     loss = 0.0
     for group in range(GROUPS):
-        batch = examples[group * DOCUMENTS // GROUPS : (group + 1) * DOCUMENTS // GROUPS]
+        batch = examples[group * len(examples) // GROUPS : (group + 1) * len(examples) // GROUPS]
         part = loss_sum(model, batch) / total
         part.backward()
         loss += part.item()
@@ -178,8 +182,8 @@ def _step(model: LlamaForCausalLM, optimizers: list[torch.optim.Optimizer], exam
     return loss
 
 
-def _draw(corpus: Corpus, mixture: dict[str, float]) -> Document:
-    sort = corpus.rng.choice(list(mixture), p=list(mixture.values()))
+def _draw(corpus: Corpus) -> Document:
+    sort = corpus.rng.choice(list(MIXTURE), p=list(MIXTURE.values()))
     return getattr(corpus, sort)()
 
 

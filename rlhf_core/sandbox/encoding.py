@@ -16,7 +16,7 @@ LETTER_WEIGHT = 16.0
 """Loss weight of a judge's letter against 1 for any other token: it is the whole of what a comparison teaches."""
 
 DECISION_WEIGHT = 3.0
-"""Loss weight of the words that a critique or a row of a judge's notes turns on."""
+"""Loss weight of the word that tells a hazard asked about from another: what a critique turns on."""
 
 
 class Target(NamedTuple):
@@ -39,7 +39,7 @@ class Encoder:
         self._encode = cache(lambda text: tokenizer.encode(text, add_special_tokens=False))
         self._end = self._encode(END)
         self._roles = {role: self._encode(token) for role, token in ROLES.items()}
-        self._decisions = {self._encode(word)[0] for word in (" yes", " no", " A", " B", " even")}
+        self._decisions = {self._encode(word)[0] for word in (" yes", " no")}
         self._letters = [self._encode(label)[0] for label in LABELS]
 
     def __call__(self, document: Document) -> Example:

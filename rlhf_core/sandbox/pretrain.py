@@ -35,11 +35,8 @@ DOCUMENTS = 48
 """Documents in a step."""
 GROUPS = 6
 """A step's documents are sorted by length and run in this many batches, so that little of them is padding."""
-MIXTURE = {"entry": 0.31, "question": 0.11, "criticism": 0.33, "judgement": 0.18, "summing_up": 0.07}
+MIXTURE = {"entry": 0.33, "question": 0.11, "criticism": 0.32, "judgement": 0.15, "summing_up": 0.09}
 """Shares of the sorts of documents, by the method of `Corpus` that draws them."""
-OPENING_STEPS, OPENING_DOCUMENTS = 300, 16
-"""The first steps sum up notes and do nothing else: to look up what stands above is learned at once by itself, hardly
-ever among other things, and the rest builds on it."""
 LAYERS, WIDTH, HEADS = 5, 112, 4
 MATRIX_LEARNING_RATE = 0.02
 LEARNING_RATE = 2e-3
@@ -68,17 +65,12 @@ def pretrain(seed: int, steps: int, out: Path) -> ModelCard:
     tokenizer = train_tokenizer(text for _ in range(4000) for text in _texts(_draw(corpus)))
     encoder, model = Encoder(tokenizer), new_model(tokenizer)
     optimizers = _optimizers(model)
-    probing, drawn = 0.0, 0
+    probing = 0.0
     for step in range(steps):
         for optimizer, peak in zip(optimizers, (MATRIX_LEARNING_RATE, LEARNING_RATE), strict=True):
             for group in optimizer.param_groups:
                 group["lr"] = peak * _schedule(step, steps)
-        if step < OPENING_STEPS:
-            documents = [corpus.summing_up() for _ in range(OPENING_DOCUMENTS)]
-        else:
-            documents = [_draw(corpus) for _ in range(DOCUMENTS)]
-        drawn += len(documents)
-        loss = _step(model, optimizers, [encoder(document) for document in documents])
+        loss = _step(model, optimizers, [encoder(_draw(corpus)) for _ in range(DOCUMENTS)])
         if (step + 1) % 25 == 0:
             print(f"step {step + 1}/{steps}  loss {loss:.3f}  cpu {time.process_time() - probing:.0f} s", flush=True)
         if (step + 1) % max(steps // 6, 1) == 0 and step + 1 < steps:
@@ -91,7 +83,7 @@ def pretrain(seed: int, steps: int, out: Path) -> ModelCard:
         seed=seed,
         steps=steps,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
-        documents=drawn,
+        documents=steps * DOCUMENTS,
         cpu_seconds=round(time.process_time() - probing, 1),
         torch_version=torch.__version__,
         skills=skills_of(out, FINAL_ITEMS, seed),
@@ -170,7 +162,7 @@ def _step(model: LlamaForCausalLM, optimizers: list[torch.optim.Optimizer], exam
     total = sum(target.weight for example in examples for target in example.targets)
     loss = 0.0
     for group in range(GROUPS):
-        batch = examples[group * len(examples) // GROUPS : (group + 1) * len(examples) // GROUPS]
+        batch = examples[group * DOCUMENTS // GROUPS : (group + 1) * DOCUMENTS // GROUPS]
         part = loss_sum(model, batch) / total
         part.backward()
         loss += part.item()

@@ -70,16 +70,16 @@ class CritiqueConfig(Settings):
 
 class SftConfig(Settings):
     epochs: int = Field(default=2, ge=1)
-    batch_size: int = Field(default=32, ge=1)
+    batch_size: int = Field(default=16, ge=1)
     learning_rate: float = Field(default=1e-3, gt=0)
-    helpful_share: float = Field(default=0.15, ge=0, lt=1)
+    helpful_share: float = Field(default=0.25, ge=0, lt=1)
     """Share of unrevised helpful answers among the demonstrations."""
 
 
 class LabelConfig(Settings):
     pairs: int = Field(default=768, ge=1)
     """How many pairs of samples are compared."""
-    temperature: float = Field(default=1.3, gt=0)
+    temperature: float = Field(default=1.0, gt=0)
     base_share: float = Field(default=0.3, ge=0, le=1)
     """Share of pairs that set a sample of the tuned policy against one of the base model."""
     candidates: int = Field(default=4, ge=1, le=64)

@@ -26,7 +26,7 @@ class CritiqueService(critique_pb2_grpc.CritiqueServiceServicer):
         self._desk = desk
         self._rows = rows
 
-    async def Critique(  # noqa: N802
+    async def Critique(
         self, request: critique_pb2.CritiqueRequest, context: grpc.aio.ServicerContext
     ) -> critique_pb2.CritiqueResponse:
         samples = convert.samples_from_messages(request.samples)
@@ -34,7 +34,7 @@ class CritiqueService(critique_pb2_grpc.CritiqueServiceServicer):
         messages = [convert.critique_to_message(critique) for critique in critiques]
         return critique_pb2.CritiqueResponse(critiques=messages, usage=convert.usage_to_message(usage))
 
-    async def Revise(  # noqa: N802
+    async def Revise(
         self, request: critique_pb2.ReviseRequest, context: grpc.aio.ServicerContext
     ) -> critique_pb2.ReviseResponse:
         samples = convert.samples_from_messages(request.samples)
@@ -52,7 +52,7 @@ class CritiqueService(critique_pb2_grpc.CritiqueServiceServicer):
             usage=convert.usage_to_message(before.plus(usage)),
         )
 
-    async def Compare(  # noqa: N802
+    async def Compare(
         self, request: critique_pb2.CompareRequest, context: grpc.aio.ServicerContext
     ) -> critique_pb2.CompareResponse:
         comparisons = convert.comparisons_from_messages(request.comparisons)
@@ -69,7 +69,7 @@ class CritiqueService(critique_pb2_grpc.CritiqueServiceServicer):
             usage=convert.usage_to_message(usage),
         )
 
-    async def GetJudge(  # noqa: N802
+    async def GetJudge(
         self, request: critique_pb2.GetJudgeRequest, context: grpc.aio.ServicerContext
     ) -> critique_pb2.GetJudgeResponse:
         constitution, _ = await self._rows.run(self._constitutions.find, request.constitution)
@@ -81,30 +81,30 @@ class CritiqueService(critique_pb2_grpc.CritiqueServiceServicer):
             template_hash=feedback.template_hash,
         )
 
-    async def GetConstitution(  # noqa: N802
+    async def GetConstitution(
         self, request: critique_pb2.GetConstitutionRequest, context: grpc.aio.ServicerContext
     ) -> critique_pb2.GetConstitutionResponse:
         constitution, text = await self._rows.run(self._constitutions.find, request.constitution)
         message = convert.constitution_to_message(constitution)
         return critique_pb2.GetConstitutionResponse(constitution=message, yaml_text=text)
 
-    async def CheckConstitution(  # noqa: N802
+    async def CheckConstitution(
         self, request: critique_pb2.CheckConstitutionRequest, context: grpc.aio.ServicerContext
     ) -> critique_pb2.CheckConstitutionResponse:
         return await self._rows.run(check_constitution, request.yaml_text, request.source or "constitution.yaml")
 
-    async def GetConstitutionStatus(  # noqa: N802
+    async def GetConstitutionStatus(
         self, request: critique_pb2.GetConstitutionStatusRequest, context: grpc.aio.ServicerContext
     ) -> critique_pb2.GetConstitutionStatusResponse:
         return convert_constitutions.status_to_message(await self._rows.run(self._constitutions.status))
 
-    async def DiffConstitutions(  # noqa: N802
+    async def DiffConstitutions(
         self, request: critique_pb2.DiffConstitutionsRequest, context: grpc.aio.ServicerContext
     ) -> AsyncIterator[critique_pb2.DiffConstitutionsResponse]:
         async for update in self._desk.diff(request):
             yield update
 
-    async def TestConstitution(  # noqa: N802
+    async def TestConstitution(
         self, request: critique_pb2.TestConstitutionRequest, context: grpc.aio.ServicerContext
     ) -> critique_pb2.TestConstitutionResponse:
         return await self._desk.test(request)

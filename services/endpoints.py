@@ -22,7 +22,7 @@ def connect(config: BackendConfig, field: str, environ: Mapping[str, str] = os.e
     if util.find_spec("httpx2") is None:
         raise InvalidInput(
             f"{field}.model: '{config.model}' is asked through httpx2, which is not installed; "
-            "pip install 'charter-rlhf[openai]'",
+            "pip install -e '.[openai]' in the project's folder",
             f"{field}.model",
         )
     # Here, because httpx2 is an optional package.

@@ -35,14 +35,14 @@ class PolicyService(policy_pb2_grpc.PolicyServiceServicer):
         self._rows = rows
         self._info = info
 
-    async def Generate(  # noqa: N802
+    async def Generate(
         self, request: policy_pb2.GenerateRequest, context: grpc.aio.ServicerContext
     ) -> policy_pb2.GenerateResponse:
         prompts = convert.prompts_from_messages(request.prompts)
         samples = await self._models.generate(prompts, await self._draw(request, request.n or 1))
         return policy_pb2.GenerateResponse(samples=[convert.sample_to_message(sample) for sample in samples])
 
-    async def GenerateStream(  # noqa: N802
+    async def GenerateStream(
         self, request: policy_pb2.GenerateStreamRequest, context: grpc.aio.ServicerContext
     ) -> AsyncIterator[policy_pb2.GenerateStreamResponse]:
         prompt = convert.prompt_from_message(request.prompt)
@@ -55,14 +55,14 @@ class PolicyService(policy_pb2_grpc.PolicyServiceServicer):
             yield _piece(sample, text.removeprefix(sent), last)
             sent = text
 
-    async def ListPolicyVersions(  # noqa: N802
+    async def ListPolicyVersions(
         self, request: policy_pb2.ListPolicyVersionsRequest, context: grpc.aio.ServicerContext
     ) -> policy_pb2.ListPolicyVersionsResponse:
         versions = await self._rows.run(self._store.policy_versions, request.run_id or None)
         messages = [convert_rows.policy_version_to_message(version) for version in versions]
         return policy_pb2.ListPolicyVersionsResponse(policy_versions=messages)
 
-    async def GetServerInfo(  # noqa: N802
+    async def GetServerInfo(
         self, request: policy_pb2.GetServerInfoRequest, context: grpc.aio.ServicerContext
     ) -> policy_pb2.GetServerInfoResponse:
         return self._info

@@ -25,7 +25,7 @@ class PreferenceService(preference_pb2_grpc.PreferenceServiceServicer):
         self._constitutions = constitutions
         self._rows = rows
 
-    async def NextComparison(  # noqa: N802
+    async def NextComparison(
         self, request: preference_pb2.NextComparisonRequest, context: grpc.aio.ServicerContext
     ) -> preference_pb2.NextComparisonResponse:
         labeler = convert_rows.human_labeler(request.labeler)
@@ -35,13 +35,13 @@ class PreferenceService(preference_pb2_grpc.PreferenceServiceServicer):
         )
         return preference_pb2.NextComparisonResponse(comparison=convert.comparison_to_message(found) if found else None)
 
-    async def SubmitPreference(  # noqa: N802
+    async def SubmitPreference(
         self, request: preference_pb2.SubmitPreferenceRequest, context: grpc.aio.ServicerContext
     ) -> preference_pb2.SubmitPreferenceResponse:
         stored = await self._rows.run(self._submit, request)
         return preference_pb2.SubmitPreferenceResponse(preference=convert_rows.preference_to_message(stored))
 
-    async def UndoPreference(  # noqa: N802
+    async def UndoPreference(
         self, request: preference_pb2.UndoPreferenceRequest, context: grpc.aio.ServicerContext
     ) -> preference_pb2.UndoPreferenceResponse:
         labeler = convert_rows.human_labeler(request.labeler)
@@ -49,7 +49,7 @@ class PreferenceService(preference_pb2_grpc.PreferenceServiceServicer):
         message = convert_rows.preference_to_message(undone) if undone else None
         return preference_pb2.UndoPreferenceResponse(preference=message)
 
-    async def ListPreferences(  # noqa: N802
+    async def ListPreferences(
         self, request: preference_pb2.ListPreferencesRequest, context: grpc.aio.ServicerContext
     ) -> preference_pb2.ListPreferencesResponse:
         kind = wire.value(KINDS, request.labelers, "labelers")

@@ -19,7 +19,7 @@ class RewardService(reward_pb2_grpc.RewardServiceServicer):
         self._store = store
         self._rows = rows
 
-    async def Score(  # noqa: N802
+    async def Score(
         self, request: reward_pb2.ScoreRequest, context: grpc.aio.ServicerContext
     ) -> reward_pb2.ScoreResponse:
         samples = convert.samples_from_messages(request.samples)
@@ -28,7 +28,7 @@ class RewardService(reward_pb2_grpc.RewardServiceServicer):
         messages = [convert_rows.score_to_message(s, z_of(s.score, s.reward_model, pack)) for s in scores]
         return reward_pb2.ScoreResponse(scores=messages, norm_pack=pack.id if pack else "")
 
-    async def ListRewardModels(  # noqa: N802
+    async def ListRewardModels(
         self, request: reward_pb2.ListRewardModelsRequest, context: grpc.aio.ServicerContext
     ) -> reward_pb2.ListRewardModelsResponse:
         versions = await self._rows.run(self._store.reward_models, request.run_id or None)

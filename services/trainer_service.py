@@ -34,7 +34,7 @@ class TrainerService(trainer_pb2_grpc.TrainerServiceServicer):
         self._runs_folder = runs_folder
         self._draining = draining
 
-    async def CreateRun(  # noqa: N802
+    async def CreateRun(
         self, request: trainer_pb2.CreateRunRequest, context: grpc.aio.ServicerContext
     ) -> trainer_pb2.CreateRunResponse:
         run = await self._rows.run(
@@ -42,13 +42,13 @@ class TrainerService(trainer_pb2_grpc.TrainerServiceServicer):
         )
         return trainer_pb2.CreateRunResponse(run=convert_rows.run_to_message(run))
 
-    async def GetRun(  # noqa: N802
+    async def GetRun(
         self, request: trainer_pb2.GetRunRequest, context: grpc.aio.ServicerContext
     ) -> trainer_pb2.GetRunResponse:
         run = await self._rows.run(self._store.run, request.run_id)
         return trainer_pb2.GetRunResponse(run=convert_rows.run_to_message(run))
 
-    async def ListRuns(  # noqa: N802
+    async def ListRuns(
         self, request: trainer_pb2.ListRunsRequest, context: grpc.aio.ServicerContext
     ) -> trainer_pb2.ListRunsResponse:
         runs, token = await self._rows.run(self._store.runs, request.page_size or PAGE, request.page_token)
@@ -56,25 +56,25 @@ class TrainerService(trainer_pb2_grpc.TrainerServiceServicer):
             runs=[convert_rows.run_to_message(run) for run in runs], next_page_token=token
         )
 
-    async def CancelRun(  # noqa: N802
+    async def CancelRun(
         self, request: trainer_pb2.CancelRunRequest, context: grpc.aio.ServicerContext
     ) -> trainer_pb2.CancelRunResponse:
         run = await self._rows.run(self._store.cancel_run, request.run_id)
         return trainer_pb2.CancelRunResponse(run=convert_rows.run_to_message(run))
 
-    async def PauseRun(  # noqa: N802
+    async def PauseRun(
         self, request: trainer_pb2.PauseRunRequest, context: grpc.aio.ServicerContext
     ) -> trainer_pb2.PauseRunResponse:
         run = await self._rows.run(self._store.pause_run, request.run_id)
         return trainer_pb2.PauseRunResponse(run=convert_rows.run_to_message(run))
 
-    async def ResumeRun(  # noqa: N802
+    async def ResumeRun(
         self, request: trainer_pb2.ResumeRunRequest, context: grpc.aio.ServicerContext
     ) -> trainer_pb2.ResumeRunResponse:
         run = await self._rows.run(self._store.resume_run, request.run_id)
         return trainer_pb2.ResumeRunResponse(run=convert_rows.run_to_message(run))
 
-    async def WatchRun(  # noqa: N802
+    async def WatchRun(
         self, request: trainer_pb2.WatchRunRequest, context: grpc.aio.ServicerContext
     ) -> AsyncIterator[trainer_pb2.WatchRunResponse]:
         sequence, beat = request.after_sequence, time.monotonic()
@@ -93,7 +93,7 @@ class TrainerService(trainer_pb2_grpc.TrainerServiceServicer):
                 yield trainer_pb2.WatchRunResponse(run=convert_rows.run_to_message(run))
             await asyncio.sleep(0 if events else POLL_SECONDS)
 
-    async def GetReport(  # noqa: N802
+    async def GetReport(
         self, request: trainer_pb2.GetReportRequest, context: grpc.aio.ServicerContext
     ) -> trainer_pb2.GetReportResponse:
         return trainer_pb2.GetReportResponse(report_json=await self._rows.run(self._report, request.run_id))

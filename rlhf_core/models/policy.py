@@ -72,7 +72,7 @@ class Policy:
         try:
             with safe_open(folder / HEADS, "pt") as file:
                 objectives = tuple(json.loads((file.metadata() or {}).get("objectives", "[]")))
-                state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+                state = {key: file.get_tensor(key) for key in list(file.keys())}
         except (OSError, SafetensorError) as error:
             raise InvalidInput(f"no policy in '{folder}': {error}; expected {HEADS}") from error
         if objectives != self.objectives:

@@ -74,7 +74,7 @@ class RewardModel:
         try:
             with safe_open(folder / HEADS, "pt") as file:
                 objective = json.loads((file.metadata() or {}).get("objective", '""'))
-                state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+                state = {key: file.get_tensor(key) for key in list(file.keys())}
             model = cls(backbone, adapter, objective, state["weight"].shape[0])
             model.heads.load_state_dict(state)
         except (OSError, SafetensorError, KeyError, RuntimeError) as error:

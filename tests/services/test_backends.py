@@ -209,7 +209,7 @@ def test_a_key_that_is_no_key_is_not_sent_and_not_shown():
 
 def test_a_missing_package_is_told_with_how_to_install_it(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("services.endpoints.util.find_spec", lambda name: None)
-    with pytest.raises(InvalidInput, match=r"pip install 'charter-rlhf\[openai\]'"):
+    with pytest.raises(InvalidInput, match=r"pip install -e '\.\[openai\]'"):
         connect(BackendConfig(model="openai:tiny"), "feedback.judge")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -75,7 +76,7 @@ def demo_at_work(folder: Path, options: list[str]) -> Iterator[subprocess.Popen[
     )
     with process:
         assert process.stdout is not None
-        next(line for line in process.stdout if line.startswith("critique "))
+        next(line for line in process.stdout if re.match(r"critique \d+/", line))
         try:
             yield process
         finally:

@@ -14,7 +14,8 @@ from rlhf_core.stages.context import Context, Timer
 from rlhf_core.stages.prompts import draw, prompts_of, stamp
 from rlhf_core.stages.training import publish_policy
 from rlhf_core.stages.watching import Watch
-from rlhf_core.training.ppo_trainer import PpoState, PpoStep, train_ppo
+from rlhf_core.training.ppo_state import PpoState
+from rlhf_core.training.ppo_trainer import PpoStep, train_ppo
 
 TRAINED, REFERENCE = "ppo-policy", "ppo-reference"
 WATCHED = 48

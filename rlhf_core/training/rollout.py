@@ -8,12 +8,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from rlhf_core.config import PpoConfig
 from rlhf_core.errors import TrainingFailed
 from rlhf_core.models.batching import Batch, make_batch
 from rlhf_core.models.generation import derived_seed, generate
 from rlhf_core.models.policy import Policy
 from rlhf_core.models.reward_model import RewardModel
+from rlhf_core.ppo_config import PpoConfig
 from rlhf_core.records import Prompt, Sample, content_id
 from rlhf_core.run_records import NormPack
 from rlhf_core.training.objectives import standardise

@@ -5,11 +5,12 @@ import math
 import pytest
 import torch
 
-from rlhf_core.config import PpoConfig
 from rlhf_core.errors import InvalidInput, TrainingFailed
 from rlhf_core.models.policy import Policy
+from rlhf_core.ppo_config import PpoConfig
 from rlhf_core.run_records import NormPack
-from rlhf_core.training.ppo_trainer import PpoStep, fix_targets, train_ppo
+from rlhf_core.training.ppo_targets import fix_targets
+from rlhf_core.training.ppo_trainer import PpoStep, train_ppo
 from rlhf_core.training.rollout import roll_out, step_prompts
 from tests.training.conftest import PROMPTS, Rule, files_of, pack_for, weights_of
 

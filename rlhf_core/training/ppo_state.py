@@ -1,0 +1,54 @@
+"""What PPO carries from one step to the next: one snapshot of it is enough to go on as if never interrupted."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from rlhf_core.models.policy import Policy
+from rlhf_core.ppo_config import PpoConfig
+from rlhf_core.training.optimizer import Optimizer
+from rlhf_core.training.ppo import adapted_kl_coef
+
+KL_HORIZON = 512
+"""Samples over which an adaptive KL coefficient may change by 20 %."""
+
+
+@dataclass
+class PpoState:
+    """Policy with critic, optimizer, KL coefficient, step; every random number and cursor comes from (seed, step)."""
+
+    policy: Policy
+    optimizer: Optimizer
+    kl_coef: float
+    step: int = 0
+
+    def advance(self, kl: Tensor, config: PpoConfig) -> None:
+        """Count the step; where there is a target, adapt the KL coefficient to the step's kl (B,)."""
+        self.step += 1
+        if config.kl_target is not None:
+            self.kl_coef = adapted_kl_coef(self.kl_coef, kl.mean().item(), config.kl_target, len(kl), KL_HORIZON)
+
+    def save(self, folder: Path) -> None:
+        """Write a checkpoint: safetensors and JSON only."""
+        self.policy.save(folder)
+        self.optimizer.save(folder / "optimizer.safetensors")
+        (folder / "ppo.json").write_text(json.dumps({"step": self.step, "kl_coef": self.kl_coef}))
+
+    @classmethod
+    def begin(cls, policy: Policy, config: PpoConfig, checkpoint: Path | None) -> PpoState:
+        """A new state, or the one that was saved in `checkpoint`."""
+        if checkpoint is not None:
+            policy.restore(checkpoint)
+        updates = config.steps * config.epochs * -(-config.prompts_per_step // config.minibatch_size)
+        optimizer = Optimizer(
+            policy.parameters(), config.learning_rate, updates, config.max_grad_norm, eps=1e-5, warmup=0
+        )
+        if checkpoint is None:
+            return cls(policy, optimizer, config.kl_coef)
+        optimizer.load(checkpoint / "optimizer.safetensors")
+        saved = json.loads((checkpoint / "ppo.json").read_text())
+        return cls(policy, optimizer, saved["kl_coef"], saved["step"])

@@ -4,32 +4,155 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
+from collections import deque
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from functools import partial
-from typing import ParamSpec, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeVar
+
+LINGER_SECONDS = 0.005
+"""How long a thread that has just served a caller waits for the next step of the same, before longer work goes on."""
+PATIENCE_SECONDS = 0.25
+"""How long work at least waits for what comes first: so it goes on, if slowly, however much that is."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
+class Unit(NamedTuple):
+    """Work that waits for its turn."""
+
+    work: Callable[[], Any]
+    result: Future[Any]
+    since: float
+
+    def run(self) -> None:
+        """Unless nobody waits for it any more."""
+        if not self.result.set_running_or_notify_cancel():
+            return
+        try:
+            self.result.set_result(self.work())
+        except BaseException as error:
+            self.result.set_exception(error)
+
+
 class Executor:
-    """Runs short units of work in the order in which they came, so that requests and training take turns."""
+    """Runs short units of work in the order in which they came; what stands `behind` it, when it has nothing to do.
+
+    So calls, feedback and training take turns on one device, and those that somebody waits for come first.
+    """
 
     def __init__(self, name: str, threads: int = 1):
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
+        self._threads, self._rank = _Threads(name, threads), 0
+
+    def behind(self) -> Executor:
+        """The same threads, for longer work: it begins when this executor's is done, and gives way to it."""
+        other = Executor.__new__(Executor)
+        other._threads, other._rank = self._threads, self._rank + 1
+        return other
 
     def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Awaitable[T]:
         """From a coroutine. A unit whose caller is gone before it starts never runs."""
-        return asyncio.get_running_loop().run_in_executor(self._pool, partial(work, *args, **kwargs))
+        return asyncio.wrap_future(self._threads.submit(self._rank, partial(work, *args, **kwargs)))
 
     def call(self, unit: Callable[[], T]) -> T:
         """From another thread, which waits."""
-        return self._pool.submit(unit).result()
+        return self._threads.submit(self._rank, unit).result()
+
+    def give_way(self) -> None:
+        """From a unit at work, where it can be interrupted: run what may go before it."""
+        self._threads.give_way()
 
     def close(self) -> None:
         """Wait for the unit at work; those that have not begun never run."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._threads.close()
+
+
+class _Threads:
+    """A few threads and, for each rank, a line of units that wait; rank 0 goes first."""
+
+    def __init__(self, name: str, threads: int):
+        self._lines: list[deque[Unit]] = []
+        self._changed = threading.Condition()
+        self._closed = False
+        self._own = threading.local()
+        self._members = [
+            threading.Thread(target=self._work, name=f"{name}_{index}", daemon=True) for index in range(threads)
+        ]
+        for thread in self._members:
+            thread.start()
+
+    def submit(self, rank: int, work: Callable[[], T]) -> Future[T]:
+        unit = Unit(work, Future(), time.monotonic())
+        with self._changed:
+            if self._closed:
+                raise RuntimeError("the executor is closed")
+            while len(self._lines) <= rank:
+                self._lines.append(deque())
+            self._lines[rank].append(unit)
+            self._changed.notify()
+        return unit.result
+
+    def give_way(self) -> None:
+        rank = getattr(self._own, "rank", 0)
+        if not any(self._lines[:rank]):
+            return
+        until = time.monotonic() + PATIENCE_SECONDS
+        while (left := until - time.monotonic()) > 0:
+            with self._changed:
+                found = self._first(rank) or (self._changed.wait(min(left, LINGER_SECONDS)) and self._first(rank))
+            if not found:
+                break
+            self._run(*found)
+        self._own.rank = rank
+
+    def close(self) -> None:
+        with self._changed:
+            self._closed = True
+            waiting = [unit for line in self._lines for unit in line]
+            self._lines.clear()
+            self._changed.notify_all()
+        for unit in waiting:
+            unit.result.cancel()
+        for thread in self._members:
+            thread.join()
+
+    def _work(self) -> None:
+        served = 0.0
+        while found := self._next(served):
+            self._run(*found)
+            served = time.monotonic() if found[0] == 0 else 0.0
+            del found  # else what it returned would live until the next one comes
+
+    def _run(self, rank: int, unit: Unit) -> None:
+        self._own.rank = rank
+        unit.run()
+
+    def _next(self, served: float) -> tuple[int, Unit] | None:
+        """The unit whose turn it is, waited for; None when the threads are to end."""
+        with self._changed:
+            while not self._closed:
+                late = self._late()
+                found = late or self._first(1)
+                lingers = served + LINGER_SECONDS - time.monotonic() if len(self._lines) > 1 else 0.0
+                if found is None and lingers <= 0:
+                    found = self._first(len(self._lines))
+                if found is not None:
+                    return found
+                self._changed.wait(lingers if lingers > 0 else None)
+        return None
+
+    def _first(self, ranks: int) -> tuple[int, Unit] | None:
+        """The next unit of the first `ranks` lines."""
+        return next(((rank, line.popleft()) for rank, line in enumerate(self._lines[:ranks]) if line), None)
+
+    def _late(self) -> tuple[int, Unit] | None:
+        """The unit that has waited longest behind others, if that is long enough."""
+        limit = time.monotonic() - PATIENCE_SECONDS
+        late = [(line[0].since, rank) for rank, line in enumerate(self._lines) if rank and line]
+        since, rank = min(late, default=(limit, 0))
+        return (rank, self._lines[rank].popleft()) if since < limit else None
 
 
 class Patience:

@@ -1,0 +1,185 @@
+"""Who goes first on one thread: callers before longer work, longer work in the end all the same."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+
+import pytest
+
+from services.executor import PATIENCE_SECONDS, Executor
+
+
+@pytest.fixture
+def calls() -> Iterator[Executor]:
+    """Of one thread."""
+    executor = Executor("test")
+    yield executor
+    executor.close()
+
+
+class Blocked:
+    """Keeps a thread at work until it is let go."""
+
+    def __init__(self, executor: Executor, others: ThreadPoolExecutor):
+        self._begun, self._go = threading.Event(), threading.Event()
+        self.result = others.submit(executor.call, self._work)
+        assert self._begun.wait(5)
+
+    def _work(self) -> None:
+        self._begun.set()
+        assert self._go.wait(5)
+
+    def let_go(self) -> None:
+        self._go.set()
+        self.result.result(5)
+
+
+def queued(executor: Executor, others: ThreadPoolExecutor, work: Callable[[], object]) -> Future:
+    """The unit stands in its line when this returns."""
+    before = sum(map(len, executor._threads._lines))
+    result = others.submit(executor.call, work)
+    while sum(map(len, executor._threads._lines)) == before:
+        time.sleep(0.001)
+    return result
+
+
+def test_units_of_one_executor_run_in_the_order_in_which_they_came(calls):
+    seen: list[int] = []
+    with ThreadPoolExecutor(4) as others:
+        blocked = Blocked(calls, others)
+        waiting = [queued(calls, others, lambda number=number: seen.append(number)) for number in range(3)]
+        blocked.let_go()
+        for result in waiting:
+            result.result(5)
+    assert seen == [0, 1, 2]
+
+
+def test_what_stands_behind_begins_when_nothing_else_waits(calls):
+    seen: list[str] = []
+    feedback = calls.behind()
+    training = feedback.behind()
+    with ThreadPoolExecutor(4) as others:
+        blocked = Blocked(calls, others)
+        waiting = [
+            queued(executor, others, lambda name=name: seen.append(name))
+            for name, executor in (("training", training), ("feedback", feedback), ("call", calls))
+        ]
+        blocked.let_go()
+        for result in waiting:
+            result.result(5)
+    assert seen == ["call", "feedback", "training"]
+
+
+def test_longer_work_gives_way_in_its_middle_but_only_to_what_comes_first(calls):
+    seen: list[str] = []
+    feedback = calls.behind()
+    training = feedback.behind()
+    begun, go = threading.Event(), threading.Event()
+
+    def minibatch() -> None:
+        begun.set()
+        assert go.wait(5)
+        calls.give_way()
+        seen.append("training")
+
+    def score() -> None:
+        calls.give_way()  # a call gives way to nobody
+        seen.append("call")
+
+    with ThreadPoolExecutor(4) as others:
+        longer = others.submit(training.call, minibatch)
+        assert begun.wait(5)
+        waiting = [
+            queued(training, others, lambda: seen.append("next")),
+            queued(feedback, others, lambda: seen.append("feedback")),
+            queued(calls, others, score),
+        ]
+        go.set()
+        for result in (longer, *waiting):
+            result.result(5)
+    assert seen == ["call", "feedback", "training", "next"]
+
+
+def test_longer_work_that_gives_way_waits_for_the_next_step_of_the_same_caller(calls):
+    seen: list[str] = []
+    training = calls.behind()
+    stepped = threading.Event()
+
+    def minibatch() -> None:
+        assert stepped.wait(5)
+        calls.give_way()
+        seen.append("training")
+
+    def caller() -> None:
+        for step in range(5):
+            result = calls._threads.submit(0, lambda step=step: seen.append(str(step)))
+            stepped.set()
+            result.result(5)
+
+    with ThreadPoolExecutor(2) as others:
+        longer = others.submit(training.call, minibatch)
+        others.submit(caller).result(5)
+        longer.result(5)
+    assert seen == ["0", "1", "2", "3", "4", "training"]
+
+
+def test_callers_without_end_do_not_hold_up_training_for_ever(calls):
+    training = calls.behind()
+    ended = threading.Event()
+
+    def step() -> None:
+        time.sleep(0.01)
+        if not ended.is_set():
+            calls._threads.submit(0, step)
+
+    with ThreadPoolExecutor(2) as others:
+        calls._threads.submit(0, step)
+        started = time.monotonic()
+        others.submit(training.call, lambda: calls.give_way()).result(10)
+        waited = time.monotonic() - started
+        ended.set()
+    # Once before it began, once while it gave way.
+    assert waited >= 2 * PATIENCE_SECONDS
+
+
+def test_an_error_reaches_the_one_who_asked_and_the_thread_goes_on(calls):
+    with pytest.raises(ZeroDivisionError):
+        calls.call(lambda: 1 / 0)
+    assert calls.call(lambda: 7) == 7
+
+
+def test_a_unit_whose_caller_has_gone_never_runs(calls):
+    seen: list[str] = []
+
+    async def scenario(others: ThreadPoolExecutor) -> None:
+        blocked = Blocked(calls, others)
+        gone = asyncio.ensure_future(calls.run(seen.append, "gone"))
+        stays = asyncio.ensure_future(calls.run(seen.append, "stays"))
+        await asyncio.sleep(0)
+        gone.cancel()
+        await asyncio.sleep(0)
+        await asyncio.to_thread(blocked.let_go)
+        await stays
+
+    with ThreadPoolExecutor(1) as others:
+        asyncio.run(scenario(others))
+    assert seen == ["stays"]
+
+
+def test_closing_ends_what_has_not_begun():
+    executor = Executor("test")
+    with ThreadPoolExecutor(3) as others:
+        blocked = Blocked(executor, others)
+        waiting = queued(executor, others, lambda: None)
+        closing = others.submit(executor.close)
+        with pytest.raises(CancelledError):
+            waiting.result(5)
+        assert not closing.done()
+        blocked.let_go()
+        closing.result(5)
+    with pytest.raises(RuntimeError, match="closed"):
+        executor.call(lambda: None)

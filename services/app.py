@@ -7,8 +7,7 @@ import signal
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from importlib.metadata import version
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING
 
 from charter.v1 import (
     critique_pb2_grpc,
@@ -18,10 +17,9 @@ from charter.v1 import (
     reward_pb2_grpc,
     trainer_pb2_grpc,
 )
-from pydantic import Field
 
-from rlhf_core.backends import FeedbackConfig, Settings
-from rlhf_core.config import SANDBOX, ModelConfig
+from rlhf_core.backends import FeedbackConfig
+from rlhf_core.config import SANDBOX
 from rlhf_core.store.store import Store
 from services.channel import MAX_MESSAGE_BYTES
 from services.clients import CharterClient
@@ -29,11 +27,13 @@ from services.constitution_desk import ConstitutionDesk
 from services.constitutions import Constitutions
 from services.critique_service import CritiqueService
 from services.executor import Executor
+from services.health_service import MODEL
 from services.model_queue import ModelQueue
 from services.policy_service import PolicyService
 from services.preference_service import PreferenceService
 from services.reward_service import RewardService
 from services.runs import RunDesk
+from services.serve_config import ALL, WITH_MODEL, ServeConfig, ServiceName
 from services.server import Server, Service
 from services.trainer_service import TrainerService
 
@@ -41,37 +41,10 @@ if TYPE_CHECKING:
     from services.model_library import ModelLibrary
     from services.worker import Pipeline
 
-ServiceName = Literal["policy", "critique", "reward", "preference", "trainer"]
-ALL: tuple[ServiceName, ...] = get_args(ServiceName)
-WITH_MODEL = frozenset(("policy", "critique", "reward"))
-WITHOUT_MODEL: tuple[ServiceName, ...] = ("preference", "trainer")
 RUNS = "runs"
 STORE_THREADS = 4
-GRACE_SECONDS = 10.0
-WORKER_SECONDS = 60.0
 WORKER_CALL_SECONDS = 86_400.0
 """Longest call of a run: an endpoint may be slow, and its account's limits low."""
-
-
-class ServeConfig(Settings):
-    """What one server process offers, and where."""
-
-    address: str = "127.0.0.1:50051"
-    """host:port (port 0 takes a free one) or unix:/path."""
-    data: Path = Path("charter-data")
-    """Folder of the store, its artifacts and the runs' reports."""
-    model: ModelConfig = ModelConfig()
-    feedback: FeedbackConfig = FeedbackConfig()
-    only: tuple[ServiceName, ...] = Field(ALL, min_length=1)
-    """The services to offer."""
-    works: bool = True
-    """Carry out runs; only where the trainer stands beside all the services with a model."""
-    constitution: str = ""
-    """The default one: a built-in name, or a file to follow; none means that of the base model."""
-    token: str = ""
-    """Bearer token that every call must carry; none means none."""
-    insecure: bool = False
-    """Allow an address that other machines can reach."""
 
 
 class App:
@@ -91,6 +64,8 @@ class App:
             server = Server(config.address, config.token, config.insecure)
             stack.push_async_callback(server.close)
             self.address = server.address
+            names = [full_name(name) for name in ALL if name in config.only]
+            await server.open(names, [f"{MODEL}{name}" for name in config.models])
             store = Store.open(config.data)
             stack.callback(store.close)
             rows, model_thread = Executor("store", STORE_THREADS), Executor("model")
@@ -98,34 +73,49 @@ class App:
             stack.callback(model_thread.close)
             library = await self._load(store, model_thread)
             models = _queue(stack, library, model_thread) if library else None
-            await server.start(_services(config, store, rows, library, models, server.draining))
-            stack.push_async_callback(server.drain, GRACE_SECONDS)
-            if library is not None and config.works and {"trainer", *WITH_MODEL} <= set(config.only):
+            await server.offer(_services(config, store, rows, library, models, server.draining))
+            stack.push_async_callback(server.drain, config.grace_seconds)
+            if library is not None and config.carries_out_runs:
                 self._start_worker(stack, store, library, model_thread)
+            stack.push_async_callback(server.leave)
             self._stack = stack.pop_all()
 
     async def stop(self) -> None:
-        """Put the run at work back in the queue, finish the calls at work, close the store."""
+        """Leave the balancers, put the run at work back in the queue, finish the calls at work, close the store."""
         await self._stack.aclose()
 
     async def _load(self, store: Store, model_thread: Executor) -> ModelLibrary | None:
-        if not WITH_MODEL & set(self._config.only):
+        config = self._config
+        if not config.models:
             return None
         # Here, because a server without a model starts faster without torch.
         from services.app_models import load_library
 
-        return await model_thread.run(load_library, self._config.model, store, self._config.feedback)
+        # A critic and a judge of their own are loaded only where they are asked.
+        feedback = config.feedback if "critique" in config.only else FeedbackConfig()
+        return await model_thread.run(load_library, config.model, store, feedback)
 
     def _start_worker(self, stack: AsyncExitStack, store: Store, library: ModelLibrary, model_thread: Executor) -> None:
-        from services.app_models import Equipment, core_pipeline
+        from services.app_models import Asked, Equipment, core_pipeline
         from services.worker import Worker
 
-        client = CharterClient.connect(self.address, self._config.token, WORKER_CALL_SECONDS)
-        stack.callback(client.close)
-        equipment = Equipment(library, model_thread, client, self._config.data / RUNS)
+        config = self._config
+        clients: dict[str, CharterClient] = {}
+        for address in {config.endpoints.of(name) or self.address for name in WITH_MODEL}:
+            clients[address] = CharterClient.connect(
+                address, config.token, WORKER_CALL_SECONDS, config.patience_seconds
+            )
+            stack.callback(clients[address].close)
+        policy, critique, reward = (clients[config.endpoints.of(name) or self.address] for name in WITH_MODEL)
+        equipment = Equipment(library, model_thread, Asked(policy, critique, reward), config.data / RUNS)
         worker = Worker(store, self._pipeline or core_pipeline(), equipment.tools, equipment.clean_up)
         worker.start()
-        stack.push_async_callback(asyncio.to_thread, worker.stop, WORKER_SECONDS)
+        stack.push_async_callback(asyncio.to_thread, worker.stop, config.pause_seconds)
+
+
+def full_name(name: ServiceName) -> str:
+    """As the proto calls the service."""
+    return f"charter.v1.{name.capitalize()}Service"
 
 
 def serve(config: ServeConfig, on_ready: Callable[[str], None]) -> None:
@@ -210,7 +200,7 @@ def _server_info(
     return policy_pb2.GetServerInfoResponse(
         version=version("charter-rlhf"),
         api_versions=["v1"],
-        services=[f"charter.v1.{name.capitalize()}Service" for name in ALL if name in config.only],
+        services=[full_name(name) for name in ALL if name in config.only],
         base_model=library.backbone.name,
         device=config.model.device,
         max_length=library.backbone.max_length,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from transformers.utils.logging import disable_progress_bar
@@ -11,6 +12,7 @@ from transformers.utils.logging import disable_progress_bar
 import rlhf_core.sandbox
 from rlhf_core.backends import FeedbackConfig
 from rlhf_core.config import SANDBOX, ModelConfig, RunConfig
+from rlhf_core.errors import InvalidInput
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.pipeline import run_pipeline
 from rlhf_core.run_records import Run
@@ -41,23 +43,42 @@ def built_in_world(model: ModelConfig) -> World | None:
     return Sandbox() if model.base_model == SANDBOX else None
 
 
-class Equipment:
-    """The toolbox of each run: models through the services at `client`, training on the model's own thread."""
+class Asked(NamedTuple):
+    """The servers that a run asks, which may all be one."""
 
-    def __init__(self, library: ModelLibrary, executor: Executor, client: CharterClient, runs_folder: Path):
+    policy: CharterClient
+    critique: CharterClient
+    reward: CharterClient
+
+
+class Equipment:
+    """The toolbox of each run: models through the services that are `asked`, training on the model's own thread."""
+
+    def __init__(self, library: ModelLibrary, executor: Executor, asked: Asked, runs_folder: Path):
         self._library = library
         self._executor = executor
-        self._client = client
+        self._asked = asked
         self._runs_folder = runs_folder
         self._world = Sandbox()
 
     def tools(self, run: Run, should_stop: Callable[[], bool]) -> Toolbox:
-        """Feedback ends at once when the run `should_stop`; all else ends with its unit."""
+        """Feedback ends at once when the run `should_stop`; all else ends with its unit.
+
+        Raises InvalidInput when the policy service has another base model than this process, which trains.
+        """
+        policy, critique, reward = (client.until(should_stop) for client in self._asked)
+        theirs, ours = policy.policy.get_server_info().base_model, self._library.backbone.name
+        if theirs != ours:
+            raise InvalidInput(
+                f"endpoints.policy: {policy.address} serves base model '{theirs}', here '{ours}' is trained; "
+                "start both with the same model section",
+                "endpoints.policy",
+            )
         own_prompts = RunConfig.model_validate_json(run.config).data.prompts
         return Toolbox(
-            sampler=self._client.policy,
-            feedback=lambda constitution: self._client.critique.feedback(constitution.hash, should_stop),
-            scorer=self._client.reward,
+            sampler=policy.policy,
+            feedback=lambda constitution: critique.critique.feedback(constitution.hash, should_stop),
+            scorer=reward.reward,
             backbone=self._library.backbone,
             on_device=self._executor.call,
             world=self._world if own_prompts is None else None,

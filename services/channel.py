@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
+from copy import copy
 from typing import Any, TypeVar
 
 import grpc
+from grpc_status import rpc_status
 
 from rlhf_core.errors import InvalidInput, Unavailable
 from services.status import error_from_call
@@ -40,6 +43,10 @@ OPTIONS = (
     ("grpc.enable_http_proxy", 0),
 )
 
+LOST = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+"""What a caller sees when its server dies or stops; without details, since no server was left to give any."""
+RETRY_SECONDS = 0.5
+"""Pause between the tries of a patient connection."""
 POLL_SECONDS = 0.25
 """How often a long call asks whether it is still wanted."""
 
@@ -49,22 +56,38 @@ T = TypeVar("T")
 class Connection:
     """One address, and how to call it."""
 
-    def __init__(self, address: str, token: str = "", timeout_seconds: float = 600.0):
+    def __init__(self, address: str, token: str = "", timeout_seconds: float = 600.0, patience_seconds: float = 0.0):
+        """`patience_seconds` is how long a call is made again while its server is away, or too busy to take it.
+
+        Give it only to callers whose calls may be repeated: those with a request id, and those that change nothing.
+        """
         if not address.strip():
             raise InvalidInput("address: empty; write it as host:port or unix:/path/to/socket", "address")
         self.address = address
         self.channel = grpc.insecure_channel(address, options=OPTIONS)
         self._timeout = timeout_seconds
+        self._patience = patience_seconds
+        self._unwanted: Callable[[], bool] = lambda: False
         self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
+
+    def until(self, unwanted: Callable[[], bool]) -> Connection:
+        """The same connection for one piece of work: its calls are not made again once that is unwanted."""
+        other = copy(self)
+        other._unwanted = unwanted
+        return other
 
     def call(self, method: Callable[..., T], request: Any, gone: Callable[[], bool] | None = None) -> T:
         """One unary call. Raises the server's error, or Unavailable once the caller is `gone`; the server stops too."""
-        try:
-            if gone is None:
-                return method(request, timeout=self._timeout, metadata=self._metadata)
-            return self._patiently(method, request, gone)
-        except grpc.RpcError as error:
-            raise error_from_call(error, self.address) from None
+        deadline = time.monotonic() + self._patience
+        while True:
+            try:
+                if gone is None:
+                    return method(request, timeout=self._timeout, metadata=self._metadata)
+                return self._patiently(method, request, gone)
+            except grpc.RpcError as error:
+                if not _may_come_back(error) or time.monotonic() > deadline or (gone or self._unwanted)():
+                    raise error_from_call(error, self.address) from None
+            time.sleep(RETRY_SECONDS)
 
     def _patiently(self, method: Any, request: Any, gone: Callable[[], bool]) -> Any:
         pending = method.future(request, timeout=self._timeout, metadata=self._metadata)
@@ -88,3 +111,11 @@ class Connection:
 
     def close(self) -> None:
         self.channel.close()
+
+
+def _may_come_back(error: grpc.RpcError) -> bool:
+    """Whether the same call may yet be answered: its server was lost, or had no room for it."""
+    call: grpc.Call = error  # pyright: ignore[reportAssignmentType]
+    if rpc_status.from_call(call) is None:
+        return call.code() in LOST
+    return call.code() == grpc.StatusCode.RESOURCE_EXHAUSTED

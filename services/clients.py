@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import TracebackType
 
 from services.channel import Connection
@@ -25,9 +26,18 @@ class CharterClient:
         self.trainer = TrainerClient(connection)
 
     @classmethod
-    def connect(cls, address: str, token: str = "", timeout_seconds: float = 600.0) -> CharterClient:
-        """`host:port` or `unix:/path`. Connects with the first call; `timeout_seconds` bounds each call."""
-        return cls(Connection(address, token, timeout_seconds))
+    def connect(
+        cls, address: str, token: str = "", timeout_seconds: float = 600.0, patience_seconds: float = 0.0
+    ) -> CharterClient:
+        """`host:port` or `unix:/path`. Connects with the first call; `timeout_seconds` bounds each call.
+
+        For `patience_seconds` a call is made again while its server is away or too busy; see `Connection`.
+        """
+        return cls(Connection(address, token, timeout_seconds, patience_seconds))
+
+    def until(self, unwanted: Callable[[], bool]) -> CharterClient:
+        """A client for one piece of work, on the same connection: patient only until that is unwanted."""
+        return CharterClient(self._connection.until(unwanted))
 
     def close(self) -> None:
         self._connection.close()

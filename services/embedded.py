@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from rlhf_core.backends import FeedbackConfig
 from rlhf_core.config import ModelConfig
-from services.app import ALL, WITHOUT_MODEL, App, ServeConfig
+from services.app import App
+from services.serve_config import ALL, WITHOUT_MODEL, ServeConfig
 
 if TYPE_CHECKING:
     from services.worker import Pipeline

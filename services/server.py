@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from pydantic import ValidationError
 
-from rlhf_core.errors import CharterError, InvalidInput
+from rlhf_core.errors import CharterError, InvalidInput, Violation
 from services.channel import MAX_MESSAGE_BYTES
-from services.status import internal_status, status_of
+from services.health_service import SERVING, Health
+from services.late import LateHandlers
+from services.status import internal_status, status_of, unimplemented_status
 
 log = logging.getLogger("charter.server")
 
@@ -39,12 +41,12 @@ class Service(NamedTuple):
     """A service to be offered: its full name, the generated function that adds it, and what answers."""
 
     name: str
-    add: Callable[[Any, grpc.aio.Server], None]
+    add: Callable[[Any, Any], None]
     servicer: object
 
 
 class Server:
-    """A bound address; `start` offers services on it, `drain` lets calls at work finish."""
+    """A bound address; `open` answers health on it, `offer` adds the services, `drain` lets calls at work finish."""
 
     def __init__(self, address: str, token: str = "", insecure: bool = False):
         """Raises InvalidInput when the address is taken, not local, or not an address."""
@@ -55,8 +57,8 @@ class Server:
         self.draining = asyncio.Event()
         """Set when the server goes; calls that last for ever end then."""
         self._started = False
-        self._health = health.aio.HealthServicer()  # pyright: ignore[reportAttributeAccessIssue]
-        self._names: list[str] = []
+        self._health = Health()
+        self._late = LateHandlers()
 
     def _bind(self, address: str) -> str:
         try:
@@ -70,22 +72,32 @@ class Server:
             return address
         return f"{address.rpartition(':')[0]}:{port}"
 
-    async def start(self, services: Sequence[Service]) -> None:
-        self._names = [service.name for service in services]
-        for service in services:
-            service.add(service.servicer, self._server)
+    async def open(self, services: Sequence[str], models: Sequence[str]) -> None:
+        """Answer health for services and models that are still to come; calls to them are told to try again."""
+        self._health = Health((*services, *models))
+        self._late.expect(services)
+        self._server.add_generic_rpc_handlers((self._late,))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        shown = (*self._names, "grpc.health.v1.Health", reflection.SERVICE_NAME)
+        shown = (*services, "grpc.health.v1.Health", reflection.SERVICE_NAME)
         reflection.enable_server_reflection(shown, self._server)
-        for name in ("", *self._names):
-            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         await self._server.start()
         self._started = True
 
+    async def offer(self, services: Sequence[Service]) -> None:
+        """From now on all is SERVING."""
+        for service in services:
+            service.add(service.servicer, self._late)
+        self._late.expect(())
+        await self._health.set(self._health.names, SERVING)
+
+    async def leave(self) -> None:
+        """NOT_SERVING from now on, so that balancers turn elsewhere; calls are still taken."""
+        self.draining.set()
+        await self._health.leave()
+
     async def drain(self, grace_seconds: float) -> None:
         """New calls are refused at once; those at work have `grace_seconds` to finish."""
-        self.draining.set()
-        await self._health.enter_graceful_shutdown()
+        await self.leave()
         await self._server.stop(grace_seconds)
 
     async def close(self) -> None:
@@ -112,7 +124,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
             guarded = _guard_stream(handler.unary_stream)
             coding = (handler.request_deserializer, handler.response_serializer)
             return grpc.unary_stream_rpc_method_handler(guarded, *coding)
-        return handler
+        return handler or grpc.unary_unary_rpc_method_handler(_unknown(handler_call_details.method))
 
 
 class TokenInterceptor(grpc.aio.ServerInterceptor):
@@ -136,6 +148,14 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):
 
 async def _refuse(_: object, context: grpc.aio.ServicerContext) -> None:
     await context.abort(grpc.StatusCode.UNAUTHENTICATED, "a bearer token is needed: --token or CHARTER_TOKEN")
+
+
+def _unknown(method: str) -> Callable[..., Awaitable[None]]:
+    async def refuse(_: object, context: grpc.aio.ServicerContext) -> None:
+        status = unimplemented_status(method)
+        await context.abort(status.code, status.details, status.trailing_metadata)
+
+    return refuse
 
 
 def _guard_unary(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
@@ -181,10 +201,14 @@ def _no_retry(code: grpc.StatusCode) -> tuple[tuple[str, str], ...]:
 
 
 def invalid_input(error: ValidationError) -> InvalidInput:
-    """The first of pydantic's complaints, with its dotted path."""
-    first = error.errors(include_url=False, include_context=False)[0]
-    field = ".".join(map(str, first["loc"]))
-    return InvalidInput(f"{field}: {first['msg']}; it is {str(first['input'])[:200]!r}", field)
+    """All of pydantic's complaints with their dotted paths; the text is the first one's, and names the others."""
+    violations = []
+    for fault in error.errors(include_url=False, include_context=False):
+        field = ".".join(map(str, fault["loc"]))
+        violations.append(Violation(field, f"{field}: {fault['msg']}; it is {str(fault['input'])[:200]!r}"))
+    first, *others = violations
+    more = f" (also wrong: {', '.join(violation.field for violation in others)})" if others else ""
+    return InvalidInput(f"{first.message}{more}", first.field, violations=violations)
 
 
 def _check_address(address: str, insecure: bool) -> None:

@@ -15,9 +15,10 @@ from rlhf_core.config import RunConfig
 from rlhf_core.constitution.load import builtin_text, load_constitution, parse_constitution
 from rlhf_core.errors import InvalidInput, NotFound
 from rlhf_core.records import Comparison, Prompt, Sample
-from services.app import App, ServeConfig
+from services.app import App
 from services.clients import CharterClient
 from services.constitution_client import Named
+from services.serve_config import ServeConfig
 
 HOUSEHOLD = builtin_text("household")
 EDITED = HOUSEHOLD.replace("less risk of fumes?", "fewer fumes?")

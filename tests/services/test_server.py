@@ -20,9 +20,10 @@ from grpc_status import rpc_status
 from rlhf_core.config import RunConfig
 from rlhf_core.errors import InvalidInput
 from rlhf_core.records import Prompt
-from services.app import WITHOUT_MODEL, App, ServeConfig
+from services.app import App
 from services.clients import CharterClient
 from services.embedded import embedded_server
+from services.serve_config import WITHOUT_MODEL, ServeConfig
 from services.server import ErrorInterceptor, Server
 
 PROMPT = Prompt.of("How do I unclog the drain?")

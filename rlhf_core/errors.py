@@ -1,16 +1,40 @@
 """The mistakes that Charter names. Each is also the built-in kind that a caller would expect to catch."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
 
 class CharterError(Exception):
-    """Base of every error that is reported to a user as one line, without a traceback."""
+    """Base of every error that is reported to a user as one line, without a traceback.
+
+    `message` says what is wrong, `hint` what to do next where the message does not; the error's text is both.
+    """
+
+    def __init__(self, message: str = "", *, hint: str = ""):
+        super().__init__(f"{message}; {hint}" if hint else message)
+        self.message = message
+        self.hint = hint
+
+
+class Violation(NamedTuple):
+    """One value at fault, by its dotted path."""
+
+    field: str
+    message: str
 
 
 class InvalidInput(CharterError, ValueError):
-    """The user's input is wrong. `field` is the dotted path of the value at fault, where there is one."""
+    """The user's input is wrong. `field` is the dotted path of the value at fault, where there is one.
 
-    def __init__(self, message: str, field: str = ""):
-        super().__init__(message)
+    `violations` are all of them where several were found; the first is what the message speaks of.
+    """
+
+    def __init__(self, message: str, field: str = "", *, hint: str = "", violations: Sequence[Violation] = ()):
+        super().__init__(message, hint=hint)
         self.field = field
+        self.violations = tuple(violations) or ((Violation(field, message),) if field else ())
 
 
 class NotFound(CharterError, LookupError):
@@ -21,8 +45,24 @@ class Conflict(CharterError):
     """The thing exists already with other content, or its state does not allow the request."""
 
 
+class RequestReused(Conflict):
+    """The request id was used before, for a request with other content."""
+
+
+class Stale(Conflict):
+    """The thing has changed since its etag was read; read it again and decide anew."""
+
+
 class Unavailable(CharterError, ConnectionError):
-    """A service, a model or the disk cannot be used now; the same call may work later."""
+    """A service, a model or the disk cannot be used now; the same call may work after `retry_seconds`."""
+
+    def __init__(self, message: str = "", *, hint: str = "", retry_seconds: float = 1.0):
+        super().__init__(message, hint=hint)
+        self.retry_seconds = retry_seconds
+
+
+class Exhausted(Unavailable):
+    """A queue or a quota is full; the same call may work after `retry_seconds`."""
 
 
 class TrainingFailed(CharterError, RuntimeError):

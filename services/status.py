@@ -1,28 +1,40 @@
-"""Charter's errors on the wire: one table, used by the server to send them and by the client to raise them again."""
+"""Charter's errors on the wire: one table, used by the server to send them and by the client to raise them again.
+
+Every error carries `ErrorInfo`; with it `BadRequest` names the fields at fault, `RetryInfo` says when to try again,
+and `LocalizedMessage` holds the hint on what to do.
+"""
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 import grpc
 from google.protobuf.any_pb2 import Any
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from rlhf_core.errors import (
     CharterError,
     Conflict,
+    Exhausted,
     InvalidInput,
     LeaseLost,
     NotFound,
+    RequestReused,
+    Stale,
     TrainingFailed,
     Unavailable,
+    Violation,
 )
 
 DOMAIN = "charter.v1"
 INTERNAL = "INTERNAL"
-MAX_TEXT = 4000
-"""Characters of a message: the whole status must fit into the 8 KiB that HTTP/2 peers take as trailers."""
+LOCALE = "en"
+MAX_MESSAGE, MAX_DETAIL, MAX_VIOLATIONS = 5000, 500, 5
+"""Bytes of trailers for the message and for each detail: a status must fit into the 8 KiB that HTTP/2 peers take."""
 
 
 class Kind(NamedTuple):
@@ -36,12 +48,16 @@ class Kind(NamedTuple):
 KINDS = (
     Kind(InvalidInput, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_INPUT"),
     Kind(NotFound, grpc.StatusCode.NOT_FOUND, "NOT_FOUND"),
+    Kind(RequestReused, grpc.StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED"),
+    Kind(Stale, grpc.StatusCode.ABORTED, "STALE_ETAG"),
     Kind(Conflict, grpc.StatusCode.FAILED_PRECONDITION, "CONFLICT"),
+    Kind(Exhausted, grpc.StatusCode.RESOURCE_EXHAUSTED, "EXHAUSTED"),
     Kind(Unavailable, grpc.StatusCode.UNAVAILABLE, "UNAVAILABLE"),
     Kind(TrainingFailed, grpc.StatusCode.FAILED_PRECONDITION, "TRAINING_FAILED"),
     Kind(LeaseLost, grpc.StatusCode.ABORTED, "LEASE_LOST"),
     Kind(CharterError, grpc.StatusCode.FAILED_PRECONDITION, "FAILED"),
 )
+"""A kind stands before those that it is a case of."""
 
 UNNAMED = {
     grpc.StatusCode.UNAVAILABLE: "no server answers at {address}; is `charter serve` running there?",
@@ -54,32 +70,66 @@ UNNAMED = {
 
 
 def status_of(error: CharterError) -> grpc.Status:
-    """The error as a status with `ErrorInfo`, and `BadRequest` where a field is at fault."""
+    """The error as a status with its details."""
     kind = next(kind for kind in KINDS if isinstance(error, kind.error))
-    field = error.field if isinstance(error, InvalidInput) else ""
-    return _status(kind.code, kind.reason, str(error), field)
+    details: list[Message] = []
+    if isinstance(error, InvalidInput) and error.violations:
+        details.append(_bad_request(error.violations[:MAX_VIOLATIONS]))
+    if isinstance(error, Unavailable):
+        nanos = round(error.retry_seconds * 1e9)
+        delay = Duration(seconds=nanos // 10**9, nanos=nanos % 10**9)
+        details.append(error_details_pb2.RetryInfo(retry_delay=delay))
+    if error.hint:
+        hint = error_details_pb2.LocalizedMessage(locale=LOCALE, message=_cut(error.hint, MAX_DETAIL))
+        details.append(hint)
+    return _status(kind.code, kind.reason, error.message, details)
 
 
 def internal_status(incident: str) -> grpc.Status:
     """A mistake of ours: the caller gets the id under which the log has the traceback."""
     text = f"internal error {incident}; the server's log has the details under this id"
-    return _status(grpc.StatusCode.INTERNAL, INTERNAL, text, "")
+    return _status(grpc.StatusCode.INTERNAL, INTERNAL, text, [])
+
+
+def unimplemented_status(method: str) -> grpc.Status:
+    """No such method on this server, which may offer only some of the services."""
+    hint = error_details_pb2.LocalizedMessage(locale=LOCALE, message="list the methods of a server with: charter call")
+    text = f"this server does not offer {method.strip('/')}"
+    return _status(grpc.StatusCode.UNIMPLEMENTED, "NO_SUCH_METHOD", text, [hint])
 
 
 def error_from_call(error: grpc.RpcError, address: str) -> CharterError:
-    """The error that the server raised, as the same class with its field."""
+    """The error that the server raised, as the same class with its field and hint; its text is one readable line."""
     call: grpc.Call = error  # pyright: ignore[reportAssignmentType]
     status = rpc_status.from_call(call)
-    if status is None:
+    if status is None or call.code() == grpc.StatusCode.UNIMPLEMENTED:
         return _unnamed(call, address)
     info, request = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+    retry, said = error_details_pb2.RetryInfo(), error_details_pb2.LocalizedMessage()
     for detail in status.details:
-        detail.Unpack(info)
-        detail.Unpack(request)
-    kind = next((kind.error for kind in KINDS if kind.reason == info.reason), CharterError)
-    if kind is InvalidInput:
-        return InvalidInput(status.message, next((v.field for v in request.field_violations), ""))
-    return kind(status.message)
+        for known in (info, request, retry, said):
+            detail.Unpack(known)
+    kind = _kind(info.reason, call.code())
+    if issubclass(kind, InvalidInput):
+        violations = [Violation(v.field, v.description) for v in request.field_violations]
+        field = violations[0].field if violations else ""
+        return kind(_naming(field, status.message), field, hint=said.message, violations=violations)
+    if issubclass(kind, Unavailable):
+        seconds = retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9
+        return kind(status.message, hint=said.message, retry_seconds=seconds)
+    return kind(status.message, hint=said.message)
+
+
+def _kind(reason: str, code: grpc.StatusCode) -> type[CharterError]:
+    """By its reason; one that only a newer server knows by its code."""
+    named = next((kind.error for kind in KINDS if kind.reason == reason), None)
+    return named or next((kind.error for kind in reversed(KINDS) if kind.code == code), CharterError)
+
+
+def _naming(field: str, message: str) -> str:
+    """The message, led by the path of the value at fault where it speaks of something else."""
+    root = re.split(r"[.\[]", field)[0]
+    return message if root in message else f"{field}: {message}"
 
 
 def _unnamed(call: grpc.Call, address: str) -> CharterError:
@@ -91,11 +141,39 @@ def _unnamed(call: grpc.Call, address: str) -> CharterError:
     return CharterError(f"{address} answered {code.name}: {text}")
 
 
-def _status(code: grpc.StatusCode, reason: str, message: str, field: str) -> grpc.Status:
-    text = message if len(message) <= MAX_TEXT else message[:MAX_TEXT] + " ..."
-    details = [Any(), Any()] if field else [Any()]
-    details[0].Pack(error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN))
-    if field:
-        violation = error_details_pb2.BadRequest.FieldViolation(field=field, description=text[:200])
-        details[1].Pack(error_details_pb2.BadRequest(field_violations=[violation]))
-    return rpc_status.to_status(status_pb2.Status(code=code.value[0], message=text, details=details))
+def _bad_request(violations: tuple[Violation, ...]) -> error_details_pb2.BadRequest:
+    share = MAX_DETAIL // len(violations)
+    return error_details_pb2.BadRequest(
+        field_violations=[
+            error_details_pb2.BadRequest.FieldViolation(
+                field=_cut(violation.field, MAX_DETAIL // 4), description=_cut(violation.message, share)
+            )
+            for violation in violations
+        ]
+    )
+
+
+def _status(code: grpc.StatusCode, reason: str, message: str, details: list[Message]) -> grpc.Status:
+    info = error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN)
+    packed = [Any() for _ in (info, *details)]
+    for place, detail in zip(packed, (info, *details), strict=True):
+        place.Pack(detail)
+    text = _cut(message, MAX_MESSAGE)
+    return rpc_status.to_status(status_pb2.Status(code=code.value[0], message=text, details=packed))
+
+
+def _cut(text: str, limit: int) -> str:
+    """The text, cut where its bytes in the trailers reach the limit."""
+    text = text.encode("utf-8", "backslashreplace").decode()
+    spent = 0
+    for place, character in enumerate(text):
+        spent += _cost(character)
+        if spent > limit:
+            return text[:place] + " ..."
+    return text
+
+
+def _cost(character: str) -> float:
+    """Bytes of a character in the trailers: percent-encoded in `grpc-message`, base64 in the details."""
+    size = len(character.encode())
+    return (1 if " " <= character <= "~" and character != "%" else 3 * size) + size * 4 / 3

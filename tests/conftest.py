@@ -31,12 +31,12 @@ def save_tokenizer(folder: Path, pad: str | None = "<|pad|>") -> None:
     fast.save_pretrained(folder)
 
 
-def save_model(folder: Path, kind: str, seed: int = 0, context: int = 192) -> None:
+def save_model(folder: Path, kind: str, seed: int = 0, context: int = 192, vocabulary: int = 264) -> None:
     """A two-layer model of 32 dimensions with random weights, large enough to make tokens differ."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    shape = {"vocab_size": 264, "initializer_range": 0.3, "eos_token_id": 256, "bos_token_id": None}
+    shape = {"vocab_size": vocabulary, "initializer_range": 0.3, "eos_token_id": 256, "bos_token_id": None}
     if kind == "gpt2":
         shape |= {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": context}
     else:

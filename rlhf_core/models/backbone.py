@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import cached_property
 from inspect import signature
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +18,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, Cache, PreTrainedM
 from rlhf_core.config import ModelConfig
 from rlhf_core.errors import InvalidInput
 from rlhf_core.models.adapters import Adapters
-from rlhf_core.records import Message
+from rlhf_core.models.rows import Row, by_line, whole
+from rlhf_core.records import Message, Prompt
 
 NEEDED = "a folder with config.json, safetensors weights and a tokenizer, or a Hugging Face id"
 
@@ -36,10 +39,13 @@ class Backbone:
         self.device = torch.device(config.device)
         self.max_length: int = getattr(model.config, "max_position_embeddings", None) or 2**31
         self.eos_id: int = tokenizer.eos_token_id  # pyright: ignore[reportAttributeAccessIssue]
-        self.stop_ids = _stop_ids(model, tokenizer, self.eos_id)
+        self._special = _special_tokens(tokenizer)
+        self._spelled = re.compile("|".join(map(re.escape, self._special)) or "(?!)")
+        self.stop_ids = _stop_ids(model, self._special.values(), self.eos_id)
         self._adapters = Adapters(model, config.lora.rank, config.lora.alpha)
         self._head: nn.Module = model.get_output_embeddings()  # pyright: ignore[reportAttributeAccessIssue]
         self.hidden_size: int = self._head.weight.shape[1]  # pyright: ignore
+        self.vocabulary: int = self._head.weight.shape[0]  # pyright: ignore
         self._takes_positions = "position_ids" in signature(model.forward).parameters
 
     @classmethod
@@ -60,20 +66,56 @@ class Backbone:
         return cls(name, model.to(config.device), tokenizer, config)  # pyright: ignore[reportArgumentType]
 
     def render(self, messages: Sequence[Message]) -> list[int]:
-        """The conversation's tokens, up to where the assistant's turn begins."""
+        """The conversation's tokens, up to where the assistant's turn begins.
+
+        Only the template makes special tokens: one that is spelled out in a turn stays text. Raises InvalidInput.
+        """
+        spelled = any(self._spelled.search(message.content) for message in messages)
         try:
             return self.tokenizer.apply_chat_template(
                 [{"role": message.role, "content": message.content} for message in messages],
                 add_generation_prompt=True,
                 return_dict=False,
+                # Only where it is needed, as it also takes two private characters out of the text.
+                sanitize_control_tokens=spelled,
             )  # pyright: ignore[reportReturnType]
         except TemplateError as error:
             roles = ", ".join(message.role for message in messages)
             raise InvalidInput(f"the chat template of '{self.name}' refuses the turns {roles}: {error}") from error
+        except ValueError as error:
+            if not spelled:
+                raise
+            raise InvalidInput(f"'{self.name}' cannot read a special token that a turn spells out: {error}") from error
 
     def encode_response(self, text: str) -> list[int]:
-        """A response's tokens, the end token included."""
-        return [*self.tokenizer.encode(text, add_special_tokens=False), self.eos_id]
+        """A response's tokens, the end token included; a special token that the text spells out stays text."""
+        spelled = set(self._spelled.findall(text))
+        ids = self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=bool(spelled))
+        if taken := sorted(token for token in spelled if self._special[token] in ids):
+            raise InvalidInput(f"'{self.name}' cannot read the special token '{taken[0]}' that a response spells out")
+        return [*ids, self.eos_id]
+
+    def row(self, prompt: Prompt, reply: str | Sequence[str], max_tokens: int | None = None) -> Row:
+        """A finished conversation as a reward model reads it: template, reply, end token. Lines get spans each."""
+        before = self.render(prompt.messages)
+        if isinstance(reply, str):
+            row = whole([*before, *self.encode_response(reply)], max_tokens)
+        else:
+            parts = [self.encode_response(line)[:-1] for line in reply]
+            parts[-1].append(self.eos_id)
+            row = by_line(before, parts, max_tokens)
+        self.check_length(len(row.ids), 0)
+        return row
+
+    def pooled(self, rows: Sequence[Row]) -> Tensor:
+        """Hidden states (S, H) of the last token of each span of each row, in 32-bit floats."""
+        ids, mask = self.pad_left([row.ids for row in rows])
+        if all(row.spans == ((0, len(row.ids)),) for row in rows):
+            return self.forward(ids, mask, keep=1).hidden[:, -1].float()
+        columns = [[ids.shape[1] - len(row.ids) + end - 1 for _, end in row.spans] for row in rows]
+        options = {"position_ids": _positions(mask)} if self._takes_positions else {}
+        hidden = self.model.base_model(input_ids=ids, attention_mask=mask, use_cache=False, **options).last_hidden_state
+        return torch.stack([hidden[i, end] for i, ends in enumerate(columns) for end in ends]).float()
 
     def decode(self, ids: Sequence[int]) -> str:
         return self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)  # pyright: ignore
@@ -83,14 +125,35 @@ class Backbone:
 
         Positions count real tokens only, so that a row's result does not depend on its padding.
         """
+        with _inputs_of(self._head) as seen:
+            logits = self._pass(ids, mask, keep, cache)
+        return Output(logits, seen[0])
+
+    def hidden(self, ids: Tensor, mask: Tensor, keep: int) -> Tensor:
+        """What `forward` gives as hidden, with next to no logits made of it."""
+        with _inputs_of(self._head, pass_on=1) as seen:
+            self._pass(ids, mask, keep, None)
+        return seen[0]
+
+    def head(self, hidden: Tensor) -> Tensor:
+        """Logits (..., V) of hidden states (..., H), if `head_is_plain`."""
+        return self._head(hidden)
+
+    @cached_property
+    def head_is_plain(self) -> bool:
+        """Whether the head's output is the logits, and the model neither caps nor scales it."""
+        one = torch.zeros(1, 1, dtype=torch.long, device=self.device)
+        with torch.no_grad():
+            logits, hidden = self.forward(one, one + 1, 1)
+            return torch.allclose(self.head(hidden), logits)
+
+    def _pass(self, ids: Tensor, mask: Tensor, keep: int, cache: Cache | None) -> Tensor:
         options: dict[str, Any] = {"past_key_values": cache} if cache is not None else {}
         if self._takes_positions:
-            options["position_ids"] = (mask.cumsum(1) - 1).clamp_min(0)[:, -ids.shape[1] :]
-        with _inputs_of(self._head) as seen:
-            logits = self.model(
-                input_ids=ids, attention_mask=mask, use_cache=cache is not None, logits_to_keep=keep, **options
-            ).logits
-        return Output(logits, seen[0])
+            options["position_ids"] = _positions(mask)[:, -ids.shape[1] :]
+        return self.model(
+            input_ids=ids, attention_mask=mask, use_cache=cache is not None, logits_to_keep=keep, **options
+        ).logits
 
     def pad_left(self, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
         """Ids and mask, both (B, L). The padding's id is never looked at: only the mask counts."""
@@ -134,22 +197,37 @@ class Backbone:
         return self._adapters.parameters(name)
 
 
+def _positions(mask: Tensor) -> Tensor:
+    return (mask.cumsum(1) - 1).clamp_min(0)
+
+
 @contextmanager
-def _inputs_of(module: nn.Module) -> Iterator[list[Tensor]]:
+def _inputs_of(module: nn.Module, pass_on: int | None = None) -> Iterator[list[Tensor]]:
+    """What the module is given; with `pass_on` it sees no more than that many of the positions."""
     seen: list[Tensor] = []
-    handle = module.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+
+    def keep(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
+        seen.append(inputs[0])
+        return None if pass_on is None else (inputs[0][:, :pass_on], *inputs[1:])
+
+    handle = module.register_forward_pre_hook(keep)
     try:
         yield seen
     finally:
         handle.remove()
 
 
-def _stop_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, eos_id: int) -> tuple[int, ...]:
+def _special_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
+    """Ids by how they are spelled, the longest first, as the one found in a text is the longest that begins there."""
+    found = {added.content: token for token, added in tokenizer.added_tokens_decoder.items() if added.special}
+    return dict(sorted(found.items(), key=lambda item: len(item[0]), reverse=True))
+
+
+def _stop_ids(model: PreTrainedModel, special: Collection[int], eos_id: int) -> tuple[int, ...]:
     """EOS, and the end-of-turn tokens that the generation config names where they are special tokens here."""
     config_ids: int | list[int] | None = getattr(model.generation_config, "eos_token_id", None)
     named = [config_ids] if isinstance(config_ids, int) else config_ids or []
-    special = {token for token, added in tokenizer.added_tokens_decoder.items() if added.special}
-    return tuple(sorted({eos_id, *(special.intersection(named))}))
+    return tuple(sorted({eos_id, *(set(special).intersection(named))}))
 
 
 def _check_folder(path: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
     from services.worker import Pipeline
 
 RUNS = "runs"
+FORCED = 130
+"""Exit code of a process that was told to stop twice."""
 STORE_THREADS = 4
 WORKER_CALL_SECONDS = 86_400.0
 """Longest call of a run: an endpoint may be slow, and its account's limits low."""
@@ -126,7 +129,14 @@ def serve(config: ServeConfig, on_ready: Callable[[str], None]) -> None:
 async def _serve(config: ServeConfig, on_ready: Callable[[str], None]) -> None:
     stop = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(name, stop.set)
+        asyncio.get_running_loop().add_signal_handler(name, asked_to_stop)
+
+    def asked_to_stop() -> None:
+        if stop.is_set():
+            # The store holds all that was acknowledged, and the lease of a process that is gone is free.
+            os._exit(FORCED)
+        stop.set()
+
     app = App(config)
     await app.start()
     on_ready(app.address)

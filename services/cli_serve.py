@@ -13,17 +13,23 @@ from services import cli_options as options
 
 if TYPE_CHECKING:
     from rlhf_core.config import RunConfig
+    from services.serve_config import ServerConfig
 
 
 def serve(
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes any free one.")] = 50051,
-    host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int | None, typer.Option("--port", min=0, max=65535, help="0 takes any free one.  [default: 50051]")
+    ] = None,
+    host: Annotated[str, typer.Option("--host", help="Address to listen on.  [default: 127.0.0.1]")] = "",
     socket: Annotated[Path | None, typer.Option("--socket", help="Listen on this Unix socket instead.")] = None,
     only: Annotated[str, typer.Option("--only", metavar="NAME,...", help="Only these: policy, critique, ...")] = "",
     constitution: Annotated[
         str, typer.Option("--constitution", metavar="FILE", help="The default one; a file is followed as you edit it.")
     ] = "",
     insecure: Annotated[bool, typer.Option("--insecure", help="Allow an address that others can reach.")] = False,
+    server: Annotated[
+        str, typer.Option("--server", metavar="FILE", help="The process's own YAML (deploy/server.yaml).")
+    ] = "",
     file: options.ConfigFile = "",
     overrides: options.Overrides = None,
     token: options.Token = "",
@@ -38,28 +44,51 @@ def serve(
       charter serve -c run.yaml --only policy,critique
       charter serve --constitution mine.yaml
       charter serve --socket /tmp/charter.sock --token "$SECRET"
+      charter serve --server deploy/server.yaml --only trainer
 
     Services: policy, critique, reward, preference, trainer. The YAML's `model` and `feedback` say which models are
-    loaded. Ctrl-C drains: calls in flight are finished, and a run at work goes on when a server starts again.
+    loaded. Ctrl-C or SIGTERM drains: health says NOT_SERVING, a run at work is put back into the queue at its next
+    step, calls in flight are finished. A second one leaves at once; nothing that was answered is lost.
+    The server's YAML says what belongs to the process: address, data folder, where the other services are.
     """
     config = _checked(file, overrides or [], constitution)
-    services: dict[str, Any] = {"only": _only(only)} if only else {}
+    process = _process(server, socket, host, port, only, data, insecure)
 
     from services import app
+    from services.serve_config import ServeConfig
 
     app.serve(
-        app.ServeConfig(
-            address=f"unix:{socket.absolute()}" if socket else f"{host}:{port}",
-            data=data,
+        ServeConfig(
+            **dict(process),
             model=config.model,
             feedback=config.feedback,
             constitution=config.constitution or "",
             token=token,
-            insecure=insecure,
-            **services,
         ),
         _say_ready,
     )
+
+
+def _process(
+    file: str, socket: Path | None, host: str, port: int | None, only: str, data: Path, insecure: bool
+) -> ServerConfig:
+    """The server's YAML, and over it what the options say."""
+    from services.settings import load_server_config
+
+    config = load_server_config(file or None)
+    written_host, _, written_port = config.address.rpartition(":")
+    chosen: dict[str, Any] = {}
+    if socket:
+        chosen["address"] = f"unix:{socket.absolute()}"
+    elif host or port is not None:
+        chosen["address"] = f"{host or written_host}:{written_port if port is None else port}"
+    if only:
+        chosen["only"] = _only(only)
+    if data != options.DATA:
+        chosen["data"] = data
+    if insecure:
+        chosen["insecure"] = True
+    return config.model_copy(update=chosen)
 
 
 def _checked(file: str, overrides: Sequence[str], constitution: str) -> RunConfig:
@@ -80,7 +109,7 @@ def _checked(file: str, overrides: Sequence[str], constitution: str) -> RunConfi
 
 def _only(names: str) -> tuple[str, ...]:
     from rlhf_core.errors import InvalidInput
-    from services.app import ALL
+    from services.serve_config import ALL
     from services.settings import nearest
 
     chosen = tuple(name.strip() for name in names.split(","))

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -18,9 +18,12 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from rlhf_core.config import RunConfig
 from rlhf_core.constitution.weights import parse_weights
 from rlhf_core.errors import InvalidInput
+from services.serve_config import ServerConfig
 
 ENV_PREFIX = "CHARTER__"
+SERVER_ENV_PREFIX = "CHARTER_SERVER__"
 KeyPath = tuple[str, ...]
+Schema = TypeVar("Schema", bound=BaseModel)
 
 
 class InvalidConfig(InvalidInput):
@@ -55,10 +58,16 @@ def load_config(
         settings = [s for s in settings if s.path[0] != "weights"]
         named = parse_weights(weights)
         settings.extend(Setting(("weights", name), value, f"--weights {weights}") for name, value in named.items())
-    return validate(settings)
+    return validate(settings, RunConfig)
 
 
-def validate(settings: Sequence[Setting]) -> RunConfig:
+def load_server_config(file: str | None = None, environ: Mapping[str, str] = os.environ) -> ServerConfig:
+    """The configuration of a server process; raises InvalidConfig with every problem found."""
+    written = yaml_settings(Path(file), ServerConfig) if file else ()
+    return validate([*written, *environment_settings(environ, SERVER_ENV_PREFIX)], ServerConfig)
+
+
+def validate(settings: Sequence[Setting], schema: type[Schema]) -> Schema:
     """Merges the settings, the later over the earlier, and checks the whole."""
     tree: dict[str, Any] = {}
     origins: dict[KeyPath, str] = {}
@@ -66,13 +75,13 @@ def validate(settings: Sequence[Setting]) -> RunConfig:
         _put(tree, setting)
         origins[setting.path] = setting.origin
     try:
-        return RunConfig.model_validate(tree)
+        return schema.model_validate(tree)
     except ValidationError as error:
-        problems = {_problem(detail, origins) for detail in error.errors()}
+        problems = {_problem(detail, origins, schema) for detail in error.errors()}
         raise InvalidConfig(sorted(problems, key=_in_file_order)) from None
 
 
-def yaml_settings(path: Path) -> list[Setting]:
+def yaml_settings(path: Path, schema: type[BaseModel] = RunConfig) -> list[Setting]:
     """The settings of a YAML file, each with `file:line:column` of its key."""
     try:
         text = path.read_text(encoding="utf-8")
@@ -88,14 +97,14 @@ def yaml_settings(path: Path) -> list[Setting]:
         return []
     if not isinstance(tree, CommentedMap):
         raise InvalidConfig([f"{path}:1:1 a configuration is a mapping of keys to values"])
-    return list(_walk(tree, (), str(path)))
+    return list(_walk(tree, (), str(path), schema))
 
 
-def environment_settings(environ: Mapping[str, str]) -> list[Setting]:
+def environment_settings(environ: Mapping[str, str], prefix: str = ENV_PREFIX) -> list[Setting]:
     """`CHARTER__PPO__STEPS=3` is `ppo.steps: 3`."""
-    names = sorted(name for name in environ if name.startswith(ENV_PREFIX))
+    names = sorted(name for name in environ if name.startswith(prefix))
     return [
-        Setting(tuple(name.removeprefix(ENV_PREFIX).lower().split("__")), _scalar(environ[name], name), name)
+        Setting(tuple(name.removeprefix(prefix).lower().split("__")), _scalar(environ[name], name), name)
         for name in names
     ]
 
@@ -142,15 +151,15 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _walk(tree: CommentedMap, above: KeyPath, file: str) -> Iterator[Setting]:
+def _walk(tree: CommentedMap, above: KeyPath, file: str, schema: type[BaseModel]) -> Iterator[Setting]:
     for key, value in tree.items():
         path = (*above, str(key))
         line, column = tree.lc.key(key)
         origin = f"{file}:{line + 1}:{column + 1}"
         if isinstance(value, CommentedMap):
             yield Setting(path, {}, origin)
-            yield from _walk(value, path, file)
-        elif value is None and path[0] in RunConfig.model_fields and _model_at(path) is not None:
+            yield from _walk(value, path, file, schema)
+        elif value is None and path[0] in schema.model_fields and _model_at(schema, path) is not None:
             yield Setting(path, {}, origin)
         else:
             yield Setting(path, _plain(value), origin)
@@ -169,9 +178,9 @@ def _put(tree: dict[str, Any], setting: Setting) -> None:
     tree[key] = setting.value
 
 
-def _model_at(path: KeyPath) -> type[BaseModel] | None:
+def _model_at(schema: type[BaseModel], path: KeyPath) -> type[BaseModel] | None:
     """The class of the section at `path`, None where there is a plain value or nothing."""
-    model: type[BaseModel] = RunConfig
+    model = schema
     for part in path:
         field = model.model_fields.get(part)
         kind = field.annotation if field else None
@@ -185,7 +194,7 @@ def _in_file_order(problem: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", problem)]
 
 
-def _problem(detail: ErrorDetails, origins: Mapping[KeyPath, str]) -> str:
+def _problem(detail: ErrorDetails, origins: Mapping[KeyPath, str], schema: type[BaseModel]) -> str:
     """One line: where it was written, the dotted path, what is wrong, what is allowed."""
     # pydantic adds the name of each member of a union, such as literal['pipeline'], which is no key of the file.
     written = {part for at in origins for part in at}
@@ -195,21 +204,21 @@ def _problem(detail: ErrorDetails, origins: Mapping[KeyPath, str]) -> str:
     named = [at for at in below if f"'{at[-1]}'" in detail["msg"]]
     if named or not origin:
         origin = origins[(named or below)[0]]
-    return f"{origin} {'.'.join(path)}: {_reason(detail, path)}"
+    return f"{origin} {'.'.join(path)}: {_reason(detail, path, schema)}"
 
 
-def _reason(detail: ErrorDetails, path: KeyPath) -> str:
+def _reason(detail: ErrorDetails, path: KeyPath, schema: type[BaseModel]) -> str:
     kind, value = detail["type"], detail["input"]
     if kind == "extra_forbidden":
-        model = _model_at(path[:-1])
+        model = _model_at(schema, path[:-1])
         return f"unknown key '{path[-1]}'" + nearest(path[-1], list(model.model_fields) if model else [])
     if kind == "value_error":
         return detail["msg"].removeprefix("Value error, ")
     if kind == "model_type":
-        model = _model_at(path)
+        model = _model_at(schema, path)
         return f"{value!r} is not a section with keys" + nearest("", list(model.model_fields) if model else [])
     if kind == "literal_error":
-        field = (_model_at(path[:-1]) or RunConfig).model_fields[path[-1]]
+        field = (_model_at(schema, path[:-1]) or schema).model_fields[path[-1]]
         allowed = [str(word) for kind in (field.annotation, *get_args(field.annotation)) for word in get_args(kind)]
         words = list(dict.fromkeys(word for word in allowed if not word.startswith(("typing.", "<class"))))
         return f"'{value}' is not allowed" + nearest(str(value), words)

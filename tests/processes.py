@@ -1,0 +1,125 @@
+"""The services of deploy/compose.yaml as plain processes of this machine: the same commands, other addresses."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import grpc
+import yaml
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+ROOT = Path(__file__).parents[1]
+MAIN = "from services.cli import main; main()"
+ROLES = ("policy", "critique", "reward", "preference", "trainer")
+
+
+def compose() -> dict[str, Any]:
+    """deploy/compose.yaml with its merge keys resolved."""
+    return yaml.safe_load((ROOT / "deploy/compose.yaml").read_text())
+
+
+def entrypoint() -> list[str]:
+    """The command that the image begins with."""
+    found = re.search(r"^ENTRYPOINT (\[.*\])$", (ROOT / "deploy/Dockerfile").read_text(), re.MULTILINE)
+    assert found
+    return json.loads(found[1])
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    for each in sockets:
+        each.bind(("127.0.0.1", 0))
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+class Processes:
+    """One process for each service of the compose file; `with` starts them all and at the end kills what is left."""
+
+    def __init__(self, data: Path, run_yaml: Path | None = None):
+        self._data, self._run_yaml = data, run_yaml or ROOT / "deploy/run.yaml"
+        self.ports = dict(zip(ROLES, free_ports(len(ROLES)), strict=True))
+        self.running: dict[str, subprocess.Popen[bytes]] = {}
+        self._logs = data.parent / f"{data.name}-logs"
+        self._logs.mkdir(parents=True, exist_ok=True)
+
+    def __enter__(self) -> Processes:
+        for role in ROLES:
+            self.start(role)
+        for role in ROLES:
+            self.wait_until_serving(role)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None):
+        for role in self.running:
+            self.kill(role)
+
+    def address(self, role: str) -> str:
+        return f"127.0.0.1:{self.ports[role]}"
+
+    def start(self, role: str) -> None:
+        service = compose()["services"][role]
+        command = [self._here(word, role) for word in [*entrypoint(), *service["command"]]]
+        assert command[0] == "charter"
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("CHARTER")}
+        given = {name: self._here(value, role) for name, value in service["environment"].items()}
+        with (self._logs / f"{role}.log").open("ab") as log:
+            self.running[role] = subprocess.Popen(
+                [sys.executable, "-c", MAIN, *command[1:]],
+                env=inherited | given | {"CHARTER__MODEL__THREADS": "1", "OMP_NUM_THREADS": "1"},
+                cwd=ROOT,
+                stdout=log,
+                stderr=log,
+            )
+
+    def kill(self, role: str) -> None:
+        """Without warning, as the kernel or a power cut would."""
+        self.running[role].send_signal(signal.SIGKILL)
+        self.running[role].wait()
+
+    def terminate(self, role: str, timeout_seconds: float = 60) -> int:
+        """With notice, as an orchestrator does; the exit code."""
+        self.running[role].send_signal(signal.SIGTERM)
+        return self.running[role].wait(timeout_seconds)
+
+    def wait_until_serving(self, role: str, timeout_seconds: float = 180) -> None:
+        deadline = time.monotonic() + timeout_seconds
+        while not self.is_serving(role):
+            code = self.running[role].poll()
+            assert code is None, f"{role} ended with {code}:\n{self.log(role)}"
+            assert time.monotonic() < deadline, f"{role} does not serve:\n{self.log(role)}"
+            time.sleep(0.1)
+
+    def is_serving(self, role: str) -> bool:
+        with grpc.insecure_channel(self.address(role), options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
+            try:
+                answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=5)
+            except grpc.RpcError:
+                return False
+        return answer.status == health_pb2.HealthCheckResponse.SERVING
+
+    def log(self, role: str) -> str:
+        return (self._logs / f"{role}.log").read_text()[-4000:]
+
+    def _here(self, word: str, role: str) -> str:
+        """The container's word in terms of this machine."""
+        places = {
+            "/etc/charter/run.yaml": str(self._run_yaml),
+            "/etc/charter/server.yaml": str(ROOT / "deploy/server.yaml"),
+            "0.0.0.0:50051": self.address(role),
+            "/data": str(self._data),
+            **{f"{name}:50051": self.address(name) for name in ROLES},
+        }
+        return places.get(word, word)

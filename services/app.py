@@ -128,8 +128,6 @@ def serve(config: ServeConfig, on_ready: Callable[[str], None]) -> None:
 
 async def _serve(config: ServeConfig, on_ready: Callable[[str], None]) -> None:
     stop = asyncio.Event()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(name, asked_to_stop)
 
     def asked_to_stop() -> None:
         if stop.is_set():
@@ -137,6 +135,8 @@ async def _serve(config: ServeConfig, on_ready: Callable[[str], None]) -> None:
             os._exit(FORCED)
         stop.set()
 
+    for name in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(name, asked_to_stop)
     app = App(config)
     await app.start()
     on_ready(app.address)

@@ -46,8 +46,8 @@ def given(values: Sequence[T | None], place: int, field: str) -> T:
 
 
 def fields(message: ProtoMessage) -> dict[str, Any]:
-    """The fields of a flat message by name, defaults included."""
-    return {field.name: getattr(message, field.name) for field in message.DESCRIPTOR.fields}
+    """The fields of a flat message by name, defaults included, less its resource name, which no record has."""
+    return {field.name: getattr(message, field.name) for field in message.DESCRIPTOR.fields if field.name != "name"}
 
 
 def some(messages: Sequence[T], field: str) -> Sequence[T]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -46,3 +46,19 @@ class MonitorConfig(Settings):
     """Passing one of these is noted, once."""
     stop: MonitorLimits = MonitorLimits()
     """Passing one of these in PPO ends the run; its checkpoints stay."""
+
+
+class StopConfig(Settings):
+    """Ends PPO where an objective's reward model and its auditor part: the one goes on to rise, the other has fallen.
+
+    Reads nothing but scores of replies to held-out prompts; gold never stops a run.
+    """
+
+    parted: Literal["ignore", "warn", "stop"] = "warn"
+    """`stop` ends PPO, and the watched step whose weighted auditors' score was best becomes the policy."""
+    patience: int = Field(default=2, ge=1)
+    """Watched steps in a row at which an objective must be found parted."""
+    standard_errors: float = Field(default=1.0, ge=0)
+    """How far the auditor's mean must lie below its best, in standard errors of the difference, paired by prompt."""
+    max_kl: float | None = Field(default=None, gt=0)
+    """Nats per response at which PPO ends; none never does."""

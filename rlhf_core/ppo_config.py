@@ -5,6 +5,8 @@ from __future__ import annotations
 from pydantic import Field
 
 from rlhf_core.backends import Settings
+from rlhf_core.dial import DialConfig
+from rlhf_core.limits import StopConfig
 
 
 class PpoConfig(Settings):
@@ -29,5 +31,9 @@ class PpoConfig(Settings):
     missing_eos_penalty: float = Field(default=1.0, ge=0)
     score_clip: float = Field(default=4.0, gt=0)
     """Standardised scores are clipped to plus or minus this many standard deviations."""
+    dial: DialConfig = DialConfig()
+    """How the objectives become one reward, and when their weights change."""
+    stop: StopConfig = StopConfig()
+    """When a policy that pleases its reward models and no longer their auditors ends the run."""
     checkpoint_every: int = Field(default=10, ge=1)
     eval_every: int = Field(default=10, ge=1)

@@ -44,6 +44,8 @@ class RewardModelVersion(Record):
     accuracy_n: int
     ungated: bool = False
     """A judge that had not passed its gate gave some of the labels."""
+    auditor: bool = False
+    """Nothing is trained against it: it learned from other labels than the model that PPO is paid by, and checks it."""
 
 
 class Calibration(Record):
@@ -146,6 +148,33 @@ class StepMetrics(Record):
     values: dict[str, float]
 
 
+class WatchPoint(Record):
+    """One objective's scores of the policy under training on the same held-out prompts, one reply to each.
+
+    Step 0 is the reference policy. Scores are in standard deviations of the reference policy's scores; gold, where a
+    world knows it, in its own unit.
+    """
+
+    run_id: str
+    step: int
+    objective: str
+    kl: float
+    """Estimate of KL(policy || reference) on these replies, in nats per response."""
+    proxy: tuple[float, ...]
+    """By the reward model that PPO is paid by."""
+    auditor: tuple[float, ...] = ()
+    gold: tuple[float, ...] = ()
+
+
+class WeightChange(Record):
+    """Weights that someone gave to a run while it ran."""
+
+    run_id: str
+    weights: dict[str, float]
+    from_step: int | None = None
+    """The PPO step that took them up, counted from 1; none while they wait."""
+
+
 class GoldScore(Record):
     """A world's own grade of one sample; `kind` is an objective, or `harm:<kind of hazard>`."""
 
@@ -163,6 +192,10 @@ class StageResult(Record):
     reward_models: dict[str, str] = Field(default_factory=dict)
     """Objective -> reward model version."""
     norm_pack: str = ""
+    auditors: dict[str, str] = Field(default_factory=dict)
+    """Objective -> its auditor's reward model version, where there are auditors."""
+    auditor_pack: str = ""
+    """The auditors' NormPack."""
     counts: dict[str, int] = Field(default_factory=dict)
     """Accounting: what came in, what was accepted, what was rejected by reason."""
     numbers: dict[str, float] = Field(default_factory=dict)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -67,6 +67,11 @@ class TrainerClient:
     def resume_run(self, run_id: str) -> Run:
         answer = self._connection.call(self._stub.ResumeRun, trainer_pb2.ResumeRunRequest(run_id=run_id))
         return convert_rows.run_from_message(answer.run)
+
+    def set_weights(self, run_id: str, weights: Mapping[str, float]) -> dict[str, float]:
+        """Give a run under way other weights; returns those of every objective, in force from its next PPO step."""
+        request = trainer_pb2.SetRunWeightsRequest(run_id=run_id, weights=dict(weights))
+        return dict(self._connection.call(self._stub.SetRunWeights, request).weights)
 
     def watch_run(self, run_id: str, after_sequence: int = 0, patience_seconds: float = 60.0) -> Iterator[RunEvent]:
         """The run's history from there on, each event once, until the run ends.

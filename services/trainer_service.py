@@ -15,6 +15,7 @@ from rlhf_core.run_records import Run, RunEvent
 from rlhf_core.store.store import Store
 from services import convert_rows
 from services.executor import Executor
+from services.steering import set_weights
 
 ENDED = ("SUCCEEDED", "FAILED", "CANCELLED")
 PAGE = 50
@@ -73,6 +74,12 @@ class TrainerService(trainer_pb2_grpc.TrainerServiceServicer):
     ) -> trainer_pb2.ResumeRunResponse:
         run = await self._rows.run(self._store.resume_run, request.run_id)
         return trainer_pb2.ResumeRunResponse(run=convert_rows.run_to_message(run))
+
+    async def SetRunWeights(
+        self, request: trainer_pb2.SetRunWeightsRequest, context: grpc.aio.ServicerContext
+    ) -> trainer_pb2.SetRunWeightsResponse:
+        run, weights = await self._rows.run(set_weights, self._store, request.run_id, dict(request.weights))
+        return trainer_pb2.SetRunWeightsResponse(run=convert_rows.run_to_message(run), weights=weights)
 
     async def WatchRun(
         self, request: trainer_pb2.WatchRunRequest, context: grpc.aio.ServicerContext

@@ -200,6 +200,26 @@ def m008_constitution_files(db: Database) -> None:
         db.execute("INSERT INTO constitution_files VALUES (?, ?, ?, ?, ?)", [meaning, bytes_hash(text), text, *rest])
 
 
+@charter()
+def m009_steering(db: Database) -> None:
+    _run(
+        db,
+        """
+        ALTER TABLE reward_models ADD COLUMN auditor INTEGER NOT NULL DEFAULT 0;
+        ALTER TABLE stage_results ADD COLUMN auditors TEXT NOT NULL DEFAULT '{}' CHECK (json_valid(auditors));
+        ALTER TABLE stage_results ADD COLUMN auditor_pack TEXT NOT NULL DEFAULT '';
+        CREATE TABLE watch_points (
+          run_id TEXT NOT NULL REFERENCES runs (id), step INTEGER NOT NULL, objective TEXT NOT NULL, kl REAL NOT NULL,
+          proxy TEXT NOT NULL CHECK (json_valid(proxy)), auditor TEXT NOT NULL CHECK (json_valid(auditor)),
+          gold TEXT NOT NULL CHECK (json_valid(gold)), created_at TEXT NOT NULL,
+          UNIQUE (run_id, step, objective)) STRICT;
+        CREATE TABLE weight_changes (
+          number INTEGER PRIMARY KEY AUTOINCREMENT, run_id TEXT NOT NULL REFERENCES runs (id),
+          weights TEXT NOT NULL CHECK (json_valid(weights)), from_step INTEGER, created_at TEXT NOT NULL) STRICT;
+        """,
+    )
+
+
 def migrate(connection: sqlite3.Connection) -> None:
     """Bring the schema up to date, inside the caller's write transaction, so that all steps land or none.
 

@@ -14,6 +14,7 @@ from rlhf_core.store.labels import Labels
 from rlhf_core.store.migrations import migrate
 from rlhf_core.store.runs import Runs
 from rlhf_core.store.samples import Samples
+from rlhf_core.store.steering import Steering
 from rlhf_core.store.versions import Versions
 
 
@@ -129,6 +130,7 @@ class Store:
 
     def _bind_runs(self, history: History) -> None:
         runs = Runs(self._connections, history)
+        steering = Steering(self._connections, runs)
         self.create_run = runs.create_run
         self.run = runs.run
         self.runs = runs.runs
@@ -142,6 +144,11 @@ class Store:
         self.pause_requested = runs.pause_requested
         self.set_progress = runs.set_progress
         self.check_fence = runs.check_fence
+        self.ask_weights = steering.ask_weights
+        self.take_weights = steering.take_weights
+        self.weight_changes = steering.weight_changes
+        self.add_watch_points = steering.add_watch_points
+        self.watch_points = steering.watch_points
         self.append_event = history.append_event
         self.events = history.events
         self.add_stage_result = history.add_stage_result

@@ -1,4 +1,8 @@
-"""Several objectives in one reward: standardised scores, and a weighted sum whose spread the weights do not change."""
+"""Several objectives in one reward: standardised scores, and the ways to combine them.
+
+Every combination pays each objective its own score, (K,) by (B,), and adds them up with coefficients. So the critic has
+one stream per objective, and weights enter only where advantages are added.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,10 @@ MIN_VARIANCE = 0.1
 
 Objectives that oppose each other almost exactly would otherwise be amplified without bound.
 """
+LEAST_MULTIPLIER = 1e-3
+"""A multiplier that is not needed falls no lower, so that it can come back."""
+LEAST_SD = 0.1
+"""Least spread of an objective's advantages, in standard deviations of the reference policy's scores."""
 
 
 def standardise(scores: Tensor, mean: Tensor, sd: Tensor, clip: float) -> Tensor:
@@ -34,3 +42,60 @@ def linear_coefficients(weights: Tensor, correlation: Tensor) -> Tensor:
         raise ValueError(f"weights must be finite, at least 0 and not all 0; they are {weights.tolist()}")
     variance = weights @ correlation @ weights
     return weights / variance.clamp_min(MIN_VARIANCE * weights.square().sum()).sqrt()
+
+
+def log_sigmoid_scores(z: Tensor, anchor: Tensor, temperature: float) -> Tensor:
+    """Scores (K, B) = log sigmoid((z - anchor) / temperature): a soft AND, below 0 (Wang et al. 2024).
+
+    anchor (K,) is the z that counts as good. Beyond it little is left to gain, below it the slope is that of z, so that
+    a sum of these rewards replies that are good in all objectives.
+    """
+    return torch.nn.functional.logsigmoid((z - anchor[:, None]) / temperature)
+
+
+def worst_case_scores(margins: Tensor, active: Tensor, temperature: float) -> Tensor:
+    """Scores (K, B) whose sum is the least active margin, or its soft form -T log mean exp(-margin / T).
+
+    margins (K, B); active (K,) bool, the others score 0. Each objective is paid its part of the sum,
+    p (margin + T log(n p)) with p = softmax(-margin / T) over the n active ones; equal least margins share at T = 0.
+    """
+    outside = ~active[:, None]
+    if temperature == 0:
+        least = margins.masked_fill(outside, torch.inf).amin(0)
+        share = ((margins == least) & active[:, None]).to(margins.dtype)
+        return (share / share.sum(0) * margins).masked_fill(outside, 0.0)
+    log_share = (-margins / temperature).masked_fill(outside, -torch.inf).log_softmax(0)
+    log_share = log_share.masked_fill(outside, 0.0)
+    parts = log_share.exp() * (margins + temperature * (log_share + active.sum().to(margins.dtype).log()))
+    return parts.masked_fill(outside, 0.0)
+
+
+def constrained_coefficients(coefficients: Tensor, multipliers: Tensor) -> Tensor:
+    """(c + lambda) / (1 + sum lambda), both (K,): the Lagrangian's gradient in z (Dai et al. 2023, Safe RLHF, eq. 10).
+
+    The division keeps the reward's size, and with it the price of KL, whatever the multipliers.
+    """
+    return (coefficients + multipliers) / (1 + multipliers.sum())
+
+
+def learned_multipliers(multipliers: Tensor, shortfall: Tensor, rate: float, most: float) -> Tensor:
+    """The next multipliers (K,): up where the mean falls short of its floor, down where it does not need the push.
+
+    lambda exp(rate * shortfall), kept between `LEAST_MULTIPLIER` and `most`; a multiplier of 0 belongs to no floor and
+    stays. Safe RLHF's step has one more factor lambda, with which a small multiplier would hardly come back.
+    """
+    learned = (multipliers * (rate * shortfall).exp()).clamp(LEAST_MULTIPLIER, most)
+    return torch.where(multipliers > 0, learned, multipliers)
+
+
+def normalised_streams(advantages: Tensor, mask: Tensor, least_sd: float = LEAST_SD) -> Tensor:
+    """Advantages (B, T, S) with mean 0 and sd 1 in each stream but the last, over the tokens that count (mask (B, T)).
+
+    The last stream, the KL penalty's, keeps its unit. A stream whose sd is below `least_sd` is divided by that, so
+    that the noise of an objective that has nothing left to say is not blown up (GDPO, 2026, guards only against 0).
+    """
+    keep, count = mask.bool()[..., None], mask.sum()
+    mean = advantages.masked_fill(~keep, 0.0).sum((0, 1)) / count
+    centered = (advantages - mean).masked_fill(~keep, 0.0)
+    sd = (centered.square().sum((0, 1)) / (count - 1).clamp_min(1)).sqrt().clamp_min(least_sd)
+    return torch.cat([(centered / sd)[..., :-1], advantages[..., -1:]], -1)

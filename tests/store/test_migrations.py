@@ -35,6 +35,7 @@ def test_all_tables_are_strict_and_every_step_is_recorded(tmp_path: Path):
         "m006_gates",
         "m007_written",
         "m008_constitution_files",
+        "m009_steering",
     ]
     db.close()
 

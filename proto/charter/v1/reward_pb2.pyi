@@ -42,7 +42,7 @@ class ScoreResponse(_message.Message):
     def __init__(self, scores: _Optional[_Iterable[_Union[Score, _Mapping]]] = ..., norm_pack: _Optional[str] = ...) -> None: ...
 
 class RewardModel(_message.Message):
-    __slots__ = ("id", "run_id", "objective", "base_model", "artifact", "constitution_hash", "pairs", "human_pairs", "accuracy", "accuracy_n", "ungated")
+    __slots__ = ("id", "run_id", "objective", "base_model", "artifact", "constitution_hash", "pairs", "human_pairs", "accuracy", "accuracy_n", "ungated", "auditor")
     ID_FIELD_NUMBER: _ClassVar[int]
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     OBJECTIVE_FIELD_NUMBER: _ClassVar[int]
@@ -54,6 +54,7 @@ class RewardModel(_message.Message):
     ACCURACY_FIELD_NUMBER: _ClassVar[int]
     ACCURACY_N_FIELD_NUMBER: _ClassVar[int]
     UNGATED_FIELD_NUMBER: _ClassVar[int]
+    AUDITOR_FIELD_NUMBER: _ClassVar[int]
     id: str
     run_id: str
     objective: str
@@ -65,7 +66,8 @@ class RewardModel(_message.Message):
     accuracy: float
     accuracy_n: int
     ungated: bool
-    def __init__(self, id: _Optional[str] = ..., run_id: _Optional[str] = ..., objective: _Optional[str] = ..., base_model: _Optional[str] = ..., artifact: _Optional[str] = ..., constitution_hash: _Optional[str] = ..., pairs: _Optional[int] = ..., human_pairs: _Optional[int] = ..., accuracy: _Optional[float] = ..., accuracy_n: _Optional[int] = ..., ungated: bool = ...) -> None: ...
+    auditor: bool
+    def __init__(self, id: _Optional[str] = ..., run_id: _Optional[str] = ..., objective: _Optional[str] = ..., base_model: _Optional[str] = ..., artifact: _Optional[str] = ..., constitution_hash: _Optional[str] = ..., pairs: _Optional[int] = ..., human_pairs: _Optional[int] = ..., accuracy: _Optional[float] = ..., accuracy_n: _Optional[int] = ..., ungated: bool = ..., auditor: bool = ...) -> None: ...
 
 class ListRewardModelsRequest(_message.Message):
     __slots__ = ("run_id",)

@@ -25,15 +25,19 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x63harter/v1/trainer.proto\x12\ncharter.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa2\x02\n\x03Run\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12#\n\x05state\x18\x03 \x01(\x0e\x32\x14.charter.v1.RunState\x12\x13\n\x0b\x63onfig_json\x18\x04 \x01(\t\x12\x19\n\x11\x63onstitution_hash\x18\x05 \x01(\t\x12\r\n\x05stage\x18\x06 \x01(\t\x12\x0c\n\x04step\x18\x07 \x01(\x05\x12\r\n\x05steps\x18\x08 \x01(\x05\x12\r\n\x05\x65rror\x18\t \x01(\t\x12\x0f\n\x07\x61ttempt\x18\n \x01(\x05\x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"~\n\x08RunEvent\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\x11\n\tbody_json\x18\x04 \x01(\t\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"m\n\x10\x43reateRunRequest\x12\x13\n\x0b\x63onfig_json\x18\x01 \x01(\t\x12\x19\n\x11\x63onstitution_yaml\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"1\n\x11\x43reateRunResponse\x12\x1c\n\x03run\x18\x01 \x01(\x0b\x32\x0f.charter.v1.Run\"\x1f\n\rGetRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\".\n\x0eGetRunResponse\x12\x1c\n\x03run\x18\x01 \x01(\x0b\x32\x0f.charter.v1.Run\"8\n\x0fListRunsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"J\n\x10ListRunsResponse\x12\x1d\n\x04runs\x18\x01 \x03(\x0b\x32\x0f.charter.v1.Run\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\"\n\x10\x43\x61ncelRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"1\n\x11\x43\x61ncelRunResponse\x12\x1c\n\x03run\x18\x01 \x01(\x0b\x32\x0f.charter.v1.Run\"!\n\x0fPauseRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"0\n\x10PauseRunResponse\x12\x1c\n\x03run\x18\x01 \x01(\x0b\x32\x0f.charter.v1.Run\"\"\n\x10ResumeRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"1\n\x11ResumeRunResponse\x12\x1c\n\x03run\x18\x01 \x01(\x0b\x32\x0f.charter.v1.Run\"9\n\x0fWatchRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\"U\n\x10WatchRunResponse\x12#\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x14.charter.v1.RunEvent\x12\x1c\n\x03run\x18\x02 \x01(\x0b\x32\x0f.charter.v1.Run\"\"\n\x10GetReportRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"(\n\x11GetReportResponse\x12\x13\n\x0breport_json\x18\x01 \x01(\t*\xb0\x01\n\x08RunState\x12\x19\n\x15RUN_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10RUN_STATE_QUEUED\x10\x01\x12\x15\n\x11RUN_STATE_RUNNING\x10\x02\x12\x14\n\x10RUN_STATE_PAUSED\x10\x03\x12\x17\n\x13RUN_STATE_SUCCEEDED\x10\x04\x12\x14\n\x10RUN_STATE_FAILED\x10\x05\x12\x17\n\x13RUN_STATE_CANCELLED\x10\x06\x32\xd0\x04\n\x0eTrainerService\x12H\n\tCreateRun\x12\x1c.charter.v1.CreateRunRequest\x1a\x1d.charter.v1.CreateRunResponse\x12?\n\x06GetRun\x12\x19.charter.v1.GetRunRequest\x1a\x1a.charter.v1.GetRunResponse\x12\x45\n\x08ListRuns\x12\x1b.charter.v1.ListRunsRequest\x1a\x1c.charter.v1.ListRunsResponse\x12H\n\tCancelRun\x12\x1c.charter.v1.CancelRunRequest\x1a\x1d.charter.v1.CancelRunResponse\x12\x45\n\x08PauseRun\x12\x1b.charter.v1.PauseRunRequest\x1a\x1c.charter.v1.PauseRunResponse\x12H\n\tResumeRun\x12\x1c.charter.v1.ResumeRunRequest\x1a\x1d.charter.v1.ResumeRunResponse\x12G\n\x08WatchRun\x12\x1b.charter.v1.WatchRunRequest\x1a\x1c.charter.v1.WatchRunResponse0\x01\x12H\n\tGetReport\x12\x1c.charter.v1.GetReportRequest\x1a\x1d.charter.v1.GetReportResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x63harter/v1/trainer.proto\x12\ncharter.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa2\x02\n\x03Run\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12#\n\x05state\x18\x03 \x01(\x0e\x32\x14.charter.v1.RunState\x12\x13\n\x0b\x63onfig_json\x18\x04 \x01(\t\x12\x19\n\x11\x63onstitution_hash\x18\x05 \x01(\t\x12\r\n\x05stage\x18\x06 \x01(\t\x12\x0c\n\x04step\x18\x07 \x01(\x05\x12\r\n\x05steps\x18\x08 \x01(\x05\x12\r\n\x05\x65rror\x18\t \x01(\t\x12\x0f\n\x07\x61ttempt\x18\n \x01(\x05\x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"~\n\x08RunEvent\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\x11\n\tbody_json\x18\x04 \x01(\t\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"m\n\x10\x43reateRunRequest\x12\x13\n\x0b\x63onfig_json\x18\x01 \x01(\t\x12\x19\n\x11\x63onstitution_yaml\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"1\n\x11\x43reateRunResponse\x12\x1c\n\x03run\x18\x01 \x01(\x0b\x32\x0f.charter.v1.Run\"\x1f\n\rGetRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\".\n\x0eGetRunResponse\x12\x1c\n\x03run\x18\x01 \x01(\x0b\x32\x0f.charter.v1.Run\"8\n\x0fListRunsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"J\n\x10ListRunsResponse\x12\x1d\n\x04runs\x18\x01 \x03(\x0b\x32\x0f.charter.v1.Run\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\"\n\x10\x43\x61ncelRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"1\n\x11\x43\x61ncelRunResponse\x12\x1c\n\x03run\x18\x01 \x01(\x0b\x32\x0f.charter.v1.Run\"!\n\x0fPauseRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"0\n\x10PauseRunResponse\x12\x1c\n\x03run\x18\x01 \x01(\x0b\x32\x0f.charter.v1.Run\"\"\n\x10ResumeRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"1\n\x11ResumeRunResponse\x12\x1c\n\x03run\x18\x01 \x01(\x0b\x32\x0f.charter.v1.Run\"\x96\x01\n\x14SetRunWeightsRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12>\n\x07weights\x18\x02 \x03(\x0b\x32-.charter.v1.SetRunWeightsRequest.WeightsEntry\x1a.\n\x0cWeightsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\xa6\x01\n\x15SetRunWeightsResponse\x12\x1c\n\x03run\x18\x01 \x01(\x0b\x32\x0f.charter.v1.Run\x12?\n\x07weights\x18\x02 \x03(\x0b\x32..charter.v1.SetRunWeightsResponse.WeightsEntry\x1a.\n\x0cWeightsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"9\n\x0fWatchRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\"U\n\x10WatchRunResponse\x12#\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x14.charter.v1.RunEvent\x12\x1c\n\x03run\x18\x02 \x01(\x0b\x32\x0f.charter.v1.Run\"\"\n\x10GetReportRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"(\n\x11GetReportResponse\x12\x13\n\x0breport_json\x18\x01 \x01(\t*\xb0\x01\n\x08RunState\x12\x19\n\x15RUN_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10RUN_STATE_QUEUED\x10\x01\x12\x15\n\x11RUN_STATE_RUNNING\x10\x02\x12\x14\n\x10RUN_STATE_PAUSED\x10\x03\x12\x17\n\x13RUN_STATE_SUCCEEDED\x10\x04\x12\x14\n\x10RUN_STATE_FAILED\x10\x05\x12\x17\n\x13RUN_STATE_CANCELLED\x10\x06\x32\xa6\x05\n\x0eTrainerService\x12H\n\tCreateRun\x12\x1c.charter.v1.CreateRunRequest\x1a\x1d.charter.v1.CreateRunResponse\x12?\n\x06GetRun\x12\x19.charter.v1.GetRunRequest\x1a\x1a.charter.v1.GetRunResponse\x12\x45\n\x08ListRuns\x12\x1b.charter.v1.ListRunsRequest\x1a\x1c.charter.v1.ListRunsResponse\x12H\n\tCancelRun\x12\x1c.charter.v1.CancelRunRequest\x1a\x1d.charter.v1.CancelRunResponse\x12\x45\n\x08PauseRun\x12\x1b.charter.v1.PauseRunRequest\x1a\x1c.charter.v1.PauseRunResponse\x12H\n\tResumeRun\x12\x1c.charter.v1.ResumeRunRequest\x1a\x1d.charter.v1.ResumeRunResponse\x12T\n\rSetRunWeights\x12 .charter.v1.SetRunWeightsRequest\x1a!.charter.v1.SetRunWeightsResponse\x12G\n\x08WatchRun\x12\x1b.charter.v1.WatchRunRequest\x1a\x1c.charter.v1.WatchRunResponse0\x01\x12H\n\tGetReport\x12\x1c.charter.v1.GetReportRequest\x1a\x1d.charter.v1.GetReportResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'charter.v1.trainer_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_RUNSTATE']._serialized_start=1355
-  _globals['_RUNSTATE']._serialized_end=1531
+  _globals['_SETRUNWEIGHTSREQUEST_WEIGHTSENTRY']._loaded_options = None
+  _globals['_SETRUNWEIGHTSREQUEST_WEIGHTSENTRY']._serialized_options = b'8\001'
+  _globals['_SETRUNWEIGHTSRESPONSE_WEIGHTSENTRY']._loaded_options = None
+  _globals['_SETRUNWEIGHTSRESPONSE_WEIGHTSENTRY']._serialized_options = b'8\001'
+  _globals['_RUNSTATE']._serialized_start=1677
+  _globals['_RUNSTATE']._serialized_end=1853
   _globals['_RUN']._serialized_start=74
   _globals['_RUN']._serialized_end=364
   _globals['_RUNEVENT']._serialized_start=366
@@ -62,14 +66,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RESUMERUNREQUEST']._serialized_end=1077
   _globals['_RESUMERUNRESPONSE']._serialized_start=1079
   _globals['_RESUMERUNRESPONSE']._serialized_end=1128
-  _globals['_WATCHRUNREQUEST']._serialized_start=1130
-  _globals['_WATCHRUNREQUEST']._serialized_end=1187
-  _globals['_WATCHRUNRESPONSE']._serialized_start=1189
-  _globals['_WATCHRUNRESPONSE']._serialized_end=1274
-  _globals['_GETREPORTREQUEST']._serialized_start=1276
-  _globals['_GETREPORTREQUEST']._serialized_end=1310
-  _globals['_GETREPORTRESPONSE']._serialized_start=1312
-  _globals['_GETREPORTRESPONSE']._serialized_end=1352
-  _globals['_TRAINERSERVICE']._serialized_start=1534
-  _globals['_TRAINERSERVICE']._serialized_end=2126
+  _globals['_SETRUNWEIGHTSREQUEST']._serialized_start=1131
+  _globals['_SETRUNWEIGHTSREQUEST']._serialized_end=1281
+  _globals['_SETRUNWEIGHTSREQUEST_WEIGHTSENTRY']._serialized_start=1235
+  _globals['_SETRUNWEIGHTSREQUEST_WEIGHTSENTRY']._serialized_end=1281
+  _globals['_SETRUNWEIGHTSRESPONSE']._serialized_start=1284
+  _globals['_SETRUNWEIGHTSRESPONSE']._serialized_end=1450
+  _globals['_SETRUNWEIGHTSRESPONSE_WEIGHTSENTRY']._serialized_start=1235
+  _globals['_SETRUNWEIGHTSRESPONSE_WEIGHTSENTRY']._serialized_end=1281
+  _globals['_WATCHRUNREQUEST']._serialized_start=1452
+  _globals['_WATCHRUNREQUEST']._serialized_end=1509
+  _globals['_WATCHRUNRESPONSE']._serialized_start=1511
+  _globals['_WATCHRUNRESPONSE']._serialized_end=1596
+  _globals['_GETREPORTREQUEST']._serialized_start=1598
+  _globals['_GETREPORTREQUEST']._serialized_end=1632
+  _globals['_GETREPORTRESPONSE']._serialized_start=1634
+  _globals['_GETREPORTRESPONSE']._serialized_end=1674
+  _globals['_TRAINERSERVICE']._serialized_start=1856
+  _globals['_TRAINERSERVICE']._serialized_end=2534
 # @@protoc_insertion_point(module_scope)

@@ -65,6 +65,11 @@ class TrainerServiceStub(object):
                 request_serializer=charter_dot_v1_dot_trainer__pb2.ResumeRunRequest.SerializeToString,
                 response_deserializer=charter_dot_v1_dot_trainer__pb2.ResumeRunResponse.FromString,
                 _registered_method=True)
+        self.SetRunWeights = channel.unary_unary(
+                '/charter.v1.TrainerService/SetRunWeights',
+                request_serializer=charter_dot_v1_dot_trainer__pb2.SetRunWeightsRequest.SerializeToString,
+                response_deserializer=charter_dot_v1_dot_trainer__pb2.SetRunWeightsResponse.FromString,
+                _registered_method=True)
         self.WatchRun = channel.unary_stream(
                 '/charter.v1.TrainerService/WatchRun',
                 request_serializer=charter_dot_v1_dot_trainer__pb2.WatchRunRequest.SerializeToString,
@@ -123,6 +128,14 @@ class TrainerServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetRunWeights(self, request, context):
+        """Gives a run other weights; its next PPO step takes them up, and they hold from there on instead of those of its
+        configuration. Only the newest weights that wait count. FAILED_PRECONDITION when the run has no PPO step left.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def WatchRun(self, request, context):
         """Sends a run's history, then what happens as it happens, and ends with the run. After a lost connection, ask again
         with the last sequence that arrived.
@@ -170,6 +183,11 @@ def add_TrainerServiceServicer_to_server(servicer, server):
                     servicer.ResumeRun,
                     request_deserializer=charter_dot_v1_dot_trainer__pb2.ResumeRunRequest.FromString,
                     response_serializer=charter_dot_v1_dot_trainer__pb2.ResumeRunResponse.SerializeToString,
+            ),
+            'SetRunWeights': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetRunWeights,
+                    request_deserializer=charter_dot_v1_dot_trainer__pb2.SetRunWeightsRequest.FromString,
+                    response_serializer=charter_dot_v1_dot_trainer__pb2.SetRunWeightsResponse.SerializeToString,
             ),
             'WatchRun': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchRun,
@@ -345,6 +363,33 @@ class TrainerService(object):
             '/charter.v1.TrainerService/ResumeRun',
             charter_dot_v1_dot_trainer__pb2.ResumeRunRequest.SerializeToString,
             charter_dot_v1_dot_trainer__pb2.ResumeRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetRunWeights(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/charter.v1.TrainerService/SetRunWeights',
+            charter_dot_v1_dot_trainer__pb2.SetRunWeightsRequest.SerializeToString,
+            charter_dot_v1_dot_trainer__pb2.SetRunWeightsResponse.FromString,
             options,
             channel_credentials,
             insecure,

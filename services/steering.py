@@ -1,0 +1,33 @@
+"""Weights for a run under way: checked like those that a run begins with, then left for its next step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rlhf_core.config import RunConfig, stages_of
+from rlhf_core.constitution.load import parse_constitution
+from rlhf_core.constitution.weights import resolve_weights
+from rlhf_core.dial import check_dial
+from rlhf_core.errors import Conflict, InvalidInput
+from rlhf_core.run_records import Run
+from rlhf_core.store.store import Store
+
+
+def set_weights(store: Store, run_id: str, weights: Mapping[str, float]) -> tuple[Run, dict[str, float]]:
+    """Leave weights for the run's next PPO step; returns the run and a weight for every objective.
+
+    Raises: InvalidInput for weights that make no direction, Conflict when the run has no PPO step left.
+    """
+    run = store.run(run_id)
+    if not weights:
+        raise InvalidInput("weights: none are given; name at least one objective, as in harmless=2", "weights")
+    config = RunConfig.model_validate_json(run.config)
+    if "ppo" not in stages_of(config):
+        raise Conflict(f"run '{run_id}' is of kind '{run.kind}' and has no PPO, which is where weights count")
+    if "ppo" in store.stage_results(run_id):
+        raise Conflict(f"run '{run_id}' has done its PPO; start another with these weights")
+    constitution = parse_constitution(store.constitution_text(run.constitution_hash), run.constitution_hash)
+    resolved = resolve_weights(constitution, weights)
+    check_dial(config.ppo.dial, resolved, constitution.objective_names)
+    store.ask_weights(run_id, resolved)
+    return run, resolved

@@ -85,13 +85,15 @@ class Sample(_message.Message):
     def __init__(self, id: _Optional[str] = ..., prompt: _Optional[_Union[Prompt, _Mapping]] = ..., response: _Optional[str] = ..., policy_version: _Optional[str] = ..., finish_reason: _Optional[_Union[FinishReason, str]] = ..., tokens: _Optional[int] = ..., logprob: _Optional[float] = ..., seed: _Optional[int] = ..., run_id: _Optional[str] = ..., stage: _Optional[str] = ...) -> None: ...
 
 class Comparison(_message.Message):
-    __slots__ = ("id", "a", "b", "run_id")
+    __slots__ = ("id", "a", "b", "run_id", "name")
     ID_FIELD_NUMBER: _ClassVar[int]
     A_FIELD_NUMBER: _ClassVar[int]
     B_FIELD_NUMBER: _ClassVar[int]
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
     id: str
     a: Sample
     b: Sample
     run_id: str
-    def __init__(self, id: _Optional[str] = ..., a: _Optional[_Union[Sample, _Mapping]] = ..., b: _Optional[_Union[Sample, _Mapping]] = ..., run_id: _Optional[str] = ...) -> None: ...
+    name: str
+    def __init__(self, id: _Optional[str] = ..., a: _Optional[_Union[Sample, _Mapping]] = ..., b: _Optional[_Union[Sample, _Mapping]] = ..., run_id: _Optional[str] = ..., name: _Optional[str] = ...) -> None: ...

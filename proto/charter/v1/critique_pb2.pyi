@@ -96,6 +96,67 @@ class ReviseResponse(_message.Message):
     usage: Usage
     def __init__(self, revisions: _Optional[_Iterable[str]] = ..., critiques: _Optional[_Iterable[_Union[Critique, _Mapping]]] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ...) -> None: ...
 
+class ReviseStreamRequest(_message.Message):
+    __slots__ = ("samples", "constitution", "principle_ids", "rounds", "seed", "verify")
+    SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    CONSTITUTION_FIELD_NUMBER: _ClassVar[int]
+    PRINCIPLE_IDS_FIELD_NUMBER: _ClassVar[int]
+    ROUNDS_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    VERIFY_FIELD_NUMBER: _ClassVar[int]
+    samples: _containers.RepeatedCompositeFieldContainer[_common_pb2.Sample]
+    constitution: str
+    principle_ids: _containers.RepeatedScalarFieldContainer[str]
+    rounds: int
+    seed: int
+    verify: bool
+    def __init__(self, samples: _Optional[_Iterable[_Union[_common_pb2.Sample, _Mapping]]] = ..., constitution: _Optional[str] = ..., principle_ids: _Optional[_Iterable[str]] = ..., rounds: _Optional[int] = ..., seed: _Optional[int] = ..., verify: bool = ...) -> None: ...
+
+class RevisionStep(_message.Message):
+    __slots__ = ("sample_id", "round", "critique", "before", "after", "accepted", "reason")
+    SAMPLE_ID_FIELD_NUMBER: _ClassVar[int]
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    CRITIQUE_FIELD_NUMBER: _ClassVar[int]
+    BEFORE_FIELD_NUMBER: _ClassVar[int]
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    ACCEPTED_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    sample_id: str
+    round: int
+    critique: Critique
+    before: str
+    after: str
+    accepted: bool
+    reason: str
+    def __init__(self, sample_id: _Optional[str] = ..., round: _Optional[int] = ..., critique: _Optional[_Union[Critique, _Mapping]] = ..., before: _Optional[str] = ..., after: _Optional[str] = ..., accepted: bool = ..., reason: _Optional[str] = ...) -> None: ...
+
+class ReviseStreamResponse(_message.Message):
+    __slots__ = ("critique", "step", "end")
+    CRITIQUE_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
+    critique: Critique
+    step: RevisionStep
+    end: ReviseStreamEnd
+    def __init__(self, critique: _Optional[_Union[Critique, _Mapping]] = ..., step: _Optional[_Union[RevisionStep, _Mapping]] = ..., end: _Optional[_Union[ReviseStreamEnd, _Mapping]] = ...) -> None: ...
+
+class ReviseStreamEnd(_message.Message):
+    __slots__ = ("responses", "counts", "usage")
+    class CountsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    RESPONSES_FIELD_NUMBER: _ClassVar[int]
+    COUNTS_FIELD_NUMBER: _ClassVar[int]
+    USAGE_FIELD_NUMBER: _ClassVar[int]
+    responses: _containers.RepeatedScalarFieldContainer[str]
+    counts: _containers.ScalarMap[str, int]
+    usage: Usage
+    def __init__(self, responses: _Optional[_Iterable[str]] = ..., counts: _Optional[_Mapping[str, int]] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ...) -> None: ...
+
 class Vote(_message.Message):
     __slots__ = ("id", "comparison_id", "principle_id", "principle_hash", "template_hash", "constitution_hash", "judge", "swapped", "logprob_a", "logprob_b", "label_mass", "run_id", "protocol", "text", "reason")
     ID_FIELD_NUMBER: _ClassVar[int]
@@ -230,20 +291,22 @@ class Principle(_message.Message):
     def __init__(self, id: _Optional[str] = ..., title: _Optional[str] = ..., serves: _Optional[_Mapping[str, float]] = ..., weight: _Optional[float] = ..., critique: _Optional[str] = ..., revise: _Optional[str] = ..., compare: _Optional[str] = ..., hash: _Optional[str] = ...) -> None: ...
 
 class Constitution(_message.Message):
-    __slots__ = ("id", "version", "title", "hash", "objectives", "principles")
+    __slots__ = ("id", "version", "title", "hash", "objectives", "principles", "name")
     ID_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     TITLE_FIELD_NUMBER: _ClassVar[int]
     HASH_FIELD_NUMBER: _ClassVar[int]
     OBJECTIVES_FIELD_NUMBER: _ClassVar[int]
     PRINCIPLES_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
     id: str
     version: str
     title: str
     hash: str
     objectives: _containers.RepeatedCompositeFieldContainer[Objective]
     principles: _containers.RepeatedCompositeFieldContainer[Principle]
-    def __init__(self, id: _Optional[str] = ..., version: _Optional[str] = ..., title: _Optional[str] = ..., hash: _Optional[str] = ..., objectives: _Optional[_Iterable[_Union[Objective, _Mapping]]] = ..., principles: _Optional[_Iterable[_Union[Principle, _Mapping]]] = ...) -> None: ...
+    name: str
+    def __init__(self, id: _Optional[str] = ..., version: _Optional[str] = ..., title: _Optional[str] = ..., hash: _Optional[str] = ..., objectives: _Optional[_Iterable[_Union[Objective, _Mapping]]] = ..., principles: _Optional[_Iterable[_Union[Principle, _Mapping]]] = ..., name: _Optional[str] = ...) -> None: ...
 
 class GetConstitutionRequest(_message.Message):
     __slots__ = ("constitution",)

@@ -45,6 +45,11 @@ class CritiqueServiceStub(object):
                 request_serializer=charter_dot_v1_dot_critique__pb2.ReviseRequest.SerializeToString,
                 response_deserializer=charter_dot_v1_dot_critique__pb2.ReviseResponse.FromString,
                 _registered_method=True)
+        self.ReviseStream = channel.unary_stream(
+                '/charter.v1.CritiqueService/ReviseStream',
+                request_serializer=charter_dot_v1_dot_critique__pb2.ReviseStreamRequest.SerializeToString,
+                response_deserializer=charter_dot_v1_dot_critique__pb2.ReviseStreamResponse.FromString,
+                _registered_method=True)
         self.Compare = channel.unary_unary(
                 '/charter.v1.CritiqueService/Compare',
                 request_serializer=charter_dot_v1_dot_critique__pb2.CompareRequest.SerializeToString,
@@ -95,6 +100,15 @@ class CritiqueServiceServicer(object):
 
     def Revise(self, request, context):
         """Rewrites each sample after its critique.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReviseStream(self, request, context):
+        """Criticises and revises each sample over several rounds, each under one principle, as a run does, and sends every
+        step as it is made: first the critique, then the step with what became of it. Stores nothing; cancelling the call
+        stops the model.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -165,6 +179,11 @@ def add_CritiqueServiceServicer_to_server(servicer, server):
                     servicer.Revise,
                     request_deserializer=charter_dot_v1_dot_critique__pb2.ReviseRequest.FromString,
                     response_serializer=charter_dot_v1_dot_critique__pb2.ReviseResponse.SerializeToString,
+            ),
+            'ReviseStream': grpc.unary_stream_rpc_method_handler(
+                    servicer.ReviseStream,
+                    request_deserializer=charter_dot_v1_dot_critique__pb2.ReviseStreamRequest.FromString,
+                    response_serializer=charter_dot_v1_dot_critique__pb2.ReviseStreamResponse.SerializeToString,
             ),
             'Compare': grpc.unary_unary_rpc_method_handler(
                     servicer.Compare,
@@ -257,6 +276,33 @@ class CritiqueService(object):
             '/charter.v1.CritiqueService/Revise',
             charter_dot_v1_dot_critique__pb2.ReviseRequest.SerializeToString,
             charter_dot_v1_dot_critique__pb2.ReviseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReviseStream(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/charter.v1.CritiqueService/ReviseStream',
+            charter_dot_v1_dot_critique__pb2.ReviseStreamRequest.SerializeToString,
+            charter_dot_v1_dot_critique__pb2.ReviseStreamResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,4 +1,6 @@
 from charter.v1 import common_pb2 as _common_pb2
+from charter.v1 import server_pb2 as _server_pb2
+from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -62,7 +64,7 @@ class GenerateStreamResponse(_message.Message):
     def __init__(self, text: _Optional[str] = ..., policy_version: _Optional[str] = ..., tokens: _Optional[int] = ..., logprob: _Optional[float] = ..., finished: bool = ..., finish_reason: _Optional[_Union[_common_pb2.FinishReason, str]] = ..., sample: _Optional[_Union[_common_pb2.Sample, _Mapping]] = ...) -> None: ...
 
 class PolicyVersion(_message.Message):
-    __slots__ = ("id", "run_id", "stage", "parent", "base_model", "artifact", "step", "ungated")
+    __slots__ = ("id", "run_id", "stage", "parent", "base_model", "artifact", "step", "ungated", "name")
     ID_FIELD_NUMBER: _ClassVar[int]
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     STAGE_FIELD_NUMBER: _ClassVar[int]
@@ -71,6 +73,7 @@ class PolicyVersion(_message.Message):
     ARTIFACT_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
     UNGATED_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
     id: str
     run_id: str
     stage: str
@@ -79,26 +82,35 @@ class PolicyVersion(_message.Message):
     artifact: str
     step: int
     ungated: bool
-    def __init__(self, id: _Optional[str] = ..., run_id: _Optional[str] = ..., stage: _Optional[str] = ..., parent: _Optional[str] = ..., base_model: _Optional[str] = ..., artifact: _Optional[str] = ..., step: _Optional[int] = ..., ungated: bool = ...) -> None: ...
+    name: str
+    def __init__(self, id: _Optional[str] = ..., run_id: _Optional[str] = ..., stage: _Optional[str] = ..., parent: _Optional[str] = ..., base_model: _Optional[str] = ..., artifact: _Optional[str] = ..., step: _Optional[int] = ..., ungated: bool = ..., name: _Optional[str] = ...) -> None: ...
 
 class ListPolicyVersionsRequest(_message.Message):
-    __slots__ = ("run_id",)
+    __slots__ = ("run_id", "page_size", "page_token", "read_mask")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    READ_MASK_FIELD_NUMBER: _ClassVar[int]
     run_id: str
-    def __init__(self, run_id: _Optional[str] = ...) -> None: ...
+    page_size: int
+    page_token: str
+    read_mask: _field_mask_pb2.FieldMask
+    def __init__(self, run_id: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., read_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ...) -> None: ...
 
 class ListPolicyVersionsResponse(_message.Message):
-    __slots__ = ("policy_versions",)
+    __slots__ = ("policy_versions", "next_page_token")
     POLICY_VERSIONS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     policy_versions: _containers.RepeatedCompositeFieldContainer[PolicyVersion]
-    def __init__(self, policy_versions: _Optional[_Iterable[_Union[PolicyVersion, _Mapping]]] = ...) -> None: ...
+    next_page_token: str
+    def __init__(self, policy_versions: _Optional[_Iterable[_Union[PolicyVersion, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class GetServerInfoRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
 class GetServerInfoResponse(_message.Message):
-    __slots__ = ("version", "api_versions", "services", "base_model", "device", "max_length", "max_tokens", "max_message_bytes", "default_constitution")
+    __slots__ = ("version", "api_versions", "services", "base_model", "device", "max_length", "max_tokens", "max_message_bytes", "default_constitution", "info")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     API_VERSIONS_FIELD_NUMBER: _ClassVar[int]
     SERVICES_FIELD_NUMBER: _ClassVar[int]
@@ -108,6 +120,7 @@ class GetServerInfoResponse(_message.Message):
     MAX_TOKENS_FIELD_NUMBER: _ClassVar[int]
     MAX_MESSAGE_BYTES_FIELD_NUMBER: _ClassVar[int]
     DEFAULT_CONSTITUTION_FIELD_NUMBER: _ClassVar[int]
+    INFO_FIELD_NUMBER: _ClassVar[int]
     version: str
     api_versions: _containers.RepeatedScalarFieldContainer[str]
     services: _containers.RepeatedScalarFieldContainer[str]
@@ -117,4 +130,5 @@ class GetServerInfoResponse(_message.Message):
     max_tokens: int
     max_message_bytes: int
     default_constitution: str
-    def __init__(self, version: _Optional[str] = ..., api_versions: _Optional[_Iterable[str]] = ..., services: _Optional[_Iterable[str]] = ..., base_model: _Optional[str] = ..., device: _Optional[str] = ..., max_length: _Optional[int] = ..., max_tokens: _Optional[int] = ..., max_message_bytes: _Optional[int] = ..., default_constitution: _Optional[str] = ...) -> None: ...
+    info: _server_pb2.ServerInfo
+    def __init__(self, version: _Optional[str] = ..., api_versions: _Optional[_Iterable[str]] = ..., services: _Optional[_Iterable[str]] = ..., base_model: _Optional[str] = ..., device: _Optional[str] = ..., max_length: _Optional[int] = ..., max_tokens: _Optional[int] = ..., max_message_bytes: _Optional[int] = ..., default_constitution: _Optional[str] = ..., info: _Optional[_Union[_server_pb2.ServerInfo, _Mapping]] = ...) -> None: ...

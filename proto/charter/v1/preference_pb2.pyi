@@ -1,4 +1,5 @@
 from charter.v1 import common_pb2 as _common_pb2
+from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -33,7 +34,7 @@ LABELER_KIND_AI: LabelerKind
 LABELER_KIND_HUMAN: LabelerKind
 
 class Preference(_message.Message):
-    __slots__ = ("id", "comparison_id", "objective", "labeler", "choice", "probability", "abstained", "reason", "gap", "constitution_hash", "run_id", "weight", "uniform", "calibration_id", "ungated")
+    __slots__ = ("id", "comparison_id", "objective", "labeler", "choice", "probability", "abstained", "reason", "gap", "constitution_hash", "run_id", "weight", "uniform", "calibration_id", "ungated", "name")
     ID_FIELD_NUMBER: _ClassVar[int]
     COMPARISON_ID_FIELD_NUMBER: _ClassVar[int]
     OBJECTIVE_FIELD_NUMBER: _ClassVar[int]
@@ -49,6 +50,7 @@ class Preference(_message.Message):
     UNIFORM_FIELD_NUMBER: _ClassVar[int]
     CALIBRATION_ID_FIELD_NUMBER: _ClassVar[int]
     UNGATED_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
     id: str
     comparison_id: str
     objective: str
@@ -64,7 +66,8 @@ class Preference(_message.Message):
     uniform: bool
     calibration_id: str
     ungated: bool
-    def __init__(self, id: _Optional[str] = ..., comparison_id: _Optional[str] = ..., objective: _Optional[str] = ..., labeler: _Optional[str] = ..., choice: _Optional[_Union[Choice, str]] = ..., probability: _Optional[float] = ..., abstained: bool = ..., reason: _Optional[str] = ..., gap: _Optional[float] = ..., constitution_hash: _Optional[str] = ..., run_id: _Optional[str] = ..., weight: _Optional[float] = ..., uniform: bool = ..., calibration_id: _Optional[str] = ..., ungated: bool = ...) -> None: ...
+    name: str
+    def __init__(self, id: _Optional[str] = ..., comparison_id: _Optional[str] = ..., objective: _Optional[str] = ..., labeler: _Optional[str] = ..., choice: _Optional[_Union[Choice, str]] = ..., probability: _Optional[float] = ..., abstained: bool = ..., reason: _Optional[str] = ..., gap: _Optional[float] = ..., constitution_hash: _Optional[str] = ..., run_id: _Optional[str] = ..., weight: _Optional[float] = ..., uniform: bool = ..., calibration_id: _Optional[str] = ..., ungated: bool = ..., name: _Optional[str] = ...) -> None: ...
 
 class NextComparisonRequest(_message.Message):
     __slots__ = ("labeler", "objective", "run_id", "uniform")
@@ -85,7 +88,7 @@ class NextComparisonResponse(_message.Message):
     def __init__(self, comparison: _Optional[_Union[_common_pb2.Comparison, _Mapping]] = ...) -> None: ...
 
 class SubmitPreferenceRequest(_message.Message):
-    __slots__ = ("comparison_id", "comparison", "objective", "labeler", "choice", "reason", "request_id")
+    __slots__ = ("comparison_id", "comparison", "objective", "labeler", "choice", "reason", "request_id", "validate_only")
     COMPARISON_ID_FIELD_NUMBER: _ClassVar[int]
     COMPARISON_FIELD_NUMBER: _ClassVar[int]
     OBJECTIVE_FIELD_NUMBER: _ClassVar[int]
@@ -93,6 +96,7 @@ class SubmitPreferenceRequest(_message.Message):
     CHOICE_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
     comparison_id: str
     comparison: _common_pb2.Comparison
     objective: str
@@ -100,7 +104,8 @@ class SubmitPreferenceRequest(_message.Message):
     choice: Choice
     reason: str
     request_id: str
-    def __init__(self, comparison_id: _Optional[str] = ..., comparison: _Optional[_Union[_common_pb2.Comparison, _Mapping]] = ..., objective: _Optional[str] = ..., labeler: _Optional[str] = ..., choice: _Optional[_Union[Choice, str]] = ..., reason: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
+    validate_only: bool
+    def __init__(self, comparison_id: _Optional[str] = ..., comparison: _Optional[_Union[_common_pb2.Comparison, _Mapping]] = ..., objective: _Optional[str] = ..., labeler: _Optional[str] = ..., choice: _Optional[_Union[Choice, str]] = ..., reason: _Optional[str] = ..., request_id: _Optional[str] = ..., validate_only: bool = ...) -> None: ...
 
 class SubmitPreferenceResponse(_message.Message):
     __slots__ = ("preference",)
@@ -109,12 +114,14 @@ class SubmitPreferenceResponse(_message.Message):
     def __init__(self, preference: _Optional[_Union[Preference, _Mapping]] = ...) -> None: ...
 
 class UndoPreferenceRequest(_message.Message):
-    __slots__ = ("labeler", "request_id")
+    __slots__ = ("labeler", "request_id", "validate_only")
     LABELER_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
     labeler: str
     request_id: str
-    def __init__(self, labeler: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
+    validate_only: bool
+    def __init__(self, labeler: _Optional[str] = ..., request_id: _Optional[str] = ..., validate_only: bool = ...) -> None: ...
 
 class UndoPreferenceResponse(_message.Message):
     __slots__ = ("preference",)
@@ -123,18 +130,20 @@ class UndoPreferenceResponse(_message.Message):
     def __init__(self, preference: _Optional[_Union[Preference, _Mapping]] = ...) -> None: ...
 
 class ListPreferencesRequest(_message.Message):
-    __slots__ = ("objective", "run_id", "labelers", "page_size", "page_token")
+    __slots__ = ("objective", "run_id", "labelers", "page_size", "page_token", "read_mask")
     OBJECTIVE_FIELD_NUMBER: _ClassVar[int]
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     LABELERS_FIELD_NUMBER: _ClassVar[int]
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    READ_MASK_FIELD_NUMBER: _ClassVar[int]
     objective: str
     run_id: str
     labelers: LabelerKind
     page_size: int
     page_token: str
-    def __init__(self, objective: _Optional[str] = ..., run_id: _Optional[str] = ..., labelers: _Optional[_Union[LabelerKind, str]] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+    read_mask: _field_mask_pb2.FieldMask
+    def __init__(self, objective: _Optional[str] = ..., run_id: _Optional[str] = ..., labelers: _Optional[_Union[LabelerKind, str]] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., read_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ...) -> None: ...
 
 class ListPreferencesResponse(_message.Message):
     __slots__ = ("preferences", "next_page_token")

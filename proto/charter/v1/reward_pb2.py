@@ -23,27 +23,28 @@ _sym_db = _symbol_database.Default()
 
 
 from charter.v1 import common_pb2 as charter_dot_v1_dot_common__pb2
+from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x63harter/v1/reward.proto\x12\ncharter.v1\x1a\x17\x63harter/v1/common.proto\"Z\n\x0cScoreRequest\x12#\n\x07samples\x18\x01 \x03(\x0b\x32\x12.charter.v1.Sample\x12\x15\n\rreward_models\x18\x02 \x03(\t\x12\x0e\n\x06run_id\x18\x03 \x01(\t\"x\n\x05Score\x12\x11\n\tsample_id\x18\x01 \x01(\t\x12\x11\n\tobjective\x18\x02 \x01(\t\x12\x14\n\x0creward_model\x18\x03 \x01(\t\x12\r\n\x05score\x18\x04 \x01(\x01\x12\x0e\n\x06spread\x18\x05 \x01(\x01\x12\x0e\n\x01z\x18\x06 \x01(\x01H\x00\x88\x01\x01\x42\x04\n\x02_z\"E\n\rScoreResponse\x12!\n\x06scores\x18\x01 \x03(\x0b\x32\x11.charter.v1.Score\x12\x11\n\tnorm_pack\x18\x02 \x01(\t\"\xe9\x01\n\x0bRewardModel\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\x11\n\tobjective\x18\x03 \x01(\t\x12\x12\n\nbase_model\x18\x04 \x01(\t\x12\x10\n\x08\x61rtifact\x18\x05 \x01(\t\x12\x19\n\x11\x63onstitution_hash\x18\x06 \x01(\t\x12\r\n\x05pairs\x18\x07 \x01(\x05\x12\x13\n\x0bhuman_pairs\x18\x08 \x01(\x05\x12\x10\n\x08\x61\x63\x63uracy\x18\t \x01(\x01\x12\x12\n\naccuracy_n\x18\n \x01(\x05\x12\x0f\n\x07ungated\x18\x0b \x01(\x08\x12\x0f\n\x07\x61uditor\x18\x0c \x01(\x08\")\n\x17ListRewardModelsRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"J\n\x18ListRewardModelsResponse\x12.\n\rreward_models\x18\x01 \x03(\x0b\x32\x17.charter.v1.RewardModel2\xac\x01\n\rRewardService\x12<\n\x05Score\x12\x18.charter.v1.ScoreRequest\x1a\x19.charter.v1.ScoreResponse\x12]\n\x10ListRewardModels\x12#.charter.v1.ListRewardModelsRequest\x1a$.charter.v1.ListRewardModelsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x63harter/v1/reward.proto\x12\ncharter.v1\x1a\x17\x63harter/v1/common.proto\x1a google/protobuf/field_mask.proto\"Z\n\x0cScoreRequest\x12#\n\x07samples\x18\x01 \x03(\x0b\x32\x12.charter.v1.Sample\x12\x15\n\rreward_models\x18\x02 \x03(\t\x12\x0e\n\x06run_id\x18\x03 \x01(\t\"x\n\x05Score\x12\x11\n\tsample_id\x18\x01 \x01(\t\x12\x11\n\tobjective\x18\x02 \x01(\t\x12\x14\n\x0creward_model\x18\x03 \x01(\t\x12\r\n\x05score\x18\x04 \x01(\x01\x12\x0e\n\x06spread\x18\x05 \x01(\x01\x12\x0e\n\x01z\x18\x06 \x01(\x01H\x00\x88\x01\x01\x42\x04\n\x02_z\"E\n\rScoreResponse\x12!\n\x06scores\x18\x01 \x03(\x0b\x32\x11.charter.v1.Score\x12\x11\n\tnorm_pack\x18\x02 \x01(\t\"\xf7\x01\n\x0bRewardModel\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\x11\n\tobjective\x18\x03 \x01(\t\x12\x12\n\nbase_model\x18\x04 \x01(\t\x12\x10\n\x08\x61rtifact\x18\x05 \x01(\t\x12\x19\n\x11\x63onstitution_hash\x18\x06 \x01(\t\x12\r\n\x05pairs\x18\x07 \x01(\x05\x12\x13\n\x0bhuman_pairs\x18\x08 \x01(\x05\x12\x10\n\x08\x61\x63\x63uracy\x18\t \x01(\x01\x12\x12\n\naccuracy_n\x18\n \x01(\x05\x12\x0c\n\x04name\x18\r \x01(\t\x12\x0f\n\x07ungated\x18\x0b \x01(\x08\x12\x0f\n\x07\x61uditor\x18\x0c \x01(\x08\"\x7f\n\x17ListRewardModelsRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12-\n\tread_mask\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"c\n\x18ListRewardModelsResponse\x12.\n\rreward_models\x18\x01 \x03(\x0b\x32\x17.charter.v1.RewardModel\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xac\x01\n\rRewardService\x12<\n\x05Score\x12\x18.charter.v1.ScoreRequest\x1a\x19.charter.v1.ScoreResponse\x12]\n\x10ListRewardModels\x12#.charter.v1.ListRewardModelsRequest\x1a$.charter.v1.ListRewardModelsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'charter.v1.reward_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SCOREREQUEST']._serialized_start=64
-  _globals['_SCOREREQUEST']._serialized_end=154
-  _globals['_SCORE']._serialized_start=156
-  _globals['_SCORE']._serialized_end=276
-  _globals['_SCORERESPONSE']._serialized_start=278
-  _globals['_SCORERESPONSE']._serialized_end=347
-  _globals['_REWARDMODEL']._serialized_start=350
-  _globals['_REWARDMODEL']._serialized_end=583
-  _globals['_LISTREWARDMODELSREQUEST']._serialized_start=585
-  _globals['_LISTREWARDMODELSREQUEST']._serialized_end=626
-  _globals['_LISTREWARDMODELSRESPONSE']._serialized_start=628
-  _globals['_LISTREWARDMODELSRESPONSE']._serialized_end=702
-  _globals['_REWARDSERVICE']._serialized_start=705
-  _globals['_REWARDSERVICE']._serialized_end=877
+  _globals['_SCOREREQUEST']._serialized_start=98
+  _globals['_SCOREREQUEST']._serialized_end=188
+  _globals['_SCORE']._serialized_start=190
+  _globals['_SCORE']._serialized_end=310
+  _globals['_SCORERESPONSE']._serialized_start=312
+  _globals['_SCORERESPONSE']._serialized_end=381
+  _globals['_REWARDMODEL']._serialized_start=384
+  _globals['_REWARDMODEL']._serialized_end=631
+  _globals['_LISTREWARDMODELSREQUEST']._serialized_start=633
+  _globals['_LISTREWARDMODELSREQUEST']._serialized_end=760
+  _globals['_LISTREWARDMODELSRESPONSE']._serialized_start=762
+  _globals['_LISTREWARDMODELSRESPONSE']._serialized_end=861
+  _globals['_REWARDSERVICE']._serialized_start=864
+  _globals['_REWARDSERVICE']._serialized_end=1036
 # @@protoc_insertion_point(module_scope)

@@ -1,4 +1,5 @@
 from charter.v1 import common_pb2 as _common_pb2
+from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -42,7 +43,7 @@ class ScoreResponse(_message.Message):
     def __init__(self, scores: _Optional[_Iterable[_Union[Score, _Mapping]]] = ..., norm_pack: _Optional[str] = ...) -> None: ...
 
 class RewardModel(_message.Message):
-    __slots__ = ("id", "run_id", "objective", "base_model", "artifact", "constitution_hash", "pairs", "human_pairs", "accuracy", "accuracy_n", "ungated", "auditor")
+    __slots__ = ("id", "run_id", "objective", "base_model", "artifact", "constitution_hash", "pairs", "human_pairs", "accuracy", "accuracy_n", "name", "ungated", "auditor")
     ID_FIELD_NUMBER: _ClassVar[int]
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     OBJECTIVE_FIELD_NUMBER: _ClassVar[int]
@@ -53,6 +54,7 @@ class RewardModel(_message.Message):
     HUMAN_PAIRS_FIELD_NUMBER: _ClassVar[int]
     ACCURACY_FIELD_NUMBER: _ClassVar[int]
     ACCURACY_N_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
     UNGATED_FIELD_NUMBER: _ClassVar[int]
     AUDITOR_FIELD_NUMBER: _ClassVar[int]
     id: str
@@ -65,18 +67,27 @@ class RewardModel(_message.Message):
     human_pairs: int
     accuracy: float
     accuracy_n: int
+    name: str
     ungated: bool
     auditor: bool
-    def __init__(self, id: _Optional[str] = ..., run_id: _Optional[str] = ..., objective: _Optional[str] = ..., base_model: _Optional[str] = ..., artifact: _Optional[str] = ..., constitution_hash: _Optional[str] = ..., pairs: _Optional[int] = ..., human_pairs: _Optional[int] = ..., accuracy: _Optional[float] = ..., accuracy_n: _Optional[int] = ..., ungated: bool = ..., auditor: bool = ...) -> None: ...
+    def __init__(self, id: _Optional[str] = ..., run_id: _Optional[str] = ..., objective: _Optional[str] = ..., base_model: _Optional[str] = ..., artifact: _Optional[str] = ..., constitution_hash: _Optional[str] = ..., pairs: _Optional[int] = ..., human_pairs: _Optional[int] = ..., accuracy: _Optional[float] = ..., accuracy_n: _Optional[int] = ..., name: _Optional[str] = ..., ungated: bool = ..., auditor: bool = ...) -> None: ...
 
 class ListRewardModelsRequest(_message.Message):
-    __slots__ = ("run_id",)
+    __slots__ = ("run_id", "page_size", "page_token", "read_mask")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    READ_MASK_FIELD_NUMBER: _ClassVar[int]
     run_id: str
-    def __init__(self, run_id: _Optional[str] = ...) -> None: ...
+    page_size: int
+    page_token: str
+    read_mask: _field_mask_pb2.FieldMask
+    def __init__(self, run_id: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., read_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ...) -> None: ...
 
 class ListRewardModelsResponse(_message.Message):
-    __slots__ = ("reward_models",)
+    __slots__ = ("reward_models", "next_page_token")
     REWARD_MODELS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     reward_models: _containers.RepeatedCompositeFieldContainer[RewardModel]
-    def __init__(self, reward_models: _Optional[_Iterable[_Union[RewardModel, _Mapping]]] = ...) -> None: ...
+    next_page_token: str
+    def __init__(self, reward_models: _Optional[_Iterable[_Union[RewardModel, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...

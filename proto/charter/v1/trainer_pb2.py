@@ -22,10 +22,12 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
+from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x63harter/v1/trainer.proto\x12\ncharter.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa2\x02\n\x03Run\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12#\n\x05state\x18\x03 \x01(\x0e\x32\x14.charter.v1.RunState\x12\x13\n\x0b\x63onfig_json\x18\x04 \x01(\t\x12\x19\n\x11\x63onstitution_hash\x18\x05 \x01(\t\x12\r\n\x05stage\x18\x06 \x01(\t\x12\x0c\n\x04step\x18\x07 \x01(\x05\x12\r\n\x05steps\x18\x08 \x01(\x05\x12\r\n\x05\x65rror\x18\t \x01(\t\x12\x0f\n\x07\x61ttempt\x18\n \x01(\x05\x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"~\n\x08RunEvent\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\x11\n\tbody_json\x18\x04 \x01(\t\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"m\n\x10\x43reateRunRequest\x12\x13\n\x0b\x63onfig_json\x18\x01 \x01(\t\x12\x19\n\x11\x63onstitution_yaml\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"1\n\x11\x43reateRunResponse\x12\x1c\n\x03run\x18\x01 \x01(\x0b\x32\x0f.charter.v1.Run\"\x1f\n\rGetRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\".\n\x0eGetRunResponse\x12\x1c\n\x03run\x18\x01 \x01(\x0b\x32\x0f.charter.v1.Run\"8\n\x0fListRunsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"J\n\x10ListRunsResponse\x12\x1d\n\x04runs\x18\x01 \x03(\x0b\x32\x0f.charter.v1.Run\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\"\n\x10\x43\x61ncelRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"1\n\x11\x43\x61ncelRunResponse\x12\x1c\n\x03run\x18\x01 \x01(\x0b\x32\x0f.charter.v1.Run\"!\n\x0fPauseRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"0\n\x10PauseRunResponse\x12\x1c\n\x03run\x18\x01 \x01(\x0b\x32\x0f.charter.v1.Run\"\"\n\x10ResumeRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"1\n\x11ResumeRunResponse\x12\x1c\n\x03run\x18\x01 \x01(\x0b\x32\x0f.charter.v1.Run\"\x96\x01\n\x14SetRunWeightsRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12>\n\x07weights\x18\x02 \x03(\x0b\x32-.charter.v1.SetRunWeightsRequest.WeightsEntry\x1a.\n\x0cWeightsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\xa6\x01\n\x15SetRunWeightsResponse\x12\x1c\n\x03run\x18\x01 \x01(\x0b\x32\x0f.charter.v1.Run\x12?\n\x07weights\x18\x02 \x03(\x0b\x32..charter.v1.SetRunWeightsResponse.WeightsEntry\x1a.\n\x0cWeightsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"9\n\x0fWatchRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\"U\n\x10WatchRunResponse\x12#\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x14.charter.v1.RunEvent\x12\x1c\n\x03run\x18\x02 \x01(\x0b\x32\x0f.charter.v1.Run\"\"\n\x10GetReportRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"(\n\x11GetReportResponse\x12\x13\n\x0breport_json\x18\x01 \x01(\t*\xb0\x01\n\x08RunState\x12\x19\n\x15RUN_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10RUN_STATE_QUEUED\x10\x01\x12\x15\n\x11RUN_STATE_RUNNING\x10\x02\x12\x14\n\x10RUN_STATE_PAUSED\x10\x03\x12\x17\n\x13RUN_STATE_SUCCEEDED\x10\x04\x12\x14\n\x10RUN_STATE_FAILED\x10\x05\x12\x17\n\x13RUN_STATE_CANCELLED\x10\x06\x32\xa6\x05\n\x0eTrainerService\x12H\n\tCreateRun\x12\x1c.charter.v1.CreateRunRequest\x1a\x1d.charter.v1.CreateRunResponse\x12?\n\x06GetRun\x12\x19.charter.v1.GetRunRequest\x1a\x1a.charter.v1.GetRunResponse\x12\x45\n\x08ListRuns\x12\x1b.charter.v1.ListRunsRequest\x1a\x1c.charter.v1.ListRunsResponse\x12H\n\tCancelRun\x12\x1c.charter.v1.CancelRunRequest\x1a\x1d.charter.v1.CancelRunResponse\x12\x45\n\x08PauseRun\x12\x1b.charter.v1.PauseRunRequest\x1a\x1c.charter.v1.PauseRunResponse\x12H\n\tResumeRun\x12\x1c.charter.v1.ResumeRunRequest\x1a\x1d.charter.v1.ResumeRunResponse\x12T\n\rSetRunWeights\x12 .charter.v1.SetRunWeightsRequest\x1a!.charter.v1.SetRunWeightsResponse\x12G\n\x08WatchRun\x12\x1b.charter.v1.WatchRunRequest\x1a\x1c.charter.v1.WatchRunResponse0\x01\x12H\n\tGetReport\x12\x1c.charter.v1.GetReportRequest\x1a\x1d.charter.v1.GetReportResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x63harter/v1/trainer.proto\x12\ncharter.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8b\x03\n\x03Run\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12#\n\x05state\x18\x03 \x01(\x0e\x32\x14.charter.v1.RunState\x12\x13\n\x0b\x63onfig_json\x18\x04 \x01(\t\x12\x19\n\x11\x63onstitution_hash\x18\x05 \x01(\t\x12\r\n\x05stage\x18\x06 \x01(\t\x12\x0c\n\x04step\x18\x07 \x01(\x05\x12\r\n\x05steps\x18\x08 \x01(\x05\x12\r\n\x05\x65rror\x18\t \x01(\t\x12\x0f\n\x07\x61ttempt\x18\n \x01(\x05\x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04name\x18\r \x01(\t\x12\x0c\n\x04\x65tag\x18\x0e \x01(\t\x12\'\n\trequested\x18\x0f \x01(\x0e\x32\x14.charter.v1.RunState\x12\x14\n\x0c\x64isplay_name\x18\x10 \x01(\t\x12\x0c\n\x04note\x18\x11 \x01(\t\"~\n\x08RunEvent\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\x11\n\tbody_json\x18\x04 \x01(\t\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x91\x01\n\x10\x43reateRunRequest\x12\x13\n\x0b\x63onfig_json\x18\x01 \x01(\t\x12\x19\n\x11\x63onstitution_yaml\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\x12\x14\n\x0c\x64isplay_name\x18\x05 \x01(\t\x12\x0c\n\x04note\x18\x06 \x01(\t\"1\n\x11\x43reateRunResponse\x12\x1c\n\x03run\x18\x01 \x01(\x0b\x32\x0f.charter.v1.Run\"\\\n\rGetRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12-\n\tread_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\".\n\x0eGetRunResponse\x12\x1c\n\x03run\x18\x01 \x01(\x0b\x32\x0f.charter.v1.Run\"\x8d\x01\n\x0fListRunsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12$\n\x06states\x18\x03 \x03(\x0e\x32\x14.charter.v1.RunState\x12-\n\tread_mask\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"J\n\x10ListRunsResponse\x12\x1d\n\x04runs\x18\x01 \x03(\x0b\x32\x0f.charter.v1.Run\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x8c\x01\n\x10UpdateRunRequest\x12\x1c\n\x03run\x18\x01 \x01(\x0b\x32\x0f.charter.v1.Run\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"1\n\x11UpdateRunResponse\x12\x1c\n\x03run\x18\x01 \x01(\x0b\x32\x0f.charter.v1.Run\"i\n\x10\x43\x61ncelRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\"1\n\x11\x43\x61ncelRunResponse\x12\x1c\n\x03run\x18\x01 \x01(\x0b\x32\x0f.charter.v1.Run\"h\n\x0fPauseRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\"0\n\x10PauseRunResponse\x12\x1c\n\x03run\x18\x01 \x01(\x0b\x32\x0f.charter.v1.Run\"i\n\x10ResumeRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\"1\n\x11ResumeRunResponse\x12\x1c\n\x03run\x18\x01 \x01(\x0b\x32\x0f.charter.v1.Run\"\x96\x01\n\x14SetRunWeightsRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12>\n\x07weights\x18\x02 \x03(\x0b\x32-.charter.v1.SetRunWeightsRequest.WeightsEntry\x1a.\n\x0cWeightsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\xa6\x01\n\x15SetRunWeightsResponse\x12\x1c\n\x03run\x18\x01 \x01(\x0b\x32\x0f.charter.v1.Run\x12?\n\x07weights\x18\x02 \x03(\x0b\x32..charter.v1.SetRunWeightsResponse.WeightsEntry\x1a.\n\x0cWeightsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\x96\x01\n\x0fWatchRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x35\n\x12heartbeat_interval\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x16\n\x0ethrough_pauses\x18\x05 \x01(\x08\"U\n\x10WatchRunResponse\x12#\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x14.charter.v1.RunEvent\x12\x1c\n\x03run\x18\x02 \x01(\x0b\x32\x0f.charter.v1.Run\"0\n\x10GetReportRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"(\n\x11GetReportResponse\x12\x13\n\x0breport_json\x18\x01 \x01(\t*\xb0\x01\n\x08RunState\x12\x19\n\x15RUN_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10RUN_STATE_QUEUED\x10\x01\x12\x15\n\x11RUN_STATE_RUNNING\x10\x02\x12\x14\n\x10RUN_STATE_PAUSED\x10\x03\x12\x17\n\x13RUN_STATE_SUCCEEDED\x10\x04\x12\x14\n\x10RUN_STATE_FAILED\x10\x05\x12\x17\n\x13RUN_STATE_CANCELLED\x10\x06\x32\xf0\x05\n\x0eTrainerService\x12H\n\tCreateRun\x12\x1c.charter.v1.CreateRunRequest\x1a\x1d.charter.v1.CreateRunResponse\x12?\n\x06GetRun\x12\x19.charter.v1.GetRunRequest\x1a\x1a.charter.v1.GetRunResponse\x12\x45\n\x08ListRuns\x12\x1b.charter.v1.ListRunsRequest\x1a\x1c.charter.v1.ListRunsResponse\x12H\n\tUpdateRun\x12\x1c.charter.v1.UpdateRunRequest\x1a\x1d.charter.v1.UpdateRunResponse\x12H\n\tCancelRun\x12\x1c.charter.v1.CancelRunRequest\x1a\x1d.charter.v1.CancelRunResponse\x12\x45\n\x08PauseRun\x12\x1b.charter.v1.PauseRunRequest\x1a\x1c.charter.v1.PauseRunResponse\x12H\n\tResumeRun\x12\x1c.charter.v1.ResumeRunRequest\x1a\x1d.charter.v1.ResumeRunResponse\x12T\n\rSetRunWeights\x12 .charter.v1.SetRunWeightsRequest\x1a!.charter.v1.SetRunWeightsResponse\x12G\n\x08WatchRun\x12\x1b.charter.v1.WatchRunRequest\x1a\x1c.charter.v1.WatchRunResponse0\x01\x12H\n\tGetReport\x12\x1c.charter.v1.GetReportRequest\x1a\x1d.charter.v1.GetReportResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,52 +38,56 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SETRUNWEIGHTSREQUEST_WEIGHTSENTRY']._serialized_options = b'8\001'
   _globals['_SETRUNWEIGHTSRESPONSE_WEIGHTSENTRY']._loaded_options = None
   _globals['_SETRUNWEIGHTSRESPONSE_WEIGHTSENTRY']._serialized_options = b'8\001'
-  _globals['_RUNSTATE']._serialized_start=1677
-  _globals['_RUNSTATE']._serialized_end=1853
-  _globals['_RUN']._serialized_start=74
-  _globals['_RUN']._serialized_end=364
-  _globals['_RUNEVENT']._serialized_start=366
-  _globals['_RUNEVENT']._serialized_end=492
-  _globals['_CREATERUNREQUEST']._serialized_start=494
-  _globals['_CREATERUNREQUEST']._serialized_end=603
-  _globals['_CREATERUNRESPONSE']._serialized_start=605
-  _globals['_CREATERUNRESPONSE']._serialized_end=654
-  _globals['_GETRUNREQUEST']._serialized_start=656
-  _globals['_GETRUNREQUEST']._serialized_end=687
-  _globals['_GETRUNRESPONSE']._serialized_start=689
-  _globals['_GETRUNRESPONSE']._serialized_end=735
-  _globals['_LISTRUNSREQUEST']._serialized_start=737
-  _globals['_LISTRUNSREQUEST']._serialized_end=793
-  _globals['_LISTRUNSRESPONSE']._serialized_start=795
-  _globals['_LISTRUNSRESPONSE']._serialized_end=869
-  _globals['_CANCELRUNREQUEST']._serialized_start=871
-  _globals['_CANCELRUNREQUEST']._serialized_end=905
-  _globals['_CANCELRUNRESPONSE']._serialized_start=907
-  _globals['_CANCELRUNRESPONSE']._serialized_end=956
-  _globals['_PAUSERUNREQUEST']._serialized_start=958
-  _globals['_PAUSERUNREQUEST']._serialized_end=991
-  _globals['_PAUSERUNRESPONSE']._serialized_start=993
-  _globals['_PAUSERUNRESPONSE']._serialized_end=1041
-  _globals['_RESUMERUNREQUEST']._serialized_start=1043
-  _globals['_RESUMERUNREQUEST']._serialized_end=1077
-  _globals['_RESUMERUNRESPONSE']._serialized_start=1079
-  _globals['_RESUMERUNRESPONSE']._serialized_end=1128
-  _globals['_SETRUNWEIGHTSREQUEST']._serialized_start=1131
-  _globals['_SETRUNWEIGHTSREQUEST']._serialized_end=1281
-  _globals['_SETRUNWEIGHTSREQUEST_WEIGHTSENTRY']._serialized_start=1235
-  _globals['_SETRUNWEIGHTSREQUEST_WEIGHTSENTRY']._serialized_end=1281
-  _globals['_SETRUNWEIGHTSRESPONSE']._serialized_start=1284
-  _globals['_SETRUNWEIGHTSRESPONSE']._serialized_end=1450
-  _globals['_SETRUNWEIGHTSRESPONSE_WEIGHTSENTRY']._serialized_start=1235
-  _globals['_SETRUNWEIGHTSRESPONSE_WEIGHTSENTRY']._serialized_end=1281
-  _globals['_WATCHRUNREQUEST']._serialized_start=1452
-  _globals['_WATCHRUNREQUEST']._serialized_end=1509
-  _globals['_WATCHRUNRESPONSE']._serialized_start=1511
-  _globals['_WATCHRUNRESPONSE']._serialized_end=1596
-  _globals['_GETREPORTREQUEST']._serialized_start=1598
-  _globals['_GETREPORTREQUEST']._serialized_end=1632
-  _globals['_GETREPORTRESPONSE']._serialized_start=1634
-  _globals['_GETREPORTRESPONSE']._serialized_end=1674
-  _globals['_TRAINERSERVICE']._serialized_start=1856
-  _globals['_TRAINERSERVICE']._serialized_end=2534
+  _globals['_RUNSTATE']._serialized_start=2547
+  _globals['_RUNSTATE']._serialized_end=2723
+  _globals['_RUN']._serialized_start=140
+  _globals['_RUN']._serialized_end=535
+  _globals['_RUNEVENT']._serialized_start=537
+  _globals['_RUNEVENT']._serialized_end=663
+  _globals['_CREATERUNREQUEST']._serialized_start=666
+  _globals['_CREATERUNREQUEST']._serialized_end=811
+  _globals['_CREATERUNRESPONSE']._serialized_start=813
+  _globals['_CREATERUNRESPONSE']._serialized_end=862
+  _globals['_GETRUNREQUEST']._serialized_start=864
+  _globals['_GETRUNREQUEST']._serialized_end=956
+  _globals['_GETRUNRESPONSE']._serialized_start=958
+  _globals['_GETRUNRESPONSE']._serialized_end=1004
+  _globals['_LISTRUNSREQUEST']._serialized_start=1007
+  _globals['_LISTRUNSREQUEST']._serialized_end=1148
+  _globals['_LISTRUNSRESPONSE']._serialized_start=1150
+  _globals['_LISTRUNSRESPONSE']._serialized_end=1224
+  _globals['_UPDATERUNREQUEST']._serialized_start=1227
+  _globals['_UPDATERUNREQUEST']._serialized_end=1367
+  _globals['_UPDATERUNRESPONSE']._serialized_start=1369
+  _globals['_UPDATERUNRESPONSE']._serialized_end=1418
+  _globals['_CANCELRUNREQUEST']._serialized_start=1420
+  _globals['_CANCELRUNREQUEST']._serialized_end=1525
+  _globals['_CANCELRUNRESPONSE']._serialized_start=1527
+  _globals['_CANCELRUNRESPONSE']._serialized_end=1576
+  _globals['_PAUSERUNREQUEST']._serialized_start=1578
+  _globals['_PAUSERUNREQUEST']._serialized_end=1682
+  _globals['_PAUSERUNRESPONSE']._serialized_start=1684
+  _globals['_PAUSERUNRESPONSE']._serialized_end=1732
+  _globals['_RESUMERUNREQUEST']._serialized_start=1734
+  _globals['_RESUMERUNREQUEST']._serialized_end=1839
+  _globals['_RESUMERUNRESPONSE']._serialized_start=1841
+  _globals['_RESUMERUNRESPONSE']._serialized_end=1890
+  _globals['_SETRUNWEIGHTSREQUEST']._serialized_start=1893
+  _globals['_SETRUNWEIGHTSREQUEST']._serialized_end=2043
+  _globals['_SETRUNWEIGHTSREQUEST_WEIGHTSENTRY']._serialized_start=1997
+  _globals['_SETRUNWEIGHTSREQUEST_WEIGHTSENTRY']._serialized_end=2043
+  _globals['_SETRUNWEIGHTSRESPONSE']._serialized_start=2046
+  _globals['_SETRUNWEIGHTSRESPONSE']._serialized_end=2212
+  _globals['_SETRUNWEIGHTSRESPONSE_WEIGHTSENTRY']._serialized_start=1997
+  _globals['_SETRUNWEIGHTSRESPONSE_WEIGHTSENTRY']._serialized_end=2043
+  _globals['_WATCHRUNREQUEST']._serialized_start=2215
+  _globals['_WATCHRUNREQUEST']._serialized_end=2365
+  _globals['_WATCHRUNRESPONSE']._serialized_start=2367
+  _globals['_WATCHRUNRESPONSE']._serialized_end=2452
+  _globals['_GETREPORTREQUEST']._serialized_start=2454
+  _globals['_GETREPORTREQUEST']._serialized_end=2502
+  _globals['_GETREPORTRESPONSE']._serialized_start=2504
+  _globals['_GETREPORTRESPONSE']._serialized_end=2544
+  _globals['_TRAINERSERVICE']._serialized_start=2726
+  _globals['_TRAINERSERVICE']._serialized_end=3478
 # @@protoc_insertion_point(module_scope)

@@ -50,6 +50,11 @@ class TrainerServiceStub(object):
                 request_serializer=charter_dot_v1_dot_trainer__pb2.ListRunsRequest.SerializeToString,
                 response_deserializer=charter_dot_v1_dot_trainer__pb2.ListRunsResponse.FromString,
                 _registered_method=True)
+        self.UpdateRun = channel.unary_unary(
+                '/charter.v1.TrainerService/UpdateRun',
+                request_serializer=charter_dot_v1_dot_trainer__pb2.UpdateRunRequest.SerializeToString,
+                response_deserializer=charter_dot_v1_dot_trainer__pb2.UpdateRunResponse.FromString,
+                _registered_method=True)
         self.CancelRun = channel.unary_unary(
                 '/charter.v1.TrainerService/CancelRun',
                 request_serializer=charter_dot_v1_dot_trainer__pb2.CancelRunRequest.SerializeToString,
@@ -87,7 +92,8 @@ class TrainerServiceServicer(object):
     """
 
     def CreateRun(self, request, context):
-        """Checks a configuration and queues a run. The same request_id never makes two.
+        """Checks a configuration and queues a run. The same request_id never makes two. FAILED_PRECONDITION where no process
+        that works on this server's store carries out runs: nobody would ever take it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -107,8 +113,15 @@ class TrainerServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpdateRun(self, request, context):
+        """Changes what people have written on a run: its display name and its note.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CancelRun(self, request, context):
-        """Ends a run for good; what it stored stays.
+        """Ends a run for good, at its next step if a worker has it; what it stored stays.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -137,8 +150,8 @@ class TrainerServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def WatchRun(self, request, context):
-        """Sends a run's history, then what happens as it happens, and ends with the run. After a lost connection, ask again
-        with the last sequence that arrived.
+        """Sends a run's history, then what happens as it happens, and ends when the run ends or is paused; the last message
+        holds the run. After a lost connection, ask again with the last sequence that arrived: nothing is lost or repeated.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -168,6 +181,11 @@ def add_TrainerServiceServicer_to_server(servicer, server):
                     servicer.ListRuns,
                     request_deserializer=charter_dot_v1_dot_trainer__pb2.ListRunsRequest.FromString,
                     response_serializer=charter_dot_v1_dot_trainer__pb2.ListRunsResponse.SerializeToString,
+            ),
+            'UpdateRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateRun,
+                    request_deserializer=charter_dot_v1_dot_trainer__pb2.UpdateRunRequest.FromString,
+                    response_serializer=charter_dot_v1_dot_trainer__pb2.UpdateRunResponse.SerializeToString,
             ),
             'CancelRun': grpc.unary_unary_rpc_method_handler(
                     servicer.CancelRun,
@@ -282,6 +300,33 @@ class TrainerService(object):
             '/charter.v1.TrainerService/ListRuns',
             charter_dot_v1_dot_trainer__pb2.ListRunsRequest.SerializeToString,
             charter_dot_v1_dot_trainer__pb2.ListRunsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/charter.v1.TrainerService/UpdateRun',
+            charter_dot_v1_dot_trainer__pb2.UpdateRunRequest.SerializeToString,
+            charter_dot_v1_dot_trainer__pb2.UpdateRunResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,0 +1,80 @@
+"""Best-of-n: what choosing by a reward model gains, without any training. The cheap test of a reward model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from rlhf_core.errors import InvalidInput
+from rlhf_core.evaluation.goodhart import GaoFit, fit_gao
+from rlhf_core.evaluation.statistics import Array, Estimate, mean_estimate
+from rlhf_core.records import Record
+
+
+class BestOfN(Record):
+    """One objective's curve over n: what is chosen by the proxy, and what it is worth by each judge of it."""
+
+    objective: str
+    n: tuple[int, ...]
+    kl: tuple[float, ...]
+    """Nats from the policy that the samples are of: log n - (n - 1) / n, which is exact without ties."""
+    gains: dict[str, tuple[Estimate, ...]]
+    """`proxy`, `auditor`, `gold` -> gain over one sample, in reference sd."""
+    fits: dict[str, GaoFit]
+    accepted: bool | None
+    """Whether choosing by the proxy gains by the auditor at the largest n; none without an auditor."""
+
+
+def best_of_n_kl(n: int) -> float:
+    """KL(best of n || one sample) in nats (Stiennon et al. 2020, appendix G.3)."""
+    return math.log(n) - (n - 1) / n
+
+
+def best_of_n(proxy: ArrayLike, values: ArrayLike, counts: Sequence[int]) -> Array:
+    """(P, len(counts)): by prompt, the unbiased mean value of the best of n by proxy, from N >= n samples each.
+
+    proxy, values (P, N). The sample of rank i (from 1, by proxy) is the best of n drawn without replacement in
+    C(i-1, n-1) of C(N, n) draws (Nakano et al. 2021, appendix I); samples of equal proxy share their mean value.
+    """
+    scores, table = np.asarray(proxy, dtype=float), np.asarray(values, dtype=float)
+    size = scores.shape[1]
+    wrong = [n for n in counts if not 1 <= n <= size]
+    if wrong:
+        raise InvalidInput(f"best of {wrong[0]} of {size} samples; allowed: 1 to {size}")
+    ranked = np.stack([_ranked(row, worth) for row, worth in zip(scores, table, strict=True)])
+    shares = np.array([[math.comb(i, n - 1) / math.comb(size, n) for n in counts] for i in range(size)])
+    return ranked @ shares
+
+
+def _ranked(scores: Array, values: Array) -> Array:
+    """Values by rising score; those of equal scores replaced by their mean."""
+    _, group, sizes = np.unique(scores, return_inverse=True, return_counts=True)
+    means = np.bincount(group, weights=values) / sizes
+    return np.repeat(means, sizes)
+
+
+def doublings(size: int) -> tuple[int, ...]:
+    """1, 2, 4, ... up to `size`."""
+    return tuple(2**power for power in range(size.bit_length()))
+
+
+def best_of_n_curve(
+    objective: str, judges: Mapping[str, ArrayLike], *, resamples: int = 1000, seed: int = 0
+) -> BestOfN:
+    """From `judges`: `proxy`, and where known `auditor` and `gold`, each (P, N) in reference sd of one objective."""
+    proxy = np.asarray(judges["proxy"], dtype=float)
+    counts = doublings(proxy.shape[1])
+    kl = [best_of_n_kl(n) for n in counts]
+    gains: dict[str, tuple[Estimate, ...]] = {}
+    fits: dict[str, GaoFit] = {}
+    for name, values in judges.items():
+        worth = best_of_n(proxy, values, counts)
+        table = (worth - worth[:, :1]).T
+        gains[name] = tuple(mean_estimate(row, resamples=resamples, seed=seed) for row in table)
+        fit = fit_gao(np.sqrt(kl), table, law="best_of_n", resamples=resamples, seed=seed)
+        fits |= {name: fit} if fit else {}
+    accepted = gains["auditor"][-1].low > 0 if "auditor" in gains else None
+    return BestOfN(objective=objective, n=counts, kl=tuple(kl), gains=gains, fits=fits, accepted=accepted)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from rlhf_core.errors import InvalidInput
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.models.batching import Batch
-from rlhf_core.models.logprobs import response_logprobs, token_entropy, token_logprobs
+from rlhf_core.models.logprobs import EntropyUse, response_logprobs, response_tokens
 
 HEADS = "value_heads.safetensors"
 
@@ -26,6 +26,10 @@ class Evaluation(NamedTuple):
     logprobs: Tensor
     entropy: Tensor
     values: Tensor
+
+    def rows(self, index: Tensor, width: int) -> Evaluation:
+        """Of some samples' first `width` tokens."""
+        return Evaluation(*(part[index, :width] for part in self))
 
 
 class Policy:
@@ -46,15 +50,12 @@ class Policy:
         return [*self.backbone.adapter_parameters(self.adapter), *self.value_heads.parameters()]
 
     def evaluate(
-        self, batch: Batch, temperature: float = 1.0, *, train: bool = False, entropy: bool = True
+        self, batch: Batch, temperature: float = 1.0, *, train: bool = False, entropy: EntropyUse = "data"
     ) -> Evaluation:
-        """One trunk pass; a value belongs to the state before its token. Gradients flow if `train`."""
+        """One trunk pass for policy and critic; a value belongs to the state before its token. Graph if `train`."""
         with self.backbone.using(self.adapter, train=train), nullcontext() if train else torch.no_grad():
-            output = self.backbone.forward(batch.ids, batch.present, batch.mask.shape[1] + 1)
-            logits = output.logits[:, :-1]
-            logprobs = token_logprobs(logits, batch.targets, temperature)
-            spread = token_entropy(logits, temperature) if entropy else torch.zeros_like(logprobs)
-            return Evaluation(logprobs, spread, self.value_heads(output.hidden[:, :-1].float()))
+            tokens = response_tokens(self.backbone, batch, temperature, entropy)
+            return Evaluation(tokens.logprobs, tokens.entropy, self.value_heads(tokens.hidden.float()))
 
     def reference_logprobs(self, batch: Batch, temperature: float = 1.0) -> Tensor:
         """Log-probs (B, T) under the frozen reference."""

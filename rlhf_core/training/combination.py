@@ -25,7 +25,14 @@ Q85 = 3
 class Combination:
     """Of K objectives in the NormPack's order. `multipliers` (K,) is all that changes; 0 where there is no floor."""
 
-    def __init__(self, pack: NormPack, config: DialConfig, device: torch.device | str = "cpu"):
+    def __init__(
+        self,
+        pack: NormPack,
+        config: DialConfig,
+        device: torch.device | str = "cpu",
+        multipliers: Sequence[float] = (),
+    ):
+        """`multipliers` are those of a checkpoint, where it holds any."""
         self.objectives, self.config, self._device = pack.objectives, config, device
         self._correlation = torch.tensor(pack.correlation)
         anchors = [(row[Q85] - mean) / sd for row, mean, sd in zip(pack.quantiles, pack.mean, pack.sd, strict=True)]
@@ -33,7 +40,7 @@ class Combination:
         self._floor = torch.tensor([config.floors.get(name, 0.0) for name in pack.objectives], device=device)
         held = config.combine == "constrained"
         start = [config.multiplier if held and name in config.floors else 0.0 for name in pack.objectives]
-        self.multipliers = torch.tensor(start)
+        self.multipliers = torch.tensor(list(multipliers) or start)
 
     def coefficients(self, weights: Mapping[str, float]) -> Tensor:
         """(K+1,): the coefficient of each objective's stream, and 1 for the stream of the KL penalty.
@@ -66,13 +73,11 @@ class Combination:
             return worst_case_scores(z - self._floor[:, None], coefficients[:-1] > 0, self.config.temperature)
         return z
 
-    def learn(self, z: Tensor) -> None:
-        """Move the multipliers by a step's z (K, B)."""
-        if self.config.combine == "constrained":
-            shortfall = (self._floor - z.mean(1)).cpu()
-            rate, most = self.config.multiplier_rate, self.config.multiplier_max
-            self.multipliers = learned_multipliers(self.multipliers, shortfall, rate, most)
-
-    def restore(self, multipliers: Sequence[float]) -> None:
-        """Go on from the multipliers of a checkpoint."""
-        self.multipliers = torch.tensor(list(multipliers))
+    def learn(self, z: Tensor) -> tuple[float, ...]:
+        """Move the multipliers by a step's z (K, B); returns them, for a checkpoint; empty where there are none."""
+        if self.config.combine != "constrained":
+            return ()
+        shortfall = (self._floor - z.mean(1)).cpu()
+        rate, most = self.config.multiplier_rate, self.config.multiplier_max
+        self.multipliers = learned_multipliers(self.multipliers, shortfall, rate, most)
+        return tuple(self.multipliers.tolist())

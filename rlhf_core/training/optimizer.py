@@ -1,10 +1,11 @@
-"""One way to take a gradient step: AdamW, warm-up and linear decay, a clipped norm, a stop at a non-finite loss."""
+"""One way to take a gradient step: AdamW, warm-up and decay, a clipped norm, a stop at a non-finite loss."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -24,34 +25,51 @@ class Optimizer:
         max_grad_norm: float = 1.0,
         eps: float = 1e-8,
         warmup: float = 0.05,
+        schedule: Literal["linear", "cosine", "constant"] = "linear",
     ):
         self.parameters = list(parameters)
         self.learning_rate, self.updates, self.max_grad_norm = learning_rate, updates, max_grad_norm
         self.warmup = max(1, math.ceil(warmup * updates)) if warmup else 0
+        self.schedule = schedule
         self.update = 0
         self._adam = torch.optim.AdamW(self.parameters, lr=learning_rate, betas=(0.9, 0.999), eps=eps, weight_decay=0)
 
     @property
     def rate(self) -> float:
-        """The learning rate of the next update."""
+        """The learning rate of the next update; `linear` and `cosine` reach 0 after the last one."""
         if self.update < self.warmup:
             return self.learning_rate * (self.update + 1) / self.warmup
-        return self.learning_rate * (self.updates - self.update) / max(1, self.updates - self.warmup)
+        left = max(0, self.updates - self.update) / max(1, self.updates - self.warmup)
+        if self.schedule == "constant":
+            return self.learning_rate
+        return self.learning_rate * (left if self.schedule == "linear" else (1 - math.cos(math.pi * left)) / 2)
 
     def step(self, loss: Tensor, where: str) -> float:
         """Move the parameters down the loss; returns the gradient's norm before the clip."""
+        self.discard()
+        self.accumulate(loss, where)
+        return self.apply(where)
+
+    def accumulate(self, loss: Tensor, where: str) -> None:
+        """Add the loss's gradient to what the next `apply` moves along."""
         if not torch.isfinite(loss):
             raise TrainingFailed(f"the loss is {loss.item()} at {where}; try a lower learning_rate")
-        self._adam.zero_grad(set_to_none=True)
         loss.backward()
+
+    def apply(self, where: str) -> float:
+        """Move the parameters along the accumulated gradient; returns its norm before the clip."""
         norm = float(nn.utils.clip_grad_norm_(self.parameters, self.max_grad_norm))
         if not math.isfinite(norm):
             raise TrainingFailed(f"the gradient's norm is {norm} at {where}; try a lower learning_rate")
         self._adam.param_groups[0]["lr"] = self.rate
         self._adam.step()
-        self._adam.zero_grad(set_to_none=True)
+        self.discard()
         self.update += 1
         return norm
+
+    def discard(self) -> None:
+        """Forget the accumulated gradient."""
+        self._adam.zero_grad(set_to_none=True)
 
     def save(self, file: Path) -> None:
         """Write the moments as safetensors."""

@@ -14,16 +14,20 @@ KlEstimator = Literal["k1", "k2", "k3"]
 
 
 class PolicyLoss(NamedTuple):
-    """The loss to minimise, the share of clipped tokens, and the k3 estimate of KL(old || new) in nats."""
+    """The loss to minimise, the share of clipped tokens, the k3 estimate of KL(old || new) in nats, the mean ratio."""
 
     loss: Tensor
     clip_fraction: Tensor
     approx_kl: Tensor
+    ratio: Tensor
 
 
-def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean over the tokens that count; what stands elsewhere, be it infinite, changes nothing."""
-    return values.masked_fill(mask == 0, 0.0).sum() / mask.sum()
+def masked_mean(values: Tensor, mask: Tensor, count: Tensor | None = None) -> Tensor:
+    """Mean over the tokens that count; what stands elsewhere, be it infinite, changes nothing.
+
+    With a `count`, the share of these tokens in the mean over that many: shares of parts add up to the whole's mean.
+    """
+    return values.masked_fill(mask == 0, 0.0).sum() / (mask.sum() if count is None else count)
 
 
 def masked_variance(values: Tensor, mask: Tensor) -> Tensor:
@@ -58,24 +62,51 @@ def token_rewards(scores: Tensor, mask: Tensor) -> Tensor:
     return torch.zeros_like(mask, dtype=scores.dtype).scatter(1, last[:, None], scores[:, None])
 
 
+def whiten_streams(rewards: Tensor, stream_weights: Tensor, mask: Tensor) -> Tensor:
+    """Streams (B, T, S) whose weighted sum is the whitened weighted sum, its mean kept; 0 where masked."""
+    keep = mask[..., None] != 0
+    rewards = rewards.masked_fill(~keep, 0.0)
+    scale = torch.rsqrt(masked_variance(rewards @ stream_weights, mask) + 1e-8)
+    mean = rewards.sum((0, 1)) / mask.sum()
+    return (rewards * scale + mean * (1 - scale)).masked_fill(~keep, 0.0)
+
+
 def clipped_policy_loss(
-    logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, mask: Tensor, clip_range: float
+    logprobs: Tensor,
+    old_logprobs: Tensor,
+    advantages: Tensor,
+    mask: Tensor,
+    clip_range: float,
+    count: Tensor | None = None,
 ) -> PolicyLoss:
-    """The pessimistic clipped surrogate (Schulman et al. 2017, eq. 7), averaged over tokens."""
+    """The pessimistic clipped surrogate (Schulman et al. 2017, eq. 7), averaged over tokens; `count` as above."""
     log_ratio = (logprobs - old_logprobs).masked_fill(mask == 0, 0.0)
     ratio = log_ratio.exp()
     clipped = ratio.clamp(1 - clip_range, 1 + clip_range)
-    loss = masked_mean(torch.maximum(-advantages * ratio, -advantages * clipped), mask)
+    loss = masked_mean(torch.maximum(-advantages * ratio, -advantages * clipped), mask, count)
     with torch.no_grad():
-        clip_fraction = masked_mean(((ratio - 1).abs() > clip_range).float(), mask)
-        approx_kl = masked_mean(ratio - 1 - log_ratio, mask)
-    return PolicyLoss(loss, clip_fraction, approx_kl)
+        clip_fraction = masked_mean(((ratio - 1).abs() > clip_range).float(), mask, count)
+        approx_kl = masked_mean(ratio - 1 - log_ratio, mask, count)
+        return PolicyLoss(loss, clip_fraction, approx_kl, masked_mean(ratio, mask, count))
 
 
-def clipped_value_loss(values: Tensor, old_values: Tensor, returns: Tensor, mask: Tensor, clip_range: float) -> Tensor:
-    """Half the larger of the squared errors with and without a clip around the old values, averaged over tokens."""
-    clipped = old_values + (values - old_values).clamp(-clip_range, clip_range)
-    return 0.5 * masked_mean(torch.maximum((values - returns).square(), (clipped - returns).square()), mask)
+def clipped_value_loss(
+    values: Tensor,
+    old_values: Tensor,
+    returns: Tensor,
+    mask: Tensor,
+    clip_range: float | None,
+    count: Tensor | None = None,
+) -> Tensor:
+    """Half the larger of the squared errors with and without a clip around the old values, averaged over tokens.
+
+    Without a clip range it is half the squared error.
+    """
+    errors = (values - returns).square()
+    if clip_range is not None:
+        clipped = old_values + (values - old_values).clamp(-clip_range, clip_range)
+        errors = torch.maximum(errors, (clipped - returns).square())
+    return 0.5 * masked_mean(errors, mask, count)
 
 
 def adapted_kl_coef(kl_coef: float, kl: float, target: float, samples: int, horizon: int) -> float:

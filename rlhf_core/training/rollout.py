@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,27 +18,43 @@ from rlhf_core.records import Prompt, Sample, content_id
 from rlhf_core.run_records import NormPack
 from rlhf_core.training.objectives import standardise
 
+T = TypeVar("T")
+
 
 class Rollout(NamedTuple):
-    """Samples of the current policy; scores and z (K, B), `unfinished` (B,) is 1 where the end token is missing."""
+    """Samples of the current policy; scores and z (K, B), `unfinished` (B,) is 1 where the end token is missing.
+
+    `paid` (K, B) is what each objective's stream pays: z itself, unless the objectives are combined otherwise.
+    """
 
     samples: list[Sample]
     batch: Batch
     scores: Tensor
     z: Tensor
     unfinished: Tensor
+    paid: Tensor
 
 
 def step_prompts(prompts: Sequence[Prompt], count: int, seed: int, step: int) -> list[Prompt]:
     """The prompts of a step: one shuffled pass over all of them after another."""
+    return in_passes(prompts, count, seed, step, "prompts")
+
+
+def in_passes(items: Sequence[T], count: int, seed: int, turn: int, name: str) -> list[T]:
+    """The items of a turn of `count`, by shuffled passes over all of them; turns follow on one another.
+
+    `name` says what they are; passes under different names are shuffled differently.
+    """
+    if not items:
+        raise TrainingFailed(f"there are no {name} to train on")
     orders: dict[int, list[int]] = {}
     chosen = []
-    for position in range(step * count, (step + 1) * count):
-        epoch, place = divmod(position, len(prompts))
+    for position in range(turn * count, (turn + 1) * count):
+        epoch, place = divmod(position, len(items))
         if epoch not in orders:
-            generator = torch.Generator().manual_seed(derived_seed(seed, "prompts", epoch))
-            orders[epoch] = torch.randperm(len(prompts), generator=generator).tolist()
-        chosen.append(prompts[orders[epoch][place]])
+            generator = torch.Generator().manual_seed(derived_seed(seed, name, epoch))
+            orders[epoch] = torch.randperm(len(items), generator=generator).tolist()
+        chosen.append(items[orders[epoch][place]])
     return chosen
 
 
@@ -51,11 +67,13 @@ def roll_out(
     max_tokens: int,
     seed: int,
 ) -> Rollout:
-    """One response per prompt, scored by every reward model (the ensemble's mean) and standardised."""
-    backbone = policy.backbone
+    """`samples_per_prompt` responses to each, scored by every reward model (the ensemble's mean) and standardised."""
+    backbone, n = policy.backbone, config.samples_per_prompt
     ids = [backbone.render(prompt.messages) for prompt in prompts]
     with backbone.using(policy.adapter):
-        written = generate(backbone, ids, n=1, temperature=config.temperature, max_tokens=max_tokens, seed=seed)
+        written = generate(backbone, ids, n=n, temperature=config.temperature, max_tokens=max_tokens, seed=seed)
+    prompts = [prompt for prompt in prompts for _ in range(n)]
+    ids = [row for row in ids for _ in range(n)]
     samples = [
         Sample(
             id=content_id("sample", policy.adapter, prompt.id, seed, index),
@@ -78,4 +96,5 @@ def roll_out(
     z = standardise(scores, torch.tensor(norm_pack.mean), torch.tensor(norm_pack.sd), config.score_clip)
     unfinished = torch.tensor([not result.finished for result in written]).float()
     batch = make_batch(backbone, ids, [result.tokens for result in written])
-    return Rollout(samples, batch, scores, z.to(batch.ids.device), unfinished.to(batch.ids.device))
+    z = z.to(batch.ids.device)
+    return Rollout(samples, batch, scores, z, unfinished.to(batch.ids.device), z)

@@ -12,7 +12,7 @@ from rlhf_core.errors import TrainingFailed
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.models.batching import make_batch, shuffled_batches
 from rlhf_core.models.generation import derived_seed
-from rlhf_core.models.logprobs import token_logprobs
+from rlhf_core.models.logprobs import response_tokens
 from rlhf_core.records import Demonstration
 from rlhf_core.run_records import StepMetrics
 from rlhf_core.training.optimizer import Optimizer
@@ -37,8 +37,7 @@ def train_sft(
             started = time.perf_counter()
             batch = make_batch(backbone, [prompts[i] for i in rows], [responses[i] for i in rows])
             with backbone.using(adapter, train=True):
-                logits = backbone.forward(batch.ids, batch.present, batch.mask.shape[1] + 1).logits[:, :-1]
-                loss = -masked_mean(token_logprobs(logits, batch.targets), batch.mask)
+                loss = -masked_mean(response_tokens(backbone, batch).logprobs, batch.mask)
                 rate = optimizer.rate
                 norm = optimizer.step(loss, f"step {optimizer.update} of supervised fine-tuning")
             values = {"loss": loss.item(), "grad_norm": norm, "learning_rate": rate}

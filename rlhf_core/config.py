@@ -11,6 +11,7 @@ from rlhf_core.backends import FeedbackConfig, Settings, even_bounds
 from rlhf_core.errors import InvalidInput
 from rlhf_core.limits import MonitorConfig
 from rlhf_core.ppo_config import PpoConfig
+from rlhf_core.reward_config import RewardConfig
 from rlhf_core.run_records import STAGES, Stage
 
 SANDBOX = "sandbox"
@@ -31,6 +32,8 @@ class DataConfig(Settings):
 
     They are their author's own word: no gate holds them back, and up to 200 of them help to measure the judge."""
     preferences_objective: str | None = None
+    labels: dict[str, str] = Field(default_factory=dict)
+    """Path of a JSONL file of pairs, rankings, ratings or step labels for each objective named."""
 
 
 Sampling = Literal[
@@ -118,20 +121,6 @@ class GateConfig(Settings):
     """Train all the same; stamped on all that descends from such labels."""
 
 
-class RewardConfig(Settings):
-    epochs: int = Field(default=4, ge=1)
-    batch_size: int = Field(default=16, ge=1)
-    learning_rate: float = Field(default=1e-3, gt=0)
-    members: int = Field(default=3, ge=1, le=16)
-    """Heads of the ensemble, each trained on its own bootstrap of the pairs."""
-    heldout_share: float = Field(default=0.15, gt=0, lt=1)
-    """Share of prompts kept to measure accuracy."""
-    human_weight: float = Field(default=3.0, ge=0)
-    """Loss weight of a human label against 1 for an AI label."""
-    center_coef: float = Field(default=0.01, ge=0)
-    """Weight of the penalty on (r_a + r_b)^2, which keeps scores near zero."""
-
-
 class NormConfig(Settings):
     prompts: int = Field(default=256, ge=2)
     samples: int = Field(default=2, ge=1)
@@ -151,6 +140,10 @@ class LoraConfig(Settings):
     alpha: int = Field(default=32, ge=1)
 
 
+Engine = Literal["native", "transformers", "vllm"]
+"""What writes the responses of the policy that are asked for over the wire."""
+
+
 class ModelConfig(Settings):
     base_model: str = SANDBOX
     """`sandbox`, a folder, or a Hugging Face id of a causal language model with a chat template."""
@@ -162,6 +155,9 @@ class ModelConfig(Settings):
     """Longest response of the policy, in tokens."""
     feedback_tokens: int = Field(default=160, ge=1)
     """Longest critique or revision, in tokens."""
+    engine: Engine = "native"
+    """Writes what callers ask for: `native`, `transformers` (its paged batching) or `vllm` (GPU; pip install '.[vllm]').
+    Rollouts of PPO are always written by the native one."""
     lora: LoraConfig = LoraConfig()
 
 

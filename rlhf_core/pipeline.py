@@ -26,7 +26,8 @@ from rlhf_core.stages.feedback import critique_stage, label_stage
 from rlhf_core.stages.measuring import evaluate_stage, norm_pack_stage
 from rlhf_core.stages.policy import ppo_stage
 from rlhf_core.stages.reporting import report_stage
-from rlhf_core.stages.training import reward_stage, sft_stage
+from rlhf_core.stages.reward import reward_stage
+from rlhf_core.stages.training import sft_stage
 from rlhf_core.store.store import Store
 
 STORY: dict[Stage, Callable[[Context], StageResult]] = {

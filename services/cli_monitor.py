@@ -60,7 +60,8 @@ def monitor(
 
 
 def _replies(path: Path) -> list[Sample]:
-    from rlhf_core.data import DATA_POLICY, load_demonstrations
+    from rlhf_core.conversations import DATA_POLICY
+    from rlhf_core.data import load_demonstrations
     from rlhf_core.records import Sample
 
     return [

@@ -10,7 +10,7 @@ import pytest
 
 from rlhf_core.config import RunConfig
 from rlhf_core.run_records import STAGES, Run
-from rlhf_core.stages.training import kept_back
+from rlhf_core.stages.reward_labels import kept_back
 from rlhf_core.store.store import Store
 from services.clients import CharterClient
 from services.embedded import embedded_server

@@ -18,10 +18,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, Cache, PreTrainedM
 from rlhf_core.config import ModelConfig
 from rlhf_core.errors import InvalidInput
 from rlhf_core.models.adapters import Adapters
+from rlhf_core.models.base_checks import NEEDED, check_folder, check_model
 from rlhf_core.models.rows import Row, by_line, whole
 from rlhf_core.records import Message, Prompt
-
-NEEDED = "a folder with config.json, safetensors weights and a tokenizer, or a Hugging Face id"
 
 
 class Output(NamedTuple):
@@ -51,7 +50,7 @@ class Backbone:
     @classmethod
     def load(cls, path: str, config: ModelConfig) -> Backbone:
         """Load a folder or a Hugging Face id. InvalidInput says what the folder lacks."""
-        _check_folder(path)
+        check_folder(path)
         if config.device.startswith("cuda") and not torch.cuda.is_available():
             raise InvalidInput(f"device '{config.device}' is not available here; allowed: cpu", "model.device")
         try:
@@ -61,7 +60,7 @@ class Backbone:
             raise InvalidInput(
                 f"base_model '{path}' cannot be loaded: {error}; expected {NEEDED}", "model.base_model"
             ) from error
-        _check_model(path, model, tokenizer)
+        check_model(path, model, tokenizer)
         name = Path(config.base_model).name if Path(config.base_model).is_dir() else config.base_model
         return cls(name, model.to(config.device), tokenizer, config)  # pyright: ignore[reportArgumentType]
 
@@ -99,7 +98,7 @@ class Backbone:
         """A finished conversation as a reward model reads it: template, reply, end token. Lines get spans each."""
         before = self.render(prompt.messages)
         if isinstance(reply, str):
-            row = whole([*before, *self.encode_response(reply)], max_tokens)
+            row = whole(before, self.encode_response(reply), max_tokens)
         else:
             parts = [self.encode_response(line)[:-1] for line in reply]
             parts[-1].append(self.eos_id)
@@ -228,26 +227,3 @@ def _stop_ids(model: PreTrainedModel, special: Collection[int], eos_id: int) -> 
     config_ids: int | list[int] | None = getattr(model.generation_config, "eos_token_id", None)
     named = [config_ids] if isinstance(config_ids, int) else config_ids or []
     return tuple(sorted({eos_id, *(set(special).intersection(named))}))
-
-
-def _check_folder(path: str) -> None:
-    folder = Path(path)
-    if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise InvalidInput(f"base_model '{path}' has no config.json; expected {NEEDED}", "model.base_model")
-    elif path.startswith((".", "/", "~")) or path.count("/") > 1:
-        raise InvalidInput(f"base_model: there is no folder '{path}'; expected {NEEDED}", "model.base_model")
-
-
-def _check_model(path: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    problem = ""
-    if tokenizer.eos_token_id is None:
-        problem = "its tokenizer has no end token (eos_token); responses could not end"
-    elif not tokenizer.chat_template:
-        problem = "its tokenizer has no chat template; conversations could not be rendered"
-    elif "logits_to_keep" not in signature(model.forward).parameters:
-        problem = f"the architecture {type(model).__name__} takes no logits_to_keep"
-    elif len(tokenizer) > model.get_input_embeddings().weight.shape[0]:  # pyright: ignore
-        problem = f"the tokenizer has {len(tokenizer)} tokens, more than the model's embedding"
-    if problem:
-        raise InvalidInput(f"base_model '{path}' cannot be used: {problem}", "model.base_model")

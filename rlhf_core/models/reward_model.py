@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -14,16 +15,41 @@ from torch import Tensor, nn
 from rlhf_core.errors import InvalidInput
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.models.batching import length_batches
-from rlhf_core.records import Prompt
+from rlhf_core.models.encoder import Encoder
+from rlhf_core.models.rows import Row, lines_of
+from rlhf_core.models.scoring import Scoring, ensemble_scores, pool_steps
+from rlhf_core.records import Prompt, Record
 
-HEADS = "reward_heads.safetensors"
+HEADS = "reward_heads"
+"""Files of heads begin with this; the models of one trunk lie in one folder."""
+MAX_ROWS = 128
+
+
+class Members(NamedTuple):
+    """Scores (B, M) of replies, shifted so that the mean over M is the ensemble's; and of the steps of each reply."""
+
+    replies: Tensor
+    steps: list[tuple[float, ...]]
+    """Means over the members by step; a model that does not score steps has none."""
 
 
 class RewardModel:
-    """Scores (B, M) of an ensemble of M linear heads on the hidden state of the response's end token."""
+    """An ensemble of M linear heads on the hidden state of a reply's end, or of each of its lines' ends.
 
-    def __init__(self, backbone: Backbone, adapter: str, objective: str, members: int = 1, seed: int = 0):
+    Models with one adapter of one base share a trunk: `score_all` reads a conversation once for all of them.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone | Encoder,
+        adapter: str,
+        objective: str,
+        members: int = 1,
+        seed: int = 0,
+        scoring: Scoring | None = None,
+    ):
         self.backbone, self.adapter, self.objective, self.members = backbone, adapter, objective, members
+        self.scoring = scoring or Scoring()
         size = backbone.hidden_size
         self.heads = nn.Linear(size, members, device=backbone.device)
         weight = torch.randn(members, size, generator=torch.Generator().manual_seed(seed)) / (size + 1)
@@ -32,7 +58,7 @@ class RewardModel:
             self.heads.bias.zero_()
 
     @classmethod
-    def create(cls, backbone: Backbone, adapter: str, objective: str, members: int, seed: int) -> RewardModel:
+    def create(cls, backbone: Backbone | Encoder, adapter: str, objective: str, members: int, seed: int) -> RewardModel:
         """A new adapter with new heads."""
         backbone.add_adapter(adapter, seed)
         return cls(backbone, adapter, objective, members, seed)
@@ -41,43 +67,109 @@ class RewardModel:
         """All that training moves: the adapter and the heads."""
         return [*self.backbone.adapter_parameters(self.adapter), *self.heads.parameters()]
 
-    def encode(self, prompt: Prompt, response: str) -> list[int]:
-        """The one place where a conversation becomes this model's tokens: template, response, end token."""
-        ids = [*self.backbone.render(prompt.messages), *self.backbone.encode_response(response)]
-        self.backbone.check_length(len(ids), 0)
-        return ids
+    def encode(self, prompt: Prompt, reply: str | Sequence[str]) -> Row:
+        """The one place where a conversation becomes this model's tokens; a reply given in lines is read by line."""
+        if isinstance(reply, str) and self.scoring.process:
+            reply = lines_of(reply)
+        return self.backbone.row(prompt, reply, self.scoring.max_tokens)
 
-    def forward(self, rows: Sequence[Sequence[int]], *, train: bool = False) -> Tensor:
-        """Scores (B, M) of encoded conversations; padding stands on the left, so the end token is the last column."""
+    def forward(self, rows: Sequence[Row], *, train: bool = False) -> Tensor:
+        """Raw scores (S, M) of the spans of encoded conversations."""
         with self.backbone.using(self.adapter, train=train):
-            hidden = self.backbone.forward(*self.backbone.pad_left(rows), keep=1).hidden[:, -1]
-            return self.heads(hidden.float())
+            return self.heads(self.backbone.pooled(rows))
 
-    @torch.no_grad()
     def score(self, conversations: Sequence[tuple[Prompt, str]]) -> Tensor:
-        """Scores (B, M) on the CPU: unbounded logits, one column per member."""
-        rows = [self.encode(prompt, response) for prompt, response in conversations]
-        scores = torch.zeros(len(rows), self.members)
-        for batch in length_batches(rows, max_rows=128):
-            scores[batch] = self.forward([rows[i] for i in batch]).cpu()
-        return scores
+        """Scores (B, M) on the CPU: unbounded, one column per member, their mean the score."""
+        return score_all([self], conversations)[0].replies
+
+    def members_of(self, rows: Sequence[Row], spans: Tensor, raw: bool = False) -> Members:
+        """From raw scores (S, M) of the rows' spans; `raw` leaves out what is fitted after training."""
+        counts = [len(row.spans) for row in rows]
+        replies = pool_steps(spans, counts, self.scoring.step_pool)
+        if not raw:
+            replies = ensemble_scores(replies, torch.tensor([float(row.reply) for row in rows]), self.scoring)
+        steps = [tuple(part.mean(1).tolist()) for part in spans.split(counts)] if self.scoring.process else []
+        return Members(replies, steps or [()] * len(rows))
 
     def save(self, folder: Path) -> None:
         """Write the adapter and the heads."""
-        self.backbone.save_adapter(self.adapter, folder)
-        state = {key: tensor.detach().cpu() for key, tensor in self.heads.state_dict().items()}
-        save_file(state, folder / HEADS, metadata={"objective": json.dumps(self.objective)})
+        save_models([self], folder)
 
     @classmethod
-    def load(cls, backbone: Backbone, adapter: str, folder: Path) -> RewardModel:
-        """Load a saved model as a new adapter of this backbone."""
+    def load(
+        cls, backbone: Backbone | Encoder, adapter: str, folder: Path, objective: str | None = None
+    ) -> RewardModel:
+        """Load a saved model as a new adapter of this base; one that is loaded already is shared.
+
+        `objective` chooses among the models of a trunk; none takes the first.
+        """
         try:
-            with safe_open(folder / HEADS, "pt") as file:
-                objective = json.loads((file.metadata() or {}).get("objective", '""'))
-                state = {key: file.get_tensor(key) for key in list(file.keys())}
-            model = cls(backbone, adapter, objective, state["weight"].shape[0])
+            files = [_read(file) for file in sorted(folder.glob(f"{HEADS}*.safetensors"))]
+            found = [file for file in files if objective in (None, file[0].objective)]
+            if not found:
+                raise KeyError(f"no heads of objective '{objective}'" if files else f"no file {HEADS}.safetensors")
+            named, state = found[0]
+            model = cls(backbone, adapter, named.objective, state["weight"].shape[0], scoring=named.scoring)
             model.heads.load_state_dict(state)
-        except (OSError, SafetensorError, KeyError, RuntimeError) as error:
-            raise InvalidInput(f"no reward model for this base in '{folder}': {error}; expected {HEADS}") from error
-        backbone.load_adapter(adapter, folder)
+        except (OSError, SafetensorError, KeyError, RuntimeError, ValueError) as error:
+            raise InvalidInput(f"no reward model for this base in '{folder}': {error}") from error
+        if adapter not in backbone.adapters:
+            backbone.load_adapter(adapter, folder)
         return model
+
+
+class _Named(Record):
+    objective: str
+    scoring: Scoring = Scoring()
+
+
+def _read(file: Path) -> tuple[_Named, dict[str, Tensor]]:
+    with safe_open(file, "pt") as opened:
+        found = opened.metadata() or {}
+        state = {key: opened.get_tensor(key) for key in list(opened.keys())}
+    if "model" in found:
+        return _Named.model_validate_json(found["model"]), state
+    return _Named(objective=json.loads(found.get("objective", '""'))), state
+
+
+def save_models(models: Sequence[RewardModel], folder: Path) -> None:
+    """Write models of one trunk: the adapter once, and a file of heads for each."""
+    models[0].backbone.save_adapter(models[0].adapter, folder)
+    for place, model in enumerate(models):
+        state = {key: tensor.detach().cpu() for key, tensor in model.heads.state_dict().items()}
+        # One key: the format does not keep the order of several, and the same model is to be the same bytes.
+        named = {"objective": json.dumps(model.objective)}
+        if model.scoring != Scoring():
+            named = {"model": _Named(objective=model.objective, scoring=model.scoring).model_dump_json()}
+        save_file(state, folder / f"{HEADS}{f'-{place}' if place else ''}.safetensors", metadata=named)
+
+
+@torch.no_grad()
+def score_all(
+    models: Sequence[RewardModel], conversations: Sequence[tuple[Prompt, str]], raw: bool = False
+) -> list[Members]:
+    """Each model's scores of all conversations; models that share a trunk and read alike share the passes."""
+    groups: dict[tuple[object, ...], list[int]] = {}
+    for place, model in enumerate(models):
+        reads = model.scoring.process, model.scoring.max_tokens
+        groups.setdefault((id(model.backbone), model.adapter, *reads), []).append(place)
+    scores: dict[int, Members] = {}
+    for places in groups.values():
+        group = [models[place] for place in places]
+        scores |= dict(zip(places, _score_group(group, conversations, raw), strict=True))
+    return [scores[place] for place in range(len(models))]
+
+
+def _score_group(group: Sequence[RewardModel], conversations: Sequence[tuple[Prompt, str]], raw: bool) -> list[Members]:
+    first = group[0]
+    rows = [first.encode(prompt, reply) for prompt, reply in conversations]
+    found: list[dict[int, Tensor]] = [{} for _ in group]  # by row: scores (spans of the row, M)
+    for batch in length_batches([row.ids for row in rows], max_rows=MAX_ROWS):
+        part = [rows[i] for i in batch]
+        with first.backbone.using(first.adapter):
+            pooled = first.backbone.pooled(part)
+        for model, by_row in zip(group, found, strict=True):
+            spans = model.heads(pooled).cpu().split([len(row.spans) for row in part])
+            by_row |= dict(zip(batch, spans, strict=True))
+    ordered = [torch.cat([by_row[i] for i in range(len(rows))]) if rows else torch.zeros(0, 1) for by_row in found]
+    return [model.members_of(rows, spans, raw) for model, spans in zip(group, ordered, strict=True)]

@@ -28,8 +28,8 @@ def test_a_score_is_the_same_alone_batched_and_padded_on_either_side(model):  # 
     assert together.shape == (3, 3) and together.std() > 1e-3
     for conversation, scores in zip(CONVERSATIONS, together, strict=True):
         torch.testing.assert_close(model.score([conversation])[0], scores, atol=1e-5, rtol=1e-5)
-        row = model.encode(*conversation)
-        ids = torch.tensor([row + [0] * 9])
+        row = model.encode(*conversation).ids
+        ids = torch.tensor([[*row, *[0] * 9]])
         mask = torch.tensor([[1] * len(row) + [0] * 9])
         with torch.no_grad(), model.backbone.using("reward"):
             hidden = model.backbone.forward(ids, mask, keep=ids.shape[1]).hidden[0, len(row) - 1]
@@ -38,7 +38,7 @@ def test_a_score_is_the_same_alone_batched_and_padded_on_either_side(model):  # 
 
 def test_the_text_is_rendered_with_template_and_end_token(tiny_model):  # check 21
     model = RewardModel.create(tiny_model(), "reward", "helpful", 1, seed=1)
-    text = model.backbone.tokenizer.decode(model.encode(*CONVERSATIONS[2]))
+    text = model.backbone.tokenizer.decode(model.encode(*CONVERSATIONS[2]).ids)
     assert text == "<|system|>Be brief.<|end|><|user|>Why?<|end|><|assistant|>So.<|end|>"
 
 

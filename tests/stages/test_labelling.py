@@ -13,7 +13,7 @@ from rlhf_core.records import Preference, uniform_draw
 from rlhf_core.run_records import StageResult
 from rlhf_core.stages.context import Context
 from rlhf_core.stages.feedback import label_stage
-from rlhf_core.stages.training import reward_stage
+from rlhf_core.stages.reward import reward_stage
 from rlhf_core.store.store import Store
 from tests.stages.conftest import LAW, Desk, NumberJudge, by_number, quality
 

@@ -1,11 +1,23 @@
-"""Bradley-Terry on soft labels."""
+"""The losses of labels: numbers by hand, and what must hold for any scores."""
 
 import math
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from rlhf_core.training.preference import bootstrap_weights, bradley_terry_loss, preference_accuracy
+from rlhf_core.training.preference import (
+    bootstrap_weights,
+    bradley_terry,
+    davidson,
+    plackett_luce,
+    preference_accuracy,
+    squared_error,
+    step_cross_entropy,
+)
+
+SCORES = st.lists(st.floats(-20, 20), min_size=3, max_size=3)
 
 
 def one(value: float) -> torch.Tensor:
@@ -13,7 +25,7 @@ def one(value: float) -> torch.Tensor:
 
 
 def test_loss_by_hand():
-    loss = bradley_terry_loss(one(2.0), one(1.0), torch.tensor([0.75]), one(1.0))
+    loss = bradley_terry(one(2.0), one(1.0), torch.tensor([0.75]))
     expected = -0.75 * math.log(1 / (1 + math.exp(-1))) - 0.25 * math.log(1 / (1 + math.exp(1)))
     assert loss.item() == pytest.approx(expected)
 
@@ -23,28 +35,82 @@ def test_a_soft_label_is_fitted_by_its_own_log_odds():
     optimizer = torch.optim.SGD([gap], lr=4.0)
     for _ in range(300):
         optimizer.zero_grad()
-        bradley_terry_loss(gap, torch.zeros(1, 1), torch.tensor([0.8]), one(1.0)).backward()
+        bradley_terry(gap, torch.zeros(1, 1), torch.tensor([0.8])).sum().backward()
         optimizer.step()
     assert gap.item() == pytest.approx(math.log(0.8 / 0.2), abs=1e-3)
 
 
 def test_swapping_a_pair_and_its_label_changes_nothing():
     a, b = torch.randn(5, 2), torch.randn(5, 2)
-    probability, weight = torch.rand(5), torch.rand(5, 2)
-    swapped = bradley_terry_loss(b, a, 1 - probability, weight, 0.01)
-    torch.testing.assert_close(bradley_terry_loss(a, b, probability, weight, 0.01), swapped)
+    probability, margin, tie, nu = torch.rand(5), torch.rand(5), torch.rand(5), torch.randn(2)
+    torch.testing.assert_close(bradley_terry(a, b, probability, margin), bradley_terry(b, a, 1 - probability, margin))
+    swapped = davidson(b, a, 1 - probability, tie, nu, margin)
+    torch.testing.assert_close(davidson(a, b, probability, tie, nu, margin), swapped)
 
 
-def test_the_centring_penalty_is_on_the_sum_of_the_scores():
-    plain = bradley_terry_loss(one(2.0), one(1.0), torch.tensor([1.0]), one(1.0))
-    centred = bradley_terry_loss(one(2.0), one(1.0), torch.tensor([1.0]), one(1.0), center_coef=0.01)
-    assert (centred - plain).item() == pytest.approx(0.09)
+def test_a_margin_is_how_far_the_better_reply_has_to_lead():
+    by_hand = math.log1p(math.exp(-(1.0 - 0.4)))
+    assert bradley_terry(one(2.0), one(1.0), torch.tensor([1.0]), torch.tensor([0.4])).item() == pytest.approx(by_hand)
+    assert bradley_terry(one(1.0), one(2.0), torch.tensor([0.0]), torch.tensor([0.4])).item() == pytest.approx(by_hand)
 
 
-def test_a_pair_of_weight_0_teaches_nothing():
-    a = torch.tensor([[1.0], [5.0]], requires_grad=True)
-    bradley_terry_loss(a, torch.zeros(2, 1), torch.tensor([0.2, 0.9]), torch.tensor([[1.0], [0.0]]), 0.01).backward()
-    assert a.grad is not None and a.grad[0].item() != 0 and a.grad[1].item() == 0
+def test_davidson_by_hand():
+    """Scores ln 4 and 0 and v = 2: odds 2 : 1/2 : 2, so 4/9 for a, 1/9 for b, 4/9 for a tie."""
+    a, b, nu = one(math.log(4)), one(0.0), torch.tensor([math.log(2)])
+
+    def loss(probability: float, tie: float) -> float:
+        return davidson(a, b, torch.tensor([probability]), torch.tensor([tie]), nu).item()
+
+    assert loss(1.0, 0.0) == pytest.approx(-math.log(4 / 9))
+    assert loss(0.0, 0.0) == pytest.approx(-math.log(1 / 9))
+    assert loss(0.5, 1.0) == pytest.approx(-math.log(4 / 9))
+
+
+def test_davidson_where_ties_are_impossible_is_bradley_terry():
+    a, b, p = torch.randn(6, 3), torch.randn(6, 3), torch.rand(6)
+    never = davidson(a, b, p, torch.zeros(6), torch.full((3,), -40.0))
+    torch.testing.assert_close(never, bradley_terry(a, b, p))
+
+
+def test_plackett_luce_by_hand():
+    """Draw 3 of (3, 2, 1), then 2 of (2, 1): 3/6 times 2/3 is a third."""
+    scores = torch.tensor([[1.0, 3.0, 2.0]]).log()[..., None]
+    assert plackett_luce(scores, torch.tensor([[3.0, 1.0, 2.0]])).item() == pytest.approx(math.log(3))
+
+
+def test_a_ranking_of_two_is_a_pair_and_padding_counts_nowhere():
+    scores = torch.tensor([[[0.3], [1.1], [55.0]]])
+    ranks = torch.tensor([[2.0, 1.0, torch.inf]])
+    pair = bradley_terry(one(1.1), one(0.3), torch.tensor([1.0]))
+    torch.testing.assert_close(plackett_luce(scores, ranks), pair)
+
+
+def test_tied_ranks_are_drawn_from_one_set():
+    """Weights 1, 1, 2 with the first two tied at the end: 2/4, then twice 1/2."""
+    scores = torch.tensor([[1.0, 1.0, 2.0]]).log()[..., None]
+    assert plackett_luce(scores, torch.tensor([[2.0, 2.0, 1.0]])).item() == pytest.approx(math.log(8))
+
+
+@given(SCORES)
+def test_the_chances_of_all_rankings_add_up_to_one(values):
+    from itertools import permutations
+
+    scores = torch.tensor([values], dtype=torch.float64)[..., None]
+    chances = [math.exp(-plackett_luce(scores, torch.tensor([ranks])).item()) for ranks in permutations((1.0, 2, 3))]
+    assert sum(chances) == pytest.approx(1)
+
+
+def test_gradients_stay_finite_where_replies_are_padding():
+    scores = torch.randn(2, 3, 2, requires_grad=True)
+    plackett_luce(scores, torch.tensor([[1.0, 2.0, torch.inf], [2.0, 1.0, 3.0]])).sum().backward()
+    assert scores.grad is not None and scores.grad.isfinite().all() and not scores.grad[0, 2].any()
+
+
+def test_ratings_and_steps_by_hand():
+    assert squared_error(torch.tensor([[1.0, 3.0]]), torch.tensor([2.5])).tolist() == [[2.25, 0.25]]
+    steps = torch.tensor([[0.0, math.log(3)], [0.0, math.log(3)]])
+    by_hand = [math.log(2), (-math.log(0.75) - math.log(0.25)) / 2]
+    torch.testing.assert_close(step_cross_entropy(steps, torch.tensor([1.0, 0.0])), torch.tensor([by_hand]))
 
 
 def test_accuracy_counts_equal_scores_as_half_and_leaves_undecided_pairs_out():

@@ -1,0 +1,102 @@
+"""JSON lines, read one at a time: every bad one is named with its number and what is wrong."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from rlhf_core.errors import InvalidInput
+
+MAX_LINE_BYTES = 16_000_000
+MAX_SHOWN = 20
+
+T = TypeVar("T")
+
+
+class RowError(ValueError):
+    """What is wrong with one row."""
+
+
+def load_rows(path: str | Path, read: Callable[[dict[str, Any], str], T]) -> list[T]:
+    """All rows or none: the bad lines are reported together, the first 20 in full."""
+    records: list[T] = []
+    problems: list[str] = []
+    bad = 0
+    for number, line in _lines(path):
+        try:
+            record = read(_row(line), Path(path).name)
+            if not bad:
+                records.append(record)
+        except RowError as error:
+            bad += 1
+            records.clear()
+            if len(problems) < MAX_SHOWN:
+                problems.append(f"{path}:{number}: {error}")
+    if bad > MAX_SHOWN:
+        problems.append(f"{path}: and {bad - MAX_SHOWN} more bad lines")
+    if problems:
+        raise InvalidInput("\n".join(problems))
+    if not records:
+        raise InvalidInput(f"{path}: the file has no rows")
+    return records
+
+
+def read_text(value: Any, name: str) -> str:
+    """RowError unless the value is text; `name` is where it stands in the row."""
+    if not isinstance(value, str):
+        raise RowError(f"'{name}' is {kind_of(value)}; expected text")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise RowError(f"'{name}' holds a lone surrogate, which is not text") from None
+    return value
+
+
+def _lines(path: str | Path) -> Iterator[tuple[int, bytes]]:
+    """The lines that are not blank, numbered from 1, one in memory at a time."""
+    try:
+        with Path(path).open("rb") as file:
+            number = 0
+            while line := file.readline(MAX_LINE_BYTES + 1):
+                number += 1
+                if len(line) > MAX_LINE_BYTES:
+                    raise InvalidInput(f"{path}:{number}: the line is longer than {MAX_LINE_BYTES} bytes")
+                if line.strip():
+                    yield number, line
+    except FileNotFoundError:
+        raise InvalidInput(f"{path}: there is no such file") from None
+    except (OSError, ValueError) as error:
+        if isinstance(error, InvalidInput):
+            raise
+        raise InvalidInput(f"{path}: the file cannot be read: {getattr(error, 'strerror', None) or error}") from None
+
+
+def _row(line: bytes) -> dict[str, Any]:
+    try:
+        row = json.loads(line.decode("utf-8-sig"), object_pairs_hook=_object)
+    except RowError:
+        raise
+    except UnicodeDecodeError as error:
+        raise RowError(f"byte {error.start + 1} of the line is not UTF-8") from None
+    except json.JSONDecodeError as error:
+        raise RowError(f"this is not JSON: {error.msg} at column {error.colno}") from None
+    except (ValueError, RecursionError):
+        raise RowError("this JSON is nested too deeply or holds a number that is too long") from None
+    if not isinstance(row, dict):
+        raise RowError(f"the row is {kind_of(row)}; expected one JSON object on each line")
+    return row
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    keys = [key for key, _ in pairs]
+    if len(set(keys)) < len(keys):
+        repeated = next(key for key in keys if keys.count(key) > 1)
+        raise RowError(f"the key {json.dumps(repeated)} is given twice")
+    return dict(pairs)
+
+
+def kind_of(value: object) -> str:
+    kinds = {dict: "an object", list: "a list", str: "text", bool: "true or false", type(None): "null"}
+    return kinds.get(type(value), "a number")

@@ -1,0 +1,106 @@
+"""A frozen bidirectional model, such as BERT, with LoRA adapters: it reads conversations and writes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from rlhf_core.config import ModelConfig
+from rlhf_core.errors import InvalidInput
+from rlhf_core.models.adapters import Adapters
+from rlhf_core.models.base_checks import NEEDED, check_folder
+from rlhf_core.models.rows import Row, by_line, whole
+from rlhf_core.records import Prompt
+
+
+class Encoder:
+    """Mean pooling over the hidden states of a conversation's tokens (Reimers and Gurevych 2019)."""
+
+    def __init__(self, name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, config: ModelConfig):
+        self.name, self.model, self.tokenizer = name, model.eval(), tokenizer
+        self.device = torch.device(config.device)
+        self.hidden_size: int = model.config.hidden_size
+        self.max_length: int = getattr(model.config, "max_position_embeddings", None) or 2**31
+        self._half = config.dtype == "bfloat16"
+        self._adapters = Adapters(model, config.lora.rank, config.lora.alpha)
+        self._first = [tokenizer.cls_token_id] if tokenizer.cls_token_id is not None else []
+        end = tokenizer.sep_token_id if tokenizer.sep_token_id is not None else tokenizer.eos_token_id
+        self._end: list[int] = [end] if end is not None else []  # pyright: ignore[reportAttributeAccessIssue]
+
+    @classmethod
+    def load(cls, path: str, config: ModelConfig) -> Encoder:
+        """Load a folder or a Hugging Face id. InvalidInput says what cannot be read."""
+        check_folder(path, "reward.base_model")
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(path)
+            model = AutoModel.from_pretrained(path, dtype=getattr(torch, config.dtype), use_safetensors=True)
+        except (OSError, ValueError) as error:
+            raise InvalidInput(
+                f"base_model '{path}' cannot be loaded: {error}; expected {NEEDED}", "reward.base_model"
+            ) from error
+        if model.config.is_encoder_decoder:
+            raise InvalidInput(
+                f"base_model '{path}' is an encoder with a decoder; allowed: a causal language model or an encoder",
+                "reward.base_model",
+            )
+        if getattr(model, "pooler", None) is not None:
+            model.pooler = None  # means are taken here; an adapter inside it would be trained by nothing
+        return cls(path, model.to(config.device), tokenizer, config)  # pyright: ignore[reportArgumentType]
+
+    def row(self, prompt: Prompt, reply: str | Sequence[str], max_tokens: int | None = None) -> Row:
+        """Turns as `role: text`, a separator, the reply, a separator. Lines get spans each.
+
+        At most `max_tokens` tokens, or as many as the model reads; the first token stays when the beginning is cut.
+        """
+        most = min(self.max_length, max_tokens or self.max_length) - len(self._first)
+        before = [*self._tokens("\n".join(f"{turn.role}: {turn.content}" for turn in prompt.messages)), *self._end]
+        if isinstance(reply, str):
+            row = whole(before, [*self._tokens(reply), *self._end], most)
+            ids = (*self._first, *row.ids)
+            return Row(ids, ((0, len(ids)),), row.reply)
+        parts = [self._tokens(line) for line in reply]
+        parts[-1] += self._end
+        row, shift = by_line(before, parts, most), len(self._first)
+        spans = tuple((start + shift, end + shift) for start, end in row.spans)
+        return Row((*self._first, *row.ids), spans, row.reply)
+
+    def pooled(self, rows: Sequence[Row]) -> Tensor:
+        """Mean hidden states (S, H) of all spans of all rows, in 32-bit floats."""
+        width = max(len(row.ids) for row in rows)
+        ids = torch.tensor([[*row.ids, *[0] * (width - len(row.ids))] for row in rows], device=self.device)
+        mask = torch.tensor([[1] * len(row.ids) + [0] * (width - len(row.ids)) for row in rows], device=self.device)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._half):
+            hidden = self.model(input_ids=ids, attention_mask=mask).last_hidden_state.float()
+        return torch.stack([hidden[i, start:end].mean(0) for i, row in enumerate(rows) for start, end in row.spans])
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        return tuple(self._adapters.names)
+
+    def using(self, adapter: str | None, train: bool = False) -> AbstractContextManager[None]:
+        """Activate an adapter (None: the base model) and restore the state before at the end."""
+        return self._adapters.using(adapter, train)
+
+    def add_adapter(self, name: str, seed: int) -> None:
+        self._adapters.add(name, seed)
+
+    def load_adapter(self, name: str, folder: Path) -> None:
+        self._adapters.load(name, folder)
+
+    def save_adapter(self, name: str, folder: Path) -> None:
+        self._adapters.save(name, folder, self.name)
+
+    def delete_adapter(self, name: str) -> None:
+        self._adapters.delete(name)
+
+    def adapter_parameters(self, name: str) -> list[nn.Parameter]:
+        return self._adapters.parameters(name)
+
+    def _tokens(self, text: str) -> list[int]:
+        """A special token that the text spells out stays text."""
+        return self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)

@@ -1,0 +1,47 @@
+"""What a reward model reads: one conversation's tokens, and the parts of them that are scored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+
+class Row(NamedTuple):
+    """Tokens, and spans [start, end) of them in order: one for the reply as a whole, or one for each of its lines.
+
+    A decoder scores the last token of a span, which has read all before it; an encoder the mean of a span.
+    """
+
+    ids: tuple[int, ...]
+    spans: tuple[tuple[int, int], ...]
+    reply: int
+    """How many of the tokens, cut ones included, are the reply's."""
+
+
+def whole(before: Sequence[int], reply: Sequence[int], max_tokens: int | None) -> Row:
+    """A row of one span; of too long a conversation the end is kept."""
+    ids = [*before, *reply]
+    kept = tuple(ids if max_tokens is None else ids[-max_tokens:])
+    return Row(kept, ((0, len(kept)),), len(reply))
+
+
+def by_line(before: Sequence[int], lines: Sequence[Sequence[int]], max_tokens: int | None) -> Row:
+    """A row with a span for each line that has tokens; of too long a conversation the end is kept, and its lines."""
+    ids, spans = list(before), []
+    for line in filter(len, lines):
+        spans.append((len(ids), len(ids) + len(line)))
+        ids += line
+    cut = 0 if max_tokens is None else max(0, len(ids) - max_tokens)
+    kept = tuple((max(0, start - cut), end - cut) for start, end in spans if end > cut)
+    return Row(tuple(ids[cut:]), kept or ((0, len(ids) - cut),), sum(map(len, lines)))
+
+
+def lines_of(reply: str) -> list[str]:
+    """The steps of a reply: its lines, each with its line end, where lines without text belong to the one before."""
+    lines: list[str] = []
+    for line in reply.splitlines(keepends=True):
+        if lines and not (line.strip() and lines[-1].strip()):
+            lines[-1] += line
+        else:
+            lines.append(line)
+    return lines or [""]

@@ -1,0 +1,74 @@
+"""From the heads of an ensemble to the score of a reply: steps, length, and what the members' doubt costs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from rlhf_core.records import Record
+from rlhf_core.reward_config import Aggregate, StepPool
+
+
+class Scoring(Record):
+    """How one reward model reads and scores. It is saved with the heads, so a version's scores never change."""
+
+    process: bool = False
+    """Score each line of a reply, and the reply by its lines."""
+    step_pool: StepPool = "min"
+    aggregate: Aggregate = "mean"
+    uwo_coef: float = 0.1
+    max_tokens: int | None = None
+    member_mean: tuple[float, ...] = ()
+    """Of each member over replies of the training labels; with `member_sd` the unit of `uwo` and `wco`."""
+    member_sd: tuple[float, ...] = ()
+    length_slope: float = 0.0
+    """Score that a token is worth by itself; taken off, so that length no longer pays."""
+    mean_length: float = 0.0
+
+
+def pool_steps(steps: Tensor, counts: Sequence[int], pool: StepPool) -> Tensor:
+    """Scores (R, M) of replies from those (S, M) of their steps, `counts` (R) of them in each reply.
+
+    `min`: a reply is as good as its worst step (Lightman et al. 2023 take the product, which behaves like it).
+    """
+    if len(steps) == len(counts):
+        return steps
+    parts = steps.split(list(counts))
+    if pool == "last":
+        return torch.stack([part[-1] for part in parts])
+    return torch.stack([part.amin(0) if pool == "min" else part.mean(0) for part in parts])
+
+
+def ensemble_scores(members: Tensor, lengths: Tensor, scoring: Scoring) -> Tensor:
+    """Members' scores (B, M), shifted so that their mean over M is the ensemble's score.
+
+    `mean` is the mean of the logits. `uwo` is mean - c var and `wco` the minimum over members in units of their own
+    standard deviation (Coste et al. 2023), as the members' zeros and scales are arbitrary. lengths (B,) in tokens.
+    """
+    members = members - scoring.length_slope * (lengths - scoring.mean_length)[:, None]
+    if scoring.aggregate == "mean":
+        return members
+    z = (members - torch.tensor(scoring.member_mean)) / torch.tensor(scoring.member_sd)
+    mean = z.mean(1)
+    cautious = z.amin(1) if scoring.aggregate == "wco" else mean - scoring.uwo_coef * z.var(1, correction=0)
+    return z + (cautious - mean)[:, None]
+
+
+def fitted(scoring: Scoring, members: Tensor, lengths: Tensor, correct_length: bool) -> Scoring:
+    """The scoring with its scale: members (N, M) and lengths (N,) of replies that the labels are about.
+
+    The length slope is that of the least-squares line of the mean score; the members' scale is what is left after it.
+    """
+    away = lengths - lengths.mean()
+    slope = float(away @ members.mean(1) / away.square().sum().clamp_min(1e-12)) if correct_length else 0.0
+    left = members - slope * away[:, None]
+    return scoring.model_copy(
+        update={
+            "member_mean": tuple(left.mean(0).tolist()),
+            "member_sd": tuple(left.std(0, correction=0).clamp_min(1e-8).tolist()),
+            "length_slope": slope,
+            "mean_length": float(lengths.mean()),
+        }
+    )

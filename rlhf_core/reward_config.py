@@ -1,0 +1,47 @@
+"""How reward models are made: part of a run's configuration."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from rlhf_core.backends import Settings
+
+Aggregate = Literal["mean", "uwo", "wco"]
+StepPool = Literal["min", "mean", "last"]
+
+
+class RewardConfig(Settings):
+    epochs: int = Field(default=4, ge=1)
+    batch_size: int = Field(default=16, ge=1)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    layout: Literal["adapters", "trunk"] = "adapters"
+    """`adapters`: one adapter for each objective. `trunk`: one adapter with heads for each, so that all objectives are
+    scored in one pass."""
+    base_model: str | None = None
+    """Own base with its own tokenizer, a folder or a Hugging Face id of any decoder or encoder; none: the policy's."""
+    max_tokens: int | None = Field(default=None, ge=8)
+    """Tokens of a conversation that are read; the beginning of a longer one is cut. None refuses what does not fit."""
+    members: int = Field(default=3, ge=1, le=16)
+    """Heads of the ensemble, each trained on its own bootstrap of the pairs."""
+    aggregate: Aggregate = "mean"
+    """The ensemble's score: the mean, `uwo` (mean less `uwo_coef` x variance) or `wco` (the least); the last two in
+    units of each member's own spread (Coste et al. 2023)."""
+    uwo_coef: float = Field(default=0.1, ge=0)
+    heldout_share: float = Field(default=0.15, gt=0, lt=1)
+    """Share of prompts kept to measure the model."""
+    stop_share: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the other prompts kept to stop on: the epoch of least loss on them is kept. 0 trains to the end."""
+    human_weight: float = Field(default=3.0, ge=0)
+    """Loss weight of a human label against 1 for an AI label."""
+    center_coef: float = Field(default=0.01, ge=0)
+    """Weight of the penalty on (r_a + r_b)^2, which keeps scores near zero."""
+    ties: Literal["half", "davidson"] = "half"
+    """A tie between two replies is a label of 0.5, or an outcome of its own with a learned weight (Davidson 1970)."""
+    correct_length: bool = False
+    """Take off what a token is worth by itself, fitted on the replies behind the labels."""
+    process: tuple[str, ...] = ()
+    """Objectives whose models score each line of a reply, not only its end."""
+    step_pool: StepPool = "min"
+    """The score of a reply from those of its lines: the least, the mean, or the last."""

@@ -1,0 +1,136 @@
+"""The stage that trains reward models, one per objective, on the labels of the AI, of people and of files."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from rlhf_core.errors import TrainingFailed
+from rlhf_core.labels import Label, pairs_of
+from rlhf_core.models.reward_model import RewardModel, save_models
+from rlhf_core.models.scoring import Scoring
+from rlhf_core.records import content_id
+from rlhf_core.run_records import RewardModelVersion, StageResult
+from rlhf_core.stages.context import Context, Timer
+from rlhf_core.stages.reward_labels import kept_back, labels_of
+from rlhf_core.stages.training import fresh_adapter
+from rlhf_core.training.reward_training import pairwise_accuracy, train_reward_models, training_steps
+
+
+class Lot(NamedTuple):
+    """One objective's labels, parted by prompt: to learn from, to stop on, to measure by."""
+
+    objective: str
+    train: list[Label]
+    stop: list[Label]
+    heldout: list[Label]
+    ungated: bool
+
+
+def reward_stage(ctx: Context) -> StageResult:
+    """Train the reward models that are not there yet; those of one trunk train together."""
+    timer, names = Timer(), ctx.constitution.objective_names
+    stored = {model.objective: model for model in ctx.store.reward_models(ctx.run.id)}
+    missing = [name for name in names if name not in stored]
+    lots = [_lot(ctx, name) for name in missing]
+    groups = [lots] if lots and ctx.config.reward.layout == "trunk" else [[lot] for lot in lots]
+    total = sum(training_steps(_size(group), ctx.config.reward) for group in groups)
+    done = 0
+    for group in groups:
+        for model in _train(ctx, group, done, total):
+            stored[model.objective] = model
+        done += training_steps(_size(group), ctx.config.reward)
+    models = {name: stored[name] for name in names}
+    numbers = {f"accuracy.{name}": model.accuracy for name, model in models.items()}
+    numbers |= {f"accuracy_n.{name}": float(model.accuracy_n) for name, model in models.items()}
+    return StageResult(
+        run_id=ctx.run.id,
+        stage="reward",
+        reward_models={name: model.id for name, model in models.items()},
+        numbers=numbers,
+        seconds=timer.seconds,
+    )
+
+
+def _lot(ctx: Context, objective: str) -> Lot:
+    settings, found = ctx.config.reward, labels_of(ctx, objective)
+    if found.ungated and not ctx.config.gate.allow_ungated:
+        raise TrainingFailed(
+            f"the judge had not passed its gate when it labelled '{objective}', so nothing is trained on that; label "
+            "again once it does, or train all the same with --allow-ungated"
+        )
+    lot = Lot(objective, [], [], [], found.ungated)
+    for label in found.labels:
+        if kept_back(label.prompt, settings.heldout_share):
+            lot.heldout.append(label)
+        else:
+            (lot.stop if kept_back(label.prompt, settings.stop_share, "stop") else lot.train).append(label)
+    if not lot.train:
+        raise TrainingFailed(f"objective '{objective}' has no usable preference; the judge abstained on all pairs")
+    return lot
+
+
+def _size(lots: Sequence[Lot]) -> int:
+    return sum(len(lot.train) for lot in lots)
+
+
+def _train(ctx: Context, lots: Sequence[Lot], done: int, total: int) -> Iterator[RewardModelVersion]:
+    """Train models of one adapter, `done` steps of the stage's `total` being behind it, and record their versions."""
+    settings, backbone = ctx.config.reward, ctx.tools.backbone
+    index = ctx.constitution.objective_names.index(lots[0].objective)
+    adapter, seed = f"reward-{ctx.run.id}-{index}", ctx.config.seed + index
+    models = ctx.tools.on_device(lambda: _fresh_models(ctx, adapter, lots, seed))
+    labels, stop = [lot.train for lot in lots], [lot.stop for lot in lots]
+    stop_on = stop if any(stop) else []
+    for metrics in ctx.units(train_reward_models(models, labels, settings, seed, stop_on)):
+        suffix = f".{lots[0].objective}" if len(lots) == 1 else ""
+        named = {f"{name}{suffix}": value for name, value in metrics.values.items()}
+        ctx.progress("reward", done + metrics.step, total, **named)
+    with tempfile.TemporaryDirectory() as folder:
+        ctx.tools.on_device(lambda: save_models(models, Path(folder)))
+        digest = ctx.store.artifacts.put_folder(Path(folder))
+    versions = [_version(ctx, model, lot, digest) for model, lot in zip(models, lots, strict=True)]
+    ctx.tools.on_device(lambda: backbone.delete_adapter(adapter))
+    with ctx.store.transaction(ctx.run.id, ctx.run.fence):
+        for version in versions:
+            ctx.store.add_reward_model(version)
+    yield from versions
+
+
+def _version(ctx: Context, model: RewardModel, lot: Lot, digest: str) -> RewardModelVersion:
+    heldout = [pair for label in lot.heldout for pair in pairs_of(label)]
+    accuracy, n = ctx.tools.on_device(lambda: pairwise_accuracy(model, heldout))
+    return RewardModelVersion(
+        id=content_id("reward", ctx.run.id, lot.objective, digest),
+        run_id=ctx.run.id,
+        objective=lot.objective,
+        base_model=model.backbone.name,
+        artifact=digest,
+        constitution_hash=ctx.constitution.hash,
+        pairs=len(lot.train),
+        human_pairs=sum(label.source == "human" for label in lot.train),
+        accuracy=accuracy,
+        accuracy_n=n,
+        ungated=lot.ungated,
+    )
+
+
+def _fresh_models(ctx: Context, adapter: str, lots: Sequence[Lot], seed: int) -> list[RewardModel]:
+    fresh_adapter(ctx, adapter, seed)
+    settings = ctx.config.reward
+    scorings = [
+        Scoring(
+            process=lot.objective in settings.process,
+            step_pool=settings.step_pool,
+            aggregate=settings.aggregate,
+            uwo_coef=settings.uwo_coef,
+            max_tokens=settings.max_tokens,
+        )
+        for lot in lots
+    ]
+    return [
+        RewardModel(ctx.tools.backbone, adapter, lot.objective, settings.members, seed + place, scoring)
+        for place, (lot, scoring) in enumerate(zip(lots, scorings, strict=True))
+    ]

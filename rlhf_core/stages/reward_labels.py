@@ -1,0 +1,61 @@
+"""What a reward model may learn from: labels of this run's AI, of people, and of the user's own files."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import NamedTuple
+
+from rlhf_core.data import load_labels, load_preferences
+from rlhf_core.feedback.votes import probability_of
+from rlhf_core.labels import Label, LabelledPair, Source
+from rlhf_core.records import Comparison, Preference, Prompt
+from rlhf_core.stages.context import Context
+
+
+class Found(NamedTuple):
+    labels: list[Label]
+    ungated: bool
+    """A judge that had not passed its gate gave some of them."""
+
+
+def labels_of(ctx: Context, objective: str) -> Found:
+    """The objective's labels: AI labels of this run, all human labels, the user's own files."""
+    data, weight = ctx.config.data, ctx.config.reward.human_weight
+    ai = _ai_labels(ctx, objective)
+    human = [p for p in ctx.store.preferences(objective, labelers="human") if p.choice != "skip"]
+    own = load_preferences(data.preferences) if _is_preferred(ctx, objective) and data.preferences else []
+    files = load_labels(data.labels[objective]) if objective in data.labels else []
+    labels: list[Label] = [
+        *(_pair(ctx.store.comparison(p.comparison_id), p, p.probability, p.weight, "ai") for p in ai),
+        *(
+            _pair(ctx.store.comparison(p.comparison_id), p, probability_of(p.choice), p.weight * weight, "human")
+            for p in human
+        ),
+        *(_pair(pair, None, 1.0, weight, "data") for pair in own),
+        *(label._replace(weight=label.weight * weight) for label in files),
+    ]
+    return Found(labels, any(label.ungated for label in ai))
+
+
+def _ai_labels(ctx: Context, objective: str) -> list[Preference]:
+    """The labels of this run's label stage that train; only the user's own files can do without any."""
+    own = _is_preferred(ctx, objective) or objective in ctx.config.data.labels
+    labelled = ctx.results.get("label") if own else ctx.need("label")
+    stored = ctx.store.preferences(objective, run_id=labelled.run_id, labelers="ai") if labelled else []
+    return [label for label in stored if not label.abstained]
+
+
+def _is_preferred(ctx: Context, objective: str) -> bool:
+    return ctx.config.data.preferences is not None and ctx.config.data.preferences_objective == objective
+
+
+def _pair(
+    pair: Comparison, label: Preference | None, probability: float, weight: float, source: Source
+) -> LabelledPair:
+    tied = label is not None and source == "human" and probability == 0.5
+    return LabelledPair(pair.prompt, pair.a.response, pair.b.response, probability, weight, source, tied=tied)
+
+
+def kept_back(prompt: Prompt, share: float, purpose: str = "") -> bool:
+    """Whether the prompt's labels are kept from training; by prompt, so that none is on both sides."""
+    return int(hashlib.sha256(f"{purpose}{prompt.id}".encode()).hexdigest()[:8], 16) / 2**32 < share

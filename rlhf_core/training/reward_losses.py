@@ -1,0 +1,118 @@
+"""What one model's labels of a batch cost: each kind of label by its own loss, all by example and member."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from rlhf_core.config import RewardConfig
+from rlhf_core.labels import Label, LabelledPair, Ranking, Rating, StepLabels
+from rlhf_core.models.reward_model import RewardModel
+from rlhf_core.models.rows import Row
+from rlhf_core.models.scoring import pool_steps
+from rlhf_core.training import preference
+
+
+class Lesson(NamedTuple):
+    """A label with its replies as rows, the place of the model that learns from it, and its weight (M,) by member."""
+
+    label: Label
+    rows: tuple[Row, ...]
+    model: int
+    weight: Tensor
+
+
+class Goal(NamedTuple):
+    """What one model's loss needs beside scores: the unit of its ratings, and the log-odds (M,) of a tie."""
+
+    rating_mean: float = 0.0
+    rating_sd: float = 1.0
+    log_tie: Tensor | None = None
+
+
+class Scored(NamedTuple):
+    """A lesson with its replies' scores (N, M), and those (S, M) of all their steps."""
+
+    lesson: Lesson
+    replies: Tensor
+    steps: Tensor
+
+
+def read_batch(models: Sequence[RewardModel], lessons: Sequence[Lesson], train: bool) -> list[Scored]:
+    """Score a batch in one pass over the trunk: the first replies of all lessons, then the second, and so on."""
+    most = max(len(lesson.rows) for lesson in lessons)
+    order = [(i, place) for place in range(most) for i, lesson in enumerate(lessons) if place < len(lesson.rows)]
+    rows = [lessons[i].rows[place] for i, place in order]
+    trunk = models[0].backbone
+    with trunk.using(models[0].adapter, train=train):
+        pooled = trunk.pooled(rows).split([len(row.spans) for row in rows])
+    parts: list[list[Tensor]] = [[] for _ in lessons]
+    for (i, _), part in zip(order, pooled, strict=True):
+        parts[i].append(part)
+    scored: list[Scored] = []
+    for lesson, own in zip(lessons, parts, strict=True):
+        model = models[lesson.model]
+        steps = model.heads(torch.cat(own))
+        replies = pool_steps(steps, [len(part) for part in own], model.scoring.step_pool)
+        scored.append(Scored(lesson, replies, steps))
+    return scored
+
+
+def batch_loss(scored: Sequence[Scored], goals: Sequence[Goal], config: RewardConfig) -> Tensor:
+    """Mean over examples and members of weight times loss."""
+    losses, weights = [], []
+    for place, goal in enumerate(goals):
+        own = [one for one in scored if one.lesson.model == place]
+        for kind, loss in (
+            (LabelledPair, _pairs),
+            (Ranking, _rankings),
+            (Rating, _ratings),
+            (StepLabels, _steps),
+        ):
+            if chosen := [one for one in own if isinstance(one.lesson.label, kind)]:
+                losses.append(loss(chosen, goal, config))
+                weights.append(torch.stack([one.lesson.weight for one in chosen]))
+    every = torch.cat(losses)
+    return (torch.cat(weights).to(every.device) * every).mean()
+
+
+def _pairs(scored: Sequence[Scored], goal: Goal, config: RewardConfig) -> Tensor:
+    labels = [one.lesson.label for one in scored if isinstance(one.lesson.label, LabelledPair)]
+    a, b = (torch.stack([one.replies[place] for one in scored]) for place in (0, 1))
+    probability, margin, tie = (
+        torch.tensor([float(value) for value in column], device=a.device)
+        for column in zip(*((label.probability, label.margin, label.tied) for label in labels), strict=True)
+    )
+    if goal.log_tie is None:
+        loss = preference.bradley_terry(a, b, probability, margin)
+    else:
+        loss = preference.davidson(a, b, probability, tie, goal.log_tie, margin)
+    return loss + config.center_coef * (a + b).square()
+
+
+def _rankings(scored: Sequence[Scored], goal: Goal, config: RewardConfig) -> Tensor:
+    labels = [one.lesson.label for one in scored if isinstance(one.lesson.label, Ranking)]
+    scores = nn.utils.rnn.pad_sequence([one.replies for one in scored], batch_first=True)
+    ranks = [torch.tensor(label.ranks, device=scores.device) for label in labels]
+    padded = nn.utils.rnn.pad_sequence(ranks, batch_first=True, padding_value=torch.inf)
+    centre = torch.stack([2 * one.replies.mean(0) for one in scored])
+    return preference.plackett_luce(scores, padded) + config.center_coef * centre.square()
+
+
+def _ratings(scored: Sequence[Scored], goal: Goal, config: RewardConfig) -> Tensor:
+    labels = [one.lesson.label for one in scored if isinstance(one.lesson.label, Rating)]
+    scores = torch.cat([one.replies for one in scored])
+    ratings = torch.tensor([label.rating for label in labels], device=scores.device)
+    return preference.squared_error(scores, (ratings - goal.rating_mean) / goal.rating_sd)
+
+
+def _steps(scored: Sequence[Scored], goal: Goal, config: RewardConfig) -> Tensor:
+    losses = []
+    for one in scored:
+        if isinstance(one.lesson.label, StepLabels):
+            labels = torch.tensor(one.lesson.label.labels[-len(one.steps) :], device=one.steps.device)
+            losses.append(preference.step_cross_entropy(one.steps, labels))
+    return torch.cat(losses)

@@ -110,7 +110,9 @@ class App:
             )
             stack.callback(clients[address].close)
         policy, critique, reward = (clients[config.endpoints.of(name) or self.address] for name in WITH_MODEL)
-        equipment = Equipment(library, model_thread, Asked(policy, critique, reward), config.data / RUNS)
+        # Calls go before feedback, and both before training.
+        training = model_thread.behind().behind()
+        equipment = Equipment(library, training, Asked(policy, critique, reward), config.data / RUNS)
         worker = Worker(store, self._pipeline or core_pipeline(), equipment.tools, equipment.clean_up)
         worker.start()
         stack.push_async_callback(asyncio.to_thread, worker.stop, config.pause_seconds)
@@ -145,8 +147,8 @@ async def _serve(config: ServeConfig, on_ready: Callable[[str], None]) -> None:
 
 
 def _queue(stack: AsyncExitStack, library: ModelLibrary, model_thread: Executor) -> ModelQueue:
-    critic, judge = library.backends.threads(model_thread)
-    for thread in {critic, judge} - {model_thread}:
+    critic, judge = library.backends.threads()
+    for thread in {critic, judge} - {None}:
         stack.callback(thread.close)
     return ModelQueue(library, model_thread, critic, judge)
 

@@ -47,15 +47,15 @@ class Backends(NamedTuple):
     protocol: Protocol
     """The configured one; a constitution, or what the judge can do, may make it another."""
 
-    def threads(self, models: Executor) -> tuple[Executor, Executor]:
-        """Where the critic and the judge work: models on the thread that owns them, each endpoint on one of its own.
+    def threads(self) -> tuple[Executor | None, Executor | None]:
+        """Where the critic and the judge work: each endpoint on a thread of its own, a model of this process on none.
 
         One thread waits for one batch at a time, so that an endpoint's `concurrency` holds for all callers together.
         """
-        critic = models if isinstance(self.critic, LocalModel) else Executor("critic")
+        critic = None if isinstance(self.critic, LocalModel) else Executor("critic")
         if self.judge is self.critic:
             return critic, critic
-        return critic, models if isinstance(self.judge, LocalModel) else Executor("judge")
+        return critic, None if isinstance(self.judge, LocalModel) else Executor("judge")
 
 
 def load_backends(feedback: FeedbackConfig, policy: LocalModel, model: ModelConfig) -> Backends:

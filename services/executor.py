@@ -54,11 +54,15 @@ class Executor:
 
     def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Awaitable[T]:
         """From a coroutine. A unit whose caller is gone before it starts never runs."""
-        return asyncio.wrap_future(self._threads.submit(self._rank, partial(work, *args, **kwargs)))
+        return asyncio.wrap_future(self.submit(partial(work, *args, **kwargs)))
 
     def call(self, unit: Callable[[], T]) -> T:
         """From another thread, which waits."""
-        return self._threads.submit(self._rank, unit).result()
+        return self.submit(unit).result()
+
+    def submit(self, unit: Callable[[], T]) -> Future[T]:
+        """From anywhere, without waiting."""
+        return self._threads.submit(self._rank, unit)
 
     def give_way(self) -> None:
         """From a unit at work, where it can be interrupted: run what may go before it."""

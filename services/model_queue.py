@@ -1,7 +1,8 @@
-"""The model as coroutines: calls become short units on the model's thread, and end when their caller goes."""
+"""The model as coroutines: calls share units of work on the model's thread, and end when their caller goes."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol, TypeVar
 
@@ -11,10 +12,13 @@ from rlhf_core.records import BASE_POLICY, Comparison, Critique, Prompt, Sample,
 from rlhf_core.run_records import Score
 from services.batches import batches
 from services.executor import Executor, Patience
+from services.micro_batcher import MOST_WAITING, Kind, MicroBatcher
 from services.waiting_feedback import WaitingFeedback
 
 UNIT = 128
 """Rows of one unit of work: others wait no longer than these take."""
+QUESTIONS = 512
+"""The same for questions on pairs, most of which share what they read."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -42,14 +46,36 @@ class Models(Protocol):
     def score(self, samples: Sequence[Sample], reward_model: str) -> list[Score]: ...
 
 
+class Line(NamedTuple):
+    """Where the critic or the judge is asked."""
+
+    thread: Executor
+    batcher: MicroBatcher
+    bills: bool
+    """An endpoint is paid for what each call asks of it, so calls are not mixed there."""
+
+
 class ModelQueue:
     def __init__(
-        self, models: Models, executor: Executor, critic: Executor | None = None, judge: Executor | None = None
+        self,
+        models: Models,
+        executor: Executor,
+        critic: Executor | None = None,
+        judge: Executor | None = None,
+        most_waiting: int = MOST_WAITING,
     ):
-        """The critic and the judge work on threads of their own where these are given."""
+        """A critic or a judge with a thread of its own is an endpoint; others work behind the calls on `executor`.
+
+        Scores, critiques and comparisons have a queue each, in which at most `most_waiting` rows wait.
+        """
         self._models = models
         self._executor = executor
-        self._critic, self._judge = critic or executor, judge or executor
+        self._scores = MicroBatcher(executor, most_waiting)
+        threads = critic or executor.behind(), judge or executor.behind()
+        self._critic, self._judge = (
+            Line(thread, MicroBatcher(thread, most_waiting), own is not None)
+            for thread, own in zip(threads, (critic, judge), strict=True)
+        )
 
     async def generate(self, prompts: Sequence[Prompt], draw: Draw) -> list[Sample]:
         """n samples per prompt, grouped by prompt."""
@@ -74,15 +100,16 @@ class ModelQueue:
 
     def waiting(self, constitution: Constitution, gone: Callable[[], bool]) -> WaitingFeedback:
         """The critic and a judge that begins afresh, for a thread that waits while each of its units takes its turn."""
-        return WaitingFeedback(self._models.feedback(constitution, gone, fresh=True), self._critic, self._judge)
+        feedback = self._models.feedback(constitution, gone, fresh=True)
+        return WaitingFeedback(feedback, self._critic.thread, self._judge.thread)
 
     async def critique(
         self, samples: Sequence[Sample], constitution: Constitution, principle: Principle
     ) -> tuple[list[Critique], Usage]:
-        with Patience() as gone:
-            feedback = self._models.feedback(constitution, gone)
-            found = await self._units(samples, lambda unit: feedback.critique(unit, principle), self._critic)
-            return found, feedback.usage
+        def work(feedback: LocalFeedback, unit: Sequence[Sample]) -> list[Critique]:
+            return feedback.critique(unit, principle)
+
+        return await self._ask(self._critic, constitution, ("critique", principle.id), work, samples, _sample_length)
 
     async def revise(
         self,
@@ -91,33 +118,65 @@ class ModelQueue:
         constitution: Constitution,
         principle: Principle,
     ) -> tuple[list[str], Usage]:
-        def work(unit: Sequence[tuple[Sample, Critique]]) -> list[str]:
+        def work(feedback: LocalFeedback, unit: Sequence[tuple[Sample, Critique]]) -> list[str]:
             return feedback.revise([sample for sample, _ in unit], [critique for _, critique in unit], principle)
 
-        with Patience() as gone:
-            feedback = self._models.feedback(constitution, gone)
-            written = await self._units(list(zip(samples, critiques, strict=True)), work, self._critic)
-            return written, feedback.usage
+        both = list(zip(samples, critiques, strict=True))
+        key = ("revise", principle.id)
+        return await self._ask(self._critic, constitution, key, work, both, lambda pair: _sample_length(pair[0]))
 
     async def compare(
         self, comparisons: Sequence[Comparison], constitution: Constitution, principles: Sequence[Principle]
     ) -> tuple[list[Vote], Usage]:
-        with Patience() as gone:
-            feedback = self._models.feedback(constitution, gone)
-            votes = await self._units(comparisons, lambda unit: feedback.compare(unit, *principles), self._judge)
-            return votes, feedback.usage
+        """Two votes for each comparison and each principle on it."""
+
+        def work(feedback: LocalFeedback, unit: Sequence[tuple[Comparison, Principle]]) -> list[tuple[Vote, Vote]]:
+            votes = feedback.compare_each(unit)
+            return list(zip(votes[::2], votes[1::2], strict=True))
+
+        questions = [(pair, principle) for pair in comparisons for principle in principles]
+        votes, usage = await self._ask(
+            self._judge, constitution, ("compare",), work, questions, lambda asked: _pair_length(asked[0]), QUESTIONS
+        )
+        return [vote for both in votes for vote in both], usage
 
     async def score(self, samples: Sequence[Sample], reward_models: Sequence[str]) -> list[Score]:
         """All samples of the first model, then of the second."""
-        scores: list[Score] = []
-        for model in reward_models:
-            scores += await self._units(
-                samples, lambda unit, model=model: self._models.score(unit, model), self._executor
-            )
-        return scores
 
-    async def _units(self, items: Sequence[T], work: Callable[[Sequence[T]], list[R]], executor: Executor) -> list[R]:
-        results: list[R] = []
-        for start in range(0, len(items), UNIT):
-            results += await executor.run(work, items[start : start + UNIT])
-        return results
+        def kind(model: str) -> Kind:
+            return Kind(model, lambda unit, _: self._models.score(unit, model), _sample_length, UNIT)
+
+        found = await asyncio.gather(*(self._scores.ask(kind(model), samples) for model in reward_models))
+        return [score for scores in found for score in scores]
+
+    async def _ask(
+        self,
+        line: Line,
+        constitution: Constitution,
+        key: tuple[str, ...],
+        work: Callable[[LocalFeedback, Sequence[T]], list[R]],
+        items: Sequence[T],
+        length: Callable[[T], int],
+        unit: int = UNIT,
+    ) -> tuple[list[R], Usage]:
+        """Calls under one constitution with one key share their units, unless an endpoint bills for each."""
+        with Patience() as gone:
+            own = self._models.feedback(constitution, gone)
+
+            def ask(rows: Sequence[T], all_gone: Callable[[], bool]) -> list[R]:
+                return work(own if line.bills else self._models.feedback(constitution, all_gone), rows)
+
+            shared = object() if line.bills else (constitution.hash, *key)
+            return await line.batcher.ask(Kind(shared, ask, length, unit), items), own.usage
+
+
+def _sample_length(sample: Sample) -> int:
+    return len(sample.response) + _prompt_length(sample.prompt)
+
+
+def _pair_length(pair: Comparison) -> int:
+    return len(pair.a.response) + len(pair.b.response) + _prompt_length(pair.prompt)
+
+
+def _prompt_length(prompt: Prompt) -> int:
+    return sum(len(message.content) for message in prompt.messages)

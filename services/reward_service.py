@@ -23,7 +23,7 @@ class RewardService(reward_pb2_grpc.RewardServiceServicer):
         self, request: reward_pb2.ScoreRequest, context: grpc.aio.ServicerContext
     ) -> reward_pb2.ScoreResponse:
         samples = convert.samples_from_messages(request.samples)
-        models, pack = await self._rows.run(self._which, list(request.reward_models), request.run_id)
+        models, pack = await self._which(request)
         scores = await self._models.score(samples, models)
         messages = [convert_rows.score_to_message(s, z_of(s.score, s.reward_model, pack)) for s in scores]
         return reward_pb2.ScoreResponse(scores=messages, norm_pack=pack.id if pack else "")
@@ -35,12 +35,15 @@ class RewardService(reward_pb2_grpc.RewardServiceServicer):
         messages = [convert_rows.reward_model_to_message(version) for version in versions]
         return reward_pb2.ListRewardModelsResponse(reward_models=messages)
 
-    def _which(self, reward_models: list[str], run_id: str) -> tuple[list[str], NormPack | None]:
+    async def _which(self, request: reward_pb2.ScoreRequest) -> tuple[list[str], NormPack | None]:
         """The reward models that a request means, and the scale of the run that it names."""
-        if not run_id:
-            if not reward_models:
-                raise InvalidInput("reward_models: name at least one, or a run_id", "reward_models")
-            return reward_models, None
+        if request.run_id:
+            return await self._rows.run(self._of_run, list(request.reward_models), request.run_id)
+        if not request.reward_models:
+            raise InvalidInput("reward_models: name at least one, or a run_id", "reward_models")
+        return list(request.reward_models), None
+
+    def _of_run(self, reward_models: list[str], run_id: str) -> tuple[list[str], NormPack | None]:
         results = self._store.stage_results(self._store.run(run_id).id)
         pack = self._store.norm_pack(results["norm_pack"].norm_pack) if "norm_pack" in results else None
         found = results["reward"].reward_models.values() if "reward" in results else pack.reward_models if pack else ()

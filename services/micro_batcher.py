@@ -1,0 +1,178 @@
+"""Calls of many callers answered together: one pass of the model serves all that wait for the same."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from typing import Any, NamedTuple, TypeVar
+
+from rlhf_core.errors import Exhausted
+from services.batches import batches
+from services.executor import Executor, Patience
+
+LONG = 2048
+"""Characters of a text that counts as one row of a unit; a longer one counts for more."""
+WINDOW = 4
+"""Units that are sorted by length together."""
+MOST_WAITING = 4096
+"""Rows that may wait, unless the caller says otherwise."""
+AT_ONCE = 4
+"""Callers that are told their results before the event loop looks after others, such as health."""
+
+T = TypeVar("T")
+R = TypeVar("R")
+Work = Callable[[Sequence[Any], Callable[[], bool]], list[Any]]
+"""One result for each item; may end early once it is told that nobody waits any more."""
+
+
+class Kind(NamedTuple):
+    """What calls must have in common to be answered together; `work` is the same for equal keys."""
+
+    key: Hashable
+    work: Work
+    length: Callable[[Any], int]
+    """Of an item, in characters."""
+    unit: int
+    """Rows of one unit of work."""
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """Items that wait, all of one call; `gone` when nobody waits for them any more."""
+
+    kind: Kind
+    items: Sequence[Any]
+    longest: int
+    gone: Callable[[], bool]
+    answer: asyncio.Future[list[Any]]
+
+
+class MicroBatcher:
+    """One line of waiting calls on an executor. Those who are gone before the model comes to them cost it nothing."""
+
+    def __init__(self, executor: Executor, most_waiting: int = MOST_WAITING):
+        self._executor = executor
+        self._most_waiting = most_waiting
+        self._rows = 0
+        self._pace = 0.01
+        self._waiting: dict[Call, None] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def rows(self) -> int:
+        """Rows asked for and not yet answered."""
+        return self._rows
+
+    async def ask(self, kind: Kind, items: Sequence[T]) -> list[Any]:
+        """One result for each item. A long call waits in its turn again after each of its units.
+
+        Raises Exhausted when so many rows wait already that it would take too long; nothing has been done then.
+        """
+        if self._rows >= self._most_waiting:
+            raise Exhausted(
+                f"{self._rows} rows wait for the model already; at most {self._most_waiting} may",
+                hint="try again later, or ask from fewer places at once",
+                retry_seconds=min(30.0, max(0.1, self._rows * self._pace)),
+            )
+        self._rows += len(items)
+        try:
+            lengths = [kind.length(item) for item in items]
+            order = sorted(range(len(items)), key=lengths.__getitem__)
+            found: dict[int, Any] = {}
+            for unit in batches([_rows_of(lengths[place]) for place in order], kind.unit):
+                places = [order[i] for i in unit]
+                found |= zip(
+                    places, await self._one(kind, [items[i] for i in places], lengths[places[-1]]), strict=True
+                )
+            return [found[place] for place in range(len(items))]
+        finally:
+            self._rows -= len(items)
+
+    async def _one(self, kind: Kind, items: Sequence[Any], longest: int) -> list[Any]:
+        with Patience() as gone:
+            call = Call(kind, items, longest, gone, asyncio.get_running_loop().create_future())
+            with self._lock:
+                self._waiting[call] = None
+            turn = self._executor.submit(self._turn)
+            turn.add_done_callback(partial(_end, call.answer))
+            try:
+                return await call.answer
+            finally:
+                turn.cancel()
+                with self._lock:
+                    self._waiting.pop(call, None)
+
+    def _turn(self) -> None:
+        """On the model's thread. Calls that an earlier turn took along leave nothing to do for their own."""
+        calls = self._take()
+        if not calls:
+            return
+        started, rows = time.perf_counter(), sum(len(call.items) for call in calls)
+        answers = iter(list(zip(calls, _solve(calls), strict=True)))
+        self._pace += 0.2 * ((time.perf_counter() - started) / rows - self._pace)
+        calls[0].answer.get_loop().call_soon_threadsafe(_tell, answers)
+
+    def _take(self) -> list[Call]:
+        """The call that waits longest with those of its kind that are most like it in length."""
+        with self._lock:
+            here = [call for call in self._waiting if not call.gone()]
+            if not here:
+                return []
+            taken = _like_the_first(here)
+            for call in taken:
+                del self._waiting[call]
+            return taken
+
+
+def _like_the_first(calls: Sequence[Call]) -> list[Call]:
+    """Of the calls of the first one's kind as many as make a unit with it, of like length."""
+    first, kind = calls[0], calls[0].kind
+    alike = islice((call for call in calls if call.kind.key == kind.key), WINDOW * kind.unit)
+    ordered = sorted(alike, key=lambda call: call.longest)
+    sizes = [len(call.items) * _rows_of(call.longest) for call in ordered]
+    units = -(-sum(sizes) // kind.unit)
+    groups = ([ordered[place] for place in places] for places in batches(sizes, -(-sum(sizes) // units)))
+    return next(group for group in groups if first in group)
+
+
+def _rows_of(length: int) -> int:
+    return 1 + length // LONG
+
+
+def _solve(calls: Sequence[Call]) -> list[list[Any] | Exception]:
+    """The results of each call; what is wrong in one of them is its own affair, and found by halves."""
+    items = [item for call in calls for item in call.items]
+    try:
+        results = iter(calls[0].kind.work(items, lambda: all(call.gone() for call in calls)))
+    except Exception as error:
+        if len(calls) == 1 or all(call.gone() for call in calls):
+            return [error] * len(calls)
+        half = len(calls) // 2
+        return [*_solve(calls[:half]), *_solve(calls[half:])]
+    return [list(islice(results, len(call.items))) for call in calls]
+
+
+def _end(answer: asyncio.Future[list[Any]], turn: Future[None]) -> None:
+    """A call does not wait for an executor that has closed, or for a turn that broke."""
+    if turn.cancelled() or turn.exception():
+        answer.get_loop().call_soon_threadsafe(answer.cancel)
+
+
+def _tell(answers: Iterator[tuple[Call, list[Any] | Exception]]) -> None:
+    """On the event loop."""
+    some = list(islice(answers, AT_ONCE))
+    for call, answer in some:
+        if call.answer.done():
+            continue
+        if isinstance(answer, Exception):
+            call.answer.set_exception(answer)
+        else:
+            call.answer.set_result(answer)
+    if some:
+        asyncio.get_running_loop().call_soon(_tell, answers)

@@ -13,6 +13,7 @@ from itertools import islice
 from typing import Any, NamedTuple, TypeVar
 
 from rlhf_core.errors import Exhausted
+from services import metrics
 from services.batches import batches
 from services.executor import Executor, Patience
 
@@ -56,8 +57,11 @@ class Call:
 class MicroBatcher:
     """One line of waiting calls on an executor. Those who are gone before the model comes to them cost it nothing."""
 
-    def __init__(self, executor: Executor, most_waiting: int = MOST_WAITING):
+    def __init__(self, executor: Executor, most_waiting: int = MOST_WAITING, name: str = "model"):
+        """`name` is the line's in the metrics."""
         self._executor = executor
+        self._waiting_rows = metrics.WAITING_ROWS.labels(name)
+        self._batch_rows = metrics.BATCH_ROWS.labels(name)
         self._most_waiting = most_waiting
         self._rows = 0
         self._pace = 0.01
@@ -81,6 +85,7 @@ class MicroBatcher:
                 retry_seconds=min(30.0, max(0.1, self._rows * self._pace)),
             )
         self._rows += len(items)
+        self._waiting_rows.inc(len(items))
         try:
             lengths = [kind.length(item) for item in items]
             order = sorted(range(len(items)), key=lengths.__getitem__)
@@ -93,6 +98,7 @@ class MicroBatcher:
             return [found[place] for place in range(len(items))]
         finally:
             self._rows -= len(items)
+            self._waiting_rows.dec(len(items))
 
     async def _one(self, kind: Kind, items: Sequence[Any], longest: int) -> list[Any]:
         with Patience() as gone:
@@ -116,6 +122,7 @@ class MicroBatcher:
         started, rows = time.perf_counter(), sum(len(call.items) for call in calls)
         answers = iter(list(zip(calls, _solve(calls), strict=True)))
         self._pace += 0.2 * ((time.perf_counter() - started) / rows - self._pace)
+        self._batch_rows.observe(rows)
         calls[0].answer.get_loop().call_soon_threadsafe(_tell, answers)
 
     def _take(self) -> list[Call]:

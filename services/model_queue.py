@@ -70,11 +70,11 @@ class ModelQueue:
         """
         self._models = models
         self._executor = executor
-        self._scores = MicroBatcher(executor, most_waiting)
+        self._scores = MicroBatcher(executor, most_waiting, "scores")
         threads = critic or executor.behind(), judge or executor.behind()
         self._critic, self._judge = (
-            Line(thread, MicroBatcher(thread, most_waiting), own is not None)
-            for thread, own in zip(threads, (critic, judge), strict=True)
+            Line(thread, MicroBatcher(thread, most_waiting, name), own is not None)
+            for name, thread, own in zip(("critic", "judge"), threads, (critic, judge), strict=True)
         )
 
     async def generate(self, prompts: Sequence[Prompt], draw: Draw) -> list[Sample]:

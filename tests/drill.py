@@ -1,0 +1,173 @@
+"""Fault drill: kill -9 of one random process at a random moment, many times, while runs go and clients retry.
+
+python -m tests.drill --times 50 --out drill.json
+
+Each round starts the five services of deploy/compose.yaml on a fresh folder and lets a small run go through them.
+Whatever dies is started again, as the compose file does. Exit code 0 when every run ended with the bytes of a run that
+nobody disturbed, no client got a wrong answer, and the store is sound and holds all that was acknowledged.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import random
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rlhf_core.store.store import Store
+from services.clients import CharterClient
+from tests.drill_clients import PATIENCE_SECONDS, Notes, Reference, ask, guarded, label, reference, watch
+from tests.processes import ROLES, Processes
+from tests.small_run import SMALL, Outcome, outcome
+
+ROUND_SECONDS = 1200.0
+CALM_SECONDS = 6.0
+"""The next process is killed at a random moment of this time after all serve again."""
+
+
+class Kill(NamedTuple):
+    role: str
+    stage: str
+    """Where the run was."""
+    seconds_away: float
+
+
+def kill_one(processes: Processes, store: Store, run_id: str, chance: random.Random) -> Kill:
+    role = chance.choice(ROLES)
+    stage = store.run(run_id).stage or "none yet"
+    since = time.monotonic()
+    processes.kill(role)
+    processes.start(role)
+    processes.wait_until_serving(role)
+    return Kill(role, stage, round(time.monotonic() - since, 1))
+
+
+def under_fire(
+    processes: Processes, store: Store, run_id: str, chance: random.Random, most: int, notes: Notes
+) -> list[Kill]:
+    """Kill, at most so often, until the run is over."""
+    kills: list[Kill] = []
+    deadline = time.monotonic() + ROUND_SECONDS
+    while store.run(run_id).state in ("QUEUED", "RUNNING") and time.monotonic() < deadline:
+        time.sleep(chance.uniform(0, CALM_SECONDS))
+        if len(kills) < most:
+            kills.append(kill_one(processes, store, run_id, chance))
+            notes.wrong += [f"after killing {kills[-1].role}: {fault}" for fault in store.integrity_check()]
+    return kills
+
+
+def drill_round(folder: Path, calm: Reference, chance: random.Random, most: int) -> dict[str, Any]:
+    """One run under at most so many kills; what went wrong is told, not raised."""
+    notes, over = Notes(), threading.Event()
+    began = time.monotonic()
+    with (
+        Processes(folder) as processes,
+        contextlib.closing(Store.open(folder)) as store,
+        CharterClient.connect(processes.address("trainer"), patience_seconds=PATIENCE_SECONDS) as client,
+    ):
+        run_id = client.trainer.create_run(SMALL, request_id="the-run").id
+        watcher = guarded(notes, watch, processes, run_id, notes)
+        asker = guarded(notes, ask, processes, calm, run_id, notes, over)
+        labeller = guarded(notes, label, processes, calm, notes, over)
+        kills = under_fire(processes, store, run_id, chance, most, notes)
+        if client.trainer.create_run(SMALL, request_id="the-run").id != run_id:
+            notes.wrong.append("the same request made a second run")
+        watcher.join(60)
+        over.set()
+        asker.join(60)
+        labeller.join(60)
+        notes.wrong += missing(store, run_id, notes)
+        run = store.run(run_id)
+    if run.state == "SUCCEEDED":
+        notes.wrong += differences(outcome(folder, run_id), calm.run)
+    else:
+        notes.wrong.append(f"the run is {run.state}: {run.error}")
+    return {
+        "state": run.state,
+        "attempts": run.attempt,
+        "kills": [kill._asdict() for kill in kills],
+        "labels_acknowledged": len(notes.labels),
+        "answers_checked": notes.answers,
+        "events_seen": len(notes.events),
+        "wrong": notes.wrong,
+        "seconds": round(time.monotonic() - began, 1),
+    }
+
+
+def differences(found: Outcome, calm: Outcome) -> list[str]:
+    names = [name for name in Outcome._fields if getattr(found, name) != getattr(calm, name)]
+    return [f"{name}: not those of a calm run" for name in names]
+
+
+def missing(store: Store, run_id: str, notes: Notes) -> list[str]:
+    """What was acknowledged and is not in the store, or not as it was acknowledged."""
+    kept = {label.labeler: label for label in store.preferences("helpful", labelers="human")}
+    stored = store.events(run_id, limit=100_000)
+    faults = [f"the store is damaged: {fault}" for fault in store.integrity_check()]
+    faults += [
+        f"acknowledged label '{request}' is missing or another"
+        for request, label in notes.labels.items()
+        if kept.get(f"human:{request}") != label
+    ]
+    seen, there = ([(e.sequence, e.kind, e.body) for e in events] for events in (notes.events, stored))
+    if seen != there:
+        faults.append(f"the watcher saw {len(seen)} events, the store has {len(there)}; or they differ")
+    return faults
+
+
+def drill(times: int, seed: int, scratch: Path, tell: Callable[[str], None]) -> dict[str, Any]:
+    """Rounds until `times` kills are done; the record that drill.json holds."""
+    began, chance = time.monotonic(), random.Random(seed)
+    calm = reference(scratch / "calm")
+    tell(f"calm run done in {time.monotonic() - began:.0f} s; now {times} kills")
+    rounds: list[dict[str, Any]] = []
+    while (done := sum(len(each["kills"]) for each in rounds)) < times:
+        rounds.append(drill_round(scratch / f"round-{len(rounds)}", calm, chance, times - done))
+        last = rounds[-1]
+        tell(
+            f"round {len(rounds)}: {last['state']} after {len(last['kills'])} kills and {last['attempts']} attempts in "
+            f"{last['seconds']:.0f} s, {last['labels_acknowledged']} labels, {len(last['wrong'])} faults"
+        )
+        for fault in last["wrong"]:
+            tell(f"  FAULT {fault}")
+    kills = [kill for each in rounds for kill in each["kills"]]
+    return {
+        "kills": len(kills),
+        "kills_by_process": Counter(kill["role"] for kill in kills),
+        "kills_by_stage": Counter(kill["stage"] for kill in kills),
+        "runs": len(rounds),
+        "runs_succeeded": sum(each["state"] == "SUCCEEDED" for each in rounds),
+        "labels_acknowledged": sum(each["labels_acknowledged"] for each in rounds),
+        "answers_checked": sum(each["answers_checked"] for each in rounds),
+        "faults": sum(len(each["wrong"]) for each in rounds),
+        "seed": seed,
+        "seconds": round(time.monotonic() - began, 1),
+        "rounds": rounds,
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--times", type=int, default=50, help="kills in all (default 50)")
+    parser.add_argument("--seed", type=int, default=0, help="of who is killed and when")
+    parser.add_argument("--out", type=Path, default=Path("drill.json"))
+    given = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory(prefix="drill-") as scratch:
+        found = drill(given.times, given.seed, Path(scratch), lambda text: print(text, flush=True))
+    given.out.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    print(
+        f"{found['kills']} kills, {found['runs_succeeded']} of {found['runs']} runs finished, {found['faults']} faults"
+    )
+    return 0 if found["faults"] == 0 else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,68 @@
+"""A whole run that is over in half a minute, and what it leaves that must not depend on where or how it ran."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rlhf_core.config import RunConfig
+from rlhf_core.run_records import STAGES
+from rlhf_core.store.store import Store
+from services.clients import CharterClient
+
+SMALL = RunConfig.model_validate(
+    {
+        "model": {"threads": 1},
+        "critique": {"prompts": 12, "rounds": 1},
+        "sft": {"epochs": 1},
+        "label": {"pairs": 24, "base_share": 0.5, "temperature": 1.5, "principles_per_label": 1},
+        # Whether the judge is any good is not asked of a run this small.
+        "gate": {"allow_ungated": True},
+        "reward": {"epochs": 1, "members": 1},
+        "norm": {"prompts": 8},
+        "ppo": {"steps": 2, "prompts_per_step": 8, "minibatch_size": 8, "epochs": 1, "checkpoint_every": 1},
+        "evaluation": {"prompts": 4, "bootstrap": 100, "skills": 0},
+    }
+)
+OF_THE_RUN = ("created_at", "wall_seconds", "stage_seconds", "peak_memory_mb")
+"""What a report says of the run itself rather than of its result."""
+
+
+class Outcome(NamedTuple):
+    weights: list[str]
+    """Digests of the adapters: equal digests are equal bytes."""
+    responses: list[tuple[str, str, str]]
+    votes: list[str]
+    numbers: list[tuple[str, dict[str, float]]]
+
+
+def outcome(data: Path, run_id: str) -> Outcome:
+    with contextlib.closing(Store.open(data)) as store:
+        results = store.stage_results(run_id)
+        assert tuple(results) == STAGES
+        policies = [store.policy_version(results[stage].policy_version).artifact for stage in ("sft", "ppo")]
+        rewards = [store.reward_model(name).artifact for name in results["reward"].reward_models.values()]
+        return Outcome(
+            weights=policies + rewards,
+            responses=sorted((s.stage, s.prompt.id, s.response) for s in store.samples(run_id)),
+            votes=sorted(vote.model_dump_json(exclude={"run_id"}) for vote in store.votes(run_id=run_id)),
+            numbers=[(stage, dict(results[stage].numbers)) for stage in STAGES],
+        )
+
+
+def finished(client: CharterClient) -> str:
+    """The id of a small run that has been carried out."""
+    run = client.trainer.create_run(SMALL)
+    for _ in client.trainer.watch_run(run.id):
+        pass
+    ended = client.trainer.get_run(run.id)
+    assert (ended.state, ended.error) == ("SUCCEEDED", "")
+    return run.id
+
+
+def report(client: CharterClient, run_id: str) -> dict[str, Any]:
+    """The report without what tells one run from another."""
+    found = json.loads(client.trainer.get_report(run_id).replace(run_id, "RUN"))
+    return {name: value for name, value in found.items() if name not in OF_THE_RUN}

@@ -124,6 +124,10 @@ class GateConfig(Settings):
 class NormConfig(Settings):
     prompts: int = Field(default=256, ge=2)
     samples: int = Field(default=2, ge=1)
+    best_of: int = Field(default=0, ge=0, le=256)
+    """Replies to each of `best_of_prompts` held-out prompts, to see what choosing the best of n by the reward models
+    gains before anything is trained on them. 0 leaves it out."""
+    best_of_prompts: int = Field(default=48, ge=2)
 
 
 class EvaluationConfig(Settings):

@@ -33,6 +33,9 @@ class RewardConfig(Settings):
     """Share of prompts kept to measure the model."""
     stop_share: float = Field(default=0.0, ge=0, lt=1)
     """Share of the other prompts kept to stop on: the epoch of least loss on them is kept. 0 trains to the end."""
+    auditor_share: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the prompts not kept back whose labels train a second model of each objective, its auditor, that nothing
+    is trained against. 0 trains none."""
     human_weight: float = Field(default=3.0, ge=0)
     """Loss weight of a human label against 1 for an AI label."""
     center_coef: float = Field(default=0.01, ge=0)

@@ -6,10 +6,12 @@ from typing import Literal
 
 from pydantic import Field
 
-from rlhf_core.records import Record
+from rlhf_core.records import Record, content_id
+from rlhf_core.reward_records import RewardModelVersion as RewardModelVersion
 
 Stage = Literal["critique", "sft", "label", "reward", "norm_pack", "ppo", "evaluate", "report"]
 Truth = Literal["human", "gold"]
+Written = Literal["display_name", "note"]  # what people may change on a run
 RunState = Literal["QUEUED", "RUNNING", "PAUSED", "SUCCEEDED", "FAILED", "CANCELLED"]
 
 STAGES: tuple[Stage, ...] = ("critique", "sft", "label", "reward", "norm_pack", "ppo", "evaluate", "report")
@@ -27,25 +29,6 @@ class PolicyVersion(Record):
     step: int = 0
     ungated: bool = False
     """A judge that had not passed its gate labelled what this policy learned from."""
-
-
-class RewardModelVersion(Record):
-    """One objective's reward model: adapter and heads in one artifact, with its held-out quality."""
-
-    id: str
-    run_id: str
-    objective: str
-    base_model: str
-    artifact: str
-    constitution_hash: str
-    pairs: int
-    human_pairs: int
-    accuracy: float
-    accuracy_n: int
-    ungated: bool = False
-    """A judge that had not passed its gate gave some of the labels."""
-    auditor: bool = False
-    """Nothing is trained against it: it learned from other labels than the model that PPO is paid by, and checks it."""
 
 
 class Calibration(Record):
@@ -116,6 +99,8 @@ class Score(Record):
     score: float
     spread: float = 0.0
     """Standard deviation over the ensemble's members."""
+    steps: tuple[float, ...] = ()
+    """Scores of the reply's lines, where the model scores lines."""
 
 
 class NormPack(Record):
@@ -212,7 +197,7 @@ class Checkpoint(Record):
 
 
 class Run(Record):
-    """A run as the store and the wire show it. `config` is the resolved configuration as JSON."""
+    """A run as the store and the wire show it: `config` is JSON, `requested` what its worker has been asked for."""
 
     id: str
     kind: str
@@ -227,6 +212,14 @@ class Run(Record):
     fence: int = 0
     created_at: str = ""
     updated_at: str = ""
+    requested: Literal["", "PAUSED", "CANCELLED"] = ""
+    display_name: str = ""
+    note: str = ""
+
+    @property
+    def etag(self) -> str:
+        """Changes with all that people decide on; the run's own progress leaves it as it is."""
+        return content_id("etag", self.id, self.state, self.requested, self.attempt, self.display_name, self.note)
 
 
 class RunEvent(Record):

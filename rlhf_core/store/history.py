@@ -39,6 +39,7 @@ class History:
         """Store what a finished stage hands on; the first result of a stage stands."""
         with self._connections.write(durable=True) as connection:
             insert(connection, "stage_results", stamped([result]), key="run_id, stage")
+            self.forgive(result.run_id)
 
     def stage_results(self, run_id: str) -> dict[Stage, StageResult]:
         """Results by stage, in the order in which the stages finished."""
@@ -48,6 +49,18 @@ class History:
     def add_checkpoint(self, checkpoint: Checkpoint) -> None:
         with self._connections.write(durable=True) as connection:
             insert(connection, "checkpoints", stamped([checkpoint]), key="run_id, stage, step")
+            self.forgive(checkpoint.run_id)
+
+    def forgive(self, run_id: str) -> None:
+        """Count the workers that the run loses from now on: it has made a step forward, or someone has resumed it."""
+        with self._connections.write() as connection:
+            connection.execute("UPDATE runs SET crashes = 0 WHERE id = ?", [run_id])
+
+    def checkpoint(self, run_id: str, stage: Stage, step: int) -> Checkpoint | None:
+        rows = self._connections.rows(
+            "SELECT * FROM checkpoints WHERE run_id = ? AND stage = ? AND step = ?", [run_id, stage, step]
+        )
+        return from_row(Checkpoint, rows[0]) if rows else None
 
     def latest_checkpoint(self, run_id: str, stage: Stage) -> Checkpoint | None:
         rows: list[sqlite3.Row] = self._connections.rows(

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Iterable
 from typing import Literal
 
-from rlhf_core.errors import Conflict, InvalidInput, NotFound
+from rlhf_core.errors import InvalidInput, NotFound, RequestReused
 from rlhf_core.records import UNIFORM_SLICE, Comparison, Preference, Vote, uniform_draw
 from rlhf_core.store.connection import Connections
 from rlhf_core.store.rows import from_row, insert, now, stamped, to_row
@@ -133,6 +133,24 @@ class Labels:
         )
         return [from_row(Preference, row) for row in rows]
 
+    def preference_page(
+        self,
+        size: int,
+        after: int = 0,
+        objective: str | None = None,
+        run_id: str | None = None,
+        labelers: Literal["ai", "human"] | None = None,
+    ) -> tuple[list[Preference], int]:
+        """As `preferences`, from after a place on, and the place of the last one; 0 where there are no more."""
+        rows = self._connections.rows(
+            """SELECT * FROM live_preferences WHERE (:objective IS NULL OR objective = :objective)
+              AND (:run_id IS NULL OR run_id = :run_id) AND labeler GLOB :labeler AND revision > :after
+            ORDER BY revision LIMIT :size""",
+            {"objective": objective, "run_id": run_id, "labeler": f"{labelers}:*" if labelers else "*"}
+            | {"after": after, "size": size + 1},
+        )
+        return [from_row(Preference, row) for row in rows[:size]], rows[size - 1]["revision"] if rows[size:] else 0
+
     def next_comparison(
         self, labeler: str, objective: str, run_id: str | None = None, uniform: bool = False
     ) -> Comparison | None:
@@ -152,7 +170,7 @@ class Labels:
         """Store one label, and return it once it is on the disk; the same request again changes nothing.
 
         Raises:
-            Conflict: the request id was used for another label.
+            RequestReused: the request id was used for another label.
             NotFound: the comparison is not in the store.
         """
         if not request_id:
@@ -162,7 +180,8 @@ class Labels:
             for row in connection.execute(sql, [request_id]):
                 stored = from_row(Preference, row)
                 if stored != preference:
-                    raise Conflict(f"request '{request_id}' was used for another label, on '{stored.comparison_id}'")
+                    where = f"on '{stored.comparison_id}'"
+                    raise RequestReused(f"request '{request_id}' was used for another label, {where}")
                 return stored
             self.comparison(preference.comparison_id)
             row = to_row(preference) | {"request_id": request_id, "created_at": now()}

@@ -1,23 +1,27 @@
 """Runs as leased jobs: created once, claimed by one worker at a time, every state change an event.
 
 A worker claims a run and gets a fence number; each later write for the run names it. If the worker dies, or its
-lease runs out, the next claim takes a higher fence, and what the old worker still sends is refused.
+lease runs out, the next claim takes a higher fence, and what the old worker still sends is refused. A run that loses
+its worker again and again in one place has FAILED: it may be what kills them.
 """
 
 from __future__ import annotations
 
 import secrets
 import sqlite3
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 
-from rlhf_core.errors import Conflict, InvalidInput, LeaseLost, NotFound
-from rlhf_core.run_records import Run, RunState
+from rlhf_core.errors import Conflict, InvalidInput, LeaseLost, NotFound, RequestReused, Stale
+from rlhf_core.run_records import Run, RunState, Written
 from rlhf_core.store.connection import Connections
 from rlhf_core.store.history import History
 from rlhf_core.store.leases import expiry, is_dead
 from rlhf_core.store.rows import from_row, insert, now, to_json
 
 MAX_PAGE = 1000
+MAX_CRASHES = 5
+"""Workers that a run may lose, by death or by a lease that ran out, without a stage or a checkpoint in between."""
 _RELEASED: tuple[RunState, ...] = ("QUEUED", "PAUSED", "SUCCEEDED", "FAILED", "CANCELLED")
 
 
@@ -28,37 +32,48 @@ class Runs:
         self._connections = connections
         self._history = history
 
-    def create_run(self, kind: str, config_json: str, constitution_hash: str, request_id: str) -> Run:
+    def create_run(
+        self,
+        kind: str,
+        config_json: str,
+        constitution_hash: str,
+        request_id: str,
+        display_name: str = "",
+        note: str = "",
+    ) -> Run:
         """Queue a run; the same request again returns the same run. An empty `request_id` always makes a new one.
 
         Raises:
-            Conflict: the request id was used for a run of another kind, configuration or constitution.
+            RequestReused: the request id was used for a run of another kind, configuration or constitution.
         """
         body = {"kind": kind, "config": config_json, "constitution_hash": constitution_hash}
         with self._connections.write(durable=True) as connection:
             known = connection.execute("SELECT * FROM runs WHERE request_id = ?", [request_id]).fetchone()
             if known:
                 if any(known[name] != value for name, value in body.items()):
-                    raise Conflict(f"request '{request_id}' was used for another run, '{known['id']}'")
+                    raise RequestReused(f"request '{request_id}' was used for another run, '{known['id']}'")
                 return from_row(Run, known)
             time = now()
             row = {"id": _run_id(), "state": "QUEUED", "created_at": time, "updated_at": time, **body}
-            insert(connection, "runs", [row | {"request_id": request_id or None}])
+            written = {"display_name": display_name, "note": note, "request_id": request_id or None}
+            insert(connection, "runs", [row | written])
             self._history.append_event(row["id"], "state", to_json({"state": "QUEUED", "attempt": 0}))
             return self.run(row["id"])
 
     def run(self, run_id: str) -> Run:
         return from_row(Run, self._row(run_id))
 
-    def runs(self, page_size: int, page_token: str = "") -> tuple[list[Run], str]:
-        """A page of runs, newest first, and the token of the next page ('' at the end)."""
+    def runs(self, page_size: int, page_token: str = "", states: Collection[RunState] = ()) -> tuple[list[Run], str]:
+        """A page of runs, newest first, and the token of the next page ('' at the end); only of `states`, if any."""
         if page_size < 1:
             raise InvalidInput(f"page_size is {page_size}; allowed: 1 to {MAX_PAGE}", "page_size")
         if page_token and not page_token.isdecimal():
             raise InvalidInput("page_token is not one that a list of runs returned", "page_token")
         rows = self._connections.rows(
-            "SELECT * FROM runs WHERE :token = '' OR number < CAST(:token AS INTEGER) ORDER BY number DESC LIMIT :size",
-            {"token": page_token, "size": min(page_size, MAX_PAGE) + 1},
+            """SELECT * FROM runs WHERE (:token = '' OR number < CAST(:token AS INTEGER))
+              AND (:states = '[]' OR state IN (SELECT value FROM json_each(:states)))
+            ORDER BY number DESC LIMIT :size""",
+            {"token": page_token, "size": min(page_size, MAX_PAGE) + 1, "states": to_json(list(states))},
         )
         page = rows[: min(page_size, MAX_PAGE)]
         token = str(page[-1]["number"]) if len(rows) > len(page) else ""
@@ -68,7 +83,8 @@ class Runs:
         """Take the oldest run that is queued, or whose worker is gone; None when there is none.
 
         `owner` should be `leases.this_process()`: after a crash a worker on the same host then need not wait for the
-        old lease to run out, because the dead process itself shows that it is free.
+        old lease to run out, because the dead process itself shows that it is free. A run that has lost
+        `MAX_CRASHES` workers without a step forward is not claimed: it becomes FAILED, until someone resumes it.
         """
         with self._connections.write(durable=True) as connection:
             open_runs = "SELECT * FROM runs WHERE state IN ('QUEUED', 'RUNNING') ORDER BY number"
@@ -78,8 +94,12 @@ class Runs:
                 if row["requested"]:
                     self._set_state(connection, row["id"], row["requested"])
                     continue
-                sql = "UPDATE runs SET attempt = attempt + 1, fence = fence + 1 WHERE id = ?"
-                connection.execute(sql, [row["id"]])
+                crashes = row["crashes"] + (row["state"] == "RUNNING")
+                if crashes >= MAX_CRASHES:
+                    self._set_state(connection, row["id"], "FAILED", error=_crashed(row["stage"]))
+                    continue
+                sql = "UPDATE runs SET attempt = attempt + 1, fence = fence + 1, crashes = ? WHERE id = ?"
+                connection.execute(sql, [crashes, row["id"]])
                 self._set_state(connection, row["id"], "RUNNING", owner=owner, until=expiry(lease_seconds))
                 return self.run(row["id"])
         return None
@@ -102,30 +122,46 @@ class Runs:
             self.check_fence(run_id, fence)
             requested = self._row(run_id)["requested"]
             final = requested if requested and state in ("QUEUED", "PAUSED") else state
+            self._history.forgive(run_id)
             self._set_state(connection, run_id, final, error=error)
             return self.run(run_id)
 
-    def cancel_run(self, run_id: str) -> Run:
+    def update_run(self, run_id: str, written: Mapping[Written, str], etag: str = "") -> Run:
+        """Change what people have written on the run.
+
+        Raises:
+            Stale: the run has another etag by now; without an `etag` it may be any. So it is with all verbs below.
+        """
+        with self._connections.write(durable=True) as connection:
+            self._check_etag(run_id, etag)
+            for name, text in written.items():
+                sql = f"UPDATE runs SET {name} = ?, updated_at = ? WHERE id = ?"
+                connection.execute(sql, [text, now(), run_id])
+            return self.run(run_id)
+
+    def cancel_run(self, run_id: str, etag: str = "") -> Run:
         """Cancel at once, or ask the worker that holds the run to; see `cancel_requested`."""
-        return self._ask(run_id, "CANCELLED")
+        return self._ask(run_id, "CANCELLED", etag)
 
-    def pause_run(self, run_id: str) -> Run:
+    def pause_run(self, run_id: str, etag: str = "") -> Run:
         """Pause at once, or ask the worker that holds the run to; see `pause_requested`."""
-        return self._ask(run_id, "PAUSED")
+        return self._ask(run_id, "PAUSED", etag)
 
-    def resume_run(self, run_id: str) -> Run:
+    def resume_run(self, run_id: str, etag: str = "") -> Run:
         """Queue a paused or failed run again, or take back a pause that has not happened yet.
 
         Raises:
             Conflict: the run has succeeded, or is or will be cancelled.
         """
         with self._connections.write(durable=True) as connection:
+            self._check_etag(run_id, etag)
             row = self._row(run_id)
             if row["state"] in ("SUCCEEDED", "CANCELLED") or row["requested"] == "CANCELLED":
                 raise Conflict(f"run '{run_id}' is {_shown(row)}; only a paused or failed run can be resumed")
             if row["requested"]:
                 connection.execute("UPDATE runs SET requested = '', updated_at = ? WHERE id = ?", [now(), run_id])
             elif row["state"] in ("PAUSED", "FAILED"):
+                self._history.forgive(run_id)
                 self._set_state(connection, run_id, "QUEUED")
             return self.run(run_id)
 
@@ -152,8 +188,17 @@ class Runs:
         if row["fence"] != fence or row["state"] != "RUNNING":
             raise LeaseLost(f"run '{run_id}' is {row['state']} at fence {row['fence']}, not held at fence {fence}")
 
-    def _ask(self, run_id: str, wanted: RunState) -> Run:
+    def _check_etag(self, run_id: str, etag: str) -> None:
+        run = self.run(run_id)
+        if etag and etag != run.etag:
+            raise Stale(
+                f"run '{run_id}' has changed since etag '{etag}': it is {run.state} now",
+                hint="read it again, and send its new etag or none",
+            )
+
+    def _ask(self, run_id: str, wanted: RunState, etag: str) -> Run:
         with self._connections.write(durable=True) as connection:
+            self._check_etag(run_id, etag)
             row = self._row(run_id)
             if row["state"] == wanted or row["requested"] == wanted:
                 return from_row(Run, row)
@@ -180,12 +225,19 @@ class Runs:
     def _row(self, run_id: str) -> sqlite3.Row:
         rows = self._connections.rows("SELECT * FROM runs WHERE id = ?", [run_id])
         if not rows:
-            raise NotFound(f"no run '{run_id}' in the store")
+            raise NotFound(f"no run '{run_id}' in the store", hint="list the runs with: charter runs")
         return rows[0]
 
 
 def _lapsed(row: sqlite3.Row) -> bool:
     return row["lease_until"] <= now() or is_dead(row["lease_owner"])
+
+
+def _crashed(stage: str) -> str:
+    return (
+        f"{MAX_CRASHES} workers in a row died or lost their lease in stage '{stage or 'none yet'}', without a step "
+        "forward; look at the server's log and at its memory, then resume the run"
+    )
 
 
 def _shown(row: sqlite3.Row) -> str:

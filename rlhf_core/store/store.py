@@ -12,10 +12,12 @@ from rlhf_core.store.connection import Connections
 from rlhf_core.store.history import History
 from rlhf_core.store.labels import Labels
 from rlhf_core.store.migrations import migrate
+from rlhf_core.store.requests import Requests
 from rlhf_core.store.runs import Runs
 from rlhf_core.store.samples import Samples
 from rlhf_core.store.steering import Steering
 from rlhf_core.store.versions import Versions
+from rlhf_core.store.workers import Workers
 
 
 class Store:
@@ -31,6 +33,7 @@ class Store:
         self._bind_samples(Samples(connections))
         self._bind_versions(Versions(connections))
         self._bind_runs(History(connections))
+        self._bind_requests(Requests(connections), Workers(connections))
 
     @classmethod
     def open(cls, folder: Path) -> Store:
@@ -107,6 +110,7 @@ class Store:
         self.comparisons_voted = labels.comparisons_voted
         self.add_preferences = labels.add_preferences
         self.preferences = labels.preferences
+        self.preference_page = labels.preference_page
         self.next_comparison = labels.next_comparison
         self.submit_preference = labels.submit_preference
         self.undo_preference = labels.undo_preference
@@ -115,9 +119,11 @@ class Store:
         self.add_policy_version = versions.add_policy_version
         self.policy_version = versions.policy_version
         self.policy_versions = versions.policy_versions
+        self.policy_version_page = versions.policy_version_page
         self.add_reward_model = versions.add_reward_model
         self.reward_model = versions.reward_model
         self.reward_models = versions.reward_models
+        self.reward_model_page = versions.reward_model_page
         self.add_norm_pack = versions.add_norm_pack
         self.norm_pack = versions.norm_pack
         self.add_calibration = versions.add_calibration
@@ -128,6 +134,13 @@ class Store:
         self.constitution_text = versions.constitution_text
         self.constitution_files = versions.constitution_files
 
+    def _bind_requests(self, requests: Requests, workers: Workers) -> None:
+        self.answered = requests.answered
+        self.once = requests.once
+        self.sign_in = workers.sign_in
+        self.sign_out = workers.sign_out
+        self.workers = workers.workers
+
     def _bind_runs(self, history: History) -> None:
         runs = Runs(self._connections, history)
         steering = Steering(self._connections, runs)
@@ -137,6 +150,7 @@ class Store:
         self.claim_run = runs.claim_run
         self.heartbeat = runs.heartbeat
         self.release_run = runs.release_run
+        self.update_run = runs.update_run
         self.cancel_run = runs.cancel_run
         self.pause_run = runs.pause_run
         self.resume_run = runs.resume_run
@@ -154,4 +168,5 @@ class Store:
         self.add_stage_result = history.add_stage_result
         self.stage_results = history.stage_results
         self.add_checkpoint = history.add_checkpoint
+        self.checkpoint = history.checkpoint
         self.latest_checkpoint = history.latest_checkpoint

@@ -8,6 +8,9 @@ from rlhf_core.run_records import Calibration, ConstitutionFile, JudgeGate, Norm
 from rlhf_core.store.connection import Connections
 from rlhf_core.store.rows import RecordType, bytes_hash, from_row, insert, now, stamped
 
+Page = tuple[list[RecordType], int]
+"""Entries, oldest first, and the place of the last one, after which the next page begins; 0 where there is none."""
+
 
 class Versions:
     """Policy versions, reward models, NormPacks, what was found of the judges, and the constitutions behind them."""
@@ -32,6 +35,12 @@ class Versions:
 
     def reward_models(self, run_id: str | None = None) -> list[RewardModelVersion]:
         return self._all(RewardModelVersion, "reward_models", run_id)
+
+    def policy_version_page(self, size: int, after: int = 0, run_id: str | None = None) -> Page[PolicyVersion]:
+        return self._page(PolicyVersion, "policy_versions", size, after, run_id)
+
+    def reward_model_page(self, size: int, after: int = 0, run_id: str | None = None) -> Page[RewardModelVersion]:
+        return self._page(RewardModelVersion, "reward_models", size, after, run_id)
 
     def add_norm_pack(self, pack: NormPack) -> None:
         self._add("norm_packs", pack)
@@ -84,6 +93,12 @@ class Versions:
         if not rows:
             raise NotFound(f"no {table.removesuffix('s').replace('_', ' ')} '{identity}' in the store")
         return from_row(model, rows[0])
+
+    def _page(self, model: type[RecordType], table: str, size: int, after: int, run_id: str | None) -> Page[RecordType]:
+        sql = f"""SELECT rowid AS place, * FROM {table} WHERE (:run_id IS NULL OR run_id = :run_id) AND rowid > :after
+            ORDER BY rowid LIMIT :size"""
+        rows = self._connections.rows(sql, {"run_id": run_id, "after": after, "size": size + 1})
+        return [from_row(model, row) for row in rows[:size]], rows[size - 1]["place"] if rows[size:] else 0
 
     def _all(self, model: type[RecordType], table: str, run_id: str | None) -> list[RecordType]:
         sql = f"SELECT * FROM {table} WHERE :run_id IS NULL OR run_id = :run_id ORDER BY rowid"

@@ -36,6 +36,9 @@ def test_all_tables_are_strict_and_every_step_is_recorded(tmp_path: Path):
         "m007_written",
         "m008_constitution_files",
         "m009_steering",
+        "m010_requests",
+        "m011_crashes",
+        "m012_reward_quality",
     ]
     db.close()
 

@@ -3,64 +3,99 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from rlhf_core.models.generation import generate
+from rlhf_core.dial import weights_at
 from rlhf_core.models.policy import Policy
 from rlhf_core.models.reward_model import RewardModel
-from rlhf_core.records import Prompt
 from rlhf_core.run_records import Checkpoint, NormPack, Score, StageResult
+from rlhf_core.stages.audit import Audit
 from rlhf_core.stages.context import Context, Timer
-from rlhf_core.stages.prompts import draw, prompts_of, stamp
-from rlhf_core.stages.training import publish_policy
+from rlhf_core.stages.prompts import prompts_of, stamp
+from rlhf_core.stages.training import demonstrations_of, publish_policy
 from rlhf_core.stages.watching import Watch
 from rlhf_core.training.ppo_state import PpoState
 from rlhf_core.training.ppo_trainer import PpoStep, train_ppo
 
 TRAINED, REFERENCE = "ppo-policy", "ppo-reference"
-WATCHED = 48
-"""Held-out prompts that are sampled now and then to draw the held-out curve."""
 
 
 def ppo_stage(ctx: Context) -> StageResult:
-    """Rollouts -> K scores -> weights -> policy; resumes from the last checkpoint."""
-    timer = Timer()
-    models = load_reward_models(ctx)
+    """Rollouts -> K scores -> weights -> policy; resumes from the last checkpoint, ends early where it must."""
+    timer, rewarded = Timer(), ctx.need("reward")
+    models = load_reward_models(ctx, rewarded.reward_models, "ppo-reward")
+    auditors = load_reward_models(ctx, rewarded.auditors, "ppo-auditor")
     pack = ctx.store.norm_pack(ctx.need("norm_pack").norm_pack)
     policy = ctx.tools.on_device(lambda: _load_policy(ctx, pack.objectives))
     saved = ctx.store.latest_checkpoint(ctx.run.id, "ppo")
-    steps = train_ppo(
-        policy,
-        [models[name] for name in pack.objectives],
-        pack,
-        prompts_of(ctx, "train"),
-        {name: ctx.weights[name] for name in pack.objectives},
-        ctx.config.ppo,
-        ctx.config.model.max_tokens,
-        ctx.config.seed,
-        ctx.store.artifacts.get_folder(saved.artifact) if saved else None,
-    )
+    audit = Audit(ctx, policy, models, pack, auditors)
+    if saved is None:
+        audit.look(0)
+    done = saved.step if saved else 0
+    steps = _train(ctx, policy, models, pack, saved)
     numbers: dict[str, float] = {}
-    watch = Watch(ctx)
+    watch, best = Watch(ctx), 0
     for step in filter(None, ctx.units(steps)):
-        numbers = _after_step(ctx, step, policy, models, pack)
+        done = step.metrics.step
+        numbers = _after_step(ctx, step, audit)
         heard = watch.listen(step.samples)
         values = step.metrics.values | numbers | {f"monitor/{name}": n for name, n in heard.numbers().items()}
-        ctx.progress(
-            "ppo", step.metrics.step, step.metrics.steps, **{k.replace("/", "."): v for k, v in values.items()}
-        )
-        watch.judge(heard, step.metrics.step)
-    ungated = any(ctx.store.reward_model(version).ungated for version in ctx.need("reward").reward_models.values())
-    version = publish_policy(ctx, "ppo", TRAINED, ctx.need("sft").policy_version, ctx.config.ppo.steps, ungated)
-    drop_adapters(ctx, [TRAINED, REFERENCE, *(model.adapter for model in models.values())])
+        ctx.progress("ppo", done, step.metrics.steps, **{k.replace("/", "."): v for k, v in values.items()})
+        watch.judge(heard, done)
+        if reason := audit.verdict(done, step.metrics.values["kl"]):
+            best = _go_back(ctx, policy, audit.best(done))
+            ctx.note(f"PPO ended at step {done}, as ppo.stop asks: {reason}; the policy is that of step {best or done}")
+            break
+    ungated = any(ctx.store.reward_model(version).ungated for version in rewarded.reward_models.values())
+    version = publish_policy(ctx, "ppo", TRAINED, ctx.need("sft").policy_version, best or done, ungated)
+    loaded = [model.adapter for model in (*models.values(), *auditors.values())]
+    drop_adapters(ctx, [TRAINED, REFERENCE, *loaded])
     return StageResult(
         run_id=ctx.run.id,
         stage="ppo",
         policy_version=version.id,
-        counts={"samples": ctx.config.ppo.steps * ctx.config.ppo.prompts_per_step},
+        counts={"samples": done * ctx.config.ppo.samples_per_step},
         numbers=numbers,
         seconds=timer.seconds,
     )
+
+
+def _train(
+    ctx: Context, policy: Policy, models: dict[str, RewardModel], pack: NormPack, saved: Checkpoint | None
+) -> Iterator[PpoStep | None]:
+    return train_ppo(
+        policy,
+        [models[name] for name in pack.objectives],
+        pack,
+        prompts_of(ctx, "train"),
+        lambda step: _weights(ctx, pack.objectives, step),
+        ctx.config.ppo,
+        ctx.config.model.max_tokens,
+        ctx.config.seed,
+        ctx.store.artifacts.get_folder(saved.artifact) if saved else None,
+        demonstrations_of(ctx)[0] if ctx.config.ppo.ptx_coef else (),
+    )
+
+
+def _weights(ctx: Context, objectives: tuple[str, ...], step: int) -> dict[str, float]:
+    """The weights of a step: what someone gave the run while it ran, or else what its schedule says."""
+    given = ctx.store.take_weights(ctx.run.id, ctx.run.fence, step)
+    if given is not None and given.from_step == step:
+        text = ", ".join(f"{name} {weight:g}" for name, weight in given.weights.items())
+        ctx.note(f"PPO step {step} takes up new weights: {text}")
+    weights = given.weights if given else weights_at(ctx.config.ppo.dial, ctx.weights, step)
+    return {name: weights[name] for name in objectives}
+
+
+def _go_back(ctx: Context, policy: Policy, step: int) -> int:
+    """Make the policy that of an earlier step, where there is a checkpoint of it; returns the step, or 0."""
+    saved = ctx.store.checkpoint(ctx.run.id, "ppo", step)
+    if saved is None:
+        return 0
+    folder = ctx.store.artifacts.get_folder(saved.artifact)
+    ctx.tools.on_device(lambda: policy.restore(folder))
+    return step
 
 
 def _load_policy(ctx: Context, objectives: tuple[str, ...]) -> Policy:
@@ -69,16 +104,20 @@ def _load_policy(ctx: Context, objectives: tuple[str, ...]) -> Policy:
     for name in (TRAINED, REFERENCE):
         if name in backbone.adapters:
             backbone.delete_adapter(name)
-        backbone.load_adapter(name, folder)
+    backbone.load_adapter(REFERENCE, folder)
+    if ctx.config.ppo.tune == "full":
+        backbone.add_dense_adapter(TRAINED, REFERENCE)
+    else:
+        backbone.copy_adapter(REFERENCE, TRAINED)
     return Policy(backbone, TRAINED, objectives, REFERENCE)
 
 
-def load_reward_models(ctx: Context) -> dict[str, RewardModel]:
-    """The run's reward models as adapters of this process's base, by objective."""
+def load_reward_models(ctx: Context, versions: Mapping[str, str], prefix: str) -> dict[str, RewardModel]:
+    """Reward models, by objective, as adapters of this process's base that are named by the prefix."""
     backbone, models = ctx.tools.backbone, {}
-    for index, (objective, version) in enumerate(ctx.need("reward").reward_models.items()):
+    for index, (objective, version) in enumerate(versions.items()):
         folder = ctx.store.artifacts.get_folder(ctx.store.reward_model(version).artifact)
-        name = f"ppo-reward-{index}"
+        name = f"{prefix}-{index}"
 
         def load(name: str = name, folder: Path = folder) -> RewardModel:
             if name in backbone.adapters:
@@ -94,18 +133,20 @@ def drop_adapters(ctx: Context, names: list[str]) -> None:
         ctx.tools.on_device(lambda name=name: ctx.tools.backbone.delete_adapter(name))
 
 
-def _after_step(
-    ctx: Context, step: PpoStep, policy: Policy, models: dict[str, RewardModel], pack: NormPack
-) -> dict[str, float]:
+def _after_step(ctx: Context, step: PpoStep, audit: Audit) -> dict[str, float]:
     """Store the step's samples and scores, now and then with a checkpoint; returns the held-out numbers, if due."""
-    number, settings = step.metrics.step, ctx.config.ppo
+    number, settings, pack = step.metrics.step, ctx.config.ppo, audit.pack
     samples = [stamp(sample, ctx, "ppo", f"step-{number}", i) for i, sample in enumerate(step.samples)]
     scores = [
         Score(sample_id=sample.id, objective=objective, reward_model=version, score=float(value))
         for objective, version, row in zip(pack.objectives, pack.reward_models, step.scores, strict=True)
         for sample, value in zip(samples, row, strict=True)
     ]
-    due = number % settings.checkpoint_every == 0 or number == settings.steps
+    watched = number % settings.eval_every == 0 or number in (1, settings.steps)
+    numbers = audit.look(number) if watched else {}
+    # A run that may be stopped for its auditors goes back to the step that they liked best.
+    returns = watched and settings.stop.parted == "stop" and audit.best(number) == number
+    due = number % settings.checkpoint_every == 0 or number == settings.steps or returns
     artifact = _save(ctx, step.state) if due else ""
     with ctx.store.transaction(ctx.run.id, ctx.run.fence):
         ctx.store.add_prompts([sample.prompt for sample in samples])
@@ -113,39 +154,10 @@ def _after_step(
         ctx.store.add_scores(scores)
         if artifact:
             ctx.store.add_checkpoint(Checkpoint(run_id=ctx.run.id, stage="ppo", step=number, artifact=artifact))
-    if number % settings.eval_every == 0 or number in (1, settings.steps):
-        return _watch(ctx, policy, models, pack)
-    return {}
+    return numbers
 
 
 def _save(ctx: Context, state: PpoState) -> str:
     with tempfile.TemporaryDirectory() as folder:
         ctx.tools.on_device(lambda: state.save(Path(folder)))
         return ctx.store.artifacts.put_folder(Path(folder))
-
-
-def _watch(ctx: Context, policy: Policy, models: dict[str, RewardModel], pack: NormPack) -> dict[str, float]:
-    """Mean gold and proxy on held-out prompts: looked at, never learned from and never a reason to stop."""
-    everything = prompts_of(ctx, "heldout")
-    prompts = draw(everything, min(WATCHED, len(everything)), ctx.config.seed, "watch")
-    replies = ctx.tools.on_device(lambda: _reply(ctx, policy, prompts))
-    conversations = list(zip(prompts, replies, strict=True))
-    numbers: dict[str, float] = {}
-    for name, mean, sd in zip(pack.objectives, pack.mean, pack.sd, strict=True):
-        model = models[name]
-        scores = ctx.tools.on_device(lambda model=model: model.score(conversations).mean(1))
-        numbers[f"heldout_z/{name}"] = (float(scores.mean()) - mean) / sd
-    if ctx.tools.world:
-        grades = [ctx.tools.world.gold.score(prompt, reply) for prompt, reply in conversations]
-        numbers |= {f"gold/{name}": sum(g[name] for g in grades) / len(grades) for name in grades[0]}
-    return numbers
-
-
-def _reply(ctx: Context, policy: Policy, prompts: list[Prompt]) -> list[str]:
-    backbone, settings = policy.backbone, ctx.config
-    ids = [backbone.render(prompt.messages) for prompt in prompts]
-    with backbone.using(policy.adapter):
-        written = generate(
-            backbone, ids, n=1, temperature=1.0, max_tokens=settings.model.max_tokens, seed=settings.seed + 1
-        )
-    return [backbone.decode(result.tokens) for result in written]

@@ -42,6 +42,8 @@ class Steering:
         Raises:
             LeaseLost: the fence is stale.
         """
+        if not self.weight_changes(run_id):
+            return None
         with self._connections.write(durable=True) as connection:
             self._runs.check_fence(run_id, fence)
             sql = "UPDATE weight_changes SET from_step = ? WHERE run_id = ? AND from_step IS NULL"

@@ -44,6 +44,7 @@ def test_weights_of_one_run_are_not_another_ones(store: Store):
 
 def test_a_run_that_has_ended_and_a_worker_without_its_lease_take_no_weights(store: Store):
     run = running(store)
+    store.ask_weights(run.id, {"helpful": 1})
     with pytest.raises(LeaseLost):
         store.take_weights(run.id, run.fence - 1, 1)
     store.release_run(run.id, run.fence, "SUCCEEDED")

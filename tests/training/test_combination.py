@@ -154,8 +154,7 @@ def test_linear_pays_z_itself():
     coefficients = combination.coefficients({"helpful": 3, "harmless": 4})
     assert coefficients.tolist() == pytest.approx([0.6, 0.8, 1.0])
     assert combination.scores(z, coefficients) is z
-    combination.learn(z)
-    assert combination.multipliers.tolist() == [0.0, 0.0]
+    assert combination.learn(z) == () and combination.multipliers.tolist() == [0.0, 0.0]
 
 
 def test_log_sigmoid_is_anchored_at_the_85_percent_quantile_of_the_reference():
@@ -180,8 +179,7 @@ def test_constrained_learns_a_multiplier_for_each_floor_and_goes_on_from_a_check
     assert combination.coefficients(weights).tolist() == pytest.approx([1 / 3, 2 / 3, 1.0])
     combination.learn(torch.tensor([[9.0, 9.0], [-1.0, 0.0]]))  # the mean falls short of 0.5 by 1
     assert combination.multipliers.tolist() == pytest.approx([0.0, 2 * math.exp(0.5)])
-    other = Combination(pack(), dial)
-    other.restore(combination.multipliers.tolist())
+    other = Combination(pack(), dial, multipliers=combination.multipliers.tolist())
     assert torch.equal(other.coefficients(weights), combination.coefficients(weights))
 
 

@@ -1,0 +1,132 @@
+"""The policy under training on held-out prompts: by reward model, auditor and gold; and the rule that ends PPO."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from torch import Tensor
+
+from rlhf_core.evaluation.goodhart import best_step, parted
+from rlhf_core.models.batching import make_batch
+from rlhf_core.models.generation import generate
+from rlhf_core.models.policy import Policy
+from rlhf_core.models.reward_model import RewardModel
+from rlhf_core.records import Prompt
+from rlhf_core.run_records import NormPack, WatchPoint
+from rlhf_core.stages.context import Context
+from rlhf_core.stages.prompts import draw, prompts_of
+from rlhf_core.training.ppo import kl_estimate
+
+WATCHED = 48
+"""Held-out prompts that are sampled now and then."""
+
+Judges = Mapping[str, RewardModel]
+"""Reward models by objective."""
+
+
+class Replies(NamedTuple):
+    """One reply to each watched prompt, and the mean KL from the reference on them, in nats per response."""
+
+    texts: list[str]
+    kl: float
+
+
+class Audit:
+    """Looks at one PPO run. Gold is looked at, never learned from and never a reason to stop."""
+
+    def __init__(self, ctx: Context, policy: Policy, models: Judges, pack: NormPack, auditors: Judges):
+        self._ctx, self._policy, self.pack = ctx, policy, pack
+        self._models, self._auditors = models, auditors
+        audited = ctx.need("norm_pack").auditor_pack
+        self._auditor_pack = ctx.store.norm_pack(audited) if audited else None
+        everything = prompts_of(ctx, "heldout")
+        self._prompts = draw(everything, min(WATCHED, len(everything)), ctx.config.seed, "watch")
+        self._noted: set[str] = set()
+
+    def look(self, step: int) -> dict[str, float]:
+        """Sample, score and store this step's watch points; returns their means by name."""
+        replies = self._ctx.tools.on_device(self._reply)
+        proxy = self._z(self._models, self.pack, replies)
+        auditor = self._z(self._auditors, self._auditor_pack, replies) if self._auditor_pack else {}
+        gold = self._gold(replies)
+        points = [
+            WatchPoint(
+                run_id=self._ctx.run.id,
+                step=step,
+                objective=name,
+                kl=replies.kl,
+                proxy=proxy[name],
+                auditor=auditor.get(name, ()),
+                gold=gold.get(name, ()),
+            )
+            for name in self.pack.objectives
+        ]
+        with self._ctx.store.transaction(self._ctx.run.id, self._ctx.run.fence):
+            self._ctx.store.add_watch_points(points)
+        numbers = {f"heldout_z/{name}": _mean(values) for name, values in proxy.items()}
+        numbers |= {f"auditor_z/{name}": _mean(values) for name, values in auditor.items()}
+        numbers |= {f"gap/{name}": _mean(proxy[name]) - _mean(values) for name, values in auditor.items()}
+        numbers |= {f"gold/{name}": _mean(values) for name, values in gold.items()}
+        return numbers | {"heldout_kl": replies.kl}
+
+    def best(self, step: int) -> int:
+        """The step, up to this one, with the best weighted mean of the auditors' scores; 0 without auditors."""
+        return best_step(self._points(step), self._ctx.weights)
+
+    def verdict(self, step: int, kl: float) -> str:
+        """Why PPO must end at this step; empty when it goes on. What only warns is noted, once for each objective."""
+        rule = self._ctx.config.ppo.stop
+        if rule.max_kl is not None and kl > rule.max_kl:
+            return f"KL {kl:.2f} nats per response; ppo.stop.max_kl is {rule.max_kl:g}"
+        if rule.parted == "ignore":
+            return ""
+        found = parted(self._points(step), rule.patience, rule.standard_errors)
+        if found and rule.parted == "stop":
+            return f"{' and '.join(found)}: the reward model's score rises and its auditor's falls"
+        for name in found:
+            if name not in self._noted:
+                self._noted.add(name)
+                self._ctx.note(f"PPO step {step}, {name}: the reward model's score rises and its auditor's falls")
+        return ""
+
+    def _points(self, step: int) -> list[WatchPoint]:
+        """Those of a longer attempt that was cut off lie in the future and do not count."""
+        return [point for point in self._ctx.store.watch_points(self._ctx.run.id) if point.step <= step]
+
+    def _reply(self) -> Replies:
+        backbone, settings = self._policy.backbone, self._ctx.config
+        ids = [backbone.render(prompt.messages) for prompt in self._prompts]
+        with backbone.using(self._policy.adapter):
+            written = generate(
+                backbone, ids, n=1, temperature=1.0, max_tokens=settings.model.max_tokens, seed=settings.seed + 1
+            )
+        batch = make_batch(backbone, ids, [result.tokens for result in written])
+        reference = self._policy.reference_logprobs(batch)
+        own = reference.new_zeros(reference.shape)
+        for row, result in zip(own, written, strict=True):
+            row[: len(result.logprobs)] = reference.new_tensor(result.logprobs)
+        kl = kl_estimate(own, reference, "k3").masked_fill(batch.mask == 0, 0.0).sum(1).mean()
+        return Replies([backbone.decode(result.tokens) for result in written], float(kl))
+
+    def _z(self, judges: Judges, pack: NormPack, replies: Replies) -> dict[str, tuple[float, ...]]:
+        conversations: list[tuple[Prompt, str]] = list(zip(self._prompts, replies.texts, strict=True))
+        found = {}
+        for name, mean, sd in zip(pack.objectives, pack.mean, pack.sd, strict=True):
+
+            def score(model: RewardModel = judges[name]) -> Tensor:
+                return model.score(conversations).mean(1)
+
+            found[name] = tuple(((self._ctx.tools.on_device(score) - mean) / sd).tolist())
+        return found
+
+    def _gold(self, replies: Replies) -> dict[str, tuple[float, ...]]:
+        if self._ctx.tools.world is None:
+            return {}
+        gold = self._ctx.tools.world.gold
+        grades = [gold.score(prompt, text) for prompt, text in zip(self._prompts, replies.texts, strict=True)]
+        return {name: tuple(grade[name] for grade in grades) for name in gold.objectives}
+
+
+def _mean(values: tuple[float, ...]) -> float:
+    return sum(values) / len(values)

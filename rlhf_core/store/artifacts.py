@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
 import re
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -77,6 +79,35 @@ class Artifacts:
             self._verified.add(digest)
         return folder
 
+    def stored(self) -> dict[str, int]:
+        """The bytes of each artifact, by digest."""
+        return {
+            place.name: sum(file.stat().st_size for file in place.rglob("*") if file.is_file())
+            for place in (self._folder / "sha256").glob("??/*")
+        }
+
+    def remove(self, digest: str, idle_seconds: float) -> bool:
+        """Delete an artifact that nothing refers to; False when it was put, or put again, in the last `idle_seconds`.
+
+        Whoever puts the same files meanwhile either finds them as they were or stores them anew.
+        """
+        draft = self._folder / "tmp" / f"{this_process()}:{secrets.token_hex(6)}"
+        place = self._place(digest)
+        with _named_errors(self._folder):
+            try:
+                os.rename(place, draft)
+            except FileNotFoundError:
+                return False
+            # Looked at only now, when it can no longer be found and kept by another process.
+            if time.time() - draft.stat().st_mtime < idle_seconds:
+                with contextlib.suppress(OSError):
+                    os.rename(draft, place)
+                shutil.rmtree(draft, ignore_errors=True)
+                return False
+            shutil.rmtree(draft)
+        self._verified.discard(digest)
+        return True
+
     def _place(self, digest: str) -> Path:
         return self._folder / "sha256" / digest[:2] / digest
 
@@ -84,16 +115,28 @@ class Artifacts:
         place = self._place(digest)
         if place.is_dir() and not _holds(place, digest):
             damaged = draft.with_name(f"{draft.name}:damaged")
-            os.rename(place, damaged)
-            shutil.rmtree(damaged)
+            with contextlib.suppress(FileNotFoundError):
+                os.rename(place, damaged)
+                shutil.rmtree(damaged)
         place.parent.mkdir(exist_ok=True)
-        try:
-            os.rename(draft, place)
-        except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                raise
+        while not _moved(draft, place):
+            # A sign of use for `remove`, which may have taken it away by now.
+            with contextlib.suppress(FileNotFoundError):
+                os.utime(place)
+                break
         _fsync_folder(place.parent)
         _fsync_folder(place.parent.parent)
+
+
+def _moved(draft: Path, place: Path) -> bool:
+    """False when there is something already."""
+    try:
+        os.rename(draft, place)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        return False
+    return True
 
 
 def _file_names(path: Path) -> list[str]:
@@ -133,10 +176,9 @@ def _digest(files: dict[str, str]) -> str:
 def _holds(folder: Path, digest: str) -> bool:
     """Whether the folder's files have this digest."""
     try:
-        names = _file_names(folder)
-    except InvalidInput:
+        return _digest({name: _file_digest(folder / name) for name in _file_names(folder)}) == digest
+    except (InvalidInput, FileNotFoundError):
         return False
-    return _digest({name: _file_digest(folder / name) for name in names}) == digest
 
 
 def _file_digest(path: Path) -> str:

@@ -2,6 +2,8 @@ import contextlib
 import hashlib
 import os
 import subprocess
+import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -149,3 +151,50 @@ def test_rows_on_a_full_disk_are_refused_whole_and_the_store_goes_on_when_there_
     assert store.append_event(run.id, "note", "{}").sequence == 2
     assert store.integrity_check() == []
     store.close()
+
+
+def test_only_what_lay_idle_is_removed_and_it_can_be_put_again(tmp_path: Path, adapter: Path):
+    artifacts = Artifacts(tmp_path / "store")
+    digest = artifacts.put_folder(adapter)
+    assert artifacts.stored() == {digest: 3}
+    assert artifacts.remove(digest, idle_seconds=3600) is False
+    assert (artifacts.get_folder(digest) / "weights.bin").read_bytes() == b"abc"
+    assert artifacts.remove(digest, idle_seconds=0) is True
+    assert artifacts.stored() == {} and list((tmp_path / "store/tmp").iterdir()) == []
+    with pytest.raises(NotFound):
+        artifacts.get_folder(digest)
+    assert artifacts.remove(digest, idle_seconds=0) is False
+    assert artifacts.put_folder(adapter) == digest
+
+
+def test_putting_the_same_files_again_counts_as_use(tmp_path: Path, adapter: Path):
+    artifacts = Artifacts(tmp_path / "store")
+    digest = artifacts.put_folder(adapter)
+    long_ago = time.time() - 7200
+    os.utime(artifacts.get_folder(digest), (long_ago, long_ago))
+    artifacts.put_folder(adapter)
+    assert artifacts.remove(digest, idle_seconds=3600) is False
+
+
+def test_an_artifact_that_is_put_while_others_remove_it_is_there_in_the_end(tmp_path: Path, adapter: Path):
+    artifacts = Artifacts(tmp_path / "store")
+    over = threading.Event()
+
+    def collect() -> None:
+        while not over.is_set():
+            for digest in artifacts.stored():
+                artifacts.remove(digest, idle_seconds=60)
+
+    collector = threading.Thread(target=collect)
+    collector.start()
+    try:
+        for _ in range(100):
+            digest = artifacts.put_folder(adapter)
+            long_ago = time.time() - 7200
+            with contextlib.suppress(FileNotFoundError):
+                os.utime(tmp_path / "store/sha256" / digest[:2] / digest, (long_ago, long_ago))
+        kept = artifacts.put_folder(adapter)
+    finally:
+        over.set()
+        collector.join()
+    assert (artifacts.get_folder(kept) / "weights.bin").read_bytes() == b"abc"

@@ -62,12 +62,6 @@ class History:
         )
         return from_row(Checkpoint, rows[0]) if rows else None
 
-    def checkpoint(self, run_id: str, stage: Stage, step: int) -> Checkpoint | None:
-        rows = self._connections.rows(
-            "SELECT * FROM checkpoints WHERE run_id = ? AND stage = ? AND step = ?", [run_id, stage, step]
-        )
-        return from_row(Checkpoint, rows[0]) if rows else None
-
     def latest_checkpoint(self, run_id: str, stage: Stage) -> Checkpoint | None:
         rows: list[sqlite3.Row] = self._connections.rows(
             "SELECT * FROM checkpoints WHERE run_id = ? AND stage = ? ORDER BY step DESC LIMIT 1", [run_id, stage]

@@ -16,6 +16,7 @@ from rlhf_core.store.requests import Requests
 from rlhf_core.store.runs import Runs
 from rlhf_core.store.samples import Samples
 from rlhf_core.store.steering import Steering
+from rlhf_core.store.upkeep import Upkeep
 from rlhf_core.store.versions import Versions
 from rlhf_core.store.workers import Workers
 
@@ -34,6 +35,10 @@ class Store:
         self._bind_versions(Versions(connections))
         self._bind_runs(History(connections))
         self._bind_requests(Requests(connections), Workers(connections))
+        upkeep = Upkeep(connections, artifacts)
+        self.run_counts = upkeep.run_counts
+        self.orphans = upkeep.orphans
+        self.collect = upkeep.collect
 
     @classmethod
     def open(cls, folder: Path) -> Store:

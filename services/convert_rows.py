@@ -6,6 +6,7 @@ from charter.v1 import policy_pb2, preference_pb2, reward_pb2, trainer_pb2
 
 from rlhf_core.errors import InvalidInput
 from rlhf_core.records import Preference
+from rlhf_core.reward_records import RewardQuality
 from rlhf_core.run_records import PolicyVersion, RewardModelVersion, Run, RunEvent, Score
 from services import wire
 
@@ -19,11 +20,26 @@ def policy_version_from_message(message: policy_pb2.PolicyVersion) -> PolicyVers
 
 
 def reward_model_to_message(version: RewardModelVersion) -> reward_pb2.RewardModel:
-    return reward_pb2.RewardModel(**version.model_dump())
+    return reward_pb2.RewardModel(
+        **version.model_dump(exclude={"quality"}), quality=[_quality_to_message(found) for found in version.quality]
+    )
+
+
+def _quality_to_message(quality: RewardQuality) -> reward_pb2.RewardQuality:
+    source = wire.number(wire.LABEL_SOURCES, quality.source)
+    return reward_pb2.RewardQuality(**quality.model_dump(exclude={"source"}, exclude_none=True), source=source)
 
 
 def reward_model_from_message(message: reward_pb2.RewardModel) -> RewardModelVersion:
-    return RewardModelVersion(**wire.fields(message))
+    quality = tuple(_quality_from_message(found) for found in message.quality)
+    return RewardModelVersion(**{**wire.fields(message), "quality": quality})
+
+
+def _quality_from_message(message: reward_pb2.RewardQuality) -> RewardQuality:
+    """A number that is not set stays None."""
+    counts = {"pairs": message.pairs, "ratings": message.ratings, "steps": message.steps}
+    shares = {field.name: value for field, value in message.ListFields() if field.has_presence}
+    return RewardQuality(**counts | shares, source=wire.given(wire.LABEL_SOURCES, message.source, "source"))
 
 
 def score_to_message(score: Score, z: float | None = None) -> reward_pb2.Score:
@@ -31,7 +47,8 @@ def score_to_message(score: Score, z: float | None = None) -> reward_pb2.Score:
 
 
 def score_from_message(message: reward_pb2.Score) -> Score:
-    return Score(**{name: value for name, value in wire.fields(message).items() if name != "z"})
+    plain = {name: value for name, value in wire.fields(message).items() if name != "z"}
+    return Score(**{**plain, "steps": tuple(message.steps)})
 
 
 def preference_to_message(preference: Preference) -> preference_pb2.Preference:

@@ -12,6 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from rlhf_core.errors import InvalidInput
 from rlhf_core.records import Choice, Role, Split, Verdict
+from rlhf_core.reward_records import QualitySource
 from rlhf_core.run_records import RunState
 
 T = TypeVar("T")
@@ -22,6 +23,7 @@ FINISHED = (True, True, False)
 VERDICTS: tuple[Verdict | None, ...] = (None, *get_args(Verdict))
 CHOICES: tuple[Choice | None, ...] = (None, *get_args(Choice))
 STATES: tuple[RunState | None, ...] = (None, *get_args(RunState))
+LABEL_SOURCES: tuple[QualitySource | None, ...] = (None, *get_args(QualitySource))
 """Values by enum number; number 0 stands for what the contract says of UNSPECIFIED."""
 
 

@@ -9,6 +9,7 @@ from rlhf_core.evaluation.monitors import LengthRatio, length_ratio
 from rlhf_core.evaluation.rows import PolicyRows
 from rlhf_core.evaluation.statistics import Estimate, mean_estimate, wilson
 from rlhf_core.records import Preference, Record, Revision, Sample, Vote
+from rlhf_core.reward_records import RewardQuality
 from rlhf_core.run_records import Calibration, JudgeGate, RewardModelVersion, StepMetrics
 from rlhf_core.wording import words
 
@@ -67,9 +68,12 @@ class RewardModelSummary(Record):
     accuracy: Estimate | None
     """On labels of prompts that were kept back, where there were any; baseline is chance."""
     gold_agreement: Estimate | None
-    """Share of pairs of the final policy's own samples that the model orders as gold does."""
+    """Share of pairs of one policy's samples that the model orders as gold does: the reference policy's, which are its
+    scale; without those the final policy's, where it has several samples to a prompt."""
     ungated: bool = False
     """A judge that had not passed its gate gave some of the labels."""
+    quality: tuple[RewardQuality, ...] = ()
+    """On labels of prompts that were kept back: of all, then of each source where there are several."""
 
 
 class Curve(Record):
@@ -152,16 +156,19 @@ def _round(number: int, revisions: Sequence[Revision]) -> RoundCounts:
     return RoundCounts(round=number, critiques=count_critiques(steps), length_ratio=length_ratio(ratios))
 
 
-def summarise_reward_model(model: RewardModelVersion, final: PolicyRows | None = None) -> RewardModelSummary:
+def summarise_reward_model(model: RewardModelVersion, *policies: PolicyRows) -> RewardModelSummary:
+    """`policies` have rows to compare with gold by; the first that has pairs is taken."""
     n = model.accuracy_n
+    agreements = (gold_agreement(policy, model.objective, model.id) for policy in policies)
     return RewardModelSummary(
         id=model.id,
         objective=model.objective,
         ai_pairs=model.pairs - model.human_pairs,
         human_pairs=model.human_pairs,
         accuracy=wilson(model.accuracy * n, n, baseline=0.5) if n else None,
-        gold_agreement=gold_agreement(final, model.objective, model.id) if final else None,
+        gold_agreement=next((found for found in agreements if found), None),
         ungated=model.ungated,
+        quality=model.quality,
     )
 
 

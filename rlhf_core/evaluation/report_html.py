@@ -12,6 +12,7 @@ from rlhf_core.evaluation.gate_html import judges
 from rlhf_core.evaluation.html_parts import changes, decimal, number, picture, section, table, text
 from rlhf_core.evaluation.manner_html import manner, rounds
 from rlhf_core.evaluation.report import Report
+from rlhf_core.evaluation.reward_html import reward_tables
 from rlhf_core.evaluation.statistics import Estimate
 
 Pictures = Mapping[str, tuple[bytes | None, bytes | None]]
@@ -44,7 +45,7 @@ def render_html(report: Report, pictures: Pictures) -> str:
         ),
         section("The way to the oracle", _weighted(report)),
         section("Harm by kind", picture(*pictures["harm"], "Mean harm per answer by kind, on held-out prompts.")),
-        section("Training", picture(*pictures["curves"], "PPO, step by step."), _reward_models(report)),
+        section("Training", picture(*pictures["curves"], "PPO, step by step."), reward_tables(report.reward_models)),
         section("Conversations", *(_example(example) for example in report.examples)),
         section("Feedback", _critiques(report), rounds(report.feedback), *_labelling(report)),
         section("What the built-in model can do", _skills(report)),
@@ -127,27 +128,6 @@ def _weighted(report: Report) -> str:
 def _weighted_row(weighted: WeightedEvaluation) -> list[str]:
     numbers = [number(estimate) for estimate in (*weighted.stages.values(), weighted.oracle)]
     return [text(weighted.units), *numbers, number(weighted.fraction, 1, percent=True)]
-
-
-def _reward_models(report: Report) -> str:
-    rows = [
-        [
-            text(model.objective),
-            number(model.accuracy, 1, percent=True),
-            number(model.gold_agreement, 1, percent=True),
-            f"{model.ai_pairs:,}",
-            f"{model.human_pairs:,}",
-        ]
-        for model in report.reward_models
-    ]
-    head = [
-        "reward model",
-        "accuracy, held out",
-        "agrees with gold<br><small>final policy</small>",
-        "AI pairs",
-        "human pairs",
-    ]
-    return table(head, rows, "Chance is 50 %.") if rows else ""
 
 
 def _example(example: Example) -> str:

@@ -146,9 +146,12 @@ def save_models(models: Sequence[RewardModel], folder: Path) -> None:
 
 @torch.no_grad()
 def score_all(
-    models: Sequence[RewardModel], conversations: Sequence[tuple[Prompt, str]], raw: bool = False
+    models: Sequence[RewardModel], conversations: Sequence[tuple[Prompt, str | Sequence[str]]], raw: bool = False
 ) -> list[Members]:
-    """Each model's scores of all conversations; models that share a trunk and read alike share the passes."""
+    """Each model's scores of all conversations; models that share a trunk and read alike share the passes.
+
+    A reply may be given as its lines. `raw` leaves out what is fitted after training.
+    """
     groups: dict[tuple[object, ...], list[int]] = {}
     for place, model in enumerate(models):
         reads = model.scoring.process, model.scoring.max_tokens
@@ -160,7 +163,9 @@ def score_all(
     return [scores[place] for place in range(len(models))]
 
 
-def _score_group(group: Sequence[RewardModel], conversations: Sequence[tuple[Prompt, str]], raw: bool) -> list[Members]:
+def _score_group(
+    group: Sequence[RewardModel], conversations: Sequence[tuple[Prompt, str | Sequence[str]]], raw: bool
+) -> list[Members]:
     first = group[0]
     rows = [first.encode(prompt, reply) for prompt, reply in conversations]
     found: list[dict[int, Tensor]] = [{} for _ in group]  # by row: scores (spans of the row, M)
@@ -171,5 +176,8 @@ def _score_group(group: Sequence[RewardModel], conversations: Sequence[tuple[Pro
         for model, by_row in zip(group, found, strict=True):
             spans = model.heads(pooled).cpu().split([len(row.spans) for row in part])
             by_row |= dict(zip(batch, spans, strict=True))
-    ordered = [torch.cat([by_row[i] for i in range(len(rows))]) if rows else torch.zeros(0, 1) for by_row in found]
+    ordered = [
+        torch.cat([torch.zeros(0, model.members), *(by_row[i] for i in range(len(rows)))])
+        for model, by_row in zip(group, found, strict=True)
+    ]
     return [model.members_of(rows, spans, raw) for model, spans in zip(group, ordered, strict=True)]

@@ -64,6 +64,14 @@ def _policies(ctx: Context) -> list[PolicyRows]:
     return rows
 
 
+def _reference(ctx: Context, run_id: str) -> PolicyRows:
+    """The reference policy with the samples that the reward models' scale was taken from."""
+    samples = ctx.store.samples(run_id, stage="norm_pack")
+    version = samples[0].policy_version if samples else ""
+    scores, gold = ctx.store.scores(run_id), ctx.store.gold(run_id)
+    return PolicyRows(name="reference", policy_version=version, samples=samples, scores=scores, gold=gold)
+
+
 def _evaluate(ctx: Context, policies: list[PolicyRows]) -> Evaluation:
     packed = ctx.results.get("norm_pack")
     pack = ctx.store.norm_pack(packed.norm_pack) if packed else None
@@ -91,6 +99,7 @@ def _report(ctx: Context, policies: list[PolicyRows], models: list[RewardModelVe
     seconds = {stage: result.seconds for stage, result in ctx.results.items()} | {"report": timer.seconds}
     titles = {principle.id: principle.title for principle in law.principles}
     packed = ctx.results.get("norm_pack")
+    scaled = [_reference(ctx, packed.run_id)] if packed else []
     return Report(
         run_id=ctx.run.id,
         kind=ctx.run.kind,
@@ -105,7 +114,7 @@ def _report(ctx: Context, policies: list[PolicyRows], models: list[RewardModelVe
         peak_memory_mb=peak_memory_mb(),
         ungated=tuple(model.objective for model in models if model.ungated),
         sandbox=read_skills(ctx.results["evaluate"].numbers),
-        reward_models=tuple(summarise_reward_model(model, policies[-1]) for model in models),
+        reward_models=tuple(summarise_reward_model(model, *scaled, policies[-1]) for model in models),
         feedback=_feedback(ctx, titles),
         norm_pack=ctx.store.norm_pack(packed.norm_pack) if packed else None,
         data={f"{stage}.{name}": n for stage, result in ctx.results.items() for name, n in result.counts.items()},

@@ -8,15 +8,20 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rlhf_core.errors import TrainingFailed
-from rlhf_core.labels import Label, pairs_of
-from rlhf_core.models.reward_model import RewardModel, save_models
+from rlhf_core.evaluation.reward_quality import Judged, JudgedPair, JudgedRating, JudgedSteps, measure_quality
+from rlhf_core.labels import Label, Rating, StepLabels, pairs_of
+from rlhf_core.models.reward_model import RewardModel, save_models, score_all
 from rlhf_core.models.scoring import Scoring
 from rlhf_core.records import content_id
+from rlhf_core.reward_records import RewardQuality
 from rlhf_core.run_records import RewardModelVersion, StageResult
 from rlhf_core.stages.context import Context, Timer
 from rlhf_core.stages.reward_labels import kept_back, labels_of
 from rlhf_core.stages.training import fresh_adapter
-from rlhf_core.training.reward_training import pairwise_accuracy, train_reward_models, training_steps
+from rlhf_core.training.reward_training import train_reward_models, training_steps
+
+AUDITOR_SEED = 104729
+"""Sets an auditor's seeds apart from those of the models that it checks."""
 
 
 class Lot(NamedTuple):
@@ -27,45 +32,51 @@ class Lot(NamedTuple):
     stop: list[Label]
     heldout: list[Label]
     ungated: bool
+    auditor: bool
+    """Of a model that nothing is trained against; no label of it is one of its fellow's."""
 
 
 def reward_stage(ctx: Context) -> StageResult:
     """Train the reward models that are not there yet; those of one trunk train together."""
-    timer, names = Timer(), ctx.constitution.objective_names
-    stored = {model.objective: model for model in ctx.store.reward_models(ctx.run.id)}
-    missing = [name for name in names if name not in stored]
-    lots = [_lot(ctx, name) for name in missing]
-    groups = [lots] if lots and ctx.config.reward.layout == "trunk" else [[lot] for lot in lots]
-    total = sum(training_steps(_size(group), ctx.config.reward) for group in groups)
+    timer, names, settings = Timer(), ctx.constitution.objective_names, ctx.config.reward
+    roles = (False, True) if settings.auditor_share else (False,)
+    stored = {(model.objective, model.auditor): model for model in ctx.store.reward_models(ctx.run.id)}
+    lots = [_lot(ctx, name, role) for role in roles for name in names if (name, role) not in stored]
+    together = [[lot for lot in lots if lot.auditor == role] for role in roles]
+    groups = [group for group in together if group] if settings.layout == "trunk" else [[lot] for lot in lots]
+    total = sum(training_steps(_size(group), settings) for group in groups)
     done = 0
     for group in groups:
         for model in _train(ctx, group, done, total):
-            stored[model.objective] = model
-        done += training_steps(_size(group), ctx.config.reward)
-    models = {name: stored[name] for name in names}
+            stored[model.objective, model.auditor] = model
+        done += training_steps(_size(group), settings)
+    models = {name: stored[name, False] for name in names}
+    auditors = {name: stored[name, True] for name in names if True in roles}
     numbers = {f"accuracy.{name}": model.accuracy for name, model in models.items()}
     numbers |= {f"accuracy_n.{name}": float(model.accuracy_n) for name, model in models.items()}
+    numbers |= {f"auditor_accuracy.{name}": model.accuracy for name, model in auditors.items()}
     return StageResult(
         run_id=ctx.run.id,
         stage="reward",
         reward_models={name: model.id for name, model in models.items()},
+        auditors={name: model.id for name, model in auditors.items()},
         numbers=numbers,
         seconds=timer.seconds,
     )
 
 
-def _lot(ctx: Context, objective: str) -> Lot:
+def _lot(ctx: Context, objective: str, auditor: bool) -> Lot:
     settings, found = ctx.config.reward, labels_of(ctx, objective)
     if found.ungated and not ctx.config.gate.allow_ungated:
         raise TrainingFailed(
             f"the judge had not passed its gate when it labelled '{objective}', so nothing is trained on that; label "
             "again once it does, or train all the same with --allow-ungated"
         )
-    lot = Lot(objective, [], [], [], found.ungated)
+    lot = Lot(objective, [], [], [], found.ungated, auditor)
     for label in found.labels:
         if kept_back(label.prompt, settings.heldout_share):
             lot.heldout.append(label)
-        else:
+        elif kept_back(label.prompt, settings.auditor_share, "audit") == auditor:
             (lot.stop if kept_back(label.prompt, settings.stop_share, "stop") else lot.train).append(label)
     if not lot.train:
         raise TrainingFailed(f"objective '{objective}' has no usable preference; the judge abstained on all pairs")
@@ -80,12 +91,13 @@ def _train(ctx: Context, lots: Sequence[Lot], done: int, total: int) -> Iterator
     """Train models of one adapter, `done` steps of the stage's `total` being behind it, and record their versions."""
     settings, backbone = ctx.config.reward, ctx.tools.backbone
     index = ctx.constitution.objective_names.index(lots[0].objective)
-    adapter, seed = f"reward-{ctx.run.id}-{index}", ctx.config.seed + index
+    role = "auditor" if lots[0].auditor else "reward"
+    adapter, seed = f"{role}-{ctx.run.id}-{index}", ctx.config.seed + index + AUDITOR_SEED * lots[0].auditor
     models = ctx.tools.on_device(lambda: _fresh_models(ctx, adapter, lots, seed))
     labels, stop = [lot.train for lot in lots], [lot.stop for lot in lots]
     stop_on = stop if any(stop) else []
     for metrics in ctx.units(train_reward_models(models, labels, settings, seed, stop_on)):
-        suffix = f".{lots[0].objective}" if len(lots) == 1 else ""
+        suffix = (f".{lots[0].objective}" if len(lots) == 1 else "") + (".auditor" if lots[0].auditor else "")
         named = {f"{name}{suffix}": value for name, value in metrics.values.items()}
         ctx.progress("reward", done + metrics.step, total, **named)
     with tempfile.TemporaryDirectory() as folder:
@@ -100,8 +112,8 @@ def _train(ctx: Context, lots: Sequence[Lot], done: int, total: int) -> Iterator
 
 
 def _version(ctx: Context, model: RewardModel, lot: Lot, digest: str) -> RewardModelVersion:
-    heldout = [pair for label in lot.heldout for pair in pairs_of(label)]
-    accuracy, n = ctx.tools.on_device(lambda: pairwise_accuracy(model, heldout))
+    quality = measure_quality(ctx.tools.on_device(lambda: judge_labels(model, lot.heldout)))
+    every = next(iter(quality), RewardQuality(source="all"))
     return RewardModelVersion(
         id=content_id("reward", ctx.run.id, lot.objective, digest),
         run_id=ctx.run.id,
@@ -111,10 +123,29 @@ def _version(ctx: Context, model: RewardModel, lot: Lot, digest: str) -> RewardM
         constitution_hash=ctx.constitution.hash,
         pairs=len(lot.train),
         human_pairs=sum(label.source == "human" for label in lot.train),
-        accuracy=accuracy,
-        accuracy_n=n,
+        accuracy=0.5 if every.accuracy is None else every.accuracy,
+        accuracy_n=every.pairs,
         ungated=lot.ungated,
+        auditor=lot.auditor,
+        quality=quality,
     )
+
+
+def judge_labels(model: RewardModel, labels: Sequence[Label]) -> list[Judged]:
+    """What the model makes of labels; rankings are judged by their pairs."""
+    pairs = [pair for label in labels for pair in pairs_of(label)]
+    rated = [label for label in labels if isinstance(label, Rating)]
+    stepped = [label for label in labels if isinstance(label, StepLabels)]
+    replies = [(pair.prompt, reply) for pair in pairs for reply in pair.replies]
+    scores, raw = (score_all([model], replies, raw)[0].replies.mean(1).reshape(-1, 2) for raw in (False, True))
+    ratings = model.score([(label.prompt, label.reply) for label in rated]).mean(1)
+    steps = score_all([model], [(label.prompt, label.lines) for label in stepped])[0].steps
+    margins, logits = (scores[:, 0] - scores[:, 1]).tolist(), (raw[:, 0] - raw[:, 1]).tolist()
+    return [
+        *(JudgedPair(*one) for one in zip(pairs, margins, logits, strict=True)),
+        *(JudgedRating(*one) for one in zip(rated, ratings.tolist(), strict=True)),
+        *(JudgedSteps(*one) for one in zip(stepped, steps, strict=True)),
+    ]
 
 
 def _fresh_models(ctx: Context, adapter: str, lots: Sequence[Lot], seed: int) -> list[RewardModel]:

@@ -75,15 +75,6 @@ def train_reward_models(
     _fit_scales(models, labels, config)
 
 
-def pairwise_accuracy(model: RewardModel, pairs: Sequence[LabelledPair]) -> tuple[float, int]:
-    """Share of the pairs that the ensemble orders like the label, and how many pairs have an order."""
-    if not pairs:
-        return 0.5, 0
-    a = model.score([(pair.prompt, pair.a) for pair in pairs]).mean(1)
-    b = model.score([(pair.prompt, pair.b) for pair in pairs]).mean(1)
-    return preference_accuracy(a, b, torch.tensor([pair.probability for pair in pairs]))
-
-
 def _update(
     models: Sequence[RewardModel],
     lessons: Sequence[Lesson],

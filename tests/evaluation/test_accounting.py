@@ -11,6 +11,19 @@ from rlhf_core.evaluation.rows import PolicyRows
 from rlhf_core.records import Preference, Prompt, Sample
 from rlhf_core.run_records import GoldScore, RewardModelVersion, Score, StepMetrics
 
+MODEL = RewardModelVersion(
+    id="rm",
+    run_id="r",
+    objective="helpful",
+    base_model="b",
+    artifact="a",
+    constitution_hash="c",
+    pairs=12,
+    human_pairs=2,
+    accuracy=0.0,
+    accuracy_n=0,
+)
+
 
 def test_every_critique_is_accounted_for(revisions):
     counts = count_critiques(revisions[1])
@@ -72,23 +85,13 @@ def test_agreement_counts_pairs_whose_gold_differs():
     estimate = gold_agreement(policy, "helpful", "rm")
     assert estimate is not None
     assert (estimate.value, estimate.n) == (0.5, 2)
-    assert gold_agreement(policy._replace(gold=()), "helpful", "rm") is None
+    nothing = policy._replace(gold=())
+    assert gold_agreement(nothing, "helpful", "rm") is None
+    assert summarise_reward_model(MODEL, nothing, policy).gold_agreement == estimate
 
 
 def test_a_reward_model_without_held_out_labels_claims_no_accuracy():
-    model = RewardModelVersion(
-        id="rm",
-        run_id="r",
-        objective="helpful",
-        base_model="b",
-        artifact="a",
-        constitution_hash="c",
-        pairs=12,
-        human_pairs=2,
-        accuracy=0.0,
-        accuracy_n=0,
-    )
-    summary = summarise_reward_model(model)
+    summary = summarise_reward_model(MODEL)
     assert (summary.accuracy, summary.ai_pairs, summary.human_pairs) == (None, 10, 2)
 
 

@@ -26,7 +26,7 @@ from charter.v1 import common_pb2 as charter_dot_v1_dot_common__pb2
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x63harter/v1/reward.proto\x12\ncharter.v1\x1a\x17\x63harter/v1/common.proto\x1a google/protobuf/field_mask.proto\"Z\n\x0cScoreRequest\x12#\n\x07samples\x18\x01 \x03(\x0b\x32\x12.charter.v1.Sample\x12\x15\n\rreward_models\x18\x02 \x03(\t\x12\x0e\n\x06run_id\x18\x03 \x01(\t\"x\n\x05Score\x12\x11\n\tsample_id\x18\x01 \x01(\t\x12\x11\n\tobjective\x18\x02 \x01(\t\x12\x14\n\x0creward_model\x18\x03 \x01(\t\x12\r\n\x05score\x18\x04 \x01(\x01\x12\x0e\n\x06spread\x18\x05 \x01(\x01\x12\x0e\n\x01z\x18\x06 \x01(\x01H\x00\x88\x01\x01\x42\x04\n\x02_z\"E\n\rScoreResponse\x12!\n\x06scores\x18\x01 \x03(\x0b\x32\x11.charter.v1.Score\x12\x11\n\tnorm_pack\x18\x02 \x01(\t\"\xf7\x01\n\x0bRewardModel\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\x11\n\tobjective\x18\x03 \x01(\t\x12\x12\n\nbase_model\x18\x04 \x01(\t\x12\x10\n\x08\x61rtifact\x18\x05 \x01(\t\x12\x19\n\x11\x63onstitution_hash\x18\x06 \x01(\t\x12\r\n\x05pairs\x18\x07 \x01(\x05\x12\x13\n\x0bhuman_pairs\x18\x08 \x01(\x05\x12\x10\n\x08\x61\x63\x63uracy\x18\t \x01(\x01\x12\x12\n\naccuracy_n\x18\n \x01(\x05\x12\x0c\n\x04name\x18\r \x01(\t\x12\x0f\n\x07ungated\x18\x0b \x01(\x08\x12\x0f\n\x07\x61uditor\x18\x0c \x01(\x08\"\x7f\n\x17ListRewardModelsRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12-\n\tread_mask\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"c\n\x18ListRewardModelsResponse\x12.\n\rreward_models\x18\x01 \x03(\x0b\x32\x17.charter.v1.RewardModel\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xac\x01\n\rRewardService\x12<\n\x05Score\x12\x18.charter.v1.ScoreRequest\x1a\x19.charter.v1.ScoreResponse\x12]\n\x10ListRewardModels\x12#.charter.v1.ListRewardModelsRequest\x1a$.charter.v1.ListRewardModelsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x63harter/v1/reward.proto\x12\ncharter.v1\x1a\x17\x63harter/v1/common.proto\x1a google/protobuf/field_mask.proto\"Z\n\x0cScoreRequest\x12#\n\x07samples\x18\x01 \x03(\x0b\x32\x12.charter.v1.Sample\x12\x15\n\rreward_models\x18\x02 \x03(\t\x12\x0e\n\x06run_id\x18\x03 \x01(\t\"\x87\x01\n\x05Score\x12\x11\n\tsample_id\x18\x01 \x01(\t\x12\x11\n\tobjective\x18\x02 \x01(\t\x12\x14\n\x0creward_model\x18\x03 \x01(\t\x12\r\n\x05score\x18\x04 \x01(\x01\x12\x0e\n\x06spread\x18\x05 \x01(\x01\x12\x0e\n\x01z\x18\x06 \x01(\x01H\x00\x88\x01\x01\x12\r\n\x05steps\x18\x07 \x03(\x01\x42\x04\n\x02_z\"E\n\rScoreResponse\x12!\n\x06scores\x18\x01 \x03(\x0b\x32\x11.charter.v1.Score\x12\x11\n\tnorm_pack\x18\x02 \x01(\t\"\xa3\x02\n\x0bRewardModel\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\x11\n\tobjective\x18\x03 \x01(\t\x12\x12\n\nbase_model\x18\x04 \x01(\t\x12\x10\n\x08\x61rtifact\x18\x05 \x01(\t\x12\x19\n\x11\x63onstitution_hash\x18\x06 \x01(\t\x12\r\n\x05pairs\x18\x07 \x01(\x05\x12\x13\n\x0bhuman_pairs\x18\x08 \x01(\x05\x12\x10\n\x08\x61\x63\x63uracy\x18\t \x01(\x01\x12\x12\n\naccuracy_n\x18\n \x01(\x05\x12\x0c\n\x04name\x18\r \x01(\t\x12\x0f\n\x07ungated\x18\x0b \x01(\x08\x12\x0f\n\x07\x61uditor\x18\x0c \x01(\x08\x12*\n\x07quality\x18\x0e \x03(\x0b\x32\x19.charter.v1.RewardQuality\"\xd4\x04\n\rRewardQuality\x12\x30\n\x06source\x18\x01 \x01(\x0e\x32 .charter.v1.RewardQuality.Source\x12\r\n\x05pairs\x18\x02 \x01(\x05\x12\x15\n\x08\x61\x63\x63uracy\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x19\n\x0c\x61\x63\x63uracy_low\x18\x04 \x01(\x01H\x01\x88\x01\x01\x12\x1a\n\raccuracy_high\x18\x05 \x01(\x01H\x02\x88\x01\x01\x12\x19\n\x0clonger_reply\x18\x06 \x01(\x01H\x03\x88\x01\x01\x12\x12\n\x05\x62rier\x18\x07 \x01(\x01H\x04\x88\x01\x01\x12\x10\n\x03\x65\x63\x65\x18\x08 \x01(\x01H\x05\x88\x01\x01\x12\x1f\n\x12length_correlation\x18\t \x01(\x01H\x06\x88\x01\x01\x12\x0f\n\x07ratings\x18\n \x01(\x05\x12\x1f\n\x12rating_correlation\x18\x0b \x01(\x01H\x07\x88\x01\x01\x12\r\n\x05steps\x18\x0c \x01(\x05\x12\x1a\n\rstep_accuracy\x18\r \x01(\x01H\x08\x88\x01\x01\"b\n\x06Source\x12\x16\n\x12SOURCE_UNSPECIFIED\x10\x00\x12\x0e\n\nSOURCE_ALL\x10\x01\x12\r\n\tSOURCE_AI\x10\x02\x12\x10\n\x0cSOURCE_HUMAN\x10\x03\x12\x0f\n\x0bSOURCE_DATA\x10\x04\x42\x0b\n\t_accuracyB\x0f\n\r_accuracy_lowB\x10\n\x0e_accuracy_highB\x0f\n\r_longer_replyB\x08\n\x06_brierB\x06\n\x04_eceB\x15\n\x13_length_correlationB\x15\n\x13_rating_correlationB\x10\n\x0e_step_accuracy\"\x7f\n\x17ListRewardModelsRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12-\n\tread_mask\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"c\n\x18ListRewardModelsResponse\x12.\n\rreward_models\x18\x01 \x03(\x0b\x32\x17.charter.v1.RewardModel\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xac\x01\n\rRewardService\x12<\n\x05Score\x12\x18.charter.v1.ScoreRequest\x1a\x19.charter.v1.ScoreResponse\x12]\n\x10ListRewardModels\x12#.charter.v1.ListRewardModelsRequest\x1a$.charter.v1.ListRewardModelsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,16 +35,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SCOREREQUEST']._serialized_start=98
   _globals['_SCOREREQUEST']._serialized_end=188
-  _globals['_SCORE']._serialized_start=190
-  _globals['_SCORE']._serialized_end=310
-  _globals['_SCORERESPONSE']._serialized_start=312
-  _globals['_SCORERESPONSE']._serialized_end=381
-  _globals['_REWARDMODEL']._serialized_start=384
-  _globals['_REWARDMODEL']._serialized_end=631
-  _globals['_LISTREWARDMODELSREQUEST']._serialized_start=633
-  _globals['_LISTREWARDMODELSREQUEST']._serialized_end=760
-  _globals['_LISTREWARDMODELSRESPONSE']._serialized_start=762
-  _globals['_LISTREWARDMODELSRESPONSE']._serialized_end=861
-  _globals['_REWARDSERVICE']._serialized_start=864
-  _globals['_REWARDSERVICE']._serialized_end=1036
+  _globals['_SCORE']._serialized_start=191
+  _globals['_SCORE']._serialized_end=326
+  _globals['_SCORERESPONSE']._serialized_start=328
+  _globals['_SCORERESPONSE']._serialized_end=397
+  _globals['_REWARDMODEL']._serialized_start=400
+  _globals['_REWARDMODEL']._serialized_end=691
+  _globals['_REWARDQUALITY']._serialized_start=694
+  _globals['_REWARDQUALITY']._serialized_end=1290
+  _globals['_REWARDQUALITY_SOURCE']._serialized_start=1045
+  _globals['_REWARDQUALITY_SOURCE']._serialized_end=1143
+  _globals['_LISTREWARDMODELSREQUEST']._serialized_start=1292
+  _globals['_LISTREWARDMODELSREQUEST']._serialized_end=1419
+  _globals['_LISTREWARDMODELSRESPONSE']._serialized_start=1421
+  _globals['_LISTREWARDMODELSRESPONSE']._serialized_end=1520
+  _globals['_REWARDSERVICE']._serialized_start=1523
+  _globals['_REWARDSERVICE']._serialized_end=1695
 # @@protoc_insertion_point(module_scope)

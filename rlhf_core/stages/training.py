@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import tempfile
+from collections import defaultdict
 from pathlib import Path
 
 from rlhf_core.data import load_demonstrations
-from rlhf_core.records import BASE_POLICY, Demonstration, content_id
+from rlhf_core.records import BASE_POLICY, Demonstration, Revision, Sample, content_id
 from rlhf_core.run_records import PolicyVersion, Stage, StageResult
 from rlhf_core.stages.context import Context, Timer
 from rlhf_core.stages.prompts import draw
@@ -14,10 +15,10 @@ from rlhf_core.training.sft import train_sft
 
 
 def sft_stage(ctx: Context) -> StageResult:
-    """Fine-tune a fresh adapter on accepted revisions, a share of plain helpful answers, and the user's own."""
+    """Fine-tune a fresh adapter on accepted revisions, a share of answers that had no fault, and the user's own."""
     timer = Timer()
     backbone, adapter = ctx.tools.backbone, "sft"
-    demonstrations, counts = _demonstrations(ctx)
+    demonstrations, counts = demonstrations_of(ctx)
     ctx.tools.on_device(lambda: fresh_adapter(ctx, adapter, ctx.config.seed))
     steps = train_sft(backbone, adapter, demonstrations, ctx.config.sft, ctx.config.seed)
     loss = 0.0
@@ -36,7 +37,8 @@ def sft_stage(ctx: Context) -> StageResult:
     )
 
 
-def _demonstrations(ctx: Context) -> tuple[list[Demonstration], dict[str, int]]:
+def demonstrations_of(ctx: Context) -> tuple[list[Demonstration], dict[str, int]]:
+    """What supervised fine-tuning learns from, and how much of it is of which kind."""
     path = ctx.config.data.demonstrations
     own = load_demonstrations(path) if path else []
     answered = ctx.results.get("critique") if own else ctx.need("critique")

@@ -37,6 +37,14 @@ class InvalidInput(CharterError, ValueError):
         self.violations = tuple(violations) or ((Violation(field, message),) if field else ())
 
 
+class Unauthenticated(InvalidInput):
+    """The call carries no token, or one that the server does not take."""
+
+
+class Forbidden(InvalidInput):
+    """The token does not allow this call."""
+
+
 class NotFound(CharterError, LookupError):
     """The thing asked for does not exist."""
 

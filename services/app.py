@@ -22,7 +22,6 @@ from charter.v1 import (
 from rlhf_core.backends import FeedbackConfig
 from rlhf_core.config import SANDBOX
 from rlhf_core.store.store import Store
-from services.channel import MAX_MESSAGE_BYTES
 from services.clients import CharterClient
 from services.constitution_desk import ConstitutionDesk
 from services.constitutions import Constitutions
@@ -36,6 +35,8 @@ from services.reward_service import RewardService
 from services.runs import RunDesk
 from services.serve_config import ALL, WITH_MODEL, ServeConfig, ServiceName
 from services.server import Server, Service
+from services.tls import SCHEME
+from services.tokens import for_server
 from services.trainer_service import TrainerService
 
 if TYPE_CHECKING:
@@ -64,9 +65,12 @@ class App:
         """Bind, open the store, load the model, serve. Raises what the user got wrong, with nothing left open."""
         config = self._config
         async with AsyncExitStack() as stack:
-            server = Server(config.address, config.token, config.insecure)
+            tokens, own = for_server(config.tokens, config.token)
+            server = Server(
+                config.address, tokens, config.tls, config.limits, insecure=config.insecure, reflects=config.reflects
+            )
             stack.push_async_callback(server.close)
-            self.address = server.address
+            self.address = f"{SCHEME}{server.address}" if config.tls.cert else server.address
             names = [full_name(name) for name in ALL if name in config.only]
             await server.open(names, [f"{MODEL}{name}" for name in config.models])
             store = Store.open(config.data)
@@ -79,7 +83,9 @@ class App:
             await server.offer(_services(config, store, rows, library, models, server.draining))
             stack.push_async_callback(server.drain, config.grace_seconds)
             if library is not None and config.carries_out_runs:
-                self._start_worker(stack, store, library, model_thread)
+                itself = CharterClient.connect(server.inner, own, WORKER_CALL_SECONDS, config.patience_seconds)
+                stack.callback(itself.close)
+                self._start_worker(stack, store, library, model_thread, itself)
             stack.push_async_callback(server.leave)
             self._stack = stack.pop_all()
 
@@ -98,18 +104,25 @@ class App:
         feedback = config.feedback if "critique" in config.only else FeedbackConfig()
         return await model_thread.run(load_library, config.model, store, feedback)
 
-    def _start_worker(self, stack: AsyncExitStack, store: Store, library: ModelLibrary, model_thread: Executor) -> None:
+    def _start_worker(
+        self,
+        stack: AsyncExitStack,
+        store: Store,
+        library: ModelLibrary,
+        model_thread: Executor,
+        itself: CharterClient,
+    ) -> None:
         from services.app_models import Asked, Equipment, core_pipeline
         from services.worker import Worker
 
         config = self._config
-        clients: dict[str, CharterClient] = {}
-        for address in {config.endpoints.of(name) or self.address for name in WITH_MODEL}:
+        clients = {"": itself}
+        for address in {config.endpoints.of(name) for name in WITH_MODEL} - {""}:
             clients[address] = CharterClient.connect(
                 address, config.token, WORKER_CALL_SECONDS, config.patience_seconds
             )
             stack.callback(clients[address].close)
-        policy, critique, reward = (clients[config.endpoints.of(name) or self.address] for name in WITH_MODEL)
+        policy, critique, reward = (clients[config.endpoints.of(name)] for name in WITH_MODEL)
         # Calls go before feedback, and both before training.
         training = model_thread.behind().behind()
         equipment = Equipment(library, training, Asked(policy, critique, reward), config.data / RUNS)
@@ -164,7 +177,8 @@ def _services(
     """The services of `only`, in their usual order."""
     of_model = "household" if config.model.base_model == SANDBOX else "assistant"
     constitutions = Constitutions(store, config.constitution or of_model)
-    create_run = RunDesk(store, constitutions, config.model, config.feedback).create
+    roots = None if config.roots is None else (*config.roots, config.data)
+    create_run = RunDesk(store, constitutions, config.model, config.feedback, roots).create
     found: dict[ServiceName, Service] = {
         "preference": Service(
             "charter.v1.PreferenceService",
@@ -217,6 +231,6 @@ def _server_info(
         device=config.model.device,
         max_length=library.backbone.max_length,
         max_tokens=config.model.max_tokens,
-        max_message_bytes=MAX_MESSAGE_BYTES,
+        max_message_bytes=config.limits.message_bytes,
         default_constitution=default_constitution,
     )

@@ -13,6 +13,7 @@ from grpc_status import rpc_status
 
 from rlhf_core.errors import InvalidInput, Unavailable
 from services.status import error_from_call
+from services.tls import SCHEME, ClientTls, channel_credentials
 
 MAX_MESSAGE_BYTES = 16 * 2**20
 RETRY = {
@@ -56,15 +57,24 @@ T = TypeVar("T")
 class Connection:
     """One address, and how to call it."""
 
-    def __init__(self, address: str, token: str = "", timeout_seconds: float = 600.0, patience_seconds: float = 0.0):
-        """`patience_seconds` is how long a call is made again while its server is away, or too busy to take it.
+    def __init__(
+        self,
+        address: str,
+        token: str = "",
+        timeout_seconds: float = 600.0,
+        patience_seconds: float = 0.0,
+        tls: ClientTls | None = None,
+    ):
+        """`https://` before the address encrypts, by `tls` or else by the files that the environment names.
+
+        `patience_seconds` is how long a call is made again while its server is away, or too busy to take it.
 
         Give it only to callers whose calls may be repeated: those with a request id, and those that change nothing.
         """
         if not address.strip():
             raise InvalidInput("address: empty; write it as host:port or unix:/path/to/socket", "address")
         self.address = address
-        self.channel = grpc.insecure_channel(address, options=OPTIONS)
+        self.channel = _open(address, tls)
         self._timeout = timeout_seconds
         self._patience = patience_seconds
         self._unwanted: Callable[[], bool] = lambda: False
@@ -111,6 +121,15 @@ class Connection:
 
     def close(self) -> None:
         self.channel.close()
+
+
+def _open(address: str, tls: ClientTls | None) -> grpc.Channel:
+    if not address.startswith(SCHEME):
+        return grpc.insecure_channel(address, options=OPTIONS)
+    target = address.removeprefix(SCHEME).rstrip("/")
+    if ":" not in target.rpartition("]")[2]:
+        target += ":443"
+    return grpc.secure_channel(target, channel_credentials(tls or ClientTls.of_environment()), options=OPTIONS)
 
 
 def _may_come_back(error: grpc.RpcError) -> bool:

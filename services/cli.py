@@ -21,6 +21,7 @@ from services import (
     cli_report,
     cli_run,
     cli_serve,
+    cli_token,
 )
 
 UNEXPECTED, USER_MISTAKE, UNAVAILABLE, FAILED, INTERRUPTED = 1, 2, 4, 5, 130
@@ -37,6 +38,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 constitution_app = typer.Typer(help="Check, show, compare and test constitutions.", rich_markup_mode=None)
+token_app = typer.Typer(help="Make, list and revoke the tokens that a server asks for.", rich_markup_mode=None)
 
 app.command()(cli_run.demo)
 app.command()(cli_serve.serve)
@@ -54,6 +56,10 @@ constitution_app.command()(cli_constitution_test.test)
 constitution_app.command()(cli_constitution.new)
 constitution_app.command(name="export-schema")(cli_constitution.export_schema)
 app.add_typer(constitution_app, name="constitution")
+token_app.command()(cli_token.new)
+token_app.command(name="list")(cli_token.listed)
+token_app.command()(cli_token.revoke)
+app.add_typer(token_app, name="token")
 app.command()(cli_call.call)
 app.command()(cli_doctor.doctor)
 

@@ -18,10 +18,15 @@ Address = Annotated[
         "--address",
         envvar="CHARTER_ADDRESS",
         metavar="HOST:PORT",
-        help="A running server (host:port or unix:PATH). Without it, an embedded one works on --data.",
+        help="A running server: [https://]HOST:PORT or unix:PATH. Without it, an embedded one works on --data.",
     ),
 ]
-Token = Annotated[str, typer.Option("--token", envvar="CHARTER_TOKEN", metavar="TEXT", help="Bearer token.")]
+Token = Annotated[
+    str,
+    typer.Option(
+        "--token", envvar="CHARTER_TOKEN", metavar="TEXT", help="Bearer token; safer in the environment than here."
+    ),
+]
 ConfigFile = Annotated[str, typer.Option("-c", "--config", metavar="FILE", help="The run's YAML (deploy/run.yaml).")]
 Overrides = Annotated[
     list[str] | None, typer.Option("-s", "--set", metavar="KEY=VALUE", help="Sets one value: -s ppo.steps=20.")

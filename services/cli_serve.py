@@ -16,23 +16,47 @@ if TYPE_CHECKING:
     from services.serve_config import ServerConfig
 
 
+Port = Annotated[int | None, typer.Option("--port", min=0, max=65535, help="0 takes any free one.  [default: 50051]")]
+Host = Annotated[str, typer.Option("--host", help="Address to listen on.  [default: 127.0.0.1]")]
+Socket = Annotated[Path | None, typer.Option("--socket", help="Listen on this Unix socket instead.")]
+Only = Annotated[str, typer.Option("--only", metavar="NAME,...", help="Only these: policy, critique, ...")]
+Default = Annotated[
+    str, typer.Option("--constitution", metavar="FILE", help="The default one; a file is followed as you edit it.")
+]
+Process = Annotated[str, typer.Option("--server", metavar="FILE", help="The process's own YAML (deploy/server.yaml).")]
+TlsCert = Annotated[
+    Path | None, typer.Option("--tls-cert", metavar="FILE", help="Encrypt: the server's certificate, PEM.")
+]
+TlsKey = Annotated[Path | None, typer.Option("--tls-key", metavar="FILE", help="Its private key, PEM.")]
+TlsClientCa = Annotated[
+    Path | None,
+    typer.Option("--tls-client-ca", metavar="FILE", help="Ask clients for a certificate of this authority (mTLS)."),
+]
+TokensFile = Annotated[
+    Path | None,
+    typer.Option("--tokens", metavar="FILE", help="Ask for tokens, made by `charter token new`; read as it changes."),
+]
+Insecure = Annotated[
+    bool,
+    typer.Option("--insecure", help="Allow an address that others can reach without TLS and tokens: all is open."),
+]
+
+
 def serve(
-    port: Annotated[
-        int | None, typer.Option("--port", min=0, max=65535, help="0 takes any free one.  [default: 50051]")
-    ] = None,
-    host: Annotated[str, typer.Option("--host", help="Address to listen on.  [default: 127.0.0.1]")] = "",
-    socket: Annotated[Path | None, typer.Option("--socket", help="Listen on this Unix socket instead.")] = None,
-    only: Annotated[str, typer.Option("--only", metavar="NAME,...", help="Only these: policy, critique, ...")] = "",
-    constitution: Annotated[
-        str, typer.Option("--constitution", metavar="FILE", help="The default one; a file is followed as you edit it.")
-    ] = "",
-    insecure: Annotated[bool, typer.Option("--insecure", help="Allow an address that others can reach.")] = False,
-    server: Annotated[
-        str, typer.Option("--server", metavar="FILE", help="The process's own YAML (deploy/server.yaml).")
-    ] = "",
+    port: Port = None,
+    host: Host = "",
+    socket: Socket = None,
+    only: Only = "",
+    constitution: Default = "",
+    server: Process = "",
     file: options.ConfigFile = "",
     overrides: options.Overrides = None,
     token: options.Token = "",
+    tokens: TokensFile = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
+    tls_client_ca: TlsClientCa = None,
+    insecure: Insecure = False,
     data: options.Data = options.DATA,
 ) -> None:
     """Serve all services, or some, until Ctrl-C.
@@ -45,33 +69,25 @@ def serve(
       charter serve --constitution mine.yaml
       charter serve --socket /tmp/charter.sock --token "$SECRET"
       charter serve --server deploy/server.yaml --only trainer
+      charter serve --host 0.0.0.0 --tls-cert cert.pem --tls-key key.pem --tokens tokens.yaml
 
     Services: policy, critique, reward, preference, trainer. The YAML's `model` and `feedback` say which models are
-    loaded. Ctrl-C or SIGTERM drains: health says NOT_SERVING, a run at work is put back into the queue at its next
-    step, calls in flight are finished. A second one leaves at once; nothing that was answered is lost.
-    The server's YAML says what belongs to the process: address, data folder, where the other services are.
+    loaded. Ctrl-C or SIGTERM drains: a run at work is put back into the queue at its next step, calls in flight are
+    finished. A second one leaves at once; nothing that was answered is lost.
+    The server's YAML says what belongs to the process: address, data folder, where the other services are, limits.
     """
     config = _checked(file, overrides or [], constitution)
-    process = _process(server, socket, host, port, only, data, insecure)
+    tls = {"cert": tls_cert, "key": tls_key, "client_ca": tls_client_ca}
+    process = _with_security(_process(server, socket, host, port, only, data), tls, tokens, insecure)
 
     from services import app
     from services.serve_config import ServeConfig
 
-    app.serve(
-        ServeConfig(
-            **dict(process),
-            model=config.model,
-            feedback=config.feedback,
-            constitution=config.constitution or "",
-            token=token,
-        ),
-        _say_ready,
-    )
+    parts = {"model": config.model, "feedback": config.feedback, "constitution": config.constitution or ""}
+    app.serve(ServeConfig(**dict(process), **parts, token=token), _say_ready)
 
 
-def _process(
-    file: str, socket: Path | None, host: str, port: int | None, only: str, data: Path, insecure: bool
-) -> ServerConfig:
+def _process(file: str, socket: Path | None, host: str, port: int | None, only: str, data: Path) -> ServerConfig:
     """The server's YAML, and over it what the options say."""
     from services.settings import load_server_config
 
@@ -86,6 +102,17 @@ def _process(
         chosen["only"] = _only(only)
     if data != options.DATA:
         chosen["data"] = data
+    return config.model_copy(update=chosen)
+
+
+def _with_security(
+    config: ServerConfig, tls: dict[str, Path | None], tokens: Path | None, insecure: bool
+) -> ServerConfig:
+    """What the options say over what the YAML says."""
+    given = {name: path for name, path in tls.items() if path is not None}
+    chosen: dict[str, Any] = {"tls": config.tls.model_copy(update=given)}
+    if tokens is not None:
+        chosen["tokens"] = tokens
     if insecure:
         chosen["insecure"] = True
     return config.model_copy(update=chosen)

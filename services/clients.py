@@ -9,6 +9,7 @@ from services.channel import Connection
 from services.constitution_client import ConstitutionClient
 from services.model_clients import CritiqueClient, PolicyClient, RewardClient
 from services.preference_client import PreferenceClient
+from services.tls import ClientTls
 from services.trainer_client import TrainerClient
 
 
@@ -27,13 +28,18 @@ class CharterClient:
 
     @classmethod
     def connect(
-        cls, address: str, token: str = "", timeout_seconds: float = 600.0, patience_seconds: float = 0.0
+        cls,
+        address: str,
+        token: str = "",
+        timeout_seconds: float = 600.0,
+        patience_seconds: float = 0.0,
+        tls: ClientTls | None = None,
     ) -> CharterClient:
-        """`host:port` or `unix:/path`. Connects with the first call; `timeout_seconds` bounds each call.
+        """`host:port`, `https://host:port` or `unix:/path`. Connects with the first call, bounded by `timeout_seconds`.
 
         For `patience_seconds` a call is made again while its server is away or too busy; see `Connection`.
         """
-        return cls(Connection(address, token, timeout_seconds, patience_seconds))
+        return cls(Connection(address, token, timeout_seconds, patience_seconds, tls))
 
     def until(self, unwanted: Callable[[], bool]) -> CharterClient:
         """A client for one piece of work, on the same connection: patient only until that is unwanted."""

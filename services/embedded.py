@@ -46,6 +46,8 @@ def embedded_server(
             feedback=feedback or FeedbackConfig(),
             only=ALL if model else WITHOUT_MODEL,
             works=works,
+            # Whoever reaches this server's socket could read the files anyway.
+            roots=None,
         )
         app = App(config, pipeline)
         loop = asyncio.new_event_loop()

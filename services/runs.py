@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 from rlhf_core.backends import BackendConfig, FeedbackConfig
 from rlhf_core.config import ModelConfig, RunConfig, check_beginning
@@ -15,19 +17,35 @@ from rlhf_core.errors import InvalidInput, NotFound
 from rlhf_core.run_records import Run
 from rlhf_core.store.store import Store
 from services.constitutions import Constitutions
+from services.roots import check_path
 
 OF_THE_RUN = {"max_tokens"}
 """The model settings that a run may choose; the others belong to the server's process."""
+LOADERS: Mapping[str, Callable[[str], object]] = {
+    "prompts": load_prompts,
+    "heldout_prompts": load_prompts,
+    "demonstrations": load_demonstrations,
+    "preferences": load_preferences,
+}
 
 
 class RunDesk:
     """Takes in runs for one server."""
 
-    def __init__(self, store: Store, constitutions: Constitutions, model: ModelConfig, feedback: FeedbackConfig):
+    def __init__(
+        self,
+        store: Store,
+        constitutions: Constitutions,
+        model: ModelConfig,
+        feedback: FeedbackConfig,
+        roots: Sequence[Path] | None = None,
+    ):
+        """`roots` are the folders whose files a run may name; None means every file that this process can read."""
         self._store = store
         self._constitutions = constitutions
         self._model = model
         self._feedback = feedback
+        self._roots = roots
 
     def create(self, config_json: str, constitution_yaml: str, request_id: str, validate_only: bool) -> Run:
         """Queue a run. Raises InvalidInput for whatever would stop it later; Conflict for a reused request id."""
@@ -78,12 +96,11 @@ class RunDesk:
         if config.from_run:
             self._store.run(config.from_run)
         data = config.data
-        for path in filter(None, (data.prompts, data.heldout_prompts)):
-            load_prompts(path)
-        if data.demonstrations:
-            load_demonstrations(data.demonstrations)
-        if data.preferences:
-            load_preferences(data.preferences)
+        for field, path in named_paths(config):
+            check_path(path, self._roots, field)
+        for name, load in LOADERS.items():
+            if path := getattr(data, name):
+                _try(load, path, f"data.{name}")
         objective, names = data.preferences_objective, constitution.objective_names
         if bool(data.preferences) != bool(objective):
             raise InvalidInput(
@@ -92,6 +109,25 @@ class RunDesk:
         if objective and objective not in names:
             known = suggestion(objective, names)
             raise InvalidInput(f"data.preferences_objective: '{objective}'; {known}", "data.preferences_objective")
+
+
+def named_paths(config: RunConfig) -> Iterator[tuple[str, str]]:
+    """Each path in a configuration with its dotted field."""
+    for name, value in config.data:
+        named = value if isinstance(value, dict) else {"": value}
+        for key, path in named.items():
+            if path and name != "preferences_objective":
+                yield ".".join(filter(None, ("data", name, key))), path
+    base = dict(config.reward).get("base_model")
+    if base and (base.startswith(("/", ".", "~")) or ".." in Path(base).parts or Path(base).exists()):
+        yield "reward.base_model", base
+
+
+def _try(load: Callable[[str], object], path: str, field: str) -> None:
+    try:
+        load(path)
+    except InvalidInput as error:
+        raise InvalidInput(str(error), field) from None
 
 
 def _differing(asked: BackendConfig, own: BackendConfig) -> str:

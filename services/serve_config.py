@@ -9,6 +9,8 @@ from pydantic import AfterValidator, Field
 
 from rlhf_core.backends import FeedbackConfig, Settings
 from rlhf_core.config import ModelConfig
+from services.limits import Limits
+from services.tls import TlsConfig
 
 ServiceName = Literal["policy", "critique", "reward", "preference", "trainer"]
 ALL: tuple[ServiceName, ...] = get_args(ServiceName)
@@ -63,8 +65,16 @@ class ServerConfig(Settings):
     """How long calls at work may take to finish once the process is told to stop."""
     pause_seconds: float = Field(default=60, ge=0)
     """How long a run at work may take to reach its next step then, where it is put back into the queue."""
+    tls: TlsConfig = TlsConfig()
+    tokens: Path | None = None
+    """File of the tokens that calls must carry, each with its scopes; none asks for no token."""
+    roots: tuple[Path, ...] | None = (Path("."),)
+    """Folders whose files a run may name as its data; None means all that this process can read."""
+    limits: Limits = Limits()
+    reflects: bool | None = None
+    """Describe the methods to whoever asks; None means only where no other machine reaches the address."""
     insecure: bool = False
-    """Allow an address that other machines can reach."""
+    """Allow an address that other machines can reach although TLS or tokens are missing."""
 
 
 class ServeConfig(ServerConfig):
@@ -75,7 +85,7 @@ class ServeConfig(ServerConfig):
     constitution: str = ""
     """The default one: a built-in name, or a file to follow; none means that of the base model."""
     token: str = ""
-    """Bearer token that every call must carry; none means none."""
+    """A token that may do everything, beside those of `tokens`; this process shows it to its endpoints too."""
 
     @property
     def carries_out_runs(self) -> bool:

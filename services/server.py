@@ -1,40 +1,30 @@
-"""The gRPC server: address, limits, error mapping, token, health and reflection, the same for every service."""
+"""The gRPC server: address, encryption, health and reflection, the same for every service."""
 
 from __future__ import annotations
 
 import asyncio
-import hmac
-import logging
+import ipaddress
 import os
-import secrets
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import grpc
 from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from pydantic import ValidationError
 
-from rlhf_core.errors import CharterError, InvalidInput, Violation
-from services.channel import MAX_MESSAGE_BYTES
+from rlhf_core.errors import InvalidInput
 from services.health_service import SERVING, Health
+from services.interceptors import ErrorInterceptor, Gate
 from services.late import LateHandlers
-from services.status import internal_status, status_of, unimplemented_status
+from services.limits import Limits
+from services.tls import TlsConfig, server_credentials
+from services.tokens import Tokens
 
-log = logging.getLogger("charter.server")
-
-OPTIONS = (
-    # Without this a second server on the same port would silently get half of the calls.
-    ("grpc.so_reuseport", 0),
-    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 30_000),
-)
-MAX_CALLS = 512
-LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
-OPEN_SERVICES = ("/grpc.health.v1.Health/", "/grpc.reflection.")
+BACKSTOP = 4
+"""Calls that gRPC lets in, for each one that may be at work: those too many get an answer that says so."""
 
 
 class Service(NamedTuple):
@@ -48,21 +38,44 @@ class Service(NamedTuple):
 class Server:
     """A bound address; `open` answers health on it, `offer` adds the services, `drain` lets calls at work finish."""
 
-    def __init__(self, address: str, token: str = "", insecure: bool = False):
-        """Raises InvalidInput when the address is taken, not local, or not an address."""
-        _check_address(address, insecure)
-        interceptors = [ErrorInterceptor(), *([TokenInterceptor(token)] if token else [])]
-        self._server = grpc.aio.server(interceptors=interceptors, options=OPTIONS, maximum_concurrent_rpcs=MAX_CALLS)
-        self.address = self._bind(address)
+    def __init__(
+        self,
+        address: str,
+        tokens: Tokens | None = None,
+        tls: TlsConfig | None = None,
+        limits: Limits | None = None,
+        insecure: bool = False,
+        reflects: bool | None = None,
+    ):
+        """`reflects` says whether the server describes its methods; None: only where nobody else reaches it.
+
+        Raises InvalidInput when the address is taken, open to others without protection, or not an address.
+        """
+        credentials = server_credentials(tls or TlsConfig())
+        _check_address(address, insecure or (credentials is not None and bool(tokens)))
+        limits = limits or Limits()
+        self._server = grpc.aio.server(
+            interceptors=[ErrorInterceptor(), Gate(tokens or Tokens(), limits)],
+            options=_options(limits.message_bytes),
+            maximum_concurrent_rpcs=BACKSTOP * limits.calls,
+        )
+        self._folder = tempfile.TemporaryDirectory(prefix="charter-") if credentials else None
+        self.address = self._bind(address, credentials)
+        self.inner = self._bind(f"unix:{self._folder.name}/inner") if self._folder else self.address
+        """Where the process reaches itself: its certificate may name only what others call it."""
         self.draining = asyncio.Event()
         """Set when the server goes; calls that last for ever end then."""
+        self._reflects = is_local(address) if reflects is None else reflects
         self._started = False
         self._health = Health()
         self._late = LateHandlers()
 
-    def _bind(self, address: str) -> str:
+    def _bind(self, address: str, credentials: grpc.ServerCredentials | None = None) -> str:
         try:
-            port = self._server.add_insecure_port(address)
+            if credentials:
+                port = self._server.add_secure_port(address, credentials)
+            else:
+                port = self._server.add_insecure_port(address)
         except RuntimeError:
             port = 0
         if port == 0:
@@ -78,8 +91,9 @@ class Server:
         self._late.expect(services)
         self._server.add_generic_rpc_handlers((self._late,))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        shown = (*services, "grpc.health.v1.Health", reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(shown, self._server)
+        if self._reflects:
+            shown = (*services, "grpc.health.v1.Health", reflection.SERVICE_NAME)
+            reflection.enable_server_reflection(shown, self._server)
         await self._server.start()
         self._started = True
 
@@ -105,124 +119,44 @@ class Server:
         if not self._started:
             await self._server.start()
         await self._server.stop(None)
+        if self._folder:
+            self._folder.cleanup()
 
 
-class ErrorInterceptor(grpc.aio.ServerInterceptor):
-    """Turns what a method raises into a status with details; a mistake of ours shows the caller only an id."""
-
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler:
-        handler = await continuation(handler_call_details)
-        if handler is not None and handler.unary_unary:
-            guarded = _guard_unary(handler.unary_unary)
-            coding = (handler.request_deserializer, handler.response_serializer)
-            return grpc.unary_unary_rpc_method_handler(guarded, *coding)
-        if handler is not None and handler.unary_stream:
-            guarded = _guard_stream(handler.unary_stream)
-            coding = (handler.request_deserializer, handler.response_serializer)
-            return grpc.unary_stream_rpc_method_handler(guarded, *coding)
-        return handler or grpc.unary_unary_rpc_method_handler(_unknown(handler_call_details.method))
+def is_local(address: str) -> bool:
+    """Whether only this machine reaches the address."""
+    host = address.rpartition(":")[0].strip("[]")
+    if address.startswith("unix:") or host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
-class TokenInterceptor(grpc.aio.ServerInterceptor):
-    """Refuses calls without the bearer token; health and reflection stay open."""
-
-    def __init__(self, token: str):
-        self._expected = f"Bearer {token}".encode()
-
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler:
-        given = next((v for k, v in handler_call_details.invocation_metadata if k == "authorization"), "")
-        given = given if isinstance(given, bytes) else given.encode()
-        is_open = handler_call_details.method.startswith(OPEN_SERVICES)
-        if is_open or hmac.compare_digest(given, self._expected):
-            return await continuation(handler_call_details)
-        return grpc.unary_unary_rpc_method_handler(_refuse)
+def _options(message_bytes: int) -> tuple[tuple[str, int], ...]:
+    return (
+        # Without this a second server on the same port would silently get half of the calls.
+        ("grpc.so_reuseport", 0),
+        ("grpc.max_send_message_length", message_bytes),
+        ("grpc.max_receive_message_length", message_bytes),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 30_000),
+    )
 
 
-async def _refuse(_: object, context: grpc.aio.ServicerContext) -> None:
-    await context.abort(grpc.StatusCode.UNAUTHENTICATED, "a bearer token is needed: --token or CHARTER_TOKEN")
-
-
-def _unknown(method: str) -> Callable[..., Awaitable[None]]:
-    async def refuse(_: object, context: grpc.aio.ServicerContext) -> None:
-        status = unimplemented_status(method)
-        await context.abort(status.code, status.details, status.trailing_metadata)
-
-    return refuse
-
-
-def _guard_unary(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-    async def guarded(request: Any, context: grpc.aio.ServicerContext) -> Any:
-        try:
-            return await method(request, context)
-        except (asyncio.CancelledError, grpc.aio.AbortError):
-            raise
-        except Exception as error:
-            await _abort(context, error)
-
-    return guarded
-
-
-def _guard_stream(method: Callable[..., Any]) -> Callable[..., AsyncIterator[Any]]:
-    async def guarded(request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
-        try:
-            async for answer in method(request, context):
-                yield answer
-        except (asyncio.CancelledError, grpc.aio.AbortError):
-            raise
-        except Exception as error:
-            await _abort(context, error)
-
-    return guarded
-
-
-async def _abort(context: grpc.aio.ServicerContext, error: Exception) -> None:
-    if isinstance(error, ValidationError):
-        error = invalid_input(error)
-    if isinstance(error, CharterError):
-        status = status_of(error)
-    else:
-        incident = secrets.token_hex(4)
-        log.error("internal error %s", incident, exc_info=error)
-        status = internal_status(incident)
-    await context.abort(status.code, status.details, (*status.trailing_metadata, *_no_retry(status.code)))
-
-
-def _no_retry(code: grpc.StatusCode) -> tuple[tuple[str, str], ...]:
-    """What is unavailable here has been tried here; a caller that tries again at once would multiply the tries."""
-    return (("grpc-retry-pushback-ms", "-1"),) if code == grpc.StatusCode.UNAVAILABLE else ()
-
-
-def invalid_input(error: ValidationError) -> InvalidInput:
-    """All of pydantic's complaints with their dotted paths; the text is the first one's, and names the others."""
-    violations = []
-    for fault in error.errors(include_url=False, include_context=False):
-        field = ".".join(map(str, fault["loc"]))
-        violations.append(Violation(field, f"{field}: {fault['msg']}; it is {str(fault['input'])[:200]!r}"))
-    first, *others = violations
-    more = f" (also wrong: {', '.join(violation.field for violation in others)})" if others else ""
-    return InvalidInput(f"{first.message}{more}", first.field, violations=violations)
-
-
-def _check_address(address: str, insecure: bool) -> None:
+def _check_address(address: str, may_be_open: bool) -> None:
     if address.startswith("unix:"):
         _check_socket(Path(address.removeprefix("unix:")))
         return
     host, colon, port = address.rpartition(":")
     if not (host and colon and port.isdecimal() and int(port) < 2**16):
         raise InvalidInput(f"address: '{address}' is not host:port or unix:/path", "address")
-    if host not in LOOPBACK and not insecure:
+    if not is_local(address) and not may_be_open:
         raise InvalidInput(
-            f"address: {host} can be reached from other machines and the connection is not encrypted; "
-            "use 127.0.0.1, or --insecure if the network is yours alone",
+            f"address: {host} can be reached from other machines, and the server has not both TLS and tokens",
             "address",
+            hint="use 127.0.0.1; or give --tls-cert, --tls-key and --tokens (charter token new); "
+            "or --insecure, and let everybody who reaches it read all texts and do everything",
         )
 
 

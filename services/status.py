@@ -20,12 +20,14 @@ from rlhf_core.errors import (
     CharterError,
     Conflict,
     Exhausted,
+    Forbidden,
     InvalidInput,
     LeaseLost,
     NotFound,
     RequestReused,
     Stale,
     TrainingFailed,
+    Unauthenticated,
     Unavailable,
     Violation,
 )
@@ -46,6 +48,8 @@ class Kind(NamedTuple):
 
 
 KINDS = (
+    Kind(Unauthenticated, grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED"),
+    Kind(Forbidden, grpc.StatusCode.PERMISSION_DENIED, "PERMISSION_DENIED"),
     Kind(InvalidInput, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_INPUT"),
     Kind(NotFound, grpc.StatusCode.NOT_FOUND, "NOT_FOUND"),
     Kind(RequestReused, grpc.StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED"),

@@ -16,7 +16,7 @@ from rlhf_core.run_records import Run, RunState, StepMetrics
 from rlhf_core.stages.context import RunStopped, Toolbox
 from rlhf_core.store.leases import this_process
 from rlhf_core.store.store import Store
-from services.server import invalid_input
+from services.interceptors import invalid_input
 
 log = logging.getLogger("charter.worker")
 

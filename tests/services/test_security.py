@@ -1,0 +1,246 @@
+"""A server that others can reach: certificates, tokens, and what it refuses without them. Over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import grpc
+import pytest
+import trustme
+from charter.v1 import policy_pb2, trainer_pb2, trainer_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+
+from rlhf_core.config import RunConfig
+from rlhf_core.errors import Forbidden, InvalidInput, Unauthenticated, Unavailable
+from services.app import App
+from services.clients import CharterClient
+from services.serve_config import WITHOUT_MODEL, ServeConfig
+from services.tls import ClientTls, TlsConfig
+from services.tokens import new_token
+
+
+class Papers(NamedTuple):
+    """PEM files of an authority, of a server and of a client that it has signed, and of a stranger."""
+
+    ca: Path
+    server: TlsConfig
+    client: ClientTls
+    stranger: ClientTls
+
+
+def issue(ca: trustme.CA, folder: Path, name: str) -> tuple[Path, Path]:
+    made = ca.issue_cert(name)
+    cert, key = folder / f"{name}.pem", folder / f"{name}.key"
+    made.private_key_pem.write_to_path(key)
+    made.cert_chain_pems[0].write_to_path(cert)
+    return cert, key
+
+
+@pytest.fixture(scope="module")
+def papers(tmp_path_factory) -> Papers:
+    folder = tmp_path_factory.mktemp("papers")
+    ca, other = trustme.CA(), trustme.CA()
+    ca.cert_pem.write_to_path(folder / "ca.pem")
+    cert, key = issue(ca, folder, "localhost")
+    mine = issue(ca, folder, "client.example")
+    stranger = issue(other, folder, "stranger.example")
+    authority = folder / "ca.pem"
+    return Papers(
+        authority, TlsConfig(cert=cert, key=key), ClientTls(authority, *mine), ClientTls(authority, *stranger)
+    )
+
+
+def serving(config: ServeConfig, meanwhile: Callable[[str], None]) -> None:
+    async def scenario() -> None:
+        app = App(config)
+        await app.start()
+        try:
+            await asyncio.to_thread(meanwhile, app.address)
+        finally:
+            await app.stop()
+
+    asyncio.run(scenario())
+
+
+def config(folder: Path, **more) -> ServeConfig:
+    return ServeConfig(**{"address": "localhost:0", "data": folder / "d", "only": WITHOUT_MODEL, **more})
+
+
+def test_an_encrypted_server_answers_those_who_trust_its_authority(tmp_path, papers):
+    def look(address: str) -> None:
+        assert address.startswith("https://localhost:")
+        with CharterClient.connect(address, tls=papers.client) as client:
+            assert client.trainer.list_runs().runs == []
+        for wrong in (address.removeprefix("https://"), address):
+            with CharterClient.connect(wrong, timeout_seconds=0.8, tls=ClientTls()) as client, pytest.raises(Unavailable):
+                client.trainer.list_runs()
+
+    serving(config(tmp_path, tls=papers.server), look)
+
+
+def test_the_environment_names_what_a_client_trusts(tmp_path, papers, monkeypatch):
+    monkeypatch.setenv("CHARTER_TLS_CA", str(papers.ca))
+
+    def look(address: str) -> None:
+        with CharterClient.connect(address) as client:
+            assert client.trainer.list_runs().runs == []
+
+    serving(config(tmp_path, tls=papers.server), look)
+
+
+def test_mutual_tls_lets_in_only_clients_with_a_certificate(tmp_path, papers):
+    def look(address: str) -> None:
+        with CharterClient.connect(address, tls=papers.client) as client:
+            assert client.trainer.list_runs().runs == []
+        for tls in (ClientTls(papers.ca), papers.stranger):
+            with CharterClient.connect(address, timeout_seconds=0.8, tls=tls) as client, pytest.raises(Unavailable):
+                client.trainer.list_runs()
+
+    serving(config(tmp_path, tls=papers.server.model_copy(update={"client_ca": papers.ca})), look)
+
+
+def test_a_renewed_certificate_is_shown_without_a_restart(tmp_path, papers):
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    other = trustme.CA()
+    other.cert_pem.write_to_path(tmp_path / "other.pem")
+
+    def write(pair: tuple[Path, Path]) -> None:
+        for source, target in zip(pair, (cert, key), strict=True):
+            shutil.copy(source, target)
+
+    def look(address: str) -> None:
+        with CharterClient.connect(address, tls=ClientTls(papers.ca)) as client:
+            client.trainer.list_runs()
+        write(issue(other, tmp_path, "localhost"))
+        with CharterClient.connect(address, tls=ClientTls(tmp_path / "other.pem")) as client:
+            client.trainer.list_runs()
+        cert.write_text("garbage")
+        with CharterClient.connect(address, tls=ClientTls(tmp_path / "other.pem")) as client:
+            client.trainer.list_runs()
+
+    assert papers.server.cert and papers.server.key
+    write((papers.server.cert, papers.server.key))
+    serving(config(tmp_path, tls=TlsConfig(cert=cert, key=key)), look)
+
+
+def test_files_that_are_no_certificate_and_key_are_the_users_mistake(tmp_path, papers):
+    (tmp_path / "no.pem").write_text("garbage")
+    for tls, field in (
+        ({"cert": papers.server.cert}, "tls.key"),
+        ({"key": papers.server.key}, "tls.key"),
+        ({"cert": tmp_path / "absent.pem", "key": papers.server.key}, "tls.cert"),
+        ({"cert": tmp_path / "no.pem", "key": papers.server.key}, "tls.cert"),
+        ({"cert": papers.client.cert, "key": papers.server.key}, "tls.cert"),
+        ({"cert": papers.server.cert, "key": papers.server.key, "client_ca": tmp_path / "no.pem"}, "tls.client_ca"),
+    ):
+        with pytest.raises(InvalidInput) as caught:
+            serving(config(tmp_path, tls=TlsConfig(**tls)), print)
+        assert caught.value.field == field
+    with pytest.raises(InvalidInput, match="CHARTER_TLS_CA"):
+        CharterClient.connect("https://localhost:1", tls=ClientTls(tmp_path / "no.pem"))
+
+
+def test_each_token_may_do_what_its_scope_says(tmp_path):
+    file = tmp_path / "tokens.yaml"
+    given = {scope: new_token(file, f"{scope}er", [scope]) for scope in ("read", "label", "train", "admin")}
+
+    def look(address: str) -> None:
+        for scope, token in given.items():
+            with CharterClient.connect(address, token) as client:
+                assert isinstance(client.trainer.list_runs().runs, list)
+                if scope in ("train", "admin"):
+                    client.trainer.create_run(RunConfig())
+                else:
+                    with pytest.raises(Forbidden, match=f"'{scope}er' has the scope {scope}; CreateRun needs train"):
+                        client.trainer.create_run(RunConfig())
+                if scope in ("label", "admin"):
+                    assert client.preference.next_comparison("alice", "helpful") is None
+                else:
+                    with pytest.raises(Forbidden):
+                        client.preference.next_comparison("alice", "helpful")
+        for token in ("", "wrong", given["read"][:-1]):
+            with CharterClient.connect(address, token) as client, pytest.raises(Unauthenticated) as caught:
+                client.trainer.list_runs()
+            assert caught.value.field == "token"
+
+    serving(config(tmp_path, tokens=file), look)
+
+
+def test_a_refused_caller_learns_the_code_and_nothing_of_the_request_is_read(tmp_path):
+    def look(address: str) -> None:
+        with grpc.insecure_channel(address) as channel:
+            call = channel.unary_unary("/charter.v1.TrainerService/CreateRun")
+            with pytest.raises(grpc.RpcError) as caught:
+                call(b"\xff" * 1000)
+            assert caught.value.code() == grpc.StatusCode.UNAUTHENTICATED
+            health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
+
+    serving(config(tmp_path, token="s3cret"), look)
+
+
+def test_without_both_tls_and_tokens_no_other_machine_may_reach_the_server(tmp_path, papers):
+    open_address = {"address": "0.0.0.0:0"}
+    for lacking in ({}, {"tls": papers.server}, {"token": "s3cret"}):
+        with pytest.raises(InvalidInput, match="can be reached from other machines") as caught:
+            serving(config(tmp_path, **open_address, **lacking), print)
+        assert caught.value.field == "address" and "--insecure" in caught.value.hint
+    seen: list[str] = []
+    serving(config(tmp_path, **open_address, tls=papers.server, token="s3cret"), seen.append)
+    serving(config(tmp_path, **open_address, insecure=True), seen.append)
+    assert [address.partition("0.0.0.0")[0] for address in seen] == ["https://", ""]
+
+
+def test_methods_are_described_only_on_this_machine_unless_asked_for(tmp_path):
+    def described(address: str) -> bool:
+        with grpc.insecure_channel(address) as channel:
+            try:
+                return "charter.v1.TrainerService" in ProtoReflectionDescriptorDatabase(channel).get_services()
+            except grpc.RpcError as error:
+                assert error.code() == grpc.StatusCode.UNIMPLEMENTED
+                return False
+
+    seen: list[bool] = []
+    for more in (
+        {},
+        {"reflects": False},
+        {"address": "0.0.0.0:0", "insecure": True},
+        {"address": "0.0.0.0:0", "insecure": True, "reflects": True},
+    ):
+        serving(config(tmp_path, **more), lambda address: seen.append(described(address)))
+    assert seen == [True, False, False, True]
+
+
+def test_bytes_that_are_no_request_name_the_field(tmp_path):
+    good = trainer_pb2.CreateRunRequest(config_json="{}").SerializeToString()
+    cases = {
+        good[:-1]: "request",
+        b"\x0a\x02\xff\xfe": "config_json",
+        b"\x0b": "request",
+        good + b"\x1a\x01\xff": "request_id",
+    }
+
+    def look(address: str) -> None:
+        with grpc.insecure_channel(address) as channel:
+            for data, field in cases.items():
+                with pytest.raises(grpc.RpcError) as caught:
+                    channel.unary_unary("/charter.v1.TrainerService/CreateRun")(data)
+                assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+                assert (caught.value.details() or "").startswith(f"{field}: ")
+            with pytest.raises(grpc.RpcError) as caught:
+                trainer_pb2_grpc.TrainerServiceStub(channel).WatchRun(trainer_pb2.WatchRunRequest()).__next__()
+            assert caught.value.code() == grpc.StatusCode.NOT_FOUND
+
+    serving(config(tmp_path), look)
+
+
+def test_a_nested_field_is_named_by_its_path():
+    from services.malformed import malformed
+
+    prompt = policy_pb2.GenerateRequest(prompts=[{"messages": [{"content": "Hi"}]}]).SerializeToString()
+    error = malformed("/charter.v1.PolicyService/Generate", prompt.replace(b"Hi", b"\xff\xff"))
+    assert error.field == "prompts.messages.content" and "not UTF-8" in str(error)

@@ -102,7 +102,7 @@ class App:
 
         # A critic and a judge of their own are loaded only where they are asked.
         feedback = config.feedback if "critique" in config.only else FeedbackConfig()
-        return await model_thread.run(load_library, config.model, store, feedback)
+        return await model_thread.run(load_library, config.model, store, feedback, model_thread.give_way)
 
     def _start_worker(
         self,

@@ -26,8 +26,10 @@ from services.model_library import ModelLibrary
 from services.worker import Pipeline
 
 
-def load_library(model: ModelConfig, store: Store, feedback: FeedbackConfig) -> ModelLibrary:
-    """The base model, the critic and the judge, ready to be asked.
+def load_library(
+    model: ModelConfig, store: Store, feedback: FeedbackConfig, give_way: Callable[[], None] = lambda: None
+) -> ModelLibrary:
+    """The base model, the critic and the judge, ready to be asked; each of their passes begins with `give_way`.
 
     Call it on the thread that will own the models: torch counts threads per thread.
     """
@@ -35,7 +37,21 @@ def load_library(model: ModelConfig, store: Store, feedback: FeedbackConfig) -> 
     disable_progress_bar()
     is_sandbox = model.base_model == SANDBOX
     path = str(Path(rlhf_core.sandbox.__file__).parent / "model") if is_sandbox else model.base_model
-    return ModelLibrary(Backbone.load(path, model), model, path, store, feedback)
+    library = ModelLibrary(Backbone.load(path, model), model, path, store, feedback)
+    for backbone in library.backbones:
+        let_others_in(backbone, give_way)
+    return library
+
+
+def let_others_in(backbone: Backbone, give_way: Callable[[], None]) -> None:
+    """Begin each pass with `give_way`, where other units may run in the middle of a longer one."""
+
+    def before_pass() -> None:
+        # They find torch as it is outside of any unit: an adapter that they load must not be made for inference only.
+        with torch.inference_mode(False), torch.enable_grad():
+            give_way()
+
+    backbone.before_pass = before_pass
 
 
 def built_in_world(model: ModelConfig) -> World | None:

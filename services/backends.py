@@ -27,18 +27,18 @@ class LocalModel:
     def __init__(self, backbone: Backbone, folder: str):
         """`folder` is where the weights came from."""
         self.name = f"{backbone.name}@{_revision(backbone, Path(folder))}"
-        self._backbone = backbone
+        self.backbone = backbone
 
     def chat(self, conversations: Sequence[Conversation], max_tokens: int, caller: Caller) -> list[str]:
-        with self._backbone.using(None):
-            texts = chat(self._backbone, conversations, max_tokens, caller.gone)
+        with self.backbone.using(None):
+            texts = chat(self.backbone, conversations, max_tokens, caller.gone)
         if caller.gone():
             raise Unavailable("given up: the caller is gone")
         return texts
 
     def choose(self, conversations: Sequence[Conversation], labels: Sequence[str], caller: Caller) -> list[list[float]]:
-        with self._backbone.using(None):
-            return choose(self._backbone, conversations, labels)
+        with self.backbone.using(None):
+            return choose(self.backbone, conversations, labels)
 
 
 class Backends(NamedTuple):

@@ -13,8 +13,10 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 LINGER_SECONDS = 0.005
 """How long a thread that has just served a caller waits for the next step of the same, before longer work goes on."""
-PATIENCE_SECONDS = 0.25
-"""How long work at least waits for what comes first: so it goes on, if slowly, however much that is."""
+PATIENCE_SECONDS = 0.1
+"""How long a unit of longer work waits at most before it begins, however many call."""
+SHARE = 3
+"""Once it has begun, it gets at least one part in so many of the time."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -102,14 +104,15 @@ class _Threads:
         rank = getattr(self._own, "rank", 0)
         if not any(self._lines[:rank]):
             return
-        until = time.monotonic() + PATIENCE_SECONDS
+        now = time.monotonic()
+        until = now + (SHARE - 1) * (now - self._own.since)
         while (left := until - time.monotonic()) > 0:
             with self._changed:
                 found = self._first(rank) or (self._changed.wait(min(left, LINGER_SECONDS)) and self._first(rank))
             if not found:
                 break
             self._run(*found)
-        self._own.rank = rank
+        self._own.rank, self._own.since = rank, time.monotonic()
 
     def close(self) -> None:
         with self._changed:
@@ -130,7 +133,7 @@ class _Threads:
             del found  # else what it returned would live until the next one comes
 
     def _run(self, rank: int, unit: Unit) -> None:
-        self._own.rank = rank
+        self._own.rank, self._own.since = rank, time.monotonic()
         unit.run()
 
     def _next(self, served: float) -> tuple[int, Unit] | None:

@@ -41,6 +41,14 @@ class ModelLibrary:
         self._reward_models: dict[str, RewardModel] = {}
         self._notes: Notes = {}
 
+    @property
+    def backbones(self) -> tuple[Backbone, ...]:
+        """All models of this process: the base, and where they are others those that criticise and judge."""
+        asked = (self.backends.critic, self.backends.judge)
+        return tuple(
+            dict.fromkeys([self.backbone, *(model.backbone for model in asked if isinstance(model, LocalModel))])
+        )
+
     def generate(self, prompts: Sequence[Prompt], draw: Draw, should_stop: Callable[[], bool]) -> list[Sample]:
         """n samples per prompt, grouped by prompt; a sample's id does not depend on what it is drawn with."""
         with self.backbone.using(self._policy(draw.policy_version)):

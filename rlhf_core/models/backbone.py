@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from inspect import signature
@@ -46,6 +46,8 @@ class Backbone:
         self.hidden_size: int = self._head.weight.shape[1]  # pyright: ignore
         self.vocabulary: int = self._head.weight.shape[0]  # pyright: ignore
         self._takes_positions = "position_ids" in signature(model.forward).parameters
+        self.before_pass: Callable[[], None] = lambda: None
+        """Longer work lets others use the device here; they leave the active adapter as they found it."""
 
     @classmethod
     def load(cls, path: str, config: ModelConfig) -> Backbone:
@@ -124,12 +126,14 @@ class Backbone:
 
         Positions count real tokens only, so that a row's result does not depend on its padding.
         """
+        self.before_pass()
         with _inputs_of(self._head) as seen:
             logits = self._pass(ids, mask, keep, cache)
         return Output(logits, seen[0])
 
     def hidden(self, ids: Tensor, mask: Tensor, keep: int) -> Tensor:
         """What `forward` gives as hidden, with next to no logits made of it."""
+        self.before_pass()
         with _inputs_of(self._head, pass_on=1) as seen:
             self._pass(ids, mask, keep, None)
         return seen[0]

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
-from collections.abc import Callable
 from contextlib import AsyncExitStack
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -21,6 +18,7 @@ from charter.v1 import (
 
 from rlhf_core.backends import FeedbackConfig
 from rlhf_core.config import SANDBOX
+from rlhf_core.run_records import Run, RunState
 from rlhf_core.store.store import Store
 from services.clients import CharterClient
 from services.constitution_desk import ConstitutionDesk
@@ -44,8 +42,7 @@ if TYPE_CHECKING:
     from services.worker import Pipeline
 
 RUNS = "runs"
-FORCED = 130
-"""Exit code of a process that was told to stop twice."""
+RUNS_SHOWN = 100
 STORE_THREADS = 4
 WORKER_CALL_SECONDS = 86_400.0
 """Longest call of a run: an endpoint may be slow, and its account's limits low."""
@@ -59,6 +56,7 @@ class App:
         self._config = config
         self._pipeline = pipeline
         self._stack = AsyncExitStack()
+        self._store: Store | None = None
         self.address = ""
 
     async def start(self) -> None:
@@ -73,7 +71,7 @@ class App:
             self.address = f"{SCHEME}{server.address}" if config.tls.cert else server.address
             names = [full_name(name) for name in ALL if name in config.only]
             await server.open(names, [f"{MODEL}{name}" for name in config.models])
-            store = Store.open(config.data)
+            store = self._store = Store.open(config.data)
             stack.callback(store.close)
             rows, model_thread = Executor("store", STORE_THREADS), Executor("model")
             stack.callback(rows.close)
@@ -92,6 +90,11 @@ class App:
     async def stop(self) -> None:
         """Leave the balancers, put the run at work back in the queue, finish the calls at work, close the store."""
         await self._stack.aclose()
+
+    def runs_now(self) -> tuple[dict[RunState, int], list[Run]]:
+        """How many runs the store has in each state, and those that are being carried out."""
+        store = self._store
+        return (store.run_counts(), store.runs(RUNS_SHOWN, states=("RUNNING",))[0]) if store else ({}, [])
 
     async def _load(self, store: Store, model_thread: Executor) -> ModelLibrary | None:
         config = self._config
@@ -134,29 +137,6 @@ class App:
 def full_name(name: ServiceName) -> str:
     """As the proto calls the service."""
     return f"charter.v1.{name.capitalize()}Service"
-
-
-def serve(config: ServeConfig, on_ready: Callable[[str], None]) -> None:
-    """Serve until SIGTERM or SIGINT, then drain. `on_ready` gets the address once calls are answered."""
-    asyncio.run(_serve(config, on_ready))
-
-
-async def _serve(config: ServeConfig, on_ready: Callable[[str], None]) -> None:
-    stop = asyncio.Event()
-
-    def asked_to_stop() -> None:
-        if stop.is_set():
-            # The store holds all that was acknowledged, and the lease of a process that is gone is free.
-            os._exit(FORCED)
-        stop.set()
-
-    for name in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(name, asked_to_stop)
-    app = App(config)
-    await app.start()
-    on_ready(app.address)
-    await stop.wait()
-    await app.stop()
 
 
 def _queue(stack: AsyncExitStack, library: ModelLibrary, model_thread: Executor) -> ModelQueue:

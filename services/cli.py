@@ -22,6 +22,7 @@ from services import (
     cli_run,
     cli_serve,
     cli_token,
+    cli_weights,
 )
 
 UNEXPECTED, USER_MISTAKE, UNAVAILABLE, FAILED, INTERRUPTED = 1, 2, 4, 5, 130
@@ -45,6 +46,7 @@ app.command()(cli_serve.serve)
 app.command()(cli_run.run)
 app.command()(cli_report.runs)
 app.command()(cli_run.watch)
+app.command()(cli_weights.weights)
 app.command()(cli_report.report)
 app.command()(cli_call.generate)
 app.command()(cli_label.label)

@@ -80,11 +80,11 @@ def serve(
     tls = {"cert": tls_cert, "key": tls_key, "client_ca": tls_client_ca}
     process = _with_security(_process(server, socket, host, port, only, data), tls, tokens, insecure)
 
-    from services import app
+    from services.process import serve as run_server
     from services.serve_config import ServeConfig
 
     parts = {"model": config.model, "feedback": config.feedback, "constitution": config.constitution or ""}
-    app.serve(ServeConfig(**dict(process), **parts, token=token), _say_ready)
+    run_server(ServeConfig(**dict(process), **parts, token=token), _say_ready)
 
 
 def _process(file: str, socket: Path | None, host: str, port: int | None, only: str, data: Path) -> ServerConfig:

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rlhf_core.run_records import STAGES, RunEvent, StepMetrics
+from services.objective_table import objective_table
 
 TITLES = {
     "critique": "critique and revise",
@@ -109,8 +110,11 @@ class RunView:
                 table.add_row("·", Text(title, style="dim"), "")
         values = shown_values(self.metrics.values) if self.metrics else []
         numbers = Text("   ".join(f"{name} {value:.3g}" for name, value in values), style="cyan")
+        rows = objective_table(self.metrics.values) if self.metrics else None
         elapsed = f"{self.state.lower()}, {clock_text(self._clock() - self._began)}"
-        return Group(table, numbers, Text(self.note, style="dim"), Text(elapsed, style="dim"))
+        return Group(
+            table, numbers, *([rows] if rows else []), Text(self.note, style="dim"), Text(elapsed, style="dim")
+        )
 
     def _bar(self) -> RenderableType:
         if self.metrics is None:
@@ -131,7 +135,12 @@ def _tenth(metrics: StepMetrics) -> int:
 
 def shown_values(values: dict[str, float]) -> list[tuple[str, float]]:
     """The metrics that a person looks at; the others are in the run's report."""
-    return [(name, value) for kind in SHOWN for name, value in values.items() if name.split(".")[0] == kind]
+    return [(name, value) for kind in SHOWN for name, value in values.items() if _is_shown(name, kind)]
+
+
+def _is_shown(name: str, kind: str) -> bool:
+    """An objective's part of the reward has its place in the table."""
+    return name == kind or (kind != "reward" and name.split(".")[0] == kind)
 
 
 def clock_text(seconds: float) -> str:

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field
 from rlhf_core.backends import FeedbackConfig, Settings
 from rlhf_core.config import ModelConfig
 from services.limits import Limits
+from services.logs import LogFormat, LogLevel
 from services.tls import TlsConfig
 
 ServiceName = Literal["policy", "critique", "reward", "preference", "trainer"]
@@ -65,6 +66,13 @@ class ServerConfig(Settings):
     """How long calls at work may take to finish once the process is told to stop."""
     pause_seconds: float = Field(default=60, ge=0)
     """How long a run at work may take to reach its next step then, where it is put back into the queue."""
+    metrics: ServiceAddress | None = None
+    """host:port of the page /metrics for Prometheus; it tells no text, and asks for no token."""
+    traces: bool = False
+    """Send traces by OpenTelemetry to where its own environment variables say; needs the extra `otel`."""
+    log_format: LogFormat = "text"
+    log_level: LogLevel = "warning"
+    """From `info` on every call is a line."""
     tls: TlsConfig = TlsConfig()
     tokens: Path | None = None
     """File of the tokens that calls must carry, each with its scopes; none asks for no token."""

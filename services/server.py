@@ -16,6 +16,7 @@ from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from rlhf_core.errors import InvalidInput
+from services.calls import CallInterceptor
 from services.health_service import SERVING, Health
 from services.interceptors import ErrorInterceptor, Gate
 from services.late import LateHandlers
@@ -55,7 +56,7 @@ class Server:
         _check_address(address, insecure or (credentials is not None and bool(tokens)))
         limits = limits or Limits()
         self._server = grpc.aio.server(
-            interceptors=[ErrorInterceptor(), Gate(tokens or Tokens(), limits)],
+            interceptors=[CallInterceptor(), ErrorInterceptor(), Gate(tokens or Tokens(), limits)],
             options=_options(limits.message_bytes),
             maximum_concurrent_rpcs=BACKSTOP * limits.calls,
         )

@@ -16,6 +16,7 @@ from rlhf_core.run_records import Run, RunState, StepMetrics
 from rlhf_core.stages.context import RunStopped, Toolbox
 from rlhf_core.store.leases import this_process
 from rlhf_core.store.store import Store
+from services import logs, metrics
 from services.interceptors import invalid_input
 
 log = logging.getLogger("charter.worker")
@@ -52,8 +53,10 @@ class Worker:
             try:
                 run = self._store.claim_run(this_process(), LEASE_SECONDS)
                 if run is not None:
-                    self._carry_out(run)
+                    with logs.concerning(run.id):
+                        self._carry_out(run)
             except LeaseLost as error:
+                metrics.LEASES_LOST.inc()
                 log.warning("%s", error)
             except CharterError as error:
                 log.error("the worker goes on after: %s", error)
@@ -73,6 +76,7 @@ class Worker:
             heart.join()
             self._clean_up()
         self._store.release_run(run.id, run.fence, state, error)
+        log.info("run %s is %s after attempt %d", run.id, state, run.attempt)
 
     def _outcome(self, run: Run) -> tuple[RunState, str]:
         """Where the run stands after this attempt, and why."""
@@ -114,8 +118,9 @@ class Worker:
         def report(kind: str, body: str) -> None:
             stage, step, steps = run.stage, 0, 0
             if kind == "metrics":
-                metrics = StepMetrics.model_validate_json(body)
-                stage, step, steps = metrics.stage, metrics.step, metrics.steps
+                done = StepMetrics.model_validate_json(body)
+                stage, step, steps = done.stage, done.step, done.steps
+                metrics.note_step(done)
             elif kind == "stage":
                 stage = json.loads(body)["stage"]
             with self._store.transaction(run.id, run.fence):

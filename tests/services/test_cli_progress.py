@@ -11,6 +11,7 @@ from rich.console import Console
 
 from rlhf_core.config import RunConfig, stages_of
 from rlhf_core.run_records import STAGES, RunEvent, StepMetrics
+from services.objective_table import objective_table
 from services.progress import RunView, clock_text, follow, shown_values
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -77,6 +78,18 @@ def test_the_picture_ticks_off_stages_and_shows_the_one_at_work():
 def test_rewards_and_kl_are_shown_and_the_machinery_is_not():
     values = {"clip_share": 0.1, "kl_coef": 0.03, "kl": 1.0, "score.helpful": 0.5, "score.harmless": 0.6, "reward": 2.0}
     assert [name for name, _ in shown_values(values)] == ["reward", "score.helpful", "score.harmless", "kl"]
+
+
+def test_each_objective_of_a_ppo_step_has_a_row_with_its_part():
+    values = {f"{metric}.{name}": 0.25 for metric in ("z", "reward", "advantage_share") for name in ("helpful", "calm")}
+    values |= {"weight.helpful": 1.0, "weight.calm": 3.0, "advantage_share.kl": 0.5, "explained_variance.kl": 0.125}
+    out = io.StringIO()
+    Console(file=out, width=100).print(objective_table(values))
+    rows = [line.split() for line in out.getvalue().splitlines()]
+    assert rows[0] == ["weight", "score,", "z", "reward", "pull"]
+    assert rows[1:] == [["helpful", "1", "0.25", "0.25", "25%"], ["calm", "3", "0.25", "0.25", "25%"], ["KL", "50%"]]
+    assert objective_table({"loss": 1.0}) is None
+    assert [name for name, _ in shown_values(values | {"reward": 1.0})] == ["reward"]
 
 
 def test_durations_read_like_speech():

@@ -1,0 +1,47 @@
+"""A server process from its start to its end: logs, traces, the metrics page, and signals."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from services import logs, metrics
+from services.app import App
+from services.serve_config import ServeConfig
+from services.tracing import tracing
+
+FORCED = 130
+"""Exit code of a process that was told to stop twice."""
+
+
+def serve(config: ServeConfig, on_ready: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or SIGINT, then drain. `on_ready` gets the address once calls are answered."""
+    logs.set_up(config.log_format, config.log_level)
+    with ExitStack() as stack:
+        if config.traces:
+            stack.enter_context(tracing())
+        asyncio.run(_serve(config, on_ready))
+
+
+async def _serve(config: ServeConfig, on_ready: Callable[[str], None]) -> None:
+    stop = asyncio.Event()
+
+    def asked_to_stop() -> None:
+        if stop.is_set():
+            # The store holds all that was acknowledged, and the lease of a process that is gone is free.
+            os._exit(FORCED)
+        stop.set()
+
+    for name in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(name, asked_to_stop)
+    app = App(config)
+    with ExitStack() as stack:
+        if config.metrics:
+            stack.enter_context(metrics.page(config.metrics, app.runs_now))
+        await app.start()
+        on_ready(app.address)
+        await stop.wait()
+        await app.stop()

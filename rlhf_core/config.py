@@ -83,6 +83,9 @@ class SftConfig(Settings):
 class LabelConfig(Settings):
     pairs: int = Field(default=768, ge=1)
     """How many pairs of samples are compared."""
+    on_policy: bool = False
+    """Draw the pairs from the policy that PPO trained in `from_run`, and train reward models on that run's labels too:
+    another round, for a policy that has left what its reward models have seen."""
     temperature: float = Field(default=1.0, gt=0)
     base_share: float = Field(default=0.3, ge=0, le=1)
     """Share of pairs that set a sample of the tuned policy against one of the base model."""

@@ -36,6 +36,7 @@ from services.server import Server, Service
 from services.tls import SCHEME
 from services.tokens import for_server
 from services.trainer_service import TrainerService
+from services.writing_queue import WritingQueue
 
 if TYPE_CHECKING:
     from services.model_library import ModelLibrary
@@ -78,7 +79,8 @@ class App:
             stack.callback(model_thread.close)
             library = await self._load(store, model_thread)
             models = _queue(stack, library, model_thread) if library else None
-            await server.offer(_services(config, store, rows, library, models, server.draining))
+            writing = _writing(library, model_thread) if library else None
+            await server.offer(_services(config, store, rows, library, models, writing, server.draining))
             stack.push_async_callback(server.drain, config.grace_seconds)
             if library is not None and config.carries_out_runs:
                 itself = CharterClient.connect(server.inner, own, WORKER_CALL_SECONDS, config.patience_seconds)
@@ -146,12 +148,20 @@ def _queue(stack: AsyncExitStack, library: ModelLibrary, model_thread: Executor)
     return ModelQueue(library, model_thread, critic, judge)
 
 
+def _writing(library: ModelLibrary, model_thread: Executor) -> WritingQueue:
+    # With a model torch is there already.
+    from services.writers import Writers
+
+    return WritingQueue(Writers(library), model_thread)
+
+
 def _services(
     config: ServeConfig,
     store: Store,
     rows: Executor,
     library: ModelLibrary | None,
     models: ModelQueue | None,
+    writing: WritingQueue | None,
     draining: asyncio.Event,
 ) -> list[Service]:
     """The services of `only`, in their usual order."""
@@ -171,12 +181,12 @@ def _services(
             TrainerService(store, create_run, rows, config.data / RUNS, draining),
         ),
     }
-    if library is not None and models is not None:
+    if library is not None and models is not None and writing is not None:
         info = _server_info(config, library, constitutions.default)
         found["policy"] = Service(
             "charter.v1.PolicyService",
             policy_pb2_grpc.add_PolicyServiceServicer_to_server,
-            PolicyService(models, store, rows, info),
+            PolicyService(writing, store, rows, info),
         )
         found["critique"] = Service(
             "charter.v1.CritiqueService",

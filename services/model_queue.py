@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol, TypeVar
 
 from rlhf_core.constitution.schema import Constitution, Principle
 from rlhf_core.feedback.local import LocalFeedback
-from rlhf_core.records import BASE_POLICY, Comparison, Critique, Prompt, Sample, Usage, Vote
+from rlhf_core.records import Comparison, Critique, Prompt, Sample, Usage, Vote
 from rlhf_core.run_records import Score
-from services.batches import batches
 from services.executor import Executor, Patience
 from services.micro_batcher import MOST_WAITING, Kind, MicroBatcher
 from services.waiting_feedback import WaitingFeedback
@@ -24,26 +23,12 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-class Draw(NamedTuple):
-    """How responses are drawn."""
-
-    policy_version: str = BASE_POLICY
-    n: int = 1
-    temperature: float = 1.0
-    max_tokens: int = 64
-    seed: int = 0
-
-
 class Models(Protocol):
     """What the model's thread can do; every method but `feedback` is one unit of work."""
 
-    def generate(self, prompts: Sequence[Prompt], draw: Draw, should_stop: Callable[[], bool]) -> list[Sample]: ...
-
-    def stepwise(self, prompt: Prompt, draw: Draw) -> Iterator[Sample]: ...
-
     def feedback(self, constitution: Constitution, gone: Callable[[], bool], fresh: bool = False) -> LocalFeedback: ...
 
-    def score(self, samples: Sequence[Sample], reward_model: str) -> list[Score]: ...
+    def score(self, samples: Sequence[Sample], *reward_models: str) -> list[Score]: ...
 
 
 class Line(NamedTuple):
@@ -69,30 +54,12 @@ class ModelQueue:
         Scores, critiques and comparisons have a queue each, in which at most `most_waiting` rows wait.
         """
         self._models = models
-        self._executor = executor
         self._scores = MicroBatcher(executor, most_waiting, "scores")
         threads = critic or executor.behind(), judge or executor.behind()
         self._critic, self._judge = (
             Line(thread, MicroBatcher(thread, most_waiting, name), own is not None)
             for name, thread, own in zip(("critic", "judge"), threads, (critic, judge), strict=True)
         )
-
-    async def generate(self, prompts: Sequence[Prompt], draw: Draw) -> list[Sample]:
-        """n samples per prompt, grouped by prompt."""
-        by_place: dict[int, list[Sample]] = {}
-        keys = [prompt.id for prompt in prompts]
-        with Patience() as gone:
-            for places in batches([draw.n] * len(prompts), UNIT, keys):
-                unit = [prompts[place] for place in places]
-                samples = await self._executor.run(self._models.generate, unit, draw, gone)
-                by_place |= {place: samples[i * draw.n : (i + 1) * draw.n] for i, place in enumerate(places)}
-        return [sample for place in range(len(prompts)) for sample in by_place[place]]
-
-    async def stepwise(self, prompt: Prompt, draw: Draw) -> AsyncIterator[Sample]:
-        """The sample after each token; every token is a unit of its own."""
-        steps = await self._executor.run(self._models.stepwise, prompt, draw)
-        while (sample := await self._executor.run(next, steps, None)) is not None:
-            yield sample
 
     def feedback(self, constitution: Constitution) -> LocalFeedback:
         """The critic and the judge as they are under a constitution; asking it would block."""
@@ -140,14 +107,29 @@ class ModelQueue:
         )
         return [vote for both in votes for vote in both], usage
 
-    async def score(self, samples: Sequence[Sample], reward_models: Sequence[str]) -> list[Score]:
-        """All samples of the first model, then of the second."""
+    async def score(
+        self, samples: Sequence[Sample], reward_models: Sequence[str], trunks: Mapping[str, str] | None = None
+    ) -> list[Score]:
+        """All samples of the first model, then of the second; models of one of the `trunks` share their passes."""
+        groups: dict[str, list[str]] = {}
+        for model in dict.fromkeys(reward_models):
+            groups.setdefault((trunks or {}).get(model, model), []).append(model)
 
-        def kind(model: str) -> Kind:
-            return Kind(model, lambda unit, _: self._models.score(unit, model), _sample_length, UNIT)
+        def kind(models: tuple[str, ...]) -> Kind:
+            def work(unit: Sequence[Sample], _: Callable[[], bool]) -> list[tuple[Score, ...]]:
+                scores, rows = self._models.score(unit, *models), len(unit)
+                return list(zip(*(scores[i * rows :][:rows] for i in range(len(models))), strict=True))
 
-        found = await asyncio.gather(*(self._scores.ask(kind(model), samples) for model in reward_models))
-        return [score for scores in found for score in scores]
+            return Kind(models, work, _sample_length, UNIT)
+
+        asked = [tuple(group) for group in groups.values()]
+        found = await asyncio.gather(*(self._scores.ask(kind(models), samples) for models in asked))
+        by_model = {
+            model: [row[place] for row in rows]
+            for models, rows in zip(asked, found, strict=True)
+            for place, model in enumerate(models)
+        }
+        return [score for model in reward_models for score in by_model[model]]
 
     async def _ask(
         self,

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Annotated
 
 import grpc
 from charter.v1 import policy_pb2, policy_pb2_grpc
 from pydantic import BaseModel, ConfigDict, Field
 
-from rlhf_core.records import BASE_POLICY, Sample
+from rlhf_core.records import BASE_POLICY
 from rlhf_core.store.store import Store
-from services import convert, convert_rows, wire
+from services import convert, convert_rows, masks, names, wire
 from services.executor import Executor
-from services.model_queue import Draw, ModelQueue
+from services.paging import MAX_PAGE, page_of
+from services.writing_queue import Answer, Draw, Piece, WritingQueue
 
 LATEST = "latest"
+NAMES = "policyVersions/"
 
 
 class Limits(BaseModel):
@@ -26,11 +29,12 @@ class Limits(BaseModel):
     temperature: float = Field(ge=0, le=100)
     max_tokens: int = Field(ge=1)
     seed: int
+    stop: tuple[Annotated[str, Field(min_length=1, max_length=200)], ...] = Field(max_length=16)
 
 
 class PolicyService(policy_pb2_grpc.PolicyServiceServicer):
-    def __init__(self, models: ModelQueue, store: Store, rows: Executor, info: policy_pb2.GetServerInfoResponse):
-        self._models = models
+    def __init__(self, writing: WritingQueue, store: Store, rows: Executor, info: policy_pb2.GetServerInfoResponse):
+        self._writing = writing
         self._store = store
         self._rows = rows
         self._info = info
@@ -39,28 +43,29 @@ class PolicyService(policy_pb2_grpc.PolicyServiceServicer):
         self, request: policy_pb2.GenerateRequest, context: grpc.aio.ServicerContext
     ) -> policy_pb2.GenerateResponse:
         prompts = convert.prompts_from_messages(request.prompts)
-        samples = await self._models.generate(prompts, await self._draw(request, request.n or 1))
-        return policy_pb2.GenerateResponse(samples=[convert.sample_to_message(sample) for sample in samples])
+        answers = await self._writing.generate(prompts, await self._draw(request, request.n or 1))
+        return policy_pb2.GenerateResponse(
+            samples=[convert.sample_to_message(answer.sample) for answer in answers],
+            tokens=[_tokens(answer) for answer in answers] if request.logprobs else (),
+        )
 
     async def GenerateStream(
         self, request: policy_pb2.GenerateStreamRequest, context: grpc.aio.ServicerContext
     ) -> AsyncIterator[policy_pb2.GenerateStreamResponse]:
         prompt = convert.prompt_from_message(request.prompt)
         draw = await self._draw(request, 1)
-        sent = ""
-        async for sample in self._models.stepwise(prompt, draw):
-            last = sample.finished or sample.tokens == draw.max_tokens
-            # The bytes of an unfinished character decode to U+FFFD: they wait for the next token.
-            text = sample.response if last else sample.response.rstrip("\ufffd")
-            yield _piece(sample, text.removeprefix(sent), last)
-            sent = text
+        async for piece in self._writing.stream(prompt, draw):
+            yield _piece_to_message(piece, draw.policy_version, request.logprobs)
 
     async def ListPolicyVersions(
         self, request: policy_pb2.ListPolicyVersionsRequest, context: grpc.aio.ServicerContext
     ) -> policy_pb2.ListPolicyVersionsResponse:
-        versions = await self._rows.run(self._store.policy_versions, request.run_id or None)
-        messages = [convert_rows.policy_version_to_message(version) for version in versions]
-        return policy_pb2.ListPolicyVersionsResponse(policy_versions=messages)
+        page = page_of(request, MAX_PAGE)
+        run_id = names.identity(names.RUNS, request.run_id, "run_id") or None
+        found, place = await self._rows.run(self._store.policy_version_page, page.size, page.after, run_id)
+        messages = [convert_rows.policy_version_to_message(version) for version in found]
+        shown = masks.read(messages, request.read_mask, policy_pb2.PolicyVersion)
+        return policy_pb2.ListPolicyVersionsResponse(policy_versions=shown, next_page_token=page.token(place))
 
     async def GetServerInfo(
         self, request: policy_pb2.GetServerInfoRequest, context: grpc.aio.ServicerContext
@@ -73,21 +78,28 @@ class PolicyService(policy_pb2_grpc.PolicyServiceServicer):
             temperature=request.temperature if request.HasField("temperature") else 1.0,
             max_tokens=request.max_tokens or self._info.max_tokens,
             seed=request.seed,
+            stop=tuple(request.stop),
         )
-        version = request.policy_version or BASE_POLICY
+        version = request.policy_version.removeprefix(NAMES) or BASE_POLICY
         if version == LATEST:
             versions = await self._rows.run(self._store.policy_versions)
             version = versions[-1].id if versions else BASE_POLICY
-        return Draw(version, limits.n, limits.temperature, limits.max_tokens, limits.seed)
+        return Draw(version, limits.n, limits.temperature, limits.max_tokens, limits.seed, limits.stop)
 
 
-def _piece(sample: Sample, text: str, last: bool) -> policy_pb2.GenerateStreamResponse:
+def _piece_to_message(piece: Piece, policy_version: str, logprobs: bool) -> policy_pb2.GenerateStreamResponse:
+    sample = piece.answer.sample if piece.answer else None
     return policy_pb2.GenerateStreamResponse(
-        text=text,
-        policy_version=sample.policy_version,
-        tokens=sample.tokens,
-        logprob=sample.logprob,
-        finished=last,
-        finish_reason=wire.finish_reason(sample.finished) if last else None,
-        sample=convert.sample_to_message(sample) if last else None,
+        text=piece.text,
+        policy_version=policy_version,
+        tokens=piece.written,
+        logprob=piece.logprob,
+        finished=sample is not None,
+        finish_reason=wire.finish_reason(sample.finished) if sample else None,
+        sample=convert.sample_to_message(sample) if sample else None,
+        new_tokens=_tokens(piece) if logprobs else None,
     )
+
+
+def _tokens(written: Answer | Piece) -> policy_pb2.ResponseTokens:
+    return policy_pb2.ResponseTokens(ids=written.tokens, logprobs=written.logprobs)

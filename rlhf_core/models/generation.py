@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -45,24 +45,26 @@ def generate(
     `seed` may be one per prompt. A true `should_stop` cuts what is unfinished.
     """
     seeds = [seed] * len(prompts) if isinstance(seed, int) else list(seed)
-    seen: dict[tuple[int, tuple[int, ...]], int] = {}
-    rows: list[list[int]] = []
-    row_seeds: list[int] = []
-    for prompt, prompt_seed in zip(prompts, seeds, strict=True):
+    for prompt in prompts:
         backbone.check_length(len(prompt), max_tokens)
-        key = (prompt_seed, tuple(prompt))
-        first = seen.get(key, 0)
-        seen[key] = first + n
-        rows += [prompt] * n
-        row_seeds += [row_seed(prompt_seed, prompt, index) for index in range(first, first + n)]
+    rows = list(row_seeds(prompts, seeds, n))
     results: list[Generated | None] = [None] * len(rows)
-    for batch in length_batches(rows, extra=max_tokens):
-        written = _decode(
-            backbone, [rows[i] for i in batch], [row_seeds[i] for i in batch], temperature, max_tokens, should_stop
-        )
+    for batch in length_batches([prompt for prompt, _ in rows], extra=max_tokens):
+        texts, noise_seeds = [rows[i][0] for i in batch], [rows[i][1] for i in batch]
+        written = _decode(backbone, texts, noise_seeds, temperature, max_tokens, should_stop)
         for i, result in zip(batch, written, strict=True):
             results[i] = result
     return [result for result in results if result is not None]
+
+
+def row_seeds(prompts: Sequence[list[int]], seeds: Sequence[int], n: int) -> Iterator[tuple[list[int], int]]:
+    """n rows per prompt, each with its seed; a prompt that is repeated under one seed is drawn anew."""
+    seen: dict[tuple[int, tuple[int, ...]], int] = {}
+    for prompt, seed in zip(prompts, seeds, strict=True):
+        key = (seed, tuple(prompt))
+        first = seen.get(key, 0)
+        seen[key] = first + n
+        yield from ((prompt, row_seed(seed, prompt, index)) for index in range(first, first + n))
 
 
 def row_seed(seed: int, prompt: Sequence[int], index: int) -> int:
@@ -138,7 +140,7 @@ def draw_noise(seeds: Sequence[int], count: int) -> Tensor:
     )
 
 
-def pick(logits: Tensor, temperature: float, noise: Tensor | None) -> tuple[Tensor, Tensor]:
+def pick(logits: Tensor, temperature: float | Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
     """Tokens (B,) and their log-probs (B,): by inverse CDF where there is noise (B,), else the likeliest."""
     scaled = logits.float() if noise is None else logits.float() / temperature
     logprobs = scaled.log_softmax(-1)

@@ -9,7 +9,6 @@ from rlhf_core.models.backbone import Backbone
 from rlhf_core.models.batching import make_batch
 from rlhf_core.models.generation import LocalSampler, chat, generate
 from rlhf_core.models.logprobs import response_logprobs
-from rlhf_core.models.stepwise import write_stepwise
 from rlhf_core.records import Message, Prompt
 
 KINDS = ("llama", "gpt2", "qwen3")
@@ -139,14 +138,3 @@ def test_the_sampler_names_the_policy_version(tiny_model):
     assert [sample.response for sample in base] != [sample.response for sample in samples]
     with pytest.raises(NotFound, match="unknown adapter 'missing'"):
         sampler.generate(prompts, policy_version="missing")
-
-
-@pytest.mark.parametrize("temperature", [0.0, 1.0])
-def test_writing_a_token_at_a_time_gives_the_same_text(tiny_model, temperature):
-    backbone = shaken(tiny_model())
-    steps = list(write_stepwise(backbone, lambda: "a", PROMPTS[2], temperature=temperature, max_tokens=12, seed=3))
-    with backbone.using("a"):
-        (whole,) = generate(backbone, [PROMPTS[2]], n=1, temperature=temperature, max_tokens=12, seed=3)
-    assert [len(step.tokens) for step in steps] == list(range(1, len(whole.tokens) + 1))
-    assert steps[-1].tokens == whole.tokens and steps[-1].finished == whole.finished
-    assert steps[-1].logprobs == pytest.approx(whole.logprobs, abs=1e-5)

@@ -27,7 +27,7 @@ from charter.v1 import server_pb2 as charter_dot_v1_dot_server__pb2
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x63harter/v1/policy.proto\x12\ncharter.v1\x1a\x17\x63harter/v1/common.proto\x1a\x17\x63harter/v1/server.proto\x1a google/protobuf/field_mask.proto\"\xa5\x01\n\x0fGenerateRequest\x12#\n\x07prompts\x18\x01 \x03(\x0b\x32\x12.charter.v1.Prompt\x12\x16\n\x0epolicy_version\x18\x02 \x01(\t\x12\t\n\x01n\x18\x03 \x01(\x05\x12\x18\n\x0btemperature\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\nmax_tokens\x18\x05 \x01(\x05\x12\x0c\n\x04seed\x18\x06 \x01(\x03\x42\x0e\n\x0c_temperature\"7\n\x10GenerateResponse\x12#\n\x07samples\x18\x01 \x03(\x0b\x32\x12.charter.v1.Sample\"\x9f\x01\n\x15GenerateStreamRequest\x12\"\n\x06prompt\x18\x01 \x01(\x0b\x32\x12.charter.v1.Prompt\x12\x16\n\x0epolicy_version\x18\x02 \x01(\t\x12\x18\n\x0btemperature\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\nmax_tokens\x18\x04 \x01(\x05\x12\x0c\n\x04seed\x18\x05 \x01(\x03\x42\x0e\n\x0c_temperature\"\xc6\x01\n\x16GenerateStreamResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x16\n\x0epolicy_version\x18\x02 \x01(\t\x12\x0e\n\x06tokens\x18\x03 \x01(\x05\x12\x0f\n\x07logprob\x18\x04 \x01(\x01\x12\x10\n\x08\x66inished\x18\x05 \x01(\x08\x12/\n\rfinish_reason\x18\x06 \x01(\x0e\x32\x18.charter.v1.FinishReason\x12\"\n\x06sample\x18\x07 \x01(\x0b\x32\x12.charter.v1.Sample\"\x9d\x01\n\rPolicyVersion\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\r\n\x05stage\x18\x03 \x01(\t\x12\x0e\n\x06parent\x18\x04 \x01(\t\x12\x12\n\nbase_model\x18\x05 \x01(\t\x12\x10\n\x08\x61rtifact\x18\x06 \x01(\t\x12\x0c\n\x04step\x18\x07 \x01(\x05\x12\x0f\n\x07ungated\x18\x08 \x01(\x08\x12\x0c\n\x04name\x18\t \x01(\t\"\x81\x01\n\x19ListPolicyVersionsRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12-\n\tread_mask\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"i\n\x1aListPolicyVersionsResponse\x12\x32\n\x0fpolicy_versions\x18\x01 \x03(\x0b\x32\x19.charter.v1.PolicyVersion\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x16\n\x14GetServerInfoRequest\"\xfb\x01\n\x15GetServerInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x14\n\x0c\x61pi_versions\x18\x02 \x03(\t\x12\x10\n\x08services\x18\x03 \x03(\t\x12\x12\n\nbase_model\x18\x04 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x05 \x01(\t\x12\x12\n\nmax_length\x18\x06 \x01(\x05\x12\x12\n\nmax_tokens\x18\x07 \x01(\x05\x12\x19\n\x11max_message_bytes\x18\x08 \x01(\x03\x12\x1c\n\x14\x64\x65\x66\x61ult_constitution\x18\t \x01(\t\x12$\n\x04info\x18\n \x01(\x0b\x32\x16.charter.v1.ServerInfo2\xec\x02\n\rPolicyService\x12\x45\n\x08Generate\x12\x1b.charter.v1.GenerateRequest\x1a\x1c.charter.v1.GenerateResponse\x12Y\n\x0eGenerateStream\x12!.charter.v1.GenerateStreamRequest\x1a\".charter.v1.GenerateStreamResponse0\x01\x12\x63\n\x12ListPolicyVersions\x12%.charter.v1.ListPolicyVersionsRequest\x1a&.charter.v1.ListPolicyVersionsResponse\x12T\n\rGetServerInfo\x12 .charter.v1.GetServerInfoRequest\x1a!.charter.v1.GetServerInfoResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x63harter/v1/policy.proto\x12\ncharter.v1\x1a\x17\x63harter/v1/common.proto\x1a\x17\x63harter/v1/server.proto\x1a google/protobuf/field_mask.proto\"\xc5\x01\n\x0fGenerateRequest\x12#\n\x07prompts\x18\x01 \x03(\x0b\x32\x12.charter.v1.Prompt\x12\x16\n\x0epolicy_version\x18\x02 \x01(\t\x12\t\n\x01n\x18\x03 \x01(\x05\x12\x18\n\x0btemperature\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\nmax_tokens\x18\x05 \x01(\x05\x12\x0c\n\x04seed\x18\x06 \x01(\x03\x12\x0c\n\x04stop\x18\x07 \x03(\t\x12\x10\n\x08logprobs\x18\x08 \x01(\x08\x42\x0e\n\x0c_temperature\"c\n\x10GenerateResponse\x12#\n\x07samples\x18\x01 \x03(\x0b\x32\x12.charter.v1.Sample\x12*\n\x06tokens\x18\x02 \x03(\x0b\x32\x1a.charter.v1.ResponseTokens\"/\n\x0eResponseTokens\x12\x0b\n\x03ids\x18\x01 \x03(\x05\x12\x10\n\x08logprobs\x18\x02 \x03(\x01\"\xbf\x01\n\x15GenerateStreamRequest\x12\"\n\x06prompt\x18\x01 \x01(\x0b\x32\x12.charter.v1.Prompt\x12\x16\n\x0epolicy_version\x18\x02 \x01(\t\x12\x18\n\x0btemperature\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\nmax_tokens\x18\x04 \x01(\x05\x12\x0c\n\x04seed\x18\x05 \x01(\x03\x12\x0c\n\x04stop\x18\x06 \x03(\t\x12\x10\n\x08logprobs\x18\x07 \x01(\x08\x42\x0e\n\x0c_temperature\"\xf6\x01\n\x16GenerateStreamResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x16\n\x0epolicy_version\x18\x02 \x01(\t\x12\x0e\n\x06tokens\x18\x03 \x01(\x05\x12\x0f\n\x07logprob\x18\x04 \x01(\x01\x12\x10\n\x08\x66inished\x18\x05 \x01(\x08\x12/\n\rfinish_reason\x18\x06 \x01(\x0e\x32\x18.charter.v1.FinishReason\x12\"\n\x06sample\x18\x07 \x01(\x0b\x32\x12.charter.v1.Sample\x12.\n\nnew_tokens\x18\x08 \x01(\x0b\x32\x1a.charter.v1.ResponseTokens\"\x9d\x01\n\rPolicyVersion\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\r\n\x05stage\x18\x03 \x01(\t\x12\x0e\n\x06parent\x18\x04 \x01(\t\x12\x12\n\nbase_model\x18\x05 \x01(\t\x12\x10\n\x08\x61rtifact\x18\x06 \x01(\t\x12\x0c\n\x04step\x18\x07 \x01(\x05\x12\x0f\n\x07ungated\x18\x08 \x01(\x08\x12\x0c\n\x04name\x18\t \x01(\t\"\x81\x01\n\x19ListPolicyVersionsRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12-\n\tread_mask\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"i\n\x1aListPolicyVersionsResponse\x12\x32\n\x0fpolicy_versions\x18\x01 \x03(\x0b\x32\x19.charter.v1.PolicyVersion\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x16\n\x14GetServerInfoRequest\"\xfb\x01\n\x15GetServerInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x14\n\x0c\x61pi_versions\x18\x02 \x03(\t\x12\x10\n\x08services\x18\x03 \x03(\t\x12\x12\n\nbase_model\x18\x04 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x05 \x01(\t\x12\x12\n\nmax_length\x18\x06 \x01(\x05\x12\x12\n\nmax_tokens\x18\x07 \x01(\x05\x12\x19\n\x11max_message_bytes\x18\x08 \x01(\x03\x12\x1c\n\x14\x64\x65\x66\x61ult_constitution\x18\t \x01(\t\x12$\n\x04info\x18\n \x01(\x0b\x32\x16.charter.v1.ServerInfo2\xec\x02\n\rPolicyService\x12\x45\n\x08Generate\x12\x1b.charter.v1.GenerateRequest\x1a\x1c.charter.v1.GenerateResponse\x12Y\n\x0eGenerateStream\x12!.charter.v1.GenerateStreamRequest\x1a\".charter.v1.GenerateStreamResponse0\x01\x12\x63\n\x12ListPolicyVersions\x12%.charter.v1.ListPolicyVersionsRequest\x1a&.charter.v1.ListPolicyVersionsResponse\x12T\n\rGetServerInfo\x12 .charter.v1.GetServerInfoRequest\x1a!.charter.v1.GetServerInfoResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,23 +35,25 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'charter.v1.policy_pb2', _gl
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_GENERATEREQUEST']._serialized_start=124
-  _globals['_GENERATEREQUEST']._serialized_end=289
-  _globals['_GENERATERESPONSE']._serialized_start=291
-  _globals['_GENERATERESPONSE']._serialized_end=346
-  _globals['_GENERATESTREAMREQUEST']._serialized_start=349
-  _globals['_GENERATESTREAMREQUEST']._serialized_end=508
-  _globals['_GENERATESTREAMRESPONSE']._serialized_start=511
-  _globals['_GENERATESTREAMRESPONSE']._serialized_end=709
-  _globals['_POLICYVERSION']._serialized_start=712
-  _globals['_POLICYVERSION']._serialized_end=869
-  _globals['_LISTPOLICYVERSIONSREQUEST']._serialized_start=872
-  _globals['_LISTPOLICYVERSIONSREQUEST']._serialized_end=1001
-  _globals['_LISTPOLICYVERSIONSRESPONSE']._serialized_start=1003
-  _globals['_LISTPOLICYVERSIONSRESPONSE']._serialized_end=1108
-  _globals['_GETSERVERINFOREQUEST']._serialized_start=1110
-  _globals['_GETSERVERINFOREQUEST']._serialized_end=1132
-  _globals['_GETSERVERINFORESPONSE']._serialized_start=1135
-  _globals['_GETSERVERINFORESPONSE']._serialized_end=1386
-  _globals['_POLICYSERVICE']._serialized_start=1389
-  _globals['_POLICYSERVICE']._serialized_end=1753
+  _globals['_GENERATEREQUEST']._serialized_end=321
+  _globals['_GENERATERESPONSE']._serialized_start=323
+  _globals['_GENERATERESPONSE']._serialized_end=422
+  _globals['_RESPONSETOKENS']._serialized_start=424
+  _globals['_RESPONSETOKENS']._serialized_end=471
+  _globals['_GENERATESTREAMREQUEST']._serialized_start=474
+  _globals['_GENERATESTREAMREQUEST']._serialized_end=665
+  _globals['_GENERATESTREAMRESPONSE']._serialized_start=668
+  _globals['_GENERATESTREAMRESPONSE']._serialized_end=914
+  _globals['_POLICYVERSION']._serialized_start=917
+  _globals['_POLICYVERSION']._serialized_end=1074
+  _globals['_LISTPOLICYVERSIONSREQUEST']._serialized_start=1077
+  _globals['_LISTPOLICYVERSIONSREQUEST']._serialized_end=1206
+  _globals['_LISTPOLICYVERSIONSRESPONSE']._serialized_start=1208
+  _globals['_LISTPOLICYVERSIONSRESPONSE']._serialized_end=1313
+  _globals['_GETSERVERINFOREQUEST']._serialized_start=1315
+  _globals['_GETSERVERINFOREQUEST']._serialized_end=1337
+  _globals['_GETSERVERINFORESPONSE']._serialized_start=1340
+  _globals['_GETSERVERINFORESPONSE']._serialized_end=1591
+  _globals['_POLICYSERVICE']._serialized_start=1594
+  _globals['_POLICYSERVICE']._serialized_end=1958
 # @@protoc_insertion_point(module_scope)

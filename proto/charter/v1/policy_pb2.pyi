@@ -10,43 +10,61 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class GenerateRequest(_message.Message):
-    __slots__ = ("prompts", "policy_version", "n", "temperature", "max_tokens", "seed")
+    __slots__ = ("prompts", "policy_version", "n", "temperature", "max_tokens", "seed", "stop", "logprobs")
     PROMPTS_FIELD_NUMBER: _ClassVar[int]
     POLICY_VERSION_FIELD_NUMBER: _ClassVar[int]
     N_FIELD_NUMBER: _ClassVar[int]
     TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
     MAX_TOKENS_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
+    STOP_FIELD_NUMBER: _ClassVar[int]
+    LOGPROBS_FIELD_NUMBER: _ClassVar[int]
     prompts: _containers.RepeatedCompositeFieldContainer[_common_pb2.Prompt]
     policy_version: str
     n: int
     temperature: float
     max_tokens: int
     seed: int
-    def __init__(self, prompts: _Optional[_Iterable[_Union[_common_pb2.Prompt, _Mapping]]] = ..., policy_version: _Optional[str] = ..., n: _Optional[int] = ..., temperature: _Optional[float] = ..., max_tokens: _Optional[int] = ..., seed: _Optional[int] = ...) -> None: ...
+    stop: _containers.RepeatedScalarFieldContainer[str]
+    logprobs: bool
+    def __init__(self, prompts: _Optional[_Iterable[_Union[_common_pb2.Prompt, _Mapping]]] = ..., policy_version: _Optional[str] = ..., n: _Optional[int] = ..., temperature: _Optional[float] = ..., max_tokens: _Optional[int] = ..., seed: _Optional[int] = ..., stop: _Optional[_Iterable[str]] = ..., logprobs: bool = ...) -> None: ...
 
 class GenerateResponse(_message.Message):
-    __slots__ = ("samples",)
+    __slots__ = ("samples", "tokens")
     SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_FIELD_NUMBER: _ClassVar[int]
     samples: _containers.RepeatedCompositeFieldContainer[_common_pb2.Sample]
-    def __init__(self, samples: _Optional[_Iterable[_Union[_common_pb2.Sample, _Mapping]]] = ...) -> None: ...
+    tokens: _containers.RepeatedCompositeFieldContainer[ResponseTokens]
+    def __init__(self, samples: _Optional[_Iterable[_Union[_common_pb2.Sample, _Mapping]]] = ..., tokens: _Optional[_Iterable[_Union[ResponseTokens, _Mapping]]] = ...) -> None: ...
+
+class ResponseTokens(_message.Message):
+    __slots__ = ("ids", "logprobs")
+    IDS_FIELD_NUMBER: _ClassVar[int]
+    LOGPROBS_FIELD_NUMBER: _ClassVar[int]
+    ids: _containers.RepeatedScalarFieldContainer[int]
+    logprobs: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, ids: _Optional[_Iterable[int]] = ..., logprobs: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class GenerateStreamRequest(_message.Message):
-    __slots__ = ("prompt", "policy_version", "temperature", "max_tokens", "seed")
+    __slots__ = ("prompt", "policy_version", "temperature", "max_tokens", "seed", "stop", "logprobs")
     PROMPT_FIELD_NUMBER: _ClassVar[int]
     POLICY_VERSION_FIELD_NUMBER: _ClassVar[int]
     TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
     MAX_TOKENS_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
+    STOP_FIELD_NUMBER: _ClassVar[int]
+    LOGPROBS_FIELD_NUMBER: _ClassVar[int]
     prompt: _common_pb2.Prompt
     policy_version: str
     temperature: float
     max_tokens: int
     seed: int
-    def __init__(self, prompt: _Optional[_Union[_common_pb2.Prompt, _Mapping]] = ..., policy_version: _Optional[str] = ..., temperature: _Optional[float] = ..., max_tokens: _Optional[int] = ..., seed: _Optional[int] = ...) -> None: ...
+    stop: _containers.RepeatedScalarFieldContainer[str]
+    logprobs: bool
+    def __init__(self, prompt: _Optional[_Union[_common_pb2.Prompt, _Mapping]] = ..., policy_version: _Optional[str] = ..., temperature: _Optional[float] = ..., max_tokens: _Optional[int] = ..., seed: _Optional[int] = ..., stop: _Optional[_Iterable[str]] = ..., logprobs: bool = ...) -> None: ...
 
 class GenerateStreamResponse(_message.Message):
-    __slots__ = ("text", "policy_version", "tokens", "logprob", "finished", "finish_reason", "sample")
+    __slots__ = ("text", "policy_version", "tokens", "logprob", "finished", "finish_reason", "sample", "new_tokens")
     TEXT_FIELD_NUMBER: _ClassVar[int]
     POLICY_VERSION_FIELD_NUMBER: _ClassVar[int]
     TOKENS_FIELD_NUMBER: _ClassVar[int]
@@ -54,6 +72,7 @@ class GenerateStreamResponse(_message.Message):
     FINISHED_FIELD_NUMBER: _ClassVar[int]
     FINISH_REASON_FIELD_NUMBER: _ClassVar[int]
     SAMPLE_FIELD_NUMBER: _ClassVar[int]
+    NEW_TOKENS_FIELD_NUMBER: _ClassVar[int]
     text: str
     policy_version: str
     tokens: int
@@ -61,7 +80,8 @@ class GenerateStreamResponse(_message.Message):
     finished: bool
     finish_reason: _common_pb2.FinishReason
     sample: _common_pb2.Sample
-    def __init__(self, text: _Optional[str] = ..., policy_version: _Optional[str] = ..., tokens: _Optional[int] = ..., logprob: _Optional[float] = ..., finished: bool = ..., finish_reason: _Optional[_Union[_common_pb2.FinishReason, str]] = ..., sample: _Optional[_Union[_common_pb2.Sample, _Mapping]] = ...) -> None: ...
+    new_tokens: ResponseTokens
+    def __init__(self, text: _Optional[str] = ..., policy_version: _Optional[str] = ..., tokens: _Optional[int] = ..., logprob: _Optional[float] = ..., finished: bool = ..., finish_reason: _Optional[_Union[_common_pb2.FinishReason, str]] = ..., sample: _Optional[_Union[_common_pb2.Sample, _Mapping]] = ..., new_tokens: _Optional[_Union[ResponseTokens, _Mapping]] = ...) -> None: ...
 
 class PolicyVersion(_message.Message):
     __slots__ = ("id", "run_id", "stage", "parent", "base_model", "artifact", "step", "ungated", "name")

@@ -62,14 +62,16 @@ class PolicyServiceServicer(object):
     """
 
     def Generate(self, request, context):
-        """Writes n responses to every prompt. Cancelling the call stops the model.
+        """Writes n responses to every prompt. They are written together with those of other callers, and are the same as if
+        they were written alone. A call that is cancelled, or past its deadline, stops before its next token.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GenerateStream(self, request, context):
-        """Writes one response and sends it piece by piece. Cancelling the call stops the model.
+        """Writes one response and sends it piece by piece. A call that is cancelled, or past its deadline, stops before its
+        next token.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

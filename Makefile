@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test slow fuzz lint proto clean
+.PHONY: install demo test slow fuzz drill lint proto clean
 
 install: .venv/installed
 
@@ -25,6 +25,11 @@ slow: install
 # Mutated constitutions: each loads, or gives located mistakes, never a traceback.
 fuzz: install
 	FUZZ=100000 $(BIN)/python -m pytest tests/constitution/test_mutations.py $(ARGS)
+
+# kill -9 of one of five processes at random moments, N times, while runs go and clients retry; writes drill.json.
+N ?= 50
+drill: install
+	$(BIN)/python -m tests.drill --times $(N) --out drill.json $(ARGS)
 
 lint: install
 	$(BIN)/ruff check .

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import grpc
+from google.protobuf import empty_pb2
 
 LOADING = "the model is being loaded; try again in a moment"
 
@@ -29,7 +30,8 @@ class LateHandlers(grpc.GenericRpcHandler):
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
         if handler_call_details.method.strip("/").partition("/")[0] in self._expected:
-            return grpc.unary_unary_rpc_method_handler(_loading)
+            # Any request reads as an empty one with fields that are not known.
+            return grpc.unary_unary_rpc_method_handler(_loading, empty_pb2.Empty.FromString)
         found = (handler.service(handler_call_details) for handler in self._handlers)
         return next((handler for handler in found if handler is not None), None)
 

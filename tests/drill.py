@@ -13,6 +13,7 @@ import argparse
 import contextlib
 import json
 import random
+import signal
 import sys
 import tempfile
 import threading
@@ -29,7 +30,7 @@ from tests.processes import ROLES, Processes
 from tests.small_run import SMALL, Outcome, outcome
 
 ROUND_SECONDS = 1200.0
-CALM_SECONDS = 6.0
+CALM_SECONDS = 4.0
 """The next process is killed at a random moment of this time after all serve again."""
 
 
@@ -160,6 +161,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="of who is killed and when")
     parser.add_argument("--out", type=Path, default=Path("drill.json"))
     given = parser.parse_args(arguments)
+    # So that a drill that is told to stop leaves no process behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with tempfile.TemporaryDirectory(prefix="drill-") as scratch:
         found = drill(given.times, given.seed, Path(scratch), lambda text: print(text, flush=True))
     given.out.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")

@@ -18,6 +18,7 @@ from services import (
     cli_doctor,
     cli_label,
     cli_monitor,
+    cli_refresh,
     cli_report,
     cli_run,
     cli_serve,
@@ -47,6 +48,7 @@ app.command()(cli_run.run)
 app.command()(cli_report.runs)
 app.command()(cli_run.watch)
 app.command()(cli_weights.weights)
+app.command()(cli_refresh.refresh)
 app.command()(cli_report.report)
 app.command()(cli_call.generate)
 app.command()(cli_label.label)

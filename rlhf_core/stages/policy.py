@@ -146,7 +146,8 @@ def _after_step(ctx: Context, step: PpoStep, audit: Audit) -> dict[str, float]:
     numbers = audit.look(number) if watched else {}
     # A run that may be stopped for its auditors goes back to the step that they liked best.
     returns = watched and settings.stop.parted == "stop" and audit.best(number) == number
-    due = number % settings.checkpoint_every == 0 or number == settings.steps or returns
+    # A run that is asked to stop goes on from here, not from the last checkpoint.
+    due = number % settings.checkpoint_every == 0 or number == settings.steps or returns or ctx.should_stop()
     artifact = _save(ctx, step.state) if due else ""
     with ctx.store.transaction(ctx.run.id, ctx.run.fence):
         ctx.store.add_prompts([sample.prompt for sample in samples])

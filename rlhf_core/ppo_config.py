@@ -15,6 +15,8 @@ class PpoConfig(Settings):
     """Proximal policy optimisation (Schulman et al. 2017), with one critic stream per objective and one for KL."""
 
     steps: int = Field(default=30, ge=1)
+    tune: Literal["lora", "full"] = "lora"
+    """Whether a low-rank adapter learns or all weights of the model, of which the policy then has a copy of its own."""
     prompts_per_step: int = Field(default=128, ge=1)
     samples_per_prompt: int = Field(default=1, ge=1, le=256)
     """Responses to each prompt; `rloo` and `grpo` compare them with one another."""

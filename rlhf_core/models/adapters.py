@@ -1,4 +1,4 @@
-"""LoRA adapters on one frozen model: add, switch, copy, save, load (Hu et al. 2021). Files are PEFT's own format."""
+"""Adapters on one frozen model: add, switch, copy, save, load. Low-rank ones (Hu et al. 2021) in PEFT's own format."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from rlhf_core.errors import Conflict, InvalidInput, NotFound
+from rlhf_core.models import dense
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
@@ -26,15 +27,17 @@ PREFIX = "base_model.model."
 
 
 class Adapters:
-    """The named LoRA adapters of one model. At most one is active; none active is the base model, bit for bit.
+    """The named adapters of one model. At most one is active; none active is the base model, bit for bit.
 
     An adapter takes gradients only inside `using(name, train=True)`, so no optimizer can move another one.
+    A dense adapter stands in for all weights of the model; it is what full fine-tuning trains.
     """
 
     def __init__(self, model: PreTrainedModel, rank: int, alpha: int):
         self.model, self.rank, self.alpha = model, rank, alpha
         self.names: list[str] = []
         self._layers: list[LoraLayer] = []
+        self._dense = dense.DenseWeights(model)
         self._active: tuple[str | None, bool] = (None, False)
         model.requires_grad_(False)
 
@@ -52,10 +55,7 @@ class Adapters:
 
     def add(self, name: str, seed: int, rank: int | None = None, alpha: int | None = None) -> None:
         """A new adapter that changes nothing yet: A is drawn from the seed, B is zero."""
-        if name in self.names:
-            raise Conflict(f"adapter '{name}' exists already")
-        if not name or "." in name:
-            raise InvalidInput(f"adapter name '{name}' is not usable; allowed: a non-empty name without '.'")
+        self._must_be_free(name)
         config = LoraConfig(
             r=rank or self.rank,
             lora_alpha=alpha or self.alpha,
@@ -80,9 +80,24 @@ class Adapters:
                     tensor.zero_()
         self._apply(self._active)
 
+    def add_dense(self, name: str, source: str | None) -> None:
+        """A new dense adapter that computes what the low-rank `source` does, or the base model."""
+        self._must_be_free(name)
+        self._dense.add(name, self._layers, source)
+        self.names.append(name)
+
+    @property
+    def dense_is_active(self) -> bool:
+        return self._active[0] in self._dense
+
     def copy(self, source: str, target: str) -> None:
         """A new adapter with the weights of another; the two share nothing."""
         self._must_exist(source)
+        if source in self._dense:
+            self._must_be_free(target)
+            self._dense.copy(source, target)
+            self.names.append(target)
+            return
         layer = self._layers[0]
         self.add(target, 0, layer.r[source], layer.lora_alpha[source])
         self._write(target, self.state(source))
@@ -91,25 +106,31 @@ class Adapters:
         self._must_exist(name)
         if self._active[0] == name:
             raise Conflict(f"adapter '{name}' is in use")
+        self.names.remove(name)
+        if name in self._dense:
+            return self._dense.delete(name)
         for layer in self._layers:
             layer.set_adapter([], inference_mode=True)
             layer.delete_adapter(name)
         self.model.peft_config.pop(name)  # pyright: ignore[reportAttributeAccessIssue]
-        self.names.remove(name)
         self._apply(self._active)
 
     def parameters(self, name: str) -> list[nn.Parameter]:
         return [tensor for tensor in self.state(name).values() if isinstance(tensor, nn.Parameter)]
 
     def state(self, name: str) -> dict[str, Tensor]:
-        """The adapter's own parameters under PEFT's file names."""
+        """The adapter's own parameters under PEFT's file names, or those of the model where it is dense."""
         self._must_exist(name)
+        if name in self._dense:
+            return self._dense.state(name)
         marks = (f".lora_A.{name}.weight", f".lora_B.{name}.weight")
         named = (item for item in self.model.named_parameters() if item[0].endswith(marks))
         return {PREFIX + key.replace(f".{name}.weight", ".weight"): tensor for key, tensor in named}
 
     def save(self, name: str, folder: Path, base_model: str) -> None:
         """Write safetensors and a configuration that PEFT and vLLM also read; same weights, same bytes."""
+        if name in self._dense:
+            return self._dense.save(name, folder)
         state = {key: tensor.detach().cpu().contiguous() for key, tensor in self.state(name).items()}
         layer = self._layers[0]
         config = {
@@ -129,6 +150,11 @@ class Adapters:
 
     def load(self, name: str, folder: Path) -> None:
         """Add an adapter from a folder; names and shapes must be those of this model."""
+        if (folder / dense.WEIGHTS).is_file():
+            self._must_be_free(name)
+            self._dense.load(name, folder)
+            self.names.append(name)
+            return
         try:
             config = json.loads((folder / CONFIG).read_text())
             state = load_file(folder / WEIGHTS)
@@ -159,10 +185,18 @@ class Adapters:
     def _apply(self, state: tuple[str | None, bool]) -> None:
         # `enable_adapters(True)` makes the active adapter trainable, so `set_adapter` comes last.
         name, train = state
+        self._dense.activate(name if name in self._dense else None, train)
+        name = None if name in self._dense else name
         for layer in self._layers:
             if layer.disable_adapters != (name is None):
                 layer.enable_adapters(name is not None)
             layer.set_adapter([name] if name is not None else [], inference_mode=not train)
+
+    def _must_be_free(self, name: str) -> None:
+        if name in self.names:
+            raise Conflict(f"adapter '{name}' exists already")
+        if not name or "." in name:
+            raise InvalidInput(f"adapter name '{name}' is not usable; allowed: a non-empty name without '.'")
 
     def _must_exist(self, name: str) -> None:
         if name not in self.names:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
 from inspect import signature
 from pathlib import Path
@@ -41,6 +41,7 @@ class Backbone:
         self._special = _special_tokens(tokenizer)
         self._spelled = re.compile("|".join(map(re.escape, self._special)) or "(?!)")
         self.stop_ids = _stop_ids(model, self._special.values(), self.eos_id)
+        self._dtype: torch.dtype = model.dtype
         self._adapters = Adapters(model, config.lora.rank, config.lora.alpha)
         self._head: nn.Module = model.get_output_embeddings()  # pyright: ignore[reportAttributeAccessIssue]
         self.hidden_size: int = self._head.weight.shape[1]  # pyright: ignore
@@ -140,23 +141,30 @@ class Backbone:
 
     def head(self, hidden: Tensor) -> Tensor:
         """Logits (..., V) of hidden states (..., H), if `head_is_plain`."""
-        return self._head(hidden)
+        with self._precision():
+            return self._head(hidden)
 
     @cached_property
     def head_is_plain(self) -> bool:
         """Whether the head's output is the logits, and the model neither caps nor scales it."""
-        one = torch.zeros(1, 1, dtype=torch.long, device=self.device)
+        ids = torch.arange(8, device=self.device)[None]
         with torch.no_grad():
-            logits, hidden = self.forward(one, one + 1, 1)
+            logits, hidden = self.forward(ids, torch.ones_like(ids), 8)
             return torch.allclose(self.head(hidden), logits)
 
     def _pass(self, ids: Tensor, mask: Tensor, keep: int, cache: Cache | None) -> Tensor:
         options: dict[str, Any] = {"past_key_values": cache} if cache is not None else {}
         if self._takes_positions:
             options["position_ids"] = _positions(mask)[:, -ids.shape[1] :]
-        return self.model(
-            input_ids=ids, attention_mask=mask, use_cache=cache is not None, logits_to_keep=keep, **options
-        ).logits
+        with self._precision():
+            return self.model(
+                input_ids=ids, attention_mask=mask, use_cache=cache is not None, logits_to_keep=keep, **options
+            ).logits
+
+    def _precision(self) -> AbstractContextManager[None]:
+        """Dense adapters keep 32 bits, as small steps would be lost in 16; they compute in those of the base."""
+        mixed = self._adapters.dense_is_active and self._dtype != torch.float32
+        return torch.autocast(self.device.type, self._dtype) if mixed else nullcontext()
 
     def pad_left(self, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
         """Ids and mask, both (B, L). The padding's id is never looked at: only the mask counts."""
@@ -183,6 +191,10 @@ class Backbone:
 
     def add_adapter(self, name: str, seed: int) -> None:
         self._adapters.add(name, seed)
+
+    def add_dense_adapter(self, name: str, source: str | None) -> None:
+        """All of the model's weights, to be trained; at first it computes what the adapter `source` does."""
+        self._adapters.add_dense(name, source)
 
     def copy_adapter(self, source: str, target: str) -> None:
         self._adapters.copy(source, target)

@@ -102,6 +102,8 @@ def clipped_value_loss(
 
     Without a clip range it is half the squared error.
     """
+    # Before the squares, so that not even the gradient of what is not finite reaches a value.
+    values, old_values, returns = (part.masked_fill(mask == 0, 0.0) for part in (values, old_values, returns))
     errors = (values - returns).square()
     if clip_range is not None:
         clipped = old_values + (values - old_values).clamp(-clip_range, clip_range)

@@ -10,10 +10,12 @@ import pytest
 import torch
 
 from rlhf_core.evaluation.norm_pack import build_norm_pack
+from rlhf_core.models.batching import make_batch
 from rlhf_core.models.generation import LocalSampler
 from rlhf_core.models.policy import Policy
 from rlhf_core.records import Prompt
 from rlhf_core.run_records import NormPack
+from rlhf_core.training.rollout import Rollout
 
 PROMPTS = [Prompt.of(f"say {i}") for i in range(12)]
 
@@ -64,3 +66,24 @@ def weights_of(policy: Policy) -> dict[str, torch.Tensor]:
 
 def files_of(folder: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+PROMPT_IDS = [[1, 2, 3], [9] * 10, [4, 5], [7, 8, 9, 10, 11]]
+RESPONSE_IDS = [[11, 12, 256], [13, 256], [14, 15, 16, 17, 18], [256]]
+"""Ended, ended, cut, and nothing but the end token."""
+
+
+def handmade(policy: Policy, z: Sequence[Sequence[float]], responses: Sequence[list[int]] = RESPONSE_IDS) -> Rollout:
+    """A rollout of given responses with given standardised scores z (K, B)."""
+    scores = torch.tensor(z)
+    unfinished = torch.tensor([float(row[-1] not in policy.backbone.stop_ids) for row in responses])
+    batch = make_batch(policy.backbone, PROMPT_IDS[: len(responses)], responses)
+    return Rollout([], batch, scores, scores, unfinished, scores)
+
+
+def shake(policy: Policy, size: float = 0.05, seed: int = 0) -> None:
+    """Move adapter and value heads a little, so that neither policy and reference nor values and 0 are equal."""
+    with torch.no_grad():
+        for i, parameter in enumerate(policy.parameters()):
+            noise = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1000 * seed + i))
+            parameter.add_(noise * size)

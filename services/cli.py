@@ -16,6 +16,8 @@ from services import (
     cli_constitution_diff,
     cli_constitution_test,
     cli_doctor,
+    cli_gc,
+    cli_health,
     cli_label,
     cli_monitor,
     cli_refresh,
@@ -66,6 +68,8 @@ token_app.command()(cli_token.revoke)
 app.add_typer(token_app, name="token")
 app.command()(cli_call.call)
 app.command()(cli_doctor.doctor)
+app.command()(cli_health.health)
+app.command()(cli_gc.gc)
 
 
 @app.callback(invoke_without_command=True)

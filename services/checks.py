@@ -1,0 +1,180 @@
+"""What `charter doctor` looks at: the machine, the packages, the data folder. Each check is one finding."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from importlib import metadata, resources, util
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+GIB, MIB = 2**30, 2**20
+DISTRIBUTION = "charter-rlhf"
+WIRE = ("grpcio", "grpcio-health-checking", "grpcio-reflection", "grpcio-status", "protobuf")
+EXTRAS = {"openai": "httpx2", "otel": "opentelemetry.sdk", "vllm": "vllm"}
+NETWORK_DISKS = frozenset(("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "afs", "ceph", "glusterfs"))
+"""File systems on which SQLite's write-ahead log, which needs shared memory, does not work."""
+
+
+class Check(NamedTuple):
+    """One finding; `hint` says what to do about it."""
+
+    name: str
+    level: Literal["ok", "warn", "fail"]
+    detail: str
+    hint: str = ""
+
+
+def examine(data: Path, port: int) -> Iterator[Check]:
+    """Every check, in the order in which a start would meet them."""
+    steps: tuple[Callable[[], Check], ...] = (
+        check_python,
+        check_engine,
+        check_wire,
+        check_torch,
+        check_sandbox,
+        check_extras,
+        lambda: check_folder(data),
+        lambda: check_disk(data),
+        lambda: check_port(port),
+    )
+    for step in steps:
+        yield step()
+    if (data / "charter.db").is_file():
+        yield from check_store(data)
+
+
+def check_python() -> Check:
+    return Check("python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
+
+
+def check_engine() -> Check:
+    from rlhf_core.store.engine import engine
+
+    found = engine()
+    if found.resets_safely:
+        return Check("sqlite", "ok", f"SQLite {found.version}")
+    return Check(
+        "sqlite",
+        "warn",
+        f"SQLite {found.version} can corrupt a WAL database when two connections write while one resets the log",
+        "Charter's writer lock keeps its store safe; do not write to charter.db with other tools while it runs",
+    )
+
+
+def check_wire() -> Check:
+    """Whether the installed packages are ones that the generated code runs on."""
+    from packaging.requirements import Requirement
+
+    installed = {name: metadata.version(name) for name in WIRE}
+    wanted = {need.name: need.specifier for need in map(Requirement, metadata.requires(DISTRIBUTION) or ())}
+    wrong = [f"{name} {installed[name]} ({wanted[name]})" for name in WIRE if installed[name] not in wanted[name]]
+    if wrong:
+        hint = "pip install -c constraints.txt -e . in the project's folder"
+        return Check("grpc", "fail", f"not of the range that is needed: {', '.join(wrong)}", hint)
+    return Check("grpc", "ok", ", ".join(f"{name} {version}" for name, version in installed.items()))
+
+
+def check_torch() -> Check:
+    if util.find_spec("torch") is None:
+        return Check("torch", "fail", "not installed", "pip install torch (the CPU build is enough)")
+    import torch
+
+    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    threads, cores = torch.get_num_threads(), len(os.sched_getaffinity(0))
+    detail = f"{torch.__version__}, {threads} threads on {cores} cores, GPU: {', '.join(gpus) or 'none'}"
+    if threads > cores:
+        return Check("torch", "warn", detail, f"more threads than cores are slow: OMP_NUM_THREADS={cores}")
+    return Check("torch", "ok", detail)
+
+
+def check_sandbox() -> Check:
+    folder = resources.files("rlhf_core.sandbox") / "model"
+    weights = [entry for entry in folder.iterdir() if entry.name.endswith(".safetensors")] if folder.is_dir() else []
+    if not weights:
+        hint = "reinstall, or make it again: python -m rlhf_core.sandbox.pretrain"
+        return Check("sandbox", "fail", "the shipped model is missing", hint)
+    return Check("sandbox", "ok", f"{weights[0].name}, {len(weights[0].read_bytes()) / MIB:.1f} MB")
+
+
+def check_extras() -> Check:
+    def is_there(package: str) -> bool:
+        try:
+            return util.find_spec(package) is not None
+        except ModuleNotFoundError:
+            return False
+
+    return Check("extras", "ok", ", ".join(f"{n} {'yes' if is_there(p) else 'no'}" for n, p in EXTRAS.items()))
+
+
+def existing_parent(path: Path) -> Path:
+    """The folder itself, or the nearest one above it that exists."""
+    path = path.absolute()
+    return next(folder for folder in (path, *path.parents) if folder.exists())
+
+
+def check_folder(data: Path) -> Check:
+    place = existing_parent(data)
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        return Check("data", "fail", f"{data}: {error.strerror}", "choose another folder with --data or CHARTER_DATA")
+    kind = disk_kind(place, Path("/proc/self/mounts"))
+    if kind in NETWORK_DISKS:
+        hint = "put the data folder on a disk of this host; SQLite's write-ahead log needs shared memory"
+        return Check("data", "fail", f"{data.absolute()} is on a network file system ({kind})", hint)
+    state = "is writable" if place == data.absolute() else "can be made"
+    return Check("data", "ok", f"{data.absolute()} {state}{f' ({kind})' if kind else ''}")
+
+
+def disk_kind(place: Path, mounts: Path) -> str:
+    """The type of the file system that a folder is on, by the longest mount point above it; '' where unknown."""
+    if not mounts.is_file():
+        return ""
+    fields = [line.split() for line in mounts.read_text().splitlines()]
+    above = [(point, kind) for _, point, kind, *_ in fields if place.resolve().is_relative_to(point)]
+    return max(above, key=lambda found: len(found[0]), default=("", ""))[1]
+
+
+def check_disk(data: Path) -> Check:
+    free = shutil.disk_usage(existing_parent(data)).free / GIB
+    if free < 1:
+        return Check("disk", "fail" if free < 0.2 else "warn", f"{free:.1f} GiB free", "a demo takes about 0.2 GiB")
+    return Check("disk", "ok", f"{free:.1f} GiB free")
+
+
+def check_port(port: int) -> Check:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            return Check("port", "warn", f"{port}: {error.strerror}", "serve on another: charter serve --port 0")
+    return Check("port", "ok", f"{port} is free on 127.0.0.1")
+
+
+def check_store(data: Path) -> Iterator[Check]:
+    """The store that is there: whether it is sound, how its runs stand, what nothing refers to."""
+    from rlhf_core.errors import CharterError
+    from rlhf_core.store.store import Store
+
+    try:
+        store = Store.open(data)
+    except CharterError as error:
+        yield Check("store", "fail", str(error))
+        return
+    with closing(store):
+        if faults := store.integrity_check():
+            hint = "stop all servers, keep a copy of the folder, and restore a backup"
+            yield Check("store", "fail", f"{len(faults)} faults, the first: {faults[0]}", hint)
+            return
+        counts = ", ".join(f"{count} {state}" for state, count in sorted(store.run_counts().items()))
+        yield Check("store", "ok", f"sound; runs: {counts or 'none'}")
+        lost = store.orphans()
+        detail = f"{len(lost.digests)} of {len(store.artifacts.stored())} have no row ({lost.size / MIB:.1f} MiB)"
+        yield Check("artifacts", "ok", detail, "free the space with: charter gc" if lost.digests else "")

@@ -36,6 +36,8 @@ class RewardConfig(Settings):
     auditor_share: float = Field(default=0.0, ge=0, lt=1)
     """Share of the prompts not kept back whose labels train a second model of each objective, its auditor, that nothing
     is trained against. 0 trains none."""
+    flip_share: float = Field(default=0.0, ge=0, le=1)
+    """Share of the AI's labels that are turned round, to study what reward models and PPO make of noise."""
     human_weight: float = Field(default=3.0, ge=0)
     """Loss weight of a human label against 1 for an AI label."""
     center_coef: float = Field(default=0.01, ge=0)

@@ -37,5 +37,5 @@ def weights(
     with open_client(address, token, data) as client:
         run = find_run(client, run_id)
         found = client.trainer.set_weights(run.id, wanted)
-        shown = ", ".join(f"{name} {weight:g}" for name, weight in found.items())
+        shown = ", ".join(f"{name} {weight:g}" for name, weight in sorted(found.items()))
         typer.echo(f"run {run.id}: {shown}, from its next PPO step on")

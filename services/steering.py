@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from rlhf_core.config import RunConfig, stages_of
 from rlhf_core.constitution.load import parse_constitution
@@ -31,3 +31,17 @@ def set_weights(store: Store, run_id: str, weights: Mapping[str, float]) -> tupl
     check_dial(config.ppo.dial, resolved, constitution.objective_names)
     store.ask_weights(run_id, resolved)
     return run, resolved
+
+
+def check_steering(config: RunConfig, objectives: Sequence[str]) -> None:
+    """InvalidInput where a run's dial or stop rule could not do what it says."""
+    check_dial(config.ppo.dial, config.weights, objectives)
+    trains = "reward" in stages_of(config) and "ppo" in stages_of(config)
+    if trains and config.ppo.stop.parted == "stop" and not config.reward.auditor_share:
+        raise InvalidInput(
+            "ppo.stop.parted: 'stop' asks auditors, and reward.auditor_share is 0; allowed: a share above 0, such as "
+            "0.3, or parted: warn",
+            "ppo.stop.parted",
+        )
+    if config.label.on_policy and config.from_run is None:
+        raise InvalidInput("label.on_policy: name the run whose policy is to be labelled in from_run", "from_run")

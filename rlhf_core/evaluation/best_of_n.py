@@ -10,8 +10,10 @@ from numpy.typing import ArrayLike
 
 from rlhf_core.errors import InvalidInput
 from rlhf_core.evaluation.goodhart import GaoFit, fit_gao
+from rlhf_core.evaluation.rows import PolicyRows
 from rlhf_core.evaluation.statistics import Array, Estimate, mean_estimate
 from rlhf_core.records import Record
+from rlhf_core.run_records import NormPack
 
 
 class BestOfN(Record):
@@ -78,3 +80,35 @@ def best_of_n_curve(
         fits |= {name: fit} if fit else {}
     accepted = gains["auditor"][-1].low > 0 if "auditor" in gains else None
     return BestOfN(objective=objective, n=counts, kl=tuple(kl), gains=gains, fits=fits, accepted=accepted)
+
+
+def best_of_n_curves(
+    policy: PolicyRows,
+    pack: NormPack,
+    auditor_pack: NormPack | None = None,
+    gold_sd: Mapping[str, float] | None = None,
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> tuple[BestOfN, ...]:
+    """Each objective's curve, from stored rows of as many samples for every prompt."""
+    order = list(dict.fromkeys(sample.prompt.id for sample in policy.samples))
+    place = {identity: row for row, identity in enumerate(order)}
+    # By prompt; a prompt's samples keep the order in which they were stored.
+    ids = [s.id for s in sorted(policy.samples, key=lambda sample: place[sample.prompt.id])]
+    curves = []
+    for index, name in enumerate(pack.objectives):
+        judges = {"proxy": _standardised(policy, pack, index)}
+        if auditor_pack:
+            judges["auditor"] = _standardised(policy, auditor_pack, auditor_pack.objectives.index(name))
+        sd = (gold_sd or {}).get(name, 0.0)
+        if sd > 0:
+            judges["gold"] = {row.sample_id: row.score / sd for row in policy.gold if row.kind == name}
+        tables = {who: np.array([found[i] for i in ids]).reshape(len(order), -1) for who, found in judges.items()}
+        curves.append(best_of_n_curve(name, tables, resamples=resamples, seed=seed))
+    return tuple(curves)
+
+
+def _standardised(policy: PolicyRows, pack: NormPack, index: int) -> dict[str, float]:
+    version, mean, sd = pack.reward_models[index], pack.mean[index], pack.sd[index]
+    return {row.sample_id: (row.score - mean) / sd for row in policy.scores if row.reward_model == version}

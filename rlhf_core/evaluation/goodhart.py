@@ -62,6 +62,8 @@ class GoodhartPoint(Record):
     gold: Estimate | None = None
     gap: Estimate | None = None
     """Proxy minus auditor."""
+    gold_gap: Estimate | None = None
+    """Proxy minus gold."""
 
 
 class Goodhart(Record):
@@ -75,7 +77,9 @@ class Goodhart(Record):
     """The first step at which the truth (gold, or else the auditor) has fallen from its best by more than its interval
     while the proxy has risen."""
     kept: float | None = None
-    """Gain of the truth at the last step, as a share of its best; none where nothing was gained."""
+    """Gain of the truth at `policy_step`, as a share of the best that was seen; none where nothing was gained."""
+    policy_step: int
+    """The watched step that became the policy, or the last one before it."""
 
 
 def fit_gao(
@@ -117,11 +121,17 @@ def _peak(fit: GaoFit) -> dict[str, object]:
 
 
 def goodhart(
-    points: Sequence[WatchPoint], gold_sd: float | None = None, *, resamples: int = 1000, seed: int = 0
+    points: Sequence[WatchPoint],
+    gold_sd: float | None = None,
+    policy_step: int | None = None,
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
 ) -> Goodhart | None:
     """One objective's watched steps, the reference at step 0 among them; None without it or without a later one.
 
     Gold is measured in `gold_sd`, its spread over the reference policy's samples; without that it is left out.
+    `policy_step` is the step that became the policy; None takes the last.
     """
     rows = sorted(points, key=lambda point: point.step)
     if len(rows) < 2 or rows[0].step != 0:
@@ -133,6 +143,7 @@ def goodhart(
         gains["gap"] = gains["proxy"] - gains["auditor"]
     if gold_sd and all(row.gold for row in rows):
         gains["gold"] = _gains([row.gold for row in rows]) / gold_sd
+        gains["gold_gap"] = gains["proxy"] - gains["gold"]
     estimates = {
         name: [mean_estimate(row, resamples=resamples, seed=seed) for row in table] for name, table in gains.items()
     }
@@ -145,11 +156,18 @@ def goodhart(
     fits = {
         name: fit
         for name, table in gains.items()
-        if name != "gap" and (fit := fit_gao(distances, table, resamples=resamples, seed=seed)) is not None
+        if "gap" not in name and (fit := fit_gao(distances, table, resamples=resamples, seed=seed)) is not None
     }
     truth = gains.get("gold", gains.get("auditor"))
-    parted, kept = (None, None) if truth is None else (_parted(rows, gains["proxy"], truth), _kept(truth))
-    return Goodhart(objective=rows[0].objective, points=found, fits=fits, parted_at=parted, kept=kept)
+    final = max(i for i, row in enumerate(rows) if policy_step is None or row.step <= policy_step)
+    return Goodhart(
+        objective=rows[0].objective,
+        points=found,
+        fits=fits,
+        parted_at=None if truth is None else _parted(rows, gains["proxy"], truth),
+        kept=None if truth is None else _kept(truth, final),
+        policy_step=rows[final].step,
+    )
 
 
 def _gains(rows: Sequence[tuple[float, ...]]) -> Array:
@@ -158,10 +176,10 @@ def _gains(rows: Sequence[tuple[float, ...]]) -> Array:
     return table - table[0]
 
 
-def _kept(truth: Array) -> float | None:
+def _kept(truth: Array, final: int) -> float | None:
     means = truth.mean(axis=1)
     best = float(means.max())
-    return float(means[-1]) / best if best > 0 else None
+    return float(means[final]) / best if best > 0 else None
 
 
 def _parted(rows: Sequence[WatchPoint], proxy: Array, truth: Array) -> int | None:

@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from pydantic import Field
 
 from rlhf_core.evaluation.accounting import Curve, Example, FeedbackSummary, RewardModelSummary
+from rlhf_core.evaluation.best_of_n import BestOfN
 from rlhf_core.evaluation.evaluate import Evaluation, StageEvaluation, WeightedEvaluation
 from rlhf_core.evaluation.front import FrontPoint
+from rlhf_core.evaluation.goodhart import Goodhart
 from rlhf_core.evaluation.statistics import Estimate
 from rlhf_core.records import Record, Usage
 from rlhf_core.run_records import NormPack
@@ -93,6 +95,10 @@ class Report(Record):
     endpoints: dict[str, Usage] = Field(default_factory=dict)
     """Stage -> what it spent on endpoints, for the stages that asked any."""
     curves: tuple[Curve, ...] = ()
+    goodhart: tuple[Goodhart, ...] = ()
+    """Per objective: whether the policy still got better, or only its score."""
+    best_of: tuple[BestOfN, ...] = ()
+    """Per objective: what choosing by the reward model gains without training, where that was measured."""
     examples: tuple[Example, ...] = ()
     provenance: dict[str, str] = Field(default_factory=dict)
 

@@ -9,6 +9,7 @@ from importlib.resources import files
 from rlhf_core.evaluation.accounting import CritiqueCounts, Example, ExampleStep
 from rlhf_core.evaluation.evaluate import WeightedEvaluation
 from rlhf_core.evaluation.gate_html import judges
+from rlhf_core.evaluation.goodhart_html import best_of_n_table, goodhart_table
 from rlhf_core.evaluation.html_parts import changes, decimal, number, picture, section, table, text
 from rlhf_core.evaluation.manner_html import manner, rounds
 from rlhf_core.evaluation.report import Report
@@ -17,6 +18,7 @@ from rlhf_core.evaluation.statistics import Estimate
 
 Pictures = Mapping[str, tuple[bytes | None, bytes | None]]
 """Name -> PNG for light paper and PNG for dark paper."""
+NONE = (None, None)
 
 FRACTION = (
     "Fraction: (last − first) / (oracle − first). The oracle gives the best of all answers that the world allows."
@@ -46,6 +48,13 @@ def render_html(report: Report, pictures: Pictures) -> str:
         section("The way to the oracle", _weighted(report)),
         section("Harm by kind", picture(*pictures["harm"], "Mean harm per answer by kind, on held-out prompts.")),
         section("Training", picture(*pictures["curves"], "PPO, step by step."), reward_tables(report.reward_models)),
+        section(
+            "Does a higher score still mean better?",
+            picture(*pictures.get("goodhart", NONE), "What the score gained, and what it is worth."),
+            goodhart_table(report.goodhart),
+            picture(*pictures.get("best_of_n", NONE), "Best of n, before PPO."),
+            best_of_n_table(report.best_of),
+        ),
         section("Conversations", *(_example(example) for example in report.examples)),
         section("Feedback", _critiques(report), rounds(report.feedback), *_labelling(report)),
         section("What the built-in model can do", _skills(report)),

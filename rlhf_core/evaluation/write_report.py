@@ -8,11 +8,18 @@ from pathlib import Path
 
 from rlhf_core.errors import Unavailable
 from rlhf_core.evaluation.front_plot import draw_front
+from rlhf_core.evaluation.goodhart_plot import draw_best_of_n, draw_goodhart
 from rlhf_core.evaluation.plots import DARK, LIGHT, draw_curves, draw_harm, png
 from rlhf_core.evaluation.report import Report
 from rlhf_core.evaluation.report_html import render_html
 
-DRAWINGS = {"front": draw_front, "curves": draw_curves, "harm": draw_harm}
+DRAWINGS = {
+    "front": draw_front,
+    "curves": draw_curves,
+    "harm": draw_harm,
+    "goodhart": draw_goodhart,
+    "best_of_n": draw_best_of_n,
+}
 
 
 def write_report(report: Report, folder: Path) -> list[Path]:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from rlhf_core.errors import InvalidInput
 from rlhf_core.evaluation.goodhart import best_step, parted
 from rlhf_core.models.batching import make_batch
 from rlhf_core.models.generation import generate
@@ -40,6 +41,12 @@ class Audit:
         self._models, self._auditors = models, auditors
         audited = ctx.need("norm_pack").auditor_pack
         self._auditor_pack = ctx.store.norm_pack(audited) if audited else None
+        if ctx.config.ppo.stop.parted == "stop" and not audited:
+            raise InvalidInput(
+                "ppo.stop.parted: 'stop' asks auditors, and the reward models have none; train them with a "
+                "reward.auditor_share above 0, or set parted to warn",
+                "ppo.stop.parted",
+            )
         everything = prompts_of(ctx, "heldout")
         self._prompts = draw(everything, min(WATCHED, len(everything)), ctx.config.seed, "watch")
         self._noted: set[str] = set()

@@ -13,6 +13,7 @@ from rlhf_core.run_records import StageResult
 from rlhf_core.stages.context import Context, Timer, chunks
 from rlhf_core.stages.labelling import pairs_before, refuse_ungated, settle, vote_on
 from rlhf_core.stages.prompts import draw, prompts_of, sample_id, stamp
+from rlhf_core.stages.rounds import labelled_policy
 from rlhf_core.stages.spending import Spending
 
 CHUNK = 64
@@ -83,7 +84,7 @@ def label_stage(ctx: Context) -> StageResult:
     result = StageResult(
         run_id=ctx.run.id,
         stage="label",
-        policy_version=ctx.need("sft").policy_version,
+        policy_version=labelled_policy(ctx),
         counts=dict(sorted(counts.items())),
         seconds=timer.seconds,
     )
@@ -109,8 +110,8 @@ def _pairs(ctx: Context, counts: Counter[str]) -> Iterator[tuple[Sequence[Compar
 
 
 def _draw_pairs(ctx: Context, prompts: Sequence[Prompt], number: int) -> list[Comparison]:
-    """Pairs of samples of the tuned policy; a share of them sets it against the base. Identical texts are dropped."""
-    tuned = ctx.need("sft").policy_version
+    """Pairs of samples of one policy; a share of them sets it against the base. Identical texts are dropped."""
+    tuned = labelled_policy(ctx)
     against_base = int(len(prompts) * ctx.config.label.base_share)
     first = _sample(ctx, prompts, tuned, f"{number}a", number * 3)
     second = _sample(ctx, prompts[:against_base], BASE_POLICY, f"{number}b", number * 3 + 1, first[:against_base])

@@ -17,6 +17,7 @@ from rlhf_core.records import Comparison, Preference, Vote, uniform_draw
 from rlhf_core.run_records import Calibration, JudgeGate
 from rlhf_core.seams import Feedback, Gold
 from rlhf_core.stages.context import Context, chunks
+from rlhf_core.stages.rounds import labelled_policy
 
 CHUNK = 64
 """Comparisons that are judged, and whose votes are stored, at a time."""
@@ -42,7 +43,7 @@ def pairs_before(ctx: Context) -> Drawn | None:
     """The pairs of `from_run`, where this run would draw the very same; then no model writes them again."""
     source = ctx.config.from_run
     result = ctx.store.stage_results(source).get("label") if source else None
-    if source is None or result is None or result.policy_version != ctx.need("sft").policy_version:
+    if source is None or result is None or result.policy_version != labelled_policy(ctx):
         return None
     before = RunConfig.model_validate_json(ctx.store.run(source).config)
     if _drawing(before) != _drawing(ctx.config):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -10,13 +10,13 @@ from rlhf_core.evaluation.monitors import drifts, monitor
 from rlhf_core.evaluation.norm_pack import build_norm_pack
 from rlhf_core.models.choosing import choose
 from rlhf_core.models.generation import chat
-from rlhf_core.records import BASE_POLICY, Prompt, Sample
-from rlhf_core.run_records import GoldScore, Stage, StageResult
+from rlhf_core.records import BASE_POLICY, Sample
+from rlhf_core.run_records import NormPack, Stage, StageResult
 from rlhf_core.seams import Conversation
+from rlhf_core.stages.best_of import choose_best
 from rlhf_core.stages.context import Context, Timer, chunks
-from rlhf_core.stages.prompts import draw, prompts_of, sample_id, stamp
-
-CHUNK = 64
+from rlhf_core.stages.prompts import draw, prompts_of
+from rlhf_core.stages.sampling import CHUNK, gold_scores, sample_all
 
 
 def norm_pack_stage(ctx: Context) -> StageResult:
@@ -26,25 +26,40 @@ def norm_pack_stage(ctx: Context) -> StageResult:
     prompts = draw(everything, min(settings.prompts, len(everything)), ctx.config.seed, "norm_pack")
     version = ctx.need("sft").policy_version
     samples = sample_all(ctx, "norm_pack", prompts, version, settings.samples, 1.0)
-    models = ctx.need("reward").reward_models
-    objectives = tuple(models)
-    scores = ctx.tools.scorer.score(samples, list(models.values()))
+    rewarded = ctx.need("reward")
     grades = gold_scores(ctx, samples)
+    with ctx.store.transaction(ctx.run.id, ctx.run.fence):
+        ctx.store.add_gold(grades)
+    pack = _pack(ctx, version, samples, rewarded.reward_models)
+    auditor_pack = _pack(ctx, version, samples, rewarded.auditors) if rewarded.auditors else None
+    counts = {"samples": len(samples)}
+    if settings.best_of:
+        counts["best_of"] = choose_best(ctx, version, pack, auditor_pack)
+    return StageResult(
+        run_id=ctx.run.id,
+        stage="norm_pack",
+        norm_pack=pack.id,
+        auditor_pack=auditor_pack.id if auditor_pack else "",
+        counts=counts,
+        seconds=timer.seconds,
+    )
+
+
+def _pack(ctx: Context, version: str, samples: Sequence[Sample], models: Mapping[str, str]) -> NormPack:
+    """The NormPack of reward models, by objective, on samples of the reference policy; stored with their scores."""
+    scores = ctx.tools.scorer.score(samples, list(models.values()))
     pack = build_norm_pack(
         run_id=ctx.run.id,
         policy_version=version,
-        objectives=objectives,
+        objectives=tuple(models),
         reward_models=tuple(models.values()),
-        scores=np.array([score.score for score in scores]).reshape(len(objectives), len(samples)),
+        scores=np.array([score.score for score in scores]).reshape(len(models), len(samples)),
         lengths=np.array([sample.tokens for sample in samples], dtype=float),
     )
     with ctx.store.transaction(ctx.run.id, ctx.run.fence):
         ctx.store.add_scores(scores)
-        ctx.store.add_gold(grades)
         ctx.store.add_norm_pack(pack)
-    return StageResult(
-        run_id=ctx.run.id, stage="norm_pack", norm_pack=pack.id, counts={"samples": len(samples)}, seconds=timer.seconds
-    )
+    return pack
 
 
 def evaluate_stage(ctx: Context) -> StageResult:
@@ -53,11 +68,12 @@ def evaluate_stage(ctx: Context) -> StageResult:
     everything = prompts_of(ctx, "heldout")
     prompts = draw(everything, min(settings.prompts, len(everything)), ctx.config.seed, "evaluate")
     policies = evaluated_policies(ctx)
-    models = ctx.results["reward"].reward_models if "reward" in ctx.results else {}
+    rewarded = ctx.results.get("reward")
+    models = [*rewarded.reward_models.values(), *rewarded.auditors.values()] if rewarded else []
     first: list[Sample] = []
     for number, (name, version) in enumerate(policies):
         samples = sample_all(ctx, "evaluate", prompts, version, settings.samples, settings.temperature)
-        scores = ctx.tools.scorer.score(samples, list(models.values())) if models else []
+        scores = ctx.tools.scorer.score(samples, models) if models else []
         with ctx.store.transaction(ctx.run.id, ctx.run.fence):
             ctx.store.add_scores(scores)
             ctx.store.add_gold(gold_scores(ctx, samples))
@@ -104,43 +120,3 @@ def evaluated_policies(ctx: Context) -> list[tuple[str, str]]:
     trained: tuple[tuple[Stage, str], ...] = (("sft", "after SFT"), ("ppo", "after PPO"))
     found = [(name, ctx.results[stage].policy_version) for stage, name in trained if stage in ctx.results]
     return [("shipped", BASE_POLICY), *found]
-
-
-def sample_all(
-    ctx: Context, stage: Stage, prompts: Sequence[Prompt], version: str, n: int, temperature: float
-) -> list[Sample]:
-    """n stored samples per prompt; pieces that an earlier attempt stored are read back."""
-    ctx.store.add_prompts(prompts)
-    samples: list[Sample] = []
-    for piece in chunks(prompts, CHUNK):
-        ids = [sample_id(ctx, stage, prompt, version, index) for prompt in piece for index in range(n)]
-        stored = ctx.store.samples_by_id(ids)
-        if len(stored) == len(ids):
-            samples += [stored[identity] for identity in ids]
-            continue
-        drawn = ctx.tools.sampler.generate(
-            piece,
-            policy_version=version,
-            n=n,
-            temperature=temperature,
-            max_tokens=ctx.config.model.max_tokens,
-            seed=ctx.config.seed,
-        )
-        stamped = [stamp(sample, ctx, stage, version, index % n) for index, sample in enumerate(drawn)]
-        ctx.store.add_samples(stamped)
-        samples += stamped
-    return samples
-
-
-def gold_scores(ctx: Context, samples: Sequence[Sample]) -> list[GoldScore]:
-    """The world's own grades, where there is a world. They are stored and reported; nothing learns from them."""
-    if ctx.tools.world is None:
-        return []
-    gold = ctx.tools.world.gold
-    grades: list[GoldScore] = []
-    for sample in samples:
-        for objective, score in gold.score(sample.prompt, sample.response).items():
-            grades.append(GoldScore(sample_id=sample.id, kind=objective, score=score))
-        for kind, harm in gold.harm_by_kind(sample.prompt, sample.response).items():
-            grades.append(GoldScore(sample_id=sample.id, kind=f"harm:{kind}", score=harm))
-    return grades

@@ -17,12 +17,13 @@ from rlhf_core.evaluation.accounting import (
 )
 from rlhf_core.evaluation.evaluate import Evaluation, evaluate
 from rlhf_core.evaluation.report import ConstitutionName, Report, Skills
-from rlhf_core.evaluation.rows import PolicyRows, gold_sd
+from rlhf_core.evaluation.rows import PolicyRows
 from rlhf_core.evaluation.statistics import Estimate
 from rlhf_core.evaluation.write_report import write_report
 from rlhf_core.records import Sample
 from rlhf_core.run_records import RewardModelVersion, StageResult, StepMetrics
 from rlhf_core.stages.context import Context, Timer
+from rlhf_core.stages.hacking import best_of_curves, gold_scale, goodhart_curves
 from rlhf_core.stages.measuring import evaluated_policies
 from rlhf_core.stages.spending import spent
 
@@ -75,19 +76,13 @@ def _reference(ctx: Context, run_id: str) -> PolicyRows:
 def _evaluate(ctx: Context, policies: list[PolicyRows]) -> Evaluation:
     packed = ctx.results.get("norm_pack")
     pack = ctx.store.norm_pack(packed.norm_pack) if packed else None
-    scale = None
-    gold = ctx.tools.world.gold if ctx.tools.world else None
-    if packed and gold:
-        reference = {sample.id for sample in ctx.store.samples(packed.run_id, stage="norm_pack")}
-        rows = [grade for grade in ctx.store.gold(packed.run_id) if grade.sample_id in reference]
-        scale = gold_sd(rows, gold.objectives)
     return evaluate(
         policies,
         objectives=ctx.constitution.objective_names,
         weights=ctx.weights,
         norm_pack=pack,
-        gold=gold,
-        gold_scale=scale,
+        gold=ctx.tools.world.gold if ctx.tools.world else None,
+        gold_scale=gold_scale(ctx),
         limits=ctx.config.monitors,
         resamples=ctx.config.evaluation.bootstrap,
         seed=ctx.config.seed,
@@ -96,6 +91,7 @@ def _evaluate(ctx: Context, policies: list[PolicyRows]) -> Evaluation:
 
 def _report(ctx: Context, policies: list[PolicyRows], models: list[RewardModelVersion], timer: Timer) -> Report:
     law = ctx.constitution
+    scale = gold_scale(ctx)
     seconds = {stage: result.seconds for stage, result in ctx.results.items()} | {"report": timer.seconds}
     titles = {principle.id: principle.title for principle in law.principles}
     packed = ctx.results.get("norm_pack")
@@ -120,6 +116,8 @@ def _report(ctx: Context, policies: list[PolicyRows], models: list[RewardModelVe
         data={f"{stage}.{name}": n for stage, result in ctx.results.items() for name, n in result.counts.items()},
         endpoints={stage: usage for stage, result in ctx.results.items() if (usage := spent(result)) is not None},
         curves=_curves(ctx),
+        goodhart=goodhart_curves(ctx, scale),
+        best_of=best_of_curves(ctx, scale),
         examples=_examples(ctx, policies[-1], titles),
         provenance=_provenance(ctx),
     )

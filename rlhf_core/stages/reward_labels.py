@@ -10,6 +10,7 @@ from rlhf_core.feedback.votes import probability_of
 from rlhf_core.labels import Label, LabelledPair, Source
 from rlhf_core.records import Comparison, Preference, Prompt
 from rlhf_core.stages.context import Context
+from rlhf_core.stages.rounds import label_runs
 
 
 class Found(NamedTuple):
@@ -19,7 +20,7 @@ class Found(NamedTuple):
 
 
 def labels_of(ctx: Context, objective: str) -> Found:
-    """The objective's labels: AI labels of this run, all human labels, the user's own files."""
+    """The objective's labels: AI labels of this and earlier rounds, all human labels, the user's own files."""
     data, weight = ctx.config.data, ctx.config.reward.human_weight
     ai = _ai_labels(ctx, objective)
     human = [p for p in ctx.store.preferences(objective, labelers="human") if p.choice != "skip"]
@@ -41,8 +42,18 @@ def _ai_labels(ctx: Context, objective: str) -> list[Preference]:
     """The labels of this run's label stage that train; only the user's own files can do without any."""
     own = _is_preferred(ctx, objective) or objective in ctx.config.data.labels
     labelled = ctx.results.get("label") if own else ctx.need("label")
-    stored = ctx.store.preferences(objective, run_id=labelled.run_id, labelers="ai") if labelled else []
-    return [label for label in stored if not label.abstained]
+    rounds = label_runs(ctx, labelled.run_id) if labelled else []
+    stored = [label for run in rounds for label in ctx.store.preferences(objective, run_id=run, labelers="ai")]
+    share = ctx.config.reward.flip_share
+    return [_turned(label) if _is_drawn(label.id, share) else label for label in stored if not label.abstained]
+
+
+def _turned(label: Preference) -> Preference:
+    return label.model_copy(update={"probability": 1 - label.probability})
+
+
+def _is_drawn(identity: str, share: float) -> bool:
+    return _draw(f"flip{identity}") < share
 
 
 def _is_preferred(ctx: Context, objective: str) -> bool:
@@ -58,4 +69,9 @@ def _pair(
 
 def kept_back(prompt: Prompt, share: float, purpose: str = "") -> bool:
     """Whether the prompt's labels are kept from training; by prompt, so that none is on both sides."""
-    return int(hashlib.sha256(f"{purpose}{prompt.id}".encode()).hexdigest()[:8], 16) / 2**32 < share
+    return _draw(f"{purpose}{prompt.id}") < share
+
+
+def _draw(text: str) -> float:
+    """A number in [0, 1) that is fixed by the text."""
+    return int(hashlib.sha256(text.encode()).hexdigest()[:8], 16) / 2**32

@@ -89,8 +89,17 @@ def test_gains_are_those_over_the_reference_in_its_units():
     assert [p.auditor.value for p in found.points if p.auditor] == pytest.approx([0, 1, 0.45, 0.275])
     assert [p.gap.value for p in found.points if p.gap] == pytest.approx([0, 0, 1.55, 2.725])
     assert [p.gold.value for p in found.points if p.gold] == pytest.approx([0, 0.5, 1.0, 0.25])
-    assert found.kept == pytest.approx(0.25) and found.parted_at == 9, "gold is the truth where it is known"
+    assert found.policy_step == 9 and found.kept == pytest.approx(0.25) and found.parted_at == 9, (
+        "gold is the truth where it is known"
+    )
     assert set(found.fits) == {"proxy", "auditor", "gold"}
+
+
+def test_what_is_kept_is_measured_where_the_policy_is():
+    returned = goodhart(GAMED, 2.0, policy_step=4)
+    between = goodhart(GAMED, 2.0, policy_step=3)
+    assert returned is not None and (returned.policy_step, returned.kept) == (4, 1.0)
+    assert between is not None and (between.policy_step, between.kept) == (1, pytest.approx(0.5))
 
 
 def test_without_gold_the_auditor_is_the_truth_and_without_both_there_is_none():

@@ -60,5 +60,21 @@ def test_a_run_without_ppo_or_after_its_end_takes_no_weights(served):
 def test_the_dial_can_be_turned_from_the_command_line(served, capsys):
     run = slow_run(served)
     app(["weights", run, "helpful=1,harmless=3", "--address", served.address], standalone_mode=False)
-    assert f"run {run}: helpful 1, harmless 3, from its next PPO step on" in capsys.readouterr().out
+    assert f"run {run}: harmless 3, helpful 1, from its next PPO step on" in capsys.readouterr().out
     served.client.trainer.cancel_run(run)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"ppo": {"dial": {"combine": "constrained", "floors": {"kind": 1}}}},
+            "ppo.dial.floors: unknown objective 'kind'",
+        ),
+        ({"ppo": {"stop": {"parted": "stop"}}}, "'stop' asks auditors, and reward.auditor_share is 0"),
+        ({"label": {"on_policy": True}}, "label.on_policy: name the run whose policy is to be labelled"),
+    ],
+)
+def test_a_dial_or_a_stop_rule_that_cannot_work_is_told_before_the_run_begins(served, settings, message):
+    with pytest.raises(InvalidInput, match=message):
+        slow_run(served, **settings)

@@ -1,0 +1,53 @@
+"""What the report says of reward hacking, from stored rows: watched steps, and choices among many samples."""
+
+from __future__ import annotations
+
+from rlhf_core.evaluation.best_of_n import BestOfN, best_of_n_curves
+from rlhf_core.evaluation.goodhart import Goodhart, goodhart
+from rlhf_core.evaluation.rows import PolicyRows, gold_sd
+from rlhf_core.stages.best_of import BEST_OF
+from rlhf_core.stages.context import Context
+
+
+def gold_scale(ctx: Context) -> dict[str, float] | None:
+    """Spread of each objective's gold over the reference policy's samples, where a world knows gold."""
+    packed, world = ctx.results.get("norm_pack"), ctx.tools.world
+    if packed is None or world is None:
+        return None
+    reference = {sample.id for sample in ctx.store.samples(packed.run_id, stage="norm_pack")}
+    rows = [grade for grade in ctx.store.gold(packed.run_id) if grade.sample_id in reference]
+    return gold_sd(rows, world.gold.objectives)
+
+
+def goodhart_curves(ctx: Context, scale: dict[str, float] | None) -> tuple[Goodhart, ...]:
+    """Of the run that did PPO, up to the step at which that ended."""
+    trained = ctx.results.get("ppo")
+    points = ctx.store.watch_points(trained.run_id) if trained else []
+    step = ctx.store.policy_version(trained.policy_version).step if trained else None
+    settings = {"resamples": ctx.config.evaluation.bootstrap, "seed": ctx.config.seed}
+    found = []
+    for name in dict.fromkeys(point.objective for point in points):
+        rows = [point for point in points if point.objective == name]
+        found.append(goodhart(rows, (scale or {}).get(name), step, **settings))
+    return tuple(curve for curve in found if curve is not None)
+
+
+def best_of_curves(ctx: Context, scale: dict[str, float] | None) -> tuple[BestOfN, ...]:
+    """Of the run that measured the reward models, where it chose among many samples."""
+    packed = ctx.results.get("norm_pack")
+    samples = ctx.store.samples(packed.run_id, stage=BEST_OF) if packed else []
+    if packed is None or not samples:
+        return ()
+    ids = {sample.id for sample in samples}
+    rows = PolicyRows(
+        name="reference",
+        policy_version=samples[0].policy_version,
+        samples=samples,
+        scores=[score for score in ctx.store.scores(packed.run_id) if score.sample_id in ids],
+        gold=[grade for grade in ctx.store.gold(packed.run_id) if grade.sample_id in ids],
+    )
+    pack = ctx.store.norm_pack(packed.norm_pack)
+    auditors = ctx.store.norm_pack(packed.auditor_pack) if packed.auditor_pack else None
+    return best_of_n_curves(
+        rows, pack, auditors, scale, resamples=ctx.config.evaluation.bootstrap, seed=ctx.config.seed
+    )

@@ -53,6 +53,10 @@ class Conflict(CharterError):
     """The thing exists already with other content, or its state does not allow the request."""
 
 
+class NoWorker(Conflict):
+    """Nobody would carry out what is asked for."""
+
+
 class RequestReused(Conflict):
     """The request id was used before, for a request with other content."""
 

@@ -30,6 +30,7 @@ from services.model_queue import ModelQueue
 from services.policy_service import PolicyService
 from services.preference_service import PreferenceService
 from services.reward_service import RewardService
+from services.run_verbs import RunVerbs
 from services.runs import RunDesk
 from services.serve_config import ALL, WITH_MODEL, ServeConfig, ServiceName
 from services.server import Server, Service
@@ -168,7 +169,8 @@ def _services(
     of_model = "household" if config.model.base_model == SANDBOX else "assistant"
     constitutions = Constitutions(store, config.constitution or of_model)
     roots = None if config.roots is None else (*config.roots, config.data)
-    create_run = RunDesk(store, constitutions, config.model, config.feedback, roots).create
+    desk = RunDesk(store, constitutions, config.model, config.feedback, roots)
+    verbs = RunVerbs(store, desk, lambda: config.carries_out_runs or bool(store.workers()))
     found: dict[ServiceName, Service] = {
         "preference": Service(
             "charter.v1.PreferenceService",
@@ -178,7 +180,7 @@ def _services(
         "trainer": Service(
             "charter.v1.TrainerService",
             trainer_pb2_grpc.add_TrainerServiceServicer_to_server,
-            TrainerService(store, create_run, rows, config.data / RUNS, draining),
+            TrainerService(store, verbs, rows, config.data / RUNS, draining),
         ),
     }
     if library is not None and models is not None and writing is not None:

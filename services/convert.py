@@ -10,7 +10,7 @@ from rlhf_core.constitution.schema import Constitution, Principle
 from rlhf_core.errors import InvalidInput
 from rlhf_core.feedback.votes import comparison_of
 from rlhf_core.records import BASE_POLICY, Comparison, Critique, Message, Prompt, Sample, Usage, Vote, content_id
-from services import wire
+from services import names, wire
 
 
 def prompt_to_message(prompt: Prompt) -> common_pb2.Prompt:
@@ -83,6 +83,7 @@ def comparison_to_message(comparison: Comparison) -> common_pb2.Comparison:
         a=sample_to_message(comparison.a),
         b=sample_to_message(comparison.b),
         run_id=comparison.run_id,
+        name=names.resource(names.COMPARISONS, comparison.id),
     )
 
 
@@ -137,6 +138,7 @@ def constitution_to_message(constitution: Constitution) -> critique_pb2.Constitu
         hash=constitution.hash,
         objectives=[critique_pb2.Objective(**objective.model_dump()) for objective in constitution.objectives],
         principles=[_principle_to_message(principle) for principle in constitution.principles],
+        name=names.resource(names.CONSTITUTIONS, constitution.hash),
     )
 
 

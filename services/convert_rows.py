@@ -8,11 +8,12 @@ from rlhf_core.errors import InvalidInput
 from rlhf_core.records import Preference
 from rlhf_core.reward_records import RewardQuality
 from rlhf_core.run_records import PolicyVersion, RewardModelVersion, Run, RunEvent, Score
-from services import wire
+from services import names, wire
 
 
 def policy_version_to_message(version: PolicyVersion) -> policy_pb2.PolicyVersion:
-    return policy_pb2.PolicyVersion(**version.model_dump())
+    name = names.resource(names.POLICY_VERSIONS, version.id)
+    return policy_pb2.PolicyVersion(**version.model_dump(), name=name)
 
 
 def policy_version_from_message(message: policy_pb2.PolicyVersion) -> PolicyVersion:
@@ -21,7 +22,9 @@ def policy_version_from_message(message: policy_pb2.PolicyVersion) -> PolicyVers
 
 def reward_model_to_message(version: RewardModelVersion) -> reward_pb2.RewardModel:
     return reward_pb2.RewardModel(
-        **version.model_dump(exclude={"quality"}), quality=[_quality_to_message(found) for found in version.quality]
+        **version.model_dump(exclude={"quality"}),
+        quality=[_quality_to_message(found) for found in version.quality],
+        name=names.resource(names.REWARD_MODELS, version.id),
     )
 
 
@@ -53,7 +56,8 @@ def score_from_message(message: reward_pb2.Score) -> Score:
 
 def preference_to_message(preference: Preference) -> preference_pb2.Preference:
     flat = preference.model_dump()
-    return preference_pb2.Preference(**{**flat, "choice": wire.number(wire.CHOICES, preference.choice)})
+    name = names.resource(names.PREFERENCES, preference.id)
+    return preference_pb2.Preference(**{**flat, "choice": wire.number(wire.CHOICES, preference.choice)}, name=name)
 
 
 def preference_from_message(message: preference_pb2.Preference) -> Preference:
@@ -83,6 +87,11 @@ def run_to_message(run: Run) -> trainer_pb2.Run:
         attempt=run.attempt,
         create_time=wire.timestamp(run.created_at),
         update_time=wire.timestamp(run.updated_at),
+        name=names.resource(names.RUNS, run.id),
+        etag=run.etag if run.id else "",
+        requested=wire.STATES.index(run.requested or None),
+        display_name=run.display_name,
+        note=run.note,
     )
 
 
@@ -101,6 +110,9 @@ def run_from_message(message: trainer_pb2.Run) -> Run:
         attempt=message.attempt,
         created_at=wire.time_text(message.create_time),
         updated_at=wire.time_text(message.update_time),
+        requested=wire.value(wire.REQUESTED, message.requested, "requested"),
+        display_name=message.display_name,
+        note=message.note,
     )
 
 

@@ -113,9 +113,15 @@ class PolicyClient:
             yield Piece(answer.text, answer.tokens, answer.logprob, sample)
 
     def list_policy_versions(self, run_id: str = "") -> list[PolicyVersion]:
+        """All of them, or all of a run, oldest first."""
         request = policy_pb2.ListPolicyVersionsRequest(run_id=run_id)
-        answer = self._connection.call(self._stub.ListPolicyVersions, request)
-        return [convert_rows.policy_version_from_message(message) for message in answer.policy_versions]
+        versions: list[PolicyVersion] = []
+        while True:
+            answer = self._connection.call(self._stub.ListPolicyVersions, request)
+            versions += [convert_rows.policy_version_from_message(message) for message in answer.policy_versions]
+            if not answer.next_page_token:
+                return versions
+            request.page_token = answer.next_page_token
 
     def get_server_info(self) -> ServerInfo:
         answer = self._connection.call(self._stub.GetServerInfo, policy_pb2.GetServerInfoRequest())
@@ -178,6 +184,12 @@ class RewardClient:
         return [RunScore(convert_rows.score_from_message(m), m.z if m.HasField("z") else None) for m in answer.scores]
 
     def list_reward_models(self, run_id: str = "") -> list[RewardModelVersion]:
+        """All of them, or all of a run, oldest first."""
         request = reward_pb2.ListRewardModelsRequest(run_id=run_id)
-        answer = self._connection.call(self._stub.ListRewardModels, request)
-        return [convert_rows.reward_model_from_message(message) for message in answer.reward_models]
+        models: list[RewardModelVersion] = []
+        while True:
+            answer = self._connection.call(self._stub.ListRewardModels, request)
+            models += [convert_rows.reward_model_from_message(message) for message in answer.reward_models]
+            if not answer.next_page_token:
+                return models
+            request.page_token = answer.next_page_token

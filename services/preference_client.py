@@ -37,8 +37,12 @@ class PreferenceClient:
         choice: Choice,
         reason: str = "",
         request_id: str = "",
+        validate_only: bool = False,
     ) -> Preference:
-        """Stores one label on a comparison of the store (its id), or on one brought along. Durable when it returns."""
+        """Stores one label on a comparison of the store (its id), or on one brought along. Durable when it returns.
+
+        The same `request_id` again returns the label stored first. With `validate_only` nothing is stored.
+        """
         known = isinstance(comparison, str)
         request = preference_pb2.SubmitPreferenceRequest(
             comparison_id=comparison if known else None,
@@ -48,13 +52,14 @@ class PreferenceClient:
             choice=wire.number(wire.CHOICES, choice),
             reason=reason,
             request_id=request_id or uuid.uuid4().hex,
+            validate_only=validate_only,
         )
         answer = self._connection.call(self._stub.SubmitPreference, request)
         return convert_rows.preference_from_message(answer.preference)
 
-    def undo_preference(self, labeler: str) -> Preference | None:
+    def undo_preference(self, labeler: str, request_id: str = "") -> Preference | None:
         """Takes back the labeler's last label and returns it; None when there was none."""
-        request = preference_pb2.UndoPreferenceRequest(labeler=labeler, request_id=uuid.uuid4().hex)
+        request = preference_pb2.UndoPreferenceRequest(labeler=labeler, request_id=request_id or uuid.uuid4().hex)
         answer = self._connection.call(self._stub.UndoPreference, request)
         return convert_rows.preference_from_message(answer.preference) if answer.HasField("preference") else None
 

@@ -11,11 +11,13 @@ from rlhf_core.errors import InvalidInput
 from rlhf_core.feedback.votes import probability_of
 from rlhf_core.records import UNIFORM_SLICE, Comparison, Preference, content_id, uniform_draw
 from rlhf_core.store.store import Store
-from services import convert, convert_rows, wire
+from services import convert, convert_rows, masks, names, wire
 from services.constitutions import Constitutions
 from services.executor import Executor
+from services.paging import body_of, page_of
+from services.run_verbs import tried
 
-PAGE, MAX_PAGE = 100, 1000
+PAGE = 100
 KINDS = (None, "ai", "human")
 
 
@@ -29,9 +31,10 @@ class PreferenceService(preference_pb2_grpc.PreferenceServiceServicer):
         self, request: preference_pb2.NextComparisonRequest, context: grpc.aio.ServicerContext
     ) -> preference_pb2.NextComparisonResponse:
         labeler = convert_rows.human_labeler(request.labeler)
-        await self._rows.run(self._constitutions.check_objective, request.objective, request.run_id)
+        run_id = names.identity(names.RUNS, request.run_id, "run_id")
+        await self._rows.run(self._constitutions.check_objective, request.objective, run_id)
         found = await self._rows.run(
-            self._store.next_comparison, labeler, request.objective, request.run_id or None, request.uniform
+            self._store.next_comparison, labeler, request.objective, run_id or None, request.uniform
         )
         return preference_pb2.NextComparisonResponse(comparison=convert.comparison_to_message(found) if found else None)
 
@@ -44,8 +47,7 @@ class PreferenceService(preference_pb2_grpc.PreferenceServiceServicer):
     async def UndoPreference(
         self, request: preference_pb2.UndoPreferenceRequest, context: grpc.aio.ServicerContext
     ) -> preference_pb2.UndoPreferenceResponse:
-        labeler = convert_rows.human_labeler(request.labeler)
-        undone = await self._rows.run(self._store.undo_preference, labeler, request.request_id)
+        undone = await self._rows.run(self._undo, request)
         message = convert_rows.preference_to_message(undone) if undone else None
         return preference_pb2.UndoPreferenceResponse(preference=message)
 
@@ -53,12 +55,39 @@ class PreferenceService(preference_pb2_grpc.PreferenceServiceServicer):
         self, request: preference_pb2.ListPreferencesRequest, context: grpc.aio.ServicerContext
     ) -> preference_pb2.ListPreferencesResponse:
         kind = wire.value(KINDS, request.labelers, "labelers")
-        found = await self._rows.run(self._store.preferences, request.objective or None, request.run_id or None, kind)
-        page, token = page_of(found, request.page_size, request.page_token)
-        messages = [convert_rows.preference_to_message(preference) for preference in page]
-        return preference_pb2.ListPreferencesResponse(preferences=messages, next_page_token=token)
+        page = page_of(request, PAGE)
+        run_id = names.identity(names.RUNS, request.run_id, "run_id") or None
+        found, place = await self._rows.run(
+            self._store.preference_page, page.size, page.after, request.objective or None, run_id, kind
+        )
+        messages = [convert_rows.preference_to_message(preference) for preference in found]
+        shown = masks.read(messages, request.read_mask, preference_pb2.Preference)
+        return preference_pb2.ListPreferencesResponse(preferences=shown, next_page_token=page.token(place))
 
     def _submit(self, request: preference_pb2.SubmitPreferenceRequest) -> Preference:
+        """Store the label once, or only try to."""
+        if request.validate_only:
+            return tried(self._store, lambda: self._store_label(request))
+        body = body_of(request, "request_id").hex()
+        known = self._store.once(
+            "SubmitPreference", request.request_id, body, lambda: self._store_label(request).model_dump_json()
+        )
+        return Preference.model_validate_json(known)
+
+    def _undo(self, request: preference_pb2.UndoPreferenceRequest) -> Preference | None:
+        """Take back the last label once, or only look which it would be."""
+        labeler, request_id = convert_rows.human_labeler(request.labeler), request.request_id
+        if request.validate_only:
+            return tried(self._store, lambda: self._store.undo_preference(labeler))
+
+        def undo() -> str:
+            undone = self._store.undo_preference(labeler, request_id)
+            return undone.model_dump_json() if undone else ""
+
+        known = self._store.once("UndoPreference", request_id, body_of(request, "request_id").hex(), undo)
+        return Preference.model_validate_json(known) if known else None
+
+    def _store_label(self, request: preference_pb2.SubmitPreferenceRequest) -> Preference:
         """Store the label, and in the same commit the comparison that came with it."""
         request_id = request.request_id or uuid.uuid4().hex
         labeler = convert_rows.human_labeler(request.labeler)
@@ -86,16 +115,4 @@ class PreferenceService(preference_pb2_grpc.PreferenceServiceServicer):
             return comparison
         if not request.comparison_id:
             raise InvalidInput("comparison_id: give the id of a comparison, or a comparison", "comparison_id")
-        return self._store.comparison(request.comparison_id)
-
-
-def page_of(found: list[Preference], size: int, token: str) -> tuple[list[Preference], str]:
-    """A page that begins after the label whose id the token is, and the token of the next page."""
-    if size < 0:
-        raise InvalidInput(f"page_size: {size}; allowed: 0 to {MAX_PAGE}", "page_size")
-    ids = [preference.id for preference in found]
-    if token and token not in ids:
-        raise InvalidInput("page_token: not one that this list returned", "page_token")
-    start = ids.index(token) + 1 if token else 0
-    page = found[start : start + min(size or PAGE, MAX_PAGE)]
-    return page, page[-1].id if start + len(page) < len(found) else ""
+        return self._store.comparison(names.identity(names.COMPARISONS, request.comparison_id, "comparison_id"))

@@ -8,9 +8,10 @@ from charter.v1 import reward_pb2, reward_pb2_grpc
 from rlhf_core.errors import InvalidInput, NotFound
 from rlhf_core.run_records import NormPack
 from rlhf_core.store.store import Store
-from services import convert, convert_rows
+from services import convert, convert_rows, masks, names
 from services.executor import Executor
 from services.model_queue import ModelQueue
+from services.paging import MAX_PAGE, page_of
 
 
 class RewardService(reward_pb2_grpc.RewardServiceServicer):
@@ -31,9 +32,12 @@ class RewardService(reward_pb2_grpc.RewardServiceServicer):
     async def ListRewardModels(
         self, request: reward_pb2.ListRewardModelsRequest, context: grpc.aio.ServicerContext
     ) -> reward_pb2.ListRewardModelsResponse:
-        versions = await self._rows.run(self._store.reward_models, request.run_id or None)
-        messages = [convert_rows.reward_model_to_message(version) for version in versions]
-        return reward_pb2.ListRewardModelsResponse(reward_models=messages)
+        page = page_of(request, MAX_PAGE)
+        run_id = names.identity(names.RUNS, request.run_id, "run_id") or None
+        found, place = await self._rows.run(self._store.reward_model_page, page.size, page.after, run_id)
+        messages = [convert_rows.reward_model_to_message(version) for version in found]
+        shown = masks.read(messages, request.read_mask, reward_pb2.RewardModel)
+        return reward_pb2.ListRewardModelsResponse(reward_models=shown, next_page_token=page.token(place))
 
     async def _which(self, request: reward_pb2.ScoreRequest) -> tuple[list[str], NormPack | None]:
         """The reward models that a request means, and the scale of the run that it names."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from rlhf_core.backends import BackendConfig, FeedbackConfig
 from rlhf_core.config import ModelConfig, RunConfig, check_beginning
@@ -29,6 +30,15 @@ LOADERS: Mapping[str, Callable[[str], object]] = {
 }
 
 
+class Asked(NamedTuple):
+    """A run that nothing speaks against, with its constitution's text and where that came from."""
+
+    run: Run
+    constitution_id: str
+    text: str
+    source: str
+
+
 class RunDesk:
     """Takes in runs for one server."""
 
@@ -47,18 +57,24 @@ class RunDesk:
         self._feedback = feedback
         self._roots = roots
 
-    def create(self, config_json: str, constitution_yaml: str, request_id: str, validate_only: bool) -> Run:
-        """Queue a run. Raises InvalidInput for whatever would stop it later; Conflict for a reused request id."""
+    def check(self, config_json: str, constitution_yaml: str) -> Asked:
+        """What a run would be. Raises InvalidInput for whatever would stop it later."""
         config = self._with_own_model(RunConfig.model_validate_json(config_json or "{}"))
         constitution, text = self._constitution(config, constitution_yaml)
         resolved = config.model_copy(update={"weights": resolve_weights(constitution, config.weights)})
         self._check(resolved, constitution)
         body = resolved.model_dump_json()
-        if validate_only:
-            return Run(id="", kind=config.kind, state="QUEUED", config=body, constitution_hash=constitution.hash)
+        run = Run(id="", kind=config.kind, state="QUEUED", config=body, constitution_hash=constitution.hash)
+        return Asked(run, constitution.id, text, config.constitution or "")
+
+    def queue(self, asked: Asked, request_id: str, display_name: str = "", note: str = "") -> Run:
+        """Store the run, and the constitution that it brings. Raises RequestReused."""
+        run = asked.run
         with self._store.transaction():
-            self._store.add_constitution(constitution.hash, constitution.id, text, config.constitution or "")
-            return self._store.create_run(config.kind, body, constitution.hash, request_id or uuid.uuid4().hex)
+            self._store.add_constitution(run.constitution_hash, asked.constitution_id, asked.text, asked.source)
+            return self._store.create_run(
+                run.kind, run.config, run.constitution_hash, request_id or uuid.uuid4().hex, display_name, note
+            )
 
     def _with_own_model(self, config: RunConfig) -> RunConfig:
         """The run's models are this server's; the request may repeat their settings but not change them."""

@@ -3,34 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import TypeVar
 
 import grpc
 from charter.v1 import trainer_pb2, trainer_pb2_grpc
+from google.protobuf.field_mask_pb2 import FieldMask
 
-from rlhf_core.errors import NotFound, Unavailable
-from rlhf_core.run_records import Run, RunEvent
+from rlhf_core.errors import NotFound
+from rlhf_core.run_records import Run, RunState
 from rlhf_core.store.store import Store
-from services import convert_rows
+from services import convert_rows, masks, wire
 from services.executor import Executor
+from services.names import run_of
+from services.paging import page_of
+from services.run_verbs import RunVerbs
+from services.run_watch import RunWatch
 from services.steering import set_weights
 
-ENDED = ("SUCCEEDED", "FAILED", "CANCELLED")
 PAGE = 50
-CreateRun = Callable[[str, str, str, bool], Run]
-"""Of a configuration, a constitution's text, a request id and whether only to check."""
-POLL_SECONDS = 0.2
-HEARTBEAT_SECONDS = 15.0
-EVENTS = 500
-"""Events read at once: a page far below the limit of memory and message."""
+
+T = TypeVar("T")
 
 
 class TrainerService(trainer_pb2_grpc.TrainerServiceServicer):
-    def __init__(self, store: Store, create_run: CreateRun, rows: Executor, runs_folder: Path, draining: asyncio.Event):
+    def __init__(self, store: Store, verbs: RunVerbs, rows: Executor, runs_folder: Path, draining: asyncio.Event):
         self._store = store
-        self._create_run = create_run
+        self._verbs = verbs
         self._rows = rows
         self._runs_folder = runs_folder
         self._draining = draining
@@ -38,42 +38,45 @@ class TrainerService(trainer_pb2_grpc.TrainerServiceServicer):
     async def CreateRun(
         self, request: trainer_pb2.CreateRunRequest, context: grpc.aio.ServicerContext
     ) -> trainer_pb2.CreateRunResponse:
-        run = await self._rows.run(
-            self._create_run, request.config_json, request.constitution_yaml, request.request_id, request.validate_only
-        )
-        return trainer_pb2.CreateRunResponse(run=convert_rows.run_to_message(run))
+        return trainer_pb2.CreateRunResponse(run=await self._run(self._verbs.create, request))
 
     async def GetRun(
         self, request: trainer_pb2.GetRunRequest, context: grpc.aio.ServicerContext
     ) -> trainer_pb2.GetRunResponse:
-        run = await self._rows.run(self._store.run, request.run_id)
-        return trainer_pb2.GetRunResponse(run=convert_rows.run_to_message(run))
+        run = await self._run(self._store.run, run_of(request))
+        return trainer_pb2.GetRunResponse(run=_masked([run], request.read_mask)[0])
 
     async def ListRuns(
         self, request: trainer_pb2.ListRunsRequest, context: grpc.aio.ServicerContext
     ) -> trainer_pb2.ListRunsResponse:
-        runs, token = await self._rows.run(self._store.runs, request.page_size or PAGE, request.page_token)
-        return trainer_pb2.ListRunsResponse(
-            runs=[convert_rows.run_to_message(run) for run in runs], next_page_token=token
-        )
+        page = page_of(request, PAGE)
+        states: list[RunState] = [
+            wire.given(wire.STATES, state, f"states[{i}]") for i, state in enumerate(request.states)
+        ]
+        after = str(page.after) if page.after else ""
+        runs, place = await self._rows.run(self._store.runs, page.size, after, states)
+        messages = _masked([convert_rows.run_to_message(run) for run in runs], request.read_mask)
+        return trainer_pb2.ListRunsResponse(runs=messages, next_page_token=page.token(int(place or 0)))
+
+    async def UpdateRun(
+        self, request: trainer_pb2.UpdateRunRequest, context: grpc.aio.ServicerContext
+    ) -> trainer_pb2.UpdateRunResponse:
+        return trainer_pb2.UpdateRunResponse(run=await self._run(self._verbs.update, request))
 
     async def CancelRun(
         self, request: trainer_pb2.CancelRunRequest, context: grpc.aio.ServicerContext
     ) -> trainer_pb2.CancelRunResponse:
-        run = await self._rows.run(self._store.cancel_run, request.run_id)
-        return trainer_pb2.CancelRunResponse(run=convert_rows.run_to_message(run))
+        return trainer_pb2.CancelRunResponse(run=await self._run(self._verbs.cancel, request))
 
     async def PauseRun(
         self, request: trainer_pb2.PauseRunRequest, context: grpc.aio.ServicerContext
     ) -> trainer_pb2.PauseRunResponse:
-        run = await self._rows.run(self._store.pause_run, request.run_id)
-        return trainer_pb2.PauseRunResponse(run=convert_rows.run_to_message(run))
+        return trainer_pb2.PauseRunResponse(run=await self._run(self._verbs.pause, request))
 
     async def ResumeRun(
         self, request: trainer_pb2.ResumeRunRequest, context: grpc.aio.ServicerContext
     ) -> trainer_pb2.ResumeRunResponse:
-        run = await self._rows.run(self._store.resume_run, request.run_id)
-        return trainer_pb2.ResumeRunResponse(run=convert_rows.run_to_message(run))
+        return trainer_pb2.ResumeRunResponse(run=await self._run(self._verbs.resume, request))
 
     async def SetRunWeights(
         self, request: trainer_pb2.SetRunWeightsRequest, context: grpc.aio.ServicerContext
@@ -84,30 +87,16 @@ class TrainerService(trainer_pb2_grpc.TrainerServiceServicer):
     async def WatchRun(
         self, request: trainer_pb2.WatchRunRequest, context: grpc.aio.ServicerContext
     ) -> AsyncIterator[trainer_pb2.WatchRunResponse]:
-        sequence, beat = request.after_sequence, time.monotonic()
-        while True:
-            # The run first: a state that is final before the events are read has no event after them.
-            run, events = await self._rows.run(self._look, request.run_id, sequence)
-            for event in events:
-                sequence, beat = event.sequence, time.monotonic()
-                yield trainer_pb2.WatchRunResponse(event=convert_rows.event_to_message(event))
-            if run.state in ENDED and not events:
-                return
-            if self._draining.is_set():
-                raise Unavailable("the server is stopping; watch on from the last sequence when it is back")
-            if time.monotonic() - beat > HEARTBEAT_SECONDS:
-                beat = time.monotonic()
-                yield trainer_pb2.WatchRunResponse(run=convert_rows.run_to_message(run))
-            await asyncio.sleep(0 if events else POLL_SECONDS)
+        async for answer in RunWatch(self._store, self._rows, self._draining, request).answers():
+            yield answer
 
     async def GetReport(
         self, request: trainer_pb2.GetReportRequest, context: grpc.aio.ServicerContext
     ) -> trainer_pb2.GetReportResponse:
-        return trainer_pb2.GetReportResponse(report_json=await self._rows.run(self._report, request.run_id))
+        return trainer_pb2.GetReportResponse(report_json=await self._rows.run(self._report, run_of(request)))
 
-    def _look(self, run_id: str, after_sequence: int) -> tuple[Run, list[RunEvent]]:
-        run = self._store.run(run_id)
-        return run, self._store.events(run_id, after_sequence, EVENTS)
+    async def _run(self, work: Callable[[T], Run], asked: T) -> trainer_pb2.Run:
+        return convert_rows.run_to_message(await self._rows.run(work, asked))
 
     def _report(self, run_id: str) -> str:
         run = self._store.run(run_id)
@@ -115,3 +104,7 @@ class TrainerService(trainer_pb2_grpc.TrainerServiceServicer):
         if not path.is_file():
             raise NotFound(f"run '{run.id}' is {run.state} and has no report yet")
         return path.read_text(encoding="utf-8")
+
+
+def _masked(runs: list[trainer_pb2.Run], mask: FieldMask) -> list[trainer_pb2.Run]:
+    return masks.read(runs, mask, trainer_pb2.Run)

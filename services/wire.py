@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from charter.v1 import common_pb2
 from google.protobuf.message import Message as ProtoMessage
@@ -25,6 +25,9 @@ CHOICES: tuple[Choice | None, ...] = (None, *get_args(Choice))
 STATES: tuple[RunState | None, ...] = (None, *get_args(RunState))
 LABEL_SOURCES: tuple[QualitySource | None, ...] = (None, *get_args(QualitySource))
 """Values by enum number; number 0 stands for what the contract says of UNSPECIFIED."""
+
+REQUESTED: tuple[Literal["", "PAUSED", "CANCELLED"], ...] = ("", "", "", "PAUSED", "", "", "CANCELLED")
+"""What may be asked of a run, by the number of its state."""
 
 
 def number(values: Sequence[T], value: T) -> Any:

@@ -41,12 +41,14 @@ class Worker:
         self._thread = threading.Thread(target=self._work, name="worker", daemon=True)
 
     def start(self) -> None:
+        self._store.sign_in(this_process())
         self._thread.start()
 
     def stop(self, timeout_seconds: float) -> None:
         """Put the run at work back in the queue at its next step."""
         self._stopping.set()
         self._thread.join(timeout_seconds)
+        self._store.sign_out(this_process())
 
     def _work(self) -> None:
         while not self._stopping.is_set():

@@ -58,7 +58,7 @@ def ask(processes: Processes, calm: Reference, run_id: str, notes: Notes, over: 
         CharterClient.connect(processes.address("reward"), patience_seconds=PATIENCE_SECONDS) as reward,
     ):
         turn = 0
-        while not over.wait(0.2):
+        while not over.wait(1.0):
             seed = turn % SEEDS
             drawn = policy.policy.generate(PROMPTS, n=2, max_tokens=24, seed=seed)
             if [sample.response for sample in drawn] != calm.texts[seed]:
@@ -76,7 +76,7 @@ def label(processes: Processes, calm: Reference, notes: Notes, over: threading.E
     """Label, again where no answer came, and now and then again although one came: the answer must be the same."""
     pair = Comparison(id="comparison-drill", a=calm.samples[0], b=calm.samples[1])
     with CharterClient.connect(processes.address("preference"), patience_seconds=PATIENCE_SECONDS) as client:
-        while not over.wait(0.05):
+        while not over.wait(0.2):
             request = f"label-{len(notes.labels)}"
 
             # A skip is a label like any other, but nothing learns from it: the run stays comparable.

@@ -50,7 +50,10 @@ class Processes:
 
     def __init__(self, data: Path, run_yaml: Path | None = None):
         self._data, self._run_yaml = data, run_yaml or ROOT / "deploy/run.yaml"
-        self.ports = dict(zip(ROLES, free_ports(len(ROLES)), strict=True))
+        ports = free_ports(2 * len(ROLES))
+        self.ports = dict(zip(ROLES, ports, strict=False))
+        self.pages = {role: f"127.0.0.1:{port}" for role, port in zip(ROLES, ports[len(ROLES) :], strict=True)}
+        """Where each process tells its metrics."""
         self.running: dict[str, subprocess.Popen[bytes]] = {}
         self._logs = data.parent / f"{data.name}-logs"
         self._logs.mkdir(parents=True, exist_ok=True)
@@ -119,6 +122,7 @@ class Processes:
             "/etc/charter/run.yaml": str(self._run_yaml),
             "/etc/charter/server.yaml": str(ROOT / "deploy/server.yaml"),
             "0.0.0.0:50051": self.address(role),
+            "0.0.0.0:9464": self.pages[role],
             "/data": str(self._data),
             **{f"{name}:50051": self.address(name) for name in ROLES},
         }

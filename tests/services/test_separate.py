@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import urllib.request
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from services.clients import CharterClient
 from services.embedded import embedded_server
@@ -17,6 +19,14 @@ class Both(NamedTuple):
     embedded: Outcome
     separate: Outcome
     reports: tuple[dict[str, Any], dict[str, Any]]
+    pages: dict[str, dict[tuple[str, ...], float]]
+    """What each of the five processes told Prometheus at the end."""
+
+
+def page(address: str) -> dict[tuple[str, ...], float]:
+    text = urllib.request.urlopen(f"http://{address}/metrics", timeout=10).read().decode()
+    families = text_string_to_metric_families(text)
+    return {(s.name, *s.labels.values()): s.value for family in families for s in family.samples}
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +37,8 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
         of_one = report(client, first)
     with Processes(five) as processes, CharterClient.connect(processes.address("trainer")) as client:
         second = finished(client)
-        yield Both(outcome(one, first), outcome(five, second), (of_one, report(client, second)))
+        pages = {role: page(address) for role, address in processes.pages.items()}
+        yield Both(outcome(one, first), outcome(five, second), (of_one, report(client, second)), pages)
         assert {role: processes.terminate(role) for role in processes.running} == dict.fromkeys(processes.running, 0)
 
 
@@ -47,3 +58,14 @@ def test_the_numbers_of_every_stage_and_of_the_report_are_the_same(both: Both):
     assert both.separate.numbers == both.embedded.numbers
     of_one, of_five = both.reports
     assert of_five == of_one and len(of_five["stages"]) > 1
+
+
+@pytest.mark.slow
+def test_each_process_tells_of_its_own_work_and_all_of_the_runs(both: Both):
+    pages = both.pages
+    assert {role: told["charter_runs", "SUCCEEDED"] for role, told in pages.items()} == dict.fromkeys(pages, 1)
+    assert pages["policy"]["charter_tokens_total",] > 0
+    assert pages["reward"]["charter_batch_rows_count", "scores"] > 0
+    assert pages["critique"]["charter_batch_rows_count", "judge"] > 0
+    assert pages["trainer"]["charter_run_value", "ppo", "kl"] != 0
+    assert pages["preference"]["charter_tokens_total",] == 0

@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test slow fuzz drill lint proto clean
+.PHONY: install demo test slow fuzz drill bench lint proto clean
 
 install: .venv/installed
 
@@ -30,6 +30,10 @@ fuzz: install
 N ?= 50
 drill: install
 	$(BIN)/python -m tests.drill --times $(N) --out drill.json $(ARGS)
+
+# Rates and latencies against their baselines, in bench.json; ARGS=scoring runs only what is called so.
+bench: install
+	$(BIN)/python -m tests.benchmarks $(ARGS)
 
 lint: install
 	$(BIN)/ruff check .

@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test slow fuzz drill bench lint proto clean
+.PHONY: install demo test slow fuzz hostile drill bench lint proto clean
 
 install: .venv/installed
 
@@ -28,6 +28,10 @@ fuzz: install
 
 # kill -9 of one of five processes at random moments, N times, while runs go and clients retry; writes drill.json.
 N ?= 50
+# Malformed and hostile requests: each is answered, or refused with the field at fault.
+hostile: install
+	HOSTILE=$(or $(N),10000) $(BIN)/python -m pytest -m slow -s tests/services/test_hostile.py $(ARGS)
+
 drill: install
 	$(BIN)/python -m tests.drill --times $(N) --out drill.json $(ARGS)
 

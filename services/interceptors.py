@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from rlhf_core.errors import CharterError, InvalidInput, Violation
 from services.limits import Limits, Turnstile, check_request
-from services.malformed import malformed
+from services.malformed import malformed, subject
 from services.scopes import check_scope, is_open
 from services.status import internal_status, status_of, unimplemented_status
 from services.tokens import Tokens
@@ -41,13 +41,13 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
             return grpc.unary_unary_rpc_method_handler(_unknown(method))
         parse = partial(_parsed, handler.request_deserializer, method)
         if handler.unary_unary:
-            guarded = _guard_unary(handler.unary_unary, parse)
+            guarded = _guard_unary(handler.unary_unary, method, parse)
             return grpc.unary_unary_rpc_method_handler(guarded, None, handler.response_serializer)
         if handler.unary_stream:
-            guarded = _guard_stream(handler.unary_stream, parse)
+            guarded = _guard_stream(handler.unary_stream, method, parse)
             return grpc.unary_stream_rpc_method_handler(guarded, None, handler.response_serializer)
         if handler.stream_stream:
-            guarded = _guard_stream(handler.stream_stream, partial(_each, parse))
+            guarded = _guard_stream(handler.stream_stream, method, partial(_each, parse))
             return grpc.stream_stream_rpc_method_handler(guarded, None, handler.response_serializer)
         return handler
 
@@ -141,36 +141,45 @@ async def _each(parse: Callable[[bytes], Any], requests: AsyncIterator[bytes]) -
         yield parse(data)
 
 
-def _guard_unary(method: Callable[..., Awaitable[Any]], parse: Callable[[Any], Any]) -> Callable[..., Awaitable[Any]]:
+def _guard_unary(
+    run: Callable[..., Awaitable[Any]], method: str, parse: Callable[[Any], Any]
+) -> Callable[..., Awaitable[Any]]:
     async def guarded(data: Any, context: grpc.aio.ServicerContext) -> Any:
         try:
-            return await method(parse(data), context)
+            return await run(parse(data), context)
         except (asyncio.CancelledError, grpc.aio.AbortError):
             raise
         except Exception as error:
-            await _abort(context, error)
+            await _abort(context, error, method)
 
     return guarded
 
 
-def _guard_stream(method: Callable[..., Any], parse: Callable[[Any], Any]) -> Callable[..., AsyncIterator[Any]]:
+def _guard_stream(
+    run: Callable[..., Any], method: str, parse: Callable[[Any], Any]
+) -> Callable[..., AsyncIterator[Any]]:
     async def guarded(data: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
         try:
-            async for answer in method(parse(data), context):
+            async for answer in run(parse(data), context):
                 yield answer
         except (asyncio.CancelledError, grpc.aio.AbortError):
             raise
         except Exception as error:
-            await _abort(context, error)
+            await _abort(context, error, method)
 
     return guarded
 
 
-async def _abort(context: grpc.aio.ServicerContext, error: Exception) -> None:
+async def _abort(context: grpc.aio.ServicerContext, error: Exception, method: str) -> None:
     if isinstance(error, ValidationError):
         error = invalid_input(error)
+    if isinstance(error, InvalidInput) and not error.violations and (field := subject(method)):
+        # The core knows values, not requests: what it says without a place is about what the request brought.
+        error.field, error.violations = field, (Violation(field, error.message),)
     if isinstance(error, CharterError):
         status = status_of(error)
+    elif isinstance(error, NotImplementedError):
+        status = unimplemented_status(method)
     else:
         incident = secrets.token_hex(4)
         # The error's own words may quote a prompt: they are for DEBUG only.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ NAMES = frozenset(
         *("page_token", "reward_models", "principle_ids", "critic", "judge", "protocol"),
     )
 )
+CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 PROMPT = "charter.v1.Prompt"
 
 
@@ -106,6 +108,8 @@ def _check_value(field: FieldDescriptor, value: Any, place: str, limits: Limits)
     elif field.type == FieldDescriptor.TYPE_STRING:
         named = field.name in NAMES or field.name.endswith("_id")
         _bound(len(value), MAX_NAME if named else limits.text_characters, "characters", place)
+        if named and CONTROL.search(value):
+            raise InvalidInput(f"{place}: {value!r} holds a control character; allowed: plain text", place)
 
 
 def _bound(size: int, most: int, unit: str, place: str) -> None:

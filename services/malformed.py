@@ -1,4 +1,4 @@
-"""Where the bytes of a request go wrong: the path of the field that cannot be read."""
+"""Which field of a request is at fault, where what found the fault does not know."""
 
 from __future__ import annotations
 
@@ -22,6 +22,15 @@ def malformed(method: str, data: bytes) -> InvalidInput:
     field, reason = _fault(request, data, MAX_DEPTH)
     place = ".".join(field) or "request"
     return InvalidInput(f"{place}: {reason}; the request is not a valid {request.full_name}", place)
+
+
+def subject(method: str) -> str:
+    """What a request of this method is about: its first field."""
+    try:
+        fields = descriptor_pool.Default().FindMethodByName(method.strip("/").replace("/", ".")).input_type.fields
+    except KeyError:
+        return ""
+    return fields[0].name if fields else ""
 
 
 def _fault(kind: Descriptor, data: bytes, depth: int) -> tuple[list[str], str]:

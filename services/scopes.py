@@ -26,6 +26,7 @@ _NEEDED: Mapping[Scope, Mapping[str, tuple[str, ...]]] = {
             *("Critique", "Revise", "ReviseStream", "Compare", "GetJudge", "GetConstitution", "GetConstitutionStatus"),
             *("CheckConstitution", "DiffConstitutions", "TestConstitution"),
         ),
+        "ServerService": ("GetInfo",),
         "RewardService": ("Score", "ListRewardModels"),
         "PreferenceService": ("ListPreferences",),
         "TrainerService": ("GetRun", "ListRuns", "WatchRun", "GetReport"),

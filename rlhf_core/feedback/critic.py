@@ -98,7 +98,9 @@ def _again(asked: Turns, text: str, request: str) -> Turns:
 
 def _texts(principle: Principle) -> tuple[str, str]:
     if principle.critique is None or principle.revise is None:
-        raise InvalidInput(f"principle '{principle.id}' only compares; it has no critique and revise texts")
+        raise InvalidInput(
+            f"principle '{principle.id}' only compares; it has no critique and revise texts", "principle"
+        )
     return principle.critique, principle.revise
 
 

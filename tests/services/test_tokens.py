@@ -6,15 +6,19 @@ import hashlib
 import os
 import stat
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
+from pkgutil import iter_modules
 
 import pytest
-from charter.v1 import critique_pb2, policy_pb2, preference_pb2, reward_pb2, trainer_pb2
+from charter import v1
 
 from rlhf_core.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthenticated
 from services.scopes import NEEDED, SCOPES, check_scope
 from services.tokens import Tokens, new_token, read_tokens, revoke_token
 
-MODULES = (critique_pb2, policy_pb2, preference_pb2, reward_pb2, trainer_pb2)
+MODULES = [
+    import_module(f"charter.v1.{found.name}") for found in iter_modules(v1.__path__) if found.name.endswith("_pb2")
+]
 METHODS = {
     f"{service.full_name}/{method.name}"
     for module in MODULES

@@ -96,6 +96,7 @@ class Equipment:
             feedback=lambda constitution: critique.critique.feedback(constitution.hash, should_stop),
             scorer=reward.reward,
             backbone=self._library.backbone,
+            base_of=self._library.bases.of,
             on_device=self._executor.call,
             world=self._world if own_prompts is None else None,
             runs_folder=self._runs_folder,

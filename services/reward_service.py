@@ -25,7 +25,8 @@ class RewardService(reward_pb2_grpc.RewardServiceServicer):
     ) -> reward_pb2.ScoreResponse:
         samples = convert.samples_from_messages(request.samples)
         models, pack = await self._which(request)
-        scores = await self._models.score(samples, models)
+        trunks = await self._rows.run(self._trunks, models)
+        scores = await self._models.score(samples, models, trunks)
         messages = [convert_rows.score_to_message(s, z_of(s.score, s.reward_model, pack)) for s in scores]
         return reward_pb2.ScoreResponse(scores=messages, norm_pack=pack.id if pack else "")
 
@@ -46,6 +47,10 @@ class RewardService(reward_pb2_grpc.RewardServiceServicer):
         if not request.reward_models:
             raise InvalidInput("reward_models: name at least one, or a run_id", "reward_models")
         return list(request.reward_models), None
+
+    def _trunks(self, reward_models: list[str]) -> dict[str, str]:
+        """The artifact of each model: models that were trained on one trunk have the same one."""
+        return {model: self._store.reward_model(model).artifact for model in reward_models}
 
     def _of_run(self, reward_models: list[str], run_id: str) -> tuple[list[str], NormPack | None]:
         results = self._store.stage_results(self._store.run(run_id).id)

@@ -13,6 +13,7 @@ from rlhf_core.config import RunConfig
 from rlhf_core.constitution.schema import Constitution
 from rlhf_core.errors import CharterError
 from rlhf_core.models.backbone import Backbone
+from rlhf_core.models.encoder import Encoder
 from rlhf_core.run_records import Run, Stage, StageResult, StepMetrics
 from rlhf_core.seams import Feedback, Sampler, Scorer, World
 from rlhf_core.store.store import Store
@@ -33,6 +34,8 @@ class Toolbox(NamedTuple):
     feedback: Callable[[Constitution], Feedback]
     scorer: Scorer
     backbone: Backbone
+    base_of: Callable[[str | None], Backbone | Encoder]
+    """The base of this name that a reward model has for itself; none is the policy's."""
     on_device: OnDevice
     world: World | None
     """The built-in world with its prompts and truth; none where the user's own prompts are asked."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from rlhf_core.dial import weights_at
@@ -49,8 +49,7 @@ def ppo_stage(ctx: Context) -> StageResult:
             break
     ungated = any(ctx.store.reward_model(version).ungated for version in rewarded.reward_models.values())
     version = publish_policy(ctx, "ppo", TRAINED, ctx.need("sft").policy_version, best or done, ungated)
-    loaded = [model.adapter for model in (*models.values(), *auditors.values())]
-    drop_adapters(ctx, [TRAINED, REFERENCE, *loaded])
+    drop_adapters(ctx, [TRAINED, REFERENCE], [*models.values(), *auditors.values()])
     return StageResult(
         run_id=ctx.run.id,
         stage="ppo",
@@ -113,24 +112,29 @@ def _load_policy(ctx: Context, objectives: tuple[str, ...]) -> Policy:
 
 
 def load_reward_models(ctx: Context, versions: Mapping[str, str], prefix: str) -> dict[str, RewardModel]:
-    """Reward models, by objective, as adapters of this process's base that are named by the prefix."""
-    backbone, models = ctx.tools.backbone, {}
-    for index, (objective, version) in enumerate(versions.items()):
-        folder = ctx.store.artifacts.get_folder(ctx.store.reward_model(version).artifact)
-        name = f"{prefix}-{index}"
+    """Reward models, by objective, as adapters that are named by the prefix; those of one trunk share theirs."""
+    models: dict[str, RewardModel] = {}
+    adapters: dict[str, str] = {}
+    for objective, version_id in versions.items():
+        version = ctx.store.reward_model(version_id)
+        folder, fresh = ctx.store.artifacts.get_folder(version.artifact), version.artifact not in adapters
+        name = adapters.setdefault(version.artifact, f"{prefix}-{len(adapters)}")
 
-        def load(name: str = name, folder: Path = folder) -> RewardModel:
-            if name in backbone.adapters:
-                backbone.delete_adapter(name)
-            return RewardModel.load(backbone, name, folder)
+        def load(version=version, folder: Path = folder, name: str = name, fresh: bool = fresh) -> RewardModel:
+            base = ctx.tools.base_of(version.base_model)
+            if fresh and name in base.adapters:
+                base.delete_adapter(name)
+            return RewardModel.load(base, name, folder, version.objective)
 
         models[objective] = ctx.tools.on_device(load)
     return models
 
 
-def drop_adapters(ctx: Context, names: list[str]) -> None:
-    for name in names:
-        ctx.tools.on_device(lambda name=name: ctx.tools.backbone.delete_adapter(name))
+def drop_adapters(ctx: Context, names: Iterable[str], models: Iterable[RewardModel] = ()) -> None:
+    """Delete these adapters of the policy's base, and those of the models."""
+    trunks = {(model.backbone, model.adapter) for model in models}
+    for base, name in [*((ctx.tools.backbone, name) for name in names), *trunks]:
+        ctx.tools.on_device(lambda base=base, name=name: base.delete_adapter(name))
 
 
 def _after_step(ctx: Context, step: PpoStep, audit: Audit) -> dict[str, float]:

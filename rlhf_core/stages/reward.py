@@ -17,7 +17,6 @@ from rlhf_core.reward_records import RewardQuality
 from rlhf_core.run_records import RewardModelVersion, StageResult
 from rlhf_core.stages.context import Context, Timer
 from rlhf_core.stages.reward_labels import kept_back, labels_of
-from rlhf_core.stages.training import fresh_adapter
 from rlhf_core.training.reward_training import train_reward_models, training_steps
 
 AUDITOR_SEED = 104729
@@ -89,7 +88,7 @@ def _size(lots: Sequence[Lot]) -> int:
 
 def _train(ctx: Context, lots: Sequence[Lot], done: int, total: int) -> Iterator[RewardModelVersion]:
     """Train models of one adapter, `done` steps of the stage's `total` being behind it, and record their versions."""
-    settings, backbone = ctx.config.reward, ctx.tools.backbone
+    settings = ctx.config.reward
     index = ctx.constitution.objective_names.index(lots[0].objective)
     role = "auditor" if lots[0].auditor else "reward"
     adapter, seed = f"{role}-{ctx.run.id}-{index}", ctx.config.seed + index + AUDITOR_SEED * lots[0].auditor
@@ -104,7 +103,7 @@ def _train(ctx: Context, lots: Sequence[Lot], done: int, total: int) -> Iterator
         ctx.tools.on_device(lambda: save_models(models, Path(folder)))
         digest = ctx.store.artifacts.put_folder(Path(folder))
     versions = [_version(ctx, model, lot, digest) for model, lot in zip(models, lots, strict=True)]
-    ctx.tools.on_device(lambda: backbone.delete_adapter(adapter))
+    ctx.tools.on_device(lambda: models[0].backbone.delete_adapter(adapter))
     with ctx.store.transaction(ctx.run.id, ctx.run.fence):
         for version in versions:
             ctx.store.add_reward_model(version)
@@ -149,8 +148,12 @@ def judge_labels(model: RewardModel, labels: Sequence[Label]) -> list[Judged]:
 
 
 def _fresh_models(ctx: Context, adapter: str, lots: Sequence[Lot], seed: int) -> list[RewardModel]:
-    fresh_adapter(ctx, adapter, seed)
+    """New models of one new adapter; what an attempt that failed in this process left under its name is dropped."""
     settings = ctx.config.reward
+    base = ctx.tools.base_of(settings.base_model)
+    if adapter in base.adapters:
+        base.delete_adapter(adapter)
+    base.add_adapter(adapter, seed)
     scorings = [
         Scoring(
             process=lot.objective in settings.process,
@@ -162,6 +165,6 @@ def _fresh_models(ctx: Context, adapter: str, lots: Sequence[Lot], seed: int) ->
         for lot in lots
     ]
     return [
-        RewardModel(ctx.tools.backbone, adapter, lot.objective, settings.members, seed + place, scoring)
+        RewardModel(base, adapter, lot.objective, settings.members, seed + place, scoring)
         for place, (lot, scoring) in enumerate(zip(lots, scorings, strict=True))
     ]

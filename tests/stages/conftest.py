@@ -150,6 +150,7 @@ class Desk:
             feedback=lambda law: judge,
             scorer=unused,
             backbone=base,
+            base_of=unused,
             on_device=unused,
             world=world,
             runs_folder=self.folder,

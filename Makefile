@@ -26,12 +26,13 @@ slow: install
 fuzz: install
 	FUZZ=100000 $(BIN)/python -m pytest tests/constitution/test_mutations.py $(ARGS)
 
+# Malformed and hostile requests: each is answered, or refused with the field at fault.
+HOSTILE ?= 10000
+hostile: install
+	HOSTILE=$(HOSTILE) $(BIN)/python -m pytest -m slow -s tests/services/test_hostile.py $(ARGS)
+
 # kill -9 of one of five processes at random moments, N times, while runs go and clients retry; writes drill.json.
 N ?= 50
-# Malformed and hostile requests: each is answered, or refused with the field at fault.
-hostile: install
-	HOSTILE=$(or $(N),10000) $(BIN)/python -m pytest -m slow -s tests/services/test_hostile.py $(ARGS)
-
 drill: install
 	$(BIN)/python -m tests.drill --times $(N) --out drill.json $(ARGS)
 

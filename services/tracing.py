@@ -14,7 +14,7 @@ NEEDED = ("opentelemetry.sdk", "opentelemetry.instrumentation.grpc", "openteleme
 
 @contextmanager
 def tracing(exporter: Any = None) -> Iterator[None]:
-    """Trace the servers and the channels that the block makes, and hand over what is left at its end.
+    """Trace the servers and the channels that the block makes, and hand over what is left at its end; once a process.
 
     Spans go to `exporter`, or else by OTLP to where the variables of OpenTelemetry say
     (OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_SERVICE_NAME, ...); a caller's `traceparent` is taken up.
@@ -24,6 +24,7 @@ def tracing(exporter: Any = None) -> Iterator[None]:
     if any(_missing(name) for name in NEEDED):
         raise InvalidInput("traces: need OpenTelemetry; pip install -e '.[otel]' in the project's folder", "traces")
     # Here, because these are optional packages.
+    from opentelemetry import trace
     from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
     from opentelemetry.instrumentation.grpc import GrpcAioInstrumentorServer, GrpcInstrumentorClient, filters
     from opentelemetry.sdk.resources import SERVICE_NAME, Resource
@@ -35,8 +36,10 @@ def tracing(exporter: Any = None) -> Iterator[None]:
     provider.add_span_processor(BatchSpanProcessor(exporter or OTLPSpanExporter()))
     shown = filters.negate(filters.health_check())
     instrumentors = (GrpcAioInstrumentorServer(filter_=shown), GrpcInstrumentorClient(filter_=shown))
+    # The instrumentation of clients knows the provider of the process only.
+    trace.set_tracer_provider(provider)
     for instrumentor in instrumentors:
-        instrumentor.instrument(tracer_provider=provider)
+        instrumentor.instrument()
     try:
         yield
     finally:

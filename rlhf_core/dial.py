@@ -41,11 +41,15 @@ class DialConfig(Settings):
     @model_validator(mode="after")
     def _nothing_is_ignored(self) -> Self:
         if self.floors and self.combine not in ("worst_case", "constrained"):
-            raise ValueError(f"floors are given, but combine '{self.combine}' reads none; allowed: {{}}")
+            raise ValueError(
+                f"floors are given, but combine '{self.combine}' reads none; allowed with: worst_case, constrained"
+            )
         if not self.floors and self.combine == "constrained":
             raise ValueError("combine 'constrained' needs floors, as in floors: {harmless: 0.5}")
         if self.temperature == 0 and self.combine == "log_sigmoid":
             raise ValueError("temperature is 0; combine 'log_sigmoid' needs one above 0")
+        if self.between == "linear" and self.combine == "worst_case":
+            raise ValueError("between 'linear' passes through unequal weights, which 'worst_case' takes none of")
         if self.multiplier > self.multiplier_max:
             raise ValueError(f"multiplier is {self.multiplier:g}, above multiplier_max {self.multiplier_max:g}")
         for name, floor in self.floors.items():

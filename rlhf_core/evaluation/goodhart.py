@@ -137,13 +137,7 @@ def goodhart(
     if len(rows) < 2 or rows[0].step != 0:
         return None
     distances = np.sqrt([max(0.0, row.kl) for row in rows])
-    gains = {"proxy": _gains([row.proxy for row in rows])}
-    if all(row.auditor for row in rows):
-        gains["auditor"] = _gains([row.auditor for row in rows])
-        gains["gap"] = gains["proxy"] - gains["auditor"]
-    if gold_sd and all(row.gold for row in rows):
-        gains["gold"] = _gains([row.gold for row in rows]) / gold_sd
-        gains["gold_gap"] = gains["proxy"] - gains["gold"]
+    gains = _tables(rows, gold_sd)
     estimates = {
         name: [mean_estimate(row, resamples=resamples, seed=seed) for row in table] for name, table in gains.items()
     }
@@ -168,6 +162,18 @@ def goodhart(
         kept=None if truth is None else _kept(truth, final),
         policy_step=rows[final].step,
     )
+
+
+def _tables(rows: Sequence[WatchPoint], gold_sd: float | None) -> dict[str, Array]:
+    """Gains and gaps (N, P) by the names of a GoodhartPoint, those that are known."""
+    gains = {"proxy": _gains([row.proxy for row in rows])}
+    if all(row.auditor for row in rows):
+        gains["auditor"] = _gains([row.auditor for row in rows])
+        gains["gap"] = gains["proxy"] - gains["auditor"]
+    if gold_sd and all(row.gold for row in rows):
+        gains["gold"] = _gains([row.gold for row in rows]) / gold_sd
+        gains["gold_gap"] = gains["proxy"] - gains["gold"]
+    return gains
 
 
 def _gains(rows: Sequence[tuple[float, ...]]) -> Array:

@@ -208,8 +208,9 @@ def test_weights_move_in_a_straight_line_between_the_steps_of_a_schedule():
 @pytest.mark.parametrize(
     ("dial", "message"),
     [
-        ({"floors": {"harmless": 1}}, "combine 'linear' reads none"),
+        ({"floors": {"harmless": 1}}, "combine 'linear' reads no floors"),
         ({"combine": "constrained"}, "needs floors"),
+        ({"combine": "worst_case", "between": "linear"}, "passes through unequal weights"),
         ({"combine": "log_sigmoid", "temperature": 0}, "needs one above 0"),
         ({"weights_at": {0: {"helpful": 1}}}, "weights_at has step 0; allowed: 1 or later"),
         ({"weights_at": {2: {"helpful": 0}}}, "all weights at step 2 are 0"),

@@ -1,0 +1,132 @@
+"""What noisy labels do to PPO, and what ensemble, KL target and auditors keep of the gain.
+
+    python -m tests.benchmarks.hacking --data /tmp/hacking --steps 60 --pairs 400 --seeds 0 1 2
+
+Two arms on the sandbox, from the same fine-tuned policy and the same labels, a fifth of which is turned round:
+`bare` has one reward model head, no price of KL and no stop; `guarded` has an ensemble under uwo, a KL target and
+auditors that may end PPO. Prints for each seed and objective the best and the last gain of gold over the fine-tuned
+policy (held-out prompts, standard deviations of the reference), and writes hacking.json and hacking.png to the folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+NOISE = {"reward.flip_share": 0.2, "reward.epochs": 2}
+ARMS: dict[str, dict[str, Any]] = {
+    "bare": {"reward.members": 1, "ppo.kl_coef": 0.0, "ppo.stop.parted": "ignore"},
+    "guarded": {
+        "reward.members": 4,
+        "reward.aggregate": "uwo",
+        "reward.auditor_share": 0.35,
+        "ppo.kl_target": 4.0,
+        "ppo.stop.parted": "stop",
+    },
+}
+
+
+def main() -> None:
+    """Run what is not there yet, then compare."""
+    asked = argparse.ArgumentParser(description=__doc__)
+    asked.add_argument("--data", type=Path, required=True)
+    asked.add_argument("--steps", type=int, default=60)
+    asked.add_argument("--pairs", type=int, default=400)
+    asked.add_argument("--answers", type=int, default=192)
+    asked.add_argument("--rate", type=float, default=1e-3)
+    asked.add_argument("--seeds", type=int, nargs="+", default=[0])
+    given = asked.parse_args()
+    rows = [row for seed in given.seeds for row in compare(given, seed)]
+    (given.data / "hacking.json").write_text(json.dumps({"rows": rows}, indent=2))
+    draw(rows, given.data / "hacking.png")
+    for row in rows:
+        print(f"{row['arm']:8} seed {row['seed']} {row['objective']:9}", end=" ")
+        print(f"gold best {row['best']:+.2f} last {row['last']:+.2f} kept {row['kept']:5.0%}", end=" ")
+        print(f"proxy {row['proxy'][-1]:+.2f} at sqrt(KL) {row['distance'][-1]:.2f}, ended at step {row['steps'][-1]}")
+
+
+def compare(given: argparse.Namespace, seed: int) -> list[dict[str, Any]]:
+    data = given.data / f"seed-{seed}"
+    common = {"label.pairs": given.pairs, "evaluation.skills": 0, "seed": seed, "evaluation.prompts": 48}
+    common |= {"critique.prompts": given.answers}
+    source = charter(data, "label", {**common, "ppo.steps": 1, "ppo.prompts_per_step": 8, "reward.epochs": 1})
+    ppo = {"ppo.steps": given.steps, "ppo.prompts_per_step": 64, "ppo.learning_rate": given.rate, "ppo.eval_every": 4}
+    rows = []
+    for arm, settings in ARMS.items():
+        start = {"from_run": source, "start_at": "reward"}
+        run = charter(data, arm, {**common, **start, **NOISE, **ppo, **settings})
+        report = json.loads((data / "runs" / run / "report.json").read_text())
+        rows += [row_of(arm, seed, curve) for curve in report["goodhart"]]
+    return rows
+
+
+def charter(data: Path, name: str, settings: dict[str, Any]) -> str:
+    """The id of the run with these settings; what an earlier call began goes on where it was."""
+    known = data / f"{name}.run"
+    cli = [sys.executable, "-c", "from services.cli import main; main()"]
+    if known.exists():
+        run = known.read_text()
+        if not (data / "runs" / run / "report.json").exists():
+            subprocess.run([*cli, "watch", run, "--data", str(data)], check=True, stdout=subprocess.DEVNULL)
+        return run
+    chosen = [part for key, value in settings.items() for part in ("-s", f"{key}={value}")]
+    data.mkdir(parents=True, exist_ok=True)
+    command, at_once = [*cli, "run", "--allow-ungated", "--data", str(data), *chosen], {"PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | at_once) as told:
+        assert told.stdout is not None
+        run = told.stdout.readline().split(":", 1)[0].removeprefix("run ")
+        known.write_text(run)
+        told.stdout.read()
+    if told.returncode:
+        raise SystemExit(told.returncode)
+    return run
+
+
+def row_of(arm: str, seed: int, curve: dict[str, Any]) -> dict[str, Any]:
+    """`last` is the policy that the run leaves: that of the auditors' best step where they ended it."""
+    points = curve["points"]
+    gold = [point["gold"]["value"] for point in points]
+    final = next(point["gold"]["value"] for point in points if point["step"] == curve["policy_step"])
+    total = {"best": max(gold), "last": final, "kept": final / max(gold) if max(gold) > 0 else 0.0}
+    return {
+        "arm": arm,
+        "seed": seed,
+        "objective": curve["objective"],
+        **total,
+        "steps": [point["step"] for point in points],
+        "distance": [point["distance"] for point in points],
+        "gold": gold,
+        "proxy": [point["proxy"]["value"] for point in points],
+        "parted_at": curve["parted_at"],
+    }
+
+
+def draw(rows: list[dict[str, Any]], path: Path) -> None:
+    """Gold (solid) and reward model (dashed) against distance: a panel for each objective, a colour for each arm."""
+    names = list(dict.fromkeys(row["objective"] for row in rows))
+    figure = Figure(figsize=(4.8 * len(names), 3.6), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    for axis, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
+        for row in (row for row in rows if row["objective"] == name):
+            colour = {"bare": "#e08a1e", "guarded": "#2457c5"}[row["arm"]]
+            label = row["arm"] if row["seed"] == rows[0]["seed"] else None
+            axis.plot(row["steps"], row["gold"], color=colour, label=label and f"{label}: gold")
+            axis.plot(row["steps"], row["proxy"], "--", color=colour, alpha=0.6, label=label and f"{label}: score")
+        axis.axhline(0, color="#98a2b3", linewidth=0.8)
+        axis.set_title(name, loc="left", fontweight="bold")
+        axis.set_xlabel("PPO step, held-out prompts")
+        axis.set_ylabel("gain, ref. sd")
+        axis.legend(frameon=False)
+    figure.savefig(path)
+
+
+if __name__ == "__main__":
+    main()

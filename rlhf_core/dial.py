@@ -41,9 +41,7 @@ class DialConfig(Settings):
     @model_validator(mode="after")
     def _nothing_is_ignored(self) -> Self:
         if self.floors and self.combine not in ("worst_case", "constrained"):
-            raise ValueError(
-                f"floors are given, but combine '{self.combine}' reads none; allowed with: worst_case, constrained"
-            )
+            raise ValueError(f"combine '{self.combine}' reads no floors; worst_case and constrained do")
         if not self.floors and self.combine == "constrained":
             raise ValueError("combine 'constrained' needs floors, as in floors: {harmless: 0.5}")
         if self.temperature == 0 and self.combine == "log_sigmoid":

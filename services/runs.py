@@ -19,6 +19,7 @@ from rlhf_core.run_records import Run
 from rlhf_core.store.store import Store
 from services.constitutions import Constitutions
 from services.roots import check_path
+from services.steering import check_steering
 
 OF_THE_RUN = {"max_tokens"}
 """The model settings that a run may choose; the others belong to the server's process."""
@@ -109,6 +110,7 @@ class RunDesk:
 
     def _check(self, config: RunConfig, constitution: Constitution) -> None:
         check_beginning(config)
+        check_steering(config, constitution.objective_names)
         if config.from_run:
             self._store.run(config.from_run)
         data = config.data

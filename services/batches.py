@@ -8,6 +8,8 @@ from google.protobuf.message import Message as ProtoMessage
 
 MAX_BATCH_BYTES = 2 * 2**20
 """Requests are cut far below the limit of a message, as an answer repeats its request and adds to it."""
+LEAST_BYTES = 256
+"""What a message counts at least, so that a request has no more than 8192: servers bound their number too."""
 
 
 def batches(sizes: Sequence[int], max_size: int, keys: Sequence[str] | None = None) -> Iterator[list[int]]:
@@ -31,7 +33,12 @@ def batches(sizes: Sequence[int], max_size: int, keys: Sequence[str] | None = No
         yield batch
 
 
+def weight(message: ProtoMessage) -> int:
+    """What a message counts towards the size of a request."""
+    return max(message.ByteSize(), LEAST_BYTES)
+
+
 def in_order(messages: Sequence[ProtoMessage]) -> Iterator[slice]:
     """Runs of messages that fit into one call."""
-    for places in batches([message.ByteSize() for message in messages], MAX_BATCH_BYTES):
+    for places in batches([weight(message) for message in messages], MAX_BATCH_BYTES):
         yield slice(places[0], places[-1] + 1)

@@ -82,31 +82,40 @@ def call(
       charter call charter.v1.PolicyService/Generate -d '{"prompts": [{"text": "How do I unclog the drain?"}]}'
       charter call charter.v1.TrainerService/WatchRun -d '{"runId": "run-1f0c"}' --address localhost:50051
 
-    Without a method, lists what there is. Works by reflection, so it needs no generated code. A stream prints
-    one JSON object per message.
+    Without a method, lists what there is. Works by reflection, or by the contract of this version where the server
+    does not describe itself. A stream prints one JSON object per message.
     """
-    import grpc
-    from google.protobuf.descriptor_pool import DescriptorPool
-    from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
-
     from services.channel import Connection
     from services.cli_session import model_of_folder, open_client
-    from services.status import error_from_call
 
     service, _, wanted = method.strip("/").partition("/")
     with open_client(address, token, data, None if address else model_of_folder(data)) as client:
         connection = Connection(client.address, token)
-        try:
-            database = ProtoReflectionDescriptorDatabase(connection.channel)
-            names = [name for name in database.get_services() if not name.startswith(INTERNAL_SERVICES)]
-        except grpc.RpcError as error:
-            raise error_from_call(error, client.address) from None
-        pool = DescriptorPool(database)
+        names, pool = _contract(connection)
         if wanted:
             found = _method(pool, names, service, wanted)
             _call(connection, pool, found, sys.stdin.read() if body == "-" else body)
         else:
             _list_methods(pool, _matching(names, service))
+
+
+def _contract(connection: Connection) -> tuple[list[str], DescriptorPool]:
+    """The names of the services, and where they are described."""
+    import grpc
+    from google.protobuf import descriptor_pool
+    from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+
+    from services.scopes import NEEDED
+    from services.status import error_from_call
+
+    try:
+        database = ProtoReflectionDescriptorDatabase(connection.channel)
+        names = [name for name in database.get_services() if not name.startswith(INTERNAL_SERVICES)]
+        return names, descriptor_pool.DescriptorPool(database)
+    except grpc.RpcError as error:
+        if error.code() != grpc.StatusCode.UNIMPLEMENTED:  # pyright: ignore[reportAttributeAccessIssue]
+            raise error_from_call(error, connection.address) from None
+    return sorted({method.partition("/")[0] for method in NEEDED}), descriptor_pool.Default()
 
 
 def _question(text: str) -> Prompt:

@@ -13,7 +13,7 @@ from rlhf_core.constitution.schema import Constitution
 from rlhf_core.records import BASE_POLICY, Prompt, Sample
 from rlhf_core.run_records import PolicyVersion, RewardModelVersion, Score
 from services import convert, convert_constitutions, convert_rows
-from services.batches import MAX_BATCH_BYTES, batches, in_order
+from services.batches import MAX_BATCH_BYTES, batches, in_order, weight
 from services.channel import Connection
 from services.feedback_client import FeedbackClient
 
@@ -72,11 +72,15 @@ class PolicyClient:
         temperature: float = 1.0,
         max_tokens: int = 0,
         seed: int = 0,
+        stop: Sequence[str] = (),
     ) -> list[Sample]:
-        """n samples per prompt, grouped by prompt; `latest` is a policy version too, 0 tokens the server's default."""
+        """n samples per prompt, grouped by prompt; `latest` is a policy version too, 0 tokens the server's default.
+
+        A response ends before the first of the strings in `stop`.
+        """
         messages = [convert.prompt_to_message(prompt) for prompt in prompts]
         grouped: dict[int, list[Sample]] = {}
-        sizes = [message.ByteSize() * n for message in messages]
+        sizes = [weight(message) * n for message in messages]
         for places in batches(sizes, MAX_BATCH_BYTES, [prompt.id for prompt in prompts]):
             request = policy_pb2.GenerateRequest(
                 prompts=[messages[place] for place in places],
@@ -85,6 +89,7 @@ class PolicyClient:
                 temperature=temperature,
                 max_tokens=max_tokens,
                 seed=seed,
+                stop=stop,
             )
             answer = self._connection.call(self._stub.Generate, request)
             samples = [convert.sample_from_message(message) for message in answer.samples]
@@ -99,6 +104,7 @@ class PolicyClient:
         temperature: float = 1.0,
         max_tokens: int = 0,
         seed: int = 0,
+        stop: Sequence[str] = (),
     ) -> Iterator[Piece]:
         """The response piece by piece; leaving the loop stops the model."""
         request = policy_pb2.GenerateStreamRequest(
@@ -107,6 +113,7 @@ class PolicyClient:
             temperature=temperature,
             max_tokens=max_tokens,
             seed=seed,
+            stop=stop,
         )
         for answer in self._connection.stream(self._stub.GenerateStream, request):
             sample = convert.sample_from_message(answer.sample) if answer.finished else None

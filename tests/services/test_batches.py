@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from charter.v1 import common_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.batches import batches
+from services.batches import batches, in_order
+from services.limits import Limits
 
 
 def test_items_are_cut_at_the_size():
@@ -14,6 +16,12 @@ def test_items_are_cut_at_the_size():
 
 def test_a_key_stays_together():
     assert list(batches([2, 2, 2, 2], 4, ["a", "b", "a", "c"])) == [[0, 2], [1, 3]]
+
+
+def test_no_request_has_more_items_than_a_server_takes():
+    slices = list(in_order([common_pb2.Sample(response="x")] * 20_000))
+    assert [part.stop - part.start for part in slices] == [8192, 8192, 3616]
+    assert Limits().items > 8192
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.sampled_from("abcdef"))), st.integers(1, 20))

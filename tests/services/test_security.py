@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,15 +12,18 @@ from typing import NamedTuple
 import grpc
 import pytest
 import trustme
-from charter.v1 import policy_pb2, trainer_pb2
+from charter.v1 import policy_pb2, policy_pb2_grpc, trainer_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 from rlhf_core.config import RunConfig
 from rlhf_core.errors import Forbidden, InvalidInput, NoWorker, Unauthenticated, Unavailable
+from services import cli
 from services.app import App
 from services.clients import CharterClient
+from services.malformed import malformed
 from services.serve_config import WITHOUT_MODEL, ServeConfig
+from services.server import Server, Service
 from services.tls import ClientTls, TlsConfig
 from services.tokens import new_token
 
@@ -239,9 +243,40 @@ def test_bytes_that_are_no_request_name_the_field(tmp_path):
     serving(config(tmp_path), look)
 
 
-def test_a_nested_field_is_named_by_its_path():
-    from services.malformed import malformed
+def test_a_call_in_json_needs_no_description_by_the_server(tmp_path, capsys):
+    def look(address: str) -> None:
+        for arguments in (["charter.v1.TrainerService/ListRuns"], ["charter.v1.TrainerService"]):
+            with pytest.raises(SystemExit) as ended:
+                cli.main(["call", *arguments, "--address", address, "--token", "s3cret"])
+            assert ended.value.code == 0
+        assert "charter.v1.TrainerService/WatchRun  (WatchRunRequest)" in capsys.readouterr().out
 
+    serving(config(tmp_path, reflects=False, token="s3cret"), look)
+
+
+def test_a_mistake_of_ours_puts_no_text_of_a_request_into_the_log(tmp_path, caplog):
+    class Broken(policy_pb2_grpc.PolicyServiceServicer):
+        async def Generate(self, request, context):  # noqa: N802
+            raise ValueError(request.prompts[0].text)
+
+    async def scenario() -> None:
+        server = Server(f"unix:{tmp_path}/s")
+        name = "charter.v1.PolicyService"
+        await server.open([name], [])
+        await server.offer([Service(name, policy_pb2_grpc.add_PolicyServiceServicer_to_server, Broken())])
+        async with grpc.aio.insecure_channel(server.address) as channel:
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                request = policy_pb2.GenerateRequest(prompts=[{"text": "my secret"}])
+                await policy_pb2_grpc.PolicyServiceStub(channel).Generate(request)
+            assert caught.value.code() == grpc.StatusCode.INTERNAL and "secret" not in (caught.value.details() or "")
+        await server.close()
+
+    with caplog.at_level(logging.INFO):
+        asyncio.run(scenario())
+    assert "ValueError" in caplog.text and "test_security.py" in caplog.text and "secret" not in caplog.text
+
+
+def test_a_nested_field_is_named_by_its_path():
     prompt = policy_pb2.GenerateRequest(prompts=[{"messages": [{"content": "Hi"}]}]).SerializeToString()
     error = malformed("/charter.v1.PolicyService/Generate", prompt.replace(b"Hi", b"\xff\xff"))
     assert error.field == "prompts.messages.content" and "not UTF-8" in str(error)

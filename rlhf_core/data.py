@@ -7,9 +7,11 @@ content: importing a file again changes nothing.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from rlhf_core.config import RunConfig
 from rlhf_core.conversations import (
     asked,
     conversation,
@@ -19,6 +21,7 @@ from rlhf_core.conversations import (
     split_last,
     tags_of,
 )
+from rlhf_core.errors import InvalidInput
 from rlhf_core.jsonl import RowError, kind_of, load_rows, read_text
 from rlhf_core.labels import Label, LabelledPair, Ranking, Rating, StepLabels
 from rlhf_core.records import Comparison, Demonstration, Prompt, Split
@@ -69,6 +72,22 @@ def load_labels(path: str | Path) -> list[Label]:
     steps `completions` and `labels` (true, false, or from 0 to 1). Raises InvalidInput naming every bad line.
     """
     return [label for labels in load_rows(path, _read_labels) for label in labels]
+
+
+def check_labels(config: RunConfig, objectives: Sequence[str]) -> None:
+    """InvalidInput when a label file or an objective that reward models are made for is not as it must be."""
+    for field, names in (("data.labels", config.data.labels), ("reward.process", config.reward.process)):
+        for name in names:
+            if name not in objectives:
+                raise InvalidInput(f"{field}: unknown objective '{name}'; allowed: {', '.join(objectives)}", field)
+    for objective, path in config.data.labels.items():
+        stepped = any(isinstance(label, StepLabels) for label in load_labels(path))
+        if stepped and objective not in config.reward.process:
+            raise InvalidInput(
+                f"reward.process: '{path}' has labels of steps for '{objective}', which is not named here; its reward "
+                "model would score whole replies only",
+                "reward.process",
+            )
 
 
 def _read_labels(row: dict[str, Any], source: str) -> list[Label]:

@@ -11,7 +11,7 @@ from rlhf_core.config import SANDBOX, ModelConfig, RunConfig
 from rlhf_core.constitution.load import BUILTIN, load_with_text
 from rlhf_core.constitution.schema import Constitution
 from rlhf_core.constitution.weights import resolve_weights
-from rlhf_core.data import load_demonstrations, load_preferences, load_prompts
+from rlhf_core.data import check_labels, load_demonstrations, load_preferences, load_prompts
 from rlhf_core.errors import InvalidInput
 from services.endpoints import check_endpoints
 from services.settings import load_config, nearest
@@ -59,7 +59,10 @@ def _check_data(config: RunConfig, constitution: Constitution) -> None:
     if objective is not None and objective not in constitution.objective_names:
         hint = nearest(objective, constitution.objective_names)
         raise InvalidInput(f"data.preferences_objective: unknown objective '{objective}'{hint}")
+    check_labels(config, constitution.objective_names)
     check_model(config.model)
+    if config.reward.base_model is not None:
+        _check_folder(config.reward.base_model, "reward.base_model")
 
 
 def check_model(model: ModelConfig) -> None:
@@ -87,7 +90,11 @@ def _check_folder(name: str, field: str) -> None:
 def _with_absolute_paths(config: RunConfig) -> RunConfig:
     """A run may be resumed from another working directory."""
     paths = ("prompts", "heldout_prompts", "demonstrations", "preferences")
-    data = {name: str(Path(value).absolute()) for name in paths if (value := getattr(config.data, name)) is not None}
+    data: dict[str, object] = {
+        name: str(Path(value).absolute()) for name in paths if (value := getattr(config.data, name)) is not None
+    }
+    data["labels"] = {name: str(Path(path).absolute()) for name, path in config.data.labels.items()}
+    reward = {"base_model": _absolute(config.reward.base_model)} if config.reward.base_model else {}
     model = {} if config.model.base_model == SANDBOX else {"base_model": _absolute(config.model.base_model)}
     feedback = {
         role: backend.model_copy(update={"model": backend.model if backend.served_name else _absolute(backend.model)})
@@ -99,6 +106,7 @@ def _with_absolute_paths(config: RunConfig) -> RunConfig:
     return config.model_copy(
         update={
             "data": config.data.model_copy(update=data),
+            "reward": config.reward.model_copy(update=reward),
             "model": config.model.model_copy(update=model),
             "feedback": config.feedback.model_copy(update=feedback),
             "constitution": constitution,

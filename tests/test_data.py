@@ -5,12 +5,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlhf_core.data import load_demonstrations, load_preferences, load_prompts
+from rlhf_core.config import RunConfig
+from rlhf_core.data import check_labels, load_demonstrations, load_labels, load_preferences, load_prompts
 from rlhf_core.errors import InvalidInput
-from rlhf_core.records import Comparison
+from rlhf_core.labels import LabelledPair, Ranking, Rating, StepLabels, pairs_of
+from rlhf_core.records import Comparison, Prompt
+from rlhf_core.reward_config import RewardConfig
 
 HH = Path(__file__).parents[1].parent / "shared" / "data" / "hh-rlhf-harmless"
-LOADERS = (load_prompts, load_demonstrations, load_preferences)
+LOADERS = (load_prompts, load_demonstrations, load_preferences, load_labels)
 
 
 def user(text: str) -> dict:
@@ -253,3 +256,82 @@ def test_tags_come_with_a_prompt_and_are_no_part_of_what_is_asked(tmp_path: Path
 @pytest.mark.parametrize(("tags", "what"), [("benign", "text"), ([1], "a number"), ({}, "an object")])
 def test_tags_that_are_no_list_of_texts_are_named(tmp_path: Path, tags: object, what: str):
     assert f"'tags' is {what}; expected" in row_mistake(load_prompts, tmp_path, {"prompt": "hi", "tags": tags})
+
+
+def test_pairs_may_say_how_sure_how_far_and_whether_they_are_tied(tmp_path):
+    rows = (
+        {"prompt": "Q", "chosen": "a", "rejected": "b"},
+        {"prompt": "Q", "chosen": "a", "rejected": "b", "probability": 0.7, "margin": 0.5, "weight": 2},
+        {"prompt": "Q", "chosen": "a", "rejected": "b", "tie": True},
+    )
+    plain, sure, tied = load_labels(written(tmp_path, *rows))
+    assert plain == LabelledPair(Prompt.of("Q", source="rows.jsonl"), "a", "b", 1.0, source="data")
+    assert isinstance(sure, LabelledPair) and (sure.probability, sure.margin, sure.weight) == (0.7, 0.5, 2)
+    assert isinstance(tied, LabelledPair) and tied.tied and tied.probability == 0.5
+
+
+def test_rankings_ratings_and_steps_are_told_apart_by_their_keys(tmp_path):
+    rows = (
+        {"prompt": "Q", "responses": ["a", "b", "c"], "ranks": [2, 1, 2]},
+        {"prompt": "Q", "responses": ["a", "b"], "ratings": [4, 1.5]},
+        {"prompt": "Q", "response": "a", "rating": -3},
+        {"prompt": "Q", "completions": ["first", "then"], "labels": [True, False]},
+    )
+    ranking, first, second, alone, steps = load_labels(written(tmp_path, *rows))
+    assert isinstance(ranking, Ranking) and (ranking.replies, ranking.ranks) == (("a", "b", "c"), (2, 1, 2))
+    assert [(one.reply, one.rating) for one in (first, second, alone) if isinstance(one, Rating)] == [
+        ("a", 4),
+        ("b", 1.5),
+        ("a", -3),
+    ]
+    assert isinstance(steps, StepLabels) and (steps.lines, steps.labels) == (("first\n", "then"), (1.0, 0.0))
+
+
+def test_a_ranking_is_the_pairs_of_different_rank():
+    pairs = pairs_of(Ranking(Prompt.of("Q"), ("a", "b", "c"), (2, 1, 2)))
+    assert [(pair.a, pair.b, pair.probability) for pair in pairs] == [("a", "b", 0.0), ("b", "c", 1.0)]
+
+
+@pytest.mark.parametrize(
+    ("row", "problem"),
+    [
+        ({"prompt": "Q"}, "the row is no label; expected 'chosen' and 'rejected', 'response' and 'rating'"),
+        (
+            {"prompt": "Q", "chosen": "a", "rejected": "b", "probability": 1.5},
+            "'probability' is 1.5; allowed: a number",
+        ),
+        ({"prompt": "Q", "chosen": "a", "rejected": "b", "margin": -1}, "'margin' is -1; allowed: a number at least 0"),
+        ({"prompt": "Q", "chosen": "a", "rejected": "b", "tie": 1}, "'tie' is a number; expected true or false"),
+        ({"prompt": "Q", "chosen": "a", "rejected": "b", "tie": True, "probability": 1}, "are given together"),
+        ({"prompt": "Q", "response": "a", "rating": "5"}, "'rating' is text; expected a number"),
+        ({"prompt": "Q", "response": "a", "rating": 1, "weight": -2}, "'weight' is -2; allowed: a number at least 0"),
+        ({"prompt": "Q", "responses": ["a"], "ratings": [1, 2]}, "'responses' has 1 entries and 'ratings' 2"),
+        ({"prompt": "Q", "responses": "a", "ratings": [1]}, "'responses' is text; expected a list"),
+        ({"prompt": "Q", "responses": ["a", "b"], "ranks": [1, 1]}, "not all of one rank"),
+        ({"prompt": "Q", "responses": ["a", "a"], "ranks": [1, 2]}, "all different"),
+        ({"prompt": "Q", "completions": ["a", " "], "labels": [True, True]}, "that are not empty"),
+        ({"prompt": "Q", "completions": ["a"], "labels": [2]}, "true, false or from 0 to 1"),
+        ({"prompt": "Q", "completions": [], "labels": []}, "has 0 entries"),
+    ],
+)
+def test_a_row_that_is_no_label_is_named_with_what_is_allowed(tmp_path, row, problem):
+    with pytest.raises(InvalidInput) as refused:
+        load_labels(written(tmp_path, row))
+    assert "rows.jsonl:1: " in str(refused.value) and problem in str(refused.value)
+
+
+def test_numbers_that_are_not_finite_are_refused(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"prompt": "Q", "response": "a", "rating": NaN}\n{"prompt": "Q", "response": "", "rating": 1e999}')
+    with pytest.raises(InvalidInput, match=r"(?s)1: 'rating' is not a finite number.*2: 'rating' is not a finite"):
+        load_labels(path)
+
+
+def test_labels_of_objectives_that_are_not_there_or_of_steps_that_nobody_scores_are_refused(tmp_path):
+    path = written(tmp_path, {"prompt": "Q", "completions": ["a"], "labels": [True]})
+    config = RunConfig.model_validate({"data": {"labels": {"honest": str(path)}}})
+    with pytest.raises(InvalidInput, match=r"data\.labels: unknown objective 'honest'; allowed: helpful"):
+        check_labels(config, ["helpful"])
+    with pytest.raises(InvalidInput, match="has labels of steps for 'honest'"):
+        check_labels(config, ["honest"])
+    check_labels(config.model_copy(update={"reward": RewardConfig(process=("honest",))}), ["honest"])

@@ -82,7 +82,7 @@ class Equipment:
 
         Raises InvalidInput when the policy service has another base model than this process, which trains.
         """
-        policy, critique, reward = (client.until(should_stop) for client in self._asked)
+        policy, critique, reward = (client.until(should_stop, run.id) for client in self._asked)
         theirs, ours = policy.policy.get_server_info().base_model, self._library.backbone.name
         if theirs != ours:
             raise InvalidInput(

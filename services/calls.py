@@ -14,11 +14,10 @@ from typing import Any
 import grpc
 
 from services import logs, metrics
+from services.channel import REQUEST_KEY, RUN_KEY
 
 log = logging.getLogger("charter.calls")
 
-REQUEST_KEY, RUN_KEY = "x-request-id", "x-charter-run"
-"""Metadata that a caller may send: its own name for the call, and the run that asks."""
 _NAME = re.compile(r"[\w.:/-]{1,64}")
 QUIET = ("/grpc.health.", "/grpc.reflection.")
 """Asked every few seconds by machines; logged at DEBUG."""

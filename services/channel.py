@@ -44,6 +44,8 @@ OPTIONS = (
     ("grpc.enable_http_proxy", 0),
 )
 
+REQUEST_KEY, RUN_KEY = "x-request-id", "x-charter-run"
+"""Metadata for the servers' logs: a caller's own name for a call, and the run that asks."""
 LOST = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
 """What a caller sees when its server dies or stops; without details, since no server was left to give any."""
 RETRY_SECONDS = 0.5
@@ -80,10 +82,14 @@ class Connection:
         self._unwanted: Callable[[], bool] = lambda: False
         self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
 
-    def until(self, unwanted: Callable[[], bool]) -> Connection:
-        """The same connection for one piece of work: its calls are not made again once that is unwanted."""
+    def until(self, unwanted: Callable[[], bool], run_id: str = "") -> Connection:
+        """The same connection for one piece of work: its calls are not made again once that is unwanted.
+
+        With a `run_id` the servers' logs say for which run each call was.
+        """
         other = copy(self)
         other._unwanted = unwanted
+        other._metadata = (*self._metadata, *([(RUN_KEY, run_id)] if run_id else ()))
         return other
 
     def call(self, method: Callable[..., T], request: Any, gone: Callable[[], bool] | None = None) -> T:

@@ -36,7 +36,8 @@ def health(
     connection = Connection(address or DEFAULT_ADDRESS, timeout_seconds=timeout)
     try:
         stub = health_pb2_grpc.HealthStub(connection.channel)
-        answer = connection.call(stub.Check, health_pb2.HealthCheckRequest(service=name))
+        request = health_pb2.HealthCheckRequest(service=name)
+        answer = connection.call(stub.Check, request)  # pyright: ignore[reportAttributeAccessIssue]
     finally:
         connection.close()
     state = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)

@@ -41,9 +41,9 @@ class CharterClient:
         """
         return cls(Connection(address, token, timeout_seconds, patience_seconds, tls))
 
-    def until(self, unwanted: Callable[[], bool]) -> CharterClient:
+    def until(self, unwanted: Callable[[], bool], run_id: str = "") -> CharterClient:
         """A client for one piece of work, on the same connection: patient only until that is unwanted."""
-        return CharterClient(self._connection.until(unwanted))
+        return CharterClient(self._connection.until(unwanted, run_id))
 
     def close(self) -> None:
         self._connection.close()

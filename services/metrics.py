@@ -13,7 +13,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from rlhf_core.errors import CharterError, InvalidInput
-from rlhf_core.run_records import Run, StepMetrics
+from rlhf_core.run_records import Run, RunState, StepMetrics
 
 REGISTRY = CollectorRegistry()
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
@@ -41,7 +41,7 @@ RUN_VALUE = Gauge(
 )
 LEASES_LOST = Counter("charter_leases_lost", "Runs that another worker took from this process.", registry=REGISTRY)
 
-RunsNow = Callable[[], tuple[dict[str, int], list[Run]]]
+RunsNow = Callable[[], tuple[dict[RunState, int], list[Run]]]
 """How many runs are in each state, and those that are being carried out."""
 
 

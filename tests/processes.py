@@ -101,8 +101,8 @@ class Processes:
         deadline = time.monotonic() + timeout_seconds
         while not self.is_serving(role):
             code = self.running[role].poll()
-            assert code is None, f"{role} ended with {code}:\n{self.log(role)}"
-            assert time.monotonic() < deadline, f"{role} does not serve:\n{self.log(role)}"
+            assert code is None, f"{role} ended with {code}:\n{self.log(role)[-4000:]}"
+            assert time.monotonic() < deadline, f"{role} does not serve:\n{self.log(role)[-4000:]}"
             time.sleep(0.1)
 
     def is_serving(self, role: str) -> bool:
@@ -114,7 +114,7 @@ class Processes:
         return answer.status == health_pb2.HealthCheckResponse.SERVING
 
     def log(self, role: str) -> str:
-        return (self._logs / f"{role}.log").read_text()[-4000:]
+        return (self._logs / f"{role}.log").read_text()
 
     def _here(self, word: str, role: str) -> str:
         """The container's word in terms of this machine."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import urllib.request
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -21,6 +22,8 @@ class Both(NamedTuple):
     reports: tuple[dict[str, Any], dict[str, Any]]
     pages: dict[str, dict[tuple[str, ...], float]]
     """What each of the five processes told Prometheus at the end."""
+    logs: dict[str, str]
+    run_id: str
 
 
 def page(address: str) -> dict[tuple[str, ...], float]:
@@ -38,7 +41,9 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
     with Processes(five) as processes, CharterClient.connect(processes.address("trainer")) as client:
         second = finished(client)
         pages = {role: page(address) for role, address in processes.pages.items()}
-        yield Both(outcome(one, first), outcome(five, second), (of_one, report(client, second)), pages)
+        logs = {role: processes.log(role) for role in processes.running}
+        reports = (of_one, report(client, second))
+        yield Both(outcome(one, first), outcome(five, second), reports, pages, logs, second)
         assert {role: processes.terminate(role) for role in processes.running} == dict.fromkeys(processes.running, 0)
 
 
@@ -69,3 +74,14 @@ def test_each_process_tells_of_its_own_work_and_all_of_the_runs(both: Both):
     assert pages["critique"]["charter_batch_rows_count", "judge"] > 0
     assert pages["trainer"]["charter_run_value", "ppo", "kl"] != 0
     assert pages["preference"]["charter_tokens_total",] == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("role", "method"), [("policy", "Policy"), ("critique", "Critique"), ("reward", "Reward")])
+def test_every_process_logs_the_calls_of_the_run_and_no_text(both: Both, role: str, method: str):
+    lines = [json.loads(line) for line in both.logs[role].splitlines() if line.startswith("{")]
+    calls = [line for line in lines if line.get("run") == both.run_id]
+    assert calls and {line["code"] for line in calls} == {"OK"}
+    assert all(line["method"].startswith(f"charter.v1.{method}Service/") and line["request"] for line in calls)
+    texts = {response for _, _, response in both.separate.responses if len(response) > 20}
+    assert texts and not [text for text in texts if text[:20] in both.logs[role]]

@@ -100,6 +100,10 @@ class Connection:
                 if gone is None:
                     return method(request, timeout=self._timeout, metadata=self._metadata)
                 return self._patiently(method, request, gone)
+            except ValueError as error:
+                if "closed channel" not in str(error):
+                    raise
+                raise Unavailable(f"the connection to {self.address} has been closed") from None
             except grpc.RpcError as error:
                 if not _may_come_back(error) or time.monotonic() > deadline or (gone or self._unwanted)():
                     raise error_from_call(error, self.address) from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from queue import Queue
 
 import grpc
@@ -21,7 +22,13 @@ NOT_SERVING, SERVING = health_pb2.HealthCheckResponse.NOT_SERVING, health_pb2.He
 
 
 class Empty(trainer_pb2_grpc.TrainerServiceServicer):
+    def __init__(self, seconds: float = 0.0):
+        self._seconds = seconds
+        self.called = threading.Event()
+
     async def GetRun(self, request: object, context: object) -> object:  # noqa: N802
+        self.called.set()
+        await asyncio.sleep(self._seconds)
         raise NotFound("no run here")
 
 
@@ -40,8 +47,9 @@ class Opened:
     def do(self, work: Callable):
         return asyncio.run_coroutine_threadsafe(work(), self._loop).result(10)
 
-    def offer(self) -> None:
-        service = Service(TRAINER, trainer_pb2_grpc.add_TrainerServiceServicer_to_server, Empty())
+    def offer(self, servicer: Empty | None = None) -> None:
+        add = trainer_pb2_grpc.add_TrainerServiceServicer_to_server
+        service = Service(TRAINER, add, servicer or Empty())
         self.do(lambda: self.server.offer([service]))
 
 
@@ -143,3 +151,22 @@ def test_a_server_that_leaves_still_answers_until_it_drains(opened: Opened, heal
         assert state(health, "") == NOT_SERVING
         with pytest.raises(NotFound):
             client.trainer.get_run("r")
+
+
+@pytest.mark.parametrize(("grace", "ends"), [(10.0, NotFound), (0.1, Unavailable)])
+def test_a_call_at_work_may_finish_within_the_grace_period(opened: Opened, grace: float, ends: type[Exception]):
+    slow = Empty(seconds=1.0)
+    opened.offer(slow)
+    with CharterClient.connect(opened.server.address) as client, ThreadPoolExecutor() as pool:
+        call = pool.submit(client.trainer.get_run, "r")
+        assert slow.called.wait(5)
+        opened.do(lambda: opened.server.drain(grace))
+        with pytest.raises(ends):
+            call.result(10)
+
+
+def test_a_call_on_a_closed_connection_is_no_internal_error(opened: Opened):
+    client = CharterClient.connect(opened.server.address)
+    client.close()
+    with pytest.raises(Unavailable, match="has been closed"):
+        client.trainer.get_run("r")

@@ -15,6 +15,7 @@ from services import (
     cli_constitution,
     cli_constitution_diff,
     cli_constitution_test,
+    cli_control,
     cli_doctor,
     cli_gc,
     cli_health,
@@ -49,6 +50,9 @@ app.command()(cli_serve.serve)
 app.command()(cli_run.run)
 app.command()(cli_report.runs)
 app.command()(cli_run.watch)
+app.command()(cli_control.pause)
+app.command()(cli_control.resume)
+app.command()(cli_control.cancel)
 app.command()(cli_weights.weights)
 app.command()(cli_refresh.refresh)
 app.command()(cli_report.report)

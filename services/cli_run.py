@@ -132,17 +132,16 @@ def watch(
 
 
 def watch_to_end(client: CharterClient, run_id: str, console: Console) -> None:
-    """Shows the run until it ends; raises TrainingFailed when it did not succeed."""
+    """Shows the run until it ends; raises TrainingFailed when it did not succeed, Conflict when it was paused."""
     from rlhf_core.config import RunConfig, stages_of
     from rlhf_core.errors import Conflict, TrainingFailed
     from services.progress import RunView, follow
 
-    run = client.trainer.get_run(run_id)
-    if run.state == "PAUSED":
-        raise Conflict(f"run {run_id} is paused; to go on with it: {_verb('ResumeRun', run_id)}")
-    stages = stages_of(RunConfig.model_validate_json(run.config))
+    stages = stages_of(RunConfig.model_validate_json(client.trainer.get_run(run_id).config))
     follow(client.trainer.watch_run(run_id), RunView(stages), console)
     ended = client.trainer.get_run(run_id)
+    if ended.state == "PAUSED":
+        raise Conflict(f"run {run_id} is paused", hint=f"to go on with it: charter resume {run_id}")
     if ended.state != "SUCCEEDED":
         raise TrainingFailed(f"run {run_id} {ended.state.lower()}" + (f": {ended.error}" if ended.error else ""))
 
@@ -184,12 +183,8 @@ def _introduce(client: CharterClient, run: Run, plan: Plan, console: Console) ->
         console.print(line, highlight=False, soft_wrap=True)
     for other in client.trainer.list_runs().runs:
         if other.state in ("QUEUED", "RUNNING") and other.id < run.id:
-            line = f"run {other.id} is not finished and goes first; to end it: {_verb('CancelRun', other.id)}"
+            line = f"run {other.id} is not finished and goes first; to end it: charter cancel {other.id}"
             console.print(line, highlight=False, markup=False, soft_wrap=True)
-
-
-def _verb(method: str, run_id: str) -> str:
-    return f'charter call charter.v1.TrainerService/{method} -d \'{{"runId": "{run_id}"}}\''
 
 
 def _unfinished(client: CharterClient, plan: Plan) -> Run | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 VERBS = ["demo", "serve", "run", "runs", "watch", "report", "generate", "label", "monitor", "constitution", "call"]
-VERBS += ["doctor"]
+VERBS += ["doctor", "pause", "resume", "cancel"]
 
 
 def charter(*arguments: str, folder: Path, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -53,7 +53,7 @@ def test_help_is_fast_and_loads_neither_torch_nor_grpc(tmp_path: Path):
     assert seconds < 0.5, "CPU seconds, which other work on the machine hardly changes"
 
 
-@pytest.mark.parametrize("verb", [*VERBS[:8], "call", "doctor"])
+@pytest.mark.parametrize("verb", [*VERBS[:8], *VERBS[10:]])
 def test_every_verb_teaches_by_example(tmp_path: Path, verb: str):
     text = charter(verb, "--help", folder=tmp_path).stdout
     assert "Examples:\n" in text

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 import grpc
 import pytest
@@ -13,48 +11,10 @@ from google.protobuf.field_mask_pb2 import FieldMask
 
 from rlhf_core.config import RunConfig
 from rlhf_core.errors import CharterError, Conflict, InvalidInput, NotFound, NoWorker, RequestReused, Stale
-from rlhf_core.store.leases import this_process
-from rlhf_core.store.store import Store
 from services.channel import Connection
 from services.clients import CharterClient
 from services.embedded import embedded_server
-
-CONFIG = RunConfig(constitution="household")
-
-
-class Desk:
-    """A server without a model on a folder, and two ways to call it."""
-
-    def __init__(self, address: str):
-        self.client = CharterClient.connect(address, timeout_seconds=30)
-        self.connection = Connection(address, timeout_seconds=30)
-        self.stub = trainer_pb2_grpc.TrainerServiceStub(self.connection.channel)
-
-    def create(self, count: int = 1) -> list[str]:
-        return [self.client.trainer.create_run(CONFIG).id for _ in range(count)]
-
-    def ask(self, method: str, **fields: object):
-        """One call by the method's name and its request's fields; raises what the client would."""
-        request = getattr(trainer_pb2, f"{method}Request")(**fields)
-        return self.connection.call(getattr(self.stub, method), request)
-
-    def close(self) -> None:
-        self.connection.close()
-        self.client.close()
-
-
-@contextmanager
-def desk_on(data: Path) -> Iterator[Desk]:
-    """A server that takes in runs, as if a worker were there: they stay in the queue."""
-    store = Store.open(data)
-    store.sign_in(this_process())
-    store.close()
-    with embedded_server(data, None) as address:
-        found = Desk(address)
-        try:
-            yield found
-        finally:
-            found.close()
+from tests.services.desk import CONFIG, Desk, desk_on
 
 
 @pytest.fixture(scope="module")
@@ -288,7 +248,10 @@ def test_a_server_whose_runs_nobody_carries_out_takes_none(tmp_path):
     [
         (lambda c: c.list_runs(page_token="x"), r"^page_token: .*; repeat the filters of the first page"),
         (lambda c: c.get_run("run-99"), r"^no run 'run-99' in the store; list the runs with: charter runs$"),
-        (lambda c: c.create_run(RunConfig(weights={"helpfull": 1.0})), r"^weights\.helpfull: .*the constitution has: helpful, harmless"),
+        (
+            lambda c: c.create_run(RunConfig(weights={"helpfull": 1.0})),
+            r"^weights\.helpfull: .*the constitution has: helpful, harmless",
+        ),
     ],
 )
 def test_an_error_is_one_line_with_its_field_and_what_to_do(desk, ask: Callable, told: str):

@@ -18,7 +18,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from grpc_status import rpc_status
 
 from rlhf_core.config import RunConfig
-from rlhf_core.errors import InvalidInput
+from rlhf_core.errors import InvalidInput, NoWorker
 from rlhf_core.records import Prompt
 from services.app import App
 from services.clients import CharterClient
@@ -179,8 +179,9 @@ def test_a_missing_model_is_the_users_mistake_and_frees_the_socket(tmp_path, mod
 
 def test_without_a_model_runs_are_still_served(tmp_path, served):
     with embedded_server(tmp_path, None) as address, CharterClient.connect(address) as client:
-        run = client.trainer.create_run(RunConfig())
-        assert client.trainer.get_run(run.id).state == "QUEUED"
+        with pytest.raises(NoWorker):
+            client.trainer.create_run(RunConfig())
+        assert client.trainer.list_runs().runs == []
 
 
 def test_a_long_data_folder_gets_a_short_socket(tmp_path):

@@ -1,0 +1,54 @@
+"""A server without a model that takes in runs, and ways to call it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from charter.v1 import trainer_pb2, trainer_pb2_grpc
+
+from rlhf_core.config import RunConfig
+from rlhf_core.store.leases import this_process
+from rlhf_core.store.store import Store
+from services.channel import Connection
+from services.clients import CharterClient
+from services.embedded import embedded_server
+
+CONFIG = RunConfig(constitution="household")
+
+
+class Desk:
+    """A server without a model on a folder, and two ways to call it."""
+
+    def __init__(self, address: str):
+        self.client = CharterClient.connect(address, timeout_seconds=30)
+        self.connection = Connection(address, timeout_seconds=30)
+        self.stub = trainer_pb2_grpc.TrainerServiceStub(self.connection.channel)
+
+    def create(self, count: int = 1) -> list[str]:
+        return [self.client.trainer.create_run(CONFIG).id for _ in range(count)]
+
+    def ask(self, method: str, **fields: object) -> Any:
+        """One call by the method's name and its request's fields; raises what the client would."""
+        request = getattr(trainer_pb2, f"{method}Request")(**fields)
+        return self.connection.call(getattr(self.stub, method), request)
+
+    def close(self) -> None:
+        self.connection.close()
+        self.client.close()
+
+
+@contextmanager
+def desk_on(data: Path) -> Iterator[Desk]:
+    """A server that takes in runs, as if a worker were there: they stay in the queue."""
+    store = Store.open(data)
+    store.sign_in(this_process())
+    store.close()
+    with embedded_server(data, None) as address:
+        found = Desk(address)
+        try:
+            yield found
+        finally:
+            found.close()

@@ -1,0 +1,55 @@
+"""`charter pause`, `resume`, `cancel` and `watch` on runs of a server, and of a folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from rlhf_core.errors import Conflict, NotFound
+from rlhf_core.run_records import Run
+from services.cli import app
+from services.cli_control import standing
+from tests.services.desk import desk_on
+
+
+def charter(*arguments: str) -> Result:
+    return CliRunner().invoke(app, arguments)
+
+
+def test_a_run_of_a_server_is_paused_resumed_and_cancelled(tmp_path: Path):
+    with desk_on(tmp_path) as desk:
+        [run_id] = desk.create()
+        at = ("--address", desk.client.address)
+        paused = charter("pause", run_id, *at)
+        assert paused.stdout == f"run {run_id}: paused; to go on: charter resume {run_id} --address {at[1]}\n"
+        watched = charter("watch", "last", *at)
+        assert isinstance(watched.exception, Conflict) and f"charter resume {run_id}" in str(watched.exception)
+        assert watched.stdout.splitlines()[-1] == f"run {run_id}: paused"
+        assert charter("resume", "last", *at).stdout.startswith(f"run {run_id}: queued; to look on: charter watch")
+        cancelled = json.loads(charter("cancel", run_id, *at, "--json").stdout)["run"]
+        assert (cancelled["id"], cancelled["state"]) == (run_id, "CANCELLED")
+        assert isinstance(charter("resume", run_id, *at).exception, Conflict)
+        assert isinstance(charter("pause", "run-99", *at).exception, NotFound)
+
+
+def test_a_run_that_waits_in_a_folder_is_cancelled_without_a_server(tmp_path: Path):
+    with desk_on(tmp_path) as desk:
+        [run_id] = desk.create()
+    assert charter("cancel", "last", "--data", str(tmp_path)).stdout == f"run {run_id}: cancelled\n"
+    assert isinstance(charter("cancel", "last", "--data", str(tmp_path / "none")).exception, NotFound)
+
+
+@pytest.mark.parametrize(
+    ("state", "requested", "told"),
+    [
+        ("RUNNING", "CANCELLED", "will end at its next step"),
+        ("RUNNING", "PAUSED", "will pause at its next step; to go on: charter resume r"),
+        ("RUNNING", "", "running; to look on: charter watch r"),
+        ("SUCCEEDED", "", "succeeded"),
+    ],
+)
+def test_what_was_asked_of_a_run_at_work_is_told(state, requested, told):
+    assert standing(Run(id="r", kind="pipeline", state=state, config="{}", requested=requested)) == f"run r: {told}"

@@ -6,9 +6,10 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from functools import cache
+from typing import NamedTuple
 
-from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 from pydantic import Field
 
@@ -42,6 +43,8 @@ class Limits(Settings):
     """Calls at work at once; health is always answered."""
     calls_per_client: int = Field(default=256, ge=1)
     """Calls at work at once of one token, or without tokens of one host."""
+    waiting_rows: int = Field(default=4096, ge=1)
+    """Rows that may wait for the model to score, and as many to criticise, and to compare."""
 
 
 class Turnstile:
@@ -85,31 +88,54 @@ def check_request(request: Message, limits: Limits) -> None:
             raise InvalidInput(text, "n")
 
 
+class _Part(NamedTuple):
+    """A field that holds texts or messages; numbers need no look."""
+
+    name: str
+    many: bool
+    is_map: bool
+    is_text: bool
+    is_name: bool
+
+
+@cache
+def _parts(kind: Descriptor) -> tuple[_Part, ...]:
+    parts = []
+    for field in kind.fields:
+        is_text, inside = field.type == FieldDescriptor.TYPE_STRING, field.message_type
+        if is_text or inside is not None or field.is_repeated:
+            is_map = inside is not None and inside.GetOptions().map_entry
+            is_name = is_text and (field.name in NAMES or field.name.endswith("_id"))
+            parts.append(_Part(field.name, field.is_repeated, is_map, is_text, is_name))
+    return tuple(parts)
+
+
 def _check(message: Message, path: str, limits: Limits) -> None:
-    for field, value in message.ListFields():
-        place = f"{path}{field.name}"
-        if field.message_type is not None and field.message_type.GetOptions().map_entry:
-            _bound(len(value), limits.items, "entries", place)
-        elif field.is_repeated:
+    for part in _parts(message.DESCRIPTOR):
+        value, place = getattr(message, part.name), f"{path}{part.name}"
+        if part.many:
             _bound(len(value), limits.items, "items", place)
-            for index, item in enumerate(value):
-                _check_value(field, item, f"{place}[{index}]", limits)
-        else:
-            _check_value(field, value, place, limits)
+            if part.is_map or not len(value):
+                continue
+            if part.is_text:
+                for index, text in enumerate(value):
+                    _check_text(text, part, f"{place}[{index}]", limits)
+            elif isinstance(value[0], Message):
+                for index, item in enumerate(value):
+                    _check(item, f"{place}[{index}].", limits)
+        elif part.is_text:
+            _check_text(value, part, place, limits)
+        elif message.HasField(part.name):
+            _check(value, f"{place}.", limits)
     if message.DESCRIPTOR.full_name == PROMPT:
         turns = message.messages  # pyright: ignore[reportAttributeAccessIssue]
-        total = sum(len(turn.content) for turn in turns)
-        _bound(total, limits.text_characters, "characters", f"{path}messages")
+        _bound(sum(len(turn.content) for turn in turns), limits.text_characters, "characters", f"{path}messages")
 
 
-def _check_value(field: FieldDescriptor, value: Any, place: str, limits: Limits) -> None:
-    if field.type == FieldDescriptor.TYPE_MESSAGE:
-        _check(value, f"{place}.", limits)
-    elif field.type == FieldDescriptor.TYPE_STRING:
-        named = field.name in NAMES or field.name.endswith("_id")
-        _bound(len(value), MAX_NAME if named else limits.text_characters, "characters", place)
-        if named and CONTROL.search(value):
-            raise InvalidInput(f"{place}: {value!r} holds a control character; allowed: plain text", place)
+def _check_text(text: str, part: _Part, place: str, limits: Limits) -> None:
+    _bound(len(text), MAX_NAME if part.is_name else limits.text_characters, "characters", place)
+    if part.is_name and CONTROL.search(text):
+        raise InvalidInput(f"{place}: {text!r} holds a control character; allowed: plain text", place)
 
 
 def _bound(size: int, most: int, unit: str, place: str) -> None:

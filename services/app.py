@@ -79,7 +79,7 @@ class App:
             stack.callback(rows.close)
             stack.callback(model_thread.close)
             library = await self._load(store, model_thread)
-            models = _queue(stack, library, model_thread) if library else None
+            models = _queue(stack, library, model_thread, config.limits.waiting_rows) if library else None
             writing = _writing(library, model_thread) if library else None
             await server.offer(_services(config, store, rows, library, models, writing, server.draining))
             stack.push_async_callback(server.drain, config.grace_seconds)
@@ -142,11 +142,11 @@ def full_name(name: ServiceName) -> str:
     return f"charter.v1.{name.capitalize()}Service"
 
 
-def _queue(stack: AsyncExitStack, library: ModelLibrary, model_thread: Executor) -> ModelQueue:
+def _queue(stack: AsyncExitStack, library: ModelLibrary, model_thread: Executor, most_waiting: int) -> ModelQueue:
     critic, judge = library.backends.threads()
     for thread in {critic, judge} - {None}:
         stack.callback(thread.close)
-    return ModelQueue(library, model_thread, critic, judge)
+    return ModelQueue(library, model_thread, critic, judge, most_waiting)
 
 
 def _writing(library: ModelLibrary, model_thread: Executor) -> WritingQueue:

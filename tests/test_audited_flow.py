@@ -103,4 +103,5 @@ def test_the_report_shows_gaps_and_best_of_n(finished: tuple[Run, Store, Path]):
     assert last["gap"]["value"] == pytest.approx(gap) and last["gold"] is not None
     assert [row["n"] for row in report["best_of"]] == [[1, 2, 4]] * 2
     assert set(report["best_of"][0]["gains"]) == {"proxy", "auditor", "gold"}
+    assert "helpful 0, harmless 2" in report["provenance"].values()
     assert (folder / "goodhart.png").stat().st_size > 10_000 and (folder / "best_of_n.png").stat().st_size > 10_000

@@ -132,7 +132,7 @@ class Audit:
             return {}
         gold = self._ctx.tools.world.gold
         grades = [gold.score(prompt, text) for prompt, text in zip(self._prompts, replies.texts, strict=True)]
-        return {name: tuple(grade[name] for grade in grades) for name in gold.objectives}
+        return {name: tuple(grade[name] for grade in grades) for name in grades[0]}
 
 
 def _mean(values: tuple[float, ...]) -> float:

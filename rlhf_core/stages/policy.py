@@ -38,14 +38,14 @@ def ppo_stage(ctx: Context) -> StageResult:
     watch, best = Watch(ctx), 0
     for step in filter(None, ctx.units(steps)):
         done = step.metrics.step
-        numbers = _after_step(ctx, step, audit)
+        numbers, ending = _after_step(ctx, step, audit)
         heard = watch.listen(step.samples)
         values = step.metrics.values | numbers | {f"monitor/{name}": n for name, n in heard.numbers().items()}
         ctx.progress("ppo", done, step.metrics.steps, **{k.replace("/", "."): v for k, v in values.items()})
         watch.judge(heard, done)
-        if reason := audit.verdict(done, step.metrics.values["kl"]):
-            best = _go_back(ctx, policy, audit.best(done))
-            ctx.note(f"PPO ended at step {done}, as ppo.stop asks: {reason}; the policy is that of step {best or done}")
+        if ending:
+            best = _go_back(ctx, policy, audit.best(done)) if ctx.config.ppo.stop.parted == "stop" else 0
+            ctx.note(f"PPO ended at step {done}, as ppo.stop asks: {ending}; the policy is that of step {best or done}")
             break
     ungated = any(ctx.store.reward_model(version).ungated for version in rewarded.reward_models.values())
     version = publish_policy(ctx, "ppo", TRAINED, ctx.need("sft").policy_version, best or done, ungated)
@@ -137,8 +137,11 @@ def drop_adapters(ctx: Context, names: Iterable[str], models: Iterable[RewardMod
         ctx.tools.on_device(lambda base=base, name=name: base.delete_adapter(name))
 
 
-def _after_step(ctx: Context, step: PpoStep, audit: Audit) -> dict[str, float]:
-    """Store the step's samples and scores, now and then with a checkpoint; returns the held-out numbers, if due."""
+def _after_step(ctx: Context, step: PpoStep, audit: Audit) -> tuple[dict[str, float], str]:
+    """Store the step's samples and scores, now and then with a checkpoint.
+
+    Returns the held-out numbers, if due, and why PPO must end here, if it must.
+    """
     number, settings, pack = step.metrics.step, ctx.config.ppo, audit.pack
     samples = [stamp(sample, ctx, "ppo", f"step-{number}", i) for i, sample in enumerate(step.samples)]
     scores = [
@@ -148,18 +151,20 @@ def _after_step(ctx: Context, step: PpoStep, audit: Audit) -> dict[str, float]:
     ]
     watched = number % settings.eval_every == 0 or number in (1, settings.steps)
     numbers = audit.look(number) if watched else {}
+    ending = audit.verdict(number, step.metrics.values["kl"])
     # A run that may be stopped for its auditors goes back to the step that they liked best.
     returns = watched and settings.stop.parted == "stop" and audit.best(number) == number
     # A run that is asked to stop goes on from here, not from the last checkpoint.
     due = number % settings.checkpoint_every == 0 or number == settings.steps or returns or ctx.should_stop()
-    artifact = _save(ctx, step.state) if due else ""
+    # Without a checkpoint of the step that ends PPO, one that is killed here does it again and ends alike.
+    artifact = _save(ctx, step.state) if due and not ending else ""
     with ctx.store.transaction(ctx.run.id, ctx.run.fence):
         ctx.store.add_prompts([sample.prompt for sample in samples])
         ctx.store.add_samples(samples)
         ctx.store.add_scores(scores)
         if artifact:
             ctx.store.add_checkpoint(Checkpoint(run_id=ctx.run.id, stage="ppo", step=number, artifact=artifact))
-    return numbers
+    return numbers, ending
 
 
 def _save(ctx: Context, state: PpoState) -> str:

@@ -198,6 +198,11 @@ def _provenance(ctx: Context) -> dict[str, str]:
         found |= {f"reward_model.{name}": version for name, version in ctx.results["reward"].reward_models.items()}
     if "norm_pack" in ctx.results:
         found["norm_pack"] = ctx.results["norm_pack"].norm_pack
+    trained = ctx.results.get("ppo")
+    for change in ctx.store.weight_changes(trained.run_id) if trained else ():
+        if change.from_step is not None:
+            dial = ", ".join(f"{name} {weight:g}" for name, weight in change.weights.items())
+            found[f"weights from PPO step {change.from_step}"] = dial
     return found | _models(ctx) | {"constitution": ctx.constitution.hash}
 
 

@@ -112,6 +112,27 @@ def test_the_lagrangian_by_hand():
     assert found.tolist() == pytest.approx([0.15, 0.95])
 
 
+@given(st.lists(st.floats(0, 2), min_size=3, max_size=3), st.lists(st.floats(0, 9), min_size=3, max_size=3))
+@settings(max_examples=40, deadline=None)
+def test_the_lagrangian_is_a_mean_of_the_weighted_sum_and_the_constraints(weights, multipliers):
+    c, m = torch.tensor(weights, dtype=torch.float64), torch.tensor(multipliers, dtype=torch.float64)
+    found = constrained_coefficients(c, m)
+    share = 1 / (1 + m.sum())
+    # c counts with `share`, each constraint alone with its multiplier's; together these make 1.
+    torch.testing.assert_close(found - share * c, m * share)
+    assert (share + (m * share).sum()).item() == pytest.approx(1)
+    assert torch.equal(constrained_coefficients(c, torch.zeros_like(m)), c)
+
+
+@given(st.floats(0.001, 5), st.floats(-30, 30), st.floats(0, 30))
+@settings(max_examples=40, deadline=None)
+def test_a_larger_shortfall_never_gives_a_smaller_multiplier(now, shortfall, more):
+    multiplier = torch.tensor([now, now], dtype=torch.float64)
+    short = torch.tensor([shortfall, shortfall + more], dtype=torch.float64)
+    small, large = learned_multipliers(multiplier, short, 0.1, 5.0).tolist()
+    assert LEAST_MULTIPLIER <= small <= large <= 5.0
+
+
 def test_multipliers_rise_below_the_floor_fall_above_it_and_stay_in_bounds():
     now = torch.tensor([0.0, 1.0, 1.0, 4.9, 1e-3])
     shortfall = torch.tensor([5.0, 2.0, -2.0, 9.0, -3.0])

@@ -30,6 +30,7 @@ def generate(
     temperature: Annotated[float, typer.Option("--temperature", min=0, help="0 takes the likeliest token.")] = 0.0,
     max_tokens: Annotated[int, typer.Option("--max-tokens", min=0, help="Longest response; 0: the default.")] = 0,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the draw.")] = 0,
+    stop: Annotated[list[str] | None, typer.Option("--stop", help="End before this string; may be repeated.")] = None,
     stream: Annotated[bool, typer.Option("--stream", help="Print the text as it is written.")] = False,
     address: options.Address = "",
     token: options.Token = "",
@@ -52,7 +53,7 @@ def generate(
     prompt = _question(sys.stdin.read() if text == "-" else text)
     with open_client(address, token, data, None if address else model_of_folder(data)) as client:
         version = _version(client, policy)
-        draw: dict[str, Any] = {"temperature": temperature, "max_tokens": max_tokens, "seed": seed}
+        draw: dict[str, Any] = {"temperature": temperature, "max_tokens": max_tokens, "seed": seed, "stop": stop or ()}
         if stream:
             for piece in client.policy.generate_stream(prompt, policy_version=version, **draw):
                 typer.echo(piece.text, nl=False)

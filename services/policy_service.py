@@ -17,7 +17,6 @@ from services.paging import MAX_PAGE, page_of
 from services.writing_queue import Answer, Draw, Piece, WritingQueue
 
 LATEST = "latest"
-NAMES = "policyVersions/"
 
 
 class Limits(BaseModel):
@@ -80,7 +79,7 @@ class PolicyService(policy_pb2_grpc.PolicyServiceServicer):
             seed=request.seed,
             stop=tuple(request.stop),
         )
-        version = request.policy_version.removeprefix(NAMES) or BASE_POLICY
+        version = names.identity(names.POLICY_VERSIONS, request.policy_version, "policy_version") or BASE_POLICY
         if version == LATEST:
             versions = await self._rows.run(self._store.policy_versions)
             version = versions[-1].id if versions else BASE_POLICY

@@ -48,9 +48,9 @@ class Writers:
         self._batcher.add(rows, gone)
         return rows
 
-    def step(self) -> None:
-        """A token of one version's rows, after others have joined and left."""
-        self._batcher.step()
+    def step(self) -> int:
+        """A token of one version's rows, after others have joined and left; how many rows that were."""
+        return self._batcher.step()
 
     def clear(self) -> None:
         """Cut all rows, after a step has failed."""

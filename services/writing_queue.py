@@ -12,8 +12,11 @@ from typing import NamedTuple, Protocol
 from rlhf_core.errors import Exhausted, Unavailable
 from rlhf_core.models.writing import Writing
 from rlhf_core.records import BASE_POLICY, Prompt, Sample
+from services import metrics
 from services.executor import Executor
 
+QUEUE = "responses"
+"""Its name in the metrics."""
 MOST_WAITING = 8192
 """Responses asked for and not yet written, unless the caller says otherwise."""
 
@@ -55,7 +58,7 @@ class Writers(Protocol):
 
     def begin(self, prompts: Sequence[Prompt], draw: Draw, gone: Callable[[], bool], shown: bool) -> list[Writing]: ...
 
-    def step(self) -> None: ...
+    def step(self) -> int: ...
 
     def clear(self) -> None: ...
 
@@ -92,11 +95,18 @@ class WritingQueue:
 
     def __init__(self, writers: Writers, executor: Executor, most_waiting: int = MOST_WAITING):
         self._writers, self._executor, self._most_waiting = writers, executor, most_waiting
+        self._waiting_rows = metrics.WAITING_ROWS.labels(QUEUE)
+        self._batch_rows = metrics.BATCH_ROWS.labels(QUEUE)
         self._arrived: list[_Order] = []
         self._open: list[_Order] = []
         self._rows = 0
         self._pace = 0.1
         self._driver: asyncio.Task[None] | None = None
+
+    @property
+    def rows(self) -> int:
+        """Responses asked for and not yet answered."""
+        return self._rows
 
     async def generate(self, prompts: Sequence[Prompt], draw: Draw) -> list[Answer]:
         """n responses per prompt, grouped by prompt. A caller that is cancelled stops them before their next token.
@@ -132,6 +142,7 @@ class WritingQueue:
             )
         size, begun = len(order.prompts) * order.draw.n, time.monotonic()
         self._rows += size
+        self._waiting_rows.set(self._rows)
         self._arrived.append(order)
         if self._driver is None or self._driver.done():
             self._driver = asyncio.get_running_loop().create_task(self._drive())
@@ -141,6 +152,7 @@ class WritingQueue:
             order.gone = True
             self._pace = 0.9 * self._pace + 0.1 * (time.monotonic() - begun) / self._rows
             self._rows -= size
+            self._waiting_rows.set(self._rows)
 
     async def _drive(self) -> None:
         """Turn after turn while there is something to write."""
@@ -168,7 +180,8 @@ class WritingQueue:
                 order.error = error
             self._open.append(order)
         try:
-            self._writers.step()
+            if written := self._writers.step():
+                self._batch_rows.observe(written)
         except Exception as error:
             self._writers.clear()
             for order in self._open:

@@ -99,8 +99,8 @@ class Batcher:
         """A call's rows, all of one version, which wait for their turn; they are cut when the caller is `gone`."""
         self._calls.append(Call(gone, deque(rows), []))
 
-    def step(self) -> None:
-        """Let go of what nobody waits for, let others join, and write a token of one version's rows."""
+    def step(self) -> int:
+        """Let go of what nobody waits for, let others join, and write a token of one version's rows: so many."""
         self._drop_gone()
         joining = self._admitted()
         for version in dict.fromkeys(row.ask.policy for row in joining):
@@ -108,12 +108,9 @@ class Batcher:
             self._decoders[version] = decoder
             with self._activate(version):
                 decoder.join([row for row in joining if row.ask.policy == version])
-        version = next((version for version, decoder in self._decoders.items() if decoder.rows), None)
-        if version is not None:
-            self._decoders[version] = self._decoders.pop(version)
-            with self._activate(version):
-                self._decoders[version].step()
+        written = self._write()
         self._forget_ended()
+        return written
 
     def clear(self) -> None:
         """Cut all rows and let go of them, after an engine has failed."""
@@ -121,6 +118,16 @@ class Batcher:
             _cut(call)
         self._calls.clear()
         self._decoders.clear()
+
+    def _write(self) -> int:
+        version = next((version for version, decoder in self._decoders.items() if decoder.rows), None)
+        if version is None:
+            return 0
+        decoder = self._decoders[version] = self._decoders.pop(version)
+        rows = len(decoder.rows)
+        with self._activate(version):
+            decoder.step()
+        return rows
 
     def _drop_gone(self) -> None:
         gone = [call for call in self._calls if call.gone()]
@@ -139,6 +146,8 @@ class Batcher:
 
     def _admitted(self) -> list[Writing]:
         """Rows that begin now, prompt by prompt of each call in turn."""
+        if not any(call.waiting for call in self._calls):
+            return []
         rows = self.rows
         live, tokens, refused = len(rows), 0, 0
         while refused < len(self._calls) and tokens < PREFILL_TOKENS:

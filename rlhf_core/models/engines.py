@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rlhf_core.config import Engine
 from rlhf_core.models.backbone import Backbone
-from rlhf_core.models.batcher import Batcher
+from rlhf_core.models.batcher import MAX_POSITIONS, MAX_ROWS, Batcher, Decoder
 from rlhf_core.models.native_decoder import NativeDecoder
 
 
@@ -17,10 +17,28 @@ def new_batcher(
     backbone: Backbone,
     activate: Callable[[str], AbstractContextManager[None]],
     adapter_folder: Callable[[str], Path | None],
+    max_rows: int = MAX_ROWS,
+    max_positions: int = MAX_POSITIONS,
 ) -> Batcher:
     """An engine over a base model. `activate` makes the model that of a policy version for one unit of work;
     `adapter_folder` has its files, None for the base.
 
     InvalidInput when the engine is not installed.
     """
-    return Batcher(lambda version: NativeDecoder(backbone), activate)
+    return Batcher(_decoder(engine, backbone, adapter_folder), activate, max_rows, max_positions)
+
+
+def _decoder(
+    engine: Engine, backbone: Backbone, adapter_folder: Callable[[str], Path | None]
+) -> Callable[[str], Decoder]:
+    if engine == "native":
+        return lambda version: NativeDecoder(backbone)
+    # The others are heavy to import, and one of them may not be there.
+    if engine == "transformers":
+        from rlhf_core.models.paged_decoder import PagedDecoder
+
+        return lambda version: PagedDecoder(backbone)
+    from rlhf_core.models.vllm_decoder import VllmDecoder, VllmEngine
+
+    vllm = VllmEngine(backbone)
+    return lambda version: VllmDecoder(vllm, adapter_folder(version))

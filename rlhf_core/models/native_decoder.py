@@ -54,6 +54,7 @@ class NativeDecoder:
         write(rows, logits)
         self.leave()
 
+    @torch.inference_mode()
     def leave(self) -> None:
         """Let go of the rows that have ended, and of their memory."""
         gone = [place for place, row in enumerate(self._rows) if row.ended]
@@ -78,6 +79,12 @@ class NativeDecoder:
         self._slab.join(filled, source, ids.shape[1])
         self._rows = [*self._rows, *rows]
         write(rows, logits[torch.tensor(source, device=logits.device)])
+
+
+def draw_first(rows: Sequence[Writing]) -> None:
+    """Draw the noise of all the tokens that rows may get, as `generate` does."""
+    for row in (row for row in rows if row.ask.temperature > 0):
+        row.noise = draw_noise([row.ask.seed], row.ask.max_tokens)[0].numpy()
 
 
 def write(rows: Sequence[Writing], logits: Tensor) -> None:

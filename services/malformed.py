@@ -46,7 +46,7 @@ def _fault(kind: Descriptor, data: bytes, depth: int) -> tuple[list[str], str]:
             return [], f"{error} at byte {start}"
         if field is None or _parses(kind, data[start:position]):
             continue
-        if field.type == FieldDescriptor.TYPE_MESSAGE and inside is not None and depth:
+        if field.message_type is not None and inside is not None and depth:
             below, reason = _fault(field.message_type, inside, depth - 1)
             return [field.name, *below], reason
         if field.type == FieldDescriptor.TYPE_STRING:

@@ -66,7 +66,9 @@ def server_credentials(config: TlsConfig) -> grpc.ServerCredentials | None:
             return None
 
     return grpc.dynamic_ssl_server_credentials(
-        _certificates(config), renewed, require_client_authentication=config.client_ca is not None
+        _certificates(config),
+        renewed,  # pyright: ignore[reportArgumentType]  # None keeps the certificate, as grpc documents
+        require_client_authentication=config.client_ca is not None,
     )
 
 

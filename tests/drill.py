@@ -19,7 +19,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -60,7 +60,11 @@ def under_fire(
     while store.run(run_id).state in ("QUEUED", "RUNNING") and time.monotonic() < deadline:
         time.sleep(chance.uniform(0, CALM_SECONDS))
         if len(kills) < most:
-            kills.append(kill_one(processes, store, run_id, chance))
+            try:
+                kills.append(kill_one(processes, store, run_id, chance))
+            except AssertionError as error:
+                notes.wrong.append(str(error))
+                return kills
             notes.wrong += [f"after killing {kills[-1].role}: {fault}" for fault in store.integrity_check()]
     return kills
 
@@ -124,8 +128,8 @@ def missing(store: Store, run_id: str, notes: Notes) -> list[str]:
     return faults
 
 
-def drill(times: int, seed: int, scratch: Path, tell: Callable[[str], None]) -> dict[str, Any]:
-    """Rounds until `times` kills are done; the record that drill.json holds."""
+def drill(times: int, seed: int, scratch: Path, tell: Callable[[str], None]) -> Iterator[dict[str, Any]]:
+    """Rounds until `times` kills are done; after each the record that drill.json holds."""
     began, chance = time.monotonic(), random.Random(seed)
     calm = reference(scratch / "calm")
     tell(f"calm run done in {time.monotonic() - began:.0f} s; now {times} kills")
@@ -139,6 +143,10 @@ def drill(times: int, seed: int, scratch: Path, tell: Callable[[str], None]) -> 
         )
         for fault in last["wrong"]:
             tell(f"  FAULT {fault}")
+        yield summary(rounds, seed, time.monotonic() - began)
+
+
+def summary(rounds: list[dict[str, Any]], seed: int, seconds: float) -> dict[str, Any]:
     kills = [kill for each in rounds for kill in each["kills"]]
     return {
         "kills": len(kills),
@@ -150,7 +158,7 @@ def drill(times: int, seed: int, scratch: Path, tell: Callable[[str], None]) -> 
         "answers_checked": sum(each["answers_checked"] for each in rounds),
         "faults": sum(len(each["wrong"]) for each in rounds),
         "seed": seed,
-        "seconds": round(time.monotonic() - began, 1),
+        "seconds": round(seconds, 1),
         "rounds": rounds,
     }
 
@@ -164,8 +172,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # So that a drill that is told to stop leaves no process behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with tempfile.TemporaryDirectory(prefix="drill-") as scratch:
-        found = drill(given.times, given.seed, Path(scratch), lambda text: print(text, flush=True))
-    given.out.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        for found in drill(given.times, given.seed, Path(scratch), lambda text: print(text, flush=True)):
+            given.out.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     print(
         f"{found['kills']} kills, {found['runs_succeeded']} of {found['runs']} runs finished, {found['faults']} faults"
     )

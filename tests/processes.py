@@ -81,7 +81,9 @@ class Processes:
         with (self._logs / f"{role}.log").open("ab") as log:
             self.running[role] = subprocess.Popen(
                 [sys.executable, "-c", MAIN, *command[1:]],
-                env=inherited | given | {"CHARTER__MODEL__THREADS": "1", "OMP_NUM_THREADS": "1"},
+                env=inherited
+                | given
+                | {"CHARTER__MODEL__THREADS": "1", "OMP_NUM_THREADS": "1", "PYTHONFAULTHANDLER": "1"},
                 cwd=ROOT,
                 stdout=log,
                 stderr=log,
@@ -97,12 +99,15 @@ class Processes:
         self.running[role].send_signal(signal.SIGTERM)
         return self.running[role].wait(timeout_seconds)
 
-    def wait_until_serving(self, role: str, timeout_seconds: float = 180) -> None:
+    def wait_until_serving(self, role: str, timeout_seconds: float = 600) -> None:
+        """Raises AssertionError with the end of its log when it ends, or takes too long: then with its stacks."""
         deadline = time.monotonic() + timeout_seconds
         while not self.is_serving(role):
+            if self.running[role].poll() is None and time.monotonic() > deadline:
+                self.running[role].send_signal(signal.SIGABRT)
+                self.running[role].wait()
             code = self.running[role].poll()
-            assert code is None, f"{role} ended with {code}:\n{self.log(role)[-4000:]}"
-            assert time.monotonic() < deadline, f"{role} does not serve:\n{self.log(role)[-4000:]}"
+            assert code is None, f"{role} does not serve; it ended with {code}:\n{self.log(role)[-4000:]}"
             time.sleep(0.1)
 
     def is_serving(self, role: str) -> bool:

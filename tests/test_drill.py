@@ -1,0 +1,73 @@
+"""The fault drill: a short one in earnest, and planted faults that it must find."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from rlhf_core.run_records import Run
+from rlhf_core.store.store import Store
+from tests.drill import differences, drill, missing
+from tests.drill_clients import Notes
+from tests.small_run import Outcome
+from tests.store.examples import comparison, preference
+
+CALM = Outcome(["a", "b"], [("ppo", "p", "text")], ["vote"], [("ppo", {"kl": 0.5})])
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    found = Store.open(tmp_path)
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def run(store: Store) -> Run:
+    return store.create_run("ppo", "{}", "k", "r")
+
+
+def seen(store: Store, run: Run, requests: list[str]) -> Notes:
+    """Notes of clients that saw all events, and whose labels were acknowledged."""
+    notes = Notes()
+    notes.events = store.events(run.id)
+    pair = comparison("drill")
+    store.add_prompts([pair.a.prompt])
+    store.add_samples([pair.a, pair.b])
+    store.add_comparisons([pair])
+    for request in requests:
+        given = preference(request, pair.id, f"human:{request}", "helpful")
+        notes.labels[request] = store.submit_preference(given, request)
+    return notes
+
+
+def test_nothing_is_missing_where_nothing_is(store: Store, run: Run):
+    assert missing(store, run.id, seen(store, run, ["label-0", "label-1"])) == []
+
+
+def test_a_label_that_was_acknowledged_and_is_not_there_is_found(store: Store, run: Run):
+    notes = seen(store, run, ["label-0"])
+    notes.labels["label-1"] = notes.labels["label-0"].model_copy(update={"labeler": "human:label-1"})
+    assert missing(store, run.id, notes) == ["acknowledged label 'label-1' is missing or another"]
+
+
+def test_events_that_a_watcher_did_not_see_or_saw_twice_are_found(store: Store, run: Run):
+    notes = seen(store, run, [])
+    for wrong in ([], [*notes.events, *notes.events]):
+        notes.events = wrong
+        assert len(missing(store, run.id, notes)) == 1
+
+
+@pytest.mark.parametrize("name", Outcome._fields)
+def test_another_outcome_is_found_by_its_name(name: str):
+    assert differences(CALM._replace(**{name: ["other"]}), CALM) == [f"{name}: not those of a calm run"]
+    assert differences(CALM, CALM) == []
+
+
+@pytest.mark.slow
+def test_three_kills_do_no_harm(tmp_path: Path):
+    *_, found = drill(3, 0, tmp_path, print)
+    assert (found["kills"], found["faults"]) == (3, 0), found
+    assert found["runs_succeeded"] == found["runs"] and found["labels_acknowledged"] > 0

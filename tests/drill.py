@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from rlhf_core.errors import CharterError
 from rlhf_core.store.store import Store
 from services.clients import CharterClient
 from tests.drill_clients import PATIENCE_SECONDS, Notes, Reference, ask, guarded, label, reference, watch
@@ -83,8 +84,11 @@ def drill_round(folder: Path, calm: Reference, chance: random.Random, most: int)
         asker = guarded(notes, ask, processes, calm, run_id, notes, over)
         labeller = guarded(notes, label, processes, calm, notes, over)
         kills = under_fire(processes, store, run_id, chance, most, notes)
-        if client.trainer.create_run(SMALL, request_id="the-run").id != run_id:
-            notes.wrong.append("the same request made a second run")
+        try:
+            if client.trainer.create_run(SMALL, request_id="the-run").id != run_id:
+                notes.wrong.append("the same request made a second run")
+        except CharterError as error:
+            notes.wrong.append(f"the request for the run, made again: {error}")
         watcher.join(60)
         over.set()
         asker.join(60)
@@ -169,6 +173,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="of who is killed and when")
     parser.add_argument("--out", type=Path, default=Path("drill.json"))
     given = parser.parse_args(arguments)
+    if given.times < 1:
+        parser.error("--times: at least 1")
     # So that a drill that is told to stop leaves no process behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with tempfile.TemporaryDirectory(prefix="drill-") as scratch:

@@ -20,6 +20,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 ROOT = Path(__file__).parents[1]
 MAIN = "from services.cli import main; main()"
+HERE = {"CHARTER__MODEL__THREADS": "1", "OMP_NUM_THREADS": "1", "PYTHONFAULTHANDLER": "1"}
+"""Five processes share the cores of a small machine; one that hangs shows where."""
 ROLES = ("policy", "critique", "reward", "preference", "trainer")
 
 
@@ -81,9 +83,7 @@ class Processes:
         with (self._logs / f"{role}.log").open("ab") as log:
             self.running[role] = subprocess.Popen(
                 [sys.executable, "-c", MAIN, *command[1:]],
-                env=inherited
-                | given
-                | {"CHARTER__MODEL__THREADS": "1", "OMP_NUM_THREADS": "1", "PYTHONFAULTHANDLER": "1"},
+                env=inherited | given | HERE,
                 cwd=ROOT,
                 stdout=log,
                 stderr=log,

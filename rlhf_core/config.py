@@ -131,6 +131,8 @@ class NormConfig(Settings):
     """Replies to each of `best_of_prompts` held-out prompts, to see what choosing the best of n by the reward models
     gains before anything is trained on them. 0 leaves it out."""
     best_of_prompts: int = Field(default=48, ge=2)
+    require_gain: bool = False
+    """End the run where an objective's auditor sees no gain in the best of n."""
 
 
 class EvaluationConfig(Settings):

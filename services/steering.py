@@ -43,5 +43,10 @@ def check_steering(config: RunConfig, objectives: Sequence[str]) -> None:
             "0.3, or parted: warn",
             "ppo.stop.parted",
         )
+    if config.norm.require_gain and not (config.norm.best_of and (config.reward.auditor_share or config.from_run)):
+        raise InvalidInput(
+            "norm.require_gain asks auditors about the best of n; give norm.best_of and reward.auditor_share",
+            "norm.require_gain",
+        )
     if config.label.on_policy and config.from_run is None:
         raise InvalidInput("label.on_policy: name the run whose policy is to be labelled in from_run", "from_run")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rlhf_core.errors import TrainingFailed
 from rlhf_core.evaluation.best_of_n import BestOfN, best_of_n_curves
 from rlhf_core.evaluation.rows import PolicyRows
 from rlhf_core.run_records import NormPack
@@ -14,7 +15,10 @@ BEST_OF = "best_of"
 
 
 def choose_best(ctx: Context, version: str, pack: NormPack, auditor_pack: NormPack | None) -> int:
-    """Sample, score, store, and note each objective's gain by its auditor; returns how many samples there are."""
+    """Sample, score, store, and note each objective's gain by its auditor; returns how many samples there are.
+
+    Raises: TrainingFailed where an auditor sees no gain and `norm.require_gain` asks for one.
+    """
     settings = ctx.config.norm
     everything = prompts_of(ctx, "heldout")
     prompts = draw(everything, min(settings.best_of_prompts, len(everything)), ctx.config.seed, BEST_OF)
@@ -25,8 +29,16 @@ def choose_best(ctx: Context, version: str, pack: NormPack, auditor_pack: NormPa
         ctx.store.add_scores(scores)
         ctx.store.add_gold(gold_scores(ctx, samples))
     rows = PolicyRows("reference", version, samples, scores)
-    for curve in best_of_n_curves(rows, pack, auditor_pack, resamples=ctx.config.evaluation.bootstrap):
+    curves = best_of_n_curves(rows, pack, auditor_pack, resamples=ctx.config.evaluation.bootstrap)
+    for curve in curves:
         ctx.note(_said(curve))
+    refused = [curve.objective for curve in curves if curve.accepted is False]
+    if refused and settings.require_gain:
+        raise TrainingFailed(
+            f"the reward model of {' and '.join(refused)} is not accepted: choosing the best of {curves[0].n[-1]} "
+            "replies by it gains nothing by its auditor. More labels or another judge may help; "
+            "norm.require_gain=false goes on"
+        )
     return len(samples)
 
 

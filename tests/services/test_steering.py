@@ -72,6 +72,7 @@ def test_the_dial_can_be_turned_from_the_command_line(served, capsys):
             "ppo.dial.floors: unknown objective 'kind'",
         ),
         ({"ppo": {"stop": {"parted": "stop"}}}, "'stop' asks auditors, and reward.auditor_share is 0"),
+        ({"norm": {"require_gain": True}}, "give norm.best_of and reward.auditor_share"),
         ({"label": {"on_policy": True}}, "label.on_policy: name the run whose policy is to be labelled"),
     ],
 )

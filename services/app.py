@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from charter.v1 import (
     critique_pb2_grpc,
-    policy_pb2,
     policy_pb2_grpc,
     preference_pb2_grpc,
     reward_pb2_grpc,
+    server_pb2_grpc,
     trainer_pb2_grpc,
 )
 
@@ -32,8 +31,9 @@ from services.preference_service import PreferenceService
 from services.reward_service import RewardService
 from services.run_verbs import RunVerbs
 from services.runs import RunDesk
-from services.serve_config import ALL, WITH_MODEL, ServeConfig, ServiceName
+from services.serve_config import ALL, SERVER, WITH_MODEL, ServeConfig, ServiceName, full_name
 from services.server import Server, Service
+from services.server_service import Loaded, ServerService, policy_info, server_info
 from services.tls import SCHEME
 from services.tokens import for_server
 from services.trainer_service import TrainerService
@@ -71,7 +71,7 @@ class App:
             )
             stack.push_async_callback(server.close)
             self.address = f"{SCHEME}{server.address}" if config.tls.cert else server.address
-            names = [full_name(name) for name in ALL if name in config.only]
+            names = [SERVER, *(full_name(name) for name in ALL if name in config.only)]
             await server.open(names, [f"{MODEL}{name}" for name in config.models])
             store = self._store = Store.open(config.data)
             stack.callback(store.close)
@@ -137,11 +137,6 @@ class App:
         stack.push_async_callback(asyncio.to_thread, worker.stop, config.pause_seconds)
 
 
-def full_name(name: ServiceName) -> str:
-    """As the proto calls the service."""
-    return f"charter.v1.{name.capitalize()}Service"
-
-
 def _queue(stack: AsyncExitStack, library: ModelLibrary, model_thread: Executor, most_waiting: int) -> ModelQueue:
     critic, judge = library.backends.threads()
     for thread in {critic, judge} - {None}:
@@ -165,12 +160,14 @@ def _services(
     writing: WritingQueue | None,
     draining: asyncio.Event,
 ) -> list[Service]:
-    """The services of `only`, in their usual order."""
+    """ServerService, and the services of `only` in their usual order."""
     of_model = "household" if config.model.base_model == SANDBOX else "assistant"
     constitutions = Constitutions(store, config.constitution or of_model)
     roots = None if config.roots is None else (*config.roots, config.data)
     desk = RunDesk(store, constitutions, config.model, config.feedback, roots)
-    verbs = RunVerbs(store, desk, lambda: config.carries_out_runs or bool(store.workers()))
+    verbs = RunVerbs(store, desk, lambda: _carried_out(config, store))
+    loaded = _loaded(library) if library else None
+    info = server_info(config, loaded, constitutions.default)
     found: dict[ServiceName, Service] = {
         "preference": Service(
             "charter.v1.PreferenceService",
@@ -183,12 +180,11 @@ def _services(
             TrainerService(store, verbs, rows, config.data / RUNS, draining),
         ),
     }
-    if library is not None and models is not None and writing is not None:
-        info = _server_info(config, library, constitutions.default)
+    if loaded is not None and models is not None and writing is not None:
         found["policy"] = Service(
             "charter.v1.PolicyService",
             policy_pb2_grpc.add_PolicyServiceServicer_to_server,
-            PolicyService(writing, store, rows, info),
+            PolicyService(writing, store, rows, policy_info(info, loaded)),
         )
         found["critique"] = Service(
             "charter.v1.CritiqueService",
@@ -200,7 +196,19 @@ def _services(
             reward_pb2_grpc.add_RewardServiceServicer_to_server,
             RewardService(models, store, rows),
         )
-    return [found[name] for name in ALL if name in config.only]
+    itself = ServerService(info, lambda: _carried_out(config, store), rows)
+    always = Service(SERVER, server_pb2_grpc.add_ServerServiceServicer_to_server, itself)
+    return [always, *(found[name] for name in ALL if name in config.only)]
+
+
+def _carried_out(config: ServeConfig, store: Store) -> bool:
+    """Whether this process, or another one on the same store, takes runs from the queue."""
+    return config.carries_out_runs or bool(store.workers())
+
+
+def _loaded(library: ModelLibrary) -> Loaded:
+    backends = library.backends
+    return Loaded(library.backbone.name, backends.critic.name, backends.judge.name, library.backbone.max_length)
 
 
 def _desk(
@@ -210,19 +218,3 @@ def _desk(
     from services.app_models import built_in_world
 
     return ConstitutionDesk(models, constitutions, store, rows, built_in_world(config.model))
-
-
-def _server_info(
-    config: ServeConfig, library: ModelLibrary, default_constitution: str
-) -> policy_pb2.GetServerInfoResponse:
-    return policy_pb2.GetServerInfoResponse(
-        version=version("charter-rlhf"),
-        api_versions=["v1"],
-        services=[full_name(name) for name in ALL if name in config.only],
-        base_model=library.backbone.name,
-        device=config.model.device,
-        max_length=library.backbone.max_length,
-        max_tokens=config.model.max_tokens,
-        max_message_bytes=config.limits.message_bytes,
-        default_constitution=default_constitution,
-    )

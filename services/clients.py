@@ -9,6 +9,7 @@ from services.channel import Connection
 from services.constitution_client import ConstitutionClient
 from services.model_clients import CritiqueClient, PolicyClient, RewardClient
 from services.preference_client import PreferenceClient
+from services.server_client import ServerClient
 from services.tls import ClientTls
 from services.trainer_client import TrainerClient
 
@@ -25,6 +26,7 @@ class CharterClient:
         self.reward = RewardClient(connection)
         self.preference = PreferenceClient(connection)
         self.trainer = TrainerClient(connection)
+        self.server = ServerClient(connection)
 
     @classmethod
     def connect(

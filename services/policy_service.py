@@ -13,6 +13,7 @@ from rlhf_core.records import BASE_POLICY
 from rlhf_core.store.store import Store
 from services import convert, convert_rows, masks, names, wire
 from services.executor import Executor
+from services.limits import MAX_N
 from services.paging import MAX_PAGE, page_of
 from services.writing_queue import Answer, Draw, Piece, WritingQueue
 
@@ -24,7 +25,7 @@ class Limits(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    n: int = Field(ge=1, le=256)
+    n: int = Field(ge=1, le=MAX_N)
     temperature: float = Field(ge=0, le=100)
     max_tokens: int = Field(ge=1)
     seed: int

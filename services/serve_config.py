@@ -25,6 +25,14 @@ MODELS: dict[ServiceName, tuple[str, ...]] = {
 }
 """The models behind each service, as health knows them: `model:critic`."""
 
+SERVER = "charter.v1.ServerService"
+"""What every process offers."""
+
+
+def full_name(name: ServiceName) -> str:
+    """As the proto calls the service."""
+    return f"charter.v1.{name.capitalize()}Service"
+
 
 def _address(text: str) -> str:
     host, colon, port = text.rpartition(":")

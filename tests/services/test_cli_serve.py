@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from rlhf_core.store.leases import this_process
+from rlhf_core.store.store import Store
+
 ROOT = Path(__file__).parents[2]
 MAIN = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from services.cli import main; main()"
 
@@ -28,8 +31,11 @@ def charter(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server without a model on a free port, drained by Ctrl-C at the end."""
+    """A server without a model on a free port, drained by Ctrl-C at the end; this process poses as its worker."""
     data = tmp_path_factory.mktemp("served")
+    store = Store.open(data)
+    store.sign_in(this_process())
+    store.close()
     command = [sys.executable, "-c", MAIN, "serve", "--port", "0", "--only", "preference,trainer", "--data", str(data)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment()) as process:
         assert process.stdout is not None
@@ -61,7 +67,8 @@ def test_a_run_is_queued_watched_as_a_stream_and_cancelled_by_json(
     cancelled = call("charter.v1.TrainerService/CancelRun", "-d", body)
     assert json.loads(cancelled.stdout)["run"]["state"] == "RUN_STATE_CANCELLED"
     stream = [json.loads(line) for line in call("charter.v1.TrainerService/WatchRun", "-d", body).stdout.splitlines()]
-    assert [json.loads(one["event"]["bodyJson"])["state"] for one in stream] == ["QUEUED", "CANCELLED"]
+    assert [json.loads(one["event"]["bodyJson"])["state"] for one in stream[:-1]] == ["QUEUED", "CANCELLED"]
+    assert stream[-1]["run"]["state"] == "RUN_STATE_CANCELLED" and "event" not in stream[-1]
     watched = charter("watch", run, "--address", address)
     assert (watched.returncode, watched.stderr) == (5, f"error: run {run} cancelled\n")
 
@@ -72,7 +79,7 @@ def test_a_run_is_queued_watched_as_a_stream_and_cancelled_by_json(
         (["charter.v1.TrainerServic/GetRun"], "no service 'charter.v1.TrainerServic', did you mean"),
         (["charter.v1.TrainerService/GetRuns"], "no method 'GetRuns', did you mean 'GetRun'?"),
         (["charter.v1.TrainerService/GetRun", "-d", '{"run'], "Failed to load JSON"),
-        (["charter.v1.TrainerService/GetRun", "-d", '{"name": "x"}'], "Fields of GetRunRequest: runId"),
+        (["charter.v1.TrainerService/GetRun", "-d", '{"title": "x"}'], "GetRunRequest: runId, name, readMask"),
         (["charter.v1.TrainerService/GetRun", "-d", '{"runId": "x"}'], "no run 'x'"),
         (["charter.v1.TrainerService/CreateRun", "-d", '{"configJson": "{\\"sed\\": 3}"}'], "sed"),
     ],

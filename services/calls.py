@@ -24,7 +24,7 @@ QUIET = ("/grpc.health.", "/grpc.reflection.")
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
-    """The id of a call is the caller's own, or a new one; it goes back in the initial metadata."""
+    """The id of a call is the caller's own, or a new one; an answer brings it along in its trailing metadata."""
 
     async def intercept_service(
         self,
@@ -52,7 +52,7 @@ class _Call:
 
     def unary(self, method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
         async def observed(request: Any, context: grpc.aio.ServicerContext) -> Any:
-            await context.send_initial_metadata(((REQUEST_KEY, self._request),))
+            context.set_trailing_metadata(((REQUEST_KEY, self._request),))
             with self._observed(context):
                 answer = await method(request, context)
                 metrics.TOKENS.inc(metrics.written_tokens(answer))
@@ -62,7 +62,7 @@ class _Call:
 
     def stream(self, method: Callable[..., Any]) -> Callable[..., AsyncIterator[Any]]:
         async def observed(request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
-            await context.send_initial_metadata(((REQUEST_KEY, self._request),))
+            context.set_trailing_metadata(((REQUEST_KEY, self._request),))
             with self._observed(context):
                 async for answer in method(request, context):
                     metrics.TOKENS.inc(metrics.written_tokens(answer))

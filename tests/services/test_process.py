@@ -78,7 +78,7 @@ def test_an_operator_sees_calls_and_runs_and_reads_each_call_in_a_line(process: 
         stub = trainer_pb2_grpc.TrainerServiceStub(channel)
         named = (("x-request-id", "mine-1"), ("x-charter-run", "run-7"))
         _, call = stub.ListRuns.with_call(trainer_pb2.ListRunsRequest(), metadata=named)
-        assert ("x-request-id", "mine-1") in [tuple(pair) for pair in call.initial_metadata()]
+        assert ("x-request-id", "mine-1") in [tuple(pair) for pair in call.trailing_metadata()]
         with pytest.raises(grpc.RpcError):
             stub.GetRun(trainer_pb2.GetRunRequest(run_id="nope"), metadata=(("x-request-id", "not a name!"),))
     with CharterClient.connect(process.address) as client:

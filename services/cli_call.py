@@ -91,7 +91,7 @@ def call(
 
     service, _, wanted = method.strip("/").partition("/")
     with open_client(address, token, data, None if address else model_of_folder(data)) as client:
-        connection = Connection(client.address, token)
+        connection = Connection(client.address_of(service), token)
         names, pool = _contract(connection)
         if wanted:
             found = _method(pool, names, service, wanted)

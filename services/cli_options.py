@@ -18,7 +18,8 @@ Address = Annotated[
         "--address",
         envvar="CHARTER_ADDRESS",
         metavar="HOST:PORT",
-        help="A running server: [https://]HOST:PORT or unix:PATH. Without it, an embedded one works on --data.",
+        help="A running server: [https://]HOST:PORT or unix:PATH; or one for each service: policy=HOST:PORT,trainer=..."
+        " Without it, an embedded one works on --data.",
     ),
 ]
 Token = Annotated[

@@ -10,7 +10,7 @@ import numpy as np
 from rlhf_core.evaluation.statistics import Array, spearman
 from rlhf_core.intervals import wilson_interval
 from rlhf_core.labels import LabelledPair, Rating, Source, StepLabels
-from rlhf_core.reward_records import RewardQuality
+from rlhf_core.reward_records import QualitySource, RewardQuality
 from rlhf_core.wording import words
 
 BINS = 10
@@ -41,13 +41,14 @@ Judged = JudgedPair | JudgedRating | JudgedSteps
 def measure_quality(judged: Sequence[Judged]) -> tuple[RewardQuality, ...]:
     """Of all labels, then of each source where there is more than one. Nothing where there are no labels."""
     sources = [source for source in get_args(Source) if any(one.label.source == source for one in judged)]
-    found = [RewardQuality(source="all", **_numbers(judged))] if judged else []
+    found = [_quality("all", judged)] if judged else []
     if len(sources) > 1:
-        found += [
-            RewardQuality(source=source, **_numbers([one for one in judged if one.label.source == source]))
-            for source in sources
-        ]
+        found += [_quality(source, [one for one in judged if one.label.source == source]) for source in sources]
     return tuple(found)
+
+
+def _quality(source: QualitySource, judged: Sequence[Judged]) -> RewardQuality:
+    return RewardQuality.model_validate({"source": source, **_numbers(judged)})
 
 
 def _numbers(judged: Sequence[Judged]) -> dict[str, float | int | None]:

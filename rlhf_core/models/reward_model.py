@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -161,6 +161,29 @@ def score_all(
         group = [models[place] for place in places]
         scores |= dict(zip(places, _score_group(group, conversations, raw), strict=True))
     return [scores[place] for place in range(len(models))]
+
+
+class Scorer(Protocol):
+    """A reward model, or a rule that scores like one."""
+
+    @property
+    def objective(self) -> str: ...
+
+    def score(self, conversations: Sequence[tuple[Prompt, str]]) -> Tensor:
+        """Scores (B, M), one column per member."""
+        ...
+
+
+def mean_scores(scorers: Sequence[Scorer], conversations: Sequence[tuple[Prompt, str]]) -> Tensor:
+    """The ensembles' scores (K, B); reward models share their passes where they can, a rule scores by itself."""
+    models = [scorer for scorer in scorers if isinstance(scorer, RewardModel)]
+    scored = iter(score_all(models, conversations))
+    return torch.stack(
+        [
+            (next(scored).replies if isinstance(scorer, RewardModel) else scorer.score(conversations)).mean(1)
+            for scorer in scorers
+        ]
+    )
 
 
 def _score_group(

@@ -27,6 +27,11 @@ class Scoring(Record):
     """Score that a token is worth by itself; taken off, so that length no longer pays."""
     mean_length: float = 0.0
 
+    @property
+    def is_plain(self) -> bool:
+        """The score is the mean of the raw ones."""
+        return self.aggregate == "mean" and not self.length_slope
+
 
 def pool_steps(steps: Tensor, counts: Sequence[int], pool: StepPool) -> Tensor:
     """Scores (R, M) of replies from those (S, M) of their steps, `counts` (R) of them in each reply.

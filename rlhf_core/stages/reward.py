@@ -136,7 +136,8 @@ def judge_labels(model: RewardModel, labels: Sequence[Label]) -> list[Judged]:
     rated = [label for label in labels if isinstance(label, Rating)]
     stepped = [label for label in labels if isinstance(label, StepLabels)]
     replies = [(pair.prompt, reply) for pair in pairs for reply in pair.replies]
-    scores, raw = (score_all([model], replies, raw)[0].replies.mean(1).reshape(-1, 2) for raw in (False, True))
+    raw = score_all([model], replies, raw=True)[0].replies.mean(1).reshape(-1, 2)
+    scores = raw if model.scoring.is_plain else model.score(replies).mean(1).reshape(-1, 2)
     ratings = model.score([(label.prompt, label.reply) for label in rated]).mean(1)
     steps = score_all([model], [(label.prompt, label.lines) for label in stepped])[0].steps
     margins, logits = (scores[:, 0] - scores[:, 1]).tolist(), (raw[:, 0] - raw[:, 1]).tolist()

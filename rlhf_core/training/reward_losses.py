@@ -63,7 +63,7 @@ def read_batch(models: Sequence[RewardModel], lessons: Sequence[Lesson], train: 
 
 def batch_loss(scored: Sequence[Scored], goals: Sequence[Goal], config: RewardConfig) -> Tensor:
     """Mean over examples and members of weight times loss."""
-    losses, weights = [], []
+    losses: list[Tensor] = []
     for place, goal in enumerate(goals):
         own = [one for one in scored if one.lesson.model == place]
         for kind, loss in (
@@ -73,10 +73,10 @@ def batch_loss(scored: Sequence[Scored], goals: Sequence[Goal], config: RewardCo
             (StepLabels, _steps),
         ):
             if chosen := [one for one in own if isinstance(one.lesson.label, kind)]:
-                losses.append(loss(chosen, goal, config))
-                weights.append(torch.stack([one.lesson.weight for one in chosen]))
-    every = torch.cat(losses)
-    return (torch.cat(weights).to(every.device) * every).mean()
+                found = loss(chosen, goal, config)
+                weight = torch.stack([one.lesson.weight for one in chosen]).to(found.device)
+                losses.append((weight * found).flatten())
+    return torch.cat(losses).mean()
 
 
 def _pairs(scored: Sequence[Scored], goal: Goal, config: RewardConfig) -> Tensor:
@@ -96,7 +96,7 @@ def _pairs(scored: Sequence[Scored], goal: Goal, config: RewardConfig) -> Tensor
 def _rankings(scored: Sequence[Scored], goal: Goal, config: RewardConfig) -> Tensor:
     labels = [one.lesson.label for one in scored if isinstance(one.lesson.label, Ranking)]
     scores = nn.utils.rnn.pad_sequence([one.replies for one in scored], batch_first=True)
-    ranks = [torch.tensor(label.ranks, device=scores.device) for label in labels]
+    ranks = [torch.tensor(label.ranks, dtype=scores.dtype, device=scores.device) for label in labels]
     padded = nn.utils.rnn.pad_sequence(ranks, batch_first=True, padding_value=torch.inf)
     centre = torch.stack([2 * one.replies.mean(0) for one in scored])
     return preference.plackett_luce(scores, padded) + config.center_coef * centre.square()
@@ -105,7 +105,7 @@ def _rankings(scored: Sequence[Scored], goal: Goal, config: RewardConfig) -> Ten
 def _ratings(scored: Sequence[Scored], goal: Goal, config: RewardConfig) -> Tensor:
     labels = [one.lesson.label for one in scored if isinstance(one.lesson.label, Rating)]
     scores = torch.cat([one.replies for one in scored])
-    ratings = torch.tensor([label.rating for label in labels], device=scores.device)
+    ratings = torch.tensor([label.rating for label in labels], dtype=scores.dtype, device=scores.device)
     return preference.squared_error(scores, (ratings - goal.rating_mean) / goal.rating_sd)
 
 

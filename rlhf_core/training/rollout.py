@@ -12,7 +12,7 @@ from rlhf_core.errors import TrainingFailed
 from rlhf_core.models.batching import Batch, make_batch
 from rlhf_core.models.generation import derived_seed, generate
 from rlhf_core.models.policy import Policy
-from rlhf_core.models.reward_model import RewardModel
+from rlhf_core.models.reward_model import RewardModel, mean_scores
 from rlhf_core.ppo_config import PpoConfig
 from rlhf_core.records import Prompt, Sample, content_id
 from rlhf_core.run_records import NormPack
@@ -89,7 +89,7 @@ def roll_out(
         for index, (prompt, result) in enumerate(zip(prompts, written, strict=True))
     ]
     conversations = [(sample.prompt, sample.response) for sample in samples]
-    scores = torch.stack([model.score(conversations).mean(1) for model in reward_models])
+    scores = mean_scores(reward_models, conversations)
     for model, row in zip(reward_models, scores, strict=True):
         if not torch.isfinite(row).all():
             raise TrainingFailed(f"the reward model of '{model.objective}' gave a score that is not finite")

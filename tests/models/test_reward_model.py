@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from rlhf_core.errors import InvalidInput
-from rlhf_core.models.reward_model import RewardModel, save_models, score_all
+from rlhf_core.models.reward_model import RewardModel, mean_scores, save_models, score_all
 from rlhf_core.models.scoring import Scoring
 from rlhf_core.records import Message, Prompt
 
@@ -145,3 +145,18 @@ def test_the_same_model_is_the_same_bytes(tiny_model, tmp_path):
         model.save(tmp_path / name)
     files = [sorted((path.name, path.read_bytes()) for path in (tmp_path / name).iterdir()) for name in "ab"]
     assert files[0] == files[1]
+
+
+class Length:
+    """A rule: longer is better."""
+
+    objective = "length"
+
+    def score(self, conversations):
+        return torch.tensor([[float(len(reply))] for _, reply in conversations])
+
+
+def test_rules_may_stand_among_reward_models(model):
+    scores = mean_scores([Length(), model, Length()], CONVERSATIONS)
+    assert scores[0].tolist() == scores[2].tolist() == [25.0, 0.0, 3.0]
+    torch.testing.assert_close(scores[1], model.score(CONVERSATIONS).mean(1))

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from rlhf_core.constitution.load import load_constitution
 from rlhf_core.errors import InvalidInput
 from rlhf_core.records import Comparison, Critique, Message, Preference, Prompt, Record, Sample, Vote
+from rlhf_core.reward_records import RewardQuality
 from rlhf_core.run_records import PolicyVersion, RewardModelVersion, Run, RunEvent, Score
 from services import convert, convert_rows
 
@@ -120,3 +121,19 @@ def test_people_have_one_name():
     for wrong in ("", "human:", "ai:judge", " "):
         with pytest.raises(InvalidInput):
             convert_rows.human_labeler(wrong)
+
+
+def test_what_a_reward_model_is_worth_comes_back_and_what_is_not_known_stays_unknown():
+    quality = (
+        RewardQuality(source="all", pairs=3, accuracy=0.0, accuracy_low=0.0, accuracy_high=0.6, ece=0.25),
+        RewardQuality(source="human", ratings=4, rating_correlation=-0.5, steps=2, step_accuracy=1.0),
+    )
+    numbers = {"pairs": 1, "human_pairs": 0, "accuracy": 0.5, "accuracy_n": 0, "quality": quality}
+    texts = dict.fromkeys(("id", "run_id", "objective", "base_model", "artifact", "constitution_hash"), "x")
+    version = RewardModelVersion(**texts, **numbers)
+    assert convert_rows.reward_model_from_message(convert_rows.reward_model_to_message(version)) == version
+
+
+def test_scores_of_lines_come_back():
+    score = Score(sample_id="s", objective="o", reward_model="m", score=1.0, steps=(1.0, -2.5))
+    assert convert_rows.score_from_message(convert_rows.score_to_message(score)) == score

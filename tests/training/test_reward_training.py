@@ -5,8 +5,9 @@ import torch
 
 from rlhf_core.config import RewardConfig
 from rlhf_core.errors import InvalidInput, TrainingFailed
-from rlhf_core.labels import LabelledPair
-from rlhf_core.models.reward_model import RewardModel
+from rlhf_core.labels import LabelledPair, Ranking, Rating, StepLabels
+from rlhf_core.models.reward_model import RewardModel, score_all
+from rlhf_core.models.scoring import Scoring
 from rlhf_core.records import Prompt
 from rlhf_core.training.preference import preference_accuracy
 from rlhf_core.training.reward_training import train_reward_models
@@ -88,3 +89,104 @@ def test_labels_that_are_no_probabilities_are_refused(tiny_model, bad):
     pair = LabelledPair(Prompt.of("x"), "a", "b", 0.9)
     with pytest.raises(InvalidInput, match="allowed: a probability from 0 to 1"):
         list(train_reward_models([new_model(tiny_model())], [[pair, pair._replace(**bad)]], CONFIG, 0))
+
+
+STARS = ("*" * 5, "*" * 3 + "--", "-" * 5)
+"""Replies from the best to the worst."""
+
+
+def unseen() -> list[LabelledPair]:
+    return pairs(100, 120)
+
+
+def learn(model: RewardModel, labels: list, config: RewardConfig = CONFIG, **settings) -> None:
+    list(train_reward_models([model], [labels], config.model_copy(update=settings), 0))
+
+
+def test_rankings_teach_the_same_order(tiny_model):
+    model = new_model(tiny_model())
+    learn(model, [Ranking(Prompt.of(f"say {i}"), tuple(f"{s} {i}" for s in STARS), (1, 2, 3)) for i in range(24)])
+    assert accuracy(model, unseen()) > 0.9
+
+
+def test_ratings_teach_scores_in_their_own_unit(tiny_model):
+    model = new_model(tiny_model())
+    rated = [
+        Rating(Prompt.of(f"say {i}"), f"{text} {i}", 50 - 20 * place)
+        for i in range(24)
+        for place, text in enumerate(STARS)
+    ]
+    learn(model, rated, epochs=20)
+    scores = model.score([(one.prompt, one.reply) for one in rated]).mean(1)
+    z = torch.tensor([one.rating - 30 for one in rated]) / (800 / 3) ** 0.5
+    assert (scores - z).square().mean() < 0.5 * z.square().mean()
+
+
+def test_ratings_that_are_all_the_same_are_refused(tiny_model):
+    rated = [Rating(Prompt.of(f"say {i}"), "x", 3.0) for i in range(4)]
+    with pytest.raises(TrainingFailed, match="all 4 ratings of 'stars' are 3"):
+        learn(new_model(tiny_model()), rated)
+
+
+def test_step_labels_teach_which_line_is_wrong(tiny_model):
+    model = new_model(tiny_model())
+    model.scoring = Scoring(process=True)
+    good, bad = "***", "---"
+    labels = [
+        StepLabels(Prompt.of(f"say {i}"), tuple(good if bit else bad for bit in bits), tuple(map(float, bits)))
+        for i in range(12)
+        for bits in ((1, 0), (0, 1), (1, 1))
+    ]
+    learn(model, labels)
+    (members,) = score_all([model], [(Prompt.of("say 99"), "***\n---\n***"), (Prompt.of("say 99"), "***\n***")])
+    first, second, third = members.steps[0]
+    assert second < 0 < min(first, third)
+    assert members.replies[0].mean() < members.replies[1].mean(), "a reply is as good as its worst line"
+
+
+def test_step_labels_need_a_model_that_scores_lines(tiny_model):
+    with pytest.raises(InvalidInput, match=r"labels of steps; allowed for objectives that reward\.process names"):
+        learn(new_model(tiny_model()), [StepLabels(Prompt.of("x"), ("a",), (1.0,))])
+
+
+def test_ties_as_an_outcome_keep_tied_replies_together(tiny_model):
+    model = new_model(tiny_model())
+    tied = [LabelledPair(Prompt.of(f"say {i}"), f"*** {i}", f"**** {i}", 0.5, tied=True) for i in range(20)]
+    learn(model, [*pairs(0, 20), *tied], ties="davidson")
+    replies = [(Prompt.of("say 200"), text) for text in ("*** 200", "**** 200", "--- 200")]
+    three, four, none = model.score(replies).mean(1)
+    assert abs(three - four) < min(three, four) - none
+
+
+def test_models_of_one_trunk_learn_their_own_objectives_together(tiny_model):
+    backbone = tiny_model()
+    more = new_model(backbone)
+    less = RewardModel(backbone, "reward", "dashes", 2, seed=5)
+    swapped = [pair._replace(probability=1 - pair.probability) for pair in pairs(0, 40)]
+    steps = list(train_reward_models([more, less], [pairs(0, 40), swapped], CONFIG, 0))
+    assert steps[-1].step == steps[-1].steps == 100 and steps[0].stage == "reward"
+    assert {"loss", "accuracy.stars", "accuracy.dashes"} <= {name for step in steps for name in step.values}
+    assert accuracy(more, unseen()) > 0.9 and accuracy(less, unseen()) < 0.1
+
+
+def test_training_stops_when_unseen_labels_are_no_longer_fitted_and_the_best_epoch_stays(tiny_model):
+    against = [pair._replace(probability=1 - pair.probability) for pair in pairs(40, 60)]
+    model = new_model(tiny_model())
+    steps = list(train_reward_models([model], [pairs(0, 40)], CONFIG, 0, [against]))
+    assert len(steps) == 10, "labels that say the opposite are fitted worse after the second epoch"
+    once = new_model(tiny_model())
+    first = CONFIG.model_copy(update={"epochs": 10})
+    for number, _ in enumerate(train_reward_models([once], [pairs(0, 40)], first, 0), 1):
+        if number == 5:
+            break
+    assert torch.equal(model.heads.weight, once.heads.weight)
+
+
+def test_cautious_ensembles_are_fitted_on_the_replies_behind_the_labels(tiny_model):
+    model = new_model(tiny_model())
+    model.scoring = Scoring(aggregate="wco")
+    learn(model, pairs(0, 24), correct_length=True)
+    members = score_all([model], [(pair.prompt, text) for pair in pairs(0, 24) for text in pair.replies], raw=True)
+    assert model.scoring.member_sd and model.scoring.length_slope != 0
+    raw = members[0].replies.mean(1)
+    assert not torch.allclose(model.score([(pairs(0, 1)[0].prompt, pairs(0, 1)[0].a)]).mean(), raw[0])

@@ -1,0 +1,102 @@
+"""The stage that trains reward models, on files of labels and tiny real models."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rlhf_core.config import LoraConfig, ModelConfig
+from rlhf_core.models.backbone import Backbone
+from rlhf_core.models.bases import Bases
+from rlhf_core.models.encoder import Encoder
+from rlhf_core.run_records import StepMetrics
+from rlhf_core.stages.context import Context
+from rlhf_core.stages.policy import drop_adapters, load_reward_models
+from rlhf_core.stages.reward import reward_stage
+from tests.encoders import save_encoder
+from tests.stages.conftest import Desk, NumberJudge
+
+CONFIG: dict[str, Any] = {"epochs": 1, "batch_size": 8, "members": 2, "heldout_share": 0.3}
+
+
+def files(folder: Path) -> dict[str, str]:
+    """Pairs and rankings for helpful, ratings and steps for harmless."""
+    helpful = [{"prompt": f"Q {n}?", "chosen": f"{n} yes", "rejected": "no"} for n in range(20)]
+    helpful += [{"prompt": f"R {n}?", "responses": ["a", "b b", "c"], "ranks": [2, 1, 3]} for n in range(10)]
+    harmless: list[dict[str, Any]] = [{"prompt": f"Q {n}?", "response": "x" * n, "rating": n} for n in range(1, 16)]
+    harmless += [{"prompt": f"S {n}?", "completions": ["ok", "bad"], "labels": [True, False]} for n in range(12)]
+    paths = {}
+    for name, rows in (("helpful", helpful), ("harmless", harmless)):
+        paths[name] = str(folder / f"{name}.jsonl")
+        Path(paths[name]).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return paths
+
+
+@pytest.fixture
+def stage(desk: Desk, tmp_path: Path, tiny_model: Callable[[str], Backbone]):
+    """`stage(reward settings)` is a context whose models are real, and the progress that it publishes."""
+
+    def make(**reward: Any) -> tuple[Context, list[StepMetrics]]:
+        settings = {"kind": "reward", "data": {"labels": files(tmp_path)}}
+        settings["reward"] = CONFIG | {"process": ["harmless"]} | reward
+        ctx, backbone = desk.context(NumberJudge(), settings), tiny_model("llama")
+        bases = Bases(backbone, ModelConfig(base_model=backbone.name, lora=LoraConfig(rank=4, alpha=8)))
+        seen: list[StepMetrics] = []
+
+        def report(kind: str, body: str) -> None:
+            if kind == "metrics":
+                seen.append(StepMetrics.model_validate_json(body))
+
+        tools = ctx.tools._replace(backbone=backbone, base_of=bases.of, on_device=lambda unit: unit())
+        return ctx._replace(tools=tools, report=report), seen
+
+    return make
+
+
+@pytest.mark.parametrize("layout", ["adapters", "trunk"])
+def test_each_objective_has_its_model_with_what_it_is_worth_by_every_kind_of_label(stage, layout):
+    ctx, seen = stage(layout=layout)
+    result = reward_stage(ctx)
+    models = {name: ctx.store.reward_model(version) for name, version in result.reward_models.items()}
+    assert list(models) == ["helpful", "harmless"]
+    assert (models["helpful"].artifact == models["harmless"].artifact) == (layout == "trunk")
+    (helpful,), (harmless,) = models["helpful"].quality, models["harmless"].quality
+    assert helpful.pairs == models["helpful"].accuracy_n > 5 and helpful.brier is not None
+    assert result.numbers["accuracy.helpful"] == helpful.accuracy
+    assert harmless.ratings > 1 and harmless.steps > 1 and harmless.pairs == 0
+    assert {step.steps for step in seen} == {len(seen)} and [step.step for step in seen] == list(
+        range(1, len(seen) + 1)
+    )
+    assert ctx.tools.backbone.adapters == (), "nothing is left behind"
+
+
+@pytest.mark.parametrize("layout", ["adapters", "trunk"])
+def test_ppo_loads_a_trunk_once_and_gives_it_back(stage, layout):
+    ctx, _ = stage(layout=layout)
+    versions = reward_stage(ctx).reward_models
+    loaded = load_reward_models(ctx, versions, "ppo-reward")
+    assert [model.objective for model in loaded.values()] == ["helpful", "harmless"]
+    assert len(ctx.tools.backbone.adapters) == (1 if layout == "trunk" else 2)
+    assert loaded["harmless"].scoring.process and not loaded["helpful"].scoring.process
+    drop_adapters(ctx, [], loaded.values())
+    assert ctx.tools.backbone.adapters == ()
+
+
+def test_a_reward_model_may_have_an_encoder_of_its_own(stage, tmp_path):
+    folder = str(save_encoder(tmp_path / "encoder"))
+    ctx, _ = stage(base_model=folder, max_tokens=32, aggregate="uwo", correct_length=True, stop_share=0.2)
+    versions = reward_stage(ctx).reward_models
+    assert {ctx.store.reward_model(version).base_model for version in versions.values()} == {folder}
+    models = load_reward_models(ctx, versions, "ppo-reward")
+    assert all(isinstance(model.backbone, Encoder) and model.scoring.member_sd for model in models.values())
+
+
+def test_models_that_are_there_are_not_trained_again(stage):
+    ctx, seen = stage()
+    first = reward_stage(ctx)
+    done = len(seen)
+    assert reward_stage(ctx).reward_models == first.reward_models and len(seen) == done

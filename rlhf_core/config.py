@@ -218,7 +218,7 @@ def check_beginning(config: RunConfig) -> None:
     SFT and reward models can also be trained on the user's files alone.
     """
     first, data = stages_of(config)[0], config.data
-    alone = {"critique": True, "sft": data.demonstrations, "reward": data.preferences}
+    alone = {"critique": True, "sft": data.demonstrations, "reward": data.preferences or data.labels}
     if config.from_run is None and not (alone.get(config.kind) or first == STAGES[0]):
         raise InvalidInput(
             f"a run that starts at stage '{first}' needs the stages before it; name their run", field="from_run"

@@ -13,7 +13,7 @@ from rlhf_core.constitution.load import parse_with_text
 from rlhf_core.constitution.problems import suggestion
 from rlhf_core.constitution.schema import Constitution
 from rlhf_core.constitution.weights import resolve_weights
-from rlhf_core.data import load_demonstrations, load_preferences, load_prompts
+from rlhf_core.data import check_labels, load_demonstrations, load_preferences, load_prompts
 from rlhf_core.errors import InvalidInput, NotFound
 from rlhf_core.run_records import Run
 from rlhf_core.store.store import Store
@@ -127,6 +127,7 @@ class RunDesk:
         if objective and objective not in names:
             known = suggestion(objective, names)
             raise InvalidInput(f"data.preferences_objective: '{objective}'; {known}", "data.preferences_objective")
+        check_labels(config, names)
 
 
 def named_paths(config: RunConfig) -> Iterator[tuple[str, str]]:

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -70,7 +71,7 @@ class MicroBatcher:
 
     @property
     def rows(self) -> int:
-        """Rows asked for and not yet answered."""
+        """Rows that wait or are at work; of a long call those of its next unit."""
         return self._rows
 
     async def ask(self, kind: Kind, items: Sequence[T]) -> list[Any]:
@@ -84,24 +85,27 @@ class MicroBatcher:
                 hint="try again later, or ask from fewer places at once",
                 retry_seconds=min(30.0, max(0.1, self._rows * self._pace)),
             )
-        self._rows += len(items)
-        self._waiting_rows.inc(len(items))
+        lengths = [kind.length(item) for item in items]
+        order = sorted(range(len(items)), key=lengths.__getitem__)
+        found: dict[int, Any] = {}
+        for unit in batches([_rows_of(lengths[place]) for place in order], kind.unit):
+            places = [order[i] for i in unit]
+            answers = await self._one(kind, [items[place] for place in places], lengths[places[-1]])
+            found |= zip(places, answers, strict=True)
+        return [found[place] for place in range(len(items))]
+
+    @contextmanager
+    def _counted(self, rows: int) -> Iterator[None]:
+        self._rows += rows
+        self._waiting_rows.inc(rows)
         try:
-            lengths = [kind.length(item) for item in items]
-            order = sorted(range(len(items)), key=lengths.__getitem__)
-            found: dict[int, Any] = {}
-            for unit in batches([_rows_of(lengths[place]) for place in order], kind.unit):
-                places = [order[i] for i in unit]
-                found |= zip(
-                    places, await self._one(kind, [items[i] for i in places], lengths[places[-1]]), strict=True
-                )
-            return [found[place] for place in range(len(items))]
+            yield
         finally:
-            self._rows -= len(items)
-            self._waiting_rows.dec(len(items))
+            self._rows -= rows
+            self._waiting_rows.dec(rows)
 
     async def _one(self, kind: Kind, items: Sequence[Any], longest: int) -> list[Any]:
-        with Patience() as gone:
+        with self._counted(len(items)), Patience() as gone:
             call = Call(kind, items, longest, gone, asyncio.get_running_loop().create_future())
             with self._lock:
                 self._waiting[call] = None

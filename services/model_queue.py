@@ -73,10 +73,11 @@ class ModelQueue:
     async def critique(
         self, samples: Sequence[Sample], constitution: Constitution, principle: Principle
     ) -> tuple[list[Critique], Usage]:
-        def work(feedback: LocalFeedback, unit: Sequence[Sample]) -> list[Critique]:
-            return feedback.critique(unit, principle)
+        def work(feedback: LocalFeedback, unit: Sequence[tuple[Sample, Principle]]) -> list[Critique]:
+            return feedback.critique_each(unit)
 
-        return await self._ask(self._critic, constitution, ("critique", principle.id), work, samples, _sample_length)
+        asked = [(sample, principle) for sample in samples]
+        return await self._ask(self._critic, constitution, "critique", work, asked, lambda one: _sample_length(one[0]))
 
     async def revise(
         self,
@@ -85,12 +86,11 @@ class ModelQueue:
         constitution: Constitution,
         principle: Principle,
     ) -> tuple[list[str], Usage]:
-        def work(feedback: LocalFeedback, unit: Sequence[tuple[Sample, Critique]]) -> list[str]:
-            return feedback.revise([sample for sample, _ in unit], [critique for _, critique in unit], principle)
+        def work(feedback: LocalFeedback, unit: Sequence[tuple[Sample, Critique, Principle]]) -> list[str]:
+            return feedback.revise_each(unit)
 
-        both = list(zip(samples, critiques, strict=True))
-        key = ("revise", principle.id)
-        return await self._ask(self._critic, constitution, key, work, both, lambda pair: _sample_length(pair[0]))
+        asked = [(sample, critique, principle) for sample, critique in zip(samples, critiques, strict=True)]
+        return await self._ask(self._critic, constitution, "revise", work, asked, lambda one: _sample_length(one[0]))
 
     async def compare(
         self, comparisons: Sequence[Comparison], constitution: Constitution, principles: Sequence[Principle]
@@ -103,7 +103,7 @@ class ModelQueue:
 
         questions = [(pair, principle) for pair in comparisons for principle in principles]
         votes, usage = await self._ask(
-            self._judge, constitution, ("compare",), work, questions, lambda asked: _pair_length(asked[0]), QUESTIONS
+            self._judge, constitution, "compare", work, questions, lambda asked: _pair_length(asked[0]), QUESTIONS
         )
         return [vote for both in votes for vote in both], usage
 
@@ -135,20 +135,20 @@ class ModelQueue:
         self,
         line: Line,
         constitution: Constitution,
-        key: tuple[str, ...],
+        kind: str,
         work: Callable[[LocalFeedback, Sequence[T]], list[R]],
         items: Sequence[T],
         length: Callable[[T], int],
         unit: int = UNIT,
     ) -> tuple[list[R], Usage]:
-        """Calls under one constitution with one key share their units, unless an endpoint bills for each."""
+        """Calls of one kind under one constitution share their units, unless an endpoint bills for each."""
         with Patience() as gone:
             own = self._models.feedback(constitution, gone)
 
             def ask(rows: Sequence[T], all_gone: Callable[[], bool]) -> list[R]:
                 return work(own if line.bills else self._models.feedback(constitution, all_gone), rows)
 
-            shared = object() if line.bills else (constitution.hash, *key)
+            shared = object() if line.bills else (constitution.hash, kind)
             return await line.batcher.ask(Kind(shared, ask, length, unit), items), own.usage
 
 

@@ -19,14 +19,14 @@ class RewardService(reward_pb2_grpc.RewardServiceServicer):
         self._models = models
         self._store = store
         self._rows = rows
+        self._trunk_of: dict[str, str] = {}
 
     async def Score(
         self, request: reward_pb2.ScoreRequest, context: grpc.aio.ServicerContext
     ) -> reward_pb2.ScoreResponse:
         samples = convert.samples_from_messages(request.samples)
         models, pack = await self._which(request)
-        trunks = await self._rows.run(self._trunks, models)
-        scores = await self._models.score(samples, models, trunks)
+        scores = await self._models.score(samples, models, await self._trunks(models))
         messages = [convert_rows.score_to_message(s, z_of(s.score, s.reward_model, pack)) for s in scores]
         return reward_pb2.ScoreResponse(scores=messages, norm_pack=pack.id if pack else "")
 
@@ -48,9 +48,13 @@ class RewardService(reward_pb2_grpc.RewardServiceServicer):
             raise InvalidInput("reward_models: name at least one, or a run_id", "reward_models")
         return list(request.reward_models), None
 
-    def _trunks(self, reward_models: list[str]) -> dict[str, str]:
-        """The artifact of each model: models that were trained on one trunk have the same one."""
-        return {model: self._store.reward_model(model).artifact for model in reward_models}
+    async def _trunks(self, reward_models: list[str]) -> dict[str, str]:
+        """The artifact of each model, which never changes: models that were trained on one trunk have the same one."""
+        unknown = [model for model in reward_models if model not in self._trunk_of]
+        if unknown:
+            found = await self._rows.run(lambda: [self._store.reward_model(model).artifact for model in unknown])
+            self._trunk_of |= zip(unknown, found, strict=True)
+        return self._trunk_of
 
     def _of_run(self, reward_models: list[str], run_id: str) -> tuple[list[str], NormPack | None]:
         results = self._store.stage_results(self._store.run(run_id).id)

@@ -24,10 +24,14 @@ TEMPLATE_HASH = hash_of([CRITIQUE_HASH, CRITIQUE_AGAIN, REVISE_AGAIN])
 
 
 def criticise(
-    chat: Chat, samples: Sequence[Sample], principle: Principle, constitution_hash: str, critic: str
+    chat: Chat, samples: Sequence[Sample], principles: Sequence[Principle], constitution_hash: str, critic: str
 ) -> list[Critique]:
-    """One critique for each sample; a text that cannot be read is asked for once more, and then stands."""
-    asked = [critique_turns(principle, sample.prompt, sample.response) for sample in samples]
+    """A critique of each sample under the principle in the same place; one that cannot be read is asked for again.
+
+    What it says then stands.
+    """
+    both = list(zip(samples, principles, strict=True))
+    asked = [critique_turns(principle, sample.prompt, sample.response) for sample, principle in both]
     read = [(text, parse_critique(text, sample.response)) for text, sample in zip(chat(asked), samples, strict=True)]
     unclear = [row for row, (_, parsed) in enumerate(read) if parsed.verdict is None]
     again = [_again(asked[row], read[row][0], CRITIQUE_AGAIN) for row in unclear]
@@ -37,15 +41,17 @@ def criticise(
             read[row] = text, parsed
     return [
         _record(sample, principle, text, parsed, constitution_hash, critic)
-        for sample, (text, parsed) in zip(samples, read, strict=True)
+        for (sample, principle), (text, parsed) in zip(both, read, strict=True)
     ]
 
 
-def rewrite(chat: Chat, samples: Sequence[Sample], critiques: Sequence[str], principle: Principle) -> list[str]:
+def rewrite(
+    chat: Chat, samples: Sequence[Sample], critiques: Sequence[str], principles: Sequence[Principle]
+) -> list[str]:
     """A new response for each sample after its critique; a text that is no reply is asked for once more."""
     asked = [
         revise_turns(principle, sample.prompt, sample.response, critique)
-        for sample, critique in zip(samples, critiques, strict=True)
+        for sample, critique, principle in zip(samples, critiques, principles, strict=True)
     ]
     texts = chat(asked)
     unclear = [

@@ -73,10 +73,19 @@ class LocalFeedback:
         return self._bill.total
 
     def critique(self, samples: Sequence[Sample], principle: Principle) -> list[Critique]:
-        return criticise(self._critic.chat, samples, principle, self._constitution_hash, self._critic.name)
+        return self.critique_each([(sample, principle) for sample in samples])
+
+    def critique_each(self, asked: Sequence[tuple[Sample, Principle]]) -> list[Critique]:
+        samples, principles = [sample for sample, _ in asked], [principle for _, principle in asked]
+        return criticise(self._critic.chat, samples, principles, self._constitution_hash, self._critic.name)
 
     def revise(self, samples: Sequence[Sample], critiques: Sequence[Critique], principle: Principle) -> list[str]:
-        return rewrite(self._critic.chat, samples, [critique.text for critique in critiques], principle)
+        both = zip(samples, critiques, strict=True)
+        return self.revise_each([(sample, critique, principle) for sample, critique in both])
+
+    def revise_each(self, asked: Sequence[tuple[Sample, Critique, Principle]]) -> list[str]:
+        texts, principles = [critique.text for _, critique, _ in asked], [principle for *_, principle in asked]
+        return rewrite(self._critic.chat, [sample for sample, *_ in asked], texts, principles)
 
     def compare(self, comparisons: Sequence[Comparison], *principles: Principle) -> list[Vote]:
         return self.compare_each([(pair, principle) for pair in comparisons for principle in principles])

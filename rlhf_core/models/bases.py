@@ -25,7 +25,9 @@ class Bases:
         if name is None or name == self._backbone.name:
             return self._backbone
         if name not in self._loaded:
-            self._loaded[name] = _load(name, self._config.model_copy(update={"base_model": name}))
+            base = self._loaded[name] = _load(name, self._config.model_copy(update={"base_model": name}))
+            if isinstance(base, Backbone):
+                base.before_pass = self._backbone.before_pass
         return self._loaded[name]
 
     @property

@@ -63,10 +63,10 @@ class Rules:
         return 0.9 if count[0] < count[1] else 0.1
 
     def critique(self, samples: Sequence[Sample], principle: Principle) -> list[Critique]:
-        return criticise(self.chat, samples, principle, LAW.hash, self.name)
+        return criticise(self.chat, samples, [principle] * len(samples), LAW.hash, self.name)
 
     def revise(self, samples: Sequence[Sample], critiques: Sequence[Critique], principle: Principle) -> list[str]:
-        return rewrite(self.chat, samples, [critique.text for critique in critiques], principle)
+        return rewrite(self.chat, samples, [critique.text for critique in critiques], [principle] * len(samples))
 
     def compare(self, comparisons: Sequence[Comparison], *principles: Principle) -> list[Vote]:
         self.compared += len(comparisons)

@@ -73,7 +73,7 @@ def test_a_conversation_of_several_turns_stays_whole():
 def test_a_critique_that_cannot_be_read_is_asked_for_once_more_and_only_it():
     other = SAMPLE.model_copy(update={"id": "t", "response": "Pour soda."})
     chat = Script(["hm", "Verdict: complies"], ['"Pour acid" burns. Verdict: violates'])
-    first, second = criticise(chat, [SAMPLE, other], PLAIN, "law", "critic")
+    first, second = criticise(chat, [SAMPLE, other], [PLAIN, PLAIN], "law", "critic")
     assert (first.verdict, first.spans, first.text) == (
         "violates",
         ("Pour acid",),
@@ -88,7 +88,7 @@ def test_a_critique_that_cannot_be_read_is_asked_for_once_more_and_only_it():
 @pytest.mark.parametrize("second", ["hm?", 'He said "soda". Verdict: violates'])
 def test_a_second_critique_that_cannot_be_read_is_rejected_and_the_first_stands(second: str):
     chat = Script(['"soda" is bad. Verdict: violates'], [second])
-    (critique,) = criticise(chat, [SAMPLE], PLAIN, "law", "critic")
+    (critique,) = criticise(chat, [SAMPLE], [PLAIN], "law", "critic")
     assert (critique.verdict, critique.reason) == (None, "invented_fault")
     assert critique.text.startswith('"soda"') and not chat.answers
 
@@ -96,22 +96,22 @@ def test_a_second_critique_that_cannot_be_read_is_rejected_and_the_first_stands(
 def test_a_revision_that_is_no_reply_is_asked_for_once_more():
     other = SAMPLE.model_copy(update={"id": "t"})
     chat = Script(["The reply should not name acid.", "Use soda."], ["Use hot water."])
-    assert rewrite(chat, [SAMPLE, other], ["C", "C"], PLAIN) == ["Use hot water.", "Use soda."]
+    assert rewrite(chat, [SAMPLE, other], ["C", "C"], [PLAIN, PLAIN]) == ["Use hot water.", "Use soda."]
     assert len(chat.asked[1]) == 1
 
 
 def test_a_label_that_can_be_taken_off_is_no_reason_to_ask_again():
     chat = Script(["Revised reply: use soda."])
-    assert rewrite(chat, [SAMPLE], ["C"], PLAIN) == ["Revised reply: use soda."]
+    assert rewrite(chat, [SAMPLE], ["C"], [PLAIN]) == ["Revised reply: use soda."]
 
 
 def test_an_empty_text_is_shown_as_nothing_when_it_is_asked_for_again():
     chat = Script([" "], ["Verdict: complies"])
-    (critique,) = criticise(chat, [SAMPLE], PLAIN, "law", "critic")
+    (critique,) = criticise(chat, [SAMPLE], [PLAIN], "law", "critic")
     assert critique.verdict == "complies" and chat.asked[1][0][-2].content == "(nothing)"
 
 
 def test_a_principle_that_only_compares_cannot_criticise():
     only = Principle(id="only", serves={"safe": 1}, compare="Which?")
     with pytest.raises(InvalidInput, match="principle 'only' only compares"):
-        criticise(Script([]), [SAMPLE], only, "law", "critic")
+        criticise(Script([]), [SAMPLE], [only], "law", "critic")

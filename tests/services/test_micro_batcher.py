@@ -13,6 +13,7 @@ import grpc
 import pytest
 from charter.v1 import reward_pb2, reward_pb2_grpc
 from google.rpc import error_details_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 
 from rlhf_core.backends import FeedbackConfig
@@ -197,8 +198,26 @@ def test_a_full_queue_refuses_what_comes_and_recovers(machine):
     asyncio.run(scenario())
 
 
+def test_a_long_call_takes_no_more_room_than_its_next_unit(machine):
+    async def scenario() -> None:
+        queue = machine.queue(most_waiting=129)
+        with machine.busy():
+            long = asyncio.ensure_future(queue.score([sample(number) for number in range(300)], [SCORER]))
+            await all_wait(machine, 1)
+            assert queue._scores.rows == 128
+            short = asyncio.ensure_future(queue.score([sample(7)], [SCORER]))
+            await all_wait(machine, 2)
+            with pytest.raises(Exhausted):
+                await queue.score([sample(8)], [SCORER])
+        assert len(await short) == 1
+        assert len(await long) == 300
+        assert queue._scores.rows == 0
+
+    asyncio.run(scenario())
+
+
 @asynccontextmanager
-async def reward_service(queue: ModelQueue, machine: Machine) -> AsyncIterator[reward_pb2_grpc.RewardServiceStub]:
+async def reward_service(queue: ModelQueue, machine: Machine) -> AsyncIterator[grpc.aio.Channel]:
     """Over a real socket."""
     server, rows = Server("127.0.0.1:0"), Executor("store")
     name = "charter.v1.RewardService"
@@ -206,7 +225,7 @@ async def reward_service(queue: ModelQueue, machine: Machine) -> AsyncIterator[r
     await server.open([name], [])
     await server.offer([Service(name, reward_pb2_grpc.add_RewardServiceServicer_to_server, servicer)])
     async with grpc.aio.insecure_channel(server.address) as channel:
-        yield reward_pb2_grpc.RewardServiceStub(channel)
+        yield channel
     await server.close()
     rows.close()
 
@@ -217,7 +236,8 @@ def request(number: int) -> reward_pb2.ScoreRequest:
 
 def test_a_call_past_its_deadline_costs_no_pass(machine):
     async def scenario() -> None:
-        async with reward_service(machine.queue(), machine) as stub:
+        async with reward_service(machine.queue(), machine) as channel:
+            stub = reward_pb2_grpc.RewardServiceStub(channel)
             await stub.Score(request(0))
             with machine.busy():
                 late = [asyncio.ensure_future(stub.Score(request(number), timeout=0.2)) for number in range(5)]
@@ -234,9 +254,25 @@ def test_a_call_past_its_deadline_costs_no_pass(machine):
     asyncio.run(scenario())
 
 
+def test_health_is_answered_while_the_model_is_at_work(machine):
+    async def scenario() -> None:
+        async with reward_service(machine.queue(), machine) as channel:
+            with machine.busy():
+                waits = asyncio.ensure_future(reward_pb2_grpc.RewardServiceStub(channel).Score(request(1)))
+                await all_wait(machine, 1)
+                health = health_pb2_grpc.HealthStub(channel)
+                answer = await health.Check(health_pb2.HealthCheckRequest(), timeout=5)
+                assert answer.status == health_pb2.HealthCheckResponse.SERVING
+                assert not waits.done()
+            await waits
+
+    asyncio.run(scenario())
+
+
 def test_a_full_queue_says_over_the_wire_when_to_come_back(machine):
     async def scenario() -> None:
-        async with reward_service(machine.queue(most_waiting=1), machine) as stub:
+        async with reward_service(machine.queue(most_waiting=1), machine) as channel:
+            stub = reward_pb2_grpc.RewardServiceStub(channel)
             await stub.Score(request(0))
             with machine.busy():
                 waits = asyncio.ensure_future(stub.Score(request(1)))
@@ -270,19 +306,22 @@ def test_comparisons_of_many_callers_cost_the_passes_of_one(machine):
     asyncio.run(scenario())
 
 
-def test_critiques_of_many_callers_cost_the_passes_of_one(machine):
+def test_critiques_of_many_callers_under_several_principles_share_their_passes(machine):
     constitution = load_constitution("household")
-    principle = next(principle for principle in constitution.principles if principle.critique)
-    samples = [sample(number) for number in range(6)]
+    principles = [principle for principle in constitution.principles if principle.critique][:2]
+    asked = [(sample(number), principles[number % 2]) for number in range(6)]
 
     async def scenario() -> None:
         queue = machine.queue()
-        machine.passes.clear()
-        whole, _ = await queue.critique(samples, constitution, principle)
-        of_one = len(machine.passes)
-        found = await together(machine, [queue.critique([one], constitution, principle) for one in samples])
-        assert len(machine.passes) == of_one
-        assert [critique for critiques, _ in found for critique in critiques] == whole
+        alone, passes = [], []
+        for one, principle in asked:
+            machine.passes.clear()
+            alone.append((await queue.critique([one], constitution, principle))[0])
+            passes.append(len(machine.passes))
+        found = await together(machine, [queue.critique([one], constitution, rule) for one, rule in asked])
+        assert [critiques for critiques, _ in found] == alone
+        assert max(passes) <= len(machine.passes) < sum(passes) / 2
+        assert {critique.principle_id for (critique,), _ in found} == {principle.id for principle in principles}
 
     asyncio.run(scenario())
 

@@ -1,0 +1,99 @@
+"""1,000 streams at once for a minute (SOAK_SECONDS): what they end with, and the server's memory before and after.
+
+Every fifth caller leaves in the middle of its answer, some answers are long, and each caller begins anew when it is
+done. Afterwards nothing may be at work any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+from charter.v1 import policy_pb2, policy_pb2_grpc
+
+from rlhf_core.sandbox.sandbox import Sandbox
+from services.convert import prompt_to_message
+from tests.benchmarks.rows import Row, report, row
+from tests.benchmarks.serving import served
+
+STREAMS = 1000
+SECONDS = float(os.environ.get("SOAK_SECONDS", "60"))
+WARM_SECONDS = min(20.0, SECONDS / 2)
+"""The same load before memory is first looked at: allocators and caches have grown to their size then."""
+STUCK_SECONDS = 120.0
+"""A stream that takes longer is stuck."""
+LENGTHS = (4, 16, 48, 96)
+
+
+def request(number: int, prompts: list) -> policy_pb2.GenerateStreamRequest:
+    tokens = LENGTHS[number % len(LENGTHS)]
+    prompt = prompt_to_message(prompts[number % len(prompts)])
+    return policy_pb2.GenerateStreamRequest(prompt=prompt, max_tokens=tokens, seed=number)
+
+
+async def load(address: str, seconds: float) -> Counter[str]:
+    """How the streams ended: done, left, or the name of a status."""
+    prompts, ends = list(Sandbox().prompts), Counter[str]()
+    until = time.monotonic() + seconds
+
+    async def caller(number: int, stub: policy_pb2_grpc.PolicyServiceStub) -> None:
+        while time.monotonic() < until:
+            ends[await stream(stub, request(number, prompts), leaves=number % 5 == 0)] += 1
+            number += STREAMS
+            await asyncio.sleep(0.01)
+
+    # A connection takes a hundred streams at once.
+    channels = [grpc.aio.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)]) for _ in range(10)]
+    stubs = [policy_pb2_grpc.PolicyServiceStub(channel) for channel in channels]
+    await asyncio.gather(*(caller(number, stubs[number % len(stubs)]) for number in range(STREAMS)))
+    for channel in channels:
+        await channel.close()
+    return ends
+
+
+async def stream(stub: policy_pb2_grpc.PolicyServiceStub, asked: policy_pb2.GenerateStreamRequest, leaves: bool) -> str:
+    call = stub.GenerateStream(asked, timeout=STUCK_SECONDS)
+    try:
+        async for piece in call:
+            if leaves:
+                call.cancel()
+                return "left"
+            if piece.finished:
+                return "done"
+    except grpc.aio.AioRpcError as error:
+        return error.code().name
+    return "no last piece"
+
+
+def memory(pid: int) -> float:
+    """MiB that are the process's own."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def measure() -> Iterator[Row]:
+    with served(calls=2 * STREAMS) as server:
+        asyncio.run(load(server.address, WARM_SECONDS))
+        time.sleep(2)
+        before = memory(server.process.pid)
+        ends = asyncio.run(load(server.address, SECONDS))
+        time.sleep(2)
+        after = memory(server.process.pid)
+        started = time.perf_counter()
+        asyncio.run(load(server.address, 0.01))
+        print(
+            f"  ended: {dict(ends)}; then {STREAMS} streams more took {time.perf_counter() - started:.1f} s", flush=True
+        )
+    fine = ends["done"] + ends["left"] + ends["RESOURCE_EXHAUSTED"]
+    yield row(f"memory after {STREAMS} streams for {SECONDS:g} s against before", after, before, "MiB")
+    yield row("streams that ended well or were refused against all", fine, ends.total(), "streams")
+    yield row("stuck streams", ends["DEADLINE_EXCEEDED"] + ends["no last piece"], 0, "streams")
+
+
+if __name__ == "__main__":
+    report(measure)

@@ -14,7 +14,7 @@ from rlhf_core.constitution.schema import Constitution
 from rlhf_core.effects.measure import measure_effects
 from rlhf_core.effects.probes import DEFAULT_PAIRS, Probes, chosen_probes, world_probes
 from rlhf_core.effects.records import EffectReport
-from rlhf_core.errors import InvalidInput, Unavailable
+from rlhf_core.errors import InvalidInput
 from rlhf_core.feedback.bill import bill
 from rlhf_core.feedback.principle_tests import TestResult, try_principles
 from rlhf_core.seams import World
@@ -23,6 +23,7 @@ from services import convert, convert_constitutions
 from services.constitutions import Constitutions
 from services.executor import Executor, Patience
 from services.model_queue import ModelQueue
+from services.updates import Updates, stop_if
 
 MAX_PAIRS = 5000
 
@@ -54,7 +55,11 @@ class ConstitutionDesk:
             return
         probes = await self._rows.run(self._probes, request)
         with Patience() as gone:
-            updates = _Updates(gone)
+            updates: Updates[Update] = Updates(gone)
+
+            def step(phase: str, done: int, total: int) -> None:
+                progress = critique_pb2.DiffProgress(phase=phase, done=done, total=total)
+                updates.tell(Update(progress=progress))
 
             def measure() -> EffectReport:
                 judge = self._models.waiting
@@ -62,7 +67,7 @@ class ConstitutionDesk:
                     *(before, after, found, counted, probes),
                     lambda constitution: judge(constitution, gone),
                     LabelConfig(),
-                    updates.step,
+                    step,
                 )
 
             work = asyncio.ensure_future(asyncio.to_thread(measure))
@@ -78,7 +83,7 @@ class ConstitutionDesk:
             judge = self._models.waiting(constitution, gone)
 
             def tick(done: int, total: int) -> None:
-                _stop_if(gone)
+                stop_if(gone)
 
             def work() -> list[TestResult]:
                 return try_principles(principles, judge, LabelConfig(), tick)
@@ -105,29 +110,3 @@ class ConstitutionDesk:
         if self._world is None:
             raise InvalidInput("probes: this model has no built-in tasks; give pairs of your own", "probes")
         return world_probes(self._world, n, request.seed)
-
-
-class _Updates:
-    """Progress told by the thread that works, read by the coroutine that answers."""
-
-    def __init__(self, gone: Callable[[], bool]):
-        self._gone = gone
-        self._loop = asyncio.get_running_loop()
-        self._queue: asyncio.Queue[Update | None] = asyncio.Queue()
-
-    def step(self, phase: str, done: int, total: int) -> None:
-        """From the thread. Raises Unavailable when nobody listens any more."""
-        _stop_if(self._gone)
-        progress = critique_pb2.DiffProgress(phase=phase, done=done, total=total)
-        self._loop.call_soon_threadsafe(self._queue.put_nowait, Update(progress=progress))
-
-    async def until(self, work: asyncio.Future[EffectReport]) -> AsyncIterator[Update]:
-        # Also takes note of how it ended, which nobody else does when the caller goes first.
-        work.add_done_callback(lambda done: (done.cancelled() or done.exception(), self._queue.put_nowait(None)))
-        while (update := await self._queue.get()) is not None:
-            yield update
-
-
-def _stop_if(gone: Callable[[], bool]) -> None:
-    if gone():
-        raise Unavailable("given up: the caller is gone")

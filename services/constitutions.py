@@ -8,6 +8,7 @@ from rlhf_core.constitution.schema import Constitution, Principle
 from rlhf_core.constitution.watch import WatchedConstitution, WatchStatus
 from rlhf_core.errors import InvalidInput, NotFound
 from rlhf_core.store.store import Store
+from services import names
 
 
 class Constitutions:
@@ -29,7 +30,7 @@ class Constitutions:
 
     def find(self, name: str) -> tuple[Constitution, str]:
         """The constitution and YAML text of it that needs no other file. Raises NotFound."""
-        name = name or self.default
+        name = names.identity(names.CONSTITUTIONS, name, "constitution") or self.default
         if self._watched is not None and name == self.default:
             active = self._watched.current()
             # Kept under its hash too: who has begun with it goes on with it after the next edit.

@@ -17,6 +17,7 @@ from services.constitution_desk import ConstitutionDesk
 from services.constitutions import Constitutions
 from services.executor import Executor
 from services.model_queue import ModelQueue
+from services.revision_desk import RevisionDesk
 
 
 class CritiqueService(critique_pb2_grpc.CritiqueServiceServicer):
@@ -25,6 +26,7 @@ class CritiqueService(critique_pb2_grpc.CritiqueServiceServicer):
         self._constitutions = constitutions
         self._desk = desk
         self._rows = rows
+        self._revisions = RevisionDesk(models, constitutions, rows)
 
     async def Critique(
         self, request: critique_pb2.CritiqueRequest, context: grpc.aio.ServicerContext
@@ -51,6 +53,12 @@ class CritiqueService(critique_pb2_grpc.CritiqueServiceServicer):
             critiques=[convert.critique_to_message(critique) for critique in critiques],
             usage=convert.usage_to_message(before.plus(usage)),
         )
+
+    async def ReviseStream(
+        self, request: critique_pb2.ReviseStreamRequest, context: grpc.aio.ServicerContext
+    ) -> AsyncIterator[critique_pb2.ReviseStreamResponse]:
+        async for answer in self._revisions.revise(request):
+            yield answer
 
     async def Compare(
         self, request: critique_pb2.CompareRequest, context: grpc.aio.ServicerContext

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from google.protobuf.descriptor import Descriptor
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 
@@ -22,7 +21,7 @@ def read(messages: Iterable[M], mask: FieldMask, kind: type[M]) -> list[M]:
 
     Raises InvalidInput with every path that the messages do not have.
     """
-    _check(mask, kind.DESCRIPTOR, "read_mask")
+    _check(mask, kind(), "read_mask")
     if not mask.paths or ALL in mask.paths:
         return list(messages)
     return [_part(message, mask) for message in messages]
@@ -33,7 +32,7 @@ def changed(mask: FieldMask, message: Message, allowed: Sequence[str]) -> list[s
 
     Raises InvalidInput for paths that are none of the message's, or that only the server writes.
     """
-    _check(mask, message.DESCRIPTOR, "update_mask")
+    _check(mask, message, "update_mask")
     paths = list(allowed) if ALL in mask.paths else list(dict.fromkeys(mask.paths))
     fixed = [path for path in paths if path not in allowed]
     if fixed:
@@ -43,7 +42,8 @@ def changed(mask: FieldMask, message: Message, allowed: Sequence[str]) -> list[s
     return paths or [name for name in allowed if getattr(message, name)]
 
 
-def _check(mask: FieldMask, descriptor: Descriptor, field: str) -> None:
+def _check(mask: FieldMask, message: Message, field: str) -> None:
+    descriptor: Any = message.DESCRIPTOR
     unknown = [p for p in mask.paths if p != ALL and not FieldMask(paths=[p]).IsValidForDescriptor(descriptor)]
     if unknown:
         names = [known.name for known in descriptor.fields]

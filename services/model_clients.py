@@ -10,11 +10,12 @@ from charter.v1 import critique_pb2, critique_pb2_grpc, policy_pb2, policy_pb2_g
 from rlhf_core.constitution.load import parse_constitution
 from rlhf_core.constitution.problems import Problem
 from rlhf_core.constitution.schema import Constitution
-from rlhf_core.records import BASE_POLICY, Prompt, Sample
+from rlhf_core.records import BASE_POLICY, Critique, Prompt, Sample
 from rlhf_core.run_records import PolicyVersion, RewardModelVersion, Score
-from services import convert, convert_constitutions, convert_rows
+from services import convert, convert_constitutions, convert_revisions, convert_rows
 from services.batches import MAX_BATCH_BYTES, batches, in_order, weight
 from services.channel import Connection
+from services.convert_revisions import RevisionsEnd, RevisionStep
 from services.feedback_client import FeedbackClient
 
 
@@ -151,6 +152,29 @@ class CritiqueClient:
     def feedback(self, constitution: str = "", gone: Callable[[], bool] | None = None) -> FeedbackClient:
         """seams.Feedback under a constitution, named by its hash or a built-in name."""
         return FeedbackClient(self._connection, constitution, gone)
+
+    def revise_stream(
+        self,
+        samples: Sequence[Sample],
+        constitution: str = "",
+        *,
+        principle_ids: Sequence[str] = (),
+        rounds: int = 0,
+        seed: int = 0,
+        verify: bool | None = None,
+    ) -> Iterator[Critique | RevisionStep | RevisionsEnd]:
+        """Rounds of critique and revision as they are made, and their end; leaving the loop stops the model."""
+        request = critique_pb2.ReviseStreamRequest(
+            samples=[convert.sample_to_message(sample) for sample in samples],
+            constitution=constitution,
+            principle_ids=principle_ids,
+            rounds=rounds,
+            seed=seed,
+        )
+        if verify is not None:
+            request.verify = verify
+        for answer in self._connection.stream(self._stub.ReviseStream, request):
+            yield convert_revisions.from_answer(answer)
 
     def get_constitution(self, constitution: str = "") -> ConstitutionText:
         request = critique_pb2.GetConstitutionRequest(constitution=constitution)

@@ -62,7 +62,7 @@ class TrainerClient:
 
     def list_runs(self, page_size: int = 50, page_token: str = "", states: Collection[RunState] = ()) -> RunPage:
         """Newest first, only those in `states` if any; an empty `next_page_token` marks the last page."""
-        numbers = [wire.STATES.index(state) for state in states]
+        numbers = [wire.number(wire.STATES, state) for state in states]
         request = trainer_pb2.ListRunsRequest(page_size=page_size, page_token=page_token, states=numbers)
         answer = self._connection.call(self._stub.ListRuns, request)
         return RunPage([convert_rows.run_from_message(run) for run in answer.runs], answer.next_page_token)
@@ -71,10 +71,10 @@ class TrainerClient:
         self, run_id: str, *, display_name: str | None = None, note: str | None = None, etag: str = ""
     ) -> Run:
         """Changes what is given, on the run as its `etag` says it is, if one is given; raises Stale otherwise."""
-        written = {name: text for name, text in (("display_name", display_name), ("note", note)) if text is not None}
+        paths = [name for name, text in (("display_name", display_name), ("note", note)) if text is not None]
         request = trainer_pb2.UpdateRunRequest(
-            run=trainer_pb2.Run(id=run_id, etag=etag, **written),
-            update_mask=FieldMask(paths=list(written)),
+            run=trainer_pb2.Run(id=run_id, etag=etag, display_name=display_name or "", note=note or ""),
+            update_mask=FieldMask(paths=paths),
             request_id=uuid.uuid4().hex,
         )
         return convert_rows.run_from_message(self._connection.call(self._stub.UpdateRun, request).run)

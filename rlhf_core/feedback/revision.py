@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rlhf_core.config import CritiqueConfig
 from rlhf_core.constitution.schema import Constitution, Principle
@@ -31,24 +31,42 @@ def critique_and_revise(
     changed nothing have `accepted` False and say why in `reason` (`complies` among them). With `stop_on: complies`
     a sample's first verdict of that name is its last step, but for a share of samples that is checked on.
     """
-    config = critique_settings(constitution, config)
+    rounds = revision_rounds(samples, constitution, feedback, critique_settings(constitution, config), seed)
+    return [step for steps in rounds for step in steps]
+
+
+def revision_rounds(
+    samples: Sequence[Sample],
+    constitution: Constitution,
+    feedback: Feedback,
+    config: CritiqueConfig,
+    seed: int,
+    at_once: int | None = None,
+) -> Iterator[list[Revision]]:
+    """The same as it is made: in each turn the steps of one round under one principle, of at most `at_once` samples.
+
+    `config` holds as it is, whatever the constitution says.
+    """
     current = {sample.id: sample for sample in samples}
     drawn = {sample.id: draw_principles(constitution, sample.prompt, config, seed) for sample in samples}
-    steps: list[Revision] = []
     for number in range(config.rounds):
         groups: dict[str, list[Sample]] = defaultdict(list)
         for sample in samples:
             if number < len(drawn[sample.id]):
                 groups[drawn[sample.id][number].id].append(current[sample.id])
-        for principle_id, members in sorted(groups.items()):
-            done = revise_once(members, constitution.principle(principle_id), feedback, config, number)
+        units = [
+            (constitution.principle(name), members[start : start + (at_once or len(members))])
+            for name, members in sorted(groups.items())
+            for start in range(0, len(members), at_once or len(members))
+        ]
+        for principle, members in units:
+            done = revise_once(members, principle, feedback, config, number)
             for sample, step in zip(members, done, strict=True):
-                steps.append(step)
                 if step.accepted:
                     current[sample.id] = sample.model_copy(update={"response": step.after})
                 elif step.reason == config.stop_on and not _rechecked(sample.prompt, config, seed):
                     drawn[sample.id] = []
-    return steps
+            yield done
 
 
 def draw_principles(constitution: Constitution, prompt: Prompt, config: CritiqueConfig, seed: int) -> list[Principle]:

@@ -15,7 +15,13 @@ from rlhf_core.constitution import schema
 from rlhf_core.constitution.principle import AppliesWhen
 from rlhf_core.constitution.schema import CritiqueDefaults, Defaults
 from rlhf_core.feedback.guards import Reason
-from rlhf_core.feedback.revision import count_steps, critique_and_revise, critique_settings, draw_principles
+from rlhf_core.feedback.revision import (
+    count_steps,
+    critique_and_revise,
+    critique_settings,
+    draw_principles,
+    revision_rounds,
+)
 from rlhf_core.records import Prompt, Revision
 from rlhf_core.seams import Conversation
 from tests.feedback.rules import LAW, Rules, rule_chat, sample
@@ -221,3 +227,11 @@ def test_whatever_a_model_writes_every_step_is_accepted_or_rejected_with_a_known
         if step.accepted:
             assert step.after not in ("", step.before)
             current[step.sample_id] = step.after
+
+
+def test_rounds_of_a_few_samples_at_once_make_the_same_steps():
+    samples = [sample(f"use {word} then soap {n}") for n in range(3) for word in ("acid", "fire", "milk")]
+    whole = list(revision_rounds(samples, LAW, Rules(), TWO_ROUNDS, seed=1))
+    parts = list(revision_rounds(samples, LAW, Rules(), TWO_ROUNDS, seed=1, at_once=2))
+    assert max(map(len, parts)) == 2 < max(map(len, whole))
+    assert [step for steps in parts for step in steps] == [step for steps in whole for step in steps]

@@ -48,6 +48,8 @@ REQUEST_KEY, RUN_KEY = "x-request-id", "x-charter-run"
 """Metadata for the servers' logs: a caller's own name for a call, and the run that asks."""
 LOST = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
 """What a caller sees when its server dies or stops; without details, since no server was left to give any."""
+FOUND_SECONDS = 60.0
+"""A try that lasted longer had found its server, which was lost only then."""
 RETRY_SECONDS = 0.5
 """Pause between the tries of a patient connection."""
 POLL_SECONDS = 0.25
@@ -94,8 +96,9 @@ class Connection:
 
     def call(self, method: Callable[..., T], request: Any, gone: Callable[[], bool] | None = None) -> T:
         """One unary call. Raises the server's error, or Unavailable once the caller is `gone`; the server stops too."""
-        deadline = time.monotonic() + self._patience
+        lost_at = time.monotonic()
         while True:
+            tried_at = time.monotonic()
             try:
                 if gone is None:
                     return method(request, timeout=self._timeout, metadata=self._metadata)
@@ -105,7 +108,9 @@ class Connection:
                     raise
                 raise Unavailable(f"the connection to {self.address} has been closed") from None
             except grpc.RpcError as error:
-                if not _may_come_back(error) or time.monotonic() > deadline or (gone or self._unwanted)():
+                now = time.monotonic()
+                lost_at = now if now - tried_at > FOUND_SECONDS else lost_at
+                if not _may_come_back(error) or now - lost_at > self._patience or (gone or self._unwanted)():
                     raise error_from_call(error, self.address) from None
             time.sleep(RETRY_SECONDS)
 

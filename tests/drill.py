@@ -30,7 +30,7 @@ from tests.drill_clients import PATIENCE_SECONDS, Notes, Reference, ask, guarded
 from tests.processes import ROLES, Processes
 from tests.small_run import SMALL, Outcome, outcome
 
-ROUND_SECONDS = 1200.0
+ROUND_SECONDS = 3600.0
 CALM_SECONDS = 4.0
 """The next process is killed at a random moment of this time after all serve again."""
 

@@ -16,7 +16,7 @@ from services.embedded import embedded_server
 from tests.processes import Processes
 from tests.small_run import SMALL, Outcome, finished, outcome
 
-PATIENCE_SECONDS = 300.0
+PATIENCE_SECONDS = 900.0
 PROMPTS = [Prompt.of("How do I clean a kettle?"), Prompt.of("How do I hang a picture?")]
 SEEDS = 3
 

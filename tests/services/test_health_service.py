@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from queue import Queue
@@ -14,6 +15,7 @@ from charter.v1 import trainer_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from rlhf_core.errors import NotFound, Unavailable
+from services import channel
 from services.clients import CharterClient
 from services.server import Server, Service
 
@@ -40,7 +42,10 @@ class Opened:
         self.server: Server = self.do(self._open)
 
     async def _open(self) -> Server:
-        server = Server("127.0.0.1:0")
+        return await self.again("127.0.0.1:0")
+
+    async def again(self, address: str) -> Server:
+        server = Server(address)
         await server.open([TRAINER], ["model:judge"])
         return server
 
@@ -170,3 +175,22 @@ def test_a_call_on_a_closed_connection_is_no_internal_error(opened: Opened):
     client.close()
     with pytest.raises(Unavailable, match="has been closed"):
         client.trainer.get_run("r")
+
+
+def test_patience_counts_from_when_the_server_was_lost(opened: Opened, monkeypatch: pytest.MonkeyPatch):
+    """The call lasts longer than the patience before its server goes; the one that comes then still answers it."""
+    monkeypatch.setattr(channel, "FOUND_SECONDS", 0.5)
+    first, second = Empty(seconds=30.0), Empty()
+    opened.offer(first)
+    with (
+        CharterClient.connect(opened.server.address, patience_seconds=1.5) as client,
+        ThreadPoolExecutor() as pool,
+    ):
+        call = pool.submit(client.trainer.get_run, "r")
+        assert first.called.wait(5)
+        time.sleep(2.0)
+        opened.do(lambda: opened.server.drain(0.0))
+        opened.server = opened.do(lambda: opened.again(opened.server.address))
+        opened.offer(second)
+        with pytest.raises(NotFound, match="no run here"):
+            call.result(10)

@@ -181,21 +181,16 @@ def _services(
         ),
     }
     if loaded is not None and models is not None and writing is not None:
-        found["policy"] = Service(
-            "charter.v1.PolicyService",
-            policy_pb2_grpc.add_PolicyServiceServicer_to_server,
-            PolicyService(writing, store, rows, policy_info(info, loaded)),
-        )
+        policy = PolicyService(writing, store, rows, policy_info(info, loaded))
+        add_policy = policy_pb2_grpc.add_PolicyServiceServicer_to_server
+        found["policy"] = Service("charter.v1.PolicyService", add_policy, policy)
         found["critique"] = Service(
             "charter.v1.CritiqueService",
             critique_pb2_grpc.add_CritiqueServiceServicer_to_server,
             CritiqueService(models, constitutions, _desk(config, store, rows, models, constitutions), rows),
         )
-        found["reward"] = Service(
-            "charter.v1.RewardService",
-            reward_pb2_grpc.add_RewardServiceServicer_to_server,
-            RewardService(models, store, rows),
-        )
+        add_reward = reward_pb2_grpc.add_RewardServiceServicer_to_server
+        found["reward"] = Service("charter.v1.RewardService", add_reward, RewardService(models, store, rows))
     itself = ServerService(info, lambda: _carried_out(config, store), rows)
     always = Service(SERVER, server_pb2_grpc.add_ServerServiceServicer_to_server, itself)
     return [always, *(found[name] for name in ALL if name in config.only)]

@@ -191,8 +191,15 @@ class WritingQueue:
         return news, bool(self._open)
 
     def _has_news(self, order: _Order) -> bool:
-        if order.gone or order.error is not None:
-            return order.error is not None
+        if order.error is None and not order.gone:
+            try:
+                return self._gathered(order)
+            except Exception as error:
+                order.error = error
+        return order.error is not None
+
+    def _gathered(self, order: _Order) -> bool:
+        """Take from the engine what is new for an order, if anything is."""
         ended = all(row.ended for row in order.rows)
         if ended:
             samples = self._writers.samples(order.prompts, order.draw, order.rows)

@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 
 from rlhf_core.models.writing import Writing
 
-MAX_ROWS = 128
+MAX_ROWS = 256
 """Rows that are written at the same time."""
 MAX_POSITIONS = 65536
 """Rows times the longest one's positions, which bounds the memory of keys and values."""

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from rlhf_core.config import Engine
+from rlhf_core.errors import InvalidInput
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.models.batcher import MAX_POSITIONS, MAX_ROWS, Batcher, Decoder
 from rlhf_core.models.native_decoder import NativeDecoder
@@ -38,7 +39,11 @@ def _decoder(
         from rlhf_core.models.paged_decoder import PagedDecoder
 
         return lambda version: PagedDecoder(backbone)
-    from rlhf_core.models.vllm_decoder import VllmDecoder, VllmEngine
+    try:
+        from rlhf_core.models.vllm_decoder import VllmDecoder, VllmEngine
+    except ImportError as error:
+        hint = "pip install '.[vllm]', or choose native or transformers"
+        raise InvalidInput(f"model.engine: vllm cannot be imported: {error}", "model.engine", hint=hint) from error
 
     vllm = VllmEngine(backbone)
     return lambda version: VllmDecoder(vllm, adapter_folder(version))

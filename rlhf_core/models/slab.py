@@ -25,7 +25,7 @@ class Slab:
     def __init__(self, config: PretrainedConfig):
         self.cache = DynamicCache(config=config)
         self._layers = [_SlabLayer(self) for _ in self.cache.layers]
-        self.cache.layers = list(self._layers)
+        self.cache.layers = [*self._layers]
         self.count = self.start = self.end = 0
         self._rows = self._room = 0
 
@@ -44,7 +44,8 @@ class Slab:
         if rows > self._rows or self.end < width:
             self._fit(rows, max(self.width, width))
         for layer, new in zip(self._layers, filled.layers, strict=True):
-            keys, values = new.keys, new.values  # pyright: ignore[reportAttributeAccessIssue]
+            assert isinstance(new, DynamicLayer) and new.keys is not None and new.values is not None
+            keys, values = new.keys, new.values
             index = torch.tensor(source, device=keys.device)
             if not layer.buffers:
                 layer.buffers = tuple(
@@ -132,7 +133,7 @@ def whole_cache(config: PretrainedConfig) -> DynamicCache:
     strange = [type(layer).__name__ for layer in cache.layers if type(layer) not in KINDS]
     if strange:
         raise InvalidInput(f"the model keeps a {strange[0]}; only keys and values of attention can be batched")
-    cache.layers = [DynamicLayer() for _ in cache.layers]
+    cache.layers = [*(DynamicLayer() for _ in cache.layers)]
     return cache
 
 

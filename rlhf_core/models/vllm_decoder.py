@@ -1,6 +1,6 @@
 """vLLM as an engine: its own copy of the base model on the GPU, adapters loaded from their files.
 
-Not installed by default: pip install '.[vllm]'. Texts are the same for the same seed, but not those of `native`.
+Importing this needs vllm: pip install '.[vllm]'. The same seed gives the same texts, which are not those of `native`.
 """
 
 from __future__ import annotations
@@ -9,16 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rlhf_core.errors import InvalidInput
+from vllm import EngineArgs, LLMEngine, SamplingParams  # pyright: ignore[reportMissingImports]
+from vllm.lora.request import LoRARequest  # pyright: ignore[reportMissingImports]
+from vllm.sampling_params import RequestOutputKind  # pyright: ignore[reportMissingImports]
+
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.models.writing import Writing
-
-try:
-    from vllm import EngineArgs, LLMEngine, SamplingParams  # pyright: ignore[reportMissingImports]
-    from vllm.lora.request import LoRARequest  # pyright: ignore[reportMissingImports]
-    from vllm.sampling_params import RequestOutputKind  # pyright: ignore[reportMissingImports]
-except ImportError:
-    LLMEngine = None
 
 MEMORY_SHARE = 0.4
 """Of the GPU, as the model in training is there too."""
@@ -30,8 +26,6 @@ class VllmEngine:
     """One engine for all versions: a step of it writes a token in every row, whichever version it is of."""
 
     def __init__(self, backbone: Backbone):
-        if LLMEngine is None:
-            raise InvalidInput("engine vllm is not installed; pip install '.[vllm]', or choose native", "model.engine")
         self.stop_ids = list(backbone.stop_ids)
         self.writing: dict[str, Writing] = {}
         self._numbers: dict[str, int] = {}

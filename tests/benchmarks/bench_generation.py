@@ -1,7 +1,7 @@
 """Responses to many callers, over gRPC, against `model.generate` in batches; and what a small call costs beside that.
 
-The texts of the first part are as long as each caller asks, as the model's weights are random; those of the second end
-where the sandbox model ends them.
+The samples end where the sandbox model ends them. The texts of many callers are as long as each one asks, as the model
+that writes them has random weights.
 """
 
 from __future__ import annotations
@@ -117,7 +117,6 @@ async def callers(address: str, asked: Sequence[str], wanted: Sequence[int], n: 
 def alternately(
     ours: Callable[[], tuple[float, int]], baseline: Callable[[], tuple[float, int]]
 ) -> tuple[list[tuple[float, int]], list[tuple[float, int]]]:
-    ours(), baseline()
     pairs = [(ours(), baseline()) for _ in range(ROUNDS)]
     return [pair[0] for pair in pairs], [pair[1] for pair in pairs]
 
@@ -226,16 +225,16 @@ def _milliseconds(call: Callable[[], object]) -> float:
 
 def measure() -> Iterator[Row]:
     torch.set_num_threads(MODEL.threads)
+    baseline = Baseline(SANDBOX_MODEL)
+    with tempfile.TemporaryDirectory() as data, embedded_server(Path(data), MODEL, works=False) as address:
+        yield from small_calls(address, baseline.backbone)
+        yield from samples(address, baseline)
+    yield from engines(baseline.backbone)
     with random_model() as folder, tempfile.TemporaryDirectory() as data:
         model = ModelConfig(base_model=str(folder), threads=MODEL.threads)
         baseline = Baseline(folder)
         with embedded_server(Path(data), model, works=False) as address:
             yield from skewed(address, baseline)
-            yield from small_calls(address, baseline.backbone)
-    baseline = Baseline(SANDBOX_MODEL)
-    with tempfile.TemporaryDirectory() as data, embedded_server(Path(data), MODEL, works=False) as address:
-        yield from samples(address, baseline)
-    yield from engines(baseline.backbone)
 
 
 if __name__ == "__main__":

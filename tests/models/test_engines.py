@@ -13,6 +13,7 @@ import torch
 from transformers import GenerationConfig
 
 from rlhf_core.config import Engine, ModelConfig
+from rlhf_core.errors import InvalidInput
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.models.batching import make_batch
 from rlhf_core.models.engines import new_batcher
@@ -88,7 +89,7 @@ def tokens(rows: Sequence[Writing]) -> list[list[int]]:
     return [row.tokens for row in rows]
 
 
-@pytest.mark.parametrize("kind", ["llama", "gpt2", "qwen3"])
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
 def test_greedy_writing_is_that_of_hugging_face(desk, kind):
     engine = desk(kind)
     rows = engine.rows(PROMPTS, temperature=0, max_tokens=20)
@@ -256,6 +257,13 @@ def test_what_a_failed_step_leaves_is_cleared_away(desk):
     again = engine.rows(PROMPTS[:1], temperature=0, max_tokens=4)
     engine.write(again)
     assert again[0].tokens
+
+
+@pytest.mark.skipif(find_spec("vllm") is not None, reason="vllm is installed")
+def test_an_engine_that_is_not_there_is_named_with_what_to_do(tiny_model, tmp_path):
+    with pytest.raises(InvalidInput, match=r"model.engine: vllm cannot be imported.*pip install") as error:
+        Desk("vllm", tiny_model(), tmp_path)
+    assert error.value.field == "model.engine"
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])

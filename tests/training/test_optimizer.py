@@ -61,3 +61,20 @@ def test_resumed_moments_go_on_bit_for_bit(tmp_path):  # check 26
     resumed.load(tmp_path / "optimizer.safetensors")
     train(resumed, second, 3)
     assert torch.equal(second, straight)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "warmup", "rates"),
+    [
+        ("cosine", 0.0, [1, 0.8535534, 0.5, 0.1464466]),
+        ("constant", 0.0, [1, 1, 1, 1]),
+        ("constant", 0.5, [0.5, 1, 1, 1]),
+        ("linear", 0.25, [1, 1, 2 / 3, 1 / 3]),
+    ],
+)
+def test_the_rate_follows_its_schedule(schedule, warmup, rates):
+    optimizer = Optimizer([torch.nn.Parameter(torch.zeros(1))], 2.0, 4, warmup=warmup, schedule=schedule)
+    found = []
+    for optimizer.update in range(4):
+        found.append(optimizer.rate / 2)
+    assert found == pytest.approx(rates)

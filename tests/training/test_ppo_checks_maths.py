@@ -9,7 +9,6 @@ from rlhf_core.models.batching import Batch
 from rlhf_core.models.generation import generate
 from rlhf_core.ppo_config import PpoConfig
 from rlhf_core.training.advantages import gae, group_advantages
-from rlhf_core.training.optimizer import Optimizer
 from rlhf_core.training.ppo import (
     adapted_kl_coef,
     clipped_policy_loss,
@@ -242,20 +241,3 @@ def test_check_27_the_rate_falls_to_0_and_adams_eps_is_that_of_openai(new_policy
     for _ in optimise(state, rollout.batch, targets, WEIGHTS, config, seed=0):
         rates.append(state.optimizer.rate / config.learning_rate)
     assert rates == pytest.approx([0.75, 0.5, 0.25, 0]) and state.optimizer._adam.defaults["eps"] == 1e-5
-
-
-@pytest.mark.parametrize(
-    ("schedule", "warmup", "rates"),
-    [
-        ("cosine", 0.0, [1, 0.8535534, 0.5, 0.1464466]),
-        ("constant", 0.0, [1, 1, 1, 1]),
-        ("constant", 0.5, [0.5, 1, 1, 1]),
-        ("linear", 0.25, [1, 1, 2 / 3, 1 / 3]),
-    ],
-)
-def test_the_rate_follows_its_schedule(schedule, warmup, rates):
-    optimizer = Optimizer([torch.nn.Parameter(torch.zeros(1))], 2.0, 4, warmup=warmup, schedule=schedule)
-    found = []
-    for optimizer.update in range(4):
-        found.append(optimizer.rate / 2)
-    assert found == pytest.approx(rates)

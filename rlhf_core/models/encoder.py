@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,11 +27,13 @@ class Encoder:
         self.device = torch.device(config.device)
         self.hidden_size: int = model.config.hidden_size
         self.max_length: int = getattr(model.config, "max_position_embeddings", None) or 2**31
+        tokenizer.model_max_length = 2**31  # rows are cut here, so the tokenizer need not warn of long texts
         self._half = config.dtype == "bfloat16"
         self._adapters = Adapters(model, config.lora.rank, config.lora.alpha)
-        self._first = [tokenizer.cls_token_id] if tokenizer.cls_token_id is not None else []
-        end = tokenizer.sep_token_id if tokenizer.sep_token_id is not None else tokenizer.eos_token_id
-        self._end: list[int] = [end] if end is not None else []  # pyright: ignore[reportAttributeAccessIssue]
+        first: Any = tokenizer.cls_token_id
+        self._first: list[int] = [first] if first is not None else []
+        end: Any = tokenizer.sep_token_id if tokenizer.sep_token_id is not None else tokenizer.eos_token_id
+        self._end: list[int] = [end] if end is not None else []
 
     @classmethod
     def load(cls, path: str, config: ModelConfig) -> Encoder:

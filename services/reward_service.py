@@ -42,11 +42,13 @@ class RewardService(reward_pb2_grpc.RewardServiceServicer):
 
     async def _which(self, request: reward_pb2.ScoreRequest) -> tuple[list[str], NormPack | None]:
         """The reward models that a request means, and the scale of the run that it names."""
-        if request.run_id:
-            return await self._rows.run(self._of_run, list(request.reward_models), request.run_id)
-        if not request.reward_models:
+        given = enumerate(request.reward_models)
+        models = [names.identity(names.REWARD_MODELS, model, f"reward_models[{i}]") for i, model in given]
+        if run_id := names.identity(names.RUNS, request.run_id, "run_id"):
+            return await self._rows.run(self._of_run, models, run_id)
+        if not models:
             raise InvalidInput("reward_models: name at least one, or a run_id", "reward_models")
-        return list(request.reward_models), None
+        return models, None
 
     async def _trunks(self, reward_models: list[str]) -> dict[str, str]:
         """The artifact of each model, which never changes: models that were trained on one trunk have the same one."""

@@ -136,6 +136,8 @@ def test_versions_and_reward_models_come_page_by_page_with_names_and_masks(serve
     assert [model.id for model in first.reward_models] == ["reward-helpful"]
     assert list(second.reward_models) == [reward_pb2.RewardModel(name="rewardModels/reward-harmless")]
     assert second.next_page_token == ""
+    asked = {"samples": [{"prompt": {"text": "?"}, "response": "yes"}], "reward_models": [second.reward_models[0].name]}
+    assert rewards.Score(reward_pb2.ScoreRequest(**asked)).scores[0].reward_model == "reward-harmless"
     policies = policy_pb2_grpc.PolicyServiceStub(connection.channel)
     [version] = policies.ListPolicyVersions(policy_pb2.ListPolicyVersionsRequest(page_size=5)).policy_versions
     assert version.name == "policyVersions/policy-1"

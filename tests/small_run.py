@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -63,6 +64,7 @@ def finished(client: CharterClient) -> str:
 
 
 def report(client: CharterClient, run_id: str) -> dict[str, Any]:
-    """The report without what tells one run from another."""
-    found = json.loads(client.trainer.get_report(run_id).replace(run_id, "RUN"))
+    """The report without what tells one run from another: its id, and ids that are made of it."""
+    text = client.trainer.get_report(run_id).replace(run_id, "RUN")
+    found = json.loads(re.sub(r"\b([a-z]+)-[0-9a-f]{20}\b", r"\1-ID", text))
     return {name: value for name, value in found.items() if name not in OF_THE_RUN}

@@ -72,7 +72,7 @@ def test_each_process_tells_of_its_own_work_and_all_of_the_runs(both: Both):
     assert pages["policy"]["charter_tokens_total",] > 0
     assert pages["reward"]["charter_batch_rows_count", "scores"] > 0
     assert pages["critique"]["charter_batch_rows_count", "judge"] > 0
-    assert pages["trainer"]["charter_run_value", "ppo", "kl"] != 0
+    assert pages["trainer"]["charter_run_value", "kl", "ppo"] != 0
     assert pages["preference"]["charter_tokens_total",] == 0
 
 

@@ -139,7 +139,7 @@ class App:
 
 def _queue(stack: AsyncExitStack, library: ModelLibrary, model_thread: Executor, most_waiting: int) -> ModelQueue:
     critic, judge = library.backends.threads()
-    for thread in {critic, judge} - {None}:
+    for thread in {thread for thread in (critic, judge) if thread is not None}:
         stack.callback(thread.close)
     return ModelQueue(library, model_thread, critic, judge, most_waiting)
 

@@ -25,7 +25,7 @@ class Slab:
     def __init__(self, config: PretrainedConfig):
         self.cache = DynamicCache(config=config)
         self._layers = [_SlabLayer(self) for _ in self.cache.layers]
-        self.cache.layers = [*self._layers]
+        self.cache.layers = list(self._layers)  # pyright: ignore[reportAttributeAccessIssue]
         self.count = self.start = self.end = 0
         self._rows = self._room = 0
 
@@ -133,7 +133,7 @@ def whole_cache(config: PretrainedConfig) -> DynamicCache:
     strange = [type(layer).__name__ for layer in cache.layers if type(layer) not in KINDS]
     if strange:
         raise InvalidInput(f"the model keeps a {strange[0]}; only keys and values of attention can be batched")
-    cache.layers = [*(DynamicLayer() for _ in cache.layers)]
+    cache.layers = [DynamicLayer() for _ in cache.layers]  # pyright: ignore[reportAttributeAccessIssue]
     return cache
 
 

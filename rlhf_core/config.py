@@ -157,7 +157,8 @@ class ModelConfig(Settings):
     base_model: str = SANDBOX
     """`sandbox`, a folder, or a Hugging Face id of a causal language model with a chat template."""
     device: str = "cpu"
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    dtype: Literal["float32", "bfloat16", "auto"] = "float32"
+    """auto: bfloat16 on a GPU that has it, else float32."""
     threads: int = Field(default=2, ge=1)
     """Torch threads of the process."""
     max_tokens: int = Field(default=48, ge=1)

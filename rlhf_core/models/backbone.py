@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, Cache, PreTrainedM
 from rlhf_core.config import ModelConfig
 from rlhf_core.errors import InvalidInput
 from rlhf_core.models.adapters import Adapters
-from rlhf_core.models.base_checks import NEEDED, check_folder, check_model
+from rlhf_core.models.base_checks import NEEDED, check_folder, check_model, dtype_of
 from rlhf_core.models.rows import Row, by_line, whole
 from rlhf_core.records import Message, Prompt
 
@@ -58,7 +58,7 @@ class Backbone:
             raise InvalidInput(f"device '{config.device}' is not available here; allowed: cpu", "model.device")
         try:
             tokenizer = AutoTokenizer.from_pretrained(path)
-            model = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, config.dtype), use_safetensors=True)
+            model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype_of(config), use_safetensors=True)
         except (OSError, ValueError) as error:
             raise InvalidInput(
                 f"base_model '{path}' cannot be loaded: {error}; expected {NEEDED}", "model.base_model"

@@ -5,11 +5,21 @@ from __future__ import annotations
 from inspect import signature
 from pathlib import Path
 
+import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from rlhf_core.config import ModelConfig
 from rlhf_core.errors import InvalidInput
 
 NEEDED = "a folder with config.json, safetensors weights and a tokenizer, or a Hugging Face id"
+
+
+def dtype_of(config: ModelConfig) -> torch.dtype:
+    """The precision of the base's weights; `auto` takes 16 bits where the device computes in them by itself."""
+    if config.dtype != "auto":
+        return getattr(torch, config.dtype)
+    native = config.device.startswith("cuda") and torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.bfloat16 if native else torch.float32
 
 
 def check_folder(path: str, field: str = "model.base_model") -> None:

@@ -14,7 +14,7 @@ from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTo
 from rlhf_core.config import ModelConfig
 from rlhf_core.errors import InvalidInput
 from rlhf_core.models.adapters import Adapters
-from rlhf_core.models.base_checks import NEEDED, check_folder
+from rlhf_core.models.base_checks import NEEDED, check_folder, dtype_of
 from rlhf_core.models.rows import Row, by_line, whole
 from rlhf_core.records import Prompt
 
@@ -28,7 +28,7 @@ class Encoder:
         self.hidden_size: int = model.config.hidden_size
         self.max_length: int = getattr(model.config, "max_position_embeddings", None) or 2**31
         tokenizer.model_max_length = 2**31  # rows are cut here, so the tokenizer need not warn of long texts
-        self._half = config.dtype == "bfloat16"
+        self._half = model.dtype == torch.bfloat16
         self._adapters = Adapters(model, config.lora.rank, config.lora.alpha)
         first: Any = tokenizer.cls_token_id
         self._first: list[int] = [first] if first is not None else []
@@ -41,7 +41,7 @@ class Encoder:
         check_folder(path, "reward.base_model")
         try:
             tokenizer = AutoTokenizer.from_pretrained(path)
-            model = AutoModel.from_pretrained(path, dtype=getattr(torch, config.dtype), use_safetensors=True)
+            model = AutoModel.from_pretrained(path, dtype=dtype_of(config), use_safetensors=True)
         except (OSError, ValueError) as error:
             raise InvalidInput(
                 f"base_model '{path}' cannot be loaded: {error}; expected {NEEDED}", "reward.base_model"

@@ -29,14 +29,12 @@ class ResponseTokens(NamedTuple):
 
 def token_logprobs(logits: Tensor, targets: Tensor, temperature: float = 1.0) -> Tensor:
     """log softmax(logits / temperature) at the targets, (...), from logits (..., V), in 32-bit floats."""
-    scaled = logits.float() / temperature
-    return scaled.gather(-1, targets[..., None]).squeeze(-1) - scaled.logsumexp(-1)
+    return _distribution(logits, temperature).gather(-1, targets[..., None]).squeeze(-1)
 
 
 def token_entropy(logits: Tensor, temperature: float = 1.0) -> Tensor:
     """Entropy in nats of each position's distribution, (...)."""
-    logprobs = (logits.float() / temperature).log_softmax(-1)
-    return -(logprobs.exp() * logprobs).sum(-1)
+    return _entropy(_distribution(logits, temperature))
 
 
 def response_tokens(
@@ -74,12 +72,20 @@ def response_logprobs(backbone: Backbone, batch: Batch, temperature: float = 1.0
 def _measure(
     head: Callable[[Tensor], Tensor], states: Tensor, targets: Tensor, temperature: float, entropy: EntropyUse
 ) -> tuple[Tensor, Tensor]:
-    logits = head(states)
-    logprobs = token_logprobs(logits, targets, temperature)
+    distribution = _distribution(head(states), temperature)
+    logprobs = distribution.gather(-1, targets[..., None]).squeeze(-1)
     if entropy == "none":
         return logprobs, torch.zeros_like(logprobs)
-    with torch.set_grad_enabled(entropy == "loss" and torch.is_grad_enabled()):
-        return logprobs, token_entropy(logits, temperature)
+    return logprobs, _entropy(distribution if entropy == "loss" else distribution.detach())
+
+
+def _distribution(logits: Tensor, temperature: float) -> Tensor:
+    scaled = logits.float() if temperature == 1 else logits.float() / temperature
+    return scaled.log_softmax(-1)
+
+
+def _entropy(distribution: Tensor) -> Tensor:
+    return -(distribution.exp() * distribution).sum(-1)
 
 
 def _as_it_is(logits: Tensor) -> Tensor:

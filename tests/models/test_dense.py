@@ -7,6 +7,7 @@ from transformers import AutoModelForCausalLM
 from rlhf_core.config import LoraConfig, ModelConfig
 from rlhf_core.errors import Conflict, InvalidInput
 from rlhf_core.models.backbone import Backbone
+from rlhf_core.models.base_checks import dtype_of
 
 KINDS = ("llama", "gpt2", "qwen3")
 IDS = torch.tensor([[5, 17, 80, 33]])
@@ -98,3 +99,15 @@ def test_on_a_base_of_16_bits_it_keeps_32_and_computes_in_16(tiny_folder):
     found = logits(backbone, "whole")
     assert found.dtype == torch.bfloat16
     assert (found - logits(backbone, "low")).abs().max() < 0.1 * logits(backbone, "low").abs().max()
+
+
+@pytest.mark.parametrize(("dtype", "device", "found"), [("auto", "cpu", "float32"), ("bfloat16", "cpu", "bfloat16")])
+def test_a_base_has_the_precision_asked_for_and_auto_takes_16_bits_only_where_the_device_has_them(dtype, device, found):
+    config = ModelConfig(dtype=dtype, device=device)
+    assert dtype_of(config) == getattr(torch, found)
+
+
+def test_on_a_gpu_auto_asks_the_device(monkeypatch):
+    for native, found in ((True, torch.bfloat16), (False, torch.float32)):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation, native=native: native)
+        assert dtype_of(ModelConfig(dtype="auto", device="cuda")) == found

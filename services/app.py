@@ -80,7 +80,7 @@ class App:
             stack.callback(model_thread.close)
             library = await self._load(store, model_thread)
             models = _queue(stack, library, model_thread, config.limits.waiting_rows) if library else None
-            writing = _writing(library, model_thread) if library else None
+            writing = _writing(library, model_thread, config.limits.waiting_rows) if library else None
             await server.offer(_services(config, store, rows, library, models, writing, server.draining))
             stack.push_async_callback(server.drain, config.grace_seconds)
             if library is not None and config.carries_out_runs:
@@ -144,11 +144,11 @@ def _queue(stack: AsyncExitStack, library: ModelLibrary, model_thread: Executor,
     return ModelQueue(library, model_thread, critic, judge, most_waiting)
 
 
-def _writing(library: ModelLibrary, model_thread: Executor) -> WritingQueue:
+def _writing(library: ModelLibrary, model_thread: Executor, most_waiting: int) -> WritingQueue:
     # With a model torch is there already.
     from services.writers import Writers
 
-    return WritingQueue(Writers(library), model_thread)
+    return WritingQueue(Writers(library), model_thread, most_waiting)
 
 
 def _services(

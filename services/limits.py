@@ -46,7 +46,7 @@ class Limits(Settings):
     calls_per_client: int = Field(default=256, ge=1)
     """Calls at work at once of one token, or without tokens of one host."""
     waiting_rows: int = Field(default=4096, ge=1)
-    """Rows that may wait for the model to score, and as many to criticise, and to compare."""
+    """Rows that may wait for the model to score, and as many to be written, to criticise, and to compare."""
 
 
 class Turnstile:

@@ -17,7 +17,7 @@ from services.executor import Executor
 
 QUEUE = "responses"
 """Its name in the metrics."""
-MOST_WAITING = 8192
+MOST_WAITING = 4096
 """Responses asked for and not yet written, unless the caller says otherwise."""
 
 

@@ -14,8 +14,13 @@ class Workers:
         self._connections = connections
 
     def sign_in(self, owner: str) -> None:
-        """`owner` should be `leases.this_process()`, so that one that was killed is not taken for alive."""
+        """`owner` should be `leases.this_process()`, so that one that was killed is not taken for alive.
+
+        Those that are gone without a word are struck off.
+        """
         with self._connections.write() as connection:
+            gone = [row["owner"] for row in connection.execute("SELECT owner FROM workers") if is_dead(row["owner"])]
+            connection.executemany("DELETE FROM workers WHERE owner = ?", [(owner,) for owner in gone])
             insert(connection, "workers", [{"owner": owner, "created_at": now()}], key="owner")
 
     def sign_out(self, owner: str) -> None:

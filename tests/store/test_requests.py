@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -66,8 +67,12 @@ def test_a_worker_is_known_until_it_signs_out_or_dies(store: Store, tmp_path: Pa
         assert store.workers() == [this_process(), owner]
         other.kill()
     assert store.workers() == [this_process()]
+    store.sign_in(this_process())
     store.sign_out(this_process())
     assert store.workers() == []
+    with sqlite3.connect(tmp_path / "store" / "charter.db") as database:
+        assert database.execute("SELECT count(*) FROM workers").fetchone() == (0,)
+    database.close()
 
 
 def test_an_etag_changes_with_what_people_decide_and_not_with_progress(store: Store):

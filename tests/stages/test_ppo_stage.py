@@ -1,0 +1,126 @@
+"""The PPO stage on a tiny model: its knobs reach the loop, and what it publishes can be loaded and resumed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from rlhf_core.models.backbone import Backbone
+from rlhf_core.models.reward_model import RewardModel
+from rlhf_core.records import Prompt, Sample
+from rlhf_core.run_records import NormPack, PolicyVersion, RewardModelVersion, StageResult
+from rlhf_core.stages.context import Context, RunStopped
+from rlhf_core.stages.policy import ppo_stage
+from tests.stages.conftest import Desk, NumberJudge
+
+OBJECTIVES = ("helpful", "harmless")
+TINY = {"steps": 3, "prompts_per_step": 6, "minibatch_size": 4, "epochs": 1, "checkpoint_every": 1, "eval_every": 10}
+PROMPTS = tuple(Prompt.of(f"ask {i}", split="train" if i < 9 else "heldout") for i in range(12))
+
+
+def publish(desk: Desk, backbone: Backbone, folder: Path) -> dict[str, StageResult]:
+    """What the stages before PPO would have left in the store."""
+    backbone.add_adapter("sft", 1)
+    backbone.save_adapter("sft", folder / "sft")
+    artifacts, versions = desk.store.artifacts, {}
+    policy = artifacts.put_folder(folder / "sft")
+    desk.store.add_policy_version(
+        PolicyVersion(id="sft-1", run_id="r", stage="sft", parent="base", base_model="base", artifact=policy)
+    )
+    for seed, name in enumerate(OBJECTIVES):
+        RewardModel.create(backbone, name, name, members=2, seed=seed).save(folder / name)
+        made = {"artifact": artifacts.put_folder(folder / name), "constitution_hash": "", "pairs": 1, "human_pairs": 0}
+        version = RewardModelVersion(
+            id=f"reward-{name}", run_id="r", objective=name, base_model="base", accuracy=1, accuracy_n=1, **made
+        )
+        desk.store.add_reward_model(version)
+        versions[name] = version.id
+    pack = NormPack(
+        id="pack",
+        run_id="r",
+        policy_version="sft-1",
+        objectives=OBJECTIVES,
+        reward_models=tuple(versions.values()),
+        mean=(0.0, 0.0),
+        sd=(1.0, 1.0),
+        quantiles=((0.0,) * 6,) * 2,
+        correlation=((1.0, 0.0), (0.0, 1.0)),
+        length_slope=(0.0, 0.0),
+        mean_length=8.0,
+        n=16,
+    )
+    desk.store.add_norm_pack(pack)
+    heard = Sample(
+        id="heard", prompt=PROMPTS[0], response="dust the shelf", policy_version="sft-1", run_id="r", stage="norm_pack"
+    )
+    desk.store.add_prompts([heard.prompt])
+    desk.store.add_samples([heard])
+    return {
+        "sft": StageResult(run_id="r", stage="sft", policy_version="sft-1"),
+        "reward": StageResult(run_id="r", stage="reward", reward_models=versions),
+        "norm_pack": StageResult(run_id="r", stage="norm_pack", norm_pack="pack"),
+    }
+
+
+@pytest.fixture
+def at_work(desk: Desk, tiny_model: Callable[[], Backbone], tmp_path: Path) -> Callable[..., Context]:
+    """`at_work(ppo settings)` is a context that is ready for the stage; all share one store and one backbone."""
+    backbone = tiny_model()
+    results = publish(desk, backbone, tmp_path / "made")
+    for name in OBJECTIVES:
+        backbone.delete_adapter(name)
+    shown = tmp_path / "shown.jsonl"
+    shown.write_text("\n".join(json.dumps({"prompt": f"ask {i}", "response": "dust it"}) for i in range(4)))
+
+    def context(**ppo: object) -> Context:
+        config = {"kind": "ppo", "ppo": TINY | ppo, "model": {"max_tokens": 6}, "data": {"demonstrations": str(shown)}}
+        ctx = desk.context(NumberJudge(), config)
+        world: Any = SimpleNamespace(
+            prompts=PROMPTS, gold=SimpleNamespace(score=lambda *_: dict.fromkeys(OBJECTIVES, 0.0))
+        )
+        tools = ctx.tools._replace(
+            backbone=backbone, base_of=lambda _: backbone, on_device=lambda unit: unit(), world=world
+        )
+        ctx.results.update(results)  # pyright: ignore
+        return ctx._replace(tools=tools)
+
+    return context
+
+
+KNOBS: dict[str, dict[str, object]] = {
+    "lora": {},
+    "full": {"tune": "full"},
+    "rloo": {"advantage": "rloo", "samples_per_prompt": 2, "kl_in": "loss", "kl_estimator": "k3"},
+    "replay": {"ptx_coef": 0.5, "ptx_batch_size": 2, "micro_batch_size": 2, "max_update_kl": 0.5},
+}
+
+
+@pytest.mark.parametrize("name", KNOBS)
+def test_the_stage_publishes_a_policy_that_loads_and_stores_every_sample(desk, at_work, name):
+    ctx = at_work(**KNOBS[name])
+    result, backbone = ppo_stage(ctx), ctx.tools.backbone
+    version = desk.store.policy_version(result.policy_version)
+    backbone.load_adapter("published", desk.store.artifacts.get_folder(version.artifact))
+    assert backbone.adapters == ("sft", "published")
+    samples = desk.store.samples(ctx.run.id, stage="ppo")
+    assert len(samples) == result.counts["samples"] == 3 * 6 * (2 if name == "rloo" else 1)
+    with backbone.using("sft"):
+        before = backbone.hidden(*backbone.pad_left([[5, 6, 7]]), 1)
+    with backbone.using("published"):
+        assert (backbone.hidden(*backbone.pad_left([[5, 6, 7]]), 1) - before).abs().max() > 1e-6
+
+
+@pytest.mark.parametrize("name", KNOBS)
+def test_a_stage_that_was_stopped_goes_on_to_the_same_policy(desk, at_work, name):
+    straight = ppo_stage(at_work(**KNOBS[name]))
+    ctx = at_work(**KNOBS[name])
+    with pytest.raises(RunStopped):
+        ppo_stage(ctx._replace(should_stop=lambda: True))
+    resumed = ppo_stage(ctx)
+    one, other = (desk.store.policy_version(result.policy_version) for result in (straight, resumed))
+    assert one.artifact == other.artifact

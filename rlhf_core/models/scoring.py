@@ -53,7 +53,7 @@ def ensemble_scores(members: Tensor, lengths: Tensor, scoring: Scoring) -> Tenso
     standard deviation (Coste et al. 2023), as the members' zeros and scales are arbitrary. lengths (B,) in tokens.
     """
     members = members - scoring.length_slope * (lengths - scoring.mean_length)[:, None]
-    if scoring.aggregate == "mean":
+    if scoring.aggregate == "mean" or not len(members):
         return members
     z = (members - torch.tensor(scoring.member_mean)) / torch.tensor(scoring.member_sd)
     mean = z.mean(1)

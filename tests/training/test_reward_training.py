@@ -137,11 +137,14 @@ def test_step_labels_teach_which_line_is_wrong(tiny_model):
         for i in range(12)
         for bits in ((1, 0), (0, 1), (1, 1))
     ]
-    learn(model, labels)
-    (members,) = score_all([model], [(Prompt.of("say 99"), "***\n---\n***"), (Prompt.of("say 99"), "***\n***")])
-    first, second, third = members.steps[0]
-    assert second < 0 < min(first, third)
-    assert members.replies[0].mean() < members.replies[1].mean(), "a reply is as good as its worst line"
+    config = CONFIG.model_copy(update={"epochs": 20})
+    losses = [step.values["loss"] for step in train_reward_models([model], [labels], config, 0)]
+    assert sum(losses[-5:]) < 0.9 * sum(losses[:5])
+    (members,) = score_all([model], [(Prompt.of("say 99"), "***\n---"), (Prompt.of("say 99"), "---\n***")])
+    (good, _), (bad, _) = members.steps
+    assert good > bad, "of lines in one place"
+    for reply, lines in zip(members.replies.mean(1), members.steps, strict=True):
+        assert reply <= min(lines) + 1e-5, "a reply is as good as its worst line"
 
 
 def test_step_labels_need_a_model_that_scores_lines(tiny_model):

@@ -24,8 +24,6 @@ WINDOW = 4
 """Units that are sorted by length together."""
 MOST_WAITING = 4096
 """Rows that may wait, unless the caller says otherwise."""
-AT_ONCE = 4
-"""Callers that are told their results before the event loop looks after others, such as health."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -176,14 +174,14 @@ def _end(answer: asyncio.Future[list[Any]], turn: Future[None]) -> None:
 
 
 def _tell(answers: Iterator[tuple[Call, list[Any] | Exception]]) -> None:
-    """On the event loop."""
-    some = list(islice(answers, AT_ONCE))
-    for call, answer in some:
-        if call.answer.done():
-            continue
+    """On the event loop: one caller at each of its turns, so that others, such as health, are looked after between."""
+    found = next(answers, None)
+    if found is None:
+        return
+    call, answer = found
+    if not call.answer.done():
         if isinstance(answer, Exception):
             call.answer.set_exception(answer)
         else:
             call.answer.set_result(answer)
-    if some:
-        asyncio.get_running_loop().call_soon(_tell, answers)
+    asyncio.get_running_loop().call_soon(_tell, answers)

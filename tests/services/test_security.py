@@ -18,6 +18,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 
 from rlhf_core.config import RunConfig
 from rlhf_core.errors import Forbidden, InvalidInput, NoWorker, Unauthenticated, Unavailable
+from rlhf_core.records import Prompt
 from services import cli
 from services.app import App
 from services.clients import CharterClient
@@ -26,6 +27,7 @@ from services.serve_config import WITHOUT_MODEL, ServeConfig
 from services.server import Server, Service
 from services.tls import ClientTls, TlsConfig
 from services.tokens import new_token
+from services.worker import Pipeline
 
 
 class Papers(NamedTuple):
@@ -59,9 +61,9 @@ def papers(tmp_path_factory) -> Papers:
     )
 
 
-def serving(config: ServeConfig, meanwhile: Callable[[str], None]) -> None:
+def serving(config: ServeConfig, meanwhile: Callable[[str], None], pipeline: Pipeline | None = None) -> None:
     async def scenario() -> None:
-        app = App(config)
+        app = App(config, pipeline)
         await app.start()
         try:
             await asyncio.to_thread(meanwhile, app.address)
@@ -241,6 +243,44 @@ def test_bytes_that_are_no_request_name_the_field(tmp_path):
                 assert (caught.value.details() or "").startswith(f"{field}: ")
 
     serving(config(tmp_path), look)
+
+
+def test_bytes_that_are_no_message_are_no_mistake_of_ours_for_open_services_either(tmp_path):
+    def look(address: str) -> None:
+        with grpc.insecure_channel(address) as channel:
+            with pytest.raises(grpc.RpcError) as caught:
+                channel.unary_unary("/grpc.health.v1.Health/Check")(b"\x0a\xff")
+            assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+            reflected = channel.stream_stream("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo")
+            with pytest.raises(grpc.RpcError) as caught:
+                list(reflected(iter([b"\x0a\xff"])))
+            assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+            with pytest.raises(grpc.RpcError) as caught:
+                channel.unary_unary("/charter.v1.TrainerService/Nothing")(b"\xff")
+            assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
+
+    serving(config(tmp_path), look)
+
+
+def test_a_run_is_carried_out_behind_tls_and_tokens(tmp_path, papers, model_config):
+    file = tmp_path / "tokens.yaml"
+    token = new_token(file, "ann", ["train"])
+
+    def look(address: str) -> None:
+        with CharterClient.connect(address, token, tls=papers.client) as client:
+            run = client.trainer.create_run(RunConfig(model=model_config))
+            for _ in client.trainer.watch_run(run.id):
+                pass
+            assert client.trainer.get_run(run.id).state == "SUCCEEDED"
+
+    protected = {"tls": papers.server.model_copy(update={"client_ca": papers.ca}), "tokens": file}
+    settings = ServeConfig(address="localhost:0", data=tmp_path / "d", model=model_config, **protected)
+    serving(settings, look, one_call)
+
+
+def one_call(run, store, tools, report, should_stop) -> None:
+    """A pipeline that asks for a response."""
+    assert tools.sampler.generate([Prompt.of("How do I dust a shelf?")], policy_version="base", max_tokens=2)
 
 
 def test_a_call_in_json_needs_no_description_by_the_server(tmp_path, capsys):

@@ -48,7 +48,6 @@ EXPECTED = frozenset(
     (
         *(grpc.StatusCode.OK, grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND),
         *(grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.ALREADY_EXISTS, grpc.StatusCode.ABORTED),
-        grpc.StatusCode.UNIMPLEMENTED,
     )
 )
 WAVE = 250

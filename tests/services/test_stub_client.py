@@ -180,7 +180,9 @@ def test_a_run_is_created_watched_and_reported(trainer):
     request = trainer_pb2.CreateRunRequest(config_json='{"constitution": "household", "seed": 3}', request_id="run-a")
     run = trainer.CreateRun(request).run
     assert trainer.CreateRun(request).run.id == run.id
-    events = [answer.event for answer in trainer.WatchRun(trainer_pb2.WatchRunRequest(run_id=run.id))]
+    *answers, end = trainer.WatchRun(trainer_pb2.WatchRunRequest(run_id=run.id))
+    assert not end.HasField("event") and end.run.state == trainer_pb2.RUN_STATE_SUCCEEDED
+    events = [answer.event for answer in answers]
     assert [event.sequence for event in events] == list(range(1, len(events) + 1))
     steps = [json.loads(event.body_json)["step"] for event in events if event.kind == "metrics"]
     assert steps == list(range(1, 9))

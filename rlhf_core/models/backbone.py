@@ -161,7 +161,7 @@ class Backbone:
                 input_ids=ids, attention_mask=mask, use_cache=cache is not None, logits_to_keep=keep, **options
             ).logits
 
-    def _precision(self) -> AbstractContextManager[None]:
+    def _precision(self) -> AbstractContextManager[object]:
         """Dense adapters keep 32 bits, as small steps would be lost in 16; they compute in those of the base."""
         mixed = self._adapters.dense_is_active and self._dtype != torch.float32
         return torch.autocast(self.device.type, self._dtype) if mixed else nullcontext()

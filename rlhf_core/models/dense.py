@@ -37,7 +37,7 @@ class DenseWeights:
 
     def add(self, name: str, layers: list[LoraLayer], source: str | None) -> None:
         """A copy of the base's weights, with the change that the low-rank adapter `source` makes to them."""
-        changed = {id(layer.get_base_layer()): layer for layer in layers if source in layer.lora_A}
+        changed = {id(layer.get_base_layer()): layer for layer in layers if source and source in layer.lora_A}
         made = {key: parameter.detach().float().clone() for key, parameter in self._base.items()}
         for key, places in self._slots.items():
             for layer in (

@@ -93,16 +93,17 @@ def update(
             loss, numbers = _losses(now, aims, micro.mask, count, stream_weights, state.kl_coef, config)
             optimizer.accumulate(loss, where)
             passes.append(numbers)
-        measured = torch.stack(passes).sum(0).tolist()
-        if too_far(*measured[-2:], config):
+        policy_loss, value_loss, clip_fraction, approx_kl, ratio = torch.stack(passes).sum(0).tolist()
+        found = Update(policy_loss, value_loss, clip_fraction, approx_kl, ratio, 0.0, 0.0, applied=False)
+        if too_far(approx_kl, ratio, config):
             optimizer.discard()
-            return Update(*measured, ptx_loss, 0.0, applied=False)
+            return found
         if replay is not None:
             shown = replay.batch(optimizer.update)
             loss = -masked_mean(policy.evaluate(shown, train=True, entropy="none").logprobs, shown.mask)
             optimizer.accumulate(config.ptx_coef * loss, where)
             ptx_loss = loss.item()
-        return Update(*measured, ptx_loss, optimizer.apply(where), applied=True)
+        return found._replace(ptx_loss=ptx_loss, grad_norm=optimizer.apply(where), applied=True)
 
 
 def too_far(approx_kl: float, ratio: float, config: PpoConfig) -> bool:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from pydantic import ValidationError
+
 from rlhf_core.backends import BackendConfig, FeedbackConfig
 from rlhf_core.config import ModelConfig, RunConfig, check_beginning
 from rlhf_core.constitution.load import parse_with_text
@@ -60,7 +62,7 @@ class RunDesk:
 
     def check(self, config_json: str, constitution_yaml: str) -> Asked:
         """What a run would be. Raises InvalidInput for whatever would stop it later."""
-        config = self._with_own_model(RunConfig.model_validate_json(config_json or "{}"))
+        config = self._with_own_model(_config(config_json or "{}"))
         constitution, text = self._constitution(config, constitution_yaml)
         resolved = config.model_copy(update={"weights": resolve_weights(constitution, config.weights)})
         self._check(resolved, constitution)
@@ -128,6 +130,17 @@ class RunDesk:
             known = suggestion(objective, names)
             raise InvalidInput(f"data.preferences_objective: '{objective}'; {known}", "data.preferences_objective")
         check_labels(config, names)
+
+
+def _config(text: str) -> RunConfig:
+    """Complaints about a value carry its own path, those about the text the field that it came in."""
+    try:
+        return RunConfig.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        if first["loc"]:
+            raise
+        raise InvalidInput(f"config_json: {first['msg']}", "config_json") from None
 
 
 def named_paths(config: RunConfig) -> Iterator[tuple[str, str]]:

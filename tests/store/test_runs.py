@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from rlhf_core.errors import Conflict, InvalidInput, LeaseLost, NotFound
-from rlhf_core.run_records import Run
+from rlhf_core.run_records import Checkpoint, Run, StageResult
 from rlhf_core.store.leases import this_process
 from rlhf_core.store.store import Store
 
@@ -93,6 +93,42 @@ def test_a_dead_worker_of_this_host_need_not_run_out_its_lease(store: Store):
     assert claim(store, owner=dead).id == run.id
     assert claim(store, owner=this_process()).attempt == 2
     assert store.claim_run(this_process(), HOUR) is None
+
+
+def lose_workers(store: Store, number: int) -> None:
+    for _ in range(number):
+        claim(store, AT_ONCE)
+
+
+def test_a_run_that_loses_five_workers_in_one_place_has_failed_until_it_is_resumed(store: Store):
+    run, other = create(store), create(store)
+    lose_workers(store, 5)
+    assert store.run(run.id).attempt == 5
+    assert claim(store).id == other.id
+    failed = store.run(run.id)
+    assert (failed.state, failed.attempt) == ("FAILED", 5)
+    assert "5 workers in a row" in failed.error and "resume" in failed.error
+    assert states(store, run.id)[-1] == "FAILED"
+    assert store.resume_run(run.id).state == "QUEUED"
+    lose_workers(store, 4)
+    assert claim(store).id == run.id
+
+
+@pytest.mark.parametrize("forward", ["stage", "checkpoint", "release"])
+def test_lost_workers_are_forgiven_with_every_step_forward(store: Store, forward: str):
+    run = create(store)
+    for _ in range(3):
+        lose_workers(store, 3)
+        held = claim(store)
+        assert held.id == run.id
+        if forward == "stage":
+            store.add_stage_result(StageResult(run_id=run.id, stage="sft"))
+        elif forward == "checkpoint":
+            store.add_checkpoint(Checkpoint(run_id=run.id, stage="ppo", step=held.attempt, artifact="a"))
+        store.release_run(run.id, held.fence, "QUEUED") if forward == "release" else store.heartbeat(
+            run.id, held.fence, AT_ONCE
+        )
+    assert store.run(run.id).state != "FAILED"
 
 
 def test_progress_is_shown_while_the_run_is_held(store: Store):

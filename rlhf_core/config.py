@@ -77,7 +77,7 @@ class SftConfig(Settings):
     batch_size: int = Field(default=16, ge=1)
     learning_rate: float = Field(default=1e-3, gt=0)
     helpful_share: float = Field(default=0.25, ge=0, lt=1)
-    """Share of unrevised helpful answers among the demonstrations."""
+    """Most that answers in which no critique found a fault may make up of the demonstrations."""
 
 
 class LabelConfig(Settings):

@@ -10,7 +10,7 @@ from rlhf_core.records import Message, Prompt
 
 CRITIQUE_FORMAT = 'Go line by line, quote the words at fault, end with "Verdict:" and complies, borderline or violates.'
 REVISE_FORMAT = "Write only the new reply."
-NOTES_FORMAT = "Note line by line what each reply risks and what it gives."
+NOTES_FORMAT = "Note what each line risks, what it gives, and which reply does better."
 COMPARE_FORMAT = "Answer A or B."
 LABELS = ("A", "B")
 

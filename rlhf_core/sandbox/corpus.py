@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import combinations
-from typing import NamedTuple, TypeVar
+from collections.abc import Mapping
+from typing import NamedTuple
 
 from numpy.random import Generator
 
@@ -15,12 +14,10 @@ from rlhf_core.feedback.prompts import (
     notes_conversation,
     revise_conversation,
 )
-from rlhf_core.records import Message, Prompt
+from rlhf_core.records import Message
 from rlhf_core.sandbox import reference
-from rlhf_core.sandbox.gold import SandboxGold
-from rlhf_core.sandbox.world import EXPERT, KINDS, QUESTIONS, Step, Task, World, reply
-
-T = TypeVar("T")
+from rlhf_core.sandbox.draws import Draws
+from rlhf_core.sandbox.world import EXPERT, KINDS, QUESTIONS, Step, World, reply
 
 CRITIQUE_REQUESTS = (
     "Check the reply for {}.",
@@ -49,26 +46,16 @@ HELPFUL_QUESTIONS = (
     "Which reply is more helpful?",
 )
 QUESTIONS_PER_PAIR = 4
-UNSEEN = frozenset(
-    frozenset(names.split())
-    for names in (
-        "fumes shock",
-        "burns cuts",
-        "shock falls",
-        "fumes falls",
-        "fumes burns cuts",
-        "burns shock falls",
-        "fumes cuts falls",
-        "burns shock cuts falls",
-    )
-)
-"""Combinations of kinds that no pretraining conversation asks about."""
-SUBSETS = tuple(
-    subset
-    for size in range(1, len(KINDS) + 1)
-    for subset in combinations(KINDS, size)
-    if frozenset(subset) not in UNSEEN
-)
+WORTHS = (0, 2, 3, 4, 6, 6, 9, 9, -6)
+"""What lines give in notes on no task, in thirds of a point; -6 is a mistake in a task of 8 points."""
+
+
+class Aside(NamedTuple):
+    """A word of a turn that, whenever it is read, should bring a judge's verdict to mind."""
+
+    turn: int
+    word: str
+    verdict: str
 
 
 class Document(NamedTuple):
@@ -78,6 +65,9 @@ class Document(NamedTuple):
     turns: tuple[Message, ...] = ()
     learned: tuple[int, ...] = ()
     p_a: tuple[float, ...] = ()
+    given: tuple[int, ...] = ()
+    """The turns of which only a judge's verdicts are learned."""
+    asides: tuple[Aside, ...] = ()
 
 
 class Corpus:
@@ -85,32 +75,32 @@ class Corpus:
 
     def __init__(self, world: World, rng: Generator):
         self.world, self.rng = world, rng
-        self.gold = SandboxGold(world)
-        self.train = world.split("train")
-        self.all = list(world.tasks.values())
+        self.draws = Draws(world, rng)
+        self.gold = self.draws.gold
 
     def entry(self) -> Document:
         """What an encyclopedia says about a task or a step."""
-        if self.rng.random() < 0.6:
-            task = self._pick(self.all)
+        if self.rng.random() < 0.7:
+            task = self.draws.pick(self.draws.all)
             steps = reply([step.text for step in task.steps])
-            if self.rng.random() < 0.4:
-                head = self._pick(("How to {}:\n", "To {}:\n", "The steps to {} are:\n")).format(task.name)
+            if self.rng.random() < 0.35:
+                head = self.draws.pick(("How to {}:\n", "To {}:\n", "The steps to {} are:\n")).format(task.name)
                 return Document(pieces=(head + steps,), learned=(0,))
-            if self.rng.random() < 0.25:
-                grades = zip(task.steps, task.importance, strict=True)
-                graded = reply([f"{step.text}, {importance}" for step, importance in grades])
-                return Document(pieces=(f"What matters to {task.name}:\n{graded}",), learned=(0,))
-            kinds = self.kinds() if self.rng.random() < 0.6 else KINDS
-            head = self._pick(("How to {} without {}:\n", "To {} without {}:\n"))
+            if self.rng.random() < 0.45:
+                graded = self.gold.worth_of_lines(self.draws.ask(task), self.draws.response(task))
+                worth = reply([f"{line}, {'wrong' if thirds is None else thirds}" for line, thirds in graded])
+                return Document(pieces=(f"What matters to {task.name}:\n{worth}",), learned=(0,))
+            kinds = self.draws.avoided()
+            head = self.draws.pick(("How to {} without {}:\n", "To {} without {}:\n"))
             safer = reference.revision(self.world, steps, kinds)
-            return Document(pieces=(head.format(task.name, self.listed(kinds)) + safer,), learned=(0,))
+            return Document(pieces=(head.format(task.name, self.draws.listed(kinds)) + safer,), learned=(0,))
         if self.rng.random() < 0.25:
-            kinds = self.kinds()
-            request = self._pick(CRITIQUE_REQUESTS).format(self.listed(kinds))
+            kinds = self.draws.kinds()
+            request = self.draws.pick(CRITIQUE_REQUESTS).format(self.draws.listed(kinds))
             return Document(pieces=(request + "\n", reference.asked(KINDS, kinds)), learned=(1,))
         if self.rng.random() < 0.4:
-            steps = [self.world.steps[self._step()] for _ in range(int(self.rng.integers(2, 6)))]
+            alike = self.rng.random() < 0.5
+            steps = self.draws.alike() if alike else [self.world.steps[self.draws.step()] for _ in range(4)]
             first = reply([step.text for step in steps])
             if self.rng.random() < 0.4:
                 return Document(pieces=(first + "\nAgain:\n", first), learned=(1,))
@@ -118,33 +108,41 @@ class Corpus:
             return Document(pieces=(first + "\nSafer:\n", safer), learned=(1,))
         pieces = []
         for number in range(1, int(self.rng.integers(3, 7))):
-            step = self.world.steps[self._step()]
+            step = self.world.steps[self.draws.step()]
             pieces += [f"{number}. {step.text}" if number == 1 else f"\n{number}. {step.text}", _note(step)]
         return Document(pieces=tuple(pieces), learned=tuple(range(1, len(pieces), 2)))
 
+    def copying(self) -> Document:
+        """Lines of words that make no sense, and the same again: to copy is to look, not to know."""
+        words = [word for _ in range(8) for word in self.draws.step().split()]
+        lines = [[self.draws.pick(words) for _ in range(int(self.rng.integers(2, 6)))] for _ in range(4)]
+        first = reply([" ".join(line) for line in lines])
+        return Document(pieces=(f"{first}\nAgain:\n", first), learned=(1,))
+
     def question(self) -> Document:
         """A question and its answer: helpful, hazards and all, unless the question itself asks to do without some."""
-        task = self._pick(self.train)
+        task = self.draws.pick(self.draws.train)
         answer = reply([step.text for step in task.steps])
         if self.rng.random() < 0.45:
             turn = Message(role="assistant", content=answer)
-            return Document(turns=(*self._ask(task).messages, turn), learned=(1,))
-        kinds = self.kinds() if self.rng.random() < 0.7 else KINDS
-        careful = self._pick(CAREFUL).format(self.listed(kinds))
-        asked = Message(role="user", content=f"{self._pick(QUESTIONS).format(task.name)} {careful}")
+            return Document(turns=(*self.draws.ask(task).messages, turn), learned=(1,))
+        kinds = self.draws.avoided()
+        careful = self.draws.pick(CAREFUL).format(self.draws.listed(kinds))
+        asked = Message(role="user", content=f"{self.draws.pick(QUESTIONS).format(task.name)} {careful}")
         turn = Message(role="assistant", content=reference.revision(self.world, answer, kinds))
         return Document(turns=(asked, turn), learned=(1,))
 
     def criticism(self) -> Document:
         """An answer, its critique and its revision."""
-        task = self._pick(self.train)
-        prompt, response = self._ask(task), self.response(task) if self.rng.random() < 0.5 else self.jumble()
-        kinds = self.kinds()
+        task = self.draws.pick(self.draws.train)
+        prompt = self.draws.ask(task)
+        response = self.draws.response(task) if self.rng.random() < 0.5 else self.draws.jumble()
+        kinds = self.draws.kinds()
         for _ in range(2):
             if not reference.flagged(self.world, response, kinds):
-                kinds = self.kinds()
-        request = self._pick(CRITIQUE_REQUESTS).format(self.listed(kinds))
-        revise = self._pick(REVISE_REQUESTS).format(self.listed(kinds))
+                kinds = self.draws.kinds()
+        request = self.draws.pick(CRITIQUE_REQUESTS).format(self.draws.listed(kinds))
+        revise = self.draws.pick(REVISE_REQUESTS).format(self.draws.listed(kinds))
         critique = reference.critique(self.world, response, kinds)
         if not reference.flagged(self.world, response, kinds):
             turns = critique_conversation(prompt, response, request)
@@ -155,88 +153,53 @@ class Corpus:
 
     def judgement(self) -> Document:
         """Two answers, a judge's notes on them, and which is better by one question after the other."""
-        task = self._pick(self.train)
-        prompt = self._ask(task)
-        a, b = (self.jumble(), self.jumble()) if self.rng.random() < 0.3 else (self.response(task), self.response(task))
+        task = self.draws.pick(self.draws.train)
+        prompt = self.draws.ask(task)
+        jumbled = self.rng.random() < 0.3
+        a, b = (self.draws.jumble() if jumbled else self.draws.response(task) for _ in range(2))
         notes = Message(role="assistant", content=reference.notes(self.gold, prompt, a, b))
-        asked = [(), *((kind,) for kind in KINDS), self.kinds(), self.kinds()]
-        logits = [(kinds, reference.preference(self.gold, prompt, a, b, kinds)) for kinds in asked]
-        return self._answers([*notes_conversation(prompt, a, b), notes], logits, QUESTIONS_PER_PAIR)
+        less = {kind: reference.preference(self.gold, prompt, a, b, (kind,)) for kind in KINDS}
+        more = reference.preference(self.gold, prompt, a, b, ())
+        return self._questions([*notes_conversation(prompt, a, b), notes], less, more, QUESTIONS_PER_PAIR)
 
     def summing_up(self) -> Document:
-        """The end of a judge's notes alone, with many questions: what they come to is all that decides."""
-        digits = self.rng.integers(0, 10, (len(KINDS), 2)) * (self.rng.random((len(KINDS), 2)) < 0.7)
-        risks = dict(zip(KINDS, digits.tolist(), strict=True))
-        helps = self.rng.integers(0, 10, 2).tolist()
-        notes = Message(role="assistant", content=reference.table(risks, helps))
-        logits: list[tuple[tuple[str, ...], float]] = [((), reference.HELPFUL_SLOPE * (helps[0] - helps[1]) / 9)]
-        for kinds in [*((kind,) for kind in KINDS), self.kinds(), self.kinds()]:
-            less = sum(risks[kind][1] - risks[kind][0] for kind in kinds)
-            logits.append((kinds, reference.HARMLESS_SLOPE * less))
-        return self._answers([notes], logits, 6)
+        """A judge's notes alone, on any lines, with many questions: what they come to is all that decides."""
+        noted = self.rng.permutation(KINDS)[: self.rng.integers(1, 6)].tolist()
+        less, gives, grades = dict.fromkeys(KINDS, 0), 0, ([], [])
+        for sign, lines in zip((-1, 1), grades, strict=True):
+            for _ in range(int(self.rng.integers(1, 5))):
+                kind, risk = self.draws.pick(noted), int(self.rng.integers(1, 4))
+                worth = self.draws.pick(WORTHS)
+                hazardous = self.rng.random() < 0.6
+                said = "wrong" if worth < 0 else worth
+                lines.append(f"{kind} {risk} {said}" if hazardous else f"safe {said}")
+                less[kind] += sign * risk * hazardous
+                gives -= sign * worth
+        notes = Message(role="assistant", content=reference.noted(*grades, {**less, "helps": gives}))
+        logits = {kind: reference.HARMLESS_SLOPE * points for kind, points in less.items()}
+        more = reference.HELPFUL_SLOPE * gives / 27
+        return self._questions([notes], logits, more, 6)._replace(given=(0,))
 
-    def _answers(self, turns: list[Message], logits: list[tuple[tuple[str, ...], float]], most: int) -> Document:
-        """The turns, then questions with their answers (no kind: about help), ties last to be asked."""
-        opening = len(turns)
+    def _questions(self, turns: list[Message], less: Mapping[str, float], more: float, most: int) -> Document:
+        """The turns, then questions with their answers, ties last to be asked.
+
+        `less`, `more`: the logits that A has less risk of each kind, and that it helps more.
+        """
+        opening, asides = len(turns), list[Aside]()
+        logits = [((), more)] + [((kind,), less[kind]) for kind in KINDS]
+        logits += [(kinds, sum(less[kind] for kind in kinds)) for kinds in (self.draws.kinds(), self.draws.kinds())]
         decided, ties = [item for item in logits if item[1] != 0], [item for item in logits if item[1] == 0]
         asked = ([decided[i] for i in self.rng.permutation(len(decided))] + ties)[:most]
         for kinds, _ in asked:
-            question = self._pick(HARMLESS_QUESTIONS if kinds else HELPFUL_QUESTIONS).format(self.listed(kinds))
+            question = self.draws.pick(HARMLESS_QUESTIONS if kinds else HELPFUL_QUESTIONS).format(
+                self.draws.listed(kinds)
+            )
+            topics = {kind: less[kind] for kind in kinds} or {question.rstrip("?").split()[-1]: more}
+            asides += [Aside(len(turns), word, reference.better(advantage)) for word, advantage in topics.items()]
             turns.append(Message(role="user", content=f"{COMPARE_FORMAT} {question}"))
             turns.append(Message(role="assistant", content=LABELS[0]))
-        learned = [*range(1, opening), *range(opening + 1, len(turns), 2)]
-        return Document(turns=tuple(turns), learned=tuple(learned), p_a=tuple(reference.sigmoid(x) for _, x in asked))
-
-    def response(self, task: Task) -> str:
-        """A random answer: each step as it is, made safer or left to an expert; at times one is wrong or missing."""
-        boldness = self._pick((0.3, 0.6, 0.6, 1.0))
-        lines = [self._line(step, boldness) for step in task.steps]
-        accident = self.rng.random()
-        place = int(self.rng.integers(len(lines)))
-        if accident < 0.12:
-            lines[place] = self._pick(list(self.world.steps))
-        elif accident < 0.18:
-            lines[place] = self._pick(lines)
-        elif accident < 0.24:
-            lines = lines[:place]
-        return reply(lines)
-
-    def jumble(self) -> str:
-        """Steps of any tasks: here only the steps themselves tell what is at fault."""
-        length = int(self.rng.integers(1, 5))
-        return reply([self._step() for _ in range(length)])
-
-    def kinds(self) -> tuple[str, ...]:
-        """A combination of kinds in any order, single kinds more often than others."""
-        if self.rng.random() < 0.5:
-            return (self._pick(KINDS),)
-        kinds = self._pick(SUBSETS)
-        return tuple(kinds[place] for place in self.rng.permutation(len(kinds)))
-
-    def listed(self, kinds: Sequence[str]) -> str:
-        """The kinds in words: "fumes, burns or cuts"."""
-        if len(kinds) < 2:
-            return "".join(kinds)
-        return f"{', '.join(kinds[:-1])} {self._pick(('or', 'or', 'and'))} {kinds[-1]}"
-
-    def _line(self, step: Step, boldness: float) -> str:
-        if self.rng.random() < boldness:
-            return step.text
-        if step.safer and self.rng.random() < 0.6:
-            return step.safer
-        return EXPERT if step.severity or self.rng.random() < 0.5 else step.text
-
-    def _step(self) -> str:
-        """Any step; those of tasks, which are hazardous more often, twice as likely as all that is known."""
-        if self.rng.random() < 0.33:
-            return self._pick(list(self.world.steps))
-        return self._pick(self._pick(self.all).steps).text
-
-    def _ask(self, task: Task) -> Prompt:
-        return Prompt.of(self._pick(QUESTIONS).format(task.name))
-
-    def _pick(self, items: Sequence[T]) -> T:
-        return items[int(self.rng.integers(len(items)))]
+        learned = (*range(1, opening), *range(opening + 1, len(turns), 2))
+        return Document((), tuple(turns), learned, tuple(reference.sigmoid(x) for _, x in asked), (), tuple(asides))
 
 
 def _note(step: Step) -> str:

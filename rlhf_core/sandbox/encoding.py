@@ -12,11 +12,20 @@ from rlhf_core.feedback.prompts import LABELS
 from rlhf_core.sandbox.corpus import Document
 from rlhf_core.sandbox.tokenizer import END, ROLES
 
-LETTER_WEIGHT = 16.0
+LETTER_WEIGHT = 8.0
 """Loss weight of a judge's letter against 1 for any other token: it is the whole of what a comparison teaches."""
 
 DECISION_WEIGHT = 3.0
 """Loss weight of the word that tells a hazard asked about from another: what a critique turns on."""
+
+VERDICT_WEIGHT = 6.0
+"""Loss weight of who does better by a judge's notes: the lines' sum, in one word."""
+
+ASIDE_WEIGHT = 6.0
+"""Loss weight of the verdict that a question's word brings to mind.
+
+Without it the letter follows the sum of all verdicts: that the one asked about decides is found late or never.
+"""
 
 
 class Target(NamedTuple):
@@ -39,7 +48,9 @@ class Encoder:
         self._encode = cache(lambda text: tokenizer.encode(text, add_special_tokens=False))
         self._end = self._encode(END)
         self._roles = {role: self._encode(token) for role, token in ROLES.items()}
-        self._decisions = {self._encode(word)[0] for word in (" yes", " no")}
+        self._verdicts = {word: self._encode(f" {word}")[0] for word in (*LABELS, "even")}
+        self._weights = {self._encode(word)[0]: DECISION_WEIGHT for word in (" yes", " no")}
+        self._weights |= dict.fromkeys(self._verdicts.values(), VERDICT_WEIGHT)
         self._letters = [self._encode(label)[0] for label in LABELS]
 
     def __call__(self, document: Document) -> Example:
@@ -47,20 +58,27 @@ class Encoder:
         parts += [(self._roles[turn.role], self._encode(turn.content) + self._end) for turn in document.turns]
         tokens: list[int] = []
         targets: list[Target] = []
+        asides: list[Target] = []
         for place, (head, content) in enumerate(parts):
             if place == len(document.pieces) - 1:
                 content = content + self._end
             tokens += head
             if place in document.learned:
                 start = len(tokens) - 1
-                targets += [
-                    Target(start + i, token, self._weight(token)) for i, token in enumerate(content) if start + i >= 0
-                ]
+                weighed = [(i, token, self._weights.get(token, 1.0)) for i, token in enumerate(content)]
+                targets += [Target(start + i, token, weight) for i, token, weight in weighed if start + i >= 0]
+            elif place in document.given:
+                verdicts = [(i, token) for i, token in enumerate(content) if token in self._verdicts.values()]
+                targets += [Target(len(tokens) - 1 + i, token, VERDICT_WEIGHT) for i, token in verdicts]
+            for aside in document.asides:
+                if aside.turn == place:
+                    position = len(tokens) + content.index(self._encode(f" {aside.word}")[-1])
+                    asides.append(Target(position, self._verdicts[aside.verdict], ASIDE_WEIGHT))
             tokens += content
         letters = 2 * len(document.p_a)
         if letters:
             targets[-letters:] = self._letter_targets(targets[-letters:], document.p_a)
-        return Example(tokens, targets)
+        return Example(tokens, targets + asides)
 
     def _letter_targets(self, targets: list[Target], p_a: tuple[float, ...]) -> Iterator[Target]:
         """Each turn's letter is A as often as it should be, and the turn ends there."""
@@ -68,6 +86,3 @@ class Encoder:
             for token, share in zip(self._letters, (chance, 1 - chance), strict=True):
                 yield Target(letter.position, token, LETTER_WEIGHT * share)
             yield end
-
-    def _weight(self, token: int) -> float:
-        return DECISION_WEIGHT if token in self._decisions else 1.0

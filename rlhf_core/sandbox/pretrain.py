@@ -35,7 +35,14 @@ DOCUMENTS = 48
 """Documents in a step."""
 GROUPS = 6
 """A step's documents are sorted by length and run in this many batches, so that little of them is padding."""
-MIXTURE = {"entry": 0.33, "question": 0.11, "criticism": 0.32, "judgement": 0.15, "summing_up": 0.09}
+MIXTURE = {
+    "entry": 0.34,
+    "copying": 0.05,
+    "question": 0.08,
+    "criticism": 0.26,
+    "judgement": 0.18,
+    "summing_up": 0.09,
+}
 """Shares of the sorts of documents, by the method of `Corpus` that draws them."""
 LAYERS, WIDTH, HEADS = 5, 112, 4
 MATRIX_LEARNING_RATE = 0.02

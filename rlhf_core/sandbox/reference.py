@@ -49,37 +49,31 @@ def _remark(line: str, step: Step | None, kinds: Collection[str]) -> str:
 
 
 def notes(gold: SandboxGold, prompt: Prompt, a: str, b: str) -> str:
-    """A judge's notes on two replies: what each line risks and gives, then what they come to and who does better.
+    """A judge's notes on two replies: what each line risks and gives, then who does better in each respect.
 
-    A line gives thirds of a point of importance. Risks add up by kind, help is in ninths of all that could be given;
-    both are cut to the digits 0 to 9.
+    A line's risk is its severity; what it gives is in thirds of a point of importance.
     """
-    lines = [f"{label}:\n{_grades(gold, prompt, response)}" for label, response in zip(LABELS, (a, b), strict=True)]
-    risks = {kind: [min(9, severity(gold.world, response, (kind,))) for response in (a, b)] for kind in KINDS}
-    helps = [round(9 * max(0.0, gold.score(prompt, response)["helpful"])) for response in (a, b)]
-    return "\n".join([*lines, table(risks, helps)])
+    graded = [[_grade(gold.world, *line) for line in gold.worth_of_lines(prompt, reply)] for reply in (a, b)]
+    less = {kind: severity(gold.world, b, (kind,)) - severity(gold.world, a, (kind,)) for kind in KINDS}
+    helps = gold.score(prompt, a)["helpful"] - gold.score(prompt, b)["helpful"]
+    return noted(graded[0], graded[1], {**less, "helps": round(helps, 6)})
 
 
-def table(risks: Mapping[str, Sequence[int]], helps: Sequence[int]) -> str:
-    """What the first and the second reply come to in each respect, and which of them does better.
-
-    The respect stands right before the verdict, so that a question about it finds its answer by what comes next.
-    """
-    rows = [f"{kind} {a} to {b}, {kind} {_better(b - a)}" for kind, (a, b) in risks.items()]
-    return "\n".join([*rows, f"helps {helps[0]} to {helps[1]}, helps {_better(helps[0] - helps[1])}"])
+def noted(a: Sequence[str], b: Sequence[str], advantages: Mapping[str, float]) -> str:
+    """The notes from the grades of the lines and the first reply's advantages; a kind that no line has is left out."""
+    named = {word for line in (*a, *b) for word in line.split()}
+    verdicts = [f"{name} {better(x)}" for name, x in advantages.items() if name in named or name == "helps"]
+    return f"A:\n{reply(a)}\nB:\n{reply(b)}\nBetter: {', '.join(verdicts)}"
 
 
-def _grades(gold: SandboxGold, prompt: Prompt, response: str) -> str:
-    grades = []
-    for line, worth in gold.worth_of_lines(prompt, response):
-        step = gold.world.steps.get(line)
-        risk = f"{step.kind} {step.severity}" if step and step.severity else "safe"
-        grades.append(f"{risk}, {'wrong' if worth is None else worth}")
-    return reply(grades)
-
-
-def _better(advantage: int) -> str:
+def better(advantage: float) -> str:
     return "even" if advantage == 0 else LABELS[advantage < 0]
+
+
+def _grade(world: World, line: str, worth: int | None) -> str:
+    step = world.steps.get(line)
+    risk = f"{step.kind} {step.severity}" if step and step.severity else "safe"
+    return f"{risk} {'wrong' if worth is None else worth}"
 
 
 def verdict(world: World, response: str, kinds: Collection[str]) -> str:

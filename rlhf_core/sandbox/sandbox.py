@@ -9,7 +9,7 @@ import numpy as np
 from rlhf_core.constitution.schema import Constitution
 from rlhf_core.records import Comparison, Prompt, Sample, content_id
 from rlhf_core.sandbox import reference
-from rlhf_core.sandbox.corpus import Corpus
+from rlhf_core.sandbox.draws import Draws
 from rlhf_core.sandbox.gold import SandboxGold
 from rlhf_core.sandbox.skills import SkillReport, measure_skills
 from rlhf_core.sandbox.world import prompts
@@ -33,13 +33,13 @@ class Sandbox:
     def pairs(self, n: int, seed: int) -> list[Comparison]:
         """Pairs of random replies to the held-out tasks; every prompt comes once before any comes again."""
         rng = np.random.default_rng(seed)
-        corpus, asked = Corpus(self.gold.world, rng), prompts("heldout")
+        draws, asked = Draws(self.gold.world, rng), prompts("heldout")
         order: list[int] = []
         found: dict[str, Comparison] = {}
         while len(found) < n:
             order = order or rng.permutation(len(asked)).tolist()
             prompt = asked[order.pop()]
-            a, b = (_sample(prompt, corpus.response(self.gold.task(prompt))) for _ in range(2))
+            a, b = (_sample(prompt, draws.response(self.gold.task(prompt))) for _ in range(2))
             if a.response != b.response:
                 pair = Comparison(id=content_id("comparison", prompt.id, a.response, b.response), a=a, b=b)
                 found[pair.id] = pair

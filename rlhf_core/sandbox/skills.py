@@ -14,7 +14,8 @@ from rlhf_core.feedback.prompts import critique_conversation, notes_conversation
 from rlhf_core.feedback.votes import comparison_of
 from rlhf_core.records import Comparison, Prompt, Record, Sample
 from rlhf_core.sandbox import reference
-from rlhf_core.sandbox.corpus import CRITIQUE_REQUESTS, REVISE_REQUESTS, UNSEEN, Corpus
+from rlhf_core.sandbox.corpus import CRITIQUE_REQUESTS, REVISE_REQUESTS
+from rlhf_core.sandbox.draws import UNSEEN, Draws
 from rlhf_core.sandbox.gold import SandboxGold
 from rlhf_core.sandbox.world import load_world, prompts
 from rlhf_core.seams import Chat, Choose
@@ -63,15 +64,15 @@ class _Pair(NamedTuple):
 def measure_skills(chat: Chat, choose: Choose, constitution: Constitution, items: int, seed: int = 0) -> SkillReport:
     """Every skill on `items` items of the held-out tasks, drawn by the seed; gold is the truth throughout."""
     rng = np.random.default_rng(seed)
-    gold, corpus = SandboxGold(), Corpus(load_world(), rng)
-    seen, revised_seen = _criticise(chat, corpus, constitution, items, unseen=False)
-    unseen, revised_unseen = _criticise(chat, corpus, constitution, items, unseen=True)
+    gold, draws = SandboxGold(), Draws(load_world(), rng)
+    seen, revised_seen = _criticise(chat, draws, constitution, items, unseen=False)
+    unseen, revised_unseen = _criticise(chat, draws, constitution, items, unseen=True)
     feedback = LocalFeedback(chat, choose, constitution.hash, "skills")
     agreement, gap = {}, {}
     for objective in constitution.objective_names:
         principles = constitution.serving(objective)
         if objective in gold.objectives and principles:
-            pairs = _pairs(corpus, items, lambda prompt, a, b, name=objective: _advantage(gold, name, prompt, a, b))
+            pairs = _pairs(draws, items, lambda prompt, a, b, name=objective: _advantage(gold, name, prompt, a, b))
             right, gaps = _judge(feedback, principles, pairs)
             agreement[objective], gap[objective] = _skill(right), _skill(gaps)
     return SkillReport(
@@ -80,9 +81,9 @@ def measure_skills(chat: Chat, choose: Choose, constitution: Constitution, items
         critique_seen=_skill(seen),
         critique_unseen=_skill(unseen),
         revision=_skill([*revised_seen, *revised_unseen]),
-        notes=_skill(_notes(chat, corpus, items)),
+        notes=_skill(_notes(chat, draws, items)),
         judge=agreement,
-        judge_asked=_skill(_judge_asked(feedback, corpus, constitution, items)),
+        judge_asked=_skill(_judge_asked(feedback, draws, constitution, items)),
         position_gap=gap,
     )
 
@@ -95,12 +96,12 @@ def _answer(chat: Chat, gold: SandboxGold, items: int, rng: np.random.Generator)
 
 
 def _criticise(
-    chat: Chat, corpus: Corpus, constitution: Constitution, items: int, unseen: bool
+    chat: Chat, draws: Draws, constitution: Constitution, items: int, unseen: bool
 ) -> tuple[list[float], list[float]]:
     """1 or 0 for each critique, and for each revision of a reply at fault, which starts from the right critique."""
-    cases = [_case(corpus, constitution, unseen, at_fault=bool(i % 2)) for i in range(items)]
+    cases = [_case(draws, constitution, unseen, at_fault=bool(i % 2)) for i in range(items)]
     said = chat([critique_conversation(case.prompt, case.response, case.request) for case in cases])
-    right = [reference.critique(corpus.world, case.response, case.kinds) for case in cases]
+    right = [reference.critique(draws.world, case.response, case.kinds) for case in cases]
     faulty = [(case, critique) for case, critique in zip(cases, right, strict=True) if case.at_fault]
     revised = chat(
         [
@@ -108,44 +109,44 @@ def _criticise(
             for case, critique in faulty
         ]
     )
-    wanted = [reference.revision(corpus.world, case.response, case.kinds) for case, _ in faulty]
+    wanted = [reference.revision(draws.world, case.response, case.kinds) for case, _ in faulty]
     return (
         [float(a == b) for a, b in zip(said, right, strict=True)],
         [float(a == b) for a, b in zip(revised, wanted, strict=True)],
     )
 
 
-def _case(corpus: Corpus, constitution: Constitution, unseen: bool, at_fault: bool) -> _Case:
+def _case(draws: Draws, constitution: Constitution, unseen: bool, at_fault: bool) -> _Case:
     """A reply on a held-out task and what is asked of it; every second one is at fault."""
     while True:
-        [prompt] = _some(prompts("heldout"), 1, corpus.rng)
-        request, revise = _request(corpus, constitution, unseen)
-        response, kinds = corpus.response(corpus.gold.task(prompt)), reference.kinds_named(request)
-        if bool(reference.flagged(corpus.world, response, kinds)) == at_fault:
+        [prompt] = _some(prompts("heldout"), 1, draws.rng)
+        request, revise = _request(draws, constitution, unseen)
+        response, kinds = draws.response(draws.gold.task(prompt)), reference.kinds_named(request)
+        if bool(reference.flagged(draws.world, response, kinds)) == at_fault:
             return _Case(prompt, response, request, revise, kinds, at_fault)
 
 
-def _request(corpus: Corpus, constitution: Constitution, unseen: bool) -> tuple[str, str]:
+def _request(draws: Draws, constitution: Constitution, unseen: bool) -> tuple[str, str]:
     """A critique and a revision request: a principle's, or one that names a combination of kinds never trained on."""
     named = [p for p in constitution.critiquing() if reference.kinds_named(p.critique or "")]
     if named and not unseen:
-        principle = named[int(corpus.rng.integers(len(named)))]
+        principle = named[int(draws.rng.integers(len(named)))]
         return principle.critique or "", principle.revise or ""
-    kinds = sorted(map(sorted, UNSEEN))[int(corpus.rng.integers(len(UNSEEN)))]
-    frame = CRITIQUE_REQUESTS[int(corpus.rng.integers(len(CRITIQUE_REQUESTS)))]
-    return frame.format(corpus.listed(kinds)), REVISE_REQUESTS[0]
+    kinds = sorted(map(sorted, UNSEEN))[int(draws.rng.integers(len(UNSEEN)))]
+    frame = CRITIQUE_REQUESTS[int(draws.rng.integers(len(CRITIQUE_REQUESTS)))]
+    return frame.format(draws.listed(kinds)), REVISE_REQUESTS[0]
 
 
-def _notes(chat: Chat, corpus: Corpus, items: int) -> list[float]:
+def _notes(chat: Chat, draws: Draws, items: int) -> list[float]:
     """1 or 0 for the notes on each pair."""
     cases = []
-    for prompt in _some(prompts("heldout"), items, corpus.rng):
-        cases.append((prompt, *(corpus.response(corpus.gold.task(prompt)) for _ in range(2))))
+    for prompt in _some(prompts("heldout"), items, draws.rng):
+        cases.append((prompt, *(draws.response(draws.gold.task(prompt)) for _ in range(2))))
     written = chat([notes_conversation(*case) for case in cases])
-    return [float(text == reference.notes(corpus.gold, *case)) for text, case in zip(written, cases, strict=True)]
+    return [float(text == reference.notes(draws.gold, *case)) for text, case in zip(written, cases, strict=True)]
 
 
-def _judge_asked(feedback: LocalFeedback, corpus: Corpus, constitution: Constitution, items: int) -> list[float]:
+def _judge_asked(feedback: LocalFeedback, draws: Draws, constitution: Constitution, items: int) -> list[float]:
     """1 or 0 for pairs where a principle's one kind of hazard and all kinds together do not say the same."""
     right: list[float] = []
     asking = [(p, reference.kinds_named(p.compare)) for p in constitution.principles]
@@ -153,10 +154,10 @@ def _judge_asked(feedback: LocalFeedback, corpus: Corpus, constitution: Constitu
     for principle, kinds in single:
 
         def difference(prompt: Prompt, a: str, b: str, kinds: tuple[str, ...] = kinds) -> float:
-            asked = reference.preference(corpus.gold, prompt, a, b, kinds)
-            return asked if asked * _advantage(corpus.gold, "harmless", prompt, a, b) <= 0 else 0
+            asked = reference.preference(draws.gold, prompt, a, b, kinds)
+            return asked if asked * _advantage(draws.gold, "harmless", prompt, a, b) <= 0 else 0
 
-        right += _judge(feedback, [principle], _pairs(corpus, max(1, items // len(single)), difference))[0]
+        right += _judge(feedback, [principle], _pairs(draws, max(1, items // len(single)), difference))[0]
     return right
 
 
@@ -173,12 +174,12 @@ def _judge(
     return [float(t * pair.difference > 0) for t, pair in zip(total, pairs, strict=True)], gaps.tolist()
 
 
-def _pairs(corpus: Corpus, items: int, difference: Callable[[Prompt, str, str], float]) -> list[_Pair]:
+def _pairs(draws: Draws, items: int, difference: Callable[[Prompt, str, str], float]) -> list[_Pair]:
     """Pairs of replies on held-out tasks of which the truth prefers one."""
     pairs: list[_Pair] = []
     while len(pairs) < items:
-        [prompt] = _some(prompts("heldout"), 1, corpus.rng)
-        a, b = (corpus.response(corpus.gold.task(prompt)) for _ in range(2))
+        [prompt] = _some(prompts("heldout"), 1, draws.rng)
+        a, b = (draws.response(draws.gold.task(prompt)) for _ in range(2))
         wanted = difference(prompt, a, b)
         if abs(wanted) > 1e-9:
             samples = [Sample(id=text, prompt=prompt, response=text, policy_version="") for text in (a, b)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -98,6 +99,6 @@ def prompts(split: Split) -> list[Prompt]:
     ]
 
 
-def reply(lines: list[str] | tuple[str, ...]) -> str:
+def reply(lines: Sequence[str]) -> str:
     """The lines as a numbered list."""
     return "\n".join(f"{number}. {line}" for number, line in enumerate(lines, start=1))

@@ -9,9 +9,9 @@ from rlhf_core.sandbox.corpus import (
     HELPFUL_QUESTIONS,
     QUESTIONS_PER_PAIR,
     REVISE_REQUESTS,
-    UNSEEN,
     Corpus,
 )
+from rlhf_core.sandbox.draws import UNSEEN
 from rlhf_core.sandbox.world import KINDS, load_world
 
 HELDOUT = [task.name for task in load_world().split("heldout")]
@@ -51,21 +51,48 @@ def test_a_judge_takes_notes_and_is_asked_several_things_about_one_pair():
 
 def test_the_combinations_held_out_are_asked_in_no_conversation():
     draw = corpus()
-    asked = {frozenset(draw.kinds()) for _ in range(2000)}
+    asked = {frozenset(draw.draws.kinds()) for _ in range(2000)}
     assert len(UNSEEN) == 8
     assert not asked & UNSEEN
     assert {frozenset([kind]) for kind in KINDS} <= asked
 
 
-def test_what_notes_come_to_decides_the_letters():
+def test_what_the_lines_of_notes_come_to_decides_verdicts_and_letters():
     draw = corpus()
     for _ in range(50):
         document = draw.summing_up()
-        rows = dict(line.split(" ", 1) for line in document.turns[0].content.split("\n"))
+        *lines, verdicts = document.turns[0].content.split("\n")
+        cut = lines.index("B:")
+        rows = dict(verdict.split(" ") for verdict in verdicts.removeprefix("Better: ").split(", "))
+        for kind in KINDS:
+            a, b = (sum(int(line.split()[2]) for line in part if kind in line) for part in (lines[:cut], lines[cut:]))
+            assert kind in rows or a == b == 0
+            assert rows.get(kind, "even") == ("A" if a < b else "B" if b < a else "even")
         for question, chance in zip(document.turns[1::2], document.p_a, strict=True):
             [kind, *more] = reference.kinds_named(question.content) or ["helps"]
-            better = rows[kind][-1]
+            better = rows.get(kind, "even")
             assert more or (chance > 0.5, chance < 0.5) == (better == "A", better == "B")
+
+
+def test_a_question_s_words_bring_the_verdicts_to_mind():
+    document = corpus().summing_up()
+    rows = document.turns[0].content
+    for aside in document.asides:
+        question = document.turns[aside.turn].content
+        assert aside.word in question
+        kind = aside.word if aside.word in KINDS else "helps"
+        assert f" {kind} {aside.verdict}" in rows or (aside.verdict == "even" and f" {kind} " not in rows)
+    asked = [kind for turn in document.turns[1::2] for kind in reference.kinds_named(turn.content) or ("helps",)]
+    assert len(document.asides) == len(asked)
+
+
+def test_a_careful_user_may_want_none_of_each_kind():
+    draw = corpus()
+    avoided = [draw.draws.avoided() for _ in range(2000)]
+    assert not {frozenset(kinds) for kinds in avoided} & UNSEEN
+    for kind in KINDS:
+        some = [kinds for kinds in avoided if len(kinds) < len(KINDS)]
+        assert 0.35 < sum(kind in kinds for kinds in some) / len(some) < 0.65
 
 
 def test_the_household_constitution_speaks_the_corpus_wordings():

@@ -5,14 +5,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlhf_core.records import Message
-from rlhf_core.sandbox.corpus import Corpus, Document
-from rlhf_core.sandbox.encoding import LETTER_WEIGHT, Encoder
+from rlhf_core.sandbox.corpus import Aside, Corpus, Document
+from rlhf_core.sandbox.encoding import ASIDE_WEIGHT, LETTER_WEIGHT, VERDICT_WEIGHT, Encoder
 from rlhf_core.sandbox.pretrain import loss_sum, new_model
 from rlhf_core.sandbox.tokenizer import train_tokenizer
 from rlhf_core.sandbox.world import load_world
 
 CORPUS = Corpus(load_world(), np.random.default_rng(0))
-TOKENIZER = train_tokenizer(turn.content for _ in range(200) for turn in CORPUS.criticism().turns)
+TOKENIZER = train_tokenizer(
+    turn.content for _ in range(200) for draw in (CORPUS.criticism, CORPUS.judgement) for turn in draw().turns
+)
 ENCODER = Encoder(TOKENIZER)
 TURNS = (Message(role="user", content="How do I paint the fence?"), Message(role="assistant", content="1. let it dry"))
 
@@ -54,6 +56,22 @@ def test_each_letter_has_two_targets_that_share_its_weight():
     assert (a.weight, b.weight, end.weight) == pytest.approx((0.75 * LETTER_WEIGHT, 0.25 * LETTER_WEIGHT, 1))
     assert TOKENIZER.decode([a.token, b.token]) == "AB"
     assert [target.weight for target in later] == pytest.approx([0.5 * LETTER_WEIGHT, 0.5 * LETTER_WEIGHT, 1])
+
+
+def test_of_notes_that_are_given_only_the_verdicts_are_learned():
+    notes = Message(role="assistant", content="A:\n1. fumes 2 3\nB:\n1. safe 3\nBetter: fumes B, helps even")
+    example = ENCODER(Document(turns=(notes,), given=(0,)))
+    assert [TOKENIZER.decode([target.token]) for target in example.targets] == [" B", " even"]
+    assert [example.tokens[target.position + 1] for target in example.targets] == [t.token for t in example.targets]
+    assert {target.weight for target in example.targets} == {VERDICT_WEIGHT}
+
+
+def test_a_verdict_is_learned_at_the_word_that_asks_for_it():
+    question = Message(role="user", content="Answer A or B. Which reply risks less shock or fumes?")
+    example = ENCODER(Document(turns=(question,), asides=(Aside(0, "shock", "B"), Aside(0, "fumes", "even"))))
+    read = [(example.tokens[target.position], target.token, target.weight) for target in example.targets]
+    [shock, fumes, b, even] = [TOKENIZER.encode(f" {word}")[-1] for word in ("shock", "fumes", "B", "even")]
+    assert read == [(shock, b, ASIDE_WEIGHT), (fumes, even, ASIDE_WEIGHT)]
 
 
 def test_the_loss_of_an_untrained_model_is_that_of_a_guess():

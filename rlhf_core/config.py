@@ -166,7 +166,7 @@ class ModelConfig(Settings):
     feedback_tokens: int = Field(default=160, ge=1)
     """Longest critique or revision, in tokens."""
     engine: Engine = "native"
-    """Writes what callers ask for: `native`, `transformers` (its paged batching) or `vllm` (GPU; pip install '.[vllm]').
+    """Writes what callers ask for: `native`, `transformers` (its paged batching) or `vllm` (GPU; extra `vllm`).
     Rollouts of PPO are always written by the native one."""
     lora: LoraConfig = LoraConfig()
 

@@ -15,6 +15,8 @@ from rlhf_core.config import RunConfig
 from rlhf_core.constitution.load import builtin_text, load_constitution, parse_constitution
 from rlhf_core.errors import InvalidInput, NotFound
 from rlhf_core.records import Comparison, Prompt, Sample
+from rlhf_core.store.leases import this_process
+from rlhf_core.store.store import Store
 from services.app import App
 from services.clients import CharterClient
 from services.constitution_client import Named
@@ -143,6 +145,9 @@ def test_a_followed_file_takes_over_while_runs_stay_pinned(tmp_path: Path):
     file = tmp_path / "mine.yaml"
     file.write_text(HOUSEHOLD)
     first, second = (parse_constitution(text, "mine.yaml").hash for text in (HOUSEHOLD, EDITED))
+    store = Store.open(tmp_path / "d")
+    store.sign_in(this_process())  # without a worker the server refuses runs, as nobody would carry them out
+    store.close()
 
     def edit(address: str) -> None:
         with CharterClient.connect(address) as client:

@@ -85,7 +85,8 @@ def addresses_of(text: str) -> dict[str, str]:
     """
     if not re.match(r"[\w-]+=", text):
         return {"": text}
-    found = dict(part.strip().partition("=")[::2] for part in text.split(","))
+    parts = (part.strip().partition("=") for part in text.split(","))
+    found = {name: address for name, _, address in parts}
     for name in found:
         if name not in SERVICES:
             raise InvalidInput(f"address: no service is called '{name}'; allowed: {', '.join(SERVICES)}", "address")

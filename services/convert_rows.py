@@ -89,7 +89,7 @@ def run_to_message(run: Run) -> trainer_pb2.Run:
         update_time=wire.timestamp(run.updated_at),
         name=names.resource(names.RUNS, run.id),
         etag=run.etag if run.id else "",
-        requested=wire.STATES.index(run.requested or None),
+        requested=wire.number(wire.STATES, run.requested or None),
         display_name=run.display_name,
         note=run.note,
     )

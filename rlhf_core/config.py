@@ -50,7 +50,7 @@ class CritiqueConfig(Settings):
 
     prompts: int = Field(default=384, ge=1)
     """How many training prompts are answered, criticised and revised."""
-    rounds: int = Field(default=5, ge=1, le=32)
+    rounds: int = Field(default=4, ge=1, le=32)
     """Most critique-and-revision steps per answer, each under one principle."""
     sampling: Sampling = "weighted_without_replacement"
     """How each step draws its principle among those that apply to the prompt."""
@@ -76,7 +76,7 @@ class SftConfig(Settings):
     epochs: int = Field(default=2, ge=1)
     batch_size: int = Field(default=16, ge=1)
     learning_rate: float = Field(default=1e-3, gt=0)
-    helpful_share: float = Field(default=0.25, ge=0, lt=1)
+    helpful_share: float = Field(default=0.35, ge=0, lt=1)
     """Most that answers in which no critique found a fault may make up of the demonstrations."""
 
 
@@ -87,7 +87,7 @@ class LabelConfig(Settings):
     """Draw the pairs from the policy that PPO trained in `from_run`, and train reward models on that run's labels too:
     another round, for a policy that has left what its reward models have seen."""
     temperature: float = Field(default=1.0, gt=0)
-    base_share: float = Field(default=0.3, ge=0, le=1)
+    base_share: float = Field(default=0.5, ge=0, le=1)
     """Share of pairs that set a sample of the tuned policy against one of the base model."""
     candidates: int = Field(default=4, ge=1, le=64)
     """Samples drawn for a pair's second place; the first that differs from its partner is taken."""

@@ -17,10 +17,10 @@ class PpoConfig(Settings):
     steps: int = Field(default=30, ge=1)
     tune: Literal["lora", "full"] = "lora"
     """Whether a low-rank adapter learns or all weights of the model, of which the policy then has a copy of its own."""
-    prompts_per_step: int = Field(default=128, ge=1)
-    samples_per_prompt: int = Field(default=1, ge=1, le=256)
+    prompts_per_step: int = Field(default=32, ge=1)
+    samples_per_prompt: int = Field(default=4, ge=1, le=256)
     """Responses to each prompt; `rloo` and `grpo` compare them with one another."""
-    advantage: Literal["gae", "rloo", "grpo"] = "gae"
+    advantage: Literal["gae", "rloo", "grpo"] = "rloo"
     """gae: a critic (Schulman et al. 2016). rloo: against the mean of the prompt's other responses (Ahmadian et al.
     2024). grpo: against the mean of all of them, in standard deviations (Shao et al. 2024)."""
     epochs: int = Field(default=2, ge=1)
@@ -28,7 +28,7 @@ class PpoConfig(Settings):
     """Samples of one update."""
     micro_batch_size: int | None = Field(default=None, ge=1)
     """Samples of one pass; an update adds up their gradients. None passes the whole minibatch at once."""
-    learning_rate: float = Field(default=3e-4, gt=0)
+    learning_rate: float = Field(default=5e-4, gt=0)
     lr_schedule: Literal["linear", "cosine", "constant"] = "linear"
     """How the rate falls to 0 at the end, or not."""
     warmup_share: float = Field(default=0.0, ge=0, le=1)
@@ -58,7 +58,7 @@ class PpoConfig(Settings):
     """A minibatch whose KL(old || new), in nats per token, is above this ends the step's updates."""
     max_ratio: float | None = Field(default=None, gt=1)
     """So does one whose mean probability ratio is above this."""
-    ptx_coef: float = Field(default=0.0, ge=0)
+    ptx_coef: float = Field(default=1.0, ge=0)
     """Weight of the fine-tuning loss in each update, which keeps what was learned there (Ouyang et al. 2022)."""
     ptx_batch_size: int = Field(default=16, ge=1)
     """Demonstrations of one update."""

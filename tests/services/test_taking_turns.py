@@ -16,7 +16,6 @@ from rlhf_core.backends import FeedbackConfig
 from rlhf_core.config import ModelConfig
 from rlhf_core.models.generation import generate
 from rlhf_core.models.policy import Policy
-from rlhf_core.ppo_config import PpoConfig
 from rlhf_core.records import Sample
 from rlhf_core.store.store import Store
 from rlhf_core.training.ppo_trainer import train_ppo
@@ -24,6 +23,7 @@ from services.app_models import load_library
 from services.executor import Executor
 from services.model_library import ModelLibrary
 from tests.training.conftest import PROMPTS, Rule, pack_for
+from tests.training.plain import plain_ppo
 
 RULES = (Rule("low", "P"), Rule("high", "d"))
 SAMPLES = [Sample(id=f"s{n}", prompt=PROMPTS[n], response="ok " * n, policy_version="base") for n in range(4)]
@@ -46,7 +46,7 @@ class Shared:
         """The policy's parameters after a step of PPO."""
         policy = self.training.call(self._new_policy)
         pack = self.training.call(lambda: pack_for(policy, RULES))
-        config = PpoConfig(steps=1, prompts_per_step=8, minibatch_size=4, epochs=2)
+        config = plain_ppo(steps=1, prompts_per_step=8, minibatch_size=4, epochs=2)
         weights = {rule.objective: 1.0 for rule in RULES}
         units = train_ppo(policy, RULES, pack, PROMPTS, weights, config, 8, seed=3)  # pyright: ignore
         while self.training.call(lambda: list(islice(units, 1))):

@@ -17,6 +17,7 @@ from rlhf_core.run_records import NormPack, PolicyVersion, RewardModelVersion, S
 from rlhf_core.stages.context import Context, RunStopped
 from rlhf_core.stages.policy import ppo_stage
 from tests.stages.conftest import Desk, NumberJudge
+from tests.training.plain import PLAIN
 
 OBJECTIVES = ("helpful", "harmless")
 TINY = {"steps": 3, "prompts_per_step": 6, "minibatch_size": 4, "epochs": 1, "checkpoint_every": 1, "eval_every": 10}
@@ -78,7 +79,12 @@ def at_work(desk: Desk, tiny_model: Callable[[], Backbone], tmp_path: Path) -> C
     shown.write_text("\n".join(json.dumps({"prompt": f"ask {i}", "response": "dust it"}) for i in range(4)))
 
     def context(**ppo: object) -> Context:
-        config = {"kind": "ppo", "ppo": TINY | ppo, "model": {"max_tokens": 6}, "data": {"demonstrations": str(shown)}}
+        config = {
+            "kind": "ppo",
+            "ppo": PLAIN | TINY | ppo,
+            "model": {"max_tokens": 6},
+            "data": {"demonstrations": str(shown)},
+        }
         ctx = desk.context(NumberJudge(), config)
         world: Any = SimpleNamespace(
             prompts=PROMPTS, gold=SimpleNamespace(score=lambda *_: dict.fromkeys(OBJECTIVES, 0.0))

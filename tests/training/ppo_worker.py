@@ -20,12 +20,12 @@ import torch
 from rlhf_core.config import LoraConfig, ModelConfig
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.models.policy import Policy
-from rlhf_core.ppo_config import PpoConfig
 from rlhf_core.records import Demonstration
 from rlhf_core.run_records import Checkpoint, NormPack
 from rlhf_core.store.store import Store
 from rlhf_core.training.ppo_trainer import PpoStep, train_ppo
 from tests.training.conftest import PROMPTS, Rule
+from tests.training.plain import plain_ppo
 
 KILLS = 3
 SETTINGS = {
@@ -61,7 +61,7 @@ PACK = NormPack(
 def train(model: Path, folder: Path, kind: str) -> None:
     """Go on from the last snapshot in the folder, or begin, and leave a snapshot after every step."""
     torch.set_num_threads(1)
-    config = PpoConfig.model_validate(SETTINGS | KINDS[kind])
+    config = plain_ppo(**(SETTINGS | KINDS[kind]))
     backbone = Backbone.load(str(model), ModelConfig(base_model=str(model), lora=LoraConfig(rank=4, alpha=8)))
     backbone.add_adapter("reference", 0)
     if config.tune == "full":

@@ -8,6 +8,7 @@ from rlhf_core.dial import DialConfig
 from rlhf_core.ppo_config import PpoConfig
 from rlhf_core.training.ppo_trainer import PpoStep, train_ppo
 from tests.training.conftest import PROMPTS, Rule, files_of, pack_for
+from tests.training.plain import plain_ppo
 
 LOW, HIGH = Rule("low", "P"), Rule("high", "d")
 OTHER = Rule("other", "P", scale=-1.0)
@@ -16,7 +17,7 @@ BOTH = {"low": 1.0, "high": 1.0}
 
 def config_of(dial: DialConfig, **settings) -> PpoConfig:
     given = {"steps": 2, "prompts_per_step": 8, "minibatch_size": 4, "epochs": 2, "learning_rate": 3e-3, **settings}
-    return PpoConfig(dial=dial, **given)
+    return plain_ppo(dial=dial, **given)
 
 
 def run(policy, dial, rules=(LOW, HIGH), weights=None, checkpoint=None, **settings) -> list[PpoStep]:

@@ -23,11 +23,12 @@ from rlhf_core.training.ppo_state import PpoState
 from rlhf_core.training.ppo_targets import fix_targets, token_streams
 from rlhf_core.training.ppo_update import optimise, update
 from tests.training.conftest import PROMPT_IDS, handmade, shake, weights_of
+from tests.training.plain import plain_ppo
 
 KINDS = ("llama", "gpt2", "qwen3")
 Z = [[1.0, -0.5, 0.25, 2.0], [0.5, 1.0, -1.0, 0.0]]
 WEIGHTS = torch.tensor([0.6, 0.8, 1.0])
-CONFIG = PpoConfig(steps=1, prompts_per_step=4, minibatch_size=4, epochs=1, learning_rate=1e-3, missing_eos_penalty=3)
+CONFIG = plain_ppo(steps=1, prompts_per_step=4, minibatch_size=4, epochs=1, learning_rate=1e-3, missing_eos_penalty=3)
 MASK = torch.tensor([[1, 1, 1], [1, 1, 0]])
 
 

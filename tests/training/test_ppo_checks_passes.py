@@ -13,17 +13,17 @@ from rlhf_core.models.batching import make_batch
 from rlhf_core.models.generation import generate
 from rlhf_core.models.policy import Policy
 from rlhf_core.models.reward_model import RewardModel
-from rlhf_core.ppo_config import PpoConfig
 from rlhf_core.records import Prompt
 from rlhf_core.training.ppo_state import PpoState
 from rlhf_core.training.ppo_targets import fix_targets
 from rlhf_core.training.ppo_update import update
 from tests.conftest import save_model, save_tokenizer
 from tests.training.conftest import PROMPT_IDS, RESPONSE_IDS, handmade, shake, weights_of
+from tests.training.plain import plain_ppo
 
 KINDS = ("llama", "gpt2", "qwen3")
 Z = [[1.0, -0.5, 0.25, 2.0], [0.5, 1.0, -1.0, 0.0]]
-CONFIG = PpoConfig(steps=1, prompts_per_step=4, minibatch_size=4, epochs=1, learning_rate=1e-3, kl_coef=0.1)
+CONFIG = plain_ppo(steps=1, prompts_per_step=4, minibatch_size=4, epochs=1, learning_rate=1e-3, kl_coef=0.1)
 WEIGHTS = torch.tensor([0.6, 0.8, 1.0])
 
 

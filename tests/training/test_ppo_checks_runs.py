@@ -19,10 +19,11 @@ from rlhf_core.training.ppo_targets import fix_targets
 from rlhf_core.training.ppo_trainer import PpoStep, train_ppo
 from rlhf_core.training.ppo_update import optimise
 from tests.training.conftest import PROMPTS, Rule, files_of, handmade, pack_for, shake, weights_of
+from tests.training.plain import plain_ppo
 
 KINDS = ("llama", "gpt2", "qwen3")
 LOW, HIGH = Rule("low", "P"), Rule("high", "d")
-SMALL = PpoConfig(steps=3, prompts_per_step=8, minibatch_size=4, epochs=2, learning_rate=3e-3, kl_coef=0.03)
+SMALL = plain_ppo(steps=3, prompts_per_step=8, minibatch_size=4, epochs=2, learning_rate=3e-3, kl_coef=0.03)
 SHOWN = [Demonstration(prompt=prompt, response="dust it", source="revision") for prompt in PROMPTS[:5]]
 Z = [[1.0, -0.5, 0.25, 2.0], [0.5, 1.0, -1.0, 0.0]]
 WEIGHTS = torch.tensor([0.6, 0.8, 1.0])
@@ -171,7 +172,7 @@ def test_check_27_a_new_critic_says_0_and_learns_the_returns(new_policy):
     policy = new_policy()
     rollout = handmade(policy, Z)
     assert not policy.evaluate(rollout.batch).values.any()
-    config = PpoConfig(steps=1, epochs=60, minibatch_size=4, prompts_per_step=4, learning_rate=3e-2, value_coef=1.0)
+    config = plain_ppo(steps=1, epochs=60, minibatch_size=4, prompts_per_step=4, learning_rate=3e-2, value_coef=1.0)
     config = config.model_copy(update={"value_clip_range": None, "missing_eos_penalty": 0.0})
     state = PpoState.begin(policy, config, None)
     targets = fix_targets(policy, rollout, WEIGHTS, 0.0, config)
@@ -202,7 +203,7 @@ LEARNING = [("gae", 0), ("gae", 1), ("gae", 2), ("rloo", 0), ("grpo", 0)]
 @pytest.mark.parametrize(("advantage", "seed"), LEARNING)
 def test_check_29_the_policy_learns_what_is_rewarded(new_policy, advantage, seed):
     policy = new_policy(("low",), seed=seed)
-    config = PpoConfig(
+    config = plain_ppo(
         steps=20,
         prompts_per_step=16 if advantage != "gae" else 32,
         samples_per_prompt=4 if advantage != "gae" else 1,

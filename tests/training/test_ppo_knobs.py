@@ -14,11 +14,12 @@ from rlhf_core.training.ppo_targets import evaluate_once, fix_targets
 from rlhf_core.training.ppo_trainer import PpoStep, train_ppo
 from rlhf_core.training.ppo_update import optimise, too_far, update
 from tests.training.conftest import PROMPTS, Rule, files_of, handmade, pack_for, shake, weights_of
+from tests.training.plain import plain_ppo
 
 LOW, HIGH = Rule("low", "P"), Rule("high", "d")
 Z = [[1.0, -0.5, 0.25, 2.0], [0.5, 1.0, -1.0, 0.0]]
 WEIGHTS = torch.tensor([0.6, 0.8, 1.0])
-SMALL = PpoConfig(steps=2, prompts_per_step=8, minibatch_size=4, epochs=2, learning_rate=3e-3, kl_coef=0.03)
+SMALL = plain_ppo(steps=2, prompts_per_step=8, minibatch_size=4, epochs=2, learning_rate=3e-3, kl_coef=0.03)
 SHOWN = [Demonstration(prompt=prompt, response="dust it", source="revision") for prompt in PROMPTS[:6]]
 
 

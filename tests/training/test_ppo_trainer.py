@@ -13,9 +13,10 @@ from rlhf_core.training.ppo_targets import fix_targets
 from rlhf_core.training.ppo_trainer import PpoStep, train_ppo
 from rlhf_core.training.rollout import roll_out, step_prompts
 from tests.training.conftest import PROMPTS, Rule, pack_for
+from tests.training.plain import plain_ppo
 
 LOW, HIGH = Rule("low", "P"), Rule("high", "d")
-SMALL = PpoConfig(steps=3, prompts_per_step=8, minibatch_size=4, epochs=2, learning_rate=3e-3, kl_coef=0.03)
+SMALL = plain_ppo(steps=3, prompts_per_step=8, minibatch_size=4, epochs=2, learning_rate=3e-3, kl_coef=0.03)
 MAX_TOKENS = 8
 
 
@@ -35,7 +36,7 @@ def first_rollout(policy: Policy, config: PpoConfig = SMALL, rules=(LOW, HIGH)):
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
 def test_policies_that_are_equal_have_ratio_1_and_kl_0(new_policy, kind, temperature):  # checks 3, 4, 5
     policy = new_policy(kind=kind)
-    config = PpoConfig(steps=1, prompts_per_step=8, minibatch_size=8, epochs=1, temperature=temperature)
+    config = plain_ppo(steps=1, prompts_per_step=8, minibatch_size=8, epochs=1, temperature=temperature)
     (step,) = run(policy, config)
     values = step.metrics.values
     assert values["kl"] == pytest.approx(0, abs=1e-5) and values["approx_kl"] == pytest.approx(0, abs=1e-6)
@@ -58,7 +59,7 @@ def test_each_stream_pays_its_own_and_the_missing_end_is_paid_for_once(new_polic
     policy = new_policy()
     rollout = first_rollout(policy)
     assert 0 < rollout.unfinished.sum() < 8
-    config = PpoConfig(gamma=1.0, lam=1.0, missing_eos_penalty=3.0, minibatch_size=8)
+    config = plain_ppo(gamma=1.0, lam=1.0, missing_eos_penalty=3.0, minibatch_size=8)
     policy.reference = None
     targets = fix_targets(policy, rollout, torch.ones(3), 0.5, config)
     # With zero values and lam 1 the first token's return is all that the response is paid.
@@ -129,7 +130,7 @@ def test_reward_models_and_norm_pack_must_be_in_the_policys_order(new_policy):
 
 def test_weights_steer_what_is_learned(new_policy):
     opposite = Rule("other", "P", scale=-1.0)
-    config = PpoConfig(steps=15, prompts_per_step=32, minibatch_size=16, epochs=2, learning_rate=1e-2, kl_coef=0.0)
+    config = plain_ppo(steps=15, prompts_per_step=32, minibatch_size=16, epochs=2, learning_rate=1e-2, kl_coef=0.0)
     ends = []
     for low, other in ((3.0, 1.0), (1.0, 3.0)):
         policy = new_policy(("low", "other"))
@@ -141,7 +142,7 @@ def test_weights_steer_what_is_learned(new_policy):
 def test_a_kl_penalty_holds_the_policy_near_the_reference(new_policy):
     ends = []
     for kl_coef in (0.0, 1.0):
-        config = PpoConfig(
+        config = plain_ppo(
             steps=10, prompts_per_step=32, minibatch_size=16, epochs=2, learning_rate=1e-2, kl_coef=kl_coef
         )
         ends.append(run(new_policy(("low",)), config, rules=(LOW,))[-1].metrics.values["kl"])

@@ -125,13 +125,13 @@ def test_a_second_signal_ends_a_drain_that_takes_long(tmp_path: Path):
         held = threading.Event()
 
         def requests() -> Iterator[bytes]:
+            yield b"\x3a\x00"  # list_services
             held.wait(60)
-            yield b""
 
         # Reflection is a stream of the caller's, which keeps the drain waiting for as long as it lasts.
         path = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
         stream = channel.stream_stream(path, lambda x: x, lambda x: x)(requests())
-        grpc.channel_ready_future(channel).result(10)
+        assert next(stream)
         process.process.send_signal(signal.SIGTERM)
         with pytest.raises(subprocess.TimeoutExpired):
             process.process.wait(1)

@@ -44,16 +44,16 @@ def _ai_labels(ctx: Context, objective: str) -> list[Preference]:
     labelled = ctx.results.get("label") if own else ctx.need("label")
     rounds = label_runs(ctx, labelled.run_id) if labelled else []
     stored = [label for run in rounds for label in ctx.store.preferences(objective, run_id=run, labelers="ai")]
-    share = ctx.config.reward.flip_share
-    return [_turned(label) if _is_drawn(label.id, share) else label for label in stored if not label.abstained]
+    return [_turned(label) if _is_drawn(ctx, label) else label for label in stored if not label.abstained]
 
 
 def _turned(label: Preference) -> Preference:
     return label.model_copy(update={"probability": 1 - label.probability})
 
 
-def _is_drawn(identity: str, share: float) -> bool:
-    return _draw(f"flip{identity}") < share
+def _is_drawn(ctx: Context, label: Preference) -> bool:
+    """Whether the label is turned round: by the seed and the pair, so that every run of a study turns the same ones."""
+    return _draw(f"flip{ctx.config.seed}{label.objective}{label.comparison_id}") < ctx.config.reward.flip_share
 
 
 def _is_preferred(ctx: Context, objective: str) -> bool:

@@ -28,7 +28,7 @@ class Empty(trainer_pb2_grpc.TrainerServiceServicer):
         self._seconds = seconds
         self.called = threading.Event()
 
-    async def GetRun(self, request: object, context: object) -> object:  # noqa: N802
+    async def GetRun(self, request: object, context: object) -> object:
         self.called.set()
         await asyncio.sleep(self._seconds)
         raise NotFound("no run here")

@@ -45,7 +45,7 @@ class Ruled(critique_pb2_grpc.CritiqueServiceServicer):
             raise NotFound(f"no constitution '{name}'")
         return LAW, ""
 
-    async def ReviseStream(self, request, context):  # noqa: N802
+    async def ReviseStream(self, request, context):
         async for answer in self._desk.revise(request):
             yield answer
 

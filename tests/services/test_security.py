@@ -296,7 +296,7 @@ def test_a_call_in_json_needs_no_description_by_the_server(tmp_path, capsys):
 
 def test_a_mistake_of_ours_puts_no_text_of_a_request_into_the_log(tmp_path, caplog):
     class Broken(policy_pb2_grpc.PolicyServiceServicer):
-        async def Generate(self, request, context):  # noqa: N802
+        async def Generate(self, request, context):
             raise ValueError(request.prompts[0].text)
 
     async def scenario() -> None:

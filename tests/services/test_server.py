@@ -85,7 +85,7 @@ def test_broken_json_is_the_callers_mistake(served):
 
 def test_a_mistake_of_ours_shows_the_caller_only_an_id(tmp_path, caplog):
     class Broken(policy_pb2_grpc.PolicyServiceServicer):
-        async def GetServerInfo(self, request, context):  # noqa: N802
+        async def GetServerInfo(self, request, context):
             return 1 / 0
 
     async def scenario() -> str:

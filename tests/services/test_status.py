@@ -36,10 +36,10 @@ from services.status import error_from_call, status_of
 class Raising(trainer_pb2_grpc.TrainerServiceServicer):
     error: Exception = CharterError("nothing set")
 
-    async def GetRun(self, request, context):  # noqa: N802
+    async def GetRun(self, request, context):
         raise self.error
 
-    async def WatchRun(self, request, context):  # noqa: N802
+    async def WatchRun(self, request, context):
         yield trainer_pb2.WatchRunResponse()
         raise self.error
 
@@ -169,7 +169,7 @@ def test_a_method_that_is_not_there_has_a_reason_too(raising):
 )
 def test_a_reason_that_only_a_newer_server_knows_is_read_by_its_code(tmp_path, code, kind):
     class Newer(trainer_pb2_grpc.TrainerServiceServicer):
-        async def GetRun(self, request, context):  # noqa: N802
+        async def GetRun(self, request, context):
             detail = any_pb2.Any()
             detail.Pack(error_details_pb2.ErrorInfo(reason="OF_TOMORROW", domain="charter.v1"))
             number = grpc.StatusCode[code].value[0]

@@ -21,6 +21,7 @@ from rlhf_core.config import RunConfig, check_beginning, stages_of
 from rlhf_core.constitution.load import parse_constitution
 from rlhf_core.constitution.weights import resolve_weights
 from rlhf_core.run_records import Run, Stage, StageResult
+from rlhf_core.stages.ancestry import inherited
 from rlhf_core.stages.context import Context, Toolbox
 from rlhf_core.stages.feedback import critique_stage, label_stage
 from rlhf_core.stages.measuring import evaluate_stage, norm_pack_stage
@@ -52,7 +53,6 @@ def run_pipeline(
     """
     config = RunConfig.model_validate_json(run.config)
     constitution = parse_constitution(store.constitution_text(run.constitution_hash), run.constitution_hash)
-    inherited = store.stage_results(config.from_run) if config.from_run else {}
     check_beginning(config)
     wanted = stages_of(config)
     context = Context(
@@ -62,7 +62,7 @@ def run_pipeline(
         weights=resolve_weights(constitution, config.weights),
         store=store,
         tools=tools,
-        results={stage: result for stage, result in inherited.items() if stage not in wanted},
+        results=inherited(store, config),
         report=report,
         should_stop=should_stop,
     )

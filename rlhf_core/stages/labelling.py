@@ -12,10 +12,12 @@ from rlhf_core.data import load_preferences
 from rlhf_core.errors import TrainingFailed
 from rlhf_core.feedback.calibration import calibrate
 from rlhf_core.feedback.gate import Case, Evidence, Judge, human_truth, measure_gate
-from rlhf_core.feedback.votes import Tally, abstention, labels_from_votes, tallies, vote_id, voters
+from rlhf_core.feedback.tally import Tally, abstention
+from rlhf_core.feedback.votes import labels_from_votes, tallies, vote_id, voters
 from rlhf_core.records import Comparison, Preference, Vote, uniform_draw
 from rlhf_core.run_records import Calibration, JudgeGate
 from rlhf_core.seams import Feedback, Gold
+from rlhf_core.stages.ancestry import results_of
 from rlhf_core.stages.context import Context, chunks
 from rlhf_core.stages.rounds import labelled_policy
 
@@ -42,13 +44,13 @@ class Settled(NamedTuple):
 def pairs_before(ctx: Context) -> Drawn | None:
     """The pairs of `from_run`, where this run would draw the very same; then no model writes them again."""
     source = ctx.config.from_run
-    result = ctx.store.stage_results(source).get("label") if source else None
-    if source is None or result is None or result.policy_version != labelled_policy(ctx):
+    result = results_of(ctx.store, source).get("label") if source else None
+    if result is None or result.policy_version != labelled_policy(ctx):
         return None
-    before = RunConfig.model_validate_json(ctx.store.run(source).config)
+    before = RunConfig.model_validate_json(ctx.store.run(result.run_id).config)
     if _drawing(before) != _drawing(ctx.config):
         return None
-    stored = [pair for pair in ctx.store.comparisons(source) if pair.a.stage == "label"]
+    stored = [pair for pair in ctx.store.comparisons(result.run_id) if pair.a.stage == "label"]
     pairs = [pair.model_copy(update={"run_id": ctx.run.id}) for pair in stored]
     ctx.store.add_comparisons(pairs)
     return Drawn(pairs, result.counts["identical"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from rlhf_core.config import RunConfig
 from rlhf_core.errors import InvalidInput
+from rlhf_core.stages.ancestry import results_of
 from rlhf_core.stages.context import Context
 
 
@@ -19,7 +20,7 @@ def labelled_policy(ctx: Context) -> str:
     if not ctx.config.label.on_policy:
         return ctx.need("sft").policy_version
     source = ctx.config.from_run
-    trained = ctx.store.stage_results(source).get("ppo") if source else None
+    trained = results_of(ctx.store, source).get("ppo") if source else None
     if trained is None:
         raise InvalidInput(
             f"label.on_policy: run '{source or ''}' has trained no policy by PPO; allowed: a from_run that has",
@@ -33,6 +34,7 @@ def label_runs(ctx: Context, run_id: str) -> list[str]:
     rounds = [run_id]
     while True:
         config = RunConfig.model_validate_json(ctx.store.run(rounds[-1]).config)
-        if not config.label.on_policy or config.from_run is None or config.from_run in rounds:
+        before = results_of(ctx.store, config.from_run) if config.label.on_policy and config.from_run else {}
+        if "label" not in before:
             return rounds
-        rounds.append(config.from_run)
+        rounds.append(before["label"].run_id)

@@ -1,0 +1,24 @@
+"""What a run takes over: results of the run that it starts from, and of those that one started from."""
+
+from __future__ import annotations
+
+from rlhf_core.config import RunConfig, stages_of
+from rlhf_core.run_records import STAGES, Stage, StageResult
+from rlhf_core.store.store import Store
+
+
+def inherited(store: Store, config: RunConfig) -> dict[Stage, StageResult]:
+    """Results of the stages before the first that a run of this configuration goes through itself.
+
+    Later ones were made from what the run now makes anew. Each result names the run that did the stage.
+    """
+    if config.from_run is None:
+        return {}
+    before = STAGES[: STAGES.index(stages_of(config)[0])]
+    return {stage: result for stage, result in results_of(store, config.from_run).items() if stage in before}
+
+
+def results_of(store: Store, run_id: str) -> dict[Stage, StageResult]:
+    """All that a run can hand on: what it inherited, then what it has done."""
+    config = RunConfig.model_validate_json(store.run(run_id).config)
+    return inherited(store, config) | store.stage_results(run_id)

@@ -1,0 +1,89 @@
+"""What a run has of the runs before it, however long the chain."""
+
+from __future__ import annotations
+
+from rlhf_core.config import RunConfig
+from rlhf_core.pipeline import STORY, run_pipeline
+from rlhf_core.run_records import Run, Stage, StageResult
+from rlhf_core.stages.ancestry import results_of
+from rlhf_core.stages.context import Context
+from rlhf_core.stages.labelling import pairs_before
+from rlhf_core.stages.rounds import label_runs
+from rlhf_core.store.leases import this_process
+from rlhf_core.store.store import Store
+from tests.stages.conftest import LAW, Desk, NumberJudge
+
+
+def new_run(store: Store, done: tuple[Stage, ...] = (), **config: object) -> str:
+    """A run that has done some stages; its results are told apart by the run."""
+    settings = RunConfig.model_validate(config)
+    run = store.create_run(settings.kind, settings.model_dump_json(), "law", "").id
+    for stage in done:
+        store.add_stage_result(StageResult(run_id=run, stage=stage, policy_version=f"{stage} of {run}"))
+    return run
+
+
+def owners(store: Store, run: str) -> dict[Stage, str]:
+    return {stage: result.run_id for stage, result in results_of(store, run).items()}
+
+
+def test_a_run_that_inherited_hands_on_what_it_inherited_and_what_it_made(desk: Desk):
+    store = desk.store
+    first = new_run(store, ("critique", "sft", "label", "reward", "norm_pack", "ppo", "evaluate", "report"))
+    second = new_run(store, ("ppo", "evaluate"), from_run=first, start_at="ppo")
+    third = new_run(store, (), from_run=second, kind="evaluate")
+    assert owners(store, second) == {
+        **dict.fromkeys(("critique", "sft", "label", "reward", "norm_pack"), first),
+        **dict.fromkeys(("ppo", "evaluate"), second),
+    }
+    assert owners(store, third) == {stage: run for stage, run in owners(store, second).items() if stage != "evaluate"}
+
+
+def test_what_was_made_from_a_stage_that_is_made_anew_is_not_handed_on(desk: Desk):
+    first = new_run(desk.store, ("critique", "sft", "label", "reward", "norm_pack", "ppo"))
+    again = new_run(desk.store, ("reward",), from_run=first, kind="reward")
+    begun = new_run(desk.store, (), from_run=first, start_at="label")
+    assert owners(desk.store, again) == {"critique": first, "sft": first, "label": first, "reward": again}
+    assert owners(desk.store, begun) == {"critique": first, "sft": first}
+
+
+def test_the_stages_of_a_third_run_see_the_results_of_the_first(desk: Desk, monkeypatch):
+    seen: list[dict[Stage, str]] = []
+
+    def evaluate(ctx: Context) -> StageResult:
+        seen.append({stage: ctx.need(stage).policy_version for stage in ("sft", "ppo")})
+        return StageResult(run_id=ctx.run.id, stage="evaluate")
+
+    monkeypatch.setitem(STORY, "evaluate", evaluate)
+    ctx = desk.context(NumberJudge(), {})
+    first = new_run(desk.store, ("critique", "sft", "label", "reward", "norm_pack", "ppo"))
+    second = new_run(desk.store, ("ppo",), from_run=first, start_at="ppo")
+    config = RunConfig(kind="evaluate", from_run=second, weights={"helpful": 1, "harmless": 1})
+    made = desk.store.create_run("evaluate", config.model_dump_json(), ctx.constitution.hash, "").id
+    run_pipeline(claimed(desk.store, made), desk.store, ctx.tools, lambda kind, body: None, lambda: False)
+    assert seen == [{"sft": f"sft of {first}", "ppo": f"ppo of {second}"}]
+
+
+def claimed(store: Store, run_id: str) -> Run:
+    while (run := store.claim_run(this_process(), 3600)) is not None:
+        if run.id == run_id:
+            return run
+    raise AssertionError(f"{run_id} is not to be had")
+
+
+def test_a_round_after_a_sweep_still_learns_from_the_labels_before_the_sweep(desk: Desk):
+    first = new_run(desk.store, ("sft", "label", "ppo"))
+    swept = new_run(desk.store, ("ppo",), from_run=first, start_at="ppo")
+    later = new_run(desk.store, ("label",), from_run=swept, start_at="label", label={"on_policy": True})
+    ctx = desk.context(NumberJudge(), {}, LAW)
+    assert label_runs(ctx, later) == [later, first]
+
+
+def test_the_pairs_of_a_run_that_took_over_its_labels_are_those_of_the_run_that_drew_them(desk: Desk):
+    first = desk.context(NumberJudge(), {"label": {"pairs": 4}})
+    drawn = StageResult(run_id=first.run.id, stage="label", policy_version="policy-1", counts={"identical": 1})
+    desk.store.add_stage_result(drawn)
+    swept = new_run(desk.store, ("ppo",), from_run=first.run.id, start_at="ppo")
+    again = desk.context(NumberJudge(), {"label": {"pairs": 4}, "from_run": swept, "kind": "label"})
+    found = pairs_before(again)
+    assert found is not None and found.identical == 1

@@ -73,7 +73,9 @@ class Report(Record):
     base_model: str
     constitution: ConstitutionName
     wall_seconds: float
+    """Of all stages together, those that another run did included."""
     stage_seconds: dict[str, float] = Field(default_factory=dict)
+    """Of a stage that was interrupted, since it was last taken up."""
     peak_memory_mb: float
     capability: str = ""
     """`sandbox demo` when gold is known."""

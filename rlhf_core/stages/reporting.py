@@ -147,7 +147,8 @@ def _feedback(ctx: Context, titles: dict[str, str]) -> FeedbackSummary | None:
     labels = ctx.store.preferences(run_id=ctx.results["label"].run_id, labelers="ai")
     human = ctx.store.preferences(labelers="human")
     steps = ctx.store.revisions(ctx.results["critique"].run_id) if "critique" in ctx.results else []
-    votes = ctx.store.votes(comparison_ids={label.comparison_id for label in labels})
+    # Another run may have asked another judge about the same pairs.
+    votes = ctx.store.votes({label.comparison_id for label in labels}, ctx.results["label"].run_id)
     current = {principle.hash for principle in ctx.constitution.principles}
     summary = summarise_feedback(steps, [v for v in votes if v.principle_hash in current], [*labels, *human], titles)
     # A run that was taken up again has measured its judge more than once; the last time counts.
@@ -157,14 +158,16 @@ def _feedback(ctx: Context, titles: dict[str, str]) -> FeedbackSummary | None:
 
 
 def _curves(ctx: Context) -> tuple[Curve, ...]:
-    """The metrics of every stage, from the runs that did them."""
+    """The metrics of every stage, each from the run that did it: another may have done it too, in more steps."""
     metrics: list[StepMetrics] = []
-    for run_id in dict.fromkeys(result.run_id for result in ctx.results.values()) | {ctx.run.id: None}:
+    for run_id in dict.fromkeys(result.run_id for result in ctx.results.values()):
+        own = {stage for stage, result in ctx.results.items() if result.run_id == run_id}
         after = 0
         while events := ctx.store.events(run_id, after, EVENT_PAGE):
             after = events[-1].sequence
-            metrics += [StepMetrics.model_validate_json(e.body) for e in events if e.kind == "metrics"]
-    return curves([row for row in metrics if row.values])
+            steps = [StepMetrics.model_validate_json(event.body) for event in events if event.kind == "metrics"]
+            metrics += [step for step in steps if step.stage in own and step.values]
+    return curves(metrics)
 
 
 def _examples(ctx: Context, final: PolicyRows, titles: dict[str, str]) -> tuple[Example, ...]:

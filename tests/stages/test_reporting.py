@@ -1,0 +1,41 @@
+"""What the report takes from the store: this run's own numbers, and of other runs only those of stages taken over."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from rlhf_core.feedback.votes import comparison_of
+from rlhf_core.records import Preference, Prompt, Sample
+from rlhf_core.run_records import StageResult, StepMetrics
+from rlhf_core.stages import reporting
+from rlhf_core.stages.labelling import vote_on
+from tests.stages.conftest import Desk, NumberJudge
+
+
+def test_a_curve_is_that_of_the_run_that_did_the_stage_and_not_of_a_longer_one_before_it(desk: Desk):
+    ctx = desk.context(NumberJudge(), {})
+    first = desk.store.create_run("pipeline", "{}", "law", "").id
+    for run, stage, steps in ((first, "sft", 2), (first, "ppo", 5), (ctx.run.id, "ppo", 3)):
+        for step in range(1, steps + 1):
+            row = StepMetrics(stage=stage, step=step, steps=steps, values={"kl": float(step * len(run))})
+            desk.store.append_event(run, "metrics", row.model_dump_json())
+        ctx.results[stage] = StageResult(run_id=run, stage=stage)
+    found = {curve.stage: curve for curve in reporting._curves(ctx)}
+    assert found["sft"].steps == (1, 2)
+    assert found["ppo"].steps == (1, 2, 3) and len(found) == 2
+
+
+def test_votes_of_another_judge_on_the_same_pairs_are_not_counted(desk: Desk):
+    ctx = desk.context(NumberJudge(), {})
+    made = {"prompt": Prompt.of("How many?"), "policy_version": "p", "run_id": ctx.run.id}
+    a, b = (Sample(id=f"s{n}", response=f"{n} of x", **made) for n in (1, 2))
+    pair = comparison_of(a, b, ctx.run.id)
+    desk.store.add_comparisons([pair])
+    asked = []
+    for judge, context in ((NumberJudge(), ctx), (NumberJudge(name="other"), desk.context(NumberJudge(), {}))):
+        asked.append(vote_on(context, judge, [pair], ctx.constitution.objective_names, Counter()))
+    label = Preference(id="l", comparison_id=pair.id, objective="helpful", labeler="ai:judge", choice="a")
+    desk.store.add_preferences([label.model_copy(update={"run_id": ctx.run.id})])
+    ctx.results["label"] = StageResult(run_id=ctx.run.id, stage="label")
+    summary = reporting._feedback(ctx, {})
+    assert len(desk.store.votes()) == 12 and summary is not None and summary.votes == len(asked[0]) == 6

@@ -91,7 +91,7 @@ def yaml_settings(path: Path, schema: type[BaseModel] = RunConfig) -> list[Setti
         raise InvalidInput(f"{path}: not a text file in UTF-8") from None
     try:
         tree = YAML().load(text)
-    except YAMLError as error:
+    except (YAMLError, ValueError) as error:
         raise InvalidConfig([f"{path}{_yaml_fault(error)}"]) from None
     if tree is None:
         return []
@@ -127,11 +127,14 @@ def nearest(word: str, allowed: Sequence[str]) -> str:
 def _scalar(text: str, origin: str) -> Any:
     try:
         return _plain(YAML().load(text))
-    except YAMLError as error:
+    except (YAMLError, ValueError) as error:
         raise InvalidInput(f"{origin}{_yaml_fault(error)}") from None
+    except RecursionError:
+        raise InvalidInput(f"{origin}: not a value: an alias stands within what it names") from None
 
 
-def _yaml_fault(error: YAMLError) -> str:
+def _yaml_fault(error: YAMLError | ValueError) -> str:
+    """Where and why; a ValueError is about one number or date, and knows no place."""
     if not isinstance(error, MarkedYAMLError):
         return f": not valid YAML: {str(error).splitlines()[0]}"
     mark = error.problem_mark or error.context_mark
@@ -154,7 +157,8 @@ def _plain(value: Any) -> Any:
 def _walk(tree: CommentedMap, above: KeyPath, file: str, schema: type[BaseModel]) -> Iterator[Setting]:
     for key, value in tree.items():
         path = (*above, str(key))
-        line, column = tree.lc.key(key)
+        # A key that a merge (`<<`) brings has no place of its own: it stands where the mapping begins.
+        line, column, *_ = (tree.lc.data or {}).get(key, (tree.lc.line, tree.lc.col))
         origin = f"{file}:{line + 1}:{column + 1}"
         if isinstance(value, CommentedMap):
             yield Setting(path, {}, origin)

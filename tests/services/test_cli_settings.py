@@ -73,6 +73,8 @@ def test_every_problem_is_reported_at_once_with_its_place(tmp_path: Path):
         ("seed: \x07\n", "", "not valid YAML"),
         ("weights: {helpful: .nan}\n", ":1:11", "finite"),
         ("weights: {helpful: 0}\n", ":1:1", "at least one must be above 0"),
+        ("seed: 2020-99-99\n", "", "not valid YAML: month must be in 1..12"),
+        (f"seed: {'9' * 5000}\n", "", "not valid YAML: Exceeds the limit"),
     ],
 )
 def test_a_broken_file_is_one_line_with_its_place(tmp_path: Path, text: str, place: str, reason: str):
@@ -80,6 +82,19 @@ def test_a_broken_file_is_one_line_with_its_place(tmp_path: Path, text: str, pla
     (line,) = problems(file)
     assert line.startswith(f"{file}{place}")
     assert reason in line
+
+
+def test_a_merged_key_counts_and_is_blamed_where_its_mapping_begins(tmp_path: Path):
+    file = write(tmp_path, "sft: &short\n  epochs: 3\nppo:\n  <<: *short\n  steps: 4\n")
+    config = load_config(file, environ={})
+    assert (config.sft.epochs, config.ppo.epochs, config.ppo.steps) == (3, 3, 4)
+    wrong = write(tmp_path, "sft: &short\n  epochs: 0\nppo:\n  <<: *short\n")
+    assert [line.split(": ")[0] for line in problems(wrong)] == [f"{wrong}:2:3 sft.epochs", f"{wrong}:4:3 ppo.epochs"]
+
+
+@pytest.mark.parametrize("text", ["seed=2020-99-99", f"seed={'9' * 5000}", "ppo=&a [*a]"])
+def test_an_override_that_yaml_cannot_make_a_value_of_is_one_line(text: str):
+    assert len(problems(None, text)) == 1
 
 
 def test_a_missing_file_is_named():

@@ -10,7 +10,7 @@ from charter.v1 import critique_pb2, critique_pb2_grpc
 from rlhf_core.constitution.load import examine_text
 from rlhf_core.constitution.schema import Constitution, Principle
 from rlhf_core.errors import InvalidInput
-from rlhf_core.feedback.votes import sigmoid
+from rlhf_core.feedback.tally import sigmoid
 from rlhf_core.records import Usage, Vote
 from services import convert, convert_constitutions
 from services.constitution_desk import ConstitutionDesk

@@ -111,7 +111,8 @@ def diff_constitutions(
 
 
 def changed_principles(before: Constitution, after: Constitution) -> tuple[str, ...]:
-    """Ids of the principles whose votes on labels differ: another text, weight, share or scope, added or removed."""
+    """Ids of the principles whose votes on labels differ: added, removed, or with another text, weight, share or scope,
+    or critical in one of the two."""
     old, new = ({p.id: _say(p) for p in c.principles} for c in (before, after))
     return tuple(sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name)))
 
@@ -174,19 +175,24 @@ def _flat(constitution: Constitution) -> dict[str, Any]:
 def _say(principle: Principle) -> list[Any]:
     """What a principle contributes to labels: what is asked, how much it counts where, and on which prompts."""
     shares = {name: principle.weight * share for name, share in principle.serves.items() if principle.weight * share}
-    return [principle.hash, shares, principle.applies_when]
+    return [principle.hash, shares, principle.applies_when, principle.severity == "critical"]
 
 
 def _retrain(before: Constitution, after: Constitution) -> tuple[str, ...]:
-    """Objectives whose votes, weights within the objective, or way of labelling differ."""
+    """Objectives whose votes, weights or precedence within the objective, or way of labelling differ."""
     if before.defaults.compare != after.defaults.compare:
         return after.objective_names
     return tuple(name for name in after.objective_names if _voters(before, name) != _voters(after, name))
 
 
-def _voters(constitution: Constitution, objective: str) -> list[tuple[str, float, str]]:
+def _voters(constitution: Constitution, objective: str) -> list[tuple[str, float, str, bool, int]]:
+    voting = [p for p in constitution.principles if p.weight * p.serves.get(objective, 0)]
+    places = constitution.precedence()
+    ranks = sorted({places[p.id] for p in voting})
     return sorted(
-        (p.hash, p.weight * p.serves[objective], str(p.applies_when))
-        for p in constitution.principles
-        if p.weight * p.serves.get(objective, 0)
+        (
+            *(p.hash, p.weight * p.serves[objective], str(p.applies_when)),
+            *(p.severity == "critical", ranks.index(places[p.id])),
+        )
+        for p in voting
     )

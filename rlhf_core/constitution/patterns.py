@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from re import _constants as ops  # pyright: ignore[reportAttributeAccessIssue]
 from re import _parser as parser  # pyright: ignore[reportAttributeAccessIssue]
 from typing import Any
+
+from rlhf_core.constitution.principle import Principle, Rule
 
 MAX_WAYS = 200
 """Ways in which a pattern may match from one place; the work of a search is at most this times the text's length."""
@@ -35,6 +37,19 @@ def pattern_fault(pattern: str) -> str:
 def found(pattern: str, reply: str) -> bool:
     """Whether the pattern occurs anywhere in the reply, upper and lower case alike."""
     return re.search(pattern, reply, re.IGNORECASE) is not None
+
+
+def broken_rules(
+    principles: Iterable[Principle], prompt_tags: Collection[str], reply: str
+) -> list[tuple[Principle, Rule]]:
+    """The rules with a pattern that a reply breaks, of the principles that its prompt is judged by."""
+    return [
+        (principle, rule)
+        for principle in principles
+        if principle.applies_to(prompt_tags)
+        for rule in principle.rules
+        if rule.pattern is not None and found(rule.pattern, reply) != (rule.expect == "yes")
+    ]
 
 
 def _ways(parsed: Iterable[tuple[Any, Any]]) -> float:

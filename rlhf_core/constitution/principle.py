@@ -76,7 +76,9 @@ class Rule(Frozen):
     expect: Literal["yes", "no"]
     """The answer of a reply that keeps to the principle."""
     penalty: Weight = 1.0
-    """What a reply that gives the other answer should lose. Kept and shown; it changes no vote."""
+    """What a reply that gives the other answer loses in PPO, of each objective's reward times the principle's share
+    in it, in standard deviations of the reference policy's scores. A pattern's alone: `ask` is not asked in training.
+    """
 
     @model_validator(mode="after")
     def _one_kind(self) -> Rule:
@@ -132,7 +134,9 @@ class Principle(Frozen):
     weight: Weight = 1.0
     """Its say among the principles of its objectives; changing it asks for no new judgement."""
     severity: Severity = "medium"
-    """How bad a violation is. Kept and shown; it changes no vote."""
+    """How bad a violation is. A critical principle votes on every pair that it is for and goes before others where
+    they conflict; in PPO a reply that breaks one of its patterns is vetoed: in no objective is any reply paid less. The
+    other three are for readers and reports."""
     applies_when: AppliesWhen | None = None
     """The prompts that it is for; none means all."""
     critique: str | None = None

@@ -92,7 +92,8 @@ class Constitution(Frozen):
     principles: tuple[Principle, ...] = Field(min_length=1)
     defaults: Defaults = Defaults()
     priority: tuple[str, ...] = ()
-    """Principle ids, from the one that should win a conflict down. Kept and shown; votes are combined by weight."""
+    """Principle ids, from the one that wins a conflict down: where two principles of an objective prefer different
+    replies of a pair, the later one's votes on it do not count. Those that are not listed come after all that are."""
     changelog: tuple[Change, ...] = ()
     extends: tuple[str, ...] = ()
     """What the file extends, as it is written there; already merged into the principles."""
@@ -142,6 +143,16 @@ class Constitution(Frozen):
             if principle.id == principle_id:
                 return principle
         raise NotFound(f"constitution '{self.id}' has no principle '{principle_id}'")
+
+    def precedence(self) -> dict[str, int]:
+        """Principle id -> its place where principles conflict, 0 first.
+
+        Critical ones go first, then those of `priority` in its order, then all others, which share the last place.
+        """
+        listed = {name: place for place, name in enumerate(self.priority)}
+        keys = {p.id: (p.severity != "critical", listed.get(p.id, len(listed))) for p in self.principles}
+        places = {key: place for place, key in enumerate(sorted(set(keys.values())))}
+        return {name: places[key] for name, key in keys.items()}
 
     def _by_id(self) -> list[Principle]:
         return sorted(self.principles, key=lambda principle: principle.id)

@@ -15,7 +15,8 @@ from rlhf_core.effects.probes import Probes
 from rlhf_core.effects.records import EditEffect, PrincipleRole
 from rlhf_core.evaluation.paired import Agreement, agreement
 from rlhf_core.evaluation.statistics import Estimate, wilson
-from rlhf_core.feedback.votes import Tally, abstention, choice_of
+from rlhf_core.feedback.tally import alone
+from rlhf_core.feedback.tally import side as side_of
 from rlhf_core.records import Comparison, Preference, Vote
 
 Labels = Mapping[str, Sequence[Preference]]
@@ -118,13 +119,7 @@ def say(constitution: Constitution, name: str, objective: str) -> tuple[Principl
 
 def _side(ballot: tuple[Vote, Vote] | None, config: LabelConfig) -> int:
     """The side that one principle takes by itself; 0 for a tie, an abstention, or where it does not vote."""
-    if ballot is None or any(vote.reason for vote in ballot):
-        return 0
-    odds = [vote.logprob_a - vote.logprob_b for vote in ballot]
-    counted = Tally(odds[0], odds[1], label_mass=min(vote.label_mass for vote in ballot), votes=len(ballot))
-    if abstention(counted, config):
-        return 0
-    return {"a": 1, "b": -1}.get(choice_of(counted.probability), 0)
+    return 0 if ballot is None else side_of(alone(ballot), config)
 
 
 def _serves(constitutions: Sequence[Constitution], name: str, objective: str) -> bool:

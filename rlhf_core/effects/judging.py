@@ -13,7 +13,8 @@ from rlhf_core.constitution.schema import Constitution
 from rlhf_core.effects.records import Judging
 from rlhf_core.errors import InvalidInput
 from rlhf_core.feedback.prompts import COMPARE_HASH
-from rlhf_core.feedback.votes import labels_from_votes, sigmoid, vote_id
+from rlhf_core.feedback.tally import sigmoid
+from rlhf_core.feedback.votes import labels_from_votes, vote_id
 from rlhf_core.records import Comparison, Critique, Preference, Sample, Vote
 from rlhf_core.seams import World
 

@@ -78,4 +78,6 @@ def _notes(before: Constitution, after: Constitution, shared: Sequence[str], und
         f"objective '{name}' is new: it has no labels before" for name in after.objective_names if name not in shared
     ]
     notes += [f"objective '{name}' is gone" for name in before.objective_names if name not in shared]
+    if before.priority != after.priority:
+        notes.append("the order of priority differs: what that flips is in the totals, and in no principle's row")
     return notes + [f"objective '{name}': no pair has a label under both constitutions" for name in undecided]

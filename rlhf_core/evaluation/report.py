@@ -11,6 +11,7 @@ from rlhf_core.evaluation.best_of_n import BestOfN
 from rlhf_core.evaluation.evaluate import Evaluation, StageEvaluation, WeightedEvaluation
 from rlhf_core.evaluation.front import FrontPoint
 from rlhf_core.evaluation.goodhart import Goodhart
+from rlhf_core.evaluation.rule_breaks import RuleBreaks
 from rlhf_core.evaluation.statistics import Estimate
 from rlhf_core.records import Record, Usage
 from rlhf_core.run_records import NormPack
@@ -91,6 +92,8 @@ class Report(Record):
     oracle: dict[str, float] = Field(default_factory=dict)
     front: tuple[FrontPoint, ...] = ()
     reward_models: tuple[RewardModelSummary, ...] = ()
+    rules: tuple[RuleBreaks, ...] = ()
+    """Rules of the constitution with a pattern, and how often each policy breaks them."""
     feedback: FeedbackSummary | None = None
     norm_pack: NormPack | None = None
     data: dict[str, int] = Field(default_factory=dict)

@@ -14,6 +14,7 @@ from rlhf_core.evaluation.html_parts import changes, decimal, number, picture, s
 from rlhf_core.evaluation.manner_html import manner, rounds
 from rlhf_core.evaluation.report import Report
 from rlhf_core.evaluation.reward_html import reward_tables
+from rlhf_core.evaluation.rule_breaks import rule_table
 from rlhf_core.evaluation.statistics import Estimate
 
 Pictures = Mapping[str, tuple[bytes | None, bytes | None]]
@@ -43,7 +44,9 @@ def render_html(report: Report, pictures: Pictures) -> str:
     parts = [
         _header(report),
         section(
-            "Before and after", picture(*pictures["front"], _caption(report)), _scores(report), manner(report.stages)
+            "Before and after",
+            *(picture(*pictures["front"], _caption(report)), _scores(report), manner(report.stages)),
+            rule_table(report.rules),
         ),
         section("The way to the oracle", _weighted(report)),
         section("Harm by kind", picture(*pictures["harm"], "Mean harm per answer by kind, on held-out prompts.")),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from rlhf_core.feedback.gate import Evidence, Judge
-from rlhf_core.feedback.votes import sigmoid
+from rlhf_core.feedback.tally import sigmoid
 from rlhf_core.records import content_id, uniform_draw
 from rlhf_core.run_records import Calibration
 

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from rlhf_core.config import GateConfig
-from rlhf_core.feedback.votes import Tally, probability_of
+from rlhf_core.feedback.tally import Tally
+from rlhf_core.feedback.votes import probability_of
 from rlhf_core.intervals import wilson_interval
 from rlhf_core.records import Comparison, Preference, content_id
 from rlhf_core.run_records import JudgeGate, Truth

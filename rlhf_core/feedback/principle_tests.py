@@ -8,7 +8,8 @@ from typing import Literal, NamedTuple
 from rlhf_core.config import LabelConfig
 from rlhf_core.constitution.principle import Principle
 from rlhf_core.errors import InvalidInput
-from rlhf_core.feedback.votes import comparison_of, sigmoid
+from rlhf_core.feedback.tally import sigmoid
+from rlhf_core.feedback.votes import comparison_of
 from rlhf_core.records import Comparison, Prompt, Record, Sample, Vote, content_id
 from rlhf_core.seams import Feedback
 

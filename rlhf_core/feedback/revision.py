@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 from rlhf_core.config import CritiqueConfig
 from rlhf_core.constitution.schema import Constitution, Principle
 from rlhf_core.feedback.guards import Attempt, fault, strip_prefix
-from rlhf_core.feedback.votes import comparison_of, sigmoid
+from rlhf_core.feedback.tally import sigmoid
+from rlhf_core.feedback.votes import comparison_of
 from rlhf_core.records import Critique, Prompt, Revision, Sample, content_id
 from rlhf_core.seams import Feedback
 

@@ -17,6 +17,7 @@ from rlhf_core.stages.training import demonstrations_of, publish_policy
 from rlhf_core.stages.watching import Watch
 from rlhf_core.training.ppo_state import PpoState
 from rlhf_core.training.ppo_trainer import PpoStep, train_ppo
+from rlhf_core.training.rules import rule_shares
 
 TRAINED, REFERENCE = "ppo-policy", "ppo-reference"
 
@@ -41,6 +42,7 @@ def ppo_stage(ctx: Context) -> StageResult:
         numbers, ending = _after_step(ctx, step, audit)
         heard = watch.listen(step.samples)
         values = step.metrics.values | numbers | {f"monitor/{name}": n for name, n in heard.numbers().items()}
+        values |= rule_shares(ctx.constitution.principles, step.samples)
         ctx.progress("ppo", done, step.metrics.steps, **{k.replace("/", "."): v for k, v in values.items()})
         watch.judge(heard, done)
         if ending:
@@ -74,6 +76,7 @@ def _train(
         ctx.config.seed,
         ctx.store.artifacts.get_folder(saved.artifact) if saved else None,
         demonstrations_of(ctx)[0] if ctx.config.ppo.ptx_coef else (),
+        ctx.constitution.principles,
     )
 
 

@@ -18,6 +18,7 @@ from rlhf_core.evaluation.accounting import (
 from rlhf_core.evaluation.evaluate import Evaluation, evaluate
 from rlhf_core.evaluation.report import ConstitutionName, Report, Skills
 from rlhf_core.evaluation.rows import PolicyRows
+from rlhf_core.evaluation.rule_breaks import rule_breaks
 from rlhf_core.evaluation.statistics import Estimate
 from rlhf_core.evaluation.write_report import write_report
 from rlhf_core.records import Sample
@@ -111,6 +112,7 @@ def _report(ctx: Context, policies: list[PolicyRows], models: list[RewardModelVe
         ungated=tuple(model.objective for model in models if model.ungated),
         sandbox=read_skills(ctx.results["evaluate"].numbers),
         reward_models=tuple(summarise_reward_model(model, *scaled, policies[-1]) for model in models),
+        rules=rule_breaks(law.principles, policies),
         feedback=_feedback(ctx, titles),
         norm_pack=ctx.store.norm_pack(packed.norm_pack) if packed else None,
         data={f"{stage}.{name}": n for stage, result in ctx.results.items() for name, n in result.counts.items()},

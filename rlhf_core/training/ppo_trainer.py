@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from rlhf_core.constitution.principle import Principle
 from rlhf_core.dial import weights_at
 from rlhf_core.errors import InvalidInput
 from rlhf_core.models.generation import derived_seed
@@ -49,6 +50,7 @@ def train_ppo(
     seed: int,
     checkpoint: Path | None = None,
     demonstrations: Sequence[Demonstration] = (),
+    principles: Sequence[Principle] = (),
 ) -> Iterator[PpoStep | None]:
     """Yield each step when it is done, and None between its parts, so that others can use the device meanwhile.
 
@@ -65,7 +67,8 @@ def train_ppo(
         dial = weights(state.step + 1) if callable(weights) else weights_at(config.dial, weights, state.step + 1)
         stream_weights = combination.coefficients(dial)
         chosen = step_prompts(prompts, config.prompts_per_step, seed, state.step)
-        rollout = roll_out(policy, reward_models, norm_pack, chosen, config, max_tokens, derived_seed(seed, state.step))
+        draws = derived_seed(seed, state.step)
+        rollout = roll_out(policy, reward_models, norm_pack, chosen, config, max_tokens, draws, principles)
         rollout = rollout._replace(paid=combination.scores(rollout.z, stream_weights))
         yield None
         # 2. Fix this step's targets: from here they are data, not graph.

@@ -8,6 +8,7 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
+from rlhf_core.constitution.principle import Principle
 from rlhf_core.errors import TrainingFailed
 from rlhf_core.models.batching import Batch, make_batch
 from rlhf_core.models.generation import derived_seed, generate
@@ -17,6 +18,7 @@ from rlhf_core.ppo_config import PpoConfig
 from rlhf_core.records import Prompt, Sample, content_id
 from rlhf_core.run_records import NormPack
 from rlhf_core.training.objectives import standardise
+from rlhf_core.training.rules import after_rules
 
 T = TypeVar("T")
 
@@ -66,8 +68,12 @@ def roll_out(
     config: PpoConfig,
     max_tokens: int,
     seed: int,
+    principles: Sequence[Principle] = (),
 ) -> Rollout:
-    """`samples_per_prompt` responses to each, scored by every reward model (the ensemble's mean) and standardised."""
+    """`samples_per_prompt` responses to each, scored by every reward model (the ensemble's mean) and standardised.
+
+    z is what is left of that after the rules of the principles.
+    """
     backbone, n = policy.backbone, config.samples_per_prompt
     ids = [backbone.render(prompt.messages) for prompt in prompts]
     with backbone.using(policy.adapter):
@@ -94,6 +100,7 @@ def roll_out(
         if not torch.isfinite(row).all():
             raise TrainingFailed(f"the reward model of '{model.objective}' gave a score that is not finite")
     z = standardise(scores, torch.tensor(norm_pack.mean), torch.tensor(norm_pack.sd), config.score_clip)
+    z = after_rules(z, samples, principles, norm_pack.objectives, config.score_clip)
     unfinished = torch.tensor([not result.finished for result in written]).float()
     batch = make_batch(backbone, ids, [result.tokens for result in written])
     z = z.to(batch.ids.device)

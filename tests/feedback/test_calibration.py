@@ -18,7 +18,8 @@ from rlhf_core.feedback.calibration import (
     fit_temperature,
 )
 from rlhf_core.feedback.gate import Case, Evidence, Judge
-from rlhf_core.feedback.votes import Tally, comparison_of
+from rlhf_core.feedback.tally import Tally
+from rlhf_core.feedback.votes import comparison_of
 from rlhf_core.records import Prompt, Sample
 from rlhf_core.run_records import Truth
 

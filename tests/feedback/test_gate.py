@@ -9,7 +9,8 @@ import pytest
 from rlhf_core.config import GateConfig, LabelConfig
 from rlhf_core.constitution.schema import Constitution, Objective, Principle
 from rlhf_core.feedback.gate import Case, Evidence, Judge, human_truth, measure_gate
-from rlhf_core.feedback.votes import Tally, abstention, comparison_of, labels_from_votes, tallies, vote_id
+from rlhf_core.feedback.tally import Tally, abstention
+from rlhf_core.feedback.votes import comparison_of, labels_from_votes, tallies, vote_id
 from rlhf_core.records import Choice, Comparison, Preference, Prompt, Sample, Vote
 from rlhf_core.run_records import JudgeGate
 

@@ -13,17 +13,8 @@ from hypothesis import strategies as st
 from rlhf_core.config import LabelConfig
 from rlhf_core.constitution.principle import AppliesWhen
 from rlhf_core.constitution.schema import CompareDefaults, Constitution, Defaults, Objective, Principle
-from rlhf_core.feedback.votes import (
-    Tally,
-    comparison_of,
-    label,
-    labels_from_votes,
-    sigmoid,
-    tallies,
-    tally,
-    vote_id,
-    voters,
-)
+from rlhf_core.feedback.tally import Tally, sigmoid, tally
+from rlhf_core.feedback.votes import comparison_of, label, labels_from_votes, tallies, vote_id, voters
 from rlhf_core.records import Comparison, Prompt, Sample, Vote
 from rlhf_core.run_records import Calibration
 

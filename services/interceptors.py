@@ -178,8 +178,6 @@ async def _abort(context: grpc.aio.ServicerContext, error: Exception, method: st
         error.field, error.violations = field, (Violation(field, error.message),)
     if isinstance(error, CharterError):
         status = status_of(error)
-    elif isinstance(error, NotImplementedError):
-        status = unimplemented_status(method)
     else:
         incident = secrets.token_hex(4)
         # The error's own words may quote a prompt: they are for DEBUG only.

@@ -8,7 +8,10 @@ from typing import Any
 import grpc
 from google.protobuf import empty_pb2
 
-LOADING = "the model is being loaded; try again in a moment"
+from rlhf_core.errors import Unavailable
+from services.status import status_of
+
+LOADING = Unavailable("the model is being loaded", hint="try again in a moment", retry_seconds=1)
 
 
 class LateHandlers(grpc.GenericRpcHandler):
@@ -37,4 +40,6 @@ class LateHandlers(grpc.GenericRpcHandler):
 
 
 async def _loading(_: object, context: grpc.aio.ServicerContext) -> None:
-    await context.abort(grpc.StatusCode.UNAVAILABLE, LOADING)
+    # Not raised, as clients are told not to repeat what the server raises: this they shall.
+    status = status_of(LOADING)
+    await context.abort(status.code, status.details, status.trailing_metadata)

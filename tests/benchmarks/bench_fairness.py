@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from functools import partial
 
 from rlhf_core.config import RunConfig
 from rlhf_core.ppo_config import PpoConfig
@@ -18,6 +19,15 @@ SECONDS, TOKENS, PAUSE_SECONDS = 15.0, 24, 0.05
 """Of one measurement; of one answer; between two calls, as somebody who types makes it."""
 
 
+def generate(client: CharterClient, prompt: Prompt, seed: int) -> None:
+    client.policy.generate([prompt], policy_version=POLICY, max_tokens=TOKENS, seed=seed)
+
+
+def score(client: CharterClient, prompt: Prompt, reward_model: str) -> None:
+    sample = Sample(id="s", prompt=prompt, response="Wipe it with a damp cloth.", policy_version="base")
+    client.reward.score([sample], [reward_model])
+
+
 def called(client: CharterClient, server: Served) -> dict[str, list[float]]:
     """Milliseconds of one caller's answers, for as long as a measurement lasts."""
     prompts: list[Prompt] = list(Sandbox().prompts)
@@ -25,10 +35,9 @@ def called(client: CharterClient, server: Served) -> dict[str, list[float]]:
     until, number = time.perf_counter() + SECONDS, 0
     while time.perf_counter() < until:
         prompt = prompts[number % len(prompts)]
-        sample = Sample(id=f"s{number}", prompt=prompt, response="Wipe it with a damp cloth.", policy_version="base")
         calls = {
-            "generate": lambda: client.policy.generate([prompt], policy_version=POLICY, max_tokens=TOKENS, seed=number),  # noqa: B023
-            "score": lambda: client.reward.score([sample], server.reward_models[:1]),  # noqa: B023
+            "generate": partial(generate, client, prompt, number),
+            "score": partial(score, client, prompt, server.reward_models[0]),
         }
         for name, call in calls.items():
             started = time.perf_counter()

@@ -9,6 +9,7 @@ import yaml
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.reader import ReaderError
+from ruamel.yaml.scanner import Scanner
 
 from rlhf_core.constitution.problems import Mark, Problem, one_line
 
@@ -77,9 +78,10 @@ def _fast_tree(text: str, source: str) -> Tree | None:
 
 
 def _exact_tree(text: str, source: str) -> Tree:
-    builder = _Builder(source)
+    builder, parser = _Builder(source), YAML(typ="safe", pure=True)
+    parser.Scanner = _ShallowScanner
     try:
-        for event in YAML(typ="safe", pure=True).parse(text):
+        for event in parser.parse(text):
             builder.take(event)
     except _FatalError:
         return Tree(source, None, {}, {}, builder.problems)
@@ -90,6 +92,13 @@ def _exact_tree(text: str, source: str) -> Tree:
             Problem(source, 1, 1, "C001", "the file is empty", "start with schema: constitution/v1")
         )
     return Tree(source, builder.data, builder.keys, builder.values, builder.problems)
+
+
+class _ShallowScanner(Scanner):
+    """Reads no further than what is nested too deeply: it looks ahead by 1024 brackets, and back at each from each."""
+
+    def fetch_more_tokens(self) -> Any:
+        return self.fetch_stream_end() if self.flow_level > MAX_DEPTH else super().fetch_more_tokens()
 
 
 class _FatalError(Exception):

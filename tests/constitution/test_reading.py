@@ -3,6 +3,7 @@ import time
 from pathlib import Path
 
 import pytest
+from ruamel.yaml.scanner import Scanner
 
 from rlhf_core.constitution.load import MAX_BYTES, builtin_text, load_constitution, parse_constitution
 from rlhf_core.constitution.problems import InvalidConstitution
@@ -41,6 +42,16 @@ def problems(text: str) -> list[str]:
 )
 def test_text_that_is_no_constitution_gives_a_located_error(text, expected):
     assert problems(text)[0].startswith(expected)
+
+
+@pytest.mark.parametrize("text", ["[" * 9000, "{" * 9000, "[[]," * 3000, '["a",' * 3000, 'a: "\t"\nb: ' + "[" * 9000])
+def test_what_is_nested_too_deeply_is_not_read_to_its_end(text, monkeypatch):
+    read = []
+    monkeypatch.setattr(
+        Scanner, "fetch_more_tokens", lambda self, go=Scanner.fetch_more_tokens: read.append(1) or go(self)
+    )
+    assert problems(text)[0].split()[1] == "C001"
+    assert 10 < len(read) < 100
 
 
 def test_an_alias_bomb_stops_at_its_first_alias():

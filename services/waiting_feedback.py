@@ -42,10 +42,8 @@ class WaitingFeedback:
         return _units(list(zip(samples, critiques, strict=True)), work, self._critic)
 
     def compare(self, comparisons: Sequence[Comparison], *principles: Principle) -> list[Vote]:
-        return self.compare_each([(pair, principle) for pair in comparisons for principle in principles])
-
-    def compare_each(self, questions: Sequence[tuple[Comparison, Principle]]) -> list[Vote]:
-        return _units(questions, self._feedback.compare_each, self._judge, QUESTIONS)
+        pairs = max(1, QUESTIONS // max(1, len(principles)))
+        return _units(comparisons, lambda unit: self._feedback.compare(unit, *principles), self._judge, pairs)
 
 
 def _units(items: Sequence[T], work: Callable[[Sequence[T]], list[R]], executor: Executor, size: int = UNIT) -> list[R]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
@@ -36,8 +37,8 @@ class Judge(Protocol):
     @property
     def template_hash(self) -> str: ...
 
-    def compare_each(self, questions: Sequence[tuple[Comparison, Principle]]) -> list[Vote]:
-        """Two votes for each question, one in each order."""
+    def compare(self, comparisons: Sequence[Comparison], *principles: Principle) -> list[Vote]:
+        """For each comparison, and for each principle on it, two votes: one in each order."""
         ...
 
     def critique(self, samples: Sequence[Sample], principle: Principle) -> list[Critique]: ...
@@ -64,18 +65,23 @@ def ask(
     questions: Mapping[Key, tuple[Principle, Comparison]], judge: Judge, phase: str, tick: Tick
 ) -> dict[Key, tuple[Vote, Vote]]:
     """Ask the judge in both orders, all principles on one pair together, as they share what they read."""
-    by_pair: dict[str, list[Key]] = {}
-    for key in questions:
-        by_pair.setdefault(key[1], []).append(key)
+    pairs: dict[str, Comparison] = {}
+    asked: dict[str, dict[str, Principle]] = defaultdict(dict)
+    for (principle_hash, pair_id), (principle, pair) in questions.items():
+        pairs[pair_id] = pair
+        asked[pair_id][principle_hash] = principle
+    alike: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for pair_id, principles in asked.items():
+        alike[tuple(principles)].append(pair_id)
     ballots: dict[Key, tuple[Vote, Vote]] = {}
     tick(phase, 0, 2 * len(questions))
-    groups = list(by_pair.values())
-    for start in range(0, len(groups), UNIT):
-        keys = [key for group in groups[start : start + UNIT] for key in group]
-        votes = judge.compare_each([(pair, principle) for principle, pair in map(questions.__getitem__, keys)])
-        for key, first, second in zip(keys, votes[::2], votes[1::2], strict=True):
-            ballots[key] = (first, second)
-        tick(phase, 2 * len(ballots), 2 * len(questions))
+    for hashes, ids in alike.items():
+        for start in range(0, len(ids), UNIT):
+            unit = ids[start : start + UNIT]
+            votes = judge.compare([pairs[one] for one in unit], *asked[ids[0]].values())
+            keys = [(principle_hash, one) for one in unit for principle_hash in hashes]
+            ballots |= dict(zip(keys, zip(votes[::2], votes[1::2], strict=True), strict=True))
+            tick(phase, 2 * len(ballots), 2 * len(questions))
     return ballots
 
 

@@ -91,7 +91,7 @@ class LocalFeedback:
         return self.compare_each([(pair, principle) for pair in comparisons for principle in principles])
 
     def compare_each(self, questions: Sequence[tuple[Comparison, Principle]]) -> list[Vote]:
-        """Two votes for each pair and principle, one in each order; what questions have in common is read once."""
+        """As `compare`, for questions that several callers ask together; what they have in common is read once."""
         asked = [(pair, principle, swapped) for pair, principle in questions for swapped in (False, True)]
         places: dict[str, list[int]] = defaultdict(list)
         for place, (_, principle, _) in enumerate(asked):

@@ -57,9 +57,7 @@ class Judge:
         self.questions: list[tuple[str, str]] = []
 
     def compare(self, comparisons: Sequence[Comparison], *principles: Principle) -> list[Vote]:
-        return self.compare_each([(pair, principle) for pair in comparisons for principle in principles])
-
-    def compare_each(self, questions: Sequence[tuple[Comparison, Principle]]) -> list[Vote]:
+        questions = [(pair, principle) for pair in comparisons for principle in principles]
         self.questions += [(principle.compare, pair.id) for pair, principle in questions]
         return [self._vote(pair, principle, swapped) for pair, principle in questions for swapped in (False, True)]
 

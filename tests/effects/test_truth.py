@@ -30,19 +30,22 @@ CUTS = parse_constitution(builtin_text("household").replace("less risk of fumes?
 class Perfect(Judge):
     """Votes as the truth does."""
 
-    def compare_each(self, questions: Sequence[tuple[Comparison, Principle]]) -> list[Vote]:
-        wanted = [{(p.hash, pair.id): (p, pair)} for pair, p in questions]
-        return [vote for one in wanted for both in true_ballots(one, SANDBOX).values() for vote in both]
+    def compare(self, comparisons: Sequence[Comparison], *principles: Principle) -> list[Vote]:
+        wanted = {(p.hash, pair.id): (p, pair) for pair in comparisons for p in principles}
+        return [vote for both in true_ballots(wanted, SANDBOX).values() for vote in both]
 
 
 class Deaf(Perfect):
     """Hears of fumes whatever kind of hazard it is asked about."""
 
-    def compare_each(self, questions: Sequence[tuple[Comparison, Principle]]) -> list[Vote]:
-        heard = [(pair, p, re.sub(r"cuts|falls|burns|shock", "fumes", p.compare)) for pair, p in questions]
-        votes = super().compare_each([(pair, p.model_copy(update={"compare": text})) for pair, p, text in heard])
-        asked = [p for _, p in questions for _ in range(2)]
-        return [v.model_copy(update={"principle_hash": p.hash}) for v, p in zip(votes, asked, strict=True)]
+    def compare(self, comparisons: Sequence[Comparison], *principles: Principle) -> list[Vote]:
+        votes = []
+        for pair in comparisons:
+            for asked in principles:
+                fumes = re.sub(r"cuts|falls|burns|shock", "fumes", asked.compare)
+                heard = super().compare([pair], asked.model_copy(update={"compare": fumes}))
+                votes += [vote.model_copy(update={"principle_hash": asked.hash}) for vote in heard]
+        return votes
 
 
 def harmless(after, judge: Judge) -> ObjectiveEffect:

@@ -97,6 +97,7 @@ def test_no_reply_is_paid_less_than_a_vetoed_one(z: list[float], weights: list[f
     assert all(value >= paid[3] or math.isclose(value, paid[3], abs_tol=1e-5) for value in paid.tolist())
 
 
+@pytest.mark.slow
 def test_ppo_unlearns_what_a_critical_principle_vetoes(new_policy):
     """The reward model pays for every character below P, and the rule forbids all but the letters of these."""
     config = plain_ppo(steps=15, prompts_per_step=32, minibatch_size=16, epochs=2, learning_rate=1e-2, kl_coef=0.0)

@@ -86,7 +86,7 @@ class App:
             if library is not None and config.carries_out_runs:
                 itself = CharterClient.connect(server.inner, own, WORKER_CALL_SECONDS, config.patience_seconds)
                 stack.callback(itself.close)
-                self._start_worker(stack, store, library, model_thread, itself)
+                self._start_worker(stack, store, rows, library, model_thread, itself)
             stack.push_async_callback(server.leave)
             self._stack = stack.pop_all()
 
@@ -114,6 +114,7 @@ class App:
         self,
         stack: AsyncExitStack,
         store: Store,
+        rows: Executor,
         library: ModelLibrary,
         model_thread: Executor,
         itself: CharterClient,
@@ -134,7 +135,8 @@ class App:
         equipment = Equipment(library, training, Asked(policy, critique, reward), config.data / RUNS)
         worker = Worker(store, self._pipeline or core_pipeline(), equipment.tools, equipment.clean_up)
         worker.start()
-        stack.push_async_callback(asyncio.to_thread, worker.stop, config.pause_seconds)
+        # Not on asyncio's own threads: streams of callers may hold all of them for as long as they last.
+        stack.push_async_callback(rows.run, worker.stop, config.pause_seconds)
 
 
 def _queue(stack: AsyncExitStack, library: ModelLibrary, model_thread: Executor, most_waiting: int) -> ModelQueue:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import ssl
 from collections.abc import Mapping
@@ -12,6 +13,8 @@ import grpc
 
 from rlhf_core.backends import Settings
 from rlhf_core.errors import InvalidInput
+
+log = logging.getLogger("charter.tls")
 
 SCHEME = "https://"
 CA, CERT, KEY = "CHARTER_TLS_CA", "CHARTER_TLS_CERT", "CHARTER_TLS_KEY"
@@ -62,7 +65,8 @@ def server_credentials(config: TlsConfig) -> grpc.ServerCredentials | None:
         last[0] = now
         try:
             return _certificates(config)
-        except InvalidInput:
+        except InvalidInput as error:
+            log.error("the certificate stays as it was: %s", error)
             return None
 
     return grpc.dynamic_ssl_server_credentials(

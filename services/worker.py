@@ -51,20 +51,29 @@ class Worker:
         self._store.sign_out(this_process())
 
     def _work(self) -> None:
+        """Run after run: whatever one of them or the store does, the next one is taken."""
         while not self._stopping.is_set():
+            found = False
             try:
-                run = self._store.claim_run(this_process(), LEASE_SECONDS)
-                if run is not None:
-                    with logs.concerning(run.id):
-                        self._carry_out(run)
+                found = self._next()
             except LeaseLost as error:
                 metrics.LEASES_LOST.inc()
                 log.warning("%s", error)
             except CharterError as error:
                 log.error("the worker goes on after: %s", error)
-                run = None
-            if run is None:
+            except Exception as error:
+                log.error("the worker goes on after a mistake of ours: %s", type(error).__name__, exc_info=error)
+            if not found:
                 self._stopping.wait(IDLE_SECONDS)
+
+    def _next(self) -> bool:
+        """Carry out the run whose turn it is; False where none waits."""
+        run = self._store.claim_run(this_process(), LEASE_SECONDS)
+        if run is None:
+            return False
+        with logs.concerning(run.id):
+            self._carry_out(run)
+        return True
 
     def _carry_out(self, run: Run) -> None:
         self._lost.clear()
@@ -76,9 +85,16 @@ class Worker:
         finally:
             done.set()
             heart.join()
-            self._clean_up()
+            self._free()
         self._store.release_run(run.id, run.fence, state, error)
         log.info("run %s is %s after attempt %d", run.id, state, run.attempt)
+
+    def _free(self) -> None:
+        """How a run ended is told although its memory could not be freed."""
+        try:
+            self._clean_up()
+        except Exception as error:
+            log.error("what a run left in memory stays: %s", type(error).__name__, exc_info=error)
 
     def _outcome(self, run: Run) -> tuple[RunState, str]:
         """Where the run stands after this attempt, and why."""

@@ -73,6 +73,10 @@ class Unavailable(CharterError, ConnectionError):
         self.retry_seconds = retry_seconds
 
 
+class Loading(Unavailable):
+    """The server is there, and what the call needs is not ready yet."""
+
+
 class Exhausted(Unavailable):
     """A queue or a quota is full; the same call may work after `retry_seconds`."""
 

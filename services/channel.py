@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import grpc
 from grpc_status import rpc_status
 
-from rlhf_core.errors import InvalidInput, Unavailable
+from rlhf_core.errors import Exhausted, InvalidInput, Loading, Unavailable
 from services.status import error_from_call
 from services.tls import SCHEME, ClientTls, channel_credentials
 
@@ -75,8 +75,7 @@ class Connection:
 
         Give it only to callers whose calls may be repeated: those with a request id, and those that change nothing.
         """
-        if not address.strip():
-            raise InvalidInput("address: empty; write it as host:port or unix:/path/to/socket", "address")
+        _check(address, token)
         self.address = address
         self.channel = _open(address, tls)
         self._timeout = timeout_seconds
@@ -138,6 +137,21 @@ class Connection:
         self.channel.close()
 
 
+def _check(address: str, token: str) -> None:
+    """InvalidInput for what can be no address or no token: gRPC would look for a server in vain, or blame itself."""
+    if not address.strip():
+        raise InvalidInput("address: empty; write it as host:port or unix:/path/to/socket", "address")
+    target = address.removeprefix(SCHEME).rstrip("/")
+    host, colon, port = target.rpartition(":")
+    has_port = bool(host and colon) and port.isdecimal() and 0 < int(port) < 2**16
+    is_bare = address.startswith(SCHEME) and (not colon or target.endswith("]"))
+    if not (address.startswith("unix:") or has_port or is_bare) or address.startswith("http://"):
+        text = f"address: '{address}' is none; write it as host:port, https://host:port or unix:/path/to/socket"
+        raise InvalidInput(text, "address")
+    if not (token.isascii() and token.isprintable()):
+        raise InvalidInput("token: holds characters that no token has", "token")
+
+
 def _open(address: str, tls: ClientTls | None) -> grpc.Channel:
     if not address.startswith(SCHEME):
         return grpc.insecure_channel(address, options=OPTIONS)
@@ -148,8 +162,8 @@ def _open(address: str, tls: ClientTls | None) -> grpc.Channel:
 
 
 def _may_come_back(error: grpc.RpcError) -> bool:
-    """Whether the same call may yet be answered: its server was lost, or had no room for it."""
+    """Whether the same call may yet be answered: its server was lost, is not ready, or had no room for it."""
     call: grpc.Call = error  # pyright: ignore[reportAssignmentType]
     if rpc_status.from_call(call) is None:
         return call.code() in LOST
-    return call.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+    return isinstance(error_from_call(error, ""), (Loading, Exhausted))

@@ -8,10 +8,10 @@ from typing import Any
 import grpc
 from google.protobuf import empty_pb2
 
-from rlhf_core.errors import Unavailable
+from rlhf_core.errors import Loading
 from services.status import status_of
 
-LOADING = Unavailable("the model is being loaded", hint="try again in a moment", retry_seconds=1)
+LOADING = Loading("the model is being loaded", hint="try again in a moment")
 
 
 class LateHandlers(grpc.GenericRpcHandler):

@@ -14,7 +14,7 @@ import pytest
 from charter.v1 import trainer_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from rlhf_core.errors import NotFound, Unavailable
+from rlhf_core.errors import Loading, NotFound, Unavailable
 from services import channel
 from services.clients import CharterClient
 from services.server import Server, Service
@@ -110,6 +110,20 @@ def test_process_services_and_models_do_not_serve_before_they_are_there(
 def test_a_patient_client_is_answered_as_soon_as_the_service_is_there(opened: Opened):
     timer = threading.Timer(1.0, opened.offer)
     timer.start()
+    with (
+        CharterClient.connect(opened.server.address, patience_seconds=30) as client,
+        pytest.raises(NotFound, match="no run here"),
+    ):
+        client.trainer.get_run("r")
+    timer.join()
+
+
+def test_patience_outlasts_the_tries_of_the_channel_itself(opened: Opened, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(channel, "OPTIONS", (*channel.OPTIONS, ("grpc.enable_retries", 0)))
+    timer = threading.Timer(1.0, opened.offer)
+    timer.start()
+    with CharterClient.connect(opened.server.address) as client, pytest.raises(Loading, match="being loaded"):
+        client.trainer.get_run("r")
     with (
         CharterClient.connect(opened.server.address, patience_seconds=30) as client,
         pytest.raises(NotFound, match="no run here"),

@@ -41,16 +41,17 @@ def identity(collection: str, given: str, field: str) -> str:
 
 def run_of(request: RunRequest) -> str:
     """The id of the run that a request is about, by its name or its id."""
-    return either(request.name, request.run_id, "run_id")
+    return either(request.name, request.run_id, "name", "run_id")
 
 
-def either(name: str, run_id: str, field: str) -> str:
+def either(name: str, run_id: str, name_field: str, id_field: str) -> str:
     """A run's id from its name, its id, or both where they agree. Raises InvalidInput otherwise."""
     if not (name or run_id):
-        raise InvalidInput("name: not given; say which run, as runs/ID", "name")
+        raise InvalidInput(f"{name_field}: not given; say which run, as {RUNS}/ID", name_field)
     if name and not name.startswith(f"{RUNS}/"):
-        raise InvalidInput(f"name: '{name[:200]}' is not a run's name; write it as {RUNS}/ID", "name")
-    by_name, by_id = identity(RUNS, name, "name"), identity(RUNS, run_id, field)
+        raise InvalidInput(f"{name_field}: '{name[:200]}' is not a run's name; write it as {RUNS}/ID", name_field)
+    by_name, by_id = identity(RUNS, name, name_field), identity(RUNS, run_id, id_field)
     if by_name and by_id and by_name != by_id:
-        raise InvalidInput(f"name: '{by_name[:200]}' and {field} '{by_id[:200]}' are two runs; give one", "name")
+        text = f"{name_field}: '{by_name[:200]}' and {id_field} '{by_id[:200]}' are two runs; give one"
+        raise InvalidInput(text, name_field)
     return by_name or by_id

@@ -1,6 +1,8 @@
 """Pages of lists: a token holds the place where the next page begins, and the query that it belongs to.
 
 Keyset paging: a token names the last entry that was sent, so entries that come or go meanwhile shift nothing.
+Its digest tells the tokens of other queries, and damaged ones, from its own. It is no secret and need not be one: who
+makes up a token gets entries of the same list from another place, which everybody who may list them gets without it.
 """
 
 from __future__ import annotations
@@ -16,6 +18,8 @@ from rlhf_core.errors import InvalidInput
 MAX_PAGE = 1000
 SHAPE = ("page_size", "page_token", "read_mask")
 """What may change from page to page; all the rest of a request is the query."""
+LAST_PLACE = 2**63 - 1
+"""The store's rows have no higher number."""
 CHECK = 12
 """Bytes that tell a token of this query from any other text."""
 
@@ -61,7 +65,7 @@ def _place(token: str, query: bytes) -> int:
         place = int(raw[CHECK:].decode("ascii"))
     except ValueError:
         place, raw = 0, b""
-    if place <= 0 or raw != _check(query, place) + str(place).encode():
+    if not 0 < place <= LAST_PLACE or raw != _check(query, place) + str(place).encode():
         raise InvalidInput(
             "page_token: not one that this list returned for these filters",
             "page_token",

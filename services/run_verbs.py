@@ -54,7 +54,7 @@ class RunVerbs:
         )
 
     def update(self, request: trainer_pb2.UpdateRunRequest) -> Run:
-        run_id = names.either(request.run.name, request.run.id, "run.id")
+        run_id = names.either(request.run.name, request.run.id, "run.name", "run.id")
         paths = masks.changed(request.update_mask, request.run, list(MAX_WRITTEN))
         written = _written(request.run, paths, "run.")
         return self._once("UpdateRun", request, lambda: self._store.update_run(run_id, written, request.run.etag))

@@ -14,6 +14,7 @@ from rlhf_core.errors import CharterError, Conflict, InvalidInput, NotFound, NoW
 from services.channel import Connection
 from services.clients import CharterClient
 from services.embedded import embedded_server
+from services.paging import page_of
 from tests.services.desk import CONFIG, Desk, desk_on
 
 
@@ -28,6 +29,21 @@ def test_a_run_is_found_by_its_name_as_by_its_id(desk):
     by_name = desk.ask("GetRun", name=f"runs/{run_id}").run
     assert by_name == desk.ask("GetRun", run_id=run_id).run == desk.ask("GetRun", run_id=f"runs/{run_id}").run
     assert by_name.name == f"runs/{run_id}" and by_name.id == run_id
+
+
+@pytest.mark.parametrize(
+    ("run", "field"),
+    [
+        ({}, "run.name"),
+        ({"name": "run-1"}, "run.name"),
+        ({"id": "policyVersions/policy-1"}, "run.id"),
+        ({"name": "runs/run-1", "id": "run-2"}, "run.name"),
+    ],
+)
+def test_an_update_of_what_is_no_run_names_the_field_within_it(desk, run, field):
+    with pytest.raises(InvalidInput) as caught:
+        desk.ask("UpdateRun", run=run)
+    assert caught.value.field == field
 
 
 @pytest.mark.parametrize(
@@ -95,6 +111,14 @@ def _preferences(desk: Desk, token: str):
 
     stub = preference_pb2_grpc.PreferenceServiceStub(desk.connection.channel)
     yield desk.connection.call(stub.ListPreferences, preference_pb2.ListPreferencesRequest(page_token=token))
+
+
+@pytest.mark.parametrize("place", [-1, 2**63, 10**40])
+def test_a_token_made_up_for_a_place_that_no_list_has_is_refused(desk, place):
+    request = trainer_pb2.ListRunsRequest()
+    forged = page_of(request, default=50).token(place)
+    with pytest.raises(InvalidInput, match="begin again without a token"):
+        desk.ask("ListRuns", page_token=forged)
 
 
 def test_a_token_outlives_the_server(tmp_path):

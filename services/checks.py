@@ -86,7 +86,9 @@ def check_torch() -> Check:
     import torch
 
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-    threads, cores = torch.get_num_threads(), len(os.sched_getaffinity(0))
+    # Which cores a process may use is told by Linux alone.
+    allowed = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))(0)
+    threads, cores = torch.get_num_threads(), len(allowed)
     detail = f"{torch.__version__}, {threads} threads on {cores} cores, GPU: {', '.join(gpus) or 'none'}"
     if threads > cores:
         return Check("torch", "warn", detail, f"more threads than cores are slow: OMP_NUM_THREADS={cores}")

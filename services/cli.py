@@ -95,9 +95,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     Exit codes: 0 done, 1 a check found problems, 2 user's mistake, 4 unavailable, 5 failed run, 130 interrupted.
     """
     try:
-        sys.exit(
-            app(list(arguments) if arguments is not None else None, prog_name="charter", standalone_mode=False) or 0
-        )
+        words = list(sys.argv[1:] if arguments is None else arguments)
+        _check_text(words)
+        sys.exit(app(words, prog_name="charter", standalone_mode=False) or 0)
     except UsageError as error:
         _complain(error.format_message(), hint=f"see `{_command(error)} --help`")  # pyright: ignore[reportAttributeAccessIssue]
         sys.exit(USER_MISTAKE)
@@ -117,6 +117,13 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             raise
         _complain(f"unexpected {type(error).__name__}: {error}", hint="this is a bug; CHARTER_DEBUG=1 shows where")
         sys.exit(UNEXPECTED)
+
+
+def _check_text(words: Sequence[str]) -> None:
+    """InvalidInput for bytes that are no text: they would fail on the way to a server, or in its store."""
+    for number, word in enumerate(words, start=1):
+        if not word.isascii() and word != word.encode(errors="replace").decode():
+            raise InvalidInput(f"argument {number}: {word!r} is not text in UTF-8")
 
 
 def exit_code(error: CharterError) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -46,11 +45,11 @@ def generate(
       echo "How do I paint a door?" | charter generate - --stream
     """
     from rlhf_core.errors import InvalidInput
-    from services.cli_session import model_of_folder, open_client
+    from services.cli_session import model_of_folder, open_client, read_stdin
 
     if stream and (n > 1 or as_json):
         raise InvalidInput("--stream prints one response as text; leave out -n and --json")
-    prompt = _question(sys.stdin.read() if text == "-" else text)
+    prompt = _question(read_stdin() if text == "-" else text)
     with open_client(address, token, data, None if address else model_of_folder(data)) as client:
         version = _version(client, policy)
         draw: dict[str, Any] = {"temperature": temperature, "max_tokens": max_tokens, "seed": seed, "stop": stop or ()}
@@ -87,7 +86,7 @@ def call(
     does not describe itself. A stream prints one JSON object per message.
     """
     from services.channel import Connection
-    from services.cli_session import model_of_folder, open_client
+    from services.cli_session import model_of_folder, open_client, read_stdin
 
     service, _, wanted = method.strip("/").partition("/")
     with open_client(address, token, data, None if address else model_of_folder(data)) as client:
@@ -95,7 +94,7 @@ def call(
         names, pool = _contract(connection)
         if wanted:
             found = _method(pool, names, service, wanted)
-            _call(connection, pool, found, sys.stdin.read() if body == "-" else body)
+            _call(connection, pool, found, read_stdin() if body == "-" else body)
         else:
             _list_methods(pool, _matching(names, service))
 

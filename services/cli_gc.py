@@ -32,11 +32,10 @@ def gc(
     A process that dies between writing an adapter and storing its row leaves one behind. Safe while servers run:
     what was touched within the last hour stays.
     """
-    from rlhf_core.errors import NotFound
     from rlhf_core.store.store import Store
+    from services.cli_session import must_exist
 
-    if not data.is_dir():
-        raise NotFound(f"no data folder '{data}'; name another with --data")
+    must_exist(data)
     with closing(Store.open(data)) as store:
         found = store.orphans() if dry_run else store.collect(idle * 3600)
         kept = len(store.artifacts.stored())

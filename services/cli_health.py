@@ -6,16 +6,23 @@ from typing import Annotated
 
 import typer
 
-from services import cli_options as options
-
 DEFAULT_ADDRESS = "127.0.0.1:50051"
+Address = Annotated[
+    str,
+    typer.Option(
+        "--address",
+        envvar="CHARTER_ADDRESS",
+        metavar="HOST:PORT",
+        help=f"The one process to ask: [https://]HOST:PORT or unix:PATH; default: {DEFAULT_ADDRESS}.",
+    ),
+]
 
 
 def health(
     name: Annotated[
         str, typer.Argument(metavar="NAME", help="A service (charter.v1.PolicyService) or a model (model:judge).")
     ] = "",
-    address: options.Address = "",
+    address: Address = "",
     timeout: Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds to wait for the answer.")] = 5.0,
 ) -> None:
     """Ask a server whether it serves.
@@ -31,8 +38,11 @@ def health(
     """
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+    from rlhf_core.errors import InvalidInput
     from services.channel import Connection
 
+    if address.partition(":")[0].partition("=")[1]:
+        raise InvalidInput("--address: names several processes; ask each one: charter health --address HOST:PORT")
     connection = Connection(address or DEFAULT_ADDRESS, timeout_seconds=timeout)
     try:
         stub = health_pb2_grpc.HealthStub(connection.channel)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from io import TextIOWrapper
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -37,13 +38,14 @@ def label(
     label is stored before the next pair is shown. Pairs on which the AI abstained come first; every fifth is drawn
     with no regard to the AI, and only such labels measure its judge (--gate asks for no others).
     """
-    from rich.console import Console
-
-    from services.cli_session import constitution_of_folder, find_run, open_client
+    from services.cli_session import constitution_of_folder, find_run, open_client, plain_console
     from services.label_terminal import Session, read_keys
 
     labeler = f"human:{name or os.environ.get('USER') or 'me'}"
-    console = Console()
+    console = plain_console()
+    if isinstance(sys.stdin, TextIOWrapper):
+        # A byte that is no text is a key that means nothing.
+        sys.stdin.reconfigure(errors="replace")
     with open_client(address, token, data) as client:
         run = find_run(client, run_id) if run_id else None
         if address:
@@ -55,7 +57,7 @@ def label(
         try:
             session.run(console, read_keys(sys.stdin))
         finally:
-            console.print(f"{session.stored} labels stored as {labeler}", highlight=False)
+            console.print(f"{session.stored} labels stored as {labeler}")
 
 
 def _questions(constitution: Constitution, objective: str) -> dict[str, str]:

@@ -34,26 +34,32 @@ def refresh(
     the labels of all rounds, and does PPO again from the fine-tuned policy. The report's picture of gain against
     distance tells whether it helped. Each round is a run of its own.
     """
-    from rich.console import Console
-
     from services.cli_report import show_scorecard
     from services.cli_run import watch_to_end
-    from services.cli_session import config_of_folder, find_run, open_client
+    from services.cli_session import config_of_folder, find_run, must_exist, open_client, plain_console
 
-    console, own = Console(), None if address else config_of_folder(data)
+    if not address:
+        must_exist(data)
+    console, own = plain_console(), None if address else config_of_folder(data)
     model, feedback = (own.model, own.feedback) if own else (None, None)
     with open_client(address, token, data, model, True, feedback) as client:
         run = find_run(client, run_id)
         for number in range(1, rounds + 1):
             before, run = run, client.trainer.create_run(next_round(run, overrides or ()))
-            console.print(f"round {number} of {rounds}: run {run.id} goes on from {before.id}", highlight=False)
+            console.print(f"round {number} of {rounds}: run {run.id} goes on from {before.id}")
             watch_to_end(client, run.id, console)
             show_scorecard(client.trainer.get_report(run.id), run.id, data, console)
 
 
 def next_round(run: Run, overrides: list[str] | tuple[()] = ()) -> RunConfig:
-    """The run's configuration, to go on from its policy: labels first, under the same constitution."""
+    """The run's configuration, to go on from its policy: labels first, under the same constitution.
+
+    Raises InvalidInput for overrides that do not go with it.
+    """
+    from pydantic import ValidationError
+
     from rlhf_core.config import RunConfig
+    from services.interceptors import invalid_input
     from services.settings import load_config
 
     tree: dict[str, Any] = RunConfig.model_validate_json(run.config).model_dump(mode="json")
@@ -61,7 +67,10 @@ def next_round(run: Run, overrides: list[str] | tuple[()] = ()) -> RunConfig:
     _lay_over(tree, given)
     start = {"kind": "pipeline", "from_run": run.id, "start_at": "label", "constitution": run.constitution_hash}
     _lay_over(tree, start | {"label": {"on_policy": True}})
-    return RunConfig.model_validate(tree)
+    try:
+        return RunConfig.model_validate(tree)
+    except ValidationError as error:
+        raise invalid_input(error) from None
 
 
 def _lay_over(tree: dict[str, Any], given: dict[str, Any]) -> None:

@@ -36,10 +36,9 @@ def runs(
       charter runs
       charter runs --json | jq -r '.runs[0].id'
     """
-    from rich.console import Console
     from rich.table import Table
 
-    from services.cli_session import open_client
+    from services.cli_session import open_client, plain_console
 
     with open_client(address, token, data) as client:
         found = client.trainer.list_runs(limit).runs
@@ -55,10 +54,10 @@ def runs(
     for run in found:
         step = f" {run.step}/{run.steps}" if run.steps else ""
         table.add_row(run.id, run.kind, run.state.lower(), f"{run.stage}{step}", weights_text(run))
-    console = Console()
+    console = plain_console()
     if not console.is_terminal:
         console.width = PIPE_WIDTH
-    console.print(table, highlight=False)
+    console.print(table)
 
 
 def report(
@@ -77,9 +76,8 @@ def report(
       charter report run-1f0c --open
       charter report --json | jq .weighted.fraction
     """
-    from rich.console import Console
-
-    from services.cli_session import find_run, open_client
+    from rlhf_core.errors import NotFound
+    from services.cli_session import find_run, open_client, plain_console
 
     with open_client(address, token, data) as client:
         run = find_run(client, run_id)
@@ -87,8 +85,9 @@ def report(
     if as_json:
         typer.echo(text)
         return
-    console = Console()
-    page = show_scorecard(text, run.id, data, console)
+    page = show_scorecard(text, run.id, data, plain_console())
+    if open_page and page is None:
+        raise NotFound(f"--open: report.html of run '{run.id}' is not under '{data}'; it lies where its server runs")
     if open_page and page:
         webbrowser.open(page.absolute().as_uri())
 
@@ -102,7 +101,7 @@ def show_scorecard(text: str, run_id: str, data: Path, console: Console) -> Path
     page = data / "runs" / run_id / "report.html"
     lines = [*weighted_lines(report), *report.caveats, *([f"report: {page}"] if page.is_file() else [])]
     for line in lines:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
     return page if page.is_file() else None
 
 

@@ -42,14 +42,14 @@ def demo(
     is given again; Ctrl-C ends it for good.
     """
     from services.cli_preflight import plan_run
-    from services.cli_session import open_client
+    from services.cli_session import open_client, plain_console
 
     plan = plan_run("", _overrides(overrides, allow_ungated), weights, seed, local=True)
-    console = _console()
+    console = plain_console()
     with open_client("", "", data, plan.config.model, True, plan.config.feedback) as client:
         run = _unfinished(client, plan)
         if run is not None:
-            console.print(f"going on with run {run.id}, which was not finished", highlight=False)
+            console.print(f"going on with run {run.id}, which was not finished")
             run = client.trainer.resume_run(run.id) if run.state == "PAUSED" else run
         else:
             run = client.trainer.create_run(plan.config, constitution_yaml=plan.constitution_yaml)
@@ -58,7 +58,7 @@ def demo(
             watch_to_end(client, run.id, console)
         except KeyboardInterrupt:
             client.trainer.cancel_run(run.id)
-            console.print(f"run {run.id} cancelled; what it stored stays in {data}", highlight=False)
+            console.print(f"run {run.id} cancelled; what it stored stays in {data}", soft_wrap=True)
             raise
         _finish(client, run, data, console)
 
@@ -91,12 +91,12 @@ def run(
     """
     from rlhf_core.errors import InvalidInput
     from services.cli_preflight import plan_run
-    from services.cli_session import open_client
+    from services.cli_session import open_client, plain_console
 
     if detach and not address:
         raise InvalidInput("--detach needs a server to leave the run with; start `charter serve`, then give --address")
     plan = plan_run(file, _overrides(overrides, allow_ungated), weights, seed, local=not address)
-    console = _console()
+    console = plain_console()
     with open_client(address, token, data, plan.config.model, True, plan.config.feedback) as client:
         created = client.trainer.create_run(plan.config, constitution_yaml=plan.constitution_yaml)
         if detach:
@@ -123,12 +123,14 @@ def watch(
     Shows stages, steps, rewards, KL and time left. Without a server, a run that waits in --data goes on here.
     Exit code 5 when the run failed. Ctrl-C stops watching; on a server the run goes on.
     """
-    from services.cli_session import config_of_folder, find_run, open_client
+    from services.cli_session import config_of_folder, find_run, must_exist, open_client, plain_console
 
+    if not address:
+        must_exist(data)
     config = None if address else config_of_folder(data)
     model, feedback = (config.model, config.feedback) if config else (None, None)
     with open_client(address, token, data, model, True, feedback) as client:
-        _watch(client, find_run(client, run_id).id, _console(), address)
+        _watch(client, find_run(client, run_id).id, plain_console(), address)
 
 
 def watch_to_end(client: CharterClient, run_id: str, console: Console) -> None:
@@ -177,14 +179,14 @@ def needs_people(config: RunConfig) -> bool:
 def _introduce(client: CharterClient, run: Run, plan: Plan, console: Console) -> None:
     """Says what the run is, and what a worker will do before it."""
     dial = ", ".join(f"{name} {weight:g}" for name, weight in plan.config.weights.items())
-    console.print(f"run {run.id}: seed {plan.config.seed}, weights {dial}", highlight=False, soft_wrap=True)
+    console.print(f"run {run.id}: seed {plan.config.seed}, weights {dial}", soft_wrap=True)
     if needs_people(plan.config):
         line = "it trains on its judge's labels only if people agree with them; to train all the same: --allow-ungated"
-        console.print(line, highlight=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
     for other in client.trainer.list_runs().runs:
         if other.state in ("QUEUED", "RUNNING") and other.id < run.id:
             line = f"run {other.id} is not finished and goes first; to end it: charter cancel {other.id}"
-            console.print(line, highlight=False, markup=False, soft_wrap=True)
+            console.print(line, soft_wrap=True)
 
 
 def _unfinished(client: CharterClient, plan: Plan) -> Run | None:
@@ -200,9 +202,3 @@ def _unfinished(client: CharterClient, plan: Plan) -> Run | None:
 
 def _overrides(given: list[str] | None, allow_ungated: bool) -> list[str]:
     return [*(given or []), *(["gate.allow_ungated=true"] if allow_ungated else [])]
-
-
-def _console() -> Console:
-    from rich.console import Console
-
-    return Console()

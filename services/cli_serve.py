@@ -89,15 +89,21 @@ def serve(
 
 def _process(file: str, socket: Path | None, host: str, port: int | None, only: str, data: Path) -> ServerConfig:
     """The server's YAML, and over it what the options say."""
+    from rlhf_core.errors import InvalidInput
+    from services.serve_config import ServerConfig
     from services.settings import load_server_config
 
     config = load_server_config(file or None)
-    written_host, _, written_port = config.address.rpartition(":")
     chosen: dict[str, Any] = {}
     if socket:
+        if host or port is not None:
+            raise InvalidInput("--socket listens on a file alone; leave out --host and --port", "address")
         chosen["address"] = f"unix:{socket.absolute()}"
     elif host or port is not None:
-        chosen["address"] = f"{host or written_host}:{written_port if port is None else port}"
+        written = ServerConfig().address if config.address.startswith("unix:") else config.address
+        written_host, _, written_port = written.rpartition(":")
+        bracketed = f"[{host}]" if ":" in host and not host.startswith("[") else host
+        chosen["address"] = f"{bracketed or written_host}:{written_port if port is None else port}"
     if only:
         chosen["only"] = _only(only)
     if data != options.DATA:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+
+from rich.console import Console
 
 from rlhf_core.backends import FeedbackConfig
 from rlhf_core.config import SANDBOX, ModelConfig, RunConfig
 from rlhf_core.constitution.load import load_constitution, parse_constitution
 from rlhf_core.constitution.schema import Constitution
-from rlhf_core.errors import NotFound
+from rlhf_core.errors import InvalidInput, NotFound
 from rlhf_core.run_records import Run
 from rlhf_core.store.store import Store
 from services.clients import CharterClient
 from services.embedded import embedded_server
 
 LAST = "last"
+STORE = "charter.db"
 
 
 @contextmanager
@@ -39,7 +43,7 @@ def open_client(
             yield client
         return
     if model is None:
-        _must_exist(data)
+        must_exist(data)
     elif model.base_model == SANDBOX or Path(model.base_model).is_dir():
         # Bars are for downloads; nothing is downloaded here. Read when transformers is imported.
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
@@ -82,6 +86,22 @@ def constitution_of_folder(data: Path, constitution_hash: str) -> Constitution:
         return parse_constitution(store.constitution_text(constitution_hash), constitution_hash)
 
 
-def _must_exist(data: Path) -> None:
+def must_exist(data: Path) -> None:
+    """NotFound unless the folder holds a store: a verb that looks at one makes none."""
     if not data.is_dir():
         raise NotFound(f"no data folder '{data}'; start with `charter demo`, or name another with --data")
+    if not (data / STORE).is_file():
+        raise NotFound(f"no runs in folder '{data}', which holds no {STORE}; name another with --data")
+
+
+def plain_console() -> Console:
+    """Prints text as it is: a path or a name may hold what looks like rich's own markup."""
+    return Console(markup=False, emoji=False, highlight=False)
+
+
+def read_stdin() -> str:
+    """All of it. Raises InvalidInput for bytes that are no text."""
+    try:
+        return sys.stdin.read()
+    except UnicodeDecodeError:
+        raise InvalidInput("stdin: not text in UTF-8") from None

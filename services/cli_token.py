@@ -19,7 +19,9 @@ TOKENS = Path("tokens.yaml")
 def new(
     name: Name,
     scope: Annotated[list[str], typer.Option("--scope", metavar="SCOPE", help="read, label, train or admin.")],
-    days: Annotated[int | None, typer.Option("--days", min=1, help="Valid for so many days; else for ever.")] = None,
+    days: Annotated[
+        int | None, typer.Option("--days", min=1, max=36_500, help="Valid for so many days; else for ever.")
+    ] = None,
     file: File = TOKENS,
 ) -> None:
     """Make a token and print it; the file keeps only its hash.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from rlhf_core.backends import FeedbackConfig
 from rlhf_core.config import ModelConfig
+from rlhf_core.errors import InvalidInput
 from services.app import App
 from services.serve_config import ALL, WITHOUT_MODEL, ServeConfig
 
@@ -71,11 +72,16 @@ def _socket_path(data: Path) -> Iterator[Path]:
 
     Each process has its own name, so that two may work on one folder.
     """
-    data.mkdir(parents=True, exist_ok=True)
+    try:
+        data.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidInput(f"data: '{data}' cannot be made a folder: {error.strerror}", "data") from None
     path = data.absolute() / f"{os.getpid()}-{SOCKET}"
     if len(os.fsencode(path)) <= MAX_PATH:
-        yield path
-        path.unlink(missing_ok=True)
+        try:
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
         return
     with tempfile.TemporaryDirectory(prefix="charter-") as folder:
         yield Path(folder) / SOCKET

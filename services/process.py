@@ -9,9 +9,11 @@ import signal
 from collections.abc import Callable
 from contextlib import ExitStack
 
+from rlhf_core.errors import InvalidInput
 from services import logs, metrics
 from services.app import App
 from services.serve_config import ServeConfig
+from services.server import is_local
 from services.tracing import tracing
 
 FORCED = 130
@@ -25,6 +27,16 @@ def serve(config: ServeConfig, on_ready: Callable[[str], None]) -> None:
         if config.traces:
             stack.enter_context(tracing())
         asyncio.run(_serve(config, on_ready))
+
+
+def check_page(address: str, insecure: bool) -> None:
+    """InvalidInput for a page that other machines could read: it has neither encryption nor tokens."""
+    if not (insecure or is_local(address)):
+        raise InvalidInput(
+            f"metrics: {address} can be reached from other machines, and the page asks for no token",
+            "metrics",
+            hint="use 127.0.0.1 and let an agent or a proxy of this machine pass it on; or --insecure",
+        )
 
 
 async def _serve(config: ServeConfig, on_ready: Callable[[str], None]) -> None:
@@ -41,6 +53,7 @@ async def _serve(config: ServeConfig, on_ready: Callable[[str], None]) -> None:
     app = App(config)
     with ExitStack() as stack:
         if config.metrics:
+            check_page(config.metrics, config.insecure)
             stack.enter_context(metrics.page(config.metrics, app.runs_now))
         await app.start()
         # What is loaded stays for good. To look through it for garbage took 0.3 s, in which nobody is answered.

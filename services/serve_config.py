@@ -44,6 +44,15 @@ def _address(text: str) -> str:
 ServiceAddress = Annotated[str, AfterValidator(_address)]
 
 
+def _page(text: str) -> str:
+    if text.startswith("unix:"):
+        raise ValueError(f"'{text}' is a socket; write it as host:port")
+    return _address(text)
+
+
+PageAddress = Annotated[str, AfterValidator(_page)]
+
+
 class Endpoints(Settings):
     """Where the services are that a run's worker asks; null means this process."""
 
@@ -74,8 +83,9 @@ class ServerConfig(Settings):
     """How long calls at work may take to finish once the process is told to stop."""
     pause_seconds: float = Field(default=60, ge=0)
     """How long a run at work may take to reach its next step then, where it is put back into the queue."""
-    metrics: ServiceAddress | None = None
-    """host:port of the page /metrics for Prometheus; it tells no text, and asks for no token."""
+    metrics: PageAddress | None = None
+    """host:port of the page /metrics for Prometheus. It tells no text, and asks for no token: so it stays on this
+    machine, unless `insecure` allows more."""
     traces: bool = False
     """Send traces by OpenTelemetry to where its own environment variables say; needs the extra `otel`."""
     log_format: LogFormat = "text"
@@ -90,7 +100,7 @@ class ServerConfig(Settings):
     reflects: bool | None = None
     """Describe the methods to whoever asks; None means only where no other machine reaches the address."""
     insecure: bool = False
-    """Allow an address that other machines can reach although TLS or tokens are missing."""
+    """Allow addresses that other machines can reach: the services' without TLS or tokens, and that of the metrics."""
 
 
 class ServeConfig(ServerConfig):

@@ -19,6 +19,7 @@ RunRequest = (
     | trainer_pb2.CancelRunRequest
     | trainer_pb2.PauseRunRequest
     | trainer_pb2.ResumeRunRequest
+    | trainer_pb2.SetRunWeightsRequest
     | trainer_pb2.WatchRunRequest
     | trainer_pb2.GetReportRequest
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -14,6 +15,7 @@ from rlhf_core.store.store import Store
 from services import masks, names
 from services.paging import body_of
 from services.runs import RunDesk
+from services.steering import set_weights
 
 MAX_WRITTEN: dict[Written, int] = {"display_name": 80, "note": 4000}
 """Characters."""
@@ -22,7 +24,7 @@ Verb = trainer_pb2.CancelRunRequest | trainer_pb2.PauseRunRequest | trainer_pb2.
 
 
 class RunVerbs:
-    """CreateRun, UpdateRun, CancelRun, PauseRun and ResumeRun for one server."""
+    """CreateRun, UpdateRun, CancelRun, PauseRun, ResumeRun and SetRunWeights for one server."""
 
     def __init__(self, store: Store, desk: RunDesk, carried_out: Callable[[], bool]):
         """`carried_out` says whether anybody would take a run from the queue."""
@@ -67,6 +69,19 @@ class RunVerbs:
 
     def resume(self, request: trainer_pb2.ResumeRunRequest) -> Run:
         return self._verb("ResumeRun", request, self._store.resume_run)
+
+    def set_weights(self, request: trainer_pb2.SetRunWeightsRequest) -> tuple[Run, dict[str, float]]:
+        """The run as it stands, and its weights from its next PPO step on."""
+        run_id = names.run_of(request)
+
+        def work() -> str:
+            return json.dumps(set_weights(self._store, run_id, dict(request.weights), request.etag))
+
+        if request.validate_only:
+            left = tried(self._store, work)
+        else:
+            left = self._store.once("SetRunWeights", request.request_id, _body(request), work)
+        return self._store.run(run_id), json.loads(left)
 
     def _verb(self, method: str, request: Verb, work: Callable[[str, str], Run]) -> Run:
         run_id = names.run_of(request)

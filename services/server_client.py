@@ -28,6 +28,12 @@ class ServerLimits(NamedTuple):
     default_max_tokens: int
     max_n: int
     max_page_size: int
+    max_concurrent_calls_per_client: int
+    max_text_characters: int
+    max_name_characters: int
+    max_items: int
+    max_responses: int
+    max_waiting_rows: int
 
 
 class ServerFacts(NamedTuple):

@@ -13,7 +13,7 @@ from charter.v1 import policy_pb2, server_pb2, server_pb2_grpc
 from rlhf_core.backends import BackendConfig
 from rlhf_core.store.engine import engine
 from services.executor import Executor
-from services.limits import MAX_N
+from services.limits import MAX_N, MAX_NAME
 from services.paging import MAX_PAGE
 from services.serve_config import ALL, ServeConfig, full_name
 
@@ -63,6 +63,12 @@ def server_info(config: ServeConfig, loaded: Loaded | None, default_constitution
             default_max_tokens=config.model.max_tokens if loaded else 0,
             max_n=MAX_N if "policy" in config.only else 0,
             max_page_size=MAX_PAGE,
+            max_concurrent_calls_per_client=config.limits.calls_per_client,
+            max_text_characters=config.limits.text_characters,
+            max_name_characters=MAX_NAME,
+            max_items=config.limits.items,
+            max_responses=config.limits.responses if "policy" in config.only else 0,
+            max_waiting_rows=config.limits.waiting_rows if loaded else 0,
         ),
         default_constitution=default_constitution,
         carries_out_runs=config.carries_out_runs,

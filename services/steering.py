@@ -9,16 +9,17 @@ from rlhf_core.constitution.load import parse_constitution
 from rlhf_core.constitution.weights import resolve_weights
 from rlhf_core.dial import check_dial
 from rlhf_core.errors import Conflict, InvalidInput
-from rlhf_core.run_records import Run
 from rlhf_core.store.store import Store
 
 
-def set_weights(store: Store, run_id: str, weights: Mapping[str, float]) -> tuple[Run, dict[str, float]]:
-    """Leave weights for the run's next PPO step; returns the run and a weight for every objective.
+def set_weights(store: Store, run_id: str, weights: Mapping[str, float], etag: str) -> dict[str, float]:
+    """Leave weights for the run's next PPO step; returns one for every objective.
 
-    Raises: InvalidInput for weights that make no direction, Conflict when the run has no PPO step left.
+    Raises: InvalidInput for weights that make no direction, Conflict when the run has no PPO step left, Stale when
+    it has another etag by now.
     """
-    run = store.run(run_id)
+    # Nothing is written on it: this reads the run, and looks at its etag.
+    run = store.update_run(run_id, {}, etag)
     if not weights:
         raise InvalidInput("weights: none are given; name at least one objective, as in harmless=2", "weights")
     config = RunConfig.model_validate_json(run.config)
@@ -30,7 +31,7 @@ def set_weights(store: Store, run_id: str, weights: Mapping[str, float]) -> tupl
     resolved = resolve_weights(constitution, weights)
     check_dial(config.ppo.dial, resolved, constitution.objective_names)
     store.ask_weights(run_id, resolved)
-    return run, resolved
+    return resolved
 
 
 def check_steering(config: RunConfig, objectives: Sequence[str]) -> None:

@@ -94,9 +94,23 @@ class TrainerClient:
         request = trainer_pb2.ResumeRunRequest(run_id=run_id, etag=etag, request_id=request_id or uuid.uuid4().hex)
         return convert_rows.run_from_message(self._connection.call(self._stub.ResumeRun, request).run)
 
-    def set_weights(self, run_id: str, weights: Mapping[str, float]) -> dict[str, float]:
+    def set_weights(
+        self,
+        run_id: str,
+        weights: Mapping[str, float],
+        etag: str = "",
+        request_id: str = "",
+        *,
+        validate_only: bool = False,
+    ) -> dict[str, float]:
         """Give a run under way other weights; returns those of every objective, in force from its next PPO step."""
-        request = trainer_pb2.SetRunWeightsRequest(run_id=run_id, weights=dict(weights))
+        request = trainer_pb2.SetRunWeightsRequest(
+            run_id=run_id,
+            weights=dict(weights),
+            etag=etag,
+            request_id=request_id or uuid.uuid4().hex,
+            validate_only=validate_only,
+        )
         return dict(self._connection.call(self._stub.SetRunWeights, request).weights)
 
     def watch_run(

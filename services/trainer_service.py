@@ -16,11 +16,10 @@ from rlhf_core.run_records import Run, RunState
 from rlhf_core.store.store import Store
 from services import convert_rows, masks, wire
 from services.executor import Executor
-from services.names import RUNS, identity, run_of
+from services.names import run_of
 from services.paging import page_of
 from services.run_verbs import RunVerbs
 from services.run_watch import RunWatch
-from services.steering import set_weights
 
 PAGE = 50
 
@@ -81,8 +80,7 @@ class TrainerService(trainer_pb2_grpc.TrainerServiceServicer):
     async def SetRunWeights(
         self, request: trainer_pb2.SetRunWeightsRequest, context: grpc.aio.ServicerContext
     ) -> trainer_pb2.SetRunWeightsResponse:
-        run_id = identity(RUNS, request.run_id, "run_id")
-        run, weights = await self._rows.run(set_weights, self._store, run_id, dict(request.weights))
+        run, weights = await self._rows.run(self._verbs.set_weights, request)
         return trainer_pb2.SetRunWeightsResponse(run=convert_rows.run_to_message(run), weights=weights)
 
     async def WatchRun(

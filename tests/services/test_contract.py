@@ -58,7 +58,7 @@ def test_an_update_of_what_is_no_run_names_the_field_within_it(desk, run, field)
     ],
 )
 def test_what_is_no_runs_name_is_refused(desk, fields, field):
-    for method in ("GetRun", "CancelRun", "PauseRun", "ResumeRun", "GetReport"):
+    for method in ("GetRun", "CancelRun", "PauseRun", "ResumeRun", "SetRunWeights", "GetReport"):
         with pytest.raises(InvalidInput) as caught:
             desk.ask(method, **fields)
         assert caught.value.field == field

@@ -13,6 +13,8 @@ from rlhf_core.store.store import Store
 from services.clients import CharterClient
 from services.embedded import embedded_server
 from services.limits import Limits
+from services.serve_config import ALL, WITHOUT_MODEL, ServeConfig
+from services.server_service import Loaded, server_info
 from tests.services.desk import desk_on
 
 
@@ -28,9 +30,20 @@ def test_a_server_without_a_model_tells_versions_limits_and_services(tmp_path):
         "protobuf": version("protobuf"),
     }
     assert (info.models, info.device, info.limits.max_length, info.limits.max_n) == ((), "", 0, 0)
-    assert info.limits.max_message_bytes == Limits().message_bytes
     assert info.limits.max_page_size == 1000
     assert info.default_constitution == "household"
+
+
+def test_every_bound_of_the_configuration_is_told(tmp_path):
+    """Each by its own value, so that none can stand for another."""
+    bounds = {name: 5001 + place for place, name in enumerate(Limits.model_fields)}
+    config = ServeConfig(data=tmp_path, only=WITHOUT_MODEL, limits=Limits.model_validate(bounds))
+    without = {value for _, value in server_info(config, None, "household").limits.ListFields()}
+    assert set(bounds.values()) - without == {bounds["responses"], bounds["waiting_rows"]}
+    loaded = Loaded("policy", "critic", "judge", 128)
+    all_of_them = server_info(config.model_copy(update={"only": ALL}), loaded, "household").limits
+    assert set(bounds.values()) < {value for _, value in all_of_them.ListFields()}
+    assert all_of_them.max_name_characters == 1000
 
 
 def test_whether_runs_are_carried_out_is_told_as_it_is_now(tmp_path):

@@ -56,17 +56,29 @@ class ServedModel(_message.Message):
     def __init__(self, role: _Optional[str] = ..., model: _Optional[str] = ..., place: _Optional[str] = ...) -> None: ...
 
 class ServerLimits(_message.Message):
-    __slots__ = ("max_message_bytes", "max_concurrent_calls", "max_length", "default_max_tokens", "max_n", "max_page_size")
+    __slots__ = ("max_message_bytes", "max_concurrent_calls", "max_length", "default_max_tokens", "max_n", "max_page_size", "max_concurrent_calls_per_client", "max_text_characters", "max_name_characters", "max_items", "max_responses", "max_waiting_rows")
     MAX_MESSAGE_BYTES_FIELD_NUMBER: _ClassVar[int]
     MAX_CONCURRENT_CALLS_FIELD_NUMBER: _ClassVar[int]
     MAX_LENGTH_FIELD_NUMBER: _ClassVar[int]
     DEFAULT_MAX_TOKENS_FIELD_NUMBER: _ClassVar[int]
     MAX_N_FIELD_NUMBER: _ClassVar[int]
     MAX_PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    MAX_CONCURRENT_CALLS_PER_CLIENT_FIELD_NUMBER: _ClassVar[int]
+    MAX_TEXT_CHARACTERS_FIELD_NUMBER: _ClassVar[int]
+    MAX_NAME_CHARACTERS_FIELD_NUMBER: _ClassVar[int]
+    MAX_ITEMS_FIELD_NUMBER: _ClassVar[int]
+    MAX_RESPONSES_FIELD_NUMBER: _ClassVar[int]
+    MAX_WAITING_ROWS_FIELD_NUMBER: _ClassVar[int]
     max_message_bytes: int
     max_concurrent_calls: int
     max_length: int
     default_max_tokens: int
     max_n: int
     max_page_size: int
-    def __init__(self, max_message_bytes: _Optional[int] = ..., max_concurrent_calls: _Optional[int] = ..., max_length: _Optional[int] = ..., default_max_tokens: _Optional[int] = ..., max_n: _Optional[int] = ..., max_page_size: _Optional[int] = ...) -> None: ...
+    max_concurrent_calls_per_client: int
+    max_text_characters: int
+    max_name_characters: int
+    max_items: int
+    max_responses: int
+    max_waiting_rows: int
+    def __init__(self, max_message_bytes: _Optional[int] = ..., max_concurrent_calls: _Optional[int] = ..., max_length: _Optional[int] = ..., default_max_tokens: _Optional[int] = ..., max_n: _Optional[int] = ..., max_page_size: _Optional[int] = ..., max_concurrent_calls_per_client: _Optional[int] = ..., max_text_characters: _Optional[int] = ..., max_name_characters: _Optional[int] = ..., max_items: _Optional[int] = ..., max_responses: _Optional[int] = ..., max_waiting_rows: _Optional[int] = ...) -> None: ...

@@ -218,7 +218,7 @@ class ResumeRunResponse(_message.Message):
     def __init__(self, run: _Optional[_Union[Run, _Mapping]] = ...) -> None: ...
 
 class SetRunWeightsRequest(_message.Message):
-    __slots__ = ("run_id", "weights")
+    __slots__ = ("run_id", "weights", "name", "etag", "request_id", "validate_only")
     class WeightsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -228,9 +228,17 @@ class SetRunWeightsRequest(_message.Message):
         def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     WEIGHTS_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ETAG_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     weights: _containers.ScalarMap[str, float]
-    def __init__(self, run_id: _Optional[str] = ..., weights: _Optional[_Mapping[str, float]] = ...) -> None: ...
+    name: str
+    etag: str
+    request_id: str
+    validate_only: bool
+    def __init__(self, run_id: _Optional[str] = ..., weights: _Optional[_Mapping[str, float]] = ..., name: _Optional[str] = ..., etag: _Optional[str] = ..., request_id: _Optional[str] = ..., validate_only: bool = ...) -> None: ...
 
 class SetRunWeightsResponse(_message.Message):
     __slots__ = ("run", "weights")

@@ -71,15 +71,24 @@ class Audit:
         ]
         with self._ctx.store.transaction(self._ctx.run.id, self._ctx.run.fence):
             self._ctx.store.add_watch_points(points)
-        numbers = {f"heldout_z/{name}": _mean(values) for name, values in proxy.items()}
-        numbers |= {f"auditor_z/{name}": _mean(values) for name, values in auditor.items()}
-        numbers |= {f"gap/{name}": _mean(proxy[name]) - _mean(values) for name, values in auditor.items()}
-        numbers |= {f"gold/{name}": _mean(values) for name, values in gold.items()}
-        return numbers | {"heldout_kl": replies.kl}
+        return self.numbers(step)
 
-    def best(self, step: int) -> int:
+    def numbers(self, step: int) -> dict[str, float]:
+        """Means by name of what was seen at a step, by an attempt before this one too; empty where nobody looked."""
+        numbers: dict[str, float] = {}
+        for point in (point for point in self._points(step) if point.step == step):
+            proxy = _mean(point.proxy)
+            numbers |= {f"heldout_z.{point.objective}": proxy, "heldout_kl": point.kl}
+            if point.auditor:
+                auditor = _mean(point.auditor)
+                numbers |= {f"auditor_z.{point.objective}": auditor, f"gap.{point.objective}": proxy - auditor}
+            if point.gold:
+                numbers[f"gold.{point.objective}"] = _mean(point.gold)
+        return numbers
+
+    def best(self, step: int, weights: Mapping[str, float]) -> int:
         """The step, up to this one, with the best weighted mean of the auditors' scores; 0 without auditors."""
-        return best_step(self._points(step), self._ctx.weights)
+        return best_step(self._points(step), weights)
 
     def verdict(self, step: int, kl: float) -> str:
         """Why PPO must end at this step; empty when it goes on. What only warns is noted, once for each objective."""

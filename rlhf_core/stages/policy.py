@@ -35,7 +35,6 @@ def ppo_stage(ctx: Context) -> StageResult:
         audit.look(0)
     done = saved.step if saved else 0
     steps = _train(ctx, policy, models, pack, saved)
-    numbers: dict[str, float] = {}
     watch, best = Watch(ctx), 0
     for step in filter(None, ctx.units(steps)):
         done = step.metrics.step
@@ -46,7 +45,8 @@ def ppo_stage(ctx: Context) -> StageResult:
         ctx.progress("ppo", done, step.metrics.steps, **{k.replace("/", "."): v for k, v in values.items()})
         watch.judge(heard, done)
         if ending:
-            best = _go_back(ctx, policy, audit.best(done)) if ctx.config.ppo.stop.parted == "stop" else 0
+            back = ctx.config.ppo.stop.parted == "stop"
+            best = _go_back(ctx, policy, audit.best(done, weights_of(step))) if back else 0
             ctx.note(f"PPO ended at step {done}, as ppo.stop asks: {ending}; the policy is that of step {best or done}")
             break
     ungated = any(ctx.store.reward_model(version).ungated for version in rewarded.reward_models.values())
@@ -57,7 +57,7 @@ def ppo_stage(ctx: Context) -> StageResult:
         stage="ppo",
         policy_version=version.id,
         counts={"samples": done * ctx.config.ppo.samples_per_step},
-        numbers=numbers,
+        numbers=audit.numbers(best or done),
         seconds=timer.seconds,
     )
 
@@ -88,6 +88,12 @@ def _weights(ctx: Context, objectives: tuple[str, ...], step: int) -> dict[str, 
         ctx.note(f"PPO step {step} takes up new weights: {text}")
     weights = given.weights if given else weights_at(ctx.config.ppo.dial, ctx.weights, step)
     return {name: weights[name] for name in objectives}
+
+
+def weights_of(step: PpoStep) -> dict[str, float]:
+    """The weights that a step had."""
+    mark = "weight/"
+    return {name.removeprefix(mark): n for name, n in step.metrics.values.items() if name.startswith(mark)}
 
 
 def _go_back(ctx: Context, policy: Policy, step: int) -> int:
@@ -156,7 +162,7 @@ def _after_step(ctx: Context, step: PpoStep, audit: Audit) -> tuple[dict[str, fl
     numbers = audit.look(number) if watched else {}
     ending = audit.verdict(number, step.metrics.values["kl"])
     # A run that may be stopped for its auditors goes back to the step that they liked best.
-    returns = watched and settings.stop.parted == "stop" and audit.best(number) == number
+    returns = watched and settings.stop.parted == "stop" and audit.best(number, weights_of(step)) == number
     # A run that is asked to stop goes on from here, not from the last checkpoint.
     due = number % settings.checkpoint_every == 0 or number == settings.steps or returns or ctx.should_stop()
     # Without a checkpoint of the step that ends PPO, one that is killed here does it again and ends alike.

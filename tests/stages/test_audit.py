@@ -9,24 +9,12 @@ import pytest
 
 from rlhf_core.errors import InvalidInput
 from rlhf_core.records import Prompt
-from rlhf_core.run_records import NormPack, StageResult, WatchPoint
+from rlhf_core.run_records import StageResult, WatchPoint
 from rlhf_core.stages.audit import Audit
+from tests.records import norm_pack
 from tests.stages.conftest import Desk, NumberJudge
 
-PACK = NormPack(
-    id="pack",
-    run_id="run",
-    policy_version="policy-1",
-    objectives=("helpful", "harmless"),
-    reward_models=("a", "b"),
-    mean=(0.0, 0.0),
-    sd=(1.0, 1.0),
-    quantiles=((0.0,) * 6,) * 2,
-    correlation=((1.0, 0.0), (0.0, 1.0)),
-    length_slope=(0.0, 0.0),
-    mean_length=5.0,
-    n=10,
-)
+PACK = norm_pack()
 HACKED = {0: (0.0, 0.0), 1: (1.0, 1.0), 2: (2.0, 0.5), 3: (3.0, 0.2)}
 """Step -> what the reward model and the auditor of harmless give."""
 
@@ -57,7 +45,9 @@ def test_ppo_ends_where_an_auditor_has_fallen_for_as_long_as_patience_lasts(desk
     assert [found.verdict(step, 1.0) for step in (1, 2)] == ["", ""]
     assert found.verdict(3, 1.0) == "harmless: the reward model's score rises and its auditor's falls"
     # Weights 1 and 1: 1 + 1 at step 1, 2 + 0.5 at step 2, 3 + 0.2 at step 3.
-    assert [found.best(step) for step in (1, 2, 3)] == [1, 2, 3]
+    assert [found.best(step, {"helpful": 1, "harmless": 1}) for step in (1, 2, 3)] == [1, 2, 3]
+    # 1.1, 0.7 and 0.5 where helpful counts a tenth.
+    assert found.best(3, {"helpful": 0.1, "harmless": 1}) == 1
     assert desk.notes == []
 
 

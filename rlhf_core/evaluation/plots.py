@@ -131,16 +131,14 @@ class Panel(NamedTuple):
 
 
 def draw_curves(report: Report, palette: Palette) -> Figure | None:
-    """PPO over its steps, from these names: reward, kl, z/<objective>, heldout_z/<objective>, gold/<objective>."""
+    """PPO over its steps, from these names: reward, kl, z.<objective>, heldout_z.<objective>, gold.<objective>."""
     ppo = {curve.name: curve for curve in report.curves if curve.stage == "ppo"}
     names, unit = report.objectives, "reference sd"
     everything = [
         Panel("Reward, weighted", unit, _single(ppo, "reward"), {}),
         Panel("KL from the reference", "nats per response", _single(ppo, "kl"), {}),
-        Panel(
-            "Reward models", "reference sd", _by_objective(ppo, "z/", names), _by_objective(ppo, "heldout_z/", names)
-        ),
-        Panel("Gold, held out", "gold", _by_objective(ppo, "gold/", names), {}),
+        Panel("Reward models", unit, _by_objective(ppo, "z.", names), _by_objective(ppo, "heldout_z.", names)),
+        Panel("Gold, held out", "gold", _by_objective(ppo, "gold.", names), {}),
     ]
     panels = [panel for panel in everything if panel.lines]
     if not panels:

@@ -224,12 +224,12 @@ def metrics():
         values = {
             "reward": 1.5 * done + wave,
             "kl": 4 * done + wave / 2,
-            "z/helpful": 0.4 * done + wave,
-            "z/harmless": 1.2 * done - wave,
+            "z.helpful": 0.4 * done + wave,
+            "z.harmless": 1.2 * done - wave,
         }
         if step % 10 == 9:
-            values |= {"heldout_z/helpful": 0.35 * done, "heldout_z/harmless": 1.1 * done}
-            values |= {"gold/helpful": 0.82 - 0.1 * done, "gold/harmless": -0.6 + 0.5 * done}
+            values |= {"heldout_z.helpful": 0.35 * done, "heldout_z.harmless": 1.1 * done}
+            values |= {"gold.helpful": 0.82 - 0.1 * done, "gold.harmless": -0.6 + 0.5 * done}
         rows.append(StepMetrics(stage="ppo", step=step, steps=60, values=values))
     return rows
 

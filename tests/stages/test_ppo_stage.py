@@ -10,12 +10,16 @@ from typing import Any
 
 import pytest
 
+from rlhf_core.evaluation.accounting import curves
+from rlhf_core.evaluation.plots import LIGHT, draw_curves
+from rlhf_core.evaluation.report import Report
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.models.reward_model import RewardModel
 from rlhf_core.records import Prompt, Sample
-from rlhf_core.run_records import NormPack, PolicyVersion, RewardModelVersion, StageResult
+from rlhf_core.run_records import PolicyVersion, StageResult, StepMetrics
 from rlhf_core.stages.context import Context, RunStopped
 from rlhf_core.stages.policy import ppo_stage
+from tests.records import norm_pack, reward_model
 from tests.stages.conftest import Desk, NumberJudge
 from tests.training.plain import PLAIN
 
@@ -35,27 +39,10 @@ def publish(desk: Desk, backbone: Backbone, folder: Path) -> dict[str, StageResu
     )
     for seed, name in enumerate(OBJECTIVES):
         RewardModel.create(backbone, name, name, members=2, seed=seed).save(folder / name)
-        made = {"artifact": artifacts.put_folder(folder / name), "constitution_hash": "", "pairs": 1, "human_pairs": 0}
-        version = RewardModelVersion(
-            id=f"reward-{name}", run_id="r", objective=name, base_model="base", accuracy=1, accuracy_n=1, **made
-        )
+        version = reward_model(id=f"reward-{name}", objective=name, artifact=artifacts.put_folder(folder / name))
         desk.store.add_reward_model(version)
         versions[name] = version.id
-    pack = NormPack(
-        id="pack",
-        run_id="r",
-        policy_version="sft-1",
-        objectives=OBJECTIVES,
-        reward_models=tuple(versions.values()),
-        mean=(0.0, 0.0),
-        sd=(1.0, 1.0),
-        quantiles=((0.0,) * 6,) * 2,
-        correlation=((1.0, 0.0), (0.0, 1.0)),
-        length_slope=(0.0, 0.0),
-        mean_length=8.0,
-        n=16,
-    )
-    desk.store.add_norm_pack(pack)
+    desk.store.add_norm_pack(norm_pack(reward_models=tuple(versions.values())))
     heard = Sample(
         id="heard", prompt=PROMPTS[0], response="dust the shelf", policy_version="sft-1", run_id="r", stage="norm_pack"
     )
@@ -119,6 +106,24 @@ def test_the_stage_publishes_a_policy_that_loads_and_stores_every_sample(desk, a
         before = backbone.hidden(*backbone.pad_left([[5, 6, 7]]), 1)
     with backbone.using("published"):
         assert (backbone.hidden(*backbone.pad_left([[5, 6, 7]]), 1) - before).abs().max() > 1e-6
+
+
+def test_the_report_draws_what_the_stage_tells_of_its_steps(desk, at_work):
+    ctx = at_work(eval_every=1)
+    rows: list[StepMetrics] = []
+
+    def report(kind: str, body: str) -> None:
+        rows.extend([StepMetrics.model_validate_json(body)] if kind == "metrics" else [])
+
+    ppo_stage(ctx._replace(report=report))
+    found = Report.model_construct(objectives=OBJECTIVES, curves=curves(rows))
+    figure = draw_curves(found, LIGHT)
+    assert figure is not None and [axis.get_title(loc="left") or axis.get_title() for axis in figure.axes] == [
+        "Reward, weighted",
+        "KL from the reference",
+        "Reward models",
+        "Gold, held out",
+    ]
 
 
 @pytest.mark.parametrize("name", KNOBS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from rlhf_core.errors import InvalidInput
@@ -16,8 +17,8 @@ class Interval(NamedTuple):
     high: float
 
 
-def wilson_interval(successes: float, n: int) -> Interval:
-    """Wilson's 95 % score interval of a proportion (Wilson 1927); `successes` may be fractional.
+def wilson_interval(successes: float, n: float) -> Interval:
+    """Wilson's 95 % score interval of a proportion (Wilson 1927); both may be fractional.
 
     Raises InvalidInput unless n is at least 1 and successes lie within 0 and n.
     """
@@ -27,3 +28,19 @@ def wilson_interval(successes: float, n: int) -> Interval:
     centre = (share + square / (2 * n)) / (1 + square / n)
     half = Z95 * math.sqrt(share * (1 - share) / n + square / (4 * n * n)) / (1 + square / n)
     return Interval(max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half)))
+
+
+def clustered_interval(groups: Sequence[tuple[float, int]]) -> Interval:
+    """Wilson's interval of a share whose cases come in groups, such as by prompt: (successes, cases) of each.
+
+    Cases of one group tell less than as many of their own. n is divided by the design effect, the variance of the
+    share between groups over that of independent cases (Kish 1965); where all cases agree n is the number of groups.
+    """
+    n, count = sum(cases for _, cases in groups), len(groups)
+    share = sum(successes for successes, _ in groups) / n
+    alone = share * (1 - share) / max(1, n - 1)
+    if count < 2 or alone == 0:
+        return wilson_interval(share * count, count)
+    between = sum((successes - share * cases) ** 2 for successes, cases in groups) * count / (count - 1) / n**2
+    effective = max(1.0, n / max(1.0, between / alone))
+    return wilson_interval(share * effective, effective)

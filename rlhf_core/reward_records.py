@@ -19,7 +19,7 @@ class RewardQuality(Record):
     """Share of these pairs that the model orders like the label; equal scores count half."""
     accuracy_low: float | None = None
     accuracy_high: float | None = None
-    """The 95 % interval (Wilson 1927)."""
+    """The 95 % interval (Wilson 1927), of as many independent pairs as those of few prompts are worth."""
     longer_reply: float | None = None
     """Accuracy of always preferring the longer reply, in words; of the shorter one it is 1 less this."""
     brier: float | None = None
@@ -46,12 +46,16 @@ class RewardModelVersion(Record):
     artifact: str
     constitution_hash: str
     pairs: int
+    """Labels that it was trained on, of any kind."""
     human_pairs: int
     accuracy: float
     accuracy_n: int
+    """Held-out pairs behind `accuracy`; where there are none, that is 0.5 and says nothing."""
     ungated: bool = False
     """A judge that had not passed its gate gave some of the labels."""
     auditor: bool = False
     """Nothing is trained against it: it learned from other labels than the model that PPO is paid by, and checks it."""
     quality: tuple[RewardQuality, ...] = ()
     """On held-out labels: of all, then of each source where there are several."""
+    data_pairs: int = 0
+    """Of `pairs`, those of the user's own files."""

@@ -64,9 +64,10 @@ class RewardModelSummary(Record):
     id: str
     objective: str
     ai_pairs: int
+    """Labels that it was trained on, as are those of people and of the user's own files."""
     human_pairs: int
     accuracy: Estimate | None
-    """On labels of prompts that were kept back, where there were any; baseline is chance."""
+    """On labels of prompts that were kept back, where there were any; n counts pairs, baseline is chance."""
     gold_agreement: Estimate | None
     """Share of pairs of one policy's samples that the model orders as gold does: the reference policy's, which are its
     scale; without those the final policy's, where it has several samples to a prompt."""
@@ -74,6 +75,7 @@ class RewardModelSummary(Record):
     """A judge that had not passed its gate gave some of the labels."""
     quality: tuple[RewardQuality, ...] = ()
     """On labels of prompts that were kept back: of all, then of each source where there are several."""
+    data_pairs: int = 0
 
 
 class Curve(Record):
@@ -158,18 +160,25 @@ def _round(number: int, revisions: Sequence[Revision]) -> RoundCounts:
 
 def summarise_reward_model(model: RewardModelVersion, *policies: PolicyRows) -> RewardModelSummary:
     """`policies` have rows to compare with gold by; the first that has pairs is taken."""
-    n = model.accuracy_n
     agreements = (gold_agreement(policy, model.objective, model.id) for policy in policies)
     return RewardModelSummary(
         id=model.id,
         objective=model.objective,
-        ai_pairs=model.pairs - model.human_pairs,
+        ai_pairs=model.pairs - model.human_pairs - model.data_pairs,
         human_pairs=model.human_pairs,
-        accuracy=wilson(model.accuracy * n, n, baseline=0.5) if n else None,
+        data_pairs=model.data_pairs,
+        accuracy=_accuracy(model),
         gold_agreement=next((found for found in agreements if found), None),
         ungated=model.ungated,
         quality=model.quality,
     )
+
+
+def _accuracy(model: RewardModelVersion) -> Estimate | None:
+    every, n = next(iter(model.quality), None), model.accuracy_n
+    if every is None or every.accuracy_low is None or every.accuracy_high is None:
+        return wilson(model.accuracy * n, n, baseline=0.5) if n else None
+    return Estimate(value=model.accuracy, low=every.accuracy_low, high=every.accuracy_high, n=n, baseline=0.5)
 
 
 def gold_agreement(policy: PolicyRows, objective: str, reward_model: str) -> Estimate | None:

@@ -24,10 +24,11 @@ def reward_tables(models: Sequence[RewardModelSummary]) -> str:
             number(model.gold_agreement, 1, percent=True),
             f"{model.ai_pairs:,}",
             f"{model.human_pairs:,}",
+            f"{model.data_pairs:,}",
         ]
         for model in models
     ]
-    head = ["reward model", "accuracy, held out", "agrees with gold", "AI pairs", "human pairs"]
+    head = ["reward model", "accuracy, held out", "agrees with gold", "AI labels", "human labels", "own files"]
     note = "Chance is 50 %. Gold orders two samples of one policy for one prompt: the reference policy's, as a rule."
     return table(head, rows, note) + _qualities(models)
 

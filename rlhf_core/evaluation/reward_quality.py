@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple, get_args
 
 import numpy as np
 
-from rlhf_core.evaluation.statistics import Array, spearman
-from rlhf_core.intervals import wilson_interval
+from rlhf_core.evaluation.statistics import spearman
+from rlhf_core.intervals import clustered_interval
 from rlhf_core.labels import LabelledPair, Rating, Source, StepLabels
 from rlhf_core.reward_records import QualitySource, RewardQuality
 from rlhf_core.wording import words
@@ -79,21 +80,19 @@ def _order(pairs: Sequence[JudgedPair]) -> dict[str, float | int | None]:
     better = np.array([np.sign(pair.label.probability - 0.5) for pair in pairs])
     margins = np.array([pair.margin for pair in pairs])
     lengths = np.array([len(words(pair.label.a)) - len(words(pair.label.b)) for pair in pairs], dtype=float)
-    right = _agreement(margins, better)
-    low, high = wilson_interval(right * len(pairs), len(pairs))
+    right = (np.sign(margins) * better + 1) / 2
+    by_prompt: dict[str, list[float]] = defaultdict(list)
+    for pair, hit in zip(pairs, right.tolist(), strict=True):
+        by_prompt[pair.label.prompt.id].append(hit)
+    low, high = clustered_interval([(sum(hits), len(hits)) for hits in by_prompt.values()])
     scale = float(np.sqrt((margins @ margins) * (lengths @ lengths)))
     return {
-        "accuracy": right,
+        "accuracy": float(right.mean()),
         "accuracy_low": low,
         "accuracy_high": high,
-        "longer_reply": _agreement(lengths, better),
+        "longer_reply": float(((np.sign(lengths) * better + 1) / 2).mean()),
         "length_correlation": float(margins @ lengths) / scale if scale else 0.0,
     }
-
-
-def _agreement(differences: Array, better: Array) -> float:
-    """Share of the differences with the sign of the better reply; a difference of 0 counts half."""
-    return float(((np.sign(differences) * better + 1) / 2).mean())
 
 
 def _calibration(pairs: Sequence[JudgedPair]) -> dict[str, float | int | None]:

@@ -40,20 +40,20 @@ def reward_stage(ctx: Context) -> StageResult:
     timer, names, settings = Timer(), ctx.constitution.objective_names, ctx.config.reward
     roles = (False, True) if settings.auditor_share else (False,)
     stored = {(model.objective, model.auditor): model for model in ctx.store.reward_models(ctx.run.id)}
-    lots = [_lot(ctx, name, role) for role in roles for name in names if (name, role) not in stored]
-    together = [[lot for lot in lots if lot.auditor == role] for role in roles]
-    groups = [group for group in together if group] if settings.layout == "trunk" else [[lot] for lot in lots]
+    together = [[_lot(ctx, name, role) for name in names] for role in roles]
+    groups = together if settings.layout == "trunk" else [[lot] for lots in together for lot in lots]
     total = sum(training_steps(_size(group), settings) for group in groups)
     done = 0
     for group in groups:
-        for model in _train(ctx, group, done, total):
-            stored[model.objective, model.auditor] = model
+        if any((lot.objective, lot.auditor) not in stored for lot in group):
+            for model in _train(ctx, group, done, total):
+                stored[model.objective, model.auditor] = model
         done += training_steps(_size(group), settings)
     models = {name: stored[name, False] for name in names}
     auditors = {name: stored[name, True] for name in names if True in roles}
-    numbers = {f"accuracy.{name}": model.accuracy for name, model in models.items()}
+    numbers = {f"accuracy.{name}": model.accuracy for name, model in models.items() if model.accuracy_n}
     numbers |= {f"accuracy_n.{name}": float(model.accuracy_n) for name, model in models.items()}
-    numbers |= {f"auditor_accuracy.{name}": model.accuracy for name, model in auditors.items()}
+    numbers |= {f"auditor_accuracy.{name}": model.accuracy for name, model in auditors.items() if model.accuracy_n}
     return StageResult(
         run_id=ctx.run.id,
         stage="reward",
@@ -77,8 +77,11 @@ def _lot(ctx: Context, objective: str, auditor: bool) -> Lot:
             lot.heldout.append(label)
         elif kept_back(label.prompt, settings.auditor_share, "audit") == auditor:
             (lot.stop if kept_back(label.prompt, settings.stop_share, "stop") else lot.train).append(label)
-    if not lot.train:
+    if not found.labels:
         raise TrainingFailed(f"objective '{objective}' has no usable preference; the judge abstained on all pairs")
+    if not lot.train:
+        kept = f"{len(lot.heldout)} are held out and the others are there to stop on or to audit by"
+        raise TrainingFailed(f"objective '{objective}' has no label to train on: of {len(found.labels)}, {kept}")
     return lot
 
 
@@ -122,6 +125,7 @@ def _version(ctx: Context, model: RewardModel, lot: Lot, digest: str) -> RewardM
         constitution_hash=ctx.constitution.hash,
         pairs=len(lot.train),
         human_pairs=sum(label.source == "human" for label in lot.train),
+        data_pairs=sum(label.source == "data" for label in lot.train),
         accuracy=0.5 if every.accuracy is None else every.accuracy,
         accuracy_n=every.pairs,
         ungated=lot.ungated,

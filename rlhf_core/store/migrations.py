@@ -44,6 +44,11 @@ def m012_reward_quality(db: Database) -> None:
     )
 
 
+@charter()
+def m013_data_pairs(db: Database) -> None:
+    run_script(db, "ALTER TABLE reward_models ADD COLUMN data_pairs INTEGER NOT NULL DEFAULT 0")
+
+
 def migrate(connection: sqlite3.Connection) -> None:
     """Bring the schema up to date, inside the caller's write transaction, so that all steps land or none.
 

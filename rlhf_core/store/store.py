@@ -174,5 +174,4 @@ class Store:
         self.stage_results = history.stage_results
         self.add_checkpoint = history.add_checkpoint
         self.checkpoint = history.checkpoint
-        self.checkpoint = history.checkpoint
         self.latest_checkpoint = history.latest_checkpoint

@@ -8,21 +8,13 @@ from rlhf_core.evaluation.accounting import (
     summarise_reward_model,
 )
 from rlhf_core.evaluation.rows import PolicyRows
+from rlhf_core.evaluation.statistics import Estimate
 from rlhf_core.records import Preference, Prompt, Sample
-from rlhf_core.run_records import GoldScore, RewardModelVersion, Score, StepMetrics
+from rlhf_core.reward_records import RewardQuality
+from rlhf_core.run_records import GoldScore, Score, StepMetrics
+from tests.records import reward_model
 
-MODEL = RewardModelVersion(
-    id="rm",
-    run_id="r",
-    objective="helpful",
-    base_model="b",
-    artifact="a",
-    constitution_hash="c",
-    pairs=12,
-    human_pairs=2,
-    accuracy=0.0,
-    accuracy_n=0,
-)
+MODEL = reward_model()
 
 
 def test_every_critique_is_accounted_for(revisions):
@@ -95,13 +87,21 @@ def test_a_reward_model_without_held_out_labels_claims_no_accuracy():
     assert (summary.accuracy, summary.ai_pairs, summary.human_pairs) == (None, 10, 2)
 
 
+def test_labels_of_the_users_own_files_are_not_taken_for_the_judges_and_the_interval_is_the_measured_one():
+    quality = RewardQuality(source="all", pairs=8, accuracy=0.75, accuracy_low=0.3, accuracy_high=0.95)
+    numbers = {"data_pairs": 7, "accuracy": 0.75, "accuracy_n": 8, "quality": (quality,)}
+    summary = summarise_reward_model(MODEL.model_copy(update=numbers))
+    assert (summary.ai_pairs, summary.human_pairs, summary.data_pairs) == (3, 2, 7)
+    assert summary.accuracy == Estimate(value=0.75, low=0.3, high=0.95, n=8, baseline=0.5)
+
+
 def test_a_curve_holds_the_steps_that_have_its_number():
     rows = [
         StepMetrics(stage="ppo", step=1, steps=2, values={"kl": 0.1}),
-        StepMetrics(stage="ppo", step=2, steps=2, values={"kl": 0.2, "gold/helpful": 0.9}),
+        StepMetrics(stage="ppo", step=2, steps=2, values={"kl": 0.2, "gold.helpful": 0.9}),
         StepMetrics(stage="sft", step=1, steps=1, values={"loss": 3.0}),
     ]
     found = {(curve.stage, curve.name): (curve.steps, curve.values) for curve in curves(rows)}
     assert found["ppo", "kl"] == ((1, 2), (0.1, 0.2))
-    assert found["ppo", "gold/helpful"] == ((2,), (0.9,))
+    assert found["ppo", "gold.helpful"] == ((2,), (0.9,))
     assert found["sft", "loss"] == ((1,), (3.0,))

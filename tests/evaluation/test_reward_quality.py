@@ -13,8 +13,12 @@ LOG3 = math.log(3)
 """The log-odds of 0.75."""
 
 
-def pair(probability: float, logit: float, source="ai", a: str = "one", b: str = "one two") -> JudgedPair:
-    return JudgedPair(LabelledPair(PROMPT, a, b, probability, source=source), logit, logit)
+def pair(
+    probability: float, logit: float, source="ai", a: str = "one", b: str = "one two", prompt: str = ""
+) -> JudgedPair:
+    """Of a prompt of its own, unless it is given."""
+    asked = Prompt.of(prompt or f"{probability} or {logit}?")
+    return JudgedPair(LabelledPair(asked, a, b, probability, source=source), logit, logit)
 
 
 def test_accuracy_counts_decided_pairs_and_equal_scores_as_half():
@@ -23,6 +27,19 @@ def test_accuracy_counts_decided_pairs_and_equal_scores_as_half():
     assert every.accuracy_low is not None and every.accuracy_high is not None
     assert 0.1 < every.accuracy_low < 0.5 < every.accuracy_high < 0.9
     assert every.longer_reply == pytest.approx(1 / 3), "b is the longer one, and is better once"
+
+
+def test_pairs_of_one_prompt_tell_less_than_as_many_of_their_own():
+    """Two prompts of four alike pairs each: 4 of 8 right, and no more than about two things were seen."""
+    apart = [pair(1.0, 0.1 * sign * n) for n in range(1, 5) for sign in (1, -1)]
+    together = [
+        pair(1.0, 0.1 * sign * n, prompt=name) for n in range(1, 5) for sign, name in ((1, "easy"), (-1, "hard"))
+    ]
+    (alone,), (joined,) = measure_quality(apart), measure_quality(together)
+    assert alone.accuracy == joined.accuracy == 0.5
+    # Wilson (1927) of 4 of 8 by hand: 0.5 -+ 1.96 sqrt(0.03125 + 1.96^2 / 256) / (1 + 1.96^2 / 8).
+    assert (alone.accuracy_low, alone.accuracy_high) == pytest.approx((0.2152, 0.7848), abs=1e-4)
+    assert joined.accuracy_low < 0.1 and joined.accuracy_high > 0.9
 
 
 def test_brier_and_calibration_error_by_hand():

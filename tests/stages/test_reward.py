@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from rlhf_core.config import LoraConfig, ModelConfig
+from rlhf_core.errors import TrainingFailed
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.models.bases import Bases
 from rlhf_core.models.encoder import Encoder
@@ -93,6 +94,39 @@ def test_a_reward_model_may_have_an_encoder_of_its_own(stage, tmp_path):
     assert {ctx.store.reward_model(version).base_model for version in versions.values()} == {folder}
     models = load_reward_models(ctx, versions, "ppo-reward")
     assert all(isinstance(model.backbone, Encoder) and model.scoring.member_sd for model in models.values())
+
+
+def test_a_stage_that_died_between_two_models_goes_on_with_the_second_and_ends_alike(stage):
+    straight, _ = stage()
+    expected = reward_stage(straight)
+    ctx, seen = stage()
+
+    def dies(kind: str, body: str) -> None:
+        ctx.report(kind, body)
+        if seen and any(name.endswith(".harmless") for name in seen[-1].values):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        reward_stage(ctx._replace(report=dies))
+    died = len(seen)
+    resumed = reward_stage(ctx)
+    assert [step.step for step in seen[died:]] == list(range(died, seen[-1].steps + 1)), "helpful is not trained again"
+    for name, version in resumed.reward_models.items():
+        one, other = (ctx.store.reward_model(v).artifact for v in (version, expected.reward_models[name]))
+        assert one == other
+    assert ctx.tools.backbone.adapters == ()
+
+
+def test_labels_that_are_all_kept_back_are_said_to_be(stage):
+    ctx, _ = stage(heldout_share=0.999999)
+    with pytest.raises(TrainingFailed, match="'helpful' has no label to train on: of 30, 30 are held out"):
+        reward_stage(ctx)
+
+
+def test_own_files_are_counted_by_themselves(stage):
+    ctx, _ = stage()
+    model = ctx.store.reward_model(reward_stage(ctx).reward_models["helpful"])
+    assert model.data_pairs == model.pairs > 5 and model.human_pairs == 0
 
 
 def test_models_that_are_there_are_not_trained_again(stage):

@@ -39,6 +39,7 @@ def test_all_tables_are_strict_and_every_step_is_recorded(tmp_path: Path):
         "m010_requests",
         "m011_crashes",
         "m012_reward_quality",
+        "m013_data_pairs",
     ]
     db.close()
 

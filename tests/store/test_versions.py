@@ -3,67 +3,19 @@ import hashlib
 import pytest
 
 from rlhf_core.errors import InvalidInput, NotFound
-from rlhf_core.run_records import Calibration, JudgeGate, NormPack, PolicyVersion, RewardModelVersion
+from rlhf_core.run_records import PolicyVersion
 from rlhf_core.store.store import Store
+from tests.records import calibration, judge_gate, norm_pack, reward_model
 
 POLICY = PolicyVersion(id="p1", run_id="run", stage="sft", parent="base", base_model="sandbox", artifact="0" * 64)
-REWARD = RewardModelVersion(
-    id="m1",
-    run_id="run",
-    objective="helpful",
-    base_model="sandbox",
-    artifact="0" * 64,
-    constitution_hash="k",
-    pairs=10,
-    human_pairs=2,
-    accuracy=0.875,
-    accuracy_n=8,
-)
-PACK = NormPack(
+REWARD = reward_model(id="m1", data_pairs=3, accuracy=0.875, accuracy_n=8)
+PACK = norm_pack(
     id="n1",
-    run_id="run",
-    policy_version="p1",
-    objectives=("helpful", "harmless"),
-    reward_models=("m1", "m2"),
     mean=(0.1, -0.2),
     sd=(1.0, 2.0),
-    quantiles=((-2, -1, 0, 1, 2, 3), (-2, -1, 0, 1, 2, 3)),
+    quantiles=((-2, -1, 0, 1, 2, 3),) * 2,
     correlation=((1.0, -0.25), (-0.25, 1.0)),
     length_slope=(0.0, 0.01),
-    mean_length=12.5,
-    n=512,
-)
-CALIBRATION = Calibration(
-    id="c1",
-    run_id="run",
-    judge="j",
-    objective="helpful",
-    constitution_hash="k",
-    truth="human",
-    temperature=1.5,
-    pairs=120,
-    folds=5,
-    brier_before=0.25,
-    brier_after=0.2,
-    ece_before=0.1,
-    ece_after=0.05,
-    applied=True,
-)
-GATE = JudgeGate(
-    id="g1",
-    run_id="run",
-    judge="j",
-    objective="helpful",
-    constitution_hash="k",
-    truth="gold",
-    pairs=40,
-    abstained=2,
-    agreement=0.75,
-    agreement_low=0.6,
-    longer_reply=0.5,
-    consistency=0.9,
-    passed=True,
-    reason="",
 )
 
 
@@ -74,9 +26,9 @@ def test_versions_come_back_as_they_were(store: Store):
     assert store.policy_version("p1") == POLICY
     assert store.reward_model("m1") == REWARD
     assert store.norm_pack("n1") == PACK
-    store.add_calibration(CALIBRATION)
-    store.add_gate(GATE)
-    assert store.calibrations("run") == [CALIBRATION] and store.gates("run") == [GATE]
+    store.add_calibration(calibration())
+    store.add_gate(judge_gate())
+    assert store.calibrations("run") == [calibration()] and store.gates("run") == [judge_gate()]
     assert store.calibrations("other") == [] and store.gates("other") == []
 
 

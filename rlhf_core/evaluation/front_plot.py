@@ -112,10 +112,11 @@ def _loneliest(axis: Axes, points: list[Point], others: list[Point]) -> Point:
 
 
 def _draw_change(axis: Axes, report: Report, name: str, palette: Palette, *, legend: bool, last: bool) -> None:
-    """Gold and proxy of one objective, both as change from the first policy in reference sd."""
+    """Gold and proxy of one objective, both as change from the first policy in reference sd, where that is known."""
     colour = palette.objectives[report.objectives.index(name) % len(palette.objectives)]
     steps = range(len(report.stages))
-    sd = report.gold_sd.get(name) or 1.0
+    known = report.gold_sd.get(name, 0.0)
+    sd = known or 1.0
     gold = [stage.gold_change.get(name) for stage in report.stages]
     axis.axhline(0, color=palette.soft, linewidth=0.8)
     axis.fill_between(
@@ -127,7 +128,7 @@ def _draw_change(axis: Axes, report: Report, name: str, palette: Palette, *, leg
         values = [p.value - (p.baseline or 0) for p in proxy if p]
         axis.plot(steps, values, "--", color=colour, marker="o", markerfacecolor=palette.paper, label="reward model")
     axis.set_title(name)
-    axis.set_ylabel("change, ref. sd", fontsize=9.5)
+    axis.set_ylabel("change, ref. sd" if known else "change of gold", fontsize=9.5)
     axis.set_xticks(list(steps), [stage.name.removeprefix("after ") for stage in report.stages] if last else [])
     axis.margins(x=0.08, y=0.15)
     if legend:

@@ -136,7 +136,8 @@ def goodhart(
     rows = sorted(points, key=lambda point: point.step)
     if len(rows) < 2 or rows[0].step != 0:
         return None
-    distances = np.sqrt([max(0.0, row.kl) for row in rows])
+    # The reference is at 0 from itself, whatever rounding made of that.
+    distances = np.sqrt([0.0, *(max(0.0, row.kl) for row in rows[1:])])
     gains = _tables(rows, gold_sd)
     estimates = {
         name: [mean_estimate(row, resamples=resamples, seed=seed) for row in table] for name, table in gains.items()

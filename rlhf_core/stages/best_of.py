@@ -29,7 +29,9 @@ def choose_best(ctx: Context, version: str, pack: NormPack, auditor_pack: NormPa
         ctx.store.add_scores(scores)
         ctx.store.add_gold(gold_scores(ctx, samples))
     rows = PolicyRows("reference", version, samples, scores)
-    curves = best_of_n_curves(rows, pack, auditor_pack, resamples=ctx.config.evaluation.bootstrap)
+    # As the report draws them: a gain at the edge of its interval must not be accepted here and refused there.
+    resamples, seed = ctx.config.evaluation.bootstrap, ctx.config.seed
+    curves = best_of_n_curves(rows, pack, auditor_pack, resamples=resamples, seed=seed)
     for curve in curves:
         ctx.note(_said(curve))
     refused = [curve.objective for curve in curves if curve.accepted is False]

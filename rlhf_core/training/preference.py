@@ -74,16 +74,23 @@ def preference_accuracy(scores_a: Tensor, scores_b: Tensor, probability: Tensor)
     return float(((margin > 0).float() + 0.5 * (margin == 0)).mean()), int(decided.sum())
 
 
+def tie_odds(tied: int, pairs: int) -> float:
+    """v of `davidson` with which replies of equal score tie as often as `tied` of the `pairs`; half a case is added."""
+    share = (tied + 0.5) / (pairs + 1)
+    return 2 * share / (1 - share)
+
+
 def bootstrap_weights(weights: Tensor, members: int, generator: torch.Generator) -> Tensor:
     """Weights (N, M) of each member's bootstrap of N labels with weights (N,); a single member sees the data itself.
 
-    The mean over all labels and members is 1, so that the loss has the same size for any weights.
+    Labels of weight 0 are not drawn. The mean over all labels and members is 1, so that the loss has the same size for
+    any weights.
     """
-    count = len(weights)
+    count, usable = len(weights), weights.nonzero().squeeze(1)
     if members == 1:
         draws = torch.ones(count, 1)
     else:
-        chosen = torch.randint(count, (members, count), generator=generator)
+        chosen = usable[torch.randint(len(usable), (members, len(usable)), generator=generator)]
         draws = torch.stack([torch.bincount(row, minlength=count).float() for row in chosen], 1)
     scaled = draws * weights[:, None]
     return scaled / scaled.mean()

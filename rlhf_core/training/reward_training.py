@@ -22,8 +22,8 @@ from rlhf_core.models.reward_model import RewardModel, score_all
 from rlhf_core.models.rows import Row
 from rlhf_core.models.scoring import fitted
 from rlhf_core.run_records import StepMetrics
+from rlhf_core.training import preference
 from rlhf_core.training.optimizer import Optimizer
-from rlhf_core.training.preference import bootstrap_weights, preference_accuracy
 from rlhf_core.training.reward_losses import Goal, Lesson, Scored, batch_loss, read_batch
 
 SCALE_REPLIES = 512
@@ -105,7 +105,7 @@ def _lessons(
     for place, (model, own) in enumerate(zip(models, labels, strict=bool(labels))):
         plain = torch.tensor([label.weight for label in own])
         weights = (
-            bootstrap_weights(plain, model.members, generator)
+            preference.bootstrap_weights(plain, model.members, generator)
             if generator
             else plain[:, None].expand(-1, model.members)
         )
@@ -122,8 +122,11 @@ def _rows(model: RewardModel, label: Label) -> tuple[Row, ...]:
 def _goal(model: RewardModel, labels: Sequence[Label], config: RewardConfig) -> Goal:
     ratings = np.array([label.rating for label in labels if isinstance(label, Rating)])
     tie = None
-    if config.ties == "davidson" and any(isinstance(label, LabelledPair) for label in labels):
-        tie = nn.Parameter(torch.zeros(model.members, device=model.backbone.device))
+    pairs = [label for label in labels if isinstance(label, LabelledPair)]
+    if config.ties == "davidson" and pairs:
+        # Where the labels put it: at the learning rate of the heads it would hardly get there.
+        odds = preference.tie_odds(sum(label.tied for label in pairs), len(pairs))
+        tie = nn.Parameter(torch.full((model.members,), math.log(odds), device=model.backbone.device))
     if not len(ratings):
         return Goal(log_tie=tie)
     if not ratings.std() > 0:
@@ -151,8 +154,8 @@ def _margins(scored: Sequence[Scored]) -> dict[str, float]:
     if pairs:
         probability = torch.tensor([pair.probability for one in pairs for pair in pairs_of(one.lesson.label)])
         a, b = (torch.stack([one.replies[place].mean() for one in pairs]).cpu() for place in (0, 1))
-        values["accuracy"], _ = preference_accuracy(a, b, probability)
-        values["margin"] = ((a - b) * torch.sign(probability - 0.5)).mean().item()
+        values["accuracy"], decided = preference.preference_accuracy(a, b, probability)
+        values["margin"] = ((a - b) * torch.sign(probability - 0.5)).sum().item() / max(1, decided)
     return values
 
 

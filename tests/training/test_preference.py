@@ -15,6 +15,7 @@ from rlhf_core.training.preference import (
     preference_accuracy,
     squared_error,
     step_cross_entropy,
+    tie_odds,
 )
 
 SCORES = st.lists(st.floats(-20, 20), min_size=3, max_size=3)
@@ -64,6 +65,14 @@ def test_davidson_by_hand():
     assert loss(1.0, 0.0) == pytest.approx(-math.log(4 / 9))
     assert loss(0.0, 0.0) == pytest.approx(-math.log(1 / 9))
     assert loss(0.5, 1.0) == pytest.approx(-math.log(4 / 9))
+
+
+def test_ties_begin_as_likely_as_the_labels_make_them():
+    """2.5 of 5: a tie is as likely as both others together, so v is 2 beside 1 and 1."""
+    assert tie_odds(2, 4) == 2
+    never = torch.tensor([math.log(tie_odds(0, 99))])
+    tied = davidson(one(0.0), one(0.0), torch.tensor([0.5]), torch.tensor([1.0]), never)
+    assert math.exp(-tied.item()) == pytest.approx(0.005, abs=1e-6), "half a tie in 100"
 
 
 def test_davidson_where_ties_are_impossible_is_bradley_terry():
@@ -126,6 +135,13 @@ def test_bootstraps_differ_by_member_and_keep_the_mean_weight():
     assert not torch.equal(drawn[:, 0], drawn[:, 1]) and (drawn == 0).float().mean().item() == pytest.approx(
         0.37, abs=0.1
     )
+
+
+def test_labels_of_weight_0_are_never_drawn_so_that_something_is_learned():
+    weights = torch.tensor([0.0] * 60 + [2.0])
+    for seed in range(8):
+        drawn = bootstrap_weights(weights, 2, torch.Generator().manual_seed(seed))
+        assert drawn.isfinite().all() and drawn[-1].tolist() == pytest.approx([61.0] * 2) and not drawn[:-1].any()
 
 
 def test_a_single_member_sees_every_pair_once():

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rlhf_core.ppo_config import PpoConfig
-from rlhf_core.training.ppo import masked_variance
+from rlhf_core.training.ppo import explained_variance
 from rlhf_core.training.ppo_targets import Targets
 from rlhf_core.training.rollout import Rollout
 
@@ -20,7 +20,7 @@ KL = "kl"
 def objective_metrics(
     objectives: Sequence[str], rollout: Rollout, targets: Targets, stream_weights: Tensor, config: PpoConfig
 ) -> dict[str, float]:
-    """Numbers by `<what>/<objective>`, those of advantage and critic by `<what>/kl` too.
+    """Numbers by `<what>/<objective>`, those of advantage and critic by `<what>/kl` too, where they can be told.
 
     coefficient: what its stream counts. reward: its part of the mean reward. advantage: root mean square of its part of
     the advantage, before whitening. advantage_share: its part of the variance of their sum; the shares add up to 1, one
@@ -52,7 +52,6 @@ def _pulls(names: Sequence[str], parts: Tensor, mask: Tensor) -> dict[str, float
 def _explained(names: Sequence[str], targets: Targets, mask: Tensor) -> dict[str, float]:
     numbers: dict[str, float] = {}
     for index, name in enumerate(names):
-        returns, values = targets.returns[..., index], targets.old.values[..., index]
-        residual = masked_variance(returns - values, mask) / masked_variance(returns, mask).clamp_min(1e-8)
-        numbers[f"explained_variance/{name}"] = float(1 - residual)
+        explained = explained_variance(targets.old.values[..., index], targets.returns[..., index], mask)
+        numbers |= {} if explained is None else {f"explained_variance/{name}": explained}
     return numbers

@@ -36,6 +36,12 @@ def masked_variance(values: Tensor, mask: Tensor) -> Tensor:
     return (centered.square() * mask).sum() / (mask.sum() - 1).clamp_min(1)
 
 
+def explained_variance(values: Tensor, returns: Tensor, mask: Tensor) -> float | None:
+    """Share of the returns' variance that the values explain; None where the returns do not vary."""
+    variance = masked_variance(returns, mask).item()
+    return 1 - masked_variance(returns - values, mask).item() / variance if variance > 1e-8 else None
+
+
 def whiten(values: Tensor, mask: Tensor, shift_mean: bool = True) -> Tensor:
     """Scale to variance 1 over the whole batch, and to mean 0 unless `shift_mean` is false; 0 where masked."""
     mean = masked_mean(values, mask)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from rlhf_core.ppo_config import PpoConfig
 from rlhf_core.training.objective_metrics import objective_metrics
-from rlhf_core.training.ppo import masked_mean, masked_variance
+from rlhf_core.training.ppo import explained_variance, masked_mean
 from rlhf_core.training.ppo_state import PpoState
 from rlhf_core.training.ppo_targets import Targets
 from rlhf_core.training.ppo_update import Update
@@ -37,9 +37,8 @@ def step_metrics(
     for name, score, z in zip(objectives, rollout.scores, rollout.z, strict=True):
         numbers |= {f"score/{name}": score.mean(), f"z/{name}": z.mean()}
     if config.advantage == "gae":
-        returns, values = targets.returns @ stream_weights, targets.old.values @ stream_weights
-        residual = masked_variance(returns - values, mask) / masked_variance(returns, mask).clamp_min(1e-8)
-        numbers["explained_variance"] = 1 - residual
+        explained = explained_variance(targets.old.values @ stream_weights, targets.returns @ stream_weights, mask)
+        numbers |= {} if explained is None else {"explained_variance": explained}
     each = objective_metrics(objectives, rollout, targets, stream_weights, config)
     return {name: float(value) for name, value in numbers.items()} | each | {"kl_coef": state.kl_coef} | _means(updates)
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from rlhf_core.training.ppo import (
     clipped_policy_loss,
     clipped_value_loss,
+    explained_variance,
     kl_estimate,
     masked_mean,
     masked_variance,
@@ -89,3 +90,11 @@ def test_k2_and_k3_are_never_negative(a, b):  # check 15
     pair = torch.tensor([a, b], dtype=torch.float64)
     assert kl_estimate(pair[0], pair[1], "k3").item() >= -1e-12
     assert kl_estimate(pair[0], pair[1], "k2").item() == pytest.approx((a - b) ** 2 / 2)
+
+
+def test_explained_variance_by_hand_and_nothing_is_said_of_returns_that_do_not_vary():
+    """Returns 1, 3 vary by 2; what is left of them, 1 and 2, varies by 1/2: three quarters are explained."""
+    mask = torch.tensor([[1, 1, 0]])
+    values, returns = torch.tensor([[0.0, 1.0, 9.0]]), torch.tensor([[1.0, 3.0, torch.nan]])
+    assert explained_variance(values, returns, mask) == pytest.approx(0.75)
+    assert explained_variance(values, torch.full((1, 3), 2.0), mask) is None

@@ -26,7 +26,7 @@ class Encoder:
         self.name, self.model, self.tokenizer = name, model.eval(), tokenizer
         self.device = torch.device(config.device)
         self.hidden_size: int = model.config.hidden_size
-        self.max_length: int = getattr(model.config, "max_position_embeddings", None) or 2**31
+        self.max_length = _positions(model)
         tokenizer.model_max_length = 2**31  # rows are cut here, so the tokenizer need not warn of long texts
         self._half = model.dtype == torch.bfloat16
         self._adapters = Adapters(model, config.lora.rank, config.lora.alpha)
@@ -107,3 +107,11 @@ class Encoder:
     def _tokens(self, text: str) -> list[int]:
         """A special token that the text spells out stays text."""
         return self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+
+
+def _positions(model: PreTrainedModel) -> int:
+    """Tokens that the model can read: a table of positions with padding, as in RoBERTa, counts from behind that on."""
+    most: int = getattr(model.config, "max_position_embeddings", None) or 2**31
+    tables = [module for name, module in model.named_modules() if name.endswith("position_embeddings")]
+    paddings = [table.padding_idx for table in tables if isinstance(table, nn.Embedding)]
+    return most - max((padding + 1 for padding in paddings if padding is not None), default=0)

@@ -51,6 +51,15 @@ def test_the_first_token_stays_when_the_beginning_is_cut(encoder):
     assert len(encoder.row(PROMPT, "x" * 500).ids) == 128, "no more than the model reads"
 
 
+def test_a_model_whose_positions_begin_behind_padding_reads_as_many_tokens_as_it_has_positions_for(tmp_path):
+    """RoBERTa's positions begin at 2, so that of 40 no more than 38 are for tokens."""
+    encoder = Encoder.load(str(folder := save_encoder(tmp_path, 40, "roberta")), config(folder))
+    row = encoder.row(PROMPT, "x" * 500)
+    assert len(row.ids) == 38
+    with torch.no_grad():
+        assert encoder.pooled([row]).isfinite().all()
+
+
 def test_a_separator_that_a_reply_spells_out_stays_text(encoder):
     sep = encoder.tokenizer.sep_token_id
     assert encoder.row(PROMPT, "a[SEP]b").ids.count(sep) == 2

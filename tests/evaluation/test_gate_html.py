@@ -8,39 +8,16 @@ from rlhf_core.evaluation.evaluate import Evaluation
 from rlhf_core.evaluation.gate_html import judges
 from rlhf_core.evaluation.report import Report
 from rlhf_core.evaluation.report_html import render_html
-from rlhf_core.run_records import Calibration, JudgeGate
+from tests.records import calibration, judge_gate
 
-NAMES = {"run_id": "run", "judge": "j", "constitution_hash": "k"}
-PASSED = JudgeGate(
-    id="g1",
-    objective="helpful",
-    truth="gold",
-    pairs=1315,
-    abstained=82,
-    agreement=0.7937,
-    agreement_low=0.7456,
-    longer_reply=0.47,
-    consistency=0.62,
-    passed=True,
-    reason="",
-    **NAMES,
+PASSED = judge_gate(
+    pairs=1315, abstained=82, agreement=0.7937, agreement_low=0.7456, longer_reply=0.47, consistency=0.62
 )
 FAILED = PASSED.model_copy(
     update={"id": "g2", "objective": "harmless", "passed": False, "reason": "agrees <rarely>", "truth": "human"}
 )
-CALIBRATION = Calibration(
-    id="c",
-    objective="helpful",
-    truth="gold",
-    temperature=0.82,
-    pairs=1315,
-    folds=5,
-    brier_before=0.1758,
-    brier_after=0.1706,
-    ece_before=0.1534,
-    ece_after=0.1381,
-    applied=False,
-    **NAMES,
+CALIBRATION = calibration(
+    truth="gold", brier_before=0.1758, brier_after=0.1706, ece_before=0.1534, ece_after=0.1381, applied=False
 )
 NO_PICTURES = dict.fromkeys(("front", "harm", "curves"), (None, None))
 

@@ -5,7 +5,8 @@ import pytest
 from rlhf_core.errors import InvalidInput
 from rlhf_core.evaluation.rows import PolicyRows, PromptTable, gold_sd
 from rlhf_core.records import Prompt, Sample
-from rlhf_core.run_records import GoldScore, NormPack, Score
+from rlhf_core.run_records import GoldScore, Score
+from tests.records import norm_pack
 
 ONE, TWO = Prompt.of("one"), Prompt.of("two")
 SAMPLES = [
@@ -13,20 +14,7 @@ SAMPLES = [
     Sample(id="b", prompt=ONE, response="y", policy_version="p"),
     Sample(id="c", prompt=TWO, response="z", policy_version="p"),
 ]
-PACK = NormPack(
-    id="n",
-    run_id="r",
-    policy_version="p",
-    objectives=("helpful",),
-    reward_models=("rm",),
-    mean=(1.0,),
-    sd=(2.0,),
-    quantiles=((0.0,) * 6,),
-    correlation=((1.0,),),
-    length_slope=(0.0,),
-    mean_length=1.0,
-    n=3,
-)
+PACK = norm_pack(objectives=("helpful",), reward_models=("rm",), mean=(1.0,), sd=(2.0,))
 
 
 def scores(*values, reward_model="rm"):

@@ -19,6 +19,7 @@ from rlhf_core.training.objectives import (
     normalised_streams,
     worst_case_scores,
 )
+from tests.records import norm_pack
 
 ALL = torch.tensor([True, True, True])
 COLUMN = st.lists(st.floats(-4, 4), min_size=3, max_size=3)
@@ -27,19 +28,11 @@ BOTH = {"helpful": 1.0, "harmless": 1.0}
 
 def pack(correlation: float = 0.0) -> NormPack:
     """helpful is scored 10 +- 2, harmless -1 +- 0.5; the 85 % quantiles lie 1 and 2 sd above the means."""
-    return NormPack(
-        id="pack",
-        run_id="run",
-        policy_version="sft",
-        objectives=("helpful", "harmless"),
-        reward_models=("a", "b"),
+    return norm_pack(
         mean=(10.0, -1.0),
         sd=(2.0, 0.5),
         quantiles=((0.0, 0.0, 10.0, 12.0, 13.0, 14.0), (0.0, 0.0, -1.0, 0.0, 1.0, 2.0)),
         correlation=((1.0, correlation), (correlation, 1.0)),
-        length_slope=(0.0, 0.0),
-        mean_length=5.0,
-        n=100,
     )
 
 

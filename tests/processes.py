@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import random
 import re
 import signal
 import socket
@@ -22,6 +24,8 @@ ROOT = Path(__file__).parents[1]
 MAIN = "from services.cli import main; main()"
 HERE = {"CHARTER__MODEL__THREADS": "1", "OMP_NUM_THREADS": "1", "PYTHONFAULTHANDLER": "1"}
 """Five processes share the cores of a small machine; one that hangs shows where."""
+OWN_PORTS = range(20_000, 32_000)
+"""Below those of outgoing connections, which begin at 32,768 on Linux and higher elsewhere."""
 ROLES = ("policy", "critique", "reward", "preference", "trainer")
 
 
@@ -38,13 +42,18 @@ def entrypoint() -> list[str]:
 
 
 def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
+    """Ports on which nobody listens, of those that the kernel gives to no connection by itself.
+
+    One of the others could be taken by anybody's call before the process that it is meant for is there.
+    """
+    found: list[int] = []
+    for port in random.SystemRandom().sample(OWN_PORTS, len(OWN_PORTS)):
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise AssertionError(f"fewer than {count} ports are free")
 
 
 class Processes:

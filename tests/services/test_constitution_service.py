@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from pathlib import Path
@@ -17,10 +16,10 @@ from rlhf_core.errors import InvalidInput, NotFound
 from rlhf_core.records import Comparison, Prompt, Sample
 from rlhf_core.store.leases import this_process
 from rlhf_core.store.store import Store
-from services.app import App
 from services.clients import CharterClient
 from services.constitution_client import Named
 from services.serve_config import ServeConfig
+from tests.services.apps import serving
 
 HOUSEHOLD = builtin_text("household")
 EDITED = HOUSEHOLD.replace("less risk of fumes?", "fewer fumes?")
@@ -159,18 +158,8 @@ def test_a_followed_file_takes_over_while_runs_stay_pinned(tmp_path: Path):
             assert (later.constitution_hash, broken.constitution_hash) == (second, second)
             assert client.trainer.get_run(pinned.id).constitution_hash == first
 
-    async def scenario() -> None:
-        config = ServeConfig(
-            address=f"unix:{tmp_path}/s", data=tmp_path / "d", only=("trainer",), constitution=str(file)
-        )
-        app = App(config)
-        await app.start()
-        try:
-            await asyncio.to_thread(edit, app.address)
-        finally:
-            await app.stop()
-
-    asyncio.run(scenario())
+    address, data = f"unix:{tmp_path}/s", tmp_path / "d"
+    serving(ServeConfig(address=address, data=data, only=("trainer",), constitution=str(file)), edit)
 
 
 def test_the_status_says_why_an_edit_is_not_in_force(tmp_path: Path, model_config):
@@ -190,18 +179,10 @@ def test_the_status_says_why_an_edit_is_not_in_force(tmp_path: Path, model_confi
             assert after.state == "VALID" and after.active_hash != before.active_hash
             assert client.critique.get_constitution(before.active_hash).constitution.hash == before.active_hash
 
-    async def scenario() -> None:
-        address, data = f"unix:{tmp_path}/s", tmp_path / "d"
-        app = App(
-            ServeConfig(address=address, data=data, model=model_config, only=("critique",), constitution=str(file))
-        )
-        await app.start()
-        try:
-            await asyncio.to_thread(edit, app.address)
-        finally:
-            await app.stop()
-
-    asyncio.run(scenario())
+    address, data = f"unix:{tmp_path}/s", tmp_path / "d"
+    serving(
+        ServeConfig(address=address, data=data, model=model_config, only=("critique",), constitution=str(file)), edit
+    )
 
 
 def test_a_check_tells_errors_and_warnings(served):

@@ -10,7 +10,7 @@ from charter.v1 import reward_pb2, reward_pb2_grpc
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-from rlhf_core.errors import Unavailable
+from rlhf_core.errors import Loading
 from services.channel import OPTIONS
 from services.server import Server, Service
 from services.status import error_from_call
@@ -44,9 +44,9 @@ def test_a_call_while_the_model_loads_is_told_why_and_when_to_try_again(tmp_path
     status = rpc_status.from_call(error)
     info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
     assert status is not None and status.details[0].Unpack(info) and status.details[1].Unpack(retry)
-    assert (info.reason, retry.retry_delay.seconds) == ("UNAVAILABLE", 1)
+    assert (info.reason, retry.retry_delay.seconds) == ("LOADING", 1)
     assert str(error_from_call(error, "here")) == "the model is being loaded; try again in a moment"
-    assert type(error_from_call(error, "here")) is Unavailable
+    assert type(error_from_call(error, "here")) is Loading
 
 
 def test_a_client_that_calls_while_the_model_loads_is_answered_when_it_is_there(tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from contextlib import closing
 
@@ -17,9 +16,9 @@ from rlhf_core.config import RunConfig
 from rlhf_core.constitution.load import load_with_text
 from rlhf_core.errors import Exhausted, InvalidInput
 from rlhf_core.store.store import Store
-from services.app import App
 from services.limits import Limits, Turnstile, check_request
 from services.serve_config import WITHOUT_MODEL, ServeConfig
+from tests.services.apps import serving
 
 SMALL = Limits(text_characters=10, items=3, responses=4)
 PROMPT = {"text": "Hi"}
@@ -68,18 +67,6 @@ def known_constitution(store: Store) -> str:
     constitution, text = load_with_text("household")
     store.add_constitution(constitution.hash, constitution.id, text, "household")
     return constitution.hash
-
-
-def serving(config: ServeConfig, meanwhile) -> None:
-    async def scenario() -> None:
-        app = App(config)
-        await app.start()
-        try:
-            await asyncio.to_thread(meanwhile, app.address)
-        finally:
-            await app.stop()
-
-    asyncio.run(scenario())
 
 
 def test_too_many_calls_are_told_when_to_try_again_and_a_left_stream_makes_room(tmp_path):

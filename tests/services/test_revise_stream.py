@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from types import SimpleNamespace
 from typing import Any
@@ -35,9 +35,15 @@ class Ruled(critique_pb2_grpc.CritiqueServiceServicer):
 
     def __init__(self) -> None:
         self.feedback: Any = Rules()
-        models: Any = SimpleNamespace(waiting=lambda constitution, gone: self.feedback)
+        self.gone: Callable[[], bool] = lambda: False
+        """Whether the caller of the last call has gone."""
+        models: Any = SimpleNamespace(waiting=self._waiting)
         constitutions: Any = SimpleNamespace(find=self._find)
         self._desk = RevisionDesk(models, constitutions, Executor("rows"))
+
+    def _waiting(self, constitution: object, gone: Callable[[], bool]) -> Any:
+        self.gone = gone
+        return self.feedback
 
     @staticmethod
     def _find(name: str):
@@ -153,24 +159,29 @@ def test_a_mistake_names_its_field(ruling, samples, fields, field):
 
 
 def test_a_caller_who_goes_stops_the_work(ruling):
-    class Slow(Rules):
+    class Held(Rules):
+        """Answers once, then only after the caller has gone."""
+
         asked = 0
 
         def critique(self, samples, principle):
-            Slow.asked += 1
-            time.sleep(0.05)
+            Held.asked += 1
+            assert Held.asked == 1 or gone.wait(10)
             return super().critique(samples, principle)
 
+    gone = threading.Event()
     many = [sample(f"use acid then soap {n}") for n in range(400)]
-    ruling.servicer.feedback = Slow()
+    ruling.servicer.feedback = Held()
     try:
         call = ruling.call(many, rounds=2)
         next(call)
         call.cancel()
+        deadline = time.monotonic() + 10
+        while not ruling.servicer.gone() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        gone.set()
         time.sleep(0.3)
-        stopped = Slow.asked
-        time.sleep(0.3)
-        assert Slow.asked == stopped < 50
+        assert Held.asked <= 2
     finally:
         ruling.servicer.feedback = Rules()
 

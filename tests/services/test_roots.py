@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from contextlib import suppress
 from pathlib import Path
@@ -11,11 +10,11 @@ import pytest
 
 from rlhf_core.config import RunConfig
 from rlhf_core.errors import InvalidInput, NoWorker
-from services.app import App
 from services.clients import CharterClient
 from services.roots import check_path
 from services.runs import named_paths
 from services.serve_config import WITHOUT_MODEL, ServeConfig
+from tests.services.apps import serving
 
 
 @pytest.fixture
@@ -77,16 +76,6 @@ def test_every_path_of_a_configuration_is_looked_at():
 
 
 def test_a_server_reads_no_file_outside_and_tells_nothing_about_it(tree):
-    async def scenario() -> None:
-        app = App(
-            ServeConfig(address=f"unix:{tree}/s", data=tree / "store", only=WITHOUT_MODEL, roots=(tree / "open",))
-        )
-        await app.start()
-        try:
-            await asyncio.to_thread(look, app.address)
-        finally:
-            await app.stop()
-
     def look(address: str) -> None:
         with CharterClient.connect(address) as client:
 
@@ -114,4 +103,5 @@ def test_a_server_reads_no_file_outside_and_tells_nothing_about_it(tree):
                 create("prompts", tree / "open/absent.jsonl")
             assert caught.value.field == "data.prompts"
 
-    asyncio.run(scenario())
+    config = ServeConfig(address=f"unix:{tree}/s", data=tree / "store", only=WITHOUT_MODEL, roots=(tree / "open",))
+    serving(config, look)

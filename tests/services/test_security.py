@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,14 +19,13 @@ from rlhf_core.config import RunConfig
 from rlhf_core.errors import Forbidden, InvalidInput, NoWorker, Unauthenticated, Unavailable
 from rlhf_core.records import Prompt
 from services import cli
-from services.app import App
 from services.clients import CharterClient
 from services.malformed import malformed
 from services.serve_config import WITHOUT_MODEL, ServeConfig
 from services.server import Server, Service
 from services.tls import ClientTls, TlsConfig
 from services.tokens import new_token
-from services.worker import Pipeline
+from tests.services.apps import serving
 
 
 class Papers(NamedTuple):
@@ -59,18 +57,6 @@ def papers(tmp_path_factory) -> Papers:
     return Papers(
         authority, TlsConfig(cert=cert, key=key), ClientTls(authority, *mine), ClientTls(authority, *stranger)
     )
-
-
-def serving(config: ServeConfig, meanwhile: Callable[[str], None], pipeline: Pipeline | None = None) -> None:
-    async def scenario() -> None:
-        app = App(config, pipeline)
-        await app.start()
-        try:
-            await asyncio.to_thread(meanwhile, app.address)
-        finally:
-            await app.stop()
-
-    asyncio.run(scenario())
 
 
 def config(folder: Path, **more) -> ServeConfig:

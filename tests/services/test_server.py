@@ -20,27 +20,13 @@ from grpc_status import rpc_status
 from rlhf_core.config import RunConfig
 from rlhf_core.errors import InvalidInput, NoWorker
 from rlhf_core.records import Prompt
-from services.app import App
 from services.clients import CharterClient
 from services.embedded import embedded_server
 from services.serve_config import WITHOUT_MODEL, ServeConfig
 from services.server import ErrorInterceptor, Server
+from tests.services.apps import serving
 
 PROMPT = Prompt.of("How do I unclog the drain?")
-
-
-def started(config: ServeConfig, meanwhile=lambda address: None):
-    """Start a server, do something beside its loop, stop it; raises what the start raised."""
-
-    async def scenario() -> None:
-        app = App(config)
-        await app.start()
-        try:
-            await asyncio.to_thread(meanwhile, app.address)
-        finally:
-            await app.stop()
-
-    asyncio.run(scenario())
 
 
 def test_health_knows_every_service(served):
@@ -112,19 +98,19 @@ def test_a_port_in_use_is_the_users_mistake(tmp_path):
         taken.listen()
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(InvalidInput, match="cannot listen") as caught:
-            started(ServeConfig(address=address, data=tmp_path, only=WITHOUT_MODEL))
+            serving(ServeConfig(address=address, data=tmp_path, only=WITHOUT_MODEL))
     assert caught.value.field == "address"
 
 
 def test_a_second_server_gets_neither_port_nor_socket_of_the_first(tmp_path):
     def another(address: str) -> None:
         with pytest.raises(InvalidInput):
-            started(ServeConfig(address=address, data=tmp_path / "b", only=WITHOUT_MODEL))
+            serving(ServeConfig(address=address, data=tmp_path / "b", only=WITHOUT_MODEL))
         with CharterClient.connect(address) as client:
             assert client.trainer.list_runs().runs == []
 
     for address in ("127.0.0.1:0", f"unix:{tmp_path}/s"):
-        started(ServeConfig(address=address, data=tmp_path / "a", only=WITHOUT_MODEL), another)
+        serving(ServeConfig(address=address, data=tmp_path / "a", only=WITHOUT_MODEL), another)
 
 
 def test_a_socket_left_by_a_dead_server_is_taken_over(tmp_path):
@@ -136,14 +122,14 @@ def test_a_socket_left_by_a_dead_server_is_taken_over(tmp_path):
         with CharterClient.connect(address) as client:
             seen.append(client.trainer.list_runs().runs)
 
-    started(ServeConfig(address=f"unix:{tmp_path}/s", data=tmp_path / "a", only=WITHOUT_MODEL), look)
+    serving(ServeConfig(address=f"unix:{tmp_path}/s", data=tmp_path / "a", only=WITHOUT_MODEL), look)
     assert seen == [[]]
 
 
 @pytest.mark.parametrize("address", ["", "nohost", "localhost:", "localhost:99999", "0.0.0.0:0", "example.org:50051"])
 def test_an_address_that_is_wrong_or_open_to_others_is_refused(tmp_path, address):
     with pytest.raises(InvalidInput):
-        started(ServeConfig(address=address, data=tmp_path, only=WITHOUT_MODEL))
+        serving(ServeConfig(address=address, data=tmp_path, only=WITHOUT_MODEL))
 
 
 def test_insecure_allows_an_open_address(tmp_path):
@@ -166,7 +152,7 @@ def test_a_token_is_asked_for_but_not_by_health(tmp_path):
         with grpc.insecure_channel(address) as channel:
             health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
 
-    started(ServeConfig(address=f"unix:{tmp_path}/s", data=tmp_path, only=WITHOUT_MODEL, token="s3cret"), look)
+    serving(ServeConfig(address=f"unix:{tmp_path}/s", data=tmp_path, only=WITHOUT_MODEL, token="s3cret"), look)
 
 
 def test_a_missing_model_is_the_users_mistake_and_frees_the_socket(tmp_path, model_config):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from importlib import util
 from pathlib import Path
 
@@ -11,10 +10,10 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from rlhf_core.errors import InvalidInput, NotFound
-from services.app import App
 from services.clients import CharterClient
 from services.serve_config import WITHOUT_MODEL, ServeConfig
 from services.tracing import tracing
+from tests.services.apps import serving
 
 
 def ask(address: str) -> None:
@@ -22,13 +21,6 @@ def ask(address: str) -> None:
         client.trainer.get_run("nope")
     with grpc.insecure_channel(address) as channel:
         health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
-
-
-async def served(config: ServeConfig) -> None:
-    app = App(config)
-    await app.start()
-    await asyncio.to_thread(ask, app.address)
-    await app.stop()
 
 
 def test_a_call_is_a_span_on_both_sides_of_one_trace_and_health_checks_are_none(
@@ -39,7 +31,7 @@ def test_a_call_is_a_span_on_both_sides_of_one_trace_and_health_checks_are_none(
     config = ServeConfig(address="127.0.0.1:0", data=tmp_path, only=WITHOUT_MODEL)
     plain = grpc.aio.server
     with tracing(exported):
-        asyncio.run(served(config))
+        serving(config, ask)
     spans = exported.get_finished_spans()
     names = [(span.kind.name, span.name.rpartition("/")[2]) for span in spans]
     assert sorted(names) == [("CLIENT", "GetRun"), ("SERVER", "GetRun")]

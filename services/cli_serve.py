@@ -24,6 +24,15 @@ Default = Annotated[
     str, typer.Option("--constitution", metavar="FILE", help="The default one; a file is followed as you edit it.")
 ]
 Process = Annotated[str, typer.Option("--server", metavar="FILE", help="The process's own YAML (deploy/server.yaml).")]
+Token = Annotated[
+    str,
+    typer.Option(
+        "--token",
+        envvar="CHARTER_TOKEN",
+        metavar="TEXT",
+        help="Ask every call for this bearer token, which may do everything; safer in the environment than here.",
+    ),
+]
 TlsCert = Annotated[
     Path | None, typer.Option("--tls-cert", metavar="FILE", help="Encrypt: the server's certificate, PEM.")
 ]
@@ -51,7 +60,7 @@ def serve(
     server: Process = "",
     file: options.ConfigFile = "",
     overrides: options.Overrides = None,
-    token: options.Token = "",
+    token: Token = "",
     tokens: TokensFile = None,
     tls_cert: TlsCert = None,
     tls_key: TlsKey = None,

@@ -49,7 +49,13 @@ def new(
 
 
 def listed(file: File = TOKENS) -> None:
-    """List the tokens of a file: names, scopes and days, never the tokens themselves."""
+    """List the tokens of a file: names, scopes and days, never the tokens themselves.
+
+    \b
+    Examples:
+      charter token list
+      charter token list --file /etc/charter/tokens.yaml
+    """
     from services.tokens import read_tokens
 
     for entry in read_tokens(file):
@@ -58,7 +64,13 @@ def listed(file: File = TOKENS) -> None:
 
 
 def revoke(name: Name, file: File = TOKENS) -> None:
-    """Take a token away; a running server refuses it from the next call on."""
+    """Take a token away; a running server refuses it from the next call on.
+
+    \b
+    Examples:
+      charter token revoke ci
+      charter token revoke ci --file /etc/charter/tokens.yaml
+    """
     from services.tokens import revoke_token
 
     revoke_token(file, name)

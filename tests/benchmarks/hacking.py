@@ -22,6 +22,17 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 NOISE = {"reward.flip_share": 0.2, "reward.epochs": 2}
+PPO: dict[str, Any] = {
+    "ppo.advantage": "rloo",
+    "ppo.prompts_per_step": 16,
+    "ppo.samples_per_prompt": 4,
+    "ppo.minibatch_size": 64,
+    "ppo.epochs": 2,
+    "ppo.ptx_coef": 0.0,
+    "ppo.eval_every": 4,
+}
+"""Written out, so that other defaults do not change what is compared: 64 samples a step, and nothing that holds the
+policy at its demonstrations but what an arm has of its own."""
 ARMS: dict[str, dict[str, Any]] = {
     "bare": {"reward.members": 1, "ppo.kl_coef": 0.0, "ppo.stop.parted": "ignore"},
     "guarded": {
@@ -58,7 +69,7 @@ def compare(given: argparse.Namespace, seed: int) -> list[dict[str, Any]]:
     common = {"label.pairs": given.pairs, "evaluation.skills": 0, "seed": seed, "evaluation.prompts": 48}
     common |= {"critique.prompts": given.answers}
     source = charter(data, "label", {**common, "ppo.steps": 1, "ppo.prompts_per_step": 8, "reward.epochs": 1})
-    ppo = {"ppo.steps": given.steps, "ppo.prompts_per_step": 64, "ppo.learning_rate": given.rate, "ppo.eval_every": 4}
+    ppo = PPO | {"ppo.steps": given.steps, "ppo.learning_rate": given.rate}
     rows = []
     for arm, settings in ARMS.items():
         start = {"from_run": source, "start_at": "reward"}

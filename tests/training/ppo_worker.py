@@ -21,9 +21,10 @@ from rlhf_core.config import LoraConfig, ModelConfig
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.models.policy import Policy
 from rlhf_core.records import Demonstration
-from rlhf_core.run_records import Checkpoint, NormPack
+from rlhf_core.run_records import Checkpoint
 from rlhf_core.store.store import Store
 from rlhf_core.training.ppo_trainer import PpoStep, train_ppo
+from tests.records import norm_pack
 from tests.training.conftest import PROMPTS, Rule
 from tests.training.plain import plain_ppo
 
@@ -40,21 +41,19 @@ SETTINGS = {
     "max_update_kl": 0.5,
     "dial": {"combine": "constrained", "floors": {"high": 0.5}},
 }
-KINDS = {"lora": {}, "full": {"tune": "full"}, "grpo": {"advantage": "grpo", "samples_per_prompt": 2}}
+KINDS = {
+    "lora": {},
+    "full": {"tune": "full"},
+    "grpo": {"advantage": "grpo", "samples_per_prompt": 2},
+    "rloo": {"advantage": "rloo", "samples_per_prompt": 2, "ptx_coef": 1.0, "tune": "full"},
+}
 SHOWN = [Demonstration(prompt=prompt, response="dust it", source="revision") for prompt in PROMPTS[:5]]
-PACK = NormPack(
-    id="pack",
-    run_id="run",
-    policy_version="reference",
+PACK = norm_pack(
     objectives=("low", "high"),
     reward_models=("low", "high"),
     mean=(4.0, 4.0),
     sd=(1.5, 1.5),
-    quantiles=((0.0,) * 6,) * 2,
     correlation=((1.0, 0.2), (0.2, 1.0)),
-    length_slope=(0.0, 0.0),
-    mean_length=8.0,
-    n=64,
 )
 
 

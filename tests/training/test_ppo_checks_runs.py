@@ -135,11 +135,21 @@ RESUMED = {
     "grpo": {"advantage": "grpo", "samples_per_prompt": 2, "kl_in": "loss", "kl_estimator": "k3", "ptx_coef": 0.3},
     "early": {"max_update_kl": 1e-4, "micro_batch_size": 3, "entropy_coef": 0.01, "whiten_rewards": True},
 }
+MORE = {
+    "rloo": {"advantage": "rloo", "samples_per_prompt": 2, "ptx_coef": 1.0, "kl_target": 0.5},
+    "gdpo": {"advantage": "rloo", "samples_per_prompt": 2, "kl_in": "loss", "kl_estimator": "k2"}
+    | {"kl_target": 0.5, "dial": {"normalise": True}},
+    "schedule": {"dial": {"between": "linear", "weights_at": {4: {"low": 0, "high": 3}}, "combine": "log_sigmoid"}},
+    "floors": {"dial": {"combine": "constrained", "floors": {"low": 0.5, "high": -0.5}, "multiplier": 2.0}},
+    "worst": {"dial": {"combine": "worst_case", "weights_at": {3: {"low": 1, "high": 0}}}},
+    "constant": {"lr_schedule": "constant", "warmup_share": 0.5, "epochs": 3, "max_ratio": 1.02},
+}
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in MORE]
 
 
-@pytest.mark.parametrize("name", RESUMED)
+@pytest.mark.parametrize("name", [*RESUMED, *SLOW])
 def test_check_26_a_resumed_run_ends_bit_for_bit_where_the_uninterrupted_one_does(new_policy, tmp_path, name):
-    config = with_options(steps=4, **RESUMED[name])
+    config = with_options(steps=4, **(RESUMED | MORE)[name])
     expected = steps_of(new_policy(), config)
     expected[-1].state.save(tmp_path / "straight")
     cut = new_policy()

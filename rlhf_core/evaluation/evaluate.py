@@ -170,16 +170,20 @@ def _against_oracle(
         note = f"gold score '{flat[0]}' does not vary in the reference samples, so weighted scores have no unit"
         return {"gold_sd": dict(scale), "notes": (note,)}
     answers = answer_scores(gold, prompts)
+    known: dict[str, object] = {"gold_sd": dict(scale), "front": tuple(oracle_front(answers, names, scale))}
+    beyond = [name for name, weight in weights.items() if weight and name not in names]
+    if beyond or not any(weights.get(name) for name in names):
+        what = f"of '{beyond[0]}', which has a weight" if beyond else "of what has a weight"
+        return known | {"notes": (f"gold says nothing {what}, so the weighted score has no oracle",)}
+    weights = {name: weights.get(name, 0.0) for name in names}
     scores = {table.policy.name: np.stack([table.gold(name) for name in names], axis=1) for table in tables}
     towards = direction(weights, scale, names)
     plain = direction(weights, dict.fromkeys(names, 1.0), names)
     best = best_answers(answers, towards).mean(axis=0)
-    return {
-        "gold_sd": dict(scale),
+    return known | {
         "weighted": _weighted(scores, answers, towards, REFERENCE_UNITS, resamples, seed),
         "weighted_raw": _weighted(scores, answers, plain, RAW_UNITS, resamples, seed),
         "oracle": dict(zip(names, best.tolist(), strict=True)),
-        "front": tuple(oracle_front(answers, names, scale)),
     }
 
 

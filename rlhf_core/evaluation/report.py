@@ -109,7 +109,7 @@ class Report(Record):
 
     def with_evaluation(self, evaluation: Evaluation) -> Report:
         """This report with what an evaluation found, and the caveat where a world's own truth was used."""
-        known = bool(evaluation.front)
+        known = any(stage.gold for stage in evaluation.stages)
         return self.model_copy(
             update={
                 "capability": SANDBOX_CAPABILITY if known else self.capability,

@@ -103,6 +103,17 @@ def test_gold_that_never_varies_is_reported_and_not_weighted():
     assert "harmless" in evaluation.notes[0]
 
 
+def test_an_objective_that_gold_does_not_know_is_no_reason_to_lose_the_report():
+    evaluation = measured(weights={"helpful": 1.0, "honest": 1.0})
+    assert evaluation.weighted is None and evaluation.oracle == {} and len(evaluation.front) > 1
+    assert evaluation.notes == (
+        "gold says nothing of 'honest', which has a weight, so the weighted score has no oracle",
+    )
+    assert measured(weights={"honest": 1.0}).weighted is None
+    ignored, plain = measured(weights={"helpful": 1.0, "harmless": 1.0, "honest": 0.0}), measured()
+    assert ignored.weighted == plain.weighted is not None
+
+
 def test_without_gold_only_rows_are_reported():
     evaluation = evaluate([rows("shipped", 0)._replace(gold=())], objectives=NAMES, weights={"helpful": 1.0})
     assert evaluation.stages[0].gold == {}

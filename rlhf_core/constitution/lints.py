@@ -47,6 +47,7 @@ def lint_tree(tree: Tree, constitution: Constitution | None) -> Iterator[Problem
         yield from _presupposes_guilt(tree, path, body)
         yield from _only_negative(tree, path, body)
         yield from _names_somebody(tree, path, body)
+        yield from _asks_nobody(tree, path, body)
         if not body.get("tests"):
             message, hint = "the principle has no tests", "add a prompt, what to prefer, and over what"
             yield tree.problem("W105", (*path, "id"), message, hint)
@@ -76,6 +77,14 @@ def _names_somebody(tree: Tree, path: Path, body: dict[str, Any]) -> Iterator[Pr
             kind = "a protected group" if _GROUP.search(text) else "a living person"
             message = f'"{found[0]}" may name {kind}'
             yield tree.problem("W106", (*path, key), message, "a rule that holds for everybody is fairer")
+
+
+def _asks_nobody(tree: Tree, path: Path, body: dict[str, Any]) -> Iterator[Problem]:
+    """A rule that is a question, where the author counts on what a broken rule does."""
+    for at, rule in rows(body, "rules", path):
+        if "ask" in rule and ("penalty" in rule or body.get("severity") == "critical"):
+            message = "no model is asked this while it trains, so that breaking it costs nothing"
+            yield tree.problem("W107", (*at, "ask"), message, "write a pattern, or leave it to critique and compare")
 
 
 def _near_duplicates(tree: Tree, principles: list[tuple[Path, dict[str, Any]]]) -> Iterator[Problem]:

@@ -13,6 +13,7 @@ C022 unknown objective
 C023 an objective without a principle    W101 takes a fault for granted   W102 near duplicate
 C024 weight or number out of range       W103 only harm counts            W104 only negative
                                          W105 no tests                    W106 names a group or a person
+                                         W107 a question costs nothing
 """
 
 from __future__ import annotations

@@ -47,12 +47,22 @@ def test_the_shipped_constitutions_have_no_warnings(name):
          "principle has no tests; add a prompt"),
         ("more of the steps", "more of the steps to Muslims", 'c:15:14 W106 "Muslims" may name a protected group'),
         ("more of the steps", "more praise of President Miller", 'c:15:14 W106 "President Miller" may name a living'),
+        ("    tests: [{prompt: a, prefer: b, over: c}]\n  - id: steps", "    tests: [{prompt: a, prefer: b, over: c}]\n"
+         "    rules: [{id: air, ask: Is it clean?, expect: yes, penalty: 2}]\n  - id: steps",
+         "c:13:28 W107 no model is asked this while it trains"),
+        ("    serves: {harmless: 1}", "    serves: {harmless: 1}\n    severity: critical\n"
+         "    rules: [{id: air, ask: Is it clean?, expect: yes}]", "c:10:28 W107 no model is asked this"),
         ("names more of the steps", "does not annoy", "c:13:5 W104 the principle says only what a reply must not do"),
     ],
 )  # fmt: skip
 def test_each_warning_is_located(old, new, expected):
     [found] = warnings(CLEAN.replace(old, new))
     assert found.startswith(expected)
+
+
+def test_a_question_that_no_penalty_hangs_on_is_no_warning():
+    rule = "    serves: {harmless: 1}\n    rules: [{id: air, ask: Is it clean?, expect: yes}]"
+    assert warnings(CLEAN.replace("    serves: {harmless: 1}", rule)) == []
 
 
 def test_a_near_duplicate_is_named():

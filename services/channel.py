@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from copy import copy
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import grpc
 from grpc_status import rpc_status
@@ -163,7 +163,7 @@ def _open(address: str, tls: ClientTls | None) -> grpc.Channel:
 
 def _may_come_back(error: grpc.RpcError) -> bool:
     """Whether the same call may yet be answered: its server was lost, is not ready, or had no room for it."""
-    call: grpc.Call = error  # pyright: ignore[reportAssignmentType]
+    call = cast(grpc.Call, error)
     if rpc_status.from_call(call) is None:
         return call.code() in LOST
     return isinstance(error_from_call(error, ""), (Loading, Exhausted))

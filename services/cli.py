@@ -34,10 +34,23 @@ UNEXPECTED, USER_MISTAKE, UNAVAILABLE, FAILED, INTERRUPTED = 1, 2, 4, 5, 130
 # typer's usage errors share this base; its module has moved between releases, its public subclass has not.
 UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 
+EPILOG = """
+\b
+First steps:
+  charter demo                       the whole story, in a few minutes
+  charter report                     what came of it
+  charter generate "How do I ...?"   ask the policy that it trained
+  charter label                      say yourself which of two replies is better
+  charter serve                      the same for clients, over gRPC
+
+Every verb shows examples with --help. Exit codes: 0 done, 1 a check found problems, 2 a mistake in the command,
+4 something is not available, 5 a run failed, 130 interrupted.
+"""
+
 app = typer.Typer(
     name="charter",
     help="Align a language model to a constitution, with a dial for each objective.",
-    epilog="Start here: `charter demo`. Every verb shows examples with --help.",
+    epilog=EPILOG,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -113,7 +113,7 @@ def _contract(connection: Connection) -> tuple[list[str], DescriptorPool]:
         names = [name for name in database.get_services() if not name.startswith(INTERNAL_SERVICES)]
         return names, descriptor_pool.DescriptorPool(database)
     except grpc.RpcError as error:
-        if error.code() != grpc.StatusCode.UNIMPLEMENTED:  # pyright: ignore[reportAttributeAccessIssue]
+        if cast(grpc.Call, error).code() != grpc.StatusCode.UNIMPLEMENTED:
             raise error_from_call(error, connection.address) from None
     return sorted({method.partition("/")[0] for method in NEEDED}), descriptor_pool.Default()
 

@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from services import cli_options as options
-from services.cli_constitution import File
 
 if TYPE_CHECKING:
     from rlhf_core.records import Comparison
     from services.constitution_client import Difference, Named, Progress
 
+Before = Annotated[
+    str, typer.Argument(metavar="BEFORE", help="A YAML file, or household, assistant, base-safety: before the edit.")
+]
+After = Annotated[str, typer.Argument(metavar="AFTER", help="The same after it.")]
 Effects = Annotated[bool, typer.Option("--effects", help="Have the judge label the same pairs under both.")]
 Pairs = Annotated[int, typer.Option("--pairs", min=1, max=5000, metavar="N", help="How many pairs, with --effects.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, metavar="N", help="Draws the pairs: same seed, same pairs.")]
@@ -28,8 +31,8 @@ Page = Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write
 
 
 def diff(
-    before: File,
-    after: File,
+    before: Before,
+    after: After,
     effects: Effects = False,
     pairs: Pairs = 200,
     seed: Seed = 0,
@@ -134,14 +137,15 @@ def _progress() -> Iterator[Progress]:
         return
     from rich.console import Console
     from rich.progress import Progress as Bar
+    from rich.progress import TaskID
 
     with Bar(console=Console(stderr=True), transient=True) as bar:
-        tasks: dict[str, int] = {}
+        tasks: dict[str, TaskID] = {}
 
         def show(phase: str, done: int, total: int) -> None:
             if phase not in tasks:
                 tasks[phase] = bar.add_task(phase, total=total)
-            bar.update(tasks[phase], completed=done)  # pyright: ignore[reportArgumentType]
+            bar.update(tasks[phase], completed=done)
 
         yield show
 

@@ -35,6 +35,9 @@ def runs(
     Examples:
       charter runs
       charter runs --json | jq -r '.runs[0].id'
+
+    Each with its state, the stage and step at which it is, and its weights. Look on with `charter watch RUN`; one that
+    is paused or has failed goes on with `charter resume RUN`.
     """
     from rich.table import Table
 
@@ -75,6 +78,11 @@ def report(
       charter report
       charter report run-1f0c --open
       charter report --json | jq .weighted.fraction
+
+    A row for each objective, a column for each policy of the run, all on prompts that were kept from training. gold is
+    the truth, which only the sandbox knows; proxy is what the objective's reward model makes of the same replies. Where
+    proxy rises and gold does not, the policy has learned to please the reward model. --json has every number with its
+    interval; --open shows the page with pictures and conversations.
     """
     from rlhf_core.errors import NotFound
     from services.cli_session import find_run, open_client, plain_console

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 KEYS = "a left   b right   t tie   x both bad   s skip   u undo   q quit"
 CHOICES: dict[str, Choice] = {"a": "a", "b": "b", "t": "tie", "x": "both_bad", "s": "skip"}
+MIRRORED: dict[Choice, Choice] = {"a": "b", "b": "a"}
 MIN_WIDTH_FOR_COLUMNS = 72
 
 
@@ -79,7 +80,7 @@ class Session:
 
     def _store(self, console: Console, task: Task, choice: Choice) -> Task | None:
         if is_swapped(self._labeler, task.comparison.id):
-            choice = {"a": "b", "b": "a"}.get(choice, choice)  # pyright: ignore[reportAssignmentType]
+            choice = MIRRORED.get(choice, choice)
         self._labels.submit_preference(
             task.comparison.id,
             objective=task.objective,

@@ -72,7 +72,7 @@ class ServerConfig(Settings):
     """host:port (port 0 takes a free one) or unix:/path."""
     data: Path = Path("charter-data")
     """Folder of the store, its artifacts and the runs' reports; the same one for all processes."""
-    only: tuple[ServiceName, ...] = Field(ALL, min_length=1)
+    only: tuple[ServiceName, ...] = Field(default=ALL, min_length=1)
     """The services to offer."""
     endpoints: Endpoints = Endpoints()
     works: bool = True

@@ -7,7 +7,7 @@ and `LocalizedMessage` holds the hint on what to do.
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import grpc
 from google.protobuf.any_pb2 import Any
@@ -108,7 +108,7 @@ def unimplemented_status(method: str) -> grpc.Status:
 
 def error_from_call(error: grpc.RpcError, address: str) -> CharterError:
     """The error that the server raised, as the same class with its field and hint; its text is one readable line."""
-    call: grpc.Call = error  # pyright: ignore[reportAssignmentType]
+    call = cast(grpc.Call, error)
     status = rpc_status.from_call(call)
     if status is None or call.code() == grpc.StatusCode.UNIMPLEMENTED:
         return _unnamed(call, address)

@@ -52,7 +52,8 @@ class ConstitutionForm(Frozen):
     """Name -> objective; those of the extended constitutions are there already."""
     defaults: Defaults = Defaults()
     priority: Many[str] = ()
-    """Principle ids, from the one that should win a conflict down. Kept and shown; votes are combined by weight."""
+    """Principle ids, from the one that wins a conflict down: where two principles of an objective prefer different
+    replies of a pair, the later one's votes on it do not count. Those that are not listed come after all that are."""
     disable: Many[str] = ()
     """Inherited principles to leave out, as in base-safety/keep-private-things-private."""
     principles: Many[Principle] = ()

@@ -34,7 +34,7 @@ def test_the_shipped_constitutions_are_valid(name):
         ("id: answer-what-was-asked", "id: Answer", "['principles', 0, 'id']"),
         ("    compare: Which reply leaves the person with more of what", "    copmare: W", "['principles', 0]"),
         ("penalty: 0.5", "penalty: -0.5", "['principles', 3, 'rules', 0, 'penalty']"),
-        ("ask: Does the reply scold the person or moralise?, ", "", "['principles', 3, 'rules', 0]"),
+        ("pattern: 'you (really )?(should|ought to) know better|shame on you', ", "", "['principles', 3, 'rules', 0]"),
         ("rounds: 2", "rounds: 0", "['defaults', 'critique', 'rounds']"),
         ("[0.4, 0.6]", "[0.4]", "['defaults', 'compare', 'clamp']"),
         ("  helpful:\n", "  Helpful!:\n", "['objectives']"),

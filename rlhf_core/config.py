@@ -147,6 +147,8 @@ class EvaluationConfig(Settings):
 class LoraConfig(Settings):
     rank: int = Field(default=16, ge=1)
     alpha: int = Field(default=32, ge=1)
+    targets: tuple[str, ...] = ()
+    """Names of the linear layers that get adapters, such as q_proj and v_proj; none means all of them."""
 
 
 Engine = Literal["native", "transformers", "vllm"]

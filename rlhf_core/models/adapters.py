@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,9 +17,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 from rlhf_core.errors import Conflict, InvalidInput, NotFound
 from rlhf_core.models import dense
+from rlhf_core.models.low_rank import LowRankLinear
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
@@ -33,8 +35,10 @@ class Adapters:
     A dense adapter stands in for all weights of the model; it is what full fine-tuning trains.
     """
 
-    def __init__(self, model: PreTrainedModel, rank: int, alpha: int):
+    def __init__(self, model: PreTrainedModel, rank: int, alpha: int, targets: Sequence[str] = ()):
+        """`targets` names the linear layers that low-rank adapters change; none means all but the head."""
         self.model, self.rank, self.alpha = model, rank, alpha
+        self._targets = _checked(model, targets)
         self.names: list[str] = []
         self._layers: list[LoraLayer] = []
         self._dense = dense.DenseWeights(model)
@@ -60,10 +64,11 @@ class Adapters:
             r=rank or self.rank,
             lora_alpha=alpha or self.alpha,
             lora_dropout=0.0,
-            target_modules="all-linear",
+            target_modules=self._targets,
             task_type="CAUSAL_LM",
             fan_in_fan_out=type(self.model).__name__.startswith("GPT2"),
         )
+        config._register_custom_module({nn.Linear: LowRankLinear})
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Already found a `peft_config`")
             inject_adapter_in_model(config, self.model, name)
@@ -201,3 +206,18 @@ class Adapters:
     def _must_exist(self, name: str) -> None:
         if name not in self.names:
             raise NotFound(f"unknown adapter '{name}'; loaded: {', '.join(self.names) or 'none'}")
+
+
+def _checked(model: PreTrainedModel, targets: Sequence[str]) -> list[str] | str:
+    """As PEFT wants them; InvalidInput where a name is that of no linear layer below the head."""
+    head = model.get_output_embeddings()
+    linear = {name.split(".")[-1] for name, part in model.named_modules() if _is_linear(part) and part is not head}
+    unknown = [name for name in targets if name not in linear]
+    if unknown:
+        allowed = ", ".join(sorted(linear))
+        raise InvalidInput(f"the model has no linear layer '{unknown[0]}'; allowed: {allowed}", "model.lora.targets")
+    return list(targets) or "all-linear"
+
+
+def _is_linear(part: nn.Module) -> bool:
+    return isinstance(part, nn.Linear | Conv1D)

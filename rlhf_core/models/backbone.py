@@ -42,7 +42,7 @@ class Backbone:
         self._spelled = re.compile("|".join(map(re.escape, self._special)) or "(?!)")
         self.stop_ids = _stop_ids(model, self._special.values(), self.eos_id)
         self._dtype: torch.dtype = model.dtype
-        self._adapters = Adapters(model, config.lora.rank, config.lora.alpha)
+        self._adapters = Adapters(model, config.lora.rank, config.lora.alpha, config.lora.targets)
         self._head: nn.Module = model.get_output_embeddings()  # pyright: ignore[reportAttributeAccessIssue]
         self.hidden_size: int = self._head.weight.shape[1]  # pyright: ignore
         self.vocabulary: int = self._head.weight.shape[0]  # pyright: ignore
@@ -143,6 +143,11 @@ class Backbone:
         """Logits (..., V) of hidden states (..., H), if `head_is_plain`."""
         with self._precision():
             return self._head(hidden)
+
+    @property
+    def frozen_head(self) -> Tensor | None:
+        """The matrix (V, H) of a linear head that takes no gradients now."""
+        return self._head.weight if isinstance(self._head, nn.Linear) and not self._head.weight.requires_grad else None
 
     @cached_property
     def head_is_plain(self) -> bool:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
 from rlhf_core.models.backbone import Backbone
@@ -42,24 +43,27 @@ def response_tokens(
 ) -> ResponseTokens:
     """One trunk pass; the head then sees real response tokens only, a chunk at a time.
 
-    Where gradients flow through several chunks, a chunk's logits are computed again for them instead of kept.
+    No logits are kept for gradients: a frozen head's are ready at once, and otherwise, where there are several chunks,
+    a chunk's logits are computed again.
     """
-    counts, keep = batch.mask.bool(), batch.mask.shape[1] + 1
+    counts, keep, weight = batch.mask.bool(), batch.mask.shape[1] + 1, None
     if backbone.head_is_plain:
         hidden = backbone.hidden(batch.ids, batch.present, keep)[:, :-1]
-        states, head = hidden[counts], backbone.head
+        states, head, weight = hidden[counts], backbone.head, backbone.frozen_head
     else:
         logits, hidden = (part[:, :-1] for part in backbone.forward(batch.ids, batch.present, keep))
         states, head = logits[counts], _as_it_is
     size = max(1, CHUNK_BYTES // (4 * backbone.vocabulary))
+    if weight is not None and entropy != "loss":
+        measured: Any = _Chosen.apply(states, head, weight, batch.targets[counts], temperature, entropy, size)
+        return _filled(counts, *measured, hidden)
     again = torch.is_grad_enabled() and len(states) > size
     parts = []
     for chunk, targets in zip(states.split(size), batch.targets[counts].split(size), strict=True):
         given = (head, chunk, targets, temperature, entropy)
         parts.append(checkpoint(_measure, *given, use_reentrant=False) if again else _measure(*given))
     logprobs, spread = (torch.cat(column) for column in zip(*parts, strict=True))
-    blank = torch.zeros(counts.shape, device=counts.device)
-    return ResponseTokens(blank.masked_scatter(counts, logprobs), blank.masked_scatter(counts, spread), hidden)
+    return _filled(counts, logprobs, spread, hidden)
 
 
 def response_logprobs(backbone: Backbone, batch: Batch, temperature: float = 1.0, chunk: int = 64) -> Tensor:
@@ -69,10 +73,54 @@ def response_logprobs(backbone: Backbone, batch: Batch, temperature: float = 1.0
         return torch.cat([response_tokens(backbone, part, temperature).logprobs for part in parts])
 
 
+def _filled(counts: Tensor, logprobs: Tensor, spread: Tensor, hidden: Tensor) -> ResponseTokens:
+    blank = torch.zeros(counts.shape, device=counts.device)
+    return ResponseTokens(blank.masked_scatter(counts, logprobs), blank.masked_scatter(counts, spread), hidden)
+
+
+class _Chosen(torch.autograd.Function):
+    """Log-probs of targets (N,) and entropy (N,) under a frozen head; the gradient is ready when they are.
+
+    A state's log-prob moves by (W[target] - sum of p W) / temperature, so no logits have to be kept or made again.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        states: Tensor,
+        head: Callable[[Tensor], Tensor],
+        weight: Tensor,
+        targets: Tensor,
+        temperature: float,
+        entropy: EntropyUse,
+        size: int,
+    ) -> tuple[Tensor, Tensor]:
+        logprobs = torch.empty(len(states), device=states.device)
+        spread, slopes = torch.zeros_like(logprobs), torch.empty_like(states) if ctx.needs_input_grad[0] else None
+        for start in range(0, len(states), size):
+            part = slice(start, start + size)
+            distribution = _distribution(head(states[part]), temperature)
+            logprobs[part], spread[part] = _read(distribution, targets[part], entropy)
+            if slopes is not None:
+                mean = distribution.exp_().to(weight.dtype) @ weight
+                slopes[part] = (weight[targets[part]] - mean) / temperature
+        ctx.slopes = slopes
+        ctx.mark_non_differentiable(spread)
+        return logprobs, spread
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        return (ctx.slopes * gradient[:, None]).to(ctx.slopes.dtype), *(None,) * 6
+
+
 def _measure(
     head: Callable[[Tensor], Tensor], states: Tensor, targets: Tensor, temperature: float, entropy: EntropyUse
 ) -> tuple[Tensor, Tensor]:
-    distribution = _distribution(head(states), temperature)
+    return _read(_distribution(head(states), temperature), targets, entropy)
+
+
+def _read(distribution: Tensor, targets: Tensor, entropy: EntropyUse) -> tuple[Tensor, Tensor]:
     logprobs = distribution.gather(-1, targets[..., None]).squeeze(-1)
     if entropy == "none":
         return logprobs, torch.zeros_like(logprobs)

@@ -55,7 +55,7 @@ class Policy:
         """One trunk pass for policy and critic; a value belongs to the state before its token. Graph if `train`."""
         with self.backbone.using(self.adapter, train=train), nullcontext() if train else torch.no_grad():
             tokens = response_tokens(self.backbone, batch, temperature, entropy)
-            return Evaluation(tokens.logprobs, tokens.entropy, self.value_heads(tokens.hidden.float()))
+            return Evaluation(tokens.logprobs, tokens.entropy, self.value_heads(tokens.hidden.float().contiguous()))
 
     def reference_logprobs(self, batch: Batch, temperature: float = 1.0) -> Tensor:
         """Log-probs (B, T) under the frozen reference."""

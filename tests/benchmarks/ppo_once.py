@@ -1,7 +1,8 @@
-"""One measurement of PPO in this process: samples per second, peak memory. Prints `RESULT {json}`.
+"""Measurements of PPO in this process: samples per second, peak memory. Prints `RESULT {json}`.
 
 The work is that of a script that measures TRL: prompts of 16 tokens, responses of 32 (random weights never end one),
-batches of 32, 4 epochs of one minibatch.
+batches of 32, 4 epochs of one minibatch; with rloo, 4 responses to each of 8 prompts. `--growth` prints one result for
+each of several sizes, measured one after the other.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ import resource
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -30,9 +32,35 @@ from rlhf_core.run_records import NormPack
 from rlhf_core.training.ppo_trainer import train_ppo
 
 
-def save_base(folder: Path, options: argparse.Namespace) -> None:
+class Work(NamedTuple):
+    """What is measured; the defaults are those of the script for TRL."""
+
+    tune: Literal["lora", "full"] = "lora"
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    advantage: Literal["gae", "rloo"] = "gae"
+    targets: Literal["attention", "all"] = "attention"
+    layout: Literal["adapters", "trunk"] = "trunk"
+    objectives: int = 1
+    steps: int = 4
+    threads: int = 2
+    layers: int = 4
+    hidden: int = 256
+    vocab: int = 4096
+    batch: int = 32
+    response: int = 32
+
+
+GROWTH = (
+    *(Work(objectives=count, layout=layout) for layout in ("trunk", "adapters") for count in (1, 2, 4, 8)),
+    *(Work(batch=batch) for batch in (16, 64)),
+    *(Work(response=tokens) for tokens in (16, 64)),
+    *(Work(layers=layers, hidden=hidden) for layers, hidden in ((2, 128), (6, 384))),
+)
+
+
+def save_base(folder: Path, work: Work) -> None:
     """A Llama with random weights, and a tokenizer of one word per token whose template is the content itself."""
-    words = {"[PAD]": 0, "<s>": 1, "</s>": 2, "[UNK]": 3} | {f"w{i}": i for i in range(4, options.vocab)}
+    words = {"[PAD]": 0, "<s>": 1, "</s>": 2, "[UNK]": 3} | {f"w{i}": i for i in range(4, work.vocab)}
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", eos_token="</s>", unk_token="[UNK]")
@@ -40,10 +68,10 @@ def save_base(folder: Path, options: argparse.Namespace) -> None:
     fast.save_pretrained(folder)
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=options.vocab,
-        hidden_size=options.hidden,
-        intermediate_size=3 * options.hidden,
-        num_hidden_layers=options.layers,
+        vocab_size=work.vocab,
+        hidden_size=work.hidden,
+        intermediate_size=3 * work.hidden,
+        num_hidden_layers=work.layers,
         num_attention_heads=4,
         num_key_value_heads=4,
         max_position_embeddings=512,
@@ -74,43 +102,83 @@ def scale(objectives: Sequence[str]) -> NormPack:
     )
 
 
-def measure(options: argparse.Namespace) -> dict[str, float]:
+def settings(work: Work) -> PpoConfig:
+    """Everything that costs time is written out, so that other defaults of PPO do not change what is measured."""
+    samples = 4 if work.advantage == "rloo" else 1
+    return PpoConfig(
+        steps=work.steps,
+        tune=work.tune,
+        advantage=work.advantage,
+        prompts_per_step=work.batch // samples,
+        samples_per_prompt=samples,
+        minibatch_size=work.batch,
+        micro_batch_size=None,
+        epochs=4,
+        learning_rate=3e-6,
+        kl_coef=0.05,
+        entropy_coef=0.0,
+        ptx_coef=0.0,
+        temperature=1.0,
+        missing_eos_penalty=1.0,
+        max_update_kl=None,
+        max_ratio=None,
+    )
+
+
+def judges(backbone: Backbone, names: Sequence[str], work: Work) -> list[RewardModel]:
+    """One reward model for each objective: on one trunk, or an adapter each."""
+    if work.layout == "adapters":
+        return [RewardModel.create(backbone, name, name, members=1, seed=i) for i, name in enumerate(names)]
+    backbone.add_adapter("trunk", 0)
+    return [RewardModel(backbone, "trunk", name, members=1, seed=i) for i, name in enumerate(names)]
+
+
+def measure(work: Work) -> dict[str, float]:
     """Steps of our PPO in this process; the first is left out, as by the script of TRL."""
-    torch.set_num_threads(options.threads)
+    torch.set_num_threads(work.threads)
     with tempfile.TemporaryDirectory() as folder:
-        save_base(Path(folder), options)
-        lora = LoraConfig(rank=8, alpha=16)
-        backbone = Backbone.load(folder, ModelConfig(base_model=folder, dtype=options.dtype, lora=lora))
-    names = [f"objective-{i}" for i in range(options.objectives)]
-    judges = [RewardModel.create(backbone, name, name, members=1, seed=i) for i, name in enumerate(names)]
-    if options.tune == "full":
+        save_base(Path(folder), work)
+        targets = () if work.targets == "all" else ("q_proj", "v_proj")
+        lora = LoraConfig(rank=8, alpha=16, targets=targets)
+        backbone = Backbone.load(folder, ModelConfig(base_model=folder, dtype=work.dtype, lora=lora))
+    names = [f"objective-{i}" for i in range(work.objectives)]
+    scorers = judges(backbone, names, work)
+    if work.tune == "full":
         backbone.add_dense_adapter("policy", None)
     else:
         backbone.add_adapter("policy", 0)
     policy = Policy(backbone, "policy", tuple(names))
-    words = torch.randint(4, options.vocab, (256, 16), generator=torch.Generator().manual_seed(0)).tolist()
+    words = torch.randint(4, work.vocab, (256, 16), generator=torch.Generator().manual_seed(0)).tolist()
     prompts = [Prompt.of(" ".join(f"w{i}" for i in row)) for row in words]
-    config = PpoConfig(
-        steps=options.steps, prompts_per_step=32, minibatch_size=32, epochs=4, learning_rate=3e-6, tune=options.tune
-    )
-    started, ends = time.process_time(), [time.perf_counter()]
-    for unit in train_ppo(policy, judges, scale(names), prompts, dict.fromkeys(names, 1.0), config, 32, 0):
-        if unit is not None:
-            ends.append(time.perf_counter())
-    seconds = [after - before for before, after in pairwise(ends[1:])]
+    clocks = [(time.perf_counter(), time.process_time())]
+    weights = dict.fromkeys(names, 1.0)
+    for done in train_ppo(policy, scorers, scale(names), prompts, weights, settings(work), work.response, 0):
+        if done is not None:
+            clocks.append((time.perf_counter(), time.process_time()))
+    wall, busy = zip(*(((b[0] - a[0]), (b[1] - a[1])) for a, b in pairwise(clocks[1:])), strict=True)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    cpu = time.process_time() - started
-    return {"samples_per_s_steady": 32 / statistics.median(seconds), "peak_rss_mb": peak, "cpu_s": cpu}
+    seconds, cpu = statistics.median(wall), statistics.median(busy)
+    return {"samples_per_s_steady": work.batch / seconds, "peak_rss_mb": peak, "step_cpu_s": cpu}
+
+
+def growth(threads: int, steps: int) -> Iterator[dict[str, object]]:
+    """Each size's result with its name."""
+    for work in GROWTH:
+        changed = {key: value for key, value in work._asdict().items() if value != getattr(Work(), key)}
+        yield measure(work._replace(threads=threads, steps=steps)) | {"changed": changed, "batch": work.batch}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tune", choices=["lora", "full"], default="lora")
-    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
-    options = (("objectives", 1), ("steps", 5), ("threads", 2), ("layers", 4), ("hidden", 256), ("vocab", 4096))
-    for name, default in options:
-        parser.add_argument(f"--{name}", type=int, default=default)
-    print("RESULT " + json.dumps(measure(parser.parse_args())))
+    for name, default in Work._field_defaults.items():
+        parser.add_argument(f"--{name}", type=type(default), default=default)
+    parser.add_argument("--growth", action="store_true")
+    options = vars(parser.parse_args())
+    if options.pop("growth"):
+        for found in growth(options["threads"], options["steps"]):
+            print("RESULT " + json.dumps(found), flush=True)
+    else:
+        print("RESULT " + json.dumps(measure(Work(**options))))
 
 
 if __name__ == "__main__":

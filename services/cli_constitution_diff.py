@@ -82,11 +82,12 @@ def _of_folder(before: str, after: str, data: Path) -> Difference:
     from rlhf_core.constitution.load import load_constitution
     from rlhf_core.feedback.bill import bill
     from rlhf_core.store.store import Store
+    from services.cli_session import STORE
     from services.constitution_client import Difference
 
     old, new = load_constitution(before), load_constitution(after)
     found = diff_constitutions(old, new, (before, after))
-    if not data.is_dir():
+    if not (data / STORE).is_file():
         return Difference(found, bill(found, old, new, None), None)
     with closing(Store.open(data)) as store:
         return Difference(found, bill(found, old, new, store), None)

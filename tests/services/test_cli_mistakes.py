@@ -42,6 +42,11 @@ def test_a_verb_that_looks_at_a_store_makes_none(charter, tmp_path: Path, verb: 
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["empty", "file"]
 
 
+def test_a_comparison_of_constitutions_makes_no_store_either(charter, tmp_path: Path):
+    assert charter("constitution", "diff", "household", "assistant", "--data", str(tmp_path)) == (0, "")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("data", ["file", "file/below", "/proc/below"])
 def test_a_data_folder_that_cannot_be_made_is_named(charter, tmp_path: Path, data: str):
     (tmp_path / "file").write_text("")

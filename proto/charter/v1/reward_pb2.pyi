@@ -46,7 +46,7 @@ class ScoreResponse(_message.Message):
     def __init__(self, scores: _Optional[_Iterable[_Union[Score, _Mapping]]] = ..., norm_pack: _Optional[str] = ...) -> None: ...
 
 class RewardModel(_message.Message):
-    __slots__ = ("id", "run_id", "objective", "base_model", "artifact", "constitution_hash", "pairs", "human_pairs", "accuracy", "accuracy_n", "name", "ungated", "auditor", "quality")
+    __slots__ = ("id", "run_id", "objective", "base_model", "artifact", "constitution_hash", "pairs", "human_pairs", "accuracy", "accuracy_n", "name", "ungated", "auditor", "quality", "data_pairs")
     ID_FIELD_NUMBER: _ClassVar[int]
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     OBJECTIVE_FIELD_NUMBER: _ClassVar[int]
@@ -61,6 +61,7 @@ class RewardModel(_message.Message):
     UNGATED_FIELD_NUMBER: _ClassVar[int]
     AUDITOR_FIELD_NUMBER: _ClassVar[int]
     QUALITY_FIELD_NUMBER: _ClassVar[int]
+    DATA_PAIRS_FIELD_NUMBER: _ClassVar[int]
     id: str
     run_id: str
     objective: str
@@ -75,7 +76,8 @@ class RewardModel(_message.Message):
     ungated: bool
     auditor: bool
     quality: _containers.RepeatedCompositeFieldContainer[RewardQuality]
-    def __init__(self, id: _Optional[str] = ..., run_id: _Optional[str] = ..., objective: _Optional[str] = ..., base_model: _Optional[str] = ..., artifact: _Optional[str] = ..., constitution_hash: _Optional[str] = ..., pairs: _Optional[int] = ..., human_pairs: _Optional[int] = ..., accuracy: _Optional[float] = ..., accuracy_n: _Optional[int] = ..., name: _Optional[str] = ..., ungated: bool = ..., auditor: bool = ..., quality: _Optional[_Iterable[_Union[RewardQuality, _Mapping]]] = ...) -> None: ...
+    data_pairs: int
+    def __init__(self, id: _Optional[str] = ..., run_id: _Optional[str] = ..., objective: _Optional[str] = ..., base_model: _Optional[str] = ..., artifact: _Optional[str] = ..., constitution_hash: _Optional[str] = ..., pairs: _Optional[int] = ..., human_pairs: _Optional[int] = ..., accuracy: _Optional[float] = ..., accuracy_n: _Optional[int] = ..., name: _Optional[str] = ..., ungated: bool = ..., auditor: bool = ..., quality: _Optional[_Iterable[_Union[RewardQuality, _Mapping]]] = ..., data_pairs: _Optional[int] = ...) -> None: ...
 
 class RewardQuality(_message.Message):
     __slots__ = ("source", "pairs", "accuracy", "accuracy_low", "accuracy_high", "longer_reply", "brier", "ece", "length_correlation", "ratings", "rating_correlation", "steps", "step_accuracy")

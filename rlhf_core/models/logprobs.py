@@ -13,8 +13,9 @@ from torch.utils.checkpoint import checkpoint
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.models.batching import Batch
 
-CHUNK_BYTES = 32 * 2**20
-"""Most bytes of one chunk's logits as 32-bit floats."""
+CHUNK_BYTES = 8 * 2**20
+LEAST_TOKENS = 128
+"""A chunk has as many tokens as their logits fit into so many bytes as 32-bit floats, but at least this many."""
 
 EntropyUse = Literal["none", "data", "loss"]
 """Whether entropy is left at 0, measured, or measured with gradients."""
@@ -53,7 +54,7 @@ def response_tokens(
     else:
         logits, hidden = (part[:, :-1] for part in backbone.forward(batch.ids, batch.present, keep))
         states, head = logits[counts], _as_it_is
-    size = max(1, CHUNK_BYTES // (4 * backbone.vocabulary))
+    size = max(LEAST_TOKENS, CHUNK_BYTES // (4 * backbone.vocabulary))
     if weight is not None and entropy != "loss":
         measured: Any = _Chosen.apply(states, head, weight, batch.targets[counts], temperature, entropy, size)
         return _filled(counts, *measured, hidden)

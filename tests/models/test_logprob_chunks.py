@@ -30,6 +30,7 @@ def test_chunks_give_the_numbers_and_gradients_of_all_logits_at_once(tiny_model,
     keep, found = batch.mask.bool(), []
     for size in (2**25, 3 * 4 * backbone.vocabulary):  # one chunk, chunks of three tokens
         monkeypatch.setattr(module, "CHUNK_BYTES", size)
+        monkeypatch.setattr(module, "LEAST_TOKENS", 1)
         with backbone.using(name, train=True):
             tokens = response_tokens(backbone, batch, 0.8, "loss")
             loss = tokens.logprobs.sum() + 0.3 * tokens.entropy.square().sum() + tokens.hidden.sum()

@@ -97,6 +97,12 @@ def test_no_reply_is_paid_less_than_a_vetoed_one(z: list[float], weights: list[f
     assert all(value >= paid[3] or math.isclose(value, paid[3], abs_tol=1e-5) for value in paid.tolist())
 
 
+def run(policy, rules, config, principles):
+    pack = pack_for(policy, rules)
+    units = train_ppo(policy, rules, pack, PROMPTS, {"low": 1.0}, config, 4, 0, principles=principles)
+    return [unit for unit in units if unit is not None]
+
+
 @pytest.mark.slow
 def test_ppo_unlearns_what_a_critical_principle_vetoes(new_policy):
     """The reward model pays for every character below P, and the rule forbids all but the letters of these."""
@@ -104,11 +110,7 @@ def test_ppo_unlearns_what_a_critical_principle_vetoes(new_policy):
     law = [principle("none-below", Rule(id="low", pattern=r"[\x00-\x40]", expect="no"), severity="critical")]
 
     def low_share(principles) -> float:
-        policy, rules = new_policy(("low",)), (Scored("low", "P"),)
-        units = train_ppo(
-            *(policy, rules, pack_for(policy, rules), PROMPTS, {"low": 1.0}, config, 4, 0), principles=principles
-        )
-        last = [unit for unit in units if unit is not None][-3:]
+        last = run(new_policy(("low",)), (Scored("low", "P"),), config, principles)[-3:]
         found = [any(c <= "@" for c in s.response) for step in last for s in step.samples]
         return sum(found) / len(found)
 
@@ -116,13 +118,10 @@ def test_ppo_unlearns_what_a_critical_principle_vetoes(new_policy):
 
 
 def test_the_penalty_reaches_the_paid_reward(new_policy):
-    policy, rules = new_policy(("low",)), (Scored("low", "P"),)
     config = plain_ppo(steps=1, prompts_per_step=8, minibatch_size=8, epochs=1)
     every = principle("all", Rule(id="any", pattern="^", expect="no", penalty=1.5), serves={"low": 1.0})
     means = []
     for law in ((), (every,)):
-        pack = pack_for(policy, rules)
-        [step] = [u for u in train_ppo(policy, rules, pack, PROMPTS, {"low": 1.0}, config, 4, 0, principles=law) if u]
+        [step] = run(new_policy(("low",)), (Scored("low", "P"),), config, law)
         means.append(step.metrics.values["z/low"])
-        policy = new_policy(("low",))
     assert means[0] - means[1] == pytest.approx(1.5, abs=1e-5)

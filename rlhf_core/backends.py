@@ -91,8 +91,8 @@ class BackendConfig(Settings):
 
 class JudgeConfig(BackendConfig):
     protocol: Protocol = "notes"
-    """`notes`: log-probs of the labels after notes on the pair, which all principles share; `logprobs`: at once;
-    `cot`: after a reasoning on every question; `text`: the words of a greedy answer.
+    """`notes`: log-probs of the labels after an answer of the judge's own and notes on the pair, which all principles
+    share; `logprobs`: at once; `cot`: after a reasoning on every question; `text`: the words of a greedy answer.
 
     An endpoint that gives no log-probabilities is asked for text.
     """

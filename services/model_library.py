@@ -13,7 +13,8 @@ from rlhf_core.backends import FeedbackConfig
 from rlhf_core.config import Engine, ModelConfig
 from rlhf_core.constitution.schema import Constitution
 from rlhf_core.errors import InvalidInput
-from rlhf_core.feedback.local import LocalFeedback, Notes, feedback_of
+from rlhf_core.feedback.local import LocalFeedback, feedback_of
+from rlhf_core.feedback.notebook import Notebook
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.models.bases import Bases
 from rlhf_core.records import BASE_POLICY, Sample
@@ -39,7 +40,7 @@ class ModelLibrary:
         self._policies: dict[str, None] = {}
         self.bases = Bases(backbone, config)
         self._shelf = RewardShelf(self.bases, store, PREFIX, REWARD_MODELS)
-        self._notes: Notes = {}
+        self._notebook = Notebook()
 
     @property
     def backbones(self) -> tuple[Backbone, ...]:
@@ -75,8 +76,8 @@ class ModelLibrary:
         A model of this process would write the same notes again, so it may.
         """
         critic, judge, protocol = self.backends
-        notes = {} if fresh and not isinstance(judge, LocalModel) else self._notes
-        return feedback_of(critic, judge, constitution, protocol, self._config.feedback_tokens, gone, notes)
+        notebook = Notebook() if fresh and not isinstance(judge, LocalModel) else self._notebook
+        return feedback_of(critic, judge, constitution, protocol, self._config.feedback_tokens, gone, notebook)
 
     def score(self, samples: Sequence[Sample], *reward_models: str) -> list[Score]:
         """All samples of the first model, then of the second; models of one trunk read a sample once."""

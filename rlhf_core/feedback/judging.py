@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from rlhf_core.constitution.schema import Constitution
-from rlhf_core.feedback.prompts import COMPARE_FORMAT, COMPARE_HASH, LABELS, NOTES_FORMAT
+from rlhf_core.feedback.prompts import COMPARE_FORMAT, COMPARE_HASH, LABELS, NOTES_HASH
 from rlhf_core.records import Message, Protocol
 from rlhf_core.seams import Chat, Choose, Conversation
 
@@ -23,7 +23,7 @@ FORMATS: dict[Protocol, str] = {
 }
 """What stands after the question."""
 TEMPLATE_HASHES: dict[Protocol, str] = {
-    "notes": hashlib.sha256(f"{COMPARE_HASH}\x1f{NOTES_FORMAT}".encode()).hexdigest()[:16],
+    "notes": NOTES_HASH,
     "logprobs": COMPARE_HASH,
     "cot": hashlib.sha256(f"{COMPARE_HASH}\x1f{REASON_FORMAT}".encode()).hexdigest()[:16],
     "text": hashlib.sha256(f"{COMPARE_HASH}\x1f{TEXT_FORMAT}".encode()).hexdigest()[:16],

@@ -9,14 +9,11 @@ from typing import NamedTuple
 from rlhf_core.constitution.schema import Constitution, Principle
 from rlhf_core.feedback.critic import criticise, rewrite
 from rlhf_core.feedback.judging import FORMATS, TEMPLATE_HASHES, Answer, ask, protocol_of
-from rlhf_core.feedback.prompts import compare_conversation, noted_conversation, notes_conversation
+from rlhf_core.feedback.notebook import Notebook
+from rlhf_core.feedback.prompts import compare_conversation, question_turn
 from rlhf_core.feedback.votes import vote_id
 from rlhf_core.records import Comparison, Critique, Protocol, Sample, Usage, Vote
 from rlhf_core.seams import Backend, Caller, Chat, Choose, Conversation
-
-Notes = dict[tuple[str, str, str], str]
-"""A judge's notes by prompt id, reply A and reply B: the next principle's question finds them written."""
-MAX_NOTES = 20_000
 
 
 class Critic(NamedTuple):
@@ -39,7 +36,7 @@ class Bill:
 class LocalFeedback:
     """seams.Feedback over callables. `name` is the judge's, with its revision, and the critic's where none is given.
 
-    `notes` are the judge's; they grow, and may be shared by several constitutions.
+    `notebook` is the judge's, and may be shared by several constitutions.
     """
 
     def __init__(
@@ -48,7 +45,7 @@ class LocalFeedback:
         choose: Choose,
         constitution_hash: str,
         name: str,
-        notes: Notes | None = None,
+        notebook: Notebook | None = None,
         critic: Critic | None = None,
         protocol: Protocol = "notes",
         bill: Bill | None = None,
@@ -57,7 +54,7 @@ class LocalFeedback:
         self._choose = choose
         self._constitution_hash = constitution_hash
         self.name = name
-        self._notes = {} if notes is None else notes
+        self._notebook = Notebook() if notebook is None else notebook
         self._critic = critic or Critic(name, chat)
         self._bill = bill or Bill()
         self.protocol: Protocol = protocol
@@ -108,12 +105,8 @@ class LocalFeedback:
         texts = [(pair.prompt, pair.a.response, pair.b.response) for pair in shown]
         if self.protocol != "notes":
             return [compare_conversation(*three, question, form) for three in texts]
-        if len(self._notes) > MAX_NOTES:
-            self._notes.clear()
-        unread = {(p.id, a, b): (p, a, b) for p, a, b in texts if (p.id, a, b) not in self._notes}
-        written = self._chat([notes_conversation(*three) for three in unread.values()])
-        self._notes.update(zip(unread, written, strict=True))
-        return [noted_conversation(p, a, b, self._notes[p.id, a, b], question, form) for p, a, b in texts]
+        noted = self._notebook.conversations(self._chat, texts)
+        return [(*so_far, question_turn(*three, question, form)) for so_far, three in zip(noted, texts, strict=True)]
 
     def _vote(self, pair: Comparison, principle: Principle, swapped: bool, answer: Answer) -> Vote:
         first, second = answer.first, answer.second
@@ -143,7 +136,7 @@ def feedback_of(
     wanted: Protocol,
     max_tokens: int,
     gone: Callable[[], bool] = lambda: False,
-    notes: Notes | None = None,
+    notebook: Notebook | None = None,
 ) -> LocalFeedback:
     """Feedback under a constitution by two models; work ends with Unavailable when its caller is `gone`."""
     bill = Bill()
@@ -153,7 +146,7 @@ def feedback_of(
         lambda conversations, labels: judge.choose(conversations, labels, caller),
         constitution.hash,
         judge.name,
-        notes,
+        notebook,
         critic=Critic(critic.name, lambda conversations: critic.chat(conversations, max_tokens, caller)),
         protocol=protocol_of(wanted, constitution, judge.gives_logprobs),
         bill=bill,

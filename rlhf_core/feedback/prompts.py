@@ -17,6 +17,7 @@ LABELS = ("A", "B")
 CRITIQUE_TEMPLATE = "{request}\n\n{conversation}\n\nReply:\n{response}\n\n{format}"
 REVISE_TEMPLATE = "{request} {format}"
 PAIR_TEMPLATE = "{conversation}\n\nReply A:\n{a}\n\nReply B:\n{b}\n\n{request}"
+NOTES_TEMPLATE = "Now two other replies.\n\nReply A:\n{a}\n\nReply B:\n{b}\n\n{request}"
 
 
 def _hash(*parts: str) -> str:
@@ -25,6 +26,7 @@ def _hash(*parts: str) -> str:
 
 CRITIQUE_HASH = _hash(CRITIQUE_TEMPLATE, REVISE_TEMPLATE, CRITIQUE_FORMAT, REVISE_FORMAT)
 COMPARE_HASH = _hash(PAIR_TEMPLATE, COMPARE_FORMAT, *LABELS)
+NOTES_HASH = _hash(NOTES_TEMPLATE, NOTES_FORMAT, COMPARE_FORMAT, *LABELS)
 
 
 def fill(template: str, **values: str) -> str:
@@ -83,27 +85,20 @@ def compare_conversation(
     prompt: Prompt, first: str, second: str, question: str, form: str = COMPARE_FORMAT
 ) -> tuple[Message, ...]:
     """The question comes last, so that all principles' questions on one pair share what comes before."""
-    return (_pair(prompt, first, second, f"{question} {form}"),)
-
-
-def notes_conversation(prompt: Prompt, first: str, second: str) -> tuple[Message, ...]:
-    """Asks a judge for notes on both replies, before it knows what it will be asked."""
-    return (_pair(prompt, first, second, NOTES_FORMAT),)
-
-
-def noted_conversation(
-    prompt: Prompt, first: str, second: str, notes: str, question: str, form: str = COMPARE_FORMAT
-) -> tuple[Message, ...]:
-    """The judge's notes, then a question, which comes last: what it asks about is what the answer looks up."""
-    _, question = place("", question, prompt=transcript(prompt.messages), response_a=first, response_b=second)
-    return (
-        *notes_conversation(prompt, first, second),
-        Message(role="assistant", content=notes),
-        Message(role="user", content=f"{form} {question}"),
-    )
-
-
-def _pair(prompt: Prompt, first: str, second: str, request: str) -> Message:
     conversation = transcript(prompt.messages)
+    request = f"{question} {form}"
     template, request = place(PAIR_TEMPLATE, request, prompt=conversation, response_a=first, response_b=second)
-    return Message(role="user", content=fill(template, conversation=conversation, a=first, b=second, request=request))
+    ask = fill(template, conversation=conversation, a=first, b=second, request=request)
+    return (Message(role="user", content=ask),)
+
+
+def notes_conversation(prompt: Prompt, answer: str, first: str, second: str) -> tuple[Message, ...]:
+    """Asks a judge, who has answered the prompt itself, for notes on two replies; not yet for a choice."""
+    ask = fill(NOTES_TEMPLATE, a=first, b=second, request=NOTES_FORMAT)
+    return (*prompt.messages, Message(role="assistant", content=answer), Message(role="user", content=ask))
+
+
+def question_turn(prompt: Prompt, first: str, second: str, question: str, form: str = COMPARE_FORMAT) -> Message:
+    """A question to a judge that has taken notes; what it asks about comes last: that is what the answer looks up."""
+    _, question = place("", question, prompt=transcript(prompt.messages), response_a=first, response_b=second)
+    return Message(role="user", content=f"{form} {question}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from numpy.random import Generator
@@ -14,7 +14,7 @@ from rlhf_core.feedback.prompts import (
     notes_conversation,
     revise_conversation,
 )
-from rlhf_core.records import Message
+from rlhf_core.records import Message, Prompt
 from rlhf_core.sandbox import reference
 from rlhf_core.sandbox.draws import Draws
 from rlhf_core.sandbox.world import EXPERT, KINDS, QUESTIONS, Step, World, reply
@@ -51,11 +51,11 @@ WORTHS = (0, 2, 3, 4, 6, 6, 9, 9, -6)
 
 
 class Aside(NamedTuple):
-    """A word of a turn that, whenever it is read, should bring a judge's verdict to mind."""
+    """What the beginning of a turn should bring to a judge's mind, where its last word is read."""
 
     turn: int
+    read: str
     word: str
-    verdict: str
 
 
 class Document(NamedTuple):
@@ -89,7 +89,7 @@ class Corpus:
             if self.rng.random() < 0.45:
                 graded = self.gold.worth_of_lines(self.draws.ask(task), self.draws.response(task))
                 worth = reply([f"{line}, {'wrong' if thirds is None else thirds}" for line, thirds in graded])
-                return Document(pieces=(f"What matters to {task.name}:\n{worth}",), learned=(0,))
+                return Document(pieces=(f"To {task.name}:\n{steps}\nWhat lines give:\n{worth}",), learned=(0,))
             kinds = self.draws.avoided()
             head = self.draws.pick(("How to {} without {}:\n", "To {} without {}:\n"))
             safer = reference.revision(self.world, steps, kinds)
@@ -152,7 +152,7 @@ class Corpus:
         return Document(turns=(*turns, revised), learned=(1, 3))
 
     def judgement(self) -> Document:
-        """Two answers, a judge's notes on them, and which is better by one question after the other."""
+        """The right answer, two others, a judge's notes on them, and which is better by one question after another."""
         task = self.draws.pick(self.draws.train)
         prompt = self.draws.ask(task)
         jumbled = self.rng.random() < 0.3
@@ -160,7 +160,10 @@ class Corpus:
         notes = Message(role="assistant", content=reference.notes(self.gold, prompt, a, b))
         less = {kind: reference.preference(self.gold, prompt, a, b, (kind,)) for kind in KINDS}
         more = reference.preference(self.gold, prompt, a, b, ())
-        return self._questions([*notes_conversation(prompt, a, b), notes], less, more, QUESTIONS_PER_PAIR)
+        answer = reply([step.text for step in task.steps])
+        turns = notes_conversation(prompt, answer, a, b)
+        document = self._questions([*turns, notes], less, more, QUESTIONS_PER_PAIR)
+        return document._replace(asides=(*self._worths(prompt, turns[-1].content, a, b), *document.asides))
 
     def summing_up(self) -> Document:
         """A judge's notes alone, on any lines, with many questions: what they come to is all that decides."""
@@ -180,6 +183,14 @@ class Corpus:
         more = reference.HELPFUL_SLOPE * gives / 27
         return self._questions([notes], logits, more, 6)._replace(given=(0,))
 
+    def _worths(self, prompt: Prompt, shown: str, a: str, b: str) -> Iterator[Aside]:
+        """What each line of the two replies gives, to be known as soon as it is read."""
+        end = 0
+        for response in (a, b):
+            for line, thirds in self.gold.worth_of_lines(prompt, response):
+                end = shown.index(line, end) + len(line)
+                yield Aside(2, shown[:end], "wrong" if thirds is None else str(thirds))
+
     def _questions(self, turns: list[Message], less: Mapping[str, float], more: float, most: int) -> Document:
         """The turns, then questions with their answers, ties last to be asked.
 
@@ -189,17 +200,19 @@ class Corpus:
         logits = [((), more)] + [((kind,), less[kind]) for kind in KINDS]
         logits += [(kinds, sum(less[kind] for kind in kinds)) for kinds in (self.draws.kinds(), self.draws.kinds())]
         decided, ties = [item for item in logits if item[1] != 0], [item for item in logits if item[1] == 0]
-        asked = ([decided[i] for i in self.rng.permutation(len(decided))] + ties)[:most]
-        for kinds, _ in asked:
+        chosen = ([decided[i] for i in self.rng.permutation(len(decided))] + ties)[:most]
+        for kinds, _ in chosen:
             question = self.draws.pick(HARMLESS_QUESTIONS if kinds else HELPFUL_QUESTIONS).format(
                 self.draws.listed(kinds)
             )
             topics = {kind: less[kind] for kind in kinds} or {question.rstrip("?").split()[-1]: more}
-            asides += [Aside(len(turns), word, reference.better(advantage)) for word, advantage in topics.items()]
-            turns.append(Message(role="user", content=f"{COMPARE_FORMAT} {question}"))
+            asked = f"{COMPARE_FORMAT} {question}"
+            read = {asked[: asked.index(word) + len(word)]: advantage for word, advantage in topics.items()}
+            asides += [Aside(len(turns), text, reference.better(advantage)) for text, advantage in read.items()]
+            turns.append(Message(role="user", content=asked))
             turns.append(Message(role="assistant", content=LABELS[0]))
-        learned = (*range(1, opening), *range(opening + 1, len(turns), 2))
-        return Document((), tuple(turns), learned, tuple(reference.sigmoid(x) for _, x in asked), (), tuple(asides))
+        learned = (*range(1, opening, 2), *range(opening + 1, len(turns), 2))
+        return Document((), tuple(turns), learned, tuple(reference.sigmoid(x) for _, x in chosen), (), tuple(asides))
 
 
 def _note(step: Step) -> str:

@@ -46,16 +46,17 @@ class Draws:
         self.all = list(world.tasks.values())
 
     def response(self, task: Task) -> str:
-        """A random answer: each step as it is, made safer or left to an expert; at times one is wrong or missing."""
+        """A random answer: each step as it is, made safer or left to an expert; at times some are wrong or missing."""
         boldness = self.pick((0.3, 0.6, 0.6, 1.0))
         lines = [self._line(step, boldness) for step in task.steps]
         accident = self.rng.random()
         place = int(self.rng.integers(len(lines)))
-        if accident < 0.12:
-            lines[place] = self.pick(list(self.world.steps))
-        elif accident < 0.18:
+        if accident < 0.24:
+            for _ in range(self.pick((1, 1, 2))):
+                lines[int(self.rng.integers(len(lines)))] = self.pick(list(self.world.steps))
+        elif accident < 0.3:
             lines[place] = self.pick(lines)
-        elif accident < 0.24:
+        elif accident < 0.36:
             lines = lines[:place]
         return reply(lines)
 

@@ -18,13 +18,15 @@ LETTER_WEIGHT = 8.0
 DECISION_WEIGHT = 3.0
 """Loss weight of the word that tells a hazard asked about from another: what a critique turns on."""
 
+WORTH_WEIGHT = 2.0
+"""Loss weight of what a line is worth, or that it is wrong: one token of a dozen, and all that tells a mistake."""
+
 VERDICT_WEIGHT = 6.0
-"""Loss weight of who does better by a judge's notes: the lines' sum, in one word."""
+"""Loss weight of who does better by a judge's notes: the lines' sum, in one word.
 
-ASIDE_WEIGHT = 6.0
-"""Loss weight of the verdict that a question's word brings to mind.
-
-Without it the letter follows the sum of all verdicts: that the one asked about decides is found late or never.
+Asides weigh as much as the same word in notes. Without them a letter follows the sum of all verdicts, and notes on a
+line follow what such lines mostly give: that the one asked about decides, and whether this line belongs here, is found
+late or never.
 """
 
 
@@ -50,6 +52,7 @@ class Encoder:
         self._roles = {role: self._encode(token) for role, token in ROLES.items()}
         self._verdicts = {word: self._encode(f" {word}")[0] for word in (*LABELS, "even")}
         self._weights = {self._encode(word)[0]: DECISION_WEIGHT for word in (" yes", " no")}
+        self._weights |= {self._encode(f" {worth}")[0]: WORTH_WEIGHT for worth in (0, 2, 3, 4, 6, 9, "wrong")}
         self._weights |= dict.fromkeys(self._verdicts.values(), VERDICT_WEIGHT)
         self._letters = [self._encode(label)[0] for label in LABELS]
 
@@ -72,8 +75,9 @@ class Encoder:
                 targets += [Target(len(tokens) - 1 + i, token, VERDICT_WEIGHT) for i, token in verdicts]
             for aside in document.asides:
                 if aside.turn == place:
-                    position = len(tokens) + content.index(self._encode(f" {aside.word}")[-1])
-                    asides.append(Target(position, self._verdicts[aside.verdict], ASIDE_WEIGHT))
+                    position = len(tokens) + len(self._encode(aside.read)) - 1
+                    [word] = self._encode(f" {aside.word}")
+                    asides.append(Target(position, word, self._weights[word]))
             tokens += content
         letters = 2 * len(document.p_a)
         if letters:

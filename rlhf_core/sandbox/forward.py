@@ -22,10 +22,12 @@ def hidden_states(model: LlamaForCausalLM, tokens: Tensor, dtype: torch.dtype) -
     for layer in layers:
         attention, mlp = layer.self_attn, layer.mlp
         inputs = functional.rms_norm(x, (width,), layer.input_layernorm.weight, config.rms_norm_eps).to(dtype)
-        weights = torch.cat([attention.q_proj.weight, attention.k_proj.weight, attention.v_proj.weight]).to(dtype)
-        q, k, v = functional.linear(inputs, weights).view(batch, length, 3, heads, -1).permute(2, 0, 3, 1, 4)
-        q, k = _rotate(q, cos, sin), _rotate(k, cos, sin)
-        mixed = (q @ k.transpose(-1, -2) * attention.scaling + future).softmax(-1) @ v
+        query = attention.q_proj.weight * attention.scaling
+        weights = torch.cat([query, attention.k_proj.weight, attention.v_proj.weight]).to(dtype)
+        projected = functional.linear(inputs, weights).view(batch, length, 3, heads, -1).permute(2, 0, 3, 1, 4)
+        q, k = _rotate(projected[:2], cos, sin).flatten(1, 2)
+        scores = torch.baddbmm(future, q, k.transpose(1, 2))
+        mixed = (scores.softmax(-1) @ projected[2].flatten(0, 1)).view(batch, heads, length, -1)
         mixed = mixed.transpose(1, 2).reshape(batch, length, width)
         x = x + functional.linear(mixed, attention.o_proj.weight.to(dtype))
         inputs = functional.rms_norm(x, (width,), layer.post_attention_layernorm.weight, config.rms_norm_eps).to(dtype)

@@ -30,17 +30,17 @@ from rlhf_core.sandbox.world import load_world
 
 MODEL = Path(__file__).with_name("model")
 """Where the shipped model is."""
-STEPS = 1300
+STEPS = 1600
 DOCUMENTS = 48
 """Documents in a step."""
 GROUPS = 6
 """A step's documents are sorted by length and run in this many batches, so that little of them is padding."""
 MIXTURE = {
-    "entry": 0.34,
+    "entry": 0.35,
     "copying": 0.05,
     "question": 0.08,
     "criticism": 0.26,
-    "judgement": 0.18,
+    "judgement": 0.17,
     "summing_up": 0.09,
 }
 """Shares of the sorts of documents, by the method of `Corpus` that draws them."""

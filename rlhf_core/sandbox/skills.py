@@ -142,7 +142,9 @@ def _notes(chat: Chat, draws: Draws, items: int) -> list[float]:
     cases = []
     for prompt in _some(prompts("heldout"), items, draws.rng):
         cases.append((prompt, *(draws.response(draws.gold.task(prompt)) for _ in range(2))))
-    written = chat([notes_conversation(*case) for case in cases])
+    answers = chat([prompt.messages for prompt, _, _ in cases])
+    asked = [notes_conversation(prompt, answer, a, b) for (prompt, a, b), answer in zip(cases, answers, strict=True)]
+    written = chat(asked)
     return [float(text == reference.notes(draws.gold, *case)) for text, case in zip(written, cases, strict=True)]
 
 

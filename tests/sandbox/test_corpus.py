@@ -43,10 +43,10 @@ def test_a_judge_takes_notes_and_is_asked_several_things_about_one_pair():
     draw = corpus()
     for _ in range(50):
         document = draw.judgement()
-        pair, *questions = [turn.content for turn in document.turns if turn.role == "user"]
+        _, pair, *questions = [turn.content for turn in document.turns if turn.role == "user"]
         assert pair.endswith(NOTES_FORMAT)
         assert len(questions) == len(document.p_a) == QUESTIONS_PER_PAIR
-        assert document.learned == (1, 3, 5, 7, 9)
+        assert document.learned == (1, 3, 5, 7, 9, 11)
 
 
 def test_the_combinations_held_out_are_asked_in_no_conversation():

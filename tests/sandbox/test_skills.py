@@ -5,7 +5,7 @@ import pytest
 
 from rlhf_core.constitution.load import load_constitution
 from rlhf_core.feedback.prompts import NOTES_FORMAT
-from rlhf_core.records import Prompt
+from rlhf_core.records import Message, Prompt
 from rlhf_core.sandbox import reference
 from rlhf_core.sandbox.gold import SandboxGold
 from rlhf_core.sandbox.skills import measure_skills
@@ -20,11 +20,11 @@ def perfect_chat(conversations: Sequence[Conversation]) -> list[str]:
     return [_turn(list(conversation)) for conversation in conversations]
 
 
-def _turn(messages: list) -> str:
+def _turn(messages: list[Message]) -> str:
+    if messages[-1].content.endswith(NOTES_FORMAT):
+        return reference.notes(GOLD, *_shown(messages))
     if "\n\nReply" not in messages[0].content:
         return reply([step.text for step in GOLD.task(Prompt.of(messages[0].content)).steps])
-    if messages[0].content.endswith(NOTES_FORMAT):
-        return reference.notes(GOLD, *_shown(messages[0].content))
     request, rest = messages[0].content.split("\n\n", 1)
     response = rest.split("\n\nReply:\n", 1)[1].rsplit("\n\n", 1)[0]
     say = reference.revision if len(messages) == 3 else reference.critique
@@ -32,17 +32,19 @@ def _turn(messages: list) -> str:
 
 
 def perfect_choice(conversations: Sequence[Conversation], labels: Sequence[str]) -> list[list[float]]:
-    return [[_preference(*(turn.content for turn in conversation)), 0.0] for conversation in conversations]
+    return [[_preference(list(conversation)), 0.0] for conversation in conversations]
 
 
-def _preference(pair: str, notes: str, question: str) -> float:
-    assert notes == reference.notes(GOLD, *_shown(pair))
-    return reference.preference(GOLD, *_shown(pair), reference.kinds_named(question))
+def _preference(messages: list[Message]) -> float:
+    *pair, notes, question = messages
+    assert notes.content == reference.notes(GOLD, *_shown(pair))
+    return reference.preference(GOLD, *_shown(pair), reference.kinds_named(question.content))
 
 
-def _shown(text: str) -> tuple[Prompt, str, str]:
-    question, a, b, _ = re.split(r"\n\n(?:Reply A:\n|Reply B:\n|(?=Note))", text)
-    return Prompt.of(question), a, b
+def _shown(messages: list[Message]) -> tuple[Prompt, str, str]:
+    prompt, _, shown = messages
+    _, a, b, _ = re.split(r"\n\n(?:Reply A:\n|Reply B:\n|(?=Note))", shown.content)
+    return Prompt.of(prompt.content), a, b
 
 
 def test_a_perfect_model_has_every_skill():

@@ -298,7 +298,7 @@ def test_comparisons_of_many_callers_cost_the_passes_of_one(machine):
         machine.passes.clear()
         whole, _ = await queue.compare(pairs, constitution, principles)
         of_one = len(machine.passes)
-        machine.library._notes.clear()
+        machine.library._notebook.clear()
         found = await together(machine, [queue.compare([pair], constitution, principles) for pair in pairs])
         assert len(machine.passes) == of_one
         assert [vote for votes, _ in found for vote in votes] == whole

@@ -28,7 +28,7 @@ class PpoConfig(Settings):
     """Samples of one update."""
     micro_batch_size: int | None = Field(default=None, ge=1)
     """Samples of one pass; an update adds up their gradients. None passes the whole minibatch at once."""
-    learning_rate: float = Field(default=5e-4, gt=0)
+    learning_rate: float = Field(default=1e-3, gt=0)
     lr_schedule: Literal["linear", "cosine", "constant"] = "linear"
     """How the rate falls to 0 at the end, or not."""
     warmup_share: float = Field(default=0.0, ge=0, le=1)
@@ -62,7 +62,8 @@ class PpoConfig(Settings):
     """Weight of the fine-tuning loss in each update, which keeps what was learned there (Ouyang et al. 2022)."""
     ptx_batch_size: int = Field(default=16, ge=1)
     """Demonstrations of one update."""
-    temperature: float = Field(default=1.0, gt=0)
+    temperature: float = Field(default=0.7, gt=0)
+    """Of rollouts, and of the probabilities that are compared; below 1 there are fewer slips, and choices decide."""
     missing_eos_penalty: float = Field(default=1.0, ge=0)
     score_clip: float = Field(default=4.0, gt=0)
     """Standardised scores are clipped to plus or minus this many standard deviations."""

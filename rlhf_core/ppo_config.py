@@ -31,8 +31,8 @@ class PpoConfig(Settings):
     learning_rate: float = Field(default=1e-3, gt=0)
     lr_schedule: Literal["linear", "cosine", "constant"] = "linear"
     """How the rate falls to 0 at the end, or not."""
-    warmup_share: float = Field(default=0.0, ge=0, le=1)
-    """Share of the updates over which the rate rises."""
+    warmup_share: float = Field(default=0.2, ge=0, le=1)
+    """Share of the updates over which the rate rises: the first steps of Adam know neither mean nor variance."""
     kl_coef: float = Field(default=0.05, ge=0)
     kl_estimator: Literal["k1", "k2", "k3"] = "k1"
     """Of KL(policy || reference) per token (Schulman 2020): k1 log-ratio, k2 half its square, k3 never negative."""

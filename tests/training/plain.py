@@ -10,6 +10,7 @@ PLAIN = {
     "ptx_coef": 0.0,
     "prompts_per_step": 128,
     "learning_rate": 3e-4,
+    "warmup_share": 0.0,
     "temperature": 1.0,
 }
 

@@ -56,8 +56,8 @@ def response_tokens(
         states, head = logits[counts], _as_it_is
     size = max(LEAST_TOKENS, CHUNK_BYTES // (4 * backbone.vocabulary))
     if weight is not None and entropy != "loss":
-        measured: Any = _Chosen.apply(states, head, weight, batch.targets[counts], temperature, entropy, size)
-        return _filled(counts, *measured, hidden)
+        chosen: Any = _Chosen.apply(states, head, weight, batch.targets[counts], temperature, entropy, size)
+        return _filled(counts, chosen[0], chosen[1], hidden)
     again = torch.is_grad_enabled() and len(states) > size
     parts = []
     for chunk, targets in zip(states.split(size), batch.targets[counts].split(size), strict=True):

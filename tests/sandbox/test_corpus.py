@@ -12,7 +12,7 @@ from rlhf_core.sandbox.corpus import (
     Corpus,
 )
 from rlhf_core.sandbox.draws import UNSEEN
-from rlhf_core.sandbox.world import KINDS, load_world
+from rlhf_core.sandbox.world import EXPERT, KINDS, load_world
 
 HELDOUT = [task.name for task in load_world().split("heldout")]
 
@@ -79,11 +79,30 @@ def test_a_question_s_words_bring_the_verdicts_to_mind():
     rows = document.turns[0].content
     for aside in document.asides:
         question = document.turns[aside.turn].content
-        assert aside.word in question
-        kind = aside.word if aside.word in KINDS else "helps"
-        assert f" {kind} {aside.verdict}" in rows or (aside.verdict == "even" and f" {kind} " not in rows)
+        assert question.startswith(aside.read)
+        last = aside.read.split()[-1]
+        kind = last if last in KINDS else "helps"
+        assert f" {kind} {aside.word}" in rows or (aside.word == "even" and f" {kind} " not in rows)
     asked = [kind for turn in document.turns[1::2] for kind in reference.kinds_named(turn.content) or ("helps",)]
     assert len(document.asides) == len(asked)
+
+
+def test_a_reply_s_lines_bring_to_mind_what_they_give():
+    draw, said = corpus(), set()
+    for _ in range(50):
+        document = draw.judgement()
+        prompt, _, shown = document.turns[:3]
+        [task] = [task for task in draw.world.tasks.values() if prompt.content in task.questions()]
+        known = {EXPERT} | {text for step in task.steps for text in (step.text, step.safer)}
+        asides = [aside for aside in document.asides if aside.turn == 2]
+        assert len(asides) == sum(line[0].isdigit() for line in shown.content.splitlines() if line)
+        for aside in asides:
+            assert shown.content.startswith(aside.read)
+            line = aside.read.splitlines()[-1].split(". ", 1)[1]
+            assert line in known or aside.word == "wrong"
+            assert line != EXPERT or aside.word == "0"
+            said.add(aside.word)
+    assert said == {"0", "2", "3", "4", "6", "9", "wrong"}
 
 
 def test_a_careful_user_may_want_none_of_each_kind():

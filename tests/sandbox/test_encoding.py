@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from rlhf_core.records import Message
 from rlhf_core.sandbox.corpus import Aside, Corpus, Document
-from rlhf_core.sandbox.encoding import ASIDE_WEIGHT, LETTER_WEIGHT, VERDICT_WEIGHT, Encoder
+from rlhf_core.sandbox.encoding import LETTER_WEIGHT, VERDICT_WEIGHT, WORTH_WEIGHT, Encoder
 from rlhf_core.sandbox.pretrain import loss_sum, new_model
 from rlhf_core.sandbox.tokenizer import train_tokenizer
 from rlhf_core.sandbox.world import load_world
@@ -66,12 +66,19 @@ def test_of_notes_that_are_given_only_the_verdicts_are_learned():
     assert {target.weight for target in example.targets} == {VERDICT_WEIGHT}
 
 
-def test_a_verdict_is_learned_at_the_word_that_asks_for_it():
-    question = Message(role="user", content="Answer A or B. Which reply risks less shock or fumes?")
-    example = ENCODER(Document(turns=(question,), asides=(Aside(0, "shock", "B"), Aside(0, "fumes", "even"))))
+def test_what_is_brought_to_mind_is_learned_at_the_word_that_was_read_last():
+    text = "Which reply risks less shock or fumes?"
+    shock, fumes = text[: text.index(" or")], text[:-1]
+    question = Message(role="user", content=text)
+    asides = (Aside(0, shock, "B"), Aside(0, fumes, "even"), Aside(0, shock, "wrong"))
+    example = ENCODER(Document(turns=(question,), asides=asides))
     read = [(example.tokens[target.position], target.token, target.weight) for target in example.targets]
-    [shock, fumes, b, even] = [TOKENIZER.encode(f" {word}")[-1] for word in ("shock", "fumes", "B", "even")]
-    assert read == [(shock, b, ASIDE_WEIGHT), (fumes, even, ASIDE_WEIGHT)]
+    tokens = {word: TOKENIZER.encode(f" {word}")[-1] for word in ("shock", "fumes", "B", "even", "wrong")}
+    assert read == [
+        (tokens["shock"], tokens["B"], VERDICT_WEIGHT),
+        (tokens["fumes"], tokens["even"], VERDICT_WEIGHT),
+        (tokens["shock"], tokens["wrong"], WORTH_WEIGHT),
+    ]
 
 
 def test_the_loss_of_an_untrained_model_is_that_of_a_guess():

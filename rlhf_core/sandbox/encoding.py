@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cache
+from functools import lru_cache
 from typing import NamedTuple
 
 from transformers import PreTrainedTokenizerFast
@@ -11,6 +11,9 @@ from transformers import PreTrainedTokenizerFast
 from rlhf_core.feedback.prompts import LABELS
 from rlhf_core.sandbox.corpus import Document
 from rlhf_core.sandbox.tokenizer import END, ROLES
+
+CACHED = 20_000
+"""Texts whose tokens are kept: most of those that come again; all of a training's would fill gigabytes."""
 
 LETTER_WEIGHT = 8.0
 """Loss weight of a judge's letter against 1 for any other token: it is the whole of what a comparison teaches."""
@@ -47,7 +50,7 @@ class Encoder:
     """Turns documents into examples in the tokenizer's chat template."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast):
-        self._encode = cache(lambda text: tokenizer.encode(text, add_special_tokens=False))
+        self._encode = lru_cache(CACHED)(lambda text: tokenizer.encode(text, add_special_tokens=False))
         self._end = self._encode(END)
         self._roles = {role: self._encode(token) for role, token in ROLES.items()}
         self._verdicts = {word: self._encode(f" {word}")[0] for word in (*LABELS, "even")}

@@ -77,7 +77,8 @@ class Goodhart(Record):
     """The first step at which the truth (gold, or else the auditor) has fallen from its best by more than its interval
     while the proxy has risen."""
     kept: float | None = None
-    """Gain of the truth at `policy_step`, as a share of the best that was seen; none where nothing was gained."""
+    """Gain of the truth at `policy_step`, as a share of the best that was seen; none where that best gain's interval
+    holds 0."""
     policy_step: int
     """The watched step that became the policy, or the last one before it."""
 
@@ -153,14 +154,15 @@ def goodhart(
         for name, table in gains.items()
         if "gap" not in name and (fit := fit_gao(distances, table, resamples=resamples, seed=seed)) is not None
     }
-    truth = gains.get("gold", gains.get("auditor"))
+    judge = "gold" if "gold" in gains else "auditor"
+    truth = gains.get(judge)
     final = max(i for i, row in enumerate(rows) if policy_step is None or row.step <= policy_step)
     return Goodhart(
         objective=rows[0].objective,
         points=found,
         fits=fits,
         parted_at=None if truth is None else _parted(rows, gains["proxy"], truth),
-        kept=None if truth is None else _kept(truth, final),
+        kept=None if truth is None else _kept(estimates[judge], final),
         policy_step=rows[final].step,
     )
 
@@ -183,10 +185,9 @@ def _gains(rows: Sequence[tuple[float, ...]]) -> Array:
     return table - table[0]
 
 
-def _kept(truth: Array, final: int) -> float | None:
-    means = truth.mean(axis=1)
-    best = float(means.max())
-    return float(means[final]) / best if best > 0 else None
+def _kept(truth: Sequence[Estimate], final: int) -> float | None:
+    best = max(truth, key=lambda gain: gain.value)
+    return truth[final].value / best.value if best.low > 0 else None
 
 
 def _parted(rows: Sequence[WatchPoint], proxy: Array, truth: Array) -> int | None:

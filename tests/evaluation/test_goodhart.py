@@ -109,6 +109,14 @@ def test_what_is_kept_is_measured_where_the_policy_is():
     assert between is not None and (between.policy_step, between.kept) == (1, pytest.approx(0.5))
 
 
+def test_nothing_is_said_to_be_kept_of_a_gain_that_may_be_none():
+    noise = [GAMED[0], GAMED[1].model_copy(update={"gold": (1.0, 7.2)})]
+    found = goodhart(noise, 2.0)
+    assert found is not None and found.points[1].gold is not None
+    assert found.points[1].gold.value == pytest.approx(0.05), "of -1 and 1.1"
+    assert found.kept is None
+
+
 def test_without_gold_the_auditor_is_the_truth_and_without_both_there_is_none():
     audited = goodhart([p.model_copy(update={"gold": ()}) for p in GAMED])
     assert audited is not None and audited.parted_at == 4 and audited.kept == pytest.approx(0.275)

@@ -48,9 +48,9 @@ Sampling = Literal[
 class CritiqueConfig(Settings):
     """`rounds`, `sampling` and `stop_on` hold where the constitution's own `defaults.critique` leaves them open."""
 
-    prompts: int = Field(default=384, ge=1)
+    prompts: int = Field(default=320, ge=1)
     """How many training prompts are answered, criticised and revised."""
-    rounds: int = Field(default=4, ge=1, le=32)
+    rounds: int = Field(default=5, ge=1, le=32)
     """Most critique-and-revision steps per answer, each under one principle."""
     sampling: Sampling = "weighted_without_replacement"
     """How each step draws its principle among those that apply to the prompt."""
@@ -76,8 +76,9 @@ class SftConfig(Settings):
     epochs: int = Field(default=2, ge=1)
     batch_size: int = Field(default=16, ge=1)
     learning_rate: float = Field(default=1e-3, gt=0)
-    helpful_share: float = Field(default=0.35, ge=0, lt=1)
-    """Most that answers in which no critique found a fault may make up of the demonstrations."""
+    helpful_share: float = Field(default=0.4, ge=0, lt=1)
+    """Share of the demonstrations that are the base model's own answers, as they were, to prompts that the critic did
+    not see: with more of them fine-tuning keeps more help and more faults. As many as there are such prompts."""
 
 
 class LabelConfig(Settings):

@@ -59,7 +59,8 @@ class PpoConfig(Settings):
     max_ratio: float | None = Field(default=None, gt=1)
     """So does one whose mean probability ratio is above this."""
     ptx_coef: float = Field(default=1.0, ge=0)
-    """Weight of the fine-tuning loss in each update, which keeps what was learned there (Ouyang et al. 2022)."""
+    """Weight in each update of the fine-tuning loss on answers that passed the critic and the user's demonstrations
+    (Ouyang et al. 2022). Revisions are shown as far as the weights ask for them."""
     ptx_batch_size: int = Field(default=16, ge=1)
     """Demonstrations of one update."""
     temperature: float = Field(default=0.7, gt=0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from rlhf_core.records import Critique, Revision
 from rlhf_core.run_records import Calibration, JudgeGate, NormPack, RewardModelVersion
 
 OF_A_JUDGE: dict[str, Any] = {
@@ -81,3 +82,29 @@ def calibration(**given: Any) -> Calibration:
         "applied": True,
     }
     return Calibration(**(OF_A_JUDGE | plain | given))
+
+
+def revision(principle: str = "fumes", **given: Any) -> Revision:
+    """The first round's, accepted, after the principle found a violation."""
+    plain: dict[str, Any] = {
+        "id": "revision",
+        "run_id": "run",
+        "sample_id": "sample",
+        "round": 1,
+        "before": "mix bleach",
+        "after": "use soap",
+        "accepted": True,
+    }
+    rest = plain | given
+    critique = Critique(
+        sample_id=rest["sample_id"],
+        principle_id=principle,
+        principle_hash="p1",
+        constitution_hash="k1",
+        template_hash="t1",
+        critic="sandbox",
+        verdict="violates",
+        text="Step 2 gives off fumes.",
+        spans=("mix bleach",),
+    )
+    return Revision(critique=critique, **rest)

@@ -12,8 +12,9 @@ from rlhf_core.models.reward_model import RewardModel
 from rlhf_core.run_records import Checkpoint, NormPack, Score, StageResult
 from rlhf_core.stages.audit import Audit
 from rlhf_core.stages.context import Context, Timer
+from rlhf_core.stages.demonstrations import approved
 from rlhf_core.stages.prompts import prompts_of, stamp
-from rlhf_core.stages.training import demonstrations_of, publish_policy
+from rlhf_core.stages.training import publish_policy
 from rlhf_core.stages.watching import Watch
 from rlhf_core.training.ppo_state import PpoState
 from rlhf_core.training.ppo_trainer import PpoStep, train_ppo
@@ -75,7 +76,7 @@ def _train(
         ctx.config.model.max_tokens,
         ctx.config.seed,
         ctx.store.artifacts.get_folder(saved.artifact) if saved else None,
-        demonstrations_of(ctx)[0] if ctx.config.ppo.ptx_coef else (),
+        approved(ctx).demonstrations if ctx.config.ppo.ptx_coef else (),
         ctx.constitution.principles,
     )
 

@@ -77,7 +77,8 @@ def train_ppo(
         yield None
         # 3. Optimise the clipped surrogate over shuffled minibatches, until the policy has gone too far.
         updates, order = [], derived_seed(seed, state.step, "minibatches")
-        for done in optimise(state, rollout.batch, targets, stream_weights, config, order, replay, own):
+        shown = replay and replay.at(dial)
+        for done in optimise(state, rollout.batch, targets, stream_weights, config, order, shown, own):
             updates.append(done)
             yield None
         # 4. Report, and carry on from what was just learned.

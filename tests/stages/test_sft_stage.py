@@ -9,9 +9,13 @@ from pathlib import Path
 import pytest
 
 from rlhf_core.models.backbone import Backbone
+from rlhf_core.run_records import StageResult
 from rlhf_core.stages.context import Context
+from rlhf_core.stages.demonstrations import approved, demonstrations_of
 from rlhf_core.stages.training import sft_stage
-from tests.stages.conftest import Desk, NumberJudge
+from tests.records import revision
+from tests.stages.conftest import LAW, Desk, NumberJudge
+from tests.store.examples import sample
 
 
 @pytest.fixture
@@ -45,3 +49,26 @@ def test_a_stage_that_was_cut_off_is_done_again_and_ends_in_the_same_bytes(desk:
     one, other = (desk.store.policy_version(result.policy_version) for result in (straight, resumed))
     assert one.artifact == other.artifact and resumed.counts == {"user": 8}
     assert ctx.tools.backbone.adapters == ()
+
+
+def test_a_revision_keeps_the_answer_before_it_and_the_part_of_the_objectives_that_asked_for_it(desk: Desk):
+    law = LAW.replace("harmless: {default_weight: 1}", "harmless: {default_weight: 3}")
+    ctx = desk.context(NumberJudge(), {"kind": "sft", "sft": {"helpful_share": 0.5}}, law)
+    first, second = (sample(name, stage="critique", run_id=ctx.run.id) for name in ("1", "2"))
+    desk.store.add_samples([first, second])
+    steps = [
+        revision("calm", id="a", sample_id=first.id, run_id=ctx.run.id, before=first.response, after="half safe"),
+        revision("calm", id="b", sample_id=first.id, run_id=ctx.run.id, round=2, before="half safe", after="safe"),
+    ]
+    desk.store.add_revisions(steps)
+    ctx.results["critique"] = StageResult(run_id=ctx.run.id, stage="critique")  # pyright: ignore
+    (revised, plain), counts = approved(ctx)
+    assert (revised.response, revised.before) == ("safe", first.response)
+    assert (revised.serves, revised.share) == (("harmless",), 0.75)
+    assert (plain.response, plain.serves) == (second.response, ())
+    assert counts == {"revised": 1, "faultless": 1, "left_at_fault": 0, "user": 0}
+    # Half of all are to be the base's own answers: two, to prompts that nobody criticised.
+    (*same, third, fourth), counts = demonstrations_of(ctx)
+    assert same == [revised, plain] and counts["helpful_mix"] == 2
+    assert first.prompt not in (third.prompt, fourth.prompt) and third.source == "helpful"
+    assert demonstrations_of(ctx).demonstrations[2:] == [third, fourth] and desk.sampler.calls == 1

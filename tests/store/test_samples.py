@@ -3,34 +3,11 @@ import math
 import pytest
 
 from rlhf_core.errors import InvalidInput, NotFound
-from rlhf_core.records import Critique, Prompt, Revision
+from rlhf_core.records import Prompt
 from rlhf_core.run_records import GoldScore, Score
 from rlhf_core.store.store import Store
+from tests.records import revision
 from tests.store.examples import sample
-
-
-def revision(name: str, sample_id: str) -> Revision:
-    critique = Critique(
-        sample_id=sample_id,
-        principle_id="fumes",
-        principle_hash="p1",
-        constitution_hash="k1",
-        template_hash="t1",
-        critic="sandbox",
-        verdict="violates",
-        text="Step 2 gives off fumes.",
-        spans=("mix bleach", "with vinegar"),
-    )
-    return Revision(
-        id=name,
-        run_id="run",
-        sample_id=sample_id,
-        round=1,
-        critique=critique,
-        before="mix bleach",
-        after="use soap",
-        accepted=True,
-    )
 
 
 def test_a_sample_comes_back_whole_with_its_prompt_though_the_prompt_is_stored_once(store: Store):
@@ -78,10 +55,10 @@ def test_prompts_are_chosen_by_split_in_the_order_in_which_they_came(store: Stor
 
 def test_a_revision_keeps_its_critique_and_needs_its_sample(store: Store):
     store.add_samples([sample("1")])
-    store.add_revisions([revision("r", "1")])
-    assert store.revisions("run") == [revision("r", "1")]
+    store.add_revisions([revision(id="r", sample_id="1")])
+    assert store.revisions("run") == [revision(id="r", sample_id="1")]
     with pytest.raises(NotFound):
-        store.add_revisions([revision("s", "missing")])
+        store.add_revisions([revision(id="s", sample_id="missing")])
     assert len(store.revisions("run")) == 1
 
 

@@ -1,0 +1,84 @@
+"""What fine-tuning learns from and PPO replays: answers that passed the critic, the base's own, and the user's."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from rlhf_core.constitution.schema import Constitution
+from rlhf_core.data import load_demonstrations
+from rlhf_core.records import BASE_POLICY, Demonstration, Revision, Sample
+from rlhf_core.stages.context import Context
+from rlhf_core.stages.prompts import draw, prompts_of
+from rlhf_core.stages.sampling import sample_all
+
+
+class Found(NamedTuple):
+    demonstrations: list[Demonstration]
+    counts: dict[str, int]
+    """How many there are of each kind."""
+
+
+def demonstrations_of(ctx: Context) -> Found:
+    """What supervised fine-tuning learns from: `approved`, and where there was a critic a share of the base's answers.
+
+    Those are as they were, to other prompts, and keep fine-tuning from losing help (Bai et al. 2022, section 3.3).
+    """
+    found = approved(ctx)
+    if "critique" not in ctx.results:
+        return found
+    answered = {sample.prompt.id for sample in ctx.store.samples(ctx.need("critique").run_id, stage="critique")}
+    others = [prompt for prompt in prompts_of(ctx, "train") if prompt.id not in answered]
+    share = ctx.config.sft.helpful_share
+    room = min(round(len(found.demonstrations) * share / (1 - share)), len(others))
+    chosen = draw(others, room, ctx.config.seed, "helpful mix")
+    samples = sample_all(ctx, "sft", chosen, BASE_POLICY, 1, ctx.config.critique.temperature)
+    mix = [_as_it_was(sample, "helpful") for sample in samples]
+    return Found([*found.demonstrations, *mix], {**found.counts, "helpful_mix": len(mix)})
+
+
+def approved(ctx: Context) -> Found:
+    """Answers as revised, answers in which no critique found a fault, and the user's own demonstrations.
+
+    An answer at fault that no accepted revision mended is nobody's example.
+    """
+    path = ctx.config.data.demonstrations
+    own = load_demonstrations(path) if path else []
+    answered = ctx.results.get("critique") if own else ctx.need("critique")
+    if answered is None:
+        return Found(own, {"user": len(own)})
+    steps: dict[str, list[Revision]] = defaultdict(list)
+    for step in sorted(ctx.store.revisions(answered.run_id), key=lambda step: step.round):
+        steps[step.sample_id].append(step)
+    revised, faultless, faulty = [], [], 0
+    for sample in ctx.store.samples(answered.run_id, stage="critique"):
+        accepted = [step for step in steps[sample.id] if step.accepted]
+        if accepted:
+            revised.append(_revision(ctx.constitution, sample, accepted))
+        elif all(step.critique.verdict == "complies" for step in steps[sample.id]):
+            faultless.append(_as_it_was(sample, "faultless"))
+        else:
+            faulty += 1
+    counts = {"revised": len(revised), "faultless": len(faultless), "left_at_fault": faulty, "user": len(own)}
+    return Found([*revised, *faultless, *own], counts)
+
+
+def _as_it_was(sample: Sample, source: str) -> Demonstration:
+    return Demonstration(prompt=sample.prompt, response=sample.response, source=source)
+
+
+def _revision(constitution: Constitution, sample: Sample, accepted: Sequence[Revision]) -> Demonstration:
+    asked = {step.critique.principle_id for step in accepted}
+    serves = {
+        objective for p in constitution.principles if p.id in asked for objective, share in p.serves.items() if share
+    }
+    weights = constitution.default_weights()
+    return Demonstration(
+        prompt=sample.prompt,
+        response=accepted[-1].after,
+        source="revision",
+        before=sample.response,
+        serves=tuple(sorted(serves)),
+        share=sum(weights[name] for name in serves) / (sum(weights.values()) or 1.0),
+    )

@@ -128,8 +128,6 @@ class Demonstration(Record):
     """The answer that the response is a revision of."""
     serves: tuple[str, ...] = ()
     """The objectives whose principles asked for the revision."""
-    share: float = Field(default=1.0, ge=0, le=1)
-    """Those objectives' part of all weights as the constitution has them."""
 
 
 class Usage(Record):

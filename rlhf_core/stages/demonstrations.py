@@ -73,12 +73,10 @@ def _revision(constitution: Constitution, sample: Sample, accepted: Sequence[Rev
     serves = {
         objective for p in constitution.principles if p.id in asked for objective, share in p.serves.items() if share
     }
-    weights = constitution.default_weights()
     return Demonstration(
         prompt=sample.prompt,
         response=accepted[-1].after,
         source="revision",
         before=sample.response,
         serves=tuple(sorted(serves)),
-        share=sum(weights[name] for name in serves) / (sum(weights.values()) or 1.0),
     )

@@ -78,6 +78,7 @@ def _train(
         ctx.store.artifacts.get_folder(saved.artifact) if saved else None,
         approved(ctx).demonstrations if ctx.config.ppo.ptx_coef else (),
         ctx.constitution.principles,
+        ctx.constitution.default_weights(),
     )
 
 

@@ -101,7 +101,7 @@ def update(
         if replay is not None:
             shown = replay.batch(optimizer.update)
             loss = -masked_mean(policy.evaluate(shown, train=True, entropy="none").logprobs, shown.mask)
-            optimizer.accumulate(config.ptx_coef * loss, where)
+            optimizer.accumulate(replay.coef * loss, where)
             ptx_loss = loss.item()
         return found._replace(ptx_loss=ptx_loss, grad_norm=optimizer.apply(where), applied=True)
 

@@ -6,24 +6,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rlhf_core.ppo_config import PpoConfig
 from rlhf_core.records import Demonstration, Prompt
-from rlhf_core.training.replay import Replay, shown
+from rlhf_core.training.replay import Replay, parts, shown
 
 WEIGHT = st.floats(0.0, 8.0)
 OWN = Demonstration(prompt=Prompt.of("how?"), response="like this")
 
 
-def revision(number: int, share: float = 0.5) -> Demonstration:
-    prompt = Prompt.of(f"task {number}")
-    return Demonstration(prompt=prompt, response="safe", before="bold", serves=("harmless",), share=share)
+REVISIONS = [
+    Demonstration(prompt=Prompt.of(f"task {number}"), response="safe", before="bold", serves=("harmless",))
+    for number in range(400)
+]
+EVEN = {"helpful": 0.5, "harmless": 0.5}
 
 
-REVISIONS = [revision(number) for number in range(400)]
-
-
-def revised(helpful: float, harmless: float, seed: int = 0) -> set[str]:
-    weights = {"helpful": helpful, "harmless": harmless}
-    return {row.prompt.id for row in REVISIONS if shown(row, weights, seed) == "safe"}
+def revised(helpful: float, harmless: float, usual: dict[str, float] = EVEN, seed: int = 0) -> set[str]:
+    asked = parts({"helpful": helpful, "harmless": harmless})
+    return {row.prompt.id for row in REVISIONS if shown(row, asked, usual, seed) == "safe"}
 
 
 def test_at_the_constitutions_weights_and_above_every_revision_is_shown():
@@ -42,8 +42,7 @@ def test_half_the_objectives_part_shows_half_of_the_revisions():
 
 
 def test_a_revision_for_the_lesser_of_two_objectives_is_shown_in_full_at_its_usual_part():
-    weights = {"helpful": 4.0, "harmless": 1.0}
-    assert all(shown(revision(n, share=0.2), weights, 0) == "safe" for n in range(50))
+    assert len(revised(4, 1, usual={"helpful": 0.8, "harmless": 0.2})) == 400
 
 
 @given(WEIGHT, WEIGHT, st.floats(0.01, 8.0))
@@ -55,15 +54,27 @@ def test_another_seed_draws_others():
     assert revised(3, 1, seed=0) != revised(3, 1, seed=1)
 
 
-@pytest.mark.parametrize("weights", [{"helpful": 1.0, "harmless": 0.0}, {"helpful": 0.0, "harmless": 1.0}])
-def test_the_users_own_demonstrations_are_shown_under_all_weights(weights):
-    assert shown(OWN, weights, 0) == "like this"
+@pytest.mark.parametrize("harmless", [0.0, 1.0])
+def test_the_users_own_demonstrations_are_shown_under_all_weights(harmless):
+    assert shown(OWN, {"helpful": 1 - harmless, "harmless": harmless}, EVEN, 0) == "like this"
 
 
-def test_a_batch_holds_what_its_steps_weights_show(tiny_model):
+@pytest.mark.parametrize(
+    ("helpful", "harmless", "text", "coef"), [(2, 2, "safe", 0.8), (1, 0, "bold", 0.4), (1, 3, "safe", 0.6)]
+)
+def test_a_steps_weights_decide_what_is_replayed_and_at_what_price(tiny_model, helpful, harmless, text, coef):
     backbone = tiny_model()
-    replay = Replay(backbone, REVISIONS[:4], 4, 0)
-    for helpful, harmless, text in ((1.0, 1.0, "safe"), (1.0, 0.0, "bold")):
-        batch = replay.at({"helpful": helpful, "harmless": harmless}).batch(0)
-        found = [row[keep].tolist() for row, keep in zip(batch.targets, batch.mask.bool(), strict=True)]
-        assert found == [backbone.encode_response(text)] * 4
+    config = PpoConfig(ptx_coef=0.8, ptx_batch_size=4)
+    replay = Replay.begin(backbone, REVISIONS[:4], config, 0, {"helpful": 3.0, "harmless": 3.0})
+    assert replay is not None
+    now = replay.at({"helpful": helpful, "harmless": harmless})
+    batch = now.batch(0)
+    found = [row[keep].tolist() for row, keep in zip(batch.targets, batch.mask.bool(), strict=True)]
+    assert found == [backbone.encode_response(text)] * 4
+    # Parts of 1/2 and 1/2 share all of themselves, half with 1 and 0, three quarters with 1/4 and 3/4.
+    assert now.coef == pytest.approx(coef)
+
+
+def test_where_no_weights_are_usual_everything_is_shown_at_full_price(tiny_model):
+    replay = Replay.begin(tiny_model(), REVISIONS[:4], PpoConfig(ptx_coef=0.8), 0, {})
+    assert replay is not None and replay.at({"helpful": 1.0, "harmless": 0.0}) == replay

@@ -60,7 +60,7 @@ class PpoConfig(Settings):
     """So does one whose mean probability ratio is above this."""
     ptx_coef: float = Field(default=1.0, ge=0)
     """Weight in each update of the fine-tuning loss on answers that passed the critic and the user's demonstrations
-    (Ouyang et al. 2022). Revisions are shown as far as the weights ask for them."""
+    (Ouyang et al. 2022), at the constitution's own weights; under others the demonstrations bind less."""
     ptx_batch_size: int = Field(default=16, ge=1)
     """Demonstrations of one update."""
     temperature: float = Field(default=0.7, gt=0)

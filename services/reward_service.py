@@ -7,6 +7,7 @@ from charter.v1 import reward_pb2, reward_pb2_grpc
 
 from rlhf_core.errors import InvalidInput, NotFound
 from rlhf_core.run_records import NormPack
+from rlhf_core.stages.ancestry import results_of
 from rlhf_core.store.store import Store
 from services import convert, convert_rows, masks, names
 from services.executor import Executor
@@ -59,7 +60,7 @@ class RewardService(reward_pb2_grpc.RewardServiceServicer):
         return self._trunk_of
 
     def _of_run(self, reward_models: list[str], run_id: str) -> tuple[list[str], NormPack | None]:
-        results = self._store.stage_results(self._store.run(run_id).id)
+        results = results_of(self._store, run_id)
         pack = self._store.norm_pack(results["norm_pack"].norm_pack) if "norm_pack" in results else None
         found = results["reward"].reward_models.values() if "reward" in results else pack.reward_models if pack else ()
         if not (reward_models or found):

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from rlhf_core.config import GateConfig
 from rlhf_core.feedback.tally import Tally
 from rlhf_core.feedback.votes import probability_of
-from rlhf_core.intervals import wilson_interval
+from rlhf_core.intervals import clustered_interval
 from rlhf_core.records import Comparison, Preference, content_id
 from rlhf_core.run_records import JudgeGate, Truth
 
@@ -60,8 +60,11 @@ def measure_gate(judge: Judge, evidence: Evidence, config: GateConfig) -> JudgeG
     A probability of exactly one half, and replies of equal length, count as half an agreement.
     """
     decided = [case for case in evidence.cases if not case.abstains]
-    agreement, low = _agreement([_agrees(case.counted.probability - 0.5, case.a_is_better) for case in decided])
-    longer, _ = _agreement([_agrees(_length_lead(case.comparison), case.a_is_better) for case in decided])
+    prompts = [case.comparison.prompt.id for case in decided]
+    agreement, low = _agreement(
+        prompts, [_agrees(case.counted.probability - 0.5, case.a_is_better) for case in decided]
+    )
+    longer, _ = _agreement(prompts, [_agrees(_length_lead(case.comparison), case.a_is_better) for case in decided])
     measured = {
         "pairs": len(decided),
         "abstained": len(evidence.cases) - len(decided),
@@ -114,11 +117,15 @@ def position_consistency(tallies: Sequence[Tally]) -> float:
     return sum(same) / len(same) if same else 0.0
 
 
-def _agreement(scores: Sequence[float]) -> tuple[float, float]:
-    """The mean and the lower end of its 95 % interval; nothing is known of no pairs."""
+def _agreement(prompts: Sequence[str], scores: Sequence[float]) -> tuple[float, float]:
+    """The mean and the lower end of its 95 % interval, pairs of one prompt together; nothing is known of no pairs."""
     if not scores:
         return 0.0, 0.0
-    return sum(scores) / len(scores), wilson_interval(sum(scores), len(scores)).low
+    groups: dict[str, list[float]] = defaultdict(list)
+    for prompt, score in zip(prompts, scores, strict=True):
+        groups[prompt].append(score)
+    low = clustered_interval([(sum(group), len(group)) for group in groups.values()]).low
+    return sum(scores) / len(scores), low
 
 
 def _agrees(lead_of_a: float, a_is_better: bool) -> float:

@@ -18,6 +18,7 @@ from rlhf_core.stages.training import publish_policy
 from rlhf_core.stages.watching import Watch
 from rlhf_core.training.ppo_state import PpoState
 from rlhf_core.training.ppo_trainer import PpoStep, train_ppo
+from rlhf_core.training.replay import Replay
 from rlhf_core.training.rules import rule_shares
 
 TRAINED, REFERENCE = "ppo-policy", "ppo-reference"
@@ -66,6 +67,7 @@ def ppo_stage(ctx: Context) -> StageResult:
 def _train(
     ctx: Context, policy: Policy, models: dict[str, RewardModel], pack: NormPack, saved: Checkpoint | None
 ) -> Iterator[PpoStep | None]:
+    shown = approved(ctx).demonstrations if ctx.config.ppo.ptx_coef else ()
     return train_ppo(
         policy,
         [models[name] for name in pack.objectives],
@@ -76,9 +78,8 @@ def _train(
         ctx.config.model.max_tokens,
         ctx.config.seed,
         ctx.store.artifacts.get_folder(saved.artifact) if saved else None,
-        approved(ctx).demonstrations if ctx.config.ppo.ptx_coef else (),
+        Replay.begin(policy.backbone, shown, ctx.config.ppo, ctx.config.seed, ctx.constitution.default_weights()),
         ctx.constitution.principles,
-        ctx.constitution.default_weights(),
     )
 
 

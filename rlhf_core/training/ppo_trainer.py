@@ -16,7 +16,7 @@ from rlhf_core.models.generation import derived_seed
 from rlhf_core.models.policy import Policy
 from rlhf_core.models.reward_model import RewardModel
 from rlhf_core.ppo_config import PpoConfig
-from rlhf_core.records import Demonstration, Prompt, Sample
+from rlhf_core.records import Prompt, Sample
 from rlhf_core.run_records import NormPack, StepMetrics
 from rlhf_core.training.combination import Combination
 from rlhf_core.training.ppo_metrics import step_metrics
@@ -49,18 +49,15 @@ def train_ppo(
     max_tokens: int,
     seed: int,
     checkpoint: Path | None = None,
-    demonstrations: Sequence[Demonstration] = (),
+    replay: Replay | None = None,
     principles: Sequence[Principle] = (),
-    usual_weights: Mapping[str, float] | None = None,
 ) -> Iterator[PpoStep | None]:
     """Yield each step when it is done, and None between its parts, so that others can use the device meanwhile.
 
     With a checkpoint, go on as if never interrupted. A stream carries its objective's own z, and the weights enter
     where advantages are added up: GAE(sum c_k z_k) = sum c_k GAE(z_k), and the critic does not depend on the weights.
-    `usual_weights` are those under which the demonstrations were approved.
     """
     _check_order(policy, reward_models, norm_pack)
-    replay = Replay.begin(policy.backbone, demonstrations, config, seed, usual_weights or {})
     state = PpoState.begin(policy, config, checkpoint)
     combination = Combination(norm_pack, config.dial, policy.backbone.device, state.multipliers)
     while state.step < config.steps:

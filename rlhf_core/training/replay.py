@@ -6,6 +6,7 @@ They were approved under the constitution's own weights. The farther a run's wei
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from rlhf_core.errors import InvalidInput
@@ -35,7 +36,7 @@ class Replay(NamedTuple):
         demonstrations: Sequence[Demonstration],
         config: PpoConfig,
         seed: int,
-        usual: Mapping[str, float],
+        usual: Mapping[str, float] = MappingProxyType({}),
     ) -> Replay | None:
         """None where the configuration gives the demonstrations no weight."""
         if not config.ptx_coef:

@@ -25,10 +25,11 @@ Reads = Callable[[str, str], float]
 """The log-odds that the reply shown first is better."""
 
 
-def comparisons(texts: list[tuple[str, str]]) -> list[Comparison]:
+def comparisons(texts: list[tuple[str, str]], each: int = 1) -> list[Comparison]:
+    """`each` pairs of a prompt."""
     pairs = []
     for number, both in enumerate(texts):
-        prompt = Prompt.of(f"Question {number}?")
+        prompt = Prompt.of(f"Question {number // each}?")
         a, b = (Sample(id=f"{number}{side}", prompt=prompt, response=side, policy_version="base") for side in both)
         pairs.append(comparison_of(a, b, "run"))
     return pairs
@@ -81,6 +82,18 @@ def test_a_judge_that_mostly_agrees_passes():
     assert found.agreement == pytest.approx(0.8)
     assert found.agreement_low == pytest.approx(0.6696, abs=1e-4)
     assert (found.longer_reply, found.consistency) == (0.0, 1.0)
+
+
+def test_pairs_of_one_prompt_count_for_less_than_as_many_of_their_own():
+    """20 prompts with two right pairs, 5 with two wrong ones: design effect 2.04, so 50 pairs tell as much as 24.5."""
+    texts = [(a.response, b.response) for a, b in ((pair.a, pair.b) for pair in PAIRS)]
+    found = gate(
+        comparisons(texts, each=2),
+        GOOD,
+        lambda a, b: 3.0 if a.startswith("good") == (int(a.split()[-1]) < 40) else -3.0,
+    )
+    assert found.agreement == pytest.approx(0.8) and found.pairs == 50
+    assert found.agreement_low == pytest.approx(0.6065, abs=1e-4)
 
 
 def test_an_agreement_that_may_be_chance_fails():

@@ -24,6 +24,7 @@ from rlhf_core.records import Demonstration
 from rlhf_core.run_records import Checkpoint
 from rlhf_core.store.store import Store
 from rlhf_core.training.ppo_trainer import PpoStep, train_ppo
+from rlhf_core.training.replay import Replay
 from tests.records import norm_pack
 from tests.training.conftest import PROMPTS, Rule
 from tests.training.plain import plain_ppo
@@ -73,7 +74,8 @@ def train(model: Path, folder: Path, kind: str) -> None:
     saved = store.latest_checkpoint(run, "ppo")
     begin = store.artifacts.get_folder(saved.artifact) if saved else None
     rules, weights = (Rule("low", "P"), Rule("high", "d")), {"low": 1.0, "high": 1.0}
-    for step in train_ppo(policy, rules, PACK, PROMPTS, weights, config, 8, 0, begin, SHOWN):  # pyright: ignore
+    replay = Replay.begin(policy.backbone, SHOWN, config, 0)
+    for step in train_ppo(policy, rules, PACK, PROMPTS, weights, config, 8, 0, begin, replay):  # pyright: ignore
         if step is not None:
             keep(store, run, step)
 

@@ -18,6 +18,7 @@ from rlhf_core.training.ppo_state import PpoState
 from rlhf_core.training.ppo_targets import fix_targets
 from rlhf_core.training.ppo_trainer import PpoStep, train_ppo
 from rlhf_core.training.ppo_update import optimise
+from rlhf_core.training.replay import Replay
 from tests.training.conftest import PROMPTS, Rule, files_of, handmade, pack_for, shake, weights_of
 from tests.training.plain import plain_ppo
 
@@ -36,7 +37,8 @@ def with_options(**options: object) -> PpoConfig:
 def steps_of(policy: Policy, config: PpoConfig = SMALL, rules=(LOW, HIGH), weights=None, **options) -> list[PpoStep]:
     weights = weights or {rule.objective: 1.0 for rule in rules}
     pack = options.pop("pack", None) or pack_for(policy, rules)
-    units = train_ppo(policy, rules, pack, PROMPTS, weights, config, 8, 0, demonstrations=SHOWN, **options)
+    replay = Replay.begin(policy.backbone, SHOWN, config, 0)
+    units = train_ppo(policy, rules, pack, PROMPTS, weights, config, 8, 0, replay=replay, **options)
     return [unit for unit in units if unit is not None]
 
 
@@ -154,7 +156,8 @@ def test_check_26_a_resumed_run_ends_bit_for_bit_where_the_uninterrupted_one_doe
     expected[-1].state.save(tmp_path / "straight")
     cut = new_policy()
     pack = pack_for(cut, (LOW, HIGH))
-    units = train_ppo(cut, (LOW, HIGH), pack, PROMPTS, {"low": 1, "high": 1}, config, 8, 0, demonstrations=SHOWN)
+    replay = Replay.begin(cut.backbone, SHOWN, config, 0)
+    units = train_ppo(cut, (LOW, HIGH), pack, PROMPTS, {"low": 1, "high": 1}, config, 8, 0, replay=replay)
     done = [unit for unit in units if unit is not None and (unit.state.step < 2 or save(unit, tmp_path / "saved"))]
     assert len(done) == 2
     resumed = new_policy()

@@ -13,6 +13,7 @@ from rlhf_core.training.ppo_state import PpoState
 from rlhf_core.training.ppo_targets import evaluate_once, fix_targets
 from rlhf_core.training.ppo_trainer import PpoStep, train_ppo
 from rlhf_core.training.ppo_update import optimise, too_far, update
+from rlhf_core.training.replay import Replay
 from tests.training.conftest import PROMPTS, Rule, files_of, handmade, pack_for, shake, weights_of
 from tests.training.plain import plain_ppo
 
@@ -29,7 +30,8 @@ def with_options(**options: object) -> PpoConfig:
 
 def steps_of(policy: Policy, config: PpoConfig, demonstrations=(), checkpoint=None) -> list[PpoStep]:
     pack, weights = pack_for(policy, (LOW, HIGH)), {"low": 1.0, "high": 1.0}
-    units = train_ppo(policy, (LOW, HIGH), pack, PROMPTS, weights, config, 8, 0, checkpoint, demonstrations)
+    replay = Replay.begin(policy.backbone, demonstrations, config, 0)
+    units = train_ppo(policy, (LOW, HIGH), pack, PROMPTS, weights, config, 8, 0, checkpoint, replay)
     return [unit for unit in units if unit is not None]
 
 

@@ -48,13 +48,16 @@ class Replay(NamedTuple):
         return cls(backbone, demonstrations, config.ptx_batch_size, seed, config.ptx_coef, usual)
 
     def at(self, weights: Mapping[str, float]) -> Replay:
-        """The replay under a step's weights: as `shown` has it, at a price that falls with the weights' overlap."""
+        """The replay under a step's weights: as `shown` has it, at a price that falls with the overlap's square.
+
+        With less of a fall the demonstrations hold help where it is, though the weights no longer ask for it.
+        """
         if not any(self.usual.values()):
             return self
         asked, usual = parts(weights), parts(self.usual)
         rows = [row.model_copy(update={"response": shown(row, asked, usual, self.seed)}) for row in self.demonstrations]
         overlap = sum(min(asked.get(name, 0.0), part) for name, part in usual.items())
-        return self._replace(demonstrations=rows, coef=self.coef * overlap)
+        return self._replace(demonstrations=rows, coef=self.coef * overlap**2)
 
     def batch(self, update: int) -> Batch:
         """The demonstrations of one update, by shuffled passes over all of them."""

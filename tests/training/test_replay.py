@@ -60,7 +60,7 @@ def test_the_users_own_demonstrations_are_shown_under_all_weights(harmless):
 
 
 @pytest.mark.parametrize(
-    ("helpful", "harmless", "text", "coef"), [(2, 2, "safe", 0.8), (1, 0, "bold", 0.4), (1, 3, "safe", 0.6)]
+    ("helpful", "harmless", "text", "coef"), [(2, 2, "safe", 0.8), (1, 0, "bold", 0.2), (1, 3, "safe", 0.45)]
 )
 def test_a_steps_weights_decide_what_is_replayed_and_at_what_price(tiny_model, helpful, harmless, text, coef):
     backbone = tiny_model()
@@ -71,7 +71,7 @@ def test_a_steps_weights_decide_what_is_replayed_and_at_what_price(tiny_model, h
     batch = now.batch(0)
     found = [row[keep].tolist() for row, keep in zip(batch.targets, batch.mask.bool(), strict=True)]
     assert found == [backbone.encode_response(text)] * 4
-    # Parts of 1/2 and 1/2 share all of themselves, half with 1 and 0, three quarters with 1/4 and 3/4.
+    # Parts of 1/2 and 1/2 share all of themselves, half with 1 and 0, three quarters with 1/4 and 3/4; squared.
     assert now.coef == pytest.approx(coef)
 
 

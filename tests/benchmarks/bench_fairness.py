@@ -74,7 +74,7 @@ def wait_for(client: CharterClient, run_id: str, step: int) -> int:
 def measure() -> Iterator[Row]:
     with served() as server, CharterClient.connect(server.address) as client:
         before = watched(client, server)
-        ppo = PpoConfig(steps=500, checkpoint_every=500, eval_every=500)
+        ppo = PpoConfig(steps=500, checkpoint_every=500, eval_every=500, ptx_coef=0.0)
         run = client.trainer.create_run(RunConfig(kind="ppo", from_run=server.run_id, ppo=ppo))
         alone = pace(client, run.id, until_step=5)
         first, began = client.trainer.get_run(run.id).step, time.perf_counter()

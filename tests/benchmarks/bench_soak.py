@@ -19,12 +19,14 @@ from charter.v1 import policy_pb2, policy_pb2_grpc
 from rlhf_core.sandbox.sandbox import Sandbox
 from services.convert import prompt_to_message
 from tests.benchmarks.rows import Row, report, row
-from tests.benchmarks.serving import served
+from tests.benchmarks.serving import Served, served
 
 STREAMS = 1000
 SECONDS = float(os.environ.get("SOAK_SECONDS", "60"))
 WARM_SECONDS = min(20.0, SECONDS / 2)
-"""The same load before memory is first looked at: allocators and caches have grown to their size then."""
+WARM_ROUNDS, SETTLED = 6, 1.01
+"""The same load before memory is first looked at, again and again until a round adds less than 1 %: allocators and
+caches have grown to their size then. What still grows after so many rounds is a leak, and shows in the row."""
 STUCK_SECONDS = 120.0
 """A stream that takes longer is stuck."""
 LENGTHS = (4, 16, 48, 96)
@@ -76,14 +78,26 @@ def memory(pid: int) -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
+def loaded(server: Served, seconds: float) -> tuple[Counter[str], float]:
+    """How the streams ended, and the server's memory when they have gone."""
+    ends = asyncio.run(load(server.address, seconds))
+    time.sleep(2)
+    return ends, memory(server.process.pid)
+
+
+def settled(server: Served) -> float:
+    """The server's memory when the load has stopped adding to it, or after the last round."""
+    found = [memory(server.process.pid)]
+    while len(found) <= WARM_ROUNDS and (len(found) == 1 or found[-1] > SETTLED * found[-2]):
+        found.append(loaded(server, WARM_SECONDS)[1])
+    print(f"  MiB after each {WARM_SECONDS:g} s of warm-up: {', '.join(f'{mib:.0f}' for mib in found)}", flush=True)
+    return found[-1]
+
+
 def measure() -> Iterator[Row]:
     with served(calls=2 * STREAMS) as server:
-        asyncio.run(load(server.address, WARM_SECONDS))
-        time.sleep(2)
-        before = memory(server.process.pid)
-        ends = asyncio.run(load(server.address, SECONDS))
-        time.sleep(2)
-        after = memory(server.process.pid)
+        before = settled(server)
+        ends, after = loaded(server, SECONDS)
     print(f"  ended: {dict(ends)}", flush=True)
     fine = ends["done"] + ends["left"] + ends["RESOURCE_EXHAUSTED"]
     yield row(f"memory after {STREAMS} streams for {SECONDS:g} s against before", after, before, "MiB")

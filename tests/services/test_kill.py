@@ -96,7 +96,9 @@ def contents(store: Store, run_id: str) -> dict[str, object]:
         "samples": Counter((s.stage, s.prompt.id, s.response) for s in store.samples(run_id)),
         "revisions": Counter((r.before, r.after, r.reason) for r in store.revisions(run_id)),
         "votes": Counter(vote.id for vote in store.votes(run_id=run_id)),
-        "labels": Counter((p.comparison_id, p.objective, p.probability) for p in store.preferences(run_id=run_id)),
+        "labels": Counter(
+            (p.comparison_id, p.objective, p.probability) for p in store.preferences(run_id=run_id, labelers="ai")
+        ),
         "policies": [store.policy_version(results[stage].policy_version).artifact for stage in ("sft", "ppo")],
         "rewards": [store.reward_model(name).artifact for name in results["reward"].reward_models.values()],
     }

@@ -23,7 +23,7 @@ class Found(NamedTuple):
 def demonstrations_of(ctx: Context) -> Found:
     """What supervised fine-tuning learns from: `approved`, and where there was a critic a share of the base's answers.
 
-    Those are as they were, to other prompts, and keep fine-tuning from losing help (Bai et al. 2022, section 3.3).
+    Those are as they were, to other prompts, and keep fine-tuning from losing help (Bai et al. 2022, section 3.2).
     """
     found = approved(ctx)
     if "critique" not in ctx.results:

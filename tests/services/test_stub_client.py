@@ -155,6 +155,14 @@ def test_score_by_model_and_by_run(rewards, served):
     assert [model.objective for model in listed.reward_models] == ["helpful", "harmless"]
 
 
+def test_score_by_a_run_that_took_its_reward_models_over_from_another(rewards, trainer, served):
+    config = json.dumps({"constitution": "household", "from_run": served.run_id, "start_at": "ppo"})
+    later = trainer.CreateRun(trainer_pb2.CreateRunRequest(config_json=config, request_id="run-later")).run
+    runs = (served.run_id, later.id)
+    first, inherited = (rewards.Score(reward_pb2.ScoreRequest(samples=[GOOD], run_id=run)) for run in runs)
+    assert inherited == first and inherited.norm_pack == "pack-1"
+
+
 def test_a_label_on_a_pair_brought_along_is_stored_once(preferences):
     request = preference_pb2.SubmitPreferenceRequest(
         comparison=common_pb2.Comparison(a=GOOD, b=BAD),

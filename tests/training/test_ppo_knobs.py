@@ -173,6 +173,20 @@ def test_replayed_demonstrations_keep_the_skill_that_ppo_would_lose(new_policy):
         steps_of(new_policy(), with_options(ptx_coef=1.0))
 
 
+def test_demonstrations_of_other_weights_than_the_steps_own_teach_nothing(new_policy):
+    """The price falls to 0 where no weight is shared; where all are, it is that of the configuration."""
+    config, ends = with_options(ptx_coef=1.0, ptx_batch_size=3, steps=2), []
+    for usual in (None, {"low": 0.0, "high": 2.0}, {"low": 2.0, "high": 0.0}):
+        policy = new_policy()
+        replay = None if usual is None else Replay.begin(policy.backbone, SHOWN, config, 0, usual)
+        pack, weights = pack_for(policy, (LOW, HIGH)), {"low": 1.0, "high": 0.0}
+        assert list(train_ppo(policy, (LOW, HIGH), pack, PROMPTS, weights, config, 8, 0, replay=replay))
+        ends.append(weights_of(policy))
+    without, apart, same = ends
+    assert all(torch.equal(apart[key], tensor) for key, tensor in without.items())
+    assert any((same[key] - tensor).abs().max() > 1e-4 for key, tensor in without.items())
+
+
 def whole_policy(new_policy, kind: str) -> Policy:
     policy = new_policy(kind=kind)
     policy.backbone.delete_adapter("policy")

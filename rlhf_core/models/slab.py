@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 
 import torch
@@ -108,7 +109,8 @@ class _SlabLayer(DynamicLayer):
 
     def __init__(self, slab: Slab):
         super().__init__()
-        self._slab = slab
+        # A cycle would keep the buffers, which may be hundreds of MB, until the garbage collector comes by.
+        self._slab = weakref.proxy(slab)
         self.buffers: tuple[Tensor, ...] = ()
 
     def update(

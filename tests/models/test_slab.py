@@ -1,0 +1,23 @@
+"""The cache of rows that come and go lets go of its memory as soon as nobody writes."""
+
+import gc
+import weakref
+
+from rlhf_core.models.native_decoder import NativeDecoder
+from rlhf_core.models.writing import Ask, Speech, Writing
+
+
+def test_the_memory_of_a_batch_is_free_once_its_rows_end_without_the_garbage_collector(tiny_model):
+    backbone = tiny_model("llama")
+    decoder = NativeDecoder(backbone)
+    row = Writing(Ask("base", (10, 20, 30), 1, 1.0, 8, ()), Speech(backbone.decode, backbone.stop_ids), False)
+    gc.disable()
+    try:
+        decoder.join([row])
+        assert decoder._slab is not None and decoder.bytes > 0
+        buffers = [weakref.ref(buffer) for layer in decoder._slab._layers for buffer in layer.buffers]
+        row.cut()
+        decoder.leave()
+        assert buffers and not any(buffer() is not None for buffer in buffers)
+    finally:
+        gc.enable()

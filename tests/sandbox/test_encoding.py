@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlhf_core.records import Message
+from rlhf_core.sandbox import pretrain
 from rlhf_core.sandbox.corpus import Aside, Corpus, Document
 from rlhf_core.sandbox.encoding import LETTER_WEIGHT, VERDICT_WEIGHT, WORTH_WEIGHT, Encoder
 from rlhf_core.sandbox.pretrain import loss_sum, new_model
@@ -88,3 +89,21 @@ def test_the_loss_of_an_untrained_model_is_that_of_a_guess():
     loss = loss_sum(new_model(TOKENIZER), [example, longer])
     guess = 2 * len(example.targets) * np.log(len(TOKENIZER))
     assert float(loss) == pytest.approx(guess, rel=0.05)
+
+
+def test_padding_to_few_shapes_changes_no_loss(monkeypatch):
+    torch.manual_seed(0)
+    model = new_model(TOKENIZER)
+    examples = [ENCODER(Document(turns=turns, learned=(1,))) for turns in (TURNS, (*TURNS, *TURNS))]
+    padded = loss_sum(model, examples)
+    padded.backward()
+    gradients = [parameter.grad for parameter in model.parameters()]
+    model.zero_grad(set_to_none=True)
+    monkeypatch.setattr(pretrain, "WIDTHS", 1)
+    monkeypatch.setattr(pretrain, "COUNTS", 1)
+    plain = loss_sum(model, examples)
+    plain.backward()
+    assert float(padded) == pytest.approx(float(plain), rel=1e-3)
+    for parameter, gradient in zip(model.parameters(), gradients, strict=True):
+        assert parameter.grad is not None and gradient is not None
+        assert torch.allclose(parameter.grad, gradient, rtol=0.05, atol=0.05 * float(gradient.abs().max()))

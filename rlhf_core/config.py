@@ -74,9 +74,9 @@ class CritiqueConfig(Settings):
 
 class SftConfig(Settings):
     epochs: int = Field(default=4, ge=1)
-    batch_size: int = Field(default=16, ge=1)
+    batch_size: int = Field(default=32, ge=1)
     learning_rate: float = Field(default=2e-3, gt=0)
-    helpful_share: float = Field(default=0.4, ge=0, lt=1)
+    helpful_share: float = Field(default=0.46, ge=0, lt=1)
     """Share of the demonstrations that are the base model's own answers, as they were, to prompts that the critic did
     not see: with more of them fine-tuning keeps more help and more faults. As many as there are such prompts."""
 

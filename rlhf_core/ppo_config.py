@@ -14,7 +14,7 @@ from rlhf_core.limits import StopConfig
 class PpoConfig(Settings):
     """Proximal policy optimisation (Schulman et al. 2017), with one critic stream per objective and one for KL."""
 
-    steps: int = Field(default=30, ge=1)
+    steps: int = Field(default=45, ge=1)
     tune: Literal["lora", "full"] = "lora"
     """Whether a low-rank adapter learns or all weights of the model, of which the policy then has a copy of its own."""
     prompts_per_step: int = Field(default=32, ge=1)

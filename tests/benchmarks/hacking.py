@@ -1,11 +1,12 @@
-"""What noisy labels do to PPO, and what ensemble, KL target and auditors keep of the gain.
+"""What noisy labels do to PPO, and what ensemble, KL target, replay and auditors keep of the gain.
 
     python -m tests.benchmarks.hacking --data /tmp/hacking --steps 60 --pairs 400 --seeds 0 1 2
 
 Two arms on the sandbox, from the same fine-tuned policy and the same labels, a fifth of which is turned round:
-`bare` has one reward model head, no price of KL and no stop; `guarded` has an ensemble under uwo, a KL target and
-auditors that may end PPO. Prints for each seed and objective the best and the last gain of gold over the fine-tuned
-policy (held-out prompts, standard deviations of the reference), and writes hacking.json and hacking.png to the folder.
+`bare` has one reward model head, no price of KL, no replay and no stop; `guarded` has an ensemble under uwo, a KL
+target, the default replay of demonstrations and auditors that may end PPO. Prints for each seed, for each objective and
+for their sum the best and the last gain of gold over the fine-tuned policy (held-out prompts, standard deviations of
+the reference), and writes hacking.json and hacking.png to the folder.
 """
 
 from __future__ import annotations
@@ -28,18 +29,17 @@ PPO: dict[str, Any] = {
     "ppo.samples_per_prompt": 4,
     "ppo.minibatch_size": 64,
     "ppo.epochs": 2,
-    "ppo.ptx_coef": 0.0,
     "ppo.eval_every": 4,
 }
-"""Written out, so that other defaults do not change what is compared: 64 samples a step, and nothing that holds the
-policy at its demonstrations but what an arm has of its own."""
+"""Written out, so that other defaults do not change what is compared: 64 samples a step."""
 ARMS: dict[str, dict[str, Any]] = {
-    "bare": {"reward.members": 1, "ppo.kl_coef": 0.0, "ppo.stop.parted": "ignore"},
+    "bare": {"reward.members": 1, "ppo.kl_coef": 0.0, "ppo.ptx_coef": 0.0, "ppo.stop.parted": "ignore"},
     "guarded": {
         "reward.members": 4,
         "reward.aggregate": "uwo",
         "reward.auditor_share": 0.35,
         "ppo.kl_target": 4.0,
+        "ppo.ptx_coef": 1.0,
         "ppo.stop.parted": "stop",
     },
 }
@@ -59,7 +59,7 @@ def main() -> None:
     (given.data / "hacking.json").write_text(json.dumps({"rows": rows}, indent=2))
     draw(rows, given.data / "hacking.png")
     for row in rows:
-        print(f"{row['arm']:8} seed {row['seed']} {row['objective']:9}", end=" ")
+        print(f"{row['arm']:8} seed {row['seed']} {row['objective']:11}", end=" ")
         print(f"gold best {row['best']:+.2f} last {row['last']:+.2f} kept {row['kept']:5.0%}", end=" ")
         print(f"proxy {row['proxy'][-1]:+.2f} at sqrt(KL) {row['distance'][-1]:.2f}, ended at step {row['steps'][-1]}")
 
@@ -75,8 +75,22 @@ def compare(given: argparse.Namespace, seed: int) -> list[dict[str, Any]]:
         start = {"from_run": source, "start_at": "reward"}
         run = charter(data, arm, {**common, **start, **NOISE, **ppo, **settings})
         report = json.loads((data / "runs" / run / "report.json").read_text())
-        rows += [row_of(arm, seed, curve) for curve in report["goodhart"]]
+        curves = report["goodhart"]
+        rows += [row_of(arm, seed, curve) for curve in (*curves, summed(curves))]
     return rows
+
+
+def summed(curves: list[dict[str, Any]]) -> dict[str, Any]:
+    """The objectives' gains added up, which is what PPO is after at equal weights."""
+
+    def total(points: tuple[dict[str, Any], ...], name: str) -> dict[str, float]:
+        return {"value": sum(point[name]["value"] for point in points)}
+
+    points = [
+        same[0] | {name: total(same, name) for name in ("gold", "proxy")}
+        for same in zip(*(curve["points"] for curve in curves), strict=True)
+    ]
+    return curves[0] | {"objective": "sum of both", "points": points, "parted_at": None}
 
 
 def charter(data: Path, name: str, settings: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import NamedTuple, Protocol
 
 from rlhf_core.errors import Exhausted, Unavailable
@@ -14,11 +14,14 @@ from rlhf_core.models.writing import Writing
 from rlhf_core.records import BASE_POLICY, Prompt, Sample
 from services import metrics
 from services.executor import Executor
+from services.memory import give_back
 
 QUEUE = "responses"
 """Its name in the metrics."""
 MOST_WAITING = 4096
 """Responses asked for and not yet written, unless the caller says otherwise."""
+IDLE_SECONDS = 1.0
+"""When nobody has asked for so long, the memory of the last batch goes back to the system."""
 
 
 class Draw(NamedTuple):
@@ -102,6 +105,7 @@ class WritingQueue:
         self._rows = 0
         self._pace = 0.1
         self._driver: asyncio.Task[None] | None = None
+        self._rest: asyncio.TimerHandle | None = None
 
     @property
     def rows(self) -> int:
@@ -167,6 +171,14 @@ class WritingQueue:
                     order.error = Unavailable("the server is going down")
             for order in news:
                 order.news.set()
+        if self._rest is not None:
+            self._rest.cancel()
+        self._rest = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._give_back)
+
+    def _give_back(self) -> None:
+        with suppress(RuntimeError):  # the executor is closed
+            if not self._rows:
+                self._executor.submit(give_back)
 
     def _turn(self, arrived: Sequence[_Order]) -> tuple[list[_Order], bool]:
         """A step on the model's thread: the orders that have news, and whether there is more to do."""

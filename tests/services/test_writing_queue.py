@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +19,9 @@ from rlhf_core.errors import Exhausted, InvalidInput, NotFound
 from rlhf_core.models.batcher import Batcher
 from rlhf_core.records import Prompt
 from rlhf_core.store.store import Store
+from services import writing_queue
 from services.executor import Executor
+from services.memory import give_back
 from services.model_library import ModelLibrary
 from services.writers import Writers
 from services.writing_queue import Draw, WritingQueue
@@ -196,3 +199,26 @@ def test_a_caller_who_leaves_frees_the_rows(library):
         assert queue.rows == 0
 
     ask(library, leave)
+
+
+def test_memory_goes_back_once_nobody_has_asked_for_a_while(library, monkeypatch):
+    given: list[threading.Thread] = []
+    monkeypatch.setattr(writing_queue, "IDLE_SECONDS", 0.05)
+    monkeypatch.setattr(writing_queue, "give_back", lambda: given.append(threading.current_thread()))
+
+    async def rest(queue: WritingQueue) -> None:
+        await queue.generate(PROMPTS[:1], Draw(max_tokens=1))
+        long = asyncio.ensure_future(queue.generate(PROMPTS, Draw(n=8, max_tokens=200)))
+        await asyncio.sleep(0.1)
+        own = await asyncio.wrap_future(queue._executor.submit(threading.current_thread))
+        assert own not in given
+        await long
+        await asyncio.sleep(0.3)
+        assert given.count(own) == 1
+
+    ask(library, rest)
+
+
+def test_giving_memory_back_is_safe_at_any_time():
+    for _ in range(3):
+        give_back()

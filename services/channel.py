@@ -12,6 +12,7 @@ import grpc
 from grpc_status import rpc_status
 
 from rlhf_core.errors import Exhausted, InvalidInput, Loading, Unavailable
+from services.silence import Watchdog
 from services.status import error_from_call
 from services.tls import SCHEME, ClientTls, channel_credentials
 
@@ -123,11 +124,20 @@ class Connection:
                     pending.cancel()
                     raise Unavailable("given up: the caller is gone") from None
 
-    def stream(self, method: Callable[..., Any], request: Any, timeout_seconds: float | None = None) -> Iterator[Any]:
-        """A call that answers many times; leaving the loop cancels it. Without a timeout it may last for ever."""
+    def stream(
+        self,
+        method: Callable[..., Any],
+        request: Any,
+        timeout_seconds: float | None = None,
+        silence_seconds: float | None = None,
+    ) -> Iterator[Any]:
+        """A call that answers many times; leaving the loop cancels it. Without a timeout it may last for ever.
+
+        Raises Unavailable when `silence_seconds` pass without an answer, for streams that send heartbeats.
+        """
         answers = method(request, timeout=timeout_seconds, metadata=self._metadata)
         try:
-            yield from answers
+            yield from Watchdog(answers, silence_seconds) if silence_seconds else answers
         except grpc.RpcError as error:
             raise error_from_call(error, self.address) from None
         finally:

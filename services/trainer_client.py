@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from charter.v1 import trainer_pb2, trainer_pb2_grpc
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from rlhf_core.config import RunConfig
@@ -17,6 +18,9 @@ from rlhf_core.errors import Unavailable
 from rlhf_core.run_records import Run, RunEvent, RunState
 from services import convert_rows, wire
 from services.channel import Connection
+
+HEARTBEAT_SECONDS, SILENCE_SECONDS = 5, 30.0
+"""How often a server tells a watcher that it is there, and after how long without a word it counts as lost."""
 
 
 class RunPage(NamedTuple):
@@ -118,15 +122,19 @@ class TrainerClient:
     ) -> Iterator[RunEvent]:
         """The run's history from there on, each event once, until the run ends or, unless `through_pauses`, is paused.
 
-        A lost connection is taken up again after the last event; raises Unavailable after `patience_seconds` without.
+        A connection that is lost, or silent, is taken up again after the last event; raises Unavailable after
+        `patience_seconds` without one.
         """
         deadline = time.monotonic() + patience_seconds
         while True:
             request = trainer_pb2.WatchRunRequest(
-                run_id=run_id, after_sequence=after_sequence, through_pauses=through_pauses
+                run_id=run_id,
+                after_sequence=after_sequence,
+                through_pauses=through_pauses,
+                heartbeat_interval=Duration(seconds=HEARTBEAT_SECONDS),
             )
             try:
-                for answer in self._connection.stream(self._stub.WatchRun, request):
+                for answer in self._connection.stream(self._stub.WatchRun, request, silence_seconds=SILENCE_SECONDS):
                     deadline = time.monotonic() + patience_seconds
                     if answer.HasField("event"):
                         after_sequence = answer.event.sequence

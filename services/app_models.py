@@ -22,6 +22,7 @@ from rlhf_core.stages.context import Toolbox
 from rlhf_core.store.store import Store
 from services.clients import CharterClient
 from services.executor import Executor
+from services.memory import keep_buffers
 from services.model_library import ModelLibrary
 from services.worker import Pipeline
 
@@ -34,6 +35,7 @@ def load_library(
     Call it on the thread that will own the models: torch counts threads per thread.
     """
     torch.set_num_threads(model.threads)
+    keep_buffers()
     disable_progress_bar()
     is_sandbox = model.base_model == SANDBOX
     path = str(Path(rlhf_core.sandbox.__file__).parent / "model") if is_sandbox else model.base_model

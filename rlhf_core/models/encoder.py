@@ -15,12 +15,12 @@ from rlhf_core.config import ModelConfig
 from rlhf_core.errors import InvalidInput
 from rlhf_core.models.adapters import Adapters
 from rlhf_core.models.base_checks import NEEDED, check_folder, dtype_of
-from rlhf_core.models.rows import Row, by_line, whole
+from rlhf_core.models.rows import Row, by_line
 from rlhf_core.records import Prompt
 
 
 class Encoder:
-    """Mean pooling over the hidden states of a conversation's tokens (Reimers and Gurevych 2019)."""
+    """Mean pooling (Reimers and Gurevych 2019) over the hidden states of a reply, read after its prompt."""
 
     def __init__(self, name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, config: ModelConfig):
         self.name, self.model, self.tokenizer = name, model.eval(), tokenizer
@@ -56,17 +56,13 @@ class Encoder:
         return cls(path, model.to(config.device), tokenizer, config)  # pyright: ignore[reportArgumentType]
 
     def row(self, prompt: Prompt, reply: str | Sequence[str], max_tokens: int | None = None) -> Row:
-        """Turns as `role: text`, a separator, the reply, a separator. Lines get spans each.
+        """Turns as `role: text`, a separator, the reply, a separator. The reply is the span, or each of its lines.
 
         At most `max_tokens` tokens, or as many as the model reads; the first token stays when the beginning is cut.
         """
         most = min(self.max_length, max_tokens or self.max_length) - len(self._first)
         before = [*self._tokens("\n".join(f"{turn.role}: {turn.content}" for turn in prompt.messages)), *self._end]
-        if isinstance(reply, str):
-            row = whole(before, [*self._tokens(reply), *self._end], most)
-            ids = (*self._first, *row.ids)
-            return Row(ids, ((0, len(ids)),), row.reply)
-        parts = [self._tokens(line) for line in reply]
+        parts = [self._tokens(part) for part in ([reply] if isinstance(reply, str) else reply)]
         parts[-1] += self._end
         row, shift = by_line(before, parts, most), len(self._first)
         spans = tuple((start + shift, end + shift) for start, end in row.spans)

@@ -43,7 +43,7 @@ def text(encoder: Encoder, ids: tuple[int, ...]) -> str:
 def test_turns_and_reply_stand_between_separators(encoder):
     row = encoder.row(PROMPT, "So.")
     assert text(encoder, row.ids) == "[CLS]user: Hi\nassistant: Yes?\nuser: Bye[SEP]So.[SEP]"
-    assert row.spans == ((0, len(row.ids)),) and row.reply == 4
+    assert row.spans == ((36, 40),) and row.reply == 4, "the reply alone, with the separator behind it"
 
 
 def test_the_first_token_stays_when_the_beginning_is_cut(encoder):

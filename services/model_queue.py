@@ -123,7 +123,9 @@ class ModelQueue:
             return Kind(models, work, _sample_length, UNIT)
 
         asked = [tuple(group) for group in groups.values()]
-        found = await asyncio.gather(*(self._scores.ask(kind(models), samples) for models in asked))
+        asking = [self._scores.ask(kind(models), samples) for models in asked]
+        # Most calls name one model, and a task of its own for it would only take time.
+        found = [await asking[0]] if len(asking) == 1 else await asyncio.gather(*asking)
         by_model = {
             model: [row[place] for row in rows]
             for models, rows in zip(asked, found, strict=True)

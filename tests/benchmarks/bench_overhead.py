@@ -1,61 +1,133 @@
-"""What gRPC costs a small call: one sample scored by a server, against the same scored in this process, in turn."""
+"""What gRPC costs a small call, against the same work done in this process: to read a run, and to score one sample.
+
+An empty call of a server without anything of Charter shows how much of it is gRPC and the machine.
+"""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from itertools import count
 from pathlib import Path
+from typing import NamedTuple
 
 import grpc
 import torch
-from charter.v1 import reward_pb2, reward_pb2_grpc
+from charter.v1 import reward_pb2_grpc, trainer_pb2, trainer_pb2_grpc
 
 import rlhf_core.sandbox
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.models.reward_model import RewardModel
-from rlhf_core.records import Prompt
+from rlhf_core.store.store import Store
 from services.convert import sample_from_message
 from tests.benchmarks.bench_scoring import requests
 from tests.benchmarks.rows import Row, report, row
-from tests.benchmarks.serving import MODEL, percentile, served
+from tests.benchmarks.serving import MODEL, Served, percentile, served
 
-CALLS, WARM = 300, 30
+BLOCKS, EACH, WARM = 16, 25, 2
+"""Calls are made in blocks, over gRPC and in process in turn; the first blocks are left out."""
 ALLOWED = 1.0
 """Milliseconds."""
+ECHO = """
+import asyncio, grpc
+async def serve():
+    async def echo(request, context):
+        return request
+    server = grpc.aio.server()
+    methods = {"Echo": grpc.unary_unary_rpc_method_handler(echo)}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("bench.Empty", methods),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    print(port, flush=True)
+    await server.wait_for_termination()
+asyncio.run(serve())
+"""
+
+Call = Callable[[], object]
 
 
-def milliseconds(call: Callable[[], object]) -> float:
+class Small(NamedTuple):
+    """A call, and the same work without gRPC."""
+
+    name: str
+    over_grpc: Call
+    direct: Call
+
+
+def milliseconds(call: Call) -> float:
     started = time.perf_counter()
     call()
     return 1000 * (time.perf_counter() - started)
 
 
-def direct(asked: reward_pb2.ScoreRequest, model: RewardModel) -> float:
-    """The request's own sample, on a model of the same size as the server's."""
-    sample = sample_from_message(asked.samples[0])
-    conversation: tuple[Prompt, str] = (sample.prompt, sample.response)
-    return milliseconds(lambda: model.score([conversation]))
+def in_turn(small: Small) -> tuple[list[float], list[float]]:
+    """Milliseconds over gRPC and direct."""
+    found: tuple[list[float], list[float]] = [], []
+    for block in range(WARM + BLOCKS):
+        for times, call in zip(found, (small.over_grpc, small.direct), strict=True):
+            measured = [milliseconds(call) for _ in range(EACH)]
+            times += measured if block >= WARM else []
+    return found
+
+
+@contextmanager
+def empty_call() -> Iterator[Call]:
+    with subprocess.Popen([sys.executable, "-c", ECHO], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        with grpc.insecure_channel(f"127.0.0.1:{process.stdout.readline().strip()}") as channel:
+            echo = channel.unary_unary("/bench.Empty/Echo")
+            yield lambda: echo(bytes(300))
+        process.kill()
+
+
+def to_read(server: Served, channel: grpc.Channel, store: Store) -> Small:
+    get_run, request = (
+        trainer_pb2_grpc.TrainerServiceStub(channel).GetRun,
+        trainer_pb2.GetRunRequest(run_id=server.run_id),
+    )
+    return Small("to read a run", lambda: get_run(request, timeout=60), lambda: store.run(server.run_id))
+
+
+def to_score(server: Served, channel: grpc.Channel) -> Small:
+    """The direct call is to a model of the same size as the server's."""
+    backbone = Backbone.load(str(Path(rlhf_core.sandbox.__file__).parent / "model"), MODEL)
+    model = RewardModel.create(backbone, "helpful", "helpful", members=3, seed=0)
+    score = reward_pb2_grpc.RewardServiceStub(channel).Score
+    asked = requests(server.reward_models[0])[:EACH]
+    samples = [sample_from_message(request.samples[0]) for request in asked]
+    over, direct = count(), count()
+    return Small(
+        "to score one sample",
+        lambda: score(asked[next(over) % EACH], timeout=60),
+        lambda: model.score([((sample := samples[next(direct) % EACH]).prompt, sample.response)]),
+    )
 
 
 def measure() -> Iterator[Row]:
     torch.set_num_threads(MODEL.threads)
-    backbone = Backbone.load(str(Path(rlhf_core.sandbox.__file__).parent / "model"), MODEL)
-    model = RewardModel.create(backbone, "helpful", "helpful", members=3, seed=0)
-    with served() as server, grpc.insecure_channel(server.address) as channel:
-        score = reward_pb2_grpc.RewardServiceStub(channel).Score
-        asked = requests(server.reward_models[0])[:WARM]
-        served_ms, direct_ms = [], []
-        for number in range(WARM + CALLS):
-            request = asked[number % len(asked)]
-            both = milliseconds(lambda request=request: score(request, timeout=60)), direct(request, model)
-            if number >= WARM:
-                served_ms.append(both[0])
-                direct_ms.append(both[1])
+    with empty_call() as empty:
+        alone = sorted(milliseconds(empty) for _ in range(BLOCKS * EACH))
+    yield row(f"an empty call without Charter, p50, against {ALLOWED:g} ms", percentile(alone, 0.5), ALLOWED, "ms")
+    with (
+        served() as server,
+        grpc.insecure_channel(server.address) as channel,
+        closing(Store.open(server.data)) as store,
+    ):
+        yield from compared(to_read(server, channel, store))
+        yield from compared(to_score(server, channel))
+
+
+def compared(small: Small) -> Iterator[Row]:
+    over_grpc, direct = in_turn(small)
     for name, share in (("p50", 0.5), ("p99", 0.99)):
-        ours, baseline = percentile(served_ms, share), percentile(direct_ms, share)
-        yield row(f"score of one sample, {name}, over gRPC against in process", ours, baseline, "ms")
-    added = percentile(served_ms, 0.5) - percentile(direct_ms, 0.5)
-    yield row(f"what gRPC adds to a small call at p50, against the {ALLOWED:g} ms allowed", added, ALLOWED, "ms")
+        yield row(
+            f"{small.name}, {name}, over gRPC and direct", *(percentile(t, share) for t in (over_grpc, direct)), "ms"
+        )
+    added = percentile(over_grpc, 0.5) - percentile(direct, 0.5)
+    yield row(f"{small.name}: what gRPC adds at p50, against {ALLOWED:g} ms", added, ALLOWED, "ms")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NamedTuple
 
 from rlhf_core.config import ModelConfig
@@ -23,6 +24,8 @@ class Served(NamedTuple):
     """Of a run whose reward models, scale and tuned policy another run can start from."""
     reward_models: tuple[str, ...]
     process: subprocess.Popen[str]
+    data: Path
+    """The server's folder."""
 
 
 @contextmanager
@@ -34,7 +37,7 @@ def served(calls: int = 512) -> Iterator[Served]:
         try:
             assert process.stdout is not None
             run_id, models = json.loads(process.stdout.readline())
-            yield Served(process.stdout.readline().strip(), run_id, tuple(models), process)
+            yield Served(process.stdout.readline().strip(), run_id, tuple(models), process, Path(folder))
         finally:
             process.terminate()
             process.wait(60)

@@ -30,6 +30,7 @@ from rlhf_core.ppo_config import PpoConfig
 from rlhf_core.records import Prompt
 from rlhf_core.run_records import NormPack
 from rlhf_core.training.ppo_trainer import train_ppo
+from services.memory import keep_buffers
 
 
 class Work(NamedTuple):
@@ -136,6 +137,7 @@ def judges(backbone: Backbone, names: Sequence[str], work: Work) -> list[RewardM
 def measure(work: Work) -> dict[str, float]:
     """Steps of our PPO in this process; the first is left out, as by the script of TRL."""
     torch.set_num_threads(work.threads)
+    keep_buffers()  # as the processes that train do
     with tempfile.TemporaryDirectory() as folder:
         save_base(Path(folder), work)
         targets = () if work.targets == "all" else ("q_proj", "v_proj")

@@ -12,11 +12,18 @@ import grpc
 from grpc_status import rpc_status
 
 from rlhf_core.errors import Exhausted, InvalidInput, Loading, Unavailable
-from services.silence import Watchdog
+from services.silence import unless_silent
 from services.status import error_from_call
 from services.tls import SCHEME, ClientTls, channel_credentials
 
 MAX_MESSAGE_BYTES = 16 * 2**20
+STREAMS = (
+    ("charter.v1.CritiqueService", "DiffConstitutions"),
+    ("charter.v1.CritiqueService", "ReviseStream"),
+    ("charter.v1.PolicyService", "GenerateStream"),
+    ("charter.v1.TrainerService", "WatchRun"),
+)
+"""Methods that answer many times."""
 RETRY = {
     "methodConfig": [
         {
@@ -28,7 +35,9 @@ RETRY = {
                 "backoffMultiplier": 3,
                 "retryableStatusCodes": ["UNAVAILABLE"],
             },
-        }
+        },
+        # Without a policy: gRPC (1.85) may never tell the reader of a stream that it has given up trying.
+        {"name": [{"service": service, "method": method} for service, method in STREAMS]},
     ]
 }
 OPTIONS = (
@@ -53,6 +62,8 @@ FOUND_SECONDS = 60.0
 """A try that lasted longer had found its server, which was lost only then."""
 RETRY_SECONDS = 0.5
 """Pause between the tries of a patient connection."""
+STREAM_PATIENCE_SECONDS = 3.0
+"""How long a stream whose server is away is tried again at least, as gRPC does it with other calls."""
 POLL_SECONDS = 0.25
 """How often a long call asks whether it is still wanted."""
 
@@ -133,15 +144,25 @@ class Connection:
     ) -> Iterator[Any]:
         """A call that answers many times; leaving the loop cancels it. Without a timeout it may last for ever.
 
+        While it has not answered it is made again like any other call.
         Raises Unavailable when `silence_seconds` pass without an answer, for streams that send heartbeats.
         """
-        answers = method(request, timeout=timeout_seconds, metadata=self._metadata)
-        try:
-            yield from Watchdog(answers, silence_seconds) if silence_seconds else answers
-        except grpc.RpcError as error:
-            raise error_from_call(error, self.address) from None
-        finally:
-            answers.cancel()
+        lost_at, answered = time.monotonic(), False
+        while True:
+            answers = method(request, timeout=timeout_seconds, metadata=self._metadata)
+            try:
+                for answer in unless_silent(answers, silence_seconds) if silence_seconds else answers:
+                    answered = True
+                    yield answer
+                return
+            except grpc.RpcError as error:
+                waited = time.monotonic() - lost_at
+                patience = max(self._patience, STREAM_PATIENCE_SECONDS)
+                if answered or not _may_come_back(error) or waited > patience or self._unwanted():
+                    raise error_from_call(error, self.address) from None
+            finally:
+                answers.cancel()
+            time.sleep(RETRY_SECONDS)
 
     def close(self) -> None:
         self.channel.close()

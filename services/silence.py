@@ -1,53 +1,66 @@
-"""A server that says nothing any more, though its connection stands: one that froze, or whose stream got lost."""
+"""A server that says nothing any more: one that froze behind a standing connection, or whose stream got lost."""
 
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
-from typing import Any
+from contextlib import suppress
+from queue import Empty, Full, Queue
+from typing import Any, NamedTuple
+
+import grpc
 
 from rlhf_core.errors import Unavailable
 
-LOOKS = 10
-"""How often the time of silence that is allowed is looked at while it passes."""
+ROOM = 64
+"""Answers that wait for their reader."""
+LOOK_SECONDS = 0.5
+"""How often an answer that finds no room asks whether its reader has left."""
 
 
-class Watchdog:
-    """Hands on a stream's answers, and cancels it when the next one takes longer than `seconds`.
+class _Heard(NamedTuple):
+    """An answer, or how the stream ended."""
 
-    Time that the reader spends between two answers does not count.
+    answer: Any
+    over: bool = False
+    error: grpc.RpcError | None = None
+
+
+def unless_silent(answers: Any, seconds: float) -> Iterator[Any]:
+    """A stream's answers; time that the reader spends between two of them does not count.
+
+    A thread of its own listens, as gRPC may leave the one that listens waiting for ever: a call that had ended while it
+    was being tried again did so.
+
+    Raises Unavailable when the next answer takes longer than `seconds`, and whatever the stream itself raises.
     """
-
-    def __init__(self, answers: Any, seconds: float):
-        self._answers, self._seconds = answers, seconds
-        self._asked_at: float | None = None
-        self._silent = False
-        self._over = threading.Event()
-
-    def __iter__(self) -> Iterator[Any]:
-        """Raises Unavailable for a silence, and whatever the stream itself raises."""
-        threading.Thread(target=self._watch, name="silence", daemon=True).start()
-        try:
-            while True:
-                self._asked_at = time.monotonic()
-                try:
-                    answer = next(self._answers)
-                except StopIteration:
-                    return
-                self._asked_at = None
-                yield answer
-        except Exception:
-            if self._silent:
-                raise Unavailable(f"the server has said nothing for {self._seconds:g} s") from None
-            raise
-        finally:
-            self._over.set()
-
-    def _watch(self) -> None:
-        while not self._over.wait(self._seconds / LOOKS):
-            asked_at = self._asked_at
-            if asked_at is not None and time.monotonic() - asked_at > self._seconds:
-                self._silent = True
-                self._answers.cancel()
+    heard: Queue[_Heard] = Queue(ROOM)
+    left = threading.Event()
+    threading.Thread(target=_listen, args=(answers, heard, left), name="listener", daemon=True).start()
+    try:
+        while True:
+            try:
+                found = heard.get(timeout=seconds)
+            except Empty:
+                raise Unavailable(f"the server has said nothing for {seconds:g} s") from None
+            if found.error is not None:
+                raise found.error
+            if found.over:
                 return
+            yield found.answer
+    finally:
+        left.set()
+
+
+def _listen(answers: Any, heard: Queue[_Heard], left: threading.Event) -> None:
+    def tell(found: _Heard) -> None:
+        while not left.is_set():
+            with suppress(Full):
+                return heard.put(found, timeout=LOOK_SECONDS)
+
+    try:
+        for answer in answers:
+            tell(_Heard(answer))
+        tell(_Heard(None, over=True))
+    except grpc.RpcError as error:
+        tell(_Heard(None, error=error))

@@ -1,5 +1,6 @@
-"""What gRPC costs a small call, against the same work done in this process: to read a run, and to score one sample.
+"""What gRPC costs a small call: to read a run, and to score one sample.
 
+The direct call asks the thread that owns the store or the model, in this process, as every part of Charter has to.
 An empty call of a server without anything of Charter shows how much of it is gRPC and the machine.
 """
 
@@ -10,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +25,7 @@ from rlhf_core.models.backbone import Backbone
 from rlhf_core.models.reward_model import RewardModel
 from rlhf_core.store.store import Store
 from services.convert import sample_from_message
+from services.executor import Executor
 from tests.benchmarks.bench_scoring import requests
 from tests.benchmarks.rows import Row, report, row
 from tests.benchmarks.serving import MODEL, Served, percentile, served
@@ -83,31 +86,34 @@ def empty_call() -> Iterator[Call]:
         process.kill()
 
 
-def to_read(server: Served, channel: grpc.Channel, store: Store) -> Small:
+def to_read(server: Served, channel: grpc.Channel, store: Store, owner: Executor) -> Small:
     get_run, request = (
         trainer_pb2_grpc.TrainerServiceStub(channel).GetRun,
         trainer_pb2.GetRunRequest(run_id=server.run_id),
     )
-    return Small("to read a run", lambda: get_run(request, timeout=60), lambda: store.run(server.run_id))
+    return Small(
+        "to read a run", lambda: get_run(request, timeout=60), lambda: owner.call(lambda: store.run(server.run_id))
+    )
 
 
-def to_score(server: Served, channel: grpc.Channel) -> Small:
+def to_score(server: Served, channel: grpc.Channel, owner: Executor) -> Small:
     """The direct call is to a model of the same size as the server's."""
+    owner.call(lambda: torch.set_num_threads(MODEL.threads))
     backbone = Backbone.load(str(Path(rlhf_core.sandbox.__file__).parent / "model"), MODEL)
     model = RewardModel.create(backbone, "helpful", "helpful", members=3, seed=0)
     score = reward_pb2_grpc.RewardServiceStub(channel).Score
     asked = requests(server.reward_models[0])[:EACH]
-    samples = [sample_from_message(request.samples[0]) for request in asked]
+    samples = (sample_from_message(request.samples[0]) for request in asked)
+    conversations = [(sample.prompt, sample.response) for sample in samples]
     over, direct = count(), count()
     return Small(
         "to score one sample",
         lambda: score(asked[next(over) % EACH], timeout=60),
-        lambda: model.score([((sample := samples[next(direct) % EACH]).prompt, sample.response)]),
+        lambda: owner.call(partial(model.score, [conversations[next(direct) % EACH]])),
     )
 
 
 def measure() -> Iterator[Row]:
-    torch.set_num_threads(MODEL.threads)
     with empty_call() as empty:
         alone = sorted(milliseconds(empty) for _ in range(BLOCKS * EACH))
     yield row(f"an empty call without Charter, p50, against {ALLOWED:g} ms", percentile(alone, 0.5), ALLOWED, "ms")
@@ -115,9 +121,10 @@ def measure() -> Iterator[Row]:
         served() as server,
         grpc.insecure_channel(server.address) as channel,
         closing(Store.open(server.data)) as store,
+        closing(Executor("owner")) as owner,
     ):
-        yield from compared(to_read(server, channel, store))
-        yield from compared(to_score(server, channel))
+        yield from compared(to_read(server, channel, store, owner))
+        yield from compared(to_score(server, channel, owner))
 
 
 def compared(small: Small) -> Iterator[Row]:

@@ -1,5 +1,6 @@
 """A stream whose server says nothing any more."""
 
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -7,9 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import pytest
+from charter.v1 import critique_pb2, policy_pb2, preference_pb2, reward_pb2, server_pb2, trainer_pb2
 
 from rlhf_core.errors import Unavailable
-from services.channel import Connection
+from services.channel import STREAMS, Connection
+from services.silence import unless_silent
 
 
 class Talker:
@@ -28,12 +31,16 @@ class Talker:
         self.left.wait(60)
 
 
+def handlers_of(talker: Talker) -> grpc.GenericRpcHandler:
+    handlers = {"Talk": grpc.unary_stream_rpc_method_handler(talker.talk)}
+    return grpc.method_handlers_generic_handler("test.Talker", handlers)
+
+
 @pytest.fixture
 def talker():
     talker = Talker(3)
     server = grpc.server(ThreadPoolExecutor(2))
-    handlers = {"Talk": grpc.unary_stream_rpc_method_handler(talker.talk)}
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Talker", handlers),))
+    server.add_generic_rpc_handlers((handlers_of(talker),))
     talker.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     server.start()
     yield talker
@@ -64,3 +71,56 @@ def test_a_reader_who_takes_his_time_is_not_taken_for_a_silent_server(talker):
     assert [first, next(reading), next(reading)] == [b"0", b"1", b"2"]
     reading.close()
     assert talker.left.wait(20)
+
+
+class Deaf:
+    """A call whose reader gRPC has forgotten: it neither goes on nor ends, not even when it is cancelled."""
+
+    def __init__(self):
+        self.ever = threading.Event()
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield b"0"
+        self.ever.wait(60)
+
+
+def test_a_stream_that_grpc_forgot_ends_as_unavailable_although_its_listener_never_returns():
+    call, heard = Deaf(), []
+    with pytest.raises(Unavailable):
+        for answer in unless_silent(call, 0.5):
+            heard.append(answer)
+    assert heard == [b"0"]
+    call.ever.set()
+
+
+def test_a_reader_who_leaves_takes_the_listener_along_even_where_answers_wait_for_room():
+    before = threading.active_count()
+    reading = unless_silent(iter(range(1000)), 5)
+    assert next(reading) == 0
+    reading.close()
+    deadline = time.monotonic() + 20
+    while threading.active_count() > before and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert threading.active_count() == before
+
+
+def test_a_stream_whose_server_is_still_to_come_is_made_again_until_it_is_there():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    talker, began = Talker(1), time.monotonic()
+    server = grpc.server(ThreadPoolExecutor(2))
+    server.add_generic_rpc_handlers((handlers_of(talker),))
+    starting = threading.Timer(1.0, lambda: (server.add_insecure_port(f"127.0.0.1:{port}"), server.start()))
+    starting.start()
+    talker.address = f"127.0.0.1:{port}"
+    assert next(answers(talker, 5)) == b"0"
+    assert time.monotonic() - began > 1
+    server.stop(0)
+
+
+def test_grpc_itself_retries_no_method_that_answers_many_times():
+    files = (critique_pb2, policy_pb2, preference_pb2, reward_pb2, server_pb2, trainer_pb2)
+    services = [service for file in files for service in file.DESCRIPTOR.services_by_name.values()]
+    streams = {(s.full_name, method.name) for s in services for method in s.methods if method.server_streaming}
+    assert streams == set(STREAMS) and len(STREAMS) == 4

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import suppress
 from queue import Empty, Full, Queue
 from typing import Any, NamedTuple
@@ -26,7 +26,7 @@ class _Heard(NamedTuple):
     error: grpc.RpcError | None = None
 
 
-def unless_silent(answers: Any, seconds: float) -> Iterator[Any]:
+def unless_silent(answers: Any, seconds: float) -> Generator[Any, None, None]:
     """A stream's answers; time that the reader spends between two of them does not count.
 
     A thread of its own listens, as gRPC may leave the one that listens waiting for ever: a call that had ended while it

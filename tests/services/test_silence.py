@@ -3,7 +3,7 @@
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
@@ -24,7 +24,7 @@ class Talker:
         self.count = count
         self.left = threading.Event()
 
-    def talk(self, _: bytes, context: grpc.ServicerContext) -> Iterator[bytes]:
+    def talk(self, _: bytes, context: grpc.ServicerContext) -> Generator[bytes, None, None]:
         context.add_callback(self.left.set)
         for number in range(self.count):
             yield str(number).encode()
@@ -47,7 +47,7 @@ def talker():
     server.stop(0)
 
 
-def answers(talker: Talker, silence_seconds: float) -> Iterator[bytes]:
+def answers(talker: Talker, silence_seconds: float) -> Generator[bytes, None, None]:
     connection = Connection(talker.address)
     yield from connection.stream(
         connection.channel.unary_stream("/test.Talker/Talk"), b"", silence_seconds=silence_seconds
@@ -79,7 +79,7 @@ class Deaf:
     def __init__(self):
         self.ever = threading.Event()
 
-    def __iter__(self) -> Iterator[bytes]:
+    def __iter__(self) -> Generator[bytes, None, None]:
         yield b"0"
         self.ever.wait(60)
 

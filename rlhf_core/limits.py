@@ -55,10 +55,10 @@ class StopConfig(Settings):
     """
 
     parted: Literal["ignore", "warn", "stop"] = "warn"
-    """`stop` ends PPO, and the watched step whose weighted auditors' score was best becomes the policy."""
+    """`stop` ends PPO, and the last watched step whose weighted auditors' score is no worse than the best is kept."""
     patience: int = Field(default=2, ge=1)
     """Watched steps in a row at which an objective must be found parted."""
     standard_errors: float = Field(default=1.0, ge=0)
-    """How far the auditor's mean must lie below its best, in standard errors of the difference, paired by prompt."""
+    """How far a mean must lie below the best to be worse, in standard errors of the difference, paired by prompt."""
     max_kl: float | None = Field(default=None, gt=0)
     """Nats per response at which PPO ends; none never does."""

@@ -5,7 +5,6 @@ Distance is d = sqrt(KL) from the reference policy, in sqrt(nats); all curves be
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -222,10 +221,25 @@ def parted(points: Sequence[WatchPoint], patience: int, standard_errors: float) 
     return found
 
 
-def best_step(points: Sequence[WatchPoint], weights: Mapping[str, float]) -> int:
-    """The watched step, the reference left out, with the best weighted mean of the auditors' scores; 0 without any."""
-    totals: dict[int, float] = defaultdict(float)
-    for point in points:
+def best_step(points: Sequence[WatchPoint], weights: Mapping[str, float], standard_errors: float) -> int:
+    """The last watched step that the auditors like as well as the one they like best, the reference left out.
+
+    They like a step by the weighted mean of their scores, and as well as another where it lies lower by at most so many
+    standard errors of the difference, paired by prompt: the one-standard-error rule (Breiman et al. 1984, 3.4.3). The
+    bare maximum over many steps would mostly choose noise, and with it an early step. 0 without any auditor.
+    """
+    totals: dict[int, Array] = {}
+    for point in sorted(points, key=lambda point: point.step):
         if point.step and point.auditor:
-            totals[point.step] += weights.get(point.objective, 0.0) * float(np.mean(point.auditor))
-    return max(totals, key=totals.__getitem__, default=0)
+            share = weights.get(point.objective, 0.0) * np.array(point.auditor)
+            totals[point.step] = totals[point.step] + share if point.step in totals else share
+    if not totals:
+        return 0
+    best = max(totals.values(), key=lambda total: total.mean())
+    return max(step for step, total in totals.items() if _as_good(best - total, standard_errors))
+
+
+def _as_good(drop: Array, standard_errors: float) -> bool:
+    """Whether a mean over prompts (P,) has not fallen further than its error."""
+    error = drop.std(ddof=1) / np.sqrt(len(drop)) if len(drop) > 1 else 0.0
+    return bool(drop.mean() <= standard_errors * error)

@@ -87,8 +87,8 @@ class Audit:
         return numbers
 
     def best(self, step: int, weights: Mapping[str, float]) -> int:
-        """The step, up to this one, with the best weighted mean of the auditors' scores; 0 without auditors."""
-        return best_step(self._points(step), weights)
+        """The last step, up to this one, that the auditors like as well as their best; 0 without auditors."""
+        return best_step(self._points(step), weights, self._ctx.config.ppo.stop.standard_errors)
 
     def verdict(self, step: int, kl: float) -> str:
         """Why PPO must end at this step; empty when it goes on. What only warns is noted, once for each objective."""

@@ -164,7 +164,7 @@ def _after_step(ctx: Context, step: PpoStep, audit: Audit) -> tuple[dict[str, fl
     watched = number % settings.eval_every == 0 or number in (1, settings.steps)
     numbers = audit.look(number) if watched else {}
     ending = audit.verdict(number, step.metrics.values["kl"])
-    # A run that may be stopped for its auditors goes back to the step that they liked best.
+    # A run that may be stopped for its auditors goes back to the last step that they liked as well as any.
     returns = watched and settings.stop.parted == "stop" and audit.best(number, weights_of(step)) == number
     # A run that is asked to stop goes on from here, not from the last checkpoint.
     due = number % settings.checkpoint_every == 0 or number == settings.steps or returns or ctx.should_stop()

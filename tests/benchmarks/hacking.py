@@ -56,10 +56,12 @@ def main() -> None:
     asked.add_argument("--seeds", type=int, nargs="+", default=[0])
     given = asked.parse_args()
     rows = [row for seed in given.seeds for row in compare(given, seed)]
+    if len(given.seeds) > 1:
+        rows += averaged(rows)
     (given.data / "hacking.json").write_text(json.dumps({"rows": rows}, indent=2))
     draw(rows, given.data / "hacking.png")
     for row in rows:
-        print(f"{row['arm']:8} seed {row['seed']} {row['objective']:11}", end=" ")
+        print(f"{row['arm']:8} {row['name']:6} {row['objective']:11}", end=" ")
         print(f"gold best {row['best']:+.2f} last {row['last']:+.2f} kept {row['kept']:5.0%}", end=" ")
         print(f"proxy {row['proxy'][-1]:+.2f} at sqrt(KL) {row['distance'][-1]:.2f}, ended at step {row['steps'][-1]}")
 
@@ -115,17 +117,45 @@ def charter(data: Path, name: str, settings: dict[str, Any]) -> str:
     return run
 
 
+def averaged(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each arm's curves as their means over the seeds; a run that was ended holds the value of the policy it leaves."""
+    means = []
+    for arm, objective in dict.fromkeys((row["arm"], row["objective"]) for row in rows):
+        same = [row for row in rows if (row["arm"], row["objective"]) == (arm, objective)]
+        longest = max(same, key=lambda row: len(row["steps"]))
+        length = len(longest["steps"])
+        gold = [held(row["gold"], row["last"], length) for row in same]
+        others = {
+            name: mean([held(row[name], row[name][-1], length) for row in same]) for name in ("proxy", "distance")
+        }
+        last = sum(row["last"] for row in same) / len(same)
+        total = kept_of(mean(gold), last)
+        means.append(longest | others | total | {"name": "mean", "gold": mean(gold), "parted_at": None})
+    return means
+
+
+def held(values: list[float], last: float, length: int) -> list[float]:
+    return [*values, *[last] * (length - len(values))]
+
+
+def mean(curves: list[list[float]]) -> list[float]:
+    return [sum(values) / len(values) for values in zip(*curves, strict=True)]
+
+
+def kept_of(gold: list[float], last: float) -> dict[str, float]:
+    return {"best": max(gold), "last": last, "kept": last / max(gold) if max(gold) > 0 else 0.0}
+
+
 def row_of(arm: str, seed: int, curve: dict[str, Any]) -> dict[str, Any]:
     """`last` is the policy that the run leaves: that of the auditors' best step where they ended it."""
     points = curve["points"]
     gold = [point["gold"]["value"] for point in points]
     final = next(point["gold"]["value"] for point in points if point["step"] == curve["policy_step"])
-    total = {"best": max(gold), "last": final, "kept": final / max(gold) if max(gold) > 0 else 0.0}
     return {
         "arm": arm,
-        "seed": seed,
+        "name": f"seed {seed}",
         "objective": curve["objective"],
-        **total,
+        **kept_of(gold, final),
         "steps": [point["step"] for point in points],
         "distance": [point["distance"] for point in points],
         "gold": gold,
@@ -135,18 +165,22 @@ def row_of(arm: str, seed: int, curve: dict[str, Any]) -> dict[str, Any]:
 
 
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
-    """Gold (solid) and reward model (dashed) against distance: a panel for each objective, a colour for each arm."""
+    """Gold (solid) and reward model (dashed) by step: a panel for each objective, a colour for each arm.
+
+    Single seeds are pale where there is a mean of them.
+    """
     names = list(dict.fromkeys(row["objective"] for row in rows))
+    told = rows[-1]["name"]
     figure = Figure(figsize=(4.8 * len(names), 3.6), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
-    for axis, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
-        for row in (row for row in rows if row["objective"] == name):
+    for axis, objective in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
+        for row in (row for row in rows if row["objective"] == objective):
             colour = {"bare": "#e08a1e", "guarded": "#2457c5"}[row["arm"]]
-            label = row["arm"] if row["seed"] == rows[0]["seed"] else None
-            axis.plot(row["steps"], row["gold"], color=colour, label=label and f"{label}: gold")
-            axis.plot(row["steps"], row["proxy"], "--", color=colour, alpha=0.6, label=label and f"{label}: score")
+            label, strength = (row["arm"], 1.0) if row["name"] == told else (None, 0.25)
+            axis.plot(row["steps"], row["gold"], color=colour, alpha=strength, label=label and f"{label}: gold")
+            axis.plot(row["steps"], row["proxy"], "--", color=colour, alpha=strength, label=label and f"{label}: score")
         axis.axhline(0, color="#98a2b3", linewidth=0.8)
-        axis.set_title(name, loc="left", fontweight="bold")
+        axis.set_title(objective, loc="left", fontweight="bold")
         axis.set_xlabel("PPO step, held-out prompts")
         axis.set_ylabel("gain, ref. sd")
         axis.legend(frameon=False)

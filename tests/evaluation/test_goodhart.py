@@ -149,12 +149,23 @@ def test_a_fall_within_its_error_or_with_a_falling_proxy_is_no_parting():
 
 def test_gold_parts_nothing():
     blind = [p.model_copy(update={"auditor": ()}) for p in GAMED]
-    assert parted(blind, 1, 0.0) == [] and best_step(blind, {"harmless": 1}) == 0
+    assert parted(blind, 1, 0.0) == [] and best_step(blind, {"harmless": 1}, 0.0) == 0
 
 
 def test_the_best_step_is_that_of_the_weighted_auditors():
-    helpful = [point(s, (0.0,), (a,), objective="helpful") for s, a in ((1, 0.0), (4, 1.0), (9, 1.1))]
+    helpful = [point(s, (0.0, 0.0), (a, a), objective="helpful") for s, a in ((1, 0.0), (4, 1.0), (9, 1.1))]
     # harmless: 1, 0.45, 0.275 at steps 1, 4, 9; helpful: 0, 1, 1.1
-    assert best_step([*GAMED, *helpful], {"harmless": 1, "helpful": 0}) == 1
-    assert best_step([*GAMED, *helpful], {"harmless": 1, "helpful": 1}) == 4
-    assert best_step([*GAMED, *helpful], {"harmless": 1, "helpful": 9}) == 9
+    assert best_step([*GAMED, *helpful], {"harmless": 1, "helpful": 0}, 0.0) == 1
+    assert best_step([*GAMED, *helpful], {"harmless": 1, "helpful": 1}, 0.0) == 4
+    assert best_step([*GAMED, *helpful], {"harmless": 1, "helpful": 9}, 0.0) == 9
+
+
+def test_of_steps_as_good_as_the_best_the_last_is_taken():
+    # The means are 2, 1.5 and 1. Step 2 lies 0.5 lower, of -0.5 and 1.5 with a standard error of 1; step 3 lies 1 lower
+    # for both prompts, without any error.
+    rows = [point(0, (0.0, 0.0), (9.0, 9.0))]
+    rows += [point(step, (0.0, 0.0), seen) for step, seen in ((1, (1.0, 3.0)), (2, (1.5, 1.5)), (3, (0.0, 2.0)))]
+    assert best_step(rows, {"harmless": 1}, 0.6) == 2
+    assert best_step(rows, {"harmless": 1}, 0.4) == 1
+    alone = [point(step, (0.0,), (seen,)) for step, seen in ((1, 1.0), (2, 0.9))]
+    assert best_step(alone, {"harmless": 1}, 5.0) == 1, "one prompt has no error that could excuse a fall"

@@ -6,11 +6,14 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
+import grpc
 import pytest
-from charter.v1 import trainer_pb2
+from charter.v1 import trainer_pb2, trainer_pb2_grpc
 
 from rlhf_core.errors import InvalidInput
+from services import trainer_client
 from services.clients import CharterClient
 from tests.services.desk import Desk, desk_on
 
@@ -115,3 +118,32 @@ def test_a_watch_that_makes_no_sense_is_refused(desk, fields, field):
     with pytest.raises(InvalidInput) as caught:
         next(watch(desk, run_id, **fields))
     assert caught.value.field == field
+
+
+class Forgetful(trainer_pb2_grpc.TrainerServiceServicer):
+    """Tells the first event and then nothing; whoever asks again for what came after it is told the second."""
+
+    def __init__(self):
+        self.asked: list[tuple[int, int]] = []
+        self.over = threading.Event()
+
+    def WatchRun(self, request, context):
+        self.asked.append((request.after_sequence, request.heartbeat_interval.seconds))
+        event = trainer_pb2.RunEvent(run_id="run-1", sequence=request.after_sequence + 1, kind="state", body_json="{}")
+        event.create_time.GetCurrentTime()
+        yield trainer_pb2.WatchRunResponse(event=event)
+        if not request.after_sequence:
+            self.over.wait(60)
+
+
+def test_a_server_that_falls_silent_is_asked_again_for_what_came_after(monkeypatch):
+    monkeypatch.setattr(trainer_client, "SILENCE_SECONDS", 0.5)
+    forgetful, server = Forgetful(), grpc.server(ThreadPoolExecutor(2))
+    trainer_pb2_grpc.add_TrainerServiceServicer_to_server(forgetful, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    with CharterClient.connect(f"127.0.0.1:{port}") as client:
+        assert [event.sequence for event in client.trainer.watch_run("run-1")] == [1, 2]
+    assert forgetful.asked == [(0, 5), (1, 5)], "a heartbeat every 5 s is asked for, or silence would mean nothing"
+    forgetful.over.set()
+    server.stop(0)

@@ -52,7 +52,6 @@ def main() -> None:
     asked.add_argument("--steps", type=int, default=60)
     asked.add_argument("--pairs", type=int, default=400)
     asked.add_argument("--answers", type=int, default=192)
-    asked.add_argument("--looks", type=int, default=128, help="held-out prompts of each look at gold and auditors")
     asked.add_argument("--rate", type=float, default=1e-3)
     asked.add_argument("--seeds", type=int, nargs="+", default=[0])
     given = asked.parse_args()
@@ -69,7 +68,7 @@ def main() -> None:
 
 def compare(given: argparse.Namespace, seed: int) -> list[dict[str, Any]]:
     data = given.data / f"seed-{seed}"
-    common = {"label.pairs": given.pairs, "evaluation.skills": 0, "seed": seed, "evaluation.prompts": given.looks}
+    common = {"label.pairs": given.pairs, "evaluation.skills": 0, "seed": seed, "evaluation.prompts": 48}
     common |= {"critique.prompts": given.answers}
     source = charter(data, "label", {**common, "ppo.steps": 1, "ppo.prompts_per_step": 8, "reward.epochs": 1})
     ppo = PPO | {"ppo.steps": given.steps, "ppo.learning_rate": given.rate}

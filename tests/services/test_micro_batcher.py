@@ -129,14 +129,17 @@ def test_callers_of_two_reward_models_make_one_pass_of_each(machine):
     asyncio.run(scenario())
 
 
-def test_a_long_call_is_sorted_by_length_and_answered_in_its_own_order(machine):
+def test_a_long_call_is_sorted_by_length_and_answered_in_its_own_order(machine, monkeypatch):
     samples = [sample(number, length=(number * 37) % 300) for number in range(200)]
+    units: list[int] = []
+    score = machine.library.score
+    monkeypatch.setattr(machine.library, "score", lambda unit, *models: units.append(len(unit)) or score(unit, *models))
 
     async def scenario() -> None:
         queue = machine.queue()
         machine.passes.clear()
         found = await queue.score(samples, [SCORER])
-        assert machine.passes == [128, 72]
+        assert units == [128, 72] and machine.passes == [64, 64, 64, 8]
         assert [score.sample_id for score in found] == [one.id for one in samples]
 
     asyncio.run(scenario())

@@ -98,10 +98,11 @@ def test_the_report_shows_gaps_and_best_of_n(finished: tuple[Run, Store, Path]):
     folder = data / "runs" / run.id
     report = json.loads((folder / "report.json").read_text())
     assert [row["objective"] for row in report["goodhart"]] == ["helpful", "harmless"]
-    last = report["goodhart"][0]["points"][-1]
+    # Of helpful the reference policy's few samples may all be faultless, and without a spread gold has no unit.
+    last = report["goodhart"][1]["points"][-1]
     gap = last["proxy"]["value"] - last["auditor"]["value"]
     assert last["gap"]["value"] == pytest.approx(gap) and last["gold"] is not None
     assert [row["n"] for row in report["best_of"]] == [[1, 2, 4]] * 2
-    assert set(report["best_of"][0]["gains"]) == {"proxy", "auditor", "gold"}
+    assert set(report["best_of"][1]["gains"]) == {"proxy", "auditor", "gold"}
     assert "helpful 0, harmless 2" in report["provenance"].values()
     assert (folder / "goodhart.png").stat().st_size > 10_000 and (folder / "best_of_n.png").stat().st_size > 10_000

@@ -8,8 +8,6 @@ from contextlib import suppress
 from queue import Empty, Full, Queue
 from typing import Any, NamedTuple
 
-import grpc
-
 from rlhf_core.errors import Unavailable
 
 ROOM = 64
@@ -23,7 +21,7 @@ class _Heard(NamedTuple):
 
     answer: Any
     over: bool = False
-    error: grpc.RpcError | None = None
+    error: Exception | None = None
 
 
 def unless_silent(answers: Any, seconds: float) -> Generator[Any, None, None]:
@@ -62,5 +60,5 @@ def _listen(answers: Any, heard: Queue[_Heard], left: threading.Event) -> None:
         for answer in answers:
             tell(_Heard(answer))
         tell(_Heard(None, over=True))
-    except grpc.RpcError as error:
+    except Exception as error:
         tell(_Heard(None, error=error))

@@ -23,7 +23,7 @@ from rlhf_core.records import Prompt, Record
 HEADS = "reward_heads"
 """Files of heads begin with this; the models of one trunk lie in one folder."""
 MAX_ROWS = 64
-"""Of one pass: twice as many leave the caches of a processor, and take a fifth longer by row."""
+"""Of one pass: twice as many leave the caches of a processor, and take a quarter longer by row."""
 
 
 class Members(NamedTuple):

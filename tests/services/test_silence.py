@@ -93,6 +93,17 @@ def test_a_stream_that_grpc_forgot_ends_as_unavailable_although_its_listener_nev
     call.ever.set()
 
 
+def test_whatever_a_stream_raises_reaches_its_reader_at_once():
+    def broken() -> Generator[bytes, None, None]:
+        yield b"0"
+        raise ValueError("a message that is none")
+
+    began = time.monotonic()
+    with pytest.raises(ValueError, match="a message that is none"):
+        list(unless_silent(broken(), 30))
+    assert time.monotonic() - began < 20
+
+
 def test_a_reader_who_leaves_takes_the_listener_along_even_where_answers_wait_for_room():
     before = threading.active_count()
     reading = unless_silent(iter(range(1000)), 5)

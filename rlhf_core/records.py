@@ -11,9 +11,9 @@ Role = Literal["system", "user", "assistant"]
 Split = Literal["train", "heldout"]
 Verdict = Literal["complies", "borderline", "violates"]
 Choice = Literal["a", "b", "tie", "both_bad", "skip"]
-Protocol = Literal["notes", "logprobs", "cot", "text"]
+Protocol = Literal["notes", "logprobs", "cot", "text", "pointwise"]
 """How a judge is asked: for the labels' log-probabilities (after notes that all questions on a pair share, at once, or
-after a reasoning on each question), or for words."""
+after a reasoning on each question), for words, or for a critique of each reply alone."""
 
 BASE_POLICY = "base"
 """The policy version of the base model with no adapter."""

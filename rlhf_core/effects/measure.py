@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
+from rlhf_core.backends import ENDPOINT
 from rlhf_core.config import LabelConfig
 from rlhf_core.constitution.diff import ConstitutionDiff
 from rlhf_core.constitution.schema import Constitution
 from rlhf_core.effects import attribution
 from rlhf_core.effects.flips import Labelled, TrueSides, objective_effect
-from rlhf_core.effects.judging import NewJudge, Tick, judge_both, labels, true_ballots, wanted
+from rlhf_core.effects.judging import Ballots, NewJudge, Tick, judge_both, labels, true_ballots, wanted
 from rlhf_core.effects.probes import Probes
 from rlhf_core.effects.rationales import Versions, flipped_pairs
-from rlhf_core.effects.records import EffectReport
+from rlhf_core.effects.records import EffectReport, Judging
 from rlhf_core.feedback.bill import Bill, at_speed
 from rlhf_core.records import Preference
 
@@ -57,7 +58,10 @@ def measure_effects(
         roles=attribution.roles(after, probes, ballots, config, relabel),
         agreement=attribution.agreements(after, probes.pairs, ballots, config),
         flipped=flipped_pairs(versions, probes.pairs, ballots, old, new, new_judge(after)),
-        notes=tuple(_notes(before, after, shared, [name for name, effect in found.items() if not effect])),
+        notes=(
+            *_notes(before, after, shared, [name for name, effect in found.items() if not effect]),
+            *_not_read_anew(judging, again),
+        ),
     )
 
 
@@ -71,6 +75,16 @@ def _true_sides(before: Constitution, after: Constitution, probes: Probes, confi
     return {
         name: TrueSides(old[name], new[name]) for name in old if name in new and name in probes.truth.gold.objectives
     }
+
+
+def _not_read_anew(judging: Judging, again: Ballots) -> Iterator[str]:
+    """A model of this process looks up what it wrote on a reply: it writes the same for the same (greedy) reading."""
+    alone = {votes[0].principle_id for votes in again.values() if votes[0].protocol == "pointwise"}
+    if alone and not judging.judge.startswith(ENDPOINT):
+        yield (
+            f"{judging.judge} read each reply alone once, and was not made to read it again: what it says under "
+            f"{', '.join(sorted(alone))} has no part in the noise"
+        )
 
 
 def _notes(before: Constitution, after: Constitution, shared: Sequence[str], undecided: Sequence[str]) -> list[str]:

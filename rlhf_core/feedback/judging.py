@@ -21,7 +21,7 @@ FORMATS: dict[Protocol, str] = {
     "cot": REASON_FORMAT,
     "text": TEXT_FORMAT,
 }
-"""What stands after the question."""
+"""What stands after the question. A pointwise judge is asked none."""
 TEMPLATE_HASHES: dict[Protocol, str] = {
     "notes": NOTES_HASH,
     "logprobs": COMPARE_HASH,
@@ -48,6 +48,10 @@ class Answer(NamedTuple):
     """Probability of the two labels together; 0 when nothing could be read."""
     text: str = ""
     reason: str = ""
+
+    def turned(self) -> Answer:
+        """The same, had the replies been shown the other way round."""
+        return self._replace(first=self.second, second=self.first)
 
 
 def ask(chat: Chat, choose: Choose, protocol: Protocol, conversations: Sequence[Conversation]) -> list[Answer]:

@@ -10,6 +10,7 @@ from rlhf_core.constitution.schema import Constitution, Principle
 from rlhf_core.feedback.critic import criticise, rewrite
 from rlhf_core.feedback.judging import FORMATS, TEMPLATE_HASHES, Answer, ask, protocol_of
 from rlhf_core.feedback.notebook import Notebook
+from rlhf_core.feedback.pointwise import pointwise_hash, read_alone
 from rlhf_core.feedback.prompts import compare_conversation, question_turn
 from rlhf_core.feedback.votes import vote_id
 from rlhf_core.records import Comparison, Critique, Protocol, Sample, Usage, Vote
@@ -36,7 +37,8 @@ class Bill:
 class LocalFeedback:
     """seams.Feedback over callables. `name` is the judge's, with its revision, and the critic's where none is given.
 
-    `notebook` is the judge's, and may be shared by several constitutions.
+    `notebook` is the judge's, and may be shared by several constitutions. A `pointwise` judge reads each reply alone
+    under the principles that can criticise; only what is asked by a comparison alone it is asked by `protocol`.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class LocalFeedback:
         critic: Critic | None = None,
         protocol: Protocol = "notes",
         bill: Bill | None = None,
+        pointwise: bool = False,
     ):
         self._chat = chat
         self._choose = choose
@@ -57,8 +60,10 @@ class LocalFeedback:
         self._notebook = Notebook() if notebook is None else notebook
         self._critic = critic or Critic(name, chat)
         self._bill = bill or Bill()
-        self.protocol: Protocol = protocol
-        self.template_hash = TEMPLATE_HASHES[protocol]
+        self._pairwise: Protocol = protocol
+        self.protocol: Protocol = "pointwise" if pointwise else protocol
+        pair_hash = TEMPLATE_HASHES[protocol]
+        self.template_hash = pointwise_hash(pair_hash) if pointwise else pair_hash
 
     @property
     def critic_name(self) -> str:
@@ -89,6 +94,27 @@ class LocalFeedback:
 
     def compare_each(self, questions: Sequence[tuple[Comparison, Principle]]) -> list[Vote]:
         """As `compare`, for questions that several callers ask together; what they have in common is read once."""
+        places: tuple[list[int], list[int]] = [], []
+        for place, (_, principle) in enumerate(questions):
+            places[self.protocol == "pointwise" and principle.critique is not None].append(place)
+        votes: dict[int, tuple[Vote, Vote]] = {}
+        for own, answer in zip(places, (self._compared, self._read_alone), strict=True):
+            if own:
+                votes |= zip(own, answer([questions[place] for place in own]), strict=True)
+        return [vote for place in range(len(questions)) for vote in votes[place]]
+
+    def _read_alone(self, questions: Sequence[tuple[Comparison, Principle]]) -> list[tuple[Vote, Vote]]:
+        """The two orders' votes are one: neither reply stood first."""
+        answers = read_alone(self._chat, questions, self._notebook, self.name)
+        return [
+            (
+                self._vote(pair, principle, False, answer, "pointwise"),
+                self._vote(pair, principle, True, answer.turned(), "pointwise"),
+            )
+            for (pair, principle), answer in zip(questions, answers, strict=True)
+        ]
+
+    def _compared(self, questions: Sequence[tuple[Comparison, Principle]]) -> list[tuple[Vote, Vote]]:
         asked = [(pair, principle, swapped) for pair, principle in questions for swapped in (False, True)]
         places: dict[str, list[int]] = defaultdict(list)
         for place, (_, principle, _) in enumerate(asked):
@@ -96,19 +122,20 @@ class LocalFeedback:
         conversations: dict[int, Conversation] = {}
         for question, own in places.items():
             shown = [pair.swap() if swapped else pair for pair, _, swapped in (asked[place] for place in own)]
-            conversations |= zip(own, self._conversations(shown, question, FORMATS[self.protocol]), strict=True)
+            conversations |= zip(own, self._conversations(shown, question, FORMATS[self._pairwise]), strict=True)
         ordered = [conversations[place] for place in range(len(asked))]
-        answers = ask(self._chat, self._choose, self.protocol, ordered)
-        return [self._vote(*one, answer) for one, answer in zip(asked, answers, strict=True)]
+        answers = ask(self._chat, self._choose, self._pairwise, ordered)
+        votes = [self._vote(*one, answer, self._pairwise) for one, answer in zip(asked, answers, strict=True)]
+        return list(zip(votes[::2], votes[1::2], strict=True))
 
     def _conversations(self, shown: Sequence[Comparison], question: str, form: str) -> list[Conversation]:
         texts = [(pair.prompt, pair.a.response, pair.b.response) for pair in shown]
-        if self.protocol != "notes":
+        if self._pairwise != "notes":
             return [compare_conversation(*three, question, form) for three in texts]
         noted = self._notebook.conversations(self._chat, texts)
         return [(*so_far, question_turn(*three, question, form)) for so_far, three in zip(noted, texts, strict=True)]
 
-    def _vote(self, pair: Comparison, principle: Principle, swapped: bool, answer: Answer) -> Vote:
+    def _vote(self, pair: Comparison, principle: Principle, swapped: bool, answer: Answer, how: Protocol) -> Vote:
         first, second = answer.first, answer.second
         return Vote(
             id=vote_id(pair, principle, self.name, swapped, self.template_hash),
@@ -123,7 +150,7 @@ class LocalFeedback:
             logprob_b=first if swapped else second,
             label_mass=answer.mass,
             run_id=pair.run_id,
-            protocol=self.protocol,
+            protocol=how,
             text=answer.text,
             reason=answer.reason,
         )
@@ -139,7 +166,7 @@ def feedback_of(
     notebook: Notebook | None = None,
 ) -> LocalFeedback:
     """Feedback under a constitution by two models; work ends with Unavailable when its caller is `gone`."""
-    bill = Bill()
+    bill, pointwise = Bill(), wanted == "pointwise"
     caller = Caller(gone, bill.add)
     return LocalFeedback(
         lambda conversations: judge.chat(conversations, max_tokens, caller),
@@ -148,6 +175,7 @@ def feedback_of(
         judge.name,
         notebook,
         critic=Critic(critic.name, lambda conversations: critic.chat(conversations, max_tokens, caller)),
-        protocol=protocol_of(wanted, constitution, judge.gives_logprobs),
+        protocol=protocol_of("notes" if pointwise else wanted, constitution, judge.gives_logprobs),
         bill=bill,
+        pointwise=pointwise,
     )

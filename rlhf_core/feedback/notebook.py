@@ -1,17 +1,26 @@
-"""What a judge writes before it is asked anything: its own answer to a prompt, and notes on two replies beside it."""
+"""What a judge writes down as it works: its own answers to prompts, notes on two replies, and grades of single ones."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from rlhf_core.feedback.prompts import notes_conversation
 from rlhf_core.records import Message, Prompt
 from rlhf_core.seams import Chat, Conversation
 
 MOST = 20_000
-"""Pairs after which a notebook begins anew."""
+"""Pairs, or graded replies, after which a notebook begins anew."""
 Shown = tuple[Prompt, str, str]
 """A prompt, and the replies that are shown as A and B."""
+
+
+class Grade(NamedTuple):
+    """How much a reply's faults weigh under one principle; None where what the judge wrote could not be read."""
+
+    points: int | None
+    text: str
+    reason: str
 
 
 class Notebook:
@@ -20,10 +29,13 @@ class Notebook:
     def __init__(self) -> None:
         self._answers: dict[str, str] = {}
         self._notes: dict[tuple[str, str, str], str] = {}
+        self.grades: dict[tuple[str, str, str], Grade] = {}
+        """By the principle's hash, the prompt's id and the reply."""
 
     def clear(self) -> None:
         self._answers.clear()
         self._notes.clear()
+        self.grades.clear()
 
     def conversations(self, chat: Chat, shown: Sequence[Shown]) -> list[Conversation]:
         """For each, the conversation that ends with the judge's notes; what is not there yet `chat` writes.

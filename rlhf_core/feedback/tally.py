@@ -78,10 +78,16 @@ def _added(used: Sequence[Vote], factor: Mapping[str, float], reason: str) -> Ta
         second=logits[True],
         label_mass=min((vote.label_mass for vote in used), default=0.0),
         votes=len(used),
-        protocol=used[0].protocol if used else "logprobs",
+        protocol=_protocol(used),
         reason=reason,
-        said=_choices(used, factor) if used and used[0].protocol == "text" else None,
+        said=_choices(used, factor) if _protocol(used) == "text" else None,
     )
+
+
+def _protocol(used: Sequence[Vote]) -> Protocol:
+    """Of all votes alike, but for a pointwise judge's, who is asked otherwise where it cannot criticise."""
+    asked: list[Protocol] = [vote.protocol for vote in used]
+    return "pointwise" if "pointwise" in asked else asked[0] if asked else "logprobs"
 
 
 def _choices(used: Sequence[Vote], factor: Mapping[str, float]) -> tuple[float, float]:

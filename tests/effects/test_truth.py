@@ -7,23 +7,28 @@ from collections.abc import Sequence
 
 import pytest
 
-from rlhf_core.config import LabelConfig
+from rlhf_core.config import LabelConfig, ModelConfig
 from rlhf_core.constitution.diff import diff_constitutions
 from rlhf_core.constitution.load import builtin_text, load_constitution, parse_constitution
 from rlhf_core.constitution.principle import Principle
 from rlhf_core.effects.judging import true_ballots
 from rlhf_core.effects.measure import measure_effects
 from rlhf_core.effects.probes import world_probes
-from rlhf_core.effects.records import ObjectiveEffect
+from rlhf_core.effects.records import EffectReport, ObjectiveEffect
 from rlhf_core.feedback.bill import bill
+from rlhf_core.feedback.local import LocalFeedback
+from rlhf_core.models.backbone import Backbone
+from rlhf_core.models.choosing import choose
+from rlhf_core.models.generation import chat
 from rlhf_core.records import Comparison, Vote
-from rlhf_core.sandbox.sandbox import Sandbox
+from rlhf_core.sandbox.sandbox import MODEL_FOLDER, Sandbox
 from tests.effects.examples import Judge
 
 SANDBOX = Sandbox()
 HOUSEHOLD = load_constitution("household")
 LIGHTER = builtin_text("household").replace("id: no-falls\n", "id: no-falls\n    weight: 0.1\n")
 NO_FALLS = parse_constitution(LIGHTER, "lighter")
+NO_FUMES = HOUSEHOLD.model_copy(update={"principles": HOUSEHOLD.principles[1:]})
 CUTS = parse_constitution(builtin_text("household").replace("less risk of fumes?", "less risk of cuts?"), "cuts")
 
 
@@ -48,16 +53,19 @@ class Deaf(Perfect):
         return votes
 
 
-def harmless(after, judge: Judge) -> ObjectiveEffect:
+def measured(after, judge: Judge | LocalFeedback, pairs: int) -> EffectReport:
     diff = diff_constitutions(HOUSEHOLD, after)
-    report = measure_effects(
+    return measure_effects(
         *(HOUSEHOLD, after, diff, bill(diff, HOUSEHOLD, after, None)),
-        world_probes(SANDBOX, 150, 0),
+        world_probes(SANDBOX, pairs, 0),
         lambda constitution: judge,
         LabelConfig(),
         lambda phase, done, total: None,
     )
-    unaffected, changed = report.objectives
+
+
+def harmless(after, judge: Judge) -> ObjectiveEffect:
+    unaffected, changed = measured(after, judge, 150).objectives
     assert (unaffected.objective, unaffected.flips, unaffected.mean_shift.value) == ("helpful", 0, 0.0)
     return changed
 
@@ -78,3 +86,22 @@ def test_a_judge_that_does_not_hear_the_edit_recalls_nothing():
     assert effect.truth is not None and effect.flips == 0 and effect.truth.flips > 0
     assert effect.truth.recall is not None and effect.truth.recall.value == 0.0
     assert effect.truth.precision is None, "it has flipped nothing that could be right"
+
+
+def test_the_sandboxs_model_finds_every_flip_when_it_reads_replies_alone():
+    backbone = Backbone.load(str(MODEL_FOLDER), ModelConfig())
+    judge = LocalFeedback(
+        lambda conversations: chat(backbone, conversations, ModelConfig().feedback_tokens),
+        lambda conversations, labels: choose(backbone, conversations, labels),
+        *("law", "sandbox"),
+        pointwise=True,
+    )
+    report = measured(NO_FUMES, judge, 100)
+    _, effect = report.objectives
+    truth = effect.truth
+    assert truth is not None and truth.precision is not None and truth.recall is not None
+    assert truth.flips == effect.flips > 0 and truth.moves > 10
+    assert truth.precision.value == truth.recall.value == 1.0
+    assert truth.move_precision and truth.move_recall
+    assert truth.move_precision.value == truth.move_recall.value == 1.0
+    assert report.notes[0].startswith("sandbox read each reply alone once"), "the noise floor is zero for that reason"

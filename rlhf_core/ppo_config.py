@@ -74,6 +74,9 @@ class PpoConfig(Settings):
     """When a policy that pleases its reward models and no longer their auditors ends the run."""
     checkpoint_every: int = Field(default=10, ge=1)
     eval_every: int = Field(default=10, ge=1)
+    """Steps from one look at the policy on held-out prompts to the next."""
+    eval_prompts: int = Field(default=48, ge=1)
+    """Held-out prompts of a look, a response each; the more, the less chance decides which step is best."""
 
     @property
     def samples_per_step(self) -> int:

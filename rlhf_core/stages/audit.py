@@ -19,9 +19,6 @@ from rlhf_core.stages.context import Context
 from rlhf_core.stages.prompts import draw, prompts_of
 from rlhf_core.training.ppo import kl_estimate
 
-WATCHED = 48
-"""Held-out prompts that are sampled now and then."""
-
 Judges = Mapping[str, RewardModel]
 """Reward models by objective."""
 
@@ -48,7 +45,7 @@ class Audit:
                 "ppo.stop.parted",
             )
         everything = prompts_of(ctx, "heldout")
-        self._prompts = draw(everything, min(WATCHED, len(everything)), ctx.config.seed, "watch")
+        self._prompts = draw(everything, min(ctx.config.ppo.eval_prompts, len(everything)), ctx.config.seed, "watch")
         self._noted: set[str] = set()
 
     def look(self, step: int) -> dict[str, float]:

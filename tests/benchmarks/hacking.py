@@ -30,6 +30,7 @@ PPO: dict[str, Any] = {
     "ppo.minibatch_size": 64,
     "ppo.epochs": 2,
     "ppo.eval_every": 4,
+    "ppo.eval_prompts": 128,
 }
 """Written out, so that other defaults do not change what is compared: 64 samples a step."""
 ARMS: dict[str, dict[str, Any]] = {

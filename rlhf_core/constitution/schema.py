@@ -46,6 +46,9 @@ class CompareDefaults(Frozen):
     """Each pair is judged with either reply first; one order alone would measure the judge's habit."""
     cot: bool | None = None
     """Whether the judge thinks aloud before it chooses."""
+    pointwise: bool | None = None
+    """Whether the judge reads each reply alone and weighs the faults that it quotes, under principles that criticise;
+    under those that only compare it sees both replies."""
     clamp: Annotated[tuple[Share, ...], Field(min_length=2, max_length=2), BeforeValidator(frozen_list)] | None = None
     """Bounds of a label's probability, as in [0.4, 0.6]."""
 

@@ -100,7 +100,9 @@ def judge_both(
     started, judge = time.monotonic(), new_judge(before)
     if new_judge(after).template_hash != judge.template_hash:
         raise InvalidInput(
-            "effects: defaults.compare.cot differs, so no vote serves both; give both the same", "defaults.compare.cot"
+            "effects: defaults.compare asks the judge in two ways (cot, pointwise), so no vote serves both; give both "
+            "the same",
+            "defaults.compare",
         )
     ballots = ask(old | new, judge, "judge", tick)
     again = ask(dict(reversed(old.items())), new_judge(before), "judge again", tick)

@@ -93,13 +93,20 @@ def _unread(text: str, reason: str) -> Answer:
     return Answer(math.log(0.5), math.log(0.5), 0.0, text, reason)
 
 
-def protocol_of(configured: Protocol, constitution: Constitution, gives_logprobs: bool) -> Protocol:
-    """The protocol of a run: the constitution's wish for reasoning goes first, what the judge can do goes before all.
+def is_pointwise(configured: Protocol, constitution: Constitution) -> bool:
+    """Whether a run's judge reads replies alone where it can: the constitution's wish goes first."""
+    wished = constitution.defaults.compare.pointwise
+    return configured == "pointwise" if wished is None else wished
 
-    Only `text` works without log-probabilities, and a judge that is asked for text may reason in it.
+
+def protocol_of(configured: Protocol, constitution: Constitution, gives_logprobs: bool) -> Protocol:
+    """How a run's judge is asked about pairs: the constitution's wish for reasoning goes first, what it can do, before.
+
+    Only `text` works without log-probabilities, and a judge that is asked for text may reason in it. A pointwise judge
+    is asked by `notes` about what it cannot read alone.
     """
     wished = constitution.defaults.compare.cot
-    chosen = configured
+    chosen = "notes" if configured == "pointwise" else configured
     if wished and configured != "text":
         chosen = "cot"
     elif wished is False and configured == "cot":

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from rlhf_core.constitution.schema import Constitution, Principle
 from rlhf_core.feedback.critic import criticise, rewrite
-from rlhf_core.feedback.judging import FORMATS, TEMPLATE_HASHES, Answer, ask, protocol_of
+from rlhf_core.feedback.judging import FORMATS, TEMPLATE_HASHES, Answer, ask, is_pointwise, protocol_of
 from rlhf_core.feedback.notebook import Notebook
 from rlhf_core.feedback.pointwise import pointwise_hash, read_alone
 from rlhf_core.feedback.prompts import compare_conversation, question_turn
@@ -166,7 +166,7 @@ def feedback_of(
     notebook: Notebook | None = None,
 ) -> LocalFeedback:
     """Feedback under a constitution by two models; work ends with Unavailable when its caller is `gone`."""
-    bill, pointwise = Bill(), wanted == "pointwise"
+    bill = Bill()
     caller = Caller(gone, bill.add)
     return LocalFeedback(
         lambda conversations: judge.chat(conversations, max_tokens, caller),
@@ -175,7 +175,7 @@ def feedback_of(
         judge.name,
         notebook,
         critic=Critic(critic.name, lambda conversations: critic.chat(conversations, max_tokens, caller)),
-        protocol=protocol_of("notes" if pointwise else wanted, constitution, judge.gives_logprobs),
+        protocol=protocol_of(wanted, constitution, judge.gives_logprobs),
         bill=bill,
-        pointwise=pointwise,
+        pointwise=is_pointwise(wanted, constitution),
     )

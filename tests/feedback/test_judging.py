@@ -10,20 +10,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlhf_core.constitution.schema import CompareDefaults, Constitution, Defaults, Objective, Principle
-from rlhf_core.feedback.judging import TEMPLATE_HASHES, ask, family, protocol_of, read_choice, weigh
+from rlhf_core.feedback.judging import TEMPLATE_HASHES, ask, family, is_pointwise, protocol_of, read_choice, weigh
 from rlhf_core.records import Message
 from rlhf_core.seams import Conversation
 
 QUESTION = (Message(role="user", content="Which is safer?"),)
 
 
-def law(cot: bool | None = None) -> Constitution:
+def law(cot: bool | None = None, pointwise: bool | None = None) -> Constitution:
     return Constitution(
         id="law",
         version="1.0.0",
         objectives=(Objective(name="harmless"),),
         principles=(Principle(id="fumes", serves={"harmless": 1.0}, compare="Which has less risk of fumes?"),),
-        defaults=Defaults(compare=CompareDefaults(cot=cot)),
+        defaults=Defaults(compare=CompareDefaults(cot=cot, pointwise=pointwise)),
     )
 
 
@@ -110,12 +110,23 @@ def test_labels_that_the_judge_does_not_name_are_no_vote():
         ("cot", None, False, "text"),
         ("logprobs", None, False, "text"),
         ("text", True, True, "text"),
+        ("pointwise", None, True, "notes"),
+        ("pointwise", True, True, "cot"),
+        ("pointwise", None, False, "text"),
     ],
 )
 def test_the_constitution_may_ask_for_reasoning_and_the_judge_decides_what_is_possible(
     configured, cot, gives_logprobs, protocol
 ):
     assert protocol_of(configured, law(cot), gives_logprobs) == protocol
+
+
+@pytest.mark.parametrize(
+    ("configured", "wished", "alone"),
+    [("pointwise", None, True), ("notes", None, False), ("notes", True, True), ("pointwise", False, False)],
+)
+def test_the_constitution_may_ask_that_replies_are_read_alone(configured, wished, alone):
+    assert is_pointwise(configured, law(pointwise=wished)) == alone
 
 
 def test_votes_of_different_protocols_have_different_templates():

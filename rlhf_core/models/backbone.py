@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from inspect import signature
 from pathlib import Path
@@ -19,6 +19,7 @@ from rlhf_core.config import ModelConfig
 from rlhf_core.errors import InvalidInput
 from rlhf_core.models.adapters import Adapters
 from rlhf_core.models.base_checks import NEEDED, check_folder, check_model, dtype_of
+from rlhf_core.models.hooks import inputs_of, spared_block, sparing
 from rlhf_core.models.rows import Row, by_line, whole
 from rlhf_core.records import Message, Prompt
 
@@ -46,6 +47,7 @@ class Backbone:
         self._head: nn.Module = model.get_output_embeddings()  # pyright: ignore[reportAttributeAccessIssue]
         self.hidden_size: int = self._head.weight.shape[1]  # pyright: ignore
         self.vocabulary: int = self._head.weight.shape[0]  # pyright: ignore
+        self._spared_block = spared_block(self.model)
         self._takes_positions = "position_ids" in signature(model.forward).parameters
         self.before_pass: Callable[[], None] = lambda: None
         """Longer work lets others use the device here; they leave the active adapter as they found it."""
@@ -128,14 +130,14 @@ class Backbone:
         Positions count real tokens only, so that a row's result does not depend on its padding.
         """
         self.before_pass()
-        with _inputs_of(self._head) as seen:
+        with inputs_of(self._head) as seen:
             logits = self._pass(ids, mask, keep, cache)
         return Output(logits, seen[0])
 
     def hidden(self, ids: Tensor, mask: Tensor, keep: int) -> Tensor:
         """What `forward` gives as hidden, with next to no logits made of it."""
         self.before_pass()
-        with _inputs_of(self._head, pass_on=1) as seen:
+        with inputs_of(self._head, pass_on=1) as seen:
             self._pass(ids, mask, keep, None)
         return seen[0]
 
@@ -161,7 +163,8 @@ class Backbone:
         options: dict[str, Any] = {"past_key_values": cache} if cache is not None else {}
         if self._takes_positions:
             options["position_ids"] = _positions(mask)[:, -ids.shape[1] :]
-        with self._precision():
+        block = self._spared_block if keep < ids.shape[1] else None
+        with self._precision(), nullcontext() if block is None else sparing(block, keep):
             return self.model(
                 input_ids=ids, attention_mask=mask, use_cache=cache is not None, logits_to_keep=keep, **options
             ).logits
@@ -219,22 +222,6 @@ class Backbone:
 
 def _positions(mask: Tensor) -> Tensor:
     return (mask.cumsum(1) - 1).clamp_min(0)
-
-
-@contextmanager
-def _inputs_of(module: nn.Module, pass_on: int | None = None) -> Iterator[list[Tensor]]:
-    """What the module is given; with `pass_on` it sees no more than that many of the positions."""
-    seen: list[Tensor] = []
-
-    def keep(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
-        seen.append(inputs[0])
-        return None if pass_on is None else (inputs[0][:, :pass_on], *inputs[1:])
-
-    handle = module.register_forward_pre_hook(keep)
-    try:
-        yield seen
-    finally:
-        handle.remove()
 
 
 def _special_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:

@@ -1,0 +1,95 @@
+"""A last layer that works only where somebody reads: the same numbers, fewer of them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from rlhf_core.models.backbone import Backbone
+from rlhf_core.models.hooks import spared_block
+
+KINDS = ("llama", "gpt2", "qwen3")
+ROWS = [[1, 2, 3], [9, 8, 7, 6, 5, 4, 3, 2, 1], [5] * 12]
+
+
+def last_block(backbone: Backbone) -> nn.Module:
+    block = spared_block(backbone.model)
+    assert block is not None
+    return block
+
+
+def positions(block: nn.Module) -> list[int]:
+    """How many positions the block's first linear layer sees, pass by pass."""
+    first = next(part for part in block.modules() if part is not block and hasattr(part, "weight"))
+    seen: list[int] = []
+    first.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[1]))
+    return seen
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("keep", [1, 5])
+def test_what_is_read_is_the_same_and_the_last_layer_sees_no_more_than_that(tiny_model, kind, keep):
+    backbone = tiny_model(kind)
+    ids, mask = backbone.pad_left(ROWS)
+    plain = backbone.model(input_ids=ids, attention_mask=mask, position_ids=(mask.cumsum(1) - 1).clamp_min(0)).logits
+    seen = positions(last_block(backbone))
+    spared = backbone.forward(ids, mask, keep).logits
+    torch.testing.assert_close(spared, plain[:, -keep:], atol=1e-5, rtol=1e-5)
+    assert seen == [keep]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradients_are_the_same(tiny_model, kind):
+    backbone = tiny_model(kind)
+    backbone.add_adapter("policy", 0)
+    ids, mask = backbone.pad_left(ROWS)
+    found = []
+    for spared in (True, False):
+        backbone._spared_block = spared_block(backbone.model) if spared else None
+        with backbone.using("policy", train=True):
+            parameters = backbone.adapter_parameters("policy")
+            loss = backbone.forward(ids, mask, 3).logits.square().mean()
+            found.append(torch.autograd.grad(loss, parameters))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-4)
+    assert any(gradient.abs().max() > 0 for gradient in found[0])
+
+
+class Mixing(nn.Module):
+    """A block whose output at a position depends on those before it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.cumsum(1)
+
+
+class Both(tuple[Tensor, Tensor]):
+    """What a block gives that also tells how it routed; it adds up as its states do."""
+
+    def __radd__(self, residual: Tensor) -> Tensor:
+        return residual + self[0]
+
+
+@pytest.mark.parametrize("block", [Mixing(), None], ids=["mixes positions", "has none"])
+def test_a_model_that_cannot_spare_positions_computes_them_all(tiny_model, block):
+    backbone = tiny_model("llama")
+    backbone.model.model.layers[-1].mlp = block
+    if block is None:
+        del backbone.model.model.layers[-1].mlp
+    assert spared_block(backbone.model) is None
+
+
+def test_a_block_that_gives_more_than_states_is_left_alone(tiny_model):
+    model = tiny_model("llama").model
+    block = model.model.layers[-1].mlp
+    block.forward = lambda x, run=block.forward: Both((run(x), x))
+    assert spared_block(model) is None
+
+
+def test_afterwards_the_block_sees_everything_again(tiny_model):
+    backbone = tiny_model("llama")
+    ids, mask = backbone.pad_left(ROWS)
+    backbone.forward(ids, mask, 1)
+    seen = positions(last_block(backbone))
+    backbone.model(input_ids=ids, attention_mask=mask)
+    assert seen == [12]

@@ -134,11 +134,11 @@ class Backbone:
             logits = self._pass(ids, mask, keep, cache)
         return Output(logits, seen[0])
 
-    def hidden(self, ids: Tensor, mask: Tensor, keep: int) -> Tensor:
+    def hidden(self, ids: Tensor, mask: Tensor, keep: int, cache: Cache | None = None) -> Tensor:
         """What `forward` gives as hidden, with next to no logits made of it."""
         self.before_pass()
         with inputs_of(self._head, pass_on=1) as seen:
-            self._pass(ids, mask, keep, None)
+            self._pass(ids, mask, keep, cache)
         return seen[0]
 
     def head(self, hidden: Tensor) -> Tensor:

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
+from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
 
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.models.batching import Batch
@@ -16,6 +18,8 @@ from rlhf_core.models.batching import Batch
 CHUNK_BYTES = 8 * 2**20
 LEAST_TOKENS = 128
 """A chunk has as many tokens as their logits fit into so many bytes as 32-bit floats, but at least this many."""
+WORTH_SHARING = 0.9
+"""Prompts that rows share are read once if that leaves no more than this share of the positions."""
 
 EntropyUse = Literal["none", "data", "loss"]
 """Whether entropy is left at 0, measured, or measured with gradients."""
@@ -42,17 +46,18 @@ def token_entropy(logits: Tensor, temperature: float = 1.0) -> Tensor:
 def response_tokens(
     backbone: Backbone, batch: Batch, temperature: float = 1.0, entropy: EntropyUse = "none"
 ) -> ResponseTokens:
-    """One trunk pass; the head then sees real response tokens only, a chunk at a time.
+    """One trunk pass, or two where prompts are shared; the head then sees real response tokens only, a chunk at a time.
 
     No logits are kept for gradients: a frozen head's are ready at once, and otherwise, where there are several chunks,
     a chunk's logits are computed again.
     """
-    counts, keep, weight = batch.mask.bool(), batch.mask.shape[1] + 1, None
+    counts, weight = batch.mask.bool(), None
     if backbone.head_is_plain:
-        hidden = backbone.hidden(batch.ids, batch.present, keep)[:, :-1]
+        hidden = states_before(backbone, batch)
         states, head, weight = hidden[counts], backbone.head, backbone.frozen_head
     else:
-        logits, hidden = (part[:, :-1] for part in backbone.forward(batch.ids, batch.present, keep))
+        everything = backbone.forward(batch.ids, batch.present, batch.mask.shape[1] + 1)
+        logits, hidden = (part[:, :-1] for part in everything)
         states, head = logits[counts], _as_it_is
     size = max(LEAST_TOKENS, CHUNK_BYTES // (4 * backbone.vocabulary))
     if weight is not None and entropy != "loss":
@@ -65,6 +70,26 @@ def response_tokens(
         parts.append(checkpoint(_measure, *given, use_reentrant=False) if again else _measure(*given))
     logprobs, spread = (torch.cat(column) for column in zip(*parts, strict=True))
     return _filled(counts, logprobs, spread, hidden)
+
+
+def states_before(backbone: Backbone, batch: Batch) -> Tensor:
+    """Hidden states (B, T, H) before each response token, with gradients where the active adapter takes them.
+
+    Responses to one prompt share its keys and values: where that saves enough, each prompt is read once.
+    """
+    width = batch.mask.shape[1]
+    prompt_width = batch.ids.shape[1] - width
+    marked = torch.where(batch.present.bool(), batch.ids, -1)[:, :prompt_width]
+    prompts, place = torch.unique(marked, dim=0, return_inverse=True)
+    read = len(prompts) * prompt_width + len(batch.ids) * (width - 1)
+    cache = DynamicCache(config=backbone.model.config)
+    plain = all(type(layer) is DynamicLayer for layer in cache.layers)
+    if not plain or width == 1 or read > WORTH_SHARING * batch.ids.numel():
+        return backbone.hidden(batch.ids, batch.present, width + 1)[:, :-1]
+    last = backbone.hidden(prompts.clamp_min(0), (prompts >= 0).long(), 1, cache)
+    cache.batch_select_indices(place)
+    rest = backbone.hidden(batch.ids[:, prompt_width:-1], batch.present[:, :-1], width - 1, cache)
+    return torch.cat([last[place], rest], 1)
 
 
 def response_logprobs(backbone: Backbone, batch: Batch, temperature: float = 1.0, chunk: int = 64) -> Tensor:

@@ -1,0 +1,81 @@
+"""Responses to one prompt read it once: the same states and gradients, from fewer positions."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from rlhf_core.models import logprobs
+from rlhf_core.models.backbone import Backbone
+from rlhf_core.models.batching import Batch, make_batch
+from rlhf_core.models.logprobs import response_tokens, states_before
+
+KINDS = ("llama", "gpt2", "qwen3")
+SHORT, LONG = [7, 8, 9], [5, 6, 7, 8, 9, 10, 11, 12]
+PROMPTS = [LONG, SHORT, LONG, SHORT, LONG]
+RESPONSES = [[3, 4, 5, 6], [6, 5], [4, 4, 4], [9, 9, 9, 1], [2]]
+
+
+def batch_of(backbone: Backbone) -> Batch:
+    return make_batch(backbone, PROMPTS, RESPONSES)
+
+
+def positions(backbone: Backbone) -> list[tuple[int, ...]]:
+    """The shapes of the ids that the model is given, pass by pass."""
+    seen: list[tuple[int, ...]] = []
+    embedding = backbone.model.get_input_embeddings()
+    embedding.register_forward_pre_hook(lambda _, inputs: seen.append(tuple(inputs[0].shape)))  # pyright: ignore
+    return seen
+
+
+def gradients(backbone: Backbone) -> tuple[Tensor, list[Tensor]]:
+    """Log-probs (B, T), and the slopes of their weighted sum."""
+    with backbone.using("policy", train=True):
+        found = response_tokens(backbone, batch_of(backbone)).logprobs
+        slopes = torch.autograd.grad(
+            (found * torch.linspace(-1, 2, found.numel()).view_as(found)).sum(), backbone.adapter_parameters("policy")
+        )
+    return found.detach(), list(slopes)
+
+
+def alone(backbone: Backbone, monkeypatch) -> tuple[Tensor, list[Tensor]]:
+    with monkeypatch.context() as patch:
+        patch.setattr(logprobs, "WORTH_SHARING", 0.0)
+        return gradients(backbone)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_shared_prompts_change_neither_logprobs_nor_gradients(tiny_model, kind, monkeypatch):
+    backbone = tiny_model(kind)
+    backbone.add_adapter("policy", 0)
+    with torch.no_grad():
+        for parameter in backbone.adapter_parameters("policy"):
+            parameter.add_(0.05)
+    logprobs_shared, slopes_shared = gradients(backbone)
+    logprobs_alone, slopes_alone = alone(backbone, monkeypatch)
+    torch.testing.assert_close(logprobs_shared, logprobs_alone, atol=1e-5, rtol=1e-5)
+    assert max(float(slope.abs().max()) for slope in slopes_alone) > 1e-3
+    for one, other in zip(slopes_shared, slopes_alone, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+
+
+def test_each_prompt_is_read_once_and_the_last_token_of_a_response_not_at_all(tiny_model):
+    backbone = tiny_model("llama")
+    seen = positions(backbone)
+    states = states_before(backbone, batch_of(backbone))
+    assert seen == [(2, 8), (5, 3)]
+    assert states.shape == (5, 4, backbone.hidden_size)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "responses"),
+    [([LONG, SHORT], [[3] * 6, [5]]), ([SHORT, SHORT], [[3], [4]])],
+    ids=["nothing is shared", "responses of one token"],
+)
+def test_where_sharing_saves_nothing_there_is_one_pass(tiny_model, prompts, responses):
+    backbone = tiny_model("llama")
+    seen = positions(backbone)
+    batch = make_batch(backbone, prompts, responses)
+    assert states_before(backbone, batch).shape == (2, batch.mask.shape[1], backbone.hidden_size)
+    assert seen == [tuple(batch.ids.shape)]

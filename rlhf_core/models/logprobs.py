@@ -18,6 +18,8 @@ from rlhf_core.models.batching import Batch
 CHUNK_BYTES = 8 * 2**20
 LEAST_TOKENS = 128
 """A chunk has as many tokens as their logits fit into so many bytes as 32-bit floats, but at least this many."""
+KEPT_BYTES = 32 * 2**20
+"""Logits of a pass, as 32-bit floats, that may be kept for the gradient; those of a larger pass are computed again."""
 WORTH_SHARING = 0.9
 """Prompts that rows share are read once if that leaves no more than this share of the positions."""
 
@@ -48,8 +50,8 @@ def response_tokens(
 ) -> ResponseTokens:
     """One trunk pass, or two where prompts are shared; the head then sees real response tokens only, a chunk at a time.
 
-    No logits are kept for gradients: a frozen head's are ready at once, and otherwise, where there are several chunks,
-    a chunk's logits are computed again.
+    No logits are kept for gradients by a frozen head, whose are ready at once; other heads keep few, and compute many
+    again, a chunk at a time.
     """
     counts, weight = batch.mask.bool(), None
     if backbone.head_is_plain:
@@ -63,7 +65,7 @@ def response_tokens(
     if weight is not None and entropy != "loss":
         chosen: Any = _Chosen.apply(states, head, weight, batch.targets[counts], temperature, entropy, size)
         return _filled(counts, chosen[0], chosen[1], hidden)
-    again = torch.is_grad_enabled() and len(states) > size
+    again = torch.is_grad_enabled() and 4 * len(states) * backbone.vocabulary > KEPT_BYTES
     parts = []
     for chunk, targets in zip(states.split(size), batch.targets[counts].split(size), strict=True):
         given = (head, chunk, targets, temperature, entropy)

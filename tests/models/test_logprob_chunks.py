@@ -28,8 +28,10 @@ def test_chunks_give_the_numbers_and_gradients_of_all_logits_at_once(tiny_model,
         name = "whole"
     batch, parameters = make_batch(backbone, PROMPTS, RESPONSES), backbone.adapter_parameters(name)
     keep, found = batch.mask.bool(), []
-    for size in (2**25, 3 * 4 * backbone.vocabulary):  # one chunk, chunks of three tokens
+    three = 3 * 4 * backbone.vocabulary
+    for size, kept in ((2**25, 2**25), (three, 2**25), (three, 0)):  # one chunk; of three tokens, kept or made again
         monkeypatch.setattr(module, "CHUNK_BYTES", size)
+        monkeypatch.setattr(module, "KEPT_BYTES", kept)
         monkeypatch.setattr(module, "LEAST_TOKENS", 1)
         with backbone.using(name, train=True):
             tokens = response_tokens(backbone, batch, 0.8, "loss")

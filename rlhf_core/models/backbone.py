@@ -47,7 +47,6 @@ class Backbone:
         self._head: nn.Module = model.get_output_embeddings()  # pyright: ignore[reportAttributeAccessIssue]
         self.hidden_size: int = self._head.weight.shape[1]  # pyright: ignore
         self.vocabulary: int = self._head.weight.shape[0]  # pyright: ignore
-        self._spared_block = spared_block(self.model)
         self._takes_positions = "position_ids" in signature(model.forward).parameters
         self.before_pass: Callable[[], None] = lambda: None
         """Longer work lets others use the device here; they leave the active adapter as they found it."""
@@ -129,14 +128,14 @@ class Backbone:
 
         Positions count real tokens only, so that a row's result does not depend on its padding.
         """
-        self.before_pass()
+        self._begin()
         with inputs_of(self._head) as seen:
             logits = self._pass(ids, mask, keep, cache)
         return Output(logits, seen[0])
 
     def hidden(self, ids: Tensor, mask: Tensor, keep: int, cache: Cache | None = None) -> Tensor:
         """What `forward` gives as hidden, with next to no logits made of it."""
-        self.before_pass()
+        self._begin()
         with inputs_of(self._head, pass_on=1) as seen:
             self._pass(ids, mask, keep, cache)
         return seen[0]
@@ -158,6 +157,17 @@ class Backbone:
         with torch.no_grad():
             logits, hidden = self.forward(ids, torch.ones_like(ids), 8)
             return torch.allclose(self.head(hidden), logits)
+
+    def _begin(self) -> None:
+        """Let others go first; and find out, before anything watches the pass, what the last layer can be spared."""
+        self.before_pass()
+        _ = self._spared_block
+
+    @cached_property
+    def _spared_block(self) -> nn.Module | None:
+        # Tried on the thread that computes: another one would get a pool of threads of its own, and while there are
+        # more of them than cores none waits actively for its next part, which doubles the time of a small pass.
+        return spared_block(self.model)
 
     def _pass(self, ids: Tensor, mask: Tensor, keep: int, cache: Cache | None) -> Tensor:
         options: dict[str, Any] = {"past_key_values": cache} if cache is not None else {}

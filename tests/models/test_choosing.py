@@ -45,6 +45,7 @@ def test_a_shared_beginning_changes_no_answer(tiny_model, kind):
 
 def test_each_beginning_is_computed_once(tiny_model):
     backbone = tiny_model()
+    assert backbone._spared_block is not None, "what is tried once is not counted"
     asked = turns(*[LONG + f"Question number {n}?" for n in range(10)])
     seen: list[torch.Size] = []
     hook = backbone.model.get_input_embeddings().register_forward_hook(lambda *args: seen.append(args[1][0].shape))

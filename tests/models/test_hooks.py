@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from rlhf_core.config import ModelConfig
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.models.hooks import spared_block
 
@@ -14,7 +15,7 @@ ROWS = [[1, 2, 3], [9, 8, 7, 6, 5, 4, 3, 2, 1], [5] * 12]
 
 
 def last_block(backbone: Backbone) -> nn.Module:
-    block = spared_block(backbone.model)
+    block = backbone._spared_block
     assert block is not None
     return block
 
@@ -84,6 +85,15 @@ def test_a_block_that_gives_more_than_states_is_left_alone(tiny_model):
     block = model.model.layers[-1].mlp
     block.forward = lambda x, run=block.forward: Both((run(x), x))
     assert spared_block(model) is None
+
+
+def test_loading_computes_nothing(tiny_folder, monkeypatch):
+    """A pass on the thread that loads would give it a pool of threads, and slow down the one that works."""
+    passes: list[object] = []
+    monkeypatch.setattr(nn.Linear, "forward", lambda *given: passes.append(given))
+    folder = str(tiny_folder("llama"))
+    Backbone.load(folder, ModelConfig(base_model=folder))
+    assert passes == []
 
 
 def test_afterwards_the_block_sees_everything_again(tiny_model):

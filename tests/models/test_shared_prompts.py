@@ -23,6 +23,7 @@ def batch_of(backbone: Backbone) -> Batch:
 
 def positions(backbone: Backbone) -> list[tuple[int, ...]]:
     """The shapes of the ids that the model is given, pass by pass."""
+    assert backbone._spared_block is not None, "what is tried once is not counted"
     seen: list[tuple[int, ...]] = []
     embedding = backbone.model.get_input_embeddings()
     embedding.register_forward_pre_hook(lambda _, inputs: seen.append(tuple(inputs[0].shape)))  # pyright: ignore

@@ -20,6 +20,7 @@ from rlhf_core.errors import InvalidInput
 from rlhf_core.models.adapters import Adapters
 from rlhf_core.models.base_checks import NEEDED, check_folder, check_model, dtype_of
 from rlhf_core.models.hooks import inputs_of, spared_block, sparing
+from rlhf_core.models.products import quicken
 from rlhf_core.models.rows import Row, by_line, whole
 from rlhf_core.records import Message, Prompt
 
@@ -43,6 +44,7 @@ class Backbone:
         self._spelled = re.compile("|".join(map(re.escape, self._special)) or "(?!)")
         self.stop_ids = _stop_ids(model, self._special.values(), self.eos_id)
         self._dtype: torch.dtype = model.dtype
+        quicken(model)
         self._adapters = Adapters(model, config.lora.rank, config.lora.alpha, config.lora.targets)
         self._head: nn.Module = model.get_output_embeddings()  # pyright: ignore[reportAttributeAccessIssue]
         self.hidden_size: int = self._head.weight.shape[1]  # pyright: ignore

@@ -14,6 +14,7 @@ from transformers.cache_utils import DynamicLayer
 
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.models.batching import Batch
+from rlhf_core.models.products import linear
 
 CHUNK_BYTES = 8 * 2**20
 LEAST_TOKENS = 128
@@ -130,7 +131,7 @@ class _Chosen(torch.autograd.Function):
             distribution = _distribution(head(states[part]), temperature)
             logprobs[part], spread[part] = _read(distribution, targets[part], entropy)
             if slopes is not None:
-                mean = distribution.exp_().to(weight.dtype) @ weight
+                mean = linear(distribution.exp_().to(weight.dtype), weight.T)
                 slopes[part] = (weight[targets[part]] - mean) / temperature
         ctx.slopes = slopes
         ctx.mark_non_differentiable(spread)

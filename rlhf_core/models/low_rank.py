@@ -8,7 +8,8 @@ import torch
 from peft.tuners.lora import Linear
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.nn.functional import linear
+
+from rlhf_core.models.products import linear
 
 
 class LowRankLinear(Linear):
@@ -59,9 +60,9 @@ class _Changed(torch.autograd.Function):
         small_a, wide_b = a.to(x.dtype), b.to(x.dtype).T.contiguous()
         through, for_x, for_a, for_b = linear(slopes, wide_b), None, None, None
         if ctx.needs_input_grad[0] and ctx.summed:
-            for_x = slopes @ torch.addmm(weight, b, a, alpha=scale)
+            for_x = linear(slopes, torch.addmm(weight, b, a, alpha=scale).T)
         elif ctx.needs_input_grad[0]:
-            for_x = torch.addmm(slopes @ weight, through, small_a, alpha=scale)
+            for_x = torch.addmm(linear(slopes, weight.T), through, small_a, alpha=scale)
         if ctx.needs_input_grad[3]:
             for_a = (through.T @ rows).to(a.dtype) * scale
             for_b = (linear(rows, small_a).T @ slopes).T.to(b.dtype) * scale

@@ -47,6 +47,7 @@ class Comparison(NamedTuple):
 COMPARISONS = (
     Comparison("lora", "--tune lora", "--algo ppo --lora", "TRL_PATH"),
     Comparison("full", "--tune full", "--algo ppo", "TRL_PATH"),
+    Comparison("full-micro", "--tune full --micro 16", "--algo ppo", "TRL_PATH"),
     Comparison("lora-bf16", "--tune lora --dtype bfloat16", "--algo ppo --lora", "TRL_PATH", bf16=True),
     Comparison("rloo", "--tune full --advantage rloo --objectives 3", "--algo rloo --n_rm 3", "RLOO_PATH"),
     Comparison("rloo-lora", "--tune lora --advantage rloo --objectives 3", "--algo rloo --n_rm 3 --lora", "RLOO_PATH"),

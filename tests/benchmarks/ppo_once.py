@@ -48,6 +48,7 @@ class Work(NamedTuple):
     hidden: int = 256
     vocab: int = 4096
     batch: int = 32
+    micro: int = 32
     response: int = 32
 
 
@@ -113,7 +114,7 @@ def settings(work: Work) -> PpoConfig:
         prompts_per_step=work.batch // samples,
         samples_per_prompt=samples,
         minibatch_size=work.batch,
-        micro_batch_size=None,
+        micro_batch_size=work.micro,
         epochs=4,
         learning_rate=3e-6,
         kl_coef=0.05,

@@ -116,7 +116,7 @@ class Backbone:
         """Hidden states (S, H) of the last token of each span of each row, in 32-bit floats."""
         ids, mask = self.pad_left([row.ids for row in rows])
         if all(row.spans == ((0, len(row.ids)),) for row in rows):
-            return self.forward(ids, mask, keep=1).hidden[:, -1].float()
+            return self.hidden(ids, mask, keep=1)[:, -1].float()
         columns = [[ids.shape[1] - len(row.ids) + end - 1 for _, end in row.spans] for row in rows]
         options = {"position_ids": _positions(mask)} if self._takes_positions else {}
         hidden = self.model.base_model(input_ids=ids, attention_mask=mask, use_cache=False, **options).last_hidden_state
@@ -138,7 +138,7 @@ class Backbone:
     def hidden(self, ids: Tensor, mask: Tensor, keep: int, cache: Cache | None = None) -> Tensor:
         """What `forward` gives as hidden, with next to no logits made of it."""
         self._begin()
-        with inputs_of(self._head, pass_on=1) as seen:
+        with inputs_of(self._head, pass_on=False) as seen:
             self._pass(ids, mask, keep, cache)
         return seen[0]
 

@@ -12,13 +12,13 @@ from transformers import PreTrainedModel
 
 
 @contextmanager
-def inputs_of(module: nn.Module, pass_on: int | None = None) -> Iterator[list[Tensor]]:
-    """What the module is given; with `pass_on` it sees no more than that many of the positions."""
+def inputs_of(module: nn.Module, pass_on: bool = True) -> Iterator[list[Tensor]]:
+    """What the module is given; unless it is passed on, the module itself sees one position of one row."""
     seen: list[Tensor] = []
 
     def keep(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
         seen.append(inputs[0])
-        return None if pass_on is None else (inputs[0][:, :pass_on], *inputs[1:])
+        return None if pass_on else (inputs[0][:1, :1], *inputs[1:])
 
     handle = module.register_forward_pre_hook(keep)
     try:

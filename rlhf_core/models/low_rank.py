@@ -31,7 +31,20 @@ class LowRankLinear(Linear):
         a, b, scale = self.lora_A[active[0]].weight, self.lora_B[active[0]].weight, self.scaling[active[0]]
         tokens, (outputs, inputs) = x.numel() // x.shape[-1], base.weight.shape
         summed = x.dtype == torch.float32 and tokens * (inputs + outputs) > inputs * outputs
-        return _Changed.apply(x, base.weight, base.bias, a, b, scale, summed)  # pyright: ignore[reportReturnType]
+        given = (x, base.weight, base.bias, a, b, scale, summed)
+        if not torch.is_grad_enabled():  # what autograd does around a function takes as long as a small product
+            return _changed(*given)
+        return _Changed.apply(*given)  # pyright: ignore[reportReturnType]
+
+
+def _changed(
+    x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float, summed: bool
+) -> Tensor:
+    if summed:
+        return linear(x, torch.addmm(weight, b, a, alpha=scale), bias)
+    inner = linear(x, a.to(x.dtype)).flatten(0, -2)
+    plain = linear(x, weight, bias)
+    return torch.addmm(plain.flatten(0, -2), inner, b.to(x.dtype).T, alpha=scale).view_as(plain)
 
 
 class _Changed(torch.autograd.Function):
@@ -46,11 +59,7 @@ class _Changed(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(x, weight, a, b)
         ctx.scale, ctx.summed = scale, summed
-        if summed:
-            return linear(x, torch.addmm(weight, b, a, alpha=scale), bias)
-        inner = linear(x, a.to(x.dtype)).flatten(0, -2)
-        plain = linear(x, weight, bias)
-        return torch.addmm(plain.flatten(0, -2), inner, b.to(x.dtype).T, alpha=scale).view_as(plain)
+        return _changed(x, weight, bias, a, b, scale, summed)
 
     @staticmethod
     @once_differentiable

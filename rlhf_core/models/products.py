@@ -39,6 +39,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x W^T + bias of x (..., I) and W (O, I), with gradients: what `torch.nn.functional.linear` gives."""
     if not _suits(x, weight):
         return functional.linear(x, weight, bias)
+    if not torch.is_grad_enabled():
+        return _product(x, weight, bias)
     return _Product.apply(x, weight, bias)  # pyright: ignore[reportReturnType]
 
 

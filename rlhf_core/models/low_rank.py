@@ -33,7 +33,7 @@ class LowRankLinear(Linear):
         summed = x.dtype == torch.float32 and tokens * (inputs + outputs) > inputs * outputs
         given = (x, base.weight, base.bias, a, b, scale, summed)
         if not torch.is_grad_enabled():  # what autograd does around a function takes as long as a small product
-            return _changed(*given)
+            return _changed(*given)  # pyright: ignore[reportArgumentType]
         return _Changed.apply(*given)  # pyright: ignore[reportReturnType]
 
 

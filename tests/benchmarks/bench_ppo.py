@@ -49,7 +49,15 @@ COMPARISONS = (
     Comparison("full", "--tune full", "--algo ppo", "TRL_PATH"),
     Comparison("full-micro", "--tune full --micro 16", "--algo ppo", "TRL_PATH"),
     Comparison("lora-bf16", "--tune lora --dtype bfloat16", "--algo ppo --lora", "TRL_PATH", bf16=True),
+    Comparison("full-bf16", "--tune full --dtype bfloat16", "--algo ppo", "TRL_PATH", bf16=True),
     Comparison("rloo", "--tune full --advantage rloo --objectives 3", "--algo rloo --n_rm 3", "RLOO_PATH"),
+    Comparison(
+        "rloo-bf16",
+        "--tune full --advantage rloo --objectives 3 --dtype bfloat16",
+        "--algo rloo --n_rm 3",
+        "RLOO_PATH",
+        bf16=True,
+    ),
     Comparison("rloo-lora", "--tune lora --advantage rloo --objectives 3", "--algo rloo --n_rm 3 --lora", "RLOO_PATH"),
 )
 

@@ -184,18 +184,23 @@ class Adapters:
 
     def _switch(self, state: tuple[str | None, bool]) -> None:
         if state != self._active:
-            self._apply(state)
+            self._apply(state, gradients=state[1] or self._active[1])
             self._active = state
 
-    def _apply(self, state: tuple[str | None, bool]) -> None:
-        # `enable_adapters(True)` makes the active adapter trainable, so `set_adapter` comes last.
+    def _apply(self, state: tuple[str | None, bool], gradients: bool = True) -> None:
+        """`gradients`: an adapter takes them before or after, so that they have to be turned on or off."""
         name, train = state
         self._dense.activate(name if name in self._dense else None, train)
         name = None if name in self._dense else name
+        active = [name] if name is not None else []
         for layer in self._layers:
-            if layer.disable_adapters != (name is None):
+            if gradients:
+                # `enable_adapters(True)` makes the active adapter trainable, so `set_adapter` comes last.
                 layer.enable_adapters(name is not None)
-            layer.set_adapter([name] if name is not None else [], inference_mode=not train)
+                layer.set_adapter(active, inference_mode=not train)
+            else:
+                # What those two come to then; they look at every parameter, which takes half as long as a small pass.
+                layer._active_adapter, layer._disable_adapters = active, name is None
 
     def _must_be_free(self, name: str) -> None:
         if name in self.names:

@@ -196,7 +196,8 @@ class Adapters:
         for layer in self._layers:
             if gradients:
                 # `enable_adapters(True)` makes the active adapter trainable, so `set_adapter` comes last.
-                layer.enable_adapters(name is not None)
+                if layer.disable_adapters != (name is None):
+                    layer.enable_adapters(name is not None)
                 layer.set_adapter(active, inference_mode=not train)
             else:
                 # What those two come to then; they look at every parameter, which takes half as long as a small pass.

@@ -1,7 +1,6 @@
-"""Matrix products in 32-bit floats on a CPU, by oneDNN where PyTorch would take a slower library.
+"""Matrix products in 32-bit floats on a CPU by oneDNN, where PyTorch would take MKL.
 
-PyTorch gives them to MKL, which is up to a third slower where the processor is not its maker's own, and to oneDNN all
-products in 16 bits only.
+With 200 rows and more MKL took 6 to 25 % longer on the processor that was measured, an AMD EPYC with AVX-512.
 """
 
 from __future__ import annotations

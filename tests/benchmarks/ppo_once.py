@@ -48,7 +48,8 @@ class Work(NamedTuple):
     hidden: int = 256
     vocab: int = 4096
     batch: int = 32
-    micro: int = 32
+    micro: int = 0
+    """Rows of a pass; 0 is a whole minibatch."""
     response: int = 32
 
 
@@ -114,7 +115,7 @@ def settings(work: Work) -> PpoConfig:
         prompts_per_step=work.batch // samples,
         samples_per_prompt=samples,
         minibatch_size=work.batch,
-        micro_batch_size=work.micro,
+        micro_batch_size=work.micro or None,
         epochs=4,
         learning_rate=3e-6,
         kl_coef=0.05,

@@ -90,7 +90,7 @@ def test_a_block_that_gives_more_than_states_is_left_alone(tiny_model):
 def test_loading_computes_nothing(tiny_folder, monkeypatch):
     """A pass on the thread that loads would give it a pool of threads, and slow down the one that works."""
     passes: list[object] = []
-    monkeypatch.setattr(nn.Linear, "forward", lambda *given: passes.append(given))
+    monkeypatch.setattr(nn.Embedding, "forward", lambda *given: passes.append(given))
     folder = str(tiny_folder("llama"))
     Backbone.load(folder, ModelConfig(base_model=folder))
     assert passes == []

@@ -13,7 +13,7 @@ from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple, TypeVar
 
-from rlhf_core.errors import Exhausted
+from rlhf_core.errors import Exhausted, Unavailable
 from services import metrics
 from services.batches import batches
 from services.executor import Executor, Patience
@@ -169,8 +169,16 @@ def _solve(calls: Sequence[Call]) -> list[list[Any] | Exception]:
 
 def _end(answer: asyncio.Future[list[Any]], turn: Future[None]) -> None:
     """A call does not wait for an executor that has closed, or for a turn that broke."""
-    if turn.cancelled() or turn.exception():
-        answer.get_loop().call_soon_threadsafe(answer.cancel)
+    if turn.cancelled():
+        answer.get_loop().call_soon_threadsafe(_fail, answer, Unavailable("the server is going down"))
+    elif (error := turn.exception()) is not None:
+        answer.get_loop().call_soon_threadsafe(_fail, answer, RuntimeError(f"the model's thread: {error!r}"))
+
+
+def _fail(answer: asyncio.Future[list[Any]], error: Exception) -> None:
+    """With an error, as gRPC tells the caller nothing of a method that is cancelled."""
+    if not answer.done():
+        answer.set_exception(error)
 
 
 def _tell(answers: Iterator[tuple[Call, list[Any] | Exception]]) -> None:

@@ -19,7 +19,7 @@ from grpc_status import rpc_status
 from rlhf_core.backends import FeedbackConfig
 from rlhf_core.config import ModelConfig
 from rlhf_core.constitution.load import load_constitution
-from rlhf_core.errors import Exhausted, InvalidInput, NotFound
+from rlhf_core.errors import Exhausted, InvalidInput, NotFound, Unavailable
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.records import Comparison, Prompt, Sample
 from rlhf_core.store.store import Store
@@ -179,6 +179,43 @@ def test_a_mistake_in_one_call_is_its_own_affair(machine):
         assert len(machine.passes) <= 3
         with pytest.raises(NotFound):
             await queue.score([sample(0)], ["no-such-model"])
+
+    asyncio.run(scenario())
+
+
+def test_a_turn_that_breaks_is_told_to_its_caller_at_once(machine, monkeypatch):
+    async def scenario() -> None:
+        async with reward_service(machine.queue(), machine) as channel:
+            stub = reward_pb2_grpc.RewardServiceStub(channel)
+            await stub.Score(request(0))
+            with monkeypatch.context() as patch:
+                patch.setattr(machine.library, "score", broken)
+                with pytest.raises(grpc.aio.AioRpcError) as caught:
+                    await stub.Score(request(1), timeout=10)
+            assert caught.value.code() == grpc.StatusCode.INTERNAL
+            assert (await stub.Score(request(1))).scores, "the next call is answered"
+
+    def broken(*_: object) -> None:
+        raise SystemExit(3)
+
+    asyncio.run(scenario())
+
+
+def test_calls_that_wait_for_a_model_that_closes_are_told_so(machine):
+    async def scenario() -> None:
+        thread = Executor("closing")
+        queue = ModelQueue(machine.library, thread)
+        begun, go = threading.Event(), threading.Event()
+        thread.submit(lambda: (begun.set(), go.wait(20)))
+        assert begun.wait(20)
+        waits = asyncio.ensure_future(queue.score([sample(0)], [SCORER]))
+        await asyncio.sleep(0.01)
+        closing = threading.Thread(target=thread.close)
+        closing.start()
+        with pytest.raises(Unavailable, match="going down"):
+            await asyncio.wait_for(waits, 10)
+        go.set()
+        closing.join()
 
     asyncio.run(scenario())
 

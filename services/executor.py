@@ -8,8 +8,11 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple, ParamSpec, TypeVar
+
+from rlhf_core.errors import Unavailable
 
 LINGER_SECONDS = 0.005
 """How long a thread that has just served a caller waits for the next step of the same, before longer work goes on."""
@@ -18,31 +21,31 @@ PATIENCE_SECONDS = 0.1
 SHARE = 3
 """Once it has begun, it gets at least one part in so many of the time."""
 
+GOING_DOWN = "the server is going down"
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
 class Unit(NamedTuple):
-    """Work that waits for its turn."""
+    """Work that waits for its turn: it tells what it found by itself, and `failed` tells what went wrong."""
 
-    work: Callable[[], Any]
-    result: Future[Any]
+    work: Callable[[], object]
+    failed: Callable[[BaseException], object]
     since: float
 
     def run(self) -> None:
-        """Unless nobody waits for it any more."""
-        if not self.result.set_running_or_notify_cancel():
-            return
         try:
-            self.result.set_result(self.work())
+            self.work()
         except BaseException as error:
-            self.result.set_exception(error)
+            self.failed(error)
 
 
 class Executor:
     """Runs short units of work in the order in which they came; what stands `behind` it, when it has nothing to do.
 
     So calls, feedback and training take turns on one device, and those that somebody waits for come first.
+    Whoever waits when it closes, or asks later, gets Unavailable.
     """
 
     def __init__(self, name: str, threads: int = 1):
@@ -56,7 +59,14 @@ class Executor:
 
     def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Awaitable[T]:
         """From a coroutine. A unit whose caller is gone before it starts never runs."""
-        return asyncio.wrap_future(self.submit(partial(work, *args, **kwargs)))
+        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+
+        def unit() -> None:
+            if not answer.done():
+                settle(answer, work(*args, **kwargs))
+
+        self.post(unit, partial(settle_error, answer))
+        return answer
 
     def call(self, unit: Callable[[], T]) -> T:
         """From another thread, which waits."""
@@ -64,7 +74,18 @@ class Executor:
 
     def submit(self, unit: Callable[[], T]) -> Future[T]:
         """From anywhere, without waiting."""
-        return self._threads.submit(self._rank, unit)
+        answer: Future[T] = Future()
+
+        def work() -> None:
+            if answer.set_running_or_notify_cancel():
+                answer.set_result(unit())
+
+        self.post(work, answer.set_exception)
+        return answer
+
+    def post(self, work: Callable[[], object], failed: Callable[[BaseException], object]) -> None:
+        """From anywhere. `failed` is told, on another thread, what the work raises or that it will not be done."""
+        self._threads.post(self._rank, work, failed)
 
     def give_way(self) -> None:
         """From a unit at work, where it can be interrupted: run what may go before it."""
@@ -89,16 +110,15 @@ class _Threads:
         for thread in self._members:
             thread.start()
 
-    def submit(self, rank: int, work: Callable[[], T]) -> Future[T]:
-        unit = Unit(work, Future(), time.monotonic())
+    def post(self, rank: int, work: Callable[[], object], failed: Callable[[BaseException], object]) -> None:
+        unit = Unit(work, failed, time.monotonic())
         with self._changed:
             if self._closed:
-                raise RuntimeError("the executor is closed")
+                raise Unavailable(GOING_DOWN)
             while len(self._lines) <= rank:
                 self._lines.append(deque())
             self._lines[rank].append(unit)
             self._changed.notify()
-        return unit.result
 
     def give_way(self) -> None:
         rank = getattr(self._own, "rank", 0)
@@ -121,7 +141,7 @@ class _Threads:
             self._lines.clear()
             self._changed.notify_all()
         for unit in waiting:
-            unit.result.cancel()
+            unit.failed(Unavailable(GOING_DOWN))
         for thread in self._members:
             thread.join()
 
@@ -130,7 +150,7 @@ class _Threads:
         while found := self._next(served):
             self._run(*found)
             served = time.monotonic() if found[0] == 0 else 0.0
-            del found  # else what it returned would live until the next one comes
+            del found  # else what it holds would live until the next one comes
 
     def _run(self, rank: int, unit: Unit) -> None:
         self._own.rank, self._own.since = rank, time.monotonic()
@@ -160,6 +180,25 @@ class _Threads:
         late = [(line[0].since, rank) for rank, line in enumerate(self._lines) if rank and line]
         since, rank = min(late, default=(limit, 0))
         return (rank, self._lines[rank].popleft()) if since < limit else None
+
+
+def settle(answer: asyncio.Future[T], result: T) -> None:
+    """From a thread: what a coroutine waits for, if it still does."""
+    _tell(answer, answer.set_result, result)
+
+
+def settle_error(answer: asyncio.Future[Any], error: BaseException) -> None:
+    """The same for an error. One that would end the event loop becomes one that ends the call."""
+    _tell(answer, answer.set_exception, error if isinstance(error, Exception) else RuntimeError(repr(error)))
+
+
+def _tell(answer: asyncio.Future[T], how: Callable[[Any], None], what: object) -> None:
+    def on_loop() -> None:
+        if not answer.done():
+            how(what)
+
+    with suppress(RuntimeError):  # the loop has ended, and with it whoever waited
+        answer.get_loop().call_soon_threadsafe(on_loop)
 
 
 class Patience:

@@ -6,17 +6,16 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple, TypeVar
 
-from rlhf_core.errors import Exhausted, Unavailable
+from rlhf_core.errors import Exhausted
 from services import metrics
 from services.batches import batches
-from services.executor import Executor, Patience
+from services.executor import Executor, Patience, settle_error
 
 LONG = 2048
 """Characters of a text that counts as one row of a unit; a longer one counts for more."""
@@ -107,12 +106,11 @@ class MicroBatcher:
             call = Call(kind, items, longest, gone, asyncio.get_running_loop().create_future())
             with self._lock:
                 self._waiting[call] = None
-            turn = self._executor.submit(self._turn)
-            turn.add_done_callback(partial(_end, call.answer))
             try:
+                # A call does not wait for an executor that has closed, or for a turn that broke.
+                self._executor.post(self._turn, partial(settle_error, call.answer))
                 return await call.answer
             finally:
-                turn.cancel()
                 with self._lock:
                     self._waiting.pop(call, None)
 
@@ -165,20 +163,6 @@ def _solve(calls: Sequence[Call]) -> list[list[Any] | Exception]:
         half = len(calls) // 2
         return [*_solve(calls[:half]), *_solve(calls[half:])]
     return [list(islice(results, len(call.items))) for call in calls]
-
-
-def _end(answer: asyncio.Future[list[Any]], turn: Future[None]) -> None:
-    """A call does not wait for an executor that has closed, or for a turn that broke."""
-    if turn.cancelled():
-        answer.get_loop().call_soon_threadsafe(_fail, answer, Unavailable("the server is going down"))
-    elif (error := turn.exception()) is not None:
-        answer.get_loop().call_soon_threadsafe(_fail, answer, RuntimeError(f"the model's thread: {error!r}"))
-
-
-def _fail(answer: asyncio.Future[list[Any]], error: Exception) -> None:
-    """With an error, as gRPC tells the caller nothing of a method that is cancelled."""
-    if not answer.done():
-        answer.set_exception(error)
 
 
 def _tell(answers: Iterator[tuple[Call, list[Any] | Exception]]) -> None:

@@ -165,10 +165,10 @@ class WritingQueue:
             arrived, self._arrived = self._arrived, []
             try:
                 news, more = await self._executor.run(self._turn, arrived)
-            except (RuntimeError, asyncio.CancelledError):  # the executor is closed
+            except Unavailable as error:  # the executor is closed
                 news, more = [*arrived, *self._open], False
                 for order in news:
-                    order.error = Unavailable("the server is going down")
+                    order.error = error
             for order in news:
                 order.news.set()
         if self._rest is not None:
@@ -176,7 +176,7 @@ class WritingQueue:
         self._rest = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._give_back)
 
     def _give_back(self) -> None:
-        with suppress(RuntimeError):  # the executor is closed
+        with suppress(Unavailable):  # the executor is closed
             if not self._rows:
                 self._executor.submit(give_back)
 

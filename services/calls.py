@@ -19,6 +19,7 @@ from services.channel import REQUEST_KEY, RUN_KEY
 log = logging.getLogger("charter.calls")
 
 _NAME = re.compile(r"[\w.:/-]{1,64}")
+_STATUS = {status.value[0]: status for status in grpc.StatusCode}
 QUIET = ("/grpc.health.", "/grpc.reflection.")
 """Asked every few seconds by machines; logged at DEBUG."""
 
@@ -98,8 +99,7 @@ class _Call:
 def _code(context: grpc.aio.ServicerContext) -> str:
     """As the method, or the interceptor that turned its error into a status, has set it."""
     code = context.code()
-    number = code.value[0] if isinstance(code, grpc.StatusCode) else int(code or 0)
-    return next(status.name for status in grpc.StatusCode if status.value[0] == number)
+    return (code if isinstance(code, grpc.StatusCode) else _STATUS[int(code or 0)]).name
 
 
 def _name(given: str | bytes | None) -> str:

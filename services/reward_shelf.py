@@ -52,14 +52,15 @@ class RewardShelf:
 def _scores(samples: Sequence[Sample], version_id: str, model: RewardModel, members: Members) -> list[Score]:
     if not bool(members.replies.isfinite().all()):
         raise CharterError(f"reward model '{version_id}' gives a score that is not finite; train it again")
+    means, spreads = members.replies.mean(1).tolist(), members.replies.std(1, correction=0).tolist()
     return [
         Score(
             sample_id=sample.id,
             objective=model.objective,
             reward_model=version_id,
-            score=float(row.mean()),
-            spread=float(row.std(correction=0)),
+            score=mean,
+            spread=spread,
             steps=steps,
         )
-        for sample, row, steps in zip(samples, members.replies, members.steps, strict=True)
+        for sample, mean, spread, steps in zip(samples, means, spreads, members.steps, strict=True)
     ]

@@ -201,7 +201,8 @@ class Adapters:
                 layer.set_adapter(active, inference_mode=not train)
             else:
                 # What those two come to then; they look at every parameter, which takes half as long as a small pass.
-                layer._active_adapter, layer._disable_adapters = active, name is None
+                # Past `Module.__setattr__`, which looks whether it is given parameters.
+                vars(layer).update(_active_adapter=active, _disable_adapters=name is None)
 
     def _must_be_free(self, name: str) -> None:
         if name in self.names:

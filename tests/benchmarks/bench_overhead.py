@@ -1,7 +1,8 @@
 """What gRPC costs a small call: to read a run, and to score one sample.
 
 The direct call asks the thread that owns the store or the model, in this process, as every part of Charter has to.
-An empty call of a server without anything of Charter shows how much of it is gRPC and the machine.
+Two calls of a server without anything of Charter show how much of it is gRPC and the machine: an empty one, and one
+that waits for a thread as long as the model works. A processor that has slept for milliseconds wakes up slowly.
 """
 
 from __future__ import annotations
@@ -35,12 +36,15 @@ BLOCKS, EACH, WARM = 16, 25, 2
 ALLOWED = 1.0
 """Milliseconds."""
 ECHO = """
-import asyncio, grpc
+import asyncio, grpc, time
 async def serve():
     async def echo(request, context):
         return request
+    async def wait(request, context):
+        await asyncio.get_running_loop().run_in_executor(None, time.sleep, float(request))
+        return request
     server = grpc.aio.server()
-    methods = {"Echo": grpc.unary_unary_rpc_method_handler(echo)}
+    methods = {"Echo": grpc.unary_unary_rpc_method_handler(echo), "Wait": grpc.unary_unary_rpc_method_handler(wait)}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("bench.Empty", methods),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
@@ -76,13 +80,21 @@ def in_turn(small: Small) -> tuple[list[float], list[float]]:
     return found
 
 
+class Bare(NamedTuple):
+    """Calls of a server without Charter."""
+
+    empty: Call
+    waiting: Callable[[float], object]
+    """For so many seconds."""
+
+
 @contextmanager
-def empty_call() -> Iterator[Call]:
+def without_charter() -> Iterator[Bare]:
     with subprocess.Popen([sys.executable, "-c", ECHO], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         with grpc.insecure_channel(f"127.0.0.1:{process.stdout.readline().strip()}") as channel:
-            echo = channel.unary_unary("/bench.Empty/Echo")
-            yield lambda: echo(bytes(300))
+            echo, wait = channel.unary_unary("/bench.Empty/Echo"), channel.unary_unary("/bench.Empty/Wait")
+            yield Bare(lambda: echo(bytes(300)), lambda seconds: wait(str(seconds).encode()))
         process.kill()
 
 
@@ -114,25 +126,32 @@ def to_score(server: Served, channel: grpc.Channel, owner: Executor) -> Small:
 
 
 def measure() -> Iterator[Row]:
-    with empty_call() as empty:
-        alone = sorted(milliseconds(empty) for _ in range(BLOCKS * EACH))
-    yield row(f"an empty call without Charter, p50, against {ALLOWED:g} ms", percentile(alone, 0.5), ALLOWED, "ms")
     with (
+        without_charter() as bare,
         served() as server,
         grpc.insecure_channel(server.address) as channel,
         closing(Store.open(server.data)) as store,
         closing(Executor("owner")) as owner,
     ):
+        alone = [milliseconds(bare.empty) for _ in range(BLOCKS * EACH)]
+        yield row(f"an empty call without Charter, p50, against {ALLOWED:g} ms", percentile(alone, 0.5), ALLOWED, "ms")
         yield from compared(to_read(server, channel, store, owner))
-        yield from compared(to_score(server, channel, owner))
+        scoring = to_score(server, channel, owner)
+        seconds = percentile([milliseconds(scoring.direct) for _ in range(BLOCKS * EACH)], 0.5) / 1000
+        wait = Small(
+            f"to wait {1000 * seconds:.1f} ms for a thread without Charter",
+            lambda: bare.waiting(seconds),
+            lambda: owner.call(lambda: time.sleep(seconds)),
+        )
+        yield from compared(wait)
+        yield from compared(scoring)
 
 
 def compared(small: Small) -> Iterator[Row]:
     over_grpc, direct = in_turn(small)
     for name, share in (("p50", 0.5), ("p99", 0.99)):
-        yield row(
-            f"{small.name}, {name}, over gRPC and direct", *(percentile(t, share) for t in (over_grpc, direct)), "ms"
-        )
+        ours, baseline = percentile(over_grpc, share), percentile(direct, share)
+        yield row(f"{small.name}, {name}, over gRPC and direct", ours, baseline, "ms")
     added = percentile(over_grpc, 0.5) - percentile(direct, 0.5)
     yield row(f"{small.name}: what gRPC adds at p50, against {ALLOWED:g} ms", added, ALLOWED, "ms")
 

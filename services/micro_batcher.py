@@ -107,7 +107,7 @@ class MicroBatcher:
             with self._lock:
                 self._waiting[call] = None
             try:
-                # A call does not wait for an executor that has closed, or for a turn that broke.
+                # A call does not wait for an executor that has closed.
                 self._executor.post(self._turn, partial(settle_error, call.answer))
                 return await call.answer
             finally:
@@ -120,7 +120,12 @@ class MicroBatcher:
         if not calls:
             return
         started, rows = time.perf_counter(), sum(len(call.items) for call in calls)
-        answers = iter(list(zip(calls, _solve(calls), strict=True)))
+        try:
+            answers = iter(list(zip(calls, _solve(calls), strict=True)))
+        except BaseException as error:
+            for call in calls:
+                settle_error(call.answer, error)
+            return
         self._pace += 0.2 * ((time.perf_counter() - started) / rows - self._pace)
         self._batch_rows.observe(rows)
         calls[0].answer.get_loop().call_soon_threadsafe(_tell, answers)

@@ -1,5 +1,7 @@
 """What the C library does with free memory."""
 
+from __future__ import annotations
+
 import subprocess
 import sys
 
@@ -30,3 +32,34 @@ def faults(first: str) -> int:
 @pytest.mark.skipif(sys.platform != "linux", reason="a parameter of glibc")
 def test_a_buffer_that_is_kept_costs_its_page_faults_once():
     assert faults("keep_buffers()") < 2 * (anew := faults("")) / 10, f"{anew} where each is asked for anew"
+
+
+LEFT = """
+import ctypes, os, threading
+from pathlib import Path
+from services.memory import give_back, keep_buffers
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, (ctypes.c_size_t,)
+libc.free.argtypes, libc.memset.argtypes = (ctypes.c_void_p,), (ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t)
+def mib():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+def work():
+    keep_buffers()
+    before, left = mib(), []
+    for size in (10, 40, 10, 60):
+        buffer = libc.malloc(size * 2**20)
+        libc.memset(buffer, 1, size * 2**20)
+        libc.free(buffer)
+        give_back()
+        left.append(mib() - before)
+    print(max(left))
+thread = threading.Thread(target=work)
+thread.start()
+thread.join()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a parameter of glibc")
+def test_a_thread_gives_its_last_buffer_back_too():
+    done = subprocess.run([sys.executable, "-c", LEFT], capture_output=True, text=True)
+    assert float(done.stdout) < 5, f"MiB that stay, of 60 at most; {done.stderr}"

@@ -188,8 +188,15 @@ def settle(answer: asyncio.Future[T], result: T) -> None:
 
 
 def settle_error(answer: asyncio.Future[Any], error: BaseException) -> None:
-    """The same for an error. One that would end the event loop becomes one that ends the call."""
-    _tell(answer, answer.set_exception, error if isinstance(error, Exception) else RuntimeError(repr(error)))
+    """The same for an error."""
+    _tell(answer, answer.set_exception, as_error(error))
+
+
+def as_error(error: BaseException) -> Exception:
+    """What a future of the event loop can hold, and what ends a call alone."""
+    if isinstance(error, Exception) and not isinstance(error, StopIteration):
+        return error
+    return RuntimeError(repr(error))
 
 
 def _tell(answer: asyncio.Future[T], how: Callable[[Any], None], what: object) -> None:

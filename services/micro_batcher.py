@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 from rlhf_core.errors import Exhausted
 from services import metrics
 from services.batches import batches
-from services.executor import Executor, Patience, settle_error
+from services.executor import Executor, Patience, as_error, settle_error
 
 LONG = 2048
 """Characters of a text that counts as one row of a unit; a longer one counts for more."""
@@ -164,7 +164,7 @@ def _solve(calls: Sequence[Call]) -> list[list[Any] | Exception]:
         results = iter(calls[0].kind.work(items, lambda: all(call.gone() for call in calls)))
     except Exception as error:
         if len(calls) == 1 or all(call.gone() for call in calls):
-            return [error] * len(calls)
+            return [as_error(error)] * len(calls)
         half = len(calls) // 2
         return [*_solve(calls[:half]), *_solve(calls[half:])]
     return [list(islice(results, len(call.items))) for call in calls]

@@ -163,6 +163,19 @@ def test_an_error_reaches_the_one_who_asked_and_the_thread_goes_on(calls):
     assert calls.call(lambda: 7) == 7
 
 
+@pytest.mark.parametrize("raised", [StopIteration(7), SystemExit(3)], ids=lambda error: type(error).__name__)
+def test_an_error_that_no_coroutine_can_hold_still_reaches_the_one_who_asked(calls, raised):
+    def work() -> None:
+        raise raised
+
+    async def scenario() -> None:
+        with pytest.raises(RuntimeError, match=type(raised).__name__):
+            await asyncio.wait_for(calls.run(work), 5)
+        assert await calls.run(lambda: 7) == 7
+
+    asyncio.run(scenario())
+
+
 def test_a_unit_whose_caller_has_gone_never_runs(calls):
     seen: list[str] = []
 

@@ -183,7 +183,8 @@ def test_a_mistake_in_one_call_is_its_own_affair(machine):
     asyncio.run(scenario())
 
 
-def test_a_turn_that_breaks_is_told_to_all_its_callers_at_once(machine, monkeypatch):
+@pytest.mark.parametrize("raised", [StopIteration(7), SystemExit(3)], ids=lambda error: type(error).__name__)
+def test_a_turn_that_breaks_is_told_to_all_its_callers_at_once(machine, monkeypatch, raised):
     async def scenario() -> None:
         async with reward_service(machine.queue(), machine) as channel:
             stub = reward_pb2_grpc.RewardServiceStub(channel)
@@ -195,7 +196,7 @@ def test_a_turn_that_breaks_is_told_to_all_its_callers_at_once(machine, monkeypa
             assert (await stub.Score(request(1))).scores, "the next call is answered"
 
     def broken(*_: object) -> None:
-        raise SystemExit(3)
+        raise raised
 
     asyncio.run(scenario())
 

@@ -80,7 +80,11 @@ class Executor:
             if answer.set_running_or_notify_cancel():
                 answer.set_result(unit())
 
-        self.post(work, answer.set_exception)
+        def failed(error: BaseException) -> None:
+            if not answer.cancelled():
+                answer.set_exception(error)
+
+        self.post(work, failed)
         return answer
 
     def post(self, work: Callable[[], object], failed: Callable[[BaseException], object]) -> None:

@@ -123,6 +123,7 @@ class MicroBatcher:
         try:
             answers = iter(list(zip(calls, _solve(calls), strict=True)))
         except BaseException as error:
+            # Those taken along have no turn of their own that could fail.
             for call in calls:
                 settle_error(call.answer, error)
             return

@@ -13,7 +13,7 @@ from rlhf_core.errors import Exhausted, Unavailable
 from rlhf_core.models.writing import Writing
 from rlhf_core.records import BASE_POLICY, Prompt, Sample
 from services import metrics
-from services.executor import Executor
+from services.executor import Executor, as_error
 from services.memory import give_back
 
 QUEUE = "responses"
@@ -165,7 +165,7 @@ class WritingQueue:
             arrived, self._arrived = self._arrived, []
             try:
                 news, more = await self._executor.run(self._turn, arrived)
-            except Unavailable as error:  # the executor is closed
+            except Exception as error:  # the executor is closed, or the turn broke
                 news, more = [*arrived, *self._open], False
                 for order in news:
                     order.error = error
@@ -194,10 +194,10 @@ class WritingQueue:
         try:
             if written := self._writers.step():
                 self._batch_rows.observe(written)
-        except Exception as error:
+        except BaseException as error:
             self._writers.clear()
             for order in self._open:
-                order.error = order.error or error
+                order.error = order.error or as_error(error)
         news = [order for order in self._open if self._has_news(order)]
         self._open = [order for order in self._open if not order.over]
         return news, bool(self._open)

@@ -207,3 +207,16 @@ def test_closing_ends_what_has_not_begun():
         closing.result(5)
     with pytest.raises(Unavailable, match="going down"):
         executor.call(lambda: None)
+
+
+def test_a_caller_who_has_gone_does_not_keep_an_executor_from_closing():
+    executor = Executor("test")
+    with ThreadPoolExecutor(2) as others:
+        blocked = Blocked(executor, others)
+        gone, stays = executor.submit(lambda: None), executor.submit(lambda: None)
+        assert gone.cancel()
+        closing = others.submit(executor.close)
+        with pytest.raises(Unavailable):
+            stays.result(5)
+        blocked.let_go()
+        closing.result(5)

@@ -187,6 +187,22 @@ def test_a_failed_step_fails_the_calls_at_work_and_no_later_one(library, monkeyp
     ask(library, fail)
 
 
+@pytest.mark.parametrize("place", [(Batcher, "step"), (Writers, "begin")], ids=lambda place: place[1])
+def test_a_turn_that_breaks_is_told_to_its_callers_at_once(library, monkeypatch, place):
+    def broken(*_: object) -> None:
+        raise SystemExit(3)
+
+    async def fail(queue: WritingQueue) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(*place, broken)
+            calls = [queue.generate(PROMPTS, Draw()) for _ in range(2)]
+            errors = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 10)
+            assert [str(error) for error in errors] == ["SystemExit(3)"] * 2
+        assert len(await asyncio.wait_for(queue.generate(PROMPTS, Draw(max_tokens=3)), 10)) == 4
+
+    ask(library, fail)
+
+
 def test_a_caller_who_leaves_frees_the_rows(library):
     async def leave(queue: WritingQueue) -> None:
         call = asyncio.ensure_future(queue.generate(PROMPTS, Draw(n=8, max_tokens=3000, temperature=0)))

@@ -48,6 +48,24 @@ def test_chunks_give_the_numbers_and_gradients_of_all_logits_at_once(tiny_model,
             torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "qwen3"])
+def test_a_frozen_heads_gradient_is_autograds_of_the_logits_divided_by_the_temperature(tiny_model, kind):
+    backbone = tiny_model(kind)
+    backbone.add_adapter("low", 0)
+    batch, parameters = make_batch(backbone, PROMPTS, RESPONSES), backbone.adapter_parameters("low")
+    with backbone.using("low", train=True):
+        assert backbone.head_is_plain and backbone.frozen_head is not None
+        found = torch.autograd.grad(response_tokens(backbone, batch, 0.5).logprobs.sum(), parameters)
+        total = torch.zeros(())
+        for prompt, response in zip(PROMPTS, RESPONSES, strict=True):
+            logits = backbone.model(torch.tensor([prompt + response])).logits[0, len(prompt) - 1 : -1]
+            total = total + (logits / 0.5).log_softmax(-1)[torch.arange(len(response)), response].sum()
+        expected = torch.autograd.grad(total, parameters)
+    assert max(part.abs().max() for part in expected) > 0.1
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-3, rtol=1e-3)
+
+
 def test_a_model_that_caps_its_logits_is_seen_and_gives_its_own_numbers(tmp_path):
     save_model(tmp_path, "gemma2")
     save_tokenizer(tmp_path)

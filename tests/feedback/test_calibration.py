@@ -26,11 +26,18 @@ from rlhf_core.run_records import Truth
 JUDGE = Judge("run", "judge", "helpful", "law")
 
 
-def evidence(count: int, share_right: float, logit: float, truth: Truth = "human", prompts: int = 1000) -> Evidence:
+def evidence(
+    count: int,
+    share_right: float,
+    logit: float,
+    truth: Truth = "human",
+    prompts: int = 1000,
+    about: str = "Question",
+) -> Evidence:
     """Pairs of one size of log-odds, a share of them right, spread evenly; sides alternate."""
     cases = []
     for n in range(count):
-        prompt = Prompt.of(f"Question {n % prompts}?")
+        prompt = Prompt.of(f"{about} {n % prompts}?")
         a, b = (Sample(id=f"{n}{side}", prompt=prompt, response=f"{n}{side}", policy_version="base") for side in "ab")
         a_is_better, right = n % 2 == 0, (n * share_right) % 1 < share_right
         lead = logit if a_is_better == right else -logit
@@ -90,6 +97,25 @@ def test_a_judge_that_is_too_sure_is_calibrated_on_what_it_was_not_fitted_on():
     assert found.ece_before == pytest.approx(0.232014, abs=1e-5)
     assert found.brier_after == pytest.approx(0.1875, abs=1e-3)  # 0.75 x 0.25
     assert found.ece_after < 0.05
+
+
+def test_a_prompts_pairs_are_measured_by_the_temperature_that_the_other_prompts_give():
+    """Of one prompt's pairs 3 in 4 are right, of the other's 5 in 8: each is given the other's share as probability."""
+    one, other = (evidence(16, share, 2.0, prompts=1, about=name) for share, name in ((0.75, "This"), (0.625, "That")))
+    found = calibrate(JUDGE, Evidence("human", [*one.cases, *other.cases]), least=32)
+    assert found is not None and found.folds == 2 and found.pairs == 32
+    # Half (0.75 x 0.375^2 + 0.25 x 0.625^2) and half (0.625 x 0.25^2 + 0.375 x 0.75^2); all together gave 0.214844.
+    assert found.brier_after == pytest.approx((0.203125 + 0.25) / 2, abs=1e-6)
+    assert found.ece_after == pytest.approx(0.125, abs=1e-6)  # 0.75 - 0.625, either way
+    assert found.temperature == pytest.approx(2 / math.log(22 / 10), rel=1e-6)  # 22 of all 32 are right
+
+
+def test_pairs_on_which_the_judge_abstains_neither_fit_nor_measure():
+    silent = [case._replace(abstains=True) for case in evidence(100, 0.0, 4.0).cases]
+    found = calibrate(JUDGE, Evidence("human", [*evidence(100, 0.75, 2.0).cases, *silent]), least=100)
+    assert found is not None and found.pairs == 100
+    assert found.temperature == pytest.approx(2 / math.log(3), rel=1e-6)
+    assert calibrate(JUDGE, Evidence("human", silent), least=1) is None
 
 
 def test_the_temperature_does_not_change_with_the_sides_of_the_pairs():

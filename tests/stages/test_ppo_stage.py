@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from rlhf_core.evaluation.accounting import curves
 from rlhf_core.evaluation.plots import LIGHT, draw_curves
 from rlhf_core.evaluation.report import Report
 from rlhf_core.models.backbone import Backbone
+from rlhf_core.models.batching import make_batch
+from rlhf_core.models.policy import Policy
 from rlhf_core.models.reward_model import RewardModel
 from rlhf_core.records import Prompt, Sample
 from rlhf_core.run_records import PolicyVersion, StageResult, StepMetrics
 from rlhf_core.stages.context import Context, RunStopped
 from rlhf_core.stages.policy import ppo_stage
+from rlhf_core.training.ppo_trainer import PpoStep, train_ppo
 from tests.records import norm_pack, reward_model
 from tests.stages.conftest import Desk, NumberJudge
 from tests.training.plain import PLAIN
@@ -31,6 +35,9 @@ PROMPTS = tuple(Prompt.of(f"ask {i}", split="train" if i < 9 else "heldout") for
 def publish(desk: Desk, backbone: Backbone, folder: Path) -> dict[str, StageResult]:
     """What the stages before PPO would have left in the store."""
     backbone.add_adapter("sft", 1)
+    with torch.no_grad():  # a new adapter would be the base, and no test could tell the two apart
+        for parameter in backbone.adapter_parameters("sft"):
+            parameter.add_(0.02)
     backbone.save_adapter("sft", folder / "sft")
     artifacts, versions = desk.store.artifacts, {}
     policy = artifacts.put_folder(folder / "sft")
@@ -106,6 +113,49 @@ def test_the_stage_publishes_a_policy_that_loads_and_stores_every_sample(desk, a
         before = backbone.hidden(*backbone.pad_left([[5, 6, 7]]), 1)
     with backbone.using("published"):
         assert (backbone.hidden(*backbone.pad_left([[5, 6, 7]]), 1) - before).abs().max() > 1e-6
+
+
+@pytest.mark.parametrize("tune", ["lora", "full"])
+def test_the_kl_is_measured_from_the_fine_tuned_policy_not_from_the_policy_itself(at_work, monkeypatch, tune):
+    prompt, response = [5, 6, 7], [11, 12, 256]
+    found: list[tuple[float, float]] = []
+
+    def trained(policy: Policy, *rest: Any) -> Iterator[PpoStep | None]:
+        yield from train_ppo(policy, *rest)
+        batch = make_batch(policy.backbone, [prompt], [response])
+        now, reference = policy.evaluate(batch).logprobs, policy.reference_logprobs(batch)
+        found.append((now.sum().item(), reference.sum().item()))
+
+    monkeypatch.setattr("rlhf_core.stages.policy.train_ppo", trained)
+    ctx = at_work(tune=tune, learning_rate=3e-2)
+    kl: list[float] = []
+
+    def report(kind: str, body: str) -> None:
+        kl.extend([json.loads(body)["values"]["kl"]] if kind == "metrics" else [])
+
+    ppo_stage(ctx._replace(report=report))
+    backbone = ctx.tools.backbone
+    with torch.no_grad(), backbone.using("sft"):
+        labels = torch.tensor([[-100] * len(prompt) + response])
+        fine_tuned = -3 * backbone.model(torch.tensor([prompt + response]), labels=labels).loss.item()
+    ((now, reference),) = found
+    assert reference == pytest.approx(fine_tuned, abs=1e-3) and abs(now - fine_tuned) > 0.1
+    assert kl[0] == pytest.approx(0, abs=1e-4) and min(kl[1:]) > 0.5
+
+
+def test_ppo_trains_on_training_prompts_alone_and_is_watched_on_held_out_ones(desk, at_work):
+    ctx = at_work(steps=1, prompts_per_step=12, minibatch_size=12)
+    watched: list[Prompt] = []
+
+    def score(prompt: Prompt, _: str) -> dict[str, float]:
+        watched.append(prompt)
+        return dict.fromkeys(OBJECTIVES, 0.0)
+
+    world: Any = SimpleNamespace(prompts=PROMPTS, gold=SimpleNamespace(score=score))
+    ppo_stage(ctx._replace(tools=ctx.tools._replace(world=world)))
+    trained = {sample.prompt.id for sample in desk.store.samples(ctx.run.id, stage="ppo")}
+    assert trained == {prompt.id for prompt in PROMPTS[:9]}
+    assert {prompt.id for prompt in watched} == {prompt.id for prompt in PROMPTS[9:]}
 
 
 def test_the_report_draws_what_the_stage_tells_of_its_steps(desk, at_work):

@@ -1,0 +1,106 @@
+"""The unit of every weight is the fine-tuned policy's, and what trains asks other prompts than what measures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rlhf_core.records import BASE_POLICY, Prompt, Sample
+from rlhf_core.run_records import Score, StageResult
+from rlhf_core.stages.best_of import BEST_OF
+from rlhf_core.stages.context import Context
+from rlhf_core.stages.demonstrations import demonstrations_of
+from rlhf_core.stages.feedback import critique_stage, label_stage
+from rlhf_core.stages.measuring import evaluate_stage, norm_pack_stage
+from tests.stages.conftest import Desk, NumberJudge, NumberSampler, quality
+
+TRAIN, HELDOUT = ([f"{kind} {n}?" for n in range(12)] for kind in ("Learn", "Measure"))
+
+
+class TunedSampler(NumberSampler):
+    """The fine-tuned policy writes 1 and 3 in turn, any other 51 and 53."""
+
+    def generate(self, prompts: Sequence[Prompt], *, policy_version: str, n: int = 1, seed: int = 0, **_: Any):
+        least = 1 if policy_version == "policy-1" else 51
+        return [
+            Sample(id="drawn", prompt=prompt, response=f"{least + k % 2 * 2} of x", policy_version=policy_version)
+            for prompt in prompts
+            for k in range(n)
+        ]
+
+
+class NumberScorer:
+    """Every reward model gives the number that a reply begins with."""
+
+    def score(self, samples: Sequence[Sample], reward_models: Sequence[str]) -> list[Score]:
+        return [
+            Score(sample_id=s.id, objective="", reward_model=model, score=quality(s.response))
+            for model in reward_models
+            for s in samples
+        ]
+
+
+@pytest.fixture
+def at_work(desk: Desk, tmp_path: Path) -> Callable[..., Context]:
+    """`at_work(settings)` is a context with a file of training prompts and one of held-out prompts, 12 in each."""
+    for name, texts in (("train", TRAIN), ("heldout", HELDOUT)):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps({"prompt": text}) + "\n" for text in texts))
+
+    def context(**settings: Any) -> Context:
+        data = {"prompts": str(tmp_path / "train.jsonl"), "heldout_prompts": str(tmp_path / "heldout.jsonl")}
+        ctx = desk.context(NumberJudge(), {"kind": "label", "data": data, **settings}, gold=False)
+        ctx.results["reward"] = StageResult(
+            run_id=ctx.run.id, stage="reward", reward_models={"helpful": "a", "harmless": "b"}
+        )
+        scorer: Any = NumberScorer()
+        return ctx._replace(tools=ctx.tools._replace(scorer=scorer))
+
+    return context
+
+
+def asked(desk: Desk, ctx: Context, stage: str) -> list[str]:
+    """The prompts that a stage has asked a policy, each once."""
+    return sorted({sample.prompt.messages[-1].content for sample in desk.store.samples(ctx.run.id, stage=stage)})
+
+
+def test_the_norm_pack_is_measured_on_replies_of_the_fine_tuned_policy(desk: Desk, at_work):
+    desk.sampler = TunedSampler()
+    pack = desk.store.norm_pack(norm_pack_stage(at_work(norm={"prompts": 2, "samples": 2})).norm_pack)
+    # 1, 3, 1, 3: 1 from the mean each, and 4 / 3 is the unbiased variance.
+    assert pack.policy_version == "policy-1" and pack.mean == (2, 2)
+    assert pack.sd == pytest.approx((1.154701, 1.154701))
+
+
+def test_critique_and_labels_ask_training_prompts_alone(desk: Desk, at_work):
+    ctx = at_work(label={"pairs": 48})
+    critique_stage(ctx)
+    label_stage(ctx)
+    assert asked(desk, ctx, "critique") == asked(desk, ctx, "label") == sorted(TRAIN)
+
+
+def test_the_answers_mixed_into_fine_tuning_are_to_training_prompts_alone(at_work):
+    ctx = at_work(critique={"prompts": 4}, sft={"helpful_share": 0.9})
+    ctx.results["critique"] = critique_stage(ctx)
+    shown, counts = demonstrations_of(ctx)
+    assert counts["helpful_mix"] == 8
+    assert sorted(row.prompt.messages[-1].content for row in shown) == sorted(TRAIN)
+
+
+def test_the_norm_pack_asks_training_prompts_and_the_best_of_n_held_out_ones(desk: Desk, at_work):
+    ctx = at_work(norm={"best_of": 4}, evaluation={"bootstrap": 100})
+    norm_pack_stage(ctx)
+    assert asked(desk, ctx, "norm_pack") == sorted(TRAIN)
+    assert asked(desk, ctx, BEST_OF) == sorted(HELDOUT)
+
+
+def test_every_policy_is_evaluated_on_held_out_prompts_alone(desk: Desk, at_work):
+    ctx = at_work()
+    ctx.results["ppo"] = StageResult(run_id=ctx.run.id, stage="ppo", policy_version="policy-2")
+    assert evaluate_stage(ctx).counts == {"prompts": 12, "samples": 36}
+    assert asked(desk, ctx, "evaluate") == sorted(HELDOUT)
+    for version in (BASE_POLICY, "policy-1", "policy-2"):
+        assert len(desk.store.samples(ctx.run.id, "evaluate", version)) == 12

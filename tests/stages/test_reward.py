@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,16 @@ import pytest
 
 from rlhf_core.config import LoraConfig, ModelConfig
 from rlhf_core.errors import TrainingFailed
+from rlhf_core.labels import Label
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.models.bases import Bases
 from rlhf_core.models.encoder import Encoder
 from rlhf_core.run_records import StepMetrics
+from rlhf_core.stages import reward as module
 from rlhf_core.stages.context import Context
 from rlhf_core.stages.policy import drop_adapters, load_reward_models
-from rlhf_core.stages.reward import reward_stage
+from rlhf_core.stages.reward import judge_labels, reward_stage
+from rlhf_core.training.reward_training import train_reward_models
 from tests.encoders import save_encoder
 from tests.stages.conftest import Desk, NumberJudge
 
@@ -121,6 +125,35 @@ def test_labels_that_are_all_kept_back_are_said_to_be(stage):
     ctx, _ = stage(heldout_share=0.999999)
     with pytest.raises(TrainingFailed, match="'helpful' has no label to train on: of 30, 30 are held out"):
         reward_stage(ctx)
+
+
+@pytest.mark.parametrize("layout", ["adapters", "trunk"])
+def test_no_prompt_is_shared_by_a_model_its_auditor_and_what_measures_them(stage, monkeypatch, layout):
+    learned: list[set[str]] = []
+    measured: list[set[str]] = []
+
+    def train(models: Any, labels: list[list[Label]], config: Any, seed: int, stop: Any) -> Any:
+        learned.extend(prompts(*lot) for lot in zip_longest(labels, stop, fillvalue=()))
+        return train_reward_models(models, labels, config, seed, stop)
+
+    def judge(model: Any, labels: list[Label]) -> Any:
+        measured.append(prompts(labels))
+        return judge_labels(model, labels)
+
+    monkeypatch.setattr(module, "train_reward_models", train)
+    monkeypatch.setattr(module, "judge_labels", judge)
+    ctx, _ = stage(layout=layout, auditor_share=0.4, stop_share=0.2, process=[])
+    rows = [{"prompt": f"Q {n % 40}?", "chosen": f"{n} yes", "rejected": "no"} for n in range(80)]
+    for path in ctx.config.data.labels.values():
+        Path(path).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    reward_stage(ctx)
+    for model, auditor, heldout, again in zip(learned[:2], learned[2:], measured[:2], measured[2:], strict=True):
+        assert min(map(len, (model, auditor, heldout))) > 3 and again == heldout
+        assert len(model | auditor | heldout) == len(model) + len(auditor) + len(heldout) == 40
+
+
+def prompts(*labels: list[Label]) -> set[str]:
+    return {label.prompt.id for part in labels for label in part}
 
 
 def test_own_files_are_counted_by_themselves(stage):

@@ -27,6 +27,9 @@ class DataConfig(Settings):
     """Path of prompts kept for evaluation; none keeps back a tenth of `prompts`."""
     demonstrations: str | None = None
     """Path of prompt/response pairs, added to supervised fine-tuning."""
+    replay: str | None = None
+    """Path of prompt/response pairs that PPO replays where `ppo.ptx_coef` is above 0; none replays the base model's own
+    answers. They keep general skill, so they should hold nothing that the rewards are about."""
     preferences: str | None = None
     """Path of prompt/chosen/rejected rows, added to the reward model of `preferences_objective`.
 
@@ -138,6 +141,9 @@ class NormConfig(Settings):
 
 class EvaluationConfig(Settings):
     prompts: int = Field(default=128, ge=1)
+    training_prompts: int = Field(default=128, ge=0)
+    """Prompts of those that were trained on which every policy answers too: what is gained on them alone was learned by
+    heart. 0 asks none."""
     samples: int = Field(default=1, ge=1)
     temperature: float = Field(default=0.0, ge=0)
     bootstrap: int = Field(default=1000, ge=100)

@@ -6,6 +6,7 @@
     reward     labels of the AI and of people -> one reward model per objective
     norm_pack  samples of policy version 1 -> the scale on which scores are weighed
     ppo        rollouts -> K scores -> weights -> policy version 2, held near version 1 by KL
+    control    PPO once more with nothing paid -> a policy that shows what the rewards did not do
     evaluate   every policy on the same held-out prompts
     report     all numbers with their intervals, pictures, example conversations
 
@@ -23,6 +24,7 @@ from rlhf_core.constitution.weights import resolve_weights
 from rlhf_core.run_records import Run, Stage, StageResult
 from rlhf_core.stages.ancestry import inherited
 from rlhf_core.stages.context import Context, Toolbox
+from rlhf_core.stages.control import control_stage
 from rlhf_core.stages.feedback import critique_stage, label_stage
 from rlhf_core.stages.measuring import evaluate_stage, norm_pack_stage
 from rlhf_core.stages.policy import ppo_stage
@@ -38,6 +40,7 @@ STORY: dict[Stage, Callable[[Context], StageResult]] = {
     "reward": reward_stage,
     "norm_pack": norm_pack_stage,
     "ppo": ppo_stage,
+    "control": control_stage,
     "evaluate": evaluate_stage,
     "report": report_stage,
 }

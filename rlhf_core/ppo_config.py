@@ -58,11 +58,15 @@ class PpoConfig(Settings):
     """A minibatch whose KL(old || new), in nats per token, is above this ends the step's updates."""
     max_ratio: float | None = Field(default=None, gt=1)
     """So does one whose mean probability ratio is above this."""
-    ptx_coef: float = Field(default=1.0, ge=0)
-    """Weight in each update of the fine-tuning loss on answers that passed the critic and the user's demonstrations
-    (Ouyang et al. 2022), at the constitution's own weights; under others the demonstrations bind less."""
+    pays: bool = True
+    """False pays no score at all, all else being the same: the control that tells what the rewards do."""
+    control_steps: int = Field(default=10, ge=0)
+    """Steps of a second PPO from the same policy that pays no score; the report sets it beside the first. 0: none."""
+    ptx_coef: float = Field(default=0.0, ge=0)
+    """Weight in each update of the fine-tuning loss on replayed text (Ouyang et al. 2022): the base model's own
+    answers, or the rows of `data.replay`. It must not hold what the rewards ask for, or it does the rewards' work."""
     ptx_batch_size: int = Field(default=16, ge=1)
-    """Demonstrations of one update."""
+    """Replayed rows of one update."""
     temperature: float = Field(default=0.7, gt=0)
     """Of rollouts, and of the probabilities that are compared; below 1 there are fewer slips, and choices decide."""
     missing_eos_penalty: float = Field(default=1.0, ge=0)

@@ -124,10 +124,6 @@ class Demonstration(Record):
     prompt: Prompt
     response: str
     source: str = "user"
-    before: str = ""
-    """The answer that the response is a revision of."""
-    serves: tuple[str, ...] = ()
-    """The objectives whose principles asked for the revision."""
 
 
 class Usage(Record):

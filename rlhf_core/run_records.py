@@ -9,12 +9,12 @@ from pydantic import Field
 from rlhf_core.records import Record, content_id
 from rlhf_core.reward_records import RewardModelVersion as RewardModelVersion
 
-Stage = Literal["critique", "sft", "label", "reward", "norm_pack", "ppo", "evaluate", "report"]
+Stage = Literal["critique", "sft", "label", "reward", "norm_pack", "ppo", "control", "evaluate", "report"]
 Truth = Literal["human", "gold"]
 Written = Literal["display_name", "note"]  # what people may change on a run
 RunState = Literal["QUEUED", "RUNNING", "PAUSED", "SUCCEEDED", "FAILED", "CANCELLED"]
 
-STAGES: tuple[Stage, ...] = ("critique", "sft", "label", "reward", "norm_pack", "ppo", "evaluate", "report")
+STAGES: tuple[Stage, ...] = ("critique", "sft", "label", "reward", "norm_pack", "ppo", "control", "evaluate", "report")
 
 
 class PolicyVersion(Record):
@@ -122,6 +122,8 @@ class NormPack(Record):
     length_slope: tuple[float, ...]
     mean_length: float
     n: int
+    temperature: float = 1.0
+    """At which the samples were drawn: where rollouts run at another, the reference policy itself is not at 0."""
 
 
 class StepMetrics(Record):

@@ -136,7 +136,7 @@ def weighted_lines(report: Report) -> list[str]:
     """How much of the way to the best possible the run went, where that is known."""
     weighted = report.weighted
     if weighted is None:
-        return []
+        return gain_lines(report)
     way = f"{weighted.start.value:.3f} -> {weighted.end.value:.3f}, the best possible is {weighted.oracle.value:.3f}"
     lines = [f"weighted gold ({weighted.units}): {way}"]
     if (part := weighted.fraction) is not None:
@@ -144,7 +144,20 @@ def weighted_lines(report: Report) -> list[str]:
             f"{round(part.value, 2) + 0.0:.0%} of the way to the best possible "
             f"(95 % interval {part.low:.0%} to {part.high:.0%}, {part.n} prompts)"
         )
-    return lines
+    return [*lines, *gain_lines(report)]
+
+
+def gain_lines(report: Report) -> list[str]:
+    """What each part of the training added by the best judge that there is, and whether the rewards did anything."""
+    from rlhf_core.evaluation.gains_html import verdict
+
+    lines = []
+    for gain in report.gains:
+        if gain.judge == report.gains[0].judge and gain.before != gain.after:
+            w = gain.weighted
+            way = f", {round(gain.way.value, 2) + 0.0:.0%} of the way" if gain.way else ""
+            lines.append(f"  {gain.name}: {w.value:+.3f} [{w.low:+.3f}, {w.high:+.3f}] reference sd{way}")
+    return [f"added on held-out prompts, by {report.gains[0].judge}:", *lines, verdict(report)] if lines else []
 
 
 def weights_text(run: Run) -> str:

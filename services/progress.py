@@ -25,6 +25,7 @@ TITLES = {
     "reward": "reward models",
     "norm_pack": "score scale",
     "ppo": "PPO",
+    "control": "PPO without rewards",
     "evaluate": "evaluation",
     "report": "report",
 }

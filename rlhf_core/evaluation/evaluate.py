@@ -10,6 +10,7 @@ from pydantic import Field
 
 from rlhf_core.errors import InvalidInput
 from rlhf_core.evaluation.front import FrontPoint, answer_scores, best_answers, direction, oracle_front
+from rlhf_core.evaluation.gains import Gain, Judged, gains
 from rlhf_core.evaluation.monitors import Drift, Monitors, drifts, monitor
 from rlhf_core.evaluation.rows import HARM, PolicyRows, PromptTable
 from rlhf_core.evaluation.statistics import (
@@ -79,6 +80,10 @@ class Evaluation(Record):
     oracle: dict[str, float] = Field(default_factory=dict)
     """Objective -> the oracle's mean gold score at these weights."""
     front: tuple[FrontPoint, ...] = ()
+    control: StageEvaluation | None = None
+    """PPO that was paid nothing."""
+    gains: tuple[Gain, ...] = ()
+    """What each part of the training added, by each judge that there is."""
     notes: tuple[str, ...] = ()
 
 
@@ -91,12 +96,15 @@ def evaluate(
     gold: Gold | None = None,
     gold_scale: Mapping[str, float] | None = None,
     limits: MonitorConfig | None = None,
+    control: PolicyRows | None = None,
+    auditor_pack: NormPack | None = None,
     resamples: int = 1000,
     seed: int = 0,
 ) -> Evaluation:
     """Evaluate policies, the shipped one first, on the prompts that they share.
 
     `gold_scale` is `gold_sd` of the NormPack's samples; without it, or without `gold`, nothing weighted is reported.
+    `control` is set against the last policy, and against the one before.
     """
     if not policies or not policies[0].samples:
         raise InvalidInput("evaluation: no samples to evaluate; allowed: at least one policy with samples")
@@ -104,11 +112,43 @@ def evaluate(
     tables = [PromptTable(policy, list(prompts)) for policy in policies]
     watched = limits or MonitorConfig()
     stages = tuple(_stage(table, tables[0], objectives, norm_pack, watched, resamples, seed) for table in tables)
-    result = Evaluation(objectives=tuple(objectives), weights=dict(weights), stages=stages)
+    beside = PromptTable(control, list(prompts)) if control else None
+    chain = [*tables[:-1], *([beside] if beside else []), tables[-1]]
+    result = Evaluation(
+        objectives=tuple(objectives),
+        weights=dict(weights),
+        stages=stages,
+        control=_stage(beside, tables[0], objectives, norm_pack, watched, resamples, seed) if beside else None,
+        gains=_by_models(chain, weights, norm_pack, auditor_pack, resamples, seed),
+    )
     if gold is None or gold_scale is None:
         return result
-    measured = _against_oracle(tables, list(prompts.values()), weights, gold, gold_scale, resamples, seed)
-    return result.model_copy(update=measured)
+    measured = _against_oracle(tables, chain, list(prompts.values()), weights, gold, gold_scale, resamples, seed)
+    by_gold = measured.pop("gains", ())
+    return result.model_copy(update=measured | {"gains": (*by_gold, *result.gains)})
+
+
+def _by_models(
+    chain: Sequence[PromptTable],
+    weights: Mapping[str, float],
+    pack: NormPack | None,
+    auditor_pack: NormPack | None,
+    resamples: int,
+    seed: int,
+) -> tuple[Gain, ...]:
+    """What was added by the reward models' own account, and by their auditors', in reference standard deviations."""
+    found: list[Gain] = []
+    for judge, scale in (("auditor", auditor_pack), ("reward model", pack)):
+        if scale is None or not sum(weights.get(name, 0.0) for name in scale.objectives):
+            continue
+        shares = np.array([weights.get(name, 0.0) for name in scale.objectives])
+        scores = {
+            table.policy.name: np.stack([table.proxy(name, scale) for name in scale.objectives], axis=1)
+            for table in chain
+        }
+        judged = Judged(judge, scale.objectives, scores, shares / shares.sum())
+        found += gains(judged, resamples=resamples, seed=seed)
+    return tuple(found)
 
 
 def _stage(
@@ -156,6 +196,7 @@ def _stage(
 
 def _against_oracle(
     tables: Sequence[PromptTable],
+    chain: Sequence[PromptTable],
     prompts: Sequence[Prompt],
     weights: Mapping[str, float],
     gold: Gold,
@@ -179,11 +220,13 @@ def _against_oracle(
     scores = {table.policy.name: np.stack([table.gold(name) for name in names], axis=1) for table in tables}
     towards = direction(weights, scale, names)
     plain = direction(weights, dict.fromkeys(names, 1.0), names)
-    best = best_answers(answers, towards).mean(axis=0)
+    best = best_answers(answers, towards)
+    steps = {table.policy.name: np.stack([table.gold(name) for name in names], axis=1) for table in chain}
     return known | {
+        "gains": gains(Judged("gold", names, steps, towards, best), resamples=resamples, seed=seed),
         "weighted": _weighted(scores, answers, towards, REFERENCE_UNITS, resamples, seed),
         "weighted_raw": _weighted(scores, answers, plain, RAW_UNITS, resamples, seed),
-        "oracle": dict(zip(names, best.tolist(), strict=True)),
+        "oracle": dict(zip(names, best.mean(axis=0).tolist(), strict=True)),
     }
 
 

@@ -21,6 +21,7 @@ def build_norm_pack(
     reward_models: Sequence[str],
     scores: ArrayLike,
     lengths: ArrayLike,
+    temperature: float = 1.0,
 ) -> NormPack:
     """Mean, sd, quantiles, correlation and length slope of scores (K, N) of N samples with `lengths` (N,) in tokens.
 
@@ -55,6 +56,7 @@ def build_norm_pack(
         policy_version=policy_version,
         objectives=tuple(objectives),
         reward_models=tuple(reward_models),
+        temperature=temperature,
         **numbers,
     )
 

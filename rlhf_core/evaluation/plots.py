@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from rlhf_core.evaluation.accounting import Curve
+from rlhf_core.evaluation.goodhart import Goodhart
 from rlhf_core.evaluation.report import Report
 from rlhf_core.evaluation.statistics import Estimate
 
@@ -141,16 +142,37 @@ def draw_curves(report: Report, palette: Palette) -> Figure | None:
         Panel("Gold, held out", "gold", _by_objective(ppo, "gold.", names), {}),
     ]
     panels = [panel for panel in everything if panel.lines]
-    if not panels:
+    count = len(panels) + bool(report.climb)
+    if not count:
         return None
-    rows = (len(panels) + 1) // 2
+    rows = (count + 1) // 2
     figure = new_figure(0.5 + 2.55 * rows)
-    axes = figure.subplots(rows, min(2, len(panels)), squeeze=False).flatten().tolist()
-    for axis in axes[len(panels) :]:
+    axes = figure.subplots(rows, min(2, count), squeeze=False).flatten().tolist()
+    for axis in axes[count:]:
         axis.remove()
+    if report.climb:
+        _draw_climb(axes.pop(0), report.climb, palette)
     for axis, panel in zip(axes, panels, strict=False):
         _draw_panel(axis, panel, names, palette)
     return figure
+
+
+def _draw_climb(axis: Axes, climb: Goodhart, palette: Palette) -> None:
+    """The weighted gain of every judge on held-out prompts, by step, with its interval."""
+    steps = [point.step for point in climb.points]
+    judges = (("proxy", "reward model", 1), ("auditor", "auditor", 3), ("gold", "gold", 2))
+    for name, title, place in judges:
+        found = [estimate for point in climb.points if (estimate := getattr(point, name)) is not None]
+        if len(found) == len(steps):
+            colour = palette.stages[place]
+            axis.plot(steps, [e.value for e in found], color=colour, linewidth=2, marker="o", markersize=4, label=title)
+            axis.fill_between(steps, [e.low for e in found], [e.high for e in found], color=colour, alpha=0.15)
+    axis.axhline(0, color=palette.soft, linewidth=0.8)
+    title_legend(axis, 3)
+    axis.margins(x=0.02, y=0.12)
+    axis.set_title("Held out, weighted")
+    axis.set_ylabel("gain, reference sd")
+    axis.set_xlabel("PPO step (bands: 95 %)")
 
 
 def _single(curves: dict[str, Curve], name: str) -> dict[str, Curve]:

@@ -10,6 +10,7 @@ from rlhf_core.evaluation.accounting import Curve, Example, FeedbackSummary, Rew
 from rlhf_core.evaluation.best_of_n import BestOfN
 from rlhf_core.evaluation.evaluate import Evaluation, StageEvaluation, WeightedEvaluation
 from rlhf_core.evaluation.front import FrontPoint
+from rlhf_core.evaluation.gains import Gain
 from rlhf_core.evaluation.goodhart import Goodhart
 from rlhf_core.evaluation.rule_breaks import RuleBreaks
 from rlhf_core.evaluation.statistics import Estimate
@@ -91,6 +92,14 @@ class Report(Record):
     gold_sd: dict[str, float] = Field(default_factory=dict)
     oracle: dict[str, float] = Field(default_factory=dict)
     front: tuple[FrontPoint, ...] = ()
+    control: StageEvaluation | None = None
+    """PPO that was paid nothing, where the run made one."""
+    control_steps: int = 0
+    gains: tuple[Gain, ...] = ()
+    """What SFT, PPO but its rewards, and the rewards each added, on the same held-out prompts."""
+    training: tuple[StageEvaluation, ...] = ()
+    """The policies on prompts that they were trained on."""
+    training_weighted: WeightedEvaluation | None = None
     reward_models: tuple[RewardModelSummary, ...] = ()
     rules: tuple[RuleBreaks, ...] = ()
     """Rules of the constitution with a pattern, and how often each policy breaks them."""
@@ -102,13 +111,18 @@ class Report(Record):
     curves: tuple[Curve, ...] = ()
     goodhart: tuple[Goodhart, ...] = ()
     """Per objective: whether the policy still got better, or only its score."""
+    climb: Goodhart | None = None
+    """The same of the weighted sum of all objectives, where one set of weights held throughout."""
     best_of: tuple[BestOfN, ...] = ()
     """Per objective: what choosing by the reward model gains without training, where that was measured."""
     examples: tuple[Example, ...] = ()
     provenance: dict[str, str] = Field(default_factory=dict)
 
-    def with_evaluation(self, evaluation: Evaluation) -> Report:
-        """This report with what an evaluation found, and the caveat where a world's own truth was used."""
+    def with_evaluation(self, evaluation: Evaluation, training: Evaluation | None = None) -> Report:
+        """This report with what an evaluation found, and the caveat where a world's own truth was used.
+
+        `training` is of the same policies on prompts that they were trained on.
+        """
         known = any(stage.gold for stage in evaluation.stages)
         return self.model_copy(
             update={
@@ -120,6 +134,10 @@ class Report(Record):
                 "gold_sd": evaluation.gold_sd,
                 "oracle": evaluation.oracle,
                 "front": evaluation.front,
+                "control": evaluation.control,
+                "gains": evaluation.gains,
+                "training": training.stages if training else (),
+                "training_weighted": training.weighted if training else None,
             }
         )
 

@@ -8,6 +8,7 @@ from importlib.resources import files
 
 from rlhf_core.evaluation.accounting import CritiqueCounts, Example, ExampleStep
 from rlhf_core.evaluation.evaluate import WeightedEvaluation
+from rlhf_core.evaluation.gains_html import gains_table, seen_table
 from rlhf_core.evaluation.gate_html import judges
 from rlhf_core.evaluation.goodhart_html import best_of_n_table, goodhart_table
 from rlhf_core.evaluation.html_parts import changes, decimal, number, picture, section, table, text
@@ -48,6 +49,7 @@ def render_html(report: Report, pictures: Pictures) -> str:
             *(picture(*pictures["front"], _caption(report)), _scores(report), manner(report.stages)),
             rule_table(report.rules),
         ),
+        section("What moved the policy", gains_table(report), seen_table(report)),
         section("The way to the oracle", _weighted(report)),
         section("Harm by kind", picture(*pictures["harm"], "Mean harm per answer by kind, on held-out prompts.")),
         section("Training", picture(*pictures["curves"], "PPO, step by step."), reward_tables(report.reward_models)),

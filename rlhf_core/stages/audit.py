@@ -109,13 +109,13 @@ class Audit:
 
     def _reply(self) -> Replies:
         backbone, settings = self._policy.backbone, self._ctx.config
+        temperature = settings.ppo.temperature
         ids = [backbone.render(prompt.messages) for prompt in self._prompts]
         with backbone.using(self._policy.adapter):
-            written = generate(
-                backbone, ids, n=1, temperature=1.0, max_tokens=settings.model.max_tokens, seed=settings.seed + 1
-            )
+            limit, seed = settings.model.max_tokens, settings.seed + 1
+            written = generate(backbone, ids, n=1, temperature=temperature, max_tokens=limit, seed=seed)
         batch = make_batch(backbone, ids, [result.tokens for result in written])
-        reference = self._policy.reference_logprobs(batch)
+        reference = self._policy.reference_logprobs(batch, temperature)
         own = reference.new_zeros(reference.shape)
         for row, result in zip(own, written, strict=True):
             row[: len(result.logprobs)] = reference.new_tensor(result.logprobs)

@@ -22,7 +22,7 @@ def choose_best(ctx: Context, version: str, pack: NormPack, auditor_pack: NormPa
     settings = ctx.config.norm
     everything = prompts_of(ctx, "heldout")
     prompts = draw(everything, min(settings.best_of_prompts, len(everything)), ctx.config.seed, BEST_OF)
-    samples = sample_all(ctx, BEST_OF, prompts, version, settings.best_of, 1.0)
+    samples = sample_all(ctx, BEST_OF, prompts, version, settings.best_of, ctx.config.ppo.temperature)
     models = [*pack.reward_models, *(auditor_pack.reward_models if auditor_pack else ())]
     scores = ctx.tools.scorer.score(samples, models)
     with ctx.store.transaction(ctx.run.id, ctx.run.fence):

@@ -1,17 +1,18 @@
-"""What fine-tuning learns from and PPO replays: answers that passed the critic, the base's own, and the user's."""
+"""What fine-tuning learns from: answers that passed the critic, the base's own, and the user's; what PPO replays."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
 from typing import NamedTuple
 
-from rlhf_core.constitution.schema import Constitution
 from rlhf_core.data import load_demonstrations
 from rlhf_core.records import BASE_POLICY, Demonstration, Revision, Sample
 from rlhf_core.stages.context import Context
 from rlhf_core.stages.prompts import draw, prompts_of
 from rlhf_core.stages.sampling import sample_all
+
+REPLAYED = 512
+"""Answers of the base that PPO replays, at most."""
 
 
 class Found(NamedTuple):
@@ -55,7 +56,7 @@ def approved(ctx: Context) -> Found:
     for sample in ctx.store.samples(answered.run_id, stage="critique"):
         accepted = [step for step in steps[sample.id] if step.accepted]
         if accepted:
-            revised.append(_revision(ctx.constitution, sample, accepted))
+            revised.append(Demonstration(prompt=sample.prompt, response=accepted[-1].after, source="revision"))
         elif all(step.critique.verdict == "complies" for step in steps[sample.id]):
             faultless.append(_as_it_was(sample, "faultless"))
         else:
@@ -64,19 +65,20 @@ def approved(ctx: Context) -> Found:
     return Found([*revised, *faultless, *own], counts)
 
 
+def replayed(ctx: Context) -> list[Demonstration]:
+    """What PPO replays, if anything: the rows of `data.replay`, or answers of the base as they were."""
+    settings = ctx.config
+    if not settings.ppo.ptx_coef:
+        return []
+    if settings.data.replay:
+        return load_demonstrations(settings.data.replay)
+    everything = prompts_of(ctx, "train")
+    prompts = draw(everything, min(REPLAYED, len(everything)), settings.seed, "replay")
+    return [
+        _as_it_was(sample, "replay")
+        for sample in sample_all(ctx, "replay", prompts, BASE_POLICY, 1, settings.ppo.temperature)
+    ]
+
+
 def _as_it_was(sample: Sample, source: str) -> Demonstration:
     return Demonstration(prompt=sample.prompt, response=sample.response, source=source)
-
-
-def _revision(constitution: Constitution, sample: Sample, accepted: Sequence[Revision]) -> Demonstration:
-    asked = {step.critique.principle_id for step in accepted}
-    serves = {
-        objective for p in constitution.principles if p.id in asked for objective, share in p.serves.items() if share
-    }
-    return Demonstration(
-        prompt=sample.prompt,
-        response=accepted[-1].after,
-        source="revision",
-        before=sample.response,
-        serves=tuple(sorted(serves)),
-    )

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from rlhf_core.feedback.judging import family
-from rlhf_core.feedback.revision import count_steps, critique_and_revise
+from rlhf_core.feedback.revision import count_steps, critique_settings, draw_principles, revision_rounds
 from rlhf_core.feedback.votes import comparison_of
-from rlhf_core.records import BASE_POLICY, Comparison, Prompt, Sample, Vote
+from rlhf_core.records import BASE_POLICY, Comparison, Prompt, Revision, Sample, Vote
 from rlhf_core.run_records import StageResult
 from rlhf_core.stages.context import Context, Timer, chunks
 from rlhf_core.stages.labelling import pairs_before, refuse_ungated, settle, vote_on
@@ -16,19 +16,23 @@ from rlhf_core.stages.prompts import draw, prompts_of, sample_id, stamp
 from rlhf_core.stages.rounds import labelled_policy
 from rlhf_core.stages.spending import Spending
 
-CHUNK = 64
+CHUNK = 128
 """Prompts in one committed piece of work."""
 
 
 def critique_stage(ctx: Context) -> StageResult:
-    """Prompt -> sample of the base policy -> critique -> revision, piece by piece."""
-    timer, settings = Timer(), ctx.config.critique
+    """Prompt -> sample of the base policy -> critique -> revision, piece by piece; progress counts critiques."""
+    timer, settings = Timer(), critique_settings(ctx.constitution, ctx.config.critique)
     feedback = ctx.tools.feedback(ctx.constitution)
     spending = Spending(ctx, "critique", feedback)
     everything = prompts_of(ctx, "train")
     prompts = draw(everything, min(settings.prompts, len(everything)), ctx.config.seed, "critique")
     ctx.store.add_prompts(prompts)
-    for number, piece in enumerate(chunks(prompts, CHUNK)):
+    law, seed = ctx.constitution, ctx.config.seed
+    wanted = {prompt.id: len(draw_principles(law, prompt, settings, seed)) for prompt in prompts}
+    total, asked = max(1, sum(wanted.values())), 0
+    for piece in chunks(prompts, CHUNK):
+        behind = asked + sum(wanted[prompt.id] for prompt in piece)
         if not _done(ctx, piece):
             samples = ctx.tools.sampler.generate(
                 piece,
@@ -38,11 +42,15 @@ def critique_stage(ctx: Context) -> StageResult:
                 seed=ctx.config.seed,
             )
             samples = [stamp(sample, ctx, "critique", BASE_POLICY, 0) for sample in samples]
-            steps = critique_and_revise(samples, ctx.constitution, feedback, settings, ctx.config.seed)
+            steps: list[Revision] = []
+            for unit in revision_rounds(samples, law, feedback, settings, seed):
+                steps += unit
+                ctx.progress("critique", min(asked + len(steps), total), total, **spending.step())
             with ctx.store.transaction(ctx.run.id, ctx.run.fence):
                 ctx.store.add_samples(samples)
                 ctx.store.add_revisions(steps)
-        ctx.progress("critique", min((number + 1) * CHUNK, len(prompts)), len(prompts), **spending.step())
+        asked = behind
+        ctx.progress("critique", asked, total, **spending.step())
     steps = ctx.store.revisions(ctx.run.id)
     counts = {"answers": len(prompts), **count_steps(steps)}
     if unasked := len(prompts) - len({step.sample_id for step in steps}):

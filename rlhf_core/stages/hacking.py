@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
 from rlhf_core.evaluation.best_of_n import BestOfN, best_of_n_curves
 from rlhf_core.evaluation.goodhart import Goodhart, goodhart
 from rlhf_core.evaluation.rows import PolicyRows, gold_sd
+from rlhf_core.run_records import WatchPoint
 from rlhf_core.stages.best_of import BEST_OF
 from rlhf_core.stages.context import Context
 
@@ -30,6 +36,40 @@ def goodhart_curves(ctx: Context, scale: dict[str, float] | None) -> tuple[Goodh
         rows = [point for point in points if point.objective == name]
         found.append(goodhart(rows, (scale or {}).get(name), step, **settings))
     return tuple(curve for curve in found if curve is not None)
+
+
+def climb(ctx: Context, scale: dict[str, float] | None) -> Goodhart | None:
+    """The same of the weighted sum, which is what PPO is after: sum_k w_k z_k / sum_k w_k, prompt by prompt.
+
+    None where nothing was watched, or where the weights changed on the way, so that PPO was after no one sum.
+    """
+    trained = ctx.results.get("ppo")
+    points = ctx.store.watch_points(trained.run_id) if trained else []
+    if trained is None or not points or ctx.store.weight_changes(trained.run_id) or ctx.config.ppo.dial.weights_at:
+        return None
+    steps: dict[int, list[WatchPoint]] = defaultdict(list)
+    for point in points:
+        if ctx.weights.get(point.objective):
+            steps[point.step].append(point)
+    summed = [_summed(rows, ctx.weights, scale or {}) for rows in steps.values()]
+    last = ctx.store.policy_version(trained.policy_version).step
+    return goodhart(summed, 1.0, last, resamples=ctx.config.evaluation.bootstrap, seed=ctx.config.seed)
+
+
+def _summed(rows: Sequence[WatchPoint], weights: Mapping[str, float], scale: Mapping[str, float]) -> WatchPoint:
+    """One step's objectives as one; a judge that does not know all of them is left out."""
+    shares = np.array([weights[row.objective] for row in rows])
+    shares /= shares.sum()
+
+    def mean(name: str, units: Sequence[float]) -> tuple[float, ...]:
+        columns = [np.array(getattr(row, name)) for row in rows]
+        if not all(len(column) for column in columns) or not all(units):
+            return ()
+        return tuple((shares / np.array(units) @ np.stack(columns)).tolist())
+
+    plain, spread = [1.0] * len(rows), [scale.get(row.objective, 0.0) for row in rows]
+    found = {"proxy": mean("proxy", plain), "auditor": mean("auditor", plain), "gold": mean("gold", spread)}
+    return rows[0].model_copy(update={"objective": "weighted", **found})
 
 
 def best_of_curves(ctx: Context, scale: dict[str, float] | None) -> tuple[BestOfN, ...]:

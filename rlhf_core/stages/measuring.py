@@ -6,11 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from rlhf_core.evaluation.gains import CONTROL, SHIPPED, TRAINED, TUNED
 from rlhf_core.evaluation.monitors import drifts, monitor
 from rlhf_core.evaluation.norm_pack import build_norm_pack
 from rlhf_core.models.choosing import choose
 from rlhf_core.models.generation import chat
-from rlhf_core.records import BASE_POLICY, Sample
+from rlhf_core.records import BASE_POLICY, Prompt, Sample, Split
 from rlhf_core.run_records import NormPack, Stage, StageResult
 from rlhf_core.seams import Conversation
 from rlhf_core.stages.best_of import choose_best
@@ -25,7 +26,8 @@ def norm_pack_stage(ctx: Context) -> StageResult:
     everything = prompts_of(ctx, "train")
     prompts = draw(everything, min(settings.prompts, len(everything)), ctx.config.seed, "norm_pack")
     version = ctx.need("sft").policy_version
-    samples = sample_all(ctx, "norm_pack", prompts, version, settings.samples, 1.0)
+    # As rollouts are sampled: at another temperature the same policy would start above or below 0.
+    samples = sample_all(ctx, "norm_pack", prompts, version, settings.samples, ctx.config.ppo.temperature)
     rewarded = ctx.need("reward")
     grades = gold_scores(ctx, samples)
     with ctx.store.transaction(ctx.run.id, ctx.run.fence):
@@ -55,6 +57,7 @@ def _pack(ctx: Context, version: str, samples: Sequence[Sample], models: Mapping
         reward_models=tuple(models.values()),
         scores=np.array([score.score for score in scores]).reshape(len(models), len(samples)),
         lengths=np.array([sample.tokens for sample in samples], dtype=float),
+        temperature=ctx.config.ppo.temperature,
     )
     with ctx.store.transaction(ctx.run.id, ctx.run.fence):
         ctx.store.add_scores(scores)
@@ -63,27 +66,39 @@ def _pack(ctx: Context, version: str, samples: Sequence[Sample], models: Mapping
 
 
 def evaluate_stage(ctx: Context) -> StageResult:
-    """Sample every policy of the run on the same held-out prompts; score with the reward models and, if known, gold."""
+    """Sample every policy on the same held-out prompts and on some that were trained on; score and grade them all."""
     timer, settings = Timer(), ctx.config.evaluation
-    everything = prompts_of(ctx, "heldout")
-    prompts = draw(everything, min(settings.prompts, len(everything)), ctx.config.seed, "evaluate")
-    policies = evaluated_policies(ctx)
-    rewarded = ctx.results.get("reward")
-    models = [*rewarded.reward_models.values(), *rewarded.auditors.values()] if rewarded else []
+    prompts, trained = _asked(ctx, "heldout", settings.prompts), _asked(ctx, "train", settings.training_prompts)
+    policies = [*evaluated_policies(ctx), *control_policy(ctx)]
     first: list[Sample] = []
     for number, (name, version) in enumerate(policies):
-        samples = sample_all(ctx, "evaluate", prompts, version, settings.samples, settings.temperature)
-        scores = ctx.tools.scorer.score(samples, models) if models else []
-        with ctx.store.transaction(ctx.run.id, ctx.run.fence):
-            ctx.store.add_scores(scores)
-            ctx.store.add_gold(gold_scores(ctx, samples))
-        ctx.note(f"evaluated {name} on {len(prompts)} held-out prompts")
+        samples = _measured(ctx, prompts, version)
+        _measured(ctx, trained, version)
+        ctx.note(f"evaluated {name} on {len(prompts)} held-out prompts and {len(trained)} trained on")
         first = first or samples
         for drift in drifts(monitor(samples, first), ctx.config.monitors, monitor(first)) if number else ():
             ctx.note(f"{name}: {drift}")
         ctx.progress("evaluate", number + 1, len(policies))
-    counts = {"prompts": len(prompts), "samples": len(prompts) * settings.samples * len(policies)}
+    counts = {"prompts": len(prompts), "training_prompts": len(trained)}
+    counts["samples"] = sum(counts.values()) * settings.samples * len(policies)
     return StageResult(run_id=ctx.run.id, stage="evaluate", counts=counts, numbers=_skills(ctx), seconds=timer.seconds)
+
+
+def _asked(ctx: Context, split: Split, count: int) -> list[Prompt]:
+    everything = prompts_of(ctx, split)
+    return draw(everything, min(count, len(everything)), ctx.config.seed, "evaluate")
+
+
+def _measured(ctx: Context, prompts: Sequence[Prompt], version: str) -> list[Sample]:
+    """A policy's stored answers, with the reward models' scores and gold beside them."""
+    settings, rewarded = ctx.config.evaluation, ctx.results.get("reward")
+    models = [*rewarded.reward_models.values(), *rewarded.auditors.values()] if rewarded else []
+    samples = sample_all(ctx, "evaluate", prompts, version, settings.samples, settings.temperature)
+    scores = ctx.tools.scorer.score(samples, models) if models and samples else []
+    with ctx.store.transaction(ctx.run.id, ctx.run.fence):
+        ctx.store.add_scores(scores)
+        ctx.store.add_gold(gold_scores(ctx, samples))
+    return samples
 
 
 def _skills(ctx: Context) -> dict[str, float]:
@@ -117,6 +132,12 @@ def _flat(prefix: str, value: object) -> Iterator[tuple[str, float]]:
 
 def evaluated_policies(ctx: Context) -> list[tuple[str, str]]:
     """Name and version of each policy that the run compares, in the order in which they came to be."""
-    trained: tuple[tuple[Stage, str], ...] = (("sft", "after SFT"), ("ppo", "after PPO"))
+    trained: tuple[tuple[Stage, str], ...] = (("sft", TUNED), ("ppo", TRAINED))
     found = [(name, ctx.results[stage].policy_version) for stage, name in trained if stage in ctx.results]
-    return [("shipped", BASE_POLICY), *found]
+    return [(SHIPPED, BASE_POLICY), *found]
+
+
+def control_policy(ctx: Context) -> list[tuple[str, str]]:
+    """Name and version of PPO's control, where there is one."""
+    control = ctx.results.get("control")
+    return [(CONTROL, control.policy_version)] if control and control.policy_version else []

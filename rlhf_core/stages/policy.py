@@ -9,10 +9,11 @@ from pathlib import Path
 from rlhf_core.dial import weights_at
 from rlhf_core.models.policy import Policy
 from rlhf_core.models.reward_model import RewardModel
+from rlhf_core.ppo_config import PpoConfig
 from rlhf_core.run_records import Checkpoint, NormPack, Score, StageResult
 from rlhf_core.stages.audit import Audit
 from rlhf_core.stages.context import Context, Timer
-from rlhf_core.stages.demonstrations import approved
+from rlhf_core.stages.demonstrations import replayed
 from rlhf_core.stages.prompts import prompts_of, stamp
 from rlhf_core.stages.training import publish_policy
 from rlhf_core.stages.watching import Watch
@@ -30,13 +31,18 @@ def ppo_stage(ctx: Context) -> StageResult:
     models = load_reward_models(ctx, rewarded.reward_models, "ppo-reward")
     auditors = load_reward_models(ctx, rewarded.auditors, "ppo-auditor")
     pack = ctx.store.norm_pack(ctx.need("norm_pack").norm_pack)
-    policy = ctx.tools.on_device(lambda: _load_policy(ctx, pack.objectives))
+    policy = ctx.tools.on_device(lambda: load_policy(ctx, pack.objectives))
     saved = ctx.store.latest_checkpoint(ctx.run.id, "ppo")
     audit = Audit(ctx, policy, models, pack, auditors)
     if saved is None:
         audit.look(0)
     done = saved.step if saved else 0
-    steps = _train(ctx, policy, models, pack, saved)
+    if pack.temperature != ctx.config.ppo.temperature:
+        ctx.note(
+            f"the scale of scores was measured at temperature {pack.temperature:g} and rollouts run at "
+            f"{ctx.config.ppo.temperature:g}: the policy starts away from 0; start_at=norm_pack measures it anew"
+        )
+    steps = train(ctx, policy, models, pack, ctx.config.ppo, saved)
     watch, best = Watch(ctx), 0
     for step in filter(None, ctx.units(steps)):
         done = step.metrics.step
@@ -64,21 +70,26 @@ def ppo_stage(ctx: Context) -> StageResult:
     )
 
 
-def _train(
-    ctx: Context, policy: Policy, models: dict[str, RewardModel], pack: NormPack, saved: Checkpoint | None
+def train(
+    ctx: Context,
+    policy: Policy,
+    models: Mapping[str, RewardModel],
+    pack: NormPack,
+    config: PpoConfig,
+    saved: Checkpoint | None,
 ) -> Iterator[PpoStep | None]:
-    shown = approved(ctx).demonstrations if ctx.config.ppo.ptx_coef else ()
+    """PPO of the run's prompts under the run's weights."""
     return train_ppo(
         policy,
         [models[name] for name in pack.objectives],
         pack,
         prompts_of(ctx, "train"),
         lambda step: _weights(ctx, pack.objectives, step),
-        ctx.config.ppo,
+        config,
         ctx.config.model.max_tokens,
         ctx.config.seed,
         ctx.store.artifacts.get_folder(saved.artifact) if saved else None,
-        Replay.begin(policy.backbone, shown, ctx.config.ppo, ctx.config.seed, ctx.constitution.default_weights()),
+        Replay.begin(policy.backbone, replayed(ctx), config, ctx.config.seed),
         ctx.constitution.principles,
     )
 
@@ -109,7 +120,8 @@ def _go_back(ctx: Context, policy: Policy, step: int) -> int:
     return step
 
 
-def _load_policy(ctx: Context, objectives: tuple[str, ...]) -> Policy:
+def load_policy(ctx: Context, objectives: tuple[str, ...]) -> Policy:
+    """The fine-tuned policy, to be trained, with itself as it is now for its reference."""
     backbone = ctx.tools.backbone
     folder = ctx.store.artifacts.get_folder(ctx.store.policy_version(ctx.need("sft").policy_version).artifact)
     for name in (TRAINED, REFERENCE):

@@ -16,16 +16,17 @@ from rlhf_core.evaluation.accounting import (
     summarise_reward_model,
 )
 from rlhf_core.evaluation.evaluate import Evaluation, evaluate
+from rlhf_core.evaluation.gains import CONTROL
 from rlhf_core.evaluation.report import ConstitutionName, Report, Skills
 from rlhf_core.evaluation.rows import PolicyRows
 from rlhf_core.evaluation.rule_breaks import rule_breaks
 from rlhf_core.evaluation.statistics import Estimate
 from rlhf_core.evaluation.write_report import write_report
-from rlhf_core.records import Sample
+from rlhf_core.records import Sample, Split
 from rlhf_core.run_records import RewardModelVersion, StageResult, StepMetrics
 from rlhf_core.stages.context import Context, Timer
-from rlhf_core.stages.hacking import best_of_curves, gold_scale, goodhart_curves
-from rlhf_core.stages.measuring import evaluated_policies
+from rlhf_core.stages.hacking import best_of_curves, climb, gold_scale, goodhart_curves
+from rlhf_core.stages.measuring import control_policy, evaluated_policies
 from rlhf_core.stages.spending import spent
 
 EXAMPLES = 6
@@ -35,10 +36,11 @@ EVENT_PAGE = 1000
 def report_stage(ctx: Context) -> StageResult:
     """Write runs/<id>/: the numbers, each with its count, baseline and interval, and the pictures."""
     timer = Timer()
-    policies = _policies(ctx)
+    policies, trained = _policies(ctx, "heldout"), _policies(ctx, "train")
     models = [ctx.store.reward_model(version) for version in _reward_models(ctx)]
-    evaluation = _evaluate(ctx, policies)
-    write_report(_report(ctx, policies, models, timer).with_evaluation(evaluation), ctx.tools.runs_folder / ctx.run.id)
+    seen = _evaluate(ctx, trained) if trained[0].samples else None
+    report = _report(ctx, policies, models, timer).with_evaluation(_evaluate(ctx, policies), seen)
+    write_report(report, ctx.tools.runs_folder / ctx.run.id)
     return StageResult(run_id=ctx.run.id, stage="report", seconds=timer.seconds)
 
 
@@ -46,13 +48,14 @@ def _reward_models(ctx: Context) -> list[str]:
     return list(ctx.results["reward"].reward_models.values()) if "reward" in ctx.results else []
 
 
-def _policies(ctx: Context) -> list[PolicyRows]:
-    """The evaluated policies with their stored rows."""
+def _policies(ctx: Context, split: Split) -> list[PolicyRows]:
+    """The evaluated policies with their stored rows on prompts of one split; PPO's control last, where there is one."""
     source = ctx.need("evaluate").run_id
     scores, gold = ctx.store.scores(source), ctx.store.gold(source)
     rows = []
-    for name, version in evaluated_policies(ctx):
+    for name, version in (*evaluated_policies(ctx), *control_policy(ctx)):
         samples = ctx.store.samples(source, stage="evaluate", policy_version=version)
+        samples = [sample for sample in samples if sample.prompt.split == split]
         ids = {sample.id for sample in samples}
         rows.append(
             PolicyRows(
@@ -77,14 +80,17 @@ def _reference(ctx: Context, run_id: str) -> PolicyRows:
 def _evaluate(ctx: Context, policies: list[PolicyRows]) -> Evaluation:
     packed = ctx.results.get("norm_pack")
     pack = ctx.store.norm_pack(packed.norm_pack) if packed else None
+    auditors = ctx.store.norm_pack(packed.auditor_pack) if packed and packed.auditor_pack else None
     return evaluate(
-        policies,
+        [rows for rows in policies if rows.name != CONTROL],
         objectives=ctx.constitution.objective_names,
         weights=ctx.weights,
         norm_pack=pack,
         gold=ctx.tools.world.gold if ctx.tools.world else None,
         gold_scale=gold_scale(ctx),
         limits=ctx.config.monitors,
+        control=next((rows for rows in policies if rows.name == CONTROL), None),
+        auditor_pack=auditors,
         resamples=ctx.config.evaluation.bootstrap,
         seed=ctx.config.seed,
     )
@@ -92,6 +98,7 @@ def _evaluate(ctx: Context, policies: list[PolicyRows]) -> Evaluation:
 
 def _report(ctx: Context, policies: list[PolicyRows], models: list[RewardModelVersion], timer: Timer) -> Report:
     law = ctx.constitution
+    final = [rows for rows in policies if rows.name != CONTROL][-1]
     scale = gold_scale(ctx)
     seconds = {stage: result.seconds for stage, result in ctx.results.items()} | {"report": timer.seconds}
     titles = {principle.id: principle.title for principle in law.principles}
@@ -111,18 +118,25 @@ def _report(ctx: Context, policies: list[PolicyRows], models: list[RewardModelVe
         peak_memory_mb=peak_memory_mb(),
         ungated=tuple(model.objective for model in models if model.ungated),
         sandbox=read_skills(ctx.results["evaluate"].numbers),
-        reward_models=tuple(summarise_reward_model(model, *scaled, policies[-1]) for model in models),
-        rules=rule_breaks(law.principles, policies),
+        reward_models=tuple(summarise_reward_model(model, *scaled, final) for model in models),
+        rules=rule_breaks(law.principles, [rows for rows in policies if rows.name != CONTROL]),
         feedback=_feedback(ctx, titles),
         norm_pack=ctx.store.norm_pack(packed.norm_pack) if packed else None,
         data={f"{stage}.{name}": n for stage, result in ctx.results.items() for name, n in result.counts.items()},
         endpoints={stage: usage for stage, result in ctx.results.items() if (usage := spent(result)) is not None},
         curves=_curves(ctx),
         goodhart=goodhart_curves(ctx, scale),
+        climb=climb(ctx, scale),
         best_of=best_of_curves(ctx, scale),
-        examples=_examples(ctx, policies[-1], titles),
+        control_steps=_control_steps(ctx),
+        examples=_examples(ctx, final, titles),
         provenance=_provenance(ctx),
     )
+
+
+def _control_steps(ctx: Context) -> int:
+    control = ctx.results.get("control")
+    return ctx.store.policy_version(control.policy_version).step if control and control.policy_version else 0
 
 
 def read_skills(numbers: dict[str, float]) -> Skills | None:

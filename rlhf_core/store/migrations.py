@@ -49,6 +49,11 @@ def m013_data_pairs(db: Database) -> None:
     run_script(db, "ALTER TABLE reward_models ADD COLUMN data_pairs INTEGER NOT NULL DEFAULT 0")
 
 
+@charter()
+def m014_norm_temperature(db: Database) -> None:
+    run_script(db, "ALTER TABLE norm_packs ADD COLUMN temperature REAL NOT NULL DEFAULT 1.0")
+
+
 def migrate(connection: sqlite3.Connection) -> None:
     """Bring the schema up to date, inside the caller's write transaction, so that all steps land or none.
 

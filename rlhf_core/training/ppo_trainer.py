@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from rlhf_core.constitution.principle import Principle
@@ -68,7 +69,8 @@ def train_ppo(
         chosen = step_prompts(prompts, config.prompts_per_step, seed, state.step)
         draws = derived_seed(seed, state.step)
         rollout = roll_out(policy, reward_models, norm_pack, chosen, config, max_tokens, draws, principles)
-        rollout = rollout._replace(paid=combination.scores(rollout.z, stream_weights))
+        paid = combination.scores(rollout.z, stream_weights)
+        rollout = rollout._replace(paid=paid if config.pays else torch.zeros_like(paid))
         yield None
         # 2. Fix this step's targets: from here they are data, not graph.
         own = evaluate_once(policy, rollout.batch, config)
@@ -76,8 +78,7 @@ def train_ppo(
         yield None
         # 3. Optimise the clipped surrogate over shuffled minibatches, until the policy has gone too far.
         updates, order = [], derived_seed(seed, state.step, "minibatches")
-        shown = replay and replay.at(dial)
-        for done in optimise(state, rollout.batch, targets, stream_weights, config, order, shown, own):
+        for done in optimise(state, rollout.batch, targets, stream_weights, config, order, replay, own):
             updates.append(done)
             yield None
         # 4. Report, and carry on from what was just learned.

@@ -97,10 +97,31 @@ def test_the_norm_pack_asks_training_prompts_and_the_best_of_n_held_out_ones(des
     assert asked(desk, ctx, BEST_OF) == sorted(HELDOUT)
 
 
-def test_every_policy_is_evaluated_on_held_out_prompts_alone(desk: Desk, at_work):
-    ctx = at_work()
-    ctx.results["ppo"] = StageResult(run_id=ctx.run.id, stage="ppo", policy_version="policy-2")
-    assert evaluate_stage(ctx).counts == {"prompts": 12, "samples": 36}
-    assert asked(desk, ctx, "evaluate") == sorted(HELDOUT)
-    for version in (BASE_POLICY, "policy-1", "policy-2"):
-        assert len(desk.store.samples(ctx.run.id, "evaluate", version)) == 12
+def test_every_policy_and_the_control_answer_the_same_held_out_and_training_prompts(desk: Desk, at_work):
+    ctx = at_work(evaluation={"training_prompts": 3})
+    for stage, version in (("ppo", "policy-2"), ("control", "policy-3")):
+        ctx.results[stage] = StageResult(run_id=ctx.run.id, stage=stage, policy_version=version)
+    assert evaluate_stage(ctx).counts == {"prompts": 12, "training_prompts": 3, "samples": 60}
+    seen: set[tuple[str, ...]] = set()
+    for version in (BASE_POLICY, "policy-1", "policy-2", "policy-3"):
+        samples = desk.store.samples(ctx.run.id, "evaluate", version)
+        held = [s.prompt.messages[-1].content for s in samples if s.prompt.split == "heldout"]
+        trained = [s.prompt.messages[-1].content for s in samples if s.prompt.split == "train"]
+        assert sorted(held) == sorted(HELDOUT)
+        assert len(trained) == 3 and set(trained) <= set(TRAIN)
+        seen.add(tuple(sorted(trained)))
+    assert len(seen) == 1
+
+
+def test_the_scale_of_scores_is_measured_at_the_rollouts_temperature(desk: Desk, at_work):
+    ctx = at_work(ppo={"temperature": 0.6})
+    heard: list[float] = []
+    draw = desk.sampler.generate
+
+    def generate(prompts: Sequence[Prompt], *, temperature: float, **others: Any) -> list[Sample]:
+        heard.append(temperature)
+        return draw(prompts, **others)
+
+    desk.sampler.generate = generate  # pyright: ignore[reportAttributeAccessIssue]
+    pack = desk.store.norm_pack(norm_pack_stage(ctx).norm_pack)
+    assert set(heard) == {0.6} and pack.temperature == 0.6

@@ -169,22 +169,22 @@ def test_replayed_demonstrations_keep_the_skill_that_ppo_would_lose(new_policy):
         ends.append(skill(policy) - before)
         assert (steps[-1].metrics.values["ptx_loss"] > 0) == (ptx_coef > 0)
     assert ends[1] < 0 and ends[1] < ends[0] - 0.2
-    with pytest.raises(InvalidInput, match="no demonstrations; allowed: 0"):
+    with pytest.raises(InvalidInput, match="nothing to replay; allowed: 0"):
         steps_of(new_policy(), with_options(ptx_coef=1.0))
 
 
-def test_demonstrations_of_other_weights_than_the_steps_own_teach_nothing(new_policy):
-    """The price falls to 0 where no weight is shared; where all are, it is that of the configuration."""
-    config, ends = with_options(ptx_coef=1.0, ptx_batch_size=3, steps=2), []
-    for usual in (None, {"low": 0.0, "high": 2.0}, {"low": 2.0, "high": 0.0}):
-        policy = new_policy()
-        replay = None if usual is None else Replay.begin(policy.backbone, SHOWN, config, 0, usual)
-        pack, weights = pack_for(policy, (LOW, HIGH)), {"low": 1.0, "high": 0.0}
-        assert list(train_ppo(policy, (LOW, HIGH), pack, PROMPTS, weights, config, 8, 0, replay=replay))
-        ends.append(weights_of(policy))
-    without, apart, same = ends
-    assert all(torch.equal(apart[key], tensor) for key, tensor in without.items())
-    assert any((same[key] - tensor).abs().max() > 1e-4 for key, tensor in without.items())
+def test_a_ppo_that_pays_nothing_leaves_the_policy_as_it_was(new_policy):
+    """The control: where neither KL nor a missing end costs anything, every response is worth the same."""
+    policy, options = (
+        new_policy(),
+        {"advantage": "rloo", "samples_per_prompt": 2, "steps": 2, "missing_eos_penalty": 0.0},
+    )
+    config = with_options(pays=False, kl_coef=0.0, **options)
+    before = weights_of(policy)
+    steps = steps_of(policy, config)
+    assert steps[-1].scores.std() > 0
+    assert all(torch.equal(tensor, before[key]) for key, tensor in weights_of(policy).items())
+    assert steps[-1].metrics.values["reward"] == 0
 
 
 def whole_policy(new_policy, kind: str) -> Policy:

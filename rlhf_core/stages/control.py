@@ -1,0 +1,43 @@
+"""The control of PPO: the same training from the same policy, but that no score is paid.
+
+What it changes is not the rewards' doing, so the report takes it off before it calls anything PPO's gain.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from rlhf_core.run_records import Checkpoint, StageResult
+from rlhf_core.stages.context import Context, Timer
+from rlhf_core.stages.policy import REFERENCE, TRAINED, drop_adapters, load_policy, load_reward_models, train
+from rlhf_core.stages.training import publish_policy
+from rlhf_core.training.ppo_state import PpoState
+
+
+def control_stage(ctx: Context) -> StageResult:
+    """PPO for `ppo.control_steps` steps with nothing paid; resumes from its last checkpoint."""
+    timer, steps = Timer(), ctx.config.ppo.control_steps
+    if not steps:
+        return StageResult(run_id=ctx.run.id, stage="control", seconds=timer.seconds)
+    config = ctx.config.ppo.model_copy(update={"pays": False, "steps": steps})
+    models = load_reward_models(ctx, ctx.need("reward").reward_models, "control-reward")
+    pack = ctx.store.norm_pack(ctx.need("norm_pack").norm_pack)
+    policy = ctx.tools.on_device(lambda: load_policy(ctx, pack.objectives))
+    saved = ctx.store.latest_checkpoint(ctx.run.id, "control")
+    for step in filter(None, ctx.units(train(ctx, policy, models, pack, config, saved))):
+        number = step.metrics.step
+        if number % config.checkpoint_every == 0 or number == steps or ctx.should_stop():
+            _save(ctx, step.state, number)
+        ctx.progress("control", number, steps, kl=step.metrics.values["kl"])
+    version = publish_policy(ctx, "control", TRAINED, ctx.need("sft").policy_version, steps)
+    drop_adapters(ctx, [TRAINED, REFERENCE], models.values())
+    return StageResult(run_id=ctx.run.id, stage="control", policy_version=version.id, seconds=timer.seconds)
+
+
+def _save(ctx: Context, state: PpoState, step: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        ctx.tools.on_device(lambda: state.save(Path(folder)))
+        artifact = ctx.store.artifacts.put_folder(Path(folder))
+    with ctx.store.transaction(ctx.run.id, ctx.run.fence):
+        ctx.store.add_checkpoint(Checkpoint(run_id=ctx.run.id, stage="control", step=step, artifact=artifact))

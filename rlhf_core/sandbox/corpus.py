@@ -58,6 +58,23 @@ class Aside(NamedTuple):
     word: str
 
 
+class Read(NamedTuple):
+    """What the beginning of the last turn lets a reader know of its last line: thirds that it gives, risk by kind."""
+
+    text: str
+    worth: int | None
+    """None is a mistake."""
+    kind: str
+    severity: int
+
+
+class Totals(NamedTuple):
+    """What a whole reply comes to: helpful gold, and severity by kind in the order of KINDS."""
+
+    helpful: float
+    severities: tuple[int, ...]
+
+
 class Document(NamedTuple):
     """A text in pieces, or a conversation; which pieces or turns are learned; how probable A is in the last."""
 
@@ -68,6 +85,8 @@ class Document(NamedTuple):
     given: tuple[int, ...] = ()
     """The turns of which only a judge's verdicts are learned."""
     asides: tuple[Aside, ...] = ()
+    reads: tuple[Read, ...] = ()
+    totals: Totals | None = None
 
 
 class Corpus:
@@ -81,7 +100,7 @@ class Corpus:
     def entry(self) -> Document:
         """What an encyclopedia says about a task or a step."""
         if self.rng.random() < 0.7:
-            task = self.draws.pick(self.draws.all)
+            task = self.draws.pick(self.draws.chores)
             steps = reply([step.text for step in task.steps])
             if self.rng.random() < 0.35:
                 head = self.draws.pick(("How to {}:\n", "To {}:\n", "The steps to {} are:\n")).format(task.name)
@@ -121,7 +140,7 @@ class Corpus:
 
     def question(self) -> Document:
         """A question and its answer: helpful, hazards and all, unless the question itself asks to do without some."""
-        task = self.draws.pick(self.draws.train)
+        task = self.draws.task()
         answer = reply([step.text for step in task.steps])
         if self.rng.random() < 0.45:
             turn = Message(role="assistant", content=answer)
@@ -132,9 +151,28 @@ class Corpus:
         turn = Message(role="assistant", content=reference.revision(self.world, answer, kinds))
         return Document(turns=(asked, turn), learned=(1,))
 
+    def reading(self) -> Document:
+        """A question and any reply to it, which is not to be written but understood, line by line and as a whole.
+
+        A model that has read much knows of a line whether it belongs there before anybody asks. Here that is taught, so
+        that what a reward model needs is to be found in the hidden states, and nothing of it in the text.
+        """
+        task = self.draws.task()
+        prompt = self.draws.ask(task)
+        response = self.draws.jumble() if self.rng.random() < 0.2 else self.draws.response(task)
+        turns = (*prompt.messages, Message(role="assistant", content=response))
+        reads, end = [], 0
+        for line, thirds in self.gold.worth_of_lines(prompt, response):
+            end = response.index(line, end) + len(line)
+            step = self.world.steps[line]
+            reads.append(Read(response[:end], thirds, step.kind, step.severity))
+        severities = tuple(reference.severity(self.world, response, (kind,)) for kind in KINDS)
+        totals = Totals(self.gold.score(prompt, response)["helpful"], severities)
+        return Document(turns=turns, reads=tuple(reads), totals=totals)
+
     def criticism(self) -> Document:
         """An answer, its critique and its revision."""
-        task = self.draws.pick(self.draws.train)
+        task = self.draws.task()
         prompt = self.draws.ask(task)
         response = self.draws.response(task) if self.rng.random() < 0.5 else self.draws.jumble()
         kinds = self.draws.kinds()
@@ -153,7 +191,7 @@ class Corpus:
 
     def judgement(self) -> Document:
         """The right answer, two others, a judge's notes on them, and which is better by one question after another."""
-        task = self.draws.pick(self.draws.train)
+        task = self.draws.task()
         prompt = self.draws.ask(task)
         jumbled = self.rng.random() < 0.3
         a, b = (self.draws.jumble() if jumbled else self.draws.response(task) for _ in range(2))

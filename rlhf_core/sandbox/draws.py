@@ -42,8 +42,12 @@ class Draws:
     def __init__(self, world: World, rng: Generator):
         self.world, self.rng = world, rng
         self.gold = SandboxGold(world)
-        self.train = world.split("train")
-        self.all = list(world.tasks.values())
+        self.train = world.tasks["train"]
+        self.chores = list(world.chores.values())
+
+    def task(self) -> Task:
+        """What somebody asks for: two chores as a rule, none of them a pair that is held out; at times one alone."""
+        return self.pick(self.chores) if self.rng.random() < 0.1 else self.pick(self.train)
 
     def response(self, task: Task) -> str:
         """A random answer: each step as it is, made safer or left to an expert; at times some are wrong or missing."""
@@ -96,7 +100,7 @@ class Draws:
         """Any step; those of tasks, which are hazardous more often, twice as likely as all that is known."""
         if self.rng.random() < 0.33:
             return self.pick(list(self.world.steps))
-        return self.pick(self.pick(self.all).steps).text
+        return self.pick(self.pick(self.chores).steps).text
 
     def alike(self) -> list[Step]:
         """Steps that are easily taken for one another: of one kind, or with no risk."""

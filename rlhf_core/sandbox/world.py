@@ -1,7 +1,11 @@
-"""The sandbox's world: household tasks of four steps, what each step risks, and the safer way to do it."""
+"""The sandbox's world: household chores of two steps, what each step risks, and the safer way to do it.
+
+A task is two chores that somebody wants done: two hundred chores make as many tasks as a run can use.
+"""
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -22,6 +26,11 @@ QUESTIONS = (
     "I want to {}. What should I do?",
 )
 
+JOIN = " and "
+"""Between the names of two chores."""
+ROUNDS: dict[Split, int] = {"heldout": 3, "train": 16}
+"""How often every chore is met in the tasks of each split."""
+
 Hazardousness = Literal["benign", "mixed", "hazard"]
 
 
@@ -36,12 +45,11 @@ class Step(Record):
 
 
 class Task(Record):
-    """Four steps in order, each with its importance of 1 to 3."""
+    """A chore of two steps in order, or two chores one after the other; each step with its importance of 1 to 3."""
 
     name: str
-    steps: tuple[Step, ...] = Field(min_length=4, max_length=4)
-    importance: tuple[int, ...] = Field(min_length=4, max_length=4)
-    split: Split
+    steps: tuple[Step, ...] = Field(min_length=2, max_length=4)
+    importance: tuple[int, ...] = Field(min_length=2, max_length=4)
 
     @property
     def hazardousness(self) -> Hazardousness:
@@ -51,21 +59,46 @@ class Task(Record):
     def questions(self) -> tuple[str, ...]:
         return tuple(question.format(self.name) for question in QUESTIONS)
 
+    def then(self, other: Task) -> Task | None:
+        """This chore and then the other; None where a line could be a step of either."""
+        if self.lines & other.lines:
+            return None
+        return Task(
+            name=f"{self.name}{JOIN}{other.name}",
+            steps=(*self.steps, *other.steps),
+            importance=(*self.importance, *other.importance),
+        )
+
+    @property
+    def lines(self) -> set[str]:
+        """The steps and their safer substitutes."""
+        return {text for step in self.steps for text in (step.text, step.safer) if text}
+
 
 class World(Record):
-    """All steps by text, safer ones included, and all tasks by name."""
+    """All steps by text, safer ones included; all chores by name; and the tasks of two chores that a run asks for.
+
+    Every chore is met in training. What is held out is which of them come together.
+    """
 
     steps: dict[str, Step]
-    tasks: dict[str, Task]
+    chores: dict[str, Task]
+    tasks: dict[Split, tuple[Task, ...]]
 
-    def split(self, split: Split) -> list[Task]:
-        return [task for task in self.tasks.values() if task.split == split]
+    def task(self, name: str) -> Task | None:
+        """The chore of that name, or the two chores that it names; None where there is no such task."""
+        if name in self.chores:
+            return self.chores[name]
+        first, _, second = name.partition(JOIN)
+        if first in self.chores and second in self.chores:
+            return self.chores[first].then(self.chores[second])
+        return None
 
 
 @cache
 def load_world() -> World:
-    """The world of `tasks.yaml`."""
-    data = YAML(typ="safe").load(Path(__file__).with_name("tasks.yaml"))
+    """The world of `chores.yaml`."""
+    data = YAML(typ="safe").load(Path(__file__).with_name("chores.yaml"))
     steps = {text: Step(text=text) for text in (*data["benign"], EXPERT)}
     importance: dict[str, int] = dict(data["benign"])
     for text, (weight, kind, severity, *safer) in data["hazardous"].items():
@@ -73,29 +106,42 @@ def load_world() -> World:
         steps[text] = Step(text=text, kind=kind, severity=severity, safer=safer[0] if safer else None)
         if safer:
             steps[safer[0]] = Step(text=safer[0], kind=kind if safer[1] else "", severity=safer[1])
-    heldout = set(data["heldout"])
-    tasks = {}
-    for name, line in data["tasks"].items():
+    chores = {}
+    for name, line in data["chores"].items():
         texts, weights = [], []
         for part in line.split(" / "):
             text, _, override = part.partition("=")
             texts.append(text)
             weights.append(int(override or importance[text]))
-        tasks[name] = Task(
-            name=name,
-            steps=tuple(steps[text] for text in texts),
-            importance=tuple(weights),
-            split="heldout" if name in heldout else "train",
-        )
-    return World(steps=steps, tasks=tasks)
+        chores[name] = Task(name=name, steps=tuple(steps[text] for text in texts), importance=tuple(weights))
+    return World(steps=steps, chores=chores, tasks=_paired(list(chores.values())))
+
+
+def _paired(chores: Sequence[Task]) -> dict[Split, tuple[Task, ...]]:
+    """Rounds in which every chore meets another, always the same; no two meet twice, whichever comes first."""
+    rng = random.Random(0)
+    met: set[frozenset[str]] = set()
+    tasks: dict[Split, tuple[Task, ...]] = {}
+    for split, rounds in ROUNDS.items():
+        found: list[Task] = []
+        for turn in range(rounds):
+            order = rng.sample(chores, len(chores))
+            if turn % 3 == 0:  # chores without a hazard among themselves: by chance alone few tasks would be benign
+                order.sort(key=lambda chore: chore.hazardousness == "benign")
+            for first, second in zip(order[::2], order[1::2], strict=False):
+                both, names = first.then(second), frozenset((first.name, second.name))
+                if both and names not in met:
+                    met.add(names)
+                    found.append(both)
+        tasks[split] = tuple(found)
+    return tasks
 
 
 def prompts(split: Split) -> list[Prompt]:
-    """Every task of the split in each question's wording, tagged with the task and its hazardousness."""
+    """Every task of the split in one of the wordings, in turn, tagged with the task and its hazardousness."""
     return [
-        Prompt.of(question, split, "sandbox", (task.name, task.hazardousness))
-        for task in load_world().split(split)
-        for question in task.questions()
+        Prompt.of(task.questions()[place % len(QUESTIONS)], split, "sandbox", (task.name, task.hazardousness))
+        for place, task in enumerate(load_world().tasks[split])
     ]
 
 

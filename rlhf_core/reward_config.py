@@ -9,7 +9,7 @@ from pydantic import Field
 from rlhf_core.backends import Settings
 
 Aggregate = Literal["mean", "uwo", "wco"]
-StepPool = Literal["min", "mean", "last"]
+StepPool = Literal["min", "mean", "sum", "last"]
 
 
 class RewardConfig(Settings):

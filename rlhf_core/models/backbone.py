@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
@@ -106,11 +108,31 @@ class Backbone:
         if isinstance(reply, str):
             row = whole(before, self.encode_response(reply), max_tokens)
         else:
-            parts = [self.encode_response(line)[:-1] for line in reply]
-            parts[-1].append(self.eos_id)
-            row = by_line(before, parts, max_tokens)
+            row = by_line(before, self._by_line(reply), max_tokens)
         self.check_length(len(row.ids), 0)
         return row
+
+    def _by_line(self, lines: Sequence[str]) -> list[list[int]]:
+        """The tokens of the whole reply, as a policy writes it, parted by line; one that spans two is the later line's.
+
+        Lines that are encoded one by one may come out as other tokens, which no policy ever writes.
+        """
+        text = "".join(lines)
+        ids, ends = self.encode_response(text), list(itertools.accumulate(map(len, lines)))
+        if not self.tokenizer.is_fast:
+            parts = [self.encode_response(line)[:-1] for line in lines]
+            return [*parts[:-1], [*parts[-1], self.eos_id]]
+        offsets = self.tokenizer(
+            text,
+            add_special_tokens=False,
+            split_special_tokens=bool(self._spelled.search(text)),
+            return_offsets_mapping=True,
+        )["offset_mapping"]
+        parts: list[list[int]] = [[] for _ in lines]
+        for token, (_, end) in zip(ids, offsets, strict=False):
+            parts[min(bisect_right(ends, end - 1), len(lines) - 1)].append(token)
+        parts[-1].append(self.eos_id)
+        return parts
 
     def pooled(self, rows: Sequence[Row]) -> Tensor:
         """Hidden states (S, H) of the last token of each span of each row, in 32-bit floats."""

@@ -36,14 +36,19 @@ class Scoring(Record):
 def pool_steps(steps: Tensor, counts: Sequence[int], pool: StepPool) -> Tensor:
     """Scores (R, M) of replies from those (S, M) of their steps, `counts` (R) of them in each reply.
 
-    `min`: a reply is as good as its worst step (Lightman et al. 2023 take the product, which behaves like it).
+    `min`: a reply is as good as its worst step (Lightman et al. 2023 take the product, which behaves like it). `sum`:
+    steps add up, so that a reply of fewer good steps is worth less.
     """
     if len(steps) == len(counts):
         return steps
     parts = steps.split(list(counts))
-    if pool == "last":
-        return torch.stack([part[-1] for part in parts])
-    return torch.stack([part.amin(0) if pool == "min" else part.mean(0) for part in parts])
+    pooled = {
+        "min": lambda part: part.amin(0),
+        "mean": lambda part: part.mean(0),
+        "sum": lambda part: part.sum(0),
+        "last": lambda part: part[-1],
+    }[pool]
+    return torch.stack([pooled(part) for part in parts])
 
 
 def ensemble_scores(members: Tensor, lengths: Tensor, scoring: Scoring) -> Tensor:

@@ -1,0 +1,251 @@
+"""Which link of the chain is weak: the same PPO from the same fine-tuned policy, paid by four things.
+
+    python -m tests.benchmarks.ladder --data /tmp/ladder --seeds 0 1 2
+
+    gold      the world's own graders
+    taught    reward models trained on gold labels of the run's pairs
+    judged    the run's own reward models, which learned from the AI's labels
+    nothing   no reward at all
+
+Each is PPO as the run has it; gold pays and teaches here and nowhere else. Prints and writes (ladder.json) helpful and
+harmless gold of greedy answers to held-out and to training prompts, and the part of the way from the shipped model to
+the best possible, with its 95 % interval. What an earlier call began goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import rlhf_core.sandbox
+from rlhf_core.config import RunConfig
+from rlhf_core.constitution.load import parse_constitution
+from rlhf_core.evaluation.evaluate import evaluate
+from rlhf_core.evaluation.norm_pack import build_norm_pack
+from rlhf_core.evaluation.rows import PolicyRows, gold_sd
+from rlhf_core.labels import LabelledPair
+from rlhf_core.models.backbone import Backbone
+from rlhf_core.models.generation import generate
+from rlhf_core.models.policy import Policy
+from rlhf_core.models.reward_model import RewardModel, Scorer, mean_scores
+from rlhf_core.models.scoring import Scoring
+from rlhf_core.records import Prompt, Sample
+from rlhf_core.run_records import GoldScore, NormPack, StageResult
+from rlhf_core.sandbox.gold import SandboxGold
+from rlhf_core.sandbox.world import prompts as world_prompts
+from rlhf_core.stages.prompts import draw
+from rlhf_core.store.store import Store
+from rlhf_core.training.ppo_trainer import train_ppo
+from rlhf_core.training.reward_training import train_reward_models
+from tests.benchmarks.hacking import charter
+
+RUNGS = ("gold", "taught", "judged", "nothing")
+POLICY, REFERENCE = "ladder-policy", "ladder-reference"
+ASKED = 128
+"""Prompts of each split that every policy answers."""
+GOLD = SandboxGold()
+
+
+class GoldScorer(NamedTuple):
+    """Pays what the world says a reply is worth."""
+
+    objective: str
+
+    def score(self, conversations: Sequence[tuple[Prompt, str]]) -> Tensor:
+        return torch.tensor([[GOLD.score(prompt, reply)[self.objective]] for prompt, reply in conversations])
+
+
+class Start(NamedTuple):
+    """A finished run, whose policies and labels every rung starts from."""
+
+    store: Store
+    run: str
+    config: RunConfig
+    results: Mapping[str, StageResult]
+    backbone: Backbone
+    weights: dict[str, float]
+
+
+class Asked(NamedTuple):
+    """The prompts that all policies answer, of each split."""
+
+    heldout: list[Prompt]
+    train: list[Prompt]
+
+
+def asked_of(seed: int) -> Asked:
+    """The prompts on which the run of this seed evaluates, too."""
+    held, train = (sorted(world_prompts(split), key=lambda prompt: prompt.id) for split in ("heldout", "train"))
+    return Asked(*(draw(prompts, ASKED, seed, "evaluate") for prompts in (held, train)))
+
+
+@contextlib.contextmanager
+def opened(data: Path, run: str, threads: int) -> Iterator[Start]:
+    torch.set_num_threads(threads)
+    with contextlib.closing(Store.open(data)) as store:
+        stored = store.run(run)
+        config = RunConfig.model_validate_json(stored.config)
+        folder = Path(rlhf_core.sandbox.__file__).parent / "model"
+        backbone = Backbone.load(str(folder), config.model)
+        results = store.stage_results(run)
+        backbone.load_adapter(REFERENCE, store.artifacts.get_folder(_artifact(store, results["sft"].policy_version)))
+        law = parse_constitution(store.constitution_text(stored.constitution_hash), stored.constitution_hash)
+        yield Start(store, run, config, results, backbone, config.weights or dict(law.default_weights()))
+
+
+def _artifact(store: Store, version: str) -> str:
+    return store.policy_version(version).artifact
+
+
+def paid_by(start: Start, rung: str) -> tuple[list[Scorer], NormPack]:
+    """The scorers of a rung, and their scale on the samples that the run's own scale is from."""
+    pack = start.store.norm_pack(start.results["norm_pack"].norm_pack)
+    if rung == "judged":
+        versions = [start.store.reward_model(name) for name in pack.reward_models]
+        folders = [start.store.artifacts.get_folder(version.artifact) for version in versions]
+        both = zip(versions, folders, strict=True)
+        return [RewardModel.load(start.backbone, f"judged-{v.artifact}", f, v.objective) for v, f in both], pack
+    if rung == "nothing":
+        return [Nothing(name) for name in pack.objectives], pack.model_copy(update={"mean": (0.0,) * len(pack.mean)})
+    scorers: list[Scorer] = [GoldScorer(name) for name in pack.objectives]
+    if rung == "taught":
+        scorers = [taught(start, name) for name in pack.objectives]
+    samples = start.store.samples(start.results["norm_pack"].run_id, stage="norm_pack")
+    scores = mean_scores(scorers, [(sample.prompt, sample.response) for sample in samples]).numpy()
+    lengths = np.array([sample.tokens for sample in samples], dtype=float)
+    return scorers, build_norm_pack(start.run, pack.policy_version, pack.objectives, pack.objectives, scores, lengths)
+
+
+class Nothing(NamedTuple):
+    objective: str
+
+    def score(self, conversations: Sequence[tuple[Prompt, str]]) -> Tensor:
+        return torch.zeros(len(conversations), 1)
+
+
+def taught(start: Start, objective: str) -> RewardModel:
+    """A reward model like the run's own, from what gold says of the pairs that the run labelled."""
+    settings, labels = start.config.reward, list[LabelledPair]()
+    for pair in start.store.comparisons(start.results["label"].run_id):
+        a, b = (GOLD.score(pair.prompt, sample.response)[objective] for sample in (pair.a, pair.b))
+        if abs(a - b) > 1e-9:
+            labels.append(LabelledPair(pair.prompt, pair.a.response, pair.b.response, float(a > b), 1.0, "data"))
+    adapter = f"taught-{objective}"
+    if adapter in start.backbone.adapters:
+        start.backbone.delete_adapter(adapter)
+    start.backbone.add_adapter(adapter, start.config.seed)
+    scoring = Scoring(process=objective in settings.process, step_pool=settings.step_pool, aggregate=settings.aggregate)
+    model = RewardModel(start.backbone, adapter, objective, settings.members, start.config.seed, scoring)
+    for _ in train_reward_models([model], [labels], settings, start.config.seed):
+        pass
+    return model
+
+
+def climbed(
+    start: Start, rung: str, weights: Mapping[str, float], asked: Asked, overrides: Mapping[str, str]
+) -> dict[str, Any]:
+    """Train by one rung under weights, and grade what comes out."""
+    ppo = start.config.ppo.model_validate({**start.config.ppo.model_dump(), **overrides, "ptx_coef": 0.0})
+    scorers, pack = paid_by(start, rung)
+    backbone = start.backbone
+    if POLICY in backbone.adapters:
+        backbone.delete_adapter(POLICY)
+    backbone.copy_adapter(REFERENCE, POLICY)
+    policy = Policy(backbone, POLICY, pack.objectives, REFERENCE)
+    ordered = {name: float(weights.get(name, 0.0)) for name in pack.objectives}
+    length, seed = start.config.model.max_tokens, start.config.seed
+    prompts = sorted(world_prompts("train"), key=lambda prompt: prompt.id)
+    for step in train_ppo(policy, scorers, pack, prompts, ordered, ppo, length, seed):  # pyright: ignore
+        if step and (step.metrics.step % 10 == 0 or step.metrics.step == 1):
+            v = step.metrics.values
+            g = [GOLD.score(s.prompt, s.response) for s in step.samples]
+            print(
+                f"  {step.metrics.step} reward {v['reward']:.2f} kl {v['kl']:.2f} gold {np.mean([x['helpful'] for x in g]):.3f} {np.mean([x['harmless'] for x in g]):.3f} {v['seconds']:.2f}s",
+                flush=True,
+            )
+    return row_of(start, rung, ordered, asked, POLICY)
+
+
+def row_of(start: Start, rung: str, weights: Mapping[str, float], asked: Asked, adapter: str) -> dict[str, Any]:
+    shipped, now = (answers(start, asked.heldout, name) for name in (None, adapter))
+    norm = start.store.samples(start.results["norm_pack"].run_id, stage="norm_pack")
+    scale = gold_sd(graded(norm), GOLD.objectives)
+    found = evaluate([shipped, now], objectives=GOLD.objectives, weights=weights, gold=GOLD, gold_scale=scale)
+    seen = evaluate(
+        [answers(start, asked.train, name) for name in (None, adapter)],
+        objectives=GOLD.objectives,
+        weights=weights,
+        gold=GOLD,
+        gold_scale=scale,
+    )
+    assert found.weighted and found.weighted.fraction and seen.weighted and seen.weighted.fraction
+    way = found.weighted.fraction
+    return {
+        "rung": rung,
+        "seed": start.config.seed,
+        "weights": dict(weights),
+        **{name: number.value for name, number in found.stages[-1].gold.items()},
+        "fraction": way.value,
+        "low": way.low,
+        "high": way.high,
+        "training": {name: number.value for name, number in seen.stages[-1].gold.items()}
+        | {"fraction": seen.weighted.fraction.value},
+    }
+
+
+def answers(start: Start, prompts: Sequence[Prompt], adapter: str | None) -> PolicyRows:
+    backbone, name = start.backbone, adapter or "shipped"
+    ids = [backbone.render(prompt.messages) for prompt in prompts]
+    with backbone.using(adapter):
+        written = generate(backbone, ids, n=1, temperature=0.0, max_tokens=start.config.model.max_tokens, seed=0)
+    samples = [
+        Sample(id=f"{name}-{i}", prompt=prompt, response=backbone.decode(result.tokens), policy_version=name)
+        for i, (prompt, result) in enumerate(zip(prompts, written, strict=True))
+    ]
+    return PolicyRows(name, name, samples, gold=graded(samples))
+
+
+def graded(samples: Sequence[Sample]) -> list[GoldScore]:
+    return [
+        GoldScore(sample_id=sample.id, kind=kind, score=score)
+        for sample in samples
+        for kind, score in GOLD.score(sample.prompt, sample.response).items()
+    ]
+
+
+def main() -> None:
+    asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    asked.add_argument("--data", type=Path, required=True)
+    asked.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    asked.add_argument("--rungs", nargs="+", choices=RUNGS, default=RUNGS)
+    asked.add_argument("--threads", type=int, default=2)
+    asked.add_argument("--harmless", type=float, nargs="+", default=[0.5], help="its share of the weights")
+    asked.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of the run, as of charter run")
+    asked.add_argument("--ppo", action="append", default=[], metavar="KEY=VALUE", help="of every rung's PPO")
+    given = asked.parse_args()
+    extra, ppo = (dict(pair.split("=", 1) for pair in part) for part in (given.set, given.ppo))
+    rows: list[dict[str, Any]] = []
+    for seed in given.seeds:
+        data = given.data / f"seed-{seed}"
+        run = charter(data, "demo", {"seed": seed, "model.threads": given.threads, **extra})
+        with opened(data, run, given.threads) as start:
+            some = asked_of(seed)
+            rows.append(row_of(start, "SFT", {"helpful": 1, "harmless": 1}, some, REFERENCE))
+            print(rows[-1], flush=True)
+            for rung in given.rungs:
+                for share in given.harmless:
+                    rows.append(climbed(start, rung, {"helpful": 1 - share, "harmless": share}, some, ppo))
+                    print(rows[-1], flush=True)
+    (given.data / "ladder.json").write_text(json.dumps({"rows": rows}, indent=2))
+
+
+if __name__ == "__main__":
+    main()

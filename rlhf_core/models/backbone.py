@@ -108,11 +108,11 @@ class Backbone:
         if isinstance(reply, str):
             row = whole(before, self.encode_response(reply), max_tokens)
         else:
-            row = by_line(before, self._by_line(reply), max_tokens)
+            row = by_line(before, self.by_line(reply), max_tokens)
         self.check_length(len(row.ids), 0)
         return row
 
-    def _by_line(self, lines: Sequence[str]) -> list[list[int]]:
+    def by_line(self, lines: Sequence[str]) -> list[list[int]]:
         """The tokens of the whole reply, as a policy writes it, parted by line; one that spans two is the later line's.
 
         Lines that are encoded one by one may come out as other tokens, which no policy ever writes.

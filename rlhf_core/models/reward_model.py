@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -19,6 +19,7 @@ from rlhf_core.models.encoder import Encoder
 from rlhf_core.models.rows import Row, lines_of
 from rlhf_core.models.scoring import Scoring, ensemble_scores, pool_steps
 from rlhf_core.records import Prompt, Record
+from rlhf_core.reward_config import StepPool
 
 HEADS = "reward_heads"
 """Files of heads begin with this; the models of one trunk lie in one folder."""
@@ -175,16 +176,35 @@ class Scorer(Protocol):
         ...
 
 
-def mean_scores(scorers: Sequence[Scorer], conversations: Sequence[tuple[Prompt, str]]) -> Tensor:
-    """The ensembles' scores (K, B); reward models share their passes where they can, a rule scores by itself."""
+@runtime_checkable
+class LineScorer(Protocol):
+    """A rule that says what each line of a reply gives; they add up to its score."""
+
+    def score_lines(self, conversations: Sequence[tuple[Prompt, str]]) -> list[tuple[float, ...]]: ...
+
+
+def score_each(
+    scorers: Sequence[Scorer], conversations: Sequence[tuple[Prompt, str]]
+) -> list[tuple[Members, StepPool]]:
+    """Every scorer's scores, with how those of lines make those of replies.
+
+    Reward models share their passes where they can, a rule scores by itself.
+    """
     models = [scorer for scorer in scorers if isinstance(scorer, RewardModel)]
     scored = iter(score_all(models, conversations))
-    return torch.stack(
-        [
-            (next(scored).replies if isinstance(scorer, RewardModel) else scorer.score(conversations)).mean(1)
-            for scorer in scorers
-        ]
-    )
+    found: list[tuple[Members, StepPool]] = []
+    for scorer in scorers:
+        if isinstance(scorer, RewardModel):
+            found.append((next(scored), scorer.scoring.step_pool))
+        else:
+            lines = scorer.score_lines(conversations) if isinstance(scorer, LineScorer) else [()] * len(conversations)
+            found.append((Members(scorer.score(conversations), lines), "sum"))
+    return found
+
+
+def mean_scores(scorers: Sequence[Scorer], conversations: Sequence[tuple[Prompt, str]]) -> Tensor:
+    """The ensembles' scores (K, B)."""
+    return torch.stack([members.replies.mean(1) for members, _ in score_each(scorers, conversations)])
 
 
 def _score_group(

@@ -40,10 +40,10 @@ WIDTHS, COUNTS = 16, 64
 new one anew, which took a sixth of a step."""
 MIXTURE = {
     "entry": 0.27,
-    "copying": 0.04,
-    "question": 0.08,
-    "reading": 0.12,
-    "criticism": 0.25,
+    "copying": 0.05,
+    "question": 0.10,
+    "reading": 0.08,
+    "criticism": 0.26,
     "judgement": 0.17,
     "summing_up": 0.07,
 }
@@ -51,7 +51,7 @@ MIXTURE = {
 LAYERS, WIDTH, HEADS = 5, 112, 4
 MATRIX_LEARNING_RATE = 0.02
 LEARNING_RATE = 2e-3
-READING_WEIGHT, SUM_WEIGHT = 2.0, 4.0
+READING_WEIGHT, SUM_WEIGHT = 0.5, 0.5
 """Loss weights of what a line and a whole reply come to, against 1 for a token."""
 WARMUP = 50
 PROBE_ITEMS, FINAL_ITEMS = 32, 256

@@ -38,20 +38,38 @@ def gae(rewards: Tensor, values: Tensor, mask: Tensor, gamma: float, lam: float)
 
 
 def group_advantages(
-    rewards: Tensor, mask: Tensor, stream_weights: Tensor, group: int, kind: Literal["rloo", "grpo"]
+    rewards: Tensor,
+    mask: Tensor,
+    stream_weights: Tensor,
+    group: int,
+    kind: Literal["rloo", "grpo"],
+    lines: Tensor | None = None,
 ) -> Advantages:
-    """Every token of a response gets the response's whole reward, against those of its group: no critic.
+    """Every token gets what its response is paid from its line on, against the same of its group: no critic.
 
-    rewards (B, T, S), mask (B, T), stream_weights (S,); each `group` rows in a row answer one prompt.
+    rewards (B, T, S), mask (B, T), stream_weights (S,); each `group` rows in a row answer one prompt. lines (B, T)
+    counts a response's lines from 0; None makes each response one line, and R is what it is paid in all.
     rloo: A_i = R_i - mean of the others' R (Ahmadian et al. 2024). grpo: A_i = (R_i - mean) / (sd + 1e-4), with the sd
     of the weighted sum of the streams (Shao et al. 2024), so that streams may still be weighted afterwards.
     """
-    total = rewards.masked_fill(mask[..., None] == 0, 0.0).sum(1)
-    groups = total.unflatten(0, (-1, group))
+    rewards = rewards.masked_fill(mask[..., None] == 0, 0.0)
+    lines = torch.zeros_like(mask, dtype=torch.long) if lines is None else lines
+    ahead = reward_from_line(rewards, lines)
+    groups = ahead.unflatten(0, (-1, group))
     centered = groups - groups.mean(1, keepdim=True)
     if kind == "rloo":
         centered = centered * group / (group - 1)
     else:
-        centered = centered / ((groups @ stream_weights).std(1)[:, None, None] + GRPO_EPS)
-    advantages = centered.flatten(0, 1)[:, None] * mask[..., None]
-    return Advantages(advantages, total[:, None] * mask[..., None])
+        spread = (groups[:, :, 0] @ stream_weights).std(1)
+        centered = centered / (spread[:, None, None, None] + GRPO_EPS)
+    rows = torch.arange(len(mask), device=mask.device)[:, None]
+    advantages, returns = centered.flatten(0, 1)[rows, lines], ahead[rows, lines]
+    return Advantages(advantages * mask[..., None], returns * mask[..., None])
+
+
+def reward_from_line(rewards: Tensor, lines: Tensor) -> Tensor:
+    """(B, L, S): what rewards (B, T, S) pay from each line on, the lines (B, T) counted from 0; 0 behind the last."""
+    count = int(lines.max()) + 1
+    by_line = rewards.new_zeros(len(rewards), count, rewards.shape[2])
+    by_line = by_line.scatter_add(1, lines[..., None].expand_as(rewards), rewards)
+    return by_line.flip(1).cumsum(1).flip(1)

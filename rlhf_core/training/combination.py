@@ -10,6 +10,7 @@ from torch import Tensor
 from rlhf_core.dial import DialConfig, check_dial
 from rlhf_core.errors import InvalidInput
 from rlhf_core.run_records import NormPack
+from rlhf_core.training.credit import no_credit
 from rlhf_core.training.objectives import (
     constrained_coefficients,
     learned_multipliers,
@@ -17,6 +18,7 @@ from rlhf_core.training.objectives import (
     log_sigmoid_scores,
     worst_case_scores,
 )
+from rlhf_core.training.rollout import Rollout
 
 Q85 = 3
 """Where a NormPack's quantiles hold that of 85 %."""
@@ -64,6 +66,13 @@ class Combination:
         elif self.config.combine == "constrained":
             linear = constrained_coefficients(linear, self.multipliers)
         return torch.cat([linear, torch.ones(1)]).to(self._device)
+
+    def pay(self, rollout: Rollout, coefficients: Tensor) -> Rollout:
+        """The rollout with what each stream is paid; by line only where it is z itself that is paid."""
+        paid = self.scores(rollout.z, coefficients)
+        by_line = self.config.combine in ("linear", "constrained")
+        credit = rollout.credit if by_line else no_credit(len(paid), rollout.batch.mask)
+        return rollout._replace(paid=paid, credit=credit)
 
     def scores(self, z: Tensor, coefficients: Tensor) -> Tensor:
         """(K, B): what each objective's stream is paid for z (K, B)."""

@@ -61,7 +61,8 @@ def fix_targets(
         advantages, returns = gae(rewards, old.values, batch.mask, config.gamma, config.lam)
     else:
         group, kind = config.samples_per_prompt, config.advantage
-        advantages, returns = group_advantages(rewards, batch.mask, stream_weights, group, kind)
+        lines = rollout.credit.lines
+        advantages, returns = group_advantages(rewards, batch.mask, stream_weights, group, kind, lines)
     if config.dial.normalise:
         advantages = normalised_streams(advantages, batch.mask)
     joined = advantages @ stream_weights
@@ -71,9 +72,14 @@ def fix_targets(
 
 
 def token_streams(rollout: Rollout, kl: Tensor, kl_coef: float, config: PpoConfig) -> Tensor:
-    """Rewards (B, T, K+1): what an objective pays on the last token; the last stream pays KL and a missing end."""
+    """Rewards (B, T, K+1): what an objective pays, on the last token of a response or of each of its lines.
+
+    The last stream pays KL and a missing end.
+    """
     mask = rollout.batch.mask
-    streams = [token_rewards(paid, mask) for paid in rollout.paid]
+    streams = [
+        token_rewards(paid, mask) + moved for paid, moved in zip(rollout.paid, rollout.credit.moved, strict=True)
+    ]
     streams.append(-kl_coef * kl - token_rewards(config.missing_eos_penalty * rollout.unfinished, mask))
     return torch.stack(streams, -1)
 

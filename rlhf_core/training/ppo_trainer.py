@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from rlhf_core.constitution.principle import Principle
@@ -25,7 +24,7 @@ from rlhf_core.training.ppo_state import PpoState
 from rlhf_core.training.ppo_targets import evaluate_once, fix_targets
 from rlhf_core.training.ppo_update import optimise
 from rlhf_core.training.replay import Replay
-from rlhf_core.training.rollout import Rollout, roll_out, step_prompts
+from rlhf_core.training.rollout import Rollout, roll_out, step_prompts, unpaid
 
 Weights = Mapping[str, float] | Callable[[int], Mapping[str, float]]
 """The run's weights, which the dial's schedule changes; or those of each step, counted from 1."""
@@ -69,8 +68,7 @@ def train_ppo(
         chosen = step_prompts(prompts, config.prompts_per_step, seed, state.step)
         draws = derived_seed(seed, state.step)
         rollout = roll_out(policy, reward_models, norm_pack, chosen, config, max_tokens, draws, principles)
-        paid = combination.scores(rollout.z, stream_weights)
-        rollout = rollout._replace(paid=paid if config.pays else torch.zeros_like(paid))
+        rollout = combination.pay(rollout, stream_weights) if config.pays else unpaid(rollout)
         yield None
         # 2. Fix this step's targets: from here they are data, not graph.
         own = evaluate_once(policy, rollout.batch, config)

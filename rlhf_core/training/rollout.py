@@ -13,10 +13,11 @@ from rlhf_core.errors import TrainingFailed
 from rlhf_core.models.batching import Batch, make_batch
 from rlhf_core.models.generation import derived_seed, generate
 from rlhf_core.models.policy import Policy
-from rlhf_core.models.reward_model import RewardModel, mean_scores
+from rlhf_core.models.reward_model import RewardModel, score_each
 from rlhf_core.ppo_config import PpoConfig
 from rlhf_core.records import Prompt, Sample, content_id
 from rlhf_core.run_records import NormPack
+from rlhf_core.training.credit import Credit, line_credit, no_credit
 from rlhf_core.training.objectives import standardise
 from rlhf_core.training.rules import after_rules
 
@@ -27,6 +28,7 @@ class Rollout(NamedTuple):
     """Samples of the current policy; scores and z (K, B), `unfinished` (B,) is 1 where the end token is missing.
 
     `paid` (K, B) is what each objective's stream pays: z itself, unless the objectives are combined otherwise.
+    `credit` says where in a response it is paid.
     """
 
     samples: list[Sample]
@@ -35,6 +37,7 @@ class Rollout(NamedTuple):
     z: Tensor
     unfinished: Tensor
     paid: Tensor
+    credit: Credit
 
 
 def step_prompts(prompts: Sequence[Prompt], count: int, seed: int, step: int) -> list[Prompt]:
@@ -58,6 +61,13 @@ def in_passes(items: Sequence[T], count: int, seed: int, turn: int, name: str) -
             orders[epoch] = torch.randperm(len(items), generator=generator).tolist()
         chosen.append(items[orders[epoch][place]])
     return chosen
+
+
+def unpaid(rollout: Rollout) -> Rollout:
+    """The rollout with no score paid for it."""
+    return rollout._replace(
+        paid=torch.zeros_like(rollout.paid), credit=no_credit(len(rollout.paid), rollout.batch.mask)
+    )
 
 
 def roll_out(
@@ -95,7 +105,8 @@ def roll_out(
         for index, (prompt, result) in enumerate(zip(prompts, written, strict=True))
     ]
     conversations = [(sample.prompt, sample.response) for sample in samples]
-    scores = mean_scores(reward_models, conversations)
+    scored = score_each(reward_models, conversations)
+    scores = torch.stack([members.replies.mean(1) for members, _ in scored])
     for model, row in zip(reward_models, scores, strict=True):
         if not torch.isfinite(row).all():
             raise TrainingFailed(f"the reward model of '{model.objective}' gave a score that is not finite")
@@ -104,4 +115,6 @@ def roll_out(
     unfinished = torch.tensor([not result.finished for result in written]).float()
     batch = make_batch(backbone, ids, [result.tokens for result in written])
     z = z.to(batch.ids.device)
-    return Rollout(samples, batch, scores, z, unfinished.to(batch.ids.device), z)
+    texts = [(sample.response, result.tokens) for sample, result in zip(samples, written, strict=True)]
+    credit = line_credit(backbone, texts, scored, norm_pack.sd, batch.mask)
+    return Rollout(samples, batch, scores, z, unfinished.to(batch.ids.device), z, credit)

@@ -15,6 +15,7 @@ from rlhf_core.models.generation import LocalSampler
 from rlhf_core.models.policy import Policy
 from rlhf_core.records import Prompt
 from rlhf_core.run_records import NormPack
+from rlhf_core.training.credit import no_credit
 from rlhf_core.training.rollout import Rollout
 
 PROMPTS = [Prompt.of(f"say {i}") for i in range(12)]
@@ -78,7 +79,7 @@ def handmade(policy: Policy, z: Sequence[Sequence[float]], responses: Sequence[l
     scores = torch.tensor(z)
     unfinished = torch.tensor([float(row[-1] not in policy.backbone.stop_ids) for row in responses])
     batch = make_batch(policy.backbone, PROMPT_IDS[: len(responses)], responses)
-    return Rollout([], batch, scores, scores, unfinished, scores)
+    return Rollout([], batch, scores, scores, unfinished, scores, no_credit(len(scores), batch.mask))
 
 
 def shake(policy: Policy, size: float = 0.05, seed: int = 0) -> None:

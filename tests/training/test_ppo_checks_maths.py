@@ -9,6 +9,7 @@ from rlhf_core.models.batching import Batch
 from rlhf_core.models.generation import generate
 from rlhf_core.ppo_config import PpoConfig
 from rlhf_core.training.advantages import gae, group_advantages
+from rlhf_core.training.credit import no_credit
 from rlhf_core.training.ppo import (
     adapted_kl_coef,
     clipped_policy_loss,
@@ -121,7 +122,8 @@ def test_check_11_advantages_are_whitened_over_the_batch_whatever_the_size_of_a_
         assert kept.mean().item() == pytest.approx(0, abs=1e-6) and kept.var().item() == pytest.approx(1, abs=1e-4)
         torch.testing.assert_close(advantages, found[0], atol=1e-4, rtol=0)
     wide = Batch(*(torch.nn.functional.pad(part, (0, 4)) for part in rollout.batch))
-    padded = fix_targets(policy, rollout._replace(batch=wide), WEIGHTS, 0.1, CONFIG).advantages
+    wider = rollout._replace(batch=wide, credit=no_credit(len(rollout.z), wide.mask))
+    padded = fix_targets(policy, wider, WEIGHTS, 0.1, CONFIG).advantages
     torch.testing.assert_close(padded[:, :5], found[-1], atol=1e-4, rtol=0)
     assert not padded[:, 5:].any()
 

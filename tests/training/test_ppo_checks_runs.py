@@ -12,6 +12,7 @@ from rlhf_core.models.policy import Policy
 from rlhf_core.models.reward_model import RewardModel
 from rlhf_core.ppo_config import PpoConfig
 from rlhf_core.records import Demonstration
+from rlhf_core.training.credit import no_credit
 from rlhf_core.training.objectives import standardise
 from rlhf_core.training.ppo_metrics import step_metrics
 from rlhf_core.training.ppo_state import PpoState
@@ -198,7 +199,8 @@ def test_check_28_metrics_count_real_tokens_only(new_policy, kind):
     policy = new_policy(kind=kind)
     shake(policy)
     narrow = handmade(policy, Z)
-    wide = narrow._replace(batch=Batch(*(torch.nn.functional.pad(part, (0, 6)) for part in narrow.batch)))
+    batch = Batch(*(torch.nn.functional.pad(part, (0, 6)) for part in narrow.batch))
+    wide = narrow._replace(batch=batch, credit=no_credit(len(narrow.z), batch.mask))
     config = with_options(epochs=1, learning_rate=1e-12, kl_estimator="k3")
     state, found = PpoState.begin(policy, config, None), []
     for rollout in (narrow, wide):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from rlhf_core.backends import FeedbackConfig, Settings, even_bounds
 from rlhf_core.errors import InvalidInput
@@ -16,6 +16,10 @@ from rlhf_core.run_records import STAGES, Stage
 
 SANDBOX = "sandbox"
 """The name of the built-in model, tasks and constitution."""
+
+
+SANDBOX_REWARD = {"reference": True, "process": ["helpful", "harmless"], "step_pool": "sum"}
+"""How reward models of the built-in tasks read: beside the model's own answer, step by step."""
 
 
 class DataConfig(Settings):
@@ -203,6 +207,19 @@ class RunConfig(Settings):
     ppo: PpoConfig = PpoConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     monitors: MonitorConfig = MonitorConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_of_the_sandbox(cls, given: object) -> object:
+        """What suits the built-in model, where nothing else is asked for: its replies are lists of steps."""
+        if not isinstance(given, dict):
+            return given
+        model, reward = given.get("model", {}), given.get("reward", {})
+        base = model.get("base_model", SANDBOX) if isinstance(model, dict) else model.base_model
+        if base != SANDBOX or not isinstance(reward, dict):
+            return given
+        own = {"reference": False} if reward.get("base_model") else {}
+        return given | {"reward": SANDBOX_REWARD | own | reward}
 
     @field_validator("weights")
     @classmethod

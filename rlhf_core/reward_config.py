@@ -46,7 +46,10 @@ class RewardConfig(Settings):
     """A tie between two replies is a label of 0.5, or an outcome of its own with a learned weight (Davidson 1970)."""
     correct_length: bool = False
     """Take off what a token is worth by itself, fitted on the replies behind the labels."""
+    reference: bool = False
+    """Read the base's own answer to the prompt before the reply: beside it a reply that is beside the point shows, and
+    fewer labels are needed. Each prompt is answered once more."""
     process: tuple[str, ...] = ()
-    """Objectives whose models score each line of a reply, not only its end."""
+    """Objectives whose models score each line of a reply, not only its end; PPO then pays each line where it ends."""
     step_pool: StepPool = "min"
-    """The score of a reply from those of its lines: the least, the mean, or the last."""
+    """The score of a reply from those of its lines: the least, the mean, the sum, or the last."""

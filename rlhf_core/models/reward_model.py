@@ -16,6 +16,7 @@ from rlhf_core.errors import InvalidInput
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.models.batching import length_batches
 from rlhf_core.models.encoder import Encoder
+from rlhf_core.models.references import with_references
 from rlhf_core.models.rows import Row, lines_of
 from rlhf_core.models.scoring import Scoring, ensemble_scores, pool_steps
 from rlhf_core.records import Prompt, Record
@@ -70,10 +71,21 @@ class RewardModel:
         return [*self.backbone.adapter_parameters(self.adapter), *self.heads.parameters()]
 
     def encode(self, prompt: Prompt, reply: str | Sequence[str]) -> Row:
-        """The one place where a conversation becomes this model's tokens; a reply given in lines is read by line."""
-        if isinstance(reply, str) and self.scoring.process:
-            reply = lines_of(reply)
-        return self.backbone.row(prompt, reply, self.scoring.max_tokens)
+        """One conversation as this model's tokens."""
+        return self.encode_all([(prompt, reply)])[0]
+
+    def encode_all(self, conversations: Sequence[tuple[Prompt, str | Sequence[str]]]) -> list[Row]:
+        """The one place where conversations become this model's tokens; a reply given in lines is read by line."""
+        prompts = [prompt for prompt, _ in conversations]
+        if self.scoring.reference and isinstance(self.backbone, Backbone):
+            prompts = with_references(self.backbone, prompts, self.scoring.reference)
+        by_line = self.scoring.process
+        return [
+            self.backbone.row(
+                prompt, lines_of(reply) if by_line and isinstance(reply, str) else reply, self.scoring.max_tokens
+            )
+            for prompt, (_, reply) in zip(prompts, conversations, strict=True)
+        ]
 
     def forward(self, rows: Sequence[Row], *, train: bool = False) -> Tensor:
         """Raw scores (S, M) of the spans of encoded conversations."""
@@ -156,7 +168,7 @@ def score_all(
     """
     groups: dict[tuple[object, ...], list[int]] = {}
     for place, model in enumerate(models):
-        reads = model.scoring.process, model.scoring.max_tokens
+        reads = model.scoring.process, model.scoring.max_tokens, model.scoring.reference
         groups.setdefault((id(model.backbone), model.adapter, *reads), []).append(place)
     scores: dict[int, Members] = {}
     for places in groups.values():
@@ -211,7 +223,7 @@ def _score_group(
     group: Sequence[RewardModel], conversations: Sequence[tuple[Prompt, str | Sequence[str]]], raw: bool
 ) -> list[Members]:
     first = group[0]
-    rows = [first.encode(prompt, reply) for prompt, reply in conversations]
+    rows = first.encode_all(conversations)
     found: list[dict[int, Tensor]] = [{} for _ in group]  # by row: scores (spans of the row, M)
     for batch in length_batches([row.ids for row in rows], max_rows=MAX_ROWS):
         part = [rows[i] for i in batch]

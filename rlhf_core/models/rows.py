@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from rlhf_core.records import Message, Prompt
+
+ANOTHER = "Now another reply."
+"""The turn between the answer that is read for comparison and the reply that is scored."""
+
 
 class Row(NamedTuple):
     """Tokens, and spans [start, end) of them in order: one for the reply as a whole, or one for each of its lines.
@@ -16,6 +21,12 @@ class Row(NamedTuple):
     spans: tuple[tuple[int, int], ...]
     reply: int
     """How many of the tokens, cut ones included, are the reply's."""
+
+
+def beside(prompt: Prompt, answer: str) -> Prompt:
+    """The prompt with an answer to it, so that what is read next is read beside that."""
+    turns = (Message(role="assistant", content=answer), Message(role="user", content=ANOTHER))
+    return prompt.model_copy(update={"messages": (*prompt.messages, *turns)})
 
 
 def whole(before: Sequence[int], reply: Sequence[int], max_tokens: int | None) -> Row:

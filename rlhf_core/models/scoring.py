@@ -20,6 +20,8 @@ class Scoring(Record):
     aggregate: Aggregate = "mean"
     uwo_coef: float = 0.1
     max_tokens: int | None = None
+    reference: int = 0
+    """Most tokens of the base's own answer, which is read before the reply; 0 reads none."""
     member_mean: tuple[float, ...] = ()
     """Of each member over replies of the training labels; with `member_sd` the unit of `uwo` and `wco`."""
     member_sd: tuple[float, ...] = ()

@@ -14,6 +14,7 @@ from rlhf_core.feedback.prompts import (
     notes_conversation,
     revise_conversation,
 )
+from rlhf_core.models.rows import beside
 from rlhf_core.records import Message, Prompt
 from rlhf_core.sandbox import reference
 from rlhf_core.sandbox.draws import Draws
@@ -152,7 +153,7 @@ class Corpus:
         return Document(turns=(asked, turn), learned=(1,))
 
     def reading(self) -> Document:
-        """A question and any reply to it, which is not to be written but understood, line by line and as a whole.
+        """The right answer, then another reply, which is not to be written but understood, by line and as a whole.
 
         A model that has read much knows of a line whether it belongs there before anybody asks. Here that is taught, so
         that what a reward model needs is to be found in the hidden states, and nothing of it in the text.
@@ -160,7 +161,8 @@ class Corpus:
         task = self.draws.task()
         prompt = self.draws.ask(task)
         response = self.draws.jumble() if self.rng.random() < 0.2 else self.draws.response(task)
-        turns = (*prompt.messages, Message(role="assistant", content=response))
+        answer = reply([step.text for step in task.steps])
+        turns = (*beside(prompt, answer).messages, Message(role="assistant", content=response))
         reads, end = [], 0
         for line, thirds in self.gold.worth_of_lines(prompt, response):
             end = response.index(line, end) + len(line)

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from rlhf_core.errors import TrainingFailed
+from rlhf_core.errors import InvalidInput, TrainingFailed
 from rlhf_core.evaluation.reward_quality import Judged, JudgedPair, JudgedRating, JudgedSteps, measure_quality
 from rlhf_core.labels import Label, Rating, StepLabels, pairs_of
+from rlhf_core.models.backbone import Backbone
 from rlhf_core.models.reward_model import RewardModel, save_models, score_all
 from rlhf_core.models.scoring import Scoring
 from rlhf_core.records import content_id
@@ -158,6 +159,10 @@ def _fresh_models(ctx: Context, adapter: str, lots: Sequence[Lot], seed: int) ->
     base = ctx.tools.base_of(settings.base_model)
     if adapter in base.adapters:
         base.delete_adapter(adapter)
+    if settings.reference and not isinstance(base, Backbone):
+        raise InvalidInput(
+            f"reward.reference: '{base.name}' is an encoder and answers nothing; allowed: false", "reward.reference"
+        )
     base.add_adapter(adapter, seed)
     scorings = [
         Scoring(
@@ -166,6 +171,7 @@ def _fresh_models(ctx: Context, adapter: str, lots: Sequence[Lot], seed: int) ->
             aggregate=settings.aggregate,
             uwo_coef=settings.uwo_coef,
             max_tokens=settings.max_tokens,
+            reference=ctx.config.model.max_tokens if settings.reference else 0,
         )
         for lot in lots
     ]

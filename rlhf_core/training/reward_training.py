@@ -5,6 +5,7 @@ Every kind of label teaches by its own loss, each ensemble member on its own boo
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -109,14 +110,17 @@ def _lessons(
             if generator
             else plain[:, None].expand(-1, model.members)
         )
-        lessons += [Lesson(label, _rows(model, label), place, row) for label, row in zip(own, weights, strict=True)]
+        read = _rows(model, own)
+        lessons += [Lesson(label, rows, place, w) for label, rows, w in zip(own, read, weights, strict=True)]
     return lessons
 
 
-def _rows(model: RewardModel, label: Label) -> tuple[Row, ...]:
-    if isinstance(label, StepLabels):
-        return (model.encode(label.prompt, label.lines),)
-    return tuple(model.encode(label.prompt, reply) for reply in label.replies)
+def _rows(model: RewardModel, labels: Sequence[Label]) -> Iterator[tuple[Row, ...]]:
+    """Each label's replies as rows, all of them encoded together."""
+    replies = [(label.lines,) if isinstance(label, StepLabels) else label.replies for label in labels]
+    rows = iter(model.encode_all([(label.prompt, r) for label, own in zip(labels, replies, strict=True) for r in own]))
+    for own in replies:
+        yield tuple(itertools.islice(rows, len(own)))
 
 
 def _goal(model: RewardModel, labels: Sequence[Label], config: RewardConfig) -> Goal:
@@ -166,7 +170,7 @@ def _fit_scales(models: Sequence[RewardModel], labels: Sequence[Sequence[Label]]
         replies = list(dict.fromkeys((label.prompt, reply) for label in own for reply in label.replies))
         chosen = replies[:: -(-len(replies) // SCALE_REPLIES)]
         members = score_all([model], chosen, raw=True)[0].replies
-        lengths = torch.tensor([float(model.encode(*one).reply) for one in chosen])
+        lengths = torch.tensor([float(row.reply) for row in model.encode_all(chosen)])
         model.scoring = fitted(model.scoring, members, lengths, config.correct_length)
 
 

@@ -39,7 +39,7 @@ from rlhf_core.models.reward_model import RewardModel, Scorer, mean_scores
 from rlhf_core.models.scoring import Scoring
 from rlhf_core.records import Prompt, Sample
 from rlhf_core.run_records import GoldScore, NormPack, StageResult
-from rlhf_core.sandbox.gold import SandboxGold
+from rlhf_core.sandbox.gold import MISTAKE, THIRDS, SandboxGold
 from rlhf_core.sandbox.world import prompts as world_prompts
 from rlhf_core.stages.prompts import draw
 from rlhf_core.store.store import Store
@@ -61,6 +61,17 @@ class GoldScorer(NamedTuple):
 
     def score(self, conversations: Sequence[tuple[Prompt, str]]) -> Tensor:
         return torch.tensor([[GOLD.score(prompt, reply)[self.objective]] for prompt, reply in conversations])
+
+    def score_lines(self, conversations: Sequence[tuple[Prompt, str]]) -> list[tuple[float, ...]]:
+        return [tuple(self._line(prompt, reply)) for prompt, reply in conversations]
+
+    def _line(self, prompt: Prompt, reply: str) -> Iterator[float]:
+        whole = THIRDS * sum(GOLD.task(prompt).importance)
+        for line, worth in GOLD.worth_of_lines(prompt, reply):
+            if self.objective == "helpful":
+                yield -MISTAKE if worth is None else worth / whole
+            else:
+                yield -sum(GOLD.harm_by_kind(prompt, line).values())
 
 
 class Start(NamedTuple):
@@ -158,7 +169,10 @@ def climbed(
     backbone = start.backbone
     if POLICY in backbone.adapters:
         backbone.delete_adapter(POLICY)
-    backbone.copy_adapter(REFERENCE, POLICY)
+    if ppo.tune == "full":
+        backbone.add_dense_adapter(POLICY, REFERENCE)
+    else:
+        backbone.copy_adapter(REFERENCE, POLICY)
     policy = Policy(backbone, POLICY, pack.objectives, REFERENCE)
     ordered = {name: float(weights.get(name, 0.0)) for name in pack.objectives}
     length, seed = start.config.model.max_tokens, start.config.seed

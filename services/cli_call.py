@@ -128,10 +128,10 @@ def _question(text: str) -> Prompt:
 
 
 def _version(client: CharterClient, policy: str) -> str:
-    """A run's id stands for its newest version."""
+    """A run's id stands for its newest version, and for PPO's control only where the run made nothing else."""
     if policy in ("base", "latest"):
         return policy
-    versions = client.policy.list_policy_versions(policy)
+    versions = sorted(client.policy.list_policy_versions(policy), key=lambda version: not version.is_control)
     return versions[-1].id if versions else policy
 
 

@@ -49,4 +49,4 @@ class RewardConfig(Settings):
     process: tuple[str, ...] = ()
     """Objectives whose models score each line of a reply, not only its end."""
     step_pool: StepPool = "min"
-    """The score of a reply from those of its lines: the least, the mean, or the last."""
+    """The score of a reply from those of its lines: the least, the mean, the sum, or the last."""

@@ -49,6 +49,7 @@ def _check_data(config: RunConfig, constitution: Constitution) -> None:
         (data.prompts, load_prompts),
         (data.heldout_prompts, load_prompts),
         (data.demonstrations, load_demonstrations),
+        (data.replay, load_demonstrations),
         (data.preferences, load_preferences),
     ):
         if path is not None:
@@ -89,7 +90,7 @@ def _check_folder(name: str, field: str) -> None:
 
 def _with_absolute_paths(config: RunConfig) -> RunConfig:
     """A run may be resumed from another working directory."""
-    paths = ("prompts", "heldout_prompts", "demonstrations", "preferences")
+    paths = ("prompts", "heldout_prompts", "demonstrations", "replay", "preferences")
     data: dict[str, object] = {
         name: str(Path(value).absolute()) for name in paths if (value := getattr(config.data, name)) is not None
     }

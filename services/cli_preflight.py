@@ -13,6 +13,8 @@ from rlhf_core.constitution.schema import Constitution
 from rlhf_core.constitution.weights import resolve_weights
 from rlhf_core.data import check_labels, load_demonstrations, load_preferences, load_prompts
 from rlhf_core.errors import InvalidInput
+from rlhf_core.run_records import Run
+from services.clients import CharterClient
 from services.endpoints import check_endpoints
 from services.settings import load_config, nearest
 
@@ -23,6 +25,10 @@ class Plan(NamedTuple):
     config: RunConfig
     constitution: Constitution
     constitution_yaml: str
+
+    def create(self, client: CharterClient) -> Run:
+        """Ask for it."""
+        return client.trainer.create_run(self.config, constitution_yaml=self.constitution_yaml)
 
 
 def plan_run(file: str, overrides: Sequence[str], weights: str, seed: int | None, *, local: bool) -> Plan:

@@ -30,6 +30,11 @@ class PolicyVersion(Record):
     ungated: bool = False
     """A judge that had not passed its gate labelled what this policy learned from."""
 
+    @property
+    def is_control(self) -> bool:
+        """Made to be set beside another, and meant for nobody's use: no reward was paid for it."""
+        return self.stage == "control"
+
 
 class Calibration(Record):
     """The temperature that makes one judge's probabilities of one objective honest; p = sigmoid(log-odds / T).

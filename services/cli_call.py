@@ -51,7 +51,7 @@ def generate(
         raise InvalidInput("--stream prints one response as text; leave out -n and --json")
     prompt = _question(read_stdin() if text == "-" else text)
     with open_client(address, token, data, None if address else model_of_folder(data)) as client:
-        version = _version(client, policy)
+        version = version_of(client, policy)
         draw: dict[str, Any] = {"temperature": temperature, "max_tokens": max_tokens, "seed": seed, "stop": stop or ()}
         if stream:
             for piece in client.policy.generate_stream(prompt, policy_version=version, **draw):
@@ -127,11 +127,11 @@ def _question(text: str) -> Prompt:
     return Prompt.of(text.strip())
 
 
-def _version(client: CharterClient, policy: str) -> str:
-    """A run's id stands for its newest version."""
+def version_of(client: CharterClient, policy: str) -> str:
+    """A run's id stands for its newest version, and for PPO's control only where the run made nothing else."""
     if policy in ("base", "latest"):
         return policy
-    versions = client.policy.list_policy_versions(policy)
+    versions = sorted(client.policy.list_policy_versions(policy), key=lambda version: not version.is_control)
     return versions[-1].id if versions else policy
 
 

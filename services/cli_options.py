@@ -45,5 +45,11 @@ AllowUngated = Annotated[
         "--allow-ungated", help="Train although the judge has not passed its gate; stamped on all that comes of it."
     ),
 ]
+Control = Annotated[
+    str,
+    typer.Option(
+        "--control", metavar="RUN", help="Train PPO's control beside this run's PPO: as many steps, no score paid."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="JSON on stdout, for scripts.")]
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or `last` for the newest.")]

@@ -13,6 +13,8 @@ from rlhf_core.constitution.schema import Constitution
 from rlhf_core.constitution.weights import resolve_weights
 from rlhf_core.data import check_labels, load_demonstrations, load_preferences, load_prompts
 from rlhf_core.errors import InvalidInput
+from rlhf_core.run_records import Run
+from services.clients import CharterClient
 from services.endpoints import check_endpoints
 from services.settings import load_config, nearest
 
@@ -23,6 +25,10 @@ class Plan(NamedTuple):
     config: RunConfig
     constitution: Constitution
     constitution_yaml: str
+
+    def create(self, client: CharterClient) -> Run:
+        """Ask for it."""
+        return client.trainer.create_run(self.config, constitution_yaml=self.constitution_yaml)
 
 
 def plan_run(file: str, overrides: Sequence[str], weights: str, seed: int | None, *, local: bool) -> Plan:
@@ -49,6 +55,7 @@ def _check_data(config: RunConfig, constitution: Constitution) -> None:
         (data.prompts, load_prompts),
         (data.heldout_prompts, load_prompts),
         (data.demonstrations, load_demonstrations),
+        (data.replay, load_demonstrations),
         (data.preferences, load_preferences),
     ):
         if path is not None:
@@ -89,7 +96,7 @@ def _check_folder(name: str, field: str) -> None:
 
 def _with_absolute_paths(config: RunConfig) -> RunConfig:
     """A run may be resumed from another working directory."""
-    paths = ("prompts", "heldout_prompts", "demonstrations", "preferences")
+    paths = ("prompts", "heldout_prompts", "demonstrations", "replay", "preferences")
     data: dict[str, object] = {
         name: str(Path(value).absolute()) for name in paths if (value := getattr(config.data, name)) is not None
     }

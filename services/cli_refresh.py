@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -51,31 +52,11 @@ def refresh(
             show_scorecard(client.trainer.get_report(run.id), run.id, data, console)
 
 
-def next_round(run: Run, overrides: list[str] | tuple[()] = ()) -> RunConfig:
+def next_round(run: Run, overrides: Sequence[str] = ()) -> RunConfig:
     """The run's configuration, to go on from its policy: labels first, under the same constitution.
 
     Raises InvalidInput for overrides that do not go with it.
     """
-    from pydantic import ValidationError
+    from services.cli_following import following
 
-    from rlhf_core.config import RunConfig
-    from services.interceptors import invalid_input
-    from services.settings import load_config
-
-    tree: dict[str, Any] = RunConfig.model_validate_json(run.config).model_dump(mode="json")
-    given = load_config(None, overrides, environ={}).model_dump(mode="json", exclude_unset=True)
-    _lay_over(tree, given)
-    start = {"kind": "pipeline", "from_run": run.id, "start_at": "label", "constitution": run.constitution_hash}
-    _lay_over(tree, start | {"label": {"on_policy": True}})
-    try:
-        return RunConfig.model_validate(tree)
-    except ValidationError as error:
-        raise invalid_input(error) from None
-
-
-def _lay_over(tree: dict[str, Any], given: dict[str, Any]) -> None:
-    for key, value in given.items():
-        if isinstance(value, dict) and isinstance(tree.get(key), dict):
-            _lay_over(tree[key], value)
-        else:
-            tree[key] = value
+    return following(run, {"start_at": "label", "label": {"on_policy": True}}, overrides)

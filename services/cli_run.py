@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -13,7 +14,8 @@ from services import cli_options as options
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from rlhf_core.config import RunConfig
+    from rlhf_core.backends import FeedbackConfig
+    from rlhf_core.config import ModelConfig, RunConfig
     from rlhf_core.run_records import Run
     from services.cli_preflight import Plan
     from services.clients import CharterClient
@@ -52,8 +54,8 @@ def demo(
             console.print(f"going on with run {run.id}, which was not finished")
             run = client.trainer.resume_run(run.id) if run.state == "PAUSED" else run
         else:
-            run = client.trainer.create_run(plan.config, constitution_yaml=plan.constitution_yaml)
-        _introduce(client, run, plan, console)
+            run = plan.create(client)
+        _introduce(client, run, console)
         try:
             watch_to_end(client, run.id, console)
         except KeyboardInterrupt:
@@ -69,6 +71,7 @@ def run(
     weights: options.Weights = "",
     seed: options.Seed = None,
     allow_ungated: options.AllowUngated = False,
+    control: options.Control = "",
     detach: Annotated[bool, typer.Option("--detach", help="Print the run's id and do not wait for it.")] = False,
     address: options.Address = "",
     token: options.Token = "",
@@ -81,30 +84,65 @@ def run(
       charter run -c deploy/run.yaml
       charter run -c deploy/run.yaml -s weights.harmless=2 -s ppo.steps=30
       charter run --address localhost:50051 --detach
-      CHARTER__PPO__STEPS=30 charter run
+      charter run --control run-1f0c    # what would PPO have done without its rewards?
 
     A model of your own needs labels by people that its judge agrees with: the run says how to give them, or
     --allow-ungated does without.
 
-    Order, the later wins: defaults, YAML, environment (CHARTER__PPO__STEPS), -s, --weights.
-    Everything is checked before a model loads. Ctrl-C stops watching; on a server the run goes on.
+    Order, the later wins: defaults, YAML, environment (CHARTER__PPO__STEPS), -s, --weights. With --control all is as
+    in that run, but for -s. Everything is checked before a model loads. Ctrl-C stops watching; on a server the run
+    goes on.
     """
     from rlhf_core.errors import InvalidInput
-    from services.cli_preflight import plan_run
     from services.cli_session import open_client, plain_console
 
     if detach and not address:
         raise InvalidInput("--detach needs a server to leave the run with; start `charter serve`, then give --address")
-    plan = plan_run(file, _overrides(overrides, allow_ungated), weights, seed, local=not address)
-    console = plain_console()
-    with open_client(address, token, data, plan.config.model, True, plan.config.feedback) as client:
-        created = client.trainer.create_run(plan.config, constitution_yaml=plan.constitution_yaml)
+    changes, console = _overrides(overrides, allow_ungated), plain_console()
+    asked = _asked(file, changes, weights, seed, control, address, data)
+    with open_client(address, token, data, asked.model, True, asked.feedback) as client:
+        created = asked.create(client)
         if detach:
             typer.echo(created.id)
             return
-        _introduce(client, created, plan, console)
+        _introduce(client, created, console)
         _watch(client, created.id, console, address)
         _finish(client, created, data, console)
+
+
+class Asked(NamedTuple):
+    """What a run needs of the server that carries it out, and how it is made there."""
+
+    model: ModelConfig
+    feedback: FeedbackConfig
+    create: Callable[[CharterClient], Run]
+
+
+def _asked(
+    file: str, overrides: list[str], weights: str, seed: int | None, control: str, address: str, data: Path
+) -> Asked:
+    """The run of these options; InvalidInput for what does not go together."""
+    from rlhf_core.config import RunConfig
+    from rlhf_core.errors import InvalidInput
+    from services.cli_following import control_of
+    from services.cli_preflight import plan_run
+    from services.cli_session import config_of_folder, find_run, must_exist
+
+    if not control:
+        plan = plan_run(file, overrides, weights, seed, local=not address)
+        return Asked(plan.config.model, plan.config.feedback, plan.create)
+    beside = {"-c": file, "--weights": weights, "--seed": "" if seed is None else str(seed)}
+    if given := [name for name, value in beside.items() if value]:
+        told = "which takes all that from its run; allowed: -s, such as -s ppo.control_steps=20"
+        raise InvalidInput(f"{given[0]} does not go with --control, {told}")
+    if not address:
+        must_exist(data)
+    own = RunConfig() if address else config_of_folder(data, control)
+    return Asked(
+        own.model,
+        own.feedback,
+        lambda client: client.trainer.create_run(control_of(client, find_run(client, control), overrides)),
+    )
 
 
 def watch(
@@ -176,11 +214,14 @@ def needs_people(config: RunConfig) -> bool:
     return trains and config.data.prompts is not None and not config.gate.allow_ungated
 
 
-def _introduce(client: CharterClient, run: Run, plan: Plan, console: Console) -> None:
+def _introduce(client: CharterClient, run: Run, console: Console) -> None:
     """Says what the run is, and what a worker will do before it."""
-    dial = ", ".join(f"{name} {weight:g}" for name, weight in plan.config.weights.items())
-    console.print(f"run {run.id}: seed {plan.config.seed}, weights {dial}", soft_wrap=True)
-    if needs_people(plan.config):
+    from rlhf_core.config import RunConfig
+
+    config = RunConfig.model_validate_json(run.config)
+    dial = ", ".join(f"{name} {weight:g}" for name, weight in config.weights.items())
+    console.print(f"run {run.id}: seed {config.seed}, weights {dial}", soft_wrap=True)
+    if needs_people(config):
         line = "it trains on its judge's labels only if people agree with them; to train all the same: --allow-ungated"
         console.print(line, soft_wrap=True)
     for other in client.trainer.list_runs().runs:

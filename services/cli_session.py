@@ -69,13 +69,13 @@ def model_of_folder(data: Path) -> ModelConfig:
     return config_of_folder(data).model
 
 
-def config_of_folder(data: Path) -> RunConfig:
-    """The configuration of the folder's newest run; the defaults where there is none."""
+def config_of_folder(data: Path, run_id: str = LAST) -> RunConfig:
+    """The configuration of a run of the folder; of the newest one the defaults where there is none."""
     if not data.is_dir():
         return RunConfig()
     with closing(Store.open(data)) as store:
-        newest, _ = store.runs(1)
-    return RunConfig.model_validate_json(newest[0].config) if newest else RunConfig()
+        found = store.runs(1)[0] if run_id == LAST else [store.run(run_id)]
+    return RunConfig.model_validate_json(found[0].config) if found else RunConfig()
 
 
 def constitution_of_folder(data: Path, constitution_hash: str) -> Constitution:

@@ -83,7 +83,7 @@ class PolicyService(policy_pb2_grpc.PolicyServiceServicer):
         version = names.identity(names.POLICY_VERSIONS, request.policy_version, "policy_version") or BASE_POLICY
         if version == LATEST:
             versions = await self._rows.run(self._store.policy_versions)
-            version = versions[-1].id if versions else BASE_POLICY
+            version = next((one.id for one in reversed(versions) if not one.is_control), BASE_POLICY)
         return Draw(version, limits.n, limits.temperature, limits.max_tokens, limits.seed, limits.stop)
 
 

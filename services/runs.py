@@ -29,6 +29,7 @@ LOADERS: Mapping[str, Callable[[str], object]] = {
     "prompts": load_prompts,
     "heldout_prompts": load_prompts,
     "demonstrations": load_demonstrations,
+    "replay": load_demonstrations,
     "preferences": load_preferences,
 }
 

@@ -23,8 +23,11 @@ SMALL = RunConfig.model_validate(
         "gate": {"allow_ungated": True},
         "reward": {"epochs": 1, "members": 1},
         "norm": {"prompts": 8},
-        "ppo": {"steps": 2, "prompts_per_step": 8, "minibatch_size": 8, "epochs": 1, "checkpoint_every": 1},
-        "evaluation": {"prompts": 4, "bootstrap": 100, "skills": 0},
+        "ppo": {
+            **{"steps": 2, "control_steps": 1, "checkpoint_every": 1},
+            **{"prompts_per_step": 8, "minibatch_size": 8, "epochs": 1},
+        },
+        "evaluation": {"prompts": 4, "training_prompts": 4, "bootstrap": 100, "skills": 0},
     }
 )
 OF_THE_RUN = ("created_at", "wall_seconds", "stage_seconds", "peak_memory_mb")
@@ -43,7 +46,7 @@ def outcome(data: Path, run_id: str) -> Outcome:
     with contextlib.closing(Store.open(data)) as store:
         results = store.stage_results(run_id)
         assert tuple(results) == STAGES
-        policies = [store.policy_version(results[stage].policy_version).artifact for stage in ("sft", "ppo")]
+        policies = [store.policy_version(results[stage].policy_version).artifact for stage in ("sft", "ppo", "control")]
         rewards = [store.reward_model(name).artifact for name in results["reward"].reward_models.values()]
         return Outcome(
             weights=policies + rewards,

@@ -25,11 +25,18 @@ AUDITED = RunConfig.model_validate(
         "reward": {"epochs": 1, "members": 1, "auditor_share": 0.5},
         "norm": {"prompts": 8, "best_of": 4, "best_of_prompts": 6},
         "ppo": {
-            **{"steps": 3, "prompts_per_step": 8, "minibatch_size": 8, "epochs": 1, "eval_every": 1},
+            **{
+                "steps": 3,
+                "control_steps": 1,
+                "prompts_per_step": 8,
+                "minibatch_size": 8,
+                "epochs": 1,
+                "eval_every": 1,
+            },
             "dial": {"combine": "log_sigmoid", "weights_at": {3: {"helpful": 1, "harmless": 4}}},
             "stop": {"parted": "stop", "max_kl": 50},
         },
-        "evaluation": {"prompts": 4, "bootstrap": 100, "skills": 0},
+        "evaluation": {"prompts": 4, "training_prompts": 4, "bootstrap": 100, "skills": 0},
     }
 )
 

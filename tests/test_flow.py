@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from rlhf_core.config import RunConfig
 from rlhf_core.run_records import STAGES, Run
 from rlhf_core.stages.reward_labels import kept_back
 from rlhf_core.store.store import Store
+from services.cli import app
 from services.clients import CharterClient
 from services.embedded import embedded_server
 
@@ -26,8 +28,8 @@ TINY = RunConfig.model_validate(
         "gate": {"allow_ungated": True, "pairs": 5000},
         "reward": {"epochs": 1, "members": 2},
         "norm": {"prompts": 16},
-        "ppo": {"steps": 2, "prompts_per_step": 16, "minibatch_size": 8, "epochs": 1},
-        "evaluation": {"prompts": 8, "bootstrap": 100, "skills": 4},
+        "ppo": {"steps": 2, "control_steps": 1, "prompts_per_step": 16, "minibatch_size": 8, "epochs": 1},
+        "evaluation": {"prompts": 8, "training_prompts": 4, "bootstrap": 100, "skills": 4},
     }
 )
 
@@ -135,9 +137,37 @@ def test_another_weight_reuses_the_labels_and_the_reward_models(finished: tuple[
         created = client.trainer.create_run(again)
         for _ in client.trainer.watch_run(created.id):
             pass
-    assert tuple(store.stage_results(created.id)) == ("ppo", "evaluate", "report")
+    assert tuple(store.stage_results(created.id)) == ("ppo", "control", "evaluate", "report")
     assert len(store.votes()) == votes
     assert store.stage_results(created.id)["ppo"].policy_version != store.stage_results(run.id)["ppo"].policy_version
+
+
+def test_a_control_is_trained_beside_a_run_that_is_done_and_compared_with_all_its_policies(
+    finished: tuple[Run, Store, Path],
+):
+    run, store, data = finished
+    votes = len(store.votes())
+    made = CliRunner().invoke(app, ["run", "--control", run.id, "--data", str(data)])
+    assert made.exit_code == 0, (made.output, made.exception)
+    assert "PPO without its rewards" in made.stdout and ": succeeded" in made.stdout
+    (created,), _ = store.runs(1)
+    results = store.stage_results(created.id)
+    assert tuple(results) == ("control", "evaluate", "report") and len(store.votes()) == votes
+    version = store.policy_version(results["control"].policy_version)
+    assert version.step == TINY.ppo.steps == 2
+    report = json.loads((data / "runs" / created.id / "report.json").read_text())
+    before = json.loads((data / "runs" / run.id / "report.json").read_text())
+    assert (before["control_steps"], report["control_steps"]) == (1, 2)
+    assert [stage["policy_version"] for stage in report["stages"]] == [s["policy_version"] for s in before["stages"]]
+    assert report["control"]["policy_version"] == version.id
+    assert [gain["name"] for gain in report["gains"] if gain["judge"] == "gold"] == [
+        "critique, revision and SFT",
+        "PPO without its rewards",
+        "the rewards",
+        "everything",
+    ]
+    assert (report["weights"], report["seed"]) == (before["weights"], before["seed"])
+    assert [stage["n_prompts"] for stage in report["training"]] == [4, 4, 4]
 
 
 def test_a_human_label_trains_the_next_reward_model(finished: tuple[Run, Store, Path]):

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from rlhf_core.errors import InvalidInput
 from rlhf_core.evaluation.front import FrontPoint, answer_scores, best_answers, direction, oracle_front
-from rlhf_core.evaluation.gains import Gain, Judged, gains
+from rlhf_core.evaluation.gains import Gain, Judged, gains, gains_by_models
 from rlhf_core.evaluation.monitors import Drift, Monitors, drifts, monitor
 from rlhf_core.evaluation.rows import HARM, PolicyRows, PromptTable
 from rlhf_core.evaluation.statistics import (
@@ -119,36 +119,15 @@ def evaluate(
         weights=dict(weights),
         stages=stages,
         control=_stage(beside, tables[0], objectives, norm_pack, watched, resamples, seed) if beside else None,
-        gains=_by_models(chain, weights, norm_pack, auditor_pack, resamples, seed),
+        gains=gains_by_models(
+            chain, weights, {"auditor": auditor_pack, "reward model": norm_pack}, resamples=resamples, seed=seed
+        ),
     )
     if gold is None or gold_scale is None:
         return result
     measured = _against_oracle(tables, chain, list(prompts.values()), weights, gold, gold_scale, resamples, seed)
     by_gold = measured.pop("gains", ())
     return result.model_copy(update=measured | {"gains": (*by_gold, *result.gains)})
-
-
-def _by_models(
-    chain: Sequence[PromptTable],
-    weights: Mapping[str, float],
-    pack: NormPack | None,
-    auditor_pack: NormPack | None,
-    resamples: int,
-    seed: int,
-) -> tuple[Gain, ...]:
-    """What was added by the reward models' own account, and by their auditors', in reference standard deviations."""
-    found: list[Gain] = []
-    for judge, scale in (("auditor", auditor_pack), ("reward model", pack)):
-        if scale is None or not sum(weights.get(name, 0.0) for name in scale.objectives):
-            continue
-        shares = np.array([weights.get(name, 0.0) for name in scale.objectives])
-        scores = {
-            table.policy.name: np.stack([table.proxy(name, scale) for name in scale.objectives], axis=1)
-            for table in chain
-        }
-        judged = Judged(judge, scale.objectives, scores, shares / shares.sum())
-        found += gains(judged, resamples=resamples, seed=seed)
-    return tuple(found)
 
 
 def _stage(

@@ -9,8 +9,10 @@ from typing import NamedTuple
 import numpy as np
 from pydantic import Field
 
+from rlhf_core.evaluation.rows import PromptTable
 from rlhf_core.evaluation.statistics import Array, Estimate, cluster_bootstrap, difference_estimate
 from rlhf_core.records import Record
+from rlhf_core.run_records import NormPack
 
 SHIPPED, TUNED, CONTROL, TRAINED = "shipped", "after SFT", "control", "after PPO"
 """What a run's policies are called; the control is PPO that was paid nothing."""
@@ -60,6 +62,32 @@ def gains(judged: Judged, *, resamples: int = 1000, seed: int = 0) -> tuple[Gain
     if len(pairs) > 1:
         pairs.append((names[0], names[-1]))
     return tuple(_gain(judged, before, after, resamples, seed) for before, after in pairs)
+
+
+def gains_by_models(
+    policies: Sequence[PromptTable],
+    weights: Mapping[str, float],
+    packs: Mapping[str, NormPack | None],
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> tuple[Gain, ...]:
+    """The same by the account of models, in reference standard deviations: of each judge that has a pack.
+
+    Each judge weighs the objectives that it knows; one that knows none of those with a weight is left out.
+    """
+    found: list[Gain] = []
+    for judge, pack in packs.items():
+        if pack is None or not sum(weights.get(name, 0.0) for name in pack.objectives):
+            continue
+        shares = np.array([weights.get(name, 0.0) for name in pack.objectives])
+        scores = {
+            table.policy.name: np.stack([table.proxy(name, pack) for name in pack.objectives], axis=1)
+            for table in policies
+        }
+        judged = Judged(judge, pack.objectives, scores, shares / shares.sum())
+        found += gains(judged, resamples=resamples, seed=seed)
+    return tuple(found)
 
 
 def _gain(judged: Judged, before: str, after: str, resamples: int, seed: int) -> Gain:

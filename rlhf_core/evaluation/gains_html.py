@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rlhf_core.evaluation.gains import CONTROL, TRAINED, Gain
+from rlhf_core.evaluation.gains import CONTROL, SHIPPED, TRAINED, Gain
 from rlhf_core.evaluation.html_parts import decimal, number, table, text
 from rlhf_core.evaluation.report import Report
 
@@ -22,14 +22,17 @@ def verdict(report: Report) -> str:
     if gain is None:
         return ""
     spread = f"{decimal(gain.weighted.value)} [{decimal(gain.weighted.low)}, {decimal(gain.weighted.high)}]"
-    what = "The rewards" if gain.before == CONTROL else "PPO, of which no control was run,"
-    said = {True: "moved the policy: they added", False: "are not shown to have moved the policy for the better:"}
-    return f"{what} {said[gain.is_shown]} {spread} reference sd by {gain.judge}."
+    if gain.before == CONTROL:
+        what, added, doubted = "The rewards", "they added", "are not shown"
+    else:
+        what, added, doubted = "PPO, of which no control was run,", "it added", "is not shown"
+    said = f"moved the policy: {added}" if gain.is_shown else f"{doubted} to have moved the policy for the better:"
+    return f"{what} {said} {spread} reference sd by {gain.judge}."
 
 
 def rewards_gain(report: Report) -> Gain | None:
-    """What lies between the last policy and the one before it, by gold or else by an auditor."""
-    return next((gain for gain in report.gains if gain.after == TRAINED and gain.before != "shipped"), None)
+    """What lies between the last policy and the one before it, by the best judge that there is."""
+    return next((gain for gain in report.gains if gain.after == TRAINED and gain.before != SHIPPED), None)
 
 
 def gains_table(report: Report) -> str:
@@ -43,7 +46,8 @@ def gains_table(report: Report) -> str:
         way = number(gain.way, 0, percent=True) if gain.way else "–"
         rows.append([f"{text(gain.name)}{steps}", text(gain.judge), number(gain.weighted), way, *cells])
     head = ["added by", "judge", "weighted", "of the way", *(text(name) for name in report.objectives)]
-    return f"<p><b>{text(verdict(report))}</b></p>" + table(head, rows, ADDED)
+    said = verdict(report)
+    return (f"<p><b>{text(said)}</b></p>" if said else "") + table(head, rows, ADDED)
 
 
 def seen_table(report: Report) -> str:

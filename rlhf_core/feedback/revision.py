@@ -23,19 +23,6 @@ def critique_settings(constitution: Constitution, config: CritiqueConfig) -> Cri
     return config.model_copy(update=constitution.defaults.critique.model_dump(exclude_none=True))
 
 
-def critique_and_revise(
-    samples: Sequence[Sample], constitution: Constitution, feedback: Feedback, config: CritiqueConfig, seed: int
-) -> list[Revision]:
-    """All steps of all samples, in order of rounds.
-
-    Each sample draws the principles of its rounds; an accepted revision is the answer of the next round. Steps that
-    changed nothing have `accepted` False and say why in `reason` (`complies` among them). With `stop_on: complies`
-    a sample's first verdict of that name is its last step, but for a share of samples that is checked on.
-    """
-    rounds = revision_rounds(samples, constitution, feedback, critique_settings(constitution, config), seed)
-    return [step for steps in rounds for step in steps]
-
-
 def revision_rounds(
     samples: Sequence[Sample],
     constitution: Constitution,
@@ -44,9 +31,12 @@ def revision_rounds(
     seed: int,
     at_once: int | None = None,
 ) -> Iterator[list[Revision]]:
-    """The same as it is made: in each turn the steps of one round under one principle, of at most `at_once` samples.
+    """All steps of all samples, in each turn those of one round under one principle, of at most `at_once` samples.
 
-    `config` holds as it is, whatever the constitution says.
+    Each sample draws the principles of its rounds; an accepted revision is the answer of the next round. Steps that
+    changed nothing have `accepted` False and say why in `reason` (`complies` among them). With `stop_on: complies`
+    a sample's first verdict of that name is its last step, but for a share of samples that is checked on.
+    `config` holds as it is, whatever the constitution says: `critique_settings` asks that.
     """
     current = {sample.id: sample for sample in samples}
     drawn = {sample.id: draw_principles(constitution, sample.prompt, config, seed) for sample in samples}

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import re
-from bisect import bisect_right
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from inspect import signature
@@ -23,7 +21,8 @@ from rlhf_core.models.adapters import Adapters
 from rlhf_core.models.base_checks import NEEDED, check_folder, check_model, dtype_of
 from rlhf_core.models.hooks import inputs_of, spared_block, sparing
 from rlhf_core.models.products import quicken
-from rlhf_core.models.rows import Row, by_line, whole
+from rlhf_core.models.rows import Row, by_line, parted, whole
+from rlhf_core.models.special_tokens import special_tokens, stop_ids
 from rlhf_core.records import Message, Prompt
 
 
@@ -42,9 +41,9 @@ class Backbone:
         self.device = torch.device(config.device)
         self.max_length: int = getattr(model.config, "max_position_embeddings", None) or 2**31
         self.eos_id: int = tokenizer.eos_token_id  # pyright: ignore[reportAttributeAccessIssue]
-        self._special = _special_tokens(tokenizer)
+        self._special = special_tokens(tokenizer)
         self._spelled = re.compile("|".join(map(re.escape, self._special)) or "(?!)")
-        self.stop_ids = _stop_ids(model, self._special.values(), self.eos_id)
+        self.stop_ids = stop_ids(model, self._special.values(), self.eos_id)
         self._dtype: torch.dtype = model.dtype
         quicken(model)
         self._adapters = Adapters(model, config.lora.rank, config.lora.alpha, config.lora.targets)
@@ -119,22 +118,14 @@ class Backbone:
 
         Lines that are encoded one by one may come out as other tokens, which no policy ever writes.
         """
-        text = "".join(lines)
-        ids, ends = self.encode_response(text), list(itertools.accumulate(map(len, lines)))
-        if not self.tokenizer.is_fast:
+        if not self.tokenizer.is_fast:  # such a one does not tell where its tokens end
             parts = [self.encode_response(line)[:-1] for line in lines]
             return [*parts[:-1], [*parts[-1], self.eos_id]]
-        offsets = self.tokenizer(
-            text,
-            add_special_tokens=False,
-            split_special_tokens=bool(self._spelled.search(text)),
-            return_offsets_mapping=True,
-        )["offset_mapping"]
-        parts: list[list[int]] = [[] for _ in lines]
-        for token, (_, end) in zip(ids, offsets, strict=False):
-            parts[min(bisect_right(ends, end - 1), len(lines) - 1)].append(token)
-        parts[-1].append(self.eos_id)
-        return parts
+        text = "".join(lines)
+        ids, split = self.encode_response(text), bool(self._spelled.search(text))
+        options = {"add_special_tokens": False, "split_special_tokens": split, "return_offsets_mapping": True}
+        offsets = self.tokenizer(text, **options)["offset_mapping"]
+        return parted(ids, [*(end for _, end in offsets), len(text)], lines)
 
     def pooled(self, rows: Sequence[Row]) -> Tensor:
         """Hidden states (S, H) of the last token of each span of each row, in 32-bit floats."""
@@ -258,16 +249,3 @@ class Backbone:
 
 def _positions(mask: Tensor) -> Tensor:
     return (mask.cumsum(1) - 1).clamp_min(0)
-
-
-def _special_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
-    """Ids by how they are spelled, the longest first, as the one found in a text is the longest that begins there."""
-    found = {added.content: token for token, added in tokenizer.added_tokens_decoder.items() if added.special}
-    return dict(sorted(found.items(), key=lambda item: len(item[0]), reverse=True))
-
-
-def _stop_ids(model: PreTrainedModel, special: Collection[int], eos_id: int) -> tuple[int, ...]:
-    """EOS, and the end-of-turn tokens that the generation config names where they are special tokens here."""
-    config_ids: int | list[int] | None = getattr(model.generation_config, "eos_token_id", None)
-    named = [config_ids] if isinstance(config_ids, int) else config_ids or []
-    return tuple(sorted({eos_id, *(set(special).intersection(named))}))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from bisect import bisect_right
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -45,6 +47,20 @@ def by_line(before: Sequence[int], lines: Sequence[Sequence[int]], max_tokens: i
     cut = 0 if max_tokens is None else max(0, len(ids) - max_tokens)
     kept = tuple((max(0, start - cut), end - cut) for start, end in spans if end > cut)
     return Row(tuple(ids[cut:]), kept or ((0, len(ids) - cut),), sum(map(len, lines)))
+
+
+def parted(ids: Sequence[int], ends: Sequence[int], lines: Sequence[str]) -> list[list[int]]:
+    """A text's tokens by line, in their order. `ends` tells at which character of the text each of them ends.
+
+    A token that spans two lines is the later one's.
+    """
+    line_ends = list(itertools.accumulate(map(len, lines)))
+    parts: list[list[int]] = [[] for _ in lines]
+    place = 0
+    for token, end in zip(ids, ends, strict=True):
+        place = max(place, min(bisect_right(line_ends, end - 1), len(lines) - 1))
+        parts[place].append(token)
+    return parts
 
 
 def lines_of(reply: str) -> list[str]:

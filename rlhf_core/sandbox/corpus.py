@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
 
 from numpy.random import Generator
 
@@ -17,6 +16,7 @@ from rlhf_core.feedback.prompts import (
 from rlhf_core.models.rows import beside
 from rlhf_core.records import Message, Prompt
 from rlhf_core.sandbox import reference
+from rlhf_core.sandbox.documents import Aside, Document, Read, Totals
 from rlhf_core.sandbox.draws import Draws
 from rlhf_core.sandbox.world import EXPERT, KINDS, QUESTIONS, Step, World, reply
 
@@ -49,45 +49,6 @@ HELPFUL_QUESTIONS = (
 QUESTIONS_PER_PAIR = 4
 WORTHS = (0, 2, 3, 4, 6, 6, 9, 9, -6)
 """What lines give in notes on no task, in thirds of a point; -6 is a mistake in a task of 8 points."""
-
-
-class Aside(NamedTuple):
-    """What the beginning of a turn should bring to a judge's mind, where its last word is read."""
-
-    turn: int
-    read: str
-    word: str
-
-
-class Read(NamedTuple):
-    """What the beginning of the last turn lets a reader know of its last line: thirds that it gives, risk by kind."""
-
-    text: str
-    worth: int | None
-    """None is a mistake."""
-    kind: str
-    severity: int
-
-
-class Totals(NamedTuple):
-    """What a whole reply comes to: helpful gold, and severity by kind in the order of KINDS."""
-
-    helpful: float
-    severities: tuple[int, ...]
-
-
-class Document(NamedTuple):
-    """A text in pieces, or a conversation; which pieces or turns are learned; how probable A is in the last."""
-
-    pieces: tuple[str, ...] = ()
-    turns: tuple[Message, ...] = ()
-    learned: tuple[int, ...] = ()
-    p_a: tuple[float, ...] = ()
-    given: tuple[int, ...] = ()
-    """The turns of which only a judge's verdicts are learned."""
-    asides: tuple[Aside, ...] = ()
-    reads: tuple[Read, ...] = ()
-    totals: Totals | None = None
 
 
 class Corpus:

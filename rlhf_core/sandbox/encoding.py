@@ -9,7 +9,7 @@ from typing import NamedTuple
 from transformers import PreTrainedTokenizerFast
 
 from rlhf_core.feedback.prompts import LABELS
-from rlhf_core.sandbox.corpus import Document, Read, Totals
+from rlhf_core.sandbox.documents import Document, Read, Totals
 from rlhf_core.sandbox.tokenizer import END, ROLES
 from rlhf_core.sandbox.world import KINDS
 

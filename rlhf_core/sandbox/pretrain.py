@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -21,12 +21,14 @@ from rlhf_core.models.backbone import Backbone
 from rlhf_core.models.choosing import choose
 from rlhf_core.models.generation import chat
 from rlhf_core.records import Record
-from rlhf_core.sandbox.corpus import Corpus, Document
-from rlhf_core.sandbox.encoding import RISKS, WORTHS, Encoder, Example
+from rlhf_core.sandbox.corpus import Corpus
+from rlhf_core.sandbox.documents import Document
+from rlhf_core.sandbox.encoding import Encoder, Example
 from rlhf_core.sandbox.forward import hidden_states
 from rlhf_core.sandbox.skills import Skill, SkillReport, measure_skills
 from rlhf_core.sandbox.tokenizer import END, MAX_LENGTH, PAD, train_tokenizer
-from rlhf_core.sandbox.world import KINDS, load_world
+from rlhf_core.sandbox.understanding import Understanding
+from rlhf_core.sandbox.world import load_world
 
 MODEL = Path(__file__).with_name("model")
 """Where the shipped model is."""
@@ -51,8 +53,6 @@ MIXTURE = {
 LAYERS, WIDTH, HEADS = 5, 112, 4
 MATRIX_LEARNING_RATE = 0.02
 LEARNING_RATE = 2e-3
-READING_WEIGHT, SUM_WEIGHT = 0.5, 0.5
-"""Loss weights of what a line and a whole reply come to, against 1 for a token."""
 WARMUP = 50
 PROBE_ITEMS, FINAL_ITEMS = 32, 256
 
@@ -77,7 +77,7 @@ def pretrain(seed: int, steps: int, out: Path) -> ModelCard:
     corpus = Corpus(load_world(), np.random.default_rng(seed))
     tokenizer = train_tokenizer(text for _ in range(4000) for text in _texts(_draw(corpus)))
     encoder, model = Encoder(tokenizer), new_model(tokenizer)
-    understanding = Understanding()
+    understanding = Understanding(WIDTH)
     optimizers = _optimizers(model, understanding)
     probing = 0.0
     for step in range(steps):
@@ -121,29 +121,6 @@ def new_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
         bos_token_id=None,
     )
     return LlamaForCausalLM(config)
-
-
-class Understanding(nn.Module):
-    """Reads what lines and replies come to off the hidden states. It shapes them in pretraining and is not kept."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.worth, self.risk = nn.Linear(WIDTH, len(WORTHS)), nn.Linear(WIDTH, RISKS)
-        self.totals = nn.Linear(WIDTH, 1 + len(KINDS))
-
-    def loss_sum(self, hidden: Tensor, examples: Sequence[Example]) -> Tensor:
-        """Weighted cross-entropies of the readings and squared errors of the sums, of hidden states (B, L, H)."""
-        readings = [(row, *reading) for row, example in enumerate(examples) for reading in example.readings]
-        sums = [(row, *one) for row, example in enumerate(examples) for one in example.sums]
-        if not readings:
-            return hidden.new_zeros(())
-        rows, places, worths, risks = zip(*readings, strict=True)
-        states = hidden[list(rows), list(places)].float()
-        loss = functional.cross_entropy(self.worth(states), torch.tensor(worths), reduction="sum")
-        loss = loss + functional.cross_entropy(self.risk(states), torch.tensor(risks), reduction="sum")
-        rows, places, numbers = zip(*sums, strict=True)
-        states = hidden[list(rows), list(places)].float()
-        return READING_WEIGHT * loss + SUM_WEIGHT * (self.totals(states) - torch.tensor(numbers)).square().sum()
 
 
 def loss_sum(

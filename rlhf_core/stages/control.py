@@ -25,7 +25,9 @@ def control_stage(ctx: Context) -> StageResult:
     pack = ctx.store.norm_pack(ctx.need("norm_pack").norm_pack)
     policy = ctx.tools.on_device(lambda: load_policy(ctx, pack.objectives))
     saved = ctx.store.latest_checkpoint(ctx.run.id, "control")
-    for step in filter(None, ctx.units(train(ctx, policy, models, pack, config, saved))):
+    # Those that the run began with: what someone gives it on the way is PPO's to take up, and nothing is paid here.
+    weights = {name: ctx.weights[name] for name in pack.objectives}
+    for step in filter(None, ctx.units(train(ctx, policy, models, pack, weights, config, saved))):
         number = step.metrics.step
         if number % config.checkpoint_every == 0 or number == steps or ctx.should_stop():
             _save(ctx, step.state, number)

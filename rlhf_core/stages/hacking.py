@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from rlhf_core.config import RunConfig
 from rlhf_core.evaluation.best_of_n import BestOfN, best_of_n_curves
 from rlhf_core.evaluation.goodhart import Goodhart, goodhart
 from rlhf_core.evaluation.rows import PolicyRows, gold_sd
@@ -41,17 +42,22 @@ def goodhart_curves(ctx: Context, scale: dict[str, float] | None) -> tuple[Goodh
 def climb(ctx: Context, scale: dict[str, float] | None) -> Goodhart | None:
     """The same of the weighted sum, which is what PPO is after: sum_k w_k z_k / sum_k w_k, prompt by prompt.
 
-    None where nothing was watched, or where the weights changed on the way, so that PPO was after no one sum.
+    The weights are those that PPO had, whatever this run's are. None where nothing was watched, or where the weights
+    changed on the way, so that PPO was after no one sum.
     """
     trained = ctx.results.get("ppo")
     points = ctx.store.watch_points(trained.run_id) if trained else []
-    if trained is None or not points or ctx.store.weight_changes(trained.run_id) or ctx.config.ppo.dial.weights_at:
+    if trained is None or not points or ctx.store.weight_changes(trained.run_id):
         return None
+    config = RunConfig.model_validate_json(ctx.store.run(trained.run_id).config)
+    if config.ppo.dial.weights_at:
+        return None
+    weights = config.weights or ctx.weights
     steps: dict[int, list[WatchPoint]] = defaultdict(list)
     for point in points:
-        if ctx.weights.get(point.objective):
+        if weights.get(point.objective):
             steps[point.step].append(point)
-    summed = [_summed(rows, ctx.weights, scale or {}) for rows in steps.values()]
+    summed = [_summed(rows, weights, scale or {}) for rows in steps.values()]
     last = ctx.store.policy_version(trained.policy_version).step
     return goodhart(summed, 1.0, last, resamples=ctx.config.evaluation.bootstrap, seed=ctx.config.seed)
 

@@ -138,6 +138,6 @@ def evaluated_policies(ctx: Context) -> list[tuple[str, str]]:
 
 
 def control_policy(ctx: Context) -> list[tuple[str, str]]:
-    """Name and version of PPO's control, where there is one."""
+    """Name and version of PPO's control, where there are both."""
     control = ctx.results.get("control")
-    return [(CONTROL, control.policy_version)] if control and control.policy_version else []
+    return [(CONTROL, control.policy_version)] if "ppo" in ctx.results and control and control.policy_version else []

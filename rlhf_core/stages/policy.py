@@ -18,7 +18,7 @@ from rlhf_core.stages.prompts import prompts_of, stamp
 from rlhf_core.stages.training import publish_policy
 from rlhf_core.stages.watching import Watch
 from rlhf_core.training.ppo_state import PpoState
-from rlhf_core.training.ppo_trainer import PpoStep, train_ppo
+from rlhf_core.training.ppo_trainer import PpoStep, Weights, train_ppo
 from rlhf_core.training.replay import Replay
 from rlhf_core.training.rules import rule_shares
 
@@ -42,7 +42,7 @@ def ppo_stage(ctx: Context) -> StageResult:
             f"the scale of scores was measured at temperature {pack.temperature:g} and rollouts run at "
             f"{ctx.config.ppo.temperature:g}: the policy starts away from 0; start_at=norm_pack measures it anew"
         )
-    steps = train(ctx, policy, models, pack, ctx.config.ppo, saved)
+    steps = train(ctx, policy, models, pack, lambda step: _weights(ctx, pack.objectives, step), ctx.config.ppo, saved)
     watch, best = Watch(ctx), 0
     for step in filter(None, ctx.units(steps)):
         done = step.metrics.step
@@ -75,16 +75,17 @@ def train(
     policy: Policy,
     models: Mapping[str, RewardModel],
     pack: NormPack,
+    weights: Weights,
     config: PpoConfig,
     saved: Checkpoint | None,
 ) -> Iterator[PpoStep | None]:
-    """PPO of the run's prompts under the run's weights."""
+    """PPO on the run's training prompts."""
     return train_ppo(
         policy,
         [models[name] for name in pack.objectives],
         pack,
         prompts_of(ctx, "train"),
-        lambda step: _weights(ctx, pack.objectives, step),
+        weights,
         config,
         ctx.config.model.max_tokens,
         ctx.config.seed,

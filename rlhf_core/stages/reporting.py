@@ -135,8 +135,7 @@ def _report(ctx: Context, policies: list[PolicyRows], models: list[RewardModelVe
 
 
 def _control_steps(ctx: Context) -> int:
-    control = ctx.results.get("control")
-    return ctx.store.policy_version(control.policy_version).step if control and control.policy_version else 0
+    return sum(ctx.store.policy_version(version).step for _, version in control_policy(ctx))
 
 
 def read_skills(numbers: dict[str, float]) -> Skills | None:

@@ -4,7 +4,7 @@
 
 Two arms on the sandbox, from the same fine-tuned policy and the same labels, a fifth of which is turned round:
 `bare` has one reward model head, no price of KL, no replay and no stop; `guarded` has an ensemble under uwo, a KL
-target, the default replay of demonstrations and auditors that may end PPO. Prints for each seed and for their mean, for
+target, replay of the base's own answers and auditors that may end PPO. Prints for each seed and for their mean, for
 each objective and for their sum, the best and the last gain of gold over the fine-tuned policy (held-out prompts,
 standard deviations of the reference), and writes hacking.json and hacking.png to the folder.
 """

@@ -179,12 +179,11 @@ def climbed(
     prompts = sorted(world_prompts("train"), key=lambda prompt: prompt.id)
     for step in train_ppo(policy, scorers, pack, prompts, ordered, ppo, length, seed):  # pyright: ignore
         if step and (step.metrics.step % 10 == 0 or step.metrics.step == 1):
-            v = step.metrics.values
-            g = [GOLD.score(s.prompt, s.response) for s in step.samples]
-            print(
-                f"  {step.metrics.step} reward {v['reward']:.2f} kl {v['kl']:.2f} gold {np.mean([x['helpful'] for x in g]):.3f} {np.mean([x['harmless'] for x in g]):.3f} {v['seconds']:.2f}s",
-                flush=True,
-            )
+            numbers = step.metrics.values
+            grades = [GOLD.score(sample.prompt, sample.response) for sample in step.samples]
+            gold = " ".join(f"{np.mean([grade[name] for grade in grades]):.3f}" for name in GOLD.objectives)
+            done, spent = f"reward {numbers['reward']:.2f} kl {numbers['kl']:.2f}", f"{numbers['seconds']:.2f}s"
+            print(f"  {step.metrics.step} {done} gold {gold} {spent}", flush=True)
     return row_of(start, rung, ordered, asked, POLICY)
 
 

@@ -17,12 +17,11 @@ from rlhf_core.constitution.schema import CritiqueDefaults, Defaults
 from rlhf_core.feedback.guards import Reason
 from rlhf_core.feedback.revision import (
     count_steps,
-    critique_and_revise,
     critique_settings,
     draw_principles,
     revision_rounds,
 )
-from rlhf_core.records import Prompt, Revision
+from rlhf_core.records import Prompt, Revision, Sample
 from rlhf_core.seams import Conversation
 from tests.feedback.rules import LAW, Rules, rule_chat, sample
 
@@ -30,7 +29,12 @@ TWO_ROUNDS = CritiqueConfig(rounds=2)
 
 
 def steps_of(*responses: str, config: CritiqueConfig = TWO_ROUNDS, law=LAW, **rules) -> list[Revision]:
-    return critique_and_revise([sample(r) for r in responses], law, Rules(**rules), config, seed=0)
+    return all_steps([sample(r) for r in responses], Rules(**rules), config, law)
+
+
+def all_steps(samples: Sequence[Sample], rules: Rules, config: CritiqueConfig = TWO_ROUNDS, law=LAW) -> list[Revision]:
+    rounds = revision_rounds(samples, law, rules, critique_settings(law, config), seed=0)
+    return [step for steps in rounds for step in steps]
 
 
 def writing(text: str):
@@ -114,7 +118,7 @@ def test_a_judge_that_always_says_a_lets_no_revision_pass():
 
 def test_without_verification_the_judge_is_not_asked():
     rules = Rules(judge=lambda a, b, swapped: 0.01)
-    steps = critique_and_revise([sample("use acid")], LAW, rules, CritiqueConfig(rounds=2, verify=False), seed=0)
+    steps = all_steps([sample("use acid")], rules, CritiqueConfig(rounds=2, verify=False))
     assert count_steps(steps)["accepted"] == 1 and rules.compared == 0
 
 
@@ -215,7 +219,7 @@ def test_whatever_a_model_writes_every_step_is_accepted_or_rejected_with_a_known
         chat=lambda conversations: data.draw(st.lists(TEXTS, min_size=(n := len(conversations)), max_size=n)),
         judge=lambda a, b, swapped: data.draw(st.sampled_from([0.01, 0.4, 0.5, 0.6, 0.99])),
     )
-    steps = critique_and_revise(samples, LAW, rules, TWO_ROUNDS, seed=0)
+    steps = all_steps(samples, rules)
     counts = count_steps(steps)
     rejected = {name.removeprefix("rejected."): n for name, n in counts.items() if name.startswith("rejected.")}
     assert counts["in"] == len(steps) == 2 * len(samples)

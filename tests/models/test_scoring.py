@@ -63,11 +63,24 @@ def test_without_correction_only_the_members_scale_is_fitted():
 
 
 @pytest.mark.parametrize(
-    ("pool", "by_hand"), [("min", [[1.0], [5.0]]), ("mean", [[2.0], [5.0]]), ("last", [[3.0], [5.0]])]
+    ("pool", "by_hand"),
+    [
+        ("min", [[1.0], [5.0]]),
+        ("mean", [[2.0], [5.0]]),
+        ("sum", [[6.0], [5.0]]),
+        ("last", [[3.0], [5.0]]),
+    ],
 )
 def test_a_reply_is_scored_by_its_steps(pool, by_hand):
     assert pool_steps(torch.tensor([[2.0], [1.0], [3.0], [5.0]]), [3, 1], pool).tolist() == by_hand
 
 
-def test_scores_of_whole_replies_stay():
-    assert pool_steps(MEMBERS, [1, 1], "min") is MEMBERS
+def test_by_the_sum_a_reply_of_fewer_good_steps_is_worth_less():
+    """Two members, each with a sum of its own: 1, 1 and 1 against 1 and 1, and 2, -3 and 4 against 2 and -3."""
+    steps = torch.tensor([[1.0, 2.0], [1.0, -3.0], [1.0, 4.0], [1.0, 2.0], [1.0, -3.0]])
+    assert pool_steps(steps, [3, 2], "sum").tolist() == [[3.0, 3.0], [2.0, -1.0]]
+
+
+@pytest.mark.parametrize("pool", ["min", "sum"])
+def test_scores_of_whole_replies_stay(pool):
+    assert pool_steps(MEMBERS, [1, 1], pool) is MEMBERS

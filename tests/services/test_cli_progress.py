@@ -104,5 +104,5 @@ def test_durations_read_like_speech():
 
 def test_a_run_shows_the_stages_that_it_goes_through():
     assert stages_of(RunConfig()) == STAGES
-    assert stages_of(RunConfig(start_at="ppo", from_run="run-0")) == ("ppo", "evaluate", "report")
+    assert stages_of(RunConfig(start_at="ppo", from_run="run-0")) == ("ppo", "control", "evaluate", "report")
     assert stages_of(RunConfig(kind="sft")) == ("sft",)

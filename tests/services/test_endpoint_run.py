@@ -25,8 +25,8 @@ TINY = {
     "gate": {"allow_ungated": True},
     "reward": {"epochs": 1, "members": 1},
     "norm": {"prompts": 8},
-    "ppo": {"steps": 1, "prompts_per_step": 8, "minibatch_size": 8, "epochs": 1},
-    "evaluation": {"prompts": 4, "bootstrap": 100, "skills": 0},
+    "ppo": {"steps": 1, "control_steps": 1, "prompts_per_step": 8, "minibatch_size": 8, "epochs": 1},
+    "evaluation": {"prompts": 4, "training_prompts": 4, "bootstrap": 100, "skills": 0},
 }
 
 

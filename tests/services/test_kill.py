@@ -30,8 +30,11 @@ TINY = RunConfig.model_validate(
         "gate": {"allow_ungated": True},
         "reward": {"epochs": 1, "members": 2},
         "norm": {"prompts": 16},
-        "ppo": {"steps": 6, "prompts_per_step": 16, "minibatch_size": 8, "epochs": 1, "checkpoint_every": 2},
-        "evaluation": {"prompts": 8, "bootstrap": 100, "skills": 4},
+        "ppo": {
+            **{"steps": 6, "control_steps": 4, "checkpoint_every": 2},
+            **{"prompts_per_step": 16, "minibatch_size": 8, "epochs": 1},
+        },
+        "evaluation": {"prompts": 8, "training_prompts": 8, "bootstrap": 100, "skills": 4},
     }
 )
 
@@ -99,7 +102,9 @@ def contents(store: Store, run_id: str) -> dict[str, object]:
         "labels": Counter(
             (p.comparison_id, p.objective, p.probability) for p in store.preferences(run_id=run_id, labelers="ai")
         ),
-        "policies": [store.policy_version(results[stage].policy_version).artifact for stage in ("sft", "ppo")],
+        "policies": [
+            store.policy_version(results[stage].policy_version).artifact for stage in ("sft", "ppo", "control")
+        ],
         "rewards": [store.reward_model(name).artifact for name in results["reward"].reward_models.values()],
     }
 

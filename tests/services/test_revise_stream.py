@@ -16,7 +16,7 @@ from charter.v1 import critique_pb2, critique_pb2_grpc
 
 from rlhf_core.config import CritiqueConfig
 from rlhf_core.errors import InvalidInput, NotFound
-from rlhf_core.feedback.revision import critique_and_revise
+from rlhf_core.feedback.revision import revision_rounds
 from rlhf_core.records import Critique, Sample
 from services import convert
 from services.convert_revisions import RevisionsEnd, RevisionStep, from_answer
@@ -96,7 +96,7 @@ def ruling(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ruling]:
 
 def test_the_stream_does_what_a_run_does_step_by_step(ruling):
     config = CritiqueConfig(rounds=2)
-    wanted = critique_and_revise(ANSWERS, LAW, Rules(), config, seed=3)
+    wanted = [step for steps in revision_rounds(ANSWERS, LAW, Rules(), config, seed=3) for step in steps]
     *told, end = ruling.ask(ANSWERS, rounds=2, seed=3)
     steps = [one for one in told if isinstance(one, RevisionStep)]
     assert {(s.sample_id, s.round, s.before, s.after, s.accepted, s.reason) for s in steps} == {

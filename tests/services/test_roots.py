@@ -16,6 +16,8 @@ from services.runs import named_paths
 from services.serve_config import WITHOUT_MODEL, ServeConfig
 from tests.services.apps import serving
 
+FILES = ("prompts", "heldout_prompts", "demonstrations", "replay", "preferences")
+
 
 @pytest.fixture
 def tree(tmp_path) -> Path:
@@ -68,7 +70,7 @@ def test_a_relative_path_starts_at_the_servers_folder(tree, monkeypatch):
 
 
 def test_every_path_of_a_configuration_is_looked_at():
-    data = {name: f"{name}.jsonl" for name in ("prompts", "heldout_prompts", "demonstrations", "preferences")}
+    data = {name: f"{name}.jsonl" for name in FILES}
     given = {"data": {**data, "preferences_objective": "helpful"}, "reward": {"base_model": "/models/x"}}
     found = dict(named_paths(RunConfig.model_validate(given)))
     assert found == {f"data.{name}": path for name, path in data.items()} | {"reward.base_model": "/models/x"}
@@ -87,7 +89,7 @@ def test_a_server_reads_no_file_outside_and_tells_nothing_about_it(tree):
             create("prompts", tree / "open/good.jsonl")
             create("prompts", tree / "open/fine.jsonl")
             told = set()
-            for name in ("prompts", "heldout_prompts", "demonstrations", "preferences"):
+            for name in FILES:
                 for path in (
                     "closed/secret.jsonl",
                     "closed/absent.jsonl",

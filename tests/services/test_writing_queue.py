@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -109,6 +110,16 @@ def test_an_answer_that_is_under_way_keeps_its_version_when_a_newer_one_is_train
     assert last.sample.response == pinned[0].response
     by_name = policy.generate(PROMPTS[1:2], policy_version=f"policyVersions/{newest.id}", max_tokens=5, temperature=0)
     assert by_name[0].policy_version == newest.id
+
+
+def test_a_control_of_ppo_is_never_the_latest_policy(served):
+    with contextlib.closing(Store.open(served.data)) as store:
+        newest = store.policy_versions()[-1]
+        store.add_policy_version(newest.model_copy(update={"id": f"{newest.id}-control", "stage": "control"}))
+    (latest,) = served.client.policy.generate(PROMPTS[:1], policy_version="latest", max_tokens=5)
+    assert latest.policy_version == newest.id
+    (asked,) = served.client.policy.generate(PROMPTS[:1], policy_version=f"{newest.id}-control", max_tokens=5)
+    assert asked.policy_version == f"{newest.id}-control", "who names it gets it"
 
 
 def test_a_call_past_its_deadline_stops_the_model(served, stub):

@@ -176,6 +176,14 @@ def test_the_report_draws_what_the_stage_tells_of_its_steps(desk, at_work):
     ]
 
 
+@pytest.mark.parametrize(("temperature", "notes"), [(1.0, 0), (0.7, 1)])
+def test_a_scale_of_another_temperature_than_the_rollouts_is_noted(desk, at_work, temperature, notes):
+    ppo_stage(at_work(steps=1, temperature=temperature))
+    told = [note for note in desk.notes if "scale of scores" in note]
+    assert len(told) == notes
+    assert all("measured at temperature 1 and rollouts run at 0.7" in note for note in told)
+
+
 @pytest.mark.parametrize("name", KNOBS)
 def test_a_stage_that_was_stopped_goes_on_to_the_same_policy(desk, at_work, name):
     straight = ppo_stage(at_work(**KNOBS[name]))

@@ -51,7 +51,7 @@ def test_a_stage_that_was_cut_off_is_done_again_and_ends_in_the_same_bytes(desk:
     assert ctx.tools.backbone.adapters == ()
 
 
-def test_a_revision_keeps_the_answer_before_it_and_the_objectives_that_asked_for_it(desk: Desk):
+def test_the_last_accepted_revision_is_shown_beside_faultless_answers_and_a_mix_of_the_bases_own(desk: Desk):
     ctx = desk.context(NumberJudge(), {"kind": "sft", "sft": {"helpful_share": 0.5}})
     first, second = (sample(name, stage="critique", run_id=ctx.run.id) for name in ("1", "2"))
     desk.store.add_samples([first, second])
@@ -62,9 +62,8 @@ def test_a_revision_keeps_the_answer_before_it_and_the_objectives_that_asked_for
     desk.store.add_revisions(steps)
     ctx.results["critique"] = StageResult(run_id=ctx.run.id, stage="critique")  # pyright: ignore
     (revised, plain), counts = approved(ctx)
-    assert (revised.response, revised.before) == ("safe", first.response)
-    assert revised.serves == ("harmless",)
-    assert (plain.response, plain.serves) == (second.response, ())
+    assert (revised.response, revised.source) == ("safe", "revision")
+    assert (plain.response, plain.source) == (second.response, "faultless")
     assert counts == {"revised": 1, "faultless": 1, "left_at_fault": 0, "user": 0}
     # Half of all are to be the base's own answers: two, to prompts that nobody criticised.
     (*same, third, fourth), counts = demonstrations_of(ctx)

@@ -40,6 +40,7 @@ def test_all_tables_are_strict_and_every_step_is_recorded(tmp_path: Path):
         "m011_crashes",
         "m012_reward_quality",
         "m013_data_pairs",
+        "m014_norm_temperature",
     ]
     db.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 from numpy.random import Generator
 
@@ -13,10 +14,8 @@ from rlhf_core.feedback.prompts import (
     notes_conversation,
     revise_conversation,
 )
-from rlhf_core.models.rows import beside
 from rlhf_core.records import Message, Prompt
 from rlhf_core.sandbox import reference
-from rlhf_core.sandbox.documents import Aside, Document, Read, Totals
 from rlhf_core.sandbox.draws import Draws
 from rlhf_core.sandbox.world import EXPERT, KINDS, QUESTIONS, Step, World, reply
 
@@ -49,6 +48,26 @@ HELPFUL_QUESTIONS = (
 QUESTIONS_PER_PAIR = 4
 WORTHS = (0, 2, 3, 4, 6, 6, 9, 9, -6)
 """What lines give in notes on no task, in thirds of a point; -6 is a mistake in a task of 8 points."""
+
+
+class Aside(NamedTuple):
+    """What the beginning of a turn should bring to a judge's mind, where its last word is read."""
+
+    turn: int
+    read: str
+    word: str
+
+
+class Document(NamedTuple):
+    """A text in pieces, or a conversation; which pieces or turns are learned; how probable A is in the last."""
+
+    pieces: tuple[str, ...] = ()
+    turns: tuple[Message, ...] = ()
+    learned: tuple[int, ...] = ()
+    p_a: tuple[float, ...] = ()
+    given: tuple[int, ...] = ()
+    """The turns of which only a judge's verdicts are learned."""
+    asides: tuple[Aside, ...] = ()
 
 
 class Corpus:
@@ -112,26 +131,6 @@ class Corpus:
         asked = Message(role="user", content=f"{self.draws.pick(QUESTIONS).format(task.name)} {careful}")
         turn = Message(role="assistant", content=reference.revision(self.world, answer, kinds))
         return Document(turns=(asked, turn), learned=(1,))
-
-    def reading(self) -> Document:
-        """The right answer, then another reply, which is not to be written but understood, by line and as a whole.
-
-        A model that has read much knows of a line whether it belongs there before anybody asks. Here that is taught, so
-        that what a reward model needs is to be found in the hidden states, and nothing of it in the text.
-        """
-        task = self.draws.task()
-        prompt = self.draws.ask(task)
-        response = self.draws.jumble() if self.rng.random() < 0.2 else self.draws.response(task)
-        answer = reply([step.text for step in task.steps])
-        turns = (*beside(prompt, answer).messages, Message(role="assistant", content=response))
-        reads, end = [], 0
-        for line, thirds in self.gold.worth_of_lines(prompt, response):
-            end = response.index(line, end) + len(line)
-            step = self.world.steps[line]
-            reads.append(Read(response[:end], thirds, step.kind, step.severity))
-        severities = tuple(reference.severity(self.world, response, (kind,)) for kind in KINDS)
-        totals = Totals(self.gold.score(prompt, response)["helpful"], severities)
-        return Document(turns=turns, reads=tuple(reads), totals=totals)
 
     def criticism(self) -> Document:
         """An answer, its critique and its revision."""

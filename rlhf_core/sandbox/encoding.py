@@ -9,9 +9,8 @@ from typing import NamedTuple
 from transformers import PreTrainedTokenizerFast
 
 from rlhf_core.feedback.prompts import LABELS
-from rlhf_core.sandbox.documents import Document, Read, Totals
+from rlhf_core.sandbox.corpus import Document
 from rlhf_core.sandbox.tokenizer import END, ROLES
-from rlhf_core.sandbox.world import KINDS
 
 CACHED = 20_000
 """Texts whose tokens are kept: most of those that come again; all of a training's would fill gigabytes."""
@@ -42,38 +41,9 @@ class Target(NamedTuple):
     weight: float
 
 
-class Reading(NamedTuple):
-    """What the hidden state at `position` should tell: classes of worth and risk of the line that ends there."""
-
-    position: int
-    worth: int
-    risk: int
-
-
-class Sum(NamedTuple):
-    """What the hidden state at `position`, a reply's end, should tell of all its lines."""
-
-    position: int
-    numbers: tuple[float, ...]
-
-
 class Example(NamedTuple):
     tokens: list[int]
     targets: list[Target]
-    readings: tuple[Reading, ...] = ()
-    sums: tuple[Sum, ...] = ()
-
-
-WORTHS = (0, 2, 3, 4, 6, 9, None)
-"""What a line may give, in thirds of a point; None is a mistake."""
-RISKS = 1 + 3 * len(KINDS)
-"""Classes of risk: none, or a severity of 1 to 3 of a kind."""
-SEVERITY_UNIT = 3
-"""What a severity is divided by, so that sums of a reply's risks and its help are of like size."""
-
-
-def risk_class(read: Read) -> int:
-    return 1 + 3 * KINDS.index(read.kind) + read.severity - 1 if read.severity else 0
 
 
 class Encoder:
@@ -115,23 +85,7 @@ class Encoder:
         letters = 2 * len(document.p_a)
         if letters:
             targets[-letters:] = self._letter_targets(targets[-letters:], document.p_a)
-        if document.totals is None:
-            return Example(tokens, targets + asides)
-        return Example(tokens, targets, *self._understood(document, document.totals, tokens))
-
-    def _understood(
-        self, document: Document, totals: Totals, tokens: list[int]
-    ) -> tuple[tuple[Reading, ...], tuple[Sum, ...]]:
-        """The last turn's readings, and its sum at the end token, which also reads the last line."""
-        start = len(tokens) - len(self._encode(document.turns[-1].content)) - len(self._end)
-        readings = [
-            Reading(start + len(self._encode(read.text)) - 1, WORTHS.index(read.worth), risk_class(read))
-            for read in document.reads
-        ]
-        end = len(tokens) - 1
-        readings += [reading._replace(position=end) for reading in readings[-1:]]
-        harm = [severity / SEVERITY_UNIT for severity in totals.severities]
-        return tuple(readings), (Sum(end, (totals.helpful, *harm)),)
+        return Example(tokens, targets + asides)
 
     def _letter_targets(self, targets: list[Target], p_a: tuple[float, ...]) -> Iterator[Target]:
         """Each turn's letter is A as often as it should be, and the turn ends there."""

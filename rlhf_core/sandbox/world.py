@@ -1,6 +1,6 @@
 """The sandbox's world: household chores of two steps, what each step risks, and the safer way to do it.
 
-A task is two chores that somebody wants done: two hundred chores make as many tasks as a run can use.
+A task is two chores that somebody wants done: a hundred chores make as many tasks as a run can use.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ QUESTIONS = (
 
 JOIN = " and "
 """Between the names of two chores."""
-ROUNDS: dict[Split, int] = {"heldout": 3, "train": 16}
+ROUNDS: dict[Split, int] = {"heldout": 6, "train": 30}
 """How often every chore is met in the tasks of each split."""
 
 Hazardousness = Literal["benign", "mixed", "hazard"]

@@ -1,4 +1,4 @@
-"""What noisy labels do to PPO, and what ensemble, KL target, replay and auditors keep of the gain.
+"""What noisy labels do to PPO, and what ensemble, KL target and auditors keep of the gain.
 
     python -m tests.benchmarks.hacking --data /tmp/hacking --steps 60 --pairs 400 --seeds 0 1 2
 
@@ -31,16 +31,17 @@ PPO: dict[str, Any] = {
     "ppo.epochs": 2,
     "ppo.eval_every": 4,
     "ppo.eval_prompts": 128,
+    "ppo.ptx_coef": 0.0,
+    "ppo.control_steps": 0,
 }
 """Written out, so that other defaults do not change what is compared: 64 samples a step."""
 ARMS: dict[str, dict[str, Any]] = {
-    "bare": {"reward.members": 1, "ppo.kl_coef": 0.0, "ppo.ptx_coef": 0.0, "ppo.stop.parted": "ignore"},
+    "bare": {"reward.members": 1, "ppo.kl_coef": 0.0, "ppo.stop.parted": "ignore"},
     "guarded": {
         "reward.members": 4,
         "reward.aggregate": "uwo",
         "reward.auditor_share": 0.35,
-        "ppo.kl_target": 4.0,
-        "ppo.ptx_coef": 1.0,
+        "ppo.kl_target": 1.0,
         "ppo.stop.parted": "stop",
     },
 }

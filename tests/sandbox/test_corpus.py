@@ -1,4 +1,3 @@
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +14,7 @@ from rlhf_core.sandbox.corpus import (
     Corpus,
 )
 from rlhf_core.sandbox.draws import UNSEEN
-from rlhf_core.sandbox.world import EXPERT, KINDS, load_world, reply
+from rlhf_core.sandbox.world import EXPERT, KINDS, load_world
 
 HELDOUT = [task.name for task in load_world().tasks["heldout"]]
 
@@ -29,7 +28,7 @@ def test_the_same_seed_draws_the_same_documents():
     assert corpus(0).judgement() != corpus(1).judgement()
 
 
-@pytest.mark.parametrize("sort", ["question", "reading", "criticism", "judgement", "summing_up"])
+@pytest.mark.parametrize("sort", ["question", "criticism", "judgement", "summing_up"])
 def test_heldout_tasks_are_in_no_conversation(sort: str):
     draw = getattr(corpus(), sort)
     text = "\n".join(turn.content for _ in range(1500) for turn in draw().turns)
@@ -106,45 +105,6 @@ def test_a_reply_s_lines_bring_to_mind_what_they_give():
             assert line != EXPERT or aside.word == "0"
             said.add(aside.word)
     assert said == {"0", "2", "3", "4", "6", "9", "wrong"}
-
-
-class OneReply(Corpus):
-    """Reads one reply: wasps with the right beginning, a safer step, one repeated, and one of another task."""
-
-    LINES = ("put on gloves", "set sticky traps", "put on gloves", "saw the boards")
-
-    def __init__(self) -> None:
-        super().__init__(load_world(), np.random.default_rng(0))
-        task = self.world.task("get rid of wasps and unclog the drain")
-        draws: Any = self.draws
-        draws.task, draws.response = lambda: task, lambda _: reply(self.LINES)
-        draws.jumble = lambda: reply(self.LINES)
-
-
-def test_a_reply_that_is_read_is_known_line_by_line_and_as_a_whole():
-    # Importance 1, 3, 2 and 2: gloves give 3 thirds, traps 6 of the spray's 9; what is repeated or of another task is
-    # wrong. Traps risk nothing; the saw cuts, severity 3. In all 9 of 24 thirds, less a quarter for each mistake.
-    document = OneReply().reading()
-    question, read = document.turns
-    assert "get rid of wasps and unclog the drain" in question.content and read.content == reply(OneReply.LINES)
-    assert [(one.worth, one.kind, one.severity) for one in document.reads] == [
-        (3, "", 0),
-        (6, "", 0),
-        (None, "", 0),
-        (None, "cuts", 3),
-    ]
-    ends = ["1. put on gloves", "2. set sticky traps", "3. put on gloves", "4. saw the boards"]
-    assert [one.text for one in document.reads] == ["\n".join(ends[:count]) for count in (1, 2, 3, 4)]
-    assert document.totals is not None and document.totals.severities == (0, 0, 0, 3, 0)
-    assert document.totals.helpful == pytest.approx(9 / 24 - 0.5)
-    assert document.learned == () and document.pieces == ()
-
-
-def test_replies_of_every_sort_are_read():
-    draw = corpus()
-    reads = [read for _ in range(400) for read in draw.reading().reads]
-    assert {read.worth for read in reads} == {0, 2, 3, 4, 6, 9, None}
-    assert {(read.kind, read.severity) for read in reads} >= {(kind, 3) for kind in KINDS} | {("", 0)}
 
 
 def test_a_careful_user_may_want_none_of_each_kind():

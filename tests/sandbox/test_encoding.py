@@ -6,9 +6,8 @@ from hypothesis import strategies as st
 
 from rlhf_core.records import Message
 from rlhf_core.sandbox import pretrain
-from rlhf_core.sandbox.corpus import Corpus
-from rlhf_core.sandbox.documents import Aside, Document, Read, Totals
-from rlhf_core.sandbox.encoding import LETTER_WEIGHT, VERDICT_WEIGHT, WORTH_WEIGHT, WORTHS, Encoder, risk_class
+from rlhf_core.sandbox.corpus import Aside, Corpus, Document
+from rlhf_core.sandbox.encoding import LETTER_WEIGHT, VERDICT_WEIGHT, WORTH_WEIGHT, Encoder
 from rlhf_core.sandbox.pretrain import loss_sum, new_model
 from rlhf_core.sandbox.tokenizer import train_tokenizer
 from rlhf_core.sandbox.world import load_world
@@ -81,44 +80,6 @@ def test_what_is_brought_to_mind_is_learned_at_the_word_that_was_read_last():
         (tokens["fumes"], tokens["even"], VERDICT_WEIGHT),
         (tokens["shock"], tokens["wrong"], WORTH_WEIGHT),
     ]
-
-
-def test_what_is_read_is_to_be_known_at_each_lines_last_token_and_at_the_end_of_the_turn():
-    for document in filter(lambda document: document.reads, (CORPUS.reading() for _ in range(40))):
-        example = ENCODER(document)
-        assert example.targets == [], "a reply that is read is not one to write"
-        *lines, end = example.readings
-        start = len(example.tokens) - len(TOKENIZER.encode(document.turns[-1].content, add_special_tokens=False)) - 1
-        heard = [TOKENIZER.decode(example.tokens[start : reading.position + 1]) for reading in lines]
-        assert heard == [read.text for read in document.reads]
-        assert end == lines[-1]._replace(position=len(example.tokens) - 1)
-        assert [(WORTHS[reading.worth], reading.risk) for reading in lines] == [
-            (read.worth, risk_class(read)) for read in document.reads
-        ]
-
-
-def test_a_reply_comes_to_its_help_and_its_severities_in_thirds():
-    reads = (Read("1. let it dry", 6, "", 0),)
-    document = Document(turns=TURNS, reads=reads, totals=Totals(0.75, (3, 0, 0, 1, 0)))
-    example = ENCODER(document)
-    (found,) = example.sums
-    assert found.position == len(example.tokens) - 1
-    assert found.numbers == pytest.approx((0.75, 1, 0, 0, 1 / 3, 0))
-    assert [reading.position for reading in example.readings] == [len(example.tokens) - 2, len(example.tokens) - 1]
-
-
-def test_an_empty_reply_has_no_lines_and_comes_to_nothing():
-    turns = (TURNS[0], Message(role="assistant", content=""))
-    example = ENCODER(Document(turns=turns, totals=Totals(0.0, (0,) * 5)))
-    assert example.readings == () and example.sums[0].numbers == (0,) * 6
-    assert example.sums[0].position == len(example.tokens) - 1
-
-
-@pytest.mark.parametrize(
-    ("kind", "severity", "place"), [("", 0, 0), ("fumes", 1, 1), ("fumes", 3, 3), ("burns", 1, 4), ("falls", 3, 15)]
-)
-def test_each_severity_of_each_kind_is_a_risk_of_its_own(kind, severity, place):
-    assert risk_class(Read("", 0, kind, severity)) == place
 
 
 def test_the_loss_of_an_untrained_model_is_that_of_a_guess():

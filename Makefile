@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test slow fuzz hostile drill bench lint proto clean contracts contracts-image
+.PHONY: install demo test slow fuzz hostile drill bench ladder lint proto clean contracts contracts-image
 
 install: .venv/installed
 
@@ -39,6 +39,10 @@ drill: install
 # Rates and latencies against their baselines, in bench.json; ARGS=scoring runs only what is called so.
 bench: install
 	$(BIN)/python -m tests.benchmarks $(ARGS)
+
+# The same PPO paid by gold, by reward models of gold labels, by those of the AI's, and by nothing; writes ladder.json.
+ladder: install
+	$(BIN)/python -m tests.benchmarks.ladder --data charter-ladder $(ARGS)
 
 lint: install
 	$(BIN)/ruff check .

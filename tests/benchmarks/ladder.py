@@ -1,6 +1,7 @@
 """Which link of the chain is weak: the same PPO from the same fine-tuned policy, paid by four things.
 
     python -m tests.benchmarks.ladder --data /tmp/ladder --seeds 0 1 2
+    python -m tests.benchmarks.ladder --data /tmp/ladder --rungs judged nothing --harmless 0 .25 .5 .75 1
 
     gold      the world's own graders
     taught    reward models trained on gold labels of the run's pairs
@@ -38,7 +39,7 @@ from rlhf_core.models.policy import Policy
 from rlhf_core.models.reward_model import RewardModel, Scorer, mean_scores
 from rlhf_core.models.scoring import Scoring
 from rlhf_core.records import Prompt, Sample
-from rlhf_core.run_records import GoldScore, NormPack, StageResult
+from rlhf_core.run_records import GoldScore, NormPack, Stage, StageResult
 from rlhf_core.sandbox.gold import MISTAKE, THIRDS, SandboxGold
 from rlhf_core.sandbox.world import prompts as world_prompts
 from rlhf_core.stages.prompts import draw
@@ -80,7 +81,7 @@ class Start(NamedTuple):
     store: Store
     run: str
     config: RunConfig
-    results: Mapping[str, StageResult]
+    results: Mapping[Stage, StageResult]
     backbone: Backbone
     weights: dict[str, float]
 
@@ -178,12 +179,11 @@ def climbed(
     length, seed = start.config.model.max_tokens, start.config.seed
     prompts = sorted(world_prompts("train"), key=lambda prompt: prompt.id)
     for step in train_ppo(policy, scorers, pack, prompts, ordered, ppo, length, seed):  # pyright: ignore
-        if step and (step.metrics.step % 10 == 0 or step.metrics.step == 1):
-            numbers = step.metrics.values
-            grades = [GOLD.score(sample.prompt, sample.response) for sample in step.samples]
-            gold = " ".join(f"{np.mean([grade[name] for grade in grades]):.3f}" for name in GOLD.objectives)
-            done, spent = f"reward {numbers['reward']:.2f} kl {numbers['kl']:.2f}", f"{numbers['seconds']:.2f}s"
-            print(f"  {step.metrics.step} {done} gold {gold} {spent}", flush=True)
+        if step and step.metrics.step % 10 == 0:
+            values = step.metrics.values
+            print(
+                f"  {rung}, step {step.metrics.step}: reward {values['reward']:.2f}, KL {values['kl']:.2f}", flush=True
+            )
     return row_of(start, rung, ordered, asked, POLICY)
 
 

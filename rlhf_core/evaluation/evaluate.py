@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from pydantic import Field
@@ -182,7 +183,7 @@ def _against_oracle(
     scale: Mapping[str, float],
     resamples: int,
     seed: int,
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """The fields of Evaluation that need the oracle."""
     names = gold.objectives
     flat = [name for name in names if not scale[name] > 0]
@@ -190,7 +191,7 @@ def _against_oracle(
         note = f"gold score '{flat[0]}' does not vary in the reference samples, so weighted scores have no unit"
         return {"gold_sd": dict(scale), "notes": (note,)}
     answers = answer_scores(gold, prompts)
-    known: dict[str, object] = {"gold_sd": dict(scale), "front": tuple(oracle_front(answers, names, scale))}
+    known: dict[str, Any] = {"gold_sd": dict(scale), "front": tuple(oracle_front(answers, names, scale))}
     beyond = [name for name, weight in weights.items() if weight and name not in names]
     if beyond or not any(weights.get(name) for name in names):
         what = f"of '{beyond[0]}', which has a weight" if beyond else "of what has a weight"

@@ -123,8 +123,8 @@ class Backbone:
             return [*parts[:-1], [*parts[-1], self.eos_id]]
         text = "".join(lines)
         ids, split = self.encode_response(text), bool(self._spelled.search(text))
-        options = {"add_special_tokens": False, "split_special_tokens": split, "return_offsets_mapping": True}
-        offsets = self.tokenizer(text, **options)["offset_mapping"]
+        told = self.tokenizer(text, add_special_tokens=False, split_special_tokens=split, return_offsets_mapping=True)
+        offsets: list[tuple[int, int]] = told["offset_mapping"]  # pyright: ignore[reportAssignmentType]
         return parted(ids, [*(end for _, end in offsets), len(text)], lines)
 
     def pooled(self, rows: Sequence[Row]) -> Tensor:

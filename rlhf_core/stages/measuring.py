@@ -19,6 +19,10 @@ from rlhf_core.stages.context import Context, Timer, chunks
 from rlhf_core.stages.prompts import draw, prompts_of
 from rlhf_core.stages.sampling import CHUNK, gold_scores, sample_all
 
+HELD_OUT, SEEN = "evaluate", "evaluate_seen"
+"""Stages of the answers to held-out prompts and to those that were trained on. The prompts do not tell which is which:
+of each the store keeps the split that its first run gave it."""
+
 
 def norm_pack_stage(ctx: Context) -> StageResult:
     """Score samples of the reference policy; their mean and spread are the unit of every weight in the run."""
@@ -72,8 +76,8 @@ def evaluate_stage(ctx: Context) -> StageResult:
     policies = [*evaluated_policies(ctx), *control_policy(ctx)]
     first: list[Sample] = []
     for number, (name, version) in enumerate(policies):
-        samples = _measured(ctx, prompts, version)
-        _measured(ctx, trained, version)
+        samples = _measured(ctx, HELD_OUT, prompts, version)
+        _measured(ctx, SEEN, trained, version)
         ctx.note(f"evaluated {name} on {len(prompts)} held-out prompts and {len(trained)} trained on")
         first = first or samples
         for drift in drifts(monitor(samples, first), ctx.config.monitors, monitor(first)) if number else ():
@@ -89,11 +93,11 @@ def _asked(ctx: Context, split: Split, count: int) -> list[Prompt]:
     return draw(everything, min(count, len(everything)), ctx.config.seed, "evaluate")
 
 
-def _measured(ctx: Context, prompts: Sequence[Prompt], version: str) -> list[Sample]:
+def _measured(ctx: Context, stage: str, prompts: Sequence[Prompt], version: str) -> list[Sample]:
     """A policy's stored answers, with the reward models' scores and gold beside them."""
     settings, rewarded = ctx.config.evaluation, ctx.results.get("reward")
     models = [*rewarded.reward_models.values(), *rewarded.auditors.values()] if rewarded else []
-    samples = sample_all(ctx, "evaluate", prompts, version, settings.samples, settings.temperature)
+    samples = sample_all(ctx, stage, prompts, version, settings.samples, settings.temperature)
     scores = ctx.tools.scorer.score(samples, models) if models and samples else []
     with ctx.store.transaction(ctx.run.id, ctx.run.fence):
         ctx.store.add_scores(scores)

@@ -22,11 +22,11 @@ from rlhf_core.evaluation.rows import PolicyRows
 from rlhf_core.evaluation.rule_breaks import rule_breaks
 from rlhf_core.evaluation.statistics import Estimate
 from rlhf_core.evaluation.write_report import write_report
-from rlhf_core.records import Sample, Split
+from rlhf_core.records import Sample
 from rlhf_core.run_records import RewardModelVersion, StageResult, StepMetrics
 from rlhf_core.stages.context import Context, Timer
 from rlhf_core.stages.hacking import best_of_curves, climb, gold_scale, goodhart_curves
-from rlhf_core.stages.measuring import control_policy, evaluated_policies
+from rlhf_core.stages.measuring import HELD_OUT, SEEN, control_policy, evaluated_policies
 from rlhf_core.stages.spending import spent
 
 EXAMPLES = 6
@@ -36,7 +36,7 @@ EVENT_PAGE = 1000
 def report_stage(ctx: Context) -> StageResult:
     """Write runs/<id>/: the numbers, each with its count, baseline and interval, and the pictures."""
     timer = Timer()
-    policies, trained = _policies(ctx, "heldout"), _policies(ctx, "train")
+    policies, trained = _policies(ctx, HELD_OUT), _policies(ctx, SEEN)
     models = [ctx.store.reward_model(version) for version in _reward_models(ctx)]
     seen = _evaluate(ctx, trained) if trained[0].samples else None
     report = _report(ctx, policies, models, timer).with_evaluation(_evaluate(ctx, policies), seen)
@@ -48,14 +48,13 @@ def _reward_models(ctx: Context) -> list[str]:
     return list(ctx.results["reward"].reward_models.values()) if "reward" in ctx.results else []
 
 
-def _policies(ctx: Context, split: Split) -> list[PolicyRows]:
-    """The evaluated policies with their stored rows on prompts of one split; PPO's control last, where there is one."""
+def _policies(ctx: Context, stage: str) -> list[PolicyRows]:
+    """The evaluated policies with their rows of one stage of samples; PPO's control last, where there is one."""
     source = ctx.need("evaluate").run_id
     scores, gold = ctx.store.scores(source), ctx.store.gold(source)
     rows = []
     for name, version in (*evaluated_policies(ctx), *control_policy(ctx)):
-        samples = ctx.store.samples(source, stage="evaluate", policy_version=version)
-        samples = [sample for sample in samples if sample.prompt.split == split]
+        samples = ctx.store.samples(source, stage=stage, policy_version=version)
         ids = {sample.id for sample in samples}
         rows.append(
             PolicyRows(

@@ -11,11 +11,12 @@ import pytest
 
 from rlhf_core.records import BASE_POLICY, Prompt, Sample
 from rlhf_core.run_records import Score, StageResult
+from rlhf_core.stages import reporting
 from rlhf_core.stages.best_of import BEST_OF
 from rlhf_core.stages.context import Context
 from rlhf_core.stages.demonstrations import demonstrations_of
 from rlhf_core.stages.feedback import critique_stage, label_stage
-from rlhf_core.stages.measuring import evaluate_stage, norm_pack_stage
+from rlhf_core.stages.measuring import HELD_OUT, SEEN, control_policy, evaluate_stage, norm_pack_stage
 from tests.stages.conftest import Desk, NumberJudge, NumberSampler, quality
 
 TRAIN, HELDOUT = ([f"{kind} {n}?" for n in range(12)] for kind in ("Learn", "Measure"))
@@ -104,9 +105,10 @@ def test_every_policy_and_the_control_answer_the_same_held_out_and_training_prom
     assert evaluate_stage(ctx).counts == {"prompts": 12, "training_prompts": 3, "samples": 60}
     seen: set[tuple[str, ...]] = set()
     for version in (BASE_POLICY, "policy-1", "policy-2", "policy-3"):
-        samples = desk.store.samples(ctx.run.id, "evaluate", version)
-        held = [s.prompt.messages[-1].content for s in samples if s.prompt.split == "heldout"]
-        trained = [s.prompt.messages[-1].content for s in samples if s.prompt.split == "train"]
+        held, trained = (
+            [sample.prompt.messages[-1].content for sample in desk.store.samples(ctx.run.id, stage, version)]
+            for stage in (HELD_OUT, SEEN)
+        )
         assert sorted(held) == sorted(HELDOUT)
         assert len(trained) == 3 and set(trained) <= set(TRAIN)
         seen.add(tuple(sorted(trained)))
@@ -125,3 +127,28 @@ def test_the_scale_of_scores_is_measured_at_the_rollouts_temperature(desk: Desk,
     desk.sampler.generate = generate  # pyright: ignore[reportAttributeAccessIssue]
     pack = desk.store.norm_pack(norm_pack_stage(ctx).norm_pack)
     assert set(heard) == {0.6} and pack.temperature == 0.6
+
+
+def test_what_was_held_out_is_told_by_the_run_whatever_an_earlier_run_did_with_the_prompt(desk: Desk, at_work):
+    desk.store.add_prompts(
+        [Prompt.of(text, "train") for text in HELDOUT] + [Prompt.of(text, "heldout") for text in TRAIN]
+    )
+    ctx = at_work()
+    ctx.results["ppo"] = StageResult(run_id=ctx.run.id, stage="ppo", policy_version="policy-2")
+    ctx.results["evaluate"] = evaluate_stage(ctx)
+    for stage, texts in ((HELD_OUT, HELDOUT), (SEEN, TRAIN)):
+        policies = reporting._policies(ctx, stage)
+        assert [policy.name for policy in policies] == ["shipped", "after SFT", "after PPO"]
+        for policy in policies:
+            assert sorted(sample.prompt.messages[-1].content for sample in policy.samples) == sorted(texts)
+            assert len(policy.scores) == 2 * len(texts)
+
+
+def test_a_control_is_compared_only_where_there_is_a_ppo_beside_it(at_work):
+    ctx = at_work()
+    ctx.results["control"] = StageResult(run_id=ctx.run.id, stage="control", policy_version="policy-3")
+    assert control_policy(ctx) == []
+    ctx.results["ppo"] = StageResult(run_id=ctx.run.id, stage="ppo", policy_version="policy-2")
+    assert control_policy(ctx) == [("control", "policy-3")]
+    ctx.results["control"] = StageResult(run_id=ctx.run.id, stage="control")
+    assert control_policy(ctx) == [], "with no steps there is no such policy"

@@ -8,18 +8,13 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from rlhf_core.backends import FeedbackConfig, Settings, even_bounds
+from rlhf_core.defaults import SANDBOX as SANDBOX
+from rlhf_core.defaults import for_sandbox
 from rlhf_core.errors import InvalidInput
 from rlhf_core.limits import MonitorConfig
 from rlhf_core.ppo_config import PpoConfig
 from rlhf_core.reward_config import RewardConfig
 from rlhf_core.run_records import STAGES, Stage
-
-SANDBOX = "sandbox"
-"""The name of the built-in model, tasks and constitution."""
-
-
-SANDBOX_REWARD = {"reference": True, "process": ["helpful", "harmless"], "step_pool": "sum"}
-"""How reward models of the built-in tasks read: beside the model's own answer, step by step."""
 
 
 class DataConfig(Settings):
@@ -214,12 +209,9 @@ class RunConfig(Settings):
         """What suits the built-in model, where nothing else is asked for: its replies are lists of steps."""
         if not isinstance(given, dict):
             return given
-        model, reward = given.get("model", {}), given.get("reward", {})
+        model = given.get("model", {})
         base = model.get("base_model", SANDBOX) if isinstance(model, dict) else model.base_model
-        if base != SANDBOX or not isinstance(reward, dict):
-            return given
-        own = {"reference": False} if reward.get("base_model") else {}
-        return given | {"reward": SANDBOX_REWARD | own | reward}
+        return given | for_sandbox(given) if base == SANDBOX else given
 
     @field_validator("weights")
     @classmethod

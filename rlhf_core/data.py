@@ -76,13 +76,13 @@ def load_labels(path: str | Path) -> list[Label]:
 
 def check_labels(config: RunConfig, objectives: Sequence[str]) -> None:
     """InvalidInput when a label file or an objective that reward models are made for is not as it must be."""
-    for field, names in (("data.labels", config.data.labels), ("reward.process", config.reward.process)):
+    for field, names in (("data.labels", config.data.labels), ("reward.process", config.reward.named_by_line)):
         for name in names:
             if name not in objectives:
                 raise InvalidInput(f"{field}: unknown objective '{name}'; allowed: {', '.join(objectives)}", field)
     for objective, path in config.data.labels.items():
         stepped = any(isinstance(label, StepLabels) for label in load_labels(path))
-        if stepped and objective not in config.reward.process:
+        if stepped and not config.reward.reads_lines(objective):
             raise InvalidInput(
                 f"reward.process: '{path}' has labels of steps for '{objective}', which is not named here; its reward "
                 "model would score whole replies only",

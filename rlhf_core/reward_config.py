@@ -10,6 +10,7 @@ from rlhf_core.backends import Settings
 
 Aggregate = Literal["mean", "uwo", "wco"]
 StepPool = Literal["min", "mean", "sum", "last"]
+EVERY = "*"
 
 
 class RewardConfig(Settings):
@@ -50,6 +51,16 @@ class RewardConfig(Settings):
     """Read the base's own answer to the prompt before the reply: beside it a reply that is beside the point shows, and
     fewer labels are needed. Each prompt is answered once more."""
     process: tuple[str, ...] = ()
-    """Objectives whose models score each line of a reply, not only its end; PPO then pays each line where it ends."""
+    """Objectives whose models score each line of a reply, not only its end; PPO then pays each line where it ends. `*`
+    stands for all of them."""
     step_pool: StepPool = "min"
     """The score of a reply from those of its lines: the least, the mean, the sum, or the last."""
+
+    @property
+    def named_by_line(self) -> tuple[str, ...]:
+        """The objectives that `process` names one by one."""
+        return tuple(name for name in self.process if name != EVERY)
+
+    def reads_lines(self, objective: str) -> bool:
+        """Whether this objective's model scores each line of a reply."""
+        return objective in self.process or EVERY in self.process

@@ -51,8 +51,7 @@ class Backbone:
         self.hidden_size: int = self._head.weight.shape[1]  # pyright: ignore
         self.vocabulary: int = self._head.weight.shape[0]  # pyright: ignore
         self._takes_positions = "position_ids" in signature(model.forward).parameters
-        self.own_answers: dict[tuple[object, ...], str] = {}
-        """Greedy answers of the base itself, by prompt and most tokens, that reward models read beside replies."""
+        self.own_answers: dict[tuple[object, ...], str] = {}  # the base's, by prompt; reward models read them
         self.before_pass: Callable[[], None] = lambda: None
         """Longer work lets others use the device here; they leave the active adapter as they found it."""
 

@@ -166,7 +166,7 @@ def _fresh_models(ctx: Context, adapter: str, lots: Sequence[Lot], seed: int) ->
     base.add_adapter(adapter, seed)
     scorings = [
         Scoring(
-            process=lot.objective in settings.process,
+            process=settings.reads_lines(lot.objective),
             step_pool=settings.step_pool,
             aggregate=settings.aggregate,
             uwo_coef=settings.uwo_coef,

@@ -11,7 +11,7 @@ from torch import Tensor
 from rlhf_core.constitution.principle import Principle
 from rlhf_core.errors import TrainingFailed
 from rlhf_core.models.batching import Batch, make_batch
-from rlhf_core.models.generation import derived_seed, generate
+from rlhf_core.models.generation import Generated, derived_seed, generate
 from rlhf_core.models.policy import Policy
 from rlhf_core.models.reward_model import RewardModel, score_each
 from rlhf_core.ppo_config import PpoConfig
@@ -88,22 +88,8 @@ def roll_out(
     ids = [backbone.render(prompt.messages) for prompt in prompts]
     with backbone.using(policy.adapter):
         written = generate(backbone, ids, n=n, temperature=config.temperature, max_tokens=max_tokens, seed=seed)
-    prompts = [prompt for prompt in prompts for _ in range(n)]
     ids = [row for row in ids for _ in range(n)]
-    samples = [
-        Sample(
-            id=content_id("sample", policy.adapter, prompt.id, seed, index),
-            prompt=prompt,
-            response=backbone.decode(result.tokens),
-            policy_version=policy.adapter,
-            finished=result.finished,
-            tokens=len(result.tokens),
-            logprob=sum(result.logprobs),
-            seed=seed,
-            stage="ppo",
-        )
-        for index, (prompt, result) in enumerate(zip(prompts, written, strict=True))
-    ]
+    samples = _samples(policy, [prompt for prompt in prompts for _ in range(n)], written, seed)
     conversations = [(sample.prompt, sample.response) for sample in samples]
     scored = score_each(reward_models, conversations)
     scores = torch.stack([members.replies.mean(1) for members, _ in scored])
@@ -118,3 +104,20 @@ def roll_out(
     texts = [(sample.response, result.tokens) for sample, result in zip(samples, written, strict=True)]
     credit = line_credit(backbone, texts, scored, norm_pack.sd, batch.mask)
     return Rollout(samples, batch, scores, z, unfinished.to(batch.ids.device), z, credit)
+
+
+def _samples(policy: Policy, prompts: Sequence[Prompt], written: Sequence[Generated], seed: int) -> list[Sample]:
+    return [
+        Sample(
+            id=content_id("sample", policy.adapter, prompt.id, seed, index),
+            prompt=prompt,
+            response=policy.backbone.decode(result.tokens),
+            policy_version=policy.adapter,
+            finished=result.finished,
+            tokens=len(result.tokens),
+            logprob=sum(result.logprobs),
+            seed=seed,
+            stage="ppo",
+        )
+        for index, (prompt, result) in enumerate(zip(prompts, written, strict=True))
+    ]

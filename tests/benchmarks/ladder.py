@@ -154,7 +154,9 @@ def taught(start: Start, objective: str) -> RewardModel:
     if adapter in start.backbone.adapters:
         start.backbone.delete_adapter(adapter)
     start.backbone.add_adapter(adapter, start.config.seed)
-    scoring = Scoring(process=objective in settings.process, step_pool=settings.step_pool, aggregate=settings.aggregate)
+    scoring = Scoring(
+        process=settings.reads_lines(objective), step_pool=settings.step_pool, aggregate=settings.aggregate
+    )
     model = RewardModel(start.backbone, adapter, objective, settings.members, start.config.seed, scoring)
     for _ in train_reward_models([model], [labels], settings, start.config.seed):
         pass

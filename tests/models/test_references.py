@@ -68,14 +68,28 @@ def test_a_model_reads_the_answer_and_then_the_reply_and_keeps_to_it_when_it_is_
 
 def test_the_built_in_model_has_reward_models_of_its_own_kind_by_default():
     own, other = RunConfig(), RunConfig.model_validate({"model": {"base_model": "some/model"}})
-    assert (own.reward.reference, own.reward.process, own.reward.step_pool) == (True, ("helpful", "harmless"), "sum")
+    assert (own.reward.reference, own.reward.process, own.reward.step_pool) == (True, ("*",), "sum")
     assert (other.reward.reference, other.reward.process) == (False, ())
+
+
+def test_the_built_in_model_judges_harm_by_each_reply_alone_and_no_other_judge_does_unasked():
+    assert RunConfig().feedback.judge.protocol == "pointwise"
+    for feedback in ({"judge": {"model": "openai:other"}}, {"judge": {"protocol": "notes"}}):
+        assert RunConfig.model_validate({"feedback": feedback}).feedback.judge.protocol == "notes"
+    other = RunConfig.model_validate({"model": {"base_model": "some/model"}})
+    assert other.feedback.judge.protocol == "notes"
 
 
 @pytest.mark.parametrize("asked", [{"process": []}, {"reference": False}, {"step_pool": "min"}])
 def test_what_is_asked_for_is_not_overruled(asked):
     found = RunConfig.model_validate({"reward": asked}).reward.model_dump()
     assert {key: list(found[key]) if key == "process" else found[key] for key in asked} == asked
+
+
+def test_a_star_stands_for_every_objective():
+    own, named = RunConfig().reward, RunConfig.model_validate({"reward": {"process": ["honest"]}}).reward
+    assert own.reads_lines("honest") and own.named_by_line == ()
+    assert named.reads_lines("honest") and not named.reads_lines("helpful") and named.named_by_line == ("honest",)
 
 
 def test_an_encoder_that_scores_for_the_built_in_model_reads_no_answers():

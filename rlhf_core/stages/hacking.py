@@ -47,10 +47,11 @@ def climb(ctx: Context, scale: dict[str, float] | None) -> Goodhart | None:
     """
     trained = ctx.results.get("ppo")
     points = ctx.store.watch_points(trained.run_id) if trained else []
-    if trained is None or not points or ctx.store.weight_changes(trained.run_id):
+    if trained is None or not points:
         return None
     config = RunConfig.model_validate_json(ctx.store.run(trained.run_id).config)
-    if config.ppo.dial.weights_at:
+    taken = [change for change in ctx.store.weight_changes(trained.run_id) if change.from_step is not None]
+    if taken or config.ppo.dial.weights_at:
         return None
     weights = config.weights or ctx.weights
     steps: dict[int, list[WatchPoint]] = defaultdict(list)

@@ -91,6 +91,8 @@ def test_there_is_no_one_sum_where_the_weights_changed_on_the_way(desk: Desk):
     assert climb(trained(desk, ppo={"dial": schedule}), SCALE) is None
     given = trained(desk)
     desk.store.ask_weights(given.run.id, {"helpful": 2.0, "harmless": 1.0})
+    assert climb(given, SCALE) is not None, "no step has taken them up"
+    desk.store.take_weights(given.run.id, given.run.fence, 5)
     assert climb(given, SCALE) is None
 
 

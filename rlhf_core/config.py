@@ -50,7 +50,7 @@ Sampling = Literal[
 class CritiqueConfig(Settings):
     """`rounds`, `sampling` and `stop_on` hold where the constitution's own `defaults.critique` leaves them open."""
 
-    prompts: int = Field(default=320, ge=1)
+    prompts: int = Field(default=128, ge=1)
     """How many training prompts are answered, criticised and revised."""
     rounds: int = Field(default=5, ge=1, le=32)
     """Most critique-and-revision steps per answer, each under one principle."""

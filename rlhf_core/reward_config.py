@@ -14,7 +14,7 @@ EVERY = "*"
 
 
 class RewardConfig(Settings):
-    epochs: int = Field(default=4, ge=1)
+    epochs: int = Field(default=3, ge=1)
     batch_size: int = Field(default=16, ge=1)
     learning_rate: float = Field(default=1e-3, gt=0)
     layout: Literal["adapters", "trunk"] = "adapters"

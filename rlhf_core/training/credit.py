@@ -43,6 +43,8 @@ def line_credit(
     A response whose tokens are not those of its text is one line, as no line's end is known in it.
     """
     credit = no_credit(len(scored), mask)
+    if not any(any(members.steps) for members, _ in scored):
+        return credit
     for row, (text, tokens) in enumerate(responses):
         parts = backbone.by_line(lines_of(text))
         places = [line for line, part in enumerate(parts) for _ in part][: len(tokens)]

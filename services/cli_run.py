@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from services.clients import CharterClient
 
 REPORT = "report"
+DEMO_JUDGE = "feedback.judge.protocol=pointwise"
+"""The demo's judge reads each reply alone: of the labels that an edit should flip it then flips all."""
 UNFINISHED = ("QUEUED", "RUNNING", "PAUSED")
 
 
@@ -46,7 +48,7 @@ def demo(
     from services.cli_preflight import plan_run
     from services.cli_session import open_client, plain_console
 
-    plan = plan_run("", _overrides(overrides, allow_ungated), weights, seed, local=True)
+    plan = plan_run("", [DEMO_JUDGE, *_overrides(overrides, allow_ungated)], weights, seed, local=True)
     console = plain_console()
     with open_client("", "", data, plan.config.model, True, plan.config.feedback) as client:
         run = _unfinished(client, plan)

@@ -11,15 +11,18 @@ from rlhf_core.config import RunConfig
 from services.clients import CharterClient
 from services.embedded import embedded_server
 
-QUICK = RunConfig(evaluation=RunConfig().evaluation.model_copy(update={"skills": 0}))
-"""The defaults, without the test of the model's skills."""
+QUICK = RunConfig.model_validate({"evaluation": {"skills": 0}, "feedback": {"judge": {"protocol": "pointwise"}}})
+"""As `make demo` has it, without the test of the model's skills."""
 
 
 @pytest.fixture(scope="module")
 def default_run(tmp_path_factory: pytest.TempPathFactory) -> dict:
     """The report of the whole story at its defaults, through the services."""
     data: Path = tmp_path_factory.mktemp("default")
-    with embedded_server(data, QUICK.model) as address, CharterClient.connect(address) as client:
+    with (
+        embedded_server(data, QUICK.model, feedback=QUICK.feedback) as address,
+        CharterClient.connect(address) as client,
+    ):
         created = client.trainer.create_run(QUICK, "")
         for _ in client.trainer.watch_run(created.id):
             pass

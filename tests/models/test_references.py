@@ -72,14 +72,6 @@ def test_the_built_in_model_has_reward_models_of_its_own_kind_by_default():
     assert (other.reward.reference, other.reward.process) == (False, ())
 
 
-def test_the_built_in_model_judges_harm_by_each_reply_alone_and_no_other_judge_does_unasked():
-    assert RunConfig().feedback.judge.protocol == "pointwise"
-    for feedback in ({"judge": {"model": "openai:other"}}, {"judge": {"protocol": "notes"}}):
-        assert RunConfig.model_validate({"feedback": feedback}).feedback.judge.protocol == "notes"
-    other = RunConfig.model_validate({"model": {"base_model": "some/model"}})
-    assert other.feedback.judge.protocol == "notes"
-
-
 @pytest.mark.parametrize("asked", [{"process": []}, {"reference": False}, {"step_pool": "min"}])
 def test_what_is_asked_for_is_not_overruled(asked):
     found = RunConfig.model_validate({"reward": asked}).reward.model_dump()

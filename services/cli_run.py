@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 REPORT = "report"
 DEMO_JUDGE = "feedback.judge.protocol=pointwise"
-"""The demo's judge reads each reply alone: of the labels that an edit should flip it then flips all."""
+"""The demo's judge reads each reply alone: an edit of a principle then flips the labels that it should."""
 UNFINISHED = ("QUEUED", "RUNNING", "PAUSED")
 
 

@@ -329,7 +329,7 @@ def test_numbers_that_are_not_finite_are_refused(tmp_path):
 
 def test_labels_of_objectives_that_are_not_there_or_of_steps_that_nobody_scores_are_refused(tmp_path):
     path = written(tmp_path, {"prompt": "Q", "completions": ["a"], "labels": [True]})
-    config = RunConfig.model_validate({"data": {"labels": {"honest": str(path)}}})
+    config = RunConfig.model_validate({"data": {"labels": {"honest": str(path)}}, "reward": {"process": []}})
     with pytest.raises(InvalidInput, match=r"data\.labels: unknown objective 'honest'; allowed: helpful"):
         check_labels(config, ["helpful"])
     with pytest.raises(InvalidInput, match="has labels of steps for 'honest'"):

@@ -50,8 +50,11 @@ def line_credit(
         places = [line for line, part in enumerate(parts) for _ in part][: len(tokens)]
         if len(parts) < 2 or [token for part in parts for token in part][: len(tokens)] != list(tokens):
             continue
-        known = [(k, members.steps[row], pool) for k, (members, pool) in enumerate(scored) if members.steps[row]]
-        known = [(k, steps, pool) for k, steps, pool in known if len(steps) == places[-1] + 1]
+        known: list[tuple[int, tuple[float, ...], StepPool]] = [
+            (k, members.steps[row], pool)
+            for k, (members, pool) in enumerate(scored)
+            if len(members.steps[row]) == places[-1] + 1
+        ]
         if not known:
             continue
         credit.lines[row, : len(tokens)] = torch.tensor(places)

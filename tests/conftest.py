@@ -6,9 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from rlhf_core.config import LoraConfig, ModelConfig
 from rlhf_core.models.backbone import Backbone
+
+# A busy machine is no mistake of what is tested; a test that is about time measures the processor's.
+settings.register_profile("charter", deadline=None)
+settings.load_profile("charter")
 
 CHAT_TEMPLATE = (
     "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}"

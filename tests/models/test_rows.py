@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
@@ -115,7 +115,6 @@ def test_a_tokenizer_that_joins_nothing_keeps_each_lines_end_with_it(tiny_model)
     assert [backbone.decode(row.ids[a:b]) for a, b in row.spans] == ["1. stop\n", "2. oil it\n", "3. wipe"]
 
 
-@settings(deadline=None)
 @given(st.text(st.sampled_from("23. \naé<|end>"), max_size=24))
 def test_whatever_a_reply_says_it_is_the_same_row_by_lines(joining, reply):
     row = joining.row(PROMPT, lines_of(reply))

@@ -81,7 +81,9 @@ def test_every_watched_step_is_stored_by_prompt_and_begins_with_the_reference(fi
     points = store.watch_points(run.id)
     assert [(p.step, p.objective) for p in points[:2]] == [(0, "helpful"), (0, "harmless")]
     assert all(len(p.proxy) == len(p.auditor) == len(p.gold) == 48 for p in points)
-    assert points[0].kl == pytest.approx(0, abs=1e-6) and all(point.kl > 1e-6 for point in points if point.step)
+    assert points[0].kl == pytest.approx(0, abs=1e-6)
+    # The estimate is unbiased, so that of a small step may lie below 0.
+    assert all(abs(point.kl) > 1e-6 for point in points if point.step)
 
 
 @pytest.mark.slow

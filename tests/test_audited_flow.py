@@ -82,7 +82,7 @@ def test_every_watched_step_is_stored_by_prompt_and_begins_with_the_reference(fi
     assert [(p.step, p.objective) for p in points[:2]] == [(0, "helpful"), (0, "harmless")]
     assert all(len(p.proxy) == len(p.auditor) == len(p.gold) == 48 for p in points)
     assert points[0].kl == pytest.approx(0, abs=1e-6)
-    # A step whose responses to each prompt are all the same moves nothing; the estimate of a small move may lie below 0.
+    # A step whose responses to a prompt are all the same moves nothing; the estimate of a small move may be negative.
     assert abs(points[-1].kl) > 1e-6
 
 

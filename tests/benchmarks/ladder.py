@@ -6,7 +6,7 @@
     gold      the world's own graders
     taught    reward models trained on gold labels of the run's pairs
     judged    the run's own reward models, which learned from the AI's labels
-    nothing   no reward at all
+    nothing   no score at all, as PPO's control
 
 Each is PPO as the run has it; gold pays and teaches here and nowhere else. Prints and writes (ladder.json) helpful and
 harmless gold of greedy answers to held-out and to training prompts, and the part of the way from the shipped model to
@@ -28,7 +28,6 @@ from torch import Tensor
 
 import rlhf_core.sandbox
 from rlhf_core.config import RunConfig
-from rlhf_core.constitution.load import parse_constitution
 from rlhf_core.evaluation.evaluate import evaluate
 from rlhf_core.evaluation.norm_pack import build_norm_pack
 from rlhf_core.evaluation.rows import PolicyRows, gold_sd
@@ -83,7 +82,6 @@ class Start(NamedTuple):
     config: RunConfig
     results: Mapping[Stage, StageResult]
     backbone: Backbone
-    weights: dict[str, float]
 
 
 class Asked(NamedTuple):
@@ -103,14 +101,12 @@ def asked_of(seed: int) -> Asked:
 def opened(data: Path, run: str, threads: int) -> Iterator[Start]:
     torch.set_num_threads(threads)
     with contextlib.closing(Store.open(data)) as store:
-        stored = store.run(run)
-        config = RunConfig.model_validate_json(stored.config)
+        config = RunConfig.model_validate_json(store.run(run).config)
         folder = Path(rlhf_core.sandbox.__file__).parent / "model"
         backbone = Backbone.load(str(folder), config.model)
         results = store.stage_results(run)
         backbone.load_adapter(REFERENCE, store.artifacts.get_folder(_artifact(store, results["sft"].policy_version)))
-        law = parse_constitution(store.constitution_text(stored.constitution_hash), stored.constitution_hash)
-        yield Start(store, run, config, results, backbone, config.weights or dict(law.default_weights()))
+        yield Start(store, run, config, results, backbone)
 
 
 def _artifact(store: Store, version: str) -> str:
@@ -120,13 +116,11 @@ def _artifact(store: Store, version: str) -> str:
 def paid_by(start: Start, rung: str) -> tuple[list[Scorer], NormPack]:
     """The scorers of a rung, and their scale on the samples that the run's own scale is from."""
     pack = start.store.norm_pack(start.results["norm_pack"].norm_pack)
-    if rung == "judged":
+    if rung in ("judged", "nothing"):
         versions = [start.store.reward_model(name) for name in pack.reward_models]
         folders = [start.store.artifacts.get_folder(version.artifact) for version in versions]
         both = zip(versions, folders, strict=True)
         return [RewardModel.load(start.backbone, f"judged-{v.artifact}", f, v.objective) for v, f in both], pack
-    if rung == "nothing":
-        return [Nothing(name) for name in pack.objectives], pack.model_copy(update={"mean": (0.0,) * len(pack.mean)})
     scorers: list[Scorer] = [GoldScorer(name) for name in pack.objectives]
     if rung == "taught":
         scorers = [taught(start, name) for name in pack.objectives]
@@ -134,13 +128,6 @@ def paid_by(start: Start, rung: str) -> tuple[list[Scorer], NormPack]:
     scores = mean_scores(scorers, [(sample.prompt, sample.response) for sample in samples]).numpy()
     lengths = np.array([sample.tokens for sample in samples], dtype=float)
     return scorers, build_norm_pack(start.run, pack.policy_version, pack.objectives, pack.objectives, scores, lengths)
-
-
-class Nothing(NamedTuple):
-    objective: str
-
-    def score(self, conversations: Sequence[tuple[Prompt, str]]) -> Tensor:
-        return torch.zeros(len(conversations), 1)
 
 
 def taught(start: Start, objective: str) -> RewardModel:
@@ -155,7 +142,12 @@ def taught(start: Start, objective: str) -> RewardModel:
         start.backbone.delete_adapter(adapter)
     start.backbone.add_adapter(adapter, start.config.seed)
     scoring = Scoring(
-        process=settings.reads_lines(objective), step_pool=settings.step_pool, aggregate=settings.aggregate
+        process=settings.reads_lines(objective),
+        step_pool=settings.step_pool,
+        aggregate=settings.aggregate,
+        uwo_coef=settings.uwo_coef,
+        max_tokens=settings.max_tokens,
+        reference=start.config.model.max_tokens if settings.reference else 0,
     )
     model = RewardModel(start.backbone, adapter, objective, settings.members, start.config.seed, scoring)
     for _ in train_reward_models([model], [labels], settings, start.config.seed):
@@ -167,7 +159,8 @@ def climbed(
     start: Start, rung: str, weights: Mapping[str, float], asked: Asked, overrides: Mapping[str, str]
 ) -> dict[str, Any]:
     """Train by one rung under weights, and grade what comes out."""
-    ppo = start.config.ppo.model_validate({**start.config.ppo.model_dump(), **overrides, "ptx_coef": 0.0})
+    own = {"ptx_coef": 0.0, "pays": rung != "nothing"}
+    ppo = start.config.ppo.model_validate({**start.config.ppo.model_dump(), **overrides, **own})
     scorers, pack = paid_by(start, rung)
     backbone = start.backbone
     if POLICY in backbone.adapters:
@@ -250,7 +243,9 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     for seed in given.seeds:
         data = given.data / f"seed-{seed}"
-        run = charter(data, "demo", {"seed": seed, "model.threads": given.threads, **extra})
+        # As the demo asks its judge; the rest are the defaults.
+        demo = {"seed": seed, "feedback.judge.protocol": "pointwise", "model.threads": given.threads}
+        run = charter(data, "demo", demo | extra)
         with opened(data, run, given.threads) as start:
             some = asked_of(seed)
             rows.append(row_of(start, "SFT", {"helpful": 1, "harmless": 1}, some, REFERENCE))

@@ -8,8 +8,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from rlhf_core.backends import FeedbackConfig, Settings, even_bounds
-from rlhf_core.defaults import SANDBOX as SANDBOX
-from rlhf_core.defaults import for_sandbox
+from rlhf_core.defaults import SANDBOX, for_sandbox
 from rlhf_core.errors import InvalidInput
 from rlhf_core.limits import MonitorConfig
 from rlhf_core.ppo_config import PpoConfig

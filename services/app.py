@@ -16,7 +16,7 @@ from charter.v1 import (
 )
 
 from rlhf_core.backends import FeedbackConfig
-from rlhf_core.config import SANDBOX
+from rlhf_core.defaults import SANDBOX
 from rlhf_core.run_records import Run, RunState
 from rlhf_core.store.store import Store
 from services.clients import CharterClient

@@ -11,7 +11,8 @@ from transformers.utils.logging import disable_progress_bar
 
 import rlhf_core.sandbox
 from rlhf_core.backends import FeedbackConfig
-from rlhf_core.config import SANDBOX, ModelConfig, RunConfig
+from rlhf_core.config import ModelConfig, RunConfig
+from rlhf_core.defaults import SANDBOX
 from rlhf_core.errors import InvalidInput
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.pipeline import run_pipeline

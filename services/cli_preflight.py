@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rlhf_core.backends import POLICY, FeedbackConfig
-from rlhf_core.config import SANDBOX, ModelConfig, RunConfig
+from rlhf_core.config import ModelConfig, RunConfig
 from rlhf_core.constitution.load import BUILTIN, load_with_text
 from rlhf_core.constitution.schema import Constitution
 from rlhf_core.constitution.weights import resolve_weights
 from rlhf_core.data import check_labels, load_demonstrations, load_preferences, load_prompts
+from rlhf_core.defaults import SANDBOX
 from rlhf_core.errors import InvalidInput
 from rlhf_core.run_records import Run
 from services.clients import CharterClient

@@ -149,16 +149,18 @@ def weighted_lines(report: Report) -> list[str]:
 
 def gain_lines(report: Report) -> list[str]:
     """What each part of the training added by the best judge that there is, and whether the rewards did anything."""
+    from rlhf_core.evaluation.gains import CONTROL
     from rlhf_core.evaluation.gains_html import verdict
 
     if not report.gains:
         return []
     lines = [f"added on held-out prompts, by {report.gains[0].judge}:"]
     for gain in report.gains:
-        if gain.judge == report.gains[0].judge and gain.before != gain.after:
+        if gain.judge == report.gains[0].judge:
             w = gain.weighted
             way = f", {round(gain.way.value, 2) + 0.0:.0%} of the way" if gain.way else ""
-            lines.append(f"  {gain.name}: {w.value:+.3f} [{w.low:+.3f}, {w.high:+.3f}] reference sd{way}")
+            steps = f" ({report.control_steps} steps)" if gain.after == CONTROL else ""
+            lines.append(f"  {gain.name}{steps}: {w.value:+.3f} [{w.low:+.3f}, {w.high:+.3f}] reference sd{way}")
     return [*lines, *filter(None, [verdict(report)])]
 
 

@@ -11,9 +11,10 @@ from pathlib import Path
 from rich.console import Console
 
 from rlhf_core.backends import FeedbackConfig
-from rlhf_core.config import SANDBOX, ModelConfig, RunConfig
+from rlhf_core.config import ModelConfig, RunConfig
 from rlhf_core.constitution.load import load_constitution, parse_constitution
 from rlhf_core.constitution.schema import Constitution
+from rlhf_core.defaults import SANDBOX
 from rlhf_core.errors import InvalidInput, NotFound
 from rlhf_core.run_records import Run
 from rlhf_core.store.store import Store

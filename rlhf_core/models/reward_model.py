@@ -18,7 +18,7 @@ from rlhf_core.models.batching import length_batches
 from rlhf_core.models.encoder import Encoder
 from rlhf_core.models.references import with_references
 from rlhf_core.models.rows import Row, lines_of
-from rlhf_core.models.scoring import Scoring, ensemble_scores, pool_steps
+from rlhf_core.models.scoring import Scoring, ensemble_scores, in_score_units, pool_steps
 from rlhf_core.records import Prompt, Record
 from rlhf_core.reward_config import StepPool
 
@@ -33,7 +33,7 @@ class Members(NamedTuple):
 
     replies: Tensor
     steps: list[tuple[float, ...]]
-    """Means over the members by step; a model that does not score steps has none."""
+    """Means over the members by step, in the unit of the replies' scores; a model that scores no steps has none."""
 
 
 class RewardModel:
@@ -77,8 +77,8 @@ class RewardModel:
     def encode_all(self, conversations: Sequence[tuple[Prompt, str | Sequence[str]]]) -> list[Row]:
         """The one place where conversations become this model's tokens; a reply given in lines is read by line."""
         prompts = [prompt for prompt, _ in conversations]
-        if self.scoring.reference and isinstance(self.backbone, Backbone):
-            prompts = with_references(self.backbone, prompts, self.scoring.reference)
+        if self.scoring.reference_tokens and isinstance(self.backbone, Backbone):
+            prompts = with_references(self.backbone, prompts, self.scoring.reference_tokens)
         by_line = self.scoring.process
         return [
             self.backbone.row(
@@ -102,8 +102,10 @@ class RewardModel:
         replies = pool_steps(spans, counts, self.scoring.step_pool)
         if not raw:
             replies = ensemble_scores(replies, torch.tensor([float(row.reply) for row in rows]), self.scoring)
-        steps = [tuple(part.mean(1).tolist()) for part in spans.split(counts)] if self.scoring.process else []
-        return Members(replies, steps or [()] * len(rows))
+        if not self.scoring.process:
+            return Members(replies, [()] * len(rows))
+        steps = spans if raw else in_score_units(spans, self.scoring)
+        return Members(replies, [tuple(part.mean(1).tolist()) for part in steps.split(counts)])
 
     def save(self, folder: Path) -> None:
         """Write the adapter and the heads."""
@@ -168,7 +170,7 @@ def score_all(
     """
     groups: dict[tuple[object, ...], list[int]] = {}
     for place, model in enumerate(models):
-        reads = model.scoring.process, model.scoring.max_tokens, model.scoring.reference
+        reads = model.scoring.process, model.scoring.max_tokens, model.scoring.reference_tokens
         groups.setdefault((id(model.backbone), model.adapter, *reads), []).append(place)
     scores: dict[int, Members] = {}
     for places in groups.values():

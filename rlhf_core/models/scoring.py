@@ -20,7 +20,7 @@ class Scoring(Record):
     aggregate: Aggregate = "mean"
     uwo_coef: float = 0.1
     max_tokens: int | None = None
-    reference: int = 0
+    reference_tokens: int = 0
     """Most tokens of the base's own answer, which is read before the reply; 0 reads none."""
     member_mean: tuple[float, ...] = ()
     """Of each member over replies of the training labels; with `member_sd` the unit of `uwo` and `wco`."""
@@ -66,6 +66,11 @@ def ensemble_scores(members: Tensor, lengths: Tensor, scoring: Scoring) -> Tenso
     mean = z.mean(1)
     cautious = z.amin(1) if scoring.aggregate == "wco" else mean - scoring.uwo_coef * z.var(1, correction=0)
     return z + (cautious - mean)[:, None]
+
+
+def in_score_units(steps: Tensor, scoring: Scoring) -> Tensor:
+    """Members' scores (S, M) of steps in the unit of `ensemble_scores`, so that they may be set beside replies'."""
+    return steps if scoring.aggregate == "mean" else steps / torch.tensor(scoring.member_sd)
 
 
 def fitted(scoring: Scoring, members: Tensor, lengths: Tensor, correct_length: bool) -> Scoring:

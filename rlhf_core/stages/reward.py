@@ -144,7 +144,7 @@ def judge_labels(model: RewardModel, labels: Sequence[Label]) -> list[Judged]:
     raw = score_all([model], replies, raw=True)[0].replies.mean(1).reshape(-1, 2)
     scores = raw if model.scoring.is_plain else model.score(replies).mean(1).reshape(-1, 2)
     ratings = model.score([(label.prompt, label.reply) for label in rated]).mean(1)
-    steps = score_all([model], [(label.prompt, label.lines) for label in stepped])[0].steps
+    steps = score_all([model], [(label.prompt, label.lines) for label in stepped], raw=True)[0].steps
     margins, logits = (scores[:, 0] - scores[:, 1]).tolist(), (raw[:, 0] - raw[:, 1]).tolist()
     return [
         *(JudgedPair(*one) for one in zip(pairs, margins, logits, strict=True)),
@@ -171,7 +171,7 @@ def _fresh_models(ctx: Context, adapter: str, lots: Sequence[Lot], seed: int) ->
             aggregate=settings.aggregate,
             uwo_coef=settings.uwo_coef,
             max_tokens=settings.max_tokens,
-            reference=ctx.config.model.max_tokens if settings.reference else 0,
+            reference_tokens=ctx.config.model.max_tokens if settings.reference else 0,
         )
         for lot in lots
     ]

@@ -147,7 +147,7 @@ def taught(start: Start, objective: str) -> RewardModel:
         aggregate=settings.aggregate,
         uwo_coef=settings.uwo_coef,
         max_tokens=settings.max_tokens,
-        reference=start.config.model.max_tokens if settings.reference else 0,
+        reference_tokens=start.config.model.max_tokens if settings.reference else 0,
     )
     model = RewardModel(start.backbone, adapter, objective, settings.members, start.config.seed, scoring)
     for _ in train_reward_models([model], [labels], settings, start.config.seed):

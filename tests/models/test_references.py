@@ -54,7 +54,7 @@ def test_no_prompt_is_answered_twice(tiny_model):
 def test_a_model_reads_the_answer_and_then_the_reply_and_keeps_to_it_when_it_is_loaded(tiny_model, tmp_path: Path):
     backbone = tiny_model()
     backbone.add_adapter("reward", 0)
-    model = RewardModel(backbone, "reward", "helpful", members=2, scoring=Scoring(reference=6))
+    model = RewardModel(backbone, "reward", "helpful", members=2, scoring=Scoring(reference_tokens=6))
     [beside] = with_references(backbone, PROMPTS[:1], 6)
     ids = model.encode(PROMPTS[0], "so").ids
     assert list(ids) == [*backbone.render(beside.messages), *backbone.encode_response("so")]

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlhf_core.models.scoring import Scoring, ensemble_scores, fitted, pool_steps
+from rlhf_core.models.scoring import Scoring, ensemble_scores, fitted, in_score_units, pool_steps
 
 MEMBERS = torch.tensor([[1.0, 3.0], [2.0, 2.0]])
 LENGTHS = torch.tensor([10.0, 20.0])
@@ -84,3 +84,15 @@ def test_by_the_sum_a_reply_of_fewer_good_steps_is_worth_less():
 @pytest.mark.parametrize("pool", ["min", "sum"])
 def test_scores_of_whole_replies_stay(pool):
     assert pool_steps(MEMBERS, [1, 1], pool) is MEMBERS
+
+
+def test_scores_of_steps_have_the_unit_of_the_replies_that_they_add_up_to():
+    """Two lines of one reply, two members that spread by 1 and 2: what a line adds to the members' z."""
+    steps, scoring = torch.tensor([[1.0, 4.0], [2.0, -2.0]]), Scoring(aggregate="uwo", uwo_coef=0.0, **SCALE)
+    parts = in_score_units(steps, scoring)
+    assert parts.tolist() == [[1.0, 2.0], [2.0, -1.0]]
+    reply = ensemble_scores(pool_steps(steps, [2], "sum"), torch.tensor([5.0]), scoring)
+    # Without the first line z is lower by what it adds: 1 and 2, so 1.5 on the mean.
+    rest = ensemble_scores(pool_steps(steps[1:], [1], "sum"), torch.tensor([5.0]), scoring)
+    assert (reply - rest).mean().item() == pytest.approx(parts[0].mean().item()) == 1.5
+    assert in_score_units(steps, Scoring()) is steps

@@ -10,7 +10,7 @@ from numpy.random import Generator
 
 from rlhf_core.records import Prompt
 from rlhf_core.sandbox.gold import SandboxGold
-from rlhf_core.sandbox.world import EXPERT, KINDS, QUESTIONS, Step, Task, World, reply
+from rlhf_core.sandbox.world import EXPERT, JOIN, KINDS, QUESTIONS, Step, Task, World, reply
 
 T = TypeVar("T")
 
@@ -42,12 +42,17 @@ class Draws:
     def __init__(self, world: World, rng: Generator):
         self.world, self.rng = world, rng
         self.gold = SandboxGold(world)
-        self.train = world.tasks["train"]
         self.chores = list(world.chores.values())
+        self.heldout = {task.name for task in world.tasks["heldout"]}
 
     def task(self) -> Task:
-        """What somebody asks for: two chores as a rule, none of them a pair that is held out; at times one alone."""
-        return self.pick(self.chores) if self.rng.random() < 0.1 else self.pick(self.train)
+        """What somebody asks for: any two chores as a rule, but for the pairs that are held out; at times one alone."""
+        first, second = self.pick(self.chores), self.pick(self.chores)
+        if self.rng.random() < 0.1:
+            return first
+        both = first.then(second)
+        names = both and {both.name, f"{second.name}{JOIN}{first.name}"}
+        return both if both and not names & self.heldout else self.task()
 
     def response(self, task: Task) -> str:
         """A random answer: each step as it is, made safer or left to an expert; at times some are wrong or missing."""

@@ -21,7 +21,7 @@ from rlhf_core.models.adapters import Adapters
 from rlhf_core.models.base_checks import NEEDED, check_folder, check_model, dtype_of
 from rlhf_core.models.hooks import inputs_of, spared_block, sparing
 from rlhf_core.models.products import quicken
-from rlhf_core.models.rows import Row, by_line, parted, whole
+from rlhf_core.models.rows import Row, by_line, parted, unended, whole
 from rlhf_core.models.special_tokens import special_tokens, stop_ids
 from rlhf_core.records import Message, Prompt
 
@@ -108,7 +108,7 @@ class Backbone:
         if isinstance(reply, str):
             row = whole(before, self.encode_response(reply), max_tokens)
         else:
-            row = by_line(before, self.by_line(reply), max_tokens)
+            row = unended(by_line(before, self.by_line(reply), max_tokens))
         self.check_length(len(row.ids), 0)
         return row
 

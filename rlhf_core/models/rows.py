@@ -49,6 +49,15 @@ def by_line(before: Sequence[int], lines: Sequence[Sequence[int]], max_tokens: i
     return Row(tuple(ids[cut:]), kept or ((0, len(ids) - cut),), sum(map(len, lines)))
 
 
+def unended(row: Row) -> Row:
+    """The row whose last span stops before the end token, unless it holds nothing else.
+
+    Where a reply ends, a decoder sums it up; the last line is read where its last word is, as every other is.
+    """
+    start, end = row.spans[-1]
+    return row._replace(spans=(*row.spans[:-1], (start, max(start + 1, end - 1))))
+
+
 def parted(ids: Sequence[int], ends: Sequence[int], lines: Sequence[str]) -> list[list[int]]:
     """A text's tokens by line, in their order. `ends` tells at which character of the text each of them ends.
 

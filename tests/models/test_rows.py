@@ -100,10 +100,10 @@ def test_lines_are_read_in_the_tokens_that_a_policy_writes(joining):
     assert row.reply == len(joining.encode_response(REPLY))
 
 
-def test_each_lines_span_ends_where_the_line_does_and_the_last_with_the_reply(joining):
+def test_each_lines_span_ends_where_the_line_does_and_the_last_before_the_end_token(joining):
     row = joining.row(PROMPT, lines_of(REPLY))
     assert [joining.decode(row.ids[start:end]) for start, end in row.spans] == ["1. stop", "\n2. oil it", "\n3. wipe"]
-    assert row.spans[-1][1] == len(row.ids) and row.ids[-1] == joining.eos_id
+    assert row.spans[-1][1] == len(row.ids) - 1 and row.ids[-1] == joining.eos_id
     starts, ends = zip(*row.spans, strict=True)
     assert starts[1:] == ends[:-1] and starts[0] == len(joining.render(PROMPT.messages))
 
@@ -119,7 +119,8 @@ def test_a_tokenizer_that_joins_nothing_keeps_each_lines_end_with_it(tiny_model)
 def test_whatever_a_reply_says_it_is_the_same_row_by_lines(joining, reply):
     row = joining.row(PROMPT, lines_of(reply))
     assert row.ids == joining.row(PROMPT, reply).ids
-    assert row.spans[-1][1] == len(row.ids) and 1 <= len(row.spans) <= len(lines_of(reply))
+    assert row.spans[-1][1] == len(row.ids) - (reply != "") and 1 <= len(row.spans) <= len(lines_of(reply))
+    assert all(start < end for start, end in row.spans)
 
 
 def test_a_special_token_that_a_line_spells_out_stays_text(joining):

@@ -71,7 +71,21 @@ class StepLabels(NamedTuple):
         return ("".join(self.lines),)
 
 
-Label = LabelledPair | Ranking | Rating | StepLabels
+class GradedLines(NamedTuple):
+    """A reply by its lines, with what each is worth in a judge's points, more being better."""
+
+    prompt: Prompt
+    reply: str
+    grades: tuple[float, ...]
+    weight: float = 1.0
+    source: Source = "ai"
+
+    @property
+    def replies(self) -> tuple[str, ...]:
+        return (self.reply,)
+
+
+Label = LabelledPair | Ranking | Rating | StepLabels | GradedLines
 
 
 def pairs_of(label: Label) -> list[LabelledPair]:

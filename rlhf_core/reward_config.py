@@ -53,6 +53,9 @@ class RewardConfig(Settings):
     process: tuple[str, ...] = ()
     """Objectives whose models score each line of a reply, not only its end; PPO then pays each line where it ends. `*`
     stands for all of them."""
+    graded: bool = True
+    """Learn from what the judge said of single lines, where it said so and `process` names the objective: from the
+    lines that a critique quotes, and from what notes say that each line gives. Its pairs then only measure."""
     step_pool: StepPool = "min"
     """The score of a reply from those of its lines: the least, the mean, the sum, or the last."""
 

@@ -50,8 +50,12 @@ def parse_critique(text: str, response: str) -> ParsedCritique:
 
 def verified_spans(text: str, response: str) -> tuple[str, ...]:
     """The quotations of a text that occur in the response; case and line breaks do not count."""
-    plain = _normal(response)
-    return tuple(span for span in _QUOTE.findall(text) if _normal(span) and _normal(span) in plain)
+    return tuple(span for span in _QUOTE.findall(text) if stands_in(span, response))
+
+
+def stands_in(span: str, text: str) -> bool:
+    """Whether the words occur in the text; case and line breaks do not count."""
+    return bool(plain(span)) and plain(span) in plain(text)
 
 
 def quotable(response: str) -> str:
@@ -66,5 +70,6 @@ def finds_nothing(text: str) -> bool:
     return bool(_NOTHING.match(first)) and not _TAKEN_BACK.search(first)
 
 
-def _normal(text: str) -> str:
+def plain(text: str) -> str:
+    """The words alone: case and line breaks do not count."""
     return " ".join(text.split()).casefold()

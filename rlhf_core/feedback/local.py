@@ -125,6 +125,9 @@ class LocalFeedback:
             conversations |= zip(own, self._conversations(shown, question, FORMATS[self._pairwise]), strict=True)
         ordered = [conversations[place] for place in range(len(asked))]
         answers = ask(self._chat, self._choose, self._pairwise, ordered)
+        if self._pairwise == "notes":
+            # Of each conversation the last turn is the question, and before it stand the notes.
+            answers = [a._replace(text=c[-2].content) for a, c in zip(answers, ordered, strict=True)]
         votes = [self._vote(*one, answer, self._pairwise) for one, answer in zip(asked, answers, strict=True)]
         return list(zip(votes[::2], votes[1::2], strict=True))
 

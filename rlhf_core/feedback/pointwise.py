@@ -14,12 +14,12 @@ from rlhf_core.feedback.critic import TEMPLATE_HASH, criticise
 from rlhf_core.feedback.critique import verified_spans
 from rlhf_core.feedback.judging import Answer
 from rlhf_core.feedback.notebook import MOST, Grade, Notebook
-from rlhf_core.records import Comparison, Critique, Sample
+from rlhf_core.records import Comparison, Critique, Sample, Verdict
 from rlhf_core.seams import Chat
 
 NATS = 1.2
 """Log-odds for each point that one reply's faults weigh less."""
-WEIGHTS = {"complies": 0, "borderline": 1, "violates": 2}
+WEIGHTS: dict[Verdict, int] = {"complies": 0, "borderline": 1, "violates": 2}
 """Points of what is quoted, by the verdict, where the critique does not grade it."""
 
 _GRADED = re.compile(r"\bdanger ([1-3])\b", re.IGNORECASE)
@@ -39,12 +39,14 @@ def weight_of(critique: Critique, response: str) -> int | None:
         return None
     if critique.verdict == "complies":
         return 0
-    points = 0
-    for line in critique.text.splitlines():
-        spans, graded = verified_spans(line, response), _GRADED.search(line)
-        if spans:
-            points += int(graded[1]) if graded else WEIGHTS[critique.verdict] * len(spans)
-    return max(points, 1)
+    remarks = [(line, spans) for line in critique.text.splitlines() if (spans := verified_spans(line, response))]
+    return max(sum(points_of(line, critique.verdict, spans) for line, spans in remarks), 1)
+
+
+def points_of(remark: str, verdict: Verdict, spans: Sequence[str]) -> int:
+    """Points of what one line of a critique quotes."""
+    graded = _GRADED.search(remark)
+    return int(graded[1]) if graded else WEIGHTS[verdict] * len(spans)
 
 
 def read_alone(

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from rlhf_core.errors import InvalidInput, TrainingFailed
 from rlhf_core.evaluation.reward_quality import Judged, JudgedPair, JudgedRating, JudgedSteps, measure_quality
-from rlhf_core.labels import Label, Rating, StepLabels, pairs_of
+from rlhf_core.labels import Label, LabelledPair, Rating, StepLabels, pairs_of
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.models.reward_model import RewardModel, save_models, score_all
 from rlhf_core.models.scoring import Scoring
@@ -73,12 +73,14 @@ def _lot(ctx: Context, objective: str, auditor: bool) -> Lot:
             "again once it does, or train all the same with --allow-ungated"
         )
     lot = Lot(objective, [], [], [], found.ungated, auditor)
-    for label in found.labels:
+    for label in (*found.labels, *found.graded):
         if kept_back(label.prompt, settings.heldout_share):
             lot.heldout.append(label)
+        elif found.graded and isinstance(label, LabelledPair) and label.source == "ai":
+            continue
         elif kept_back(label.prompt, settings.auditor_share, "audit") == auditor:
             (lot.stop if kept_back(label.prompt, settings.stop_share, "stop") else lot.train).append(label)
-    if not found.labels:
+    if not found.labels and not found.graded:
         raise TrainingFailed(f"objective '{objective}' has no usable preference; the judge abstained on all pairs")
     if not lot.train:
         kept = f"{len(lot.heldout)} are held out and the others are there to stop on or to audit by"

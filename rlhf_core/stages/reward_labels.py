@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from typing import NamedTuple
 
 from rlhf_core.data import load_labels, load_preferences
-from rlhf_core.feedback.votes import probability_of
-from rlhf_core.labels import Label, LabelledPair, Source
-from rlhf_core.records import Comparison, Preference, Prompt
+from rlhf_core.feedback.line_grades import line_grades
+from rlhf_core.feedback.votes import probability_of, voters
+from rlhf_core.labels import GradedLines, Label, LabelledPair, Source
+from rlhf_core.records import Comparison, Preference, Prompt, Vote
 from rlhf_core.stages.context import Context
 from rlhf_core.stages.rounds import label_runs
 
 
 class Found(NamedTuple):
     labels: list[Label]
+    graded: list[GradedLines]
+    """What the judge said of single lines; where there is any, its pairs only measure what was learned from that."""
     ungated: bool
     """A judge that had not passed its gate gave some of them."""
 
@@ -26,6 +30,8 @@ def labels_of(ctx: Context, objective: str) -> Found:
     human = [p for p in ctx.store.preferences(objective, labelers="human") if p.choice != "skip"]
     own = load_preferences(data.preferences) if _is_preferred(ctx, objective) and data.preferences else []
     files = load_labels(data.labels[objective]) if objective in data.labels else []
+    reward = ctx.config.reward
+    graded = _graded_lines(ctx, objective) if reward.graded and reward.reads_lines(objective) else []
     labels: list[Label] = [
         *(_pair(ctx.store.comparison(p.comparison_id), p, p.probability, p.weight, "ai") for p in ai),
         *(
@@ -35,7 +41,27 @@ def labels_of(ctx: Context, objective: str) -> Found:
         *(_pair(pair, None, 1.0, weight, "data") for pair in own),
         *(label._replace(weight=label.weight * weight) for label in files),
     ]
-    return Found(labels, any(label.ungated for label in ai))
+    return Found(labels, graded, any(label.ungated for label in ai))
+
+
+def _graded_lines(ctx: Context, objective: str) -> list[GradedLines]:
+    """What this run's judge, and that of earlier rounds, said of the lines of every reply that it compared."""
+    labelled = ctx.results.get("label")
+    found: dict[tuple[str, str], GradedLines] = {}
+    for run in label_runs(ctx, labelled.run_id) if labelled else ():
+        votes: dict[str, list[Vote]] = defaultdict(list)
+        for vote in ctx.store.votes(run_id=run):
+            votes[vote.comparison_id].append(vote)
+        for pair in ctx.store.comparisons(run):
+            drawn = voters(pair, ctx.constitution, objective, ctx.config.label)
+            sign = -1 if _is_drawn(ctx, objective, pair.id) else 1
+            grades_of_both = line_grades(pair, votes[pair.id], drawn, objective)
+            for sample, grades in zip((pair.a, pair.b), grades_of_both, strict=True):
+                if grades is not None:
+                    key = pair.prompt.id, sample.response
+                    turned = tuple(sign * grade for grade in grades)
+                    found.setdefault(key, GradedLines(pair.prompt, sample.response, turned))
+    return list(found.values())
 
 
 def _ai_labels(ctx: Context, objective: str) -> list[Preference]:
@@ -44,16 +70,17 @@ def _ai_labels(ctx: Context, objective: str) -> list[Preference]:
     labelled = ctx.results.get("label") if own else ctx.need("label")
     rounds = label_runs(ctx, labelled.run_id) if labelled else []
     stored = [label for run in rounds for label in ctx.store.preferences(objective, run_id=run, labelers="ai")]
-    return [_turned(label) if _is_drawn(ctx, label) else label for label in stored if not label.abstained]
+    kept = [label for label in stored if not label.abstained]
+    return [_turned(label) if _is_drawn(ctx, objective, label.comparison_id) else label for label in kept]
 
 
 def _turned(label: Preference) -> Preference:
     return label.model_copy(update={"probability": 1 - label.probability})
 
 
-def _is_drawn(ctx: Context, label: Preference) -> bool:
-    """Whether the label is turned round: by the seed and the pair, so that every run of a study turns the same ones."""
-    return _draw(f"flip{ctx.config.seed}{label.objective}{label.comparison_id}") < ctx.config.reward.flip_share
+def _is_drawn(ctx: Context, objective: str, comparison: str) -> bool:
+    """Whether its label is turned round: by the seed and the pair, so that every run of a study turns the same ones."""
+    return _draw(f"flip{ctx.config.seed}{objective}{comparison}") < ctx.config.reward.flip_share
 
 
 def _is_preferred(ctx: Context, objective: str) -> bool:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from rlhf_core.config import RewardConfig
-from rlhf_core.labels import Label, LabelledPair, Ranking, Rating, StepLabels
+from rlhf_core.labels import GradedLines, Label, LabelledPair, Ranking, Rating, StepLabels
 from rlhf_core.models.reward_model import RewardModel
 from rlhf_core.models.rows import Row
 from rlhf_core.models.scoring import pool_steps
@@ -26,10 +26,12 @@ class Lesson(NamedTuple):
 
 
 class Goal(NamedTuple):
-    """What one model's loss needs beside scores: the unit of its ratings, and the log-odds (M,) of a tie."""
+    """What one model's loss needs beside scores: the units of ratings and grades, and the log-odds (M,) of a tie."""
 
     rating_mean: float = 0.0
     rating_sd: float = 1.0
+    grade_scale: float = 1.0
+    """Root mean square of the grades of lines."""
     log_tie: Tensor | None = None
 
 
@@ -71,6 +73,7 @@ def batch_loss(scored: Sequence[Scored], goals: Sequence[Goal], config: RewardCo
             (Ranking, _rankings),
             (Rating, _ratings),
             (StepLabels, _steps),
+            (GradedLines, _graded),
         ):
             if chosen := [one for one in own if isinstance(one.lesson.label, kind)]:
                 found = loss(chosen, goal, config)
@@ -115,4 +118,14 @@ def _steps(scored: Sequence[Scored], goal: Goal, config: RewardConfig) -> Tensor
         if isinstance(one.lesson.label, StepLabels):
             labels = torch.tensor(one.lesson.label.labels[-len(one.steps) :], device=one.steps.device)
             losses.append(preference.step_cross_entropy(one.steps, labels))
+    return torch.cat(losses)
+
+
+def _graded(scored: Sequence[Scored], goal: Goal, config: RewardConfig) -> Tensor:
+    losses = []
+    for one in scored:
+        if isinstance(one.lesson.label, GradedLines):
+            grades = torch.tensor(one.lesson.label.grades[-len(one.steps) :], device=one.steps.device)
+            each = grades[:, None].expand_as(one.steps) / goal.grade_scale
+            losses.append((one.steps - each).square().mean(0, keepdim=True))
     return torch.cat(losses)

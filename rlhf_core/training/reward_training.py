@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from rlhf_core.config import RewardConfig
 from rlhf_core.errors import InvalidInput, TrainingFailed
-from rlhf_core.labels import Label, LabelledPair, Rating, StepLabels, pairs_of
+from rlhf_core.labels import GradedLines, Label, LabelledPair, Rating, StepLabels, pairs_of
 from rlhf_core.models.batching import shuffled_batches
 from rlhf_core.models.generation import derived_seed
 from rlhf_core.models.reward_model import RewardModel, score_all
@@ -125,6 +125,8 @@ def _rows(model: RewardModel, labels: Sequence[Label]) -> Iterator[tuple[Row, ..
 
 def _goal(model: RewardModel, labels: Sequence[Label], config: RewardConfig) -> Goal:
     ratings = np.array([label.rating for label in labels if isinstance(label, Rating)])
+    grades = np.array([grade for label in labels if isinstance(label, GradedLines) for grade in label.grades])
+    scale = float(np.sqrt(np.square(grades).mean())) if grades.any() else 1.0
     tie = None
     pairs = [label for label in labels if isinstance(label, LabelledPair)]
     if config.ties == "davidson" and pairs:
@@ -132,10 +134,10 @@ def _goal(model: RewardModel, labels: Sequence[Label], config: RewardConfig) -> 
         odds = preference.tie_odds(sum(label.tied for label in pairs), len(pairs))
         tie = nn.Parameter(torch.full((model.members,), math.log(odds), device=model.backbone.device))
     if not len(ratings):
-        return Goal(log_tie=tie)
+        return Goal(grade_scale=scale, log_tie=tie)
     if not ratings.std() > 0:
         raise TrainingFailed(f"all {len(ratings)} ratings of '{model.objective}' are {ratings[0]:g}; they say nothing")
-    return Goal(float(ratings.mean()), float(ratings.std()), tie)
+    return Goal(float(ratings.mean()), float(ratings.std()), scale, tie)
 
 
 @torch.no_grad()
@@ -176,7 +178,10 @@ def _fit_scales(models: Sequence[RewardModel], labels: Sequence[Sequence[Label]]
 
 def _check(model: RewardModel, labels: Sequence[Label]) -> None:
     decided = any(
-        label.weight > 0 and not (isinstance(label, LabelledPair) and label.probability == 0.5) for label in labels
+        label.weight > 0
+        and not (isinstance(label, LabelledPair) and label.probability == 0.5)
+        and not (isinstance(label, GradedLines) and not any(label.grades))
+        for label in labels
     )
     if not decided:
         raise TrainingFailed(f"objective '{model.objective}' has no pair with a preference among its {len(labels)}")
@@ -187,7 +192,7 @@ def _check(model: RewardModel, labels: Sequence[Label]) -> None:
                 f"a pair of '{model.objective}' has probability {probability} and weight {label.weight}; "
                 "allowed: a probability from 0 to 1, a finite weight of at least 0"
             )
-        if isinstance(label, StepLabels) and not model.scoring.process:
+        if isinstance(label, StepLabels | GradedLines) and not model.scoring.process:
             raise InvalidInput(
                 f"objective '{model.objective}' has labels of steps; allowed for objectives that reward.process names",
                 "reward.process",

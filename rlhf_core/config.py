@@ -83,7 +83,7 @@ class SftConfig(Settings):
 
 
 class LabelConfig(Settings):
-    pairs: int = Field(default=768, ge=1)
+    pairs: int = Field(default=512, ge=1)
     """How many pairs of samples are compared."""
     on_policy: bool = False
     """Draw the pairs from the policy that PPO trained in `from_run`, and train reward models on that run's labels too:

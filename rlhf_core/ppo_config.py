@@ -14,7 +14,7 @@ from rlhf_core.limits import StopConfig
 class PpoConfig(Settings):
     """Proximal policy optimisation (Schulman et al. 2017), with one critic stream per objective and one for KL."""
 
-    steps: int = Field(default=30, ge=1)
+    steps: int = Field(default=40, ge=1)
     tune: Literal["lora", "full"] = "lora"
     """Whether a low-rank adapter learns or all weights of the model, of which the policy then has a copy of its own."""
     prompts_per_step: int = Field(default=32, ge=1)
@@ -28,12 +28,12 @@ class PpoConfig(Settings):
     """Samples of one update."""
     micro_batch_size: int | None = Field(default=None, ge=1)
     """Samples of one pass; an update adds up their gradients. None passes the whole minibatch at once."""
-    learning_rate: float = Field(default=5e-4, gt=0)
+    learning_rate: float = Field(default=1e-3, gt=0)
     lr_schedule: Literal["linear", "cosine", "constant"] = "linear"
     """How the rate falls to 0 at the end, or not."""
     warmup_share: float = Field(default=0.2, ge=0, le=1)
     """Share of the updates over which the rate rises: the first steps of Adam know neither mean nor variance."""
-    kl_coef: float = Field(default=0.3, ge=0)
+    kl_coef: float = Field(default=0.05, ge=0)
     """Price of a nat. Too low a price lets the policy go where its reward models have seen nothing, and are wrong."""
     kl_estimator: Literal["k1", "k2", "k3"] = "k1"
     """Of KL(policy || reference) per token (Schulman 2020): k1 log-ratio, k2 half its square, k3 never negative."""

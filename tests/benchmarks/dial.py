@@ -1,100 +1,85 @@
-"""What the dial does: PPO from the same fine-tuned policy under five weights, over seeds, against the exact best front.
+"""What the dial does: the ladder's policies of one rung under several weights, against the exact best front.
 
-    python -m tests.benchmarks.dial --data /tmp/dial --seeds 0 1 2
+    python -m tests.benchmarks.ladder --data /tmp/ladder --rungs judged nothing --harmless 0 .25 .5 .75 1
+    python -m tests.benchmarks.dial --data /tmp/ladder
 
-Prints for each seed, and for their mean, both gold scores at each weight, their rank correlation with the weight, the
-share of the best front's hypervolume (reference: no help, all harm), and by how many standard errors of the mean over
-the seeds each weight differs from the next. Writes dial.json. What an earlier call began goes on where it was.
+Prints for each rung, seed and the seeds' mean both gold scores at each weight, their rank correlation with the weight,
+the share of the best front's hypervolume (over no help and all harm; over no help and the harm of the policy that gives
+nothing up), and by how many standard errors each weight differs from the next, paired by prompt. Writes dial.json.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from rlhf_core.evaluation.front import dial_correlation, hypervolume
-from tests.benchmarks.hacking import charter
+from rlhf_core.evaluation.front import answer_scores, dial_correlation, hypervolume, oracle_front
+from tests.benchmarks.ladder import GOLD, RUNGS, asked_of
 
-WEIGHTS = ({"harmless": 1, "helpful": 1}, *({"harmless": h, "helpful": b} for h, b in ((0, 1), (1, 3), (3, 1), (1, 0))))
-"""The first is that of the run which the others start from."""
-REFERENCE = (0.0, -1.0)
-Point = tuple[float, float]
-"""Gold: helpful, harmless."""
+OBJECTIVES = ("helpful", "harmless")
+WORST = -1.0
+"""Harmless gold of an answer that is all harm."""
 
 
 def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    asked.add_argument("--data", type=Path, required=True)
-    asked.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    asked.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="of every run, as of charter run"
-    )
+    asked.add_argument("--data", type=Path, required=True, help="of the ladder")
     given = asked.parse_args()
-    extra = dict(pair.split("=", 1) for pair in given.set)
-    reports = {seed: turned(given.data / f"seed-{seed}", {"seed": seed, **extra}) for seed in given.seeds}
-    rows = [row_of(f"seed {seed}", points(found), best(found[0])) for seed, found in reports.items()]
-    every = np.array([row["gold"] for row in rows])
-    if len(rows) > 1:
-        rows.append(row_of("mean", [(a, b) for a, b in every.mean(0).tolist()], best(reports[given.seeds[0]][0])))
-        rows[-1]["adjacent_se"] = adjacent(every)
-    (given.data / "dial.json").write_text(json.dumps({"weights": by_harmless(WEIGHTS), "rows": rows}, indent=2))
-    for row in rows:
-        told = "  ".join(f"{helpful:.3f} {harmless:+.3f}" for helpful, harmless in row["gold"])
-        print(f"{row['name']:8} {told}  rank {row['rank']}  hypervolume {row['hypervolume']:.3f}")
-    if len(rows) > 1:
-        print("steps of the dial in standard errors over the seeds (helpful, harmless):", rows[-1]["adjacent_se"])
+    rows = json.loads((given.data / "ladder.json").read_text())["rows"]
+    measured: list[dict[str, Any]] = []
+    for rung in RUNGS:
+        own = [row for row in rows if row["rung"] == rung]
+        seeds = sorted({row["seed"] for row in own})
+        if len({row["weights"]["harmless"] for row in own}) > 1:
+            each = [sorted_by_weight([row for row in own if row["seed"] == seed]) for seed in seeds]
+            found = [row_of(f"{rung}, seed {seed}", one, [seed]) for seed, one in zip(seeds, each, strict=True)]
+            measured += [*found, row_of(f"{rung}, mean", [row for one in each for row in one], seeds)]
+    (given.data / "dial.json").write_text(json.dumps({"rows": measured}, indent=2))
+    for row in measured:
+        print(row["name"], *(f"{helpful:.3f}/{harmless:+.3f}" for helpful, harmless in row["gold"]), sep="  ")
+        print(f"    rank {row['rank']}  hypervolume {row['hypervolume']}  standard errors apart {row['apart']}")
 
 
-def turned(data: Path, common: dict[str, Any]) -> list[dict[str, Any]]:
-    """The report under each weight, from harmless 0 to harmless 1."""
-    found: list[tuple[float, dict[str, Any]]] = []
-    source = ""
-    for weights in WEIGHTS:
-        settings = {f"weights.{name}": weight for name, weight in weights.items()}
-        start = {"from_run": source, "start_at": "ppo", "evaluation.skills": 0} if source else {}
-        run = charter(data, "-".join(map(str, weights.values())), {**common, **start, **settings})
-        source = source or run
-        found.append((share(weights), json.loads((data / "runs" / run / "report.json").read_text())))
-    return [report for _, report in sorted(found, key=lambda pair: pair[0])]
+def sorted_by_weight(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(rows, key=lambda row: row["weights"]["harmless"])
 
 
-def share(weights: dict[str, int]) -> float:
-    return weights["harmless"] / sum(weights.values())
-
-
-def by_harmless(weights: Sequence[dict[str, int]]) -> list[dict[str, int]]:
-    return sorted(weights, key=share)
-
-
-def points(reports: Sequence[dict[str, Any]]) -> list[Point]:
-    """Of the policies that PPO leaves."""
-    gold = [report["stages"][-1]["gold"] for report in reports]
-    return [(each["helpful"]["value"], each["harmless"]["value"]) for each in gold]
-
-
-def best(report: dict[str, Any]) -> list[Point]:
-    return [(point["gold"]["helpful"], point["gold"]["harmless"]) for point in report["front"]]
-
-
-def row_of(name: str, gold: list[Point], front: list[Point]) -> dict[str, Any]:
-    scores = [{"helpful": helpful, "harmless": harmless} for helpful, harmless in gold]
+def row_of(name: str, rows: list[dict[str, Any]], seeds: list[int]) -> dict[str, Any]:
+    """Of all seeds' prompts together."""
+    weights = sorted({row["weights"]["harmless"] for row in rows})
+    # (weights, prompts of all seeds, K)
+    table = np.array(
+        [
+            [
+                both
+                for row in rows
+                if row["weights"]["harmless"] == weight
+                for both in zip(*(row["by_prompt"][objective] for objective in OBJECTIVES), strict=True)
+            ]
+            for weight in weights
+        ]
+    )
+    gold = table.mean(1)
+    steps = table[1:] - table[:-1]
+    apart = steps.mean(1) / np.maximum(steps.std(1, ddof=1) / steps.shape[1] ** 0.5, 1e-12)
+    prompts = [prompt for seed in seeds for prompt in asked_of(seed).heldout]
+    best = oracle_front(answer_scores(GOLD, prompts), GOLD.objectives, dict.fromkeys(OBJECTIVES, 1.0))
+    front = [[point.gold[objective] for objective in OBJECTIVES] for point in best]
+    shares = [{"helpful": 1 - weight, "harmless": weight} for weight in weights]
+    scores = [dict(zip(OBJECTIVES, point, strict=True)) for point in gold.tolist()]
+    corners = ((0.0, WORST), (0.0, min(point[1] for point in front)))
     return {
         "name": name,
-        "gold": gold,
-        "rank": dial_correlation(by_harmless(WEIGHTS), scores),
-        "hypervolume": hypervolume(gold, REFERENCE) / hypervolume(front, REFERENCE),
+        "weights": weights,
+        "gold": gold.tolist(),
+        "rank": dial_correlation(shares, scores),
+        "hypervolume": [round(hypervolume(gold, corner) / hypervolume(front, corner), 3) for corner in corners],
+        "apart": apart.round(1).tolist(),
     }
-
-
-def adjacent(gold: np.ndarray) -> list[list[float]]:
-    """Each step of the dial, (steps, K), from gold (seeds, weights, K): the mean over its standard error, paired."""
-    steps = gold[:, 1:] - gold[:, :-1]
-    return (steps.mean(0) / (steps.std(0, ddof=1) / len(gold) ** 0.5)).round(1).tolist()
 
 
 if __name__ == "__main__":

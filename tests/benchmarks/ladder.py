@@ -4,7 +4,7 @@
     python -m tests.benchmarks.ladder --data /tmp/ladder --rungs judged nothing --harmless 0 .25 .5 .75 1
 
     gold      the world's own graders
-    taught    reward models trained on gold labels of the run's pairs
+    taught    reward models trained on gold labels of the lines of the replies that the run labelled
     judged    the run's own reward models, which learned from the AI's labels
     nothing   no score at all, as PPO's control
 
@@ -17,8 +17,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,11 +32,12 @@ from rlhf_core.config import RunConfig
 from rlhf_core.evaluation.evaluate import evaluate
 from rlhf_core.evaluation.norm_pack import build_norm_pack
 from rlhf_core.evaluation.rows import PolicyRows, gold_sd
-from rlhf_core.labels import LabelledPair
+from rlhf_core.labels import GradedLines
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.models.generation import generate
 from rlhf_core.models.policy import Policy
 from rlhf_core.models.reward_model import RewardModel, Scorer, mean_scores
+from rlhf_core.models.rows import lines_of
 from rlhf_core.models.scoring import Scoring
 from rlhf_core.records import Prompt, Sample
 from rlhf_core.run_records import GoldScore, NormPack, Stage, StageResult
@@ -49,8 +51,9 @@ from tests.benchmarks.hacking import charter
 
 RUNGS = ("gold", "taught", "judged", "nothing")
 POLICY, REFERENCE = "ladder-policy", "ladder-reference"
-ASKED = 128
+ASKED = 256
 """Prompts of each split that every policy answers."""
+EVEN = {"helpful": 0.5, "harmless": 0.5}
 GOLD = SandboxGold()
 
 
@@ -131,12 +134,17 @@ def paid_by(start: Start, rung: str) -> tuple[list[Scorer], NormPack]:
 
 
 def taught(start: Start, objective: str) -> RewardModel:
-    """A reward model like the run's own, from what gold says of the pairs that the run labelled."""
-    settings, labels = start.config.reward, list[LabelledPair]()
-    for pair in start.store.comparisons(start.results["label"].run_id):
-        a, b = (GOLD.score(pair.prompt, sample.response)[objective] for sample in (pair.a, pair.b))
-        if abs(a - b) > 1e-9:
-            labels.append(LabelledPair(pair.prompt, pair.a.response, pair.b.response, float(a > b), 1.0, "data"))
+    """A reward model like the run's own, from what gold says of the lines of the replies that the run labelled."""
+    settings = start.config.reward
+    pairs = start.store.comparisons(start.results["label"].run_id)
+    replies = dict.fromkeys((pair.prompt, sample.response) for pair in pairs for sample in (pair.a, pair.b))
+    worth = GoldScorer(objective).score_lines(list(replies))
+    both = zip(replies, worth, strict=True)
+    labels = [
+        GradedLines(prompt, reply, grades, source="data")
+        for (prompt, reply), grades in both
+        if len(grades) == len(lines_of(reply))
+    ]
     adapter = f"taught-{objective}"
     if adapter in start.backbone.adapters:
         start.backbone.delete_adapter(adapter)
@@ -204,6 +212,7 @@ def row_of(start: Start, rung: str, weights: Mapping[str, float], asked: Asked, 
         "fraction": way.value,
         "low": way.low,
         "high": way.high,
+        "by_prompt": {name: [grade.score for grade in now.gold if grade.kind == name] for name in GOLD.objectives},
         "training": {name: number.value for name, number in seen.stages[-1].gold.items()}
         | {"fraction": seen.weighted.fraction.value},
     }
@@ -246,15 +255,31 @@ def main() -> None:
         # As the demo asks its judge; the rest are the defaults.
         demo = {"seed": seed, "feedback.judge.protocol": "pointwise", "model.threads": given.threads}
         run = charter(data, "demo", demo | extra)
+        done = Done(data / "ladder.json")
         with opened(data, run, given.threads) as start:
             some = asked_of(seed)
-            rows.append(row_of(start, "SFT", {"helpful": 1, "harmless": 1}, some, REFERENCE))
-            print(rows[-1], flush=True)
-            for rung in given.rungs:
-                for share in given.harmless:
-                    rows.append(climbed(start, rung, {"helpful": 1 - share, "harmless": share}, some, ppo))
-                    print(rows[-1], flush=True)
+            rows.append(done.row("SFT", 0.5, lambda: row_of(start, "SFT", EVEN, some, REFERENCE)))  # noqa: B023
+            for rung, share in itertools.product(given.rungs, given.harmless):
+                weights = {"helpful": 1 - share, "harmless": share}
+                rows.append(done.row(rung, share, lambda: climbed(start, rung, weights, some, ppo)))  # noqa: B023
     (given.data / "ladder.json").write_text(json.dumps({"rows": rows}, indent=2))
+
+
+class Done:
+    """The rows of one seed that an earlier call has measured, in a file of their own."""
+
+    def __init__(self, file: Path):
+        self._file = file
+        self._rows: dict[str, dict[str, Any]] = json.loads(file.read_text()) if file.exists() else {}
+
+    def row(self, rung: str, share: float, measured: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        key = f"{rung} {share}"
+        if key not in self._rows:
+            self._rows[key] = measured()
+            self._file.write_text(json.dumps(self._rows))
+        row = self._rows[key]
+        print({name: value for name, value in row.items() if name != "by_prompt"}, flush=True)
+        return row
 
 
 if __name__ == "__main__":

@@ -12,15 +12,17 @@ import pytest
 
 from rlhf_core.config import LoraConfig, ModelConfig
 from rlhf_core.errors import TrainingFailed
-from rlhf_core.labels import Label
+from rlhf_core.labels import GradedLines, Label, LabelledPair
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.models.bases import Bases
 from rlhf_core.models.encoder import Encoder
+from rlhf_core.records import Prompt
 from rlhf_core.run_records import StepMetrics
 from rlhf_core.stages import reward as module
 from rlhf_core.stages.context import Context
 from rlhf_core.stages.policy import drop_adapters, load_reward_models
 from rlhf_core.stages.reward import judge_labels, reward_stage
+from rlhf_core.stages.reward_labels import labels_of
 from rlhf_core.training.reward_training import train_reward_models
 from tests.encoders import save_encoder
 from tests.stages.conftest import Desk, NumberJudge
@@ -150,6 +152,22 @@ def test_no_prompt_is_shared_by_a_model_its_auditor_and_what_measures_them(stage
     for model, auditor, heldout, again in zip(learned[:2], learned[2:], measured[:2], measured[2:], strict=True):
         assert min(map(len, (model, auditor, heldout))) > 3 and again == heldout
         assert len(model | auditor | heldout) == len(model) + len(auditor) + len(heldout) == 40
+
+
+def test_where_a_judge_graded_lines_its_pairs_only_measure(stage, monkeypatch):
+    ctx, _ = stage()
+    found = labels_of(ctx, "helpful")
+    asked = [Prompt.of(f"Judged {n}?") for n in range(30)]
+    pairs = [LabelledPair(prompt, "yes", "no", 0.9) for prompt in asked]
+    lines = [GradedLines(prompt, "yes\nno", (1.0, -1.0)) for prompt in asked]
+    person = [LabelledPair(Prompt.of(f"Read {n}?"), "yes", "no", 1.0, source="human") for n in range(30)]
+    monkeypatch.setattr(module, "labels_of", lambda *_: found._replace(labels=[*pairs, *person], graded=lines))
+    lot = module._lot(ctx, "harmless", auditor=False)
+    assert {label.source for label in lot.train if isinstance(label, LabelledPair)} == {"human"}
+    assert sum(isinstance(label, GradedLines) for label in lot.train) > 10
+    assert {label.source for label in lot.heldout if isinstance(label, LabelledPair)} == {"ai", "human"}
+    monkeypatch.setattr(module, "labels_of", lambda *_: found._replace(labels=pairs, graded=[]))
+    assert all(isinstance(label, LabelledPair) for label in module._lot(ctx, "harmless", auditor=False).train)
 
 
 def prompts(*labels: list[Label]) -> set[str]:

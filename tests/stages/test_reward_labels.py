@@ -1,4 +1,4 @@
-"""What each label weighs: those of people and of the user's own files more than the AI's, by `reward.human_weight`."""
+"""Which labels a reward model learns from, and what each weighs: those of people more, by `reward.human_weight`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from rlhf_core.feedback.line_grades import WRONG
 from rlhf_core.feedback.votes import comparison_of
 from rlhf_core.records import Preference, Prompt, Sample
 from rlhf_core.run_records import StageResult
+from rlhf_core.stages.context import Context
 from rlhf_core.stages.reward_labels import labels_of
 from tests.stages.conftest import Desk, NumberJudge
 
@@ -53,3 +55,45 @@ def test_the_human_weight_multiplies_the_labels_of_people_and_files_and_leaves_t
         ("data", "Mine?"): human_weight,
         ("data", "Rated?"): human_weight / 4,
     }
+
+
+LINES = "1. 5 of x\n2. 7 of x", "1. 9 of x"
+NOTES = "A:\n1. safe 5\n2. safe wrong\nB:\n1. safe 9\nBetter: helps B"
+
+
+def noted(desk: Desk, reward: dict[str, object], pairs: int = 1) -> Context:
+    """A run whose judge took the same notes on every pair."""
+    ctx = desk.context(NumberJudge(), {"kind": "label", "reward": reward})
+    ctx.results["label"] = StageResult(run_id=ctx.run.id, stage="label")
+    for number in range(pairs):
+        asked = Prompt.of(f"How many, {number}?")
+        a, b = (Sample(id=f"{number}{text}", prompt=asked, response=text, policy_version="p") for text in LINES)
+        pair = comparison_of(a, b, ctx.run.id)
+        desk.store.add_comparisons([pair])
+        votes = NumberJudge().compare([pair], *(ctx.constitution.principle(name) for name in ("big", "large")))
+        texts = [NOTES if not vote.swapped else "A:\n1. safe 9\nB:\n1. safe 5\n2. safe 0" for vote in votes]
+        desk.store.add_votes(
+            vote.model_copy(update={"protocol": "notes", "text": text}) for vote, text in zip(votes, texts, strict=True)
+        )
+    return ctx
+
+
+def test_what_a_judge_noted_of_lines_is_a_label_of_each_reply(desk: Desk):
+    first, second = labels_of(noted(desk, {"process": ["helpful"]}), "helpful").graded
+    # Two principles of weight 1; a line that is wrong in one order's notes and worth nothing in the other's.
+    assert (first.reply, first.grades) == (LINES[0], (10, WRONG))
+    assert (second.reply, second.grades) == (LINES[1], (18,))
+
+
+@pytest.mark.parametrize("reward", [{"process": ["harmless"]}, {"process": ["*"], "graded": False}, {"process": []}])
+def test_lines_are_labels_only_of_objectives_whose_models_read_lines(desk: Desk, reward: dict[str, object]):
+    assert labels_of(noted(desk, reward), "helpful").graded == []
+
+
+def test_labels_that_are_turned_round_turn_their_lines_too(desk: Desk):
+    graded = labels_of(noted(desk, {"process": ["*"], "flip_share": 0.5}, pairs=40), "helpful").graded
+    turned = [label for label in graded if label.grades in ((-10, -WRONG), (-18,))]
+    assert len(graded) == 80 and 24 <= len(turned) <= 56
+    assert {label.prompt.id for label in turned}.isdisjoint(
+        label.prompt.id for label in graded if label not in turned
+    ), "both replies of a pair"

@@ -5,11 +5,12 @@ import torch
 
 from rlhf_core.config import RewardConfig
 from rlhf_core.errors import InvalidInput, TrainingFailed
-from rlhf_core.labels import LabelledPair, Ranking, Rating, StepLabels
+from rlhf_core.labels import GradedLines, LabelledPair, Ranking, Rating, StepLabels
 from rlhf_core.models.reward_model import RewardModel, score_all
 from rlhf_core.models.scoring import Scoring
 from rlhf_core.records import Prompt
 from rlhf_core.training.preference import preference_accuracy
+from rlhf_core.training.reward_losses import Goal, Lesson, Scored, batch_loss
 from rlhf_core.training.reward_training import train_reward_models
 
 CONFIG = RewardConfig(epochs=10, batch_size=8, learning_rate=5e-3)
@@ -145,6 +146,40 @@ def test_step_labels_teach_which_line_is_wrong(tiny_model):
     assert good > bad, "of lines in one place"
     for reply, lines in zip(members.replies.mean(1), members.steps, strict=True):
         assert reply <= min(lines) + 1e-5, "a reply is as good as its worst line"
+
+
+def test_a_graded_line_costs_the_square_of_its_scores_distance_in_the_grades_unit():
+    label = GradedLines(Prompt.of("x"), "a\nb", (2.0, -2.0))
+    lesson = Lesson(label, (), 0, torch.tensor([1.0, 0.5]))
+    steps = torch.tensor([[1.0, 0.0], [2.0, -1.0]])  # two lines, two members
+    # In units of 2 the grades are 1 and -1; members miss by 0 and 3, and by 1 and 0. Means of squares: 4.5 and .5.
+    loss = batch_loss([Scored(lesson, steps.sum(0), steps)], [Goal(grade_scale=2.0)], CONFIG)
+    assert loss.item() == pytest.approx((1 * 4.5 + 0.5 * 0.5) / 2)
+
+
+def test_graded_lines_teach_what_each_line_is_worth(tiny_model):
+    model = new_model(tiny_model())
+    model.scoring = Scoring(process=True, step_pool="sum")
+    labels = [
+        GradedLines(
+            Prompt.of(f"say {i}"), "\n".join("***" if bit else "---" for bit in bits), tuple(30.0 * b for b in bits)
+        )
+        for i in range(12)
+        for bits in ((1, -1), (-1, 1), (1, 1))
+    ]
+    losses = [
+        step.values["loss"]
+        for step in train_reward_models([model], [labels], CONFIG.model_copy(update={"epochs": 20}), 0)
+    ]
+    assert sum(losses[-5:]) < 0.9 * sum(losses[:5])
+    assert sum(losses[:5]) / 5 < 2, "in the unit of the grades, not in points"
+
+
+def test_grades_that_are_all_zero_are_refused(tiny_model):
+    model = new_model(tiny_model())
+    model.scoring = Scoring(process=True)
+    with pytest.raises(TrainingFailed, match="no pair with a preference"):
+        learn(model, [GradedLines(Prompt.of("x"), "a", (0.0,))])
 
 
 def test_step_labels_need_a_model_that_scores_lines(tiny_model):

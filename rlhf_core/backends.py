@@ -90,10 +90,11 @@ class BackendConfig(Settings):
 
 
 class JudgeConfig(BackendConfig):
-    protocol: Protocol = "notes"
-    """`notes`: log-probs of the labels after an answer of the judge's own and notes on the pair, which all principles
-    share; `logprobs`: at once; `cot`: after a reasoning on every question; `text`: the words of a greedy answer;
-    `pointwise`: a critique of each reply alone, whose faults are weighed; principles that only compare, as by `notes`.
+    protocol: Protocol = "pointwise"
+    """`pointwise`: a critique of each reply alone, whose faults are weighed, so that an edit of a principle turns the
+    labels that it should; principles that only compare, as by `notes`. `notes`: log-probs of the labels after an answer
+    of the judge's own and notes on the pair, which all principles share; `logprobs`: at once; `cot`: after a reasoning
+    on every question; `text`: the words of a greedy answer.
 
     An endpoint that gives no log-probabilities is asked for text.
     """

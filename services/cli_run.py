@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from services.clients import CharterClient
 
 REPORT = "report"
-DEMO_JUDGE = "feedback.judge.protocol=pointwise"
-"""The demo's judge reads each reply alone: an edit of a principle then flips the labels that it should."""
 UNFINISHED = ("QUEUED", "RUNNING", "PAUSED")
 
 
@@ -48,7 +46,7 @@ def demo(
     from services.cli_preflight import plan_run
     from services.cli_session import open_client, plain_console
 
-    plan = plan_run("", [DEMO_JUDGE, *_overrides(overrides, allow_ungated)], weights, seed, local=True)
+    plan = plan_run("", _overrides(overrides, allow_ungated), weights, seed, local=True)
     console = plain_console()
     with open_client("", "", data, plan.config.model, True, plan.config.feedback) as client:
         run = _unfinished(client, plan)

@@ -11,7 +11,7 @@ from rlhf_core.config import RunConfig
 from services.clients import CharterClient
 from services.embedded import embedded_server
 
-QUICK = RunConfig.model_validate({"evaluation": {"skills": 0}, "feedback": {"judge": {"protocol": "pointwise"}}})
+QUICK = RunConfig.model_validate({"evaluation": {"skills": 0}})
 """As `make demo` has it, without the test of the model's skills."""
 
 

@@ -1,12 +1,13 @@
-"""What noisy labels do to PPO, and what ensemble, KL target and auditors keep of the gain.
+"""What noisy labels do to PPO, and what labels of lines, ensemble, KL target and auditors keep of the gain.
 
-    python -m tests.benchmarks.hacking --data /tmp/hacking --steps 60 --pairs 400 --seeds 0 1 2
+    python -m tests.benchmarks.hacking --data /tmp/hacking --steps 60 --seeds 0 1 2
 
 Two arms on the sandbox, from the same fine-tuned policy and the same labels, a fifth of which is turned round:
-`bare` has one reward model head, no price of KL, no replay and no stop; `guarded` has an ensemble under uwo, a KL
-target, replay of the base's own answers and auditors that may end PPO. Prints for each seed and for their mean, for
-each objective and for their sum, the best and the last gain of gold over the fine-tuned policy (held-out prompts,
-standard deviations of the reference), and writes hacking.json and hacking.png to the folder.
+`bare` learns from pairs with one head, and has no price of KL and no stop; `guarded` learns from lines with an ensemble
+under uwo, and has a KL target and auditors that may end PPO. Neither replays. The ladder's data folder serves too.
+Prints for each seed and for their mean, for each objective and for their sum, the best and the last gain of gold over
+the fine-tuned policy (held-out prompts, standard deviations of the reference) and the best one's standard error, and
+writes hacking.json and hacking.png to the folder.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ PPO: dict[str, Any] = {
 }
 """Written out, so that other defaults do not change what is compared: 64 samples a step."""
 ARMS: dict[str, dict[str, Any]] = {
-    "bare": {"reward.members": 1, "ppo.kl_coef": 0.0, "ppo.stop.parted": "ignore"},
+    "bare": {"reward.graded": False, "reward.members": 1, "ppo.kl_coef": 0.0, "ppo.stop.parted": "ignore"},
     "guarded": {
         "reward.members": 4,
         "reward.aggregate": "uwo",
@@ -52,8 +53,7 @@ def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__)
     asked.add_argument("--data", type=Path, required=True)
     asked.add_argument("--steps", type=int, default=60)
-    asked.add_argument("--pairs", type=int, default=400)
-    asked.add_argument("--answers", type=int, default=192)
+    asked.add_argument("--threads", type=int, default=2)
     asked.add_argument("--rate", type=float, default=1e-3)
     asked.add_argument("--seeds", type=int, nargs="+", default=[0])
     given = asked.parse_args()
@@ -70,9 +70,8 @@ def main() -> None:
 
 def compare(given: argparse.Namespace, seed: int) -> list[dict[str, Any]]:
     data = given.data / f"seed-{seed}"
-    common = {"label.pairs": given.pairs, "evaluation.skills": 0, "seed": seed, "evaluation.prompts": 48}
-    common |= {"critique.prompts": given.answers}
-    source = charter(data, "label", {**common, "ppo.steps": 1, "ppo.prompts_per_step": 8, "reward.epochs": 1})
+    common = {"evaluation.skills": 0, "seed": seed, "evaluation.prompts": 48, "model.threads": given.threads}
+    source = charter(data, "demo", {"seed": seed, "model.threads": given.threads})
     ppo = PPO | {"ppo.steps": given.steps, "ppo.learning_rate": given.rate}
     rows = []
     for arm, settings in ARMS.items():

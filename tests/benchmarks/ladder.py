@@ -252,9 +252,7 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     for seed in given.seeds:
         data = given.data / f"seed-{seed}"
-        # As the demo asks its judge; the rest are the defaults.
-        demo = {"seed": seed, "feedback.judge.protocol": "pointwise", "model.threads": given.threads}
-        run = charter(data, "demo", demo | extra)
+        run = charter(data, "demo", {"seed": seed, "model.threads": given.threads} | extra)
         done = Done(data / "ladder.json")
         with opened(data, run, given.threads) as start:
             some = asked_of(seed)

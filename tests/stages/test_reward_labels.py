@@ -70,7 +70,9 @@ def noted(desk: Desk, reward: dict[str, object], pairs: int = 1) -> Context:
         a, b = (Sample(id=f"{number}{text}", prompt=asked, response=text, policy_version="p") for text in LINES)
         pair = comparison_of(a, b, ctx.run.id)
         desk.store.add_comparisons([pair])
-        votes = NumberJudge().compare([pair], *(ctx.constitution.principle(name) for name in ("big", "large")))
+        votes = NumberJudge(lambda first, second: 0.0).compare(
+            [pair], *(ctx.constitution.principle(name) for name in ("big", "large"))
+        )
         texts = [NOTES if not vote.swapped else "A:\n1. safe 9\nB:\n1. safe 5\n2. safe 0" for vote in votes]
         desk.store.add_votes(
             vote.model_copy(update={"protocol": "notes", "text": text}) for vote, text in zip(votes, texts, strict=True)

@@ -64,7 +64,10 @@ def main() -> None:
     draw(rows, given.data / "hacking.png")
     for row in rows:
         print(f"{row['arm']:8} {row['name']:6} {row['objective']:11}", end=" ")
-        print(f"gold best {row['best']:+.2f} last {row['last']:+.2f} kept {row['kept']:5.0%}", end=" ")
+        print(
+            f"gold best {row['best']:+.2f} (se {row['error']:.2f}) last {row['last']:+.2f} kept {row['kept']:5.0%}",
+            end=" ",
+        )
         print(f"proxy {row['proxy'][-1]:+.2f} at sqrt(KL) {row['distance'][-1]:.2f}, ended at step {row['steps'][-1]}")
 
 
@@ -87,7 +90,9 @@ def summed(curves: list[dict[str, Any]]) -> dict[str, Any]:
     """The objectives' gains added up, which is what PPO is after at equal weights."""
 
     def total(points: tuple[dict[str, Any], ...], name: str) -> dict[str, float]:
-        return {"value": sum(point[name]["value"] for point in points)}
+        value = sum(point[name]["value"] for point in points)
+        half = sum(((point[name]["high"] - point[name]["low"]) / 2) ** 2 for point in points) ** 0.5
+        return {"value": value, "low": value - half, "high": value + half}
 
     points = [
         same[0] | {name: total(same, name) for name in ("gold", "proxy")}
@@ -151,12 +156,14 @@ def row_of(arm: str, seed: int, curve: dict[str, Any]) -> dict[str, Any]:
     """`last` is the policy that the run leaves: that of the auditors' best step where they ended it."""
     points = curve["points"]
     gold = [point["gold"]["value"] for point in points]
+    best = max((point["gold"] for point in points), key=lambda found: found["value"])
     final = next(point["gold"]["value"] for point in points if point["step"] == curve["policy_step"])
     return {
         "arm": arm,
         "name": f"seed {seed}",
         "objective": curve["objective"],
         **kept_of(gold, final),
+        "error": (best["high"] - best["low"]) / 2 / 1.96,
         "steps": [point["step"] for point in points],
         "distance": [point["distance"] for point in points],
         "gold": gold,

@@ -202,19 +202,19 @@ def row_of(start: Start, rung: str, weights: Mapping[str, float], asked: Asked, 
         gold=GOLD,
         gold_scale=scale,
     )
-    assert found.weighted and found.weighted.fraction and seen.weighted and seen.weighted.fraction
-    way = found.weighted.fraction
+    # There is no way to go where the shipped model is the best possible, as at weight 1 on help it may be.
+    way, way_seen = (both.weighted and both.weighted.fraction for both in (found, seen))
     return {
         "rung": rung,
         "seed": start.config.seed,
         "weights": dict(weights),
         **{name: number.value for name, number in found.stages[-1].gold.items()},
-        "fraction": way.value,
-        "low": way.low,
-        "high": way.high,
+        "fraction": way and way.value,
+        "low": way and way.low,
+        "high": way and way.high,
         "by_prompt": {name: [grade.score for grade in now.gold if grade.kind == name] for name in GOLD.objectives},
         "training": {name: number.value for name, number in seen.stages[-1].gold.items()}
-        | {"fraction": seen.weighted.fraction.value},
+        | {"fraction": way_seen and way_seen.value},
     }
 
 

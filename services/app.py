@@ -19,28 +19,28 @@ from rlhf_core.backends import FeedbackConfig
 from rlhf_core.defaults import SANDBOX
 from rlhf_core.run_records import Run, RunState
 from rlhf_core.store.store import Store
-from services.clients import CharterClient
-from services.constitution_desk import ConstitutionDesk
-from services.constitutions import Constitutions
-from services.critique_service import CritiqueService
-from services.executor import Executor
-from services.health_service import MODEL
-from services.model_queue import ModelQueue
-from services.policy_service import PolicyService
-from services.preference_service import PreferenceService
-from services.reward_service import RewardService
-from services.run_verbs import RunVerbs
-from services.runs import RunDesk
-from services.serve_config import ALL, SERVER, WITH_MODEL, ServeConfig, ServiceName, full_name
-from services.server import Server, Service
-from services.server_service import Loaded, ServerService, policy_info, server_info
-from services.tls import SCHEME
-from services.tokens import for_server
-from services.trainer_service import TrainerService
-from services.writing_queue import WritingQueue
+from services.client.client import CharterClient
+from services.rpc.constitution_edits import ConstitutionDesk
+from services.rpc.constitutions import Constitutions
+from services.rpc.critique import CritiqueService
+from services.rpc.policy import PolicyService
+from services.rpc.preference import PreferenceService
+from services.rpc.reward import RewardService
+from services.rpc.run_changes import RunVerbs
+from services.rpc.run_requests import RunDesk
+from services.rpc.server import Loaded, ServerService, policy_info, server_info
+from services.rpc.trainer import TrainerService
+from services.security.tls import SCHEME
+from services.security.tokens import for_server
+from services.server.config import ALL, SERVER, WITH_MODEL, ServeConfig, ServiceName, full_name
+from services.server.health import MODEL
+from services.server.server import Server, Service
+from services.serving.executor import Executor
+from services.serving.generation_queue import WritingQueue
+from services.serving.model_queue import ModelQueue
 
 if TYPE_CHECKING:
-    from services.model_library import ModelLibrary
+    from services.serving.loaded_models import ModelLibrary
     from services.worker import Pipeline
 
 RUNS = "runs"
@@ -104,7 +104,7 @@ class App:
         if not config.models:
             return None
         # Here, because a server without a model starts faster without torch.
-        from services.app_models import load_library
+        from services.run_toolbox import load_library
 
         # A critic and a judge of their own are loaded only where they are asked.
         feedback = config.feedback if "critique" in config.only else FeedbackConfig()
@@ -119,7 +119,7 @@ class App:
         model_thread: Executor,
         itself: CharterClient,
     ) -> None:
-        from services.app_models import Asked, Equipment, core_pipeline
+        from services.run_toolbox import Asked, Equipment, core_pipeline
         from services.worker import Worker
 
         config = self._config
@@ -148,7 +148,7 @@ def _queue(stack: AsyncExitStack, library: ModelLibrary, model_thread: Executor,
 
 def _writing(library: ModelLibrary, model_thread: Executor, most_waiting: int) -> WritingQueue:
     # With a model torch is there already.
-    from services.writers import Writers
+    from services.serving.engine import Writers
 
     return WritingQueue(Writers(library), model_thread, most_waiting)
 
@@ -212,6 +212,6 @@ def _desk(
     config: ServeConfig, store: Store, rows: Executor, models: ModelQueue, constitutions: Constitutions
 ) -> ConstitutionDesk:
     # With a model torch is there already.
-    from services.app_models import built_in_world
+    from services.run_toolbox import built_in_world
 
     return ConstitutionDesk(models, constitutions, store, rows, built_in_world(config.model))

@@ -15,7 +15,7 @@ from rlhf_core.backends import FeedbackConfig
 from rlhf_core.config import ModelConfig
 from rlhf_core.errors import InvalidInput
 from services.app import App
-from services.serve_config import ALL, WITHOUT_MODEL, ServeConfig
+from services.server.config import ALL, WITHOUT_MODEL, ServeConfig
 
 if TYPE_CHECKING:
     from services.worker import Pipeline

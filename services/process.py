@@ -10,11 +10,11 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 from rlhf_core.errors import InvalidInput
-from services import logs, metrics
 from services.app import App
-from services.serve_config import ServeConfig
-from services.server import is_local
-from services.tracing import tracing
+from services.server.config import ServeConfig
+from services.server.server import is_local
+from services.telemetry import logs, metrics
+from services.telemetry.tracing import tracing
 
 FORCED = 130
 """Exit code of a process that was told to stop twice."""

@@ -16,8 +16,8 @@ from rlhf_core.run_records import Run, RunState, StepMetrics
 from rlhf_core.stages.context import RunStopped, Toolbox
 from rlhf_core.store.leases import this_process
 from rlhf_core.store.store import Store
-from services import logs, metrics
-from services.interceptors import invalid_input
+from services.server.interceptors import invalid_input
+from services.telemetry import logs, metrics
 
 log = logging.getLogger("charter.worker")
 

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 from rlhf_core.errors import CharterError
 from rlhf_core.store.store import Store
-from services.clients import CharterClient
+from services.client.client import CharterClient
 from tests.drill_clients import PATIENCE_SECONDS, Notes, Reference, ask, guarded, label, reference, watch
 from tests.processes import ROLES, Processes
 from tests.small_run import SMALL, Outcome, outcome

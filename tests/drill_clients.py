@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from rlhf_core.errors import NotFound
 from rlhf_core.records import Comparison, Preference, Prompt, Sample
 from rlhf_core.run_records import RunEvent
-from services.clients import CharterClient
+from services.client.client import CharterClient
 from services.embedded import embedded_server
 from tests.processes import Processes
 from tests.small_run import SMALL, Outcome, finished, outcome

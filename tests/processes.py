@@ -21,7 +21,7 @@ import yaml
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 ROOT = Path(__file__).parents[1]
-MAIN = "from services.cli import main; main()"
+MAIN = "from services.cli.main import main; main()"
 HERE = {"CHARTER__MODEL__THREADS": "1", "OMP_NUM_THREADS": "1", "PYTHONFAULTHANDLER": "1"}
 """Five processes share the cores of a small machine; one that hangs shows where."""
 OWN_PORTS = range(20_000, 32_000)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from rlhf_core.config import RunConfig
 from rlhf_core.run_records import STAGES
 from rlhf_core.store.store import Store
-from services.clients import CharterClient
+from services.client.client import CharterClient
 
 SMALL = RunConfig.model_validate(
     {

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rlhf_core.config import RunConfig
-from services.clients import CharterClient
+from services.client.client import CharterClient
 from services.embedded import embedded_server
 
 QUICK = RunConfig.model_validate({"evaluation": {"skills": 0}})

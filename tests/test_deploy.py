@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from services.serve_config import ALL, WITH_MODEL, ServeConfig, ServerConfig
-from services.settings import load_config, load_server_config
+from services.cli.run_config import load_config, load_server_config
+from services.server.config import ALL, WITH_MODEL, ServeConfig, ServerConfig
 from tests.processes import ROLES, ROOT, compose, entrypoint
 
 DEPLOY = ROOT / "deploy"

@@ -13,8 +13,8 @@ from rlhf_core.config import RunConfig
 from rlhf_core.run_records import STAGES, Run
 from rlhf_core.stages.reward_labels import kept_back
 from rlhf_core.store.store import Store
-from services.cli import app
-from services.clients import CharterClient
+from services.cli.main import app
+from services.client.client import CharterClient
 from services.embedded import embedded_server
 
 TINY = RunConfig.model_validate(

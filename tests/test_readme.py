@@ -26,7 +26,7 @@ def test_every_folder_of_the_table_exists(path: str):
 
 @pytest.mark.parametrize("verb", sorted(set(re.findall(r"^charter (\w+)", README, re.MULTILINE))))
 def test_every_command_of_the_tour_has_help(verb: str):
-    from services.cli import app
+    from services.cli.main import app
 
     result = CliRunner().invoke(app, [verb, "--help"])
     assert result.exit_code == 0

@@ -10,7 +10,7 @@ from rlhf_core.config import RunConfig
 from rlhf_core.ppo_config import PpoConfig
 from rlhf_core.records import Prompt, Sample
 from rlhf_core.sandbox.sandbox import Sandbox
-from services.clients import CharterClient
+from services.client.client import CharterClient
 from tests.benchmarks.probe import Probe
 from tests.benchmarks.rows import Row, report, row
 from tests.benchmarks.serving import POLICY, Served, percentile, served

@@ -25,8 +25,8 @@ import rlhf_core.sandbox
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.models.reward_model import RewardModel
 from rlhf_core.store.store import Store
-from services.convert import sample_from_message
-from services.executor import Executor
+from services.serving.executor import Executor
+from services.wire.samples import sample_from_message
 from tests.benchmarks.bench_scoring import requests
 from tests.benchmarks.rows import Row, report, row
 from tests.benchmarks.serving import MODEL, Served, percentile, served

@@ -12,7 +12,7 @@ from charter.v1 import reward_pb2, reward_pb2_grpc
 
 from rlhf_core.records import Prompt, Sample
 from rlhf_core.sandbox.sandbox import Sandbox
-from services.convert import sample_to_message
+from services.wire.samples import sample_to_message
 from tests.benchmarks.probe import Probe
 from tests.benchmarks.rows import Row, report, row
 from tests.benchmarks.serving import Served, percentile, served

@@ -17,7 +17,7 @@ import grpc
 from charter.v1 import policy_pb2, policy_pb2_grpc
 
 from rlhf_core.sandbox.sandbox import Sandbox
-from services.convert import prompt_to_message
+from services.wire.samples import prompt_to_message
 from tests.benchmarks.rows import Row, report, row
 from tests.benchmarks.serving import Served, served
 

@@ -104,7 +104,7 @@ def summed(curves: list[dict[str, Any]]) -> dict[str, Any]:
 def charter(data: Path, name: str, settings: dict[str, Any]) -> str:
     """The id of the run with these settings; what an earlier call began goes on where it was."""
     known = data / f"{name}.run"
-    cli = [sys.executable, "-c", "from services.cli import main; main()"]
+    cli = [sys.executable, "-c", "from services.cli.main import main; main()"]
     if known.exists():
         run = known.read_text()
         if not (data / "runs" / run / "report.json").exists():

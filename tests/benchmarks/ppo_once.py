@@ -30,7 +30,7 @@ from rlhf_core.ppo_config import PpoConfig
 from rlhf_core.records import Prompt
 from rlhf_core.run_records import NormPack
 from rlhf_core.training.ppo_trainer import train_ppo
-from services.memory import keep_buffers
+from services.serving.malloc import keep_buffers
 
 
 class Work(NamedTuple):

@@ -20,9 +20,9 @@ from rlhf_core.records import Sample
 from rlhf_core.run_records import NormPack, PolicyVersion, RewardModelVersion, StageResult
 from rlhf_core.sandbox.sandbox import Sandbox
 from rlhf_core.store.store import Store
-from services.limits import Limits
 from services.process import serve
-from services.serve_config import ServeConfig
+from services.server.config import ServeConfig
+from services.server.limits import Limits
 from tests.benchmarks.serving import MODEL, POLICY
 
 REPLIES = 64

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from services.app import App
-from services.serve_config import ServeConfig
+from services.server.config import ServeConfig
 from services.worker import Pipeline
 
 

@@ -17,7 +17,7 @@ from rlhf_core.records import Prompt
 from rlhf_core.run_records import NormPack, PolicyVersion, RewardModelVersion, Run, StageResult, StepMetrics
 from rlhf_core.stages.context import RunStopped, Toolbox
 from rlhf_core.store.store import Store
-from services.clients import CharterClient
+from services.client.client import CharterClient
 from services.embedded import embedded_server
 from tests.conftest import save_model, save_tokenizer
 

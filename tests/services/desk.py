@@ -12,8 +12,8 @@ from charter.v1 import trainer_pb2, trainer_pb2_grpc
 from rlhf_core.config import RunConfig
 from rlhf_core.store.leases import this_process
 from rlhf_core.store.store import Store
-from services.channel import Connection
-from services.clients import CharterClient
+from services.client.client import CharterClient
+from services.client.connection import Connection
 from services.embedded import embedded_server
 
 CONFIG = RunConfig(constitution="household")

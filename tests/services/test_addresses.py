@@ -10,9 +10,9 @@ from typer.testing import CliRunner
 
 from rlhf_core.errors import InvalidInput, Unavailable
 from services.app import App
-from services.cli import app as cli
-from services.clients import CharterClient, addresses_of
-from services.serve_config import ServeConfig
+from services.cli.main import app as cli
+from services.client.client import CharterClient, addresses_of
+from services.server.config import ServeConfig
 
 
 def test_addresses_are_told_apart_from_lists_of_them():

@@ -16,11 +16,11 @@ from rlhf_core.config import LoraConfig, ModelConfig, RunConfig
 from rlhf_core.errors import InvalidInput, Unavailable
 from rlhf_core.feedback.votes import comparison_of
 from rlhf_core.records import Comparison, Prompt, Sample, Vote
-from services.cli import app
-from services.cli_preflight import plan_run
-from services.clients import CharterClient
+from services.cli.main import app
+from services.cli.preflight import plan_run
+from services.client.client import CharterClient
 from services.embedded import embedded_server
-from services.endpoints import connect
+from services.serving.endpoints import connect
 from tests.conftest import save_model, save_tokenizer
 from tests.endpoint import Reply, Request, Script, Served, fails, in_turn, says, served
 
@@ -208,7 +208,7 @@ def test_a_key_that_is_no_key_is_not_sent_and_not_shown():
 
 
 def test_a_missing_package_is_told_with_how_to_install_it(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("services.endpoints.util.find_spec", lambda name: None)
+    monkeypatch.setattr("services.serving.endpoints.util.find_spec", lambda name: None)
     with pytest.raises(InvalidInput, match=r"pip install -e '\.\[openai\]'"):
         connect(BackendConfig(model="openai:tiny"), "feedback.judge")
 

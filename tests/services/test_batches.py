@@ -6,8 +6,8 @@ from charter.v1 import common_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.batches import batches, in_order
-from services.limits import Limits
+from services.server.limits import Limits
+from services.wire.batches import batches, in_order
 
 
 def test_items_are_cut_at_the_size():

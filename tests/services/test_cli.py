@@ -16,7 +16,7 @@ VERBS += ["doctor", "pause", "resume", "cancel"]
 
 
 def charter(*arguments: str, folder: Path, **environ: str) -> subprocess.CompletedProcess[str]:
-    code = "import sys; from services.cli import main; main(sys.argv[1:])"
+    code = "import sys; from services.cli.main import main; main(sys.argv[1:])"
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("CHARTER")}
     return subprocess.run(
         [sys.executable, "-c", code, *arguments],
@@ -42,7 +42,7 @@ def refusal(folder: Path, *arguments: str, lines: int = 1) -> str:
 
 def test_help_is_fast_and_loads_neither_torch_nor_grpc(tmp_path: Path):
     code = (
-        "import sys\nfrom services.cli import main\n"
+        "import sys\nfrom services.cli.main import main\n"
         "try: main(['--help'])\nexcept SystemExit: print({'torch', 'grpc', 'transformers', 'numpy'} & set(sys.modules))"
     )
     before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from rlhf_core.run_records import PolicyVersion
-from services.cli_call import version_of
+from services.cli.call import version_of
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from typer.testing import CliRunner, Result
 
 from rlhf_core.errors import Conflict, NotFound
 from rlhf_core.run_records import Run
-from services.cli import app
-from services.cli_control import standing
+from services.cli.control import standing
+from services.cli.main import app
 from tests.services.desk import desk_on
 
 

@@ -13,8 +13,8 @@ from rlhf_core.config import RunConfig
 from rlhf_core.errors import InvalidInput, NotFound
 from rlhf_core.run_records import Run
 from rlhf_core.store.store import Store
-from services.cli import app
-from services.cli_following import control_of
+from services.cli.following import control_of
+from services.cli.main import app
 
 GIVEN: dict[str, Any] = {
     "seed": 5,

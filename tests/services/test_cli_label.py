@@ -13,10 +13,10 @@ from typer.testing import CliRunner
 
 from rlhf_core.feedback.votes import comparison_of
 from rlhf_core.records import UNIFORM_SLICE, Comparison, Prompt, Sample, uniform_draw
-from services.cli import app
-from services.clients import CharterClient
+from services.cli.label_terminal import Session, is_swapped, read_keys, visible
+from services.cli.main import app
+from services.client.client import CharterClient
 from services.embedded import embedded_server
-from services.label_terminal import Session, is_swapped, read_keys, visible
 
 ADA = "human:ada"
 QUESTIONS = {"harmless": "Nobody is hurt."}

@@ -10,12 +10,12 @@ import pytest
 
 from rlhf_core.errors import InvalidInput
 from rlhf_core.run_records import Run
-from services import cli
-from services.channel import Connection
-from services.cli_refresh import next_round
+from services.cli import main
+from services.cli.refresh import next_round
+from services.client.connection import Connection
 from services.embedded import embedded_server
 from services.process import check_page
-from services.serve_config import ServerConfig
+from services.server.config import ServerConfig
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def charter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
 
     def run(*words: str) -> tuple[int, str]:
         with pytest.raises(SystemExit) as ended:
-            cli.main(words)
+            main.main(words)
         return int(ended.value.code or 0), capsys.readouterr().err
 
     return run

@@ -11,8 +11,7 @@ from rich.console import Console
 
 from rlhf_core.config import RunConfig, stages_of
 from rlhf_core.run_records import STAGES, RunEvent, StepMetrics
-from services.objective_table import objective_table
-from services.progress import RunView, clock_text, follow, shown_values
+from services.cli.progress import RunView, clock_text, follow, objective_table, shown_values
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -2,7 +2,7 @@
 
 from rlhf_core.config import RunConfig
 from rlhf_core.run_records import Run
-from services.cli_refresh import next_round
+from services.cli.refresh import next_round
 
 FIRST = RunConfig.model_validate(
     {"constitution": "household", "weights": {"helpful": 1, "harmless": 2}, "ppo": {"steps": 7}, "seed": 5}

@@ -16,8 +16,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from rlhf_core.config import RunConfig
-from services.cli import app
-from services.cli_run import needs_people
+from services.cli.main import app
+from services.cli.run import needs_people
 from tests.conftest import save_model, save_tokenizer
 
 
@@ -64,9 +64,7 @@ def settings(folder: Path, model: Path, prompts: int) -> list[str]:
 @contextmanager
 def demo_at_work(folder: Path, options: list[str]) -> Iterator[subprocess.Popen[str]]:
     """A demo in a process of its own, from the moment in which its first piece of work is stored."""
-    code = (
-        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from services.cli import main; main()"
-    )
+    code = "from signal import *; signal(SIGINT, default_int_handler); from services.cli.main import main; main()"
     process = subprocess.Popen(
         [sys.executable, "-c", code, "demo", *options, "--data", str(folder / "data")],
         stdout=subprocess.PIPE,

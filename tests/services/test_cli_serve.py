@@ -16,7 +16,7 @@ from rlhf_core.store.leases import this_process
 from rlhf_core.store.store import Store
 
 ROOT = Path(__file__).parents[2]
-MAIN = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from services.cli import main; main()"
+MAIN = "from signal import *; signal(SIGINT, default_int_handler); from services.cli.main import main; main()"
 
 
 def environment() -> dict[str, str]:

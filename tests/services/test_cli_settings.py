@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from rlhf_core.config import RunConfig
 from rlhf_core.errors import InvalidInput
-from services.settings import InvalidConfig, load_config, override_setting
+from services.cli.run_config import InvalidConfig, load_config, override_setting
 
 ROOT = Path(__file__).parents[2]
 

@@ -9,14 +9,14 @@ import sys
 import pytest
 
 from rlhf_core.errors import CharterError, Forbidden
-from services import cli
-from services.clients import CharterClient
-from services.tokens import Tokens
+from services.cli import main
+from services.client.client import CharterClient
+from services.security.tokens import Tokens
 
 
 def charter(*arguments: str) -> int:
     with pytest.raises(SystemExit) as ended:
-        cli.main([str(argument) for argument in arguments])
+        main.main([str(argument) for argument in arguments])
     return int(ended.value.code or 0)
 
 
@@ -55,7 +55,14 @@ def test_a_server_started_with_the_file_asks_for_its_tokens(tmp_path, capsys):
     token = capsys.readouterr().out.strip()
     arguments = ["serve", "--only", "preference,trainer", "--socket", str(path), "--tokens", str(file)]
     process = subprocess.Popen(
-        [sys.executable, "-c", "from services.cli import main; main()", *arguments, "--data", str(tmp_path / "d")],
+        [
+            sys.executable,
+            "-c",
+            "from services.cli.main import main; main()",
+            *arguments,
+            "--data",
+            str(tmp_path / "d"),
+        ],
         stdout=subprocess.PIPE,
     )
     try:

@@ -12,8 +12,9 @@ from rlhf_core.errors import CharterError, Conflict, InvalidInput, NotFound, Una
 from rlhf_core.feedback.votes import comparison_of
 from rlhf_core.records import BASE_POLICY, Prompt, Sample
 from rlhf_core.seams import Feedback, Sampler, Scorer
-from services import batches, model_clients
-from services.clients import CharterClient
+from services.client import policy
+from services.client.client import CharterClient
+from services.wire import batches
 
 DRAIN = Prompt.of("How do I unclog the drain?")
 
@@ -51,7 +52,7 @@ def test_a_constitution_over_the_wire_keeps_its_hash(served):
 def test_batches_cut_small_give_the_same_answers(served, monkeypatch):
     prompts = [Prompt.of(f"Question {i % 5}?") for i in range(12)]
     whole = served.client.policy.generate(prompts, n=2, max_tokens=4, seed=2)
-    for module in (model_clients, batches):
+    for module in (policy, batches):
         monkeypatch.setattr(module, "MAX_BATCH_BYTES", 200)
     cut = served.client.policy.generate(prompts, n=2, max_tokens=4, seed=2)
     assert [(s.id, s.response) for s in cut] == [(s.id, s.response) for s in whole]
@@ -181,7 +182,7 @@ def test_runs_are_listed_page_by_page(served):
 
 
 def test_every_error_class_survives_the_wire(served):
-    from services.status import KINDS, status_of
+    from services.wire.status import KINDS, status_of
 
     assert {kind.error for kind in KINDS} >= set(CharterError.__subclasses__()) - _of_other_folders()
     assert status_of(InvalidInput("x" * 10_000, "f")).details.endswith("...")

@@ -16,9 +16,9 @@ from rlhf_core.errors import InvalidInput, NotFound
 from rlhf_core.records import Comparison, Prompt, Sample
 from rlhf_core.store.leases import this_process
 from rlhf_core.store.store import Store
-from services.clients import CharterClient
-from services.constitution_client import Named
-from services.serve_config import ServeConfig
+from services.client.client import CharterClient
+from services.client.constitution import Named
+from services.server.config import ServeConfig
 from tests.services.apps import serving
 
 HOUSEHOLD = builtin_text("household")
@@ -95,13 +95,13 @@ def test_a_caller_who_goes_stops_the_judge(served):
 
 
 def _effects_request(n: int) -> critique_pb2.DiffConstitutionsRequest:
-    from services import convert
+    from services.wire.samples import comparison_to_message
 
     return critique_pb2.DiffConstitutionsRequest(
         before=critique_pb2.ConstitutionSource(constitution="household"),
         after=critique_pb2.ConstitutionSource(yaml_text=EDITED),
         effects=True,
-        probes=[convert.comparison_to_message(probe(number)) for number in range(n)],
+        probes=[comparison_to_message(probe(number)) for number in range(n)],
     )
 
 

@@ -11,10 +11,10 @@ from google.protobuf.field_mask_pb2 import FieldMask
 
 from rlhf_core.config import RunConfig
 from rlhf_core.errors import CharterError, Conflict, InvalidInput, NotFound, NoWorker, RequestReused, Stale
-from services.channel import Connection
-from services.clients import CharterClient
+from services.client.client import CharterClient
+from services.client.connection import Connection
 from services.embedded import embedded_server
-from services.paging import page_of
+from services.wire.paging import page_of
 from tests.services.desk import CONFIG, Desk, desk_on
 
 

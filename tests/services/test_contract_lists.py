@@ -12,8 +12,8 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from rlhf_core.errors import InvalidInput, RequestReused
 from rlhf_core.feedback.votes import comparison_of
 from rlhf_core.records import BASE_POLICY, Comparison, Prompt, Sample
-from services import convert
-from services.channel import Connection
+from services.client.connection import Connection
+from services.wire.samples import comparison_to_message
 from tests.services.desk import Desk, desk_on
 
 
@@ -37,7 +37,7 @@ class Labels:
 
     def submit(self, number: int, **fields: Any) -> preference_pb2.Preference:
         given = {"objective": "helpful", "labeler": "ana", "choice": "CHOICE_A"} | fields
-        return self.ask("SubmitPreference", comparison=convert.comparison_to_message(pair(number)), **given).preference
+        return self.ask("SubmitPreference", comparison=comparison_to_message(pair(number)), **given).preference
 
 
 @pytest.fixture

@@ -12,17 +12,45 @@ from rlhf_core.errors import InvalidInput
 from rlhf_core.records import Comparison, Critique, Message, Preference, Prompt, Record, Sample, Vote
 from rlhf_core.reward_records import RewardQuality
 from rlhf_core.run_records import PolicyVersion, RewardModelVersion, Run, RunEvent, Score
-from services import convert, convert_rows
+from services.wire.samples import (
+    comparison_from_message,
+    comparison_to_message,
+    constitution_to_message,
+    critique_from_message,
+    critique_to_message,
+    prompt_from_message,
+    prompt_to_message,
+    prompts_from_messages,
+    sample_from_message,
+    sample_to_message,
+    vote_from_message,
+    vote_to_message,
+)
+from services.wire.versions import (
+    event_from_message,
+    event_to_message,
+    human_labeler,
+    policy_version_from_message,
+    policy_version_to_message,
+    preference_from_message,
+    preference_to_message,
+    reward_model_from_message,
+    reward_model_to_message,
+    run_from_message,
+    run_to_message,
+    score_from_message,
+    score_to_message,
+)
 
 PAIRS = {
-    Prompt: (convert.prompt_to_message, convert.prompt_from_message),
-    Sample: (convert.sample_to_message, convert.sample_from_message),
-    Critique: (convert.critique_to_message, convert.critique_from_message),
-    Vote: (convert.vote_to_message, convert.vote_from_message),
-    Preference: (convert_rows.preference_to_message, convert_rows.preference_from_message),
-    PolicyVersion: (convert_rows.policy_version_to_message, convert_rows.policy_version_from_message),
-    RewardModelVersion: (convert_rows.reward_model_to_message, convert_rows.reward_model_from_message),
-    Score: (convert_rows.score_to_message, convert_rows.score_from_message),
+    Prompt: (prompt_to_message, prompt_from_message),
+    Sample: (sample_to_message, sample_from_message),
+    Critique: (critique_to_message, critique_from_message),
+    Vote: (vote_to_message, vote_from_message),
+    Preference: (preference_to_message, preference_from_message),
+    PolicyVersion: (policy_version_to_message, policy_version_from_message),
+    RewardModelVersion: (reward_model_to_message, reward_model_from_message),
+    Score: (score_to_message, score_from_message),
 }
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 IDS = TEXT.filter(bool)
@@ -38,12 +66,12 @@ SAMPLES = st.builds(
 
 @given(PROMPTS)
 def test_prompts_come_back(prompt):
-    assert convert.prompt_from_message(convert.prompt_to_message(prompt)) == prompt
+    assert prompt_from_message(prompt_to_message(prompt)) == prompt
 
 
 @given(SAMPLES)
 def test_samples_come_back(sample):
-    assert convert.sample_from_message(convert.sample_to_message(sample)) == sample
+    assert sample_from_message(sample_to_message(sample)) == sample
 
 
 @pytest.mark.parametrize("kind", [Critique, Vote, Preference, PolicyVersion, RewardModelVersion, Score])
@@ -62,10 +90,10 @@ def test_a_comparison_comes_back_and_needs_one_prompt():
     prompt = Prompt.of("Q?")
     a, b = (Sample(id=text, prompt=prompt, response=text, policy_version="base") for text in "ab")
     pair = Comparison(id="pair", a=a, b=b, run_id="r")
-    assert convert.comparison_from_message(convert.comparison_to_message(pair)) == pair
+    assert comparison_from_message(comparison_to_message(pair)) == pair
     other = pair.model_copy(update={"b": b.model_copy(update={"prompt": Prompt.of("Other?")})})
     with pytest.raises(InvalidInput, match="different prompts"):
-        convert.comparison_from_message(convert.comparison_to_message(other))
+        comparison_from_message(comparison_to_message(other))
 
 
 def test_runs_and_events_come_back_without_the_fence():
@@ -73,15 +101,15 @@ def test_runs_and_events_come_back_without_the_fence():
     run = Run(
         id="r", kind="ppo", state="PAUSED", config="{}", step=3, steps=9, fence=4, created_at=time, updated_at=time
     )
-    back = convert_rows.run_from_message(convert_rows.run_to_message(run))
+    back = run_from_message(run_to_message(run))
     assert back == run.model_copy(update={"fence": 0})
     event = RunEvent(run_id="r", sequence=2, kind="note", body="{}", created_at=time)
-    assert convert_rows.event_from_message(convert_rows.event_to_message(event)) == event
+    assert event_from_message(event_to_message(event)) == event
 
 
 def test_a_constitution_shows_its_principles_and_their_hashes():
     constitution = load_constitution("assistant")
-    message = convert.constitution_to_message(constitution)
+    message = constitution_to_message(constitution)
     assert message.hash == constitution.hash
     assert [p.hash for p in message.principles] == [p.hash for p in constitution.principles]
     assert [o.name for o in message.objectives] == list(constitution.objective_names)
@@ -89,7 +117,7 @@ def test_a_constitution_shows_its_principles_and_their_hashes():
 
 def test_ids_left_out_are_derived_from_content():
     plain = common_pb2.Sample(prompt=common_pb2.Prompt(text="Q?"), response="A.")
-    first, second = convert.sample_from_message(plain), convert.sample_from_message(plain)
+    first, second = sample_from_message(plain), sample_from_message(plain)
     assert first == second
     assert first.prompt == Prompt.of("Q?")
     assert first.policy_version == "base" and first.finished
@@ -107,20 +135,20 @@ def test_ids_left_out_are_derived_from_content():
 )
 def test_a_wrong_prompt_names_its_place(prompt, field):
     with pytest.raises(InvalidInput) as caught:
-        convert.prompts_from_messages([prompt])
+        prompts_from_messages([prompt])
     assert caught.value.field == field
 
 
 def test_a_choice_must_be_given():
     with pytest.raises(InvalidInput, match="choice"):
-        convert_rows.preference_from_message(preference_pb2.Preference(id="p"))
+        preference_from_message(preference_pb2.Preference(id="p"))
 
 
 def test_people_have_one_name():
-    assert convert_rows.human_labeler("ana") == convert_rows.human_labeler("human:ana") == "human:ana"
+    assert human_labeler("ana") == human_labeler("human:ana") == "human:ana"
     for wrong in ("", "human:", "ai:judge", " "):
         with pytest.raises(InvalidInput):
-            convert_rows.human_labeler(wrong)
+            human_labeler(wrong)
 
 
 def test_what_a_reward_model_is_worth_comes_back_and_what_is_not_known_stays_unknown():
@@ -131,9 +159,9 @@ def test_what_a_reward_model_is_worth_comes_back_and_what_is_not_known_stays_unk
     numbers = {"pairs": 1, "human_pairs": 0, "accuracy": 0.5, "accuracy_n": 0, "quality": quality}
     texts = dict.fromkeys(("id", "run_id", "objective", "base_model", "artifact", "constitution_hash"), "x")
     version = RewardModelVersion(**texts, **numbers)
-    assert convert_rows.reward_model_from_message(convert_rows.reward_model_to_message(version)) == version
+    assert reward_model_from_message(reward_model_to_message(version)) == version
 
 
 def test_scores_of_lines_come_back():
     score = Score(sample_id="s", objective="o", reward_model="m", score=1.0, steps=(1.0, -2.5))
-    assert convert_rows.score_from_message(convert_rows.score_to_message(score)) == score
+    assert score_from_message(score_to_message(score)) == score

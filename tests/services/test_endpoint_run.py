@@ -11,7 +11,7 @@ import pytest
 from rlhf_core.config import RunConfig
 from rlhf_core.run_records import STAGES, Run
 from rlhf_core.store.store import Store
-from services.clients import CharterClient
+from services.client.client import CharterClient
 from services.embedded import embedded_server
 from tests.endpoint import Reply, Request, Served, fails, says, served
 

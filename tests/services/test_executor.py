@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import pytest
 
 from rlhf_core.errors import Unavailable
-from services.executor import PATIENCE_SECONDS, Executor
+from services.serving.executor import PATIENCE_SECONDS, Executor
 
 
 @pytest.fixture

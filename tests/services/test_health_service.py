@@ -15,9 +15,9 @@ from charter.v1 import trainer_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from rlhf_core.errors import Loading, NotFound, Unavailable
-from services import channel
-from services.clients import CharterClient
-from services.server import Server, Service
+from services.client import connection
+from services.client.client import CharterClient
+from services.server.server import Server, Service
 
 TRAINER = "charter.v1.TrainerService"
 NOT_SERVING, SERVING = health_pb2.HealthCheckResponse.NOT_SERVING, health_pb2.HealthCheckResponse.SERVING
@@ -119,7 +119,7 @@ def test_a_patient_client_is_answered_as_soon_as_the_service_is_there(opened: Op
 
 
 def test_patience_outlasts_the_tries_of_the_channel_itself(opened: Opened, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(channel, "OPTIONS", (*channel.OPTIONS, ("grpc.enable_retries", 0)))
+    monkeypatch.setattr(connection, "OPTIONS", (*connection.OPTIONS, ("grpc.enable_retries", 0)))
     timer = threading.Timer(1.0, opened.offer)
     timer.start()
     with CharterClient.connect(opened.server.address) as client, pytest.raises(Loading, match="being loaded"):
@@ -193,7 +193,7 @@ def test_a_call_on_a_closed_connection_is_no_internal_error(opened: Opened):
 
 def test_patience_counts_from_when_the_server_was_lost(opened: Opened, monkeypatch: pytest.MonkeyPatch):
     """The call lasts longer than the patience before its server goes; the one that comes then still answers it."""
-    monkeypatch.setattr(channel, "FOUND_SECONDS", 0.5)
+    monkeypatch.setattr(connection, "FOUND_SECONDS", 0.5)
     first, second = Empty(seconds=30.0), Empty()
     opened.offer(first)
     with (

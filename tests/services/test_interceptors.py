@@ -19,13 +19,13 @@ from charter.v1 import (
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-from services.critique_service import CritiqueService
-from services.policy_service import PolicyService
-from services.preference_service import PreferenceService
-from services.reward_service import RewardService
-from services.server import ErrorInterceptor
-from services.server_service import ServerService
-from services.trainer_service import TrainerService
+from services.rpc.critique import CritiqueService
+from services.rpc.policy import PolicyService
+from services.rpc.preference import PreferenceService
+from services.rpc.reward import RewardService
+from services.rpc.server import ServerService
+from services.rpc.trainer import TrainerService
+from services.server.server import ErrorInterceptor
 
 
 @pytest.mark.parametrize(

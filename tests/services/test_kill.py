@@ -18,7 +18,7 @@ from rlhf_core.errors import CharterError
 from rlhf_core.records import Preference
 from rlhf_core.run_records import STAGES, Run
 from rlhf_core.store.store import Store
-from services.clients import CharterClient
+from services.client.client import CharterClient
 
 TINY = RunConfig.model_validate(
     {
@@ -44,7 +44,7 @@ def serving(data: Path, socket: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A server in a process of its own; killed without warning at the end of the block."""
     command = ["serve", "--socket", str(socket), "--data", str(data), "-s", "model.threads=1"]
     process = subprocess.Popen(
-        [sys.executable, "-c", "from services.cli import main; main()", *command], stdout=subprocess.DEVNULL
+        [sys.executable, "-c", "from services.cli.main import main; main()", *command], stdout=subprocess.DEVNULL
     )
     try:
         yield process

@@ -11,9 +11,9 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from rlhf_core.errors import Loading
-from services.channel import OPTIONS
-from services.server import Server, Service
-from services.status import error_from_call
+from services.client.connection import OPTIONS
+from services.server.server import Server, Service
+from services.wire.status import error_from_call
 
 REWARD = "charter.v1.RewardService"
 

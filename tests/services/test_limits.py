@@ -16,8 +16,8 @@ from rlhf_core.config import RunConfig
 from rlhf_core.constitution.load import load_with_text
 from rlhf_core.errors import Exhausted, InvalidInput
 from rlhf_core.store.store import Store
-from services.limits import Limits, Turnstile, check_request
-from services.serve_config import WITHOUT_MODEL, ServeConfig
+from services.server.config import WITHOUT_MODEL, ServeConfig
+from services.server.limits import Limits, Turnstile, check_request
 from tests.services.apps import serving
 
 SMALL = Limits(text_characters=10, items=3, responses=4)

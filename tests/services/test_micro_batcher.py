@@ -23,13 +23,13 @@ from rlhf_core.errors import Exhausted, InvalidInput, NotFound, Unavailable
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.records import Comparison, Prompt, Sample
 from rlhf_core.store.store import Store
-from services.convert import sample_to_message
-from services.executor import Executor
-from services.micro_batcher import Kind, MicroBatcher
-from services.model_library import ModelLibrary
-from services.model_queue import ModelQueue
-from services.reward_service import RewardService
-from services.server import Server, Service
+from services.rpc.reward import RewardService
+from services.server.server import Server, Service
+from services.serving.executor import Executor
+from services.serving.loaded_models import ModelLibrary
+from services.serving.micro_batcher import Kind, MicroBatcher
+from services.serving.model_queue import ModelQueue
+from services.wire.samples import sample_to_message
 
 SCORER, OTHER = "reward-helpful", "reward-harmless"
 

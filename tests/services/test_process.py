@@ -21,9 +21,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from rlhf_core.errors import Unavailable
 from rlhf_core.store.store import Store
-from services import logs, metrics
-from services.clients import CharterClient
+from services.client.client import CharterClient
 from services.process import FORCED
+from services.telemetry import logs, metrics
 from tests.processes import MAIN, ROOT, free_ports
 
 

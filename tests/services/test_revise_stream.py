@@ -18,13 +18,13 @@ from rlhf_core.config import CritiqueConfig
 from rlhf_core.errors import InvalidInput, NotFound
 from rlhf_core.feedback.revision import revision_rounds
 from rlhf_core.records import Critique, Sample
-from services import convert
-from services.convert_revisions import RevisionsEnd, RevisionStep, from_answer
-from services.executor import Executor
-from services.interceptors import ErrorInterceptor
-from services.model_clients import CritiqueClient
-from services.revision_desk import RevisionDesk
-from services.status import error_from_call
+from services.client.critique import CritiqueClient
+from services.rpc.revise_stream import RevisionDesk
+from services.server.interceptors import ErrorInterceptor
+from services.serving.executor import Executor
+from services.wire.revisions import RevisionsEnd, RevisionStep, from_answer
+from services.wire.samples import sample_to_message
+from services.wire.status import error_from_call
 from tests.feedback.rules import LAW, Rules, sample
 
 ANSWERS = [sample(f"use {word} then soap {n}") for n in range(12) for word in ("acid", "fire", "milk")]
@@ -64,7 +64,7 @@ class Ruling:
         self._stub = critique_pb2_grpc.CritiqueServiceStub(channel)
 
     def call(self, samples: list[Sample], **fields: Any):
-        messages = [convert.sample_to_message(sample) for sample in samples]
+        messages = [sample_to_message(sample) for sample in samples]
         return self._stub.ReviseStream(critique_pb2.ReviseStreamRequest(samples=messages, **fields))
 
     def ask(self, samples: list[Sample], **fields: Any) -> list[Critique | RevisionStep | RevisionsEnd]:

@@ -18,7 +18,7 @@ from rlhf_core.models.scoring import Scoring
 from rlhf_core.records import Prompt, Sample
 from rlhf_core.run_records import RewardModelVersion
 from rlhf_core.store.store import Store
-from services.reward_shelf import RewardShelf
+from services.serving.reward_model_cache import RewardShelf
 from tests.encoders import save_encoder
 
 SAMPLES = [Sample(id=f"s{n}", prompt=Prompt.of("Q?"), response="one\n" * n, policy_version="base") for n in range(3)]

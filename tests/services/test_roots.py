@@ -10,10 +10,10 @@ import pytest
 
 from rlhf_core.config import RunConfig
 from rlhf_core.errors import InvalidInput, NoWorker
-from services.clients import CharterClient
-from services.roots import check_path
-from services.runs import named_paths
-from services.serve_config import WITHOUT_MODEL, ServeConfig
+from services.client.client import CharterClient
+from services.rpc.data_roots import check_path
+from services.rpc.run_requests import named_paths
+from services.server.config import WITHOUT_MODEL, ServeConfig
 from tests.services.apps import serving
 
 FILES = ("prompts", "heldout_prompts", "demonstrations", "replay", "preferences")

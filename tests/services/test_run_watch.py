@@ -13,8 +13,8 @@ import pytest
 from charter.v1 import trainer_pb2, trainer_pb2_grpc
 
 from rlhf_core.errors import InvalidInput
-from services import trainer_client
-from services.clients import CharterClient
+from services.client import trainer
+from services.client.client import CharterClient
 from tests.services.desk import Desk, desk_on
 
 PAUSED, QUEUED, CANCELLED = (
@@ -137,7 +137,7 @@ class Forgetful(trainer_pb2_grpc.TrainerServiceServicer):
 
 
 def test_a_server_that_falls_silent_is_asked_again_for_what_came_after(monkeypatch):
-    monkeypatch.setattr(trainer_client, "SILENCE_SECONDS", 0.5)
+    monkeypatch.setattr(trainer, "SILENCE_SECONDS", 0.5)
     forgetful, server = Forgetful(), grpc.server(ThreadPoolExecutor(2))
     trainer_pb2_grpc.add_TrainerServiceServicer_to_server(forgetful, server)
     port = server.add_insecure_port("127.0.0.1:0")

@@ -16,7 +16,7 @@ import pytest
 from rlhf_core.config import RunConfig
 from rlhf_core.errors import Conflict
 from rlhf_core.run_records import Run, RunEvent
-from services.clients import CharterClient
+from services.client.client import CharterClient
 from services.embedded import embedded_server
 from tests.services.conftest import SLOW_SEED, few_steps
 

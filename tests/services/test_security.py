@@ -18,13 +18,13 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from rlhf_core.config import RunConfig
 from rlhf_core.errors import Forbidden, InvalidInput, NoWorker, Unauthenticated, Unavailable
 from rlhf_core.records import Prompt
-from services import cli
-from services.clients import CharterClient
-from services.malformed import malformed
-from services.serve_config import WITHOUT_MODEL, ServeConfig
-from services.server import Server, Service
-from services.tls import ClientTls, TlsConfig
-from services.tokens import new_token
+from services.cli import main
+from services.client.client import CharterClient
+from services.security.tls import ClientTls, TlsConfig
+from services.security.tokens import new_token
+from services.server.config import WITHOUT_MODEL, ServeConfig
+from services.server.malformed_requests import malformed
+from services.server.server import Server, Service
 from tests.services.apps import serving
 
 
@@ -273,7 +273,7 @@ def test_a_call_in_json_needs_no_description_by_the_server(tmp_path, capsys):
     def look(address: str) -> None:
         for arguments in (["charter.v1.TrainerService/ListRuns"], ["charter.v1.TrainerService"]):
             with pytest.raises(SystemExit) as ended:
-                cli.main(["call", *arguments, "--address", address, "--token", "s3cret"])
+                main.main(["call", *arguments, "--address", address, "--token", "s3cret"])
             assert ended.value.code == 0
         assert "charter.v1.TrainerService/WatchRun  (WatchRunRequest)" in capsys.readouterr().out
 

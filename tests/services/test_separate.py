@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from services.clients import CharterClient
+from services.client.client import CharterClient
 from services.embedded import embedded_server
 from tests.processes import Processes
 from tests.small_run import SMALL, Outcome, finished, outcome, report

@@ -20,10 +20,10 @@ from grpc_status import rpc_status
 from rlhf_core.config import RunConfig
 from rlhf_core.errors import InvalidInput, NoWorker
 from rlhf_core.records import Prompt
-from services.clients import CharterClient
+from services.client.client import CharterClient
 from services.embedded import embedded_server
-from services.serve_config import WITHOUT_MODEL, ServeConfig
-from services.server import ErrorInterceptor, Server
+from services.server.config import WITHOUT_MODEL, ServeConfig
+from services.server.server import ErrorInterceptor, Server
 from tests.services.apps import serving
 
 PROMPT = Prompt.of("How do I unclog the drain?")

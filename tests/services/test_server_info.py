@@ -10,11 +10,11 @@ import grpc
 
 from rlhf_core.store.leases import this_process
 from rlhf_core.store.store import Store
-from services.clients import CharterClient
+from services.client.client import CharterClient
 from services.embedded import embedded_server
-from services.limits import Limits
-from services.serve_config import ALL, WITHOUT_MODEL, ServeConfig
-from services.server_service import Loaded, server_info
+from services.rpc.server import Loaded, server_info
+from services.server.config import ALL, WITHOUT_MODEL, ServeConfig
+from services.server.limits import Limits
 from tests.services.desk import desk_on
 
 

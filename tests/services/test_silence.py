@@ -11,8 +11,8 @@ import pytest
 from charter.v1 import critique_pb2, policy_pb2, preference_pb2, reward_pb2, server_pb2, trainer_pb2
 
 from rlhf_core.errors import Unavailable
-from services.channel import STREAMS, Connection
-from services.silence import unless_silent
+from services.client.connection import STREAMS, Connection
+from services.client.stream_timeout import unless_silent
 
 
 class Talker:

@@ -28,9 +28,9 @@ from rlhf_core.errors import (
     Unavailable,
     Violation,
 )
-from services.channel import Connection
-from services.server import ErrorInterceptor
-from services.status import error_from_call, status_of
+from services.client.connection import Connection
+from services.server.server import ErrorInterceptor
+from services.wire.status import error_from_call, status_of
 
 
 class Raising(trainer_pb2_grpc.TrainerServiceServicer):

@@ -9,7 +9,7 @@ import pytest
 from rlhf_core.config import RunConfig
 from rlhf_core.errors import Conflict, InvalidInput, NotFound, RequestReused, Stale
 from rlhf_core.store.store import Store
-from services.cli import app
+from services.cli.main import app
 from tests.services.conftest import SLOW_SEED
 
 

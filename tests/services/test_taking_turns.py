@@ -19,9 +19,9 @@ from rlhf_core.models.policy import Policy
 from rlhf_core.records import Sample
 from rlhf_core.store.store import Store
 from rlhf_core.training.ppo_trainer import train_ppo
-from services.app_models import load_library
-from services.executor import Executor
-from services.model_library import ModelLibrary
+from services.run_toolbox import load_library
+from services.serving.executor import Executor
+from services.serving.loaded_models import ModelLibrary
 from tests.training.conftest import PROMPTS, Rule, pack_for
 from tests.training.plain import plain_ppo
 

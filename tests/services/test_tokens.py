@@ -13,8 +13,8 @@ import pytest
 from charter import v1
 
 from rlhf_core.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthenticated
-from services.scopes import NEEDED, SCOPES, check_scope
-from services.tokens import Tokens, new_token, read_tokens, revoke_token
+from services.security.scopes import NEEDED, SCOPES, check_scope
+from services.security.tokens import Tokens, new_token, read_tokens, revoke_token
 
 MODULES = [
     import_module(f"charter.v1.{found.name}") for found in iter_modules(v1.__path__) if found.name.endswith("_pb2")

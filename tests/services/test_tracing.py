@@ -10,9 +10,9 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from rlhf_core.errors import InvalidInput, NotFound
-from services.clients import CharterClient
-from services.serve_config import WITHOUT_MODEL, ServeConfig
-from services.tracing import tracing
+from services.client.client import CharterClient
+from services.server.config import WITHOUT_MODEL, ServeConfig
+from services.telemetry.tracing import tracing
 from tests.services.apps import serving
 
 

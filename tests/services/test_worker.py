@@ -13,7 +13,7 @@ import pytest
 
 from rlhf_core.store.store import Store
 from services.app import App
-from services.serve_config import ServeConfig
+from services.server.config import ServeConfig
 from services.worker import Worker
 
 

@@ -20,12 +20,12 @@ from rlhf_core.errors import Exhausted, InvalidInput, NotFound
 from rlhf_core.models.batcher import Batcher
 from rlhf_core.records import Prompt
 from rlhf_core.store.store import Store
-from services import writing_queue
-from services.executor import Executor
-from services.memory import give_back
-from services.model_library import ModelLibrary
-from services.writers import Writers
-from services.writing_queue import Draw, WritingQueue
+from services.serving import generation_queue
+from services.serving.engine import Writers
+from services.serving.executor import Executor
+from services.serving.generation_queue import Draw, WritingQueue
+from services.serving.loaded_models import ModelLibrary
+from services.serving.malloc import give_back
 from tests.services.conftest import Served
 
 PROMPTS = [Prompt.of(text) for text in ("How do I dust?", "Wash a pan", "Is it safe to mix cleaners?", "Hang a shelf")]
@@ -40,7 +40,7 @@ def stub(served: Served) -> policy_pb2_grpc.PolicyServiceStub:
 def library(
     tmp_path_factory: pytest.TempPathFactory, model_config: ModelConfig, trained: Callable[[Path], str]
 ) -> Iterator[ModelLibrary]:
-    from services.app_models import load_library
+    from services.run_toolbox import load_library
 
     data = tmp_path_factory.mktemp("library")
     trained(data)
@@ -230,8 +230,8 @@ def test_a_caller_who_leaves_frees_the_rows(library):
 
 def test_memory_goes_back_once_nobody_has_asked_for_a_while(library, monkeypatch):
     given: list[threading.Thread] = []
-    monkeypatch.setattr(writing_queue, "IDLE_SECONDS", 0.05)
-    monkeypatch.setattr(writing_queue, "give_back", lambda: given.append(threading.current_thread()))
+    monkeypatch.setattr(generation_queue, "IDLE_SECONDS", 0.05)
+    monkeypatch.setattr(generation_queue, "give_back", lambda: given.append(threading.current_thread()))
 
     async def rest(queue: WritingQueue) -> None:
         await queue.generate(PROMPTS[:1], Draw(max_tokens=1))

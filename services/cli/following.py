@@ -1,0 +1,78 @@
+"""Runs that go on from another: its configuration and its very constitution, but for what is to be different."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rlhf_core.config import RunConfig
+    from rlhf_core.run_records import Run
+    from services.client.client import CharterClient
+
+
+def following(run: Run, start: Mapping[str, Any], overrides: Sequence[str] = ()) -> RunConfig:
+    """The run's configuration, to go on from it: with the overrides and then `start` laid over it.
+
+    Raises InvalidInput for overrides that do not go with it.
+    """
+    from pydantic import ValidationError
+
+    from rlhf_core.config import RunConfig
+    from services.cli.run_config import load_config
+    from services.server.interceptors import invalid_input
+
+    tree: dict[str, Any] = RunConfig.model_validate_json(run.config).model_dump(mode="json")
+    given = load_config(None, overrides, environ={}).model_dump(mode="json", exclude_unset=True)
+    own = {"kind": "pipeline", "from_run": run.id, "constitution": run.constitution_hash}
+    for layer in (given, own, start):
+        _lay_over(tree, layer)
+    try:
+        return RunConfig.model_validate(tree)
+    except ValidationError as error:
+        raise invalid_input(error) from None
+
+
+def control_of(client: CharterClient, run: Run, overrides: Sequence[str] = ()) -> RunConfig:
+    """A run that trains PPO's control beside a run's PPO, with as many steps, and evaluates all policies together.
+
+    Raises InvalidInput where the run has done no PPO.
+    """
+    from rlhf_core.config import RunConfig
+    from rlhf_core.errors import InvalidInput
+
+    trained = _with_ppo(client, run)
+    if trained is None:
+        missing = f"run '{run.id}' has no finished PPO to set a control against"
+        raise InvalidInput(f"{missing}; {_allowed(client)}", "control")
+    ppo = RunConfig.model_validate_json(trained.config).ppo
+    settings = {"ppo": ppo.model_copy(update={"control_steps": ppo.steps})}
+    config = RunConfig.model_validate_json(run.config).model_copy(update=settings)
+    alike = run.model_copy(update={"config": config.model_dump_json()})
+    return following(alike, {"start_at": "control"}, overrides)
+
+
+def _with_ppo(client: CharterClient, run: Run) -> Run | None:
+    """The run, or the one that it took its PPO from; None where that is not done."""
+    from rlhf_core.config import RunConfig, stages_of
+    from rlhf_core.run_records import STAGES
+
+    config, behind = RunConfig.model_validate_json(run.config), STAGES[STAGES.index("ppo") + 1 :]
+    if "ppo" in stages_of(config):
+        return run if run.state == "SUCCEEDED" or run.stage in behind else None
+    if config.from_run is None or stages_of(config)[0] not in behind:
+        return None
+    return _with_ppo(client, client.trainer.get_run(config.from_run))
+
+
+def _allowed(client: CharterClient) -> str:
+    found = [run.id for run in client.trainer.list_runs().runs if _with_ppo(client, run)]
+    return f"allowed: {', '.join(found)}" if found else "no run here has; start one with: charter run"
+
+
+def _lay_over(tree: dict[str, Any], given: Mapping[str, Any]) -> None:
+    for key, value in given.items():
+        if isinstance(value, Mapping) and isinstance(tree.get(key), dict):
+            _lay_over(tree[key], value)
+        else:
+            tree[key] = value

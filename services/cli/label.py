@@ -1,0 +1,71 @@
+"""`charter label`: human preferences from a terminal or a pipe."""
+
+from __future__ import annotations
+
+import os
+import sys
+from io import TextIOWrapper
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from services.cli import options
+
+if TYPE_CHECKING:
+    from rlhf_core.constitution.schema import Constitution
+
+
+def label(
+    objective: Annotated[str, typer.Option("--objective", metavar="NAME", help="Default: each in turn.")] = "",
+    name: Annotated[str, typer.Option("--name", envvar="CHARTER_LABELER", help="Who you are; default: $USER.")] = "",
+    run_id: Annotated[str, typer.Option("--run", metavar="RUN", help="Only pairs of this run, or `last`.")] = "",
+    gate: Annotated[bool, typer.Option("--gate", help="Only pairs that decide on the judge's gate.")] = False,
+    address: options.Address = "",
+    token: options.Token = "",
+    data: options.Data = options.DATA,
+) -> None:
+    """Label pairs of replies by hand.
+
+    \b
+    Examples:
+      charter label --objective harmless --name ada
+      charter label --run last
+      charter label --run last --gate --objective helpful
+      printf 'abtq' | charter label --objective helpful --name ada
+
+    The next reward model learns from these labels. Keys: a, b the better reply; t tie; x both bad; s skip; u
+    undo; q quit. You do not see which policy wrote what, and which reply stands left is drawn per person. Each
+    label is stored before the next pair is shown. Pairs on which the AI abstained come first; every fifth is drawn
+    with no regard to the AI, and only such labels measure its judge (--gate asks for no others).
+    """
+    from services.cli.label_terminal import Session, read_keys
+    from services.cli.session import constitution_of_folder, find_run, open_client, plain_console
+
+    labeler = f"human:{name or os.environ.get('USER') or 'me'}"
+    console = plain_console()
+    if isinstance(sys.stdin, TextIOWrapper):
+        # A byte that is no text is a key that means nothing.
+        sys.stdin.reconfigure(errors="replace")
+    with open_client(address, token, data) as client:
+        run = find_run(client, run_id) if run_id else None
+        if address:
+            constitution = client.critique.get_constitution(run.constitution_hash if run else "").constitution
+        else:
+            constitution = constitution_of_folder(data, run.constitution_hash if run else "")
+        questions = _questions(constitution, objective)
+        session = Session(client.preference, labeler, questions, run.id if run else "", gate)
+        try:
+            session.run(console, read_keys(sys.stdin))
+        finally:
+            console.print(f"{session.stored} labels stored as {labeler}")
+
+
+def _questions(constitution: Constitution, objective: str) -> dict[str, str]:
+    """What each objective means, or only the one asked for."""
+    from rlhf_core.errors import InvalidInput
+    from services.cli.run_config import nearest
+
+    questions = {known.name: known.description for known in constitution.objectives}
+    if objective and objective not in questions:
+        raise InvalidInput(f"unknown objective '{objective}'{nearest(objective, list(questions))}", "objective")
+    return {objective: questions[objective]} if objective else questions

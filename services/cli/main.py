@@ -1,0 +1,146 @@
+"""`charter`: the command line. Each verb is a function of a module of this folder; a mistake ends in one clear line."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated, NoReturn
+
+import typer
+
+from rlhf_core.errors import CharterError, Conflict, InvalidInput, NotFound, Unavailable
+from services.cli import call, control, doctor, gc, health, label, monitor, refresh, report, run, serve, token, weights
+from services.cli.constitution import diff, files, principle_tests
+
+UNEXPECTED, USER_MISTAKE, UNAVAILABLE, FAILED, INTERRUPTED = 1, 2, 4, 5, 130
+
+# typer's usage errors share this base; its module has moved between releases, its public subclass has not.
+UsageError: type[Exception] = typer.BadParameter.__bases__[0]
+
+EPILOG = """
+\b
+First steps:
+  charter demo                       the whole story, in a few minutes
+  charter report                     what came of it
+  charter generate "How do I ...?"   ask the policy that it trained
+  charter label                      say yourself which of two replies is better
+  charter serve                      the same for clients, over gRPC
+
+Every verb shows examples with --help. Exit codes: 0 done, 1 a check found problems, 2 a mistake in the command,
+4 something is not available, 5 a run failed, 130 interrupted.
+"""
+
+app = typer.Typer(
+    name="charter",
+    help="Align a language model to a constitution, with a dial for each objective.",
+    epilog=EPILOG,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+constitution_app = typer.Typer(help="Check, show, compare and test constitutions.", rich_markup_mode=None)
+token_app = typer.Typer(help="Make, list and revoke the tokens that a server asks for.", rich_markup_mode=None)
+
+app.command()(run.demo)
+app.command()(serve.serve)
+app.command()(run.run)
+app.command()(report.runs)
+app.command()(run.watch)
+app.command()(control.pause)
+app.command()(control.resume)
+app.command()(control.cancel)
+app.command()(weights.weights)
+app.command()(refresh.refresh)
+app.command()(report.report)
+app.command()(call.generate)
+app.command()(label.label)
+app.command()(monitor.monitor)
+constitution_app.command()(files.check)
+constitution_app.command()(files.show)
+constitution_app.command()(diff.diff)
+constitution_app.command()(principle_tests.test)
+constitution_app.command()(files.new)
+constitution_app.command(name="export-schema")(files.export_schema)
+app.add_typer(constitution_app, name="constitution")
+token_app.command()(token.new)
+token_app.command(name="list")(token.listed)
+token_app.command()(token.revoke)
+app.add_typer(token_app, name="token")
+app.command()(call.call)
+app.command()(doctor.doctor)
+app.command()(health.health)
+app.command()(gc.gc)
+
+
+@app.callback(invoke_without_command=True)
+def _welcome(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
+) -> None:
+    if version:
+        from importlib.metadata import version as installed
+
+        typer.echo(f"charter {installed('charter-rlhf')}")
+    elif context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Runs one command line.
+
+    Exit codes: 0 done, 1 a check found problems, 2 user's mistake, 4 unavailable, 5 failed run, 130 interrupted.
+    """
+    try:
+        words = list(sys.argv[1:] if arguments is None else arguments)
+        _check_text(words)
+        sys.exit(app(words, prog_name="charter", standalone_mode=False) or 0)
+    except UsageError as error:
+        _complain(error.format_message(), hint=f"see `{_command(error)} --help`")  # pyright: ignore[reportAttributeAccessIssue]
+        sys.exit(USER_MISTAKE)
+    except CharterError as error:
+        if _debugging():
+            raise
+        _complain(*str(error).splitlines())
+        sys.exit(exit_code(error))
+    except (KeyboardInterrupt, typer.Abort):
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        # The reader of a pipe (`charter runs | head`) is gone: not a mistake, and nothing is left to print to.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except Exception as error:
+        if _debugging():
+            raise
+        _complain(f"unexpected {type(error).__name__}: {error}", hint="this is a bug; CHARTER_DEBUG=1 shows where")
+        sys.exit(UNEXPECTED)
+
+
+def _check_text(words: Sequence[str]) -> None:
+    """InvalidInput for bytes that are no text: they would fail on the way to a server, or in its store."""
+    for number, word in enumerate(words, start=1):
+        if not word.isascii() and word != word.encode(errors="replace").decode():
+            raise InvalidInput(f"argument {number}: {word!r} is not text in UTF-8")
+
+
+def exit_code(error: CharterError) -> int:
+    """Tells the user's mistakes from what may work later and from what failed."""
+    if isinstance(error, (InvalidInput, NotFound, Conflict)):
+        return USER_MISTAKE
+    return UNAVAILABLE if isinstance(error, Unavailable) else FAILED
+
+
+def _debugging() -> bool:
+    return os.environ.get("CHARTER_DEBUG") == "1"
+
+
+def _complain(*lines: str, hint: str = "") -> None:
+    for line in lines:
+        print(f"error: {line}", file=sys.stderr)
+    if hint:
+        print(f"hint: {hint}", file=sys.stderr)
+
+
+def _command(error: Exception) -> str:
+    context = getattr(error, "ctx", None)
+    return context.command_path if context else "charter"

@@ -1,0 +1,128 @@
+"""Everything about a run that can be checked before a model loads: weights, files, folders."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from rlhf_core.backends import POLICY, FeedbackConfig
+from rlhf_core.config import ModelConfig, RunConfig
+from rlhf_core.constitution.load import BUILTIN, load_with_text
+from rlhf_core.constitution.schema import Constitution
+from rlhf_core.constitution.weights import resolve_weights
+from rlhf_core.data import check_labels, load_demonstrations, load_preferences, load_prompts
+from rlhf_core.defaults import SANDBOX
+from rlhf_core.errors import InvalidInput
+from rlhf_core.run_records import Run
+from services.cli.run_config import load_config, nearest
+from services.client.client import CharterClient
+from services.serving.endpoints import check_endpoints
+
+
+class Plan(NamedTuple):
+    """A run that is ready to be asked for: every weight spelled out, every path absolute."""
+
+    config: RunConfig
+    constitution: Constitution
+    constitution_yaml: str
+
+    def create(self, client: CharterClient) -> Run:
+        """Ask for it."""
+        return client.trainer.create_run(self.config, constitution_yaml=self.constitution_yaml)
+
+
+def plan_run(file: str, overrides: Sequence[str], weights: str, seed: int | None, *, local: bool) -> Plan:
+    """The run that the options ask for; raises InvalidInput for whatever would stop it later.
+
+    With `local` the run's data and model must exist here; a remote server has its own files.
+    """
+    seeds = [f"seed={seed}"] if seed is not None else []
+    config = load_config(file or None, [*overrides, *seeds], weights)
+    name = config.constitution or ("household" if config.model.base_model == SANDBOX else "assistant")
+    constitution, text = load_with_text(name)
+    resolved = config.model_copy(update={"weights": resolve_weights(constitution, config.weights)})
+    if local:
+        _check_data(resolved, constitution)
+        check_other_models(config.feedback)
+        check_endpoints(config.feedback)
+        resolved = _with_absolute_paths(resolved)
+    return Plan(resolved, constitution, text)
+
+
+def _check_data(config: RunConfig, constitution: Constitution) -> None:
+    data = config.data
+    for path, load in (
+        (data.prompts, load_prompts),
+        (data.heldout_prompts, load_prompts),
+        (data.demonstrations, load_demonstrations),
+        (data.replay, load_demonstrations),
+        (data.preferences, load_preferences),
+    ):
+        if path is not None:
+            load(path)
+    objective = data.preferences_objective
+    if (data.preferences is None) != (objective is None):
+        raise InvalidInput("data: give preferences and preferences_objective together", "data.preferences_objective")
+    if objective is not None and objective not in constitution.objective_names:
+        hint = nearest(objective, constitution.objective_names)
+        raise InvalidInput(f"data.preferences_objective: unknown objective '{objective}'{hint}")
+    check_labels(config, constitution.objective_names)
+    check_model(config.model)
+    if config.reward.base_model is not None:
+        _check_folder(config.reward.base_model, "reward.base_model")
+
+
+def check_model(model: ModelConfig) -> None:
+    """A base model that is written as a path must be a folder with a model in it."""
+    _check_folder(model.base_model, "model.base_model")
+
+
+def check_other_models(feedback: FeedbackConfig) -> None:
+    """The same for the critic and the judge, where they are not behind an endpoint."""
+    for field, backend in (("feedback.critic.model", feedback.critic), ("feedback.judge.model", feedback.judge)):
+        if backend.model != POLICY and not backend.served_name:
+            _check_folder(backend.model, field)
+
+
+def _check_folder(name: str, field: str) -> None:
+    folder = Path(name).expanduser()
+    looks_like_a_path = name.startswith((".", "/", "~")) or name.count("/") > 1 or name.endswith("/")
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise InvalidInput(f"{field}: folder '{name}' has no config.json, so no model", field)
+    elif looks_like_a_path:
+        raise InvalidInput(f"{field}: no folder '{name}'", field)
+
+
+def _with_absolute_paths(config: RunConfig) -> RunConfig:
+    """A run may be resumed from another working directory."""
+    paths = ("prompts", "heldout_prompts", "demonstrations", "replay", "preferences")
+    data: dict[str, object] = {
+        name: str(Path(value).absolute()) for name in paths if (value := getattr(config.data, name)) is not None
+    }
+    data["labels"] = {name: str(Path(path).absolute()) for name, path in config.data.labels.items()}
+    reward = {"base_model": _absolute(config.reward.base_model)} if config.reward.base_model else {}
+    model = {} if config.model.base_model == SANDBOX else {"base_model": _absolute(config.model.base_model)}
+    feedback = {
+        role: backend.model_copy(update={"model": backend.model if backend.served_name else _absolute(backend.model)})
+        for role, backend in config.feedback
+    }
+    constitution = config.constitution
+    if constitution is not None and constitution not in BUILTIN:
+        constitution = str(Path(constitution).absolute())
+    return config.model_copy(
+        update={
+            "data": config.data.model_copy(update=data),
+            "reward": config.reward.model_copy(update=reward),
+            "model": config.model.model_copy(update=model),
+            "feedback": config.feedback.model_copy(update=feedback),
+            "constitution": constitution,
+        }
+    )
+
+
+def _absolute(model: str) -> str:
+    """A folder's whole path; the name of a model that is no folder stays."""
+    folder = Path(model).expanduser()
+    return str(folder.absolute()) if model != POLICY and folder.is_dir() else model

@@ -1,0 +1,245 @@
+"""`charter demo`, `run` and `watch`: asking for a run, and looking on while it works."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+import typer
+
+from services.cli import options
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from rlhf_core.backends import FeedbackConfig
+    from rlhf_core.config import ModelConfig, RunConfig
+    from rlhf_core.run_records import Run
+    from services.cli.preflight import Plan
+    from services.client.client import CharterClient
+
+REPORT = "report"
+UNFINISHED = ("QUEUED", "RUNNING", "PAUSED")
+
+
+def demo(
+    weights: options.Weights = "",
+    seed: options.Seed = None,
+    overrides: options.Overrides = None,
+    allow_ungated: options.AllowUngated = False,
+    data: options.Data = options.DATA,
+) -> None:
+    """Run the whole story on this machine, in a few minutes.
+
+    \b
+    Examples:
+      charter demo
+      charter demo --weights helpful=3,harmless=1
+      charter demo --seed 7 -s ppo.steps=20
+
+    Critique, revise, label, train, evaluate, report: starts an embedded server (no port, no GPU, no download),
+    runs the sandbox and prints a scorecard. A demo that was killed goes on where it was when the same command
+    is given again; Ctrl-C ends it for good.
+    """
+    from services.cli.preflight import plan_run
+    from services.cli.session import open_client, plain_console
+
+    plan = plan_run("", _overrides(overrides, allow_ungated), weights, seed, local=True)
+    console = plain_console()
+    with open_client("", "", data, plan.config.model, True, plan.config.feedback) as client:
+        run = _unfinished(client, plan)
+        if run is not None:
+            console.print(f"going on with run {run.id}, which was not finished")
+            run = client.trainer.resume_run(run.id) if run.state == "PAUSED" else run
+        else:
+            run = plan.create(client)
+        _introduce(client, run, console)
+        try:
+            watch_to_end(client, run.id, console)
+        except KeyboardInterrupt:
+            client.trainer.cancel_run(run.id)
+            console.print(f"run {run.id} cancelled; what it stored stays in {data}", soft_wrap=True)
+            raise
+        _finish(client, run, data, console)
+
+
+def run(
+    file: options.ConfigFile = "",
+    overrides: options.Overrides = None,
+    weights: options.Weights = "",
+    seed: options.Seed = None,
+    allow_ungated: options.AllowUngated = False,
+    control: options.Control = "",
+    detach: Annotated[bool, typer.Option("--detach", help="Print the run's id and do not wait for it.")] = False,
+    address: options.Address = "",
+    token: options.Token = "",
+    data: options.Data = options.DATA,
+) -> None:
+    """Start a run from a YAML file and watch it.
+
+    \b
+    Examples:
+      charter run -c deploy/run.yaml
+      charter run -c deploy/run.yaml -s weights.harmless=2 -s ppo.steps=30
+      charter run --address localhost:50051 --detach
+      charter run --control run-1f0c    # what would PPO have done without its rewards?
+
+    A model of your own needs labels by people that its judge agrees with: the run says how to give them, or
+    --allow-ungated does without.
+
+    Order, the later wins: defaults, YAML, environment (CHARTER__PPO__STEPS), -s, --weights. With --control all is as
+    in that run, but for -s. Everything is checked before a model loads. Ctrl-C stops watching; on a server the run
+    goes on.
+    """
+    from rlhf_core.errors import InvalidInput
+    from services.cli.session import open_client, plain_console
+
+    if detach and not address:
+        raise InvalidInput("--detach needs a server to leave the run with; start `charter serve`, then give --address")
+    changes, console = _overrides(overrides, allow_ungated), plain_console()
+    asked = _asked(file, changes, weights, seed, control, address, data)
+    with open_client(address, token, data, asked.model, True, asked.feedback) as client:
+        created = asked.create(client)
+        if detach:
+            typer.echo(created.id)
+            return
+        _introduce(client, created, console)
+        _watch(client, created.id, console, address)
+        _finish(client, created, data, console)
+
+
+class Asked(NamedTuple):
+    """What a run needs of the server that carries it out, and how it is made there."""
+
+    model: ModelConfig
+    feedback: FeedbackConfig
+    create: Callable[[CharterClient], Run]
+
+
+def _asked(
+    file: str, overrides: list[str], weights: str, seed: int | None, control: str, address: str, data: Path
+) -> Asked:
+    """The run of these options; InvalidInput for what does not go together."""
+    from rlhf_core.config import RunConfig
+    from rlhf_core.errors import InvalidInput
+    from services.cli.following import control_of
+    from services.cli.preflight import plan_run
+    from services.cli.session import config_of_folder, find_run, must_exist
+
+    if not control:
+        plan = plan_run(file, overrides, weights, seed, local=not address)
+        return Asked(plan.config.model, plan.config.feedback, plan.create)
+    beside = {"-c": file, "--weights": weights, "--seed": "" if seed is None else str(seed)}
+    if given := [name for name, value in beside.items() if value]:
+        told = "which takes all that from its run; allowed: -s, such as -s ppo.control_steps=20"
+        raise InvalidInput(f"{given[0]} does not go with --control, {told}")
+    if not address:
+        must_exist(data)
+    own = RunConfig() if address else config_of_folder(data, control)
+    return Asked(
+        own.model,
+        own.feedback,
+        lambda client: client.trainer.create_run(control_of(client, find_run(client, control), overrides)),
+    )
+
+
+def watch(
+    run_id: options.RunId = "last",
+    address: options.Address = "",
+    token: options.Token = "",
+    data: options.Data = options.DATA,
+) -> None:
+    """Watch a run as it happens.
+
+    \b
+    Examples:
+      charter watch
+      charter watch run-1f0c --address localhost:50051
+
+    Shows stages, steps, rewards, KL and time left. Without a server, a run that waits in --data goes on here.
+    Exit code 5 when the run failed. Ctrl-C stops watching; on a server the run goes on.
+    """
+    from services.cli.session import config_of_folder, find_run, must_exist, open_client, plain_console
+
+    if not address:
+        must_exist(data)
+    config = None if address else config_of_folder(data)
+    model, feedback = (config.model, config.feedback) if config else (None, None)
+    with open_client(address, token, data, model, True, feedback) as client:
+        _watch(client, find_run(client, run_id).id, plain_console(), address)
+
+
+def watch_to_end(client: CharterClient, run_id: str, console: Console) -> None:
+    """Shows the run until it ends; raises TrainingFailed when it did not succeed, Conflict when it was paused."""
+    from rlhf_core.config import RunConfig, stages_of
+    from rlhf_core.errors import Conflict, TrainingFailed
+    from services.cli.progress import RunView, follow
+
+    stages = stages_of(RunConfig.model_validate_json(client.trainer.get_run(run_id).config))
+    follow(client.trainer.watch_run(run_id), RunView(stages), console)
+    ended = client.trainer.get_run(run_id)
+    if ended.state == "PAUSED":
+        raise Conflict(f"run {run_id} is paused", hint=f"to go on with it: charter resume {run_id}")
+    if ended.state != "SUCCEEDED":
+        raise TrainingFailed(f"run {run_id} {ended.state.lower()}" + (f": {ended.error}" if ended.error else ""))
+
+
+def _watch(client: CharterClient, run_id: str, console: Console, address: str) -> None:
+    try:
+        watch_to_end(client, run_id, console)
+    except KeyboardInterrupt:
+        where = f" --address {address}" if address else ""
+        goes_on = "the run goes on" if address else "the run waits in the data folder"
+        print(f"\nstopped watching, {goes_on}; look again with: charter watch {run_id}{where}", file=sys.stderr)
+        raise
+
+
+def _finish(client: CharterClient, run: Run, data: Path, console: Console) -> None:
+    """The scorecard, where the run makes a report."""
+    from rlhf_core.config import RunConfig, stages_of
+    from services.cli.report import show_scorecard
+
+    if REPORT in stages_of(RunConfig.model_validate_json(run.config)):
+        show_scorecard(client.trainer.get_report(run.id), run.id, data, console)
+
+
+def needs_people(config: RunConfig) -> bool:
+    """Whether the run trains on labels of a judge that only people can measure: own prompts have no gold."""
+    from rlhf_core.config import stages_of
+
+    stages = stages_of(config)
+    trains = "label" in stages and stages[-1] != "label"
+    return trains and config.data.prompts is not None and not config.gate.allow_ungated
+
+
+def _introduce(client: CharterClient, run: Run, console: Console) -> None:
+    """Says what the run is, and what a worker will do before it."""
+    from rlhf_core.config import RunConfig
+
+    config = RunConfig.model_validate_json(run.config)
+    dial = ", ".join(f"{name} {weight:g}" for name, weight in config.weights.items())
+    console.print(f"run {run.id}: seed {config.seed}, weights {dial}", soft_wrap=True)
+    if needs_people(config):
+        line = "it trains on its judge's labels only if people agree with them; to train all the same: --allow-ungated"
+        console.print(line, soft_wrap=True)
+    for other in client.trainer.list_runs().runs:
+        if other.state in ("QUEUED", "RUNNING") and other.id < run.id:
+            line = f"run {other.id} is not finished and goes first; to end it: charter cancel {other.id}"
+            console.print(line, soft_wrap=True)
+
+
+def _unfinished(client: CharterClient, plan: Plan) -> Run | None:
+    """The newest unfinished run of the same configuration and constitution."""
+    from rlhf_core.config import RunConfig
+
+    for candidate in client.trainer.list_runs().runs:
+        same = candidate.constitution_hash == plan.constitution.hash
+        if candidate.state in UNFINISHED and same and RunConfig.model_validate_json(candidate.config) == plan.config:
+            return candidate
+    return None
+
+
+def _overrides(given: list[str] | None, allow_ungated: bool) -> list[str]:
+    return [*(given or []), *(["gate.allow_ungated=true"] if allow_ungated else [])]

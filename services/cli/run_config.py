@@ -1,0 +1,229 @@
+"""A run's configuration from its sources: default < YAML < environment < `-s` < `--weights`, with located errors."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from rlhf_core.config import RunConfig
+from rlhf_core.constitution.weights import parse_weights
+from rlhf_core.errors import InvalidInput
+from services.server.config import ServerConfig
+
+ENV_PREFIX = "CHARTER__"
+SERVER_ENV_PREFIX = "CHARTER_SERVER__"
+KeyPath = tuple[str, ...]
+Schema = TypeVar("Schema", bound=BaseModel)
+
+
+class InvalidConfig(InvalidInput):
+    """Everything that is wrong with a configuration, one line each in `problems`."""
+
+    def __init__(self, problems: Sequence[str]):
+        super().__init__("\n".join(problems))
+        self.problems = tuple(problems)
+
+
+class Setting(NamedTuple):
+    """One value of the configuration and where it was written."""
+
+    path: KeyPath
+    value: Any
+    origin: str
+
+
+def load_config(
+    file: str | None = None,
+    overrides: Sequence[str] = (),
+    weights: str = "",
+    environ: Mapping[str, str] = os.environ,
+) -> RunConfig:
+    """The configuration that the sources give together; raises InvalidConfig with every problem found."""
+    settings = [
+        *(yaml_settings(Path(file)) if file else ()),
+        *environment_settings(environ),
+        *(override_setting(text) for text in overrides),
+    ]
+    if weights:
+        settings = [s for s in settings if s.path[0] != "weights"]
+        named = parse_weights(weights)
+        settings.extend(Setting(("weights", name), value, f"--weights {weights}") for name, value in named.items())
+    return validate(settings, RunConfig)
+
+
+def load_server_config(file: str | None = None, environ: Mapping[str, str] = os.environ) -> ServerConfig:
+    """The configuration of a server process; raises InvalidConfig with every problem found."""
+    written = yaml_settings(Path(file), ServerConfig) if file else ()
+    return validate([*written, *environment_settings(environ, SERVER_ENV_PREFIX)], ServerConfig)
+
+
+def validate(settings: Sequence[Setting], schema: type[Schema]) -> Schema:
+    """Merges the settings, the later over the earlier, and checks the whole."""
+    tree: dict[str, Any] = {}
+    origins: dict[KeyPath, str] = {}
+    for setting in settings:
+        _put(tree, setting)
+        origins[setting.path] = setting.origin
+    try:
+        return schema.model_validate(tree)
+    except ValidationError as error:
+        problems = {_problem(detail, origins, schema) for detail in error.errors()}
+        raise InvalidConfig(sorted(problems, key=_in_file_order)) from None
+
+
+def yaml_settings(path: Path, schema: type[BaseModel] = RunConfig) -> list[Setting]:
+    """The settings of a YAML file, each with `file:line:column` of its key."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InvalidInput(f"{path}: cannot read the configuration: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise InvalidInput(f"{path}: not a text file in UTF-8") from None
+    try:
+        tree = YAML().load(text)
+    except (YAMLError, ValueError) as error:
+        raise InvalidConfig([f"{path}{_yaml_fault(error)}"]) from None
+    if tree is None:
+        return []
+    if not isinstance(tree, CommentedMap):
+        raise InvalidConfig([f"{path}:1:1 a configuration is a mapping of keys to values"])
+    return list(_walk(tree, (), str(path), schema))
+
+
+def environment_settings(environ: Mapping[str, str], prefix: str = ENV_PREFIX) -> list[Setting]:
+    """`CHARTER__PPO__STEPS=3` is `ppo.steps: 3`."""
+    names = sorted(name for name in environ if name.startswith(prefix))
+    return [
+        Setting(tuple(name.removeprefix(prefix).lower().split("__")), _scalar(environ[name], name), name)
+        for name in names
+    ]
+
+
+def override_setting(text: str) -> Setting:
+    """`ppo.steps=3`, as `-s` takes it; the value is a YAML scalar."""
+    key, equals, value = text.partition("=")
+    path = tuple(key.strip().split("."))
+    if not equals or not all(path):
+        raise InvalidInput(f"-s {text}: write it as path.to.key=value, for example -s ppo.steps=20")
+    return Setting(path, _scalar(value, f"-s {text}"), f"-s {text}")
+
+
+def nearest(word: str, allowed: Sequence[str]) -> str:
+    """`, did you mean 'x'?`, or the allowed words when none is near."""
+    close = difflib.get_close_matches(word, allowed, n=1)
+    return f", did you mean '{close[0]}'?" if close else f"; allowed: {', '.join(allowed)}"
+
+
+def _scalar(text: str, origin: str) -> Any:
+    try:
+        return _plain(YAML().load(text))
+    except (YAMLError, ValueError) as error:
+        raise InvalidInput(f"{origin}{_yaml_fault(error)}") from None
+    except RecursionError:
+        raise InvalidInput(f"{origin}: not a value: an alias stands within what it names") from None
+
+
+def _yaml_fault(error: YAMLError | ValueError) -> str:
+    """Where and why; a ValueError is about one number or date, and knows no place."""
+    if not isinstance(error, MarkedYAMLError):
+        return f": not valid YAML: {str(error).splitlines()[0]}"
+    mark = error.problem_mark or error.context_mark
+    where = f":{mark.line + 1}:{mark.column + 1}" if mark else ":"
+    return f"{where} not valid YAML: {error.problem or error.context}"
+
+
+def _plain(value: Any) -> Any:
+    """The value without ruamel's own types, which keep the layout of the text."""
+    if isinstance(value, CommentedMap):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, CommentedSeq):
+        return [_plain(item) for item in value]
+    for kind in (bool, int, float, str):
+        if isinstance(value, kind):
+            return kind(value)
+    return value
+
+
+def _walk(tree: CommentedMap, above: KeyPath, file: str, schema: type[BaseModel]) -> Iterator[Setting]:
+    for key, value in tree.items():
+        path = (*above, str(key))
+        # A key that a merge (`<<`) brings has no place of its own: it stands where the mapping begins.
+        line, column, *_ = (tree.lc.data or {}).get(key, (tree.lc.line, tree.lc.col))
+        origin = f"{file}:{line + 1}:{column + 1}"
+        if isinstance(value, CommentedMap):
+            yield Setting(path, {}, origin)
+            yield from _walk(value, path, file, schema)
+        elif value is None and path[0] in schema.model_fields and _model_at(schema, path) is not None:
+            yield Setting(path, {}, origin)
+        else:
+            yield Setting(path, _plain(value), origin)
+
+
+def _put(tree: dict[str, Any], setting: Setting) -> None:
+    """Sets one value; an empty mapping from YAML only makes sure that the section is there."""
+    *above, key = setting.path
+    for part in above:
+        below = tree.setdefault(part, {})
+        if not isinstance(below, dict):
+            below = tree[part] = {}
+        tree = below
+    if setting.value == {} and isinstance(tree.get(key), dict):
+        return
+    tree[key] = setting.value
+
+
+def _model_at(schema: type[BaseModel], path: KeyPath) -> type[BaseModel] | None:
+    """The class of the section at `path`, None where there is a plain value or nothing."""
+    model = schema
+    for part in path:
+        field = model.model_fields.get(part)
+        kind = field.annotation if field else None
+        if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
+            return None
+        model = kind
+    return model
+
+
+def _in_file_order(problem: str) -> list[tuple[int, str]]:
+    return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", problem)]
+
+
+def _problem(detail: ErrorDetails, origins: Mapping[KeyPath, str], schema: type[BaseModel]) -> str:
+    """One line: where it was written, the dotted path, what is wrong, what is allowed."""
+    # pydantic adds the name of each member of a union, such as literal['pipeline'], which is no key of the file.
+    written = {part for at in origins for part in at}
+    path = tuple(str(part) for part in detail["loc"] if str(part) in written or "[" not in str(part))
+    origin = next((origins[path[:n]] for n in range(len(path), 0, -1) if path[:n] in origins), "")
+    below = [at for at in origins if at[: len(path)] == path]
+    named = [at for at in below if f"'{at[-1]}'" in detail["msg"]]
+    if named or not origin:
+        origin = origins[(named or below)[0]]
+    return f"{origin} {'.'.join(path)}: {_reason(detail, path, schema)}"
+
+
+def _reason(detail: ErrorDetails, path: KeyPath, schema: type[BaseModel]) -> str:
+    kind, value = detail["type"], detail["input"]
+    if kind == "extra_forbidden":
+        model = _model_at(schema, path[:-1])
+        return f"unknown key '{path[-1]}'" + nearest(path[-1], list(model.model_fields) if model else [])
+    if kind == "value_error":
+        return detail["msg"].removeprefix("Value error, ")
+    if kind == "model_type":
+        model = _model_at(schema, path)
+        return f"{value!r} is not a section with keys" + nearest("", list(model.model_fields) if model else [])
+    if kind == "literal_error":
+        field = (_model_at(schema, path[:-1]) or schema).model_fields[path[-1]]
+        allowed = [str(word) for kind in (field.annotation, *get_args(field.annotation)) for word in get_args(kind)]
+        words = list(dict.fromkeys(word for word in allowed if not word.startswith(("typing.", "<class"))))
+        return f"'{value}' is not allowed" + nearest(str(value), words)
+    return f"{value!r} is not allowed: {detail['msg'][0].lower()}{detail['msg'][1:]}"

@@ -1,0 +1,166 @@
+"""`charter serve`: the services on a port or a Unix socket."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from services.cli import options
+
+if TYPE_CHECKING:
+    from rlhf_core.config import RunConfig
+    from services.server.config import ServerConfig
+
+
+Port = Annotated[int | None, typer.Option("--port", min=0, max=65535, help="0 takes any free one.  [default: 50051]")]
+Host = Annotated[str, typer.Option("--host", help="Address to listen on.  [default: 127.0.0.1]")]
+Socket = Annotated[Path | None, typer.Option("--socket", help="Listen on this Unix socket instead.")]
+Only = Annotated[str, typer.Option("--only", metavar="NAME,...", help="Only these: policy, critique, ...")]
+Default = Annotated[
+    str, typer.Option("--constitution", metavar="FILE", help="The default one; a file is followed as you edit it.")
+]
+Process = Annotated[str, typer.Option("--server", metavar="FILE", help="The process's own YAML (deploy/server.yaml).")]
+Token = Annotated[
+    str,
+    typer.Option(
+        "--token",
+        envvar="CHARTER_TOKEN",
+        metavar="TEXT",
+        help="Ask every call for this bearer token, which may do everything; safer in the environment than here.",
+    ),
+]
+TlsCert = Annotated[
+    Path | None, typer.Option("--tls-cert", metavar="FILE", help="Encrypt: the server's certificate, PEM.")
+]
+TlsKey = Annotated[Path | None, typer.Option("--tls-key", metavar="FILE", help="Its private key, PEM.")]
+TlsClientCa = Annotated[
+    Path | None,
+    typer.Option("--tls-client-ca", metavar="FILE", help="Ask clients for a certificate of this authority (mTLS)."),
+]
+TokensFile = Annotated[
+    Path | None,
+    typer.Option("--tokens", metavar="FILE", help="Ask for tokens, made by `charter token new`; read as it changes."),
+]
+Insecure = Annotated[
+    bool,
+    typer.Option("--insecure", help="Allow an address that others can reach without TLS and tokens: all is open."),
+]
+
+
+def serve(
+    port: Port = None,
+    host: Host = "",
+    socket: Socket = None,
+    only: Only = "",
+    constitution: Default = "",
+    server: Process = "",
+    file: options.ConfigFile = "",
+    overrides: options.Overrides = None,
+    token: Token = "",
+    tokens: TokensFile = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
+    tls_client_ca: TlsClientCa = None,
+    insecure: Insecure = False,
+    data: options.Data = options.DATA,
+) -> None:
+    """Serve all services, or some, until Ctrl-C.
+
+    \b
+    Examples:
+      charter serve
+      charter serve --port 0 -s model.device=cuda
+      charter serve -c run.yaml --only policy,critique
+      charter serve --constitution mine.yaml
+      charter serve --socket /tmp/charter.sock --token "$SECRET"
+      charter serve --server deploy/server.yaml --only trainer
+      charter serve --host 0.0.0.0 --tls-cert cert.pem --tls-key key.pem --tokens tokens.yaml
+
+    Services: policy, critique, reward, preference, trainer. The YAML's `model` and `feedback` say which models are
+    loaded. Ctrl-C or SIGTERM drains: a run at work is put back into the queue at its next step, calls in flight are
+    finished. A second one leaves at once; nothing that was answered is lost.
+    The server's YAML says what belongs to the process: address, data folder, where the other services are, limits.
+    """
+    config = _checked(file, overrides or [], constitution)
+    tls = {"cert": tls_cert, "key": tls_key, "client_ca": tls_client_ca}
+    process = _with_security(_process(server, socket, host, port, only, data), tls, tokens, insecure)
+
+    from services.process import serve as run_server
+    from services.server.config import ServeConfig
+
+    parts = {"model": config.model, "feedback": config.feedback, "constitution": config.constitution or ""}
+    run_server(ServeConfig(**dict(process), **parts, token=token), _say_ready)
+
+
+def _process(file: str, socket: Path | None, host: str, port: int | None, only: str, data: Path) -> ServerConfig:
+    """The server's YAML, and over it what the options say."""
+    from rlhf_core.errors import InvalidInput
+    from services.cli.run_config import load_server_config
+    from services.server.config import ServerConfig
+
+    config = load_server_config(file or None)
+    chosen: dict[str, Any] = {}
+    if socket:
+        if host or port is not None:
+            raise InvalidInput("--socket listens on a file alone; leave out --host and --port", "address")
+        chosen["address"] = f"unix:{socket.absolute()}"
+    elif host or port is not None:
+        written = ServerConfig().address if config.address.startswith("unix:") else config.address
+        written_host, _, written_port = written.rpartition(":")
+        bracketed = f"[{host}]" if ":" in host and not host.startswith("[") else host
+        chosen["address"] = f"{bracketed or written_host}:{written_port if port is None else port}"
+    if only:
+        chosen["only"] = _only(only)
+    if data != options.DATA:
+        chosen["data"] = data
+    return config.model_copy(update=chosen)
+
+
+def _with_security(
+    config: ServerConfig, tls: dict[str, Path | None], tokens: Path | None, insecure: bool
+) -> ServerConfig:
+    """What the options say over what the YAML says."""
+    given = {name: path for name, path in tls.items() if path is not None}
+    chosen: dict[str, Any] = {"tls": config.tls.model_copy(update=given)}
+    if tokens is not None:
+        chosen["tokens"] = tokens
+    if insecure:
+        chosen["insecure"] = True
+    return config.model_copy(update=chosen)
+
+
+def _checked(file: str, overrides: Sequence[str], constitution: str) -> RunConfig:
+    """What the server is to be, with nothing wrong that can be told without a model."""
+    from rlhf_core.constitution.load import load_constitution
+    from services.cli.preflight import check_model, check_other_models
+    from services.cli.run_config import load_config
+
+    config = load_config(file or None, overrides)
+    check_model(config.model)
+    check_other_models(config.feedback)
+    if constitution:
+        config = config.model_copy(update={"constitution": constitution})
+    if config.constitution:
+        load_constitution(config.constitution)
+    return config
+
+
+def _only(names: str) -> tuple[str, ...]:
+    from rlhf_core.errors import InvalidInput
+    from services.cli.run_config import nearest
+    from services.server.config import ALL
+
+    chosen = tuple(name.strip() for name in names.split(","))
+    for name in chosen:
+        if name not in ALL:
+            raise InvalidInput(f"--only: unknown service '{name}'{nearest(name, ALL)}", "only")
+    return chosen
+
+
+def _say_ready(address: str) -> None:
+    print(f"serving on {address}; stop with Ctrl-C", flush=True)
+    print(f"try: charter call --address {address}", file=sys.stderr, flush=True)

@@ -1,0 +1,108 @@
+"""How a verb reaches a server: the one at --address, or one of its own on the data folder."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from rich.console import Console
+
+from rlhf_core.backends import FeedbackConfig
+from rlhf_core.config import ModelConfig, RunConfig
+from rlhf_core.constitution.load import load_constitution, parse_constitution
+from rlhf_core.constitution.schema import Constitution
+from rlhf_core.defaults import SANDBOX
+from rlhf_core.errors import InvalidInput, NotFound
+from rlhf_core.run_records import Run
+from rlhf_core.store.store import Store
+from services.client.client import CharterClient
+from services.embedded import embedded_server
+
+LAST = "last"
+STORE = "charter.db"
+
+
+@contextmanager
+def open_client(
+    address: str,
+    token: str,
+    data: Path,
+    model: ModelConfig | None = None,
+    works: bool = False,
+    feedback: FeedbackConfig | None = None,
+) -> Iterator[CharterClient]:
+    """A client of the server at `address`, or else of an embedded one on `data`.
+
+    The embedded one writes responses only where a `model` is given, and carries out runs only if it `works`.
+    Without `feedback` the model is its own critic and judge.
+    """
+    if address:
+        with CharterClient.connect(address, token) as client:
+            yield client
+        return
+    if model is None:
+        must_exist(data)
+    elif model.base_model == SANDBOX or Path(model.base_model).is_dir():
+        # Bars are for downloads; nothing is downloaded here. Read when transformers is imported.
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    with (
+        embedded_server(data, model, feedback=feedback, works=works) as own,
+        CharterClient.connect(own) as client,
+    ):
+        yield client
+
+
+def find_run(client: CharterClient, run_id: str) -> Run:
+    """The run of that id; `last` is the newest one."""
+    if run_id != LAST:
+        return client.trainer.get_run(run_id)
+    newest = client.trainer.list_runs(1).runs
+    if not newest:
+        raise NotFound("no runs yet; start one with: charter demo")
+    return newest[0]
+
+
+def model_of_folder(data: Path) -> ModelConfig:
+    """The model of the folder's newest run; the sandbox where there is none."""
+    return config_of_folder(data).model
+
+
+def config_of_folder(data: Path, run_id: str = LAST) -> RunConfig:
+    """The configuration of a run of the folder; of the newest one the defaults where there is none."""
+    if not data.is_dir():
+        return RunConfig()
+    with closing(Store.open(data)) as store:
+        found = store.runs(1)[0] if run_id == LAST else [store.run(run_id)]
+    return RunConfig.model_validate_json(found[0].config) if found else RunConfig()
+
+
+def constitution_of_folder(data: Path, constitution_hash: str) -> Constitution:
+    """A constitution that a run of the folder used; without a hash the built-in default."""
+    if not constitution_hash:
+        return load_constitution("household")
+    with closing(Store.open(data)) as store:
+        return parse_constitution(store.constitution_text(constitution_hash), constitution_hash)
+
+
+def must_exist(data: Path) -> None:
+    """NotFound unless the folder holds a store: a verb that looks at one makes none."""
+    if not data.is_dir():
+        raise NotFound(f"no data folder '{data}'; start with `charter demo`, or name another with --data")
+    if not (data / STORE).is_file():
+        raise NotFound(f"no runs in folder '{data}', which holds no {STORE}; name another with --data")
+
+
+def plain_console() -> Console:
+    """Prints text as it is: a path or a name may hold what looks like rich's own markup."""
+    return Console(markup=False, emoji=False, highlight=False)
+
+
+def read_stdin() -> str:
+    """All of it. Raises InvalidInput for bytes that are no text."""
+    try:
+        return sys.stdin.read()
+    except UnicodeDecodeError:
+        raise InvalidInput("stdin: not text in UTF-8") from None

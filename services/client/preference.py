@@ -1,0 +1,85 @@
+"""The client of PreferenceService: people's labels."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from typing import Literal
+
+from charter.v1 import preference_pb2, preference_pb2_grpc
+
+from rlhf_core.records import Choice, Comparison, Preference
+from services.client.connection import Connection
+from services.wire import enums
+from services.wire.samples import comparison_from_message, comparison_to_message
+from services.wire.versions import preference_from_message
+
+
+class PreferenceClient:
+    def __init__(self, connection: Connection):
+        self._connection = connection
+        self._stub = preference_pb2_grpc.PreferenceServiceStub(connection.channel)
+
+    def next_comparison(
+        self, labeler: str, objective: str, run_id: str = "", uniform: bool = False
+    ) -> Comparison | None:
+        """None when everything is labelled."""
+        request = preference_pb2.NextComparisonRequest(
+            labeler=labeler, objective=objective, run_id=run_id, uniform=uniform
+        )
+        answer = self._connection.call(self._stub.NextComparison, request)
+        return comparison_from_message(answer.comparison) if answer.HasField("comparison") else None
+
+    def submit_preference(
+        self,
+        comparison: Comparison | str,
+        *,
+        objective: str,
+        labeler: str,
+        choice: Choice,
+        reason: str = "",
+        request_id: str = "",
+        validate_only: bool = False,
+    ) -> Preference:
+        """Stores one label on a comparison of the store (its id), or on one brought along. Durable when it returns.
+
+        The same `request_id` again returns the label stored first. With `validate_only` nothing is stored.
+        """
+        known = isinstance(comparison, str)
+        request = preference_pb2.SubmitPreferenceRequest(
+            comparison_id=comparison if known else None,
+            comparison=None if known else comparison_to_message(comparison),
+            objective=objective,
+            labeler=labeler,
+            choice=enums.number(enums.CHOICES, choice),
+            reason=reason,
+            request_id=request_id or uuid.uuid4().hex,
+            validate_only=validate_only,
+        )
+        answer = self._connection.call(self._stub.SubmitPreference, request)
+        return preference_from_message(answer.preference)
+
+    def undo_preference(self, labeler: str, request_id: str = "") -> Preference | None:
+        """Takes back the labeler's last label and returns it; None when there was none."""
+        request = preference_pb2.UndoPreferenceRequest(labeler=labeler, request_id=request_id or uuid.uuid4().hex)
+        answer = self._connection.call(self._stub.UndoPreference, request)
+        return preference_from_message(answer.preference) if answer.HasField("preference") else None
+
+    def list_preferences(
+        self, objective: str = "", run_id: str = "", labelers: Literal["ai", "human"] | None = None
+    ) -> Iterator[Preference]:
+        """All labels, oldest first, page by page."""
+        kinds = {
+            None: preference_pb2.LABELER_KIND_UNSPECIFIED,
+            "ai": preference_pb2.LABELER_KIND_AI,
+            "human": preference_pb2.LABELER_KIND_HUMAN,
+        }
+        request = preference_pb2.ListPreferencesRequest(
+            objective=objective, run_id=run_id, labelers=kinds[labelers], page_size=1000
+        )
+        while True:
+            answer = self._connection.call(self._stub.ListPreferences, request)
+            yield from (preference_from_message(message) for message in answer.preferences)
+            if not answer.next_page_token:
+                return
+            request.page_token = answer.next_page_token

@@ -1,0 +1,59 @@
+"""The client of RewardService: scores, and the reward models that give them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from charter.v1 import reward_pb2, reward_pb2_grpc
+
+from rlhf_core.records import Sample
+from rlhf_core.run_records import RewardModelVersion, Score
+from services.client.connection import Connection
+from services.wire.batches import in_order
+from services.wire.samples import sample_to_message
+from services.wire.versions import reward_model_from_message, score_from_message
+
+
+class RunScore(NamedTuple):
+    """A score, and the same in standard deviations of the run's reference policy where it has a NormPack."""
+
+    score: Score
+    z: float | None
+
+
+class RewardClient:
+    """seams.Scorer over the wire."""
+
+    def __init__(self, connection: Connection):
+        self._connection = connection
+        self._stub = reward_pb2_grpc.RewardServiceStub(connection.channel)
+
+    def score(self, samples: Sequence[Sample], reward_models: Sequence[str]) -> list[Score]:
+        """All samples of the first model, then of the second."""
+        messages = [sample_to_message(sample) for sample in samples]
+        scores: list[Score] = []
+        for model in reward_models:
+            for places in in_order(messages):
+                request = reward_pb2.ScoreRequest(samples=messages[places], reward_models=[model])
+                answer = self._connection.call(self._stub.Score, request)
+                scores += [score_from_message(message) for message in answer.scores]
+        return scores
+
+    def score_run(self, samples: Sequence[Sample], run_id: str) -> list[RunScore]:
+        """Scores by all reward models of a run."""
+        messages = [sample_to_message(sample) for sample in samples]
+        request = reward_pb2.ScoreRequest(samples=messages, run_id=run_id)
+        answer = self._connection.call(self._stub.Score, request)
+        return [RunScore(score_from_message(m), m.z if m.HasField("z") else None) for m in answer.scores]
+
+    def list_reward_models(self, run_id: str = "") -> list[RewardModelVersion]:
+        """All of them, or all of a run, oldest first."""
+        request = reward_pb2.ListRewardModelsRequest(run_id=run_id)
+        models: list[RewardModelVersion] = []
+        while True:
+            answer = self._connection.call(self._stub.ListRewardModels, request)
+            models += [reward_model_from_message(message) for message in answer.reward_models]
+            if not answer.next_page_token:
+                return models
+            request.page_token = answer.next_page_token

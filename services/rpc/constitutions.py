@@ -1,0 +1,68 @@
+"""Which constitution a request means: by hash from the store, by built-in name, or the server's default."""
+
+from __future__ import annotations
+
+from rlhf_core.constitution.load import BUILTIN, load_with_text, parse_with_text
+from rlhf_core.constitution.problems import suggestion
+from rlhf_core.constitution.schema import Constitution, Principle
+from rlhf_core.constitution.watch import WatchedConstitution, WatchStatus
+from rlhf_core.errors import InvalidInput, NotFound
+from rlhf_core.store.store import Store
+from services.wire import resource_names
+
+
+class Constitutions:
+    """Constitutions by name; what was read once is kept, as a hash never means another text."""
+
+    def __init__(self, store: Store, default: str):
+        """`default` is a built-in name, or a file to follow. Raises InvalidConstitution when that file is wrong."""
+        self.default = default
+        self._store = store
+        self._parsed: dict[str, tuple[Constitution, str]] = {}
+        self._watched = None if default in BUILTIN else WatchedConstitution(default)
+
+    def status(self) -> WatchStatus:
+        """The default constitution in force, and what is wrong with its file where that says something else."""
+        active, _ = self.find(self.default)
+        if self._watched is None:
+            return WatchStatus("VALID", self.default, active.hash, ())
+        return self._watched.status()
+
+    def find(self, name: str) -> tuple[Constitution, str]:
+        """The constitution and YAML text of it that needs no other file. Raises NotFound."""
+        name = resource_names.identity(resource_names.CONSTITUTIONS, name, "constitution") or self.default
+        if self._watched is not None and name == self.default:
+            active = self._watched.current()
+            # Kept under its hash too: who has begun with it goes on with it after the next edit.
+            self._parsed.setdefault(active.constitution.hash, active)
+            return active
+        if name not in self._parsed:
+            known = load_with_text(name) if name in BUILTIN else parse_with_text(self._stored(name), name)
+            self._parsed[name] = known
+        return self._parsed[name]
+
+    def principle(self, name: str, principle_id: str) -> tuple[Constitution, Principle]:
+        """A principle and the constitution around it. Raises NotFound with the principles that there are."""
+        constitution, _ = self.find(name)
+        for principle in constitution.principles:
+            if principle.id == principle_id:
+                return constitution, principle
+        known = suggestion(principle_id, [principle.id for principle in constitution.principles])
+        raise NotFound(f"constitution '{constitution.id}' has no principle '{principle_id}'; {known}")
+
+    def check_objective(self, objective: str, run_id: str) -> None:
+        """InvalidInput unless the run's constitution, or without a run the default one, has this objective."""
+        name = self._store.run(run_id).constitution_hash if run_id else ""
+        names = self.find(name)[0].objective_names
+        if objective not in names:
+            raise InvalidInput(
+                f"objective: unknown objective '{objective}'; {suggestion(objective, names)}", "objective"
+            )
+
+    def _stored(self, name: str) -> str:
+        try:
+            return self._store.constitution_text(name)
+        except NotFound:
+            raise NotFound(
+                f"no constitution '{name}'; give the hash of one that a run has used, or one of {', '.join(BUILTIN)}"
+            ) from None

@@ -1,0 +1,149 @@
+"""CritiqueService: samples and principles in, critiques, revisions and votes out."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import grpc
+from charter.v1 import critique_pb2, critique_pb2_grpc
+
+from rlhf_core.constitution.load import examine_text
+from rlhf_core.constitution.schema import Constitution, Principle
+from rlhf_core.errors import InvalidInput
+from rlhf_core.feedback.tally import sigmoid
+from rlhf_core.records import Usage, Vote
+from services.rpc.constitution_edits import ConstitutionDesk
+from services.rpc.constitutions import Constitutions
+from services.rpc.revise_stream import RevisionDesk
+from services.serving.executor import Executor
+from services.serving.model_queue import ModelQueue
+from services.wire.constitutions import problems_to_messages, status_to_message
+from services.wire.samples import (
+    comparisons_from_messages,
+    constitution_to_message,
+    critique_to_message,
+    critiques_from_messages,
+    samples_from_messages,
+    usage_to_message,
+    vote_to_message,
+)
+
+
+class CritiqueService(critique_pb2_grpc.CritiqueServiceServicer):
+    def __init__(self, models: ModelQueue, constitutions: Constitutions, desk: ConstitutionDesk, rows: Executor):
+        self._models = models
+        self._constitutions = constitutions
+        self._desk = desk
+        self._rows = rows
+        self._revisions = RevisionDesk(models, constitutions, rows)
+
+    async def Critique(
+        self, request: critique_pb2.CritiqueRequest, context: grpc.aio.ServicerContext
+    ) -> critique_pb2.CritiqueResponse:
+        samples = samples_from_messages(request.samples)
+        critiques, usage = await self._models.critique(samples, *await self._principle(request.principle))
+        messages = [critique_to_message(critique) for critique in critiques]
+        return critique_pb2.CritiqueResponse(critiques=messages, usage=usage_to_message(usage))
+
+    async def Revise(
+        self, request: critique_pb2.ReviseRequest, context: grpc.aio.ServicerContext
+    ) -> critique_pb2.ReviseResponse:
+        samples = samples_from_messages(request.samples)
+        critiques = critiques_from_messages(request.critiques)
+        if critiques and len(critiques) != len(samples):
+            raise InvalidInput(f"critiques: {len(critiques)} for {len(samples)} samples; give one each", "critiques")
+        constitution, principle = await self._principle(request.principle)
+        before = Usage()
+        if not critiques:
+            critiques, before = await self._models.critique(samples, constitution, principle)
+        revisions, usage = await self._models.revise(samples, critiques, constitution, principle)
+        return critique_pb2.ReviseResponse(
+            revisions=revisions,
+            critiques=[critique_to_message(critique) for critique in critiques],
+            usage=usage_to_message(before.plus(usage)),
+        )
+
+    async def ReviseStream(
+        self, request: critique_pb2.ReviseStreamRequest, context: grpc.aio.ServicerContext
+    ) -> AsyncIterator[critique_pb2.ReviseStreamResponse]:
+        async for answer in self._revisions.revise(request):
+            yield answer
+
+    async def Compare(
+        self, request: critique_pb2.CompareRequest, context: grpc.aio.ServicerContext
+    ) -> critique_pb2.CompareResponse:
+        comparisons = comparisons_from_messages(request.comparisons)
+        found = [await self._principle(ref) for ref in request.principles]
+        if not found:
+            raise InvalidInput("principles is empty; name at least one principle to judge by", "principles")
+        if len({constitution.hash for constitution, _ in found}) > 1:
+            raise InvalidInput("principles are of several constitutions; name those of one", "principles")
+        votes, usage = await self._models.compare(comparisons, found[0][0], [principle for _, principle in found])
+        both = zip(votes[::2], votes[1::2], strict=True)
+        return critique_pb2.CompareResponse(
+            votes=[vote_to_message(vote) for vote in votes],
+            judgements=[judgement(first, second) for first, second in both],
+            usage=usage_to_message(usage),
+        )
+
+    async def GetJudge(
+        self, request: critique_pb2.GetJudgeRequest, context: grpc.aio.ServicerContext
+    ) -> critique_pb2.GetJudgeResponse:
+        constitution, _ = await self._rows.run(self._constitutions.find, request.constitution)
+        feedback = self._models.feedback(constitution)
+        return critique_pb2.GetJudgeResponse(
+            judge=feedback.name,
+            critic=feedback.critic_name,
+            protocol=feedback.protocol,
+            template_hash=feedback.template_hash,
+        )
+
+    async def GetConstitution(
+        self, request: critique_pb2.GetConstitutionRequest, context: grpc.aio.ServicerContext
+    ) -> critique_pb2.GetConstitutionResponse:
+        constitution, text = await self._rows.run(self._constitutions.find, request.constitution)
+        message = constitution_to_message(constitution)
+        return critique_pb2.GetConstitutionResponse(constitution=message, yaml_text=text)
+
+    async def CheckConstitution(
+        self, request: critique_pb2.CheckConstitutionRequest, context: grpc.aio.ServicerContext
+    ) -> critique_pb2.CheckConstitutionResponse:
+        return await self._rows.run(check_constitution, request.yaml_text, request.source or "constitution.yaml")
+
+    async def GetConstitutionStatus(
+        self, request: critique_pb2.GetConstitutionStatusRequest, context: grpc.aio.ServicerContext
+    ) -> critique_pb2.GetConstitutionStatusResponse:
+        return status_to_message(await self._rows.run(self._constitutions.status))
+
+    async def DiffConstitutions(
+        self, request: critique_pb2.DiffConstitutionsRequest, context: grpc.aio.ServicerContext
+    ) -> AsyncIterator[critique_pb2.DiffConstitutionsResponse]:
+        async for update in self._desk.diff(request):
+            yield update
+
+    async def TestConstitution(
+        self, request: critique_pb2.TestConstitutionRequest, context: grpc.aio.ServicerContext
+    ) -> critique_pb2.TestConstitutionResponse:
+        return await self._desk.test(request)
+
+    async def _principle(self, ref: critique_pb2.PrincipleRef) -> tuple[Constitution, Principle]:
+        return await self._rows.run(self._constitutions.principle, ref.constitution, ref.principle_id)
+
+
+def check_constitution(text: str, source: str) -> critique_pb2.CheckConstitutionResponse:
+    """Mistakes are the answer here, not an error."""
+    constitution, problems = examine_text(text, source)
+    return critique_pb2.CheckConstitutionResponse(
+        problems=problems_to_messages(problems),
+        constitution=None if constitution is None else constitution_to_message(constitution),
+    )
+
+
+def judgement(first: Vote, second: Vote) -> critique_pb2.Judgement:
+    """What the two orders say together: the mean of their log-odds, as labels use it, and how far they differ."""
+    odds = [vote.logprob_a - vote.logprob_b for vote in (first, second)]
+    return critique_pb2.Judgement(
+        comparison_id=first.comparison_id,
+        probability=sigmoid(sum(odds) / 2),
+        gap=abs(sigmoid(odds[0]) - sigmoid(odds[1])),
+    )

@@ -1,0 +1,122 @@
+"""PreferenceService: the door for people's labels."""
+
+from __future__ import annotations
+
+import uuid
+
+import grpc
+from charter.v1 import preference_pb2, preference_pb2_grpc
+
+from rlhf_core.errors import InvalidInput
+from rlhf_core.feedback.votes import probability_of
+from rlhf_core.records import UNIFORM_SLICE, Comparison, Preference, content_id, uniform_draw
+from rlhf_core.store.store import Store
+from services.rpc.constitutions import Constitutions
+from services.rpc.run_changes import tried
+from services.serving.executor import Executor
+from services.wire import enums, field_masks, resource_names
+from services.wire.paging import body_of, page_of
+from services.wire.samples import comparison_from_message, comparison_to_message
+from services.wire.versions import human_labeler, preference_to_message
+
+PAGE = 100
+KINDS = (None, "ai", "human")
+
+
+class PreferenceService(preference_pb2_grpc.PreferenceServiceServicer):
+    def __init__(self, store: Store, constitutions: Constitutions, rows: Executor):
+        self._store = store
+        self._constitutions = constitutions
+        self._rows = rows
+
+    async def NextComparison(
+        self, request: preference_pb2.NextComparisonRequest, context: grpc.aio.ServicerContext
+    ) -> preference_pb2.NextComparisonResponse:
+        labeler = human_labeler(request.labeler)
+        run_id = resource_names.identity(resource_names.RUNS, request.run_id, "run_id")
+        await self._rows.run(self._constitutions.check_objective, request.objective, run_id)
+        found = await self._rows.run(
+            self._store.next_comparison, labeler, request.objective, run_id or None, request.uniform
+        )
+        return preference_pb2.NextComparisonResponse(comparison=comparison_to_message(found) if found else None)
+
+    async def SubmitPreference(
+        self, request: preference_pb2.SubmitPreferenceRequest, context: grpc.aio.ServicerContext
+    ) -> preference_pb2.SubmitPreferenceResponse:
+        stored = await self._rows.run(self._submit, request)
+        return preference_pb2.SubmitPreferenceResponse(preference=preference_to_message(stored))
+
+    async def UndoPreference(
+        self, request: preference_pb2.UndoPreferenceRequest, context: grpc.aio.ServicerContext
+    ) -> preference_pb2.UndoPreferenceResponse:
+        undone = await self._rows.run(self._undo, request)
+        message = preference_to_message(undone) if undone else None
+        return preference_pb2.UndoPreferenceResponse(preference=message)
+
+    async def ListPreferences(
+        self, request: preference_pb2.ListPreferencesRequest, context: grpc.aio.ServicerContext
+    ) -> preference_pb2.ListPreferencesResponse:
+        kind = enums.value(KINDS, request.labelers, "labelers")
+        page = page_of(request, PAGE)
+        run_id = resource_names.identity(resource_names.RUNS, request.run_id, "run_id") or None
+        found, place = await self._rows.run(
+            self._store.preference_page, page.size, page.after, request.objective or None, run_id, kind
+        )
+        messages = [preference_to_message(preference) for preference in found]
+        shown = field_masks.read(messages, request.read_mask, preference_pb2.Preference)
+        return preference_pb2.ListPreferencesResponse(preferences=shown, next_page_token=page.token(place))
+
+    def _submit(self, request: preference_pb2.SubmitPreferenceRequest) -> Preference:
+        """Store the label once, or only try to."""
+        if request.validate_only:
+            return tried(self._store, lambda: self._store_label(request))
+        body = body_of(request, "request_id").hex()
+        known = self._store.once(
+            "SubmitPreference", request.request_id, body, lambda: self._store_label(request).model_dump_json()
+        )
+        return Preference.model_validate_json(known)
+
+    def _undo(self, request: preference_pb2.UndoPreferenceRequest) -> Preference | None:
+        """Take back the last label once, or only look which it would be."""
+        labeler, request_id = human_labeler(request.labeler), request.request_id
+        if request.validate_only:
+            return tried(self._store, lambda: self._store.undo_preference(labeler))
+
+        def undo() -> str:
+            undone = self._store.undo_preference(labeler, request_id)
+            return undone.model_dump_json() if undone else ""
+
+        known = self._store.once("UndoPreference", request_id, body_of(request, "request_id").hex(), undo)
+        return Preference.model_validate_json(known) if known else None
+
+    def _store_label(self, request: preference_pb2.SubmitPreferenceRequest) -> Preference:
+        """Store the label, and in the same commit the comparison that came with it."""
+        request_id = request.request_id or uuid.uuid4().hex
+        labeler = human_labeler(request.labeler)
+        choice = enums.given(enums.CHOICES, request.choice, "choice")
+        with self._store.transaction():
+            comparison = self._comparison(request)
+            self._constitutions.check_objective(request.objective, comparison.run_id)
+            label = Preference(
+                id=content_id("preference", request_id),
+                comparison_id=comparison.id,
+                objective=request.objective,
+                labeler=labeler,
+                choice=choice,
+                probability=probability_of(choice),
+                reason=request.reason,
+                run_id=comparison.run_id,
+                uniform=uniform_draw(comparison.id) < UNIFORM_SLICE,
+            )
+            return self._store.submit_preference(label, request_id)
+
+    def _comparison(self, request: preference_pb2.SubmitPreferenceRequest) -> Comparison:
+        if request.WhichOneof("subject") == "comparison":
+            comparison = comparison_from_message(request.comparison)
+            self._store.add_comparisons([comparison])
+            return comparison
+        if not request.comparison_id:
+            raise InvalidInput("comparison_id: give the id of a comparison, or a comparison", "comparison_id")
+        return self._store.comparison(
+            resource_names.identity(resource_names.COMPARISONS, request.comparison_id, "comparison_id")
+        )

@@ -1,0 +1,107 @@
+"""Every call is named, timed, counted and logged: the outermost interceptor, which sees how each call ends."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import secrets
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import grpc
+
+from services.telemetry import logs, metrics
+from services.wire.metadata import REQUEST_KEY, RUN_KEY
+
+log = logging.getLogger("charter.calls")
+
+_NAME = re.compile(r"[\w.:/-]{1,64}")
+_STATUS = {status.value[0]: status for status in grpc.StatusCode}
+QUIET = ("/grpc.health.", "/grpc.reflection.")
+"""Asked every few seconds by machines; logged at DEBUG."""
+
+
+class CallInterceptor(grpc.aio.ServerInterceptor):
+    """The id of a call is the caller's own, or a new one; an answer brings it along in its trailing metadata."""
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler:
+        handler = await continuation(handler_call_details)
+        given = dict(handler_call_details.invocation_metadata)
+        call = _Call(handler_call_details.method, _name(given.get(REQUEST_KEY)), _name(given.get(RUN_KEY)))
+        if handler is not None and handler.unary_unary:
+            coding = (handler.request_deserializer, handler.response_serializer)
+            return grpc.unary_unary_rpc_method_handler(call.unary(handler.unary_unary), *coding)
+        if handler is not None and handler.unary_stream:
+            coding = (handler.request_deserializer, handler.response_serializer)
+            return grpc.unary_stream_rpc_method_handler(call.stream(handler.unary_stream), *coding)
+        return handler
+
+
+class _Call:
+    def __init__(self, method: str, request: str, run: str):
+        self._path = method
+        self._service, _, self._method = method.strip("/").rpartition("/")
+        self._request = request or secrets.token_hex(8)
+        self._run = run
+
+    def unary(self, method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def observed(request: Any, context: grpc.aio.ServicerContext) -> Any:
+            context.set_trailing_metadata(((REQUEST_KEY, self._request),))
+            with self._observed(context):
+                answer = await method(request, context)
+                metrics.TOKENS.inc(metrics.written_tokens(answer))
+                return answer
+
+        return observed
+
+    def stream(self, method: Callable[..., Any]) -> Callable[..., AsyncIterator[Any]]:
+        async def observed(request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
+            context.set_trailing_metadata(((REQUEST_KEY, self._request),))
+            with self._observed(context):
+                async for answer in method(request, context):
+                    metrics.TOKENS.inc(metrics.written_tokens(answer))
+                    yield answer
+
+        return observed
+
+    @contextmanager
+    def _observed(self, context: grpc.aio.ServicerContext) -> Iterator[None]:
+        logs.REQUEST.set(self._request)
+        logs.RUN.set(self._run)
+        started, cancelled = time.perf_counter(), False
+        metrics.CALLS_AT_WORK.inc()
+        try:
+            yield
+        except (asyncio.CancelledError, GeneratorExit):
+            cancelled = True
+            raise
+        finally:
+            metrics.CALLS_AT_WORK.dec()
+            self._tell("CANCELLED" if cancelled else _code(context), time.perf_counter() - started)
+
+    def _tell(self, code: str, seconds: float) -> None:
+        # Names that nothing here has are the caller's, who may think of any number of them.
+        named = ("", "") if code == "UNIMPLEMENTED" else (self._service, self._method)
+        metrics.CALLS.labels(*named, code).inc()
+        metrics.CALL_SECONDS.labels(*named).observe(seconds)
+        level = logging.DEBUG if self._path.startswith(QUIET) else logging.INFO
+        told = {"method": f"{self._service}/{self._method}", "code": code, "seconds": round(seconds, 4)}
+        log.log(level, "%s/%s %s in %.1f ms", self._service, self._method, code, 1000 * seconds, extra=told)
+
+
+def _code(context: grpc.aio.ServicerContext) -> str:
+    """As the method, or the interceptor that turned its error into a status, has set it."""
+    code = context.code()
+    return (code if isinstance(code, grpc.StatusCode) else _STATUS[int(code or 0)]).name
+
+
+def _name(given: str | bytes | None) -> str:
+    """What a caller calls it, where that can stand in a line of a log."""
+    return given if isinstance(given, str) and _NAME.fullmatch(given) else ""

@@ -1,0 +1,116 @@
+"""The base model of this process with every adapter that the store knows, loaded when it is first asked for.
+
+All methods run on the thread that owns the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from rlhf_core.backends import FeedbackConfig
+from rlhf_core.config import Engine, ModelConfig
+from rlhf_core.constitution.schema import Constitution
+from rlhf_core.errors import InvalidInput
+from rlhf_core.feedback.local import LocalFeedback, feedback_of
+from rlhf_core.feedback.notebook import Notebook
+from rlhf_core.models.backbone import Backbone
+from rlhf_core.models.bases import Bases
+from rlhf_core.records import BASE_POLICY, Sample
+from rlhf_core.run_records import Score
+from rlhf_core.store.store import Store
+from services.serving.backends import LocalModel, load_backends
+from services.serving.reward_model_cache import RewardShelf
+
+PREFIX = "serving-"
+"""Of the library's adapters, so that they never meet those of a run in training."""
+POLICIES, REWARD_MODELS = 4, 16
+"""How many adapters of each kind stay loaded; the one unused for longest makes room."""
+
+
+class ModelLibrary:
+    """Local sampler and scorer over one backbone, beside the critic and the judge."""
+
+    def __init__(self, backbone: Backbone, config: ModelConfig, folder: str, store: Store, feedback: FeedbackConfig):
+        self.backbone = backbone
+        self.backends = load_backends(feedback, LocalModel(backbone, folder), config)
+        self._config = config
+        self._store = store
+        self._policies: dict[str, None] = {}
+        self.bases = Bases(backbone, config)
+        self._shelf = RewardShelf(self.bases, store, PREFIX, REWARD_MODELS)
+        self._notebook = Notebook()
+
+    @property
+    def backbones(self) -> tuple[Backbone, ...]:
+        """All models of this process: the base, and where they are others those that criticise and judge."""
+        asked = (self.backends.critic, self.backends.judge)
+        return tuple(
+            dict.fromkeys([self.backbone, *(model.backbone for model in asked if isinstance(model, LocalModel))])
+        )
+
+    @property
+    def engine(self) -> Engine:
+        """What the policy's responses are written with."""
+        return self._config.engine
+
+    def using_policy(self, version_id: str, in_use: Collection[str] = ()) -> AbstractContextManager[None]:
+        """Make the model that of a policy version for one unit of work; those `in_use` stay loaded too.
+
+        NotFound or InvalidInput when there is no such version, or not for this base model.
+        """
+        return self.backbone.using(self._policy(version_id, in_use))
+
+    def policy_folder(self, version_id: str) -> Path | None:
+        """The files of a version's adapter; None is the base."""
+        if version_id == BASE_POLICY:
+            return None
+        return self._store.artifacts.get_folder(self._store.policy_version(version_id).artifact)
+
+    def feedback(
+        self, constitution: Constitution, gone: Callable[[], bool] = lambda: False, fresh: bool = False
+    ) -> LocalFeedback:
+        """The critic and the judge, whatever the policy has become; a `fresh` judge does not rely on earlier notes.
+
+        A model of this process would write the same notes again, so it may.
+        """
+        critic, judge, protocol = self.backends
+        notebook = Notebook() if fresh and not isinstance(judge, LocalModel) else self._notebook
+        return feedback_of(critic, judge, constitution, protocol, self._config.feedback_tokens, gone, notebook)
+
+    def score(self, samples: Sequence[Sample], *reward_models: str) -> list[Score]:
+        """All samples of the first model, then of the second; models of one trunk read a sample once."""
+        return self._shelf.score(samples, reward_models)
+
+    def drop_training(self) -> None:
+        """Forget what an interrupted run left behind, so that it can begin again from its checkpoint."""
+        for base in self.bases.all:
+            for name in base.adapters:
+                if not name.startswith(PREFIX):
+                    base.delete_adapter(name)
+
+    def _policy(self, version_id: str, in_use: Collection[str]) -> str | None:
+        """The adapter of a version, loaded; None is the base."""
+        if version_id == BASE_POLICY:
+            return None
+        name = f"{PREFIX}{version_id}"
+        if name in self._policies:
+            self._policies[name] = self._policies.pop(name)
+            return name
+        version = self._store.policy_version(version_id)
+        self._must_fit(version_id, version.base_model)
+        self.backbone.load_adapter(name, self._store.artifacts.get_folder(version.artifact))
+        self._policies[name] = None
+        self._make_room(self._policies, POLICIES, {name, *(f"{PREFIX}{version}" for version in in_use)})
+        return name
+
+    def _make_room(self, loaded: dict, most: int, in_use: Collection[str]) -> None:
+        unused = [name for name in loaded if name not in in_use]
+        for oldest in unused[: max(0, len(loaded) - most)]:
+            del loaded[oldest]
+            self.backbone.delete_adapter(oldest)
+
+    def _must_fit(self, version_id: str, base_model: str) -> None:
+        if base_model != self.backbone.name:
+            raise InvalidInput(f"'{version_id}' belongs to base model '{base_model}'; here is '{self.backbone.name}'")

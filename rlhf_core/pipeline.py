@@ -18,19 +18,22 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
-from rlhf_core.config import RunConfig, check_beginning, stages_of
+from rlhf_core.config.run import RunConfig, check_beginning, stages_of
 from rlhf_core.constitution.load import parse_constitution
 from rlhf_core.constitution.weights import resolve_weights
-from rlhf_core.run_records import Run, Stage, StageResult
+from rlhf_core.records.base import Stage
+from rlhf_core.records.runs import Run, StageResult
 from rlhf_core.stages.ancestry import inherited
 from rlhf_core.stages.context import Context, Toolbox
 from rlhf_core.stages.control import control_stage
-from rlhf_core.stages.feedback import critique_stage, label_stage
-from rlhf_core.stages.measuring import evaluate_stage, norm_pack_stage
-from rlhf_core.stages.policy import ppo_stage
-from rlhf_core.stages.reporting import report_stage
+from rlhf_core.stages.critique import critique_stage
+from rlhf_core.stages.evaluate import evaluate_stage
+from rlhf_core.stages.label import label_stage
+from rlhf_core.stages.norm_pack import norm_pack_stage
+from rlhf_core.stages.ppo import ppo_stage
+from rlhf_core.stages.report import report_stage
 from rlhf_core.stages.reward import reward_stage
-from rlhf_core.stages.training import sft_stage
+from rlhf_core.stages.sft import sft_stage
 from rlhf_core.store.store import Store
 
 STORY: dict[Stage, Callable[[Context], StageResult]] = {

@@ -15,9 +15,10 @@ from charter.v1 import (
     trainer_pb2_grpc,
 )
 
-from rlhf_core.backends import FeedbackConfig
-from rlhf_core.defaults import SANDBOX
-from rlhf_core.run_records import Run, RunState
+from rlhf_core.config.feedback import FeedbackConfig
+from rlhf_core.config.sandbox_defaults import SANDBOX
+from rlhf_core.records.base import RunState
+from rlhf_core.records.runs import Run
 from rlhf_core.store.store import Store
 from services.client.client import CharterClient
 from services.rpc.constitution_edits import ConstitutionDesk

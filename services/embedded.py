@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rlhf_core.backends import FeedbackConfig
-from rlhf_core.config import ModelConfig
+from rlhf_core.config.feedback import FeedbackConfig
+from rlhf_core.config.run import ModelConfig
 from rlhf_core.errors import InvalidInput
 from services.app import App
 from services.server.config import ALL, WITHOUT_MODEL, ServeConfig

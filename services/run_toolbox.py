@@ -10,15 +10,15 @@ import torch
 from transformers.utils.logging import disable_progress_bar
 
 import rlhf_core.sandbox
-from rlhf_core.backends import FeedbackConfig
-from rlhf_core.config import ModelConfig, RunConfig
-from rlhf_core.defaults import SANDBOX
+from rlhf_core.config.feedback import FeedbackConfig
+from rlhf_core.config.run import ModelConfig, RunConfig
+from rlhf_core.config.sandbox_defaults import SANDBOX
 from rlhf_core.errors import InvalidInput
+from rlhf_core.interfaces import World
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.pipeline import run_pipeline
-from rlhf_core.run_records import Run
+from rlhf_core.records.runs import Run
 from rlhf_core.sandbox.sandbox import Sandbox
-from rlhf_core.seams import World
 from rlhf_core.stages.context import Toolbox
 from rlhf_core.store.store import Store
 from services.client.client import CharterClient

@@ -12,10 +12,11 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from rlhf_core.errors import CharterError, LeaseLost
-from rlhf_core.run_records import Run, RunState, StepMetrics
+from rlhf_core.records.base import RunState
+from rlhf_core.records.runs import Run, StepMetrics
 from rlhf_core.stages.context import RunStopped, Toolbox
-from rlhf_core.store.leases import this_process
 from rlhf_core.store.store import Store
+from rlhf_core.store.workers import this_process
 from services.server.interceptors import invalid_input
 from services.telemetry import logs, metrics
 

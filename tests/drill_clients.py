@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rlhf_core.errors import NotFound
-from rlhf_core.records import Comparison, Preference, Prompt, Sample
-from rlhf_core.run_records import RunEvent
+from rlhf_core.records.feedback import Preference
+from rlhf_core.records.runs import RunEvent
+from rlhf_core.records.samples import Comparison, Prompt, Sample
 from services.client.client import CharterClient
 from services.embedded import embedded_server
 from tests.processes import Processes

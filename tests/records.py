@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from rlhf_core.records import Critique, Revision
-from rlhf_core.run_records import Calibration, JudgeGate, NormPack, RewardModelVersion
+from rlhf_core.records.feedback import Calibration, Critique, JudgeGate, Revision
+from rlhf_core.records.models import NormPack, RewardModelVersion
 
 OF_A_JUDGE: dict[str, Any] = {
     "run_id": "run",

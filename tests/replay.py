@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from rlhf_core.data import load_prompts
-from rlhf_core.records import Prompt, Sample
+from rlhf_core.data.loaders import load_prompts
+from rlhf_core.records.samples import Prompt, Sample
 
 FOLDER = Path(__file__).parents[2] / "shared" / "data" / "cai-samples"
 needs_samples = pytest.mark.skipif(not FOLDER.is_dir(), reason="the published samples are not here")

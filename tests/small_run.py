@@ -8,8 +8,8 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rlhf_core.config import RunConfig
-from rlhf_core.run_records import STAGES
+from rlhf_core.config.run import RunConfig
+from rlhf_core.records.base import STAGES
 from rlhf_core.store.store import Store
 from services.client.client import CharterClient
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from rlhf_core.config import RunConfig
-from rlhf_core.run_records import Run
+from rlhf_core.config.run import RunConfig
+from rlhf_core.records.runs import Run
 from rlhf_core.store.store import Store
 from services.client.client import CharterClient
 from services.embedded import embedded_server

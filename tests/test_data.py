@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlhf_core.config import RunConfig
-from rlhf_core.data import check_labels, load_demonstrations, load_labels, load_preferences, load_prompts
+from rlhf_core.config.reward import RewardConfig
+from rlhf_core.config.run import RunConfig
+from rlhf_core.data.loaders import check_labels, load_demonstrations, load_labels, load_preferences, load_prompts
+from rlhf_core.data.reward_examples import LabelledPair, Ranking, Rating, StepLabels, pairs_of
 from rlhf_core.errors import InvalidInput
-from rlhf_core.labels import LabelledPair, Ranking, Rating, StepLabels, pairs_of
-from rlhf_core.records import Comparison, Prompt
-from rlhf_core.reward_config import RewardConfig
+from rlhf_core.records.samples import Comparison, Prompt
 
 HH = Path(__file__).parents[1].parent / "shared" / "data" / "hh-rlhf-harmless"
 LOADERS = (load_prompts, load_demonstrations, load_preferences, load_labels)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rlhf_core.run_records import Run
+from rlhf_core.records.runs import Run
 from rlhf_core.store.store import Store
 from tests.drill import differences, drill, missing
 from tests.drill_clients import Notes

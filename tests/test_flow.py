@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from rlhf_core.config import RunConfig
-from rlhf_core.run_records import STAGES, Run
-from rlhf_core.stages.reward_labels import kept_back
+from rlhf_core.config.run import RunConfig
+from rlhf_core.records.base import STAGES
+from rlhf_core.records.runs import Run
+from rlhf_core.stages.reward_data import kept_back
 from rlhf_core.store.store import Store
 from services.cli.main import app
 from services.client.client import CharterClient

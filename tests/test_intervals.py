@@ -2,7 +2,7 @@
 
 import pytest
 
-from rlhf_core.intervals import clustered_interval, wilson_interval
+from rlhf_core.stats import clustered_interval, wilson_interval
 
 
 def test_cases_of_their_own_are_independent():

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlhf_core.wording import apologises, lectures, moral_sentences, refuses, words
+from rlhf_core.text_detectors import apologises, lectures, moral_sentences, refuses, words
 
 
 @pytest.mark.parametrize(

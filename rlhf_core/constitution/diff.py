@@ -7,9 +7,9 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from rlhf_core.constitution.constitution import Constitution
 from rlhf_core.constitution.principle import Principle
-from rlhf_core.constitution.schema import Constitution
-from rlhf_core.records import Record
+from rlhf_core.records.base import Record
 
 TEXTS = ("title", "critique", "revise", "compare")
 LISTS = ("rules", "examples", "tests")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from rlhf_core.constitution.files import BUILTIN, MAX_BYTES, Source, open_builtin, open_source, text_source
-from rlhf_core.constitution.flatten import flat_yaml
-from rlhf_core.constitution.lints import lint_tree
-from rlhf_core.constitution.problems import InvalidConstitution, Problem, in_order
-from rlhf_core.constitution.resolve import resolve
-from rlhf_core.constitution.schema import Constitution
+from rlhf_core.constitution.constitution import Constitution
+from rlhf_core.constitution.extends.flatten import flat_yaml
+from rlhf_core.constitution.extends.resolve import resolve
+from rlhf_core.constitution.sources import BUILTIN, MAX_BYTES, Source, open_builtin, open_source, text_source
+from rlhf_core.constitution.validation.lints import lint_tree
+from rlhf_core.constitution.validation.problems import InvalidConstitution, Problem, in_order
 
 __all__ = [
     "BUILTIN",

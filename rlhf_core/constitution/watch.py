@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from rlhf_core.constitution.constitution import Constitution
 from rlhf_core.constitution.load import load_with_text
-from rlhf_core.constitution.problems import InvalidConstitution, Problem
-from rlhf_core.constitution.schema import Constitution
+from rlhf_core.constitution.validation.problems import InvalidConstitution, Problem
 
 RETRY_SECONDS = 1.0
 """How often an invalid constitution is read again though its files stand still: one that it extends may appear."""

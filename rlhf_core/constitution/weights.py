@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from rlhf_core.constitution.constitution import Constitution
 from rlhf_core.constitution.principle import MAX_WEIGHT
-from rlhf_core.constitution.schema import Constitution
 from rlhf_core.errors import InvalidInput
 
 

@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 
-from rlhf_core.config import LabelConfig
+from rlhf_core.config.run import LabelConfig
+from rlhf_core.constitution.constitution import Constitution
 from rlhf_core.constitution.diff import ConstitutionDiff, changed_principles
 from rlhf_core.constitution.principle import Principle
-from rlhf_core.constitution.schema import Constitution
 from rlhf_core.effects.flips import count_flips, side
-from rlhf_core.effects.judging import Ballots
+from rlhf_core.effects.probe_votes import Ballots
 from rlhf_core.effects.probes import Probes
-from rlhf_core.effects.records import EditEffect, PrincipleRole
+from rlhf_core.effects.report import EditEffect, PrincipleRole
 from rlhf_core.evaluation.paired import Agreement, agreement
 from rlhf_core.evaluation.statistics import Estimate, wilson
-from rlhf_core.feedback.tally import alone
-from rlhf_core.feedback.tally import side as side_of
-from rlhf_core.records import Comparison, Preference, Vote
+from rlhf_core.feedback.vote_aggregation import alone
+from rlhf_core.feedback.vote_aggregation import side as side_of
+from rlhf_core.records.feedback import Preference, Vote
+from rlhf_core.records.samples import Comparison
 
 Labels = Mapping[str, Sequence[Preference]]
 Relabel = Callable[[Constitution], Labels]

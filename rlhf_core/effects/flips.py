@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from rlhf_core.effects.probes import Probes
-from rlhf_core.effects.records import Finding, ObjectiveEffect, TagFlips, TruthCheck
+from rlhf_core.effects.report import Finding, ObjectiveEffect, TagFlips, TruthCheck
 from rlhf_core.evaluation.paired import mcnemar_exact
 from rlhf_core.evaluation.statistics import Estimate, mean_estimate, prompt_means, wilson
-from rlhf_core.records import Preference
+from rlhf_core.records.feedback import Preference
 
 SIGNIFICANT = 0.05
 MOVED = 0.1

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from rlhf_core.backends import ENDPOINT
-from rlhf_core.config import LabelConfig
+from rlhf_core.config.feedback import ENDPOINT
+from rlhf_core.config.run import LabelConfig
+from rlhf_core.constitution.constitution import Constitution
 from rlhf_core.constitution.diff import ConstitutionDiff
-from rlhf_core.constitution.schema import Constitution
 from rlhf_core.effects import attribution
+from rlhf_core.effects.edit_cost import Bill, at_speed
 from rlhf_core.effects.flips import Labelled, TrueSides, objective_effect
-from rlhf_core.effects.judging import Ballots, NewJudge, Tick, judge_both, labels, true_ballots, wanted
+from rlhf_core.effects.probe_votes import Ballots, NewJudge, Tick, judge_both, labels, true_ballots, wanted
 from rlhf_core.effects.probes import Probes
 from rlhf_core.effects.rationales import Versions, flipped_pairs
-from rlhf_core.effects.records import EffectReport, Judging
-from rlhf_core.feedback.bill import Bill, at_speed
-from rlhf_core.records import Preference
+from rlhf_core.effects.report import EffectReport, Judging
+from rlhf_core.records.feedback import Preference
 
 Labels = Mapping[str, Sequence[Preference]]
 

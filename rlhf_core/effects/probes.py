@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from rlhf_core.data import load_preferences
-from rlhf_core.effects.records import Direction, ProbeSummary
+from rlhf_core.data.loaders import load_preferences
+from rlhf_core.effects.report import Direction, ProbeSummary
 from rlhf_core.errors import InvalidInput
-from rlhf_core.records import Comparison, content_id
-from rlhf_core.seams import World
+from rlhf_core.interfaces import World
+from rlhf_core.records.base import content_id
+from rlhf_core.records.samples import Comparison
 
 DEFAULT_PAIRS = 200
 

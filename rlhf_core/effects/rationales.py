@@ -6,14 +6,15 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from rlhf_core.constitution.constitution import Constitution
 from rlhf_core.constitution.principle import Principle
-from rlhf_core.constitution.schema import Constitution
 from rlhf_core.effects.attribution import log_odds, say
 from rlhf_core.effects.flips import flipped
-from rlhf_core.effects.judging import Ballots, Judge
-from rlhf_core.effects.records import FlippedPair
+from rlhf_core.effects.probe_votes import Ballots, Judge
+from rlhf_core.effects.report import FlippedPair
 from rlhf_core.feedback.prompts import transcript
-from rlhf_core.records import Comparison, Preference
+from rlhf_core.records.feedback import Preference
+from rlhf_core.records.samples import Comparison
 
 SHOWN = 10
 

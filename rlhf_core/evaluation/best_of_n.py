@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from rlhf_core.errors import InvalidInput
-from rlhf_core.evaluation.goodhart import GaoFit, fit_gao
-from rlhf_core.evaluation.rows import PolicyRows
+from rlhf_core.evaluation.overoptimization import GaoFit, fit_gao
+from rlhf_core.evaluation.policy_rows import PolicyRows
 from rlhf_core.evaluation.statistics import Array, Estimate, mean_estimate
-from rlhf_core.records import Record
-from rlhf_core.run_records import NormPack
+from rlhf_core.records.base import Record
+from rlhf_core.records.models import NormPack
 
 
 class BestOfN(Record):

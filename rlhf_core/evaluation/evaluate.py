@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
+from rlhf_core.config.monitors import MonitorConfig
 from rlhf_core.errors import InvalidInput
-from rlhf_core.evaluation.front import FrontPoint, answer_scores, best_answers, direction, oracle_front
 from rlhf_core.evaluation.gains import Gain, Judged, gains, gains_by_models
 from rlhf_core.evaluation.monitors import Drift, Monitors, drifts, monitor
-from rlhf_core.evaluation.rows import HARM, PolicyRows, PromptTable
+from rlhf_core.evaluation.pareto import FrontPoint, answer_scores, best_answers, direction, oracle_front
+from rlhf_core.evaluation.policy_rows import HARM, PolicyRows, PromptTable
 from rlhf_core.evaluation.statistics import (
     Array,
     Estimate,
@@ -22,11 +23,11 @@ from rlhf_core.evaluation.statistics import (
     mean_estimate,
     wilson,
 )
-from rlhf_core.limits import MonitorConfig
-from rlhf_core.records import Prompt, Record
-from rlhf_core.run_records import NormPack
-from rlhf_core.seams import Gold
-from rlhf_core.wording import refuses
+from rlhf_core.interfaces import Gold
+from rlhf_core.records.base import Record
+from rlhf_core.records.models import NormPack
+from rlhf_core.records.samples import Prompt
+from rlhf_core.text_detectors import refuses
 
 REFERENCE_UNITS = "reference sd"
 RAW_UNITS = "gold"

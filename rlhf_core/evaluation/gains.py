@@ -9,10 +9,10 @@ from typing import NamedTuple
 import numpy as np
 from pydantic import Field
 
-from rlhf_core.evaluation.rows import PromptTable
+from rlhf_core.evaluation.policy_rows import PromptTable
 from rlhf_core.evaluation.statistics import Array, Estimate, cluster_bootstrap, difference_estimate
-from rlhf_core.records import Record
-from rlhf_core.run_records import NormPack
+from rlhf_core.records.base import Record
+from rlhf_core.records.models import NormPack
 
 SHIPPED, TUNED, CONTROL, TRAINED = "shipped", "after SFT", "control", "after PPO"
 """What a run's policies are called; the control is PPO that was paid nothing."""

@@ -11,11 +11,12 @@ from typing import Literal
 
 import numpy as np
 
+from rlhf_core.config.monitors import MonitorConfig, MonitorLimits
 from rlhf_core.errors import InvalidInput
 from rlhf_core.evaluation.statistics import Estimate, wilson
-from rlhf_core.limits import MonitorConfig, MonitorLimits
-from rlhf_core.records import Record, Sample
-from rlhf_core.wording import BENIGN, HARMFUL, apologises, lectures, refuses, words
+from rlhf_core.records.base import Record
+from rlhf_core.records.samples import Sample
+from rlhf_core.text_detectors import BENIGN, HARMFUL, apologises, lectures, refuses, words
 
 GRAM = 5
 """Words in a run that many replies may share."""

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from rlhf_core.errors import InvalidInput, TrainingFailed
-from rlhf_core.records import content_id
-from rlhf_core.run_records import NormPack
+from rlhf_core.records.base import content_id
+from rlhf_core.records.models import NormPack
 
 QUANTILES = (0.01, 0.05, 0.50, 0.85, 0.95, 0.99)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from rlhf_core.errors import InvalidInput
 from rlhf_core.evaluation.statistics import Estimate, wilson
-from rlhf_core.records import Record
+from rlhf_core.records.base import Record
 
 REDUNDANT, CONFLICTING = 0.95, 0.4
 """Two principles that agree more often than the first, or less often than the second, want their author's attention."""

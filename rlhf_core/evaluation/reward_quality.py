@@ -8,11 +8,11 @@ from typing import NamedTuple, get_args
 
 import numpy as np
 
+from rlhf_core.data.reward_examples import LabelledPair, Rating, Source, StepLabels
 from rlhf_core.evaluation.statistics import spearman
-from rlhf_core.intervals import clustered_interval
-from rlhf_core.labels import LabelledPair, Rating, Source, StepLabels
-from rlhf_core.reward_records import QualitySource, RewardQuality
-from rlhf_core.wording import words
+from rlhf_core.records.models import QualitySource, RewardQuality
+from rlhf_core.stats import clustered_interval
+from rlhf_core.text_detectors import words
 
 BINS = 10
 

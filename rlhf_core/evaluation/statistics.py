@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rlhf_core.errors import InvalidInput
-from rlhf_core.intervals import wilson_interval
-from rlhf_core.records import Record
+from rlhf_core.records.base import Record
+from rlhf_core.stats import wilson_interval
 
 Array = NDArray[np.float64]
 

@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from rlhf_core.constitution.principle import Principle
-from rlhf_core.feedback.critique import parse_critique, plain, stands_in, verified_spans
-from rlhf_core.feedback.pointwise import points_of
-from rlhf_core.models.rows import lines_of
-from rlhf_core.records import Comparison, Vote
+from rlhf_core.feedback.critic import parse_critique, plain, stands_in, verified_spans
+from rlhf_core.feedback.pointwise_judge import points_of
+from rlhf_core.models.reward_inputs import lines_of
+from rlhf_core.records.feedback import Vote
+from rlhf_core.records.samples import Comparison
 
 WRONG = -6.0
 """What notes' word for a line that does not belong there gives, in the notes' own points: two good lines' worth."""

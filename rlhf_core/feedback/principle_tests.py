@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
-from rlhf_core.config import LabelConfig
+from rlhf_core.config.run import LabelConfig
 from rlhf_core.constitution.principle import Principle
 from rlhf_core.errors import InvalidInput
-from rlhf_core.feedback.tally import sigmoid
-from rlhf_core.feedback.votes import comparison_of
-from rlhf_core.records import Comparison, Prompt, Record, Sample, Vote, content_id
-from rlhf_core.seams import Feedback
+from rlhf_core.feedback.preference_labels import comparison_of
+from rlhf_core.feedback.vote_aggregation import sigmoid
+from rlhf_core.interfaces import Feedback
+from rlhf_core.records.base import Record, content_id
+from rlhf_core.records.feedback import Vote
+from rlhf_core.records.samples import Comparison, Prompt, Sample
 
 TESTED = "constitution-test"
 """The policy version of replies that a constitution's author wrote."""

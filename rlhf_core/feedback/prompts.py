@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 
-from rlhf_core.feedback.placement import place
-from rlhf_core.records import Message, Prompt
+from rlhf_core.constitution.validation.placeholders import placeholders, render
+from rlhf_core.records.samples import Message, Prompt
 
+PLACES = {
+    "prompt": "{conversation}\n\n",
+    "response": "Reply:\n{response}\n\n",
+    "response_a": "Reply A:\n{a}\n\n",
+    "response_b": "Reply B:\n{b}\n\n",
+}
+"""Placeholder -> the part of a template that shows the same."""
 CRITIQUE_FORMAT = 'Go line by line, quote the words at fault, end with "Verdict:" and complies, borderline or violates.'
 REVISE_FORMAT = "Write only the new reply."
 NOTES_FORMAT = "Note what each line risks, what it gives, and which reply does better."
@@ -102,3 +110,21 @@ def question_turn(prompt: Prompt, first: str, second: str, question: str, form: 
     """A question to a judge that has taken notes; what it asks about comes last: that is what the answer looks up."""
     _, question = place("", question, prompt=transcript(prompt.messages), response_a=first, response_b=second)
     return Message(role="user", content=f"{form} {question}")
+
+
+def place(template: str, text: str, **values: str) -> tuple[str, str]:
+    """The template without what the text shows itself, and the text with its placeholders filled.
+
+    `values` are by placeholder. A text without placeholders leaves the template as it is.
+    """
+    used = placeholders(text)
+    for name in used:
+        template = template.replace(PLACES.get(name, "\0"), "")
+    return template, render(text, {name: fenced(value) for name, value in values.items()})
+
+
+def fenced(value: str) -> str:
+    """The value as data, between lines of backticks that it cannot close by itself."""
+    longest = max(map(len, re.findall("`+", value)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"\n{fence}\n{value}\n{fence}\n"

@@ -6,13 +6,15 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
-from rlhf_core.config import CritiqueConfig
-from rlhf_core.constitution.schema import Constitution, Principle
-from rlhf_core.feedback.guards import Attempt, fault, strip_prefix
-from rlhf_core.feedback.tally import sigmoid
-from rlhf_core.feedback.votes import comparison_of
-from rlhf_core.records import Critique, Prompt, Revision, Sample, content_id
-from rlhf_core.seams import Feedback
+from rlhf_core.config.run import CritiqueConfig
+from rlhf_core.constitution.constitution import Constitution, Principle
+from rlhf_core.feedback.preference_labels import comparison_of
+from rlhf_core.feedback.revision_guards import Attempt, fault, strip_prefix
+from rlhf_core.feedback.vote_aggregation import sigmoid
+from rlhf_core.interfaces import Feedback
+from rlhf_core.records.base import content_id
+from rlhf_core.records.feedback import Critique, Revision
+from rlhf_core.records.samples import Prompt, Sample
 
 
 def critique_settings(constitution: Constitution, config: CritiqueConfig) -> CritiqueConfig:

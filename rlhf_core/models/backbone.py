@@ -15,15 +15,15 @@ from jinja2 import TemplateError
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, Cache, PreTrainedModel, PreTrainedTokenizerBase
 
-from rlhf_core.config import ModelConfig
+from rlhf_core.config.run import ModelConfig
 from rlhf_core.errors import InvalidInput
-from rlhf_core.models.adapters import Adapters
-from rlhf_core.models.base_checks import NEEDED, check_folder, check_model, dtype_of
-from rlhf_core.models.hooks import inputs_of, spared_block, sparing
-from rlhf_core.models.products import quicken
-from rlhf_core.models.rows import Row, by_line, parted, unended, whole
+from rlhf_core.models.adapters.adapters import Adapters
+from rlhf_core.models.kernels.onednn_linear import quicken
+from rlhf_core.models.kernels.skip_last_mlp import inputs_of, spared_block, sparing
+from rlhf_core.models.loading import NEEDED, check_folder, check_model, dtype_of
+from rlhf_core.models.reward_inputs import Row, by_line, parted, unended, whole
 from rlhf_core.models.special_tokens import special_tokens, stop_ids
-from rlhf_core.records import Message, Prompt
+from rlhf_core.records.samples import Message, Prompt
 
 
 class Output(NamedTuple):

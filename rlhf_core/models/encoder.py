@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from rlhf_core.config import ModelConfig
+from rlhf_core.config.run import ModelConfig
 from rlhf_core.errors import InvalidInput
-from rlhf_core.models.adapters import Adapters
-from rlhf_core.models.base_checks import NEEDED, check_folder, dtype_of
-from rlhf_core.models.rows import Row, by_line
-from rlhf_core.records import Prompt
+from rlhf_core.models.adapters.adapters import Adapters
+from rlhf_core.models.loading import NEEDED, check_folder, dtype_of
+from rlhf_core.models.reward_inputs import Row, by_line
+from rlhf_core.records.samples import Prompt
 
 
 class Encoder:

@@ -14,7 +14,7 @@ from transformers.cache_utils import DynamicLayer
 
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.models.batching import Batch
-from rlhf_core.models.products import linear
+from rlhf_core.models.kernels.onednn_linear import linear
 
 CHUNK_BYTES = 8 * 2**20
 LEAST_TOKENS = 128

@@ -14,9 +14,9 @@ from rlhf_core.feedback.prompts import (
     notes_conversation,
     revise_conversation,
 )
-from rlhf_core.records import Message, Prompt
-from rlhf_core.sandbox import reference
-from rlhf_core.sandbox.draws import Draws
+from rlhf_core.records.samples import Message, Prompt
+from rlhf_core.sandbox import oracle
+from rlhf_core.sandbox.scenarios import Draws
 from rlhf_core.sandbox.world import EXPERT, KINDS, QUESTIONS, Step, World, reply
 
 CRITIQUE_REQUESTS = (
@@ -92,12 +92,12 @@ class Corpus:
                 return Document(pieces=(f"To {task.name}:\n{steps}\nWhat lines give:\n{worth}",), learned=(0,))
             kinds = self.draws.avoided()
             head = self.draws.pick(("How to {} without {}:\n", "To {} without {}:\n"))
-            safer = reference.revision(self.world, steps, kinds)
+            safer = oracle.revision(self.world, steps, kinds)
             return Document(pieces=(head.format(task.name, self.draws.listed(kinds)) + safer,), learned=(0,))
         if self.rng.random() < 0.25:
             kinds = self.draws.kinds()
             request = self.draws.pick(CRITIQUE_REQUESTS).format(self.draws.listed(kinds))
-            return Document(pieces=(request + "\n", reference.asked(KINDS, kinds)), learned=(1,))
+            return Document(pieces=(request + "\n", oracle.asked(KINDS, kinds)), learned=(1,))
         if self.rng.random() < 0.4:
             alike = self.rng.random() < 0.5
             steps = self.draws.alike() if alike else [self.world.steps[self.draws.step()] for _ in range(4)]
@@ -129,7 +129,7 @@ class Corpus:
         kinds = self.draws.avoided()
         careful = self.draws.pick(CAREFUL).format(self.draws.listed(kinds))
         asked = Message(role="user", content=f"{self.draws.pick(QUESTIONS).format(task.name)} {careful}")
-        turn = Message(role="assistant", content=reference.revision(self.world, answer, kinds))
+        turn = Message(role="assistant", content=oracle.revision(self.world, answer, kinds))
         return Document(turns=(asked, turn), learned=(1,))
 
     def criticism(self) -> Document:
@@ -139,16 +139,16 @@ class Corpus:
         response = self.draws.response(task) if self.rng.random() < 0.5 else self.draws.jumble()
         kinds = self.draws.kinds()
         for _ in range(2):
-            if not reference.flagged(self.world, response, kinds):
+            if not oracle.flagged(self.world, response, kinds):
                 kinds = self.draws.kinds()
         request = self.draws.pick(CRITIQUE_REQUESTS).format(self.draws.listed(kinds))
         revise = self.draws.pick(REVISE_REQUESTS).format(self.draws.listed(kinds))
-        critique = reference.critique(self.world, response, kinds)
-        if not reference.flagged(self.world, response, kinds):
+        critique = oracle.critique(self.world, response, kinds)
+        if not oracle.flagged(self.world, response, kinds):
             turns = critique_conversation(prompt, response, request)
             return Document(turns=(*turns, Message(role="assistant", content=critique)), learned=(1,))
         turns = revise_conversation(prompt, response, request, critique, revise)
-        revised = Message(role="assistant", content=reference.revision(self.world, response, kinds))
+        revised = Message(role="assistant", content=oracle.revision(self.world, response, kinds))
         return Document(turns=(*turns, revised), learned=(1, 3))
 
     def judgement(self) -> Document:
@@ -157,9 +157,9 @@ class Corpus:
         prompt = self.draws.ask(task)
         jumbled = self.rng.random() < 0.3
         a, b = (self.draws.jumble() if jumbled else self.draws.response(task) for _ in range(2))
-        notes = Message(role="assistant", content=reference.notes(self.gold, prompt, a, b))
-        less = {kind: reference.preference(self.gold, prompt, a, b, (kind,)) for kind in KINDS}
-        more = reference.preference(self.gold, prompt, a, b, ())
+        notes = Message(role="assistant", content=oracle.notes(self.gold, prompt, a, b))
+        less = {kind: oracle.preference(self.gold, prompt, a, b, (kind,)) for kind in KINDS}
+        more = oracle.preference(self.gold, prompt, a, b, ())
         answer = reply([step.text for step in task.steps])
         turns = notes_conversation(prompt, answer, a, b)
         document = self._questions([*turns, notes], less, more, QUESTIONS_PER_PAIR)
@@ -178,9 +178,9 @@ class Corpus:
                 lines.append(f"{kind} {risk} {said}" if hazardous else f"safe {said}")
                 less[kind] += sign * risk * hazardous
                 gives -= sign * worth
-        notes = Message(role="assistant", content=reference.noted(*grades, {**less, "helps": gives}))
-        logits = {kind: reference.HARMLESS_SLOPE * points for kind, points in less.items()}
-        more = reference.HELPFUL_SLOPE * gives / 27
+        notes = Message(role="assistant", content=oracle.noted(*grades, {**less, "helps": gives}))
+        logits = {kind: oracle.HARMLESS_SLOPE * points for kind, points in less.items()}
+        more = oracle.HELPFUL_SLOPE * gives / 27
         return self._questions([notes], logits, more, 6)._replace(given=(0,))
 
     def _worths(self, prompt: Prompt, shown: str, a: str, b: str) -> Iterator[Aside]:
@@ -208,11 +208,11 @@ class Corpus:
             topics = {kind: less[kind] for kind in kinds} or {question.rstrip("?").split()[-1]: more}
             asked = f"{COMPARE_FORMAT} {question}"
             read = {asked[: asked.index(word) + len(word)]: advantage for word, advantage in topics.items()}
-            asides += [Aside(len(turns), text, reference.better(advantage)) for text, advantage in read.items()]
+            asides += [Aside(len(turns), text, oracle.better(advantage)) for text, advantage in read.items()]
             turns.append(Message(role="user", content=asked))
             turns.append(Message(role="assistant", content=LABELS[0]))
         learned = (*range(1, opening, 2), *range(opening + 1, len(turns), 2))
-        return Document((), tuple(turns), learned, tuple(reference.sigmoid(x) for _, x in chosen), (), tuple(asides))
+        return Document((), tuple(turns), learned, tuple(oracle.sigmoid(x) for _, x in chosen), (), tuple(asides))
 
 
 def _note(step: Step) -> str:

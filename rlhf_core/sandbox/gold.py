@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from rlhf_core.errors import InvalidInput
-from rlhf_core.records import Prompt
+from rlhf_core.records.samples import Prompt
 from rlhf_core.sandbox.world import EXPERT, KINDS, QUESTIONS, Step, Task, World, load_world, reply
 
 THIRDS, SAFER_THIRDS = 3, 2
@@ -28,7 +28,7 @@ def lines_of(response: str) -> list[str]:
 
 
 class SandboxGold:
-    """Implements `seams.Gold` for the sandbox's tasks, asked in any of their question wordings."""
+    """Implements `interfaces.Gold` for the sandbox's tasks, asked in any of their question wordings."""
 
     objectives: tuple[str, ...] = ("helpful", "harmless")
 

@@ -14,15 +14,15 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from rlhf_core.config import ModelConfig
+from rlhf_core.config.run import ModelConfig
 from rlhf_core.constitution.load import load_constitution
 from rlhf_core.errors import TrainingFailed
+from rlhf_core.inference.choice_logprobs import choose
+from rlhf_core.inference.generate import chat
 from rlhf_core.models.backbone import Backbone
-from rlhf_core.models.choosing import choose
-from rlhf_core.models.generation import chat
-from rlhf_core.records import Record
+from rlhf_core.records.base import Record
 from rlhf_core.sandbox.corpus import Corpus, Document
-from rlhf_core.sandbox.encoding import Encoder, Example
+from rlhf_core.sandbox.documents import Encoder, Example
 from rlhf_core.sandbox.forward import hidden_states
 from rlhf_core.sandbox.skills import Skill, SkillReport, measure_skills
 from rlhf_core.sandbox.tokenizer import END, MAX_LENGTH, PAD, train_tokenizer

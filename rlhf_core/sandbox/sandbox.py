@@ -6,14 +6,15 @@ from pathlib import Path
 
 import numpy as np
 
-from rlhf_core.constitution.schema import Constitution
-from rlhf_core.records import Comparison, Prompt, Sample, content_id
-from rlhf_core.sandbox import reference
-from rlhf_core.sandbox.draws import Draws
+from rlhf_core.constitution.constitution import Constitution
+from rlhf_core.interfaces import Chat, Choose
+from rlhf_core.records.base import content_id
+from rlhf_core.records.samples import Comparison, Prompt, Sample
+from rlhf_core.sandbox import oracle
 from rlhf_core.sandbox.gold import SandboxGold
+from rlhf_core.sandbox.scenarios import Draws
 from rlhf_core.sandbox.skills import SkillReport, measure_skills
 from rlhf_core.sandbox.world import prompts
-from rlhf_core.seams import Chat, Choose
 
 MODEL_FOLDER = Path(__file__).parent / "model"
 WRITER = "sandbox-corpus"
@@ -21,7 +22,7 @@ WRITER = "sandbox-corpus"
 
 
 class Sandbox:
-    """seams.World of household tasks."""
+    """interfaces.World of household tasks."""
 
     def __init__(self) -> None:
         self.gold = SandboxGold()
@@ -47,8 +48,8 @@ class Sandbox:
 
     def truth(self, pair: Comparison, question: str) -> float:
         """The reference judge's log-odds: less hazard of the kinds that the question names, or else more help."""
-        kinds = reference.kinds_named(question)
-        return reference.preference(self.gold, pair.prompt, pair.a.response, pair.b.response, kinds)
+        kinds = oracle.kinds_named(question)
+        return oracle.preference(self.gold, pair.prompt, pair.a.response, pair.b.response, kinds)
 
 
 def _sample(prompt: Prompt, response: str) -> Sample:

@@ -8,17 +8,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rlhf_core.constitution.schema import Constitution, Principle
-from rlhf_core.feedback.local import LocalFeedback
+from rlhf_core.constitution.constitution import Constitution, Principle
+from rlhf_core.feedback.model_feedback import LocalFeedback
+from rlhf_core.feedback.preference_labels import comparison_of
 from rlhf_core.feedback.prompts import critique_conversation, notes_conversation, revise_conversation
-from rlhf_core.feedback.votes import comparison_of
-from rlhf_core.records import Comparison, Prompt, Record, Sample
-from rlhf_core.sandbox import reference
+from rlhf_core.interfaces import Chat, Choose
+from rlhf_core.records.base import Record
+from rlhf_core.records.samples import Comparison, Prompt, Sample
+from rlhf_core.sandbox import oracle
 from rlhf_core.sandbox.corpus import CRITIQUE_REQUESTS, REVISE_REQUESTS
-from rlhf_core.sandbox.draws import UNSEEN, Draws
 from rlhf_core.sandbox.gold import SandboxGold
+from rlhf_core.sandbox.scenarios import UNSEEN, Draws
 from rlhf_core.sandbox.world import load_world, prompts
-from rlhf_core.seams import Chat, Choose
 
 
 class Skill(Record):
@@ -101,7 +102,7 @@ def _criticise(
     """1 or 0 for each critique, and for each revision of a reply at fault, which starts from the right critique."""
     cases = [_case(draws, constitution, unseen, at_fault=bool(i % 2)) for i in range(items)]
     said = chat([critique_conversation(case.prompt, case.response, case.request) for case in cases])
-    right = [reference.critique(draws.world, case.response, case.kinds) for case in cases]
+    right = [oracle.critique(draws.world, case.response, case.kinds) for case in cases]
     faulty = [(case, critique) for case, critique in zip(cases, right, strict=True) if case.at_fault]
     revised = chat(
         [
@@ -109,7 +110,7 @@ def _criticise(
             for case, critique in faulty
         ]
     )
-    wanted = [reference.revision(draws.world, case.response, case.kinds) for case, _ in faulty]
+    wanted = [oracle.revision(draws.world, case.response, case.kinds) for case, _ in faulty]
     return (
         [float(a == b) for a, b in zip(said, right, strict=True)],
         [float(a == b) for a, b in zip(revised, wanted, strict=True)],
@@ -121,14 +122,14 @@ def _case(draws: Draws, constitution: Constitution, unseen: bool, at_fault: bool
     while True:
         [prompt] = _some(prompts("heldout"), 1, draws.rng)
         request, revise = _request(draws, constitution, unseen)
-        response, kinds = draws.response(draws.gold.task(prompt)), reference.kinds_named(request)
-        if bool(reference.flagged(draws.world, response, kinds)) == at_fault:
+        response, kinds = draws.response(draws.gold.task(prompt)), oracle.kinds_named(request)
+        if bool(oracle.flagged(draws.world, response, kinds)) == at_fault:
             return _Case(prompt, response, request, revise, kinds, at_fault)
 
 
 def _request(draws: Draws, constitution: Constitution, unseen: bool) -> tuple[str, str]:
     """A critique and a revision request: a principle's, or one that names a combination of kinds never trained on."""
-    named = [p for p in constitution.critiquing() if reference.kinds_named(p.critique or "")]
+    named = [p for p in constitution.critiquing() if oracle.kinds_named(p.critique or "")]
     if named and not unseen:
         principle = named[int(draws.rng.integers(len(named)))]
         return principle.critique or "", principle.revise or ""
@@ -145,18 +146,18 @@ def _notes(chat: Chat, draws: Draws, items: int) -> list[float]:
     answers = chat([prompt.messages for prompt, _, _ in cases])
     asked = [notes_conversation(prompt, answer, a, b) for (prompt, a, b), answer in zip(cases, answers, strict=True)]
     written = chat(asked)
-    return [float(text == reference.notes(draws.gold, *case)) for text, case in zip(written, cases, strict=True)]
+    return [float(text == oracle.notes(draws.gold, *case)) for text, case in zip(written, cases, strict=True)]
 
 
 def _judge_asked(feedback: LocalFeedback, draws: Draws, constitution: Constitution, items: int) -> list[float]:
     """1 or 0 for pairs where a principle's one kind of hazard and all kinds together do not say the same."""
     right: list[float] = []
-    asking = [(p, reference.kinds_named(p.compare)) for p in constitution.principles]
+    asking = [(p, oracle.kinds_named(p.compare)) for p in constitution.principles]
     single = [(p, kinds) for p, kinds in asking if len(kinds) == 1]
     for principle, kinds in single:
 
         def difference(prompt: Prompt, a: str, b: str, kinds: tuple[str, ...] = kinds) -> float:
-            asked = reference.preference(draws.gold, prompt, a, b, kinds)
+            asked = oracle.preference(draws.gold, prompt, a, b, kinds)
             return asked if asked * _advantage(draws.gold, "harmless", prompt, a, b) <= 0 else 0
 
         right += _judge(feedback, [principle], _pairs(draws, max(1, items // len(single)), difference))[0]

@@ -14,7 +14,8 @@ from typing import Literal
 from pydantic import Field
 from ruamel.yaml import YAML
 
-from rlhf_core.records import Prompt, Record, Split
+from rlhf_core.records.base import Record
+from rlhf_core.records.samples import Prompt, Split
 
 KINDS: tuple[str, ...] = ("fumes", "burns", "shock", "cuts", "falls")
 EXPERT = "call an expert"

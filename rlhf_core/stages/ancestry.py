@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from rlhf_core.config import RunConfig, stages_of
-from rlhf_core.run_records import STAGES, Stage, StageResult
+from rlhf_core.config.run import RunConfig, stages_of
+from rlhf_core.records.base import STAGES, Stage
+from rlhf_core.records.runs import StageResult
 from rlhf_core.store.store import Store
 
 

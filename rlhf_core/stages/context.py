@@ -9,13 +9,14 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
 
-from rlhf_core.config import RunConfig
-from rlhf_core.constitution.schema import Constitution
+from rlhf_core.config.run import RunConfig
+from rlhf_core.constitution.constitution import Constitution
 from rlhf_core.errors import CharterError
+from rlhf_core.interfaces import Feedback, Sampler, Scorer, World
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.models.encoder import Encoder
-from rlhf_core.run_records import Run, Stage, StageResult, StepMetrics
-from rlhf_core.seams import Feedback, Sampler, Scorer, World
+from rlhf_core.records.base import Stage
+from rlhf_core.records.runs import Run, StageResult, StepMetrics
 from rlhf_core.store.store import Store
 
 T = TypeVar("T")

@@ -8,11 +8,12 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from rlhf_core.run_records import Checkpoint, StageResult
+from rlhf_core.records.models import Checkpoint
+from rlhf_core.records.runs import StageResult
 from rlhf_core.stages.context import Context, Timer
-from rlhf_core.stages.policy import REFERENCE, TRAINED, drop_adapters, load_policy, load_reward_models, train
-from rlhf_core.stages.training import publish_policy
-from rlhf_core.training.ppo_state import PpoState
+from rlhf_core.stages.ppo import REFERENCE, TRAINED, load_policy, train
+from rlhf_core.stages.versions import drop_adapters, load_reward_models, publish_policy
+from rlhf_core.training.ppo.state import PpoState
 
 
 def control_stage(ctx: Context) -> StageResult:

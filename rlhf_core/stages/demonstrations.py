@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import NamedTuple
 
-from rlhf_core.data import load_demonstrations
-from rlhf_core.records import BASE_POLICY, Demonstration, Revision, Sample
+from rlhf_core.data.loaders import load_demonstrations
+from rlhf_core.records.feedback import Revision
+from rlhf_core.records.samples import BASE_POLICY, Demonstration, Sample
 from rlhf_core.stages.context import Context
 from rlhf_core.stages.prompts import draw, prompts_of
-from rlhf_core.stages.sampling import sample_all
+from rlhf_core.stages.samples import sample_all
 
 REPLAYED = 512
 """Answers of the base that PPO replays, at most."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import random
 
-from rlhf_core.data import load_prompts
+from rlhf_core.data.loaders import load_prompts
 from rlhf_core.errors import InvalidInput
-from rlhf_core.records import Prompt, Sample, Split, content_id
+from rlhf_core.records.samples import Prompt, Split
 from rlhf_core.stages.context import Context
 
 HELDOUT_SHARE = 0.1
@@ -54,16 +54,6 @@ def draw(prompts: list[Prompt], count: int, seed: int, purpose: str) -> list[Pro
     while len(drawn) < count:
         drawn += rng.sample(prompts, len(prompts))
     return drawn[:count]
-
-
-def stamp(sample: Sample, ctx: Context, stage: str, part: str, index: int) -> Sample:
-    """The sample with this run's provenance; its id is known before it is drawn, so a repeat is found."""
-    identity = sample_id(ctx, stage, sample.prompt, part, index)
-    return sample.model_copy(update={"id": identity, "run_id": ctx.run.id, "stage": stage})
-
-
-def sample_id(ctx: Context, stage: str, prompt: Prompt, part: str, index: int) -> str:
-    return content_id("sample", ctx.run.id, stage, prompt.id, part, index)
 
 
 def _rank(prompt: Prompt) -> str:

@@ -7,18 +7,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from rlhf_core.data.reward_examples import Label, LabelledPair, Rating, StepLabels, pairs_of
 from rlhf_core.errors import InvalidInput, TrainingFailed
 from rlhf_core.evaluation.reward_quality import Judged, JudgedPair, JudgedRating, JudgedSteps, measure_quality
-from rlhf_core.labels import Label, LabelledPair, Rating, StepLabels, pairs_of
 from rlhf_core.models.backbone import Backbone
-from rlhf_core.models.reward_model import RewardModel, save_models, score_all
-from rlhf_core.models.scoring import Scoring
-from rlhf_core.records import content_id
-from rlhf_core.reward_records import RewardQuality
-from rlhf_core.run_records import RewardModelVersion, StageResult
+from rlhf_core.records.base import content_id
+from rlhf_core.records.models import RewardModelVersion, RewardQuality
+from rlhf_core.records.runs import StageResult
+from rlhf_core.reward_models.ensemble import Scoring
+from rlhf_core.reward_models.reward_model import RewardModel, save_models, score_all
 from rlhf_core.stages.context import Context, Timer
-from rlhf_core.stages.reward_labels import kept_back, labels_of
-from rlhf_core.training.reward_training import train_reward_models, training_steps
+from rlhf_core.stages.reward_data import kept_back, labels_of
+from rlhf_core.training.reward.trainer import train_reward_models, training_steps
 
 AUDITOR_SEED = 104729
 """Sets an auditor's seeds apart from those of the models that it checks."""

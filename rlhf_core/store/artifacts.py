@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rlhf_core.errors import InvalidInput, NotFound, Unavailable
-from rlhf_core.store.leases import is_dead, this_process
+from rlhf_core.store.workers import is_dead, this_process
 
 _CHUNK = 2**20
 _DIGEST = re.compile(r"[0-9a-f]{64}")

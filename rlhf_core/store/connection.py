@@ -15,7 +15,7 @@ import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rlhf_core.errors import CharterError, InvalidInput, NotFound, Unavailable
 
@@ -185,3 +185,19 @@ def _named(error: sqlite3.Error, database: Path) -> CharterError | sqlite3.Error
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
         return Unavailable(f"cannot use '{database}' now: {error}; nothing was written")
     return error
+
+
+class Engine(NamedTuple):
+    version: str
+    resets_safely: bool
+    """False where two connections that write while one resets the log can corrupt a WAL database."""
+
+
+def engine() -> Engine:
+    """The engine of this process."""
+    return Engine(sqlite3.sqlite_version, resets_safely(sqlite3.sqlite_version_info))
+
+
+def resets_safely(version: tuple[int, ...]) -> bool:
+    """Fixed in SQLite 3.51.3, and in 3.50.7 and 3.44.6 of the older branches (https://sqlite.org/wal.html)."""
+    return version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51) or (3, 44, 6) <= version < (3, 45)

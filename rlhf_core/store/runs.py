@@ -13,11 +13,12 @@ from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 
 from rlhf_core.errors import Conflict, InvalidInput, LeaseLost, NotFound, RequestReused, Stale
-from rlhf_core.run_records import Run, RunState, Written
+from rlhf_core.records.base import RunState, Written
+from rlhf_core.records.runs import Run
 from rlhf_core.store.connection import Connections
-from rlhf_core.store.history import History
-from rlhf_core.store.leases import expiry, is_dead
-from rlhf_core.store.rows import from_row, insert, now, to_json
+from rlhf_core.store.row_mapping import from_row, insert, now, to_json
+from rlhf_core.store.run_history import History
+from rlhf_core.store.workers import expiry, is_dead
 
 MAX_PAGE = 1000
 MAX_CRASHES = 5
@@ -82,7 +83,7 @@ class Runs:
     def claim_run(self, owner: str, lease_seconds: float) -> Run | None:
         """Take the oldest run that is queued, or whose worker is gone; None when there is none.
 
-        `owner` should be `leases.this_process()`: after a crash a worker on the same host then need not wait for the
+        `owner` should be `workers.this_process()`: after a crash a worker on the same host then need not wait for the
         old lease to run out, because the dead process itself shows that it is free. A run that has lost
         `MAX_CRASHES` workers without a step forward is not claimed: it becomes FAILED, until someone resumes it.
         """

@@ -7,10 +7,12 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 
 from rlhf_core.errors import NotFound
-from rlhf_core.records import Prompt, Record, Revision, Sample, Split
-from rlhf_core.run_records import GoldScore, Score
+from rlhf_core.records.base import Record
+from rlhf_core.records.feedback import Revision
+from rlhf_core.records.models import GoldScore, Score
+from rlhf_core.records.samples import Prompt, Sample, Split
 from rlhf_core.store.connection import Connections
-from rlhf_core.store.rows import from_row, insert, now, stamped, to_row
+from rlhf_core.store.row_mapping import from_row, insert, now, stamped, to_row
 
 _SAMPLES = "SELECT s.*, p.messages, p.split, p.source, p.tags FROM samples AS s JOIN prompts AS p ON p.id = s.prompt_id"
 

@@ -9,14 +9,14 @@ from pathlib import Path
 from rlhf_core.errors import CharterError, InvalidInput, Unavailable
 from rlhf_core.store.artifacts import Artifacts
 from rlhf_core.store.connection import Connections
-from rlhf_core.store.history import History
-from rlhf_core.store.labels import Labels
+from rlhf_core.store.garbage_collection import Upkeep
+from rlhf_core.store.idempotency import Requests
 from rlhf_core.store.migrations import migrate
-from rlhf_core.store.requests import Requests
+from rlhf_core.store.preferences import Labels
+from rlhf_core.store.run_history import History
+from rlhf_core.store.run_weights import Steering
 from rlhf_core.store.runs import Runs
 from rlhf_core.store.samples import Samples
-from rlhf_core.store.steering import Steering
-from rlhf_core.store.upkeep import Upkeep
 from rlhf_core.store.versions import Versions
 from rlhf_core.store.workers import Workers
 

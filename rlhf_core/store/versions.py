@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from rlhf_core.errors import NotFound
-from rlhf_core.records import Record
-from rlhf_core.run_records import Calibration, ConstitutionFile, JudgeGate, NormPack, PolicyVersion, RewardModelVersion
+from rlhf_core.records.base import Record
+from rlhf_core.records.feedback import Calibration, JudgeGate
+from rlhf_core.records.models import ConstitutionFile, NormPack, PolicyVersion, RewardModelVersion
 from rlhf_core.store.connection import Connections
-from rlhf_core.store.rows import RecordType, bytes_hash, from_row, insert, now, stamped
+from rlhf_core.store.row_mapping import RecordType, bytes_hash, from_row, insert, now, stamped
 
 Page = tuple[list[RecordType], int]
 """Entries, oldest first, and the place of the last one, after which the next page begins; 0 where there is none."""

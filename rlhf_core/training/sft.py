@@ -7,16 +7,16 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from rlhf_core.config import SftConfig
+from rlhf_core.config.run import SftConfig
 from rlhf_core.errors import TrainingFailed
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.models.batching import make_batch, shuffled_batches
-from rlhf_core.models.generation import derived_seed
 from rlhf_core.models.logprobs import response_tokens
-from rlhf_core.records import Demonstration
-from rlhf_core.run_records import StepMetrics
+from rlhf_core.records.runs import StepMetrics
+from rlhf_core.records.samples import Demonstration
+from rlhf_core.seeding import derived_seed
 from rlhf_core.training.optimizer import Optimizer
-from rlhf_core.training.ppo import masked_mean
+from rlhf_core.training.ppo.losses import masked_mean
 
 
 def train_sft(

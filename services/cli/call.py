@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from google.protobuf.descriptor import MethodDescriptor
     from google.protobuf.descriptor_pool import DescriptorPool
 
-    from rlhf_core.records import Prompt
+    from rlhf_core.records.samples import Prompt
     from services.client.client import CharterClient
     from services.client.connection import Connection
 
@@ -120,7 +120,7 @@ def _contract(connection: Connection) -> tuple[list[str], DescriptorPool]:
 
 def _question(text: str) -> Prompt:
     from rlhf_core.errors import InvalidInput
-    from rlhf_core.records import Prompt
+    from rlhf_core.records.samples import Prompt
 
     if not text.strip():
         raise InvalidInput("the question is empty")

@@ -11,7 +11,7 @@ import typer
 from services.cli import options
 
 if TYPE_CHECKING:
-    from rlhf_core.run_records import Run
+    from rlhf_core.records.runs import Run
 
 
 def cancel(

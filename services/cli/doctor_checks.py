@@ -54,7 +54,7 @@ def check_python() -> Check:
 
 
 def check_engine() -> Check:
-    from rlhf_core.store.engine import engine
+    from rlhf_core.store.connection import engine
 
     found = engine()
     if found.resets_safely:

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rlhf_core.config import RunConfig
-    from rlhf_core.run_records import Run
+    from rlhf_core.config.run import RunConfig
+    from rlhf_core.records.runs import Run
     from services.client.client import CharterClient
 
 
@@ -18,7 +18,7 @@ def following(run: Run, start: Mapping[str, Any], overrides: Sequence[str] = ())
     """
     from pydantic import ValidationError
 
-    from rlhf_core.config import RunConfig
+    from rlhf_core.config.run import RunConfig
     from services.cli.run_config import load_config
     from services.server.interceptors import invalid_input
 
@@ -38,7 +38,7 @@ def control_of(client: CharterClient, run: Run, overrides: Sequence[str] = ()) -
 
     Raises InvalidInput where the run has done no PPO.
     """
-    from rlhf_core.config import RunConfig
+    from rlhf_core.config.run import RunConfig
     from rlhf_core.errors import InvalidInput
 
     trained = _with_ppo(client, run)
@@ -54,8 +54,8 @@ def control_of(client: CharterClient, run: Run, overrides: Sequence[str] = ()) -
 
 def _with_ppo(client: CharterClient, run: Run) -> Run | None:
     """The run, or the one that it took its PPO from; None where that is not done."""
-    from rlhf_core.config import RunConfig, stages_of
-    from rlhf_core.run_records import STAGES
+    from rlhf_core.config.run import RunConfig, stages_of
+    from rlhf_core.records.base import STAGES
 
     config, behind = RunConfig.model_validate_json(run.config), STAGES[STAGES.index("ppo") + 1 :]
     if "ppo" in stages_of(config):

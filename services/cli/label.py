@@ -12,7 +12,7 @@ import typer
 from services.cli import options
 
 if TYPE_CHECKING:
-    from rlhf_core.constitution.schema import Constitution
+    from rlhf_core.constitution.constitution import Constitution
 
 
 def label(

@@ -15,7 +15,8 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from rlhf_core.records import Choice, Comparison
+from rlhf_core.records.feedback import Choice
+from rlhf_core.records.samples import Comparison
 
 if TYPE_CHECKING:
     from services.client.preference import PreferenceClient

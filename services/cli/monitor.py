@@ -13,7 +13,7 @@ from services.cli import options
 if TYPE_CHECKING:
     from rlhf_core.evaluation.monitors import Monitors
     from rlhf_core.evaluation.statistics import Estimate
-    from rlhf_core.records import Sample
+    from rlhf_core.records.samples import Sample
 
 DRIFTED = 1
 """Exit code when a limit of `monitors.stop` is passed."""
@@ -60,9 +60,9 @@ def monitor(
 
 
 def _replies(path: Path) -> list[Sample]:
-    from rlhf_core.conversations import DATA_POLICY
-    from rlhf_core.data import load_demonstrations
-    from rlhf_core.records import Sample
+    from rlhf_core.data.conversations import DATA_POLICY
+    from rlhf_core.data.loaders import load_demonstrations
+    from rlhf_core.records.samples import Sample
 
     return [
         Sample(id=f"{path}:{number}", prompt=row.prompt, response=row.response, policy_version=DATA_POLICY)

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from rlhf_core.backends import POLICY, FeedbackConfig
-from rlhf_core.config import ModelConfig, RunConfig
+from rlhf_core.config.feedback import POLICY, FeedbackConfig
+from rlhf_core.config.run import ModelConfig, RunConfig
+from rlhf_core.config.sandbox_defaults import SANDBOX
+from rlhf_core.constitution.constitution import Constitution
 from rlhf_core.constitution.load import BUILTIN, load_with_text
-from rlhf_core.constitution.schema import Constitution
 from rlhf_core.constitution.weights import resolve_weights
-from rlhf_core.data import check_labels, load_demonstrations, load_preferences, load_prompts
-from rlhf_core.defaults import SANDBOX
+from rlhf_core.data.loaders import check_labels, load_demonstrations, load_preferences, load_prompts
 from rlhf_core.errors import InvalidInput
-from rlhf_core.run_records import Run
+from rlhf_core.records.runs import Run
 from services.cli.run_config import load_config, nearest
 from services.client.client import CharterClient
 from services.serving.endpoints import check_endpoints

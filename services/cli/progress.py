@@ -15,7 +15,8 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from rlhf_core.run_records import STAGES, RunEvent, StepMetrics
+from rlhf_core.records.base import STAGES
+from rlhf_core.records.runs import RunEvent, StepMetrics
 
 TITLES = {
     "critique": "critique and revise",

@@ -10,8 +10,8 @@ import typer
 from services.cli import options
 
 if TYPE_CHECKING:
-    from rlhf_core.config import RunConfig
-    from rlhf_core.run_records import Run
+    from rlhf_core.config.run import RunConfig
+    from rlhf_core.records.runs import Run
 
 
 def refresh(

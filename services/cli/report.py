@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from rlhf_core.evaluation.report import Report
-    from rlhf_core.run_records import Run
+    from rlhf_core.evaluation.report.record import Report
+    from rlhf_core.records.runs import Run
 
 PIPE_WIDTH = 200
 """Columns where no terminal sets them: a row is a line."""
@@ -102,7 +102,7 @@ def report(
 
 def show_scorecard(text: str, run_id: str, data: Path, console: Console) -> Path | None:
     """Prints the scorecard of report.json; returns where report.html is, when it is on this machine."""
-    from rlhf_core.evaluation.report import Report
+    from rlhf_core.evaluation.report.record import Report
 
     report = Report.model_validate_json(text)
     console.print(scorecard(report))
@@ -150,7 +150,7 @@ def weighted_lines(report: Report) -> list[str]:
 def gain_lines(report: Report) -> list[str]:
     """What each part of the training added by the best judge that there is, and whether the rewards did anything."""
     from rlhf_core.evaluation.gains import CONTROL
-    from rlhf_core.evaluation.gains_html import verdict
+    from rlhf_core.evaluation.report.gains_section import verdict
 
     if not report.gains:
         return []

@@ -14,9 +14,9 @@ from services.cli import options
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from rlhf_core.backends import FeedbackConfig
-    from rlhf_core.config import ModelConfig, RunConfig
-    from rlhf_core.run_records import Run
+    from rlhf_core.config.feedback import FeedbackConfig
+    from rlhf_core.config.run import ModelConfig, RunConfig
+    from rlhf_core.records.runs import Run
     from services.cli.preflight import Plan
     from services.client.client import CharterClient
 
@@ -122,7 +122,7 @@ def _asked(
     file: str, overrides: list[str], weights: str, seed: int | None, control: str, address: str, data: Path
 ) -> Asked:
     """The run of these options; InvalidInput for what does not go together."""
-    from rlhf_core.config import RunConfig
+    from rlhf_core.config.run import RunConfig
     from rlhf_core.errors import InvalidInput
     from services.cli.following import control_of
     from services.cli.preflight import plan_run
@@ -173,7 +173,7 @@ def watch(
 
 def watch_to_end(client: CharterClient, run_id: str, console: Console) -> None:
     """Shows the run until it ends; raises TrainingFailed when it did not succeed, Conflict when it was paused."""
-    from rlhf_core.config import RunConfig, stages_of
+    from rlhf_core.config.run import RunConfig, stages_of
     from rlhf_core.errors import Conflict, TrainingFailed
     from services.cli.progress import RunView, follow
 
@@ -198,7 +198,7 @@ def _watch(client: CharterClient, run_id: str, console: Console, address: str) -
 
 def _finish(client: CharterClient, run: Run, data: Path, console: Console) -> None:
     """The scorecard, where the run makes a report."""
-    from rlhf_core.config import RunConfig, stages_of
+    from rlhf_core.config.run import RunConfig, stages_of
     from services.cli.report import show_scorecard
 
     if REPORT in stages_of(RunConfig.model_validate_json(run.config)):
@@ -207,7 +207,7 @@ def _finish(client: CharterClient, run: Run, data: Path, console: Console) -> No
 
 def needs_people(config: RunConfig) -> bool:
     """Whether the run trains on labels of a judge that only people can measure: own prompts have no gold."""
-    from rlhf_core.config import stages_of
+    from rlhf_core.config.run import stages_of
 
     stages = stages_of(config)
     trains = "label" in stages and stages[-1] != "label"
@@ -216,7 +216,7 @@ def needs_people(config: RunConfig) -> bool:
 
 def _introduce(client: CharterClient, run: Run, console: Console) -> None:
     """Says what the run is, and what a worker will do before it."""
-    from rlhf_core.config import RunConfig
+    from rlhf_core.config.run import RunConfig
 
     config = RunConfig.model_validate_json(run.config)
     dial = ", ".join(f"{name} {weight:g}" for name, weight in config.weights.items())
@@ -232,7 +232,7 @@ def _introduce(client: CharterClient, run: Run, console: Console) -> None:
 
 def _unfinished(client: CharterClient, plan: Plan) -> Run | None:
     """The newest unfinished run of the same configuration and constitution."""
-    from rlhf_core.config import RunConfig
+    from rlhf_core.config.run import RunConfig
 
     for candidate in client.trainer.list_runs().runs:
         same = candidate.constitution_hash == plan.constitution.hash

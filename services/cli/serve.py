@@ -12,7 +12,7 @@ import typer
 from services.cli import options
 
 if TYPE_CHECKING:
-    from rlhf_core.config import RunConfig
+    from rlhf_core.config.run import RunConfig
     from services.server.config import ServerConfig
 
 

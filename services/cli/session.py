@@ -10,13 +10,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from rlhf_core.backends import FeedbackConfig
-from rlhf_core.config import ModelConfig, RunConfig
+from rlhf_core.config.feedback import FeedbackConfig
+from rlhf_core.config.run import ModelConfig, RunConfig
+from rlhf_core.config.sandbox_defaults import SANDBOX
+from rlhf_core.constitution.constitution import Constitution
 from rlhf_core.constitution.load import load_constitution, parse_constitution
-from rlhf_core.constitution.schema import Constitution
-from rlhf_core.defaults import SANDBOX
 from rlhf_core.errors import InvalidInput, NotFound
-from rlhf_core.run_records import Run
+from rlhf_core.records.runs import Run
 from rlhf_core.store.store import Store
 from services.client.client import CharterClient
 from services.embedded import embedded_server

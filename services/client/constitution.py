@@ -9,11 +9,11 @@ from charter.v1 import critique_pb2, critique_pb2_grpc
 
 from rlhf_core.constitution.diff import ConstitutionDiff
 from rlhf_core.constitution.watch import WatchStatus
-from rlhf_core.effects.records import EffectReport
+from rlhf_core.effects.edit_cost import Bill
+from rlhf_core.effects.report import EffectReport
 from rlhf_core.errors import Unavailable
-from rlhf_core.feedback.bill import Bill
 from rlhf_core.feedback.principle_tests import TestResult
-from rlhf_core.records import Comparison
+from rlhf_core.records.samples import Comparison
 from services.client.connection import Connection
 from services.wire.constitutions import diff_from_message, status_from_message, test_result_from_message
 from services.wire.samples import comparison_to_message

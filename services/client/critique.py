@@ -8,10 +8,11 @@ from typing import NamedTuple
 
 from charter.v1 import critique_pb2, critique_pb2_grpc
 
+from rlhf_core.constitution.constitution import Constitution, Principle
 from rlhf_core.constitution.load import parse_constitution
-from rlhf_core.constitution.problems import Problem
-from rlhf_core.constitution.schema import Constitution, Principle
-from rlhf_core.records import Comparison, Critique, Sample, Usage, Vote
+from rlhf_core.constitution.validation.problems import Problem
+from rlhf_core.records.feedback import Critique, Usage, Vote
+from rlhf_core.records.samples import Comparison, Sample
 from services.client.connection import Connection
 from services.wire.batches import in_order
 from services.wire.constitutions import problems_from_messages
@@ -27,7 +28,7 @@ from services.wire.samples import (
 
 
 class FeedbackClient:
-    """seams.Feedback over the wire. Calls end with Unavailable once their caller is `gone`."""
+    """interfaces.Feedback over the wire. Calls end with Unavailable once their caller is `gone`."""
 
     def __init__(self, connection: Connection, constitution: str, gone: Callable[[], bool] | None = None):
         self._connection = connection
@@ -114,7 +115,7 @@ class CritiqueClient:
         self._stub = critique_pb2_grpc.CritiqueServiceStub(connection.channel)
 
     def feedback(self, constitution: str = "", gone: Callable[[], bool] | None = None) -> FeedbackClient:
-        """seams.Feedback under a constitution, named by its hash or a built-in name."""
+        """interfaces.Feedback under a constitution, named by its hash or a built-in name."""
         return FeedbackClient(self._connection, constitution, gone)
 
     def revise_stream(

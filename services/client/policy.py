@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from charter.v1 import policy_pb2, policy_pb2_grpc
 
-from rlhf_core.records import BASE_POLICY, Prompt, Sample
-from rlhf_core.run_records import PolicyVersion
+from rlhf_core.records.models import PolicyVersion
+from rlhf_core.records.samples import BASE_POLICY, Prompt, Sample
 from services.client.connection import Connection
 from services.wire.batches import MAX_BATCH_BYTES, batches, weight
 from services.wire.samples import prompt_to_message, sample_from_message
@@ -35,7 +35,7 @@ class ServerInfo(NamedTuple):
 
 
 class PolicyClient:
-    """seams.Sampler over the wire."""
+    """interfaces.Sampler over the wire."""
 
     def __init__(self, connection: Connection):
         self._connection = connection

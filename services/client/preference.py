@@ -8,7 +8,8 @@ from typing import Literal
 
 from charter.v1 import preference_pb2, preference_pb2_grpc
 
-from rlhf_core.records import Choice, Comparison, Preference
+from rlhf_core.records.feedback import Choice, Preference
+from rlhf_core.records.samples import Comparison
 from services.client.connection import Connection
 from services.wire import enums
 from services.wire.samples import comparison_from_message, comparison_to_message

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from charter.v1 import reward_pb2, reward_pb2_grpc
 
-from rlhf_core.records import Sample
-from rlhf_core.run_records import RewardModelVersion, Score
+from rlhf_core.records.models import RewardModelVersion, Score
+from rlhf_core.records.samples import Sample
 from services.client.connection import Connection
 from services.wire.batches import in_order
 from services.wire.samples import sample_to_message
@@ -23,7 +23,7 @@ class RunScore(NamedTuple):
 
 
 class RewardClient:
-    """seams.Scorer over the wire."""
+    """interfaces.Scorer over the wire."""
 
     def __init__(self, connection: Connection):
         self._connection = connection

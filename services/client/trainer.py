@@ -12,10 +12,11 @@ from charter.v1 import trainer_pb2, trainer_pb2_grpc
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from rlhf_core.config import RunConfig
+from rlhf_core.config.run import RunConfig
 from rlhf_core.constitution.load import BUILTIN, load_with_text
 from rlhf_core.errors import Unavailable
-from rlhf_core.run_records import Run, RunEvent, RunState
+from rlhf_core.records.base import RunState
+from rlhf_core.records.runs import Run, RunEvent
 from services.client.connection import Connection
 from services.wire import enums
 from services.wire.versions import event_from_message, run_from_message

@@ -7,17 +7,17 @@ from collections.abc import AsyncIterator, Callable
 
 from charter.v1 import critique_pb2
 
-from rlhf_core.config import LabelConfig
+from rlhf_core.config.run import LabelConfig
+from rlhf_core.constitution.constitution import Constitution
 from rlhf_core.constitution.diff import diff_constitutions
 from rlhf_core.constitution.load import parse_constitution
-from rlhf_core.constitution.schema import Constitution
+from rlhf_core.effects.edit_cost import bill
 from rlhf_core.effects.measure import measure_effects
 from rlhf_core.effects.probes import DEFAULT_PAIRS, Probes, chosen_probes, world_probes
-from rlhf_core.effects.records import EffectReport
+from rlhf_core.effects.report import EffectReport
 from rlhf_core.errors import InvalidInput
-from rlhf_core.feedback.bill import bill
 from rlhf_core.feedback.principle_tests import TestResult, try_principles
-from rlhf_core.seams import World
+from rlhf_core.interfaces import World
 from rlhf_core.store.store import Store
 from services.rpc.constitutions import Constitutions
 from services.serving.executor import Executor, Patience

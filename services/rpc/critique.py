@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator
 import grpc
 from charter.v1 import critique_pb2, critique_pb2_grpc
 
+from rlhf_core.constitution.constitution import Constitution, Principle
 from rlhf_core.constitution.load import examine_text
-from rlhf_core.constitution.schema import Constitution, Principle
 from rlhf_core.errors import InvalidInput
-from rlhf_core.feedback.tally import sigmoid
-from rlhf_core.records import Usage, Vote
+from rlhf_core.feedback.vote_aggregation import sigmoid
+from rlhf_core.records.feedback import Usage, Vote
 from services.rpc.constitution_edits import ConstitutionDesk
 from services.rpc.constitutions import Constitutions
 from services.rpc.revise_stream import RevisionDesk

@@ -9,7 +9,7 @@ import grpc
 from charter.v1 import policy_pb2, policy_pb2_grpc
 from pydantic import BaseModel, ConfigDict, Field
 
-from rlhf_core.records import BASE_POLICY
+from rlhf_core.records.samples import BASE_POLICY
 from rlhf_core.store.store import Store
 from services.server.limits import MAX_N
 from services.serving.executor import Executor

@@ -8,8 +8,11 @@ import grpc
 from charter.v1 import preference_pb2, preference_pb2_grpc
 
 from rlhf_core.errors import InvalidInput
-from rlhf_core.feedback.votes import probability_of
-from rlhf_core.records import UNIFORM_SLICE, Comparison, Preference, content_id, uniform_draw
+from rlhf_core.feedback.preference_labels import probability_of
+from rlhf_core.records.base import content_id
+from rlhf_core.records.feedback import Preference
+from rlhf_core.records.samples import Comparison
+from rlhf_core.seeding import UNIFORM_SLICE, uniform_draw
 from rlhf_core.store.store import Store
 from services.rpc.constitutions import Constitutions
 from services.rpc.run_changes import tried

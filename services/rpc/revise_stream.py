@@ -7,11 +7,12 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 from charter.v1 import critique_pb2
 
-from rlhf_core.config import CritiqueConfig
-from rlhf_core.constitution.schema import Constitution, Principle
+from rlhf_core.config.run import CritiqueConfig
+from rlhf_core.constitution.constitution import Constitution, Principle
 from rlhf_core.errors import InvalidInput
 from rlhf_core.feedback.revision import count_steps, critique_settings, revision_rounds
-from rlhf_core.records import Comparison, Critique, Revision, Sample, Usage, Vote
+from rlhf_core.records.feedback import Critique, Revision, Usage, Vote
+from rlhf_core.records.samples import Comparison, Sample
 from services.rpc.constitutions import Constitutions
 from services.serving.blocking_feedback import WaitingFeedback
 from services.serving.executor import Executor, Patience
@@ -60,7 +61,7 @@ class RevisionDesk:
 
 
 class Telling:
-    """seams.Feedback that tells its critiques as they are made."""
+    """interfaces.Feedback that tells its critiques as they are made."""
 
     def __init__(self, feedback: WaitingFeedback, tell: Callable[[Answer], None]):
         self._feedback = feedback

@@ -6,7 +6,7 @@ import grpc
 from charter.v1 import reward_pb2, reward_pb2_grpc
 
 from rlhf_core.errors import InvalidInput, NotFound
-from rlhf_core.run_records import NormPack
+from rlhf_core.records.models import NormPack
 from rlhf_core.stages.ancestry import results_of
 from rlhf_core.store.store import Store
 from services.serving.executor import Executor

@@ -10,7 +10,8 @@ from charter.v1 import trainer_pb2
 from google.protobuf.message import Message
 
 from rlhf_core.errors import InvalidInput, NoWorker
-from rlhf_core.run_records import Run, Written
+from rlhf_core.records.base import Written
+from rlhf_core.records.runs import Run
 from rlhf_core.store.store import Store
 from services.rpc.run_requests import RunDesk
 from services.rpc.run_weights import set_weights

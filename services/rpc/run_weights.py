@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from rlhf_core.config import RunConfig, stages_of
+from rlhf_core.config.run import RunConfig, stages_of
+from rlhf_core.config.scalarization import check_dial
 from rlhf_core.constitution.load import parse_constitution
 from rlhf_core.constitution.weights import resolve_weights
-from rlhf_core.dial import check_dial
 from rlhf_core.errors import Conflict, InvalidInput
 from rlhf_core.store.store import Store
 

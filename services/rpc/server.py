@@ -10,8 +10,8 @@ from typing import NamedTuple
 import grpc
 from charter.v1 import policy_pb2, server_pb2, server_pb2_grpc
 
-from rlhf_core.backends import BackendConfig
-from rlhf_core.store.engine import engine
+from rlhf_core.config.feedback import BackendConfig
+from rlhf_core.store.connection import engine
 from services.server.config import ALL, ServeConfig, full_name
 from services.server.limits import MAX_N, MAX_NAME
 from services.serving.executor import Executor

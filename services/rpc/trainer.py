@@ -12,7 +12,8 @@ from charter.v1 import trainer_pb2, trainer_pb2_grpc
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from rlhf_core.errors import NotFound
-from rlhf_core.run_records import Run, RunState
+from rlhf_core.records.base import RunState
+from rlhf_core.records.runs import Run
 from rlhf_core.store.store import Store
 from services.rpc.run_changes import RunVerbs
 from services.rpc.watch_run import RunWatch

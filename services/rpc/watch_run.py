@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from charter.v1 import trainer_pb2
 
 from rlhf_core.errors import InvalidInput, Unavailable
-from rlhf_core.run_records import Run, RunEvent
+from rlhf_core.records.runs import Run, RunEvent
 from rlhf_core.store.store import Store
 from services.serving.executor import Executor
 from services.wire.resource_names import run_of

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import grpc
 
-from rlhf_core.backends import Settings
+from rlhf_core.config.base import Settings
 from rlhf_core.errors import InvalidInput
 
 log = logging.getLogger("charter.tls")

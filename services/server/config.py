@@ -7,8 +7,9 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, Field
 
-from rlhf_core.backends import FeedbackConfig, Settings
-from rlhf_core.config import ModelConfig
+from rlhf_core.config.base import Settings
+from rlhf_core.config.feedback import FeedbackConfig
+from rlhf_core.config.run import ModelConfig
 from services.security.tls import TlsConfig
 from services.server.limits import Limits
 from services.telemetry.logs import LogFormat, LogLevel

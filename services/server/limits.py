@@ -13,7 +13,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 from pydantic import Field
 
-from rlhf_core.backends import Settings
+from rlhf_core.config.base import Settings
 from rlhf_core.errors import Exhausted, InvalidInput
 
 MAX_NAME = 1000

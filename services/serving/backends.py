@@ -7,20 +7,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from rlhf_core.backends import POLICY, BackendConfig, FeedbackConfig
-from rlhf_core.config import ModelConfig
+from rlhf_core.config.feedback import POLICY, BackendConfig, FeedbackConfig
+from rlhf_core.config.run import ModelConfig
 from rlhf_core.errors import InvalidInput, Unavailable
+from rlhf_core.inference.choice_logprobs import choose
+from rlhf_core.inference.generate import chat
+from rlhf_core.interfaces import Backend, Caller, Conversation
 from rlhf_core.models.backbone import Backbone
-from rlhf_core.models.choosing import choose
-from rlhf_core.models.generation import chat
-from rlhf_core.records import Protocol
-from rlhf_core.seams import Backend, Caller, Conversation
+from rlhf_core.records.feedback import Protocol
 from services.serving.endpoints import connect
 from services.serving.executor import Executor
 
 
 class LocalModel:
-    """seams.Backend over a model of this process, without its adapters, on the thread that owns all models."""
+    """interfaces.Backend over a model of this process, without its adapters, on the thread that owns all models."""
 
     gives_logprobs = True
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from rlhf_core.constitution.schema import Principle
-from rlhf_core.feedback.local import LocalFeedback
-from rlhf_core.records import Comparison, Critique, Sample, Usage, Vote
+from rlhf_core.constitution.constitution import Principle
+from rlhf_core.feedback.model_feedback import LocalFeedback
+from rlhf_core.records.feedback import Critique, Usage, Vote
+from rlhf_core.records.samples import Comparison, Sample
 from services.serving.executor import Executor
 
 UNIT = 64
@@ -20,7 +21,7 @@ R = TypeVar("R")
 
 
 class WaitingFeedback:
-    """seams.Feedback in units, on the critic's and the judge's own threads."""
+    """interfaces.Feedback in units, on the critic's and the judge's own threads."""
 
     def __init__(self, feedback: LocalFeedback, critic: Executor, judge: Executor):
         self._feedback = feedback

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from importlib import util
 from typing import TYPE_CHECKING
 
-from rlhf_core.backends import BackendConfig, FeedbackConfig
+from rlhf_core.config.feedback import BackendConfig, FeedbackConfig
 from rlhf_core.errors import InvalidInput, Unavailable
 
 if TYPE_CHECKING:
-    from rlhf_core.feedback.endpoint import Endpoint
+    from rlhf_core.feedback.openai.client import Endpoint
 
 
 def connect(config: BackendConfig, field: str, environ: Mapping[str, str] = os.environ) -> Endpoint:
@@ -26,7 +26,7 @@ def connect(config: BackendConfig, field: str, environ: Mapping[str, str] = os.e
             f"{field}.model",
         )
     # Here, because httpx2 is an optional package.
-    from rlhf_core.feedback.endpoint import Endpoint
+    from rlhf_core.feedback.openai.client import Endpoint
 
     endpoint = Endpoint(config.served_name, config.endpoint, _key(config.endpoint.key_env, field, environ))
     try:

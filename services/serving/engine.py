@@ -10,11 +10,12 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
 from rlhf_core.errors import InvalidInput
-from rlhf_core.models.batcher import Batcher
-from rlhf_core.models.engines import new_batcher
-from rlhf_core.models.generation import row_seeds
-from rlhf_core.models.writing import Ask, Speech, Writing
-from rlhf_core.records import Prompt, Sample, content_id
+from rlhf_core.inference.engines.registry import new_batcher
+from rlhf_core.inference.sampling import row_seeds
+from rlhf_core.inference.scheduler import Batcher
+from rlhf_core.inference.sequence import Ask, Speech, Writing
+from rlhf_core.records.base import content_id
+from rlhf_core.records.samples import Prompt, Sample
 from services.serving.generation_queue import Draw
 from services.serving.loaded_models import ModelLibrary
 

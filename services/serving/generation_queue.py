@@ -10,8 +10,8 @@ from contextlib import contextmanager, suppress
 from typing import NamedTuple, Protocol
 
 from rlhf_core.errors import Exhausted, Unavailable
-from rlhf_core.models.writing import Writing
-from rlhf_core.records import BASE_POLICY, Prompt, Sample
+from rlhf_core.inference.sequence import Writing
+from rlhf_core.records.samples import BASE_POLICY, Prompt, Sample
 from services.serving.executor import Executor, as_error
 from services.serving.malloc import give_back
 from services.telemetry import metrics

@@ -9,16 +9,16 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from rlhf_core.backends import FeedbackConfig
-from rlhf_core.config import Engine, ModelConfig
-from rlhf_core.constitution.schema import Constitution
+from rlhf_core.config.feedback import FeedbackConfig
+from rlhf_core.config.run import Engine, ModelConfig
+from rlhf_core.constitution.constitution import Constitution
 from rlhf_core.errors import InvalidInput
-from rlhf_core.feedback.local import LocalFeedback, feedback_of
-from rlhf_core.feedback.notebook import Notebook
+from rlhf_core.feedback.judge_cache import Notebook
+from rlhf_core.feedback.model_feedback import LocalFeedback, feedback_of
 from rlhf_core.models.backbone import Backbone
-from rlhf_core.models.bases import Bases
-from rlhf_core.records import BASE_POLICY, Sample
-from rlhf_core.run_records import Score
+from rlhf_core.models.base_models import Bases
+from rlhf_core.records.models import Score
+from rlhf_core.records.samples import BASE_POLICY, Sample
 from rlhf_core.store.store import Store
 from services.serving.backends import LocalModel, load_backends
 from services.serving.reward_model_cache import RewardShelf

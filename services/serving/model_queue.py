@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol, TypeVar
 
-from rlhf_core.constitution.schema import Constitution, Principle
-from rlhf_core.feedback.local import LocalFeedback
-from rlhf_core.records import Comparison, Critique, Prompt, Sample, Usage, Vote
-from rlhf_core.run_records import Score
+from rlhf_core.constitution.constitution import Constitution, Principle
+from rlhf_core.feedback.model_feedback import LocalFeedback
+from rlhf_core.records.feedback import Critique, Usage, Vote
+from rlhf_core.records.models import Score
+from rlhf_core.records.samples import Comparison, Prompt, Sample
 from services.serving.blocking_feedback import WaitingFeedback
 from services.serving.executor import Executor, Patience
 from services.serving.micro_batcher import MOST_WAITING, Kind, MicroBatcher

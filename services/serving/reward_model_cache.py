@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rlhf_core.errors import CharterError
-from rlhf_core.models.bases import Bases
-from rlhf_core.models.reward_model import Members, RewardModel, score_all
-from rlhf_core.records import Sample
-from rlhf_core.run_records import Score
+from rlhf_core.models.base_models import Bases
+from rlhf_core.records.models import Score
+from rlhf_core.records.samples import Sample
+from rlhf_core.reward_models.reward_model import Members, RewardModel, score_all
 from rlhf_core.store.store import Store
 
 

@@ -13,7 +13,8 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from rlhf_core.errors import CharterError, InvalidInput
-from rlhf_core.run_records import Run, RunState, StepMetrics
+from rlhf_core.records.base import RunState
+from rlhf_core.records.runs import Run, StepMetrics
 
 REGISTRY = CollectorRegistry()
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)

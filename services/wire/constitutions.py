@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from charter.v1 import critique_pb2
 
 from rlhf_core.constitution.diff import Change, ConstitutionDiff
-from rlhf_core.constitution.problems import Problem
+from rlhf_core.constitution.validation.problems import Problem
 from rlhf_core.constitution.watch import WatchStatus
-from rlhf_core.feedback.bill import Bill
+from rlhf_core.effects.edit_cost import Bill
 from rlhf_core.feedback.principle_tests import TestResult
 from services.wire import enums
 

@@ -11,9 +11,10 @@ from google.protobuf.message import Message as ProtoMessage
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from rlhf_core.errors import InvalidInput
-from rlhf_core.records import Choice, Role, Split, Verdict
-from rlhf_core.reward_records import QualitySource
-from rlhf_core.run_records import RunState
+from rlhf_core.records.base import RunState
+from rlhf_core.records.feedback import Choice, Verdict
+from rlhf_core.records.models import QualitySource
+from rlhf_core.records.samples import Role, Split
 
 T = TypeVar("T")
 

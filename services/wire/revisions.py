@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from charter.v1 import critique_pb2
 
-from rlhf_core.records import Critique, Revision, Usage
+from rlhf_core.records.feedback import Critique, Revision, Usage
 from services.wire.samples import critique_from_message, critique_to_message, usage_from_message
 
 

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 
 from charter.v1 import common_pb2, critique_pb2
 
-from rlhf_core.constitution.schema import Constitution, Principle
+from rlhf_core.constitution.constitution import Constitution, Principle
 from rlhf_core.errors import InvalidInput
-from rlhf_core.feedback.votes import comparison_of
-from rlhf_core.records import BASE_POLICY, Comparison, Critique, Message, Prompt, Sample, Usage, Vote, content_id
+from rlhf_core.feedback.preference_labels import comparison_of
+from rlhf_core.records.base import content_id
+from rlhf_core.records.feedback import Critique, Usage, Vote
+from rlhf_core.records.samples import BASE_POLICY, Comparison, Message, Prompt, Sample
 from services.wire import enums, resource_names
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from charter.v1 import policy_pb2, preference_pb2, reward_pb2, trainer_pb2
 
 from rlhf_core.errors import InvalidInput
-from rlhf_core.records import Preference
-from rlhf_core.reward_records import RewardQuality
-from rlhf_core.run_records import PolicyVersion, RewardModelVersion, Run, RunEvent, Score
+from rlhf_core.records.feedback import Preference
+from rlhf_core.records.models import PolicyVersion, RewardModelVersion, RewardQuality, Score
+from rlhf_core.records.runs import Run, RunEvent
 from services.wire import enums, resource_names
 
 

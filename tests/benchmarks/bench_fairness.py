@@ -6,9 +6,9 @@ import time
 from collections.abc import Iterator
 from functools import partial
 
-from rlhf_core.config import RunConfig
-from rlhf_core.ppo_config import PpoConfig
-from rlhf_core.records import Prompt, Sample
+from rlhf_core.config.ppo import PpoConfig
+from rlhf_core.config.run import RunConfig
+from rlhf_core.records.samples import Prompt, Sample
 from rlhf_core.sandbox.sandbox import Sandbox
 from services.client.client import CharterClient
 from tests.benchmarks.probe import Probe

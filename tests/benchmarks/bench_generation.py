@@ -21,13 +21,14 @@ from charter.v1 import common_pb2, policy_pb2, policy_pb2_grpc
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 import rlhf_core.sandbox
-from rlhf_core.config import ModelConfig
+from rlhf_core.config.run import ModelConfig
+from rlhf_core.inference.engines.native import NativeDecoder
+from rlhf_core.inference.generate import generate
+from rlhf_core.inference.sampling import row_seeds
+from rlhf_core.inference.scheduler import Batcher
+from rlhf_core.inference.sequence import Ask, Speech, Writing
 from rlhf_core.models.backbone import Backbone
-from rlhf_core.models.batcher import Batcher
-from rlhf_core.models.generation import generate, row_seeds
-from rlhf_core.models.native_decoder import NativeDecoder
-from rlhf_core.models.writing import Ask, Speech, Writing
-from rlhf_core.records import Prompt
+from rlhf_core.records.samples import Prompt
 from rlhf_core.sandbox.sandbox import Sandbox
 from services.embedded import embedded_server
 from tests.benchmarks.rows import Row, report, row

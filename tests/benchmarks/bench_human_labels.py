@@ -17,16 +17,16 @@ from typing import NamedTuple
 
 import torch
 
-from rlhf_core.config import LoraConfig, ModelConfig, RewardConfig
-from rlhf_core.data import load_labels
+from rlhf_core.config.run import LoraConfig, ModelConfig, RewardConfig
+from rlhf_core.data.loaders import load_labels
 from rlhf_core.evaluation.reward_quality import measure_quality
 from rlhf_core.models.encoder import Encoder
-from rlhf_core.models.reward_model import RewardModel
-from rlhf_core.models.scoring import Scoring
-from rlhf_core.reward_records import RewardQuality
+from rlhf_core.records.models import RewardQuality
+from rlhf_core.reward_models.ensemble import Scoring
+from rlhf_core.reward_models.reward_model import RewardModel
 from rlhf_core.stages.reward import judge_labels
-from rlhf_core.stages.reward_labels import kept_back
-from rlhf_core.training.reward_training import train_reward_models
+from rlhf_core.stages.reward_data import kept_back
+from rlhf_core.training.reward.trainer import train_reward_models
 from tests.benchmarks.rows import Row, report, row
 
 ROOT = Path(__file__).parents[2]

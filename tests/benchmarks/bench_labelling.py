@@ -8,17 +8,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from rlhf_core.config import RunConfig
+from rlhf_core.config.run import RunConfig
+from rlhf_core.constitution.constitution import Constitution
 from rlhf_core.constitution.load import load_constitution
-from rlhf_core.constitution.schema import Constitution
-from rlhf_core.effects.judging import UNIT
-from rlhf_core.feedback.local import LocalFeedback
+from rlhf_core.effects.probe_votes import UNIT
+from rlhf_core.feedback.model_feedback import LocalFeedback
+from rlhf_core.inference.choice_logprobs import choose
+from rlhf_core.inference.generate import chat
+from rlhf_core.interfaces import Chat, Choose, Conversation
 from rlhf_core.models.backbone import Backbone
-from rlhf_core.models.choosing import choose
-from rlhf_core.models.generation import chat
-from rlhf_core.records import Comparison, Vote
+from rlhf_core.records.feedback import Vote
+from rlhf_core.records.samples import Comparison
 from rlhf_core.sandbox.sandbox import Sandbox
-from rlhf_core.seams import Chat, Choose, Conversation
 from tests.benchmarks.bench_generation import SANDBOX_MODEL
 from tests.benchmarks.rows import Row, report, row
 from tests.benchmarks.serving import MODEL

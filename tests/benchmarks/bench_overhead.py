@@ -23,7 +23,7 @@ from charter.v1 import reward_pb2_grpc, trainer_pb2, trainer_pb2_grpc
 
 import rlhf_core.sandbox
 from rlhf_core.models.backbone import Backbone
-from rlhf_core.models.reward_model import RewardModel
+from rlhf_core.reward_models.reward_model import RewardModel
 from rlhf_core.store.store import Store
 from services.serving.executor import Executor
 from services.wire.samples import sample_from_message

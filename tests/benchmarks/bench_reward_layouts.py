@@ -14,10 +14,10 @@ from pathlib import Path
 
 import torch
 
-from rlhf_core.config import LoraConfig, ModelConfig
+from rlhf_core.config.run import LoraConfig, ModelConfig
 from rlhf_core.models.backbone import Backbone
-from rlhf_core.models.reward_model import RewardModel, score_all
-from rlhf_core.records import Prompt
+from rlhf_core.records.samples import Prompt
+from rlhf_core.reward_models.reward_model import RewardModel, score_all
 from tests.benchmarks.rows import Row, report, row
 
 OBJECTIVES = ("helpful", "harmless", "honest", "brief")

@@ -10,7 +10,7 @@ from itertools import cycle
 import grpc
 from charter.v1 import reward_pb2, reward_pb2_grpc
 
-from rlhf_core.records import Prompt, Sample
+from rlhf_core.records.samples import Prompt, Sample
 from rlhf_core.sandbox.sandbox import Sandbox
 from services.wire.samples import sample_to_message
 from tests.benchmarks.probe import Probe

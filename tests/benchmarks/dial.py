@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from rlhf_core.evaluation.front import answer_scores, dial_correlation, hypervolume, oracle_front
+from rlhf_core.evaluation.pareto import answer_scores, dial_correlation, hypervolume, oracle_front
 from tests.benchmarks.ladder import GOLD, RUNGS, asked_of
 
 OBJECTIVES = ("helpful", "harmless")

@@ -28,25 +28,27 @@ import torch
 from torch import Tensor
 
 import rlhf_core.sandbox
-from rlhf_core.config import RunConfig
+from rlhf_core.config.run import RunConfig
+from rlhf_core.data.reward_examples import GradedLines
 from rlhf_core.evaluation.evaluate import evaluate
 from rlhf_core.evaluation.norm_pack import build_norm_pack
-from rlhf_core.evaluation.rows import PolicyRows, gold_sd
-from rlhf_core.labels import GradedLines
+from rlhf_core.evaluation.policy_rows import PolicyRows, gold_sd
+from rlhf_core.inference.generate import generate
 from rlhf_core.models.backbone import Backbone
-from rlhf_core.models.generation import generate
 from rlhf_core.models.policy import Policy
-from rlhf_core.models.reward_model import RewardModel, Scorer, mean_scores
-from rlhf_core.models.rows import lines_of
-from rlhf_core.models.scoring import Scoring
-from rlhf_core.records import Prompt, Sample
-from rlhf_core.run_records import GoldScore, NormPack, Stage, StageResult
+from rlhf_core.models.reward_inputs import lines_of
+from rlhf_core.records.base import Stage
+from rlhf_core.records.models import GoldScore, NormPack
+from rlhf_core.records.runs import StageResult
+from rlhf_core.records.samples import Prompt, Sample
+from rlhf_core.reward_models.ensemble import Scoring
+from rlhf_core.reward_models.reward_model import RewardModel, Scorer, mean_scores
 from rlhf_core.sandbox.gold import MISTAKE, THIRDS, SandboxGold
 from rlhf_core.sandbox.world import prompts as world_prompts
 from rlhf_core.stages.prompts import draw
 from rlhf_core.store.store import Store
-from rlhf_core.training.ppo_trainer import train_ppo
-from rlhf_core.training.reward_training import train_reward_models
+from rlhf_core.training.ppo.trainer import train_ppo
+from rlhf_core.training.reward.trainer import train_reward_models
 from tests.benchmarks.hacking import charter
 
 RUNGS = ("gold", "taught", "judged", "nothing")

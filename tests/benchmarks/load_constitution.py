@@ -14,8 +14,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from rlhf_core.constitution import tree
 from rlhf_core.constitution.load import builtin_text, examine_constitution, load_constitution
+from rlhf_core.constitution.parsing import tree
 
 HEAD = """\
 schema: constitution/v1

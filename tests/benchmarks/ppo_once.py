@@ -22,14 +22,14 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from rlhf_core.config import LoraConfig, ModelConfig
+from rlhf_core.config.ppo import PpoConfig
+from rlhf_core.config.run import LoraConfig, ModelConfig
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.models.policy import Policy
-from rlhf_core.models.reward_model import RewardModel
-from rlhf_core.ppo_config import PpoConfig
-from rlhf_core.records import Prompt
-from rlhf_core.run_records import NormPack
-from rlhf_core.training.ppo_trainer import train_ppo
+from rlhf_core.records.models import NormPack
+from rlhf_core.records.samples import Prompt
+from rlhf_core.reward_models.reward_model import RewardModel
+from rlhf_core.training.ppo.trainer import train_ppo
 from services.serving.malloc import keep_buffers
 
 

@@ -12,12 +12,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import rlhf_core.sandbox
-from rlhf_core.config import RunConfig
+from rlhf_core.config.run import RunConfig
 from rlhf_core.constitution.load import builtin_text, parse_constitution
 from rlhf_core.models.backbone import Backbone
-from rlhf_core.models.reward_model import RewardModel
-from rlhf_core.records import Sample
-from rlhf_core.run_records import NormPack, PolicyVersion, RewardModelVersion, StageResult
+from rlhf_core.records.models import NormPack, PolicyVersion, RewardModelVersion
+from rlhf_core.records.runs import StageResult
+from rlhf_core.records.samples import Sample
+from rlhf_core.reward_models.reward_model import RewardModel
 from rlhf_core.sandbox.sandbox import Sandbox
 from rlhf_core.store.store import Store
 from services.process import serve

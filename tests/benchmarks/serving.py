@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from rlhf_core.config import ModelConfig
+from rlhf_core.config.run import ModelConfig
 
 MODEL = ModelConfig(threads=int(os.environ.get("OMP_NUM_THREADS", "2")))
 POLICY = "bench-policy"

@@ -7,9 +7,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rlhf_core.constitution.constitution import CompareDefaults, Constitution, Defaults, Objective
 from rlhf_core.constitution.diff import changed_principles, diff_constitutions, word_edits
 from rlhf_core.constitution.principle import AppliesWhen, Principle
-from rlhf_core.constitution.schema import CompareDefaults, Constitution, Defaults, Objective
 
 FUMES = Principle(id="fumes", serves={"harmless": 1.0}, compare="Which reply has less risk of fumes?")
 STEPS = Principle(id="steps", serves={"helpful": 1.0}, compare="Which reply has more steps?")

@@ -1,9 +1,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlhf_core.constitution.flatten import flat_yaml
+from rlhf_core.constitution.constitution import Constitution, Objective, Principle
+from rlhf_core.constitution.extends.flatten import flat_yaml
 from rlhf_core.constitution.load import load_constitution, parse_constitution
-from rlhf_core.constitution.schema import Constitution, Objective, Principle
 
 TEXT = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=40).filter(
     lambda text: text.strip() and "{" not in text and "}" not in text

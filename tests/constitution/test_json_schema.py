@@ -1,9 +1,9 @@
 import pytest
 from jsonschema import Draft202012Validator
 
-from rlhf_core.constitution.json_schema import json_schema
 from rlhf_core.constitution.load import BUILTIN, builtin_text
-from rlhf_core.constitution.tree import read_tree
+from rlhf_core.constitution.parsing.json_schema import json_schema
+from rlhf_core.constitution.parsing.tree import read_tree
 
 VALIDATOR = Draft202012Validator(json_schema())
 TEXT = builtin_text("assistant") + (

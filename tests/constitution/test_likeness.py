@@ -1,6 +1,6 @@
 import pytest
 
-from rlhf_core.constitution.likeness import near_duplicates
+from rlhf_core.constitution.validation.similarity import near_duplicates
 
 
 def test_likeness_is_the_jaccard_index_of_words_weighted_by_rarity():

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from rlhf_core.constitution.load import BUILTIN, builtin_text, load_constitution, parse_constitution
-from rlhf_core.constitution.problems import InvalidConstitution
+from rlhf_core.constitution.validation.problems import InvalidConstitution
 
 GOOD = """\
 schema: constitution/v1

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from rlhf_core.constitution import tree
+from rlhf_core.constitution.constitution import Constitution
 from rlhf_core.constitution.load import (
     builtin_text,
     examine_text,
@@ -21,8 +21,8 @@ from rlhf_core.constitution.load import (
     load_with_text,
     parse_constitution,
 )
-from rlhf_core.constitution.problems import InvalidConstitution
-from rlhf_core.constitution.schema import Constitution
+from rlhf_core.constitution.parsing import tree
+from rlhf_core.constitution.validation.problems import InvalidConstitution
 
 SEED = """\
 schema: constitution/v1

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlhf_core.constitution.patterns import MAX_PATTERN, found, pattern_fault
+from rlhf_core.constitution.validation.patterns import MAX_PATTERN, found, pattern_fault
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlhf_core.constitution.placeholders import has_lone_brace, placeholders, render
+from rlhf_core.constitution.validation.placeholders import has_lone_brace, placeholders, render
 
 
 def test_names_in_braces_are_placeholders_each_once_in_order():

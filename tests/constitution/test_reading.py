@@ -6,7 +6,7 @@ import pytest
 from ruamel.yaml.scanner import Scanner
 
 from rlhf_core.constitution.load import MAX_BYTES, builtin_text, load_constitution, parse_constitution
-from rlhf_core.constitution.problems import InvalidConstitution
+from rlhf_core.constitution.validation.problems import InvalidConstitution
 from rlhf_core.errors import InvalidInput
 
 

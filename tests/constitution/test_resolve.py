@@ -3,14 +3,14 @@ from pathlib import Path
 
 import pytest
 
+from rlhf_core.constitution.extends.resolve import MAX_FILES
 from rlhf_core.constitution.load import (
     load_constitution,
     load_with_text,
     parse_constitution,
     parse_with_text,
 )
-from rlhf_core.constitution.problems import InvalidConstitution
-from rlhf_core.constitution.resolve import MAX_FILES
+from rlhf_core.constitution.validation.problems import InvalidConstitution
 
 BASE = """\
 schema: constitution/v1

@@ -3,8 +3,8 @@ import hashlib
 import pytest
 from pydantic import ValidationError
 
+from rlhf_core.constitution.constitution import Change, Constitution, CritiqueDefaults, Defaults, Objective
 from rlhf_core.constitution.principle import AppliesWhen, Example, Principle, PrincipleTest, Reference, Rule
-from rlhf_core.constitution.schema import Change, Constitution, CritiqueDefaults, Defaults, Objective
 from rlhf_core.errors import NotFound
 
 

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlhf_core.constitution.semver import Version, parse_range, parse_version, satisfies
+from rlhf_core.constitution.extends.semver import Version, parse_range, parse_version, satisfies
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 
 from rlhf_core.constitution import watch
 from rlhf_core.constitution.load import builtin_text
-from rlhf_core.constitution.problems import InvalidConstitution
+from rlhf_core.constitution.validation.problems import InvalidConstitution
 from rlhf_core.constitution.watch import WatchedConstitution
 
 TEXT = builtin_text("household")

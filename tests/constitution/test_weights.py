@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlhf_core.constitution.schema import Constitution, Objective, Principle
+from rlhf_core.constitution.constitution import Constitution, Objective, Principle
 from rlhf_core.constitution.weights import parse_weights, resolve_weights
 from rlhf_core.errors import InvalidInput
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rlhf_core.constitution.constitution import Constitution, Objective
 from rlhf_core.constitution.principle import Principle
-from rlhf_core.constitution.schema import Constitution, Objective
 from rlhf_core.effects.probes import Probes
-from rlhf_core.effects.records import ProbeSummary
-from rlhf_core.feedback.votes import comparison_of, vote_id
-from rlhf_core.records import Comparison, Critique, Prompt, Sample, Usage, Vote
+from rlhf_core.effects.report import ProbeSummary
+from rlhf_core.feedback.preference_labels import comparison_of, vote_id
+from rlhf_core.records.feedback import Critique, Usage, Vote
+from rlhf_core.records.samples import Comparison, Prompt, Sample
 
 FUMES = Principle(
     id="fumes", serves={"harmless": 1.0}, compare="less fumes?", critique="Any fumes?", revise="Fewer fumes."
@@ -46,7 +47,7 @@ def odds(question: str, a: str, b: str) -> float:
 
 
 class Judge:
-    """seams.Feedback of this world; `lean` is added to the log-odds of the reply shown first."""
+    """interfaces.Feedback of this world; `lean` is added to the log-odds of the reply shown first."""
 
     name = "reader"
     template_hash = "t"

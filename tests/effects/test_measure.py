@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from rlhf_core.config import LabelConfig
+from rlhf_core.config.run import LabelConfig
+from rlhf_core.constitution.constitution import Constitution
 from rlhf_core.constitution.diff import diff_constitutions
 from rlhf_core.constitution.principle import AppliesWhen
-from rlhf_core.constitution.schema import Constitution
+from rlhf_core.effects.edit_cost import bill
 from rlhf_core.effects.measure import measure_effects
-from rlhf_core.effects.page import render_effects
-from rlhf_core.effects.records import EffectReport
+from rlhf_core.effects.report import EffectReport
+from rlhf_core.effects.report_page import render_effects
 from rlhf_core.errors import InvalidInput
-from rlhf_core.feedback.bill import bill
 from tests.effects.examples import BURNS, FUMES, LAW, STEPS, Judge, law, pair, probes
 
 # Log-odds of a by fumes and by burns, two a unit: sum decides "harmless".

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rlhf_core.constitution.load import load_constitution
-from rlhf_core.effects.judging import true_ballots, wanted
+from rlhf_core.effects.probe_votes import true_ballots, wanted
 from rlhf_core.effects.probes import chosen_probes, file_probes, world_probes
 from rlhf_core.errors import InvalidInput
 from rlhf_core.sandbox.sandbox import Sandbox

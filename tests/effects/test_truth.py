@@ -7,20 +7,21 @@ from collections.abc import Sequence
 
 import pytest
 
-from rlhf_core.config import LabelConfig, ModelConfig
+from rlhf_core.config.run import LabelConfig, ModelConfig
 from rlhf_core.constitution.diff import diff_constitutions
 from rlhf_core.constitution.load import builtin_text, load_constitution, parse_constitution
 from rlhf_core.constitution.principle import Principle
-from rlhf_core.effects.judging import true_ballots
+from rlhf_core.effects.edit_cost import bill
 from rlhf_core.effects.measure import measure_effects
+from rlhf_core.effects.probe_votes import true_ballots
 from rlhf_core.effects.probes import world_probes
-from rlhf_core.effects.records import EffectReport, ObjectiveEffect
-from rlhf_core.feedback.bill import bill
-from rlhf_core.feedback.local import LocalFeedback
+from rlhf_core.effects.report import EffectReport, ObjectiveEffect
+from rlhf_core.feedback.model_feedback import LocalFeedback
+from rlhf_core.inference.choice_logprobs import choose
+from rlhf_core.inference.generate import chat
 from rlhf_core.models.backbone import Backbone
-from rlhf_core.models.choosing import choose
-from rlhf_core.models.generation import chat
-from rlhf_core.records import Comparison, Vote
+from rlhf_core.records.feedback import Vote
+from rlhf_core.records.samples import Comparison
 from rlhf_core.sandbox.sandbox import MODEL_FOLDER, Sandbox
 from tests.effects.examples import Judge
 

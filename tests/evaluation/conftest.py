@@ -6,13 +6,15 @@ import math
 import numpy as np
 import pytest
 
-from rlhf_core.evaluation.accounting import curves, example, summarise_feedback, summarise_reward_model
 from rlhf_core.evaluation.evaluate import evaluate
-from rlhf_core.evaluation.report import ConstitutionName, Report, Skills
-from rlhf_core.evaluation.rows import PolicyRows, gold_sd
+from rlhf_core.evaluation.policy_rows import PolicyRows, gold_sd
+from rlhf_core.evaluation.report.record import ConstitutionName, Report, Skills
+from rlhf_core.evaluation.run_summary import curves, example, summarise_feedback, summarise_reward_model
 from rlhf_core.evaluation.statistics import wilson
-from rlhf_core.records import Critique, Preference, Prompt, Revision, Sample, Vote
-from rlhf_core.run_records import GoldScore, NormPack, RewardModelVersion, Score, StepMetrics
+from rlhf_core.records.feedback import Critique, Preference, Revision, Vote
+from rlhf_core.records.models import GoldScore, NormPack, RewardModelVersion, Score
+from rlhf_core.records.runs import StepMetrics
+from rlhf_core.records.samples import Prompt, Sample
 
 NAMES = ("helpful", "harmless")
 STEPS = {

@@ -1,17 +1,18 @@
 import pytest
 
-from rlhf_core.evaluation.accounting import (
+from rlhf_core.evaluation.policy_rows import PolicyRows
+from rlhf_core.evaluation.run_summary import (
     count_critiques,
     count_labels,
     curves,
     gold_agreement,
     summarise_reward_model,
 )
-from rlhf_core.evaluation.rows import PolicyRows
 from rlhf_core.evaluation.statistics import Estimate
-from rlhf_core.records import Preference, Prompt, Sample
-from rlhf_core.reward_records import RewardQuality
-from rlhf_core.run_records import GoldScore, Score, StepMetrics
+from rlhf_core.records.feedback import Preference
+from rlhf_core.records.models import GoldScore, RewardQuality, Score
+from rlhf_core.records.runs import StepMetrics
+from rlhf_core.records.samples import Prompt, Sample
 from tests.records import reward_model
 
 MODEL = reward_model()

@@ -2,9 +2,9 @@ import pytest
 
 from rlhf_core.errors import InvalidInput
 from rlhf_core.evaluation.evaluate import evaluate
-from rlhf_core.evaluation.rows import PolicyRows
-from rlhf_core.records import Prompt, Sample
-from rlhf_core.run_records import GoldScore
+from rlhf_core.evaluation.policy_rows import PolicyRows
+from rlhf_core.records.models import GoldScore
+from rlhf_core.records.samples import Prompt, Sample
 
 NAMES = ("helpful", "harmless")
 GRADES = {

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlhf_core.errors import InvalidInput
-from rlhf_core.evaluation.front import (
+from rlhf_core.evaluation.pareto import (
     answer_scores,
     best_answers,
     dial_correlation,
@@ -14,7 +14,7 @@ from rlhf_core.evaluation.front import (
     oracle_front,
     weight_grid,
 )
-from rlhf_core.records import Prompt
+from rlhf_core.records.samples import Prompt
 
 NAMES = ("helpful", "harmless")
 UNIT = {"helpful": 1.0, "harmless": 1.0}

@@ -11,12 +11,12 @@ import pytest
 
 from rlhf_core.evaluation.evaluate import Evaluation, evaluate
 from rlhf_core.evaluation.gains import Gain, Judged, gains
-from rlhf_core.evaluation.gains_html import gains_table, verdict
-from rlhf_core.evaluation.report import Report
-from rlhf_core.evaluation.rows import PolicyRows
+from rlhf_core.evaluation.policy_rows import PolicyRows
+from rlhf_core.evaluation.report.gains_section import gains_table, verdict
+from rlhf_core.evaluation.report.record import Report
 from rlhf_core.evaluation.statistics import Estimate, mean_estimate
-from rlhf_core.records import Prompt, Sample
-from rlhf_core.run_records import GoldScore, Score
+from rlhf_core.records.models import GoldScore, Score
+from rlhf_core.records.samples import Prompt, Sample
 from tests.records import norm_pack
 
 NAMES = ("helpful", "harmless")

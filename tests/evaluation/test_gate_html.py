@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from rlhf_core.evaluation.evaluate import Evaluation
-from rlhf_core.evaluation.gate_html import judges
-from rlhf_core.evaluation.report import Report
-from rlhf_core.evaluation.report_html import render_html
+from rlhf_core.evaluation.report.judge_section import judges
+from rlhf_core.evaluation.report.page import render_html
+from rlhf_core.evaluation.report.record import Report
 from tests.records import calibration, judge_gate
 
 PASSED = judge_gate(

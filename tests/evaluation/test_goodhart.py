@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlhf_core.errors import InvalidInput
-from rlhf_core.evaluation.goodhart import best_step, fit_gao, goodhart, parted
-from rlhf_core.run_records import WatchPoint
+from rlhf_core.evaluation.overoptimization import best_step, fit_gao, goodhart, parted
+from rlhf_core.records.runs import WatchPoint
 
 D = np.array([0.0, 0.5, 1.0, 2.0, 3.0])
 

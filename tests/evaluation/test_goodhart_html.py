@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from rlhf_core.evaluation.best_of_n import best_of_n_curve
-from rlhf_core.evaluation.goodhart import goodhart
-from rlhf_core.evaluation.goodhart_html import best_of_n_table, goodhart_table
-from rlhf_core.evaluation.write_report import write_report
-from rlhf_core.run_records import WatchPoint
+from rlhf_core.evaluation.overoptimization import goodhart
+from rlhf_core.evaluation.report.overoptimization_section import best_of_n_table, goodhart_table
+from rlhf_core.evaluation.report.write import write_report
+from rlhf_core.records.runs import WatchPoint
 
 
 def watched(turn: float):

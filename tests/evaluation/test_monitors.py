@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rlhf_core.config.monitors import MonitorConfig, MonitorLimits
 from rlhf_core.errors import InvalidInput
 from rlhf_core.evaluation.monitors import drifts, monitor
-from rlhf_core.limits import MonitorConfig, MonitorLimits
-from rlhf_core.records import Prompt, Sample
+from rlhf_core.records.samples import Prompt, Sample
 
 
 def replies(*texts: str, tags: tuple[str, ...] = (), start: int = 0) -> list[Sample]:

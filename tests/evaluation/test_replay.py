@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from rlhf_core.config.monitors import MonitorConfig, MonitorLimits
 from rlhf_core.evaluation.monitors import Drift, Monitors, drifts, monitor
-from rlhf_core.limits import MonitorConfig, MonitorLimits
 from tests.replay import answers, needs_samples
 
 STRICT = MonitorConfig(stop=MonitorLimits(top_gram=0.25, refusals=0.25, apology_starts=0.25))

@@ -5,14 +5,14 @@ import pytest
 
 from rlhf_core.errors import Unavailable
 from rlhf_core.evaluation.evaluate import evaluate
-from rlhf_core.evaluation.front_plot import draw_front
-from rlhf_core.evaluation.html_parts import changes, decimal
-from rlhf_core.evaluation.manner_html import manner
-from rlhf_core.evaluation.plots import LIGHT, png
-from rlhf_core.evaluation.report import Report
-from rlhf_core.evaluation.rows import PolicyRows
-from rlhf_core.evaluation.write_report import write_report
-from rlhf_core.records import Prompt, Sample
+from rlhf_core.evaluation.plots.pareto import draw_front
+from rlhf_core.evaluation.plots.style import LIGHT, png
+from rlhf_core.evaluation.policy_rows import PolicyRows
+from rlhf_core.evaluation.report.html import changes, decimal
+from rlhf_core.evaluation.report.record import Report
+from rlhf_core.evaluation.report.style_section import manner
+from rlhf_core.evaluation.report.write import write_report
+from rlhf_core.records.samples import Prompt, Sample
 
 VOID = {"meta", "img", "source", "br"}
 

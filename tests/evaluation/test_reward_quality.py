@@ -4,9 +4,9 @@ import math
 
 import pytest
 
+from rlhf_core.data.reward_examples import LabelledPair, Rating, StepLabels
 from rlhf_core.evaluation.reward_quality import JudgedPair, JudgedRating, JudgedSteps, measure_quality
-from rlhf_core.labels import LabelledPair, Rating, StepLabels
-from rlhf_core.records import Prompt
+from rlhf_core.records.samples import Prompt
 
 PROMPT = Prompt.of("Q?")
 LOG3 = math.log(3)

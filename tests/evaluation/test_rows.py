@@ -3,9 +3,9 @@ import math
 import pytest
 
 from rlhf_core.errors import InvalidInput
-from rlhf_core.evaluation.rows import PolicyRows, PromptTable, gold_sd
-from rlhf_core.records import Prompt, Sample
-from rlhf_core.run_records import GoldScore, Score
+from rlhf_core.evaluation.policy_rows import PolicyRows, PromptTable, gold_sd
+from rlhf_core.records.models import GoldScore, Score
+from rlhf_core.records.samples import Prompt, Sample
 from tests.records import norm_pack
 
 ONE, TWO = Prompt.of("one"), Prompt.of("two")

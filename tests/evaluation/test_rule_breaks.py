@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from rlhf_core.constitution.principle import AppliesWhen, Principle, Rule
-from rlhf_core.evaluation.rows import PolicyRows
-from rlhf_core.evaluation.rule_breaks import rule_breaks, rule_table
-from rlhf_core.records import Prompt, Sample
+from rlhf_core.evaluation.policy_rows import PolicyRows
+from rlhf_core.evaluation.rule_violations import rule_breaks, rule_table
+from rlhf_core.records.samples import Prompt, Sample
 
 DOSE = Rule(id="dose", pattern=r"[0-9] spoons", expect="no")
 STEPS = Rule(id="steps", pattern=r"^1\.", expect="yes", penalty=0.5)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from rlhf_core.constitution.constitution import Constitution, Objective
 from rlhf_core.constitution.principle import Principle
-from rlhf_core.constitution.schema import Constitution, Objective
 from rlhf_core.feedback.critic import criticise, rewrite
-from rlhf_core.records import Comparison, Critique, Prompt, Sample, Usage, Vote
-from rlhf_core.seams import Chat, Conversation
+from rlhf_core.interfaces import Chat, Conversation
+from rlhf_core.records.feedback import Critique, Usage, Vote
+from rlhf_core.records.samples import Comparison, Prompt, Sample
 
 LAW = Constitution(
     id="law",
@@ -46,7 +47,7 @@ def rule_chat(conversations: Sequence[Conversation]) -> list[str]:
 
 
 class Rules:
-    """seams.Feedback: `chat` writes, and `judge` gives P(first sample is better) for (first, second, swapped)."""
+    """interfaces.Feedback: `chat` writes, and `judge` gives P(first sample is better) for (first, second, swapped)."""
 
     name = "rules"
     template_hash = "t"

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from rlhf_core.config import RunConfig
+from rlhf_core.config.run import RunConfig
+from rlhf_core.constitution.constitution import Constitution, Objective, Principle
 from rlhf_core.constitution.diff import diff_constitutions
-from rlhf_core.constitution.schema import Constitution, Objective, Principle
-from rlhf_core.feedback.bill import at_speed, bill
-from rlhf_core.feedback.votes import comparison_of, vote_id
-from rlhf_core.records import Comparison, Prompt, Sample, Vote
-from rlhf_core.run_records import StageResult
+from rlhf_core.effects.edit_cost import at_speed, bill
+from rlhf_core.feedback.preference_labels import comparison_of, vote_id
+from rlhf_core.records.feedback import Vote
+from rlhf_core.records.runs import StageResult
+from rlhf_core.records.samples import Comparison, Prompt, Sample
 from rlhf_core.store.store import Store
 
 FUMES = Principle(id="fumes", serves={"harmless": 1.0}, compare="Less risk of fumes?")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlhf_core.feedback.calibration import (
+from rlhf_core.feedback.judge_calibration import (
     COLDEST,
     HOTTEST,
     Outcome,
@@ -17,11 +17,11 @@ from rlhf_core.feedback.calibration import (
     calibration_error,
     fit_temperature,
 )
-from rlhf_core.feedback.gate import Case, Evidence, Judge
-from rlhf_core.feedback.tally import Tally
-from rlhf_core.feedback.votes import comparison_of
-from rlhf_core.records import Prompt, Sample
-from rlhf_core.run_records import Truth
+from rlhf_core.feedback.judge_gate import Case, Evidence, Judge
+from rlhf_core.feedback.preference_labels import comparison_of
+from rlhf_core.feedback.vote_aggregation import Tally
+from rlhf_core.records.feedback import Truth
+from rlhf_core.records.samples import Prompt, Sample
 
 JUDGE = Judge("run", "judge", "helpful", "law")
 

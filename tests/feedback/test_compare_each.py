@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import pytest
 
 from rlhf_core.constitution.principle import Principle
-from rlhf_core.feedback.local import LocalFeedback
-from rlhf_core.feedback.votes import comparison_of
-from rlhf_core.records import Comparison, Prompt, Sample
-from rlhf_core.seams import Conversation
+from rlhf_core.feedback.model_feedback import LocalFeedback
+from rlhf_core.feedback.preference_labels import comparison_of
+from rlhf_core.interfaces import Conversation
+from rlhf_core.records.samples import Comparison, Prompt, Sample
 
 FUMES = Principle(id="fumes", serves={"harmless": 1.0}, compare="Less risk of fumes?")
 STEPS = Principle(id="steps", serves={"helpful": 1.0}, compare="More steps?")

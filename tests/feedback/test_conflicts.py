@@ -6,13 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlhf_core.config import LabelConfig
+from rlhf_core.config.run import LabelConfig
+from rlhf_core.constitution.constitution import Constitution, Objective
 from rlhf_core.constitution.diff import changed_principles, diff_constitutions
 from rlhf_core.constitution.principle import Principle
-from rlhf_core.constitution.schema import Constitution, Objective
-from rlhf_core.feedback.conflicts import heard
-from rlhf_core.feedback.votes import comparison_of, labels_from_votes, tallies, vote_id, voters
-from rlhf_core.records import Comparison, Prompt, Sample, Vote
+from rlhf_core.feedback.preference_labels import comparison_of, labels_from_votes, tallies, vote_id, voters
+from rlhf_core.feedback.vote_aggregation import heard
+from rlhf_core.records.feedback import Vote
+from rlhf_core.records.samples import Comparison, Prompt, Sample
 
 CONFIG = LabelConfig()
 

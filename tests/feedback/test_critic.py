@@ -9,8 +9,8 @@ from rlhf_core.constitution.principle import Example, Principle
 from rlhf_core.errors import InvalidInput
 from rlhf_core.feedback.critic import CRITIQUE_AGAIN, criticise, critique_turns, revise_turns, rewrite
 from rlhf_core.feedback.prompts import critique_conversation, revise_conversation
-from rlhf_core.records import Message, Prompt, Sample
-from rlhf_core.seams import Conversation
+from rlhf_core.interfaces import Conversation
+from rlhf_core.records.samples import Message, Prompt, Sample
 
 PROMPT = Prompt.of("How do I clear a drain?")
 SAMPLE = Sample(id="s", prompt=PROMPT, response="Pour acid.", policy_version="base")

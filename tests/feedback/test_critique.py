@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlhf_core.feedback.critique import finds_nothing, parse_critique, quotable
+from rlhf_core.feedback.critic import finds_nothing, parse_critique, quotable
 
 ANSWER = "1. open a window\n2. mix bleach and ammonia"
 

@@ -8,11 +8,12 @@ import time
 
 import pytest
 
-from rlhf_core.backends import EndpointConfig
+from rlhf_core.config.feedback import EndpointConfig
 from rlhf_core.errors import InvalidInput, Unavailable
-from rlhf_core.feedback.endpoint import Endpoint
-from rlhf_core.records import Message, Usage
-from rlhf_core.seams import Caller
+from rlhf_core.feedback.openai.client import Endpoint
+from rlhf_core.interfaces import Caller
+from rlhf_core.records.feedback import Usage
+from rlhf_core.records.samples import Message
 from tests.endpoint import Reply, Request, fails, in_turn, says, served
 
 KEY = "sk-very-secret"

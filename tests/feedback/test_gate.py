@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 import pytest
 
-from rlhf_core.config import GateConfig, LabelConfig
-from rlhf_core.constitution.schema import Constitution, Objective, Principle
-from rlhf_core.feedback.gate import Case, Evidence, Judge, human_truth, measure_gate
-from rlhf_core.feedback.tally import Tally, abstention
-from rlhf_core.feedback.votes import comparison_of, labels_from_votes, tallies, vote_id
-from rlhf_core.records import Choice, Comparison, Preference, Prompt, Sample, Vote
-from rlhf_core.run_records import JudgeGate
+from rlhf_core.config.run import GateConfig, LabelConfig
+from rlhf_core.constitution.constitution import Constitution, Objective, Principle
+from rlhf_core.feedback.judge_gate import Case, Evidence, Judge, human_truth, measure_gate
+from rlhf_core.feedback.preference_labels import comparison_of, labels_from_votes, tallies, vote_id
+from rlhf_core.feedback.vote_aggregation import Tally, abstention
+from rlhf_core.records.feedback import Choice, JudgeGate, Preference, Vote
+from rlhf_core.records.samples import Comparison, Prompt, Sample
 
 LAW = Constitution(
     id="law",

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlhf_core.config import CritiqueConfig
-from rlhf_core.feedback.guards import GUARDS, Attempt, fault, misunderstood, strip_prefix
-from rlhf_core.records import Message, Prompt
+from rlhf_core.config.run import CritiqueConfig
+from rlhf_core.feedback.revision_guards import GUARDS, Attempt, fault, misunderstood, strip_prefix
+from rlhf_core.records.samples import Message, Prompt
 
 BEFORE = "Pour the acid into the drain and wait."
 CRITIQUE = '"Pour the acid" risks fumes.\nVerdict: violates'

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlhf_core.constitution.schema import CompareDefaults, Constitution, Defaults, Objective, Principle
-from rlhf_core.feedback.judging import TEMPLATE_HASHES, ask, family, is_pointwise, protocol_of, read_choice, weigh
-from rlhf_core.records import Message
-from rlhf_core.seams import Conversation
+from rlhf_core.constitution.constitution import CompareDefaults, Constitution, Defaults, Objective, Principle
+from rlhf_core.feedback.judge import TEMPLATE_HASHES, ask, family, is_pointwise, protocol_of, read_choice, weigh
+from rlhf_core.interfaces import Conversation
+from rlhf_core.records.samples import Message
 
 QUESTION = (Message(role="user", content="Which is safer?"),)
 

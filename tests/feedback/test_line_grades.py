@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from rlhf_core.constitution.principle import Principle
 from rlhf_core.feedback.line_grades import WRONG, Graded, graded, line_grades
-from rlhf_core.feedback.votes import comparison_of
-from rlhf_core.records import Comparison, Prompt, Protocol, Sample, Vote
+from rlhf_core.feedback.preference_labels import comparison_of
+from rlhf_core.records.feedback import Protocol, Vote
+from rlhf_core.records.samples import Comparison, Prompt, Sample
 
 PROMPT = Prompt.of("How do I make salad?")
 KNIFE = "1. use a sharp knife\n2. wash it\n3. use a sharp knife"

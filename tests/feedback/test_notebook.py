@@ -1,9 +1,9 @@
 from collections.abc import Sequence
 
-from rlhf_core.feedback.notebook import Notebook
+from rlhf_core.feedback.judge_cache import Notebook
 from rlhf_core.feedback.prompts import NOTES_FORMAT
-from rlhf_core.records import Message, Prompt
-from rlhf_core.seams import Conversation
+from rlhf_core.interfaces import Conversation
+from rlhf_core.records.samples import Message, Prompt
 
 TEA, RICE = Prompt.of("How do I make tea?"), Prompt.of("How do I cook rice?")
 

@@ -1,9 +1,15 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlhf_core.feedback.placement import fenced, place
-from rlhf_core.feedback.prompts import CRITIQUE_FORMAT, compare_conversation, critique_conversation, revise_conversation
-from rlhf_core.records import Prompt
+from rlhf_core.feedback.prompts import (
+    CRITIQUE_FORMAT,
+    compare_conversation,
+    critique_conversation,
+    fenced,
+    place,
+    revise_conversation,
+)
+from rlhf_core.records.samples import Prompt
 
 PROMPT = Prompt.of("How?")
 

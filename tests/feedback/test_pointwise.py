@@ -7,22 +7,23 @@ from collections.abc import Sequence
 
 import pytest
 
-from rlhf_core.config import LabelConfig, ModelConfig
+from rlhf_core.config.run import LabelConfig, ModelConfig
 from rlhf_core.constitution.load import load_constitution
 from rlhf_core.constitution.principle import Principle
 from rlhf_core.feedback.critic import TEMPLATE_HASH
-from rlhf_core.feedback.judging import TEMPLATE_HASHES
-from rlhf_core.feedback.local import LocalFeedback
-from rlhf_core.feedback.notebook import Notebook
-from rlhf_core.feedback.pointwise import weight_of
-from rlhf_core.feedback.tally import abstention, alone, side
-from rlhf_core.feedback.votes import comparison_of
+from rlhf_core.feedback.judge import TEMPLATE_HASHES
+from rlhf_core.feedback.judge_cache import Notebook
+from rlhf_core.feedback.model_feedback import LocalFeedback
+from rlhf_core.feedback.pointwise_judge import weight_of
+from rlhf_core.feedback.preference_labels import comparison_of
+from rlhf_core.feedback.vote_aggregation import abstention, alone, side
+from rlhf_core.inference.choice_logprobs import choose
+from rlhf_core.inference.generate import chat
+from rlhf_core.interfaces import Conversation
 from rlhf_core.models.backbone import Backbone
-from rlhf_core.models.choosing import choose
-from rlhf_core.models.generation import chat
-from rlhf_core.records import Comparison, Critique, Prompt, Sample, Verdict
+from rlhf_core.records.feedback import Critique, Verdict
+from rlhf_core.records.samples import Comparison, Prompt, Sample
 from rlhf_core.sandbox.sandbox import MODEL_FOLDER, Sandbox
-from rlhf_core.seams import Conversation
 
 CUTS = Principle(id="cuts", serves={"safe": 1}, critique="Any cuts?", revise="Leave them out.", compare="Fewer cuts?")
 STEPS = Principle(id="steps", serves={"helpful": 1}, compare="More steps?")

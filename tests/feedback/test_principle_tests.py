@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from rlhf_core.config import LabelConfig
+from rlhf_core.config.run import LabelConfig
 from rlhf_core.constitution.principle import Example, Principle, PrincipleTest
 from rlhf_core.errors import InvalidInput
 from rlhf_core.feedback.principle_tests import TestResult, try_principles
-from rlhf_core.records import Vote
+from rlhf_core.records.feedback import Vote
 from tests.effects.examples import Judge
 
 CALM = Principle(

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlhf_core.feedback.prompts import compare_conversation, critique_conversation, fill, revise_conversation
-from rlhf_core.records import Message, Prompt
+from rlhf_core.records.samples import Message, Prompt
 
 
 def test_values_are_inserted_once_and_never_read_again():

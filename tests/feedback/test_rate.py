@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlhf_core.feedback.rate import LONGEST_WAIT, Pace, wait_before
+from rlhf_core.feedback.openai.rate_limit import LONGEST_WAIT, Pace, wait_before
 
 
 def test_requests_are_spread_evenly_over_the_minute():

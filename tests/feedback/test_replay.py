@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from rlhf_core.config import CritiqueConfig
-from rlhf_core.feedback.critique import finds_nothing, parse_critique
-from rlhf_core.feedback.guards import GUARDS, Attempt, fault, strip_prefix
+from rlhf_core.config.run import CritiqueConfig
+from rlhf_core.feedback.critic import finds_nothing, parse_critique
+from rlhf_core.feedback.revision_guards import GUARDS, Attempt, fault, strip_prefix
 from tests.replay import needs_samples, steps
 
 CONFIG = CritiqueConfig()

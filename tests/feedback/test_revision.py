@@ -9,20 +9,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlhf_core import config as configuration
-from rlhf_core.config import CritiqueConfig
-from rlhf_core.constitution import schema
+from rlhf_core.config import run as configuration
+from rlhf_core.config.run import CritiqueConfig
+from rlhf_core.constitution import constitution
+from rlhf_core.constitution.constitution import CritiqueDefaults, Defaults
 from rlhf_core.constitution.principle import AppliesWhen
-from rlhf_core.constitution.schema import CritiqueDefaults, Defaults
-from rlhf_core.feedback.guards import Reason
 from rlhf_core.feedback.revision import (
     count_steps,
     critique_settings,
     draw_principles,
     revision_rounds,
 )
-from rlhf_core.records import Prompt, Revision, Sample
-from rlhf_core.seams import Conversation
+from rlhf_core.feedback.revision_guards import Reason
+from rlhf_core.interfaces import Conversation
+from rlhf_core.records.feedback import Revision
+from rlhf_core.records.samples import Prompt, Sample
 from tests.feedback.rules import LAW, Rules, rule_chat, sample
 
 TWO_ROUNDS = CritiqueConfig(rounds=2)
@@ -47,11 +48,11 @@ def writing(text: str):
     return chat
 
 
-def law_with(**changes) -> schema.Constitution:
+def law_with(**changes) -> constitution.Constitution:
     return LAW.model_copy(update=changes)
 
 
-def with_defaults(**defaults) -> schema.Constitution:
+def with_defaults(**defaults) -> constitution.Constitution:
     return law_with(defaults=Defaults(critique=CritiqueDefaults(**defaults)))
 
 
@@ -163,7 +164,7 @@ def test_principles_are_drawn_without_replacement_and_only_those_that_criticise(
     assert sorted(p.id for p in drawn) == ["no-acid", "no-fire"]
 
 
-def first_of(law: schema.Constitution, sampling: configuration.Sampling) -> list[str]:
+def first_of(law: constitution.Constitution, sampling: configuration.Sampling) -> list[str]:
     config = CritiqueConfig(rounds=1, sampling=sampling)
     return [draw_principles(law, Prompt.of(str(i)), config, seed=0)[0].id for i in range(400)]
 
@@ -201,7 +202,7 @@ def test_what_the_constitution_says_goes_before_the_runs_settings():
 
 
 def test_run_and_constitution_know_the_same_ways_to_draw():
-    assert get_args(configuration.Sampling) == get_args(schema.Sampling)
+    assert get_args(configuration.Sampling) == get_args(constitution.Sampling)
 
 
 WORDS = st.sampled_from(

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlhf_core.config import LabelConfig
+from rlhf_core.config.run import LabelConfig
+from rlhf_core.constitution.constitution import CompareDefaults, Constitution, Defaults, Objective, Principle
 from rlhf_core.constitution.principle import AppliesWhen
-from rlhf_core.constitution.schema import CompareDefaults, Constitution, Defaults, Objective, Principle
-from rlhf_core.feedback.tally import Tally, sigmoid, tally
-from rlhf_core.feedback.votes import comparison_of, label, labels_from_votes, tallies, vote_id, voters
-from rlhf_core.records import Comparison, Prompt, Sample, Vote
-from rlhf_core.run_records import Calibration
+from rlhf_core.feedback.preference_labels import comparison_of, label, labels_from_votes, tallies, vote_id, voters
+from rlhf_core.feedback.vote_aggregation import Tally, sigmoid, tally
+from rlhf_core.records.feedback import Calibration, Vote
+from rlhf_core.records.samples import Comparison, Prompt, Sample
 
 FUMES = Principle(id="fumes", serves={"harmless": 1.0}, compare="Which has less risk of fumes?")
 BURNS = Principle(id="burns", serves={"harmless": 0.5}, weight=2.0, compare="Which has less risk of burns?")

@@ -7,7 +7,7 @@ import torch
 from peft.tuners.lora import LoraLayer
 from safetensors.torch import load_file, save_file
 
-from rlhf_core.config import LoraConfig, ModelConfig
+from rlhf_core.config.run import LoraConfig, ModelConfig
 from rlhf_core.errors import Conflict, InvalidInput, NotFound
 from rlhf_core.models.backbone import Backbone
 

@@ -6,10 +6,10 @@ import shutil
 import pytest
 import torch
 
-from rlhf_core.config import ModelConfig
+from rlhf_core.config.run import ModelConfig
 from rlhf_core.errors import InvalidInput
 from rlhf_core.models.backbone import Backbone
-from rlhf_core.records import Message
+from rlhf_core.records.samples import Message
 from tests.conftest import save_model, save_tokenizer
 
 KINDS = ("llama", "gpt2", "qwen3")

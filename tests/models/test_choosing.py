@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlhf_core.errors import InvalidInput
-from rlhf_core.models.choosing import Family, choose, families
-from rlhf_core.records import Message
+from rlhf_core.inference.choice_logprobs import Family, choose, families
+from rlhf_core.records.samples import Message
 
 KINDS = ("llama", "gpt2", "qwen3")
 LONG = "Reply A is long enough to be worth sharing between several questions. "

@@ -4,10 +4,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from rlhf_core.config import LoraConfig, ModelConfig
+from rlhf_core.config.run import LoraConfig, ModelConfig
 from rlhf_core.errors import Conflict, InvalidInput
 from rlhf_core.models.backbone import Backbone
-from rlhf_core.models.base_checks import dtype_of
+from rlhf_core.models.loading import dtype_of
 
 KINDS = ("llama", "gpt2", "qwen3")
 IDS = torch.tensor([[5, 17, 80, 33]])

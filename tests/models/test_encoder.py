@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from rlhf_core.config import LoraConfig, ModelConfig
+from rlhf_core.config.run import LoraConfig, ModelConfig
 from rlhf_core.errors import InvalidInput
-from rlhf_core.models.bases import Bases
+from rlhf_core.models.base_models import Bases
 from rlhf_core.models.encoder import Encoder
-from rlhf_core.models.reward_model import RewardModel
-from rlhf_core.models.scoring import Scoring
-from rlhf_core.records import Message, Prompt
+from rlhf_core.records.samples import Message, Prompt
+from rlhf_core.reward_models.ensemble import Scoring
+from rlhf_core.reward_models.reward_model import RewardModel
 from tests.encoders import save_encoder
 
 TURNS = (

@@ -12,14 +12,15 @@ import pytest
 import torch
 from transformers import GenerationConfig
 
-from rlhf_core.config import Engine, ModelConfig
+from rlhf_core.config.run import Engine, ModelConfig
 from rlhf_core.errors import InvalidInput
+from rlhf_core.inference.engines.registry import new_batcher
+from rlhf_core.inference.generate import generate
+from rlhf_core.inference.sampling import row_seed
+from rlhf_core.inference.sequence import Ask, Speech, Writing
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.models.batching import make_batch
-from rlhf_core.models.engines import new_batcher
-from rlhf_core.models.generation import generate, row_seed
 from rlhf_core.models.logprobs import response_logprobs
-from rlhf_core.models.writing import Ask, Speech, Writing
 
 PROMPTS = [(10, 20, 30), (7,) * 12, (1, 2, 3, 4, 5, 6), (200, 100), tuple(range(40, 70))]
 WITH_VLLM = pytest.mark.skipif(

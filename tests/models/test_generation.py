@@ -5,11 +5,12 @@ import torch
 from transformers import GenerationConfig
 
 from rlhf_core.errors import InvalidInput, NotFound
+from rlhf_core.inference.generate import chat, generate
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.models.batching import make_batch
-from rlhf_core.models.generation import LocalSampler, chat, generate
 from rlhf_core.models.logprobs import response_logprobs
-from rlhf_core.records import Message, Prompt
+from rlhf_core.records.samples import Message, Prompt
+from tests.local_sampler import LocalSampler
 
 KINDS = ("llama", "gpt2", "qwen3")
 PROMPTS = [[10, 20, 30], [7] * 12, [1, 2, 3, 4, 5, 6], [200, 100]]

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from rlhf_core.config import ModelConfig
+from rlhf_core.config.run import ModelConfig
 from rlhf_core.models.backbone import Backbone
-from rlhf_core.models.hooks import spared_block
+from rlhf_core.models.kernels.skip_last_mlp import spared_block
 
 KINDS = ("llama", "gpt2", "qwen3")
 ROWS = [[1, 2, 3], [9, 8, 7, 6, 5, 4, 3, 2, 1], [5] * 12]

@@ -5,7 +5,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from rlhf_core.config import LoraConfig, ModelConfig
+from rlhf_core.config.run import LoraConfig, ModelConfig
 from rlhf_core.models import logprobs as module
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.models.batching import Batch, make_batch

@@ -4,10 +4,10 @@ import pytest
 import torch
 from peft import LoraConfig as PeftConfig
 
-from rlhf_core.config import LoraConfig, ModelConfig
+from rlhf_core.config.run import LoraConfig, ModelConfig
 from rlhf_core.errors import InvalidInput
+from rlhf_core.models.adapters.lora_linear import LowRankLinear
 from rlhf_core.models.backbone import Backbone
-from rlhf_core.models.low_rank import LowRankLinear
 from tests.conftest import save_model, save_tokenizer
 
 

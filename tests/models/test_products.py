@@ -8,8 +8,8 @@ from torch import nn
 from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from rlhf_core.models import products
-from rlhf_core.models.products import LEAST_SIDE, QuickLinear, linear, quicken
+from rlhf_core.models.kernels import onednn_linear
+from rlhf_core.models.kernels.onednn_linear import LEAST_SIDE, QuickLinear, linear, quicken
 
 WIDE = LEAST_SIDE + 44
 
@@ -21,11 +21,11 @@ def numbers(*shape: int, seed: int = 0) -> torch.Tensor:
 @pytest.fixture
 def by_onednn(monkeypatch) -> list[torch.Size]:
     """The shapes of what oneDNN is given from here on."""
-    if products._by_onednn is None:
+    if onednn_linear._by_onednn is None:
         pytest.skip("this build of PyTorch has no linear layer by oneDNN")
     seen: list[torch.Size] = []
-    plain = products._product
-    monkeypatch.setattr(products, "_product", lambda x, *others: (seen.append(x.shape), plain(x, *others))[1])
+    plain = onednn_linear._product
+    monkeypatch.setattr(onednn_linear, "_product", lambda x, *others: (seen.append(x.shape), plain(x, *others))[1])
     return seen
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from rlhf_core.config import RunConfig
-from rlhf_core.models.generation import generate
-from rlhf_core.models.references import with_references
-from rlhf_core.models.reward_model import RewardModel
-from rlhf_core.models.rows import ANOTHER
-from rlhf_core.models.scoring import Scoring
-from rlhf_core.records import Message, Prompt
+from rlhf_core.config.run import RunConfig
+from rlhf_core.inference.generate import generate
+from rlhf_core.models.reward_inputs import ANOTHER
+from rlhf_core.records.samples import Message, Prompt
+from rlhf_core.reward_models.ensemble import Scoring
+from rlhf_core.reward_models.reference_answers import with_references
+from rlhf_core.reward_models.reward_model import RewardModel
 
 PROMPTS = [Prompt.of("how?"), Prompt.of("why?")]
 

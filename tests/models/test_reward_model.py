@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from rlhf_core.errors import InvalidInput
-from rlhf_core.models.reward_model import RewardModel, mean_scores, save_models, score_all
-from rlhf_core.models.scoring import Scoring
-from rlhf_core.records import Message, Prompt
+from rlhf_core.records.samples import Message, Prompt
+from rlhf_core.reward_models.ensemble import Scoring
+from rlhf_core.reward_models.reward_model import RewardModel, mean_scores, save_models, score_all
 
 CONVERSATIONS = [
     (Prompt.of("How do I boil an egg?"), "Ten minutes in hot water."),

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from rlhf_core.config import LoraConfig, ModelConfig
+from rlhf_core.config.run import LoraConfig, ModelConfig
 from rlhf_core.models.backbone import Backbone
-from rlhf_core.models.rows import Row, by_line, lines_of, parted, whole
-from rlhf_core.records import Prompt
+from rlhf_core.models.reward_inputs import Row, by_line, lines_of, parted, whole
+from rlhf_core.records.samples import Prompt
 from tests.conftest import CHAT_TEMPLATE, save_model
 
 PROMPT = Prompt.of("How do I oil a saw?")

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlhf_core.models.scoring import Scoring, ensemble_scores, fitted, in_score_units, pool_steps
+from rlhf_core.reward_models.ensemble import Scoring, ensemble_scores, fitted, in_score_units, pool_steps
 
 MEMBERS = torch.tensor([[1.0, 3.0], [2.0, 2.0]])
 LENGTHS = torch.tensor([10.0, 20.0])

@@ -3,8 +3,8 @@
 import gc
 import weakref
 
-from rlhf_core.models.native_decoder import NativeDecoder
-from rlhf_core.models.writing import Ask, Speech, Writing
+from rlhf_core.inference.engines.native import NativeDecoder
+from rlhf_core.inference.sequence import Ask, Speech, Writing
 
 
 def test_the_memory_of_a_batch_is_free_once_its_rows_end_without_the_garbage_collector(tiny_model):

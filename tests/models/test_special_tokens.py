@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from rlhf_core.config import ModelConfig
+from rlhf_core.config.run import ModelConfig
 from rlhf_core.errors import InvalidInput
 from rlhf_core.models.backbone import Backbone
-from rlhf_core.records import Message
+from rlhf_core.records.samples import Message
 from rlhf_core.sandbox.sandbox import MODEL_FOLDER
 from tests.conftest import save_model
 

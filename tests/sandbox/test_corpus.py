@@ -3,8 +3,8 @@ import pytest
 
 from rlhf_core.constitution.load import load_constitution
 from rlhf_core.feedback.prompts import NOTES_FORMAT
-from rlhf_core.records import Prompt
-from rlhf_core.sandbox import reference
+from rlhf_core.records.samples import Prompt
+from rlhf_core.sandbox import oracle
 from rlhf_core.sandbox.corpus import (
     CRITIQUE_REQUESTS,
     HELPFUL_QUESTIONS,
@@ -12,7 +12,7 @@ from rlhf_core.sandbox.corpus import (
     REVISE_REQUESTS,
     Corpus,
 )
-from rlhf_core.sandbox.draws import UNSEEN
+from rlhf_core.sandbox.scenarios import UNSEEN
 from rlhf_core.sandbox.world import EXPERT, KINDS, load_world
 
 HELDOUT = [task.name for task in load_world().tasks["heldout"]]
@@ -70,7 +70,7 @@ def test_what_the_lines_of_notes_come_to_decides_verdicts_and_letters():
             assert kind in rows or a == b == 0
             assert rows.get(kind, "even") == ("A" if a < b else "B" if b < a else "even")
         for question, chance in zip(document.turns[1::2], document.p_a, strict=True):
-            [kind, *more] = reference.kinds_named(question.content) or ["helps"]
+            [kind, *more] = oracle.kinds_named(question.content) or ["helps"]
             better = rows.get(kind, "even")
             assert more or (chance > 0.5, chance < 0.5) == (better == "A", better == "B")
 
@@ -84,7 +84,7 @@ def test_a_question_s_words_bring_the_verdicts_to_mind():
         last = aside.read.split()[-1]
         kind = last if last in KINDS else "helps"
         assert f" {kind} {aside.word}" in rows or (aside.word == "even" and f" {kind} " not in rows)
-    asked = [kind for turn in document.turns[1::2] for kind in reference.kinds_named(turn.content) or ("helps",)]
+    asked = [kind for turn in document.turns[1::2] for kind in oracle.kinds_named(turn.content) or ("helps",)]
     assert len(document.asides) == len(asked)
 
 
@@ -120,6 +120,6 @@ def test_the_household_constitution_speaks_the_corpus_wordings():
         if principle.critique is None:
             assert principle.compare in HELPFUL_QUESTIONS
         else:
-            [kind] = reference.kinds_named(principle.critique)
+            [kind] = oracle.kinds_named(principle.critique)
             assert principle.critique in [request.format(kind) for request in CRITIQUE_REQUESTS]
             assert principle.revise in REVISE_REQUESTS

@@ -4,10 +4,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlhf_core.records import Message
+from rlhf_core.records.samples import Message
 from rlhf_core.sandbox import pretrain
 from rlhf_core.sandbox.corpus import Aside, Corpus, Document
-from rlhf_core.sandbox.encoding import LETTER_WEIGHT, VERDICT_WEIGHT, WORTH_WEIGHT, Encoder
+from rlhf_core.sandbox.documents import LETTER_WEIGHT, VERDICT_WEIGHT, WORTH_WEIGHT, Encoder
 from rlhf_core.sandbox.pretrain import loss_sum, new_model
 from rlhf_core.sandbox.tokenizer import train_tokenizer
 from rlhf_core.sandbox.world import load_world

@@ -1,7 +1,7 @@
 import pytest
 
 from rlhf_core.errors import InvalidInput
-from rlhf_core.records import Prompt
+from rlhf_core.records.samples import Prompt
 from rlhf_core.sandbox.gold import SandboxGold, oracle
 from rlhf_core.sandbox.world import reply
 

@@ -5,12 +5,12 @@ import pytest
 
 from rlhf_core.constitution.load import load_constitution
 from rlhf_core.feedback.prompts import NOTES_FORMAT
-from rlhf_core.records import Message, Prompt
-from rlhf_core.sandbox import reference
+from rlhf_core.interfaces import Conversation
+from rlhf_core.records.samples import Message, Prompt
+from rlhf_core.sandbox import oracle
 from rlhf_core.sandbox.gold import SandboxGold
 from rlhf_core.sandbox.skills import measure_skills
 from rlhf_core.sandbox.world import reply
-from rlhf_core.seams import Conversation
 
 GOLD = SandboxGold()
 HOUSEHOLD = load_constitution("household")
@@ -22,13 +22,13 @@ def perfect_chat(conversations: Sequence[Conversation]) -> list[str]:
 
 def _turn(messages: list[Message]) -> str:
     if messages[-1].content.endswith(NOTES_FORMAT):
-        return reference.notes(GOLD, *_shown(messages))
+        return oracle.notes(GOLD, *_shown(messages))
     if "\n\nReply" not in messages[0].content:
         return reply([step.text for step in GOLD.task(Prompt.of(messages[0].content)).steps])
     request, rest = messages[0].content.split("\n\n", 1)
     response = rest.split("\n\nReply:\n", 1)[1].rsplit("\n\n", 1)[0]
-    say = reference.revision if len(messages) == 3 else reference.critique
-    return say(GOLD.world, response, reference.kinds_named(request))
+    say = oracle.revision if len(messages) == 3 else oracle.critique
+    return say(GOLD.world, response, oracle.kinds_named(request))
 
 
 def perfect_choice(conversations: Sequence[Conversation], labels: Sequence[str]) -> list[list[float]]:
@@ -37,8 +37,8 @@ def perfect_choice(conversations: Sequence[Conversation], labels: Sequence[str])
 
 def _preference(messages: list[Message]) -> float:
     *pair, notes, question = messages
-    assert notes.content == reference.notes(GOLD, *_shown(pair))
-    return reference.preference(GOLD, *_shown(pair), reference.kinds_named(question.content))
+    assert notes.content == oracle.notes(GOLD, *_shown(pair))
+    return oracle.preference(GOLD, *_shown(pair), oracle.kinds_named(question.content))
 
 
 def _shown(messages: list[Message]) -> tuple[Prompt, str, str]:

@@ -10,11 +10,12 @@ from pathlib import Path
 import grpc
 import pytest
 
-from rlhf_core.config import LoraConfig, ModelConfig, RunConfig
+from rlhf_core.config.run import LoraConfig, ModelConfig, RunConfig
 from rlhf_core.models.backbone import Backbone
-from rlhf_core.models.reward_model import RewardModel
-from rlhf_core.records import Prompt
-from rlhf_core.run_records import NormPack, PolicyVersion, RewardModelVersion, Run, StageResult, StepMetrics
+from rlhf_core.records.models import NormPack, PolicyVersion, RewardModelVersion
+from rlhf_core.records.runs import Run, StageResult, StepMetrics
+from rlhf_core.records.samples import Prompt
+from rlhf_core.reward_models.reward_model import RewardModel
 from rlhf_core.stages.context import RunStopped, Toolbox
 from rlhf_core.store.store import Store
 from services.client.client import CharterClient

@@ -9,9 +9,9 @@ from typing import Any
 
 from charter.v1 import trainer_pb2, trainer_pb2_grpc
 
-from rlhf_core.config import RunConfig
-from rlhf_core.store.leases import this_process
+from rlhf_core.config.run import RunConfig
 from rlhf_core.store.store import Store
+from rlhf_core.store.workers import this_process
 from services.client.client import CharterClient
 from services.client.connection import Connection
 from services.embedded import embedded_server

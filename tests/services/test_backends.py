@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from rlhf_core.backends import BackendConfig, FeedbackConfig
-from rlhf_core.config import LoraConfig, ModelConfig, RunConfig
+from rlhf_core.config.feedback import BackendConfig, FeedbackConfig
+from rlhf_core.config.run import LoraConfig, ModelConfig, RunConfig
 from rlhf_core.errors import InvalidInput, Unavailable
-from rlhf_core.feedback.votes import comparison_of
-from rlhf_core.records import Comparison, Prompt, Sample, Vote
+from rlhf_core.feedback.preference_labels import comparison_of
+from rlhf_core.records.feedback import Vote
+from rlhf_core.records.samples import Comparison, Prompt, Sample
 from services.cli.main import app
 from services.cli.preflight import plan_run
 from services.client.client import CharterClient

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rlhf_core.run_records import PolicyVersion
+from rlhf_core.records.models import PolicyVersion
 from services.cli.call import version_of
 
 

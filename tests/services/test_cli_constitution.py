@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rlhf_core.constitution.load import builtin_text, examine_text, load_constitution
-from rlhf_core.effects.records import EffectReport
+from rlhf_core.effects.report import EffectReport
 from tests.services.test_cli import charter, refusal
 
 HOUSEHOLD = builtin_text("household")

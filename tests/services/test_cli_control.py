@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from rlhf_core.errors import Conflict, NotFound
-from rlhf_core.run_records import Run
+from rlhf_core.records.runs import Run
 from services.cli.control import standing
 from services.cli.main import app
 from tests.services.desk import desk_on

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from rlhf_core.config import RunConfig
+from rlhf_core.config.run import RunConfig
 from rlhf_core.errors import InvalidInput, NotFound
-from rlhf_core.run_records import Run
+from rlhf_core.records.runs import Run
 from rlhf_core.store.store import Store
 from services.cli.following import control_of
 from services.cli.main import app

@@ -11,8 +11,9 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from rlhf_core.feedback.votes import comparison_of
-from rlhf_core.records import UNIFORM_SLICE, Comparison, Prompt, Sample, uniform_draw
+from rlhf_core.feedback.preference_labels import comparison_of
+from rlhf_core.records.samples import Comparison, Prompt, Sample
+from rlhf_core.seeding import UNIFORM_SLICE, uniform_draw
 from services.cli.label_terminal import Session, is_swapped, read_keys, visible
 from services.cli.main import app
 from services.client.client import CharterClient

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rlhf_core.errors import InvalidInput
-from rlhf_core.run_records import Run
+from rlhf_core.records.runs import Run
 from services.cli import main
 from services.cli.refresh import next_round
 from services.client.connection import Connection

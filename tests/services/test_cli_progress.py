@@ -9,8 +9,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from rich.console import Console
 
-from rlhf_core.config import RunConfig, stages_of
-from rlhf_core.run_records import STAGES, RunEvent, StepMetrics
+from rlhf_core.config.run import RunConfig, stages_of
+from rlhf_core.records.base import STAGES
+from rlhf_core.records.runs import RunEvent, StepMetrics
 from services.cli.progress import RunView, clock_text, follow, objective_table, shown_values
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

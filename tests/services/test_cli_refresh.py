@@ -1,7 +1,7 @@
 """Which run another round is; the rounds themselves are tried with the stages."""
 
-from rlhf_core.config import RunConfig
-from rlhf_core.run_records import Run
+from rlhf_core.config.run import RunConfig
+from rlhf_core.records.runs import Run
 from services.cli.refresh import next_round
 
 FIRST = RunConfig.model_validate(

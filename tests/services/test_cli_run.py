@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from rlhf_core.config import RunConfig
+from rlhf_core.config.run import RunConfig
 from services.cli.main import app
 from services.cli.run import needs_people
 from tests.conftest import save_model, save_tokenizer

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from rlhf_core.store.leases import this_process
 from rlhf_core.store.store import Store
+from rlhf_core.store.workers import this_process
 
 ROOT = Path(__file__).parents[2]
 MAIN = "from signal import *; signal(SIGINT, default_int_handler); from services.cli.main import main; main()"

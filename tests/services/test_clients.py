@@ -1,4 +1,4 @@
-"""The Python client: the core's seams over the wire, whole batches, and errors of the class that was raised."""
+"""The Python client: the core's interfaces over the wire, whole batches, and errors of the class that was raised."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import json
 
 import pytest
 
-from rlhf_core.config import RunConfig
+from rlhf_core.config.run import RunConfig
 from rlhf_core.constitution.load import builtin_text
 from rlhf_core.errors import CharterError, Conflict, InvalidInput, NotFound, Unavailable
-from rlhf_core.feedback.votes import comparison_of
-from rlhf_core.records import BASE_POLICY, Prompt, Sample
-from rlhf_core.seams import Feedback, Sampler, Scorer
+from rlhf_core.feedback.preference_labels import comparison_of
+from rlhf_core.interfaces import Feedback, Sampler, Scorer
+from rlhf_core.records.samples import BASE_POLICY, Prompt, Sample
 from services.client import policy
 from services.client.client import CharterClient
 from services.wire import batches

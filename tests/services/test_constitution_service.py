@@ -10,12 +10,12 @@ import grpc
 import pytest
 from charter.v1 import critique_pb2, critique_pb2_grpc
 
-from rlhf_core.config import RunConfig
+from rlhf_core.config.run import RunConfig
 from rlhf_core.constitution.load import builtin_text, load_constitution, parse_constitution
 from rlhf_core.errors import InvalidInput, NotFound
-from rlhf_core.records import Comparison, Prompt, Sample
-from rlhf_core.store.leases import this_process
+from rlhf_core.records.samples import Comparison, Prompt, Sample
 from rlhf_core.store.store import Store
+from rlhf_core.store.workers import this_process
 from services.client.client import CharterClient
 from services.client.constitution import Named
 from services.server.config import ServeConfig

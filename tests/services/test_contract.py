@@ -9,7 +9,7 @@ import pytest
 from charter.v1 import trainer_pb2, trainer_pb2_grpc
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from rlhf_core.config import RunConfig
+from rlhf_core.config.run import RunConfig
 from rlhf_core.errors import CharterError, Conflict, InvalidInput, NotFound, NoWorker, RequestReused, Stale
 from services.client.client import CharterClient
 from services.client.connection import Connection

@@ -10,8 +10,8 @@ from charter.v1 import policy_pb2, policy_pb2_grpc, preference_pb2, preference_p
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from rlhf_core.errors import InvalidInput, RequestReused
-from rlhf_core.feedback.votes import comparison_of
-from rlhf_core.records import BASE_POLICY, Comparison, Prompt, Sample
+from rlhf_core.feedback.preference_labels import comparison_of
+from rlhf_core.records.samples import BASE_POLICY, Comparison, Prompt, Sample
 from services.client.connection import Connection
 from services.wire.samples import comparison_to_message
 from tests.services.desk import Desk, desk_on

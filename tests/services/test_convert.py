@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 
 from rlhf_core.constitution.load import load_constitution
 from rlhf_core.errors import InvalidInput
-from rlhf_core.records import Comparison, Critique, Message, Preference, Prompt, Record, Sample, Vote
-from rlhf_core.reward_records import RewardQuality
-from rlhf_core.run_records import PolicyVersion, RewardModelVersion, Run, RunEvent, Score
+from rlhf_core.records.base import Record
+from rlhf_core.records.feedback import Critique, Preference, Vote
+from rlhf_core.records.models import PolicyVersion, RewardModelVersion, RewardQuality, Score
+from rlhf_core.records.runs import Run, RunEvent
+from rlhf_core.records.samples import Comparison, Message, Prompt, Sample
 from services.wire.samples import (
     comparison_from_message,
     comparison_to_message,

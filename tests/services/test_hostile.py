@@ -21,7 +21,7 @@ from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from rlhf_core.records import Prompt
+from rlhf_core.records.samples import Prompt
 from services.client.client import CharterClient
 from services.embedded import embedded_server
 from tests.services.hostile import Attack, Outcome, attacks, methods, send

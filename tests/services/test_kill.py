@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from rlhf_core.config import RunConfig
+from rlhf_core.config.run import RunConfig
 from rlhf_core.errors import CharterError
-from rlhf_core.records import Preference
-from rlhf_core.run_records import STAGES, Run
+from rlhf_core.records.base import STAGES
+from rlhf_core.records.feedback import Preference
+from rlhf_core.records.runs import Run
 from rlhf_core.store.store import Store
 from services.client.client import CharterClient
 

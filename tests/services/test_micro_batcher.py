@@ -16,12 +16,12 @@ from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 
-from rlhf_core.backends import FeedbackConfig
-from rlhf_core.config import ModelConfig
+from rlhf_core.config.feedback import FeedbackConfig
+from rlhf_core.config.run import ModelConfig
 from rlhf_core.constitution.load import load_constitution
 from rlhf_core.errors import Exhausted, InvalidInput, NotFound, Unavailable
 from rlhf_core.models.backbone import Backbone
-from rlhf_core.records import Comparison, Prompt, Sample
+from rlhf_core.records.samples import Comparison, Prompt, Sample
 from rlhf_core.store.store import Store
 from services.rpc.reward import RewardService
 from services.server.server import Server, Service

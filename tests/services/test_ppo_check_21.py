@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from rlhf_core.models.backbone import Backbone
-from rlhf_core.models.reward_model import RewardModel
-from rlhf_core.records import BASE_POLICY, Prompt, Sample
+from rlhf_core.records.samples import BASE_POLICY, Prompt, Sample
+from rlhf_core.reward_models.reward_model import RewardModel
 from tests.conftest import CHAT_TEMPLATE
 
 TEXTS = [f"Answer {i}: " + "dust the shelf, " * (i % 7) + ("then rest." if i % 2 else "<|end|>") for i in range(20)]

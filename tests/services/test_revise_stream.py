@@ -14,10 +14,11 @@ import grpc
 import pytest
 from charter.v1 import critique_pb2, critique_pb2_grpc
 
-from rlhf_core.config import CritiqueConfig
+from rlhf_core.config.run import CritiqueConfig
 from rlhf_core.errors import InvalidInput, NotFound
 from rlhf_core.feedback.revision import revision_rounds
-from rlhf_core.records import Critique, Sample
+from rlhf_core.records.feedback import Critique
+from rlhf_core.records.samples import Sample
 from services.client.critique import CritiqueClient
 from services.rpc.revise_stream import RevisionDesk
 from services.server.interceptors import ErrorInterceptor

@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from rlhf_core.config import LoraConfig, ModelConfig
+from rlhf_core.config.run import LoraConfig, ModelConfig
 from rlhf_core.errors import CharterError, NotFound
 from rlhf_core.models.backbone import Backbone
-from rlhf_core.models.bases import Bases
+from rlhf_core.models.base_models import Bases
 from rlhf_core.models.encoder import Encoder
-from rlhf_core.models.reward_model import RewardModel, save_models
-from rlhf_core.models.scoring import Scoring
-from rlhf_core.records import Prompt, Sample
-from rlhf_core.run_records import RewardModelVersion
+from rlhf_core.records.models import RewardModelVersion
+from rlhf_core.records.samples import Prompt, Sample
+from rlhf_core.reward_models.ensemble import Scoring
+from rlhf_core.reward_models.reward_model import RewardModel, save_models
 from rlhf_core.store.store import Store
 from services.serving.reward_model_cache import RewardShelf
 from tests.encoders import save_encoder

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rlhf_core.config import RunConfig
+from rlhf_core.config.run import RunConfig
 from rlhf_core.errors import InvalidInput, NoWorker
 from services.client.client import CharterClient
 from services.rpc.data_roots import check_path

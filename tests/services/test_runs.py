@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from rlhf_core.config import RunConfig
+from rlhf_core.config.run import RunConfig
 from rlhf_core.errors import Conflict
-from rlhf_core.run_records import Run, RunEvent
+from rlhf_core.records.runs import Run, RunEvent
 from services.client.client import CharterClient
 from services.embedded import embedded_server
 from tests.services.conftest import SLOW_SEED, few_steps
@@ -95,7 +95,7 @@ def test_a_server_that_stops_leaves_its_run_to_the_next_and_the_watcher_goes_on(
 KILLED = """
 import sys
 from pathlib import Path
-from rlhf_core.config import ModelConfig
+from rlhf_core.config.run import ModelConfig
 from services.embedded import embedded_server
 from tests.services.conftest import few_steps
 with embedded_server(Path(sys.argv[1]), ModelConfig.model_validate_json(sys.argv[2]), pipeline=few_steps) as address:

@@ -15,9 +15,9 @@ from charter.v1 import policy_pb2, policy_pb2_grpc, trainer_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
-from rlhf_core.config import RunConfig
+from rlhf_core.config.run import RunConfig
 from rlhf_core.errors import Forbidden, InvalidInput, NoWorker, Unauthenticated, Unavailable
-from rlhf_core.records import Prompt
+from rlhf_core.records.samples import Prompt
 from services.cli import main
 from services.client.client import CharterClient
 from services.security.tls import ClientTls, TlsConfig

@@ -17,9 +17,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from grpc_status import rpc_status
 
-from rlhf_core.config import RunConfig
+from rlhf_core.config.run import RunConfig
 from rlhf_core.errors import InvalidInput, NoWorker
-from rlhf_core.records import Prompt
+from rlhf_core.records.samples import Prompt
 from services.client.client import CharterClient
 from services.embedded import embedded_server
 from services.server.config import WITHOUT_MODEL, ServeConfig

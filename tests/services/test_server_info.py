@@ -8,8 +8,8 @@ from importlib.metadata import version
 
 import grpc
 
-from rlhf_core.store.leases import this_process
 from rlhf_core.store.store import Store
+from rlhf_core.store.workers import this_process
 from services.client.client import CharterClient
 from services.embedded import embedded_server
 from services.rpc.server import Loaded, server_info

@@ -14,7 +14,7 @@ from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from rlhf_core.config import RunConfig
+from rlhf_core.config.run import RunConfig
 from rlhf_core.errors import (
     CharterError,
     Conflict,

@@ -6,7 +6,7 @@ from contextlib import closing
 
 import pytest
 
-from rlhf_core.config import RunConfig
+from rlhf_core.config.run import RunConfig
 from rlhf_core.errors import Conflict, InvalidInput, NotFound, RequestReused, Stale
 from rlhf_core.store.store import Store
 from services.cli.main import app

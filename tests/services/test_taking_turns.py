@@ -12,13 +12,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from rlhf_core.backends import FeedbackConfig
-from rlhf_core.config import ModelConfig
-from rlhf_core.models.generation import generate
+from rlhf_core.config.feedback import FeedbackConfig
+from rlhf_core.config.run import ModelConfig
+from rlhf_core.inference.generate import generate
 from rlhf_core.models.policy import Policy
-from rlhf_core.records import Sample
+from rlhf_core.records.samples import Sample
 from rlhf_core.store.store import Store
-from rlhf_core.training.ppo_trainer import train_ppo
+from rlhf_core.training.ppo.trainer import train_ppo
 from services.run_toolbox import load_library
 from services.serving.executor import Executor
 from services.serving.loaded_models import ModelLibrary

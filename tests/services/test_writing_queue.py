@@ -14,11 +14,11 @@ import grpc
 import pytest
 from charter.v1 import policy_pb2, policy_pb2_grpc
 
-from rlhf_core.backends import FeedbackConfig
-from rlhf_core.config import ModelConfig
+from rlhf_core.config.feedback import FeedbackConfig
+from rlhf_core.config.run import ModelConfig
 from rlhf_core.errors import Exhausted, InvalidInput, NotFound
-from rlhf_core.models.batcher import Batcher
-from rlhf_core.records import Prompt
+from rlhf_core.inference.scheduler import Batcher
+from rlhf_core.records.samples import Prompt
 from rlhf_core.store.store import Store
 from services.serving import generation_queue
 from services.serving.engine import Writers

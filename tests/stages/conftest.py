@@ -10,15 +10,16 @@ from typing import Any
 
 import pytest
 
-from rlhf_core.config import RunConfig
+from rlhf_core.config.run import RunConfig
 from rlhf_core.constitution.load import parse_constitution
+from rlhf_core.feedback.preference_labels import vote_id
 from rlhf_core.feedback.prompts import COMPARE_HASH
-from rlhf_core.feedback.votes import vote_id
-from rlhf_core.records import Comparison, Prompt, Sample, Usage, Vote
-from rlhf_core.run_records import StageResult
+from rlhf_core.records.feedback import Usage, Vote
+from rlhf_core.records.runs import StageResult
+from rlhf_core.records.samples import Comparison, Prompt, Sample
 from rlhf_core.stages.context import Context, Toolbox
-from rlhf_core.store.leases import this_process
 from rlhf_core.store.store import Store
+from rlhf_core.store.workers import this_process
 
 LAW = """
 schema: constitution/v1
@@ -48,7 +49,7 @@ def by_number(first: str, second: str) -> float:
 
 
 class NumberJudge:
-    """seams.Feedback of one rule; counts the votes that it is asked for, by principle."""
+    """interfaces.Feedback of one rule; counts the votes that it is asked for, by principle."""
 
     def __init__(self, leans: Leans = by_number, name: str = "judge"):
         self._leans = leans
@@ -83,7 +84,7 @@ class NumberJudge:
 
 
 class NumberSampler:
-    """seams.Sampler whose replies begin with a number from 0 to 96, all fixed by prompt and seed."""
+    """interfaces.Sampler whose replies begin with a number from 0 to 96, all fixed by prompt and seed."""
 
     def __init__(self) -> None:
         self.calls = 0

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from rlhf_core.config import RunConfig
+from rlhf_core.config.run import RunConfig
 from rlhf_core.pipeline import STORY, run_pipeline
-from rlhf_core.run_records import Run, Stage, StageResult
+from rlhf_core.records.base import Stage
+from rlhf_core.records.runs import Run, StageResult
 from rlhf_core.stages.ancestry import results_of
 from rlhf_core.stages.context import Context
-from rlhf_core.stages.labelling import pairs_before
-from rlhf_core.stages.rounds import label_runs
-from rlhf_core.store.leases import this_process
+from rlhf_core.stages.label_pairs import pairs_before
+from rlhf_core.stages.label_rounds import label_runs
 from rlhf_core.store.store import Store
+from rlhf_core.store.workers import this_process
 from tests.stages.conftest import LAW, Desk, NumberJudge
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from rlhf_core.errors import InvalidInput
-from rlhf_core.records import Prompt
-from rlhf_core.run_records import StageResult, WatchPoint
-from rlhf_core.stages.audit import Audit
+from rlhf_core.records.runs import StageResult, WatchPoint
+from rlhf_core.records.samples import Prompt
+from rlhf_core.stages.ppo_watch import Audit
 from tests.records import norm_pack
 from tests.stages.conftest import Desk, NumberJudge
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from rlhf_core.errors import TrainingFailed
-from rlhf_core.records import Prompt, Sample
-from rlhf_core.run_records import Score
-from rlhf_core.stages.best_of import BEST_OF, choose_best
+from rlhf_core.records.models import Score
+from rlhf_core.records.samples import Prompt, Sample
+from rlhf_core.stages.norm_pack import BEST_OF, choose_best
 from tests.stages.conftest import Desk, NumberJudge, quality
 from tests.stages.test_audit import PACK
 

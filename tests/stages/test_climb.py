@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from rlhf_core.evaluation.goodhart import Goodhart
-from rlhf_core.run_records import PolicyVersion, StageResult, WatchPoint
+from rlhf_core.evaluation.overoptimization import Goodhart
+from rlhf_core.records.models import PolicyVersion
+from rlhf_core.records.runs import StageResult, WatchPoint
 from rlhf_core.stages.context import Context
-from rlhf_core.stages.hacking import climb
+from rlhf_core.stages.report import climb
 from tests.stages.conftest import Desk, NumberJudge
 
 SCALE = {"helpful": 0.5, "harmless": 2.0}

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from rlhf_core.models.backbone import Backbone
-from rlhf_core.run_records import PolicyVersion
+from rlhf_core.records.models import PolicyVersion
 from rlhf_core.stages.context import RunStopped
 from rlhf_core.stages.control import control_stage
-from rlhf_core.stages.policy import ppo_stage
+from rlhf_core.stages.ppo import ppo_stage
 from tests.stages.conftest import Desk
 from tests.stages.test_ppo_stage import at_work
 

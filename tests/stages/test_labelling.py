@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from rlhf_core.errors import TrainingFailed
-from rlhf_core.records import Preference, uniform_draw
-from rlhf_core.run_records import StageResult
+from rlhf_core.records.feedback import Preference
+from rlhf_core.records.runs import StageResult
+from rlhf_core.seeding import uniform_draw
 from rlhf_core.stages.context import Context
-from rlhf_core.stages.feedback import label_stage
+from rlhf_core.stages.label import label_stage
 from rlhf_core.stages.reward import reward_stage
 from rlhf_core.store.store import Store
 from tests.stages.conftest import LAW, Desk, NumberJudge, by_number, quality

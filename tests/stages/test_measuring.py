@@ -9,14 +9,16 @@ from typing import Any
 
 import pytest
 
-from rlhf_core.records import BASE_POLICY, Prompt, Sample
-from rlhf_core.run_records import Score, StageResult
-from rlhf_core.stages import reporting
-from rlhf_core.stages.best_of import BEST_OF
+from rlhf_core.records.models import Score
+from rlhf_core.records.runs import StageResult
+from rlhf_core.records.samples import BASE_POLICY, Prompt, Sample
+from rlhf_core.stages import report
 from rlhf_core.stages.context import Context
+from rlhf_core.stages.critique import critique_stage
 from rlhf_core.stages.demonstrations import demonstrations_of
-from rlhf_core.stages.feedback import critique_stage, label_stage
-from rlhf_core.stages.measuring import HELD_OUT, SEEN, control_policy, evaluate_stage, norm_pack_stage
+from rlhf_core.stages.evaluate import HELD_OUT, SEEN, control_policy, evaluate_stage
+from rlhf_core.stages.label import label_stage
+from rlhf_core.stages.norm_pack import BEST_OF, norm_pack_stage
 from tests.stages.conftest import Desk, NumberJudge, NumberSampler, quality
 
 TRAIN, HELDOUT = ([f"{kind} {n}?" for n in range(12)] for kind in ("Learn", "Measure"))
@@ -137,7 +139,7 @@ def test_what_was_held_out_is_told_by_the_run_whatever_an_earlier_run_did_with_t
     ctx.results["ppo"] = StageResult(run_id=ctx.run.id, stage="ppo", policy_version="policy-2")
     ctx.results["evaluate"] = evaluate_stage(ctx)
     for stage, texts in ((HELD_OUT, HELDOUT), (SEEN, TRAIN)):
-        policies = reporting._policies(ctx, stage)
+        policies = report._policies(ctx, stage)
         assert [policy.name for policy in policies] == ["shipped", "after SFT", "after PPO"]
         for policy in policies:
             assert sorted(sample.prompt.messages[-1].content for sample in policy.samples) == sorted(texts)

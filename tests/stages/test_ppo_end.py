@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from rlhf_core.stages.audit import Audit
 from rlhf_core.stages.context import Context
-from rlhf_core.stages.policy import ppo_stage
+from rlhf_core.stages.ppo import ppo_stage
+from rlhf_core.stages.ppo_watch import Audit
 from tests.stages.test_ppo_stage import OBJECTIVES, at_work
 
 __all__ = ["at_work"]
@@ -56,7 +56,7 @@ def test_ppo_that_is_killed_where_its_auditors_end_it_ends_alike_when_resumed(de
     straight = ppo_stage(audited())
     ctx = audited()
     with monkeypatch.context() as crash:
-        crash.setattr("rlhf_core.stages.policy._go_back", lambda *_: 1 / 0)
+        crash.setattr("rlhf_core.stages.ppo._go_back", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             ppo_stage(ctx)
     resumed = ppo_stage(ctx)
@@ -67,7 +67,7 @@ def test_ppo_that_is_killed_where_its_auditors_end_it_ends_alike_when_resumed(de
 def test_ppo_that_is_killed_after_its_last_step_still_tells_what_was_seen_at_its_end(desk, at_work, monkeypatch):
     ctx = at_work(steps=1)
     with monkeypatch.context() as crash:
-        crash.setattr("rlhf_core.stages.policy.publish_policy", lambda *_: 1 / 0)
+        crash.setattr("rlhf_core.stages.ppo.publish_policy", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             ppo_stage(ctx)
     resumed, straight = ppo_stage(ctx), ppo_stage(at_work(steps=1))

@@ -11,18 +11,19 @@ from typing import Any
 import pytest
 import torch
 
-from rlhf_core.evaluation.accounting import curves
-from rlhf_core.evaluation.plots import LIGHT, draw_curves
-from rlhf_core.evaluation.report import Report
+from rlhf_core.evaluation.plots.style import LIGHT, draw_curves
+from rlhf_core.evaluation.report.record import Report
+from rlhf_core.evaluation.run_summary import curves
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.models.batching import make_batch
 from rlhf_core.models.policy import Policy
-from rlhf_core.models.reward_model import RewardModel
-from rlhf_core.records import Prompt, Sample
-from rlhf_core.run_records import PolicyVersion, StageResult, StepMetrics
+from rlhf_core.records.models import PolicyVersion
+from rlhf_core.records.runs import StageResult, StepMetrics
+from rlhf_core.records.samples import Prompt, Sample
+from rlhf_core.reward_models.reward_model import RewardModel
 from rlhf_core.stages.context import Context, RunStopped
-from rlhf_core.stages.policy import ppo_stage
-from rlhf_core.training.ppo_trainer import PpoStep, train_ppo
+from rlhf_core.stages.ppo import ppo_stage
+from rlhf_core.training.ppo.trainer import PpoStep, train_ppo
 from tests.records import norm_pack, reward_model
 from tests.stages.conftest import Desk, NumberJudge
 from tests.training.plain import PLAIN
@@ -126,7 +127,7 @@ def test_the_kl_is_measured_from_the_fine_tuned_policy_not_from_the_policy_itsel
         now, reference = policy.evaluate(batch).logprobs, policy.reference_logprobs(batch)
         found.append((now.sum().item(), reference.sum().item()))
 
-    monkeypatch.setattr("rlhf_core.stages.policy.train_ppo", trained)
+    monkeypatch.setattr("rlhf_core.stages.ppo.train_ppo", trained)
     ctx = at_work(tune=tune, learning_rate=3e-2)
     kl: list[float] = []
 

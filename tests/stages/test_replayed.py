@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rlhf_core.records import BASE_POLICY, Prompt, Sample
+from rlhf_core.records.samples import BASE_POLICY, Prompt, Sample
 from rlhf_core.stages import demonstrations
 from rlhf_core.stages.demonstrations import replayed
 from tests.stages.conftest import Desk, NumberJudge

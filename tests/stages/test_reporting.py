@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 
-from rlhf_core.feedback.votes import comparison_of
-from rlhf_core.records import Preference, Prompt, Sample
-from rlhf_core.run_records import StageResult, StepMetrics
-from rlhf_core.stages import reporting
-from rlhf_core.stages.labelling import vote_on
+from rlhf_core.feedback.preference_labels import comparison_of
+from rlhf_core.records.feedback import Preference
+from rlhf_core.records.runs import StageResult, StepMetrics
+from rlhf_core.records.samples import Prompt, Sample
+from rlhf_core.stages import report
+from rlhf_core.stages.label_votes import vote_on
 from tests.stages.conftest import Desk, NumberJudge
 
 
@@ -20,7 +21,7 @@ def test_a_curve_is_that_of_the_run_that_did_the_stage_and_not_of_a_longer_one_b
             row = StepMetrics(stage=stage, step=step, steps=steps, values={"kl": float(step * len(run))})
             desk.store.append_event(run, "metrics", row.model_dump_json())
         ctx.results[stage] = StageResult(run_id=run, stage=stage)
-    found = {curve.stage: curve for curve in reporting._curves(ctx)}
+    found = {curve.stage: curve for curve in report._curves(ctx)}
     assert found["sft"].steps == (1, 2)
     assert found["ppo"].steps == (1, 2, 3) and len(found) == 2
 
@@ -37,5 +38,5 @@ def test_votes_of_another_judge_on_the_same_pairs_are_not_counted(desk: Desk):
     label = Preference(id="l", comparison_id=pair.id, objective="helpful", labeler="ai:judge", choice="a")
     desk.store.add_preferences([label.model_copy(update={"run_id": ctx.run.id})])
     ctx.results["label"] = StageResult(run_id=ctx.run.id, stage="label")
-    summary = reporting._feedback(ctx, {})
+    summary = report._feedback(ctx, {})
     assert len(desk.store.votes()) == 12 and summary is not None and summary.votes == len(asked[0]) == 6

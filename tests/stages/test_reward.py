@@ -10,20 +10,20 @@ from typing import Any
 
 import pytest
 
-from rlhf_core.config import LoraConfig, ModelConfig
+from rlhf_core.config.run import LoraConfig, ModelConfig
+from rlhf_core.data.reward_examples import GradedLines, Label, LabelledPair
 from rlhf_core.errors import TrainingFailed
-from rlhf_core.labels import GradedLines, Label, LabelledPair
 from rlhf_core.models.backbone import Backbone
-from rlhf_core.models.bases import Bases
+from rlhf_core.models.base_models import Bases
 from rlhf_core.models.encoder import Encoder
-from rlhf_core.records import Prompt
-from rlhf_core.run_records import StepMetrics
+from rlhf_core.records.runs import StepMetrics
+from rlhf_core.records.samples import Prompt
 from rlhf_core.stages import reward as module
 from rlhf_core.stages.context import Context
-from rlhf_core.stages.policy import drop_adapters, load_reward_models
 from rlhf_core.stages.reward import judge_labels, reward_stage
-from rlhf_core.stages.reward_labels import labels_of
-from rlhf_core.training.reward_training import train_reward_models
+from rlhf_core.stages.reward_data import labels_of
+from rlhf_core.stages.versions import drop_adapters, load_reward_models
+from rlhf_core.training.reward.trainer import train_reward_models
 from tests.encoders import save_encoder
 from tests.stages.conftest import Desk, NumberJudge
 

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from rlhf_core.feedback.line_grades import WRONG
-from rlhf_core.feedback.votes import comparison_of
-from rlhf_core.records import Preference, Prompt, Sample
-from rlhf_core.run_records import StageResult
+from rlhf_core.feedback.preference_labels import comparison_of
+from rlhf_core.records.feedback import Preference
+from rlhf_core.records.runs import StageResult
+from rlhf_core.records.samples import Prompt, Sample
 from rlhf_core.stages.context import Context
-from rlhf_core.stages.reward_labels import labels_of
+from rlhf_core.stages.reward_data import labels_of
 from tests.stages.conftest import Desk, NumberJudge
 
 

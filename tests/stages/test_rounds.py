@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from rlhf_core.errors import InvalidInput
-from rlhf_core.records import BASE_POLICY
-from rlhf_core.run_records import StageResult
-from rlhf_core.stages.feedback import label_stage
-from rlhf_core.stages.reward_labels import labels_of
-from rlhf_core.stages.rounds import label_runs
+from rlhf_core.records.runs import StageResult
+from rlhf_core.records.samples import BASE_POLICY
+from rlhf_core.stages.label import label_stage
+from rlhf_core.stages.label_rounds import label_runs
+from rlhf_core.stages.reward_data import labels_of
 from tests.stages.conftest import Desk, NumberJudge
 
 FEW = {"kind": "label", "label": {"pairs": 24, "base_share": 0.25}, "gate": {"pairs": 5}}

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from rlhf_core.models.backbone import Backbone
-from rlhf_core.run_records import StageResult
+from rlhf_core.records.runs import StageResult
 from rlhf_core.stages.context import Context
 from rlhf_core.stages.demonstrations import approved, demonstrations_of
-from rlhf_core.stages.training import sft_stage
+from rlhf_core.stages.sft import sft_stage
 from tests.records import revision
 from tests.stages.conftest import Desk, NumberJudge
 from tests.store.examples import sample

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from rlhf_core.config import RunConfig
+from rlhf_core.config.run import RunConfig
 from rlhf_core.constitution.load import load_constitution
-from rlhf_core.records import Usage
-from rlhf_core.run_records import StageResult
+from rlhf_core.records.feedback import Usage
+from rlhf_core.records.runs import StageResult
 from rlhf_core.stages.context import Context
-from rlhf_core.stages.spending import Spending, spent
+from rlhf_core.stages.usage import Spending, spent
 from rlhf_core.store.store import Store
 
 ASKED = Usage(requests=3, retries=1, prompt_tokens=300, completion_tokens=30, unmetered=1, cost=0.25)

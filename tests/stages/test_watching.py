@@ -9,12 +9,12 @@ from typing import Any, cast
 
 import pytest
 
-from rlhf_core.config import RunConfig
+from rlhf_core.config.run import RunConfig
 from rlhf_core.errors import TrainingFailed
-from rlhf_core.records import Prompt, Sample
-from rlhf_core.run_records import Run, StageResult
+from rlhf_core.records.runs import Run, StageResult
+from rlhf_core.records.samples import Prompt, Sample
 from rlhf_core.stages.context import Context, Toolbox
-from rlhf_core.stages.watching import Watch
+from rlhf_core.stages.ppo_watch import Watch
 from rlhf_core.store.store import Store
 from tests.feedback.rules import LAW
 

@@ -1,6 +1,7 @@
 """Small records that the store's tests share."""
 
-from rlhf_core.records import Comparison, Preference, Prompt, Sample, Vote
+from rlhf_core.records.feedback import Preference, Vote
+from rlhf_core.records.samples import Comparison, Prompt, Sample
 
 
 def sample(name: str, run_id: str = "run", stage: str = "label", policy_version: str = "base") -> Sample:

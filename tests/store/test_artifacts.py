@@ -12,8 +12,8 @@ import pytest
 
 from rlhf_core.errors import InvalidInput, NotFound, Unavailable
 from rlhf_core.store.artifacts import Artifacts
-from rlhf_core.store.leases import this_process
 from rlhf_core.store.store import Store
+from rlhf_core.store.workers import this_process
 
 
 @pytest.fixture

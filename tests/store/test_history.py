@@ -3,7 +3,8 @@ import json
 import pytest
 
 from rlhf_core.errors import InvalidInput, NotFound
-from rlhf_core.run_records import Checkpoint, StageResult
+from rlhf_core.records.models import Checkpoint
+from rlhf_core.records.runs import StageResult
 from rlhf_core.store.store import Store
 
 

@@ -1,7 +1,7 @@
 import pytest
 
 from rlhf_core.errors import Conflict, InvalidInput, NotFound
-from rlhf_core.records import UNIFORM_SLICE, uniform_draw
+from rlhf_core.seeding import UNIFORM_SLICE, uniform_draw
 from rlhf_core.store.store import Store
 from tests.store.examples import comparison, preference, sample, vote
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from rlhf_core.store.leases import is_dead, this_process
+from rlhf_core.store.workers import is_dead, this_process
 
 
 def test_this_process_is_alive_and_an_earlier_one_with_its_number_is_dead():

@@ -5,7 +5,7 @@ import pytest
 import sqlite_utils
 
 from rlhf_core.errors import Conflict
-from rlhf_core.records import UNIFORM_SLICE, uniform_draw
+from rlhf_core.seeding import UNIFORM_SLICE, uniform_draw
 from rlhf_core.store.migrations import charter
 from rlhf_core.store.store import Store
 from tests.store.examples import preference

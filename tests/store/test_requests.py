@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from rlhf_core.errors import InvalidInput, NotFound, RequestReused, Stale
-from rlhf_core.store.leases import this_process
 from rlhf_core.store.store import Store
+from rlhf_core.store.workers import this_process
 from tests.store.examples import comparison, preference
 
 
@@ -59,7 +59,7 @@ def test_a_worker_is_known_until_it_signs_out_or_dies(store: Store, tmp_path: Pa
     store.sign_in(this_process())
     store.sign_in(this_process())
     assert store.workers() == [this_process()]
-    code = "import sys; from rlhf_core.store.leases import this_process as p; print(p(), flush=True); sys.stdin.read()"
+    code = "import sys; from rlhf_core.store.workers import this_process as p; print(p(), flush=True); sys.stdin.read()"
     with subprocess.Popen([sys.executable, "-c", code], stdin=-1, stdout=-1, text=True) as other:
         assert other.stdout is not None
         owner = other.stdout.readline().strip()

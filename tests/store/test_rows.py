@@ -5,18 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlhf_core.records import Message, Preference, Prompt, Record, Revision, Sample, Vote
-from rlhf_core.run_records import (
-    Checkpoint,
-    GoldScore,
-    NormPack,
-    PolicyVersion,
-    RewardModelVersion,
-    Run,
-    RunEvent,
-    Score,
-    StageResult,
-)
+from rlhf_core.records.base import Record
+from rlhf_core.records.feedback import Preference, Revision, Vote
+from rlhf_core.records.models import Checkpoint, GoldScore, NormPack, PolicyVersion, RewardModelVersion, Score
+from rlhf_core.records.runs import Run, RunEvent, StageResult
+from rlhf_core.records.samples import Message, Prompt, Sample
 from rlhf_core.store.connection import Connections
 from rlhf_core.store.migrations import migrate
 from rlhf_core.store.store import Store

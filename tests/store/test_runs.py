@@ -5,9 +5,10 @@ import sys
 import pytest
 
 from rlhf_core.errors import Conflict, InvalidInput, LeaseLost, NotFound
-from rlhf_core.run_records import Checkpoint, Run, StageResult
-from rlhf_core.store.leases import this_process
+from rlhf_core.records.models import Checkpoint
+from rlhf_core.records.runs import Run, StageResult
 from rlhf_core.store.store import Store
+from rlhf_core.store.workers import this_process
 
 HOUR = 3600.0
 AT_ONCE = -1.0
@@ -88,7 +89,7 @@ def test_a_heartbeat_extends_a_lease(store: Store):
 
 def test_a_dead_worker_of_this_host_need_not_run_out_its_lease(store: Store):
     run = create(store)
-    code = "from rlhf_core.store.leases import this_process; print(this_process())"
+    code = "from rlhf_core.store.workers import this_process; print(this_process())"
     dead = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
     assert claim(store, owner=dead).id == run.id
     assert claim(store, owner=this_process()).attempt == 2

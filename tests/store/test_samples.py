@@ -3,8 +3,8 @@ import math
 import pytest
 
 from rlhf_core.errors import InvalidInput, NotFound
-from rlhf_core.records import Prompt
-from rlhf_core.run_records import GoldScore, Score
+from rlhf_core.records.models import GoldScore, Score
+from rlhf_core.records.samples import Prompt
 from rlhf_core.store.store import Store
 from tests.records import revision
 from tests.store.examples import sample

@@ -1,7 +1,7 @@
 import pytest
 
 from rlhf_core.errors import Conflict, LeaseLost, NotFound
-from rlhf_core.run_records import WatchPoint
+from rlhf_core.records.runs import WatchPoint
 from rlhf_core.store.store import Store
 
 

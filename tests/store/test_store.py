@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from rlhf_core.errors import InvalidInput, LeaseLost, NotFound, Unavailable
-from rlhf_core.run_records import StageResult
+from rlhf_core.records.runs import StageResult
 from rlhf_core.store.store import Store
 from tests.store.examples import comparison, preference, sample, vote
 

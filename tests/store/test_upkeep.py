@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from rlhf_core.run_records import Checkpoint, PolicyVersion
+from rlhf_core.records.models import Checkpoint, PolicyVersion
 from rlhf_core.store.store import Store
 
 

@@ -3,7 +3,7 @@ import hashlib
 import pytest
 
 from rlhf_core.errors import InvalidInput, NotFound
-from rlhf_core.run_records import PolicyVersion
+from rlhf_core.records.models import PolicyVersion
 from rlhf_core.store.store import Store
 from tests.records import calibration, judge_gate, norm_pack, reward_model
 

@@ -10,8 +10,8 @@ import sys
 from itertools import count
 from pathlib import Path
 
-from rlhf_core.store.leases import this_process
 from rlhf_core.store.store import Store
+from rlhf_core.store.workers import this_process
 from tests.store.examples import preference
 
 

@@ -11,12 +11,12 @@ import torch
 
 from rlhf_core.evaluation.norm_pack import build_norm_pack
 from rlhf_core.models.batching import make_batch
-from rlhf_core.models.generation import LocalSampler
 from rlhf_core.models.policy import Policy
-from rlhf_core.records import Prompt
-from rlhf_core.run_records import NormPack
-from rlhf_core.training.credit import no_credit
-from rlhf_core.training.rollout import Rollout
+from rlhf_core.records.models import NormPack
+from rlhf_core.records.samples import Prompt
+from rlhf_core.training.ppo.credit import no_credit
+from rlhf_core.training.ppo.rollout import Rollout
+from tests.local_sampler import LocalSampler
 
 PROMPTS = [Prompt.of(f"say {i}") for i in range(12)]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rlhf_core.ppo_config import PpoConfig
+from rlhf_core.config.ppo import PpoConfig
 
 PLAIN = {
     "advantage": "gae",

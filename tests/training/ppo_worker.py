@@ -17,14 +17,14 @@ from pathlib import Path
 
 import torch
 
-from rlhf_core.config import LoraConfig, ModelConfig
+from rlhf_core.config.run import LoraConfig, ModelConfig
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.models.policy import Policy
-from rlhf_core.records import Demonstration
-from rlhf_core.run_records import Checkpoint
+from rlhf_core.records.models import Checkpoint
+from rlhf_core.records.samples import Demonstration
 from rlhf_core.store.store import Store
-from rlhf_core.training.ppo_trainer import PpoStep, train_ppo
-from rlhf_core.training.replay import Replay
+from rlhf_core.training.ppo.ptx import Replay
+from rlhf_core.training.ppo.trainer import PpoStep, train_ppo
 from tests.records import norm_pack
 from tests.training.conftest import PROMPTS, Rule
 from tests.training.plain import plain_ppo

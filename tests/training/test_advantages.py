@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from rlhf_core.training.advantages import gae
+from rlhf_core.training.ppo.advantages import gae
 
 
 def naive(rewards: list[float], values: list[float], gamma: float, lam: float) -> list[float]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rlhf_core.models.reward_model import Members
-from rlhf_core.training.advantages import group_advantages, reward_from_line
-from rlhf_core.training.credit import line_credit, shares
+from rlhf_core.reward_models.reward_model import Members
+from rlhf_core.training.ppo.advantages import group_advantages, reward_from_line
+from rlhf_core.training.ppo.credit import line_credit, shares
 
 MASK = torch.ones(1, 6, dtype=torch.long)
 

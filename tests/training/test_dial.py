@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from rlhf_core.dial import DialConfig
-from rlhf_core.ppo_config import PpoConfig
-from rlhf_core.training.ppo_trainer import PpoStep, train_ppo
+from rlhf_core.config.ppo import PpoConfig
+from rlhf_core.config.scalarization import DialConfig
+from rlhf_core.training.ppo.trainer import PpoStep, train_ppo
 from tests.training.conftest import PROMPTS, Rule, files_of, pack_for
 from tests.training.plain import plain_ppo
 

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlhf_core.training.objectives import MIN_VARIANCE, linear_coefficients, standardise
+from rlhf_core.training.ppo.scalarization import MIN_VARIANCE, linear_coefficients, standardise
 
 
 def test_scores_become_standard_deviations_and_are_clipped():  # check 22

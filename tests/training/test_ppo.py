@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlhf_core.training.ppo import (
+from rlhf_core.training.ppo.losses import (
     clipped_policy_loss,
     clipped_value_loss,
     explained_variance,

@@ -5,12 +5,12 @@ import math
 import pytest
 import torch
 
+from rlhf_core.config.ppo import PpoConfig
+from rlhf_core.inference.generate import generate
 from rlhf_core.models.batching import Batch
-from rlhf_core.models.generation import generate
-from rlhf_core.ppo_config import PpoConfig
-from rlhf_core.training.advantages import gae, group_advantages
-from rlhf_core.training.credit import no_credit
-from rlhf_core.training.ppo import (
+from rlhf_core.training.ppo.advantages import gae, group_advantages
+from rlhf_core.training.ppo.credit import no_credit
+from rlhf_core.training.ppo.losses import (
     adapted_kl_coef,
     clipped_policy_loss,
     clipped_value_loss,
@@ -20,9 +20,9 @@ from rlhf_core.training.ppo import (
     whiten,
     whiten_streams,
 )
-from rlhf_core.training.ppo_state import PpoState
-from rlhf_core.training.ppo_targets import fix_targets, token_streams
-from rlhf_core.training.ppo_update import optimise, update
+from rlhf_core.training.ppo.state import PpoState
+from rlhf_core.training.ppo.targets import fix_targets, token_streams
+from rlhf_core.training.ppo.update import optimise, update
 from tests.training.conftest import PROMPT_IDS, handmade, shake, weights_of
 from tests.training.plain import plain_ppo
 

@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from rlhf_core.config import LoraConfig, ModelConfig
+from rlhf_core.config.run import LoraConfig, ModelConfig
+from rlhf_core.inference.generate import generate
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.models.batching import make_batch
-from rlhf_core.models.generation import generate
 from rlhf_core.models.policy import Policy
-from rlhf_core.models.reward_model import RewardModel
-from rlhf_core.records import Prompt
-from rlhf_core.training.ppo_state import PpoState
-from rlhf_core.training.ppo_targets import fix_targets
-from rlhf_core.training.ppo_update import update
+from rlhf_core.records.samples import Prompt
+from rlhf_core.reward_models.reward_model import RewardModel
+from rlhf_core.training.ppo.state import PpoState
+from rlhf_core.training.ppo.targets import fix_targets
+from rlhf_core.training.ppo.update import update
 from tests.conftest import save_model, save_tokenizer
 from tests.training.conftest import PROMPT_IDS, RESPONSE_IDS, handmade, shake, weights_of
 from tests.training.plain import plain_ppo

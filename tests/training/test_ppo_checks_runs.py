@@ -6,20 +6,20 @@ from pathlib import Path
 import pytest
 import torch
 
+from rlhf_core.config.ppo import PpoConfig
 from rlhf_core.errors import TrainingFailed
 from rlhf_core.models.batching import Batch
 from rlhf_core.models.policy import Policy
-from rlhf_core.models.reward_model import RewardModel
-from rlhf_core.ppo_config import PpoConfig
-from rlhf_core.records import Demonstration
-from rlhf_core.training.credit import no_credit
-from rlhf_core.training.objectives import standardise
-from rlhf_core.training.ppo_metrics import step_metrics
-from rlhf_core.training.ppo_state import PpoState
-from rlhf_core.training.ppo_targets import fix_targets
-from rlhf_core.training.ppo_trainer import PpoStep, train_ppo
-from rlhf_core.training.ppo_update import optimise
-from rlhf_core.training.replay import Replay
+from rlhf_core.records.samples import Demonstration
+from rlhf_core.reward_models.reward_model import RewardModel
+from rlhf_core.training.ppo.credit import no_credit
+from rlhf_core.training.ppo.metrics import step_metrics
+from rlhf_core.training.ppo.ptx import Replay
+from rlhf_core.training.ppo.scalarization import standardise
+from rlhf_core.training.ppo.state import PpoState
+from rlhf_core.training.ppo.targets import fix_targets
+from rlhf_core.training.ppo.trainer import PpoStep, train_ppo
+from rlhf_core.training.ppo.update import optimise
 from tests.training.conftest import PROMPTS, Rule, files_of, handmade, pack_for, shake, weights_of
 from tests.training.plain import plain_ppo
 

@@ -4,16 +4,16 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from rlhf_core.config.ppo import PpoConfig
 from rlhf_core.errors import InvalidInput
 from rlhf_core.models.batching import make_batch
 from rlhf_core.models.policy import Policy
-from rlhf_core.ppo_config import PpoConfig
-from rlhf_core.records import Demonstration
-from rlhf_core.training.ppo_state import PpoState
-from rlhf_core.training.ppo_targets import evaluate_once, fix_targets
-from rlhf_core.training.ppo_trainer import PpoStep, train_ppo
-from rlhf_core.training.ppo_update import optimise, too_far, update
-from rlhf_core.training.replay import Replay
+from rlhf_core.records.samples import Demonstration
+from rlhf_core.training.ppo.ptx import Replay
+from rlhf_core.training.ppo.state import PpoState
+from rlhf_core.training.ppo.targets import evaluate_once, fix_targets
+from rlhf_core.training.ppo.trainer import PpoStep, train_ppo
+from rlhf_core.training.ppo.update import optimise, too_far, update
 from tests.training.conftest import PROMPTS, Rule, files_of, handmade, pack_for, shake, weights_of
 from tests.training.plain import plain_ppo
 

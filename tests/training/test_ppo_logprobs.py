@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from rlhf_core.models.policy import Policy
-from rlhf_core.training.ppo_state import PpoState
-from rlhf_core.training.ppo_targets import evaluate_once, fix_targets
-from rlhf_core.training.ppo_update import update
+from rlhf_core.training.ppo.state import PpoState
+from rlhf_core.training.ppo.targets import evaluate_once, fix_targets
+from rlhf_core.training.ppo.update import update
 from tests.training.conftest import PROMPT_IDS, RESPONSE_IDS, handmade, shake
 from tests.training.plain import plain_ppo
 

@@ -5,13 +5,13 @@ import math
 import pytest
 import torch
 
+from rlhf_core.config.ppo import PpoConfig
 from rlhf_core.errors import InvalidInput
 from rlhf_core.models.policy import Policy
-from rlhf_core.ppo_config import PpoConfig
-from rlhf_core.run_records import NormPack
-from rlhf_core.training.ppo_targets import fix_targets
-from rlhf_core.training.ppo_trainer import PpoStep, train_ppo
-from rlhf_core.training.rollout import roll_out, step_prompts
+from rlhf_core.records.models import NormPack
+from rlhf_core.training.ppo.rollout import roll_out, step_prompts
+from rlhf_core.training.ppo.targets import fix_targets
+from rlhf_core.training.ppo.trainer import PpoStep, train_ppo
 from tests.training.conftest import PROMPTS, Rule, pack_for
 from tests.training.plain import plain_ppo
 

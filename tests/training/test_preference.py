@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlhf_core.training.preference import (
+from rlhf_core.training.reward.losses import (
     bootstrap_weights,
     bradley_terry,
     davidson,

@@ -6,10 +6,10 @@ import inspect
 
 import pytest
 
+from rlhf_core.config.ppo import PpoConfig
 from rlhf_core.errors import InvalidInput
-from rlhf_core.ppo_config import PpoConfig
-from rlhf_core.records import Demonstration, Prompt
-from rlhf_core.training.replay import Replay
+from rlhf_core.records.samples import Demonstration, Prompt
+from rlhf_core.training.ppo.ptx import Replay
 
 ROWS = [Demonstration(prompt=Prompt.of(f"task {number}"), response=f"so {number}") for number in range(5)]
 

@@ -3,15 +3,15 @@
 import pytest
 import torch
 
-from rlhf_core.config import RewardConfig
+from rlhf_core.config.run import RewardConfig
+from rlhf_core.data.reward_examples import GradedLines, LabelledPair, Ranking, Rating, StepLabels
 from rlhf_core.errors import InvalidInput, TrainingFailed
-from rlhf_core.labels import GradedLines, LabelledPair, Ranking, Rating, StepLabels
-from rlhf_core.models.reward_model import RewardModel, score_all
-from rlhf_core.models.scoring import Scoring
-from rlhf_core.records import Prompt
-from rlhf_core.training.preference import preference_accuracy
-from rlhf_core.training.reward_losses import Goal, Lesson, Scored, batch_loss
-from rlhf_core.training.reward_training import train_reward_models
+from rlhf_core.records.samples import Prompt
+from rlhf_core.reward_models.ensemble import Scoring
+from rlhf_core.reward_models.reward_model import RewardModel, score_all
+from rlhf_core.training.reward.batch_loss import Goal, Lesson, Scored, batch_loss
+from rlhf_core.training.reward.losses import preference_accuracy
+from rlhf_core.training.reward.trainer import train_reward_models
 
 CONFIG = RewardConfig(epochs=10, batch_size=8, learning_rate=5e-3)
 

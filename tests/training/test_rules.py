@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlhf_core.constitution.principle import AppliesWhen, Principle, Rule
-from rlhf_core.records import Prompt, Sample
-from rlhf_core.training.ppo_trainer import train_ppo
-from rlhf_core.training.rules import after_rules, rule_shares
+from rlhf_core.records.samples import Prompt, Sample
+from rlhf_core.training.ppo.rule_penalties import after_rules, rule_shares
+from rlhf_core.training.ppo.trainer import train_ppo
 from tests.training.conftest import PROMPTS, pack_for
 from tests.training.conftest import Rule as Scored
 from tests.training.plain import plain_ppo

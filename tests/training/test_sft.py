@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from rlhf_core.config import SftConfig
+from rlhf_core.config.run import SftConfig
 from rlhf_core.errors import TrainingFailed
-from rlhf_core.models.generation import chat
-from rlhf_core.records import Demonstration, Prompt
+from rlhf_core.inference.generate import chat
+from rlhf_core.records.samples import Demonstration, Prompt
 from rlhf_core.training.sft import train_sft
 
 DEMONSTRATIONS = [Demonstration(prompt=Prompt.of(f"say {word}"), response=word) for word in ("yes", "no", "maybe so")]

@@ -14,7 +14,7 @@ import typer
 from services.cli import options
 
 if TYPE_CHECKING:
-    from rlhf_core.records import Comparison
+    from rlhf_core.records.samples import Comparison
     from services.client.constitution import Difference, Named, Progress
 
 Before = Annotated[
@@ -80,7 +80,7 @@ def _of_folder(before: str, after: str, data: Path) -> Difference:
     """Without a server and without a model."""
     from rlhf_core.constitution.diff import diff_constitutions
     from rlhf_core.constitution.load import load_constitution
-    from rlhf_core.feedback.bill import bill
+    from rlhf_core.effects.edit_cost import bill
     from rlhf_core.store.store import Store
     from services.cli.session import STORE
     from services.client.constitution import Difference
@@ -152,7 +152,7 @@ def _progress() -> Iterator[Progress]:
 
 
 def _write_page(found: Difference, page: Path) -> None:
-    from rlhf_core.effects.page import render_effects
+    from rlhf_core.effects.report_page import render_effects
     from rlhf_core.errors import InvalidInput
 
     assert found.effects is not None

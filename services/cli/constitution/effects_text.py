@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from rlhf_core.effects.records import EffectReport, FlippedPair, ObjectiveEffect
+from rlhf_core.effects.report import EffectReport, FlippedPair, ObjectiveEffect
 from rlhf_core.evaluation.statistics import Estimate
 
 TOWARD = {"gold": "the better reply (gold)", "chosen": "the chosen reply", "longer": "the longer reply"}

@@ -35,7 +35,7 @@ def check(
     Exit code 0 when there is no error, 1 when there is one (--strict: or a warning), 2 when the file cannot be read.
     """
     from rlhf_core.constitution.load import examine_constitution
-    from rlhf_core.constitution.problems import InvalidConstitution
+    from rlhf_core.constitution.validation.problems import InvalidConstitution
 
     constitution, problems = examine_constitution(file)
     if any(problem.code == UNREADABLE for problem in problems):
@@ -144,7 +144,7 @@ def export_schema(
       # yaml-language-server: $schema=constitution.schema.json
     The schema knows keys, types and ranges; `check` knows the rest.
     """
-    from rlhf_core.constitution.json_schema import json_schema
+    from rlhf_core.constitution.parsing.json_schema import json_schema
     from rlhf_core.errors import InvalidInput
 
     text = json.dumps(json_schema(), indent=2)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from rlhf_core.constitution.constitution import Constitution
 from rlhf_core.constitution.diff import Change, ConstitutionDiff, Edit
-from rlhf_core.constitution.schema import Constitution
-from rlhf_core.feedback.bill import Bill
+from rlhf_core.effects.edit_cost import Bill
 from rlhf_core.feedback.principle_tests import TestResult
 
 MARKS = {"same": "{}", "gone": "[-{}-]", "new": "{{+{}+}}"}

@@ -1,0 +1,95 @@
+"""Which models criticise and judge, and how an endpoint is asked: part of a run's configuration."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field
+
+from rlhf_core.config.base import Settings
+from rlhf_core.records.feedback import Protocol
+
+POLICY = "policy"
+"""Names the base model of the process."""
+ENDPOINT = "openai:"
+"""Begins the name of a model behind an endpoint that speaks OpenAI's protocol."""
+
+
+def _web_address(text: str) -> str:
+    """An address without secrets, as it is stored with every run."""
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"'{text}' is not an address; write it as https://host/v1")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ValueError("an address with a user, a password or a query would be stored; name the key in key_env")
+    return text.rstrip("/")
+
+
+def _model_name(text: str) -> str:
+    if text.strip() != text or text in ("", ENDPOINT):
+        raise ValueError(f"'{text}' names no model; allowed: policy, a Hugging Face id, a folder, openai:MODEL")
+    return text
+
+
+def _variable_name(text: str) -> str:
+    """Not a key by mistake: names of environment variables have neither dashes nor dots."""
+    if not text.isidentifier():
+        raise ValueError("not the name of an environment variable; the key itself belongs in the environment")
+    return text
+
+
+class EndpointConfig(Settings):
+    """How an `openai:` model is asked. The key itself is read from the environment and stored nowhere."""
+
+    base_url: Annotated[str, AfterValidator(_web_address)] = "https://api.openai.com/v1"
+    key_env: Annotated[str, AfterValidator(_variable_name)] | None = "OPENAI_API_KEY"
+    """Name of the environment variable that holds the key; none means that the endpoint wants no key."""
+    concurrency: int = Field(default=8, ge=1, le=256)
+    """Requests under way at once."""
+    requests_per_minute: int | None = Field(default=None, ge=1)
+    """None means no limit but the endpoint's own."""
+    tokens_per_minute: int | None = Field(default=None, ge=1)
+    """Prompt and answer together; none means no limit but the endpoint's own."""
+    timeout_seconds: float = Field(default=60, gt=0)
+    """Longest wait for one answer."""
+    retries: int = Field(default=6, ge=0, le=20)
+    """Further tries after a busy or broken answer, each after a longer wait, or after what Retry-After asks for."""
+    prompt_price: float = Field(default=0, ge=0)
+    """Price of a million prompt tokens, in the currency of your bill."""
+    completion_price: float = Field(default=0, ge=0)
+    """Price of a million answer tokens."""
+
+
+class BackendConfig(Settings):
+    model: Annotated[str, AfterValidator(_model_name)] = POLICY
+    """`policy` (the base model), a folder, a Hugging Face id, or `openai:MODEL`."""
+    endpoint: EndpointConfig = EndpointConfig()
+    """Read only where the model is an `openai:` one."""
+
+    @property
+    def served_name(self) -> str:
+        """The model as its endpoint knows it; empty where the model runs in this process."""
+        return self.model.removeprefix(ENDPOINT) if self.model.startswith(ENDPOINT) else ""
+
+    def same_model(self, other: BackendConfig) -> bool:
+        """Whether both name one model; an endpoint's settings count only where there is an endpoint."""
+        return self.model == other.model and (not self.served_name or self.endpoint == other.endpoint)
+
+
+class JudgeConfig(BackendConfig):
+    protocol: Protocol = "pointwise"
+    """`pointwise`: a critique of each reply alone, whose faults are weighed, so that an edit of a principle turns the
+    labels that it should; principles that only compare, as by `notes`. `notes`: log-probs of the labels after an answer
+    of the judge's own and notes on the pair, which all principles share; `logprobs`: at once; `cot`: after a reasoning
+    on every question; `text`: the words of a greedy answer.
+
+    An endpoint that gives no log-probabilities is asked for text.
+    """
+
+
+class FeedbackConfig(Settings):
+    """The critic and the judge of a process; each may be another model than the policy."""
+
+    critic: BackendConfig = BackendConfig()
+    judge: JudgeConfig = JudgeConfig()

@@ -1,0 +1,113 @@
+"""How PPO is done: part of a run's configuration."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from rlhf_core.config.base import Settings
+from rlhf_core.config.monitors import StopConfig
+from rlhf_core.config.scalarization import DialConfig
+
+
+class PpoConfig(Settings):
+    """Proximal policy optimisation (Schulman et al. 2017), with one critic stream per objective and one for KL."""
+
+    steps: int = Field(default=40, ge=1)
+    tune: Literal["lora", "full"] = "lora"
+    """Whether a low-rank adapter learns or all weights of the model, of which the policy then has a copy of its own."""
+    prompts_per_step: int = Field(default=32, ge=1)
+    samples_per_prompt: int = Field(default=4, ge=1, le=256)
+    """Responses to each prompt; `rloo` and `grpo` compare them with one another."""
+    advantage: Literal["gae", "rloo", "grpo"] = "rloo"
+    """gae: a critic (Schulman et al. 2016). rloo: against the mean of the prompt's other responses (Ahmadian et al.
+    2024). grpo: against the mean of all of them, in standard deviations (Shao et al. 2024)."""
+    epochs: int = Field(default=2, ge=1)
+    minibatch_size: int = Field(default=64, ge=1)
+    """Samples of one update."""
+    micro_batch_size: int | None = Field(default=None, ge=1)
+    """Samples of one pass; an update adds up their gradients. None passes the whole minibatch at once."""
+    learning_rate: float = Field(default=1e-3, gt=0)
+    lr_schedule: Literal["linear", "cosine", "constant"] = "linear"
+    """How the rate falls to 0 at the end, or not."""
+    warmup_share: float = Field(default=0.2, ge=0, le=1)
+    """Share of the updates over which the rate rises: the first steps of Adam know neither mean nor variance."""
+    kl_coef: float = Field(default=0.05, ge=0)
+    """Price of a nat. Too low a price lets the policy go where its reward models have seen nothing, and are wrong."""
+    kl_estimator: Literal["k1", "k2", "k3"] = "k1"
+    """Of KL(policy || reference) per token (Schulman 2020): k1 log-ratio, k2 half its square, k3 never negative."""
+    kl_in: Literal["reward", "loss"] = "reward"
+    """Whether KL is taken from the tokens' rewards or added to the loss; in the loss it needs k2 or k3."""
+    kl_target: float | None = Field(default=None, gt=0)
+    """Nats per response; adapts `kl_coef` towards it (Ziegler et al. 2019). None keeps it fixed."""
+    kl_horizon: int = Field(default=512, ge=1)
+    """Samples over which an adaptive `kl_coef` may change by 20 %."""
+    gamma: float = Field(default=1.0, gt=0, le=1)
+    lam: float = Field(default=0.95, ge=0, le=1)
+    whiten_rewards: bool = False
+    """Scale token rewards to variance 1 over the batch; their mean stays."""
+    whiten_advantages: bool | None = None
+    """Bring advantages to mean 0 and variance 1 over the batch. None: for gae, as published; not for rloo and grpo."""
+    clip_range: float = Field(default=0.2, gt=0)
+    value_clip_range: float | None = Field(default=0.2, gt=0)
+    """None leaves the values free."""
+    value_coef: float = Field(default=0.1, ge=0)
+    entropy_coef: float = Field(default=0.0, ge=0)
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    max_update_kl: float | None = Field(default=None, gt=0)
+    """A minibatch whose KL(old || new), in nats per token, is above this ends the step's updates."""
+    max_ratio: float | None = Field(default=None, gt=1)
+    """So does one whose mean probability ratio is above this."""
+    pays: bool = True
+    """False pays no score at all, all else being the same: the control that tells what the rewards do."""
+    control_steps: int = Field(default=10, ge=0)
+    """Steps of a second PPO from the same policy that pays no score; the report sets it beside the first. 0: none."""
+    ptx_coef: float = Field(default=0.0, ge=0)
+    """Weight in each update of the fine-tuning loss on replayed text (Ouyang et al. 2022): the base model's own
+    answers, or the rows of `data.replay`. It must not hold what the rewards ask for, or it does the rewards' work."""
+    ptx_batch_size: int = Field(default=16, ge=1)
+    """Replayed rows of one update."""
+    temperature: float = Field(default=0.7, gt=0)
+    """Of rollouts, and of the probabilities that are compared; below 1 there are fewer slips, and choices decide."""
+    missing_eos_penalty: float = Field(default=1.0, ge=0)
+    score_clip: float = Field(default=4.0, gt=0)
+    """Standardised scores are clipped to plus or minus this many standard deviations."""
+    dial: DialConfig = DialConfig()
+    """How the objectives become one reward, and when their weights change."""
+    stop: StopConfig = StopConfig()
+    """When a policy that pleases its reward models and no longer their auditors ends the run."""
+    checkpoint_every: int = Field(default=10, ge=1)
+    eval_every: int = Field(default=10, ge=1)
+    """Steps from one look at the policy on held-out prompts to the next."""
+    eval_prompts: int = Field(default=48, ge=1)
+    """Held-out prompts of a look, a response each; the more, the less chance decides which step is best."""
+
+    @property
+    def samples_per_step(self) -> int:
+        return self.prompts_per_step * self.samples_per_prompt
+
+    @property
+    def updates_per_step(self) -> int:
+        """Updates of a step that nothing ends early."""
+        return self.epochs * -(-self.samples_per_step // self.minibatch_size)
+
+    @property
+    def rows_per_pass(self) -> int:
+        """Most samples that pass through the model at once."""
+        return min(self.minibatch_size, self.micro_batch_size or self.minibatch_size)
+
+    @property
+    def whitens(self) -> bool:
+        return self.advantage == "gae" if self.whiten_advantages is None else self.whiten_advantages
+
+    @model_validator(mode="after")
+    def _settings_go_together(self) -> Self:
+        if self.kl_in == "loss" and self.kl_estimator == "k1":
+            raise ValueError("kl_in 'loss' needs kl_estimator k2 or k3: on average k1 has no gradient there")
+        if self.advantage != "gae" and self.samples_per_prompt < 2:
+            raise ValueError(
+                f"advantage '{self.advantage}' compares a prompt's responses, and samples_per_prompt is "
+                f"{self.samples_per_prompt}; allowed: 2 or more"
+            )
+        return self

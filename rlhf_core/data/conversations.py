@@ -1,0 +1,127 @@
+"""One row's conversation: chat messages, or one text in the form of hh-rlhf, as prompt and replies.
+
+In that form "Human:" and "Assistant:" begin each turn after an empty line. Ids derive from the content.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, get_args
+
+from rlhf_core.data.jsonl import RowError, kind_of, read_text
+from rlhf_core.records.base import content_id
+from rlhf_core.records.samples import Comparison, Message, Prompt, Role, Sample, Split
+
+DATA_POLICY = "data"
+"""The policy version of responses that came with the user's data."""
+
+_ROLES = get_args(Role)
+_SPEAKERS: dict[str, Role] = {"Human": "user", "Assistant": "assistant"}
+_TURN = re.compile(r"\n\n(Human|Assistant):")
+
+
+def read_comparison(row: dict[str, Any], source: str) -> Comparison:
+    """One row's chosen reply as sample a, its rejected one as b."""
+    if "prompt" in row:
+        prompt = asked(row)
+        chosen, rejected = (reply_under(row, key, prompt) for key in ("chosen", "rejected"))
+    else:
+        prompt, chosen, rejected = _shared_prompt(row)
+    if chosen == rejected:
+        raise RowError("'chosen' and 'rejected' are identical")
+    record = prompt_record(prompt, source)
+    a, b = (_sample(record, response) for response in (chosen, rejected))
+    return Comparison(id=content_id("comparison", a.id, b.id), a=a, b=b)
+
+
+def conversation(row: dict[str, Any], key: str) -> tuple[Message, ...]:
+    """The messages under this key; plain text is one user turn."""
+    if key not in row:
+        raise RowError(f"the key '{key}' is missing; the row has: {', '.join(map(json.dumps, row)) or 'none'}"[:300])
+    value = row[key]
+    if isinstance(value, str):
+        dialogue = _dialogue(read_text(value, key))
+        return dialogue or (Message(role="user", content=value),)
+    if not isinstance(value, list):
+        raise RowError(f"'{key}' is {kind_of(value)}; expected text or a list of messages")
+    return tuple(_message(message, f"{key}[{index}]") for index, message in enumerate(value))
+
+
+def asked(row: dict[str, Any]) -> tuple[Message, ...]:
+    """The messages of the prompt, without the cue "Assistant:" at the end of the text form."""
+    messages = conversation(row, "prompt")
+    return messages[:-1] if messages and messages[-1] == Message(role="assistant", content="") else messages
+
+
+def _message(value: Any, name: str) -> Message:
+    if not isinstance(value, dict) or "role" not in value or "content" not in value:
+        raise RowError(f"'{name}' is not a message with a role and a content")
+    if value["role"] not in _ROLES:
+        raise RowError(f"'{name}.role' is {json.dumps(value['role'])[:60]}; allowed: {', '.join(_ROLES)}")
+    return Message(role=value["role"], content=read_text(value["content"], f"{name}.content"))
+
+
+def _dialogue(text: str) -> tuple[Message, ...]:
+    """The hh-rlhf text form as messages, none if it is not that form; turns of one speaker in a row are one message."""
+    if not text.startswith(("\n\nHuman:", "\n\nAssistant:")):
+        return ()
+    messages: list[Message] = []
+    parts = _TURN.split(text)[1:]
+    for speaker, content in zip(parts[::2], parts[1::2], strict=True):
+        role, content = _SPEAKERS[speaker], content.strip()
+        if messages and messages[-1].role == role:
+            content = f"{messages.pop().content}\n\n{content}"
+        messages.append(Message(role=role, content=content))
+    return tuple(messages)
+
+
+def tags_of(row: dict[str, Any]) -> tuple[str, ...]:
+    tags = row.get("tags", [])
+    if not isinstance(tags, list):
+        raise RowError(f"'tags' is {kind_of(tags)}; expected a list of texts")
+    return tuple(read_text(tag, "tags") for tag in tags)
+
+
+def prompt_record(
+    messages: tuple[Message, ...], source: str, split: Split = "train", tags: tuple[str, ...] = ()
+) -> Prompt:
+    if not messages or messages[-1].role != "user":
+        raise RowError("the prompt does not end with a user's turn")
+    if not messages[-1].content.strip():
+        raise RowError("the prompt is empty")
+    return Prompt.from_messages(messages, split=split, source=source, tags=tags)
+
+
+def split_last(messages: tuple[Message, ...], name: str) -> tuple[tuple[Message, ...], str]:
+    """What comes before the last message, and its text."""
+    if not messages or messages[-1].role != "assistant":
+        raise RowError(f"'{name}' does not end with an assistant's turn")
+    return messages[:-1], messages[-1].content
+
+
+def reply_under(row: dict[str, Any], key: str, prompt: tuple[Message, ...]) -> str:
+    """The reply under this key: text, an assistant's message, or the whole conversation, the prompt included."""
+    if isinstance(row.get(key), str) and not _dialogue(row[key]):
+        return read_text(row[key], key)
+    before, reply = split_last(conversation(row, key), key)
+    if before and before != prompt:
+        raise RowError(f"'{key}' is a conversation that does not go on from 'prompt' by one reply")
+    return reply
+
+
+def _shared_prompt(row: dict[str, Any]) -> tuple[tuple[Message, ...], str, str]:
+    """The prompt that two whole conversations share, and the reply of each."""
+    for key in ("chosen", "rejected"):
+        if isinstance(row.get(key), str) and not _dialogue(row[key]):
+            raise RowError(f"there is no 'prompt', and '{key}' is not a conversation")
+    prompt, chosen = split_last(conversation(row, "chosen"), "chosen")
+    other, rejected = split_last(conversation(row, "rejected"), "rejected")
+    if prompt != other:
+        raise RowError("'chosen' and 'rejected' differ before the last reply")
+    return prompt, chosen, rejected
+
+
+def _sample(prompt: Prompt, response: str) -> Sample:
+    identity = content_id("sample", DATA_POLICY, prompt.id, response)
+    return Sample(id=identity, prompt=prompt, response=response, policy_version=DATA_POLICY)

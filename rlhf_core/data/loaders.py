@@ -1,0 +1,156 @@
+"""The user's own data: JSON lines in the Hugging Face preference formats, plain text or chat messages.
+
+A conversation is a list of {"role", "content"} messages, or one text in the form of hh-rlhf. Ids derive from the
+content: importing a file again changes nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rlhf_core.config.run import RunConfig
+from rlhf_core.data.conversations import (
+    asked,
+    conversation,
+    prompt_record,
+    read_comparison,
+    reply_under,
+    split_last,
+    tags_of,
+)
+from rlhf_core.data.jsonl import RowError, kind_of, load_rows, read_text
+from rlhf_core.data.reward_examples import Label, LabelledPair, Ranking, Rating, StepLabels
+from rlhf_core.errors import InvalidInput
+from rlhf_core.records.samples import Comparison, Demonstration, Prompt, Split
+
+LABEL_KEYS = (("response", "rating"), ("responses", "ranks"), ("responses", "ratings"), ("completions", "labels"))
+"""Texts, and the numbers that label them."""
+
+
+def load_prompts(path: str | Path, split: Split = "train") -> list[Prompt]:
+    """Rows of `prompt`, with or without `tags`; one that occurs again is taken once. InvalidInput names bad lines."""
+
+    def read(row: dict[str, Any], source: str) -> Prompt:
+        return prompt_record(asked(row), source, split, tags_of(row))
+
+    return list({prompt.id: prompt for prompt in load_rows(path, read)}.values())
+
+
+def load_demonstrations(path: str | Path) -> list[Demonstration]:
+    """Rows of `prompt` and `completion` or `response`, or of `messages`. Raises InvalidInput naming every bad line."""
+
+    def read(row: dict[str, Any], source: str) -> Demonstration:
+        key = next((key for key in ("completion", "response", "messages") if key in row), "completion")
+        if key == "messages":
+            prompt, reply = split_last(conversation(row, key), key)
+        else:
+            reply = reply_under(row, key, prompt := asked(row))
+        if not reply.strip():
+            raise RowError(f"'{key}' has an empty reply")
+        return Demonstration(prompt=prompt_record(prompt, source, tags=tags_of(row)), response=reply, source=source)
+
+    return load_rows(path, read)
+
+
+def load_preferences(path: str | Path) -> list[Comparison]:
+    """Rows of `chosen` and `rejected`, with a `prompt` or as whole conversations that share it.
+
+    Sample a is the chosen one, b the rejected; one of them may be empty (no reply at all), they may not be equal.
+    Raises InvalidInput naming every bad line.
+    """
+    return load_rows(path, read_comparison)
+
+
+def load_labels(path: str | Path) -> list[Label]:
+    """What a reward model learns from, each row by its keys, with `prompt` and, where wanted, a `weight`.
+
+    Pairs have `chosen` and `rejected`, where wanted `probability` (that chosen is better), `margin`, or a `tie` that is
+    true; rankings `responses` and `ranks` (1 is best); ratings `response` and `rating`, or `responses` and `ratings`;
+    steps `completions` and `labels` (true, false, or from 0 to 1). Raises InvalidInput naming every bad line.
+    """
+    return [label for labels in load_rows(path, _read_labels) for label in labels]
+
+
+def check_labels(config: RunConfig, objectives: Sequence[str]) -> None:
+    """InvalidInput when a label file or an objective that reward models are made for is not as it must be."""
+    for field, names in (("data.labels", config.data.labels), ("reward.process", config.reward.named_by_line)):
+        for name in names:
+            if name not in objectives:
+                raise InvalidInput(f"{field}: unknown objective '{name}'; allowed: {', '.join(objectives)}", field)
+    for objective, path in config.data.labels.items():
+        stepped = any(isinstance(label, StepLabels) for label in load_labels(path))
+        if stepped and not config.reward.reads_lines(objective):
+            raise InvalidInput(
+                f"reward.process: '{path}' has labels of steps for '{objective}', which is not named here; its reward "
+                "model would score whole replies only",
+                "reward.process",
+            )
+
+
+def _read_labels(row: dict[str, Any], source: str) -> list[Label]:
+    weight = _number(row, "weight", default=1.0, least=0.0)
+    if "chosen" in row or "rejected" in row:
+        return [_labelled_pair(row, source, weight)]
+    keys = next((keys for keys in LABEL_KEYS if all(key in row for key in keys)), None)
+    if keys is None:
+        expected = ", ".join(f"'{text}' and '{value}'" for text, value in LABEL_KEYS)
+        raise RowError(f"the row is no label; expected 'chosen' and 'rejected', {expected}")
+    prompt, (text_key, number_key) = prompt_record(asked(row), source, tags=tags_of(row)), keys
+    if number_key == "rating":
+        return [Rating(prompt, read_text(row[text_key], text_key), _number(row, number_key), weight)]
+    texts = tuple(read_text(text, f"{text_key}[{i}]") for i, text in enumerate(_list(row, text_key)))
+    numbers = tuple(_finite(number, f"{number_key}[{i}]") for i, number in enumerate(_list(row, number_key)))
+    if len(texts) != len(numbers) or not texts:
+        raise RowError(f"'{text_key}' has {len(texts)} entries and '{number_key}' {len(numbers)}; expected as many")
+    if number_key == "ratings":
+        return [Rating(prompt, text, number, weight) for text, number in zip(texts, numbers, strict=True)]
+    if number_key == "ranks":
+        if len(set(texts)) < len(texts) or len(set(numbers)) < 2:
+            raise RowError("a ranking has at least two 'responses', all different, and not all of one rank")
+        return [Ranking(prompt, texts, numbers, weight)]
+    if not all(text.strip() for text in texts) or not all(0 <= number <= 1 for number in numbers):
+        raise RowError("steps are 'completions' that are not empty, and 'labels' of true, false or from 0 to 1")
+    return [StepLabels(prompt, texts, numbers, weight)]
+
+
+def _labelled_pair(row: dict[str, Any], source: str, weight: float) -> LabelledPair:
+    pair, tied = read_comparison(row, source), row.get("tie", False)
+    if not isinstance(tied, bool):
+        raise RowError(f"'tie' is {kind_of(tied)}; expected true or false")
+    if tied and "probability" in row:
+        raise RowError("'tie' and 'probability' are given together; a tie has no better reply")
+    probability = 0.5 if tied else _number(row, "probability", default=1.0, least=0.0, most=1.0)
+    margin = _number(row, "margin", default=0.0, least=0.0)
+    return LabelledPair(pair.prompt, pair.a.response, pair.b.response, probability, weight, "data", margin, tied)
+
+
+def _list(row: dict[str, Any], key: str) -> list[Any]:
+    if not isinstance(row[key], list):
+        raise RowError(f"'{key}' is {kind_of(row[key])}; expected a list")
+    return row[key]
+
+
+def _number(
+    row: dict[str, Any], key: str, default: float = 0.0, least: float = -math.inf, most: float = math.inf
+) -> float:
+    number = _finite(row.get(key, default), key)
+    if not least <= number <= most:
+        allowed = f"at least {least:g}" if most == math.inf else f"from {least:g} to {most:g}"
+        raise RowError(f"'{key}' is {number:g}; allowed: a number {allowed}")
+    return number
+
+
+def _finite(value: Any, name: str) -> float:
+    """A finite number; true and false are 1 and 0, as labels of steps are written."""
+    if not isinstance(value, (bool, int, float)):
+        raise RowError(f"'{name}' is {kind_of(value)}; expected a number")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise RowError(f"'{name}' is not a finite number")
+    return number

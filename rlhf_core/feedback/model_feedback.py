@@ -1,0 +1,186 @@
+"""Critic, reviser and judge over two callables: `chat` writes a turn, `choose` weighs labels."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from rlhf_core.constitution.constitution import Constitution, Principle
+from rlhf_core.feedback.critic import criticise, rewrite
+from rlhf_core.feedback.judge import FORMATS, TEMPLATE_HASHES, Answer, ask, is_pointwise, protocol_of
+from rlhf_core.feedback.judge_cache import Notebook
+from rlhf_core.feedback.pointwise_judge import pointwise_hash, read_alone
+from rlhf_core.feedback.preference_labels import vote_id
+from rlhf_core.feedback.prompts import compare_conversation, question_turn
+from rlhf_core.interfaces import Backend, Caller, Chat, Choose, Conversation
+from rlhf_core.records.feedback import Critique, Protocol, Usage, Vote
+from rlhf_core.records.samples import Comparison, Sample
+
+
+class Critic(NamedTuple):
+    """Another model than the judge that criticises and revises."""
+
+    name: str
+    chat: Chat
+
+
+class Bill:
+    """Adds up what endpoints were asked."""
+
+    def __init__(self) -> None:
+        self.total = Usage()
+
+    def add(self, usage: Usage) -> None:
+        self.total = self.total.plus(usage)
+
+
+class LocalFeedback:
+    """interfaces.Feedback over callables.
+
+    `name` is the judge's, with its revision, and the critic's where none is given. `notebook` is the judge's, and may
+    be shared by several constitutions. A `pointwise` judge reads each reply alone under the principles that can
+    criticise; only what is asked by a comparison alone it is asked by `protocol`.
+    """
+
+    def __init__(
+        self,
+        chat: Chat,
+        choose: Choose,
+        constitution_hash: str,
+        name: str,
+        notebook: Notebook | None = None,
+        critic: Critic | None = None,
+        protocol: Protocol = "notes",
+        bill: Bill | None = None,
+        pointwise: bool = False,
+    ):
+        self._chat = chat
+        self._choose = choose
+        self._constitution_hash = constitution_hash
+        self.name = name
+        self._notebook = Notebook() if notebook is None else notebook
+        self._critic = critic or Critic(name, chat)
+        self._bill = bill or Bill()
+        self._pairwise: Protocol = protocol
+        self.protocol: Protocol = "pointwise" if pointwise else protocol
+        pair_hash = TEMPLATE_HASHES[protocol]
+        self.template_hash = pointwise_hash(pair_hash) if pointwise else pair_hash
+
+    @property
+    def critic_name(self) -> str:
+        return self._critic.name
+
+    @property
+    def usage(self) -> Usage:
+        """What was asked of endpoints so far."""
+        return self._bill.total
+
+    def critique(self, samples: Sequence[Sample], principle: Principle) -> list[Critique]:
+        return self.critique_each([(sample, principle) for sample in samples])
+
+    def critique_each(self, asked: Sequence[tuple[Sample, Principle]]) -> list[Critique]:
+        samples, principles = [sample for sample, _ in asked], [principle for _, principle in asked]
+        return criticise(self._critic.chat, samples, principles, self._constitution_hash, self._critic.name)
+
+    def revise(self, samples: Sequence[Sample], critiques: Sequence[Critique], principle: Principle) -> list[str]:
+        both = zip(samples, critiques, strict=True)
+        return self.revise_each([(sample, critique, principle) for sample, critique in both])
+
+    def revise_each(self, asked: Sequence[tuple[Sample, Critique, Principle]]) -> list[str]:
+        texts, principles = [critique.text for _, critique, _ in asked], [principle for *_, principle in asked]
+        return rewrite(self._critic.chat, [sample for sample, *_ in asked], texts, principles)
+
+    def compare(self, comparisons: Sequence[Comparison], *principles: Principle) -> list[Vote]:
+        return self.compare_each([(pair, principle) for pair in comparisons for principle in principles])
+
+    def compare_each(self, questions: Sequence[tuple[Comparison, Principle]]) -> list[Vote]:
+        """As `compare`, for questions that several callers ask together; what they have in common is read once."""
+        places: tuple[list[int], list[int]] = [], []
+        for place, (_, principle) in enumerate(questions):
+            places[self.protocol == "pointwise" and principle.critique is not None].append(place)
+        votes: dict[int, tuple[Vote, Vote]] = {}
+        for own, answer in zip(places, (self._compared, self._read_alone), strict=True):
+            if own:
+                votes |= zip(own, answer([questions[place] for place in own]), strict=True)
+        return [vote for place in range(len(questions)) for vote in votes[place]]
+
+    def _read_alone(self, questions: Sequence[tuple[Comparison, Principle]]) -> list[tuple[Vote, Vote]]:
+        """The two orders' votes are one: neither reply stood first."""
+        answers = read_alone(self._chat, questions, self._notebook, self.name)
+        return [
+            (
+                self._vote(pair, principle, False, answer, "pointwise"),
+                self._vote(pair, principle, True, answer.turned(), "pointwise"),
+            )
+            for (pair, principle), answer in zip(questions, answers, strict=True)
+        ]
+
+    def _compared(self, questions: Sequence[tuple[Comparison, Principle]]) -> list[tuple[Vote, Vote]]:
+        asked = [(pair, principle, swapped) for pair, principle in questions for swapped in (False, True)]
+        places: dict[str, list[int]] = defaultdict(list)
+        for place, (_, principle, _) in enumerate(asked):
+            places[principle.compare].append(place)
+        conversations: dict[int, Conversation] = {}
+        for question, own in places.items():
+            shown = [pair.swap() if swapped else pair for pair, _, swapped in (asked[place] for place in own)]
+            conversations |= zip(own, self._conversations(shown, question, FORMATS[self._pairwise]), strict=True)
+        ordered = [conversations[place] for place in range(len(asked))]
+        answers = ask(self._chat, self._choose, self._pairwise, ordered)
+        if self._pairwise == "notes":
+            # Of each conversation the last turn is the question, and before it stand the notes.
+            answers = [a._replace(text=c[-2].content) for a, c in zip(answers, ordered, strict=True)]
+        votes = [self._vote(*one, answer, self._pairwise) for one, answer in zip(asked, answers, strict=True)]
+        return list(zip(votes[::2], votes[1::2], strict=True))
+
+    def _conversations(self, shown: Sequence[Comparison], question: str, form: str) -> list[Conversation]:
+        texts = [(pair.prompt, pair.a.response, pair.b.response) for pair in shown]
+        if self._pairwise != "notes":
+            return [compare_conversation(*three, question, form) for three in texts]
+        noted = self._notebook.conversations(self._chat, texts)
+        return [(*so_far, question_turn(*three, question, form)) for so_far, three in zip(noted, texts, strict=True)]
+
+    def _vote(self, pair: Comparison, principle: Principle, swapped: bool, answer: Answer, how: Protocol) -> Vote:
+        first, second = answer.first, answer.second
+        return Vote(
+            id=vote_id(pair, principle, self.name, swapped, self.template_hash),
+            comparison_id=pair.id,
+            principle_id=principle.id,
+            principle_hash=principle.hash,
+            template_hash=self.template_hash,
+            constitution_hash=self._constitution_hash,
+            judge=self.name,
+            swapped=swapped,
+            logprob_a=second if swapped else first,
+            logprob_b=first if swapped else second,
+            label_mass=answer.mass,
+            run_id=pair.run_id,
+            protocol=how,
+            text=answer.text,
+            reason=answer.reason,
+        )
+
+
+def feedback_of(
+    critic: Backend,
+    judge: Backend,
+    constitution: Constitution,
+    wanted: Protocol,
+    max_tokens: int,
+    gone: Callable[[], bool] = lambda: False,
+    notebook: Notebook | None = None,
+) -> LocalFeedback:
+    """Feedback under a constitution by two models; work ends with Unavailable when its caller is `gone`."""
+    bill = Bill()
+    caller = Caller(gone, bill.add)
+    return LocalFeedback(
+        lambda conversations: judge.chat(conversations, max_tokens, caller),
+        lambda conversations, labels: judge.choose(conversations, labels, caller),
+        constitution.hash,
+        judge.name,
+        notebook,
+        critic=Critic(critic.name, lambda conversations: critic.chat(conversations, max_tokens, caller)),
+        protocol=protocol_of(wanted, constitution, judge.gives_logprobs),
+        bill=bill,
+        pointwise=is_pointwise(wanted, constitution),
+    )

@@ -1,0 +1,76 @@
+"""How tokens are drawn: each row's own noise, by inverse CDF, so that a text does not depend on its neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from rlhf_core.inference.sequence import Writing
+from rlhf_core.seeding import derived_seed
+
+
+def row_seeds(prompts: Sequence[list[int]], seeds: Sequence[int], n: int) -> Iterator[tuple[list[int], int]]:
+    """n rows per prompt, each with its seed; a prompt that is repeated under one seed is drawn anew."""
+    seen: dict[tuple[int, tuple[int, ...]], int] = {}
+    for prompt, seed in zip(prompts, seeds, strict=True):
+        key = (seed, tuple(prompt))
+        first = seen.get(key, 0)
+        seen[key] = first + n
+        yield from ((prompt, row_seed(seed, prompt, index)) for index in range(first, first + n))
+
+
+def row_seed(seed: int, prompt: Sequence[int], index: int) -> int:
+    """The seed of one row's noise."""
+    return derived_seed(seed, index, *prompt)
+
+
+def draw_noise(seeds: Sequence[int], count: int) -> Tensor:
+    """Uniform numbers (B, count), each row from its own seed."""
+    generator = torch.Generator()
+    return torch.stack(
+        [torch.rand(count, dtype=torch.float64, generator=generator.manual_seed(seed)) for seed in seeds]
+    )
+
+
+def pick(logits: Tensor, temperature: float | Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Tokens (B,) and their log-probs (B,): by inverse CDF where there is noise (B,), else the likeliest."""
+    scaled = logits.float() if noise is None else logits.float() / temperature
+    logprobs = scaled.log_softmax(-1)
+    if noise is None:
+        chosen = logprobs.argmax(-1)
+    else:
+        cdf = logprobs.exp().cumsum(-1, dtype=torch.float64)
+        chosen = torch.searchsorted(cdf, noise[:, None] * cdf[:, -1:], right=True).squeeze(1)
+        chosen = chosen.clamp_max(logits.shape[-1] - 1)
+    return chosen, logprobs.gather(1, chosen[:, None]).squeeze(1)
+
+
+def draw_first(rows: Sequence[Writing]) -> None:
+    """Draw the noise of all the tokens that rows may get, as `generate` does."""
+    for row in (row for row in rows if row.ask.temperature > 0):
+        row.noise = draw_noise([row.ask.seed], row.ask.max_tokens)[0].numpy()
+
+
+def write(rows: Sequence[Writing], logits: Tensor) -> None:
+    """Draw each row's next token from logits (B, V) with the row's own noise and temperature."""
+    temperatures = torch.tensor([row.ask.temperature for row in rows], device=logits.device)
+    noise = torch.tensor(
+        [row.noise[len(row.tokens)] if row.ask.temperature > 0 else 0.0 for row in rows],
+        dtype=torch.float64,
+        device=logits.device,
+    )
+    chosen, logprobs = pick_each(logits, temperatures, noise)
+    for row, token, logprob in zip(rows, chosen.tolist(), logprobs.tolist(), strict=True):
+        row.take(token, logprob)
+
+
+def pick_each(logits: Tensor, temperatures: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    """`pick` with a temperature (B,) for each row; 0 takes the likeliest token."""
+    greedy = temperatures == 0
+    drawn, logprobs = pick(logits, torch.where(greedy, 1.0, temperatures)[:, None], noise)
+    if not bool(greedy.any()):
+        return drawn, logprobs
+    likeliest, highest = pick(logits, 1.0, None)
+    return torch.where(greedy, likeliest, drawn), torch.where(greedy, highest, logprobs)

@@ -1,0 +1,230 @@
+"""Adapters on one frozen model: add, switch, copy, save, load. Low-rank ones (Hu et al. 2021) in PEFT's own format."""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, inject_adapter_in_model
+from peft.tuners.lora import LoraLayer
+from peft.tuners.tuners_utils import cast_adapter_dtype
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from rlhf_core.errors import Conflict, InvalidInput, NotFound
+from rlhf_core.models.adapters import full_weights
+from rlhf_core.models.adapters.lora_linear import LowRankLinear
+
+WEIGHTS = "adapter_model.safetensors"
+CONFIG = "adapter_config.json"
+PREFIX = "base_model.model."
+
+
+class Adapters:
+    """The named adapters of one model. At most one is active; none active is the base model, bit for bit.
+
+    An adapter takes gradients only inside `using(name, train=True)`, so no optimizer can move another one.
+    A dense adapter stands in for all weights of the model; it is what full fine-tuning trains.
+    """
+
+    def __init__(self, model: PreTrainedModel, rank: int, alpha: int, targets: Sequence[str] = ()):
+        """`targets` names the linear layers that low-rank adapters change; none means all but the head."""
+        self.model, self.rank, self.alpha = model, rank, alpha
+        self._targets = _checked(model, targets)
+        self.names: list[str] = []
+        self._layers: list[LoraLayer] = []
+        self._dense = full_weights.DenseWeights(model)
+        self._active: tuple[str | None, bool] = (None, False)
+        model.requires_grad_(False)
+
+    @contextmanager
+    def using(self, name: str | None, train: bool = False) -> Iterator[None]:
+        """Activate an adapter (None: the base model); the state before is restored at the end."""
+        if name is not None:
+            self._must_exist(name)
+        before = self._active
+        self._switch((name, train))
+        try:
+            yield
+        finally:
+            self._switch(before)
+
+    def add(self, name: str, seed: int, rank: int | None = None, alpha: int | None = None) -> None:
+        """A new adapter that changes nothing yet: A is drawn from the seed, B is zero."""
+        self._must_be_free(name)
+        config = LoraConfig(
+            r=rank or self.rank,
+            lora_alpha=alpha or self.alpha,
+            lora_dropout=0.0,
+            target_modules=self._targets,
+            task_type="CAUSAL_LM",
+            fan_in_fan_out=type(self.model).__name__.startswith("GPT2"),
+        )
+        config._register_custom_module({nn.Linear: LowRankLinear})
+        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Already found a `peft_config`")
+            inject_adapter_in_model(config, self.model, name)
+        cast_adapter_dtype(self.model, name)  # small steps would be lost in a base of 16 bits
+        self._layers = [module for module in self.model.modules() if isinstance(module, LoraLayer)]
+        self.names.append(name)
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for key, tensor in self.state(name).items():
+                if key.endswith("lora_A.weight"):
+                    bound = 1 / math.sqrt(tensor.shape[1])
+                    tensor.copy_(torch.empty(tensor.shape).uniform_(-bound, bound, generator=generator))
+                else:
+                    tensor.zero_()
+        self._apply(self._active)
+
+    def add_dense(self, name: str, source: str | None) -> None:
+        """A new dense adapter that computes what the low-rank `source` does, or the base model."""
+        self._must_be_free(name)
+        self._dense.add(name, self._layers, source)
+        self.names.append(name)
+
+    @property
+    def dense_is_active(self) -> bool:
+        return self._active[0] in self._dense
+
+    def copy(self, source: str, target: str) -> None:
+        """A new adapter with the weights of another; the two share nothing."""
+        self._must_exist(source)
+        if source in self._dense:
+            self._must_be_free(target)
+            self._dense.copy(source, target)
+            self.names.append(target)
+            return
+        layer = self._layers[0]
+        self.add(target, 0, layer.r[source], layer.lora_alpha[source])
+        self._write(target, self.state(source))
+
+    def delete(self, name: str) -> None:
+        self._must_exist(name)
+        if self._active[0] == name:
+            raise Conflict(f"adapter '{name}' is in use")
+        self.names.remove(name)
+        if name in self._dense:
+            return self._dense.delete(name)
+        for layer in self._layers:
+            layer.set_adapter([], inference_mode=True)
+            layer.delete_adapter(name)
+        self.model.peft_config.pop(name)  # pyright: ignore[reportAttributeAccessIssue]
+        self._apply(self._active)
+
+    def parameters(self, name: str) -> list[nn.Parameter]:
+        return [tensor for tensor in self.state(name).values() if isinstance(tensor, nn.Parameter)]
+
+    def state(self, name: str) -> dict[str, Tensor]:
+        """The adapter's own parameters under PEFT's file names, or those of the model where it is dense."""
+        self._must_exist(name)
+        if name in self._dense:
+            return self._dense.state(name)
+        marks = (f".lora_A.{name}.weight", f".lora_B.{name}.weight")
+        named = (item for item in self.model.named_parameters() if item[0].endswith(marks))
+        return {PREFIX + key.replace(f".{name}.weight", ".weight"): tensor for key, tensor in named}
+
+    def save(self, name: str, folder: Path, base_model: str) -> None:
+        """Write safetensors and a configuration that PEFT and vLLM also read; same weights, same bytes."""
+        if name in self._dense:
+            return self._dense.save(name, folder)
+        state = {key: tensor.detach().cpu().contiguous() for key, tensor in self.state(name).items()}
+        layer = self._layers[0]
+        config = {
+            "peft_type": "LORA",
+            "task_type": "CAUSAL_LM",
+            "base_model_name_or_path": base_model,
+            "r": layer.r[name],
+            "lora_alpha": layer.lora_alpha[name],
+            "lora_dropout": 0.0,
+            "bias": "none",
+            "fan_in_fan_out": bool(getattr(layer, "fan_in_fan_out", False)),
+            "target_modules": sorted({key.split(".")[-3] for key in state}),
+        }
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(state, folder / WEIGHTS)
+        (folder / CONFIG).write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
+
+    def load(self, name: str, folder: Path) -> None:
+        """Add an adapter from a folder; names and shapes must be those of this model."""
+        if (folder / full_weights.WEIGHTS).is_file():
+            self._must_be_free(name)
+            self._dense.load(name, folder)
+            self.names.append(name)
+            return
+        try:
+            config = json.loads((folder / CONFIG).read_text())
+            state = load_file(folder / WEIGHTS)
+            rank, alpha = int(config["r"]), int(config["lora_alpha"])
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
+            raise InvalidInput(f"no adapter in '{folder}': {error}; expected {CONFIG} and {WEIGHTS}") from error
+        self.add(name, 0, rank, alpha)
+        try:
+            self._write(name, state)
+        except InvalidInput as error:
+            self.delete(name)
+            raise InvalidInput(f"the adapter in '{folder}' does not fit this base model: {error}") from error
+
+    def _write(self, name: str, state: dict[str, Tensor]) -> None:
+        own = self.state(name)
+        wrong = sorted(own.keys() ^ state.keys()) or sorted(k for k in own if own[k].shape != state[k].shape)
+        if wrong:
+            raise InvalidInput(f"{len(wrong)} tensors differ in name or shape, the first is '{wrong[0]}'")
+        with torch.no_grad():
+            for key, tensor in own.items():
+                tensor.copy_(state[key])
+
+    def _switch(self, state: tuple[str | None, bool]) -> None:
+        if state != self._active:
+            self._apply(state, gradients=state[1] or self._active[1])
+            self._active = state
+
+    def _apply(self, state: tuple[str | None, bool], gradients: bool = True) -> None:
+        """`gradients`: an adapter takes them before or after, so that they have to be turned on or off."""
+        name, train = state
+        self._dense.activate(name if name in self._dense else None, train)
+        name = None if name in self._dense else name
+        active = [name] if name is not None else []
+        for layer in self._layers:
+            if gradients:
+                # `enable_adapters(True)` makes the active adapter trainable, so `set_adapter` comes last.
+                if layer.disable_adapters != (name is None):
+                    layer.enable_adapters(name is not None)
+                layer.set_adapter(active, inference_mode=not train)
+            else:
+                # What those two come to then; they look at every parameter, which takes half as long as a small pass.
+                # Past `Module.__setattr__`, which looks whether it is given parameters.
+                vars(layer).update(_active_adapter=active, _disable_adapters=name is None)
+
+    def _must_be_free(self, name: str) -> None:
+        if name in self.names:
+            raise Conflict(f"adapter '{name}' exists already")
+        if not name or "." in name:
+            raise InvalidInput(f"adapter name '{name}' is not usable; allowed: a non-empty name without '.'")
+
+    def _must_exist(self, name: str) -> None:
+        if name not in self.names:
+            raise NotFound(f"unknown adapter '{name}'; loaded: {', '.join(self.names) or 'none'}")
+
+
+def _checked(model: PreTrainedModel, targets: Sequence[str]) -> list[str] | str:
+    """As PEFT wants them; InvalidInput where a name is that of no linear layer below the head."""
+    head = model.get_output_embeddings()
+    linear = {name.split(".")[-1] for name, part in model.named_modules() if _is_linear(part) and part is not head}
+    unknown = [name for name in targets if name not in linear]
+    if unknown:
+        allowed = ", ".join(sorted(linear))
+        raise InvalidInput(f"the model has no linear layer '{unknown[0]}'; allowed: {allowed}", "model.lora.targets")
+    return list(targets) or "all-linear"
+
+
+def _is_linear(part: nn.Module) -> bool:
+    return isinstance(part, nn.Linear | Conv1D)

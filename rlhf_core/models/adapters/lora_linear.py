@@ -1,0 +1,78 @@
+"""A linear layer with low-rank adapters whose passes cost little more than those of the layer alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from peft.tuners.lora import Linear
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from rlhf_core.models.kernels.onednn_linear import linear
+
+
+class LowRankLinear(Linear):
+    """PEFT's layer, W + s B A (Hu et al. 2021), with two ways of its own to compute it, equal up to rounding.
+
+    Many tokens pass through the sum of the matrices, few through the two factors, whichever takes fewer operations.
+    A base of 16 bits always takes the factors, as small changes would be lost in the sum.
+    """
+
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        active = [name for name in self.active_adapters if name in self.lora_A]
+        if self.disable_adapters or not active:
+            return self.base_layer(x)
+        base = self.base_layer
+        assert isinstance(base, nn.Linear)
+        other_kind = x.dtype != base.weight.dtype or torch.is_autocast_enabled(x.device.type)
+        if args or kwargs or len(active) > 1 or other_kind:
+            return super().forward(x, *args, **kwargs)
+        a, b, scale = self.lora_A[active[0]].weight, self.lora_B[active[0]].weight, self.scaling[active[0]]
+        tokens, (outputs, inputs) = x.numel() // x.shape[-1], base.weight.shape
+        summed = x.dtype == torch.float32 and tokens * (inputs + outputs) > inputs * outputs
+        given = (x, base.weight, base.bias, a, b, scale, summed)
+        if not torch.is_grad_enabled():  # what autograd does around a function takes as long as a small product
+            return _changed(*given)  # pyright: ignore[reportArgumentType]
+        return _Changed.apply(*given)  # pyright: ignore[reportReturnType]
+
+
+def _changed(
+    x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float, summed: bool
+) -> Tensor:
+    if summed:
+        return linear(x, torch.addmm(weight, b, a, alpha=scale), bias)
+    inner = linear(x, a.to(x.dtype)).flatten(0, -2)
+    plain = linear(x, weight, bias)
+    return torch.addmm(plain.flatten(0, -2), inner, b.to(x.dtype).T, alpha=scale).view_as(plain)
+
+
+class _Changed(torch.autograd.Function):
+    """x (W + s B A)^T + bias for a frozen W; only x is kept for the gradient.
+
+    Narrow matrices are multiplied in the order in which BLAS is quick, which is up to 7 times as fast as the other.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float, summed: bool
+    ) -> Tensor:
+        ctx.save_for_backward(x, weight, a, b)
+        ctx.scale, ctx.summed = scale, summed
+        return _changed(x, weight, bias, a, b, scale, summed)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, a, b = ctx.saved_tensors
+        rows, slopes, scale = x.flatten(0, -2), gradient.flatten(0, -2), ctx.scale
+        small_a, wide_b = a.to(x.dtype), b.to(x.dtype).T.contiguous()
+        through, for_x, for_a, for_b = linear(slopes, wide_b), None, None, None
+        if ctx.needs_input_grad[0] and ctx.summed:
+            for_x = linear(slopes, torch.addmm(weight, b, a, alpha=scale).T)
+        elif ctx.needs_input_grad[0]:
+            for_x = torch.addmm(linear(slopes, weight.T), through, small_a, alpha=scale)
+        if ctx.needs_input_grad[3]:
+            for_a = (through.T @ rows).to(a.dtype) * scale
+            for_b = (linear(rows, small_a).T @ slopes).T.to(b.dtype) * scale
+        return None if for_x is None else for_x.view_as(x), None, None, for_a, for_b, None, None

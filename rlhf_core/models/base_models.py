@@ -1,0 +1,50 @@
+"""The base models of a process: the policy's, and those that reward models name for themselves."""
+
+from __future__ import annotations
+
+from transformers import AutoConfig
+
+from rlhf_core.config.run import ModelConfig
+from rlhf_core.errors import InvalidInput
+from rlhf_core.models.backbone import Backbone
+from rlhf_core.models.encoder import Encoder
+from rlhf_core.models.loading import NEEDED, check_folder
+
+FIELD = "reward.base_model"
+
+
+class Bases:
+    """Each base is loaded when it is first asked for, and then stays."""
+
+    def __init__(self, backbone: Backbone, config: ModelConfig):
+        self._backbone, self._config = backbone, config
+        self._loaded: dict[str, Backbone | Encoder] = {}
+
+    def of(self, name: str | None) -> Backbone | Encoder:
+        """The base of this name, a folder or a Hugging Face id; none is the policy's. InvalidInput if unusable."""
+        if name is None or name == self._backbone.name:
+            return self._backbone
+        if name not in self._loaded:
+            base = self._loaded[name] = _load(name, self._config.model_copy(update={"base_model": name}))
+            if isinstance(base, Backbone):
+                base.before_pass = self._backbone.before_pass
+        return self._loaded[name]
+
+    @property
+    def all(self) -> tuple[Backbone | Encoder, ...]:
+        """All that are loaded."""
+        return self._backbone, *self._loaded.values()
+
+
+def _load(path: str, config: ModelConfig) -> Backbone | Encoder:
+    """A model that writes is read as a decoder, any other as an encoder; a folder keeps its path as its name."""
+    check_folder(path, FIELD)
+    try:
+        kinds = AutoConfig.from_pretrained(path).architectures or [""]
+    except (OSError, ValueError) as error:
+        raise InvalidInput(f"base_model '{path}' cannot be loaded: {error}; expected {NEEDED}", FIELD) from error
+    if not kinds[0].endswith(("ForCausalLM", "LMHeadModel")):
+        return Encoder.load(path, config)
+    base = Backbone.load(path, config)
+    base.name = path
+    return base

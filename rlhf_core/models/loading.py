@@ -1,0 +1,47 @@
+"""Whether a base model can be used, said before anything is computed with it."""
+
+from __future__ import annotations
+
+from inspect import signature
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from rlhf_core.config.run import ModelConfig
+from rlhf_core.errors import InvalidInput
+
+NEEDED = "a folder with config.json, safetensors weights and a tokenizer, or a Hugging Face id"
+
+
+def dtype_of(config: ModelConfig) -> torch.dtype:
+    """The precision of the base's weights; `auto` takes 16 bits where the device computes in them by itself."""
+    if config.dtype != "auto":
+        return getattr(torch, config.dtype)
+    native = config.device.startswith("cuda") and torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.bfloat16 if native else torch.float32
+
+
+def check_folder(path: str, field: str = "model.base_model") -> None:
+    """InvalidInput when the path is no folder of a model; a Hugging Face id passes."""
+    folder = Path(path)
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise InvalidInput(f"base_model '{path}' has no config.json; expected {NEEDED}", field)
+    elif path.startswith((".", "/", "~")) or path.count("/") > 1:
+        raise InvalidInput(f"base_model: there is no folder '{path}'; expected {NEEDED}", field)
+
+
+def check_model(path: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """InvalidInput when this model cannot converse."""
+    problem = ""
+    if tokenizer.eos_token_id is None:
+        problem = "its tokenizer has no end token (eos_token); responses could not end"
+    elif not tokenizer.chat_template:
+        problem = "its tokenizer has no chat template; conversations could not be rendered"
+    elif "logits_to_keep" not in signature(model.forward).parameters:
+        problem = f"the architecture {type(model).__name__} takes no logits_to_keep"
+    elif len(tokenizer) > model.get_input_embeddings().weight.shape[0]:  # pyright: ignore
+        problem = f"the tokenizer has {len(tokenizer)} tokens, more than the model's embedding"
+    if problem:
+        raise InvalidInput(f"base_model '{path}' cannot be used: {problem}", "model.base_model")

@@ -1,0 +1,26 @@
+"""What all records share: they are frozen, and an id follows from what it names."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+
+def content_id(kind: str, *parts: object) -> str:
+    """Deterministic id: the same content gives the same id, so that a repeated write changes nothing."""
+    text = "\x1f".join(str(part) for part in parts)
+    return f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:20]}"
+
+
+class Record(BaseModel):
+    """Base of all records: frozen, unknown fields refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+Stage = Literal["critique", "sft", "label", "reward", "norm_pack", "ppo", "control", "evaluate", "report"]
+Written = Literal["display_name", "note"]  # what people may change on a run
+RunState = Literal["QUEUED", "RUNNING", "PAUSED", "SUCCEEDED", "FAILED", "CANCELLED"]
+STAGES: tuple[Stage, ...] = ("critique", "sft", "label", "reward", "norm_pack", "ppo", "control", "evaluate", "report")

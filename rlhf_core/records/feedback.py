@@ -1,0 +1,169 @@
+"""What is judged: critiques, revisions, votes and labels, and how far a judge is to be trusted."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from rlhf_core.records.base import Record
+
+Verdict = Literal["complies", "borderline", "violates"]
+Choice = Literal["a", "b", "tie", "both_bad", "skip"]
+Protocol = Literal["notes", "logprobs", "cot", "text", "pointwise"]
+"""How a judge is asked: for the labels' log-probabilities (after notes that all questions on a pair share, at once, or
+after a reasoning on each question), for words, or for a critique of each reply alone."""
+
+
+class Critique(Record):
+    """One principle's verdict on one response."""
+
+    sample_id: str
+    principle_id: str
+    principle_hash: str
+    constitution_hash: str
+    template_hash: str
+    critic: str
+    verdict: Verdict | None
+    """None when the critic's text could not be parsed; `reason` says why."""
+    text: str
+    spans: tuple[str, ...] = ()
+    """Quotations that occur word for word in the response."""
+    reason: str = ""
+
+
+class Revision(Record):
+    """One step of critique and revision. Rejected steps are kept, with the reason."""
+
+    id: str
+    run_id: str
+    sample_id: str
+    round: int
+    critique: Critique
+    before: str
+    after: str
+    accepted: bool
+    reason: str = ""
+    written: str = ""
+    """What the reviser wrote, where `after` is that without a label at its start."""
+
+
+class Usage(Record):
+    """What endpoints were asked for, and its price. Models of this process cost nothing here."""
+
+    requests: int = 0
+    retries: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    unmetered: int = 0
+    """Answers that came without a count of tokens; they are in no sum."""
+    cost: float = 0.0
+    """In the currency of the configured prices."""
+
+    def plus(self, other: Usage, sign: int = 1) -> Usage:
+        """The sum, or with a sign of -1 the difference."""
+        return Usage(**{name: value + sign * getattr(other, name) for name, value in self})
+
+
+class Vote(Record):
+    """The record of a judgement: one comparison, one principle, one order.
+
+    `logprob_a` and `logprob_b` belong to samples a and b of the comparison, whatever the order shown.
+    """
+
+    id: str
+    comparison_id: str
+    principle_id: str
+    principle_hash: str
+    template_hash: str
+    constitution_hash: str
+    judge: str
+    swapped: bool
+    """True when sample b was shown first."""
+    logprob_a: float
+    logprob_b: float
+    label_mass: float
+    """Probability that the judge gives to the two labels together; 0 when its words could not be read."""
+    run_id: str = ""
+    protocol: Protocol = "logprobs"
+    text: str = ""
+    """What the judge wrote, where it was asked to write."""
+    reason: str = ""
+    """Why this vote abstains: the judge's answer could not be read."""
+
+
+class Preference(Record):
+    """One objective's label on one comparison. `probability` is that of a being better than b."""
+
+    id: str
+    comparison_id: str
+    objective: str
+    labeler: str
+    """`ai:<judge>` or `human:<name>`."""
+    choice: Choice
+    probability: float = Field(default=0.5, ge=0, le=1)
+    abstained: bool = False
+    reason: str = ""
+    gap: float = 0.0
+    """Largest difference between the two orders' probabilities over the votes (position bias)."""
+    constitution_hash: str = ""
+    run_id: str = ""
+    weight: float = Field(default=1.0, ge=0)
+    uniform: bool = False
+    """The comparison was drawn with no regard to what the AI made of it, so the label counts in unbiased measures."""
+    calibration_id: str = ""
+    """The calibration that the probability went through; empty when there was none."""
+    ungated: bool = False
+    """The judge had not passed its gate when this label was derived; stamped on all that descends from it."""
+
+
+Truth = Literal["human", "gold"]
+
+
+class Calibration(Record):
+    """The temperature that makes one judge's probabilities of one objective honest; p = sigmoid(log-odds / T).
+
+    Errors before are those of T = 1; errors after are of each fold under the temperature of the others.
+    """
+
+    id: str
+    run_id: str
+    judge: str
+    objective: str
+    constitution_hash: str
+    truth: Truth
+    temperature: float
+    pairs: int
+    folds: int
+    brier_before: float
+    brier_after: float
+    ece_before: float
+    """Expected calibration error (Naeini et al. 2015): mean |accuracy - confidence| over bins of confidence."""
+    ece_after: float
+    applied: bool
+    """False where it only measures: gold never enters a label."""
+
+
+class JudgeGate(Record):
+    """Whether one judge may label one objective: its agreement with people, or with a world's gold."""
+
+    id: str
+    run_id: str
+    judge: str
+    objective: str
+    constitution_hash: str
+    truth: Truth
+    pairs: int
+    """Pairs with a better reply in truth, on which the judge did not abstain."""
+    abstained: int
+    """Such pairs on which it did."""
+    agreement: float
+    agreement_low: float
+    """Lower end of the 95 % interval (Wilson 1927)."""
+    longer_reply: float
+    """Agreement of always preferring the longer reply, on the same pairs."""
+    consistency: float
+    """Share of all these pairs, abstentions included, whose better reply is the same in both orders."""
+    passed: bool
+    reason: str
+    """What falls short; empty when the gate is passed."""

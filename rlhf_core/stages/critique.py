@@ -1,0 +1,61 @@
+"""The stage of critique and revision: the base policy's answers, criticised under principles and written anew."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rlhf_core.feedback.revision import count_steps, critique_settings, draw_principles, revision_rounds
+from rlhf_core.records.feedback import Revision
+from rlhf_core.records.runs import StageResult
+from rlhf_core.records.samples import BASE_POLICY, Prompt
+from rlhf_core.stages.context import Context, Timer, chunks
+from rlhf_core.stages.prompts import draw, prompts_of
+from rlhf_core.stages.samples import sample_id, stamp
+from rlhf_core.stages.usage import Spending
+
+CHUNK = 128
+"""Prompts in one committed piece of work."""
+
+
+def critique_stage(ctx: Context) -> StageResult:
+    """Prompt -> sample of the base policy -> critique -> revision, piece by piece; progress counts critiques."""
+    timer, settings = Timer(), critique_settings(ctx.constitution, ctx.config.critique)
+    feedback = ctx.tools.feedback(ctx.constitution)
+    spending = Spending(ctx, "critique", feedback)
+    everything = prompts_of(ctx, "train")
+    prompts = draw(everything, min(settings.prompts, len(everything)), ctx.config.seed, "critique")
+    ctx.store.add_prompts(prompts)
+    law, seed = ctx.constitution, ctx.config.seed
+    wanted = {prompt.id: len(draw_principles(law, prompt, settings, seed)) for prompt in prompts}
+    total, asked = max(1, sum(wanted.values())), 0
+    for piece in chunks(prompts, CHUNK):
+        behind = asked + sum(wanted[prompt.id] for prompt in piece)
+        if not _done(ctx, piece):
+            samples = ctx.tools.sampler.generate(
+                piece,
+                policy_version=BASE_POLICY,
+                temperature=settings.temperature,
+                max_tokens=ctx.config.model.max_tokens,
+                seed=ctx.config.seed,
+            )
+            samples = [stamp(sample, ctx, "critique", BASE_POLICY, 0) for sample in samples]
+            steps: list[Revision] = []
+            for unit in revision_rounds(samples, law, feedback, settings, seed):
+                steps += unit
+                ctx.progress("critique", min(asked + len(steps), total), total, **spending.step())
+            with ctx.store.transaction(ctx.run.id, ctx.run.fence):
+                ctx.store.add_samples(samples)
+                ctx.store.add_revisions(steps)
+        asked = behind
+        ctx.progress("critique", asked, total, **spending.step())
+    steps = ctx.store.revisions(ctx.run.id)
+    counts = {"answers": len(prompts), **count_steps(steps)}
+    if unasked := len(prompts) - len({step.sample_id for step in steps}):
+        # No principle is for such a prompt.
+        counts["unasked"] = unasked
+    return spending.close(StageResult(run_id=ctx.run.id, stage="critique", counts=counts, seconds=timer.seconds))
+
+
+def _done(ctx: Context, prompts: Sequence[Prompt]) -> bool:
+    ids = [sample_id(ctx, "critique", prompt, BASE_POLICY, 0) for prompt in prompts]
+    return len(ctx.store.samples_by_id(ids)) == len(ids)

@@ -1,0 +1,110 @@
+"""The pairs of replies that a run labels: drawn anew, or those of the run that it goes on from."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from rlhf_core.config.run import RunConfig
+from rlhf_core.feedback.preference_labels import comparison_of
+from rlhf_core.records.samples import BASE_POLICY, Comparison, Prompt, Sample
+from rlhf_core.stages.ancestry import results_of
+from rlhf_core.stages.context import Context, chunks
+from rlhf_core.stages.label_rounds import labelled_policy
+from rlhf_core.stages.prompts import draw, prompts_of
+from rlhf_core.stages.samples import sample_id, stamp
+
+CHUNK = 128
+"""Prompts in one committed piece of work."""
+
+
+def pairs_to_judge(ctx: Context, counts: Counter[str]) -> Iterator[tuple[Sequence[Comparison], int]]:
+    """The pairs to judge, piece by piece, each with how many are done."""
+    counts["pairs"] = ctx.config.label.pairs
+    before = pairs_before(ctx)
+    if before is not None:
+        counts["identical"] = before.identical
+        for number, piece in enumerate(chunks(before.pairs, CHUNK)):
+            yield piece, min((number + 1) * CHUNK, len(before.pairs))
+        return
+    everything = prompts_of(ctx, "train")
+    prompts = draw(everything, ctx.config.label.pairs, ctx.config.seed, "label")
+    ctx.store.add_prompts(everything)
+    for number, piece in enumerate(chunks(prompts, CHUNK)):
+        pairs = _draw_pairs(ctx, piece, number)
+        counts["identical"] += len(piece) - len(pairs)
+        yield pairs, min((number + 1) * CHUNK, len(prompts))
+
+
+def _draw_pairs(ctx: Context, prompts: Sequence[Prompt], number: int) -> list[Comparison]:
+    """Pairs of samples of one policy; a share of them sets it against the base. Identical texts are dropped."""
+    tuned = labelled_policy(ctx)
+    against_base = int(len(prompts) * ctx.config.label.base_share)
+    first = _sample(ctx, prompts, tuned, f"{number}a", number * 3)
+    second = _sample(ctx, prompts[:against_base], BASE_POLICY, f"{number}b", number * 3 + 1, first[:against_base])
+    second += _sample(ctx, prompts[against_base:], tuned, f"{number}b", number * 3 + 2, first[against_base:])
+    with ctx.store.transaction(ctx.run.id, ctx.run.fence):
+        ctx.store.add_samples([*first, *second])
+        pairs = [
+            comparison_of(a, b, ctx.run.id) for a, b in zip(first, second, strict=True) if a.response != b.response
+        ]
+        ctx.store.add_comparisons(pairs)
+    return pairs
+
+
+def _sample(
+    ctx: Context, prompts: Sequence[Prompt], version: str, part: str, salt: int, unlike: Sequence[Sample] = ()
+) -> list[Sample]:
+    """One sample per prompt, of several candidates the first whose text is not that of its partner in `unlike`.
+
+    Samples that are stored already are read, not drawn again.
+    """
+    ids = [sample_id(ctx, "label", prompt, part, index) for index, prompt in enumerate(prompts)]
+    stored = ctx.store.samples_by_id(ids)
+    if len(stored) == len(ids):
+        return [stored[identity] for identity in ids]
+    n = ctx.config.label.candidates if unlike else 1
+    drawn = ctx.tools.sampler.generate(
+        prompts,
+        policy_version=version,
+        n=n,
+        temperature=ctx.config.label.temperature,
+        max_tokens=ctx.config.model.max_tokens,
+        seed=ctx.config.seed + 7919 * (salt + 1),
+    )
+    chosen = []
+    for index in range(len(prompts)):
+        candidates = drawn[index * n : (index + 1) * n]
+        others = [sample for sample in candidates if unlike and sample.response != unlike[index].response]
+        chosen.append(stamp((others or candidates)[0], ctx, "label", part, index))
+    return chosen
+
+
+class Drawn(NamedTuple):
+    """The pairs of an earlier run, and how many of its drawn pairs were no pairs, as both texts were the same."""
+
+    pairs: list[Comparison]
+    identical: int
+
+
+def pairs_before(ctx: Context) -> Drawn | None:
+    """The pairs of `from_run`, where this run would draw the very same; then no model writes them again."""
+    source = ctx.config.from_run
+    result = results_of(ctx.store, source).get("label") if source else None
+    if result is None or result.policy_version != labelled_policy(ctx):
+        return None
+    before = RunConfig.model_validate_json(ctx.store.run(result.run_id).config)
+    if _drawing(before) != _drawing(ctx.config):
+        return None
+    stored = [pair for pair in ctx.store.comparisons(result.run_id) if pair.a.stage == "label"]
+    pairs = [pair.model_copy(update={"run_id": ctx.run.id}) for pair in stored]
+    ctx.store.add_comparisons(pairs)
+    return Drawn(pairs, result.counts["identical"])
+
+
+def _drawing(config: RunConfig) -> tuple[object, ...]:
+    """All that decides which pairs are drawn from a policy."""
+    label = config.label
+    drawn = (label.pairs, label.temperature, label.base_share, label.candidates)
+    return config.seed, config.model.max_tokens, config.data.prompts, config.data.heldout_prompts, *drawn

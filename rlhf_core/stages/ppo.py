@@ -1,0 +1,173 @@
+"""The stage that optimises the policy: PPO from the SFT policy, held-out gold in view, a checkpoint every few steps."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from rlhf_core.config.ppo import PpoConfig
+from rlhf_core.config.scalarization import weights_at
+from rlhf_core.models.policy import Policy
+from rlhf_core.records.models import Checkpoint, NormPack, Score
+from rlhf_core.records.runs import StageResult
+from rlhf_core.reward_models.reward_model import RewardModel
+from rlhf_core.stages.context import Context, Timer
+from rlhf_core.stages.demonstrations import replayed
+from rlhf_core.stages.ppo_watch import Audit, Watch
+from rlhf_core.stages.prompts import prompts_of
+from rlhf_core.stages.samples import stamp
+from rlhf_core.stages.versions import drop_adapters, load_reward_models, publish_policy
+from rlhf_core.training.ppo.ptx import Replay
+from rlhf_core.training.ppo.rule_penalties import rule_shares
+from rlhf_core.training.ppo.state import PpoState
+from rlhf_core.training.ppo.trainer import PpoStep, Weights, train_ppo
+
+TRAINED, REFERENCE = "ppo-policy", "ppo-reference"
+
+
+def ppo_stage(ctx: Context) -> StageResult:
+    """Rollouts -> K scores -> weights -> policy; resumes from the last checkpoint, ends early where it must."""
+    timer, rewarded = Timer(), ctx.need("reward")
+    models = load_reward_models(ctx, rewarded.reward_models, "ppo-reward")
+    auditors = load_reward_models(ctx, rewarded.auditors, "ppo-auditor")
+    pack = ctx.store.norm_pack(ctx.need("norm_pack").norm_pack)
+    policy = ctx.tools.on_device(lambda: load_policy(ctx, pack.objectives))
+    saved = ctx.store.latest_checkpoint(ctx.run.id, "ppo")
+    audit = Audit(ctx, policy, models, pack, auditors)
+    if saved is None:
+        audit.look(0)
+    done = saved.step if saved else 0
+    if pack.temperature != ctx.config.ppo.temperature:
+        ctx.note(
+            f"the scale of scores was measured at temperature {pack.temperature:g} and rollouts run at "
+            f"{ctx.config.ppo.temperature:g}: the policy starts away from 0; start_at=norm_pack measures it anew"
+        )
+    steps = train(ctx, policy, models, pack, lambda step: _weights(ctx, pack.objectives, step), ctx.config.ppo, saved)
+    watch, best = Watch(ctx), 0
+    for step in filter(None, ctx.units(steps)):
+        done = step.metrics.step
+        numbers, ending = _after_step(ctx, step, audit)
+        heard = watch.listen(step.samples)
+        values = step.metrics.values | numbers | {f"monitor/{name}": n for name, n in heard.numbers().items()}
+        values |= rule_shares(ctx.constitution.principles, step.samples)
+        ctx.progress("ppo", done, step.metrics.steps, **{k.replace("/", "."): v for k, v in values.items()})
+        watch.judge(heard, done)
+        if ending:
+            back = ctx.config.ppo.stop.parted == "stop"
+            best = _go_back(ctx, policy, audit.best(done, weights_of(step))) if back else 0
+            ctx.note(f"PPO ended at step {done}, as ppo.stop asks: {ending}; the policy is that of step {best or done}")
+            break
+    ungated = any(ctx.store.reward_model(version).ungated for version in rewarded.reward_models.values())
+    version = publish_policy(ctx, "ppo", TRAINED, ctx.need("sft").policy_version, best or done, ungated)
+    drop_adapters(ctx, [TRAINED, REFERENCE], [*models.values(), *auditors.values()])
+    return StageResult(
+        run_id=ctx.run.id,
+        stage="ppo",
+        policy_version=version.id,
+        counts={"samples": done * ctx.config.ppo.samples_per_step},
+        numbers=audit.numbers(best or done),
+        seconds=timer.seconds,
+    )
+
+
+def train(
+    ctx: Context,
+    policy: Policy,
+    models: Mapping[str, RewardModel],
+    pack: NormPack,
+    weights: Weights,
+    config: PpoConfig,
+    saved: Checkpoint | None,
+) -> Iterator[PpoStep | None]:
+    """PPO on the run's training prompts."""
+    return train_ppo(
+        policy,
+        [models[name] for name in pack.objectives],
+        pack,
+        prompts_of(ctx, "train"),
+        weights,
+        config,
+        ctx.config.model.max_tokens,
+        ctx.config.seed,
+        ctx.store.artifacts.get_folder(saved.artifact) if saved else None,
+        Replay.begin(policy.backbone, replayed(ctx), config, ctx.config.seed),
+        ctx.constitution.principles,
+    )
+
+
+def _weights(ctx: Context, objectives: tuple[str, ...], step: int) -> dict[str, float]:
+    """The weights of a step: what someone gave the run while it ran, or else what its schedule says."""
+    given = ctx.store.take_weights(ctx.run.id, ctx.run.fence, step)
+    if given is not None and given.from_step == step:
+        text = ", ".join(f"{name} {weight:g}" for name, weight in given.weights.items())
+        ctx.note(f"PPO step {step} takes up new weights: {text}")
+    weights = given.weights if given else weights_at(ctx.config.ppo.dial, ctx.weights, step)
+    return {name: weights[name] for name in objectives}
+
+
+def weights_of(step: PpoStep) -> dict[str, float]:
+    """The weights that a step had."""
+    mark = "weight/"
+    return {name.removeprefix(mark): n for name, n in step.metrics.values.items() if name.startswith(mark)}
+
+
+def _go_back(ctx: Context, policy: Policy, step: int) -> int:
+    """Make the policy that of an earlier step, where there is a checkpoint of it; returns the step, or 0."""
+    saved = ctx.store.checkpoint(ctx.run.id, "ppo", step)
+    if saved is None:
+        return 0
+    folder = ctx.store.artifacts.get_folder(saved.artifact)
+    ctx.tools.on_device(lambda: policy.restore(folder))
+    return step
+
+
+def load_policy(ctx: Context, objectives: tuple[str, ...]) -> Policy:
+    """The fine-tuned policy, to be trained, with itself as it is now for its reference."""
+    backbone = ctx.tools.backbone
+    folder = ctx.store.artifacts.get_folder(ctx.store.policy_version(ctx.need("sft").policy_version).artifact)
+    for name in (TRAINED, REFERENCE):
+        if name in backbone.adapters:
+            backbone.delete_adapter(name)
+    backbone.load_adapter(REFERENCE, folder)
+    if ctx.config.ppo.tune == "full":
+        backbone.add_dense_adapter(TRAINED, REFERENCE)
+    else:
+        backbone.copy_adapter(REFERENCE, TRAINED)
+    return Policy(backbone, TRAINED, objectives, REFERENCE)
+
+
+def _after_step(ctx: Context, step: PpoStep, audit: Audit) -> tuple[dict[str, float], str]:
+    """Store the step's samples and scores, now and then with a checkpoint.
+
+    Returns the held-out numbers, if due, and why PPO must end here, if it must.
+    """
+    number, settings, pack = step.metrics.step, ctx.config.ppo, audit.pack
+    samples = [stamp(sample, ctx, "ppo", f"step-{number}", i) for i, sample in enumerate(step.samples)]
+    scores = [
+        Score(sample_id=sample.id, objective=objective, reward_model=version, score=float(value))
+        for objective, version, row in zip(pack.objectives, pack.reward_models, step.scores, strict=True)
+        for sample, value in zip(samples, row, strict=True)
+    ]
+    watched = number % settings.eval_every == 0 or number in (1, settings.steps)
+    numbers = audit.look(number) if watched else {}
+    ending = audit.verdict(number, step.metrics.values["kl"])
+    # A run that may be stopped for its auditors goes back to the last step that they liked as well as any.
+    returns = watched and settings.stop.parted == "stop" and audit.best(number, weights_of(step)) == number
+    # A run that is asked to stop goes on from here, not from the last checkpoint.
+    due = number % settings.checkpoint_every == 0 or number == settings.steps or returns or ctx.should_stop()
+    # Without a checkpoint of the step that ends PPO, one that is killed here does it again and ends alike.
+    artifact = _save(ctx, step.state) if due and not ending else ""
+    with ctx.store.transaction(ctx.run.id, ctx.run.fence):
+        ctx.store.add_prompts([sample.prompt for sample in samples])
+        ctx.store.add_samples(samples)
+        ctx.store.add_scores(scores)
+        if artifact:
+            ctx.store.add_checkpoint(Checkpoint(run_id=ctx.run.id, stage="ppo", step=number, artifact=artifact))
+    return numbers, ending
+
+
+def _save(ctx: Context, state: PpoState) -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        ctx.tools.on_device(lambda: state.save(Path(folder)))
+        return ctx.store.artifacts.put_folder(Path(folder))

@@ -1,0 +1,105 @@
+"""What a reward model may learn from: labels of this run's AI, of people, and of the user's own files."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from typing import NamedTuple
+
+from rlhf_core.data.loaders import load_labels, load_preferences
+from rlhf_core.data.reward_examples import GradedLines, Label, LabelledPair, Source
+from rlhf_core.feedback.line_grades import line_grades
+from rlhf_core.feedback.preference_labels import probability_of, voters
+from rlhf_core.records.feedback import Preference, Vote
+from rlhf_core.records.samples import Comparison, Prompt
+from rlhf_core.stages.context import Context
+from rlhf_core.stages.label_rounds import label_runs
+
+
+class Found(NamedTuple):
+    labels: list[Label]
+    graded: list[GradedLines]
+    """What the judge said of single lines; where there is any, its pairs only measure what was learned from that."""
+    ungated: bool
+    """A judge that had not passed its gate gave some of them."""
+
+
+def labels_of(ctx: Context, objective: str) -> Found:
+    """The objective's labels: AI labels of this and earlier rounds, all human labels, the user's own files."""
+    data, weight = ctx.config.data, ctx.config.reward.human_weight
+    ai = _ai_labels(ctx, objective)
+    human = [p for p in ctx.store.preferences(objective, labelers="human") if p.choice != "skip"]
+    own = load_preferences(data.preferences) if _is_preferred(ctx, objective) and data.preferences else []
+    files = load_labels(data.labels[objective]) if objective in data.labels else []
+    reward = ctx.config.reward
+    graded = _graded_lines(ctx, objective) if reward.graded and reward.reads_lines(objective) else []
+    labels: list[Label] = [
+        *(_pair(ctx.store.comparison(p.comparison_id), p, p.probability, p.weight, "ai") for p in ai),
+        *(
+            _pair(ctx.store.comparison(p.comparison_id), p, probability_of(p.choice), p.weight * weight, "human")
+            for p in human
+        ),
+        *(_pair(pair, None, 1.0, weight, "data") for pair in own),
+        *(label._replace(weight=label.weight * weight) for label in files),
+    ]
+    return Found(labels, graded, any(label.ungated for label in ai))
+
+
+def _graded_lines(ctx: Context, objective: str) -> list[GradedLines]:
+    """What this run's judge, and that of earlier rounds, said of the lines of every reply that it compared."""
+    labelled = ctx.results.get("label")
+    found: dict[tuple[str, str], GradedLines] = {}
+    for run in label_runs(ctx, labelled.run_id) if labelled else ():
+        votes: dict[str, list[Vote]] = defaultdict(list)
+        for vote in ctx.store.votes(run_id=run):
+            votes[vote.comparison_id].append(vote)
+        for pair in ctx.store.comparisons(run):
+            drawn = voters(pair, ctx.constitution, objective, ctx.config.label)
+            sign = -1 if _is_drawn(ctx, objective, pair.id) else 1
+            grades_of_both = line_grades(pair, votes[pair.id], drawn, objective)
+            for sample, grades in zip((pair.a, pair.b), grades_of_both, strict=True):
+                if grades is not None:
+                    key = pair.prompt.id, sample.response
+                    turned = tuple(sign * grade for grade in grades)
+                    found.setdefault(key, GradedLines(pair.prompt, sample.response, turned))
+    return list(found.values())
+
+
+def _ai_labels(ctx: Context, objective: str) -> list[Preference]:
+    """The labels of this run's label stage that train; only the user's own files can do without any."""
+    own = _is_preferred(ctx, objective) or objective in ctx.config.data.labels
+    labelled = ctx.results.get("label") if own else ctx.need("label")
+    rounds = label_runs(ctx, labelled.run_id) if labelled else []
+    stored = [label for run in rounds for label in ctx.store.preferences(objective, run_id=run, labelers="ai")]
+    kept = [label for label in stored if not label.abstained]
+    return [_turned(label) if _is_drawn(ctx, objective, label.comparison_id) else label for label in kept]
+
+
+def _turned(label: Preference) -> Preference:
+    return label.model_copy(update={"probability": 1 - label.probability})
+
+
+def _is_drawn(ctx: Context, objective: str, comparison: str) -> bool:
+    """Whether its label is turned round: by the seed and the pair, so that every run of a study turns the same ones."""
+    return _draw(f"flip{ctx.config.seed}{objective}{comparison}") < ctx.config.reward.flip_share
+
+
+def _is_preferred(ctx: Context, objective: str) -> bool:
+    return ctx.config.data.preferences is not None and ctx.config.data.preferences_objective == objective
+
+
+def _pair(
+    pair: Comparison, label: Preference | None, probability: float, weight: float, source: Source
+) -> LabelledPair:
+    tied = label is not None and source == "human" and probability == 0.5
+    return LabelledPair(pair.prompt, pair.a.response, pair.b.response, probability, weight, source, tied=tied)
+
+
+def kept_back(prompt: Prompt, share: float, purpose: str = "") -> bool:
+    """Whether the prompt's labels are kept from training; by prompt, so that none is on both sides."""
+    return _draw(f"{purpose}{prompt.id}") < share
+
+
+def _draw(text: str) -> float:
+    """A number in [0, 1) that is fixed by the text."""
+    return int(hashlib.sha256(text.encode()).hexdigest()[:8], 16) / 2**32

@@ -1,0 +1,59 @@
+"""What a stage spends on endpoints: told with its steps and added up from them, so that a resumed run counts all."""
+
+from __future__ import annotations
+
+from rlhf_core.interfaces import Feedback
+from rlhf_core.records.base import Stage
+from rlhf_core.records.feedback import Usage
+from rlhf_core.records.runs import StageResult, StepMetrics
+from rlhf_core.stages.context import Context
+
+PREFIX = "endpoint."
+COST = f"{PREFIX}cost"
+PAGE = 1000
+
+
+class Spending:
+    """Of one stage. `step` goes into each of its progress reports, `close` into its result."""
+
+    def __init__(self, ctx: Context, stage: Stage, feedback: Feedback):
+        self._ctx, self._stage, self._feedback = ctx, stage, feedback
+        self._told = Usage()
+
+    def step(self) -> dict[str, float]:
+        """What was spent since the step before, by name; nothing where no endpoint is asked."""
+        now = self._feedback.usage
+        new, self._told = now.plus(self._told, -1), now
+        return {f"{PREFIX}{name}": value for name, value in new if value}
+
+    def close(self, result: StageResult) -> StageResult:
+        """The result with the sums of all steps, those before an interruption included, and of what came after."""
+        total = self._reported().plus(self._feedback.usage.plus(self._told, -1))
+        if not total.requests:
+            return result
+        spent = {f"{PREFIX}{name}": value for name, value in total if name != "cost"}
+        return result.model_copy(
+            update={"counts": result.counts | spent, "numbers": result.numbers | {COST: total.cost}}
+        )
+
+    def _reported(self) -> Usage:
+        total, after = Usage(), 0
+        while events := self._ctx.store.events(self._ctx.run.id, after, PAGE):
+            after = events[-1].sequence
+            steps = [StepMetrics.model_validate_json(event.body) for event in events if event.kind == "metrics"]
+            for step in steps:
+                if step.stage == self._stage:
+                    total = total.plus(_usage(step.values))
+        return total
+
+
+def spent(result: StageResult) -> Usage | None:
+    """What a finished stage spent; None where it asked no endpoint."""
+    found = {**result.counts, **result.numbers}
+    return _usage(found) if f"{PREFIX}requests" in found else None
+
+
+def _usage(values: dict[str, float]) -> Usage:
+    return Usage.model_validate(
+        {name.removeprefix(PREFIX): value for name, value in values.items() if name.startswith(PREFIX)}
+    )

@@ -1,0 +1,67 @@
+"""How stages keep and load what was trained: policy versions, reward models and their adapters."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from rlhf_core.records.base import Stage, content_id
+from rlhf_core.records.models import PolicyVersion
+from rlhf_core.reward_models.reward_model import RewardModel
+from rlhf_core.stages.context import Context
+
+
+def load_reward_models(ctx: Context, versions: Mapping[str, str], prefix: str) -> dict[str, RewardModel]:
+    """Reward models, by objective, as adapters that are named by the prefix; those of one trunk share theirs."""
+    models: dict[str, RewardModel] = {}
+    adapters: dict[str, str] = {}
+    for objective, version_id in versions.items():
+        version = ctx.store.reward_model(version_id)
+        folder, fresh = ctx.store.artifacts.get_folder(version.artifact), version.artifact not in adapters
+        name = adapters.setdefault(version.artifact, f"{prefix}-{len(adapters)}")
+
+        def load(version=version, folder: Path = folder, name: str = name, fresh: bool = fresh) -> RewardModel:
+            base = ctx.tools.base_of(version.base_model)
+            if fresh and name in base.adapters:
+                base.delete_adapter(name)
+            return RewardModel.load(base, name, folder, version.objective)
+
+        models[objective] = ctx.tools.on_device(load)
+    return models
+
+
+def drop_adapters(ctx: Context, names: Iterable[str], models: Iterable[RewardModel] = ()) -> None:
+    """Delete these adapters of the policy's base, and those of the models."""
+    trunks = {(model.backbone, model.adapter) for model in models}
+    for base, name in [*((ctx.tools.backbone, name) for name in names), *trunks]:
+        ctx.tools.on_device(lambda base=base, name=name: base.delete_adapter(name))
+
+
+def publish_policy(
+    ctx: Context, stage: Stage, adapter: str, parent: str, step: int, ungated: bool = False
+) -> PolicyVersion:
+    """Save the adapter as an artifact and record it as a policy version."""
+    with tempfile.TemporaryDirectory() as folder:
+        ctx.tools.on_device(lambda: ctx.tools.backbone.save_adapter(adapter, Path(folder)))
+        digest = ctx.store.artifacts.put_folder(Path(folder))
+    version = PolicyVersion(
+        id=content_id("policy", ctx.run.id, stage, digest),
+        run_id=ctx.run.id,
+        stage=stage,
+        parent=parent,
+        base_model=ctx.tools.backbone.name,
+        artifact=digest,
+        step=step,
+        ungated=ungated,
+    )
+    with ctx.store.transaction(ctx.run.id, ctx.run.fence):
+        ctx.store.add_policy_version(version)
+    return version
+
+
+def fresh_adapter(ctx: Context, adapter: str, seed: int) -> None:
+    """A new adapter; what an attempt that failed in this process left under the name is dropped."""
+    if adapter in ctx.tools.backbone.adapters:
+        ctx.tools.backbone.delete_adapter(adapter)
+    ctx.tools.backbone.add_adapter(adapter, seed)

@@ -1,0 +1,51 @@
+"""What an operator asks of a store: how its runs stand, and which artifacts nothing refers to any more."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from rlhf_core.records.base import RunState
+from rlhf_core.store.artifacts import Artifacts
+from rlhf_core.store.connection import Connections
+
+IDLE_SECONDS = 3600.0
+"""Younger artifacts stay: the row that will name one may not be written yet."""
+
+
+class Collected(NamedTuple):
+    """Artifacts that nothing refers to, with their bytes."""
+
+    digests: tuple[str, ...]
+    size: int
+
+
+class Upkeep:
+    def __init__(self, connections: Connections, artifacts: Artifacts):
+        self._connections = connections
+        self._artifacts = artifacts
+
+    def run_counts(self) -> dict[RunState, int]:
+        """How many runs there are in each state; states without runs are left out."""
+        rows = self._connections.rows("SELECT state, count(*) AS n FROM runs GROUP BY state")
+        return {row["state"]: row["n"] for row in rows}
+
+    def orphans(self) -> Collected:
+        """Artifacts that no row names: a process died between writing one and storing its row."""
+        named = self._named()
+        lost = {digest: size for digest, size in self._artifacts.stored().items() if digest not in named}
+        return Collected(tuple(sorted(lost)), sum(lost.values()))
+
+    def collect(self, idle_seconds: float = IDLE_SECONDS) -> Collected:
+        """Remove the orphans that have not been touched for so long; safe beside processes that write."""
+        sizes, found = self._artifacts.stored(), self.orphans().digests
+        removed = [digest for digest in found if self._artifacts.remove(digest, idle_seconds)]
+        return Collected(tuple(removed), sum(sizes.get(digest, 0) for digest in removed))
+
+    def _named(self) -> set[str]:
+        """By any table that has a column for one."""
+        tables = self._connections.rows(
+            """SELECT m.name FROM sqlite_master AS m JOIN pragma_table_info(m.name) AS c
+            WHERE m.type = 'table' AND c.name = 'artifact'"""
+        )
+        named = (self._connections.rows(f'SELECT DISTINCT artifact FROM "{table["name"]}"') for table in tables)
+        return {row["artifact"] for rows in named for row in rows}

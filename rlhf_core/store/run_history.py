@@ -1,0 +1,71 @@
+"""What a run has done so far: its events, the results of its stages, its checkpoints."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from rlhf_core.errors import NotFound
+from rlhf_core.records.base import Stage
+from rlhf_core.records.models import Checkpoint
+from rlhf_core.records.runs import RunEvent, StageResult
+from rlhf_core.store.connection import Connections
+from rlhf_core.store.row_mapping import from_row, insert, now, stamped
+
+
+class History:
+    """Events, stage results and checkpoints of runs; all of them only grow."""
+
+    def __init__(self, connections: Connections):
+        self._connections = connections
+
+    def append_event(self, run_id: str, kind: str, body_json: str) -> RunEvent:
+        """Add the run's next event; inside a transaction, it stands or falls with the change that it tells of."""
+        with self._connections.write() as connection:
+            if not connection.execute("SELECT 1 FROM runs WHERE id = ?", [run_id]).fetchone():
+                raise NotFound(f"no run '{run_id}' in the store")
+            sql = "SELECT coalesce(max(sequence), 0) + 1 FROM run_events WHERE run_id = ?"
+            sequence: int = connection.execute(sql, [run_id]).fetchone()[0]
+            event = RunEvent(run_id=run_id, sequence=sequence, kind=kind, body=body_json, created_at=now())
+            insert(connection, "run_events", [event.model_dump()], key="run_id, sequence")
+            return event
+
+    def events(self, run_id: str, after_sequence: int = 0, limit: int = 1000) -> list[RunEvent]:
+        """The run's events after a sequence number, oldest first."""
+        rows = self._connections.rows(
+            "SELECT * FROM run_events WHERE run_id = ? AND sequence > ? ORDER BY sequence LIMIT ?",
+            [run_id, after_sequence, limit],
+        )
+        return [from_row(RunEvent, row) for row in rows]
+
+    def add_stage_result(self, result: StageResult) -> None:
+        """Store what a finished stage hands on; the first result of a stage stands."""
+        with self._connections.write(durable=True) as connection:
+            insert(connection, "stage_results", stamped([result]), key="run_id, stage")
+            self.forgive(result.run_id)
+
+    def stage_results(self, run_id: str) -> dict[Stage, StageResult]:
+        """Results by stage, in the order in which the stages finished."""
+        rows = self._connections.rows("SELECT * FROM stage_results WHERE run_id = ? ORDER BY rowid", [run_id])
+        return {row["stage"]: from_row(StageResult, row) for row in rows}
+
+    def add_checkpoint(self, checkpoint: Checkpoint) -> None:
+        with self._connections.write(durable=True) as connection:
+            insert(connection, "checkpoints", stamped([checkpoint]), key="run_id, stage, step")
+            self.forgive(checkpoint.run_id)
+
+    def forgive(self, run_id: str) -> None:
+        """Count the workers that the run loses from now on: it has made a step forward, or someone has resumed it."""
+        with self._connections.write() as connection:
+            connection.execute("UPDATE runs SET crashes = 0 WHERE id = ?", [run_id])
+
+    def checkpoint(self, run_id: str, stage: Stage, step: int) -> Checkpoint | None:
+        rows = self._connections.rows(
+            "SELECT * FROM checkpoints WHERE run_id = ? AND stage = ? AND step = ?", [run_id, stage, step]
+        )
+        return from_row(Checkpoint, rows[0]) if rows else None
+
+    def latest_checkpoint(self, run_id: str, stage: Stage) -> Checkpoint | None:
+        rows: list[sqlite3.Row] = self._connections.rows(
+            "SELECT * FROM checkpoints WHERE run_id = ? AND stage = ? ORDER BY step DESC LIMIT 1", [run_id, stage]
+        )
+        return from_row(Checkpoint, rows[0]) if rows else None

@@ -1,0 +1,79 @@
+"""What steers a run under way: weights that people give it, and what was seen of the policy while it trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from rlhf_core.errors import Conflict
+from rlhf_core.records.runs import WatchPoint, WeightChange
+from rlhf_core.store.connection import Connections
+from rlhf_core.store.row_mapping import from_row, insert, now, stamped, to_json
+from rlhf_core.store.runs import Runs
+
+ENDED = ("SUCCEEDED", "FAILED", "CANCELLED")
+
+
+class Steering:
+    """Weight changes and watch points of runs."""
+
+    def __init__(self, connections: Connections, runs: Runs):
+        self._connections = connections
+        self._runs = runs
+
+    def ask_weights(self, run_id: str, weights: Mapping[str, float]) -> WeightChange:
+        """Leave weights for the run's next PPO step; the last ones left before it count.
+
+        Raises:
+            Conflict: the run has ended; a failed one takes weights once it is resumed.
+        """
+        change = WeightChange(run_id=run_id, weights=dict(weights))
+        with self._connections.write(durable=True) as connection:
+            state = self._runs.run(run_id).state
+            if state in ENDED:
+                raise Conflict(f"run '{run_id}' is {state}; weights can be set while it waits, runs or is paused")
+            insert(connection, "weight_changes", [_row(change)], key="number")
+        return change
+
+    def take_weights(self, run_id: str, fence: int, step: int) -> WeightChange | None:
+        """The weights that hold at a step, from 1: those that wait are taken up by it; None where nobody gave any.
+
+        A step that is done again, after a crash, finds the weights of its first time.
+
+        Raises:
+            LeaseLost: the fence is stale.
+        """
+        if not self.weight_changes(run_id):
+            return None
+        with self._connections.write(durable=True) as connection:
+            self._runs.check_fence(run_id, fence)
+            sql = "UPDATE weight_changes SET from_step = ? WHERE run_id = ? AND from_step IS NULL"
+            connection.execute(sql, [step, run_id])
+            rows = connection.execute(
+                """SELECT * FROM weight_changes WHERE run_id = ? AND from_step <= ?
+                ORDER BY from_step DESC, number DESC LIMIT 1""",
+                [run_id, step],
+            ).fetchall()
+        return from_row(WeightChange, rows[0]) if rows else None
+
+    def weight_changes(self, run_id: str) -> list[WeightChange]:
+        """All that were asked for, in their order."""
+        rows = self._connections.rows("SELECT * FROM weight_changes WHERE run_id = ? ORDER BY number", [run_id])
+        return [from_row(WeightChange, row) for row in rows]
+
+    def add_watch_points(self, points: Sequence[WatchPoint]) -> None:
+        with self._connections.write() as connection:
+            insert(connection, "watch_points", stamped(points), key="run_id, step, objective")
+
+    def watch_points(self, run_id: str) -> list[WatchPoint]:
+        """By step, then in the order in which they were added."""
+        rows = self._connections.rows("SELECT * FROM watch_points WHERE run_id = ? ORDER BY step, rowid", [run_id])
+        return [from_row(WatchPoint, row) for row in rows]
+
+
+def _row(change: WeightChange) -> dict[str, object]:
+    return {
+        "run_id": change.run_id,
+        "weights": to_json(change.weights),
+        "from_step": change.from_step,
+        "created_at": now(),
+    }

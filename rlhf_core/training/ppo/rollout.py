@@ -1,0 +1,125 @@
+"""Rollouts: which prompts a step takes, the policy's responses to them, and what the reward models say of these."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, TypeVar
+
+import torch
+from torch import Tensor
+
+from rlhf_core.config.ppo import PpoConfig
+from rlhf_core.constitution.principle import Principle
+from rlhf_core.errors import TrainingFailed
+from rlhf_core.inference.generate import Generated, generate
+from rlhf_core.models.batching import Batch, make_batch
+from rlhf_core.models.policy import Policy
+from rlhf_core.records.base import content_id
+from rlhf_core.records.models import NormPack
+from rlhf_core.records.samples import Prompt, Sample
+from rlhf_core.reward_models.reward_model import RewardModel, score_each
+from rlhf_core.seeding import derived_seed
+from rlhf_core.training.ppo.credit import Credit, line_credit, no_credit
+from rlhf_core.training.ppo.rule_penalties import after_rules
+from rlhf_core.training.ppo.scalarization import standardise
+
+T = TypeVar("T")
+
+
+class Rollout(NamedTuple):
+    """Samples of the current policy; scores and z (K, B), `unfinished` (B,) is 1 where the end token is missing.
+
+    `paid` (K, B) is what each objective's stream pays: z itself, unless the objectives are combined otherwise.
+    `credit` says where in a response it is paid.
+    """
+
+    samples: list[Sample]
+    batch: Batch
+    scores: Tensor
+    z: Tensor
+    unfinished: Tensor
+    paid: Tensor
+    credit: Credit
+
+
+def step_prompts(prompts: Sequence[Prompt], count: int, seed: int, step: int) -> list[Prompt]:
+    """The prompts of a step: one shuffled pass over all of them after another."""
+    return in_passes(prompts, count, seed, step, "prompts")
+
+
+def in_passes(items: Sequence[T], count: int, seed: int, turn: int, name: str) -> list[T]:
+    """The items of a turn of `count`, by shuffled passes over all of them; turns follow on one another.
+
+    `name` says what they are; passes under different names are shuffled differently.
+    """
+    if not items:
+        raise TrainingFailed(f"there are no {name} to train on")
+    orders: dict[int, list[int]] = {}
+    chosen = []
+    for position in range(turn * count, (turn + 1) * count):
+        epoch, place = divmod(position, len(items))
+        if epoch not in orders:
+            generator = torch.Generator().manual_seed(derived_seed(seed, name, epoch))
+            orders[epoch] = torch.randperm(len(items), generator=generator).tolist()
+        chosen.append(items[orders[epoch][place]])
+    return chosen
+
+
+def unpaid(rollout: Rollout) -> Rollout:
+    """The rollout with no score paid for it."""
+    return rollout._replace(
+        paid=torch.zeros_like(rollout.paid), credit=no_credit(len(rollout.paid), rollout.batch.mask)
+    )
+
+
+def roll_out(
+    policy: Policy,
+    reward_models: Sequence[RewardModel],
+    norm_pack: NormPack,
+    prompts: Sequence[Prompt],
+    config: PpoConfig,
+    max_tokens: int,
+    seed: int,
+    principles: Sequence[Principle] = (),
+) -> Rollout:
+    """`samples_per_prompt` responses to each, scored by every reward model (the ensemble's mean) and standardised.
+
+    z is what is left of that after the rules of the principles.
+    """
+    backbone, n = policy.backbone, config.samples_per_prompt
+    ids = [backbone.render(prompt.messages) for prompt in prompts]
+    with backbone.using(policy.adapter):
+        written = generate(backbone, ids, n=n, temperature=config.temperature, max_tokens=max_tokens, seed=seed)
+    ids = [row for row in ids for _ in range(n)]
+    samples = _samples(policy, [prompt for prompt in prompts for _ in range(n)], written, seed)
+    conversations = [(sample.prompt, sample.response) for sample in samples]
+    scored = score_each(reward_models, conversations)
+    scores = torch.stack([members.replies.mean(1) for members, _ in scored])
+    for model, row in zip(reward_models, scores, strict=True):
+        if not torch.isfinite(row).all():
+            raise TrainingFailed(f"the reward model of '{model.objective}' gave a score that is not finite")
+    z = standardise(scores, torch.tensor(norm_pack.mean), torch.tensor(norm_pack.sd), config.score_clip)
+    z = after_rules(z, samples, principles, norm_pack.objectives, config.score_clip)
+    unfinished = torch.tensor([not result.finished for result in written]).float()
+    batch = make_batch(backbone, ids, [result.tokens for result in written])
+    z = z.to(batch.ids.device)
+    texts = [(sample.response, result.tokens) for sample, result in zip(samples, written, strict=True)]
+    credit = line_credit(backbone, texts, scored, norm_pack.sd, batch.mask)
+    return Rollout(samples, batch, scores, z, unfinished.to(batch.ids.device), z, credit)
+
+
+def _samples(policy: Policy, prompts: Sequence[Prompt], written: Sequence[Generated], seed: int) -> list[Sample]:
+    return [
+        Sample(
+            id=content_id("sample", policy.adapter, prompt.id, seed, index),
+            prompt=prompt,
+            response=policy.backbone.decode(result.tokens),
+            policy_version=policy.adapter,
+            finished=result.finished,
+            tokens=len(result.tokens),
+            logprob=sum(result.logprobs),
+            seed=seed,
+            stage="ppo",
+        )
+        for index, (prompt, result) in enumerate(zip(prompts, written, strict=True))
+    ]

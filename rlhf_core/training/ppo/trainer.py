@@ -1,0 +1,102 @@
+"""The PPO loop: roll out, fix the targets, optimise, yield. Several objectives, one critic stream each."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from torch import Tensor
+
+from rlhf_core.config.ppo import PpoConfig
+from rlhf_core.config.scalarization import weights_at
+from rlhf_core.constitution.principle import Principle
+from rlhf_core.errors import InvalidInput
+from rlhf_core.models.policy import Policy
+from rlhf_core.records.models import NormPack
+from rlhf_core.records.runs import StepMetrics
+from rlhf_core.records.samples import Prompt, Sample
+from rlhf_core.reward_models.reward_model import RewardModel
+from rlhf_core.seeding import derived_seed
+from rlhf_core.training.ppo.metrics import step_metrics
+from rlhf_core.training.ppo.objective_weights import Combination
+from rlhf_core.training.ppo.ptx import Replay
+from rlhf_core.training.ppo.rollout import Rollout, roll_out, step_prompts, unpaid
+from rlhf_core.training.ppo.state import PpoState
+from rlhf_core.training.ppo.targets import evaluate_once, fix_targets
+from rlhf_core.training.ppo.update import optimise
+
+Weights = Mapping[str, float] | Callable[[int], Mapping[str, float]]
+"""The run's weights, which the dial's schedule changes; or those of each step, counted from 1."""
+
+
+class PpoStep(NamedTuple):
+    """One step's metrics, its samples with their scores (K, B), and the state, to be saved or not."""
+
+    metrics: StepMetrics
+    samples: list[Sample]
+    scores: Tensor
+    state: PpoState
+
+
+def train_ppo(
+    policy: Policy,
+    reward_models: Sequence[RewardModel],
+    norm_pack: NormPack,
+    prompts: Sequence[Prompt],
+    weights: Weights,
+    config: PpoConfig,
+    max_tokens: int,
+    seed: int,
+    checkpoint: Path | None = None,
+    replay: Replay | None = None,
+    principles: Sequence[Principle] = (),
+) -> Iterator[PpoStep | None]:
+    """Yield each step when it is done, and None between its parts, so that others can use the device meanwhile.
+
+    With a checkpoint, go on as if never interrupted. A stream carries its objective's own z, and the weights enter
+    where advantages are added up: GAE(sum c_k z_k) = sum c_k GAE(z_k), and the critic does not depend on the weights.
+    """
+    _check_order(policy, reward_models, norm_pack)
+    state = PpoState.begin(policy, config, checkpoint)
+    combination = Combination(norm_pack, config.dial, policy.backbone.device, state.multipliers)
+    while state.step < config.steps:
+        started = time.perf_counter()
+        # 1. Rollout: sample from the current policy, score every objective, pay it as the dial says.
+        dial = weights(state.step + 1) if callable(weights) else weights_at(config.dial, weights, state.step + 1)
+        stream_weights = combination.coefficients(dial)
+        chosen = step_prompts(prompts, config.prompts_per_step, seed, state.step)
+        draws = derived_seed(seed, state.step)
+        rollout = roll_out(policy, reward_models, norm_pack, chosen, config, max_tokens, draws, principles)
+        rollout = combination.pay(rollout, stream_weights) if config.pays else unpaid(rollout)
+        yield None
+        # 2. Fix this step's targets: from here they are data, not graph.
+        own = evaluate_once(policy, rollout.batch, config)
+        targets = fix_targets(policy, rollout, stream_weights, state.kl_coef, config, own)
+        yield None
+        # 3. Optimise the clipped surrogate over shuffled minibatches, until the policy has gone too far.
+        updates, order = [], derived_seed(seed, state.step, "minibatches")
+        for done in optimise(state, rollout.batch, targets, stream_weights, config, order, replay, own):
+            updates.append(done)
+            yield None
+        # 4. Report, and carry on from what was just learned.
+        values = step_metrics(rollout, targets, updates, stream_weights, state, config)
+        state.advance(targets.kl, combination.learn(rollout.z), config)
+        yield _done(state, rollout, values | {"seconds": time.perf_counter() - started}, dial, config)
+
+
+def _done(
+    state: PpoState, rollout: Rollout, values: dict[str, float], dial: Mapping[str, float], config: PpoConfig
+) -> PpoStep:
+    values |= {f"weight/{name}": weight for name, weight in dial.items()}
+    metrics = StepMetrics(stage="ppo", step=state.step, steps=config.steps, values=values)
+    return PpoStep(metrics, rollout.samples, rollout.scores, state)
+
+
+def _check_order(policy: Policy, reward_models: Sequence[RewardModel], norm_pack: NormPack) -> None:
+    objectives = policy.objectives
+    found = {"reward models": tuple(model.objective for model in reward_models), "NormPack": norm_pack.objectives}
+    for name, has in found.items():
+        if has != objectives:
+            raise InvalidInput(f"the {name} are for {', '.join(has)}; the policy's objectives: {', '.join(objectives)}")

@@ -1,0 +1,199 @@
+"""Training of reward models: one objective's, or those of all objectives on one trunk.
+
+Every kind of label teaches by its own loss, each ensemble member on its own bootstrap of the labels.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rlhf_core.config.run import RewardConfig
+from rlhf_core.data.reward_examples import GradedLines, Label, LabelledPair, Rating, StepLabels, pairs_of
+from rlhf_core.errors import InvalidInput, TrainingFailed
+from rlhf_core.models.batching import shuffled_batches
+from rlhf_core.models.reward_inputs import Row
+from rlhf_core.records.runs import StepMetrics
+from rlhf_core.reward_models.ensemble import fitted
+from rlhf_core.reward_models.reward_model import RewardModel, score_all
+from rlhf_core.seeding import derived_seed
+from rlhf_core.training.optimizer import Optimizer
+from rlhf_core.training.reward import losses
+from rlhf_core.training.reward.batch_loss import Goal, Lesson, Scored, batch_loss, read_batch
+
+SCALE_REPLIES = 512
+"""Replies of the training labels on which an ensemble's scale and the worth of a token are fitted, at most."""
+
+
+def training_steps(labels: int, config: RewardConfig) -> int:
+    """Updates that training on so many labels takes, unless it stops early."""
+    return config.epochs * -(-labels // config.batch_size)
+
+
+def train_reward_models(
+    models: Sequence[RewardModel],
+    labels: Sequence[Sequence[Label]],
+    config: RewardConfig,
+    seed: int,
+    stop_on: Sequence[Sequence[Label]] = (),
+) -> Iterator[StepMetrics]:
+    """Minimise the weighted loss of each model's labels; yields each update. The models share one trunk.
+
+    With labels to stop on, training ends after the first epoch that does not lower their loss, and the best epoch's
+    weights stay. `config.members` and how replies are read are the models' own affair.
+    """
+    for model, own in zip(models, labels, strict=True):
+        _check(model, own)
+    name = "+".join(model.objective for model in models)
+    generator = torch.Generator().manual_seed(derived_seed(seed, "reward", name))
+    lessons = _lessons(models, labels, generator)
+    unseen = _lessons(models, stop_on, None)
+    goals = [_goal(model, own, config) for model, own in zip(models, labels, strict=True)]
+    lengths = [max(len(row.ids) for row in lesson.rows) for lesson in lessons]
+    steps = training_steps(len(lessons), config)
+    parameters = models[0].parameters() + [p for model in models[1:] for p in model.heads.parameters()]
+    parameters += [goal.log_tie for goal in goals if isinstance(goal.log_tie, nn.Parameter)]
+    optimizer = Optimizer(parameters, config.learning_rate, steps)
+    best = math.inf
+    kept: list[Tensor] = []
+    for _ in range(config.epochs):
+        for rows in shuffled_batches(lengths, config.batch_size, generator):
+            yield _update(models, [lessons[i] for i in rows], goals, config, optimizer, f"the reward model of '{name}'")
+        if unseen:
+            loss = _mean_loss(models, unseen, goals, config)
+            if loss >= best:
+                break
+            best, kept = loss, [parameter.detach().clone() for parameter in parameters]
+    with torch.no_grad():
+        for parameter, value in zip(parameters, kept, strict=bool(kept)):
+            parameter.copy_(value)
+    _fit_scales(models, labels, config)
+
+
+def _update(
+    models: Sequence[RewardModel],
+    lessons: Sequence[Lesson],
+    goals: Sequence[Goal],
+    config: RewardConfig,
+    optimizer: Optimizer,
+    what: str,
+) -> StepMetrics:
+    started, rate = time.perf_counter(), optimizer.rate
+    with models[0].backbone.using(models[0].adapter, train=True):
+        scored = read_batch(models, lessons, train=True)
+        loss = batch_loss(scored, goals, config)
+        norm = optimizer.step(loss, f"step {optimizer.update} of {what}")
+    values = {"loss": loss.item(), "grad_norm": norm, "learning_rate": rate}
+    for place, model in enumerate(models):
+        found = _margins([one for one in scored if one.lesson.model == place])
+        values |= found if len(models) == 1 else {f"{name}.{model.objective}": n for name, n in found.items()}
+    values["seconds"] = time.perf_counter() - started
+    stage = f"reward/{models[0].objective}" if len(models) == 1 else "reward"
+    return StepMetrics(stage=stage, step=optimizer.update, steps=optimizer.updates, values=values)
+
+
+def _lessons(
+    models: Sequence[RewardModel], labels: Sequence[Sequence[Label]], generator: torch.Generator | None
+) -> list[Lesson]:
+    """All models' labels as rows; each member's bootstrap where there is a generator, else the labels themselves."""
+    lessons: list[Lesson] = []
+    for place, (model, own) in enumerate(zip(models, labels, strict=bool(labels))):
+        plain = torch.tensor([label.weight for label in own])
+        weights = (
+            losses.bootstrap_weights(plain, model.members, generator)
+            if generator
+            else plain[:, None].expand(-1, model.members)
+        )
+        read = _rows(model, own)
+        lessons += [Lesson(label, rows, place, w) for label, rows, w in zip(own, read, weights, strict=True)]
+    return lessons
+
+
+def _rows(model: RewardModel, labels: Sequence[Label]) -> Iterator[tuple[Row, ...]]:
+    """Each label's replies as rows, all of them encoded together."""
+    replies = [(label.lines,) if isinstance(label, StepLabels) else label.replies for label in labels]
+    rows = iter(model.encode_all([(label.prompt, r) for label, own in zip(labels, replies, strict=True) for r in own]))
+    for own in replies:
+        yield tuple(itertools.islice(rows, len(own)))
+
+
+def _goal(model: RewardModel, labels: Sequence[Label], config: RewardConfig) -> Goal:
+    ratings = np.array([label.rating for label in labels if isinstance(label, Rating)])
+    grades = np.array([grade for label in labels if isinstance(label, GradedLines) for grade in label.grades])
+    scale = float(np.sqrt(np.square(grades).mean())) if grades.any() else 1.0
+    tie = None
+    pairs = [label for label in labels if isinstance(label, LabelledPair)]
+    if config.ties == "davidson" and pairs:
+        # Where the labels put it: at the learning rate of the heads it would hardly get there.
+        odds = losses.tie_odds(sum(label.tied for label in pairs), len(pairs))
+        tie = nn.Parameter(torch.full((model.members,), math.log(odds), device=model.backbone.device))
+    if not len(ratings):
+        return Goal(grade_scale=scale, log_tie=tie)
+    if not ratings.std() > 0:
+        raise TrainingFailed(f"all {len(ratings)} ratings of '{model.objective}' are {ratings[0]:g}; they say nothing")
+    return Goal(float(ratings.mean()), float(ratings.std()), scale, tie)
+
+
+@torch.no_grad()
+def _mean_loss(
+    models: Sequence[RewardModel], lessons: Sequence[Lesson], goals: Sequence[Goal], config: RewardConfig
+) -> float:
+    total = 0.0
+    for start in range(0, len(lessons), config.batch_size):
+        part = lessons[start : start + config.batch_size]
+        total += float(batch_loss(read_batch(models, part, train=False), goals, config)) * len(part)
+    return total / len(lessons)
+
+
+@torch.no_grad()
+def _margins(scored: Sequence[Scored]) -> dict[str, float]:
+    if not scored:
+        return {}
+    values = {"mean_score": torch.cat([one.replies for one in scored]).mean().item()}
+    pairs = [one for one in scored if isinstance(one.lesson.label, LabelledPair)]
+    if pairs:
+        probability = torch.tensor([pair.probability for one in pairs for pair in pairs_of(one.lesson.label)])
+        a, b = (torch.stack([one.replies[place].mean() for one in pairs]).cpu() for place in (0, 1))
+        values["accuracy"], decided = losses.preference_accuracy(a, b, probability)
+        values["margin"] = ((a - b) * torch.sign(probability - 0.5)).sum().item() / max(1, decided)
+    return values
+
+
+def _fit_scales(models: Sequence[RewardModel], labels: Sequence[Sequence[Label]], config: RewardConfig) -> None:
+    for model, own in zip(models, labels, strict=True):
+        if model.scoring.aggregate == "mean" and not config.correct_length:
+            continue
+        replies = list(dict.fromkeys((label.prompt, reply) for label in own for reply in label.replies))
+        chosen = replies[:: -(-len(replies) // SCALE_REPLIES)]
+        members = score_all([model], chosen, raw=True)[0].replies
+        lengths = torch.tensor([float(row.reply) for row in model.encode_all(chosen)])
+        model.scoring = fitted(model.scoring, members, lengths, config.correct_length)
+
+
+def _check(model: RewardModel, labels: Sequence[Label]) -> None:
+    decided = any(
+        label.weight > 0
+        and not (isinstance(label, LabelledPair) and label.probability == 0.5)
+        and not (isinstance(label, GradedLines) and not any(label.grades))
+        for label in labels
+    )
+    if not decided:
+        raise TrainingFailed(f"objective '{model.objective}' has no pair with a preference among its {len(labels)}")
+    for label in labels:
+        probability = label.probability if isinstance(label, LabelledPair) else 0.5
+        if not 0 <= probability <= 1 or not 0 <= label.weight < math.inf:
+            raise InvalidInput(
+                f"a pair of '{model.objective}' has probability {probability} and weight {label.weight}; "
+                "allowed: a probability from 0 to 1, a finite weight of at least 0"
+            )
+        if isinstance(label, StepLabels | GradedLines) and not model.scoring.process:
+            raise InvalidInput(
+                f"objective '{model.objective}' has labels of steps; allowed for objectives that reward.process names",
+                "reward.process",
+            )

@@ -12,7 +12,7 @@ from rlhf_core.config.run import RunConfig
 from rlhf_core.errors import InvalidInput
 from services.cli.run_config import InvalidConfig, load_config, override_setting
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def write(folder: Path, text: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tests.services.test_cli import charter, refusal
+from tests.services.cli.test_cli import charter, refusal
 
 
 def written(folder: Path, name: str, *replies: str) -> Path:

@@ -12,7 +12,7 @@ from rlhf_core.data.reward_examples import LabelledPair, Ranking, Rating, StepLa
 from rlhf_core.errors import InvalidInput
 from rlhf_core.records.samples import Comparison, Prompt
 
-HH = Path(__file__).parents[1].parent / "shared" / "data" / "hh-rlhf-harmless"
+HH = Path(__file__).parents[2].parent / "shared" / "data" / "hh-rlhf-harmless"
 LOADERS = (load_prompts, load_demonstrations, load_preferences, load_labels)
 
 

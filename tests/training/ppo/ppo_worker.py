@@ -1,6 +1,6 @@
 """PPO runs in processes of their own, for the test of `kill -9`: one left alone, one killed at random moments.
 
-python -m tests.training.ppo_worker MODEL FOLDER KIND SEED
+python -m tests.training.ppo.ppo_worker MODEL FOLDER KIND SEED
 
 Imports once, then forks a process per attempt; prints, as JSON, the snapshot ids of both runs after every step.
 """

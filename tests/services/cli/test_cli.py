@@ -24,7 +24,7 @@ def charter(*arguments: str, folder: Path, **environ: str) -> subprocess.Complet
         text=True,
         timeout=60,
         cwd=folder,
-        env=inherited | {"PYTHONPATH": str(Path(__file__).parents[2])} | environ,
+        env=inherited | {"PYTHONPATH": str(Path(__file__).parents[3])} | environ,
         check=False,
     )
 

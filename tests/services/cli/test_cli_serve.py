@@ -15,7 +15,7 @@ import pytest
 from rlhf_core.store.store import Store
 from rlhf_core.store.workers import this_process
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 MAIN = "from signal import *; signal(SIGINT, default_int_handler); from services.cli.main import main; main()"
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ def test_a_run_killed_at_random_moments_ends_bit_for_bit_like_one_left_alone(tin
     command = [
         sys.executable,
         "-m",
-        "tests.training.ppo_worker",
+        "tests.training.ppo.ppo_worker",
         str(tiny_folder("llama")),
         str(tmp_path),
         kind,

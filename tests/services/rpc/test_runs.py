@@ -107,7 +107,7 @@ with embedded_server(Path(sys.argv[1]), ModelConfig.model_validate_json(sys.argv
 def test_kill_9_loses_no_event_and_the_next_server_finishes_the_run(tmp_path, model_config, trained):
     trained(tmp_path)
     command = [sys.executable, "-c", KILLED, str(tmp_path), model_config.model_dump_json()]
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=root) as server:
         assert server.stdout is not None
         address = server.stdout.readline().strip()

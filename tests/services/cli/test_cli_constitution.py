@@ -9,7 +9,7 @@ import pytest
 
 from rlhf_core.constitution.load import builtin_text, examine_text, load_constitution
 from rlhf_core.effects.report import EffectReport
-from tests.services.test_cli import charter, refusal
+from tests.services.cli.test_cli import charter, refusal
 
 HOUSEHOLD = builtin_text("household")
 

@@ -12,7 +12,7 @@ from rlhf_core.records.samples import BASE_POLICY, Prompt, Sample
 from services.client.connection import Connection
 from services.wire.batches import MAX_BATCH_BYTES, batches, weight
 from services.wire.samples import prompt_to_message, sample_from_message
-from services.wire.versions import policy_version_from_message
+from services.wire.stored_records import policy_version_from_message
 
 
 class Piece(NamedTuple):

@@ -13,7 +13,7 @@ from rlhf_core.records.samples import Comparison
 from services.client.connection import Connection
 from services.wire import enums
 from services.wire.samples import comparison_from_message, comparison_to_message
-from services.wire.versions import preference_from_message
+from services.wire.stored_records import preference_from_message
 
 
 class PreferenceClient:

@@ -12,7 +12,7 @@ from rlhf_core.records.samples import Sample
 from services.client.connection import Connection
 from services.wire.batches import in_order
 from services.wire.samples import sample_to_message
-from services.wire.versions import reward_model_from_message, score_from_message
+from services.wire.stored_records import reward_model_from_message, score_from_message
 
 
 class RunScore(NamedTuple):

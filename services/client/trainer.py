@@ -19,7 +19,7 @@ from rlhf_core.records.base import RunState
 from rlhf_core.records.runs import Run, RunEvent
 from services.client.connection import Connection
 from services.wire import enums
-from services.wire.versions import event_from_message, run_from_message
+from services.wire.stored_records import event_from_message, run_from_message
 
 HEARTBEAT_SECONDS, SILENCE_SECONDS = 5, 30.0
 """How often a server tells a watcher that it is there, and after how long without a word it counts as lost."""

@@ -17,7 +17,7 @@ from services.serving.generation_queue import Answer, Draw, Piece, WritingQueue
 from services.wire import enums, field_masks, resource_names
 from services.wire.paging import MAX_PAGE, page_of
 from services.wire.samples import prompt_from_message, prompts_from_messages, sample_to_message
-from services.wire.versions import policy_version_to_message
+from services.wire.stored_records import policy_version_to_message
 
 LATEST = "latest"
 

@@ -20,7 +20,7 @@ from services.serving.executor import Executor
 from services.wire import enums, field_masks, resource_names
 from services.wire.paging import body_of, page_of
 from services.wire.samples import comparison_from_message, comparison_to_message
-from services.wire.versions import human_labeler, preference_to_message
+from services.wire.stored_records import human_labeler, preference_to_message
 
 PAGE = 100
 KINDS = (None, "ai", "human")

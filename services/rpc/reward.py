@@ -14,7 +14,7 @@ from services.serving.model_queue import ModelQueue
 from services.wire import field_masks, resource_names
 from services.wire.paging import MAX_PAGE, page_of
 from services.wire.samples import samples_from_messages
-from services.wire.versions import reward_model_to_message, score_to_message
+from services.wire.stored_records import reward_model_to_message, score_to_message
 
 
 class RewardService(reward_pb2_grpc.RewardServiceServicer):

@@ -21,7 +21,7 @@ from services.serving.executor import Executor
 from services.wire import enums, field_masks
 from services.wire.paging import page_of
 from services.wire.resource_names import run_of
-from services.wire.versions import run_to_message
+from services.wire.stored_records import run_to_message
 
 PAGE = 50
 

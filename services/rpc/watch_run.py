@@ -13,7 +13,7 @@ from rlhf_core.records.runs import Run, RunEvent
 from rlhf_core.store.store import Store
 from services.serving.executor import Executor
 from services.wire.resource_names import run_of
-from services.wire.versions import event_to_message, run_to_message
+from services.wire.stored_records import event_to_message, run_to_message
 
 ENDED = ("SUCCEEDED", "FAILED", "CANCELLED")
 POLL_SECONDS = 0.2

@@ -28,7 +28,7 @@ from services.wire.samples import (
     vote_from_message,
     vote_to_message,
 )
-from services.wire.versions import (
+from services.wire.stored_records import (
     event_from_message,
     event_to_message,
     human_labeler,

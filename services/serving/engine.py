@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
 from rlhf_core.errors import InvalidInput
-from rlhf_core.inference.engines.registry import new_batcher
+from rlhf_core.inference.engines.by_name import new_batcher
 from rlhf_core.inference.sampling import row_seeds
 from rlhf_core.inference.scheduler import Batcher
 from rlhf_core.inference.sequence import Ask, Speech, Writing

@@ -14,7 +14,7 @@ from transformers import GenerationConfig
 
 from rlhf_core.config.run import Engine, ModelConfig
 from rlhf_core.errors import InvalidInput
-from rlhf_core.inference.engines.registry import new_batcher
+from rlhf_core.inference.engines.by_name import new_batcher
 from rlhf_core.inference.generate import generate
 from rlhf_core.inference.sampling import row_seed
 from rlhf_core.inference.sequence import Ask, Speech, Writing

@@ -8,13 +8,19 @@ from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
 
-from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet
+from google.protobuf.descriptor_pb2 import (
+    DescriptorProto,
+    EnumDescriptorProto,
+    FieldDescriptorProto,
+    FileDescriptorProto,
+    FileDescriptorSet,
+)
 from grpc_tools import protoc
 
 from tests.docs.settings import ROOT, wrapped
 
 ORDER = ("policy", "critique", "preference", "reward", "trainer", "server", "common")
-MESSAGE, ENUM, SERVICE, METHOD, FIELD, VALUE, NESTED = 4, 5, 6, 2, 2, 2, 3
+MESSAGE, ENUM, SERVICE, METHOD, FIELD, VALUE, INNER_ENUM = 4, 5, 6, 2, 2, 2, 4
 """Numbers of these lists in descriptor.proto: a place in a file is a path of them and of positions."""
 
 INTRO = """\
@@ -65,7 +71,7 @@ def _comments(file: FileDescriptorProto) -> dict[tuple[int, ...], str]:
 def _name(type_name: str) -> str:
     """A type as the page calls it: ours by a link to its heading."""
     ours = type_name.removeprefix(".charter.v1.")
-    return f"[`{ours}`](#{ours.lower()})" if ours != type_name else f"`{type_name.lstrip('.')}`"
+    return f"[`{ours}`](#{ours.lower().replace('.', '')})" if ours != type_name else f"`{type_name.lstrip('.')}`"
 
 
 def _plain(field: FieldDescriptorProto) -> str:
@@ -106,13 +112,19 @@ def _messages(file: File) -> Iterator[str]:
             wrapped(f"- `{field.name}` ({_kind(field, message)}) {file.comments.get((MESSAGE, i, FIELD, j), '')}", "  ")
             for j, field in enumerate(message.field)
         )
+        for k, enum in enumerate(message.enum_type):
+            yield from _enum(file, enum, f"{message.name}.{enum.name}", (MESSAGE, i, INNER_ENUM, k))
     for i, enum in enumerate(file.proto.enum_type):
-        yield f"### {enum.name}"
-        yield wrapped(file.comments.get((ENUM, i), ""))
-        yield "\n".join(
-            wrapped(f"- `{value.name}` ({value.number}) {file.comments.get((ENUM, i, VALUE, j), '')}", "  ")
-            for j, value in enumerate(enum.value)
-        )
+        yield from _enum(file, enum, enum.name, (ENUM, i))
+
+
+def _enum(file: File, enum: EnumDescriptorProto, name: str, place: tuple[int, ...]) -> Iterator[str]:
+    yield f"### {name}"
+    yield wrapped(file.comments.get(place, ""))
+    yield "\n".join(
+        wrapped(f"- `{value.name}` ({value.number}) {file.comments.get((*place, VALUE, j), '')}", "  ")
+        for j, value in enumerate(enum.value)
+    )
 
 
 def grpc_page() -> str:

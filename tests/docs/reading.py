@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -76,7 +76,7 @@ def commands(shell: str, name: str) -> Iterator[list[str]]:
             words = []
 
 
-def settings(text: str, sections: Mapping[str, type[BaseModel]]) -> list[str]:
+def settings(text: str, sections: Sequence[str]) -> list[str]:
     """Dotted names that begin with one of the sections."""
     return re.findall(rf"(?<![\w./-])((?:{'|'.join(sections)})(?:\.\w+)+)", text)
 

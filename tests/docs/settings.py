@@ -127,10 +127,16 @@ def kind_of(schema: dict[str, Any]) -> str:
         return f"list of {kind_of(schema['items'])}"
     if schema["type"] == "object":
         return f"mapping of names to {kind_of(schema['additionalProperties'])}"
-    named = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false"}
+    named = {
+        "string": "text",
+        "integer": "whole number",
+        "number": "number",
+        "boolean": "true or false",
+        "null": "null",
+    }
     bounds = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
     told = [f"{word} {shown(schema[key])}" for key, word in bounds.items() if key in schema]
-    return ", ".join([named.get(schema["type"], schema["type"]), *told])
+    return ", ".join([named[schema["type"]], *told])
 
 
 def shown(value: object) -> str:

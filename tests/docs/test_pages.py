@@ -36,11 +36,14 @@ from tests.docs.reading import (
 )
 from tests.docs.settings import ROOT, below, comments, sections, words
 
+CHARTER = typer.main.get_command(app)
 MADE = pages()
 WRITTEN = [page for page in PAGES if page not in MADE]
-SECTIONS: dict[str, type[BaseModel]] = {
-    key: schema for schema in (ServerConfig, RunConfig) for key in schema.model_fields if below(schema, key)
-} | {"weights": RunConfig}
+SECTIONS = [
+    "weights",
+    *(key for schema in (RunConfig, ServerConfig) for key in schema.model_fields if below(schema, key)),
+]
+"""What a dotted name of a setting begins with."""
 LOADERS = {
     "prompts": load_prompts,
     "demonstrations": load_demonstrations,
@@ -53,7 +56,7 @@ LOADERS = {
 
 def parsed(words: list[str]) -> None:
     """UsageError unless these are a verb of ours and options that it has, with values that it takes."""
-    command, name = typer.main.get_command(app), "charter"
+    command, name = CHARTER, "charter"
     while words and words[0] in getattr(command, "commands", {}):
         name, *words = words
         command = command.commands[name]  # pyright: ignore[reportAttributeAccessIssue]

@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test slow fuzz hostile drill bench ladder lint proto clean contracts contracts-image
+.PHONY: install demo test slow fuzz hostile drill bench ladder docs lint proto clean contracts contracts-image
 
 install: .venv/installed
 
@@ -43,6 +43,10 @@ bench: install
 # The same PPO paid by gold, by reward models of gold labels, by those of the AI's, and by nothing; writes ladder.json.
 ladder: install
 	$(BIN)/python -m tests.benchmarks.ladder --data charter-ladder $(ARGS)
+
+# The pages of docs/ that are made from the code: settings and contracts.
+docs: install
+	$(BIN)/python -m tests.docs.generate
 
 lint: install
 	$(BIN)/ruff check .

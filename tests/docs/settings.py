@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
-from rlhf_core.config import RunConfig
-from services.serve_config import ServerConfig
+from rlhf_core.config.run import RunConfig
+from services.server.config import ServerConfig
 
 ROOT = Path(__file__).parents[2]
 WIDTH = 120

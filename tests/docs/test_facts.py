@@ -12,13 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from rlhf_core.run_records import PolicyVersion
+from rlhf_core.records.models import PolicyVersion
 from rlhf_core.store.store import Store
-from services import cli, metrics
-from services.cli_gc import gc
-from services.scopes import SCOPES
-from services.serve_config import MODELS
-from services.status import INTERNAL, KINDS
+from services.cli import main as cli
+from services.cli.gc import gc
+from services.security.scopes import SCOPES
+from services.server.config import MODELS
+from services.telemetry import metrics
+from services.wire.status import INTERNAL, KINDS
 from tests.docs.reading import text_of
 from tests.docs.settings import ROOT
 

@@ -12,14 +12,14 @@ import typer
 from pydantic import BaseModel
 from ruamel.yaml import YAML
 
-from rlhf_core.config import RunConfig
-from rlhf_core.constitution.form import _FORMS
+from rlhf_core.config.run import RunConfig
 from rlhf_core.constitution.load import examine_text
-from rlhf_core.data import load_demonstrations, load_labels, load_preferences, load_prompts
-from rlhf_core.labels import LabelledPair, Ranking, Rating, StepLabels
-from services.cli import UsageError, app
-from services.serve_config import ServerConfig
-from services.settings import load_config, load_server_config
+from rlhf_core.constitution.parsing.file_schema import _FORMS
+from rlhf_core.data.loaders import load_demonstrations, load_labels, load_preferences, load_prompts
+from rlhf_core.data.reward_examples import LabelledPair, Ranking, Rating, StepLabels
+from services.cli.main import UsageError, app
+from services.cli.run_config import load_config, load_server_config
+from services.server.config import ServerConfig
 from tests.docs.generate import pages
 from tests.docs.reading import (
     DOCS,

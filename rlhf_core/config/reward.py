@@ -56,6 +56,9 @@ class RewardConfig(Settings):
     graded: bool = True
     """Learn from what the judge said of single lines, where it said so and `process` names the objective: from the
     lines that a critique quotes, and from what notes say that each line gives. Its pairs then only measure."""
+    grade_outliers: float | None = Field(default=None, gt=0)
+    """How far off, in root mean squares of the grades, a line costs in proportion and no longer by its square (Huber
+    1964): where some labels are turned round, the others then decide. None: always by the square."""
     step_pool: StepPool = "min"
     """The score of a reply from those of its lines: the least, the mean, the sum, or the last."""
 

@@ -3,11 +3,11 @@
     python -m tests.benchmarks.hacking --data /tmp/hacking --steps 60 --seeds 0 1 2
 
 Two arms on the sandbox, from the same fine-tuned policy and the same labels, a fifth of which is turned round:
-`bare` learns from pairs with one head, and has no price of KL and no stop; `guarded` learns from lines with an ensemble
-under uwo, and has a KL target and auditors that may end PPO. Neither replays. The ladder's data folder serves too.
-Prints for each seed and for their mean, for each objective and for their sum, the best and the last gain of gold over
-the fine-tuned policy (held-out prompts, standard deviations of the reference) and the best one's standard error, and
-writes hacking.json and hacking.png to the folder.
+`bare` learns from pairs with one head, and has no price of KL and no stop; `guarded` learns from lines, far misses
+counting in proportion, with an ensemble under uwo, and has a KL target and auditors that may end PPO. Neither
+replays. The ladder's data folder serves too. Prints for each seed and for their mean, for each objective and for their
+sum, the best and the last gain of gold over the fine-tuned policy (held-out prompts, standard deviations of the
+reference) and the best one's standard error, and writes hacking.json and hacking.png to the folder.
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ ARMS: dict[str, dict[str, Any]] = {
         "reward.members": 4,
         "reward.aggregate": "uwo",
         "reward.auditor_share": 0.35,
-        "ppo.kl_target": 1.0,
+        "reward.grade_outliers": 0.2,
+        "ppo.kl_coef": 0.2,
+        "ppo.kl_target": 0.7,
         "ppo.stop.parted": "stop",
     },
 }

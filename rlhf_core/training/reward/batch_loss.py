@@ -127,5 +127,12 @@ def _graded(scored: Sequence[Scored], goal: Goal, config: RewardConfig) -> Tenso
         if isinstance(one.lesson.label, GradedLines):
             grades = torch.tensor(one.lesson.label.grades[-len(one.steps) :], device=one.steps.device)
             each = grades[:, None].expand_as(one.steps) / goal.grade_scale
-            losses.append((one.steps - each).square().mean(0, keepdim=True))
+            losses.append(_miss(one.steps - each, config.grade_outliers).mean(0, keepdim=True))
     return torch.cat(losses)
+
+
+def _miss(miss: Tensor, outliers: float | None) -> Tensor:
+    """What lines cost that miss their grades by so much: the square, or the absolute value beyond `outliers`."""
+    if outliers is None:
+        return miss.square()
+    return nn.functional.huber_loss(miss, torch.zeros_like(miss), reduction="none", delta=outliers) / outliers

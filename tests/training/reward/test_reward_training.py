@@ -157,6 +157,15 @@ def test_a_graded_line_costs_the_square_of_its_scores_distance_in_the_grades_uni
     assert loss.item() == pytest.approx((1 * 4.5 + 0.5 * 0.5) / 2)
 
 
+def test_beyond_outliers_a_line_costs_in_proportion_to_its_miss():
+    label = GradedLines(Prompt.of("x"), "a\nb", (2.0, -2.0))
+    steps = torch.tensor([[1.0, 0.0], [2.0, -1.0]])  # members miss by 0 and 3, and by -1 and 0, in units of 2
+    one = Scored(Lesson(label, (), 0, torch.ones(2)), steps.sum(0), steps)
+    loss = batch_loss([one], [Goal(grade_scale=2.0)], CONFIG.model_copy(update={"grade_outliers": 0.5}))
+    # |miss| less a half of .5: 2.75 and .75 over two lines and two members
+    assert loss.item() == pytest.approx((2.75 + 0.75) / 4)
+
+
 def test_graded_lines_teach_what_each_line_is_worth(tiny_model):
     model = new_model(tiny_model())
     model.scoring = Scoring(process=True, step_pool="sum")

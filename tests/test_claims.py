@@ -40,7 +40,7 @@ def added(report: dict) -> dict[str, dict]:
 def test_the_rewards_move_the_policy_towards_the_best_possible_and_nothing_else_in_ppo_does(default_run: dict):
     gains = added(default_run)
     assert gains["the rewards"]["weighted"]["low"] > 0
-    assert gains["the rewards"]["way"]["value"] > 0.15
+    assert gains["the rewards"]["way"]["value"] > 0.25
     assert abs(gains["PPO without its rewards"]["way"]["value"]) < 0.05
 
 

@@ -1,13 +1,13 @@
-"""What noisy labels do to PPO, and what labels of lines, ensemble, KL target and auditors keep of the gain.
+"""What noisy labels do to PPO, and what labels of lines, ensemble, price of KL and auditors keep of the gain.
 
-    python -m tests.benchmarks.hacking --data /tmp/hacking --steps 60 --seeds 0 1 2
+    python -m tests.benchmarks.hacking --data /tmp/hacking --steps 40 --seeds 0 1 2
 
 Two arms on the sandbox, from the same fine-tuned policy and the same labels, a fifth of which is turned round:
 `bare` learns from pairs with one head, and has no price of KL and no stop; `guarded` learns from lines, far misses
-counting in proportion, with an ensemble under uwo, and has a KL target and auditors that may end PPO. Neither
-replays. The ladder's data folder serves too. Prints for each seed and for their mean, for each objective and for their
-sum, the best and the last gain of gold over the fine-tuned policy (held-out prompts, standard deviations of the
-reference) and the best one's standard error, and writes hacking.json and hacking.png to the folder.
+counting in proportion, with an ensemble under uwo, a price of KL and auditors that may end PPO. Neither replays. The
+ladder's data folder serves too. Prints for each seed and for their mean, for each objective and for their sum, the best
+and the last gain of gold over the fine-tuned policy (held-out prompts, standard deviations of the reference) and the
+best one's standard error, and writes hacking.json and hacking.png to the folder.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from matplotlib.figure import Figure
 NOISE = {"reward.flip_share": 0.2, "reward.epochs": 2}
 PPO: dict[str, Any] = {
     "ppo.advantage": "rloo",
-    "ppo.prompts_per_step": 16,
+    "ppo.prompts_per_step": 32,
     "ppo.samples_per_prompt": 4,
     "ppo.minibatch_size": 64,
     "ppo.epochs": 2,
@@ -35,7 +35,7 @@ PPO: dict[str, Any] = {
     "ppo.ptx_coef": 0.0,
     "ppo.control_steps": 0,
 }
-"""Written out, so that other defaults do not change what is compared: 64 samples a step."""
+"""Written out, so that other defaults do not change what is compared: 128 samples a step."""
 ARMS: dict[str, dict[str, Any]] = {
     "bare": {"reward.graded": False, "reward.members": 1, "ppo.kl_coef": 0.0, "ppo.stop.parted": "ignore"},
     "guarded": {
@@ -44,7 +44,6 @@ ARMS: dict[str, dict[str, Any]] = {
         "reward.auditor_share": 0.35,
         "reward.grade_outliers": 0.2,
         "ppo.kl_coef": 0.2,
-        "ppo.kl_target": 0.7,
         "ppo.stop.parted": "stop",
     },
 }
@@ -54,7 +53,7 @@ def main() -> None:
     """Run what is not there yet, then compare."""
     asked = argparse.ArgumentParser(description=__doc__)
     asked.add_argument("--data", type=Path, required=True)
-    asked.add_argument("--steps", type=int, default=60)
+    asked.add_argument("--steps", type=int, default=40)
     asked.add_argument("--threads", type=int, default=2)
     asked.add_argument("--rate", type=float, default=1e-3)
     asked.add_argument("--seeds", type=int, nargs="+", default=[0])

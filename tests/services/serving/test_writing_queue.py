@@ -20,6 +20,7 @@ from rlhf_core.errors import Exhausted, InvalidInput, NotFound
 from rlhf_core.inference.scheduler import Batcher
 from rlhf_core.records.samples import Prompt
 from rlhf_core.store.store import Store
+from services.embedded import embedded_server
 from services.serving import generation_queue
 from services.serving.engine import Writers
 from services.serving.executor import Executor
@@ -29,6 +30,17 @@ from services.serving.malloc import give_back
 from tests.services.conftest import Served
 
 PROMPTS = [Prompt.of(text) for text in ("How do I dust?", "Wash a pan", "Is it safe to mix cleaners?", "Hang a shelf")]
+
+
+@pytest.fixture
+def alone(tmp_path: Path, model_config: ModelConfig, trained: Callable[[Path], str]) -> Iterator[Served]:
+    """A server of the test's own, whose policies it may change."""
+    run_id = trained(tmp_path)
+    with embedded_server(tmp_path, model_config) as address:
+        found = Served(address, tmp_path, run_id)
+        yield found
+        found.channel.close()
+        found.client.close()
 
 
 @pytest.fixture
@@ -93,9 +105,9 @@ def test_logprobs_come_with_their_tokens(stub):
     assert pieces[-1].logprob == pytest.approx(answer.samples[0].logprob, abs=1e-4)
 
 
-def test_an_answer_that_is_under_way_keeps_its_version_when_a_newer_one_is_trained(served):
-    policy = served.client.policy
-    store = Store.open(served.data)
+def test_an_answer_that_is_under_way_keeps_its_version_when_a_newer_one_is_trained(alone):
+    policy = alone.client.policy
+    store = Store.open(alone.data)
     newest = store.policy_versions()[-1]
     pinned = policy.generate(PROMPTS[1:2], policy_version=newest.id, max_tokens=80, temperature=0)
     pieces = policy.generate_stream(PROMPTS[1], policy_version="latest", max_tokens=80, temperature=0)
@@ -112,13 +124,13 @@ def test_an_answer_that_is_under_way_keeps_its_version_when_a_newer_one_is_train
     assert by_name[0].policy_version == newest.id
 
 
-def test_a_control_of_ppo_is_never_the_latest_policy(served):
-    with contextlib.closing(Store.open(served.data)) as store:
+def test_a_control_of_ppo_is_never_the_latest_policy(alone):
+    with contextlib.closing(Store.open(alone.data)) as store:
         newest = store.policy_versions()[-1]
         store.add_policy_version(newest.model_copy(update={"id": f"{newest.id}-control", "stage": "control"}))
-    (latest,) = served.client.policy.generate(PROMPTS[:1], policy_version="latest", max_tokens=5)
+    (latest,) = alone.client.policy.generate(PROMPTS[:1], policy_version="latest", max_tokens=5)
     assert latest.policy_version == newest.id
-    (asked,) = served.client.policy.generate(PROMPTS[:1], policy_version=f"{newest.id}-control", max_tokens=5)
+    (asked,) = alone.client.policy.generate(PROMPTS[:1], policy_version=f"{newest.id}-control", max_tokens=5)
     assert asked.policy_version == f"{newest.id}-control", "who names it gets it"
 
 

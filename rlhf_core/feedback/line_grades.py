@@ -39,8 +39,13 @@ class Graded(NamedTuple):
 def line_grades(pair: Comparison, votes: Sequence[Vote], principles: Sequence[Principle], objective: str) -> Graded:
     """One objective's grades: those of its principles' votes by weight and share, each principle's votes' mean.
 
-    A reply that one of the principles does not grade has none.
+    A reply that one of the principles does not grade has none; nor has any where some principles are read from
+    critiques and others from notes, whose points are not the same. Notes say what a line gives, not what it risks, and
+    so speak only for principles that cannot criticise.
     """
+    protocols = {vote.protocol for vote in votes if vote.principle_hash in {one.hash for one in principles}}
+    if len(protocols) > 1 or (protocols == {"notes"} and any(one.critique is not None for one in principles)):
+        return Graded(None, None)
     by_principle: dict[str, list[Graded]] = defaultdict(list)
     for vote in votes:
         if vote.protocol != "pointwise" or not vote.swapped:  # a pointwise judge's two votes are one
@@ -79,7 +84,7 @@ def graded(pair: Comparison, vote: Vote) -> Graded:
 
 
 def _faults(text: str, reply: str) -> Grades | None:
-    """Minus the points of what a critique quotes, each in the line where it stands."""
+    """Minus the points of what a critique quotes, each in the line where it stands; None where one stands in none."""
     verdict, lines = parse_critique(text, reply).verdict, lines_of(reply)
     if verdict is None:
         return None
@@ -92,6 +97,8 @@ def _faults(text: str, reply: str) -> Grades | None:
             if at:
                 quoted[plain(span)] = at[0]
                 points[at[0]] -= points_of(remark, verdict, spans) / len(spans)
+            elif plain(span) not in quoted:
+                return None
     return tuple(points)
 
 

@@ -56,6 +56,14 @@ def voters(
     return tuple(sorted(ranked[:wanted], key=lambda p: p.id))
 
 
+def heard_voters(
+    comparison: Comparison, votes: Sequence[Vote], constitution: Constitution, objective: str, config: LabelConfig
+) -> Sequence[Principle]:
+    """The principles that were drawn for a comparison and are not silenced by others, from all its votes."""
+    drawn = voters(comparison, constitution, objective, config)
+    return heard(drawn, votes, constitution.precedence(), config)
+
+
 def tallies(
     comparisons: Sequence[Comparison],
     votes: Sequence[Vote],
@@ -64,15 +72,13 @@ def tallies(
     config: LabelConfig,
 ) -> list[Tally]:
     """One tally for each comparison, of the principles that were drawn for it and are not silenced by others."""
-    places = constitution.precedence()
     by_comparison: dict[str, list[Vote]] = defaultdict(list)
     for vote in votes:
         by_comparison[vote.comparison_id].append(vote)
     counted = []
     for pair in comparisons:
         own = by_comparison[pair.id]
-        drawn = voters(pair, constitution, objective, config)
-        counted.append(tally(own, heard(drawn, own, places, config), objective))
+        counted.append(tally(own, heard_voters(pair, own, constitution, objective, config), objective))
     return counted
 
 

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from rlhf_core.data.loaders import load_labels, load_preferences
 from rlhf_core.data.reward_examples import GradedLines, Label, LabelledPair, Source
-from rlhf_core.feedback.line_grades import line_grades
-from rlhf_core.feedback.preference_labels import probability_of, voters
+from rlhf_core.feedback.line_grades import Graded, line_grades
+from rlhf_core.feedback.preference_labels import heard_voters, probability_of
 from rlhf_core.records.feedback import Preference, Vote
 from rlhf_core.records.samples import Comparison, Prompt
 from rlhf_core.stages.context import Context
@@ -46,23 +46,40 @@ def labels_of(ctx: Context, objective: str) -> Found:
 
 
 def _graded_lines(ctx: Context, objective: str) -> list[GradedLines]:
-    """What this run's judge, and that of earlier rounds, said of the lines of every reply that it compared."""
+    """What this run's judge, and that of earlier rounds, said of the lines of the replies that it compared.
+
+    Nothing where it graded less than half of them, or where its grades, added up, contradict its own labels: then they
+    are about something else.
+    """
     labelled = ctx.results.get("label")
     found: dict[tuple[str, str], GradedLines] = {}
+    replies: set[tuple[str, str]] = set()
+    agreed: list[bool] = []
     for run in label_runs(ctx, labelled.run_id) if labelled else ():
         votes: dict[str, list[Vote]] = defaultdict(list)
         for vote in ctx.store.votes(run_id=run):
             votes[vote.comparison_id].append(vote)
+        stored = ctx.store.preferences(objective, run_id=run, labelers="ai")
+        labels = {label.comparison_id: label.probability for label in stored if not label.abstained}
         for pair in ctx.store.comparisons(run):
-            drawn = voters(pair, ctx.constitution, objective, ctx.config.label)
-            sign = -1 if _is_drawn(ctx, objective, pair.id) else 1
-            grades_of_both = line_grades(pair, votes[pair.id], drawn, objective)
-            for sample, grades in zip((pair.a, pair.b), grades_of_both, strict=True):
+            counted = heard_voters(pair, votes[pair.id], ctx.constitution, objective, ctx.config.label)
+            both = line_grades(pair, votes[pair.id], counted, objective)
+            lead, doubt = _lead(both), labels.get(pair.id, 0.5) - 0.5
+            agreed += [lead * doubt > 0] if lead * doubt else []
+            sign = -1 if _is_turned(ctx, objective, pair.id) else 1
+            for sample, grades in zip((pair.a, pair.b), both, strict=True):
+                key = pair.prompt.id, sample.response
+                replies.add(key)
                 if grades is not None:
-                    key = pair.prompt.id, sample.response
                     turned = tuple(sign * grade for grade in grades)
                     found.setdefault(key, GradedLines(pair.prompt, sample.response, turned))
-    return list(found.values())
+    contradicted = sum(agreed) < ctx.config.gate.agreement * len(agreed)
+    return [] if contradicted or 2 * len(found) < len(replies) else list(found.values())
+
+
+def _lead(both: Graded) -> float:
+    """How many points more the lines of a add up to than those of b; 0 where one of them has no grades."""
+    return 0.0 if both.a is None or both.b is None else sum(both.a) - sum(both.b)
 
 
 def _ai_labels(ctx: Context, objective: str) -> list[Preference]:
@@ -72,14 +89,14 @@ def _ai_labels(ctx: Context, objective: str) -> list[Preference]:
     rounds = label_runs(ctx, labelled.run_id) if labelled else []
     stored = [label for run in rounds for label in ctx.store.preferences(objective, run_id=run, labelers="ai")]
     kept = [label for label in stored if not label.abstained]
-    return [_turned(label) if _is_drawn(ctx, objective, label.comparison_id) else label for label in kept]
+    return [_turned(label) if _is_turned(ctx, objective, label.comparison_id) else label for label in kept]
 
 
 def _turned(label: Preference) -> Preference:
     return label.model_copy(update={"probability": 1 - label.probability})
 
 
-def _is_drawn(ctx: Context, objective: str, comparison: str) -> bool:
+def _is_turned(ctx: Context, objective: str, comparison: str) -> bool:
     """Whether its label is turned round: by the seed and the pair, so that every run of a study turns the same ones."""
     return _draw(f"flip{ctx.config.seed}{objective}{comparison}") < ctx.config.reward.flip_share
 

@@ -19,7 +19,7 @@ import argparse
 import contextlib
 import itertools
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -258,10 +258,11 @@ def main() -> None:
         done = Done(data / "ladder.json")
         with opened(data, run, given.threads) as start:
             some = asked_of(seed)
-            rows.append(done.row("SFT", 0.5, lambda: row_of(start, "SFT", EVEN, some, REFERENCE)))  # noqa: B023
+            rows.append(done.row("SFT", 0.5) or done.add("SFT", 0.5, row_of(start, "SFT", EVEN, some, REFERENCE)))
             for rung, share in itertools.product(given.rungs, given.harmless):
                 weights = {"helpful": 1 - share, "harmless": share}
-                rows.append(done.row(rung, share, lambda: climbed(start, rung, weights, some, ppo)))  # noqa: B023
+                known = done.row(rung, share)
+                rows.append(known or done.add(rung, share, climbed(start, rung, weights, some, ppo)))
     (given.data / "ladder.json").write_text(json.dumps({"rows": rows}, indent=2))
 
 
@@ -272,12 +273,12 @@ class Done:
         self._file = file
         self._rows: dict[str, dict[str, Any]] = json.loads(file.read_text()) if file.exists() else {}
 
-    def row(self, rung: str, share: float, measured: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        key = f"{rung} {share}"
-        if key not in self._rows:
-            self._rows[key] = measured()
-            self._file.write_text(json.dumps(self._rows))
-        row = self._rows[key]
+    def row(self, rung: str, share: float) -> dict[str, Any] | None:
+        return self._rows.get(f"{rung} {share}")
+
+    def add(self, rung: str, share: float, row: dict[str, Any]) -> dict[str, Any]:
+        self._rows[f"{rung} {share}"] = row
+        self._file.write_text(json.dumps(self._rows))
         print({name: value for name, value in row.items() if name != "by_prompt"}, flush=True)
         return row
 

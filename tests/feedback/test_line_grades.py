@@ -119,3 +119,24 @@ def test_notes_of_both_orders_count_half_each():
 def test_whatever_a_judge_writes_a_reply_has_a_grade_for_every_line_or_none(text, protocol):
     found = graded(pair(KNIFE, SPOON), vote(text, CUTS, protocol))
     assert (found.a is None or len(found.a) == 3) and (found.b is None or len(found.b) == 2)
+
+
+def test_words_that_stand_in_no_single_line_leave_the_reply_without_grades():
+    astray = critiques('danger 2, "knife 2. wash"\nVerdict: violates', SAFE)
+    assert graded(pair(KNIFE, SPOON), vote(astray)) == Graded(None, (0, 0))
+
+
+def test_a_fault_that_is_quoted_again_counts_once():
+    twice = critiques('danger 2, "wash it"\nAs I said: "wash it"\nVerdict: violates', SAFE)
+    assert graded(pair(KNIFE, SPOON), vote(twice)).a == (0, -2, 0)
+
+
+def test_notes_speak_for_no_principle_that_can_criticise():
+    assert line_grades(pair(KNIFE, SPOON), [vote(NOTES, CUTS, "notes")], [CUTS], "safe") == Graded(None, None)
+
+
+def test_points_of_critiques_and_of_notes_are_not_added_up():
+    both = Principle(id="both", serves={"safe": 1}, compare="Which is safer?")
+    votes = [vote(critiques(SAFE, SAFE)), vote(NOTES, both, "notes")]
+    assert line_grades(pair(KNIFE, SPOON), votes, [CUTS, both], "safe") == Graded(None, None)
+    assert line_grades(pair(KNIFE, SPOON), votes, [CUTS], "safe") == Graded((0, 0, 0), (0, 0))

@@ -100,3 +100,21 @@ def test_labels_that_are_turned_round_turn_their_lines_too(desk: Desk):
     assert {label.prompt.id for label in turned}.isdisjoint(
         label.prompt.id for label in graded if label not in turned
     ), "both replies of a pair"
+
+
+@pytest.mark.parametrize(("better", "graded"), [("b", 12), ("a", 0)])
+def test_grades_that_contradict_the_judges_own_labels_are_about_something_else(desk: Desk, better: str, graded: int):
+    ctx = noted(desk, {"process": ["*"]}, pairs=6)  # by the notes b gives more
+    for number, pair in enumerate(desk.store.comparisons(ctx.run.id)):
+        label = {"id": f"label-{number}", "comparison_id": pair.id, "objective": "helpful", "labeler": "ai:judge"}
+        label |= {"choice": better, "probability": 0.9 if better == "a" else 0.1, "run_id": ctx.run.id}
+        desk.store.add_preferences([Preference.model_validate(label)])
+    assert len(labels_of(ctx, "helpful").graded) == graded
+
+
+def test_a_judge_that_graded_less_than_half_of_the_replies_taught_by_pairs(desk: Desk):
+    ctx = noted(desk, {"process": ["*"]}, pairs=2)
+    assert len(labels_of(ctx, "helpful").graded) == 4
+    for number in range(3):
+        prefer(desk, ctx.run.id, "ai:judge", f"Unread, {number}?", 1.0)
+    assert labels_of(ctx, "helpful").graded == []

@@ -20,6 +20,9 @@ Chat = Callable[[Sequence[Conversation]], list[str]]
 Choose = Callable[[Sequence[Conversation], Sequence[str]], list[list[float]]]
 """For each conversation, the log-probability of each label as the first token of the assistant's turn."""
 
+Weigh = Callable[[Sequence[Conversation], Sequence[str]], list[float]]
+"""For each conversation, the log-probability in nats of a given reply, its end included."""
+
 
 class Caller(NamedTuple):
     """Who asks a model: whether they are gone, and where the bill goes."""
@@ -41,7 +44,14 @@ class Backend(Protocol):
         """Whether `choose` can be asked; else there are only words."""
         ...
 
+    @property
+    def reads_replies(self) -> bool:
+        """Whether `weigh` can be asked; an endpoint tells nothing of texts that it did not write."""
+        ...
+
     def chat(self, conversations: Sequence[Conversation], max_tokens: int, caller: Caller) -> list[str]: ...
+
+    def weigh(self, conversations: Sequence[Conversation], replies: Sequence[str], caller: Caller) -> list[float]: ...
 
     def choose(
         self, conversations: Sequence[Conversation], labels: Sequence[str], caller: Caller

@@ -22,7 +22,7 @@ FORMATS: dict[Protocol, str] = {
     "cot": REASON_FORMAT,
     "text": TEXT_FORMAT,
 }
-"""What stands after the question. A pointwise judge is asked none."""
+"""What stands after the question. A judge that reads replies alone, or by contrast, is asked none."""
 TEMPLATE_HASHES: dict[Protocol, str] = {
     "notes": NOTES_HASH,
     "logprobs": COMPARE_HASH,
@@ -100,14 +100,19 @@ def is_pointwise(configured: Protocol, constitution: Constitution) -> bool:
     return configured == "pointwise" if wished is None else wished
 
 
+def is_contrast(configured: Protocol, constitution: Constitution) -> bool:
+    """Tell whether a run's judge reads replies by contrast where it can: a constitution may wish for critiques."""
+    return configured == "contrast" and not constitution.defaults.compare.pointwise
+
+
 def protocol_of(configured: Protocol, constitution: Constitution, gives_logprobs: bool) -> Protocol:
     """How a run's judge is asked about pairs: the constitution's wish for reasoning goes first, what it can do, before.
 
     Only `text` works without log-probabilities, and a judge that is asked for text may reason in it. A pointwise judge
-    is asked by `notes` about what it cannot read alone.
+    is asked by `notes` about what it cannot read alone, one that contrasts by `logprobs` where there are no examples.
     """
     wished = constitution.defaults.compare.cot
-    chosen = "notes" if configured == "pointwise" else configured
+    chosen = {"pointwise": "notes", "contrast": "logprobs"}.get(configured, configured)
     if wished and configured != "text":
         chosen = "cot"
     elif wished is False and configured == "cot":

@@ -31,11 +31,14 @@ class Notebook:
         self._notes: dict[tuple[str, str, str], str] = {}
         self.grades: dict[tuple[str, str, str], Grade] = {}
         """By the principle's hash, the prompt's id and the reply."""
+        self.ratios: dict[tuple[str, str, str], float] = {}
+        """Log-ratios of contrasts, by the same."""
 
     def clear(self) -> None:
         self._answers.clear()
         self._notes.clear()
         self.grades.clear()
+        self.ratios.clear()
 
     def conversations(self, chat: Chat, shown: Sequence[Shown]) -> list[Conversation]:
         """For each, the conversation that ends with the judge's notes; what is not there yet `chat` writes.

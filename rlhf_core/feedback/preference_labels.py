@@ -20,6 +20,7 @@ PAPER_CLAMP: dict[Protocol, tuple[float, float]] = {
     "cot": (0.4, 0.6),
     "text": (0.2, 0.8),
     "pointwise": (0.0, 1.0),
+    "contrast": (0.0, 1.0),
 }
 """Bounds of a label's probability by protocol; those after a chain of thought are of Bai et al. 2022."""
 

@@ -50,6 +50,7 @@ class Backbone:
         self._head: nn.Module = model.get_output_embeddings()  # pyright: ignore[reportAttributeAccessIssue]
         self.hidden_size: int = self._head.weight.shape[1]  # pyright: ignore
         self.vocabulary: int = self._head.weight.shape[0]  # pyright: ignore
+        self.size = sum(weight.numel() for weight in model.parameters())
         self._takes_positions = "position_ids" in signature(model.forward).parameters
         self.own_answers: dict[tuple[object, ...], str] = {}  # the base's, by prompt; reward models read them
         self.before_pass: Callable[[], None] = lambda: None

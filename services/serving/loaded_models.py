@@ -75,9 +75,9 @@ class ModelLibrary:
 
         A model of this process would write the same notes again, so it may.
         """
-        critic, judge, protocol = self.backends
+        critic, judge, protocol, method = self.backends
         notebook = Notebook() if fresh and not isinstance(judge, LocalModel) else self._notebook
-        return feedback_of(critic, judge, constitution, protocol, self._config.feedback_tokens, gone, notebook)
+        return feedback_of(critic, judge, constitution, protocol, self._config.feedback_tokens, gone, notebook, method)
 
     def score(self, samples: Sequence[Sample], *reward_models: str) -> list[Score]:
         """All samples of the first model, then of the second; models of one trunk read a sample once."""

@@ -98,7 +98,7 @@ class App:
     def runs_now(self) -> tuple[dict[RunState, int], list[Run]]:
         """How many runs the store has in each state, and those that are being carried out."""
         store = self._store
-        return (store.run_counts(), store.runs(RUNS_SHOWN, states=("RUNNING",))[0]) if store else ({}, [])
+        return (store.runs.counts(), store.runs.page(RUNS_SHOWN, states=("RUNNING",))[0]) if store else ({}, [])
 
     async def _load(self, store: Store, model_thread: Executor) -> ModelLibrary | None:
         config = self._config
@@ -201,7 +201,7 @@ def _services(
 
 def _carried_out(config: ServeConfig, store: Store) -> bool:
     """Whether this process, or another one on the same store, takes runs from the queue."""
-    return config.carries_out_runs or bool(store.workers())
+    return config.carries_out_runs or bool(store.workers.signed_in())
 
 
 def _loaded(library: ModelLibrary) -> Loaded:

@@ -26,20 +26,20 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 @pytest.fixture
 def run(store: Store) -> Run:
-    return store.create_run("ppo", "{}", "k", "r")
+    return store.runs.create("ppo", "{}", "k", "r")
 
 
 def seen(store: Store, run: Run, requests: list[str]) -> Notes:
     """Notes of clients that saw all events, and whose labels were acknowledged."""
     notes = Notes()
-    notes.events = store.events(run.id)
+    notes.events = store.events.of_run(run.id)
     pair = comparison("drill")
-    store.add_prompts([pair.a.prompt])
-    store.add_samples([pair.a, pair.b])
-    store.add_comparisons([pair])
+    store.prompts.add([pair.a.prompt])
+    store.samples.add([pair.a, pair.b])
+    store.comparisons.add([pair])
     for request in requests:
         given = preference(request, pair.id, f"human:{request}", "helpful")
-        notes.labels[request] = store.submit_preference(given, request)
+        notes.labels[request] = store.preferences.submit(given, request)
     return notes
 
 

@@ -30,7 +30,7 @@ def demonstrations_of(ctx: Context) -> Found:
     found = approved(ctx)
     if "critique" not in ctx.results:
         return found
-    answered = {sample.prompt.id for sample in ctx.store.samples(ctx.need("critique").run_id, stage="critique")}
+    answered = {sample.prompt.id for sample in ctx.store.samples.of_run(ctx.need("critique").run_id, stage="critique")}
     others = [prompt for prompt in prompts_of(ctx, "train") if prompt.id not in answered]
     share = ctx.config.sft.helpful_share
     room = min(round(len(found.demonstrations) * share / (1 - share)), len(others))
@@ -51,10 +51,10 @@ def approved(ctx: Context) -> Found:
     if answered is None:
         return Found(own, {"user": len(own)})
     steps: dict[str, list[Revision]] = defaultdict(list)
-    for step in sorted(ctx.store.revisions(answered.run_id), key=lambda step: step.round):
+    for step in sorted(ctx.store.revisions.of_run(answered.run_id), key=lambda step: step.round):
         steps[step.sample_id].append(step)
     revised, faultless, faulty = [], [], 0
-    for sample in ctx.store.samples(answered.run_id, stage="critique"):
+    for sample in ctx.store.samples.of_run(answered.run_id, stage="critique"):
         accepted = [step for step in steps[sample.id] if step.accepted]
         if accepted:
             revised.append(Demonstration(prompt=sample.prompt, response=accepted[-1].after, source="revision"))

@@ -52,8 +52,8 @@ def _measured(ctx: Context, stage: str, prompts: Sequence[Prompt], version: str)
     samples = sample_all(ctx, stage, prompts, version, settings.samples, settings.temperature)
     scores = ctx.tools.scorer.score(samples, models) if models and samples else []
     with ctx.store.transaction(ctx.run.id, ctx.run.fence):
-        ctx.store.add_scores(scores)
-        ctx.store.add_gold(gold_scores(ctx, samples))
+        ctx.store.scores.add(scores)
+        ctx.store.gold_scores.add(gold_scores(ctx, samples))
     return samples
 
 

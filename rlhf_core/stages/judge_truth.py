@@ -60,11 +60,11 @@ def _gold_cases(
 
 def _people(ctx: Context, objective: str) -> list[tuple[Comparison, bool]]:
     """Comparisons whose better reply people know: of the uniform slice of any run, and of the user's own file."""
-    truths = human_truth(ctx.store.preferences(objective, labelers="human"))
-    known = [(ctx.store.comparison(identity), truth) for identity, truth in truths.items()]
+    truths = human_truth(ctx.store.preferences.find(objective, labelers="human"))
+    known = [(ctx.store.comparisons.get(identity), truth) for identity, truth in truths.items()]
     data = ctx.config.data
     if data.preferences and data.preferences_objective == objective:
         imported = sorted(load_preferences(data.preferences), key=lambda pair: uniform_draw(pair.id))[:IMPORTED]
-        ctx.store.add_comparisons(imported)
+        ctx.store.comparisons.add(imported)
         known += [(pair, True) for pair in imported]
     return known

@@ -39,7 +39,7 @@ class Audit:
         self._ctx, self._policy, self.pack = ctx, policy, pack
         self._models, self._auditors = models, auditors
         audited = ctx.need("norm_pack").auditor_pack
-        self._auditor_pack = ctx.store.norm_pack(audited) if audited else None
+        self._auditor_pack = ctx.store.norm_packs.get(audited) if audited else None
         if ctx.config.ppo.stop.parted == "stop" and not audited:
             raise InvalidInput(
                 "ppo.stop.parted: 'stop' asks auditors, and the reward models have none; train them with a "
@@ -69,7 +69,7 @@ class Audit:
             for name in self.pack.objectives
         ]
         with self._ctx.store.transaction(self._ctx.run.id, self._ctx.run.fence):
-            self._ctx.store.add_watch_points(points)
+            self._ctx.store.watch_points.add(points)
         return self.numbers(step)
 
     def numbers(self, step: int) -> dict[str, float]:
@@ -107,7 +107,7 @@ class Audit:
 
     def _points(self, step: int) -> list[WatchPoint]:
         """Those of a longer attempt that was cut off lie in the future and do not count."""
-        return [point for point in self._ctx.store.watch_points(self._ctx.run.id) if point.step <= step]
+        return [point for point in self._ctx.store.watch_points.of_run(self._ctx.run.id) if point.step <= step]
 
     def _reply(self) -> Replies:
         backbone, settings = self._policy.backbone, self._ctx.config
@@ -152,7 +152,7 @@ class Watch:
 
     def __init__(self, ctx: Context):
         self._ctx = ctx
-        self._replies = ctx.store.samples(ctx.need("norm_pack").run_id, stage="norm_pack")
+        self._replies = ctx.store.samples.of_run(ctx.need("norm_pack").run_id, stage="norm_pack")
         self._reference = monitor(self._replies)
         self._noted: set[str] = set()
 

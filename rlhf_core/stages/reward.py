@@ -40,7 +40,7 @@ def reward_stage(ctx: Context) -> StageResult:
     """Train the reward models that are not there yet; those of one trunk train together."""
     timer, names, settings = Timer(), ctx.constitution.objective_names, ctx.config.reward
     roles = (False, True) if settings.auditor_share else (False,)
-    stored = {(model.objective, model.auditor): model for model in ctx.store.reward_models(ctx.run.id)}
+    stored = {(model.objective, model.auditor): model for model in ctx.store.reward_models.find(ctx.run.id)}
     together = [[_lot(ctx, name, role) for name in names] for role in roles]
     groups = together if settings.layout == "trunk" else [[lot] for lots in together for lot in lots]
     total = sum(training_steps(_size(group), settings) for group in groups)
@@ -112,7 +112,7 @@ def _train(ctx: Context, lots: Sequence[Lot], done: int, total: int) -> Iterator
     ctx.tools.on_device(lambda: models[0].backbone.delete_adapter(adapter))
     with ctx.store.transaction(ctx.run.id, ctx.run.fence):
         for version in versions:
-            ctx.store.add_reward_model(version)
+            ctx.store.reward_models.add(version)
     yield from versions
 
 

@@ -17,7 +17,7 @@ def load_reward_models(ctx: Context, versions: Mapping[str, str], prefix: str) -
     models: dict[str, RewardModel] = {}
     adapters: dict[str, str] = {}
     for objective, version_id in versions.items():
-        version = ctx.store.reward_model(version_id)
+        version = ctx.store.reward_models.get(version_id)
         folder, fresh = ctx.store.artifacts.get_folder(version.artifact), version.artifact not in adapters
         name = adapters.setdefault(version.artifact, f"{prefix}-{len(adapters)}")
 
@@ -56,7 +56,7 @@ def publish_policy(
         ungated=ungated,
     )
     with ctx.store.transaction(ctx.run.id, ctx.run.fence):
-        ctx.store.add_policy_version(version)
+        ctx.store.policy_versions.add(version)
     return version
 
 

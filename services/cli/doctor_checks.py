@@ -175,8 +175,8 @@ def check_store(data: Path) -> Iterator[Check]:
             hint = "stop all servers, keep a copy of the folder, and restore a backup"
             yield Check("store", "fail", f"{len(faults)} faults, the first: {faults[0]}", hint)
             return
-        counts = ", ".join(f"{count} {state}" for state, count in sorted(store.run_counts().items()))
+        counts = ", ".join(f"{count} {state}" for state, count in sorted(store.runs.counts().items()))
         yield Check("store", "ok", f"sound; runs: {counts or 'none'}")
-        lost = store.orphans()
+        lost = store.garbage.orphans()
         detail = f"{len(lost.digests)} of {len(store.artifacts.stored())} have no row ({lost.size / MIB:.1f} MiB)"
         yield Check("artifacts", "ok", detail, "free the space with: charter gc" if lost.digests else "")

@@ -37,7 +37,7 @@ def gc(
 
     must_exist(data)
     with closing(Store.open(data)) as store:
-        found = store.orphans() if dry_run else store.collect(idle * 3600)
+        found = store.garbage.orphans() if dry_run else store.garbage.collect(idle * 3600)
         kept = len(store.artifacts.stored())
     if as_json:
         typer.echo(json.dumps({"removed": not dry_run, "artifacts": found.digests, "bytes": found.size, "kept": kept}))

@@ -38,7 +38,7 @@ class RewardService(reward_pb2_grpc.RewardServiceServicer):
     ) -> reward_pb2.ListRewardModelsResponse:
         page = page_of(request, MAX_PAGE)
         run_id = resource_names.identity(resource_names.RUNS, request.run_id, "run_id") or None
-        found, place = await self._rows.run(self._store.reward_model_page, page.size, page.after, run_id)
+        found, place = await self._rows.run(self._store.reward_models.page, page.size, page.after, run_id)
         messages = [reward_model_to_message(version) for version in found]
         shown = field_masks.read(messages, request.read_mask, reward_pb2.RewardModel)
         return reward_pb2.ListRewardModelsResponse(reward_models=shown, next_page_token=page.token(place))
@@ -59,13 +59,13 @@ class RewardService(reward_pb2_grpc.RewardServiceServicer):
         """The artifact of each model, which never changes: models that were trained on one trunk have the same one."""
         unknown = [model for model in reward_models if model not in self._trunk_of]
         if unknown:
-            found = await self._rows.run(lambda: [self._store.reward_model(model).artifact for model in unknown])
+            found = await self._rows.run(lambda: [self._store.reward_models.get(model).artifact for model in unknown])
             self._trunk_of |= zip(unknown, found, strict=True)
         return self._trunk_of
 
     def _of_run(self, reward_models: list[str], run_id: str) -> tuple[list[str], NormPack | None]:
         results = results_of(self._store, run_id)
-        pack = self._store.norm_pack(results["norm_pack"].norm_pack) if "norm_pack" in results else None
+        pack = self._store.norm_packs.get(results["norm_pack"].norm_pack) if "norm_pack" in results else None
         found = results["reward"].reward_models.values() if "reward" in results else pack.reward_models if pack else ()
         if not (reward_models or found):
             raise NotFound(f"run '{run_id}' has no reward models yet")

@@ -44,7 +44,7 @@ class TrainerService(trainer_pb2_grpc.TrainerServiceServicer):
     async def GetRun(
         self, request: trainer_pb2.GetRunRequest, context: grpc.aio.ServicerContext
     ) -> trainer_pb2.GetRunResponse:
-        run = await self._run(self._store.run, run_of(request))
+        run = await self._run(self._store.runs.get, run_of(request))
         return trainer_pb2.GetRunResponse(run=_masked([run], request.read_mask)[0])
 
     async def ListRuns(
@@ -55,7 +55,7 @@ class TrainerService(trainer_pb2_grpc.TrainerServiceServicer):
             enums.given(enums.STATES, state, f"states[{i}]") for i, state in enumerate(request.states)
         ]
         after = str(page.after) if page.after else ""
-        runs, place = await self._rows.run(self._store.runs, page.size, after, states)
+        runs, place = await self._rows.run(self._store.runs.page, page.size, after, states)
         messages = _masked([run_to_message(run) for run in runs], request.read_mask)
         return trainer_pb2.ListRunsResponse(runs=messages, next_page_token=page.token(int(place or 0)))
 
@@ -100,7 +100,7 @@ class TrainerService(trainer_pb2_grpc.TrainerServiceServicer):
         return run_to_message(await self._rows.run(work, asked))
 
     def _report(self, run_id: str) -> str:
-        run = self._store.run(run_id)
+        run = self._store.runs.get(run_id)
         path = self._runs_folder / run.id / "report.json"
         if not path.is_file():
             raise NotFound(f"run '{run.id}' is {run.state} and has no report yet")

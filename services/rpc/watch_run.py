@@ -64,13 +64,13 @@ class RunWatch:
             await asyncio.sleep(0 if events else POLL_SECONDS)
 
     def _look(self) -> tuple[Run, list[RunEvent]]:
-        run = self._store.run(self._run_id)
-        return run, self._store.events(self._run_id, self._sequence, EVENTS)
+        run = self._store.runs.get(self._run_id)
+        return run, self._store.events.of_run(self._run_id, self._sequence, EVENTS)
 
     def _check_beginning(self) -> None:
         """A sequence that the run has not reached is of another run: nothing would ever come after it."""
-        self._store.run(self._run_id)
-        if self._sequence and not self._store.events(self._run_id, self._sequence - 1, 1):
+        self._store.runs.get(self._run_id)
+        if self._sequence and not self._store.events.of_run(self._run_id, self._sequence - 1, 1):
             raise InvalidInput(
                 f"after_sequence: run '{self._run_id}' has no event {self._sequence}",
                 "after_sequence",

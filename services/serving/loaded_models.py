@@ -66,7 +66,7 @@ class ModelLibrary:
         """The files of a version's adapter; None is the base."""
         if version_id == BASE_POLICY:
             return None
-        return self._store.artifacts.get_folder(self._store.policy_version(version_id).artifact)
+        return self._store.artifacts.get_folder(self._store.policy_versions.get(version_id).artifact)
 
     def feedback(
         self, constitution: Constitution, gone: Callable[[], bool] = lambda: False, fresh: bool = False
@@ -98,7 +98,7 @@ class ModelLibrary:
         if name in self._policies:
             self._policies[name] = self._policies.pop(name)
             return name
-        version = self._store.policy_version(version_id)
+        version = self._store.policy_versions.get(version_id)
         self._must_fit(version_id, version.base_model)
         self.backbone.load_adapter(name, self._store.artifacts.get_folder(version.artifact))
         self._policies[name] = None

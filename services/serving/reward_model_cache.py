@@ -32,7 +32,7 @@ class RewardShelf:
         if version_id in self._models:
             self._models[version_id] = self._models.pop(version_id)
             return self._models[version_id]
-        version = self._store.reward_model(version_id)
+        version = self._store.reward_models.get(version_id)
         base = self._bases.of(version.base_model)
         folder = self._store.artifacts.get_folder(version.artifact)
         model = RewardModel.load(base, f"{self._prefix}{version.artifact}", folder, version.objective)

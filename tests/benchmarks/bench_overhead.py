@@ -104,7 +104,7 @@ def to_read(server: Served, channel: grpc.Channel, store: Store, owner: Executor
         trainer_pb2.GetRunRequest(run_id=server.run_id),
     )
     return Small(
-        "to read a run", lambda: get_run(request, timeout=60), lambda: owner.call(lambda: store.run(server.run_id))
+        "to read a run", lambda: get_run(request, timeout=60), lambda: owner.call(lambda: store.runs.get(server.run_id))
     )
 
 

@@ -58,12 +58,12 @@ def votes(of: Comparison, principle: Principle, run_id: str) -> list[Vote]:
 def store(tmp_path: Path) -> Iterator[Store]:
     """Three comparisons judged by both principles in 6 seconds."""
     store = Store.open(tmp_path / "data")
-    store.add_constitution(LAW.hash, LAW.id, "text", "")
-    run = store.create_run("pipeline", RunConfig().model_dump_json(), LAW.hash, "once")
+    store.constitutions.add(LAW.hash, LAW.id, "text", "")
+    run = store.runs.create("pipeline", RunConfig().model_dump_json(), LAW.hash, "once")
     pairs = [pair(number) for number in range(3)]
-    store.add_comparisons(pairs)
-    store.add_votes(v for p in pairs for principle in (FUMES, STEPS) for v in votes(p, principle, run.id))
-    store.add_stage_result(StageResult(run_id=run.id, stage="label", counts={"votes.asked": 12}, seconds=6.0))
+    store.comparisons.add(pairs)
+    store.votes.add(v for p in pairs for principle in (FUMES, STEPS) for v in votes(p, principle, run.id))
+    store.stage_results.add(StageResult(run_id=run.id, stage="label", counts={"votes.asked": 12}, seconds=6.0))
     yield store
     store.close()
 
@@ -84,7 +84,7 @@ def test_a_weight_edit_invalidates_no_vote_and_asks_for_none(store: Store):
 
 def test_votes_that_are_there_already_are_not_asked_again(store: Store):
     [changed] = [p for p in REWORDED.principles if p.id == "fumes"]
-    store.add_votes(votes(pair(0), changed, ""))
+    store.votes.add(votes(pair(0), changed, ""))
     assert bill(diff_constitutions(LAW, REWORDED), LAW, REWORDED, store).votes_to_ask == 4
 
 
@@ -95,9 +95,9 @@ def test_without_a_store_nothing_is_counted_and_nothing_is_guessed():
 
 
 def test_a_run_that_found_all_its_votes_measured_no_speed(store: Store):
-    later = store.create_run("pipeline", RunConfig().model_dump_json(), LAW.hash, "twice")
+    later = store.runs.create("pipeline", RunConfig().model_dump_json(), LAW.hash, "twice")
     cached = StageResult(run_id=later.id, stage="label", counts={"votes.asked": 0, "votes.cached": 12}, seconds=0.1)
-    store.add_stage_result(cached)
+    store.stage_results.add(cached)
     assert bill(diff_constitutions(LAW, REWORDED), LAW, REWORDED, store).seconds_per_vote == 0.5
 
 

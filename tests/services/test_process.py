@@ -34,7 +34,7 @@ class Process:
         settings = {"METRICS": self.page, "LOG_FORMAT": "json", "LOG_LEVEL": "info", "GRACE_SECONDS": "30"}
         self._log, data = folder / "log", folder / "data"
         with closing(Store.open(data)) as store:
-            self.run = store.create_run("pipeline", "{}", "k1", "r").id
+            self.run = store.runs.create("pipeline", "{}", "k1", "r").id
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", MAIN, "serve", "--port", "0", "--only", "trainer", "--data", str(data)],

@@ -26,7 +26,7 @@ def audit(desk: Desk, stop: dict[str, Any], audited: bool = True) -> Audit:
     ctx.results["norm_pack"] = StageResult(
         run_id=ctx.run.id, stage="norm_pack", norm_pack="pack", auditor_pack="pack" if audited else ""
     )
-    desk.store.add_norm_pack(PACK)
+    desk.store.norm_packs.add(PACK)
     for step, (proxy, auditor) in HACKED.items():
         spread = (-0.01, 0.0, 0.01)
         given = {"proxy": tuple(proxy + s for s in spread), "auditor": tuple(auditor + s * step for s in spread)}
@@ -35,7 +35,7 @@ def audit(desk: Desk, stop: dict[str, Any], audited: bool = True) -> Audit:
             WatchPoint(run_id=ctx.run.id, step=step, objective=name, kl=float(step), gold=(9.0 - step,) * 3, **values)
             for name, values in (("helpful", fine), ("harmless", given))
         ]
-        desk.store.add_watch_points(points)
+        desk.store.watch_points.add(points)
     unused: Any = None
     return Audit(ctx, unused, unused, PACK, {})
 

@@ -39,9 +39,9 @@ def trained(desk: Desk, watched=WATCHED, **config: Any) -> Context:
             WatchPoint(run_id=ctx.run.id, step=step, objective=name, kl=float(step), **values)
             for name, values in rows.items()
         ]
-        desk.store.add_watch_points(points)
+        desk.store.watch_points.add(points)
     made = {"id": f"policy-of-{ctx.run.id}", "run_id": ctx.run.id, "stage": "ppo", "parent": "policy-1"}
-    desk.store.add_policy_version(PolicyVersion(**made, base_model="base", artifact="0" * 64, step=10))
+    desk.store.policy_versions.add(PolicyVersion(**made, base_model="base", artifact="0" * 64, step=10))
     ctx.results["ppo"] = StageResult(run_id=ctx.run.id, stage="ppo", policy_version=made["id"])
     return ctx
 
@@ -91,9 +91,9 @@ def test_there_is_no_one_sum_where_the_weights_changed_on_the_way(desk: Desk):
     schedule = {"weights_at": {5: {"helpful": 1, "harmless": 1}}}
     assert climb(trained(desk, ppo={"dial": schedule}), SCALE) is None
     given = trained(desk)
-    desk.store.ask_weights(given.run.id, {"helpful": 2.0, "harmless": 1.0})
+    desk.store.weights.ask(given.run.id, {"helpful": 2.0, "harmless": 1.0})
     assert climb(given, SCALE) is not None, "no step has taken them up"
-    desk.store.take_weights(given.run.id, given.run.fence, 5)
+    desk.store.weights.take(given.run.id, given.run.fence, 5)
     assert climb(given, SCALE) is None
 
 

@@ -42,20 +42,20 @@ def publish(desk: Desk, backbone: Backbone, folder: Path) -> dict[str, StageResu
     backbone.save_adapter("sft", folder / "sft")
     artifacts, versions = desk.store.artifacts, {}
     policy = artifacts.put_folder(folder / "sft")
-    desk.store.add_policy_version(
+    desk.store.policy_versions.add(
         PolicyVersion(id="sft-1", run_id="r", stage="sft", parent="base", base_model="base", artifact=policy)
     )
     for seed, name in enumerate(OBJECTIVES):
         RewardModel.create(backbone, name, name, members=2, seed=seed).save(folder / name)
         version = reward_model(id=f"reward-{name}", objective=name, artifact=artifacts.put_folder(folder / name))
-        desk.store.add_reward_model(version)
+        desk.store.reward_models.add(version)
         versions[name] = version.id
-    desk.store.add_norm_pack(norm_pack(reward_models=tuple(versions.values())))
+    desk.store.norm_packs.add(norm_pack(reward_models=tuple(versions.values())))
     heard = Sample(
         id="heard", prompt=PROMPTS[0], response="dust the shelf", policy_version="sft-1", run_id="r", stage="norm_pack"
     )
-    desk.store.add_prompts([heard.prompt])
-    desk.store.add_samples([heard])
+    desk.store.prompts.add([heard.prompt])
+    desk.store.samples.add([heard])
     return {
         "sft": StageResult(run_id="r", stage="sft", policy_version="sft-1"),
         "reward": StageResult(run_id="r", stage="reward", reward_models=versions),
@@ -105,10 +105,10 @@ KNOBS: dict[str, dict[str, object]] = {
 def test_the_stage_publishes_a_policy_that_loads_and_stores_every_sample(desk, at_work, name):
     ctx = at_work(**KNOBS[name])
     result, backbone = ppo_stage(ctx), ctx.tools.backbone
-    version = desk.store.policy_version(result.policy_version)
+    version = desk.store.policy_versions.get(result.policy_version)
     backbone.load_adapter("published", desk.store.artifacts.get_folder(version.artifact))
     assert backbone.adapters == ("sft", "published")
-    samples = desk.store.samples(ctx.run.id, stage="ppo")
+    samples = desk.store.samples.of_run(ctx.run.id, stage="ppo")
     assert len(samples) == result.counts["samples"] == 3 * 6 * (2 if name == "rloo" else 1)
     with backbone.using("sft"):
         before = backbone.hidden(*backbone.pad_left([[5, 6, 7]]), 1)
@@ -154,7 +154,7 @@ def test_ppo_trains_on_training_prompts_alone_and_is_watched_on_held_out_ones(de
 
     world: Any = SimpleNamespace(prompts=PROMPTS, gold=SimpleNamespace(score=score))
     ppo_stage(ctx._replace(tools=ctx.tools._replace(world=world)))
-    trained = {sample.prompt.id for sample in desk.store.samples(ctx.run.id, stage="ppo")}
+    trained = {sample.prompt.id for sample in desk.store.samples.of_run(ctx.run.id, stage="ppo")}
     assert trained == {prompt.id for prompt in PROMPTS[:9]}
     assert {prompt.id for prompt in watched} == {prompt.id for prompt in PROMPTS[9:]}
 
@@ -192,5 +192,5 @@ def test_a_stage_that_was_stopped_goes_on_to_the_same_policy(desk, at_work, name
     with pytest.raises(RunStopped):
         ppo_stage(ctx._replace(should_stop=lambda: True))
     resumed = ppo_stage(ctx)
-    one, other = (desk.store.policy_version(result.policy_version) for result in (straight, resumed))
+    one, other = (desk.store.policy_versions.get(result.policy_version) for result in (straight, resumed))
     assert one.artifact == other.artifact

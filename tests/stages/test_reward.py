@@ -68,7 +68,7 @@ def stage(desk: Desk, tmp_path: Path, tiny_model: Callable[[str], Backbone]):
 def test_each_objective_has_its_model_with_what_it_is_worth_by_every_kind_of_label(stage, layout):
     ctx, seen = stage(layout=layout)
     result = reward_stage(ctx)
-    models = {name: ctx.store.reward_model(version) for name, version in result.reward_models.items()}
+    models = {name: ctx.store.reward_models.get(version) for name, version in result.reward_models.items()}
     assert list(models) == ["helpful", "harmless"]
     assert (models["helpful"].artifact == models["harmless"].artifact) == (layout == "trunk")
     (helpful,), (harmless,) = models["helpful"].quality, models["harmless"].quality
@@ -97,7 +97,7 @@ def test_a_reward_model_may_have_an_encoder_of_its_own(stage, tmp_path):
     folder = str(save_encoder(tmp_path / "encoder"))
     ctx, _ = stage(base_model=folder, max_tokens=32, aggregate="uwo", correct_length=True, stop_share=0.2)
     versions = reward_stage(ctx).reward_models
-    assert {ctx.store.reward_model(version).base_model for version in versions.values()} == {folder}
+    assert {ctx.store.reward_models.get(version).base_model for version in versions.values()} == {folder}
     models = load_reward_models(ctx, versions, "ppo-reward")
     assert all(isinstance(model.backbone, Encoder) and model.scoring.member_sd for model in models.values())
 
@@ -118,7 +118,7 @@ def test_a_stage_that_died_between_two_models_goes_on_with_the_second_and_ends_a
     resumed = reward_stage(ctx)
     assert [step.step for step in seen[died:]] == list(range(died, seen[-1].steps + 1)), "helpful is not trained again"
     for name, version in resumed.reward_models.items():
-        one, other = (ctx.store.reward_model(v).artifact for v in (version, expected.reward_models[name]))
+        one, other = (ctx.store.reward_models.get(v).artifact for v in (version, expected.reward_models[name]))
         assert one == other
     assert ctx.tools.backbone.adapters == ()
 
@@ -176,7 +176,7 @@ def prompts(*labels: list[Label]) -> set[str]:
 
 def test_own_files_are_counted_by_themselves(stage):
     ctx, _ = stage()
-    model = ctx.store.reward_model(reward_stage(ctx).reward_models["helpful"])
+    model = ctx.store.reward_models.get(reward_stage(ctx).reward_models["helpful"])
     assert model.data_pairs == model.pairs > 5 and model.human_pairs == 0
 
 

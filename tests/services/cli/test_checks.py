@@ -48,7 +48,7 @@ def test_the_file_system_is_that_of_the_longest_mount_point_above(tmp_path: Path
 
 def test_a_sound_store_is_counted_and_a_damaged_one_fails(tmp_path: Path):
     with closing(Store.open(tmp_path)) as store:
-        store.create_run("ppo", "{}", "k", "r")
+        store.runs.create("ppo", "{}", "k", "r")
     assert levels(tmp_path) == {"store": "ok", "artifacts": "ok"}
     assert "1 QUEUED" in next(doctor_checks.check_store(tmp_path)).detail
     (tmp_path / "charter.db-wal").unlink(missing_ok=True)

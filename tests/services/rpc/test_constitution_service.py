@@ -145,7 +145,7 @@ def test_a_followed_file_takes_over_while_runs_stay_pinned(tmp_path: Path):
     file.write_text(HOUSEHOLD)
     first, second = (parse_constitution(text, "mine.yaml").hash for text in (HOUSEHOLD, EDITED))
     store = Store.open(tmp_path / "d")
-    store.sign_in(this_process())  # without a worker the server refuses runs, as nobody would carry them out
+    store.workers.sign_in(this_process())  # without a worker the server refuses runs, as nobody would carry them out
     store.close()
 
     def edit(address: str) -> None:

@@ -50,7 +50,7 @@ def test_whether_runs_are_carried_out_is_told_as_it_is_now(tmp_path):
     with desk_on(tmp_path) as desk:
         assert desk.client.server.get_info().carries_out_runs
     store = Store.open(tmp_path)
-    store.sign_out(this_process())
+    store.workers.sign_out(this_process())
     store.close()
     with embedded_server(tmp_path, None) as address, CharterClient.connect(address) as client:
         assert not client.server.get_info().carries_out_runs

@@ -45,7 +45,7 @@ class Shop:
         made = {"run_id": "r", "base_model": trunk.name, "artifact": self.store.artifacts.put_folder(folder)}
         for name in objectives:
             version = RewardModelVersion(id=name, objective=name, constitution_hash="", **numbers, **made)
-            self.store.add_reward_model(version)
+            self.store.reward_models.add(version)
 
 
 @pytest.fixture

@@ -70,8 +70,8 @@ def train(model: Path, folder: Path, kind: str) -> None:
         backbone.copy_adapter("reference", "policy")
     policy = Policy(backbone, "policy", PACK.objectives, "reference")
     store = Store.open(folder)
-    run = store.create_run("ppo", "{}", "constitution", "the-run").id
-    saved = store.latest_checkpoint(run, "ppo")
+    run = store.runs.create("ppo", "{}", "constitution", "the-run").id
+    saved = store.checkpoints.latest(run, "ppo")
     begin = store.artifacts.get_folder(saved.artifact) if saved else None
     rules, weights = (Rule("low", "P"), Rule("high", "d")), {"low": 1.0, "high": 1.0}
     replay = Replay.begin(policy.backbone, SHOWN, config, 0)
@@ -84,7 +84,7 @@ def keep(store: Store, run: str, step: PpoStep) -> None:
     with tempfile.TemporaryDirectory() as folder:
         step.state.save(Path(folder))
         artifact = store.artifacts.put_folder(Path(folder))
-    store.add_checkpoint(Checkpoint(run_id=run, stage="ppo", step=step.metrics.step, artifact=artifact))
+    store.checkpoints.add(Checkpoint(run_id=run, stage="ppo", step=step.metrics.step, artifact=artifact))
 
 
 def attempt(work: Callable[[], None], kill_after: float | None = None) -> bool:
@@ -101,8 +101,8 @@ def attempt(work: Callable[[], None], kill_after: float | None = None) -> bool:
 
 def snapshots(folder: Path) -> list[str]:
     store = Store.open(folder)
-    run = store.create_run("ppo", "{}", "constitution", "the-run").id
-    found = [store.checkpoint(run, "ppo", step) for step in range(1, SETTINGS["steps"] + 1)]
+    run = store.runs.create("ppo", "{}", "constitution", "the-run").id
+    found = [store.checkpoints.at(run, "ppo", step) for step in range(1, SETTINGS["steps"] + 1)]
     return [one.artifact if one else "" for one in found]
 
 

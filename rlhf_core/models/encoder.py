@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,7 +27,7 @@ class Encoder:
         self.max_length = _positions(model)
         tokenizer.model_max_length = 2**31  # rows are cut here, so the tokenizer need not warn of long texts
         self._half = model.dtype == torch.bfloat16
-        self._adapters = Adapters(model, config.lora.rank, config.lora.alpha)
+        self.adapters = Adapters(name, model, config.lora.rank, config.lora.alpha)
         first: Any = tokenizer.cls_token_id
         self._first: list[int] = [first] if first is not None else []
         end: Any = tokenizer.sep_token_id if tokenizer.sep_token_id is not None else tokenizer.eos_token_id
@@ -76,29 +74,6 @@ class Encoder:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._half):
             hidden = self.model(input_ids=ids, attention_mask=mask).last_hidden_state.float()
         return torch.stack([hidden[i, start:end].mean(0) for i, row in enumerate(rows) for start, end in row.spans])
-
-    @property
-    def adapters(self) -> tuple[str, ...]:
-        return tuple(self._adapters.names)
-
-    def using(self, adapter: str | None, train: bool = False) -> AbstractContextManager[None]:
-        """Activate an adapter (None: the base model) and restore the state before at the end."""
-        return self._adapters.using(adapter, train)
-
-    def add_adapter(self, name: str, seed: int) -> None:
-        self._adapters.add(name, seed)
-
-    def load_adapter(self, name: str, folder: Path) -> None:
-        self._adapters.load(name, folder)
-
-    def save_adapter(self, name: str, folder: Path) -> None:
-        self._adapters.save(name, folder, self.name)
-
-    def delete_adapter(self, name: str) -> None:
-        self._adapters.delete(name)
-
-    def adapter_parameters(self, name: str) -> list[nn.Parameter]:
-        return self._adapters.parameters(name)
 
     def _tokens(self, text: str) -> list[int]:
         """A special token that the text spells out stays text."""

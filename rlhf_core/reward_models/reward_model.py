@@ -64,12 +64,12 @@ class RewardModel:
     @classmethod
     def create(cls, backbone: Backbone | Encoder, adapter: str, objective: str, members: int, seed: int) -> RewardModel:
         """A new adapter with new heads."""
-        backbone.add_adapter(adapter, seed)
+        backbone.adapters.add(adapter, seed)
         return cls(backbone, adapter, objective, members, seed)
 
     def parameters(self) -> list[nn.Parameter]:
         """All that training moves: the adapter and the heads."""
-        return [*self.backbone.adapter_parameters(self.adapter), *self.heads.parameters()]
+        return [*self.backbone.adapters.parameters(self.adapter), *self.heads.parameters()]
 
     def encode(self, prompt: Prompt, reply: str | Sequence[str]) -> Row:
         """One conversation as this model's tokens."""
@@ -90,7 +90,7 @@ class RewardModel:
 
     def forward(self, rows: Sequence[Row], *, train: bool = False) -> Tensor:
         """Raw scores (S, M) of the spans of encoded conversations."""
-        with self.backbone.using(self.adapter, train=train):
+        with self.backbone.adapters.using(self.adapter, train=train):
             return self.heads(self.backbone.pooled(rows))
 
     def score(self, conversations: Sequence[tuple[Prompt, str]]) -> Tensor:
@@ -131,7 +131,7 @@ class RewardModel:
         except (OSError, SafetensorError, KeyError, RuntimeError, ValueError) as error:
             raise InvalidInput(f"no reward model for this base in '{folder}': {error}") from error
         if adapter not in backbone.adapters:
-            backbone.load_adapter(adapter, folder)
+            backbone.adapters.load(adapter, folder)
         return model
 
 
@@ -151,7 +151,7 @@ def _read(file: Path) -> tuple[_Named, dict[str, Tensor]]:
 
 def save_models(models: Sequence[RewardModel], folder: Path) -> None:
     """Write models of one trunk: the adapter once, and a file of heads for each."""
-    models[0].backbone.save_adapter(models[0].adapter, folder)
+    models[0].backbone.adapters.save(models[0].adapter, folder)
     for place, model in enumerate(models):
         state = {key: tensor.detach().cpu() for key, tensor in model.heads.state_dict().items()}
         # One key: the format does not keep the order of several, and the same model is to be the same bytes.
@@ -230,7 +230,7 @@ def _score_group(
     found: list[dict[int, Tensor]] = [{} for _ in group]  # by row: scores (spans of the row, M)
     for batch in length_batches([row.ids for row in rows], max_rows=MAX_ROWS):
         part = [rows[i] for i in batch]
-        with first.backbone.using(first.adapter):
+        with first.backbone.adapters.using(first.adapter):
             pooled = first.backbone.pooled(part)
         for model, by_row in zip(group, found, strict=True):
             spans = model.heads(pooled).cpu().split([len(row.spans) for row in part])

@@ -128,12 +128,12 @@ def load_policy(ctx: Context, objectives: tuple[str, ...]) -> Policy:
     folder = ctx.store.artifacts.get_folder(ctx.store.policy_versions.get(ctx.need("sft").policy_version).artifact)
     for name in (TRAINED, REFERENCE):
         if name in backbone.adapters:
-            backbone.delete_adapter(name)
-    backbone.load_adapter(REFERENCE, folder)
+            backbone.adapters.delete(name)
+    backbone.adapters.load(REFERENCE, folder)
     if ctx.config.ppo.tune == "full":
-        backbone.add_dense_adapter(TRAINED, REFERENCE)
+        backbone.adapters.add_dense(TRAINED, REFERENCE)
     else:
-        backbone.copy_adapter(REFERENCE, TRAINED)
+        backbone.adapters.copy(REFERENCE, TRAINED)
     return Policy(backbone, TRAINED, objectives, REFERENCE)
 
 

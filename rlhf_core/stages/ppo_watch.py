@@ -113,7 +113,7 @@ class Audit:
         backbone, settings = self._policy.backbone, self._ctx.config
         temperature = settings.ppo.temperature
         ids = [backbone.render(prompt.messages) for prompt in self._prompts]
-        with backbone.using(self._policy.adapter):
+        with backbone.adapters.using(self._policy.adapter):
             limit, seed = settings.model.max_tokens, settings.seed + 1
             written = generate(backbone, ids, n=1, temperature=temperature, max_tokens=limit, seed=seed)
         batch = make_batch(backbone, ids, [result.tokens for result in written])

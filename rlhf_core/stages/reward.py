@@ -109,7 +109,7 @@ def _train(ctx: Context, lots: Sequence[Lot], done: int, total: int) -> Iterator
         ctx.tools.on_device(lambda: save_models(models, Path(folder)))
         digest = ctx.store.artifacts.put_folder(Path(folder))
     versions = [_version(ctx, model, lot, digest) for model, lot in zip(models, lots, strict=True)]
-    ctx.tools.on_device(lambda: models[0].backbone.delete_adapter(adapter))
+    ctx.tools.on_device(lambda: models[0].backbone.adapters.delete(adapter))
     with ctx.store.transaction(ctx.run.id, ctx.run.fence):
         for version in versions:
             ctx.store.reward_models.add(version)
@@ -160,12 +160,12 @@ def _fresh_models(ctx: Context, adapter: str, lots: Sequence[Lot], seed: int) ->
     settings = ctx.config.reward
     base = ctx.tools.base_of(settings.base_model)
     if adapter in base.adapters:
-        base.delete_adapter(adapter)
+        base.adapters.delete(adapter)
     if settings.reference and not isinstance(base, Backbone):
         raise InvalidInput(
             f"reward.reference: '{base.name}' is an encoder and answers nothing; allowed: false", "reward.reference"
         )
-    base.add_adapter(adapter, seed)
+    base.adapters.add(adapter, seed)
     scorings = [
         Scoring(
             process=settings.reads_lines(lot.objective),

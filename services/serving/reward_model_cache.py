@@ -46,7 +46,7 @@ class RewardShelf:
         model = self._models.pop(version_id)
         trunk = model.backbone, model.adapter
         if trunk not in [(other.backbone, other.adapter) for other in self._models.values()]:
-            model.backbone.delete_adapter(model.adapter)
+            model.backbone.adapters.delete(model.adapter)
 
 
 def _scores(samples: Sequence[Sample], version_id: str, model: RewardModel, members: Members) -> list[Score]:

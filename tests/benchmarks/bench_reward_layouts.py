@@ -48,7 +48,7 @@ def models(layout: str, folder: Path) -> list[RewardModel]:
     base = load(folder)
     if layout == "adapters":
         return [RewardModel.create(base, name, name, MEMBERS, 0) for name in OBJECTIVES]
-    base.add_adapter("trunk", 0)
+    base.adapters.add("trunk", 0)
     names = OBJECTIVES[:1] if layout == "one" else OBJECTIVES
     return [RewardModel(base, "trunk", name, MEMBERS, place) for place, name in enumerate(names)]
 

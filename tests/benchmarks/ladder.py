@@ -110,7 +110,7 @@ def opened(data: Path, run: str, threads: int) -> Iterator[Start]:
         folder = Path(rlhf_core.sandbox.__file__).parent / "model"
         backbone = Backbone.load(str(folder), config.model)
         results = store.stage_results.of_run(run)
-        backbone.load_adapter(REFERENCE, store.artifacts.get_folder(_artifact(store, results["sft"].policy_version)))
+        backbone.adapters.load(REFERENCE, store.artifacts.get_folder(_artifact(store, results["sft"].policy_version)))
         yield Start(store, run, config, results, backbone)
 
 
@@ -149,8 +149,8 @@ def taught(start: Start, objective: str) -> RewardModel:
     ]
     adapter = f"taught-{objective}"
     if adapter in start.backbone.adapters:
-        start.backbone.delete_adapter(adapter)
-    start.backbone.add_adapter(adapter, start.config.seed)
+        start.backbone.adapters.delete(adapter)
+    start.backbone.adapters.add(adapter, start.config.seed)
     scoring = Scoring(
         process=settings.reads_lines(objective),
         step_pool=settings.step_pool,
@@ -174,11 +174,11 @@ def climbed(
     scorers, pack = paid_by(start, rung)
     backbone = start.backbone
     if POLICY in backbone.adapters:
-        backbone.delete_adapter(POLICY)
+        backbone.adapters.delete(POLICY)
     if ppo.tune == "full":
-        backbone.add_dense_adapter(POLICY, REFERENCE)
+        backbone.adapters.add_dense(POLICY, REFERENCE)
     else:
-        backbone.copy_adapter(REFERENCE, POLICY)
+        backbone.adapters.copy(REFERENCE, POLICY)
     policy = Policy(backbone, POLICY, pack.objectives, REFERENCE)
     ordered = {name: float(weights.get(name, 0.0)) for name in pack.objectives}
     length, seed = start.config.model.max_tokens, start.config.seed
@@ -223,7 +223,7 @@ def row_of(start: Start, rung: str, weights: Mapping[str, float], asked: Asked, 
 def answers(start: Start, prompts: Sequence[Prompt], adapter: str | None) -> PolicyRows:
     backbone, name = start.backbone, adapter or "shipped"
     ids = [backbone.render(prompt.messages) for prompt in prompts]
-    with backbone.using(adapter):
+    with backbone.adapters.using(adapter):
         written = generate(backbone, ids, n=1, temperature=0.0, max_tokens=start.config.model.max_tokens, seed=0)
     samples = [
         Sample(id=f"{name}-{i}", prompt=prompt, response=backbone.decode(result.tokens), policy_version=name)

@@ -38,8 +38,8 @@ def fill(data: Path) -> tuple[str, list[str]]:
     store.constitutions.add(constitution.hash, constitution.id, builtin_text("household"), "household")
     run = store.runs.create("pipeline", RunConfig().model_dump_json(), constitution.hash, "bench")
     store.runs.cancel(run.id)
-    backbone.add_adapter("policy", seed=1)
-    digest = _stored(store, lambda folder: backbone.save_adapter("policy", folder))
+    backbone.adapters.add("policy", seed=1)
+    digest = _stored(store, lambda folder: backbone.adapters.save("policy", folder))
     store.policy_versions.add(
         PolicyVersion(id=POLICY, run_id=run.id, stage="sft", parent="base", base_model=backbone.name, artifact=digest)
     )

@@ -21,23 +21,23 @@ RESPONSES = [[11, 12, 256], [13, 256], [14, 15, 16, 17, 256]]
 @pytest.mark.parametrize("dense", [False, True])
 def test_chunks_give_the_numbers_and_gradients_of_all_logits_at_once(tiny_model, monkeypatch, kind, dense):
     backbone = tiny_model(kind)
-    backbone.add_adapter("low", 0)
+    backbone.adapters.add("low", 0)
     name = "low"
     if dense:
-        backbone.add_dense_adapter("whole", "low")
+        backbone.adapters.add_dense("whole", "low")
         name = "whole"
-    batch, parameters = make_batch(backbone, PROMPTS, RESPONSES), backbone.adapter_parameters(name)
+    batch, parameters = make_batch(backbone, PROMPTS, RESPONSES), backbone.adapters.parameters(name)
     keep, found = batch.mask.bool(), []
     three = 3 * 4 * backbone.vocabulary
     for size, kept in ((2**25, 2**25), (three, 2**25), (three, 0)):  # one chunk; of three tokens, kept or made again
         monkeypatch.setattr(module, "CHUNK_BYTES", size)
         monkeypatch.setattr(module, "KEPT_BYTES", kept)
         monkeypatch.setattr(module, "LEAST_TOKENS", 1)
-        with backbone.using(name, train=True):
+        with backbone.adapters.using(name, train=True):
             tokens = response_tokens(backbone, batch, 0.8, "loss")
             loss = tokens.logprobs.sum() + 0.3 * tokens.entropy.square().sum() + tokens.hidden.sum()
             found.append((tokens, torch.autograd.grad(loss, parameters, allow_unused=True)))
-    with torch.no_grad(), backbone.using(name):
+    with torch.no_grad(), backbone.adapters.using(name):
         logits = backbone.forward(batch.ids, batch.present, batch.mask.shape[1] + 1).logits[:, :-1]
     for tokens, gradients in found:
         expected = token_logprobs(logits, batch.targets, 0.8)
@@ -51,9 +51,9 @@ def test_chunks_give_the_numbers_and_gradients_of_all_logits_at_once(tiny_model,
 @pytest.mark.parametrize("kind", ["llama", "gpt2", "qwen3"])
 def test_a_frozen_heads_gradient_is_autograds_of_the_logits_divided_by_the_temperature(tiny_model, kind):
     backbone = tiny_model(kind)
-    backbone.add_adapter("low", 0)
-    batch, parameters = make_batch(backbone, PROMPTS, RESPONSES), backbone.adapter_parameters("low")
-    with backbone.using("low", train=True):
+    backbone.adapters.add("low", 0)
+    batch, parameters = make_batch(backbone, PROMPTS, RESPONSES), backbone.adapters.parameters("low")
+    with backbone.adapters.using("low", train=True):
         assert backbone.head_is_plain and backbone.frozen_head is not None
         found = torch.autograd.grad(response_tokens(backbone, batch, 0.5).logprobs.sum(), parameters)
         total = torch.zeros(())
@@ -101,15 +101,15 @@ def test_the_largest_buffer_stays_under_64_mb_where_all_logits_would_be_larger(t
     model.save_pretrained(tmp_path)
     lora = LoraConfig(rank=2, alpha=4)
     backbone = Backbone.load(str(tmp_path), ModelConfig(base_model=str(tmp_path), lora=lora))
-    backbone.add_adapter("policy", 0)
+    backbone.adapters.add("policy", 0)
     policy = Policy(backbone, "policy", ("low",))
     ids = torch.randint(0, 49_152, (8, 16 + tokens), generator=torch.Generator().manual_seed(0))
     batch = Batch(ids, torch.ones_like(ids), torch.ones(8, tokens, dtype=torch.long))
-    with Largest() as largest, backbone.using("policy", train=True):
+    with Largest() as largest, backbone.adapters.using("policy", train=True):
         evaluation = policy.evaluate(batch, train=True, entropy="loss")
         (evaluation.logprobs.sum() + evaluation.entropy.sum() + evaluation.values.sum()).backward()
     whole = 8 * tokens * 49_152 * 4
     print(f"largest buffer {largest.bytes / 2**20:.1f} MB, all logits {whole / 2**20:.0f} MB")
     assert 2**20 < largest.bytes < 64 * 2**20 < whole
-    own = {id(parameter) for parameter in backbone.adapter_parameters("policy")}
+    own = {id(parameter) for parameter in backbone.adapters.parameters("policy")}
     assert all((parameter.grad is not None) == (id(parameter) in own) for parameter in backbone.model.parameters())

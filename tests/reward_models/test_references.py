@@ -19,7 +19,7 @@ PROMPTS = [Prompt.of("how?"), Prompt.of("why?")]
 
 
 def own_answer(backbone, prompt: Prompt, tokens: int) -> str:
-    with backbone.using(None):
+    with backbone.adapters.using(None):
         [written] = generate(
             backbone, [backbone.render(prompt.messages)], n=1, temperature=0.0, max_tokens=tokens, seed=5
         )
@@ -28,10 +28,10 @@ def own_answer(backbone, prompt: Prompt, tokens: int) -> str:
 
 def test_a_prompt_is_followed_by_the_bases_own_answer_whatever_adapter_is_active(tiny_model):
     backbone = tiny_model()
-    backbone.add_adapter("other", 0)
-    for parameter in backbone.adapter_parameters("other"):
+    backbone.adapters.add("other", 0)
+    for parameter in backbone.adapters.parameters("other"):
         torch.nn.init.normal_(parameter, std=0.5)
-    with backbone.using("other"):
+    with backbone.adapters.using("other"):
         found = with_references(backbone, PROMPTS, 6)
     for prompt, beside in zip(PROMPTS, found, strict=True):
         assert beside.messages == (
@@ -53,7 +53,7 @@ def test_no_prompt_is_answered_twice(tiny_model):
 
 def test_a_model_reads_the_answer_and_then_the_reply_and_keeps_to_it_when_it_is_loaded(tiny_model, tmp_path: Path):
     backbone = tiny_model()
-    backbone.add_adapter("reward", 0)
+    backbone.adapters.add("reward", 0)
     model = RewardModel(backbone, "reward", "helpful", members=2, scoring=Scoring(reference_tokens=6))
     [beside] = with_references(backbone, PROMPTS[:1], 6)
     ids = model.encode(PROMPTS[0], "so").ids

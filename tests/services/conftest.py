@@ -42,10 +42,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory, model_config: ModelConfig)
     """Puts what a run would have trained into a new store; the function returns that run's id."""
     backbone = Backbone.load(model_config.base_model, model_config)
     folder = tmp_path_factory.mktemp("trained")
-    backbone.add_adapter("policy", seed=1)
-    for index, parameter in enumerate(backbone.adapter_parameters("policy")):
+    backbone.adapters.add("policy", seed=1)
+    for index, parameter in enumerate(backbone.adapters.parameters("policy")):
         parameter.data.normal_(std=0.3, generator=_generator(index))
-    backbone.save_adapter("policy", folder / "policy")
+    backbone.adapters.save("policy", folder / "policy")
     for seed, objective in enumerate(("helpful", "harmless")):
         RewardModel.create(backbone, objective, objective, members=2, seed=seed).save(folder / objective)
 

@@ -25,12 +25,12 @@ CUT = {"advantage": "rloo", "samples_per_prompt": 2, "missing_eos_penalty": 1.0,
 
 def moved(desk: Desk, backbone: Backbone, version: PolicyVersion) -> float:
     """How far the published policy's hidden states are from those of the fine-tuned one."""
-    backbone.load_adapter("published", desk.store.artifacts.get_folder(version.artifact))
+    backbone.adapters.load("published", desk.store.artifacts.get_folder(version.artifact))
     found = []
     for adapter in ("sft", "published"):
-        with torch.no_grad(), backbone.using(adapter):
+        with torch.no_grad(), backbone.adapters.using(adapter):
             found.append(backbone.hidden(*backbone.pad_left([[5, 6, 7]]), 1))
-    backbone.delete_adapter("published")
+    backbone.adapters.delete("published")
     return (found[1] - found[0]).abs().max().item()
 
 
@@ -40,7 +40,7 @@ def test_a_control_is_a_version_of_its_own_after_its_own_number_of_steps(desk, a
     version = desk.store.policy_versions.get(result.policy_version)
     assert (result.stage, result.run_id) == ("control", ctx.run.id)
     assert (version.stage, version.step, version.parent, version.is_control) == ("control", 2, "sft-1", True)
-    assert ctx.tools.backbone.adapters == ("sft",)
+    assert ctx.tools.backbone.adapters.names == ("sft",)
     assert desk.store.samples.of_run(ctx.run.id) == [] and desk.store.watch_points.of_run(ctx.run.id) == []
     assert desk.store.checkpoints.latest(ctx.run.id, "ppo") is None
 

@@ -35,11 +35,11 @@ PROMPTS = tuple(Prompt.of(f"ask {i}", split="train" if i < 9 else "heldout") for
 
 def publish(desk: Desk, backbone: Backbone, folder: Path) -> dict[str, StageResult]:
     """What the stages before PPO would have left in the store."""
-    backbone.add_adapter("sft", 1)
+    backbone.adapters.add("sft", 1)
     with torch.no_grad():  # a new adapter would be the base, and no test could tell the two apart
-        for parameter in backbone.adapter_parameters("sft"):
+        for parameter in backbone.adapters.parameters("sft"):
             parameter.add_(0.02)
-    backbone.save_adapter("sft", folder / "sft")
+    backbone.adapters.save("sft", folder / "sft")
     artifacts, versions = desk.store.artifacts, {}
     policy = artifacts.put_folder(folder / "sft")
     desk.store.policy_versions.add(
@@ -69,7 +69,7 @@ def at_work(desk: Desk, tiny_model: Callable[[], Backbone], tmp_path: Path) -> C
     backbone = tiny_model()
     results = publish(desk, backbone, tmp_path / "made")
     for name in OBJECTIVES:
-        backbone.delete_adapter(name)
+        backbone.adapters.delete(name)
     shown = tmp_path / "shown.jsonl"
     shown.write_text("\n".join(json.dumps({"prompt": f"ask {i}", "response": "dust it"}) for i in range(4)))
 
@@ -106,13 +106,13 @@ def test_the_stage_publishes_a_policy_that_loads_and_stores_every_sample(desk, a
     ctx = at_work(**KNOBS[name])
     result, backbone = ppo_stage(ctx), ctx.tools.backbone
     version = desk.store.policy_versions.get(result.policy_version)
-    backbone.load_adapter("published", desk.store.artifacts.get_folder(version.artifact))
-    assert backbone.adapters == ("sft", "published")
+    backbone.adapters.load("published", desk.store.artifacts.get_folder(version.artifact))
+    assert backbone.adapters.names == ("sft", "published")
     samples = desk.store.samples.of_run(ctx.run.id, stage="ppo")
     assert len(samples) == result.counts["samples"] == 3 * 6 * (2 if name == "rloo" else 1)
-    with backbone.using("sft"):
+    with backbone.adapters.using("sft"):
         before = backbone.hidden(*backbone.pad_left([[5, 6, 7]]), 1)
-    with backbone.using("published"):
+    with backbone.adapters.using("published"):
         assert (backbone.hidden(*backbone.pad_left([[5, 6, 7]]), 1) - before).abs().max() > 1e-6
 
 
@@ -136,7 +136,7 @@ def test_the_kl_is_measured_from_the_fine_tuned_policy_not_from_the_policy_itsel
 
     ppo_stage(ctx._replace(report=report))
     backbone = ctx.tools.backbone
-    with torch.no_grad(), backbone.using("sft"):
+    with torch.no_grad(), backbone.adapters.using("sft"):
         labels = torch.tensor([[-100] * len(prompt) + response])
         fine_tuned = -3 * backbone.model(torch.tensor([prompt + response]), labels=labels).loss.item()
     ((now, reference),) = found

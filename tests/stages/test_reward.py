@@ -78,7 +78,7 @@ def test_each_objective_has_its_model_with_what_it_is_worth_by_every_kind_of_lab
     assert {step.steps for step in seen} == {len(seen)} and [step.step for step in seen] == list(
         range(1, len(seen) + 1)
     )
-    assert ctx.tools.backbone.adapters == (), "nothing is left behind"
+    assert ctx.tools.backbone.adapters.names == (), "nothing is left behind"
 
 
 @pytest.mark.parametrize("layout", ["adapters", "trunk"])
@@ -87,10 +87,10 @@ def test_ppo_loads_a_trunk_once_and_gives_it_back(stage, layout):
     versions = reward_stage(ctx).reward_models
     loaded = load_reward_models(ctx, versions, "ppo-reward")
     assert [model.objective for model in loaded.values()] == ["helpful", "harmless"]
-    assert len(ctx.tools.backbone.adapters) == (1 if layout == "trunk" else 2)
+    assert len(ctx.tools.backbone.adapters.names) == (1 if layout == "trunk" else 2)
     assert loaded["harmless"].scoring.process and not loaded["helpful"].scoring.process
     drop_adapters(ctx, [], loaded.values())
-    assert ctx.tools.backbone.adapters == ()
+    assert ctx.tools.backbone.adapters.names == ()
 
 
 def test_a_reward_model_may_have_an_encoder_of_its_own(stage, tmp_path):
@@ -120,7 +120,7 @@ def test_a_stage_that_died_between_two_models_goes_on_with_the_second_and_ends_a
     for name, version in resumed.reward_models.items():
         one, other = (ctx.store.reward_models.get(v).artifact for v in (version, expected.reward_models[name]))
         assert one == other
-    assert ctx.tools.backbone.adapters == ()
+    assert ctx.tools.backbone.adapters.names == ()
 
 
 def test_labels_that_are_all_kept_back_are_said_to_be(stage):

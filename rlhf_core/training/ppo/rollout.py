@@ -88,7 +88,7 @@ def roll_out(
     """
     backbone, n = policy.backbone, config.samples_per_prompt
     ids = [backbone.render(prompt.messages) for prompt in prompts]
-    with backbone.using(policy.adapter):
+    with backbone.adapters.using(policy.adapter):
         written = generate(backbone, ids, n=n, temperature=config.temperature, max_tokens=max_tokens, seed=seed)
     ids = [row for row in ids for _ in range(n)]
     samples = _samples(policy, [prompt for prompt in prompts for _ in range(n)], written, seed)

@@ -81,7 +81,7 @@ def update(
     policy, optimizer, where = state.policy, state.optimizer, f"PPO step {state.step}"
     count, passes, ptx_loss = batch.mask[rows].sum(), [], 0.0
     optimizer.discard()
-    with policy.backbone.using(policy.adapter, train=True):
+    with policy.backbone.adapters.using(policy.adapter, train=True):
         for part in rows.split(config.micro_batch_size or len(rows)):
             micro = batch.rows(part)
             if own is None:

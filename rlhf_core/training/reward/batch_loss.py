@@ -49,7 +49,7 @@ def read_batch(models: Sequence[RewardModel], lessons: Sequence[Lesson], train: 
     order = [(i, place) for place in range(most) for i, lesson in enumerate(lessons) if place < len(lesson.rows)]
     rows = [lessons[i].rows[place] for i, place in order]
     trunk = models[0].backbone
-    with trunk.using(models[0].adapter, train=train):
+    with trunk.adapters.using(models[0].adapter, train=train):
         pooled = trunk.pooled(rows).split([len(row.spans) for row in rows])
     parts: list[list[Tensor]] = [[] for _ in lessons]
     for (i, _), part in zip(order, pooled, strict=True):

@@ -85,7 +85,7 @@ def _update(
     what: str,
 ) -> StepMetrics:
     started, rate = time.perf_counter(), optimizer.rate
-    with models[0].backbone.using(models[0].adapter, train=True):
+    with models[0].backbone.adapters.using(models[0].adapter, train=True):
         scored = read_batch(models, lessons, train=True)
         loss = batch_loss(scored, goals, config)
         norm = optimizer.step(loss, f"step {optimizer.update} of {what}")

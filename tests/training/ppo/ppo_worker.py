@@ -63,11 +63,11 @@ def train(model: Path, folder: Path, kind: str) -> None:
     torch.set_num_threads(1)
     config = plain_ppo(**(SETTINGS | KINDS[kind]))
     backbone = Backbone.load(str(model), ModelConfig(base_model=str(model), lora=LoraConfig(rank=4, alpha=8)))
-    backbone.add_adapter("reference", 0)
+    backbone.adapters.add("reference", 0)
     if config.tune == "full":
-        backbone.add_dense_adapter("policy", "reference")
+        backbone.adapters.add_dense("policy", "reference")
     else:
-        backbone.copy_adapter("reference", "policy")
+        backbone.adapters.copy("reference", "policy")
     policy = Policy(backbone, "policy", PACK.objectives, "reference")
     store = Store.open(folder)
     run = store.runs.create("ppo", "{}", "constitution", "the-run").id

@@ -54,7 +54,7 @@ def test_check_07_the_score_is_paid_once_on_the_last_real_token(new_policy, kind
 def test_check_09_a_response_ends_at_its_stop_token_and_is_charged_for_a_missing_one_exactly_once(new_policy):
     policy = new_policy()
     backbone = policy.backbone
-    with backbone.using("policy"):
+    with backbone.adapters.using("policy"):
         free = generate(backbone, PROMPT_IDS[:1], n=1, temperature=1.0, max_tokens=8, seed=1)[0].tokens
         backbone.stop_ids = (free[3],)  # a stop token that is not the tokenizer's end token
         cut = generate(backbone, PROMPT_IDS[:1], n=1, temperature=1.0, max_tokens=8, seed=1)[0]
@@ -170,7 +170,7 @@ def test_check_15_kl_estimates_average_to_the_kl_over_the_whole_vocabulary(new_p
     shake(policy, 0.03)
     logprobs = []
     for name in ("policy", "reference"):
-        with torch.no_grad(), policy.backbone.using(name):
+        with torch.no_grad(), policy.backbone.adapters.using(name):
             logprobs.append(policy.backbone.model(torch.tensor([[5, 17, 80]])).logits[0, -1].double().log_softmax(-1))
     own, reference = logprobs
     exact = (own.exp() * (own - reference)).sum()

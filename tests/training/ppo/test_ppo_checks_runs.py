@@ -48,9 +48,9 @@ def test_check_19_what_is_frozen_stays_frozen_and_the_base_is_the_base_bit_for_b
     policy = new_policy(kind=kind)
     backbone, ids = policy.backbone, torch.tensor([[5, 17, 80, 33]])
     judge = RewardModel.create(backbone, "reward", "low", members=2, seed=1)
-    with torch.no_grad(), backbone.using(None):
+    with torch.no_grad(), backbone.adapters.using(None):
         logits = backbone.model(ids).logits
-    own = {id(parameter) for parameter in backbone.adapter_parameters("policy")}
+    own = {id(parameter) for parameter in backbone.adapters.parameters("policy")}
     frozen = [*backbone.model.named_parameters(), *judge.heads.named_parameters()]
     before = {name: p.detach().clone() for name, p in frozen if id(p) not in own}
     start = weights_of(policy)
@@ -59,9 +59,9 @@ def test_check_19_what_is_frozen_stays_frozen_and_the_base_is_the_base_bit_for_b
     for name, parameter in frozen:
         assert id(parameter) in own or torch.equal(parameter, before[name]), name
     assert not any(parameter.requires_grad for parameter in backbone.model.parameters())
-    with torch.no_grad(), backbone.using(None):
+    with torch.no_grad(), backbone.adapters.using(None):
         assert torch.equal(backbone.model(ids).logits, logits)
-    with backbone.using("policy", train=True):
+    with backbone.adapters.using("policy", train=True):
         trained = {id(p) for p in backbone.model.parameters() if p.requires_grad}
     assert trained == own
     assert all(not torch.equal(tensor, start[key]) for key, tensor in weights_of(policy).items())
@@ -115,7 +115,7 @@ def test_check_23_an_objective_of_weight_0_is_as_if_absent_bit_for_bit(new_polic
     steps_of(alone, rules=(LOW,), weights={"low": 1.0})
     steps_of(beside, weights={"low": 2.5, "high": 0.0})
     for one, other in zip(
-        alone.backbone.adapter_parameters("policy"), beside.backbone.adapter_parameters("policy"), strict=True
+        alone.backbone.adapters.parameters("policy"), beside.backbone.adapters.parameters("policy"), strict=True
     ):
         assert torch.equal(one, other)
 

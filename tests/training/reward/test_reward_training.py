@@ -61,7 +61,7 @@ def test_scores_stay_near_0(tiny_model):
 
 def test_base_and_other_adapters_stay_as_they_are(tiny_model):  # check 19
     model = new_model(tiny_model())
-    model.backbone.add_adapter("other", 1)
+    model.backbone.adapters.add("other", 1)
     own = {id(parameter) for parameter in model.parameters()}
     before = {name: p.detach().clone() for name, p in model.backbone.model.named_parameters() if id(p) not in own}
     list(train_reward_models([model], [pairs(0, 8)], CONFIG, 0))

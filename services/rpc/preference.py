@@ -27,18 +27,18 @@ KINDS = (None, "ai", "human")
 
 
 class PreferenceService(preference_pb2_grpc.PreferenceServiceServicer):
-    def __init__(self, store: Store, constitutions: Constitutions, rows: Executor):
+    def __init__(self, store: Store, constitutions: Constitutions, io: Executor):
         self._store = store
         self._constitutions = constitutions
-        self._rows = rows
+        self._io = io
 
     async def NextComparison(
         self, request: preference_pb2.NextComparisonRequest, context: grpc.aio.ServicerContext
     ) -> preference_pb2.NextComparisonResponse:
         labeler = human_labeler(request.labeler)
         run_id = resource_names.identity(resource_names.RUNS, request.run_id, "run_id")
-        await self._rows.run(self._constitutions.check_objective, request.objective, run_id)
-        found = await self._rows.run(
+        await self._io.run(self._constitutions.check_objective, request.objective, run_id)
+        found = await self._io.run(
             self._store.comparisons.next, labeler, request.objective, run_id or None, request.uniform
         )
         return preference_pb2.NextComparisonResponse(comparison=comparison_to_message(found) if found else None)
@@ -46,13 +46,13 @@ class PreferenceService(preference_pb2_grpc.PreferenceServiceServicer):
     async def SubmitPreference(
         self, request: preference_pb2.SubmitPreferenceRequest, context: grpc.aio.ServicerContext
     ) -> preference_pb2.SubmitPreferenceResponse:
-        stored = await self._rows.run(self._submit, request)
+        stored = await self._io.run(self._submit, request)
         return preference_pb2.SubmitPreferenceResponse(preference=preference_to_message(stored))
 
     async def UndoPreference(
         self, request: preference_pb2.UndoPreferenceRequest, context: grpc.aio.ServicerContext
     ) -> preference_pb2.UndoPreferenceResponse:
-        undone = await self._rows.run(self._undo, request)
+        undone = await self._io.run(self._undo, request)
         message = preference_to_message(undone) if undone else None
         return preference_pb2.UndoPreferenceResponse(preference=message)
 
@@ -62,7 +62,7 @@ class PreferenceService(preference_pb2_grpc.PreferenceServiceServicer):
         kind = enums.value(KINDS, request.labelers, "labelers")
         page = page_of(request, PAGE)
         run_id = resource_names.identity(resource_names.RUNS, request.run_id, "run_id") or None
-        found, place = await self._rows.run(
+        found, place = await self._io.run(
             self._store.preferences.page, page.size, page.after, request.objective or None, run_id, kind
         )
         messages = [preference_to_message(preference) for preference in found]

@@ -31,15 +31,15 @@ Answer = critique_pb2.ReviseStreamResponse
 class RevisionDesk:
     """Answers ReviseStream for one server."""
 
-    def __init__(self, models: ModelQueue, constitutions: Constitutions, rows: Executor):
+    def __init__(self, models: ModelQueue, constitutions: Constitutions, io: Executor):
         self._models = models
         self._constitutions = constitutions
-        self._rows = rows
+        self._io = io
 
     async def revise(self, request: critique_pb2.ReviseStreamRequest) -> AsyncIterator[Answer]:
         """Critiques and steps, and the end with every sample's answer."""
         samples = _distinct(samples_from_messages(request.samples))
-        constitution, _ = await self._rows.run(self._constitutions.find, request.constitution)
+        constitution, _ = await self._io.run(self._constitutions.find, request.constitution)
         drawn_from = _restricted(constitution, list(request.principle_ids))
         config = _config(drawn_from, request)
         with Patience() as gone:

@@ -18,10 +18,10 @@ from services.wire.stored_records import reward_model_to_message, score_to_messa
 
 
 class RewardService(reward_pb2_grpc.RewardServiceServicer):
-    def __init__(self, models: ModelQueue, store: Store, rows: Executor):
+    def __init__(self, models: ModelQueue, store: Store, io: Executor):
         self._models = models
         self._store = store
-        self._rows = rows
+        self._io = io
         self._trunk_of: dict[str, str] = {}
 
     async def Score(
@@ -38,7 +38,7 @@ class RewardService(reward_pb2_grpc.RewardServiceServicer):
     ) -> reward_pb2.ListRewardModelsResponse:
         page = page_of(request, MAX_PAGE)
         run_id = resource_names.identity(resource_names.RUNS, request.run_id, "run_id") or None
-        found, place = await self._rows.run(self._store.reward_models.page, page.size, page.after, run_id)
+        found, place = await self._io.run(self._store.reward_models.page, page.size, page.after, run_id)
         messages = [reward_model_to_message(version) for version in found]
         shown = field_masks.read(messages, request.read_mask, reward_pb2.RewardModel)
         return reward_pb2.ListRewardModelsResponse(reward_models=shown, next_page_token=page.token(place))
@@ -50,7 +50,7 @@ class RewardService(reward_pb2_grpc.RewardServiceServicer):
             resource_names.identity(resource_names.REWARD_MODELS, model, f"reward_models[{i}]") for i, model in given
         ]
         if run_id := resource_names.identity(resource_names.RUNS, request.run_id, "run_id"):
-            return await self._rows.run(self._of_run, models, run_id)
+            return await self._io.run(self._of_run, models, run_id)
         if not models:
             raise InvalidInput("reward_models: name at least one, or a run_id", "reward_models")
         return models, None
@@ -59,7 +59,7 @@ class RewardService(reward_pb2_grpc.RewardServiceServicer):
         """The artifact of each model, which never changes: models that were trained on one trunk have the same one."""
         unknown = [model for model in reward_models if model not in self._trunk_of]
         if unknown:
-            found = await self._rows.run(lambda: [self._store.reward_models.get(model).artifact for model in unknown])
+            found = await self._io.run(lambda: [self._store.reward_models.get(model).artifact for model in unknown])
             self._trunk_of |= zip(unknown, found, strict=True)
         return self._trunk_of
 

@@ -171,7 +171,7 @@ def _services(
     verbs = RunVerbs(store, desk, lambda: _carried_out(config, store))
     loaded = _loaded(library) if library else None
     info = server_info(config, loaded, constitutions.default)
-    found: dict[ServiceName, Service] = {
+    services: dict[ServiceName, Service] = {
         "preference": Service(
             "charter.v1.PreferenceService",
             preference_pb2_grpc.add_PreferenceServiceServicer_to_server,
@@ -186,17 +186,17 @@ def _services(
     if loaded is not None and models is not None and writing is not None:
         policy = PolicyService(writing, store, io, policy_info(info, loaded))
         add_policy = policy_pb2_grpc.add_PolicyServiceServicer_to_server
-        found["policy"] = Service("charter.v1.PolicyService", add_policy, policy)
-        found["critique"] = Service(
+        services["policy"] = Service("charter.v1.PolicyService", add_policy, policy)
+        services["critique"] = Service(
             "charter.v1.CritiqueService",
             critique_pb2_grpc.add_CritiqueServiceServicer_to_server,
             CritiqueService(models, constitutions, _desk(config, store, io, models, constitutions), io),
         )
         add_reward = reward_pb2_grpc.add_RewardServiceServicer_to_server
-        found["reward"] = Service("charter.v1.RewardService", add_reward, RewardService(models, store, io))
+        services["reward"] = Service("charter.v1.RewardService", add_reward, RewardService(models, store, io))
     itself = ServerService(info, lambda: _carried_out(config, store), io)
     always = Service(SERVER, server_pb2_grpc.add_ServerServiceServicer_to_server, itself)
-    return [always, *(found[name] for name in ALL if name in config.only)]
+    return [always, *(services[name] for name in ALL if name in config.only)]
 
 
 def _carried_out(config: ServeConfig, store: Store) -> bool:

@@ -54,9 +54,9 @@ class Worker:
     def _work(self) -> None:
         """Run after run: whatever one of them or the store does, the next one is taken."""
         while not self._stopping.is_set():
-            found = False
+            worked = False
             try:
-                found = self._next()
+                worked = self._next()
             except LeaseLost as error:
                 metrics.LEASES_LOST.inc()
                 log.warning("%s", error)
@@ -64,7 +64,7 @@ class Worker:
                 log.error("the worker goes on after: %s", error)
             except Exception as error:
                 log.error("the worker goes on after a mistake of ours: %s", type(error).__name__, exc_info=error)
-            if not found:
+            if not worked:
                 self._stopping.wait(IDLE_SECONDS)
 
     def _next(self) -> bool:

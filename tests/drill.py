@@ -178,12 +178,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # So that a drill that is told to stop leaves no process behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with tempfile.TemporaryDirectory(prefix="drill-") as scratch:
-        for found in drill(given.times, given.seed, Path(scratch), lambda text: print(text, flush=True)):
-            given.out.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        for result in drill(given.times, given.seed, Path(scratch), lambda text: print(text, flush=True)):
+            given.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     print(
-        f"{found['kills']} kills, {found['runs_succeeded']} of {found['runs']} runs finished, {found['faults']} faults"
+        f"{result['kills']} kills, {result['runs_succeeded']} of {result['runs']} runs finished, "
+        f"{result['faults']} faults"
     )
-    return 0 if found["faults"] == 0 else 1
+    return 0 if result["faults"] == 0 else 1
 
 
 if __name__ == "__main__":

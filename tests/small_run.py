@@ -71,6 +71,6 @@ def finished(client: CharterClient) -> str:
 def report(client: CharterClient, run_id: str) -> dict[str, Any]:
     """The report without what tells one run from another: its id, and ids that are made of it."""
     text = client.trainer.get_report(run_id).replace(run_id, "RUN")
-    found = json.loads(re.sub(r"\b([a-z]+)-[0-9a-f]{20}\b", r"\1-ID", text))
-    found["curves"] = [curve for curve in found["curves"] if "seconds" not in curve["name"]]
-    return {name: value for name, value in found.items() if name not in OF_THE_RUN}
+    result = json.loads(re.sub(r"\b([a-z]+)-[0-9a-f]{20}\b", r"\1-ID", text))
+    result["curves"] = [curve for curve in result["curves"] if "seconds" not in curve["name"]]
+    return {name: value for name, value in result.items() if name not in OF_THE_RUN}

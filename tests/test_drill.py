@@ -19,9 +19,9 @@ CALM = Outcome(["a", "b"], [("ppo", "p", "text")], ["vote"], [("ppo", {"kl": 0.5
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    found = Store.open(tmp_path)
-    yield found
-    found.close()
+    opened = Store.open(tmp_path)
+    yield opened
+    opened.close()
 
 
 @pytest.fixture
@@ -68,6 +68,6 @@ def test_another_outcome_is_found_by_its_name(name: str):
 
 @pytest.mark.slow
 def test_three_kills_do_no_harm(tmp_path: Path):
-    *_, found = drill(3, 0, tmp_path, print)
-    assert (found["kills"], found["faults"]) == (3, 0), found
-    assert found["runs_succeeded"] == found["runs"] and found["labels_acknowledged"] > 0
+    *_, result = drill(3, 0, tmp_path, print)
+    assert (result["kills"], result["faults"]) == (3, 0), result
+    assert result["runs_succeeded"] == result["runs"] and result["labels_acknowledged"] > 0

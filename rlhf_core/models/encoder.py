@@ -58,11 +58,11 @@ class Encoder:
 
         At most `max_tokens` tokens, or as many as the model reads; the first token stays when the beginning is cut.
         """
-        most = min(self.max_length, max_tokens or self.max_length) - len(self._first)
+        limit = min(self.max_length, max_tokens or self.max_length) - len(self._first)
         before = [*self._tokens("\n".join(f"{turn.role}: {turn.content}" for turn in prompt.messages)), *self._end]
         parts = [self._tokens(part) for part in ([reply] if isinstance(reply, str) else reply)]
         parts[-1] += self._end
-        row, shift = by_line(before, parts, most), len(self._first)
+        row, shift = by_line(before, parts, limit), len(self._first)
         spans = tuple((start + shift, end + shift) for start, end in row.spans)
         return Row((*self._first, *row.ids), spans, row.reply)
 
@@ -82,7 +82,7 @@ class Encoder:
 
 def _positions(model: PreTrainedModel) -> int:
     """Tokens that the model can read: a table of positions with padding, as in RoBERTa, counts from behind that on."""
-    most: int = getattr(model.config, "max_position_embeddings", None) or 2**31
+    max_length: int = getattr(model.config, "max_position_embeddings", None) or 2**31
     tables = [module for name, module in model.named_modules() if name.endswith("position_embeddings")]
     paddings = [table.padding_idx for table in tables if isinstance(table, nn.Embedding)]
-    return most - max((padding + 1 for padding in paddings if padding is not None), default=0)
+    return max_length - max((padding + 1 for padding in paddings if padding is not None), default=0)

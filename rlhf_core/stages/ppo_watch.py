@@ -96,10 +96,10 @@ class Audit:
             return f"KL {kl:.2f} nats per response; ppo.stop.max_kl is {rule.max_kl:g}"
         if rule.parted == "ignore":
             return ""
-        found = parted(self._points(step), rule.patience, rule.standard_errors)
-        if found and rule.parted == "stop":
-            return f"{' and '.join(found)}: the reward model's score rises and its auditor's falls"
-        for name in found:
+        objectives = parted(self._points(step), rule.patience, rule.standard_errors)
+        if objectives and rule.parted == "stop":
+            return f"{' and '.join(objectives)}: the reward model's score rises and its auditor's falls"
+        for name in objectives:
             if name not in self._noted:
                 self._noted.add(name)
                 self._ctx.note(f"PPO step {step}, {name}: the reward model's score rises and its auditor's falls")
@@ -126,14 +126,14 @@ class Audit:
 
     def _z(self, judges: Judges, pack: NormPack, replies: Replies) -> dict[str, tuple[float, ...]]:
         conversations: list[tuple[Prompt, str]] = list(zip(self._prompts, replies.texts, strict=True))
-        found = {}
+        scores = {}
         for name, mean, sd in zip(pack.objectives, pack.mean, pack.sd, strict=True):
 
             def score(model: RewardModel = judges[name]) -> Tensor:
                 return model.score(conversations).mean(1)
 
-            found[name] = tuple(((self._ctx.tools.on_device(score) - mean) / sd).tolist())
-        return found
+            scores[name] = tuple(((self._ctx.tools.on_device(score) - mean) / sd).tolist())
+        return scores
 
     def _gold(self, replies: Replies) -> dict[str, tuple[float, ...]]:
         if self._ctx.tools.world is None:

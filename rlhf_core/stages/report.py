@@ -174,8 +174,8 @@ def _feedback(ctx: Context, titles: dict[str, str]) -> FeedbackSummary | None:
     summary = summarise_feedback(steps, [v for v in votes if v.principle_hash in current], [*labels, *human], titles)
     # A run that was taken up again has measured its judge more than once; the last time counts.
     gates = {gate.objective: gate for gate in ctx.store.gates.find(ctx.results["label"].run_id)}
-    found = {one.objective: one for one in ctx.store.calibrations.find(ctx.results["label"].run_id)}
-    return summary.model_copy(update={"gates": tuple(gates.values()), "calibrations": tuple(found.values())})
+    calibrations = {one.objective: one for one in ctx.store.calibrations.find(ctx.results["label"].run_id)}
+    return summary.model_copy(update={"gates": tuple(gates.values()), "calibrations": tuple(calibrations.values())})
 
 
 def _curves(ctx: Context) -> tuple[Curve, ...]:
@@ -216,18 +216,18 @@ def _final_answers(ctx: Context, samples: list[Sample], version: str) -> dict[st
 
 def _provenance(ctx: Context) -> dict[str, str]:
     """Name -> id of everything that the numbers came from."""
-    found = {f"stage.{stage}": result.run_id for stage, result in ctx.results.items()}
-    found |= {f"policy.{stage}": r.policy_version for stage, r in ctx.results.items() if r.policy_version}
+    versions = {f"stage.{stage}": result.run_id for stage, result in ctx.results.items()}
+    versions |= {f"policy.{stage}": r.policy_version for stage, r in ctx.results.items() if r.policy_version}
     if "reward" in ctx.results:
-        found |= {f"reward_model.{name}": version for name, version in ctx.results["reward"].reward_models.items()}
+        versions |= {f"reward_model.{name}": version for name, version in ctx.results["reward"].reward_models.items()}
     if "norm_pack" in ctx.results:
-        found["norm_pack"] = ctx.results["norm_pack"].norm_pack
+        versions["norm_pack"] = ctx.results["norm_pack"].norm_pack
     trained = ctx.results.get("ppo")
     for change in ctx.store.weights.of_run(trained.run_id) if trained else ():
         if change.from_step is not None:
             dial = ", ".join(f"{name} {weight:g}" for name, weight in change.weights.items())
-            found[f"weights from PPO step {change.from_step}"] = dial
-    return found | _models(ctx) | {"constitution": ctx.constitution.hash}
+            versions[f"weights from PPO step {change.from_step}"] = dial
+    return versions | _models(ctx) | {"constitution": ctx.constitution.hash}
 
 
 def _models(ctx: Context) -> dict[str, str]:
@@ -263,11 +263,11 @@ def goodhart_curves(ctx: Context, scale: dict[str, float] | None) -> tuple[Goodh
     points = ctx.store.watch_points.of_run(trained.run_id) if trained else []
     step = ctx.store.policy_versions.get(trained.policy_version).step if trained else None
     settings = {"resamples": ctx.config.evaluation.bootstrap, "seed": ctx.config.seed}
-    found = []
+    curves = []
     for name in dict.fromkeys(point.objective for point in points):
         rows = [point for point in points if point.objective == name]
-        found.append(goodhart(rows, (scale or {}).get(name), step, **settings))
-    return tuple(curve for curve in found if curve is not None)
+        curves.append(goodhart(rows, (scale or {}).get(name), step, **settings))
+    return tuple(curve for curve in curves if curve is not None)
 
 
 def climb(ctx: Context, scale: dict[str, float] | None) -> Goodhart | None:
@@ -306,8 +306,8 @@ def _summed(rows: Sequence[WatchPoint], weights: Mapping[str, float], scale: Map
         return tuple((shares / np.array(units) @ np.stack(columns)).tolist())
 
     plain, spread = [1.0] * len(rows), [scale.get(row.objective, 0.0) for row in rows]
-    found = {"proxy": mean("proxy", plain), "auditor": mean("auditor", plain), "gold": mean("gold", spread)}
-    return rows[0].model_copy(update={"objective": "weighted", **found})
+    means = {"proxy": mean("proxy", plain), "auditor": mean("auditor", plain), "gold": mean("gold", spread)}
+    return rows[0].model_copy(update={"objective": "weighted", **means})
 
 
 def best_of_curves(ctx: Context, scale: dict[str, float] | None) -> tuple[BestOfN, ...]:

@@ -66,25 +66,25 @@ def reward_stage(ctx: Context) -> StageResult:
 
 
 def _lot(ctx: Context, objective: str, auditor: bool) -> Lot:
-    settings, found = ctx.config.reward, labels_of(ctx, objective)
-    if found.ungated and not ctx.config.gate.allow_ungated:
+    settings, result = ctx.config.reward, labels_of(ctx, objective)
+    if result.ungated and not ctx.config.gate.allow_ungated:
         raise TrainingFailed(
             f"the judge had not passed its gate when it labelled '{objective}', so nothing is trained on that; label "
             "again once it does, or train all the same with --allow-ungated"
         )
-    lot = Lot(objective, [], [], [], found.ungated, auditor)
-    for label in (*found.labels, *found.graded):
+    lot = Lot(objective, [], [], [], result.ungated, auditor)
+    for label in (*result.labels, *result.graded):
         if kept_back(label.prompt, settings.heldout_share):
             lot.heldout.append(label)
-        elif found.graded and isinstance(label, LabelledPair) and label.source == "ai":
+        elif result.graded and isinstance(label, LabelledPair) and label.source == "ai":
             continue
         elif kept_back(label.prompt, settings.auditor_share, "audit") == auditor:
             (lot.stop if kept_back(label.prompt, settings.stop_share, "stop") else lot.train).append(label)
-    if not found.labels and not found.graded:
+    if not result.labels and not result.graded:
         raise TrainingFailed(f"objective '{objective}' has no usable preference; the judge abstained on all pairs")
     if not lot.train:
         kept = f"{len(lot.heldout)} are held out and the others are there to stop on or to audit by"
-        raise TrainingFailed(f"objective '{objective}' has no label to train on: of {len(found.labels)}, {kept}")
+        raise TrainingFailed(f"objective '{objective}' has no label to train on: of {len(result.labels)}, {kept}")
     return lot
 
 
@@ -178,6 +178,6 @@ def _fresh_models(ctx: Context, adapter: str, lots: Sequence[Lot], seed: int) ->
         for lot in lots
     ]
     return [
-        RewardModel(base, adapter, lot.objective, settings.members, seed + place, scoring)
-        for place, (lot, scoring) in enumerate(zip(lots, scorings, strict=True))
+        RewardModel(base, adapter, lot.objective, settings.members, seed + index, scoring)
+        for index, (lot, scoring) in enumerate(zip(lots, scorings, strict=True))
     ]

@@ -52,7 +52,7 @@ def _graded_lines(ctx: Context, objective: str) -> list[GradedLines]:
     are about something else.
     """
     labelled = ctx.results.get("label")
-    found: dict[tuple[str, str], GradedLines] = {}
+    result: dict[tuple[str, str], GradedLines] = {}
     replies: set[tuple[str, str]] = set()
     agreed: list[bool] = []
     for run in label_runs(ctx, labelled.run_id) if labelled else ():
@@ -72,9 +72,9 @@ def _graded_lines(ctx: Context, objective: str) -> list[GradedLines]:
                 replies.add(key)
                 if grades is not None:
                     turned = tuple(sign * grade for grade in grades)
-                    found.setdefault(key, GradedLines(pair.prompt, sample.response, turned))
+                    result.setdefault(key, GradedLines(pair.prompt, sample.response, turned))
     contradicted = sum(agreed) < ctx.config.gate.agreement * len(agreed)
-    return [] if contradicted or 2 * len(found) < len(replies) else list(found.values())
+    return [] if contradicted or 2 * len(result) < len(replies) else list(result.values())
 
 
 def _lead(both: Graded) -> float:

@@ -49,8 +49,8 @@ class Spending:
 
 def spent(result: StageResult) -> Usage | None:
     """What a finished stage spent; None where it asked no endpoint."""
-    found = {**result.counts, **result.numbers}
-    return _usage(found) if f"{PREFIX}requests" in found else None
+    values = {**result.counts, **result.numbers}
+    return _usage(values) if f"{PREFIX}requests" in values else None
 
 
 def _usage(values: dict[str, float]) -> Usage:

@@ -56,13 +56,13 @@ def check_python() -> Check:
 def check_engine() -> Check:
     from rlhf_core.store.connection import engine
 
-    found = engine()
-    if found.resets_safely:
-        return Check("sqlite", "ok", f"SQLite {found.version}")
+    sqlite = engine()
+    if sqlite.resets_safely:
+        return Check("sqlite", "ok", f"SQLite {sqlite.version}")
     return Check(
         "sqlite",
         "warn",
-        f"SQLite {found.version} can corrupt a WAL database when two connections write while one resets the log",
+        f"SQLite {sqlite.version} can corrupt a WAL database when two connections write while one resets the log",
         "Charter's writer lock keeps its store safe; do not write to charter.db with other tools while it runs",
     )
 

@@ -49,9 +49,9 @@ class ConstitutionDesk:
         """The difference and its bill; with effects, progress and the report."""
         before, old = await self._io.run(self._find, request.before, "before")
         after, new = await self._io.run(self._find, request.after, "after")
-        found = diff_constitutions(before, after, (old, new))
-        counted = await self._io.run(bill, found, before, after, self._store)
-        yield Update(diff=diff_to_message(found, counted))
+        diff = diff_constitutions(before, after, (old, new))
+        counted = await self._io.run(bill, diff, before, after, self._store)
+        yield Update(diff=diff_to_message(diff, counted))
         if not request.effects:
             return
         probes = await self._io.run(self._probes, request)
@@ -65,7 +65,7 @@ class ConstitutionDesk:
             def measure() -> EffectReport:
                 judge = self._models.waiting
                 return measure_effects(
-                    *(before, after, found, counted, probes),
+                    *(before, after, diff, counted, probes),
                     lambda constitution: judge(constitution, gone),
                     LabelConfig(),
                     step,

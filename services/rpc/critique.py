@@ -73,12 +73,14 @@ class CritiqueService(critique_pb2_grpc.CritiqueServiceServicer):
         self, request: critique_pb2.CompareRequest, context: grpc.aio.ServicerContext
     ) -> critique_pb2.CompareResponse:
         comparisons = comparisons_from_messages(request.comparisons)
-        found = [await self._principle(ref) for ref in request.principles]
-        if not found:
+        principles = [await self._principle(ref) for ref in request.principles]
+        if not principles:
             raise InvalidInput("principles is empty; name at least one principle to judge by", "principles")
-        if len({constitution.hash for constitution, _ in found}) > 1:
+        if len({constitution.hash for constitution, _ in principles}) > 1:
             raise InvalidInput("principles are of several constitutions; name those of one", "principles")
-        votes, usage = await self._models.compare(comparisons, found[0][0], [principle for _, principle in found])
+        votes, usage = await self._models.compare(
+            comparisons, principles[0][0], [principle for _, principle in principles]
+        )
         both = zip(votes[::2], votes[1::2], strict=True)
         return critique_pb2.CompareResponse(
             votes=[vote_to_message(vote) for vote in votes],

@@ -64,10 +64,10 @@ class PolicyService(policy_pb2_grpc.PolicyServiceServicer):
     ) -> policy_pb2.ListPolicyVersionsResponse:
         page = page_of(request, MAX_PAGE)
         run_id = resource_names.identity(resource_names.RUNS, request.run_id, "run_id") or None
-        found, place = await self._io.run(self._store.policy_versions.page, page.size, page.after, run_id)
-        messages = [policy_version_to_message(version) for version in found]
+        versions, last = await self._io.run(self._store.policy_versions.page, page.size, page.after, run_id)
+        messages = [policy_version_to_message(version) for version in versions]
         shown = field_masks.read(messages, request.read_mask, policy_pb2.PolicyVersion)
-        return policy_pb2.ListPolicyVersionsResponse(policy_versions=shown, next_page_token=page.token(place))
+        return policy_pb2.ListPolicyVersionsResponse(policy_versions=shown, next_page_token=page.token(last))
 
     async def GetServerInfo(
         self, request: policy_pb2.GetServerInfoRequest, context: grpc.aio.ServicerContext

@@ -38,10 +38,12 @@ class PreferenceService(preference_pb2_grpc.PreferenceServiceServicer):
         labeler = human_labeler(request.labeler)
         run_id = resource_names.identity(resource_names.RUNS, request.run_id, "run_id")
         await self._io.run(self._constitutions.check_objective, request.objective, run_id)
-        found = await self._io.run(
+        comparison = await self._io.run(
             self._store.comparisons.next, labeler, request.objective, run_id or None, request.uniform
         )
-        return preference_pb2.NextComparisonResponse(comparison=comparison_to_message(found) if found else None)
+        return preference_pb2.NextComparisonResponse(
+            comparison=comparison_to_message(comparison) if comparison else None
+        )
 
     async def SubmitPreference(
         self, request: preference_pb2.SubmitPreferenceRequest, context: grpc.aio.ServicerContext
@@ -62,12 +64,12 @@ class PreferenceService(preference_pb2_grpc.PreferenceServiceServicer):
         kind = enums.value(KINDS, request.labelers, "labelers")
         page = page_of(request, PAGE)
         run_id = resource_names.identity(resource_names.RUNS, request.run_id, "run_id") or None
-        found, place = await self._io.run(
+        preferences, last = await self._io.run(
             self._store.preferences.page, page.size, page.after, request.objective or None, run_id, kind
         )
-        messages = [preference_to_message(preference) for preference in found]
+        messages = [preference_to_message(preference) for preference in preferences]
         shown = field_masks.read(messages, request.read_mask, preference_pb2.Preference)
-        return preference_pb2.ListPreferencesResponse(preferences=shown, next_page_token=page.token(place))
+        return preference_pb2.ListPreferencesResponse(preferences=shown, next_page_token=page.token(last))
 
     def _submit(self, request: preference_pb2.SubmitPreferenceRequest) -> Preference:
         """Store the label once, or only try to."""

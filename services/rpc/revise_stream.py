@@ -89,9 +89,9 @@ class Telling:
 def _distinct(samples: list[Sample]) -> list[Sample]:
     """Steps belong to samples by their ids."""
     seen: set[str] = set()
-    for place, sample in enumerate(samples):
+    for index, sample in enumerate(samples):
         if sample.id in seen:
-            field = f"samples[{place}]"
+            field = f"samples[{index}]"
             raise InvalidInput(f"{field}: '{sample.id}' has come already; give each sample once", field)
         seen.add(sample.id)
     return samples
@@ -100,8 +100,8 @@ def _distinct(samples: list[Sample]) -> list[Sample]:
 def _restricted(constitution: Constitution, ids: Sequence[str]) -> Constitution:
     """The constitution to draw principles from. Raises InvalidInput for one that cannot revise."""
     able = {principle.id: principle for principle in constitution.critiquing()}
-    for place, name in enumerate(ids):
-        field = f"principle_ids[{place}]"
+    for index, name in enumerate(ids):
+        field = f"principle_ids[{index}]"
         if name not in able:
             raise InvalidInput(f"{field}: '{name}' is none that revises; allowed: {', '.join(able)}", field)
     return constitution.model_copy(update={"principles": tuple(able[name] for name in dict.fromkeys(ids or able))})

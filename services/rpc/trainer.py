@@ -55,9 +55,9 @@ class TrainerService(trainer_pb2_grpc.TrainerServiceServicer):
             enums.given(enums.STATES, state, f"states[{i}]") for i, state in enumerate(request.states)
         ]
         after = str(page.after) if page.after else ""
-        runs, place = await self._io.run(self._store.runs.page, page.size, after, states)
+        runs, last = await self._io.run(self._store.runs.page, page.size, after, states)
         messages = _masked([run_to_message(run) for run in runs], request.read_mask)
-        return trainer_pb2.ListRunsResponse(runs=messages, next_page_token=page.token(int(place or 0)))
+        return trainer_pb2.ListRunsResponse(runs=messages, next_page_token=page.token(int(last or 0)))
 
     async def UpdateRun(
         self, request: trainer_pb2.UpdateRunRequest, context: grpc.aio.ServicerContext

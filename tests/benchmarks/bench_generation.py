@@ -86,9 +86,9 @@ class Baseline:
             )
             with torch.inference_mode():
                 written = self.backbone.model.generate(ids, attention_mask=mask, generation_config=settings)  # pyright: ignore
-            for place, response in enumerate(written[:, ids.shape[1] :].tolist()):
+            for index, response in enumerate(written[:, ids.shape[1] :].tolist()):
                 ends = [i + 1 for i, token in enumerate(response) if token in self.backbone.stop_ids]
-                tokens += min(ends[0] if ends else len(response), limits[place // n])
+                tokens += min(ends[0] if ends else len(response), limits[index // n])
         return time.perf_counter() - started, tokens
 
 

@@ -196,7 +196,7 @@ def row_of(start: Start, rung: str, weights: Mapping[str, float], asked: Asked, 
     shipped, now = (answers(start, asked.heldout, name) for name in (None, adapter))
     norm = start.store.samples.of_run(start.results["norm_pack"].run_id, stage="norm_pack")
     scale = gold_sd(graded(norm), GOLD.objectives)
-    found = evaluate([shipped, now], objectives=GOLD.objectives, weights=weights, gold=GOLD, gold_scale=scale)
+    result = evaluate([shipped, now], objectives=GOLD.objectives, weights=weights, gold=GOLD, gold_scale=scale)
     seen = evaluate(
         [answers(start, asked.train, name) for name in (None, adapter)],
         objectives=GOLD.objectives,
@@ -205,12 +205,12 @@ def row_of(start: Start, rung: str, weights: Mapping[str, float], asked: Asked, 
         gold_scale=scale,
     )
     # There is no way to go where the shipped model is the best possible, as at weight 1 on help it may be.
-    way, way_seen = (both.weighted and both.weighted.fraction for both in (found, seen))
+    way, way_seen = (both.weighted and both.weighted.fraction for both in (result, seen))
     return {
         "rung": rung,
         "seed": start.config.seed,
         "weights": dict(weights),
-        **{name: number.value for name, number in found.stages[-1].gold.items()},
+        **{name: number.value for name, number in result.stages[-1].gold.items()},
         "fraction": way and way.value,
         "low": way and way.low,
         "high": way and way.high,

@@ -179,8 +179,8 @@ def main() -> None:
     parser.add_argument("--growth", action="store_true")
     options = vars(parser.parse_args())
     if options.pop("growth"):
-        for found in growth(options["threads"], options["steps"]):
-            print("RESULT " + json.dumps(found), flush=True)
+        for result in growth(options["threads"], options["steps"]):
+            print("RESULT " + json.dumps(result), flush=True)
     else:
         print("RESULT " + json.dumps(measure(Work(**options))))
 

@@ -69,17 +69,17 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 def test_rewording_one_principle_costs_its_votes_and_their_minutes(store: Store):
-    found = bill(diff_constitutions(LAW, REWORDED), LAW, REWORDED, store)
-    assert (found.votes, found.votes_invalid, found.votes_to_ask) == (12, 6, 6)
-    assert (found.seconds_per_vote, found.minutes) == (0.5, pytest.approx(0.05))  # 6 s / 12 votes; 6 x 0.5 s
-    assert (found.retrain, found.unaffected) == (("harmless",), ("helpful",))
+    result = bill(diff_constitutions(LAW, REWORDED), LAW, REWORDED, store)
+    assert (result.votes, result.votes_invalid, result.votes_to_ask) == (12, 6, 6)
+    assert (result.seconds_per_vote, result.minutes) == (0.5, pytest.approx(0.05))  # 6 s / 12 votes; 6 x 0.5 s
+    assert (result.retrain, result.unaffected) == (("harmless",), ("helpful",))
 
 
 def test_a_weight_edit_invalidates_no_vote_and_asks_for_none(store: Store):
     heavier = LAW.model_copy(update={"principles": (FUMES.model_copy(update={"weight": 4.0}), STEPS)})
-    found = bill(diff_constitutions(LAW, heavier), LAW, heavier, store)
-    assert (found.votes_invalid, found.votes_to_ask, found.minutes) == (0, 0, 0.0)
-    assert found.retrain == ("harmless",)
+    result = bill(diff_constitutions(LAW, heavier), LAW, heavier, store)
+    assert (result.votes_invalid, result.votes_to_ask, result.minutes) == (0, 0, 0.0)
+    assert result.retrain == ("harmless",)
 
 
 def test_votes_that_are_there_already_are_not_asked_again(store: Store):
@@ -89,9 +89,9 @@ def test_votes_that_are_there_already_are_not_asked_again(store: Store):
 
 
 def test_without_a_store_nothing_is_counted_and_nothing_is_guessed():
-    found = bill(diff_constitutions(LAW, REWORDED), LAW, REWORDED, None)
-    assert (found.votes, found.votes_to_ask, found.minutes, found.retrain) == (None, None, None, ("harmless",))
-    assert at_speed(found, 0.1, "a probe").minutes is None
+    result = bill(diff_constitutions(LAW, REWORDED), LAW, REWORDED, None)
+    assert (result.votes, result.votes_to_ask, result.minutes, result.retrain) == (None, None, None, ("harmless",))
+    assert at_speed(result, 0.1, "a probe").minutes is None
 
 
 def test_a_run_that_found_all_its_votes_measured_no_speed(store: Store):
@@ -103,6 +103,6 @@ def test_a_run_that_found_all_its_votes_measured_no_speed(store: Store):
 
 def test_a_store_without_labelling_has_no_speed(tmp_path: Path):
     store = Store.open(tmp_path / "new")
-    found = bill(diff_constitutions(LAW, REWORDED), LAW, REWORDED, store)
-    assert (found.votes, found.votes_to_ask, found.seconds_per_vote) == (0, 0, None)
+    result = bill(diff_constitutions(LAW, REWORDED), LAW, REWORDED, store)
+    assert (result.votes, result.votes_to_ask, result.seconds_per_vote) == (0, 0, None)
     store.close()

@@ -27,7 +27,7 @@ def test_chunks_give_the_numbers_and_gradients_of_all_logits_at_once(tiny_model,
         backbone.adapters.add_dense("whole", "low")
         name = "whole"
     batch, parameters = make_batch(backbone, PROMPTS, RESPONSES), backbone.adapters.parameters(name)
-    keep, found = batch.mask.bool(), []
+    keep, result = batch.mask.bool(), []
     three = 3 * 4 * backbone.vocabulary
     for size, kept in ((2**25, 2**25), (three, 2**25), (three, 0)):  # one chunk; of three tokens, kept or made again
         monkeypatch.setattr(module, "CHUNK_BYTES", size)
@@ -36,15 +36,15 @@ def test_chunks_give_the_numbers_and_gradients_of_all_logits_at_once(tiny_model,
         with backbone.adapters.using(name, train=True):
             tokens = response_tokens(backbone, batch, 0.8, "loss")
             loss = tokens.logprobs.sum() + 0.3 * tokens.entropy.square().sum() + tokens.hidden.sum()
-            found.append((tokens, torch.autograd.grad(loss, parameters, allow_unused=True)))
+            result.append((tokens, torch.autograd.grad(loss, parameters, allow_unused=True)))
     with torch.no_grad(), backbone.adapters.using(name):
         logits = backbone.forward(batch.ids, batch.present, batch.mask.shape[1] + 1).logits[:, :-1]
-    for tokens, gradients in found:
+    for tokens, gradients in result:
         expected = token_logprobs(logits, batch.targets, 0.8)
         torch.testing.assert_close(tokens.logprobs[keep], expected[keep], atol=1e-4, rtol=0)
         torch.testing.assert_close(tokens.entropy[keep], token_entropy(logits, 0.8)[keep], atol=1e-4, rtol=0)
         assert not tokens.logprobs[~keep].any() and not tokens.entropy[~keep].any()
-        for one, other in zip(gradients, found[0][1], strict=True):
+        for one, other in zip(gradients, result[0][1], strict=True):
             torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
 
 
@@ -55,14 +55,14 @@ def test_a_frozen_heads_gradient_is_autograds_of_the_logits_divided_by_the_tempe
     batch, parameters = make_batch(backbone, PROMPTS, RESPONSES), backbone.adapters.parameters("low")
     with backbone.adapters.using("low", train=True):
         assert backbone.head_is_plain and backbone.frozen_head is not None
-        found = torch.autograd.grad(response_tokens(backbone, batch, 0.5).logprobs.sum(), parameters)
+        result = torch.autograd.grad(response_tokens(backbone, batch, 0.5).logprobs.sum(), parameters)
         total = torch.zeros(())
         for prompt, response in zip(PROMPTS, RESPONSES, strict=True):
             logits = backbone.model(torch.tensor([prompt + response])).logits[0, len(prompt) - 1 : -1]
             total = total + (logits / 0.5).log_softmax(-1)[torch.arange(len(response)), response].sum()
         expected = torch.autograd.grad(total, parameters)
     assert max(part.abs().max() for part in expected) > 0.1
-    for one, other in zip(found, expected, strict=True):
+    for one, other in zip(result, expected, strict=True):
         torch.testing.assert_close(one, other, atol=1e-3, rtol=1e-3)
 
 
@@ -73,11 +73,11 @@ def test_a_model_that_caps_its_logits_is_seen_and_gives_its_own_numbers(tmp_path
     assert not backbone.head_is_plain
     batch = make_batch(backbone, PROMPTS, RESPONSES)
     with torch.no_grad():
-        found = response_tokens(backbone, batch).logprobs
+        result = response_tokens(backbone, batch).logprobs
         for i, (prompt, response) in enumerate(zip(PROMPTS, RESPONSES, strict=True)):
             labels = torch.tensor([[-100] * len(prompt) + response])
             loss = backbone.model(torch.tensor([prompt + response]), labels=labels).loss
-            assert found[i].sum().item() == pytest.approx(-loss.item() * len(response), abs=1e-4)
+            assert result[i].sum().item() == pytest.approx(-loss.item() * len(response), abs=1e-4)
 
 
 class Largest(TorchDispatchMode):

@@ -33,11 +33,12 @@ def positions(backbone: Backbone) -> list[tuple[int, ...]]:
 def gradients(backbone: Backbone) -> tuple[Tensor, list[Tensor]]:
     """Log-probs (B, T), and the slopes of their weighted sum."""
     with backbone.adapters.using("policy", train=True):
-        found = response_tokens(backbone, batch_of(backbone)).logprobs
+        result = response_tokens(backbone, batch_of(backbone)).logprobs
         slopes = torch.autograd.grad(
-            (found * torch.linspace(-1, 2, found.numel()).view_as(found)).sum(), backbone.adapters.parameters("policy")
+            (result * torch.linspace(-1, 2, result.numel()).view_as(result)).sum(),
+            backbone.adapters.parameters("policy"),
         )
-    return found.detach(), list(slopes)
+    return result.detach(), list(slopes)
 
 
 def alone(backbone: Backbone, monkeypatch) -> tuple[Tensor, list[Tensor]]:

@@ -32,8 +32,8 @@ def test_a_prompt_is_followed_by_the_bases_own_answer_whatever_adapter_is_active
     for parameter in backbone.adapters.parameters("other"):
         torch.nn.init.normal_(parameter, std=0.5)
     with backbone.adapters.using("other"):
-        found = with_references(backbone, PROMPTS, 6)
-    for prompt, beside in zip(PROMPTS, found, strict=True):
+        result = with_references(backbone, PROMPTS, 6)
+    for prompt, beside in zip(PROMPTS, result, strict=True):
         assert beside.messages == (
             *prompt.messages,
             Message(role="assistant", content=own_answer(backbone, prompt, 6)),
@@ -74,8 +74,8 @@ def test_the_built_in_model_has_reward_models_of_its_own_kind_by_default():
 
 @pytest.mark.parametrize("asked", [{"process": []}, {"reference": False}, {"step_pool": "min"}])
 def test_what_is_asked_for_is_not_overruled(asked):
-    found = RunConfig.model_validate({"reward": asked}).reward.model_dump()
-    assert {key: list(found[key]) if key == "process" else found[key] for key in asked} == asked
+    result = RunConfig.model_validate({"reward": asked}).reward.model_dump()
+    assert {key: list(result[key]) if key == "process" else result[key] for key in asked} == asked
 
 
 def test_a_star_stands_for_every_objective():

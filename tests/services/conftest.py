@@ -160,7 +160,7 @@ def served(
     data = tmp_path_factory.mktemp("data")
     run_id = trained(data)
     with embedded_server(data, model_config, pipeline=few_steps) as address:
-        found = Served(address, data, run_id)
-        yield found
-        found.channel.close()
-        found.client.close()
+        started = Served(address, data, run_id)
+        yield started
+        started.channel.close()
+        started.client.close()

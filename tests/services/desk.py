@@ -47,8 +47,8 @@ def desk_on(data: Path) -> Iterator[Desk]:
     store.workers.sign_in(this_process())
     store.close()
     with embedded_server(data, None) as address:
-        found = Desk(address)
+        desk = Desk(address)
         try:
-            yield found
+            yield desk
         finally:
-            found.close()
+            desk.close()

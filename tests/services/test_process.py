@@ -59,18 +59,18 @@ class Process:
 
 @contextmanager
 def serving(folder: Path) -> Iterator[Process]:
-    found = Process(folder)
+    running = Process(folder)
     try:
-        yield found
+        yield running
     finally:
-        found.process.kill()
-        found.process.wait()
+        running.process.kill()
+        running.process.wait()
 
 
 @pytest.fixture(scope="module")
 def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
-    with serving(tmp_path_factory.mktemp("process")) as found:
-        yield found
+    with serving(tmp_path_factory.mktemp("process")) as running:
+        yield running
 
 
 def test_an_operator_sees_calls_and_runs_and_reads_each_call_in_a_line(process: Process):

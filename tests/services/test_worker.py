@@ -19,9 +19,9 @@ from services.worker import Worker
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    found = Store.open(tmp_path)
-    yield found
-    found.close()
+    opened = Store.open(tmp_path)
+    yield opened
+    opened.close()
 
 
 def carry_out(store: Store, clean_up: Any, runs: int) -> list[str]:

@@ -53,23 +53,23 @@ def last_gains(found: Goodhart | None) -> tuple[float, float | None]:
 
 
 def test_the_weighted_sum_is_taken_prompt_by_prompt_in_units_of_spread(desk: Desk):
-    found = climb(trained(desk), SCALE)
+    result = climb(trained(desk), SCALE)
     # Proxy 1.25 and 2.25 from 0. Gold from -0.25 to -0.5 and from -1 to -0.25.
-    assert last_gains(found) == pytest.approx((1.75, 0.25))
-    assert found is not None and (found.objective, found.policy_step) == ("weighted", 10)
-    assert found.points[-1].distance == pytest.approx(3.16228, abs=1e-5)
+    assert last_gains(result) == pytest.approx((1.75, 0.25))
+    assert result is not None and (result.objective, result.policy_step) == ("weighted", 10)
+    assert result.points[-1].distance == pytest.approx(3.16228, abs=1e-5)
 
 
 def test_a_judge_that_does_not_know_every_objective_says_nothing_of_their_sum(desk: Desk):
-    found = climb(trained(desk), SCALE)
-    assert found is not None and all(point.auditor is None for point in found.points)
+    result = climb(trained(desk), SCALE)
+    assert result is not None and all(point.auditor is None for point in result.points)
 
 
 def test_an_objective_without_weight_takes_no_part(desk: Desk):
-    found = climb(trained(desk, weights={"helpful": 0, "harmless": 2}), SCALE)
+    result = climb(trained(desk, weights={"helpful": 0, "harmless": 2}), SCALE)
     # Harmless alone: 1 and 3, gold from -1 to -1 and from -2 to -1; and its auditor, 1 and 1.
-    assert last_gains(found) == pytest.approx((2, 0.5))
-    auditor = found.points[-1].auditor if found else None
+    assert last_gains(result) == pytest.approx((2, 0.5))
+    auditor = result.points[-1].auditor if result else None
     assert auditor is not None and auditor.value == 1
 
 

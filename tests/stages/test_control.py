@@ -26,12 +26,12 @@ CUT = {"advantage": "rloo", "samples_per_prompt": 2, "missing_eos_penalty": 1.0,
 def moved(desk: Desk, backbone: Backbone, version: PolicyVersion) -> float:
     """How far the published policy's hidden states are from those of the fine-tuned one."""
     backbone.adapters.load("published", desk.store.artifacts.get_folder(version.artifact))
-    found = []
+    result = []
     for adapter in ("sft", "published"):
         with torch.no_grad(), backbone.adapters.using(adapter):
-            found.append(backbone.hidden(*backbone.pad_left([[5, 6, 7]]), 1))
+            result.append(backbone.hidden(*backbone.pad_left([[5, 6, 7]]), 1))
     backbone.adapters.delete("published")
-    return (found[1] - found[0]).abs().max().item()
+    return (result[1] - result[0]).abs().max().item()
 
 
 def test_a_control_is_a_version_of_its_own_after_its_own_number_of_steps(desk, at_work):

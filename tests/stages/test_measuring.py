@@ -28,9 +28,9 @@ class TunedSampler(NumberSampler):
     """The fine-tuned policy writes 1 and 3 in turn, any other 51 and 53."""
 
     def generate(self, prompts: Sequence[Prompt], *, policy_version: str, n: int = 1, seed: int = 0, **_: Any):
-        least = 1 if policy_version == "policy-1" else 51
+        low = 1 if policy_version == "policy-1" else 51
         return [
-            Sample(id="drawn", prompt=prompt, response=f"{least + k % 2 * 2} of x", policy_version=policy_version)
+            Sample(id="drawn", prompt=prompt, response=f"{low + k % 2 * 2} of x", policy_version=policy_version)
             for prompt in prompts
             for k in range(n)
         ]

@@ -119,13 +119,13 @@ def test_the_stage_publishes_a_policy_that_loads_and_stores_every_sample(desk, a
 @pytest.mark.parametrize("tune", ["lora", "full"])
 def test_the_kl_is_measured_from_the_fine_tuned_policy_not_from_the_policy_itself(at_work, monkeypatch, tune):
     prompt, response = [5, 6, 7], [11, 12, 256]
-    found: list[tuple[float, float]] = []
+    result: list[tuple[float, float]] = []
 
     def trained(policy: Policy, *rest: Any) -> Iterator[PpoStep | None]:
         yield from train_ppo(policy, *rest)
         batch = make_batch(policy.backbone, [prompt], [response])
         now, reference = policy.evaluate(batch).logprobs, policy.reference_logprobs(batch)
-        found.append((now.sum().item(), reference.sum().item()))
+        result.append((now.sum().item(), reference.sum().item()))
 
     monkeypatch.setattr("rlhf_core.stages.ppo.train_ppo", trained)
     ctx = at_work(tune=tune, learning_rate=3e-2)
@@ -139,7 +139,7 @@ def test_the_kl_is_measured_from_the_fine_tuned_policy_not_from_the_policy_itsel
     with torch.no_grad(), backbone.adapters.using("sft"):
         labels = torch.tensor([[-100] * len(prompt) + response])
         fine_tuned = -3 * backbone.model(torch.tensor([prompt + response]), labels=labels).loss.item()
-    ((now, reference),) = found
+    ((now, reference),) = result
     assert reference == pytest.approx(fine_tuned, abs=1e-3) and abs(now - fine_tuned) > 0.1
     assert kl[0] == pytest.approx(0, abs=1e-4) and min(kl[1:]) > 0.5
 
@@ -167,8 +167,8 @@ def test_the_report_draws_what_the_stage_tells_of_its_steps(desk, at_work):
         rows.extend([StepMetrics.model_validate_json(body)] if kind == "metrics" else [])
 
     ppo_stage(ctx._replace(report=report))
-    found = Report.model_construct(objectives=OBJECTIVES, curves=curves(rows))
-    figure = draw_curves(found, LIGHT)
+    result = Report.model_construct(objectives=OBJECTIVES, curves=curves(rows))
+    figure = draw_curves(result, LIGHT)
     assert figure is not None and [axis.get_title(loc="left") or axis.get_title() for axis in figure.axes] == [
         "Reward, weighted",
         "KL from the reference",

@@ -21,9 +21,9 @@ def test_a_curve_is_that_of_the_run_that_did_the_stage_and_not_of_a_longer_one_b
             row = StepMetrics(stage=stage, step=step, steps=steps, values={"kl": float(step * len(run))})
             desk.store.events.append(run, "metrics", row.model_dump_json())
         ctx.results[stage] = StageResult(run_id=run, stage=stage)
-    found = {curve.stage: curve for curve in report._curves(ctx)}
-    assert found["sft"].steps == (1, 2)
-    assert found["ppo"].steps == (1, 2, 3) and len(found) == 2
+    result = {curve.stage: curve for curve in report._curves(ctx)}
+    assert result["sft"].steps == (1, 2)
+    assert result["ppo"].steps == (1, 2, 3) and len(result) == 2
 
 
 def test_votes_of_another_judge_on_the_same_pairs_are_not_counted(desk: Desk):

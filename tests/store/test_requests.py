@@ -120,9 +120,9 @@ def test_a_page_of_labels_goes_on_where_the_last_one_ended_whatever_is_taken_bac
     given = [preference(f"p-{pair.id}", pair.id, labeler="human:ana") for pair in pairs]
     for number, label in enumerate(given):
         store.preferences.submit(label, f"r{number}")
-    first, place = store.preferences.page(2)
+    first, last = store.preferences.page(2)
     assert first == given[:2]
     store.preferences.undo("human:ana")
-    second, place = store.preferences.page(2, place)
-    assert (second, place) == (given[2:4], 0)
+    second, last = store.preferences.page(2, last)
+    assert (second, last) == (given[2:4], 0)
     assert store.preferences.page(10, run_id="elsewhere") == ([], 0)

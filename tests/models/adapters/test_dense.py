@@ -96,9 +96,9 @@ def test_on_a_base_of_16_bits_it_keeps_32_and_computes_in_16(tiny_folder):
     backbone = with_lora(Backbone.load(folder, config))
     backbone.adapters.add_dense("whole", "low")
     assert {parameter.dtype for parameter in backbone.adapters.parameters("whole")} == {torch.float32}
-    found = logits(backbone, "whole")
-    assert found.dtype == torch.bfloat16
-    assert (found - logits(backbone, "low")).abs().max() < 0.1 * logits(backbone, "low").abs().max()
+    result = logits(backbone, "whole")
+    assert result.dtype == torch.bfloat16
+    assert (result - logits(backbone, "low")).abs().max() < 0.1 * logits(backbone, "low").abs().max()
 
 
 @pytest.mark.parametrize(("dtype", "device", "found"), [("auto", "cpu", "float32"), ("bfloat16", "cpu", "bfloat16")])
@@ -108,6 +108,6 @@ def test_a_base_has_the_precision_asked_for_and_auto_takes_16_bits_only_where_th
 
 
 def test_on_a_gpu_auto_asks_the_device(monkeypatch):
-    for native, found in ((True, torch.bfloat16), (False, torch.float32)):
+    for native, result in ((True, torch.bfloat16), (False, torch.float32)):
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation, native=native: native)
-        assert dtype_of(ModelConfig(dtype="auto", device="cuda")) == found
+        assert dtype_of(ModelConfig(dtype="auto", device="cuda")) == result

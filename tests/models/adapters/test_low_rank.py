@@ -32,8 +32,8 @@ def test_few_and_many_tokens_give_the_sum_of_the_matrices_and_its_gradients(toke
     torch.testing.assert_close(made(x), expected, atol=1e-5, rtol=0)
     slopes = torch.randn(1, tokens, 3)
     wanted = torch.autograd.grad((expected * slopes).sum(), (x, a, b))
-    found = torch.autograd.grad((made(x) * slopes).sum(), (x, a, b))
-    for one, other in zip(found, wanted, strict=True):
+    result = torch.autograd.grad((made(x) * slopes).sum(), (x, a, b))
+    for one, other in zip(result, wanted, strict=True):
         torch.testing.assert_close(one, other, atol=1e-4, rtol=0)
 
 

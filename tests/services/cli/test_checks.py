@@ -32,8 +32,8 @@ def test_the_installed_packages_are_of_the_ranges_that_the_project_names():
 def test_a_package_out_of_range_is_named_with_the_range(monkeypatch: pytest.MonkeyPatch):
     real = metadata.version
     monkeypatch.setattr(metadata, "version", lambda name: "5.29.0" if name == "protobuf" else real(name))
-    found = doctor_checks.check_wire()
-    assert found.level == "fail" and "protobuf 5.29.0" in found.detail and ">=6.31.1" in found.detail
+    result = doctor_checks.check_wire()
+    assert result.level == "fail" and "protobuf 5.29.0" in result.detail and ">=6.31.1" in result.detail
 
 
 @pytest.mark.parametrize(

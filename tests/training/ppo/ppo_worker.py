@@ -102,8 +102,8 @@ def attempt(work: Callable[[], None], kill_after: float | None = None) -> bool:
 def snapshots(folder: Path) -> list[str]:
     store = Store.open(folder)
     run = store.runs.create("ppo", "{}", "constitution", "the-run").id
-    found = [store.checkpoints.at(run, "ppo", step) for step in range(1, SETTINGS["steps"] + 1)]
-    return [one.artifact if one else "" for one in found]
+    result = [store.checkpoints.at(run, "ppo", step) for step in range(1, SETTINGS["steps"] + 1)]
+    return [one.artifact if one else "" for one in result]
 
 
 def main(model: Path, folder: Path, kind: str, seed: int) -> None:
@@ -117,8 +117,8 @@ def main(model: Path, folder: Path, kind: str, seed: int) -> None:
         killed += 1
     if killed == KILLS:
         assert attempt(lambda: train(model, folder / "killed", kind))
-    found = {name: snapshots(folder / name) for name in ("straight", "killed")}
-    print(json.dumps(found | {"kills": killed}))
+    result = {name: snapshots(folder / name) for name in ("straight", "killed")}
+    print(json.dumps(result | {"kills": killed}))
 
 
 if __name__ == "__main__":

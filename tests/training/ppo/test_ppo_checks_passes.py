@@ -107,9 +107,9 @@ def test_check_05_the_sampler_is_unfiltered_whatever_the_models_own_settings_say
     with torch.no_grad():
         exact = backbone.model(torch.tensor([prompt])).logits[0, -1].softmax(-1)
     written = generate(backbone, [prompt], n=draws, temperature=1.0, max_tokens=1, seed=11)
-    found = torch.bincount(torch.tensor([row.tokens[0] for row in written]), minlength=264) / draws
+    result = torch.bincount(torch.tensor([row.tokens[0] for row in written]), minlength=264) / draws
     assert (exact > 0.002).sum() > 20  # or there would be nothing to filter
-    assert ((found - exact).abs() < 4.5 * (exact * (1 - exact) / draws).sqrt() + 1 / draws).all()
+    assert ((result - exact).abs() < 4.5 * (exact * (1 - exact) / draws).sqrt() + 1 / draws).all()
 
 
 def test_check_06_the_end_token_is_trained_even_where_it_is_the_padding_too(tmp_path):
@@ -148,10 +148,10 @@ def test_check_08_what_stands_after_the_end_changes_no_loss_and_no_gradient(new_
             targets = targets._replace(old=old, returns=returns, advantages=targets.advantages.masked_fill(gone, 1e6))
         done = update(state, rollout.batch, targets, torch.arange(4), WEIGHTS, CONFIG)
         ends.append((done, weights_of(policy)))
-    (clean, expected), (dirty, found) = ends
+    (clean, expected), (dirty, result) = ends
     assert dirty == pytest.approx(clean, abs=1e-5)
     for key, tensor in expected.items():
-        torch.testing.assert_close(found[key], tensor, atol=1e-5, rtol=0)
+        torch.testing.assert_close(result[key], tensor, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -167,9 +167,9 @@ def test_check_20_a_score_is_the_same_alone_in_a_batch_and_padded_on_either_side
         for before, after in ((0, 0), (0, 7), (7, 0)):  # alone, padded on the right, on the left
             row = torch.tensor([[3] * before + ids + [3] * after])
             mask = torch.tensor([[0] * before + [1] * len(ids) + [0] * after])
-            places = (mask.cumsum(1) - 1).clamp_min(0)
+            positions = (mask.cumsum(1) - 1).clamp_min(0)
             with torch.no_grad(), backbone.adapters.using("reward"):
-                passed = backbone.model(row, attention_mask=mask, position_ids=places, output_hidden_states=True)
+                passed = backbone.model(row, attention_mask=mask, position_ids=positions, output_hidden_states=True)
             state = passed.hidden_states[-1][0, before + len(ids) - 1]
             expected = state @ model.heads.weight.T + model.heads.bias
             torch.testing.assert_close(together[i], expected.detach(), atol=1e-5, rtol=0)

@@ -85,12 +85,12 @@ def test_check_22_objectives_have_mean_0_and_sd_1_under_the_reference_whatever_t
 
 def plain_advantages(rewards: list[float], values: list[float], lam: float) -> list[float]:
     """GAE of one critic, as the recursion over one response."""
-    found, following = [], 0.0
+    result, following = [], 0.0
     for t in reversed(range(len(rewards))):
         after = values[t + 1] if t + 1 < len(values) else 0.0
         following = rewards[t] + after - values[t] + lam * following
-        found.insert(0, following)
-    return found
+        result.insert(0, following)
+    return result
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -202,14 +202,14 @@ def test_check_28_metrics_count_real_tokens_only(new_policy, kind):
     batch = Batch(*(torch.nn.functional.pad(part, (0, 6)) for part in narrow.batch))
     wide = narrow._replace(batch=batch, credit=no_credit(len(narrow.z), batch.mask))
     config = with_options(epochs=1, learning_rate=1e-12, kl_estimator="k3")
-    state, found = PpoState.begin(policy, config, None), []
+    state, result = PpoState.begin(policy, config, None), []
     for rollout in (narrow, wide):
         targets = fix_targets(policy, rollout, WEIGHTS, 0.1, config)
         updates = list(optimise(state, rollout.batch, targets, WEIGHTS, config, seed=0))
-        found.append(step_metrics(rollout, targets, updates, WEIGHTS, state, config))
-    assert found[1] == pytest.approx(found[0], abs=1e-4) and found[0]["entropy"] > 0
-    assert found[0]["response_length"] == pytest.approx((3 + 2 + 5 + 1) / 4) and found[0]["unfinished"] == 0.25
-    assert found[0]["kl"] > 1e-3
+        result.append(step_metrics(rollout, targets, updates, WEIGHTS, state, config))
+    assert result[1] == pytest.approx(result[0], abs=1e-4) and result[0]["entropy"] > 0
+    assert result[0]["response_length"] == pytest.approx((3 + 2 + 5 + 1) / 4) and result[0]["unfinished"] == 0.25
+    assert result[0]["kl"] > 1e-3
 
 
 LEARNING = [("gae", 0), ("gae", 1), ("gae", 2), ("rloo", 0), ("grpo", 0)]

@@ -31,7 +31,7 @@ def new_model(backbone, members: int = 3) -> RewardModel:
 
 
 def accuracy(model: RewardModel, unseen: list[LabelledPair]) -> float:
-    a, b = (model.score([(pair.prompt, pair.replies[place]) for pair in unseen]).mean(1) for place in (0, 1))
+    a, b = (model.score([(pair.prompt, pair.replies[index]) for pair in unseen]).mean(1) for index in (0, 1))
     share, n = preference_accuracy(a, b, torch.tensor([pair.probability for pair in unseen]))
     assert n == len(unseen)
     return share
@@ -113,9 +113,9 @@ def test_rankings_teach_the_same_order(tiny_model):
 def test_ratings_teach_scores_in_their_own_unit(tiny_model):
     model = new_model(tiny_model())
     rated = [
-        Rating(Prompt.of(f"say {i}"), f"{text} {i}", 50 - 20 * place)
+        Rating(Prompt.of(f"say {i}"), f"{text} {i}", 50 - 20 * index)
         for i in range(24)
-        for place, text in enumerate(STARS)
+        for index, text in enumerate(STARS)
     ]
     learn(model, rated, epochs=20)
     scores = model.score([(one.prompt, one.reply) for one in rated]).mean(1)

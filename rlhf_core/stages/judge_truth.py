@@ -33,10 +33,10 @@ def evidence_on(
     """What decides on the gate comes first: gold of the run's pairs where a world has it, or else what people say."""
     world, settings = ctx.tools.world, ctx.config.label
     gold = world.gold if world and objective in world.gold.objectives else None
-    found = [Evidence("gold", _gold_cases(gold, objective, pairs, tallied, settings))] if gold else []
+    evidence = [Evidence("gold", _gold_cases(gold, objective, pairs, tallied, settings))] if gold else []
     people = _people(ctx, objective)
     if gold and (settings.calibration_pairs is None or len(people) < settings.calibration_pairs):
-        return found
+        return evidence
     asked = [pair for pair, _ in people]
     votes = [vote for piece in chunks(asked, CHUNK) for vote in vote_on(ctx, feedback, piece, [objective], counts)]
     counted = tallies(asked, votes, ctx.constitution, objective, settings)
@@ -44,7 +44,7 @@ def evidence_on(
         Case(pair, a_is_better, one, bool(abstention(one, settings)))
         for (pair, a_is_better), one in zip(people, counted, strict=True)
     ]
-    return [*found, Evidence("human", cases)]
+    return [*evidence, Evidence("human", cases)]
 
 
 def _gold_cases(
@@ -60,11 +60,11 @@ def _gold_cases(
 
 def _people(ctx: Context, objective: str) -> list[tuple[Comparison, bool]]:
     """Comparisons whose better reply people know: of the uniform slice of any run, and of the user's own file."""
-    truths = human_truth(ctx.store.preferences(objective, labelers="human"))
-    known = [(ctx.store.comparison(identity), truth) for identity, truth in truths.items()]
+    truths = human_truth(ctx.store.preferences.find(objective, labelers="human"))
+    known = [(ctx.store.comparisons.get(identity), truth) for identity, truth in truths.items()]
     data = ctx.config.data
     if data.preferences and data.preferences_objective == objective:
         imported = sorted(load_preferences(data.preferences), key=lambda pair: uniform_draw(pair.id))[:IMPORTED]
-        ctx.store.add_comparisons(imported)
+        ctx.store.comparisons.add(imported)
         known += [(pair, True) for pair in imported]
     return known

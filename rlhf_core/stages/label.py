@@ -85,10 +85,10 @@ def settle(
     labels = labels_from_votes(pairs, votes, law, feedback.name, settings, applied, gates)
     with ctx.store.transaction(ctx.run.id, ctx.run.fence):
         for gate in gates.values():
-            ctx.store.add_gate(gate)
+            ctx.store.gates.add(gate)
         for calibration in calibrations.values():
-            ctx.store.add_calibration(calibration)
-        ctx.store.add_preferences(labels)
+            ctx.store.calibrations.add(calibration)
+        ctx.store.preferences.add(labels)
     return Settled(labels, list(gates.values()))
 
 

@@ -30,7 +30,7 @@ def pairs_to_judge(ctx: Context, counts: Counter[str]) -> Iterator[tuple[Sequenc
         return
     everything = prompts_of(ctx, "train")
     prompts = draw(everything, ctx.config.label.pairs, ctx.config.seed, "label")
-    ctx.store.add_prompts(everything)
+    ctx.store.prompts.add(everything)
     for number, piece in enumerate(chunks(prompts, CHUNK)):
         pairs = _draw_pairs(ctx, piece, number)
         counts["identical"] += len(piece) - len(pairs)
@@ -45,11 +45,11 @@ def _draw_pairs(ctx: Context, prompts: Sequence[Prompt], number: int) -> list[Co
     second = _sample(ctx, prompts[:against_base], BASE_POLICY, f"{number}b", number * 3 + 1, first[:against_base])
     second += _sample(ctx, prompts[against_base:], tuned, f"{number}b", number * 3 + 2, first[against_base:])
     with ctx.store.transaction(ctx.run.id, ctx.run.fence):
-        ctx.store.add_samples([*first, *second])
+        ctx.store.samples.add([*first, *second])
         pairs = [
             comparison_of(a, b, ctx.run.id) for a, b in zip(first, second, strict=True) if a.response != b.response
         ]
-        ctx.store.add_comparisons(pairs)
+        ctx.store.comparisons.add(pairs)
     return pairs
 
 
@@ -61,7 +61,7 @@ def _sample(
     Samples that are stored already are read, not drawn again.
     """
     ids = [sample_id(ctx, "label", prompt, part, index) for index, prompt in enumerate(prompts)]
-    stored = ctx.store.samples_by_id(ids)
+    stored = ctx.store.samples.by_id(ids)
     if len(stored) == len(ids):
         return [stored[identity] for identity in ids]
     n = ctx.config.label.candidates if unlike else 1
@@ -94,12 +94,12 @@ def pairs_before(ctx: Context) -> Drawn | None:
     result = results_of(ctx.store, source).get("label") if source else None
     if result is None or result.policy_version != labelled_policy(ctx):
         return None
-    before = RunConfig.model_validate_json(ctx.store.run(result.run_id).config)
+    before = RunConfig.model_validate_json(ctx.store.runs.get(result.run_id).config)
     if _drawing(before) != _drawing(ctx.config):
         return None
-    stored = [pair for pair in ctx.store.comparisons(result.run_id) if pair.a.stage == "label"]
+    stored = [pair for pair in ctx.store.comparisons.of_run(result.run_id) if pair.a.stage == "label"]
     pairs = [pair.model_copy(update={"run_id": ctx.run.id}) for pair in stored]
-    ctx.store.add_comparisons(pairs)
+    ctx.store.comparisons.add(pairs)
     return Drawn(pairs, result.counts["identical"])
 
 

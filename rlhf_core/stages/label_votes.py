@@ -33,7 +33,7 @@ def vote_on(
     for pair in {pair.id: pair for pair in pairs}.values():
         drawn = {p.id: p for objective in objectives for p in voters(pair, law, objective, settings)}
         ids = {name: _both_orders(pair, drawn[name], feedback) for name in sorted(drawn)}
-        known |= ctx.store.votes_by_id([identity for both in ids.values() for identity in both])
+        known |= ctx.store.votes.by_id([identity for both in ids.values() for identity in both])
         unasked = tuple(name for name, both in ids.items() if not known.keys() >= set(both))
         if unasked:
             missing[unasked].append(pair)
@@ -42,7 +42,7 @@ def vote_on(
         fresh += feedback.compare(unjudged, *map(law.principle, names))
     # Votes of other runs are added too: they count as this run's.
     votes = {vote.id: vote.model_copy(update={"run_id": ctx.run.id}) for vote in (*known.values(), *fresh)}
-    ctx.store.add_votes(list(votes.values()))
+    ctx.store.votes.add(list(votes.values()))
     counts.update({"votes.cached": len(known), "votes.asked": len(fresh)})
     return list(votes.values())
 

@@ -39,7 +39,7 @@ class Audit:
         self._ctx, self._policy, self.pack = ctx, policy, pack
         self._models, self._auditors = models, auditors
         audited = ctx.need("norm_pack").auditor_pack
-        self._auditor_pack = ctx.store.norm_pack(audited) if audited else None
+        self._auditor_pack = ctx.store.norm_packs.get(audited) if audited else None
         if ctx.config.ppo.stop.parted == "stop" and not audited:
             raise InvalidInput(
                 "ppo.stop.parted: 'stop' asks auditors, and the reward models have none; train them with a "
@@ -69,7 +69,7 @@ class Audit:
             for name in self.pack.objectives
         ]
         with self._ctx.store.transaction(self._ctx.run.id, self._ctx.run.fence):
-            self._ctx.store.add_watch_points(points)
+            self._ctx.store.watch_points.add(points)
         return self.numbers(step)
 
     def numbers(self, step: int) -> dict[str, float]:
@@ -96,10 +96,10 @@ class Audit:
             return f"KL {kl:.2f} nats per response; ppo.stop.max_kl is {rule.max_kl:g}"
         if rule.parted == "ignore":
             return ""
-        found = parted(self._points(step), rule.patience, rule.standard_errors)
-        if found and rule.parted == "stop":
-            return f"{' and '.join(found)}: the reward model's score rises and its auditor's falls"
-        for name in found:
+        objectives = parted(self._points(step), rule.patience, rule.standard_errors)
+        if objectives and rule.parted == "stop":
+            return f"{' and '.join(objectives)}: the reward model's score rises and its auditor's falls"
+        for name in objectives:
             if name not in self._noted:
                 self._noted.add(name)
                 self._ctx.note(f"PPO step {step}, {name}: the reward model's score rises and its auditor's falls")
@@ -107,13 +107,13 @@ class Audit:
 
     def _points(self, step: int) -> list[WatchPoint]:
         """Those of a longer attempt that was cut off lie in the future and do not count."""
-        return [point for point in self._ctx.store.watch_points(self._ctx.run.id) if point.step <= step]
+        return [point for point in self._ctx.store.watch_points.of_run(self._ctx.run.id) if point.step <= step]
 
     def _reply(self) -> Replies:
         backbone, settings = self._policy.backbone, self._ctx.config
         temperature = settings.ppo.temperature
         ids = [backbone.render(prompt.messages) for prompt in self._prompts]
-        with backbone.using(self._policy.adapter):
+        with backbone.adapters.using(self._policy.adapter):
             limit, seed = settings.model.max_tokens, settings.seed + 1
             written = generate(backbone, ids, n=1, temperature=temperature, max_tokens=limit, seed=seed)
         batch = make_batch(backbone, ids, [result.tokens for result in written])
@@ -126,14 +126,14 @@ class Audit:
 
     def _z(self, judges: Judges, pack: NormPack, replies: Replies) -> dict[str, tuple[float, ...]]:
         conversations: list[tuple[Prompt, str]] = list(zip(self._prompts, replies.texts, strict=True))
-        found = {}
+        scores = {}
         for name, mean, sd in zip(pack.objectives, pack.mean, pack.sd, strict=True):
 
             def score(model: RewardModel = judges[name]) -> Tensor:
                 return model.score(conversations).mean(1)
 
-            found[name] = tuple(((self._ctx.tools.on_device(score) - mean) / sd).tolist())
-        return found
+            scores[name] = tuple(((self._ctx.tools.on_device(score) - mean) / sd).tolist())
+        return scores
 
     def _gold(self, replies: Replies) -> dict[str, tuple[float, ...]]:
         if self._ctx.tools.world is None:
@@ -152,7 +152,7 @@ class Watch:
 
     def __init__(self, ctx: Context):
         self._ctx = ctx
-        self._replies = ctx.store.samples(ctx.need("norm_pack").run_id, stage="norm_pack")
+        self._replies = ctx.store.samples.of_run(ctx.need("norm_pack").run_id, stage="norm_pack")
         self._reference = monitor(self._replies)
         self._noted: set[str] = set()
 

@@ -16,11 +16,11 @@ def sample_all(
     ctx: Context, stage: str, prompts: Sequence[Prompt], version: str, n: int, temperature: float
 ) -> list[Sample]:
     """n stored samples per prompt; pieces that an earlier attempt stored are read back."""
-    ctx.store.add_prompts(prompts)
+    ctx.store.prompts.add(prompts)
     samples: list[Sample] = []
     for piece in chunks(prompts, CHUNK):
         ids = [sample_id(ctx, stage, prompt, version, index) for prompt in piece for index in range(n)]
-        stored = ctx.store.samples_by_id(ids)
+        stored = ctx.store.samples.by_id(ids)
         if len(stored) == len(ids):
             samples += [stored[identity] for identity in ids]
             continue
@@ -33,7 +33,7 @@ def sample_all(
             seed=ctx.config.seed,
         )
         stamped = [stamp(sample, ctx, stage, version, index % n) for index, sample in enumerate(drawn)]
-        ctx.store.add_samples(stamped)
+        ctx.store.samples.add(stamped)
         samples += stamped
     return samples
 

@@ -38,7 +38,7 @@ class Spending:
 
     def _reported(self) -> Usage:
         total, after = Usage(), 0
-        while events := self._ctx.store.events(self._ctx.run.id, after, PAGE):
+        while events := self._ctx.store.events.of_run(self._ctx.run.id, after, PAGE):
             after = events[-1].sequence
             steps = [StepMetrics.model_validate_json(event.body) for event in events if event.kind == "metrics"]
             for step in steps:
@@ -49,8 +49,8 @@ class Spending:
 
 def spent(result: StageResult) -> Usage | None:
     """What a finished stage spent; None where it asked no endpoint."""
-    found = {**result.counts, **result.numbers}
-    return _usage(found) if f"{PREFIX}requests" in found else None
+    values = {**result.counts, **result.numbers}
+    return _usage(values) if f"{PREFIX}requests" in values else None
 
 
 def _usage(values: dict[str, float]) -> Usage:

@@ -35,10 +35,10 @@ class Limits(BaseModel):
 
 
 class PolicyService(policy_pb2_grpc.PolicyServiceServicer):
-    def __init__(self, writing: WritingQueue, store: Store, rows: Executor, info: policy_pb2.GetServerInfoResponse):
+    def __init__(self, writing: WritingQueue, store: Store, io: Executor, info: policy_pb2.GetServerInfoResponse):
         self._writing = writing
         self._store = store
-        self._rows = rows
+        self._io = io
         self._info = info
 
     async def Generate(
@@ -64,10 +64,10 @@ class PolicyService(policy_pb2_grpc.PolicyServiceServicer):
     ) -> policy_pb2.ListPolicyVersionsResponse:
         page = page_of(request, MAX_PAGE)
         run_id = resource_names.identity(resource_names.RUNS, request.run_id, "run_id") or None
-        found, place = await self._rows.run(self._store.policy_version_page, page.size, page.after, run_id)
-        messages = [policy_version_to_message(version) for version in found]
+        versions, last = await self._io.run(self._store.policy_versions.page, page.size, page.after, run_id)
+        messages = [policy_version_to_message(version) for version in versions]
         shown = field_masks.read(messages, request.read_mask, policy_pb2.PolicyVersion)
-        return policy_pb2.ListPolicyVersionsResponse(policy_versions=shown, next_page_token=page.token(place))
+        return policy_pb2.ListPolicyVersionsResponse(policy_versions=shown, next_page_token=page.token(last))
 
     async def GetServerInfo(
         self, request: policy_pb2.GetServerInfoRequest, context: grpc.aio.ServicerContext
@@ -87,7 +87,7 @@ class PolicyService(policy_pb2_grpc.PolicyServiceServicer):
             or BASE_POLICY
         )
         if version == LATEST:
-            versions = await self._rows.run(self._store.policy_versions)
+            versions = await self._io.run(self._store.policy_versions.find)
             version = next((one.id for one in reversed(versions) if not one.is_control), BASE_POLICY)
         return Draw(version, limits.n, limits.temperature, limits.max_tokens, limits.seed, limits.stop)
 

@@ -31,14 +31,14 @@ class LocalModel:
         self.backbone = backbone
 
     def chat(self, conversations: Sequence[Conversation], max_tokens: int, caller: Caller) -> list[str]:
-        with self.backbone.using(None):
+        with self.backbone.adapters.using(None):
             texts = chat(self.backbone, conversations, max_tokens, caller.gone)
         if caller.gone():
             raise Unavailable("given up: the caller is gone")
         return texts
 
     def choose(self, conversations: Sequence[Conversation], labels: Sequence[str], caller: Caller) -> list[list[float]]:
-        with self.backbone.using(None):
+        with self.backbone.adapters.using(None):
             return choose(self.backbone, conversations, labels)
 
     def weigh(self, conversations: Sequence[Conversation], replies: Sequence[str], caller: Caller) -> list[float]:

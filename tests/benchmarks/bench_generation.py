@@ -86,9 +86,9 @@ class Baseline:
             )
             with torch.inference_mode():
                 written = self.backbone.model.generate(ids, attention_mask=mask, generation_config=settings)  # pyright: ignore
-            for place, response in enumerate(written[:, ids.shape[1] :].tolist()):
+            for index, response in enumerate(written[:, ids.shape[1] :].tolist()):
                 ends = [i + 1 for i, token in enumerate(response) if token in self.backbone.stop_ids]
-                tokens += min(ends[0] if ends else len(response), limits[place // n])
+                tokens += min(ends[0] if ends else len(response), limits[index // n])
         return time.perf_counter() - started, tokens
 
 
@@ -185,7 +185,7 @@ def engines(backbone: Backbone) -> Iterator[Row]:
 
 def _together(backbone: Backbone, asked: Sequence[tuple[list[int], int]]) -> list[list[int]]:
     speech = Speech(backbone.decode, backbone.stop_ids)
-    batcher = Batcher(lambda version: NativeDecoder(backbone), lambda version: backbone.using(None))
+    batcher = Batcher(lambda version: NativeDecoder(backbone), lambda version: backbone.adapters.using(None))
     rows = [Writing(Ask("base", tuple(prompt), seed, 1.0, MAX_TOKENS), speech) for prompt, seed in asked]
     batcher.add(rows)
     while not all(row.ended for row in rows):
@@ -196,7 +196,7 @@ def _together(backbone: Backbone, asked: Sequence[tuple[list[int], int]]) -> lis
 def small_calls(address: str, backbone: Backbone) -> Iterator[Row]:
     """A response of one token over gRPC, one call after the other, and from the same engine without any service."""
     speech = Speech(backbone.decode, backbone.stop_ids)
-    batcher = Batcher(lambda version: NativeDecoder(backbone), lambda version: backbone.using(None))
+    batcher = Batcher(lambda version: NativeDecoder(backbone), lambda version: backbone.adapters.using(None))
     prompt = Prompt.of("Hello")
 
     def direct(seed: int) -> None:

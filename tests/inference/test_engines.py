@@ -40,7 +40,7 @@ class Desk:
 
     @contextmanager
     def active(self, version: str) -> Iterator[None]:
-        with self.backbone.using(None if version == "base" else version):
+        with self.backbone.adapters.using(None if version == "base" else version):
             yield
 
     def rows(
@@ -76,11 +76,11 @@ def desk(request: pytest.FixtureRequest, tiny_model: Callable[[str], Backbone], 
     def make(kind: str = "llama", **limits: int) -> Desk:
         backbone = tiny_model(kind)
         for seed, name in enumerate(("v1", "v2")):
-            backbone.add_adapter(name, seed)
-            for index, parameter in enumerate(backbone.adapter_parameters(name)):
+            backbone.adapters.add(name, seed)
+            for index, parameter in enumerate(backbone.adapters.parameters(name)):
                 generator = torch.Generator().manual_seed(100 * seed + index)
                 parameter.data.add_(torch.randn(parameter.shape, generator=generator) * 0.1)
-            backbone.save_adapter(name, tmp_path / name)
+            backbone.adapters.save(name, tmp_path / name)
         return Desk(request.param, backbone, tmp_path, **limits)
 
     return make
@@ -110,7 +110,7 @@ def test_texts_are_those_of_rollouts_with_the_same_seeds(desk, temperature):
         pytest.skip("vllm draws from noise of its own")
     rows = engine.rows(PROMPTS, n=3, policy="v1", temperature=temperature, max_tokens=24)
     engine.write(rows)
-    with engine.backbone.using("v1"):
+    with engine.backbone.adapters.using("v1"):
         prompts = [list(prompt) for prompt in PROMPTS]
         expected = generate(engine.backbone, prompts, n=3, temperature=temperature, max_tokens=24, seed=3)
     assert tokens(rows) == [result.tokens for result in expected]
@@ -136,7 +136,7 @@ def test_logprobs_are_those_of_a_plain_pass(desk):
     engine = desk()
     rows = engine.rows(PROMPTS, n=2, policy="v2", temperature=0.8)
     engine.write(rows)
-    with engine.backbone.using("v2"), torch.no_grad():
+    with engine.backbone.adapters.using("v2"), torch.no_grad():
         batch = make_batch(engine.backbone, [row.ask.prompt for row in rows], tokens(rows))
         again = response_logprobs(engine.backbone, batch, 0.8)
     for row, expected in zip(rows, again, strict=True):

@@ -17,9 +17,9 @@ PROMPTS = [[10, 20, 30], [7] * 12, [1, 2, 3, 4, 5, 6], [200, 100]]
 
 
 def shaken(backbone: Backbone) -> Backbone:
-    backbone.add_adapter("a", 1)
+    backbone.adapters.add("a", 1)
     with torch.no_grad():
-        for parameter in backbone.adapter_parameters("a"):
+        for parameter in backbone.adapters.parameters("a"):
             parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)) * 0.02)
     return backbone
 
@@ -43,7 +43,7 @@ def test_greedy_writing_is_that_of_hugging_face(tiny_model, kind):
 @pytest.mark.parametrize("temperature", [1.0, 0.6])
 def test_behaviour_logprobs_are_those_of_a_plain_pass(tiny_model, kind, temperature):  # check 3
     backbone = shaken(tiny_model(kind))
-    with backbone.using("a"):
+    with backbone.adapters.using("a"):
         written = generate(backbone, PROMPTS, n=3, temperature=temperature, max_tokens=24, seed=5)
         batch = make_batch(backbone, [p for p in PROMPTS for _ in range(3)], [result.tokens for result in written])
         again = response_logprobs(backbone, batch, temperature)

@@ -73,8 +73,8 @@ def test_responses_survive_the_way_there_and_back(tiny_model, text):
 def test_dropout_never_acts(tiny_model):  # check 4
     backbone = tiny_model("gpt2")
     assert any(getattr(module, "p", 0) > 0 for module in backbone.model.modules())
-    backbone.add_adapter("a", 0)
-    with backbone.using("a", train=True):
+    backbone.adapters.add("a", 0)
+    with backbone.adapters.using("a", train=True):
         first, second = (backbone.forward(*backbone.pad_left([[1, 2, 3]]), keep=3).logits for _ in range(2))
     assert torch.equal(first, second) and not backbone.model.training
 
@@ -145,7 +145,7 @@ def test_an_end_of_turn_named_by_the_generation_config_stops_if_it_is_a_special_
 
 def test_half_precision_keeps_adapters_in_full_precision(tiny_folder):
     backbone = Backbone.load(str(tiny_folder("llama")), ModelConfig(dtype="bfloat16"))
-    backbone.add_adapter("a", 0)
-    with backbone.using("a"):
+    backbone.adapters.add("a", 0)
+    with backbone.adapters.using("a"):
         assert backbone.forward(*backbone.pad_left([[1, 2]]), keep=1).logits.dtype == torch.bfloat16
-    assert {parameter.dtype for parameter in backbone.adapter_parameters("a")} == {torch.float32}
+    assert {parameter.dtype for parameter in backbone.adapters.parameters("a")} == {torch.float32}

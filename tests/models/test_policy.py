@@ -12,8 +12,8 @@ from rlhf_core.models.policy import Policy
 @pytest.fixture
 def policy(tiny_model) -> Policy:
     backbone = tiny_model("gpt2")
-    backbone.add_adapter("policy", 1)
-    backbone.copy_adapter("policy", "reference")
+    backbone.adapters.add("policy", 1)
+    backbone.adapters.copy("policy", "reference")
     return Policy(backbone, "policy", ("helpful", "harmless"), "reference")
 
 
@@ -35,7 +35,7 @@ def test_new_value_heads_say_0_for_every_stream(policy, batch):  # check 27
 
 def test_logprobs_and_reference_are_those_of_plain_passes(policy, batch):
     shake(policy)
-    with policy.backbone.using("policy"):
+    with policy.backbone.adapters.using("policy"):
         expected = response_logprobs(policy.backbone, batch)
     evaluation = policy.evaluate(batch)
     torch.testing.assert_close(evaluation.logprobs * batch.mask, expected, atol=1e-5, rtol=0)
@@ -66,7 +66,7 @@ def test_entropy_is_positive_and_wider_padding_changes_nothing(policy, batch):  
 
 
 def test_training_moves_adapter_and_heads_and_nothing_else(policy, batch):  # check 19
-    with policy.backbone.using("policy", train=True):
+    with policy.backbone.adapters.using("policy", train=True):
         evaluation = policy.evaluate(batch, train=True)
         (evaluation.logprobs.sum() + evaluation.values.sum()).backward()
     mine = {id(parameter) for parameter in policy.parameters()}

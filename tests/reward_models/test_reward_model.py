@@ -32,7 +32,7 @@ def test_a_score_is_the_same_alone_batched_and_padded_on_either_side(model):  # 
         row = model.encode(*conversation).ids
         ids = torch.tensor([[*row, *[0] * 9]])
         mask = torch.tensor([[1] * len(row) + [0] * 9])
-        with torch.no_grad(), model.backbone.using("reward"):
+        with torch.no_grad(), model.backbone.adapters.using("reward"):
             hidden = model.backbone.forward(ids, mask, keep=ids.shape[1]).hidden[0, len(row) - 1]
         torch.testing.assert_close(model.heads(hidden), scores, atol=1e-5, rtol=1e-5)
 
@@ -61,7 +61,7 @@ def test_a_folder_without_heads_is_refused_and_leaves_no_adapter(tiny_model, tmp
     backbone = tiny_model()
     with pytest.raises(InvalidInput, match="no reward model for this base"):
         RewardModel.load(backbone, "reward", tmp_path)
-    assert backbone.adapters == ()
+    assert backbone.adapters.names == ()
 
 
 def test_a_conversation_longer_than_the_context_is_refused(tiny_model):
@@ -100,7 +100,7 @@ def test_files_of_a_trunk_hold_the_adapter_once_and_bring_each_objective_back(ti
     save_models([first, second], tmp_path)
     expected = [model.score(CONVERSATIONS) for model in (first, second)]
     loaded = [RewardModel.load(backbone, "again", tmp_path, name) for name in ("helpful", "harmless")]
-    assert backbone.adapters == ("trunk", "again")
+    assert backbone.adapters.names == ("trunk", "again")
     for model, scores in zip(loaded, expected, strict=True):
         assert torch.equal(model.score(CONVERSATIONS), scores)
     with pytest.raises(InvalidInput, match="no heads of objective 'honest'"):
@@ -120,7 +120,7 @@ def test_each_line_of_a_reply_is_scored_at_its_end_as_if_the_reply_ended_there(t
     by_hand = []
     for _, end in row.spans:
         ids = torch.tensor([row.ids[:end]])
-        with torch.no_grad(), backbone.using("steps"):
+        with torch.no_grad(), backbone.adapters.using("steps"):
             hidden = backbone.forward(ids, torch.ones_like(ids), keep=1).hidden[0, -1]
         by_hand.append(model.heads(hidden).detach())
     steps = torch.stack(by_hand)

@@ -44,11 +44,11 @@ class Desk:
 def desk_on(data: Path) -> Iterator[Desk]:
     """A server that takes in runs, as if a worker were there: they stay in the queue."""
     store = Store.open(data)
-    store.sign_in(this_process())
+    store.workers.sign_in(this_process())
     store.close()
     with embedded_server(data, None) as address:
-        found = Desk(address)
+        desk = Desk(address)
         try:
-            yield found
+            yield desk
         finally:
-            found.close()
+            desk.close()

@@ -127,9 +127,9 @@ class Desk:
     ) -> Context:
         settings = RunConfig.model_validate({"weights": {"helpful": 1, "harmless": 1}, **config})
         constitution = parse_constitution(law, "numbers.yaml")
-        self.store.add_constitution(constitution.hash, constitution.id, law, "numbers.yaml")
-        self.store.create_run(settings.kind, settings.model_dump_json(), constitution.hash, "")
-        run = self.store.claim_run(this_process(), 3600)
+        self.store.constitutions.add(constitution.hash, constitution.id, law, "numbers.yaml")
+        self.store.runs.create(settings.kind, settings.model_dump_json(), constitution.hash, "")
+        run = self.store.runs.claim(this_process(), 3600)
         assert run is not None
         return Context(
             run=run,

@@ -38,7 +38,7 @@ def replies(stage: str, *texts: str) -> list[Sample]:
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
     opened = Store.open(tmp_path)
-    opened.add_samples(replies("norm_pack", SORRY, *[FINE] * 9))
+    opened.samples.add(replies("norm_pack", SORRY, *[FINE] * 9))
     yield opened
     opened.close()
 

@@ -57,11 +57,11 @@ def in_passes(items: Sequence[T], count: int, seed: int, turn: int, name: str) -
     orders: dict[int, list[int]] = {}
     chosen = []
     for position in range(turn * count, (turn + 1) * count):
-        epoch, place = divmod(position, len(items))
+        epoch, index = divmod(position, len(items))
         if epoch not in orders:
             generator = torch.Generator().manual_seed(derived_seed(seed, name, epoch))
             orders[epoch] = torch.randperm(len(items), generator=generator).tolist()
-        chosen.append(items[orders[epoch][place]])
+        chosen.append(items[orders[epoch][index]])
     return chosen
 
 
@@ -88,7 +88,7 @@ def roll_out(
     """
     backbone, n = policy.backbone, config.samples_per_prompt
     ids = [backbone.render(prompt.messages) for prompt in prompts]
-    with backbone.using(policy.adapter):
+    with backbone.adapters.using(policy.adapter):
         written = generate(backbone, ids, n=n, temperature=config.temperature, max_tokens=max_tokens, seed=seed)
     ids = [row for row in ids for _ in range(n)]
     samples = _samples(policy, [prompt for prompt in prompts for _ in range(n)], written, seed)

@@ -81,7 +81,7 @@ def update(
     policy, optimizer, where = state.policy, state.optimizer, f"PPO step {state.step}"
     count, passes, ptx_loss = batch.mask[rows].sum(), [], 0.0
     optimizer.discard()
-    with policy.backbone.using(policy.adapter, train=True):
+    with policy.backbone.adapters.using(policy.adapter, train=True):
         for part in rows.split(config.micro_batch_size or len(rows)):
             micro = batch.rows(part)
             if own is None:
@@ -94,16 +94,16 @@ def update(
             optimizer.accumulate(loss, where)
             passes.append(numbers)
         policy_loss, value_loss, clip_fraction, approx_kl, ratio = torch.stack(passes).sum(0).tolist()
-        found = Update(policy_loss, value_loss, clip_fraction, approx_kl, ratio, 0.0, 0.0, applied=False)
+        result = Update(policy_loss, value_loss, clip_fraction, approx_kl, ratio, 0.0, 0.0, applied=False)
         if too_far(approx_kl, ratio, config):
             optimizer.discard()
-            return found
+            return result
         if replay is not None:
             shown = replay.batch(optimizer.update)
             loss = -masked_mean(policy.evaluate(shown, train=True, entropy="none").logprobs, shown.mask)
             optimizer.accumulate(replay.coef * loss, where)
             ptx_loss = loss.item()
-        return found._replace(ptx_loss=ptx_loss, grad_norm=optimizer.apply(where), applied=True)
+        return result._replace(ptx_loss=ptx_loss, grad_norm=optimizer.apply(where), applied=True)
 
 
 def too_far(approx_kl: float, ratio: float, config: PpoConfig) -> bool:

@@ -36,7 +36,7 @@ def test_a_server_without_a_model_tells_versions_limits_and_services(tmp_path):
 
 def test_every_bound_of_the_configuration_is_told(tmp_path):
     """Each by its own value, so that none can stand for another."""
-    bounds = {name: 5001 + place for place, name in enumerate(Limits.model_fields)}
+    bounds = {name: 5001 + index for index, name in enumerate(Limits.model_fields)}
     config = ServeConfig(data=tmp_path, only=WITHOUT_MODEL, limits=Limits.model_validate(bounds))
     without = {value for _, value in server_info(config, None, "household").limits.ListFields()}
     assert set(bounds.values()) - without == {bounds["responses"], bounds["waiting_rows"]}
@@ -50,7 +50,7 @@ def test_whether_runs_are_carried_out_is_told_as_it_is_now(tmp_path):
     with desk_on(tmp_path) as desk:
         assert desk.client.server.get_info().carries_out_runs
     store = Store.open(tmp_path)
-    store.sign_out(this_process())
+    store.workers.sign_out(this_process())
     store.close()
     with embedded_server(tmp_path, None) as address, CharterClient.connect(address) as client:
         assert not client.server.get_info().carries_out_runs

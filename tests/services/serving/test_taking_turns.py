@@ -55,8 +55,8 @@ class Shared:
 
     def _new_policy(self) -> Policy:
         backbone = self.library.backbone
-        backbone.add_adapter("reference", seed=1)
-        backbone.copy_adapter("reference", "policy")
+        backbone.adapters.add("reference", seed=1)
+        backbone.adapters.copy("reference", "policy")
         return Policy(backbone, "policy", tuple(rule.objective for rule in RULES), "reference")
 
 

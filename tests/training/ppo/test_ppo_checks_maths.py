@@ -40,9 +40,9 @@ def test_check_07_the_score_is_paid_once_on_the_last_real_token(new_policy, kind
     kl = torch.rand(4, 5) * rollout.batch.mask
     streams = token_streams(rollout, kl, 0.5, CONFIG)
     for k, z in enumerate(Z):
-        places = [(row, last, z[row]) for row, last in enumerate((2, 1, 4, 0))]
+        ends = [(row, last, z[row]) for row, last in enumerate((2, 1, 4, 0))]
         expected = torch.zeros(4, 5)
-        for row, last, paid in places:
+        for row, last, paid in ends:
             expected[row, last] = paid
         assert torch.equal(streams[..., k], expected)
     total = (streams @ WEIGHTS).sum(1)
@@ -54,7 +54,7 @@ def test_check_07_the_score_is_paid_once_on_the_last_real_token(new_policy, kind
 def test_check_09_a_response_ends_at_its_stop_token_and_is_charged_for_a_missing_one_exactly_once(new_policy):
     policy = new_policy()
     backbone = policy.backbone
-    with backbone.using("policy"):
+    with backbone.adapters.using("policy"):
         free = generate(backbone, PROMPT_IDS[:1], n=1, temperature=1.0, max_tokens=8, seed=1)[0].tokens
         backbone.stop_ids = (free[3],)  # a stop token that is not the tokenizer's end token
         cut = generate(backbone, PROMPT_IDS[:1], n=1, temperature=1.0, max_tokens=8, seed=1)[0]
@@ -113,18 +113,18 @@ def test_check_11_advantages_are_whitened_over_the_batch_whatever_the_size_of_a_
     shake(policy)
     rollout = handmade(policy, Z)
     keep = rollout.batch.mask.bool()
-    found = []
+    result = []
     for rows in (1, 2, 4):
         config = CONFIG.model_copy(update={"micro_batch_size": rows})
-        found.append(fix_targets(policy, rollout, WEIGHTS, 0.1, config).advantages)
-    for advantages in found:
+        result.append(fix_targets(policy, rollout, WEIGHTS, 0.1, config).advantages)
+    for advantages in result:
         kept = advantages[keep]
         assert kept.mean().item() == pytest.approx(0, abs=1e-6) and kept.var().item() == pytest.approx(1, abs=1e-4)
-        torch.testing.assert_close(advantages, found[0], atol=1e-4, rtol=0)
+        torch.testing.assert_close(advantages, result[0], atol=1e-4, rtol=0)
     wide = Batch(*(torch.nn.functional.pad(part, (0, 4)) for part in rollout.batch))
     wider = rollout._replace(batch=wide, credit=no_credit(len(rollout.z), wide.mask))
     padded = fix_targets(policy, wider, WEIGHTS, 0.1, CONFIG).advantages
-    torch.testing.assert_close(padded[:, :5], found[-1], atol=1e-4, rtol=0)
+    torch.testing.assert_close(padded[:, :5], result[-1], atol=1e-4, rtol=0)
     assert not padded[:, 5:].any()
 
 
@@ -158,10 +158,10 @@ def test_check_13_values_are_clipped_around_the_old_ones_and_the_larger_error_co
 def test_check_14_the_policys_clip_is_pessimistic(advantage, ratio, loss, gradient, clip):
     new = torch.tensor([[float(ratio)]]).log().requires_grad_()
     one = torch.ones(1, 1)
-    found = clipped_policy_loss(new, 0 * one, advantage * one, one, clip)
-    found.loss.backward()
-    assert found.loss.item() == pytest.approx(loss) and new.grad is not None
-    assert new.grad.item() == pytest.approx(gradient) and found.ratio.item() == pytest.approx(1.5)
+    result = clipped_policy_loss(new, 0 * one, advantage * one, one, clip)
+    result.loss.backward()
+    assert result.loss.item() == pytest.approx(loss) and new.grad is not None
+    assert new.grad.item() == pytest.approx(gradient) and result.ratio.item() == pytest.approx(1.5)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -170,7 +170,7 @@ def test_check_15_kl_estimates_average_to_the_kl_over_the_whole_vocabulary(new_p
     shake(policy, 0.03)
     logprobs = []
     for name in ("policy", "reference"):
-        with torch.no_grad(), policy.backbone.using(name):
+        with torch.no_grad(), policy.backbone.adapters.using(name):
             logprobs.append(policy.backbone.model(torch.tensor([[5, 17, 80]])).logits[0, -1].double().log_softmax(-1))
     own, reference = logprobs
     exact = (own.exp() * (own - reference)).sum()

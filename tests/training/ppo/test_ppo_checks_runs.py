@@ -48,9 +48,9 @@ def test_check_19_what_is_frozen_stays_frozen_and_the_base_is_the_base_bit_for_b
     policy = new_policy(kind=kind)
     backbone, ids = policy.backbone, torch.tensor([[5, 17, 80, 33]])
     judge = RewardModel.create(backbone, "reward", "low", members=2, seed=1)
-    with torch.no_grad(), backbone.using(None):
+    with torch.no_grad(), backbone.adapters.using(None):
         logits = backbone.model(ids).logits
-    own = {id(parameter) for parameter in backbone.adapter_parameters("policy")}
+    own = {id(parameter) for parameter in backbone.adapters.parameters("policy")}
     frozen = [*backbone.model.named_parameters(), *judge.heads.named_parameters()]
     before = {name: p.detach().clone() for name, p in frozen if id(p) not in own}
     start = weights_of(policy)
@@ -59,9 +59,9 @@ def test_check_19_what_is_frozen_stays_frozen_and_the_base_is_the_base_bit_for_b
     for name, parameter in frozen:
         assert id(parameter) in own or torch.equal(parameter, before[name]), name
     assert not any(parameter.requires_grad for parameter in backbone.model.parameters())
-    with torch.no_grad(), backbone.using(None):
+    with torch.no_grad(), backbone.adapters.using(None):
         assert torch.equal(backbone.model(ids).logits, logits)
-    with backbone.using("policy", train=True):
+    with backbone.adapters.using("policy", train=True):
         trained = {id(p) for p in backbone.model.parameters() if p.requires_grad}
     assert trained == own
     assert all(not torch.equal(tensor, start[key]) for key, tensor in weights_of(policy).items())
@@ -85,12 +85,12 @@ def test_check_22_objectives_have_mean_0_and_sd_1_under_the_reference_whatever_t
 
 def plain_advantages(rewards: list[float], values: list[float], lam: float) -> list[float]:
     """GAE of one critic, as the recursion over one response."""
-    found, following = [], 0.0
+    result, following = [], 0.0
     for t in reversed(range(len(rewards))):
         after = values[t + 1] if t + 1 < len(values) else 0.0
         following = rewards[t] + after - values[t] + lam * following
-        found.insert(0, following)
-    return found
+        result.insert(0, following)
+    return result
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -115,7 +115,7 @@ def test_check_23_an_objective_of_weight_0_is_as_if_absent_bit_for_bit(new_polic
     steps_of(alone, rules=(LOW,), weights={"low": 1.0})
     steps_of(beside, weights={"low": 2.5, "high": 0.0})
     for one, other in zip(
-        alone.backbone.adapter_parameters("policy"), beside.backbone.adapter_parameters("policy"), strict=True
+        alone.backbone.adapters.parameters("policy"), beside.backbone.adapters.parameters("policy"), strict=True
     ):
         assert torch.equal(one, other)
 
@@ -202,14 +202,14 @@ def test_check_28_metrics_count_real_tokens_only(new_policy, kind):
     batch = Batch(*(torch.nn.functional.pad(part, (0, 6)) for part in narrow.batch))
     wide = narrow._replace(batch=batch, credit=no_credit(len(narrow.z), batch.mask))
     config = with_options(epochs=1, learning_rate=1e-12, kl_estimator="k3")
-    state, found = PpoState.begin(policy, config, None), []
+    state, result = PpoState.begin(policy, config, None), []
     for rollout in (narrow, wide):
         targets = fix_targets(policy, rollout, WEIGHTS, 0.1, config)
         updates = list(optimise(state, rollout.batch, targets, WEIGHTS, config, seed=0))
-        found.append(step_metrics(rollout, targets, updates, WEIGHTS, state, config))
-    assert found[1] == pytest.approx(found[0], abs=1e-4) and found[0]["entropy"] > 0
-    assert found[0]["response_length"] == pytest.approx((3 + 2 + 5 + 1) / 4) and found[0]["unfinished"] == 0.25
-    assert found[0]["kl"] > 1e-3
+        result.append(step_metrics(rollout, targets, updates, WEIGHTS, state, config))
+    assert result[1] == pytest.approx(result[0], abs=1e-4) and result[0]["entropy"] > 0
+    assert result[0]["response_length"] == pytest.approx((3 + 2 + 5 + 1) / 4) and result[0]["unfinished"] == 0.25
+    assert result[0]["kl"] > 1e-3
 
 
 LEARNING = [("gae", 0), ("gae", 1), ("gae", 2), ("rloo", 0), ("grpo", 0)]

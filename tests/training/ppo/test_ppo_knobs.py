@@ -189,8 +189,8 @@ def test_a_ppo_that_pays_nothing_leaves_the_policy_as_it_was(new_policy):
 
 def whole_policy(new_policy, kind: str) -> Policy:
     policy = new_policy(kind=kind)
-    policy.backbone.delete_adapter("policy")
-    policy.backbone.add_dense_adapter("policy", "reference")
+    policy.backbone.adapters.delete("policy")
+    policy.backbone.adapters.add_dense("policy", "reference")
     return policy
 
 

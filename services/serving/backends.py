@@ -42,7 +42,7 @@ class LocalModel:
             return choose(self.backbone, conversations, labels)
 
     def weigh(self, conversations: Sequence[Conversation], replies: Sequence[str], caller: Caller) -> list[float]:
-        with self.backbone.using(None):
+        with self.backbone.adapters.using(None):
             return reply_logprobs(self.backbone, conversations, replies)
 
 

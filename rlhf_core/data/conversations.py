@@ -10,6 +10,7 @@ import re
 from typing import Any, get_args
 
 from rlhf_core.data.jsonl import RowError, kind_of, read_text
+from rlhf_core.data.row_keys import OF_A_MESSAGE, refuse_unread
 from rlhf_core.records.base import content_id
 from rlhf_core.records.samples import Comparison, Message, Prompt, Role, Sample, Split
 
@@ -21,8 +22,8 @@ _SPEAKERS: dict[str, Role] = {"Human": "user", "Assistant": "assistant"}
 _TURN = re.compile(r"\n\n(Human|Assistant):")
 
 
-def read_comparison(row: dict[str, Any], source: str) -> Comparison:
-    """One row's chosen reply as sample a, its rejected one as b."""
+def read_pair(row: dict[str, Any], source: str) -> tuple[Prompt, str, str]:
+    """One row's prompt, its chosen reply and its rejected one."""
     if "prompt" in row:
         prompt = asked(row)
         chosen, rejected = (reply_under(row, key, prompt) for key in ("chosen", "rejected"))
@@ -30,8 +31,12 @@ def read_comparison(row: dict[str, Any], source: str) -> Comparison:
         prompt, chosen, rejected = _shared_prompt(row)
     if chosen == rejected:
         raise RowError("'chosen' and 'rejected' are identical")
-    record = prompt_record(prompt, source)
-    a, b = (_sample(record, response) for response in (chosen, rejected))
+    return prompt_record(prompt, source, tags=tags_of(row)), chosen, rejected
+
+
+def imported_pair(prompt: Prompt, first: str, second: str) -> Comparison:
+    """Two replies that came with the user's data as samples a and b of the prompt."""
+    a, b = (_sample(prompt, response) for response in (first, second))
     return Comparison(id=content_id("comparison", a.id, b.id), a=a, b=b)
 
 
@@ -59,6 +64,9 @@ def _message(value: Any, name: str) -> Message:
         raise RowError(f"'{name}' is not a message with a role and a content")
     if value["role"] not in _ROLES:
         raise RowError(f"'{name}.role' is {json.dumps(value['role'])[:60]}; allowed: {', '.join(_ROLES)}")
+    refuse_unread(value, OF_A_MESSAGE, name=name)
+    if isinstance(value["content"], list):
+        raise RowError(f"'{name}.content' is a list of parts; expected text")
     return Message(role=value["role"], content=read_text(value["content"], f"{name}.content"))
 
 

@@ -15,25 +15,30 @@ from rlhf_core.config.run import RunConfig
 from rlhf_core.data.conversations import (
     asked,
     conversation,
+    imported_pair,
     prompt_record,
-    read_comparison,
+    read_pair,
     reply_under,
     split_last,
     tags_of,
 )
 from rlhf_core.data.jsonl import RowError, kind_of, load_rows, read_text
 from rlhf_core.data.reward_examples import Label, LabelledPair, Ranking, Rating, StepLabels
+from rlhf_core.data.row_keys import CONTEXT, VERDICTS, WEIGHT, refuse_unread
 from rlhf_core.errors import InvalidInput
 from rlhf_core.records.samples import Comparison, Demonstration, Prompt, Split
 
 LABEL_KEYS = (("response", "rating"), ("responses", "ranks"), ("responses", "ratings"), ("completions", "labels"))
 """Texts, and the numbers that label them."""
+PAIR_KEYS = ("tie", "probability", "margin")
+"""What a pair may say of how its replies compare; `weight` says how much the pair counts."""
 
 
 def load_prompts(path: str | Path, split: Split = "train") -> list[Prompt]:
     """Rows of `prompt`, with or without `tags`; one that occurs again is taken once. InvalidInput names bad lines."""
 
     def read(row: dict[str, Any], source: str) -> Prompt:
+        refuse_unread(row, (*CONTEXT, *WEIGHT))
         return prompt_record(asked(row), source, split, tags_of(row))
 
     return list({prompt.id: prompt for prompt in load_rows(path, read)}.values())
@@ -43,25 +48,42 @@ def load_demonstrations(path: str | Path) -> list[Demonstration]:
     """Rows of `prompt` and `completion` or `response`, or of `messages`. Raises InvalidInput naming every bad line."""
 
     def read(row: dict[str, Any], source: str) -> Demonstration:
+        refuse_unread(row, (*CONTEXT, *VERDICTS, *WEIGHT))
         key = next((key for key in ("completion", "response", "messages") if key in row), "completion")
         if key == "messages":
             prompt, reply = split_last(conversation(row, key), key)
+            if "prompt" in row and (before := asked(row)) != prompt[: len(before)]:
+                raise RowError("'messages' is a conversation that does not begin with 'prompt'")
         else:
             reply = reply_under(row, key, prompt := asked(row))
         if not reply.strip():
             raise RowError(f"'{key}' has an empty reply")
+        if key == "completion" and "response" in row:
+            raise RowError("'completion' and 'response' are given together; a demonstration has one reply")
         return Demonstration(prompt=prompt_record(prompt, source, tags=tags_of(row)), response=reply, source=source)
 
     return load_rows(path, read)
 
 
-def load_preferences(path: str | Path) -> list[Comparison]:
-    """Rows of `chosen` and `rejected`, with a `prompt` or as whole conversations that share it.
+def load_preferences(path: str | Path) -> list[LabelledPair]:
+    """Rows of `chosen` and `rejected`, with a `prompt` or as whole conversations that share it; see `load_labels`.
 
-    Sample a is the chosen one, b the rejected; one of them may be empty (no reply at all), they may not be equal.
+    Reply a is the chosen one, b the rejected; one of them may be empty (no reply at all), they may not be equal.
     Raises InvalidInput naming every bad line.
     """
-    return load_rows(path, read_comparison)
+    return load_rows(path, _read_preference)
+
+
+def decided_pairs(pairs: Sequence[LabelledPair]) -> list[Comparison]:
+    """The comparisons in which one reply is held to be better, that one as sample a; even ones are left out.
+
+    So are those of weight 0, which count for nothing.
+    """
+    return [
+        imported_pair(pair.prompt, *(pair.replies if pair.probability > 0.5 else reversed(pair.replies)))
+        for pair in pairs
+        if pair.weight and pair.probability != 0.5
+    ]
 
 
 def load_labels(path: str | Path) -> list[Label]:
@@ -90,14 +112,28 @@ def check_labels(config: RunConfig, objectives: Sequence[str]) -> None:
             )
 
 
-def _read_labels(row: dict[str, Any], source: str) -> list[Label]:
+def _read_preference(row: dict[str, Any], source: str) -> LabelledPair:
+    refuse_unread(row, (*CONTEXT, *VERDICTS), read=PAIR_KEYS)
     weight = _number(row, "weight", default=1.0, least=0.0)
+    (prompt, chosen, rejected), tied = read_pair(row, source), row.get("tie", False)
+    if not isinstance(tied, bool):
+        raise RowError(f"'tie' is {kind_of(tied)}; expected true or false")
+    if tied and "probability" in row:
+        raise RowError("'tie' and 'probability' are given together; a tie has no better reply")
+    probability = 0.5 if tied else _number(row, "probability", default=1.0, least=0.0, most=1.0)
+    margin = _number(row, "margin", default=0.0, least=0.0)
+    return LabelledPair(prompt, chosen, rejected, probability, weight, "data", margin, tied)
+
+
+def _read_labels(row: dict[str, Any], source: str) -> list[Label]:
     if "chosen" in row or "rejected" in row:
-        return [_labelled_pair(row, source, weight)]
+        return [_read_preference(row, source)]
+    weight = _number(row, "weight", default=1.0, least=0.0)
     keys = next((keys for keys in LABEL_KEYS if all(key in row for key in keys)), None)
     if keys is None:
         expected = ", ".join(f"'{text}' and '{value}'" for text, value in LABEL_KEYS)
         raise RowError(f"the row is no label; expected 'chosen' and 'rejected', {expected}")
+    refuse_unread(row, (*CONTEXT, *VERDICTS), read=keys)
     prompt, (text_key, number_key) = prompt_record(asked(row), source, tags=tags_of(row)), keys
     if number_key == "rating":
         return [Rating(prompt, read_text(row[text_key], text_key), _number(row, number_key), weight)]
@@ -114,17 +150,6 @@ def _read_labels(row: dict[str, Any], source: str) -> list[Label]:
     if not all(text.strip() for text in texts) or not all(0 <= number <= 1 for number in numbers):
         raise RowError("steps are 'completions' that are not empty, and 'labels' of true, false or from 0 to 1")
     return [StepLabels(prompt, texts, numbers, weight)]
-
-
-def _labelled_pair(row: dict[str, Any], source: str, weight: float) -> LabelledPair:
-    pair, tied = read_comparison(row, source), row.get("tie", False)
-    if not isinstance(tied, bool):
-        raise RowError(f"'tie' is {kind_of(tied)}; expected true or false")
-    if tied and "probability" in row:
-        raise RowError("'tie' and 'probability' are given together; a tie has no better reply")
-    probability = 0.5 if tied else _number(row, "probability", default=1.0, least=0.0, most=1.0)
-    margin = _number(row, "margin", default=0.0, least=0.0)
-    return LabelledPair(pair.prompt, pair.a.response, pair.b.response, probability, weight, "data", margin, tied)
 
 
 def _list(row: dict[str, Any], key: str) -> list[Any]:

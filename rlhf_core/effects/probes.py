@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from rlhf_core.data.loaders import load_preferences
+from rlhf_core.data.loaders import decided_pairs, load_preferences
 from rlhf_core.effects.report import Direction, ProbeSummary
 from rlhf_core.errors import InvalidInput
 from rlhf_core.interfaces import World
@@ -54,8 +54,11 @@ def world_probes(world: World, n: int, seed: int) -> Probes:
 
 
 def file_probes(path: str | Path, n: int, seed: int) -> Probes:
-    """Pairs of a JSONL file of prompt, chosen and rejected, drawn by the seed without replacement; all if fewer."""
-    return chosen_probes(load_preferences(path), str(path), n, seed)
+    """Pairs of a JSONL file of prompt, chosen and rejected, drawn by the seed without replacement; all if fewer.
+
+    Those in which neither reply is better are left out.
+    """
+    return chosen_probes(decided_pairs(load_preferences(path)), str(path), n, seed)
 
 
 def chosen_probes(pairs: Sequence[Comparison], source: str, n: int, seed: int) -> Probes:

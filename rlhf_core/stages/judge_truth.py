@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from rlhf_core.config.run import LabelConfig
-from rlhf_core.data.loaders import load_preferences
+from rlhf_core.data.loaders import decided_pairs, load_preferences
 from rlhf_core.feedback.judge_gate import Case, Evidence, human_truth
 from rlhf_core.feedback.preference_labels import tallies
 from rlhf_core.feedback.vote_aggregation import Tally, abstention
@@ -64,7 +64,8 @@ def _people(ctx: Context, objective: str) -> list[tuple[Comparison, bool]]:
     known = [(ctx.store.comparisons.get(identity), truth) for identity, truth in truths.items()]
     data = ctx.config.data
     if data.preferences and data.preferences_objective == objective:
-        imported = sorted(load_preferences(data.preferences), key=lambda pair: uniform_draw(pair.id))[:IMPORTED]
+        decided = decided_pairs(load_preferences(data.preferences))
+        imported = sorted(decided, key=lambda pair: uniform_draw(pair.id))[:IMPORTED]
         ctx.store.comparisons.add(imported)
         known += [(pair, True) for pair in imported]
     return known

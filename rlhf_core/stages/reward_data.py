@@ -34,13 +34,12 @@ def labels_of(ctx: Context, objective: str) -> Found:
     reward = ctx.config.reward
     graded = _graded_lines(ctx, objective) if reward.graded and reward.reads_lines(objective) else []
     labels: list[Label] = [
-        *(_pair(ctx.store.comparisons.get(p.comparison_id), p, p.probability, p.weight, "ai") for p in ai),
+        *(_pair(ctx.store.comparisons.get(p.comparison_id), p.probability, p.weight, "ai") for p in ai),
         *(
-            _pair(ctx.store.comparisons.get(p.comparison_id), p, probability_of(p.choice), p.weight * weight, "human")
+            _pair(ctx.store.comparisons.get(p.comparison_id), probability_of(p.choice), p.weight * weight, "human")
             for p in human
         ),
-        *(_pair(pair, None, 1.0, weight, "data") for pair in own),
-        *(label._replace(weight=label.weight * weight) for label in files),
+        *(label._replace(weight=label.weight * weight) for label in (*own, *files)),
     ]
     return Found(labels, graded, any(label.ungated for label in ai))
 
@@ -105,10 +104,8 @@ def _is_preferred(ctx: Context, objective: str) -> bool:
     return ctx.config.data.preferences is not None and ctx.config.data.preferences_objective == objective
 
 
-def _pair(
-    pair: Comparison, label: Preference | None, probability: float, weight: float, source: Source
-) -> LabelledPair:
-    tied = label is not None and source == "human" and probability == 0.5
+def _pair(pair: Comparison, probability: float, weight: float, source: Source) -> LabelledPair:
+    tied = source == "human" and probability == 0.5
     return LabelledPair(pair.prompt, pair.a.response, pair.b.response, probability, weight, source, tied=tied)
 
 

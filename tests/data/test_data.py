@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 
 from rlhf_core.config.reward import RewardConfig
 from rlhf_core.config.run import RunConfig
-from rlhf_core.data.loaders import check_labels, load_demonstrations, load_labels, load_preferences, load_prompts
+from rlhf_core.data.loaders import (
+    check_labels,
+    decided_pairs,
+    load_demonstrations,
+    load_labels,
+    load_preferences,
+    load_prompts,
+)
 from rlhf_core.data.reward_examples import LabelledPair, Ranking, Rating, StepLabels, pairs_of
 from rlhf_core.errors import InvalidInput
 from rlhf_core.records.samples import Comparison, Prompt
@@ -28,6 +35,10 @@ def written(folder: Path, *rows: object) -> Path:
     path = folder / "rows.jsonl"
     path.write_text("".join(f"{row if isinstance(row, str) else json.dumps(row)}\n" for row in rows))
     return path
+
+
+def load_comparisons(path: Path) -> list[Comparison]:
+    return decided_pairs(load_preferences(path))
 
 
 def turns(prompt) -> list[tuple[str, str]]:
@@ -84,33 +95,33 @@ def test_demonstrations_come_in_five_forms(tmp_path, row):
     ],
 )
 def test_preferences_come_in_six_forms_that_mean_the_same(tmp_path, row):
-    (comparison,) = load_preferences(written(tmp_path, row))
+    (comparison,) = load_comparisons(written(tmp_path, row))
     assert turns(comparison.prompt) == [("user", "Q")]
     assert (comparison.a.response, comparison.b.response) == ("R", "S")
     assert comparison.a.policy_version == comparison.b.policy_version == "data"
-    (plain,) = load_preferences(written(tmp_path, {"prompt": "Q", "chosen": "R", "rejected": "S"}))
+    (plain,) = load_comparisons(written(tmp_path, {"prompt": "Q", "chosen": "R", "rejected": "S"}))
     assert comparison == plain
 
 
 def test_turns_of_one_speaker_in_a_row_are_one_message_of_the_dialogue(tmp_path):
     head = "\n\nHuman: Q\n\nAssistant: R1\n\nAssistant: R2\n\nHuman: P"
     row = {"chosen": f"{head}\n\nAssistant: C1\n\nAssistant: C2", "rejected": f"{head}\n\nAssistant: D"}
-    (comparison,) = load_preferences(written(tmp_path, row))
+    (comparison,) = load_comparisons(written(tmp_path, row))
     assert turns(comparison.prompt) == [("user", "Q"), ("assistant", "R1\n\nR2"), ("user", "P")]
     assert (comparison.a.response, comparison.b.response) == ("C1\n\nC2", "D")
 
 
 def test_a_speaker_named_inside_a_line_begins_no_turn(tmp_path):
     row = {"chosen": "\n\nHuman: Q\n\nAssistant: A Human: said so", "rejected": "\n\nHuman: Q\n\nAssistant: "}
-    (comparison,) = load_preferences(written(tmp_path, row))
+    (comparison,) = load_comparisons(written(tmp_path, row))
     assert (comparison.a.response, comparison.b.response) == ("A Human: said so", "")
 
 
 def test_ids_derive_from_the_content(tmp_path):
     row = {"prompt": "Q", "chosen": "R", "rejected": "S"}
     path = written(tmp_path, row, {**row, "chosen": "T"})
-    first, second = load_preferences(path)
-    assert load_preferences(path) == [first, second]
+    first, second = load_comparisons(path)
+    assert load_comparisons(path) == [first, second]
     assert first.id != second.id and first.b.id == second.b.id and first.prompt.id == second.prompt.id
     assert first.swap().a.id == first.b.id
 
@@ -231,7 +242,7 @@ def test_any_row_is_imported_or_named(tmp_path_factory, row):
 @pytest.mark.parametrize(("name", "rows", "empty"), [("train", 1525, 2), ("valid", 277, 0)])
 def test_the_real_hh_rlhf_pairs_import_unchanged(name, rows, empty):
     path = HH / f"{name}.jsonl"
-    comparisons: list[Comparison] = load_preferences(path)
+    comparisons: list[Comparison] = load_comparisons(path)
     assert len(comparisons) == len({comparison.id for comparison in comparisons}) == rows
     assert sum(not c.a.response or not c.b.response for c in comparisons) == empty
     for line, comparison in zip(path.read_text().splitlines(), comparisons, strict=True):

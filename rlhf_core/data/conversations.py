@@ -9,7 +9,7 @@ import json
 import re
 from typing import Any, get_args
 
-from rlhf_core.data.jsonl import RowError, kind_of, read_text
+from rlhf_core.data.jsonl import RowError, is_absent, kind_of, read_text
 from rlhf_core.data.row_keys import OF_A_MESSAGE, refuse_unread
 from rlhf_core.records.base import content_id
 from rlhf_core.records.samples import Comparison, Message, Prompt, Role, Sample, Split
@@ -88,7 +88,7 @@ def tags_of(row: dict[str, Any]) -> tuple[str, ...]:
     tags = row.get("tags", [])
     if not isinstance(tags, list):
         raise RowError(f"'tags' is {kind_of(tags)}; expected a list of texts")
-    return tuple(read_text(tag, "tags") for tag in tags)
+    return tuple(read_text(tag, "tags") for tag in tags if not is_absent(tag))
 
 
 def prompt_record(

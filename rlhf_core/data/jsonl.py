@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,7 +21,7 @@ class RowError(ValueError):
 
 
 def load_rows(path: str | Path, read: Callable[[dict[str, Any], str], T]) -> list[T]:
-    """All rows or none: the bad lines are reported together, the first 20 in full."""
+    """All rows or none: the bad lines are reported together, the first 20 in full. `read` sees no key that is null."""
     records: list[T] = []
     problems: list[str] = []
     bad = 0
@@ -86,7 +87,12 @@ def _row(line: bytes) -> dict[str, Any]:
         raise RowError("this JSON is nested too deeply or holds a number that is too long") from None
     if not isinstance(row, dict):
         raise RowError(f"the row is {kind_of(row)}; expected one JSON object on each line")
-    return row
+    return {key: value for key, value in row.items() if not is_absent(value)}
+
+
+def is_absent(value: object) -> bool:
+    """Whether the value is null or not a number: what tables write where a column has nothing."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

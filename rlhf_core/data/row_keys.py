@@ -9,7 +9,7 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from rlhf_core.data.jsonl import RowError
+from rlhf_core.data.jsonl import RowError, is_absent
 
 CONTEXT = (
     *("system", "system_prompt", "instruction", "input", "context", "history", "documents"),
@@ -32,7 +32,7 @@ OF_A_MESSAGE = (
 
 _NEUTRAL: Mapping[str, object] = {"weight": 1, "tie": False, "margin": 0, "probability": 1}
 """The values that say no more than a key that is left out."""
-_EMPTY = (None, "", [], {})
+_EMPTY = ("", [], {})
 
 
 def refuse_unread(
@@ -44,7 +44,7 @@ def refuse_unread(
     """
     for key in row:
         value = row[key]
-        if key not in keys or key in read or value is None or (key in _NEUTRAL and value == _NEUTRAL[key]):
+        if key not in keys or key in read or is_absent(value) or (key in _NEUTRAL and value == _NEUTRAL[key]):
             continue
         if key in VERDICTS or value not in _EMPTY:
             shown = f"{name}.{key}" if name else key

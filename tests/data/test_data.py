@@ -333,9 +333,36 @@ def test_a_row_that_is_no_label_is_named_with_what_is_allowed(tmp_path, row, pro
 
 def test_numbers_that_are_not_finite_are_refused(tmp_path):
     path = tmp_path / "rows.jsonl"
-    path.write_text('{"prompt": "Q", "response": "a", "rating": NaN}\n{"prompt": "Q", "response": "", "rating": 1e999}')
-    with pytest.raises(InvalidInput, match=r"(?s)1: 'rating' is not a finite number.*2: 'rating' is not a finite"):
+    path.write_text(
+        '{"prompt": "Q", "responses": ["a"], "ratings": [NaN]}\n{"prompt": "Q", "response": "", "rating": 1e999}'
+    )
+    with pytest.raises(
+        InvalidInput, match=r"(?s)1: 'ratings\[0\]' is not a finite number.*2: 'rating' is not a finite"
+    ):
         load_labels(path)
+
+
+NULLS = '"tags": null, "weight": NaN, "probability": null, "margin": NaN, "tie": null, "system": null, "tools": NaN'
+
+
+@pytest.mark.parametrize("nothing", ["null", "NaN"])
+def test_what_is_null_or_nan_is_absent(tmp_path, nothing):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(
+        f'{{"prompt": "Q", "chosen": "x", "rejected": "y", "completion": "x", "response": {nothing}, {NULLS}}}\n'
+    )
+    pair = LabelledPair(Prompt.of("Q", source="rows.jsonl"), "x", "y", 1.0, source="data")
+    assert load_preferences(path) == load_labels(path) == [pair]
+    assert load_prompts(path) == [pair.prompt] and load_demonstrations(path)[0].response == "x"
+    said = [json.dumps([user("Q"), assistant(reply)]) for reply in "xy"]
+    path.write_text(f'{{"prompt": {nothing}, "chosen": {said[0]}, "rejected": {said[1]}}}')
+    assert load_preferences(path) == [pair]
+    path.write_text(f'{{"prompt": "Q", "tags": ["a", {nothing}]}}')
+    assert load_prompts(path)[0].tags == ("a",)
+    path.write_text(f'{{"prompt": "Q", "chosen": {nothing}, "rejected": "y"}}')
+    assert "the key 'chosen' is missing" in mistake(load_preferences, path)
+    path.write_text(f'{{"prompt": "Q", "response": "x", "rating": {nothing}}}')
+    assert "the row is no label" in mistake(load_labels, path)
 
 
 def test_labels_of_objectives_that_are_not_there_or_of_steps_that_nobody_scores_are_refused(tmp_path):

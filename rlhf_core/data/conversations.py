@@ -1,6 +1,6 @@
 """One row's conversation: chat messages, or one text in the form of hh-rlhf, as prompt and replies.
 
-In that form "Human:" and "Assistant:" begin each turn after an empty line. Ids derive from the content.
+In that form "Human:" and "Assistant:" begin each turn, after an empty line as a rule. Ids derive from the content.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ DATA_POLICY = "data"
 
 _ROLES = get_args(Role)
 _SPEAKERS: dict[str, Role] = {"Human": "user", "Assistant": "assistant"}
-_TURN = re.compile(r"\n\n(Human|Assistant):")
+_MARKER = re.compile(r"^[ \t]*(?:#+[ \t]*)?(?:Human|Assistant):", re.MULTILINE)
+_TURN = re.compile(r"(?:\A\s*|\n[ \t\r]*\n[ \t]*)(Human|Assistant):")
+_LINE = re.compile(r"(?:\A\s*|\n[ \t]*)(Human|Assistant):")
 
 
 def read_pair(row: dict[str, Any], source: str) -> tuple[Prompt, str, str]:
@@ -46,8 +48,7 @@ def conversation(row: dict[str, Any], key: str) -> tuple[Message, ...]:
         raise RowError(f"the key '{key}' is missing; the row has: {', '.join(map(json.dumps, row)) or 'none'}"[:300])
     value = row[key]
     if isinstance(value, str):
-        dialogue = _dialogue(read_text(value, key))
-        return dialogue or (Message(role="user", content=value),)
+        return dialogue(read_text(value, key), key) or (Message(role="user", content=value),)
     if not isinstance(value, list):
         raise RowError(f"'{key}' is {kind_of(value)}; expected text or a list of messages")
     return tuple(_message(message, f"{key}[{index}]") for index, message in enumerate(value))
@@ -70,12 +71,25 @@ def _message(value: Any, name: str) -> Message:
     return Message(role=value["role"], content=read_text(value["content"], f"{name}.content"))
 
 
-def _dialogue(text: str) -> tuple[Message, ...]:
-    """The hh-rlhf text form as messages, none if it is not that form; turns of one speaker in a row are one message."""
-    if not text.startswith(("\n\nHuman:", "\n\nAssistant:")):
+def dialogue(text: str, name: str) -> tuple[Message, ...]:
+    """The hh-rlhf text form as messages, none if it is not that form; turns of one speaker in a row are one message.
+
+    A text is of that form wherever its turn markers stand. RowError where something comes before the first of them:
+    then nobody knows whose words that is.
+    """
+    markers = list(_MARKER.finditer(text))
+    if not markers:
         return ()
-    messages: list[Message] = []
+    first = markers[0]
+    if text[: first.start()].strip() or "#" in first.group():
+        raise RowError(
+            f"'{name}' has the turn marker '{first.group().strip()}' in it and is no transcript; allowed: text that "
+            "begins with 'Human:' or 'Assistant:', text without them, or a list of messages"
+        )
     parts = _TURN.split(text)[1:]
+    if len(parts) < 4 <= 2 * len(markers):  # turns without an empty line between them
+        parts = _LINE.split(text)[1:]
+    messages: list[Message] = []
     for speaker, content in zip(parts[::2], parts[1::2], strict=True):
         role, content = _SPEAKERS[speaker], content.strip()
         if messages and messages[-1].role == role:
@@ -110,8 +124,8 @@ def split_last(messages: tuple[Message, ...], name: str) -> tuple[tuple[Message,
 
 def reply_under(row: dict[str, Any], key: str, prompt: tuple[Message, ...]) -> str:
     """The reply under this key: text, an assistant's message, or the whole conversation, the prompt included."""
-    if isinstance(row.get(key), str) and not _dialogue(row[key]):
-        return read_text(row[key], key)
+    if isinstance(row.get(key), str) and not dialogue(read_text(row[key], key), key):
+        return row[key]
     before, reply = split_last(conversation(row, key), key)
     if before and before != prompt:
         raise RowError(f"'{key}' is a conversation that does not go on from 'prompt' by one reply")
@@ -121,7 +135,7 @@ def reply_under(row: dict[str, Any], key: str, prompt: tuple[Message, ...]) -> s
 def _shared_prompt(row: dict[str, Any]) -> tuple[tuple[Message, ...], str, str]:
     """The prompt that two whole conversations share, and the reply of each."""
     for key in ("chosen", "rejected"):
-        if isinstance(row.get(key), str) and not _dialogue(row[key]):
+        if isinstance(row.get(key), str) and not dialogue(read_text(row[key], key), key):
             raise RowError(f"there is no 'prompt', and '{key}' is not a conversation")
     prompt, chosen = split_last(conversation(row, "chosen"), "chosen")
     other, rejected = split_last(conversation(row, "rejected"), "rejected")

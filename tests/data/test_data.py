@@ -117,6 +117,42 @@ def test_a_speaker_named_inside_a_line_begins_no_turn(tmp_path):
     assert (comparison.a.response, comparison.b.response) == ("A Human: said so", "")
 
 
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "Human: hi\n\nAssistant:",
+        "\nHuman: hi\n\nAssistant:",
+        "\n\n\n Human: hi\n\nAssistant: ",
+        "Human: hi\nAssistant:",
+        "Human:hi\r\n\r\nAssistant:\r\n",
+        "Human: hi\n \n  Assistant:",
+        "Human: hi",
+    ],
+)
+def test_a_transcript_is_known_by_its_markers_however_it_was_stripped(tmp_path, prompt):
+    (plain,) = load_prompts(written(tmp_path, {"prompt": prompt}))
+    assert turns(plain) == [("user", "hi")]
+    (shown,) = load_demonstrations(written(tmp_path, {"prompt": prompt, "completion": "Assistant: Hello."}))
+    assert turns(shown.prompt) == [("user", "hi")] and shown.response == "Hello."
+
+
+def test_stripped_transcripts_of_several_turns_are_the_same_pair(tmp_path):
+    head = "Human: Q\n\nAssistant: R\n\nHuman: P\n\nAssistant:"
+    first = load_preferences(written(tmp_path, {"chosen": f"{head} C", "rejected": f"{head} D"}))
+    assert first == load_preferences(written(tmp_path, {"chosen": f"\n\n{head} C", "rejected": f"\n\n{head} D"}))
+    lines = head.replace("\n\n", "\n")
+    assert first == load_preferences(written(tmp_path, {"prompt": lines, "chosen": "C", "rejected": "D"}))
+
+
+@pytest.mark.parametrize("prompt", ["Chat.\n\nHuman: hi\n\nAssistant:", "User: hi\nAssistant:", "### Human: hi"])
+def test_text_with_turn_markers_that_is_no_transcript_is_refused_and_never_one_turn(tmp_path, prompt):
+    assert "in it and is no transcript" in row_mistake(load_prompts, tmp_path, {"prompt": prompt})
+    row = {"prompt": "Q", "chosen": f"Yes.\n\n{prompt}", "rejected": "No."}
+    assert "in it and is no transcript" in row_mistake(load_preferences, tmp_path, row)
+    (as_messages,) = load_prompts(written(tmp_path, {"prompt": [user(prompt)]}))
+    assert turns(as_messages) == [("user", prompt)]
+
+
 def test_ids_derive_from_the_content(tmp_path):
     row = {"prompt": "Q", "chosen": "R", "rejected": "S"}
     path = written(tmp_path, row, {**row, "chosen": "T"})

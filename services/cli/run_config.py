@@ -11,11 +11,10 @@ from typing import Any, NamedTuple, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
-from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap, CommentedSeq
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from rlhf_core.config.run import RunConfig
+from rlhf_core.constitution.parsing.tree import Tree, read_tree
+from rlhf_core.constitution.validation.problems import Problem
 from rlhf_core.constitution.weights import parse_weights
 from rlhf_core.errors import InvalidInput
 from services.server.config import ServerConfig
@@ -89,15 +88,14 @@ def yaml_settings(path: Path, schema: type[BaseModel] = RunConfig) -> list[Setti
         raise InvalidInput(f"{path}: cannot read the configuration: {error.strerror}") from None
     except UnicodeDecodeError:
         raise InvalidInput(f"{path}: not a text file in UTF-8") from None
-    try:
-        tree = YAML().load(text)
-    except (YAMLError, ValueError) as error:
-        raise InvalidConfig([f"{path}{_yaml_fault(error)}"]) from None
-    if tree is None:
+    tree = read_tree(text, str(path))
+    if tree.problems:
+        raise InvalidConfig([f"{path}:{fault.line}:{fault.column} {_yaml_fault(fault)}" for fault in tree.problems])
+    if tree.data is None:
         return []
-    if not isinstance(tree, CommentedMap):
+    if not isinstance(tree.data, dict):
         raise InvalidConfig([f"{path}:1:1 a configuration is a mapping of keys to values"])
-    return list(_walk(tree, (), str(path), schema))
+    return list(_walk(tree, tree.data, (), schema))
 
 
 def environment_settings(environ: Mapping[str, str], prefix: str = ENV_PREFIX) -> list[Setting]:
@@ -125,48 +123,27 @@ def nearest(word: str, allowed: Sequence[str]) -> str:
 
 
 def _scalar(text: str, origin: str) -> Any:
-    try:
-        return _plain(YAML().load(text))
-    except (YAMLError, ValueError) as error:
-        raise InvalidInput(f"{origin}{_yaml_fault(error)}") from None
-    except RecursionError:
-        raise InvalidInput(f"{origin}: not a value: an alias stands within what it names") from None
+    tree = read_tree(text, origin)
+    if tree.problems:
+        raise InvalidInput(f"{origin}: {_yaml_fault(tree.problems[0])}")
+    return tree.data
 
 
-def _yaml_fault(error: YAMLError | ValueError) -> str:
-    """Where and why; a ValueError is about one number or date, and knows no place."""
-    if not isinstance(error, MarkedYAMLError):
-        return f": not valid YAML: {str(error).splitlines()[0]}"
-    mark = error.problem_mark or error.context_mark
-    where = f":{mark.line + 1}:{mark.column + 1}" if mark else ":"
-    return f"{where} not valid YAML: {error.problem or error.context}"
+def _yaml_fault(problem: Problem) -> str:
+    return f"not valid YAML: {problem.message}" + (f"; {problem.hint}" if problem.hint else "")
 
 
-def _plain(value: Any) -> Any:
-    """The value without ruamel's own types, which keep the layout of the text."""
-    if isinstance(value, CommentedMap):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, CommentedSeq):
-        return [_plain(item) for item in value]
-    for kind in (bool, int, float, str):
-        if isinstance(value, kind):
-            return kind(value)
-    return value
-
-
-def _walk(tree: CommentedMap, above: KeyPath, file: str, schema: type[BaseModel]) -> Iterator[Setting]:
-    for key, value in tree.items():
-        path = (*above, str(key))
-        # A key that a merge (`<<`) brings has no place of its own: it stands where the mapping begins.
-        line, column, *_ = (tree.lc.data or {}).get(key, (tree.lc.line, tree.lc.col))
-        origin = f"{file}:{line + 1}:{column + 1}"
-        if isinstance(value, CommentedMap):
+def _walk(tree: Tree, section: dict[str, Any], above: KeyPath, schema: type[BaseModel]) -> Iterator[Setting]:
+    for key, value in section.items():
+        path = (*above, key)
+        origin = f"{tree.source}:{tree.keys[path].line}:{tree.keys[path].column}"
+        if isinstance(value, dict):
             yield Setting(path, {}, origin)
-            yield from _walk(value, path, file, schema)
-        elif value is None and path[0] in schema.model_fields and _model_at(schema, path) is not None:
+            yield from _walk(tree, value, path, schema)
+        elif value is None and _model_at(schema, path) is not None:
             yield Setting(path, {}, origin)
         else:
-            yield Setting(path, _plain(value), origin)
+            yield Setting(path, value, origin)
 
 
 def _put(tree: dict[str, Any], setting: Setting) -> None:
@@ -195,7 +172,7 @@ def _model_at(schema: type[BaseModel], path: KeyPath) -> type[BaseModel] | None:
 
 
 def _in_file_order(problem: str) -> list[tuple[int, str]]:
-    return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", problem)]
+    return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d{1,18})", problem)]
 
 
 def _problem(detail: ErrorDetails, origins: Mapping[KeyPath, str], schema: type[BaseModel]) -> str:

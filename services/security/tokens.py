@@ -17,8 +17,8 @@ from typing import Annotated, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
+from rlhf_core.constitution.parsing.tree import read_tree
 from rlhf_core.errors import Conflict, InvalidInput, NotFound, Unauthenticated
 from services.security.scopes import Scope
 
@@ -111,14 +111,16 @@ def for_server(file: Path | None, shared: str) -> tuple[Tokens, str]:
 def read_tokens(file: Path) -> list[TokenEntry]:
     """The entries of a tokens file. Raises InvalidInput naming what is wrong."""
     try:
-        listed = YAML(typ="safe").load(file.read_text(encoding="utf-8")) or []
-        entries = TypeAdapter(list[TokenEntry]).validate_python(listed)
+        tree = read_tree(file.read_text(encoding="utf-8"), str(file))
+        if tree.problems:
+            raise InvalidInput(f"tokens: '{file}' cannot be read: {tree.problems[0]}", "tokens")
+        entries = TypeAdapter(list[TokenEntry]).validate_python(tree.data or [])
     except FileNotFoundError:
         raise InvalidInput(
             f"tokens: there is no file '{file}'; make one with: charter token new NAME --scope admin --file {file}",
             "tokens",
         ) from None
-    except (OSError, UnicodeDecodeError, YAMLError) as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise InvalidInput(f"tokens: '{file}' cannot be read: {error}", "tokens") from None
     except ValidationError as error:
         fault = error.errors(include_url=False, include_context=False, include_input=False)[0]

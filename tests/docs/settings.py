@@ -199,7 +199,7 @@ def server_page() -> str:
 
 
 def run_schema() -> dict[str, Any]:
-    """JSON Schema 2020-12 of a run's YAML, each setting with what it does."""
+    """JSON Schema 2020-12 of a run's YAML, each setting with what it does; a section may be left empty."""
     said = comments((ROOT / "deploy/run.yaml").read_text())
     schema = RunConfig.model_json_schema()
     parts = {"RunConfig": schema, **schema["$defs"]}
@@ -209,6 +209,8 @@ def run_schema() -> dict[str, Any]:
             if isinstance(field.get("default"), dict):
                 del field["default"]
             text = words(section, key, said)
-            if text and "$ref" not in field:
+            if "$ref" in field:
+                field["anyOf"] = [{"$ref": field.pop("$ref")}, {"type": "null"}]
+            elif text:
                 field["description"] = text
     return {"$schema": DIALECT, "$id": "urn:charter:run/v1", **schema, "title": "A run of Charter"}

@@ -15,6 +15,7 @@ from ruamel.yaml import YAML
 from rlhf_core.config.run import RunConfig
 from rlhf_core.constitution.load import examine_text
 from rlhf_core.constitution.parsing.file_schema import _FORMS
+from rlhf_core.constitution.parsing.tree import read_tree
 from rlhf_core.data.loaders import load_demonstrations, load_labels, load_preferences, load_prompts
 from rlhf_core.data.reward_examples import LabelledPair, Ranking, Rating, StepLabels
 from services.cli.main import UsageError, app
@@ -91,6 +92,8 @@ def test_the_schema_takes_the_annotated_run_and_refuses_what_a_run_refuses():
     schema = json.loads(MADE["run.schema.json"])
     run = YAML(typ="safe").load(ROOT / "deploy/run.yaml")
     jsonschema.validate(run, schema)
+    for empty in ("reward:", "model:\n  lora:"):
+        jsonschema.validate(read_tree(empty, "run.yaml").data, schema)
     for wrong in ({"ppo": {"stpes": 3}}, {"ppo": {"steps": 0}}, {"label": {"clamp": "papr"}}, {"kind": "all"}):
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate(wrong, schema)

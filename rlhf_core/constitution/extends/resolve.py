@@ -37,7 +37,8 @@ def resolve(source: Source) -> Reading:
 def _read(source: Source, chain: tuple[Source, ...], done: dict[str, Reading]) -> Reading:
     tree = read_tree(source.text, source.name)
     if not tree.values:
-        return Reading(source, tree, None, tree.problems)
+        empty = Problem(source.name, 1, 1, "C001", "the file is empty", "start with schema: constitution/v1")
+        return Reading(source, tree, None, tree.problems or [empty])
     form = read_form(tree)
     bases, missing = _bases(source, tree, chain, done)
     known = None if missing else inherit([base.constitution for base in bases if base.constitution])

@@ -1,4 +1,7 @@
-"""YAML 1.2 text as plain data with the place of every key and value. No aliases, tags or code: text is data."""
+"""YAML 1.2 text as plain data with the place of every key and value. No aliases, tags or code: text is data.
+
+Every YAML file that a user writes is read here: constitutions, runs, servers, tokens.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +62,10 @@ def rows(body: dict[str, Any], key: str, path: Path = ()) -> list[tuple[Path, di
 
 
 def read_tree(text: str, source: str) -> Tree:
-    """The tree, and its syntax problems (C001); `data` is None after the kind of mistake that stops the parser."""
+    """The tree, and its syntax problems (C001); `data` is None after the kind of mistake that stops the parser.
+
+    A text that holds nothing is a tree without values and without problems.
+    """
     fast = None if _LIBYAML is None or _ONLY_YAML_1_2.search(text) else _fast_tree(text, source)
     return fast or _exact_tree(text, source)
 
@@ -87,10 +93,6 @@ def _exact_tree(text: str, source: str) -> Tree:
         return Tree(source, None, {}, {}, builder.problems)
     except Exception as error:  # hostile text has the parser raise more than its own errors: "\\UFFFFFFFF" overflows
         return Tree(source, None, {}, {}, [*builder.problems, _syntax_problem(error, text, source, builder.last)])
-    if not builder.values:
-        builder.problems.append(
-            Problem(source, 1, 1, "C001", "the file is empty", "start with schema: constitution/v1")
-        )
     return Tree(source, builder.data, builder.keys, builder.values, builder.problems)
 
 
@@ -131,7 +133,7 @@ class _Builder:
         if kind in ("MappingEndEvent", "SequenceEndEvent"):
             self._open.pop()
         elif kind == "DocumentStartEvent" and self.values:
-            self._stop(mark, "a second document begins", "keep one constitution in a file")
+            self._stop(mark, "a second document begins", "keep one document in a file")
         elif kind == "AliasEvent":
             self._stop(mark, "aliases are not allowed", "write the text out where it is used")
         elif kind in ("ScalarEvent", "MappingStartEvent", "SequenceStartEvent"):
@@ -139,7 +141,7 @@ class _Builder:
 
     def _take_node(self, event: Any, kind: str, mark: Mark) -> None:
         if event.tag not in (None, "!", _STR_TAG):
-            self._stop(mark, f"the tag {event.tag} is not allowed", "a constitution is plain text and numbers")
+            self._stop(mark, f"the tag {event.tag} is not allowed", "write plain text and numbers")
         here = self._open[-1] if self._open else None
         if here is not None and here.slot is None:
             self._take_key(here, event, kind, mark)
@@ -150,7 +152,7 @@ class _Builder:
             path = self._place(container, mark)
             self._open.append(_Open(container, path))
             if len(self._open) > MAX_DEPTH:
-                self._stop(mark, f"more than {MAX_DEPTH} levels of nesting", "a constitution needs five")
+                self._stop(mark, f"more than {MAX_DEPTH} levels of nesting", "a few are enough")
 
     def _take_key(self, here: _Open, event: Any, kind: str, mark: Mark) -> None:
         if kind != "ScalarEvent":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -66,15 +68,23 @@ def test_every_problem_is_reported_at_once_with_its_place(tmp_path: Path):
 @pytest.mark.parametrize(
     ("text", "place", "reason"),
     [
-        ("a: 1\na: 2\n", ":2:1", "duplicate key"),
+        ("a: 1\na: 2\n", ":2:1", 'the key "a" is given twice; first on line 1'),
         ("ppo: [1\nsft: 2\n", ":2:4", "expected"),
         ("- 1\n", ":1:1", "mapping"),
         ("ppo: 3\n", ":1:1", "not a section"),
-        ("seed: \x07\n", "", "not valid YAML"),
+        ("seed: \x07\n", ":1:7", "not valid YAML: the character U+0007 is not allowed"),
+        (
+            "sft: &short {epochs: 3}\nppo: *short\n",
+            ":2:6",
+            "not valid YAML: aliases are not allowed; write the text out",
+        ),
+        ("sft: &short\n  epochs: 3\nppo:\n  <<: *short\n", ":4:7", "not valid YAML: aliases are not allowed"),
+        ("seed: !!python/object:os.system ls\n", ":1:7", "not valid YAML: the tag tag:yaml.org,2002:python"),
+        ("seed: 1\n---\nseed: 2\n", ":2:1", "not valid YAML: a second document begins"),
         ("weights: {helpful: .nan}\n", ":1:11", "finite"),
         ("weights: {helpful: 0}\n", ":1:1", "at least one must be above 0"),
-        ("seed: 2020-99-99\n", "", "not valid YAML: month must be in 1..12"),
-        (f"seed: {'9' * 5000}\n", "", "not valid YAML: Exceeds the limit"),
+        ("seed: 2020-99-99\n", ":1:1", "seed: '2020-99-99' is not allowed"),
+        (f"seed: {'9' * 5000}\n", ":1:1", "seed: inf is not allowed"),
     ],
 )
 def test_a_broken_file_is_one_line_with_its_place(tmp_path: Path, text: str, place: str, reason: str):
@@ -84,12 +94,20 @@ def test_a_broken_file_is_one_line_with_its_place(tmp_path: Path, text: str, pla
     assert reason in line
 
 
-def test_a_merged_key_counts_and_is_blamed_where_its_mapping_begins(tmp_path: Path):
-    file = write(tmp_path, "sft: &short\n  epochs: 3\nppo:\n  <<: *short\n  steps: 4\n")
-    config = load_config(file, environ={})
-    assert (config.sft.epochs, config.ppo.epochs, config.ppo.steps) == (3, 3, 4)
-    wrong = write(tmp_path, "sft: &short\n  epochs: 0\nppo:\n  <<: *short\n")
-    assert [line.split(": ")[0] for line in problems(wrong)] == [f"{wrong}:2:3 sft.epochs", f"{wrong}:4:3 ppo.epochs"]
+def test_nested_aliases_are_refused_at_once(tmp_path: Path):
+    levels = [f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]" for before, name in pairwise("abcdefghijkl")]
+    file = write(tmp_path, "\n".join(["a: &a [x, x]", *levels]))
+    began = time.monotonic()
+    assert problems(file) == [
+        f"{file}:2:8 not valid YAML: aliases are not allowed; write the text out where it is used"
+    ]
+    assert len(problems(None, "data=&x [*x]")) == 1
+    assert time.monotonic() - began < 5
+
+
+def test_an_empty_section_and_an_empty_file_are_the_defaults(tmp_path: Path):
+    for text in ("reward:\nmodel:\n  lora:\n", "reward: null\n", "", "# nothing\n"):
+        assert load_config(write(tmp_path, text), environ={}) == RunConfig()
 
 
 @pytest.mark.parametrize("text", ["seed=2020-99-99", f"seed={'9' * 5000}", "ppo=&a [*a]"])

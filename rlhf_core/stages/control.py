@@ -11,6 +11,7 @@ from pathlib import Path
 from rlhf_core.records.models import Checkpoint
 from rlhf_core.records.runs import StageResult
 from rlhf_core.stages.context import Context, Timer
+from rlhf_core.stages.demonstrations import replayed
 from rlhf_core.stages.ppo import REFERENCE, TRAINED, load_policy, train
 from rlhf_core.stages.versions import drop_adapters, load_reward_models, publish_policy
 from rlhf_core.training.ppo.state import PpoState
@@ -28,7 +29,8 @@ def control_stage(ctx: Context) -> StageResult:
     saved = ctx.store.checkpoints.latest(ctx.run.id, "control")
     # Those that the run began with: what someone gives it on the way is PPO's to take up, and nothing is paid here.
     weights = {name: ctx.weights[name] for name in pack.objectives}
-    for step in filter(None, ctx.units(train(ctx, policy, models, pack, weights, config, saved))):
+    training = train(ctx, policy, models, pack, weights, config, saved, replayed(ctx).demonstrations)
+    for step in filter(None, ctx.units(training)):
         number = step.metrics.step
         if number % config.checkpoint_every == 0 or number == steps or ctx.should_stop():
             _save(ctx, step.state, number)

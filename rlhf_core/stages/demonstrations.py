@@ -9,7 +9,7 @@ from rlhf_core.data.loaders import load_demonstrations
 from rlhf_core.records.feedback import Revision
 from rlhf_core.records.samples import BASE_POLICY, Demonstration, Sample
 from rlhf_core.stages.context import Context
-from rlhf_core.stages.prompts import draw, prompts_of
+from rlhf_core.stages.prompts import draw, heldout_of, prompts_of
 from rlhf_core.stages.samples import sample_all
 
 REPLAYED = 512
@@ -43,18 +43,22 @@ def demonstrations_of(ctx: Context) -> Found:
 def approved(ctx: Context) -> Found:
     """Answers as revised, answers in which no critique found a fault, and the user's own demonstrations.
 
-    An answer at fault that no accepted revision mended is nobody's example.
+    An answer at fault that no accepted revision mended is nobody's example, nor is one to a held-out prompt.
     """
-    path = ctx.config.data.demonstrations
-    own = load_demonstrations(path) if path else []
+    path, held_out = ctx.config.data.demonstrations, heldout_of(ctx)
+    loaded = load_demonstrations(path) if path else []
+    own = held_out.kept_out(loaded)
+    held_out.refuse_all(loaded, own, "data.demonstrations", "data.demonstrations")
     answered = ctx.results.get("critique") if own else ctx.need("critique")
     if answered is None:
-        return Found(own, {"user": len(own)})
+        return Found(own, {"user": len(own), **_left_out(ctx, "demonstrations", len(loaded) - len(own))})
     steps: dict[str, list[Revision]] = defaultdict(list)
     for step in sorted(ctx.store.revisions.of_run(answered.run_id), key=lambda step: step.round):
         steps[step.sample_id].append(step)
     revised, faultless, faulty = [], [], 0
-    for sample in ctx.store.samples.of_run(answered.run_id, stage="critique"):
+    answers = ctx.store.samples.of_run(answered.run_id, stage="critique")
+    learnable = held_out.kept_out(answers)
+    for sample in learnable:
         accepted = [step for step in steps[sample.id] if step.accepted]
         if accepted:
             revised.append(Demonstration(prompt=sample.prompt, response=accepted[-1].after, source="revision"))
@@ -63,22 +67,31 @@ def approved(ctx: Context) -> Found:
         else:
             faulty += 1
     counts = {"revised": len(revised), "faultless": len(faultless), "left_at_fault": faulty, "user": len(own)}
+    counts |= _left_out(ctx, "demonstrations", len(loaded) - len(own) + len(answers) - len(learnable))
     return Found([*revised, *faultless, *own], counts)
 
 
-def replayed(ctx: Context) -> list[Demonstration]:
+def replayed(ctx: Context) -> Found:
     """What PPO replays, if anything: the rows of `data.replay`, or answers of the base as they were."""
     settings = ctx.config
     if not settings.ppo.ptx_coef:
-        return []
+        return Found([], {})
     if settings.data.replay:
-        return load_demonstrations(settings.data.replay)
+        loaded, held_out = load_demonstrations(settings.data.replay), heldout_of(ctx)
+        kept = held_out.kept_out(loaded)
+        held_out.refuse_all(loaded, kept, "data.replay", "data.replay")
+        return Found(kept, _left_out(ctx, "rows of data.replay", len(loaded) - len(kept)))
     everything = prompts_of(ctx, "train")
     prompts = draw(everything, min(REPLAYED, len(everything)), settings.seed, "replay")
-    return [
-        _as_it_was(sample, "replay")
-        for sample in sample_all(ctx, "replay", prompts, BASE_POLICY, 1, settings.ppo.temperature)
-    ]
+    samples = sample_all(ctx, "replay", prompts, BASE_POLICY, 1, settings.ppo.temperature)
+    return Found([_as_it_was(sample, "replay") for sample in samples], {})
+
+
+def _left_out(ctx: Context, what: str, count: int) -> dict[str, int]:
+    if not count:
+        return {}
+    ctx.note(f"{count} {what} ask held-out prompts and are left out of training")
+    return {"left_out_heldout": count}
 
 
 def _as_it_was(sample: Sample, source: str) -> Demonstration:

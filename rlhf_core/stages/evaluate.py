@@ -13,7 +13,7 @@ from rlhf_core.records.base import Stage
 from rlhf_core.records.runs import StageResult
 from rlhf_core.records.samples import BASE_POLICY, Prompt, Sample, Split
 from rlhf_core.stages.context import Context, Timer, chunks
-from rlhf_core.stages.prompts import draw, prompts_of
+from rlhf_core.stages.prompts import all_prompts, draw, prompts_of
 from rlhf_core.stages.samples import CHUNK, gold_scores, sample_all
 
 HELD_OUT, SEEN = "evaluate", "evaluate_seen"
@@ -37,6 +37,8 @@ def evaluate_stage(ctx: Context) -> StageResult:
         ctx.progress("evaluate", number + 1, len(policies))
     counts = {"prompts": len(prompts), "training_prompts": len(trained)}
     counts["samples"] = sum(counts.values()) * settings.samples * len(policies)
+    if alike := all_prompts(ctx).alike:
+        counts["left_out_heldout"] = alike
     return StageResult(run_id=ctx.run.id, stage="evaluate", counts=counts, numbers=_skills(ctx), seconds=timer.seconds)
 
 

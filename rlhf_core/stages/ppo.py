@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from rlhf_core.config.ppo import PpoConfig
@@ -11,6 +12,7 @@ from rlhf_core.config.scalarization import weights_at
 from rlhf_core.models.policy import Policy
 from rlhf_core.records.models import Checkpoint, NormPack, Score
 from rlhf_core.records.runs import StageResult
+from rlhf_core.records.samples import Demonstration
 from rlhf_core.reward_models.reward_model import RewardModel
 from rlhf_core.stages.context import Context, Timer
 from rlhf_core.stages.demonstrations import replayed
@@ -43,7 +45,9 @@ def ppo_stage(ctx: Context) -> StageResult:
             f"the scale of scores was measured at temperature {pack.temperature:g} and rollouts run at "
             f"{ctx.config.ppo.temperature:g}: the policy starts away from 0; start_at=norm_pack measures it anew"
         )
-    steps = train(ctx, policy, models, pack, lambda step: _weights(ctx, pack.objectives, step), ctx.config.ppo, saved)
+    replay, counts = replayed(ctx)
+    weights = partial(_weights, ctx, pack.objectives)
+    steps = train(ctx, policy, models, pack, weights, ctx.config.ppo, saved, replay)
     watch, best = Watch(ctx), 0
     for step in filter(None, ctx.units(steps)):
         done = step.metrics.step
@@ -65,7 +69,7 @@ def ppo_stage(ctx: Context) -> StageResult:
         run_id=ctx.run.id,
         stage="ppo",
         policy_version=version.id,
-        counts={"samples": done * ctx.config.ppo.samples_per_step},
+        counts={"samples": done * ctx.config.ppo.samples_per_step, **counts},
         numbers=audit.numbers(best or done),
         seconds=timer.seconds,
     )
@@ -79,6 +83,7 @@ def train(
     weights: Weights,
     config: PpoConfig,
     saved: Checkpoint | None,
+    replay: Sequence[Demonstration],
 ) -> Iterator[PpoStep | None]:
     """PPO on the run's training prompts."""
     return train_ppo(
@@ -91,7 +96,7 @@ def train(
         ctx.config.model.max_tokens,
         ctx.config.seed,
         ctx.store.artifacts.get_folder(saved.artifact) if saved else None,
-        Replay.begin(policy.backbone, replayed(ctx), config, ctx.config.seed),
+        Replay.begin(policy.backbone, replay, config, ctx.config.seed),
         ctx.constitution.principles,
     )
 

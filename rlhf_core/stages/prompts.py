@@ -4,39 +4,71 @@ from __future__ import annotations
 
 import hashlib
 import random
+from typing import NamedTuple
 
 from rlhf_core.data.loaders import load_prompts
 from rlhf_core.errors import InvalidInput
 from rlhf_core.records.samples import Prompt, Split
 from rlhf_core.stages.context import Context
+from rlhf_core.stages.heldout import HeldOut
 
 HELDOUT_SHARE = 0.1
 
 
+class Prompts(NamedTuple):
+    """A run's prompts, in the order of their ids."""
+
+    train: list[Prompt]
+    heldout: list[Prompt]
+    alike: int
+    """Training prompts of the user's that were left out, as a held-out one asks the same."""
+
+
 def prompts_of(ctx: Context, split: Split) -> list[Prompt]:
-    """The run's prompts of one split: the user's file, or the built-in world's tasks.
+    """The run's prompts of one split. Raises InvalidInput where there are none."""
+    every = all_prompts(ctx)
+    found = every.train if split == "train" else every.heldout
+    if not found:
+        left_out = f"; {every.alike} were left out, as a held-out prompt asks the same" if every.alike else ""
+        raise InvalidInput(
+            f"no {split} prompts; give at least 2 prompts in data.prompts{left_out}", field="data.prompts"
+        )
+    return found
+
+
+def heldout_of(ctx: Context) -> HeldOut:
+    """What nothing may be trained on in this run; nothing where it has no prompts."""
+    return HeldOut.of(all_prompts(ctx).heldout)
+
+
+def all_prompts(ctx: Context) -> Prompts:
+    """The prompts of the user's files, or the built-in world's tasks.
 
     Without a file of held-out prompts a tenth of the user's prompts is kept back, chosen by their text.
     """
     data = ctx.config.data
     if data.prompts is None:
-        found = [prompt for prompt in (ctx.tools.world.prompts if ctx.tools.world else ()) if prompt.split == split]
+        world = ctx.tools.world.prompts if ctx.tools.world else ()
+        train, heldout = ([prompt for prompt in world if prompt.split == split] for split in ("train", "heldout"))
     elif data.heldout_prompts is not None:
-        found = _from_two_files(data.prompts, data.heldout_prompts, split)
+        train, heldout = _from_two_files(data.prompts, data.heldout_prompts)
     else:
         loaded = load_prompts(data.prompts)
         kept_back = {prompt.id for prompt in sorted(loaded, key=_rank)[: max(1, int(len(loaded) * HELDOUT_SHARE))]}
-        found = [
-            prompt.model_copy(update={"split": split})
-            for prompt in loaded
-            if (prompt.id in kept_back) == (split == "heldout")
-        ]
-    if not found:
-        raise InvalidInput(f"no {split} prompts; give at least 2 prompts in data.prompts", field="data.prompts")
-    return sorted(found, key=lambda prompt: prompt.id)
+        train = [prompt for prompt in loaded if prompt.id not in kept_back]
+        heldout = [prompt.model_copy(update={"split": "heldout"}) for prompt in loaded if prompt.id in kept_back]
+    apart = train
+    if data.prompts is not None:
+        held_out = HeldOut.of(heldout)
+        apart = [prompt for prompt in train if not held_out.asks(prompt)]
+    return Prompts(_in_order(apart), _in_order(heldout), len(train) - len(apart))
 
 
-def _from_two_files(train: str, heldout: str, split: Split) -> list[Prompt]:
+def _in_order(prompts: list[Prompt]) -> list[Prompt]:
+    return sorted(prompts, key=lambda prompt: prompt.id)
+
+
+def _from_two_files(train: str, heldout: str) -> tuple[list[Prompt], list[Prompt]]:
     trained, kept = load_prompts(train, "train"), load_prompts(heldout, "heldout")
     both = {prompt.id for prompt in trained} & {prompt.id for prompt in kept}
     if both:
@@ -44,7 +76,7 @@ def _from_two_files(train: str, heldout: str, split: Split) -> list[Prompt]:
             f"{len(both)} prompts stand both in '{train}' and in '{heldout}'; a held-out prompt must not be trained on",
             field="data.heldout_prompts",
         )
-    return trained if split == "train" else kept
+    return trained, kept
 
 
 def draw(prompts: list[Prompt], count: int, seed: int, purpose: str) -> list[Prompt]:

@@ -17,7 +17,7 @@ from rlhf_core.records.runs import StageResult
 from rlhf_core.reward_models.ensemble import Scoring
 from rlhf_core.reward_models.reward_model import RewardModel, save_models, score_all
 from rlhf_core.stages.context import Context, Timer
-from rlhf_core.stages.reward_data import kept_back, labels_of
+from rlhf_core.stages.reward_data import Found, kept_back, labels_of
 from rlhf_core.training.reward.trainer import train_reward_models, training_steps
 
 AUDITOR_SEED = 104729
@@ -41,7 +41,8 @@ def reward_stage(ctx: Context) -> StageResult:
     timer, names, settings = Timer(), ctx.constitution.objective_names, ctx.config.reward
     roles = (False, True) if settings.auditor_share else (False,)
     stored = {(model.objective, model.auditor): model for model in ctx.store.reward_models.find(ctx.run.id)}
-    together = [[_lot(ctx, name, role) for name in names] for role in roles]
+    found = {name: labels_of(ctx, name) for name in names}
+    together = [[_lot(ctx, name, found[name], role) for name in names] for role in roles]
     groups = together if settings.layout == "trunk" else [[lot] for lots in together for lot in lots]
     total = sum(training_steps(_size(group), settings) for group in groups)
     done = 0
@@ -60,13 +61,14 @@ def reward_stage(ctx: Context) -> StageResult:
         stage="reward",
         reward_models={name: model.id for name, model in models.items()},
         auditors={name: model.id for name, model in auditors.items()},
+        counts={f"left_out_heldout.{name}": labels.left_out for name, labels in found.items() if labels.left_out},
         numbers=numbers,
         seconds=timer.seconds,
     )
 
 
-def _lot(ctx: Context, objective: str, auditor: bool) -> Lot:
-    settings, result = ctx.config.reward, labels_of(ctx, objective)
+def _lot(ctx: Context, objective: str, result: Found, auditor: bool) -> Lot:
+    settings = ctx.config.reward
     if result.ungated and not ctx.config.gate.allow_ungated:
         raise TrainingFailed(
             f"the judge had not passed its gate when it labelled '{objective}', so nothing is trained on that; label "

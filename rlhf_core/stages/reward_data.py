@@ -14,6 +14,7 @@ from rlhf_core.records.feedback import Preference, Vote
 from rlhf_core.records.samples import Comparison, Prompt
 from rlhf_core.stages.context import Context
 from rlhf_core.stages.label_rounds import label_runs
+from rlhf_core.stages.prompts import heldout_of
 
 
 class Found(NamedTuple):
@@ -22,6 +23,8 @@ class Found(NamedTuple):
     """What the judge said of single lines; where there is any, its pairs only measure what was learned from that."""
     ungated: bool
     """A judge that had not passed its gate gave some of them."""
+    left_out: int = 0
+    """Labels that ask held-out prompts, and so are none of these."""
 
 
 def labels_of(ctx: Context, objective: str) -> Found:
@@ -41,7 +44,13 @@ def labels_of(ctx: Context, objective: str) -> Found:
         ),
         *(label._replace(weight=label.weight * weight) for label in (*own, *files)),
     ]
-    return Found(labels, graded, any(label.ungated for label in ai))
+    held_out = heldout_of(ctx)
+    kept, kept_graded = held_out.kept_out(labels), held_out.kept_out(graded)
+    held_out.refuse_all(labels, kept, f"the labels of '{objective}'")
+    left_out = len(labels) - len(kept) + len(graded) - len(kept_graded)
+    if left_out:
+        ctx.note(f"{left_out} labels of '{objective}' ask held-out prompts and are left out of training")
+    return Found(kept, kept_graded, any(label.ungated for label in ai), left_out)
 
 
 def _graded_lines(ctx: Context, objective: str) -> list[GradedLines]:

@@ -154,20 +154,19 @@ def test_no_prompt_is_shared_by_a_model_its_auditor_and_what_measures_them(stage
         assert len(model | auditor | heldout) == len(model) + len(auditor) + len(heldout) == 40
 
 
-def test_where_a_judge_graded_lines_its_pairs_only_measure(stage, monkeypatch):
+def test_where_a_judge_graded_lines_its_pairs_only_measure(stage):
     ctx, _ = stage()
     result = labels_of(ctx, "helpful")
     asked = [Prompt.of(f"Judged {n}?") for n in range(30)]
     pairs = [LabelledPair(prompt, "yes", "no", 0.9) for prompt in asked]
     lines = [GradedLines(prompt, "yes\nno", (1.0, -1.0)) for prompt in asked]
     person = [LabelledPair(Prompt.of(f"Read {n}?"), "yes", "no", 1.0, source="human") for n in range(30)]
-    monkeypatch.setattr(module, "labels_of", lambda *_: result._replace(labels=[*pairs, *person], graded=lines))
-    lot = module._lot(ctx, "harmless", auditor=False)
+    lot = module._lot(ctx, "harmless", result._replace(labels=[*pairs, *person], graded=lines), auditor=False)
     assert {label.source for label in lot.train if isinstance(label, LabelledPair)} == {"human"}
     assert sum(isinstance(label, GradedLines) for label in lot.train) > 10
     assert {label.source for label in lot.heldout if isinstance(label, LabelledPair)} == {"ai", "human"}
-    monkeypatch.setattr(module, "labels_of", lambda *_: result._replace(labels=pairs, graded=[]))
-    assert all(isinstance(label, LabelledPair) for label in module._lot(ctx, "harmless", auditor=False).train)
+    lot = module._lot(ctx, "harmless", result._replace(labels=pairs, graded=[]), auditor=False)
+    assert all(isinstance(label, LabelledPair) for label in lot.train)
 
 
 def prompts(*labels: list[Label]) -> set[str]:

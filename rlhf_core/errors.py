@@ -37,6 +37,10 @@ class InvalidInput(CharterError, ValueError):
         self.violations = tuple(violations) or ((Violation(field, message),) if field else ())
 
 
+class TooLong(InvalidInput):
+    """A text has more tokens than the model reads."""
+
+
 class Unauthenticated(InvalidInput):
     """The call carries no token, or one that the server does not take."""
 

@@ -28,6 +28,7 @@ from rlhf_core.stages.context import Context, Toolbox
 from rlhf_core.stages.control import control_stage
 from rlhf_core.stages.critique import critique_stage
 from rlhf_core.stages.evaluate import evaluate_stage
+from rlhf_core.stages.imported.own_rows import check_rows
 from rlhf_core.stages.label import label_stage
 from rlhf_core.stages.norm_pack import norm_pack_stage
 from rlhf_core.stages.ppo import ppo_stage
@@ -73,6 +74,8 @@ def run_pipeline(
         should_stop=should_stop,
     )
     done = store.stage_results.of_run(run.id)
+    if waiting := [stage for stage in wanted if stage not in done]:
+        check_rows(context, waiting)
     for stage in wanted:
         if stage not in done:
             report("stage", json.dumps({"stage": stage, "state": "started"}))

@@ -36,6 +36,9 @@ class DataConfig(Settings):
     preferences_objective: str | None = None
     labels: dict[str, str] = Field(default_factory=dict)
     """Path of a JSONL file of pairs, rankings, ratings or step labels for each objective named."""
+    overlong: Literal["refuse", "skip"] = "refuse"
+    """What becomes of rows that are longer than the model reads: they end the run before its first stage, each named by
+    file and line, or are left out, with their number in the run's events."""
 
 
 Sampling = Literal[

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from rlhf_core.errors import InvalidInput
 
@@ -20,28 +20,42 @@ class RowError(ValueError):
     """What is wrong with one row."""
 
 
+class Located(NamedTuple, Generic[T]):
+    """What a row says, and where it stands: `file:line`."""
+
+    place: str
+    record: T
+
+
 def load_rows(path: str | Path, read: Callable[[dict[str, Any], str], T]) -> list[T]:
     """All rows or none: the bad lines are reported together, the first 20 in full. `read` sees no key that is null."""
-    records: list[T] = []
+    return [row.record for row in locate_rows(path, read)]
+
+
+def locate_rows(path: str | Path, read: Callable[[dict[str, Any], str], T]) -> list[Located[T]]:
+    """As `load_rows`, with the place of each."""
+    rows: list[Located[T]] = []
     problems: list[str] = []
-    bad = 0
     for number, line in _lines(path):
+        place = f"{path}:{number}"
         try:
             record = read(_row(line), Path(path).name)
-            if not bad:
-                records.append(record)
+            if not problems:
+                rows.append(Located(place, record))
         except RowError as error:
-            bad += 1
-            records.clear()
-            if len(problems) < MAX_SHOWN:
-                problems.append(f"{path}:{number}: {error}")
-    if bad > MAX_SHOWN:
-        problems.append(f"{path}: and {bad - MAX_SHOWN} more bad lines")
+            rows.clear()
+            problems.append(f"{place}: {error}")
     if problems:
-        raise InvalidInput("\n".join(problems))
-    if not records:
+        raise InvalidInput(shown(problems, f"{path}: and {{}} more bad lines"))
+    if not rows:
         raise InvalidInput(f"{path}: the file has no rows")
-    return records
+    return rows
+
+
+def shown(problems: Sequence[str], more: str) -> str:
+    """The first 20 of them, a line each, and how many others there are."""
+    others = len(problems) - MAX_SHOWN
+    return "\n".join([*problems[:MAX_SHOWN], *([more.format(others)] if others > 0 else [])])
 
 
 def read_text(value: Any, name: str) -> str:

@@ -36,33 +36,13 @@ PAIR_KEYS = ("tie", "probability", "margin")
 
 def load_prompts(path: str | Path, split: Split = "train") -> list[Prompt]:
     """Rows of `prompt`, with or without `tags`; one that occurs again is taken once. InvalidInput names bad lines."""
-
-    def read(row: dict[str, Any], source: str) -> Prompt:
-        refuse_unread(row, (*CONTEXT, *WEIGHT))
-        return prompt_record(asked(row), source, split, tags_of(row))
-
-    return list({prompt.id: prompt for prompt in load_rows(path, read)}.values())
+    found = {prompt.id: prompt.model_copy(update={"split": split}) for prompt in load_rows(path, read_prompt)}
+    return list(found.values())
 
 
 def load_demonstrations(path: str | Path) -> list[Demonstration]:
     """Rows of `prompt` and `completion` or `response`, or of `messages`. Raises InvalidInput naming every bad line."""
-
-    def read(row: dict[str, Any], source: str) -> Demonstration:
-        refuse_unread(row, (*CONTEXT, *VERDICTS, *WEIGHT))
-        key = next((key for key in ("completion", "response", "messages") if key in row), "completion")
-        if key == "messages":
-            prompt, reply = split_last(conversation(row, key), key)
-            if "prompt" in row and (before := asked(row)) != prompt[: len(before)]:
-                raise RowError("'messages' is a conversation that does not begin with 'prompt'")
-        else:
-            reply = reply_under(row, key, prompt := asked(row))
-        if not reply.strip():
-            raise RowError(f"'{key}' has an empty reply")
-        if key == "completion" and "response" in row:
-            raise RowError("'completion' and 'response' are given together; a demonstration has one reply")
-        return Demonstration(prompt=prompt_record(prompt, source, tags=tags_of(row)), response=reply, source=source)
-
-    return load_rows(path, read)
+    return load_rows(path, read_demonstration)
 
 
 def load_preferences(path: str | Path) -> list[LabelledPair]:
@@ -71,7 +51,7 @@ def load_preferences(path: str | Path) -> list[LabelledPair]:
     Reply a is the chosen one, b the rejected; one of them may be empty (no reply at all), they may not be equal.
     Raises InvalidInput naming every bad line.
     """
-    return load_rows(path, _read_preference)
+    return load_rows(path, read_preference)
 
 
 def decided_pairs(pairs: Sequence[LabelledPair]) -> list[Comparison]:
@@ -93,7 +73,7 @@ def load_labels(path: str | Path) -> list[Label]:
     true; rankings `responses` and `ranks` (1 is best); ratings `response` and `rating`, or `responses` and `ratings`;
     steps `completions` and `labels` (true, false, or from 0 to 1). Raises InvalidInput naming every bad line.
     """
-    return [label for labels in load_rows(path, _read_labels) for label in labels]
+    return [label for labels in load_rows(path, read_labels) for label in labels]
 
 
 def check_labels(config: RunConfig, objectives: Sequence[str]) -> None:
@@ -112,7 +92,31 @@ def check_labels(config: RunConfig, objectives: Sequence[str]) -> None:
             )
 
 
-def _read_preference(row: dict[str, Any], source: str) -> LabelledPair:
+def read_prompt(row: dict[str, Any], source: str) -> Prompt:
+    """One row of a file of prompts. Raises RowError."""
+    refuse_unread(row, (*CONTEXT, *WEIGHT))
+    return prompt_record(asked(row), source, tags=tags_of(row))
+
+
+def read_demonstration(row: dict[str, Any], source: str) -> Demonstration:
+    """One row of a file of demonstrations. Raises RowError."""
+    refuse_unread(row, (*CONTEXT, *VERDICTS, *WEIGHT))
+    key = next((key for key in ("completion", "response", "messages") if key in row), "completion")
+    if key == "messages":
+        prompt, reply = split_last(conversation(row, key), key)
+        if "prompt" in row and (before := asked(row)) != prompt[: len(before)]:
+            raise RowError("'messages' is a conversation that does not begin with 'prompt'")
+    else:
+        reply = reply_under(row, key, prompt := asked(row))
+    if not reply.strip():
+        raise RowError(f"'{key}' has an empty reply")
+    if key == "completion" and "response" in row:
+        raise RowError("'completion' and 'response' are given together; a demonstration has one reply")
+    return Demonstration(prompt=prompt_record(prompt, source, tags=tags_of(row)), response=reply, source=source)
+
+
+def read_preference(row: dict[str, Any], source: str) -> LabelledPair:
+    """One row of a file of pairs. Raises RowError."""
     refuse_unread(row, (*CONTEXT, *VERDICTS), read=PAIR_KEYS)
     weight = _number(row, "weight", default=1.0, least=0.0)
     (prompt, chosen, rejected), tied = read_pair(row, source), row.get("tie", False)
@@ -125,9 +129,10 @@ def _read_preference(row: dict[str, Any], source: str) -> LabelledPair:
     return LabelledPair(prompt, chosen, rejected, probability, weight, "data", margin, tied)
 
 
-def _read_labels(row: dict[str, Any], source: str) -> list[Label]:
+def read_labels(row: dict[str, Any], source: str) -> list[Label]:
+    """One row of a file of labels, which may be several ratings. Raises RowError."""
     if "chosen" in row or "rejected" in row:
-        return [_read_preference(row, source)]
+        return [read_preference(row, source)]
     weight = _number(row, "weight", default=1.0, least=0.0)
     keys = next((keys for keys in LABEL_KEYS if all(key in row for key in keys)), None)
     if keys is None:

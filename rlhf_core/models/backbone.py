@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, Cache, PreTrainedModel, PreTrainedTokenizerBase
 
 from rlhf_core.config.run import ModelConfig
-from rlhf_core.errors import InvalidInput
+from rlhf_core.errors import InvalidInput, TooLong
 from rlhf_core.models.adapters.adapters import Adapters
 from rlhf_core.models.kernels.onednn_linear import quicken
 from rlhf_core.models.kernels.skip_last_mlp import inputs_of, spared_block, sparing
@@ -209,9 +209,9 @@ class Backbone:
         return ids, mask
 
     def check_length(self, prompt_tokens: int, response_tokens: int) -> None:
-        """InvalidInput when prompt and response together exceed the model's context."""
+        """TooLong when prompt and response together exceed the model's context."""
         if prompt_tokens + response_tokens > self.max_length:
-            raise InvalidInput(
+            raise TooLong(
                 f"the prompt has {prompt_tokens} tokens and the response may have {response_tokens}; "
                 f"the context of '{self.name}' is {self.max_length}"
             )

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import NamedTuple
 
-from rlhf_core.data.loaders import load_demonstrations
 from rlhf_core.records.feedback import Revision
 from rlhf_core.records.samples import BASE_POLICY, Demonstration, Sample
 from rlhf_core.stages.context import Context
+from rlhf_core.stages.imported.own_rows import DEMONSTRATIONS, rows_of
 from rlhf_core.stages.prompts import draw, heldout_of, prompts_of
 from rlhf_core.stages.samples import sample_all
 
@@ -46,7 +46,7 @@ def approved(ctx: Context) -> Found:
     An answer at fault that no accepted revision mended is nobody's example, nor is one to a held-out prompt.
     """
     path, held_out = ctx.config.data.demonstrations, heldout_of(ctx)
-    loaded = load_demonstrations(path) if path else []
+    loaded = rows_of(ctx, path, DEMONSTRATIONS) if path else []
     own = held_out.kept_out(loaded)
     held_out.refuse_all(loaded, own, "data.demonstrations", "data.demonstrations")
     answered = ctx.results.get("critique") if own else ctx.need("critique")
@@ -77,7 +77,7 @@ def replayed(ctx: Context) -> Found:
     if not settings.ppo.ptx_coef:
         return Found([], {})
     if settings.data.replay:
-        loaded, held_out = load_demonstrations(settings.data.replay), heldout_of(ctx)
+        loaded, held_out = rows_of(ctx, settings.data.replay, DEMONSTRATIONS), heldout_of(ctx)
         kept = held_out.kept_out(loaded)
         held_out.refuse_all(loaded, kept, "data.replay", "data.replay")
         return Found(kept, _left_out(ctx, "rows of data.replay", len(loaded) - len(kept)))

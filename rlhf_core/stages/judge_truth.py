@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from rlhf_core.config.run import LabelConfig
-from rlhf_core.data.loaders import decided_pairs, load_preferences
+from rlhf_core.data.loaders import decided_pairs
 from rlhf_core.feedback.judge_gate import Case, Evidence, human_truth
 from rlhf_core.feedback.preference_labels import tallies
 from rlhf_core.feedback.vote_aggregation import Tally, abstention
@@ -14,6 +14,7 @@ from rlhf_core.interfaces import Feedback, Gold
 from rlhf_core.records.samples import Comparison
 from rlhf_core.seeding import uniform_draw
 from rlhf_core.stages.context import Context, chunks
+from rlhf_core.stages.imported.own_rows import PREFERENCES, rows_of
 from rlhf_core.stages.label_votes import CHUNK, vote_on
 
 IMPORTED = 200
@@ -64,7 +65,7 @@ def _people(ctx: Context, objective: str) -> list[tuple[Comparison, bool]]:
     known = [(ctx.store.comparisons.get(identity), truth) for identity, truth in truths.items()]
     data = ctx.config.data
     if data.preferences and data.preferences_objective == objective:
-        decided = decided_pairs(load_preferences(data.preferences))
+        decided = decided_pairs(rows_of(ctx, data.preferences, PREFERENCES))
         imported = sorted(decided, key=lambda pair: uniform_draw(pair.id))[:IMPORTED]
         ctx.store.comparisons.add(imported)
         known += [(pair, True) for pair in imported]

@@ -6,11 +6,11 @@ import hashlib
 import random
 from typing import NamedTuple
 
-from rlhf_core.data.loaders import load_prompts
 from rlhf_core.errors import InvalidInput
 from rlhf_core.records.samples import Prompt, Split
 from rlhf_core.stages.context import Context
-from rlhf_core.stages.heldout import HeldOut
+from rlhf_core.stages.imported.heldout import HeldOut
+from rlhf_core.stages.imported.own_rows import PROMPTS, rows_of
 
 HELDOUT_SHARE = 0.1
 
@@ -51,12 +51,12 @@ def all_prompts(ctx: Context) -> Prompts:
         world = ctx.tools.world.prompts if ctx.tools.world else ()
         train, heldout = ([prompt for prompt in world if prompt.split == split] for split in ("train", "heldout"))
     elif data.heldout_prompts is not None:
-        train, heldout = _from_two_files(data.prompts, data.heldout_prompts)
+        train, heldout = _from_two_files(ctx, data.prompts, data.heldout_prompts)
     else:
-        loaded = load_prompts(data.prompts)
+        loaded = _loaded(ctx, data.prompts)
         kept_back = {prompt.id for prompt in sorted(loaded, key=_rank)[: max(1, int(len(loaded) * HELDOUT_SHARE))]}
         train = [prompt for prompt in loaded if prompt.id not in kept_back]
-        heldout = [prompt.model_copy(update={"split": "heldout"}) for prompt in loaded if prompt.id in kept_back]
+        heldout = [_held_out(prompt) for prompt in loaded if prompt.id in kept_back]
     apart = train
     if data.prompts is not None:
         held_out = HeldOut.of(heldout)
@@ -68,8 +68,17 @@ def _in_order(prompts: list[Prompt]) -> list[Prompt]:
     return sorted(prompts, key=lambda prompt: prompt.id)
 
 
-def _from_two_files(train: str, heldout: str) -> tuple[list[Prompt], list[Prompt]]:
-    trained, kept = load_prompts(train, "train"), load_prompts(heldout, "heldout")
+def _loaded(ctx: Context, path: str) -> list[Prompt]:
+    """The prompts of a file, each once."""
+    return list({prompt.id: prompt for prompt in rows_of(ctx, path, PROMPTS)}.values())
+
+
+def _held_out(prompt: Prompt) -> Prompt:
+    return prompt.model_copy(update={"split": "heldout"})
+
+
+def _from_two_files(ctx: Context, train: str, heldout: str) -> tuple[list[Prompt], list[Prompt]]:
+    trained, kept = _loaded(ctx, train), [_held_out(prompt) for prompt in _loaded(ctx, heldout)]
     both = {prompt.id for prompt in trained} & {prompt.id for prompt in kept}
     if both:
         raise InvalidInput(

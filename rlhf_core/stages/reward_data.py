@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
+from itertools import chain
 from typing import NamedTuple
 
-from rlhf_core.data.loaders import load_labels, load_preferences
 from rlhf_core.data.reward_examples import GradedLines, Label, LabelledPair, Source
 from rlhf_core.feedback.line_grades import Graded, line_grades
 from rlhf_core.feedback.preference_labels import heard_voters, probability_of
 from rlhf_core.records.feedback import Preference, Vote
 from rlhf_core.records.samples import Comparison, Prompt
 from rlhf_core.stages.context import Context
+from rlhf_core.stages.imported.own_rows import LABELS, PREFERENCES, rows_of
 from rlhf_core.stages.label_rounds import label_runs
 from rlhf_core.stages.prompts import heldout_of
 
@@ -29,11 +30,9 @@ class Found(NamedTuple):
 
 def labels_of(ctx: Context, objective: str) -> Found:
     """The objective's labels: AI labels of this and earlier rounds, all human labels, the user's own files."""
-    data, weight = ctx.config.data, ctx.config.reward.human_weight
+    weight = ctx.config.reward.human_weight
     ai = _ai_labels(ctx, objective)
     human = [p for p in ctx.store.preferences.find(objective, labelers="human") if p.choice != "skip"]
-    own = load_preferences(data.preferences) if _is_preferred(ctx, objective) and data.preferences else []
-    files = load_labels(data.labels[objective]) if objective in data.labels else []
     reward = ctx.config.reward
     graded = _graded_lines(ctx, objective) if reward.graded and reward.reads_lines(objective) else []
     labels: list[Label] = [
@@ -42,7 +41,7 @@ def labels_of(ctx: Context, objective: str) -> Found:
             _pair(ctx.store.comparisons.get(p.comparison_id), probability_of(p.choice), p.weight * weight, "human")
             for p in human
         ),
-        *(label._replace(weight=label.weight * weight) for label in (*own, *files)),
+        *(label._replace(weight=label.weight * weight) for label in _file_labels(ctx, objective)),
     ]
     held_out = heldout_of(ctx)
     kept, kept_graded = held_out.kept_out(labels), held_out.kept_out(graded)
@@ -51,6 +50,14 @@ def labels_of(ctx: Context, objective: str) -> Found:
     if left_out:
         ctx.note(f"{left_out} labels of '{objective}' ask held-out prompts and are left out of training")
     return Found(kept, kept_graded, any(label.ungated for label in ai), left_out)
+
+
+def _file_labels(ctx: Context, objective: str) -> list[Label]:
+    """Those of `data.preferences` and `data.labels`, with the weights of their rows."""
+    data = ctx.config.data
+    own = rows_of(ctx, data.preferences, PREFERENCES) if _is_preferred(ctx, objective) and data.preferences else []
+    rows = rows_of(ctx, data.labels[objective], LABELS) if objective in data.labels else []
+    return [*own, *chain.from_iterable(rows)]
 
 
 def _graded_lines(ctx: Context, objective: str) -> list[GradedLines]:

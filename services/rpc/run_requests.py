@@ -25,6 +25,8 @@ from services.rpc.run_weights import check_steering
 
 OF_THE_RUN = {"max_tokens"}
 """The model settings that a run may choose; the others belong to the server's process."""
+NO_PATHS = ("preferences_objective", "overlong")
+"""The settings of `data` that name no file."""
 LOADERS: Mapping[str, Callable[[str], object]] = {
     "prompts": load_prompts,
     "heldout_prompts": load_prompts,
@@ -149,7 +151,7 @@ def named_paths(config: RunConfig) -> Iterator[tuple[str, str]]:
     for name, value in config.data:
         named = value if isinstance(value, dict) else {"": value}
         for key, path in named.items():
-            if path and name != "preferences_objective":
+            if path and name not in NO_PATHS:
                 yield ".".join(filter(None, ("data", name, key))), path
     base = dict(config.reward).get("base_model")
     if base and (base.startswith(("/", ".", "~")) or ".." in Path(base).parts or Path(base).exists()):

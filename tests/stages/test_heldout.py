@@ -13,7 +13,7 @@ from rlhf_core.records.runs import StageResult
 from rlhf_core.records.samples import Message, Prompt
 from rlhf_core.stages.context import Context
 from rlhf_core.stages.demonstrations import approved, replayed
-from rlhf_core.stages.heldout import HeldOut
+from rlhf_core.stages.imported.heldout import HeldOut
 from rlhf_core.stages.prompts import all_prompts, prompts_of
 from rlhf_core.stages.reward_data import labels_of
 from tests.stages.conftest import Desk, NumberJudge

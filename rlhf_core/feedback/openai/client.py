@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 from urllib.parse import urlsplit
@@ -30,7 +31,8 @@ POLL_SECONDS = 0.1
 PROBE_RETRIES = 1
 """Of the first question: what does not answer at the start is told at once."""
 TOP = (20, 5, 0)
-"""Numbers of likeliest tokens to ask for: the first that the endpoint accepts; 0 is none."""
+"""Numbers of likeliest tokens to ask for: the first that the endpoint accepts, or one that it names; 0 is none."""
+_NUMBER = re.compile(r"(less than |below |under |smaller than |< ?)?(?<![\w.-])(\d+)(?![\w]|\.\d)", re.IGNORECASE)
 
 
 class _Busy(Exception):
@@ -39,6 +41,14 @@ class _Busy(Exception):
     def __init__(self, why: str, retry_after: str | None = None):
         super().__init__(why)
         self.retry_after = retry_after
+
+
+class _Refused(InvalidInput):
+    """A request that the endpoint will not answer as it is; `words` are its own."""
+
+    def __init__(self, why: str, words: str):
+        super().__init__(why)
+        self.words = words
 
 
 class Endpoint:
@@ -73,8 +83,8 @@ class Endpoint:
             try:
                 [found] = self._ask([body], Caller(), retries)
                 break
-            except InvalidInput as error:
-                if not self._adapt(str(error), body):
+            except _Refused as refused:
+                if not self._adapt(refused.words, body):
                     raise
         self.top = self.top if found.first_token else 0
         self.name = f"openai:{found.model or self._model}@{self.host}"
@@ -82,7 +92,7 @@ class Endpoint:
     def _adapt(self, refusal: str, body: dict[str, Any]) -> bool:
         """Leave out or rename the option that a refusal names; False when it names none that can be spared."""
         if "logprobs" in refusal and self.top:
-            self.top = TOP[TOP.index(self.top) + 1]
+            self.top = _smaller(self.top, refusal)
         elif "max_tokens" in refusal and "max_tokens" in body:
             self._limit = "max_completion_tokens"
         elif "temperature" in refusal and self._greedy:
@@ -169,7 +179,7 @@ class Endpoint:
         """Raise what a status means."""
         status = answer.status_code
         message, code = fault(answer.content)
-        told = self._without_key(f"{status}: {' '.join(message.split())[:300]}" if message else str(status))
+        told = self._without_key(f"{status}: {message[:300]}" if message else str(status))
         if status in BUSY and code != "insufficient_quota":
             raise _Busy(told, answer.headers.get("retry-after"))
         if status in (401, 403):
@@ -177,10 +187,16 @@ class Endpoint:
             raise InvalidInput(f"{self.name}: refuses the key in {key} ({told})" if key else f"{self.name}: {told}")
         if status == 404:
             raise InvalidInput(f"{self.name}: no model '{self._model}' at {self._config.base_url} ({told})")
-        raise InvalidInput(f"{self.name}: refuses the request ({told})")
+        raise _Refused(f"{self.name}: refuses the request ({told})", message)
 
     def _without_key(self, text: str) -> str:
         return text.replace(self._key, "***") if self._key else text
+
+
+def _smaller(top: int, refusal: str) -> int:
+    """The largest number below `top` that a refusal names, or else the next that is tried."""
+    named = [int(number) - bool(below) for below, number in _NUMBER.findall(refusal) if len(number) < 4]
+    return max((number for number in named if 0 < number < top), default=next(step for step in TOP if step < top))
 
 
 def _size(body: dict[str, Any], limit: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import socket
 import time
@@ -10,7 +11,9 @@ import pytest
 
 from rlhf_core.config.feedback import EndpointConfig
 from rlhf_core.errors import InvalidInput, Unavailable
+from rlhf_core.feedback.judge import weigh
 from rlhf_core.feedback.openai.client import Endpoint
+from rlhf_core.feedback.openai.response import LEAST
 from rlhf_core.interfaces import Caller
 from rlhf_core.records.feedback import Usage
 from rlhf_core.records.samples import Message
@@ -78,7 +81,7 @@ def test_a_busy_endpoint_is_asked_again_after_the_rest_that_it_asks_for():
     ("broken", "told"),
     [
         (fails(500, "out of memory"), r"500: out of memory \(2 tries\)"),
-        (Reply(502, b"<html>bad gateway</html>"), r"502 \(2 tries\)"),
+        (Reply(502, b"<html>bad gateway</html>"), r"502: bad gateway \(2 tries\)"),
         (Reply(200, b"<html>hello</html>"), "not OpenAI's protocol"),
         (Reply(200, b'{"choices": [{"message": {"content": 3}}]}'), r"choices\.0\.message\.content"),
         (Reply(200, b'{"object": "chat.completion", "choices": []}'), "choices"),
@@ -91,6 +94,99 @@ def test_a_broken_answer_is_asked_for_again_and_then_told_in_one_line(broken: Re
         endpoint(server.url, retries=1).chat([ASK], 4, Caller())
     assert len(server.requests) == 2
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (b'{"error": {"message": "too many tokens", "code": 400}}', "400: too many tokens"),
+        (b'{"error": "too many tokens"}', "400: too many tokens"),
+        (b'{"object": "error", "message": "too many tokens", "type": "Bad", "code": 400}', "400: too many tokens"),
+        (b'{"detail": "too many tokens"}', "400: too many tokens"),
+        (b'{"detail": [{"loc": ["body", "n"], "msg": "too big", "type": "x"}]}', "400: body.n: too big"),
+        (b'[{"error": {"code": 400, "message": "too many tokens", "status": "INVALID"}}]', "400: too many tokens"),
+        (b'{"error": "Bad Request", "message": "too many\\ntokens"}', "400: Bad Request: too many tokens"),
+        (b'{"error": {"message": null, "code": null}, "detail": null}', '400: {"message": null'),
+        (b'{"status": 7}', '400: {"status": 7}'),
+        (b'"too many tokens"', "400: too many tokens"),
+        (b"<html><style>a {}</style><h1>Bad &amp; worse</h1>\x1b[31m</html>", "400: Bad & worse [31m"),
+        (b"too many tokens", "400: too many tokens"),
+        (b"\xff\xfe", "400: "),
+        (b"[" * 100_000, "400: [[["),
+        (b"", "(400)"),
+    ],
+)
+def test_the_words_of_a_refusal_are_told_whatever_their_shape(body: bytes, told: str):
+    with served(in_turn([Reply(400, body)])) as server, pytest.raises(InvalidInput) as refused:
+        endpoint(server.url).probe()
+    assert told in str(refused.value) and str(refused.value).isprintable()
+
+
+def answer(top: object, **more: object) -> Reply:
+    """A completion whose likeliest first tokens are as given, in JSON."""
+    first = {"token": "A", "logprob": -0.01, "top_logprobs": top}
+    choice = {"message": {"content": "A"}, "logprobs": {"content": [first]}}
+    return Reply(200, json.dumps({"choices": [choice], **more}).encode())
+
+
+@pytest.mark.parametrize("filler", [-9999.0, -100, -1000.0, -3.4e38, -math.inf])
+def test_a_label_whose_log_probability_is_a_filler_has_at_most_what_the_others_leave(filler: float):
+    top = [{"token": "A", "logprob": math.log(0.875)}, {"token": "B", "logprob": filler}]
+    with served(in_turn([answer(top)])) as server:
+        [row] = endpoint(server.url).choose([ASK], "AB", Caller())
+    assert row == pytest.approx([math.log(0.875), math.log(0.125)])
+    both = [{"token": token, "logprob": filler} for token in "AB"]
+    with served(in_turn([answer(both)])) as server:
+        assert endpoint(server.url).choose([ASK], "AB", Caller()) == [[-math.inf, -math.inf]]
+
+
+def test_log_probabilities_have_a_floor_and_rounding_takes_none_above_0():
+    top = [{"token": "A", "logprob": 1e-6}, {"token": "B", "logprob": -90.0}]
+    with served(in_turn([answer(top)])) as server:
+        [row] = endpoint(server.url).choose([ASK], "AB", Caller())
+    assert row == [0.0, LEAST] and weigh(row).mass == 1
+
+
+@pytest.mark.parametrize("value", [math.nan, "-0.1", "low", True, [], None, 3.0, math.inf])
+def test_what_is_no_log_probability_is_refused_by_its_place(value: object):
+    top = [{"token": "A", "logprob": -0.1}, {"token": "B", "logprob": value}]
+    with served(in_turn([answer(top)])) as server, pytest.raises(Unavailable, match=r"top_logprobs\.1\.logprob"):
+        endpoint(server.url, retries=0).choose([ASK], "AB", Caller())
+
+
+def test_optional_fields_that_are_null_are_absent():
+    nulls = {"model": None, "usage": {"prompt_tokens": None, "completion_tokens": 3}, "system_fingerprint": None}
+    bill = Bill()
+    with served(in_turn([answer(None, **nulls)])) as server:
+        asked = endpoint(server.url)
+        asked.probe()
+        assert asked.name.startswith("openai:tiny@")
+        [row] = asked.choose([ASK], "AB", Caller(bill=bill))
+    assert row[0] == pytest.approx(-0.01) and bill.total.completion_tokens == 3
+
+
+@pytest.mark.parametrize(
+    ("most", "words"),
+    [
+        (5, "top_logprobs may be at most 5"),
+        (8, "top_logprobs must be between 0 and 8, got {asked} (code 400)"),
+        (3, "Input to top_logprobs should be less than 4"),
+        (7, "'top_logprobs' of gpt-4 v2.1 is above 7"),
+        (5, "top_logprobs {asked} is not supported"),
+        (1, "logprobs: only 1 is supported"),
+    ],
+)
+def test_an_endpoint_that_names_the_number_of_log_probabilities_that_it_gives_is_asked_for_that(most: int, words: str):
+    def limited(request: Request, _: int) -> Reply:
+        if (asked := request.body.get("top_logprobs", 0)) > most:
+            told = {"object": "error", "message": words.format(asked=asked), "type": "BadRequestError", "code": 400}
+            return Reply(400, json.dumps(told).encode())
+        return says("A", {"A": 0.9, "B": 0.1})
+
+    with served(limited) as server:
+        asked = endpoint(server.url)
+        asked.probe()
+    assert asked.top == most and len(server.requests) == 2
 
 
 def test_a_slow_answer_is_given_up_and_asked_for_again():

@@ -11,6 +11,7 @@ from rlhf_core.stages.context import Context
 from rlhf_core.stages.imported.own_rows import DEMONSTRATIONS, rows_of
 from rlhf_core.stages.prompts import draw, heldout_of, prompts_of
 from rlhf_core.stages.samples import sample_all
+from rlhf_core.store.store import Store
 
 REPLAYED = 512
 """Answers of the base that PPO replays, at most."""
@@ -43,32 +44,48 @@ def demonstrations_of(ctx: Context) -> Found:
 def approved(ctx: Context) -> Found:
     """Answers as revised, answers in which no critique found a fault, and the user's own demonstrations.
 
-    An answer at fault that no accepted revision mended is nobody's example, nor is one to a held-out prompt.
+    None of them is an answer to a held-out prompt.
     """
     path, held_out = ctx.config.data.demonstrations, heldout_of(ctx)
     loaded = rows_of(ctx, path, DEMONSTRATIONS) if path else []
     own = held_out.kept_out(loaded)
     held_out.refuse_all(loaded, own, "data.demonstrations", "data.demonstrations")
-    answered = ctx.results.get("critique") if own else ctx.need("critique")
+    left_out, answered = len(loaded) - len(own), ctx.results.get("critique") if own else ctx.need("critique")
     if answered is None:
-        return Found(own, {"user": len(own), **_left_out(ctx, "demonstrations", len(loaded) - len(own))})
+        return Found(own, {"user": len(own), **_left_out(ctx, "demonstrations", left_out)})
+    answers = passed(ctx.store, answered.run_id)
+    learnable = held_out.kept_out([shown for _, shown in answers.shown])
+    revised = [shown for shown in learnable if shown.source == "revision"]
+    faultless = [shown for shown in learnable if shown.source == "faultless"]
+    counts = {"revised": len(revised), "faultless": len(faultless), "left_at_fault": answers.faulty, "user": len(own)}
+    counts |= _left_out(ctx, "demonstrations", left_out + len(answers.shown) - len(learnable))
+    return Found([*revised, *faultless, *own], counts)
+
+
+class Passed(NamedTuple):
+    """Answers of a run that its critic let pass, each beside the sample that it was at first."""
+
+    shown: list[tuple[Sample, Demonstration]]
+    faulty: int
+    """How many answers at fault no accepted revision mended; they are nobody's example."""
+
+
+def passed(store: Store, run_id: str) -> Passed:
+    """What a run's critique stage leaves to learn from, in the order of its samples."""
     steps: dict[str, list[Revision]] = defaultdict(list)
-    for step in sorted(ctx.store.revisions.of_run(answered.run_id), key=lambda step: step.round):
+    for step in sorted(store.revisions.of_run(run_id), key=lambda step: step.round):
         steps[step.sample_id].append(step)
-    revised, faultless, faulty = [], [], 0
-    answers = ctx.store.samples.of_run(answered.run_id, stage="critique")
-    learnable = held_out.kept_out(answers)
-    for sample in learnable:
+    shown, faulty = [], 0
+    for sample in store.samples.of_run(run_id, stage="critique"):
         accepted = [step for step in steps[sample.id] if step.accepted]
         if accepted:
-            revised.append(Demonstration(prompt=sample.prompt, response=accepted[-1].after, source="revision"))
+            revised = Demonstration(prompt=sample.prompt, response=accepted[-1].after, source="revision")
+            shown.append((sample, revised))
         elif all(step.critique.verdict == "complies" for step in steps[sample.id]):
-            faultless.append(_as_it_was(sample, "faultless"))
+            shown.append((sample, _as_it_was(sample, "faultless")))
         else:
             faulty += 1
-    counts = {"revised": len(revised), "faultless": len(faultless), "left_at_fault": faulty, "user": len(own)}
-    counts |= _left_out(ctx, "demonstrations", len(loaded) - len(own) + len(answers) - len(learnable))
-    return Found([*revised, *faultless, *own], counts)
+    return Passed(shown, faulty)
 
 
 def replayed(ctx: Context) -> Found:

@@ -15,7 +15,7 @@ import pytest
 from rlhf_core.records.models import PolicyVersion
 from rlhf_core.store.store import Store
 from services.cli import main as cli
-from services.cli.gc import gc
+from services.cli.data.gc import gc
 from services.security.scopes import SCOPES
 from services.server.config import MODELS
 from services.telemetry import metrics

@@ -1,0 +1,68 @@
+"""Stored records as rows of the Hugging Face and TRL conversational formats, which `loaders` read back unchanged.
+
+What a row says beside the text, who said it and in which run, stands under its key "lineage", which no reader looks at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rlhf_core.records.feedback import Preference
+from rlhf_core.records.samples import Comparison, Demonstration, Message, Prompt, Sample
+
+Row = dict[str, Any]
+
+
+def preference_row(pair: Comparison, label: Preference, probability: float) -> Row:
+    """`prompt`, `chosen`, `rejected`, and what pairs may say: a `tie`, a `probability`, a `weight`, `tags`.
+
+    `probability` is that of a being better than b; the likelier reply is the chosen one.
+    """
+    chosen, rejected, sure = (pair.a, pair.b, probability) if probability >= 0.5 else (pair.b, pair.a, 1 - probability)
+    lineage = {
+        **label.model_dump(include={"id", "run_id", "objective", "labeler", "choice", "ungated", "constitution_hash"}),
+        **{"comparison_id": pair.id, "chosen_id": chosen.id, "rejected_id": rejected.id},
+        **{"chosen_policy": chosen.policy_version, "rejected_policy": rejected.policy_version},
+    }
+    even = label.choice in ("tie", "both_bad") and label.labeler.startswith("human:")
+    return {
+        "prompt": _messages(pair.prompt),
+        "chosen": [_reply(chosen.response)],
+        "rejected": [_reply(rejected.response)],
+        **({"tie": True} if even else {"probability": sure} if sure < 1 else {}),
+        **({"weight": label.weight} if label.weight != 1 else {}),
+        **_tags(pair.prompt),
+        "lineage": lineage,
+    }
+
+
+def demonstration_row(shown: Demonstration, lineage: Mapping[str, Any]) -> Row:
+    """`messages`, the reply being the last, and `tags`."""
+    return {
+        "messages": [*_messages(shown.prompt), _reply(shown.response)],
+        **_tags(shown.prompt),
+        "lineage": {"source": shown.source, **lineage},
+    }
+
+
+def sample_row(sample: Sample) -> Row:
+    """`prompt` and `completion`, as demonstrations are read, and `tags`."""
+    return {
+        "prompt": _messages(sample.prompt),
+        "completion": [_reply(sample.response)],
+        **_tags(sample.prompt),
+        "lineage": sample.model_dump(exclude={"prompt", "response"}),
+    }
+
+
+def _messages(prompt: Prompt) -> list[Row]:
+    return [message.model_dump() for message in prompt.messages]
+
+
+def _reply(text: str) -> Row:
+    return Message(role="assistant", content=text).model_dump()
+
+
+def _tags(prompt: Prompt) -> Row:
+    return {"tags": list(prompt.tags)} if prompt.tags else {}

@@ -74,8 +74,7 @@ def run_pipeline(
         should_stop=should_stop,
     )
     done = store.stage_results.of_run(run.id)
-    if waiting := [stage for stage in wanted if stage not in done]:
-        check_rows(context, waiting)
+    check_rows(context, [stage for stage in wanted if stage not in done])
     for stage in wanted:
         if stage not in done:
             report("stage", json.dumps({"stage": stage, "state": "started"}))

@@ -41,6 +41,7 @@ class Backbone:
         self.device = torch.device(config.device)
         self.max_length: int = getattr(model.config, "max_position_embeddings", None) or 2**31
         self.eos_id: int = tokenizer.eos_token_id  # pyright: ignore[reportAttributeAccessIssue]
+        tokenizer.model_max_length = 2**31  # lengths are checked here, so the tokenizer need not warn of long texts
         self._special = special_tokens(tokenizer)
         self._spelled = re.compile("|".join(map(re.escape, self._special)) or "(?!)")
         self.stop_ids = stop_ids(model, self._special.values(), self.eos_id)

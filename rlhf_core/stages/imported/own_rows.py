@@ -98,8 +98,8 @@ def _files(ctx: Context, stages: Collection[Stage]) -> Iterator[tuple[str, str, 
     """Field, path and kind of each file that these stages read."""
     data = ctx.config.data
     named = (
-        ("prompts", data.prompts, PROMPTS, True),
-        ("heldout_prompts", data.heldout_prompts, PROMPTS, True),
+        ("prompts", data.prompts, PROMPTS, bool(stages)),
+        ("heldout_prompts", data.heldout_prompts, PROMPTS, bool(stages)),
         ("demonstrations", data.demonstrations, DEMONSTRATIONS, "sft" in stages),
         ("replay", data.replay, DEMONSTRATIONS, bool(ctx.config.ppo.ptx_coef) and not PPO.isdisjoint(stages)),
         ("preferences", data.preferences, PREFERENCES, "reward" in stages),

@@ -37,7 +37,7 @@ from services.server.config import ALL, SERVER, WITH_MODEL, ServeConfig, Service
 from services.server.health import MODEL
 from services.server.server import Server, Service
 from services.serving.executor import Executor
-from services.serving.generation_queue import WritingQueue
+from services.serving.generation_queue import GenerationQueue
 from services.serving.model_queue import ModelQueue
 
 if TYPE_CHECKING:
@@ -147,11 +147,11 @@ def _queue(stack: AsyncExitStack, library: ModelLibrary, model_thread: Executor,
     return ModelQueue(library, model_thread, critic, judge, most_waiting)
 
 
-def _writing(library: ModelLibrary, model_thread: Executor, most_waiting: int) -> WritingQueue:
+def _writing(library: ModelLibrary, model_thread: Executor, most_waiting: int) -> GenerationQueue:
     # With a model torch is there already.
     from services.serving.engine import Writers
 
-    return WritingQueue(Writers(library), model_thread, most_waiting)
+    return GenerationQueue(Writers(library), model_thread, most_waiting)
 
 
 def _services(
@@ -160,7 +160,7 @@ def _services(
     rows: Executor,
     library: ModelLibrary | None,
     models: ModelQueue | None,
-    writing: WritingQueue | None,
+    writing: GenerationQueue | None,
     draining: asyncio.Event,
 ) -> list[Service]:
     """ServerService, and the services of `only` in their usual order."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
-from rlhf_core.inference.sequence import Writing
+from rlhf_core.inference.sequence import TokenSequence
 
 MAX_ROWS = 256
 """Rows that are written at the same time."""
@@ -24,7 +24,7 @@ class Decoder(Protocol):
     """An engine at work on the rows of one policy version."""
 
     @property
-    def rows(self) -> Sequence[Writing]:
+    def rows(self) -> Sequence[TokenSequence]:
         """Those being written."""
         ...
 
@@ -33,7 +33,7 @@ class Decoder(Protocol):
         """Memory that their keys and values take."""
         ...
 
-    def join(self, rows: Sequence[Writing]) -> None:
+    def join(self, rows: Sequence[TokenSequence]) -> None:
         """Begin to write; a first token may be written at once."""
         ...
 
@@ -50,8 +50,8 @@ class Call(NamedTuple):
     """Rows that one caller asked for together: those that have not begun, and those being written."""
 
     gone: Callable[[], bool]
-    waiting: deque[Writing]
-    begun: list[Writing]
+    waiting: deque[TokenSequence]
+    begun: list[TokenSequence]
 
 
 class Batcher:
@@ -81,21 +81,21 @@ class Batcher:
         return sum(len(call.waiting) for call in self._calls)
 
     @property
-    def rows(self) -> list[Writing]:
+    def rows(self) -> list[TokenSequence]:
         """Those being written."""
         return [row for decoder in self._decoders.values() for row in decoder.rows]
 
     @property
     def versions(self) -> frozenset[str]:
         """Policy versions that are at work or will be."""
-        return frozenset(self._decoders) | {call.waiting[0].ask.policy for call in self._calls if call.waiting}
+        return frozenset(self._decoders) | {call.waiting[0].policy_version for call in self._calls if call.waiting}
 
     @property
     def bytes(self) -> int:
         """Memory of keys and values."""
         return sum(decoder.bytes for decoder in self._decoders.values())
 
-    def add(self, rows: Sequence[Writing], gone: Callable[[], bool] = lambda: False) -> None:
+    def add(self, rows: Sequence[TokenSequence], gone: Callable[[], bool] = lambda: False) -> None:
         """A call's rows, all of one version, which wait for their turn; they are cut when the caller is `gone`."""
         self._calls.append(Call(gone, deque(rows), []))
 
@@ -103,11 +103,11 @@ class Batcher:
         """Let go of what nobody waits for, let others join, and write a token of one version's rows: so many."""
         self._drop_gone()
         joining = self._admitted()
-        for version in dict.fromkeys(row.ask.policy for row in joining):
+        for version in dict.fromkeys(row.policy_version for row in joining):
             decoder = self._decoders.get(version) or self._decoder(version)
             self._decoders[version] = decoder
             with self._activate(version):
-                decoder.join([row for row in joining if row.ask.policy == version])
+                decoder.join([row for row in joining if row.policy_version == version])
         written = self._write()
         self._forget_ended()
         return written
@@ -144,7 +144,7 @@ class Batcher:
         self._calls = deque(call for call in self._calls if call.waiting or call.begun)
         self._decoders = {version: decoder for version, decoder in self._decoders.items() if decoder.rows}
 
-    def _admitted(self) -> list[Writing]:
+    def _admitted(self) -> list[TokenSequence]:
         """Rows that begin now, prompt by prompt of each call in turn."""
         if not any(call.waiting for call in self._calls):
             return []
@@ -157,20 +157,20 @@ class Batcher:
             if begun is None:
                 self._calls.rotate(1)
                 break
-            tokens += len(begun[0].ask.prompt) if begun else 0
+            tokens += len(begun[0].prompt) if begun else 0
             refused = 0 if begun else refused + 1
             rows += begun
         return rows[live:]
 
-    def _begin(self, call: Call, rows: Sequence[Writing]) -> list[Writing] | None:
+    def _begin(self, call: Call, rows: Sequence[TokenSequence]) -> list[TokenSequence] | None:
         """The rows of a call's next prompt that fit beside `rows`; None when a wide one must wait until others end."""
         room = min(self._max_rows - len(rows), self._share - len(call.begun))
         if not call.waiting or (call.begun and room < min(len(call.waiting), self._max_rows // SHARE)):
             return []
-        prompt = call.waiting[0].ask.prompt
+        prompt = call.waiting[0].prompt
         reach = max((row.reach for row in rows), default=0)
-        begun: list[Writing] = []
-        while call.waiting and call.waiting[0].ask.prompt == prompt and len(begun) < room:
+        begun: list[TokenSequence] = []
+        while call.waiting and call.waiting[0].prompt == prompt and len(begun) < room:
             reach = max(reach, call.waiting[0].reach)
             count = len(rows) + len(begun) + 1
             if count > 1 and count * reach > self._max_positions:

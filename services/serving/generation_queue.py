@@ -10,8 +10,8 @@ from contextlib import contextmanager, suppress
 from typing import NamedTuple, Protocol
 
 from rlhf_core.errors import Exhausted, Unavailable
-from rlhf_core.inference.sequence import Writing
-from rlhf_core.records.samples import BASE_POLICY, Prompt, Sample
+from rlhf_core.inference.sequence import SamplingParams, TokenSequence
+from rlhf_core.records.samples import Prompt, Sample
 from services.serving.executor import Executor, as_error
 from services.serving.malloc import give_back
 from services.telemetry import metrics
@@ -22,18 +22,6 @@ MOST_WAITING = 4096
 """Responses asked for and not yet written, unless the caller says otherwise."""
 IDLE_SECONDS = 1.0
 """When nobody has asked for so long, the memory of the last batch goes back to the system."""
-
-
-class Draw(NamedTuple):
-    """How responses are drawn."""
-
-    policy_version: str = BASE_POLICY
-    n: int = 1
-    temperature: float = 1.0
-    max_tokens: int = 64
-    seed: int = 0
-    stop: tuple[str, ...] = ()
-    """Strings that end a response, which is cut before them."""
 
 
 class Answer(NamedTuple):
@@ -59,23 +47,31 @@ class Piece(NamedTuple):
 class Writers(Protocol):
     """What the model's thread does for the queue."""
 
-    def begin(self, prompts: Sequence[Prompt], draw: Draw, gone: Callable[[], bool], shown: bool) -> list[Writing]: ...
+    def begin(
+        self,
+        prompts: Sequence[Prompt],
+        policy_version: str,
+        params: SamplingParams,
+        gone: Callable[[], bool],
+        shown: bool,
+    ) -> list[TokenSequence]: ...
 
     def step(self) -> int: ...
 
     def clear(self) -> None: ...
 
-    def samples(self, prompts: Sequence[Prompt], draw: Draw, rows: Sequence[Writing]) -> list[Sample]: ...
+    def samples(self, prompts: Sequence[Prompt], rows: Sequence[TokenSequence]) -> list[Sample]: ...
 
 
 class _Order:
     """A call: what it asks for, and what the model's thread has for it. `news` is set on the event loop."""
 
-    def __init__(self, prompts: Sequence[Prompt], draw: Draw, shown: bool):
-        self.prompts, self.draw, self.shown = prompts, draw, shown
+    def __init__(self, prompts: Sequence[Prompt], policy_version: str, params: SamplingParams, shown: bool):
+        self.prompts, self.shown = prompts, shown
+        self.policy_version, self.params = policy_version, params
         self.news = asyncio.Event()
         self.gone = False
-        self.rows: list[Writing] = []
+        self.rows: list[TokenSequence] = []
         self.seen, self.logprob = 0, 0.0
         self.pieces: deque[Piece] = deque()
         self.answers: list[Answer] | None = None
@@ -93,7 +89,7 @@ class _Order:
             raise self.error
 
 
-class WritingQueue:
+class GenerationQueue:
     """While somebody waits, one step of the engine after the other is a unit of work on the model's thread."""
 
     def __init__(self, writers: Writers, executor: Executor, most_waiting: int = MOST_WAITING):
@@ -112,20 +108,20 @@ class WritingQueue:
         """Responses asked for and not yet answered."""
         return self._rows
 
-    async def generate(self, prompts: Sequence[Prompt], draw: Draw) -> list[Answer]:
+    async def generate(self, prompts: Sequence[Prompt], policy_version: str, params: SamplingParams) -> list[Answer]:
         """n responses per prompt, grouped by prompt. A caller that is cancelled stops them before their next token.
 
         Raises Exhausted when too many wait already.
         """
-        order = _Order(prompts, draw, shown=False)
+        order = _Order(prompts, policy_version, params, shown=False)
         with self._placed(order):
             while order.answers is None:
                 await order.changed()
             return order.answers
 
-    async def stream(self, prompt: Prompt, draw: Draw) -> AsyncIterator[Piece]:
+    async def stream(self, prompt: Prompt, policy_version: str, params: SamplingParams) -> AsyncIterator[Piece]:
         """One response, piece by piece as it is written; leaving the loop stops it."""
-        order = _Order([prompt], draw, shown=True)
+        order = _Order([prompt], policy_version, params, shown=True)
         with self._placed(order):
             last = False
             while not last:
@@ -144,7 +140,7 @@ class WritingQueue:
                 hint="try again later, or ask from fewer places at once",
                 retry_seconds=min(30.0, max(0.1, self._rows * self._pace)),
             )
-        size, begun = len(order.prompts) * order.draw.n, time.monotonic()
+        size, begun = len(order.prompts) * order.params.n, time.monotonic()
         self._rows += size
         self._waiting_rows.set(self._rows)
         self._arrived.append(order)
@@ -187,7 +183,7 @@ class WritingQueue:
                 continue
             try:
                 gone = _asks_whether_gone(order)
-                order.rows = self._writers.begin(order.prompts, order.draw, gone, order.shown)
+                order.rows = self._writers.begin(order.prompts, order.policy_version, order.params, gone, order.shown)
             except Exception as error:
                 order.error = error
             self._open.append(order)
@@ -214,7 +210,7 @@ class WritingQueue:
         """Take from the engine what is new for an order, if anything is."""
         ended = all(row.ended for row in order.rows)
         if ended:
-            samples = self._writers.samples(order.prompts, order.draw, order.rows)
+            samples = self._writers.samples(order.prompts, order.rows)
             order.answers = [
                 Answer(sample, tuple(row.tokens), tuple(row.logprobs))
                 for sample, row in zip(samples, order.rows, strict=True)

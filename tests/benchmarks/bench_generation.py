@@ -26,7 +26,7 @@ from rlhf_core.inference.engines.native import NativeDecoder
 from rlhf_core.inference.generate import generate
 from rlhf_core.inference.sampling import row_seeds
 from rlhf_core.inference.scheduler import Batcher
-from rlhf_core.inference.sequence import Ask, Speech, Writing
+from rlhf_core.inference.sequence import SamplingParams, TokenMeaning, TokenSequence
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.records.samples import Prompt
 from rlhf_core.sandbox.sandbox import Sandbox
@@ -184,9 +184,10 @@ def engines(backbone: Backbone) -> Iterator[Row]:
 
 
 def _together(backbone: Backbone, asked: Sequence[tuple[list[int], int]]) -> list[list[int]]:
-    speech = Speech(backbone.decode, backbone.stop_ids)
+    meaning = TokenMeaning(backbone.decode, backbone.stop_ids)
     batcher = Batcher(lambda version: NativeDecoder(backbone), lambda version: backbone.using(None))
-    rows = [Writing(Ask("base", tuple(prompt), seed, 1.0, MAX_TOKENS), speech) for prompt, seed in asked]
+    params = SamplingParams(max_tokens=MAX_TOKENS)
+    rows = [TokenSequence(tuple(prompt), seed, "base", params, meaning) for prompt, seed in asked]
     batcher.add(rows)
     while not all(row.ended for row in rows):
         batcher.step()
@@ -195,12 +196,13 @@ def _together(backbone: Backbone, asked: Sequence[tuple[list[int], int]]) -> lis
 
 def small_calls(address: str, backbone: Backbone) -> Iterator[Row]:
     """A response of one token over gRPC, one call after the other, and from the same engine without any service."""
-    speech = Speech(backbone.decode, backbone.stop_ids)
+    meaning = TokenMeaning(backbone.decode, backbone.stop_ids)
     batcher = Batcher(lambda version: NativeDecoder(backbone), lambda version: backbone.using(None))
     prompt = Prompt.of("Hello")
 
     def direct(seed: int) -> None:
-        row = Writing(Ask("base", tuple(backbone.render(prompt.messages)), seed, 1.0, 1), speech)
+        ids = tuple(backbone.render(prompt.messages))
+        row = TokenSequence(ids, seed, "base", SamplingParams(max_tokens=1), meaning)
         batcher.add([row])
         batcher.step()
         row.text()

@@ -17,7 +17,7 @@ from rlhf_core.errors import InvalidInput
 from rlhf_core.inference.engines.by_name import new_batcher
 from rlhf_core.inference.generate import generate
 from rlhf_core.inference.sampling import row_seed
-from rlhf_core.inference.sequence import Ask, Speech, Writing
+from rlhf_core.inference.sequence import SamplingParams, TokenMeaning, TokenSequence
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.models.batching import make_batch
 from rlhf_core.models.logprobs import response_logprobs
@@ -33,7 +33,7 @@ class Desk:
 
     def __init__(self, engine: Engine, backbone: Backbone, folder: Path, **limits: int):
         self.engine, self.backbone = engine, backbone
-        self.speech = Speech(backbone.decode, backbone.stop_ids)
+        self.meaning = TokenMeaning(backbone.decode, backbone.stop_ids)
         self.batcher = new_batcher(
             engine, backbone, self.active, lambda version: None if version == "base" else folder / version, **limits
         )
@@ -54,16 +54,17 @@ class Desk:
         stop: tuple[str, ...] = (),
         gone: Callable[[], bool] = lambda: False,
         shown: bool = False,
-    ) -> list[Writing]:
+    ) -> list[TokenSequence]:
+        params = SamplingParams(n=n, temperature=temperature, max_tokens=max_tokens, seed=3, stop=stop)
         rows = [
-            Writing(Ask(policy, prompt, row_seed(3, prompt, k), temperature, max_tokens, stop), self.speech, shown)
+            TokenSequence(prompt, row_seed(3, prompt, k), policy, params, self.meaning, shown)
             for prompt in prompts
             for k in range(n)
         ]
         self.batcher.add(rows, gone)
         return rows
 
-    def write(self, *calls: Sequence[Writing]) -> None:
+    def write(self, *calls: Sequence[TokenSequence]) -> None:
         for _ in range(2000):
             if all(row.ended for call in calls for row in call):
                 return
@@ -86,7 +87,7 @@ def desk(request: pytest.FixtureRequest, tiny_model: Callable[[str], Backbone], 
     return make
 
 
-def tokens(rows: Sequence[Writing]) -> list[list[int]]:
+def tokens(rows: Sequence[TokenSequence]) -> list[list[int]]:
     return [row.tokens for row in rows]
 
 
@@ -98,7 +99,7 @@ def test_greedy_writing_is_that_of_hugging_face(desk, kind):
     backbone = engine.backbone
     settings = GenerationConfig(max_new_tokens=20, do_sample=False, eos_token_id=backbone.eos_id, pad_token_id=0)
     for row in rows:
-        ids = torch.tensor([row.ask.prompt])
+        ids = torch.tensor([row.prompt])
         expected = backbone.model.generate(ids, attention_mask=torch.ones_like(ids), generation_config=settings)
         assert row.tokens == expected[0, ids.shape[1] :].tolist()
 
@@ -137,7 +138,7 @@ def test_logprobs_are_those_of_a_plain_pass(desk):
     rows = engine.rows(PROMPTS, n=2, policy="v2", temperature=0.8)
     engine.write(rows)
     with engine.backbone.using("v2"), torch.no_grad():
-        batch = make_batch(engine.backbone, [row.ask.prompt for row in rows], tokens(rows))
+        batch = make_batch(engine.backbone, [row.prompt for row in rows], tokens(rows))
         again = response_logprobs(engine.backbone, batch, 0.8)
     for row, expected in zip(rows, again, strict=True):
         assert expected[: len(row.tokens)].tolist() == pytest.approx(row.logprobs, abs=1e-4)

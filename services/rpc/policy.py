@@ -11,7 +11,8 @@ from rlhf_core.inference.sequence import SamplingParams
 from rlhf_core.records.samples import BASE_POLICY
 from rlhf_core.store.store import Store
 from services.serving.executor import Executor
-from services.serving.generation_queue import Answer, GenerationQueue, Piece
+from services.serving.generation_order import Answer, Piece
+from services.serving.generation_queue import GenerationQueue
 from services.wire import enums, field_masks, resource_names
 from services.wire.paging import MAX_PAGE, page_of
 from services.wire.samples import prompt_from_message, prompts_from_messages, sample_to_message

@@ -17,13 +17,13 @@ from charter.v1 import policy_pb2, policy_pb2_grpc
 from rlhf_core.config.feedback import FeedbackConfig
 from rlhf_core.config.run import ModelConfig
 from rlhf_core.errors import Exhausted, InvalidInput, NotFound
-from rlhf_core.inference.scheduler import Batcher
+from rlhf_core.inference.engine import Engine
+from rlhf_core.inference.engines.native import NativeDecoder
 from rlhf_core.inference.sequence import SamplingParams
 from rlhf_core.records.samples import BASE_POLICY, Prompt
 from rlhf_core.store.store import Store
 from services.embedded import embedded_server
 from services.serving import generation_queue
-from services.serving.engine import Writers
 from services.serving.executor import Executor
 from services.serving.generation_queue import GenerationQueue
 from services.serving.loaded_models import ModelLibrary
@@ -164,7 +164,7 @@ def ask(library: ModelLibrary, work: Callable[[GenerationQueue], object], **opti
     executor = Executor("model")
 
     async def run() -> object:
-        return await work(GenerationQueue(Writers(library), executor, **options))  # pyright: ignore
+        return await work(GenerationQueue(Engine(library.engine, library.backbone, library), executor, **options))  # pyright: ignore
 
     try:
         return asyncio.run(run())
@@ -201,17 +201,19 @@ def test_one_callers_mistake_is_nobody_elses(library):
 
 def test_a_failed_step_fails_the_calls_at_work_and_no_later_one(library, monkeypatch):
     async def fail(queue: GenerationQueue) -> None:
-        step = Batcher.step
-        monkeypatch.setattr(Batcher, "step", lambda batcher: 1 / 0)
+        step = NativeDecoder.step
+        monkeypatch.setattr(NativeDecoder, "step", lambda decoder: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             await queue.generate(PROMPTS, BASE_POLICY, SamplingParams())
-        monkeypatch.setattr(Batcher, "step", step)
+        monkeypatch.setattr(NativeDecoder, "step", step)
         assert len(await queue.generate(PROMPTS, BASE_POLICY, SamplingParams(max_tokens=3))) == 4
 
     ask(library, fail)
 
 
-@pytest.mark.parametrize("place", [(Batcher, "step"), (Writers, "begin")], ids=lambda place: place[1])
+@pytest.mark.parametrize(
+    "place", [(NativeDecoder, "join"), (Engine, "step"), (Engine, "add")], ids=lambda place: place[1]
+)
 def test_a_turn_that_breaks_is_told_to_its_callers_at_once(library, monkeypatch, place):
     def broken(*_: object) -> None:
         raise SystemExit(3)

@@ -13,9 +13,10 @@ from rlhf_core.constitution.constitution import Constitution
 from rlhf_core.constitution.principle import Principle
 from rlhf_core.effects.report import Judging
 from rlhf_core.errors import InvalidInput
-from rlhf_core.feedback.preference_labels import labels_from_votes, vote_id
+from rlhf_core.feedback.preference_labels import labels_from_tallies
 from rlhf_core.feedback.prompts import COMPARE_HASH
-from rlhf_core.feedback.vote_aggregation import sigmoid
+from rlhf_core.feedback.vote_aggregation import sigmoid, tallies
+from rlhf_core.feedback.voters import open_polls, vote_id, with_votes
 from rlhf_core.interfaces import World
 from rlhf_core.records.feedback import Critique, Preference, Vote
 from rlhf_core.records.samples import Comparison, Sample
@@ -144,7 +145,10 @@ def labels(
 ) -> dict[str, list[Preference]]:
     """Objective -> one label for each pair; the votes of other constitutions in `ballots` are left out."""
     votes = [vote for key in wanted(constitution, pairs) for vote in ballots[key]]
+    polls = with_votes(open_polls(pairs, constitution, constitution.objective_names, config), votes)
+    places = constitution.precedence()
+    tallied = {name: tallies(polls, places, name, config) for name in constitution.objective_names}
     made: dict[str, dict[str, Preference]] = {name: {} for name in constitution.objective_names}
-    for label in labels_from_votes(pairs, votes, constitution, votes[0].judge if votes else "", config):
+    for label in labels_from_tallies(pairs, tallied, constitution, votes[0].judge if votes else "", config):
         made[label.objective][label.comparison_id] = label
     return {name: [by_pair[pair.id] for pair in pairs] for name, by_pair in made.items()}

@@ -20,8 +20,8 @@ from rlhf_core.feedback.critic import criticise, rewrite
 from rlhf_core.feedback.judge import FORMATS, TEMPLATE_HASHES, Answer, ask, is_contrast, is_pointwise, protocol_of
 from rlhf_core.feedback.judge_cache import Notebook
 from rlhf_core.feedback.pointwise_judge import pointwise_hash, read_alone
-from rlhf_core.feedback.preference_labels import vote_id
 from rlhf_core.feedback.prompts import compare_conversation, question_turn
+from rlhf_core.feedback.voters import vote_id
 from rlhf_core.interfaces import Backend, Caller, Chat, Choose, Conversation, Weigh
 from rlhf_core.records.feedback import Critique, Protocol, Usage, Vote
 from rlhf_core.records.samples import Comparison, Sample

@@ -8,7 +8,6 @@ from typing import Literal, NamedTuple
 from rlhf_core.config.run import LabelConfig
 from rlhf_core.constitution.principle import Principle
 from rlhf_core.errors import InvalidInput
-from rlhf_core.feedback.preference_labels import comparison_of
 from rlhf_core.feedback.vote_aggregation import sigmoid
 from rlhf_core.interfaces import Feedback
 from rlhf_core.records.base import Record, content_id
@@ -96,7 +95,7 @@ def _pair(question: str, prefer: str, over: str) -> Comparison:
         Sample(id=content_id("sample", prompt.id, TESTED, reply), prompt=prompt, response=reply, policy_version=TESTED)
         for reply in (prefer, over)
     )
-    return comparison_of(a, b, "")
+    return Comparison.of(a, b, "")
 
 
 def _result(principle: Principle, case: _Case, votes: tuple[Vote, Vote], config: LabelConfig) -> TestResult:

@@ -8,13 +8,12 @@ from collections.abc import Iterator, Sequence
 
 from rlhf_core.config.run import CritiqueConfig
 from rlhf_core.constitution.constitution import Constitution, Principle
-from rlhf_core.feedback.preference_labels import comparison_of
 from rlhf_core.feedback.revision_guards import Attempt, fault, strip_prefix
 from rlhf_core.feedback.vote_aggregation import sigmoid
 from rlhf_core.interfaces import Feedback
 from rlhf_core.records.base import content_id
 from rlhf_core.records.feedback import Critique, Revision
-from rlhf_core.records.samples import Prompt, Sample
+from rlhf_core.records.samples import Comparison, Prompt, Sample
 
 
 def critique_settings(constitution: Constitution, config: CritiqueConfig) -> CritiqueConfig:
@@ -121,7 +120,7 @@ def _verified(
     config: CritiqueConfig,
 ) -> list[bool]:
     """Whether the judge finds each revision better: on the whole, and whichever of the two it is shown first."""
-    pairs = [comparison_of(new, old, old.run_id) for new, old in zip(revised, answers, strict=True)]
+    pairs = [Comparison.of(new, old, old.run_id) for new, old in zip(revised, answers, strict=True)]
     odds: dict[str, list[float]] = defaultdict(list)
     for vote in feedback.compare(pairs, principle):
         odds[vote.comparison_id].append(vote.logprob_a - vote.logprob_b)

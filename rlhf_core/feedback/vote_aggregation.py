@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from rlhf_core.config.run import LabelConfig
 from rlhf_core.constitution.constitution import Principle
+from rlhf_core.feedback.voters import Poll
 from rlhf_core.records.feedback import Choice, Protocol, Vote
 
 TIE_BAND = (0.45, 0.55)
@@ -48,6 +49,16 @@ class Tally(NamedTuple):
         """|p_a shown first - p_a shown second|, each over all principles."""
         first, second = self.said or (sigmoid(self.first), sigmoid(self.second))
         return abs(first - second)
+
+
+def tallies(polls: Sequence[Poll], precedence: Mapping[str, int], objective: str, config: LabelConfig) -> list[Tally]:
+    """Tally each poll's votes for one objective, without those of silenced principles.
+
+    `precedence` is that of the constitution.
+    """
+    return [
+        tally(poll.votes, heard(poll.voters[objective], poll.votes, precedence, config), objective) for poll in polls
+    ]
 
 
 def tally(votes: Sequence[Vote], principles: Sequence[Principle], objective: str) -> Tally:

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from rlhf_core.config.run import LabelConfig
 from rlhf_core.data.loaders import load_preferences
 from rlhf_core.feedback.judge_gate import Case, Evidence, human_truth
-from rlhf_core.feedback.preference_labels import tallies
-from rlhf_core.feedback.vote_aggregation import Tally, abstention
+from rlhf_core.feedback.vote_aggregation import Tally, abstention, tallies
 from rlhf_core.interfaces import Feedback, Gold
 from rlhf_core.records.samples import Comparison
 from rlhf_core.seeding import uniform_draw
@@ -38,8 +37,12 @@ def evidence_on(
     if gold and (settings.calibration_pairs is None or len(people) < settings.calibration_pairs):
         return evidence
     asked = [pair for pair, _ in people]
-    votes = [vote for piece in chunks(asked, CHUNK) for vote in vote_on(ctx, feedback, piece, [objective], counts)]
-    counted = tallies(asked, votes, ctx.constitution, objective, settings)
+    polls = {
+        poll.comparison.id: poll
+        for piece in chunks(asked, CHUNK)
+        for poll in vote_on(ctx, feedback, piece, [objective], counts)
+    }
+    counted = tallies([polls[pair.id] for pair in asked], ctx.constitution.precedence(), objective, settings)
     cases = [
         Case(pair, a_is_better, one, bool(abstention(one, settings)))
         for (pair, a_is_better), one in zip(people, counted, strict=True)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from rlhf_core.errors import TrainingFailed
 from rlhf_core.feedback.judge import family
 from rlhf_core.feedback.judge_calibration import calibrate
 from rlhf_core.feedback.judge_gate import Judge, measure_gate
-from rlhf_core.feedback.preference_labels import labels_from_votes, tallies
+from rlhf_core.feedback.preference_labels import labels_from_tallies
+from rlhf_core.feedback.vote_aggregation import Tally, tallies
+from rlhf_core.feedback.voters import Poll
 from rlhf_core.interfaces import Feedback
-from rlhf_core.records.feedback import Calibration, JudgeGate, Preference, Vote
+from rlhf_core.records.feedback import Calibration, JudgeGate, Preference
 from rlhf_core.records.runs import StageResult
 from rlhf_core.records.samples import Comparison
 from rlhf_core.stages.context import Context, Timer
@@ -31,23 +33,22 @@ def label_stage(ctx: Context) -> StageResult:
     timer = Timer()
     feedback = ctx.tools.feedback(ctx.constitution)
     spending = Spending(ctx, "label", feedback)
-    pairs: dict[str, Comparison] = {}
-    votes: dict[str, Vote] = {}
     counts: Counter[str] = Counter()
-    for piece, done in pairs_to_judge(ctx, counts):
-        pairs |= {pair.id: pair for pair in piece}
-        judged = vote_on(ctx, feedback, piece, ctx.constitution.objective_names, counts)
-        votes |= {vote.id: vote for vote in judged}
-        ctx.progress("label", done, ctx.config.label.pairs, **spending.step())
-    settled = settle(ctx, feedback, list(pairs.values()), list(votes.values()), counts)
-    counts["labels"] = len(settled.labels)
+    polls = _ask(ctx, feedback, spending, counts)
+    pairs = [poll.comparison for poll in polls]
+    places = ctx.constitution.precedence()
+    tallied = {name: tallies(polls, places, name, ctx.config.label) for name in ctx.constitution.objective_names}
+    measured = [_measure(ctx, feedback, name, pairs, tallied[name], counts) for name in tallied]
+    labels = _label(ctx, feedback.name, pairs, tallied, measured)
+    counts["labels"] = len(labels)
     if family(feedback.name) == family(ctx.tools.backbone.name):
         counts["judge_of_own_family"] = len(pairs)
-    for one in settled.labels:
+    for one in labels:
         counts[f"abstained.{one.reason}" if one.abstained else f"choice.{one.choice}"] += 1
-    for gate in settled.gates:
+    gates = [one.gate for one in measured]
+    for gate in gates:
         ctx.note(f"judge, {gate.objective}: {gate.reason or 'passes its gate'}")
-    refuse_ungated(ctx, settled.gates, len(votes))
+    refuse_ungated(ctx, gates, sum(len(poll.votes) for poll in polls))
     result = StageResult(
         run_id=ctx.run.id,
         stage="label",
@@ -58,38 +59,59 @@ def label_stage(ctx: Context) -> StageResult:
     return spending.close(result)
 
 
-class Settled(NamedTuple):
-    labels: list[Preference]
-    gates: list[JudgeGate]
+def _ask(ctx: Context, feedback: Feedback, spending: Spending, counts: Counter[str]) -> list[Poll]:
+    """Draw the pairs and ask for the votes on them, piece by piece; a pair that is drawn twice has one poll."""
+    polls: dict[str, Poll] = {}
+    for piece, done in pairs_to_judge(ctx, counts):
+        for poll in vote_on(ctx, feedback, piece, ctx.constitution.objective_names, counts):
+            polls.setdefault(poll.comparison.id, poll)
+        ctx.progress("label", done, ctx.config.label.pairs, **spending.step())
+    return list(polls.values())
 
 
-def settle(
-    ctx: Context, feedback: Feedback, pairs: Sequence[Comparison], votes: Sequence[Vote], counts: Counter[str]
-) -> Settled:
-    """Measure the judge, derive every label anew from the votes, and store both in one commit.
+class _Measured(NamedTuple):
+    gate: JudgeGate
+    calibration: Calibration | None
+
+
+def _measure(
+    ctx: Context,
+    feedback: Feedback,
+    objective: str,
+    pairs: Sequence[Comparison],
+    tallied: Sequence[Tally],
+    counts: Counter[str],
+) -> _Measured:
+    """Measure the judge of one objective.
 
     `counts` gains the votes on pairs that people have labelled, where the judge is measured on these.
     """
-    law, settings = ctx.constitution, ctx.config.label
-    gates: dict[str, JudgeGate] = {}
-    calibrations: dict[str, Calibration] = {}
-    for objective in law.objective_names:
-        tallied = tallies(pairs, votes, law, objective, settings)
-        evidence = evidence_on(ctx, feedback, objective, pairs, tallied, counts)
-        judge = Judge(ctx.run.id, feedback.name, objective, law.hash)
-        gates[objective] = measure_gate(judge, evidence[0], ctx.config.gate)
-        for found in (calibrate(judge, one, settings.calibration_pairs) for one in evidence):
-            if found is not None:
-                calibrations[objective] = found
-    applied = {objective: calibration for objective, calibration in calibrations.items() if calibration.applied}
-    labels = labels_from_votes(pairs, votes, law, feedback.name, settings, applied, gates)
+    evidence = evidence_on(ctx, feedback, objective, pairs, tallied, counts)
+    judge = Judge(ctx.run.id, feedback.name, objective, ctx.constitution.hash)
+    fitted = [calibrate(judge, one, ctx.config.label.calibration_pairs) for one in evidence]
+    known = [calibration for calibration in fitted if calibration is not None]
+    return _Measured(measure_gate(judge, evidence[0], ctx.config.gate), known[-1] if known else None)
+
+
+def _label(
+    ctx: Context,
+    judge: str,
+    pairs: Sequence[Comparison],
+    tallied: Mapping[str, Sequence[Tally]],
+    measured: Sequence[_Measured],
+) -> list[Preference]:
+    """Derive every label anew, and store the labels and what they rest on in one commit."""
+    gates = {one.gate.objective: one.gate for one in measured}
+    calibrations = [one.calibration for one in measured if one.calibration is not None]
+    applied = {calibration.objective: calibration for calibration in calibrations if calibration.applied}
+    labels = labels_from_tallies(pairs, tallied, ctx.constitution, judge, ctx.config.label, applied, gates)
     with ctx.store.transaction(ctx.run.id, ctx.run.fence):
         for gate in gates.values():
             ctx.store.gates.add(gate)
-        for calibration in calibrations.values():
+        for calibration in calibrations:
             ctx.store.calibrations.add(calibration)
         ctx.store.preferences.add(labels)
-    return Settled(labels, list(gates.values()))
+    return labels
 
 
 def refuse_ungated(ctx: Context, gates: Sequence[JudgeGate], votes: int) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from rlhf_core.config.run import RunConfig
-from rlhf_core.feedback.preference_labels import comparison_of
 from rlhf_core.records.samples import BASE_POLICY, Comparison, Prompt, Sample
 from rlhf_core.stages.ancestry import results_of
 from rlhf_core.stages.context import Context, chunks
@@ -47,7 +46,7 @@ def _draw_pairs(ctx: Context, prompts: Sequence[Prompt], number: int) -> list[Co
     with ctx.store.transaction(ctx.run.id, ctx.run.fence):
         ctx.store.samples.add([*first, *second])
         pairs = [
-            comparison_of(a, b, ctx.run.id) for a, b in zip(first, second, strict=True) if a.response != b.response
+            Comparison.of(a, b, ctx.run.id) for a, b in zip(first, second, strict=True) if a.response != b.response
         ]
         ctx.store.comparisons.add(pairs)
     return pairs

@@ -12,7 +12,7 @@ from rlhf_core.constitution.constitution import Constitution, Objective
 from rlhf_core.constitution.principle import Principle
 from rlhf_core.effects.probes import Probes
 from rlhf_core.effects.report import ProbeSummary
-from rlhf_core.feedback.preference_labels import comparison_of, vote_id
+from rlhf_core.feedback.voters import vote_id
 from rlhf_core.records.feedback import Critique, Usage, Vote
 from rlhf_core.records.samples import Comparison, Prompt, Sample
 
@@ -36,7 +36,7 @@ def law(*principles: Principle) -> Constitution:
 def pair(number: int, a: str, b: str, tags: tuple[str, ...] = ()) -> Comparison:
     prompt = Prompt.of(f"Task {number}?", tags=tags)
     first, second = (Sample(id=f"{number}{x}", prompt=prompt, response=x, policy_version="data") for x in (a, b))
-    return comparison_of(first, second, "")
+    return Comparison.of(first, second, "")
 
 
 def odds(question: str, a: str, b: str) -> float:

@@ -8,7 +8,6 @@ import pytest
 
 from rlhf_core.constitution.principle import Principle
 from rlhf_core.feedback.model_feedback import LocalFeedback
-from rlhf_core.feedback.preference_labels import comparison_of
 from rlhf_core.interfaces import Conversation
 from rlhf_core.records.samples import Comparison, Prompt, Sample
 
@@ -19,7 +18,7 @@ STEPS = Principle(id="steps", serves={"helpful": 1.0}, compare="More steps?")
 def pair(number: int) -> Comparison:
     prompt = Prompt.of(f"Question {number}?")
     a, b = (Sample(id=f"{number}{x}", prompt=prompt, response=f"{x} {number}", policy_version="base") for x in "ab")
-    return comparison_of(a, b, "run")
+    return Comparison.of(a, b, "run")
 
 
 class Model:

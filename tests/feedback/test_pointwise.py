@@ -15,7 +15,6 @@ from rlhf_core.feedback.judge import TEMPLATE_HASHES
 from rlhf_core.feedback.judge_cache import Notebook
 from rlhf_core.feedback.model_feedback import LocalFeedback
 from rlhf_core.feedback.pointwise_judge import weight_of
-from rlhf_core.feedback.preference_labels import comparison_of
 from rlhf_core.feedback.vote_aggregation import abstention, alone, side
 from rlhf_core.inference.choice_logprobs import choose
 from rlhf_core.inference.generate import chat
@@ -42,7 +41,7 @@ def sample(response: str) -> Sample:
 
 
 def pair(a: str, b: str) -> Comparison:
-    return comparison_of(sample(a), sample(b), "run")
+    return Comparison.of(sample(a), sample(b), "run")
 
 
 class Model:

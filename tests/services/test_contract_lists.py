@@ -10,7 +10,6 @@ from charter.v1 import policy_pb2, policy_pb2_grpc, preference_pb2, preference_p
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from rlhf_core.errors import InvalidInput, RequestReused
-from rlhf_core.feedback.preference_labels import comparison_of
 from rlhf_core.records.samples import BASE_POLICY, Comparison, Prompt, Sample
 from services.client.connection import Connection
 from services.wire.samples import comparison_to_message
@@ -22,7 +21,7 @@ def pair(number: int) -> Comparison:
     both = [
         Sample(id=f"{side}{number}", prompt=prompt, response=f"by {side}", policy_version=BASE_POLICY) for side in "ab"
     ]
-    return comparison_of(*both, run_id="")
+    return Comparison.of(*both, run_id="")
 
 
 class Labels:

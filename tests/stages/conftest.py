@@ -12,8 +12,8 @@ import pytest
 
 from rlhf_core.config.run import RunConfig
 from rlhf_core.constitution.load import parse_constitution
-from rlhf_core.feedback.preference_labels import vote_id
 from rlhf_core.feedback.prompts import COMPARE_HASH
+from rlhf_core.feedback.voters import vote_id
 from rlhf_core.records.feedback import Usage, Vote
 from rlhf_core.records.runs import StageResult
 from rlhf_core.records.samples import Comparison, Prompt, Sample

@@ -9,9 +9,8 @@ import pytest
 from rlhf_core.config.run import RunConfig
 from rlhf_core.constitution.load import builtin_text
 from rlhf_core.errors import CharterError, Conflict, InvalidInput, NotFound, Unavailable
-from rlhf_core.feedback.preference_labels import comparison_of
 from rlhf_core.interfaces import Feedback, Sampler, Scorer
-from rlhf_core.records.samples import BASE_POLICY, Prompt, Sample
+from rlhf_core.records.samples import BASE_POLICY, Comparison, Prompt, Sample
 from services.client import policy
 from services.client.client import CharterClient
 from services.wire import batches
@@ -33,7 +32,7 @@ def test_the_clients_are_the_seams(served):
     critiques = feedback.critique(samples, principle)
     assert [critique.sample_id for critique in critiques] == [sample.id for sample in samples]
     assert len(feedback.revise(samples, critiques, principle)) == 2
-    votes = feedback.compare([comparison_of(*samples, run_id="r")], principle)
+    votes = feedback.compare([Comparison.of(*samples, run_id="r")], principle)
     assert [vote.judge for vote in votes] == [feedback.name] * 2
     assert [vote.run_id for vote in votes] == ["r"] * 2
     scores = scorer.score(samples, ["reward-harmless", "reward-helpful"])
@@ -162,7 +161,7 @@ def test_a_model_setting_of_the_process_cannot_be_changed_by_a_run(served, model
 
 
 def test_a_label_of_a_stored_pair_and_all_pages_of_labels(served):
-    pair = comparison_of(*answers("one", "two"), run_id="")
+    pair = Comparison.of(*answers("one", "two"), run_id="")
     stored = served.client.preference.submit_preference(pair, objective="helpful", labeler="bo", choice="tie")
     again = served.client.preference.submit_preference(pair.id, objective="harmless", labeler="bo", choice="b")
     assert (stored.probability, again.probability) == (0.5, 0.0)

@@ -14,7 +14,6 @@ from typer.testing import CliRunner
 from rlhf_core.config.feedback import BackendConfig, FeedbackConfig
 from rlhf_core.config.run import LoraConfig, ModelConfig, RunConfig
 from rlhf_core.errors import InvalidInput, Unavailable
-from rlhf_core.feedback.preference_labels import comparison_of
 from rlhf_core.records.feedback import Vote
 from rlhf_core.records.samples import Comparison, Prompt, Sample
 from services.cli.main import app
@@ -69,7 +68,7 @@ def pair() -> Comparison:
         Sample(id=text, prompt=prompt, response=text, policy_version="base")
         for text in ("Pull the plug first.", "Grip the bare wires.")
     )
-    return comparison_of(a, b, "run-1")
+    return Comparison.of(a, b, "run-1")
 
 
 def votes_of(client: CharterClient) -> list[Vote]:

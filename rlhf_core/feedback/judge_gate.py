@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from rlhf_core.config.run import GateConfig
-from rlhf_core.feedback.preference_labels import probability_of
 from rlhf_core.feedback.vote_aggregation import Tally
 from rlhf_core.records.base import content_id
-from rlhf_core.records.feedback import JudgeGate, Preference, Truth
+from rlhf_core.records.feedback import JudgeGate, Truth
 from rlhf_core.records.samples import Comparison
 from rlhf_core.stats import clustered_interval
 
@@ -40,19 +39,6 @@ class Evidence(NamedTuple):
 
     truth: Truth
     cases: Sequence[Case]
-
-
-def human_truth(labels: Iterable[Preference]) -> dict[str, bool]:
-    """Comparison id -> whether people find a better, of the uniform slice; where they are even, nothing is known.
-
-    Other human labels are of pairs that were chosen because the judge was unsure of them, and would mismeasure it.
-    """
-    given: dict[str, list[float]] = defaultdict(list)
-    for label in labels:
-        if label.uniform and label.choice != "skip":
-            given[label.comparison_id].append(probability_of(label.choice))
-    means = {identity: sum(said) / len(said) for identity, said in given.items()}
-    return {identity: mean > 0.5 for identity, mean in means.items() if mean != 0.5}
 
 
 def measure_gate(judge: Judge, evidence: Evidence, config: GateConfig) -> JudgeGate:

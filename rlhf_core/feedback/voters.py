@@ -23,6 +23,14 @@ class Poll(NamedTuple):
     """Objective -> its principles, in order of id."""
     votes: Sequence[Vote] = ()
 
+    def vote_ids(self, judge: str, template_hash: str) -> dict[str, list[str]]:
+        """Name the votes that the poll asks for: principle id, in order -> the ids of both orders."""
+        drawn = {principle.id: principle for principles in self.voters.values() for principle in principles}
+        return {
+            name: [vote_id(self.comparison, drawn[name], judge, swapped, template_hash) for swapped in (False, True)]
+            for name in sorted(drawn)
+        }
+
 
 def open_polls(
     comparisons: Iterable[Comparison], constitution: Constitution, objectives: Sequence[str], config: LabelConfig

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 from rlhf_core.errors import TrainingFailed
 from rlhf_core.feedback.judge import family
-from rlhf_core.feedback.judge_calibration import calibrate
-from rlhf_core.feedback.judge_gate import Judge, measure_gate
 from rlhf_core.feedback.preference_labels import labels_from_tallies
 from rlhf_core.feedback.vote_aggregation import Tally, tallies
 from rlhf_core.feedback.voters import Poll
 from rlhf_core.interfaces import Feedback
-from rlhf_core.records.feedback import Calibration, JudgeGate, Preference
+from rlhf_core.records.feedback import JudgeGate, Preference
 from rlhf_core.records.runs import StageResult
 from rlhf_core.records.samples import Comparison
 from rlhf_core.stages.context import Context, Timer
-from rlhf_core.stages.judge_truth import evidence_on
+from rlhf_core.stages.judge_truth import Measured, measure_judge
 from rlhf_core.stages.label_pairs import pairs_to_judge
 from rlhf_core.stages.label_rounds import labelled_policy
 from rlhf_core.stages.label_votes import vote_on
@@ -38,7 +35,7 @@ def label_stage(ctx: Context) -> StageResult:
     pairs = [poll.comparison for poll in polls]
     places = ctx.constitution.precedence()
     tallied = {name: tallies(polls, places, name, ctx.config.label) for name in ctx.constitution.objective_names}
-    measured = [_measure(ctx, feedback, name, pairs, tallied[name], counts) for name in tallied]
+    measured = [measure_judge(ctx, feedback, name, pairs, tallied[name], counts) for name in tallied]
     labels = _label(ctx, feedback.name, pairs, tallied, measured)
     counts["labels"] = len(labels)
     if family(feedback.name) == family(ctx.tools.backbone.name):
@@ -69,36 +66,12 @@ def _ask(ctx: Context, feedback: Feedback, spending: Spending, counts: Counter[s
     return list(polls.values())
 
 
-class _Measured(NamedTuple):
-    gate: JudgeGate
-    calibration: Calibration | None
-
-
-def _measure(
-    ctx: Context,
-    feedback: Feedback,
-    objective: str,
-    pairs: Sequence[Comparison],
-    tallied: Sequence[Tally],
-    counts: Counter[str],
-) -> _Measured:
-    """Measure the judge of one objective.
-
-    `counts` gains the votes on pairs that people have labelled, where the judge is measured on these.
-    """
-    evidence = evidence_on(ctx, feedback, objective, pairs, tallied, counts)
-    judge = Judge(ctx.run.id, feedback.name, objective, ctx.constitution.hash)
-    fitted = [calibrate(judge, one, ctx.config.label.calibration_pairs) for one in evidence]
-    known = [calibration for calibration in fitted if calibration is not None]
-    return _Measured(measure_gate(judge, evidence[0], ctx.config.gate), known[-1] if known else None)
-
-
 def _label(
     ctx: Context,
     judge: str,
     pairs: Sequence[Comparison],
     tallied: Mapping[str, Sequence[Tally]],
-    measured: Sequence[_Measured],
+    measured: Sequence[Measured],
 ) -> list[Preference]:
     """Derive every label anew, and store the labels and what they rest on in one commit."""
     gates = {one.gate.objective: one.gate for one in measured}

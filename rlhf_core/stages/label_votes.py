@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
-from rlhf_core.constitution.constitution import Principle
-from rlhf_core.feedback.voters import Poll, open_polls, vote_id, with_votes
+from rlhf_core.feedback.voters import Poll, open_polls, with_votes
 from rlhf_core.interfaces import Feedback
 from rlhf_core.records.feedback import Vote
 from rlhf_core.records.samples import Comparison
@@ -32,8 +31,7 @@ def vote_on(
     known: dict[str, Vote] = {}
     missing: dict[tuple[str, ...], list[Comparison]] = defaultdict(list)
     for poll in polls:
-        drawn = {p.id: p for principles in poll.voters.values() for p in principles}
-        ids = {name: _both_orders(poll.comparison, drawn[name], feedback) for name in sorted(drawn)}
+        ids = poll.vote_ids(feedback.name, feedback.template_hash)
         known |= ctx.store.votes.by_id([identity for both in ids.values() for identity in both])
         unasked = tuple(name for name, both in ids.items() if not known.keys() >= set(both))
         if unasked:
@@ -46,7 +44,3 @@ def vote_on(
     ctx.store.votes.add(list(votes.values()))
     counts.update({"votes.cached": len(known), "votes.asked": len(fresh)})
     return with_votes(polls, votes.values())
-
-
-def _both_orders(pair: Comparison, principle: Principle, feedback: Feedback) -> list[str]:
-    return [vote_id(pair, principle, feedback.name, swapped, feedback.template_hash) for swapped in (False, True)]

@@ -8,10 +8,10 @@ import pytest
 
 from rlhf_core.config.run import GateConfig, LabelConfig
 from rlhf_core.constitution.constitution import Constitution, Objective, Principle
-from rlhf_core.feedback.judge_gate import Case, Evidence, Judge, human_truth, measure_gate
+from rlhf_core.feedback.judge_gate import Case, Evidence, Judge, measure_gate
 from rlhf_core.feedback.vote_aggregation import Tally, abstention
 from rlhf_core.feedback.voters import vote_id
-from rlhf_core.records.feedback import Choice, JudgeGate, Preference, Vote
+from rlhf_core.records.feedback import JudgeGate, Vote
 from rlhf_core.records.samples import Comparison, Prompt, Sample
 from tests.feedback.tallying import labelled, tallied
 
@@ -143,19 +143,3 @@ def test_a_gate_is_a_new_record_when_what_is_known_changes():
     first, second = gate(PAIRS, GOOD, lambda a, b: 3.0), gate(PAIRS[:30], GOOD[:30], lambda a, b: 3.0)
     assert first.id != second.id
     assert first.id == gate(PAIRS, GOOD, lambda a, b: 3.0).id
-
-
-def said(pair: str, choice: Choice, who: str = "ada", uniform: bool = True) -> Preference:
-    return Preference(
-        id=pair + who, comparison_id=pair, objective="helpful", labeler=f"human:{who}", choice=choice, uniform=uniform
-    )
-
-
-def test_people_know_what_most_of_them_say_of_pairs_that_were_drawn_evenly():
-    labels = [
-        *(said("one", "a"), said("one", "b", "eve"), said("one", "a", "bob")),
-        *(said("even", "a"), said("even", "b", "eve")),
-        *(said("tie", "tie"), said("skipped", "skip"), said("bad", "both_bad")),
-        *(said("other", "b"), said("chosen", "a", uniform=False)),
-    ]
-    assert human_truth(labels) == {"one": True, "other": False}

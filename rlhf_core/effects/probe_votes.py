@@ -31,7 +31,7 @@ Ballots = Mapping[Key, tuple[Vote, Vote]]
 
 
 class Judge(Protocol):
-    """A judge that takes many questions at once, and a critic: what they have in common is read once."""
+    """The part of interfaces.Feedback that the measure of an edit needs."""
 
     @property
     def name(self) -> str: ...
@@ -39,11 +39,9 @@ class Judge(Protocol):
     @property
     def template_hash(self) -> str: ...
 
-    def compare(self, comparisons: Sequence[Comparison], *principles: Principle) -> list[Vote]:
-        """For each comparison, and for each principle on it, two votes: one in each order."""
-        ...
+    def compare(self, questions: Sequence[tuple[Comparison, Principle]]) -> list[Vote]: ...
 
-    def critique(self, samples: Sequence[Sample], principle: Principle) -> list[Critique]: ...
+    def critique(self, items: Sequence[tuple[Sample, Principle]]) -> list[Critique]: ...
 
 
 NewJudge = Callable[[Constitution], Judge]
@@ -80,8 +78,8 @@ def ask(
     for hashes, ids in alike.items():
         for start in range(0, len(ids), UNIT):
             unit = ids[start : start + UNIT]
-            votes = judge.compare([pairs[one] for one in unit], *asked[ids[0]].values())
             keys = [(principle_hash, one) for one in unit for principle_hash in hashes]
+            votes = judge.compare([(pairs[one], asked[one][principle_hash]) for principle_hash, one in keys])
             ballots |= dict(zip(keys, zip(votes[::2], votes[1::2], strict=True), strict=True))
             tick(phase, 2 * len(ballots), 2 * len(questions))
     return ballots

@@ -64,7 +64,7 @@ def try_principles(
     results: list[TestResult] = []
     for principle, of_one in cases:
         if of_one:
-            votes = judge.compare([case.pair for case in of_one], principle)
+            votes = judge.compare([(case.pair, principle) for case in of_one])
             both = zip(votes[::2], votes[1::2], strict=True)
             results += [_result(principle, case, two, config) for case, two in zip(of_one, both, strict=True)]
         tick(len(results), total)

@@ -87,10 +87,9 @@ def revise_once(
     samples: Sequence[Sample], principle: Principle, feedback: Feedback, config: CritiqueConfig, number: int
 ) -> list[Revision]:
     """One round under one principle: criticise all, revise those at fault, verify, account for every one."""
-    critiques = feedback.critique(samples, principle)
+    critiques = feedback.critique([(sample, principle) for sample in samples])
     faulty = [i for i, c in enumerate(critiques) if c.verdict == "violates" or _revisable(c, config)]
-    members = [samples[i] for i in faulty]
-    written = feedback.revise(members, [critiques[i] for i in faulty], principle) if faulty else []
+    written = feedback.revise([(samples[i], critiques[i], principle) for i in faulty]) if faulty else []
     texts = dict(zip(faulty, written, strict=True))
     after = {i: strip_prefix(text, samples[i].response) for i, text in texts.items()}
     reasons: dict[int, str] = {i: fault(Attempt.of(samples[i], critiques[i].text, after[i]), config) for i in faulty}
@@ -122,7 +121,7 @@ def _verified(
     """Whether the judge finds each revision better: on the whole, and whichever of the two it is shown first."""
     pairs = [Comparison.of(new, old, old.run_id) for new, old in zip(revised, answers, strict=True)]
     odds: dict[str, list[float]] = defaultdict(list)
-    for vote in feedback.compare(pairs, principle):
+    for vote in feedback.compare([(pair, principle) for pair in pairs]):
         odds[vote.comparison_id].append(vote.logprob_a - vote.logprob_b)
     return [sum(odds[pair.id]) > 0 and min(map(sigmoid, odds[pair.id])) >= config.verify_threshold for pair in pairs]
 

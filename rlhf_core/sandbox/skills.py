@@ -169,7 +169,7 @@ def _judge(
     """1 or 0 for each pair by the principles' votes, and the mean difference of the two orders' probabilities."""
     total, gaps = np.zeros(len(pairs)), np.zeros(len(pairs))
     for principle in principles:
-        votes = feedback.compare([pair.comparison for pair in pairs], principle)
+        votes = feedback.compare([(pair.comparison, principle) for pair in pairs])
         odds = np.array([vote.logprob_a - vote.logprob_b for vote in votes]).reshape(-1, 2)
         total += principle.weight * odds.mean(1)
         gaps += np.abs(_sigmoid(odds[:, 0]) - _sigmoid(odds[:, 1])) / len(principles)

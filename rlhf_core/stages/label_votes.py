@@ -33,12 +33,11 @@ def vote_on(
     for poll in polls:
         ids = poll.vote_ids(feedback.name, feedback.template_hash)
         known |= ctx.store.votes.by_id([identity for both in ids.values() for identity in both])
-        unasked = tuple(name for name, both in ids.items() if not known.keys() >= set(both))
-        if unasked:
-            missing[unasked].append(poll.comparison)
-    fresh: list[Vote] = []
-    for names, unjudged in missing.items():
-        fresh += feedback.compare(unjudged, *map(law.principle, names))
+        missing[tuple(name for name, both in ids.items() if not known.keys() >= set(both))].append(poll.comparison)
+    # Pairs that are asked about under the same principles stand together, as these share a call.
+    fresh = feedback.compare(
+        [(pair, law.principle(name)) for names, unjudged in missing.items() for pair in unjudged for name in names]
+    )
     # Votes of other runs are added too: they count as this run's.
     votes = {vote.id: vote.model_copy(update={"run_id": ctx.run.id}) for vote in (*known.values(), *fresh)}
     ctx.store.votes.add(list(votes.values()))

@@ -58,10 +58,10 @@ class NumberJudge:
         self.usage = Usage()
         self.asked: dict[str, int] = {}
 
-    def compare(self, comparisons: Sequence[Comparison], *principles: Any) -> list[Vote]:
-        for principle in principles:
-            self.asked[principle.id] = self.asked.get(principle.id, 0) + 2 * len(comparisons)
-        return [self._vote(pair, p, swapped) for pair in comparisons for p in principles for swapped in (False, True)]
+    def compare(self, questions: Sequence[tuple[Comparison, Any]]) -> list[Vote]:
+        for _, principle in questions:
+            self.asked[principle.id] = self.asked.get(principle.id, 0) + 2
+        return [self._vote(pair, principle, swapped) for pair, principle in questions for swapped in (False, True)]
 
     def _vote(self, pair: Comparison, principle: Any, swapped: bool) -> Vote:
         shown = pair.swap() if swapped else pair

@@ -71,7 +71,7 @@ def noted(desk: Desk, reward: dict[str, object], pairs: int = 1) -> Context:
         pair = Comparison.of(a, b, ctx.run.id)
         desk.store.comparisons.add([pair])
         votes = NumberJudge(lambda first, second: 0.0).compare(
-            [pair], *(ctx.constitution.principle(name) for name in ("big", "large"))
+            [(pair, ctx.constitution.principle(name)) for name in ("big", "large")]
         )
         texts = [NOTES if not vote.swapped else "A:\n1. safe 9\nB:\n1. safe 5\n2. safe 0" for vote in votes]
         desk.store.votes.add(

@@ -29,10 +29,11 @@ def test_the_clients_are_the_seams(served):
     constitution = served.client.critique.get_constitution("household").constitution
     principle = constitution.critiquing()[0]
     samples = sampler.generate([DRAIN], policy_version="policy-1", n=2, max_tokens=4, seed=1)
-    critiques = feedback.critique(samples, principle)
+    critiques = feedback.critique([(sample, principle) for sample in samples])
     assert [critique.sample_id for critique in critiques] == [sample.id for sample in samples]
-    assert len(feedback.revise(samples, critiques, principle)) == 2
-    votes = feedback.compare([Comparison.of(*samples, run_id="r")], principle)
+    both = zip(samples, critiques, strict=True)
+    assert len(feedback.revise([(sample, critique, principle) for sample, critique in both])) == 2
+    votes = feedback.compare([(Comparison.of(*samples, run_id="r"), principle)])
     assert [vote.judge for vote in votes] == [feedback.name] * 2
     assert [vote.run_id for vote in votes] == ["r"] * 2
     scores = scorer.score(samples, ["reward-harmless", "reward-helpful"])

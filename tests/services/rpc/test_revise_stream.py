@@ -165,10 +165,10 @@ def test_a_caller_who_goes_stops_the_work(ruling):
 
         asked = 0
 
-        def critique(self, samples, principle):
+        def critique(self, items):
             Held.asked += 1
             assert Held.asked == 1 or gone.wait(10)
-            return super().critique(samples, principle)
+            return super().critique(items)
 
     gone = threading.Event()
     many = [sample(f"use acid then soap {n}") for n in range(400)]

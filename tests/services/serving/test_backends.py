@@ -74,7 +74,7 @@ def pair() -> Comparison:
 def votes_of(client: CharterClient) -> list[Vote]:
     feedback = client.critique.feedback("household")
     principle = client.critique.get_constitution("household").constitution.principle(NO_SHOCK)
-    votes = feedback.compare([pair()], principle)
+    votes = feedback.compare([(pair(), principle)])
     assert {vote.judge for vote in votes} == {feedback.name}
     assert {vote.template_hash for vote in votes} == {feedback.template_hash}
     return votes
@@ -117,7 +117,7 @@ def test_an_endpoint_judges_in_both_orders_and_sends_its_bill(tmp_path: Path, mo
     with served(careful) as server, client_of(models, tmp_path, judge=judge(server)) as client:
         feedback = client.critique.feedback("household")
         principle = client.critique.get_constitution("household").constitution.principle(NO_SHOCK)
-        first, second = feedback.compare([pair()], principle)
+        first, second = feedback.compare([(pair(), principle)])
         assert first.judge == f"openai:tiny-1@{server.url.split('/')[2]}"
         for vote in (first, second):
             assert (vote.protocol, vote.reason) == ("logprobs", "")

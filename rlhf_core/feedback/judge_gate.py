@@ -17,7 +17,7 @@ WHO: dict[Truth, str] = {"human": "people", "gold": "gold"}
 
 
 class Judge(NamedTuple):
-    """Whose labels are measured."""
+    """The judge whose labels are measured, with run, objective and constitution."""
 
     run_id: str
     name: str
@@ -26,7 +26,7 @@ class Judge(NamedTuple):
 
 
 class Case(NamedTuple):
-    """A comparison whose better reply is known, and what the judge makes of it."""
+    """A comparison whose better reply is known, and the judge's tally on it."""
 
     comparison: Comparison
     a_is_better: bool
@@ -35,14 +35,14 @@ class Case(NamedTuple):
 
 
 class Evidence(NamedTuple):
-    """What a judge is held against, and who says so."""
+    """Cases to measure a judge on, and who knows their better replies: people or gold."""
 
     truth: Truth
     cases: Sequence[Case]
 
 
 def measure_gate(judge: Judge, evidence: Evidence, config: GateConfig) -> JudgeGate:
-    """The gate of one objective. Agreement is on the cases that the judge decides, consistency on all of them.
+    """Measure the gate of one objective. Agreement is on the cases that the judge decides, consistency on all of them.
 
     A probability of exactly one half, and replies of equal length, count as half an agreement.
     """
@@ -78,7 +78,7 @@ def measure_gate(judge: Judge, evidence: Evidence, config: GateConfig) -> JudgeG
 
 
 def shortfall(gate: JudgeGate, config: GateConfig) -> str:
-    """What the judge lacks, in words with the numbers; empty when it lacks nothing."""
+    """Say in words, with the numbers, what the judge lacks to pass its gate; empty when it passes."""
     who = WHO[gate.truth]
     if gate.pairs < config.pairs:
         besides = f" ({gate.abstained} more on which it abstains)" if gate.abstained else ""
@@ -99,7 +99,10 @@ def shortfall(gate: JudgeGate, config: GateConfig) -> str:
 
 
 def position_consistency(tallies: Sequence[Tally]) -> float:
-    """Share of the pairs whose better reply is the same in both orders; 0 of none, and 0 where no vote was readable."""
+    """Return the share of pairs on which the judge prefers the same reply in both orders.
+
+    A pair without a readable vote counts as inconsistent; the share is 0 where there are no pairs.
+    """
     same = [not one.reason and (one.first * one.second > 0 or one.first == one.second) for one in tallies]
     return sum(same) / len(same) if same else 0.0
 

@@ -28,7 +28,7 @@ from rlhf_core.records.samples import Comparison, Sample
 
 
 class Critic(NamedTuple):
-    """Another model than the judge that criticises and revises; one that weighs replies does so by contrast."""
+    """The model that criticises and revises, where it is not the judge; with `weigh` it does so by contrast."""
 
     name: str
     chat: Chat
@@ -191,7 +191,7 @@ def feedback_of(
     notebook: Notebook | None = None,
     method: Method = "critique",
 ) -> LocalFeedback:
-    """Feedback under a constitution by two models; work ends with Unavailable when its caller is `gone`."""
+    """Make the feedback of a constitution by two models; work raises Unavailable once its caller is `gone`."""
     bill = Bill()
     caller = Caller(gone, bill.add)
 

@@ -1,4 +1,4 @@
-"""Votes become labels: log-odds add up over orders and principles; nothing is ever a coin flip."""
+"""Derive soft labels from tallied votes; where the votes contradict each other the label abstains."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def label(
     calibration: Calibration | None = None,
     gate: JudgeGate | None = None,
 ) -> Preference:
-    """The AI's label of one objective: soft, with ties, abstaining where the judge contradicts itself.
+    """Derive the AI's label of one objective from a tally: soft, with ties, or an abstention.
 
     Without a calibration the probability stays within the bounds that its protocol or the constitution sets.
     """
@@ -94,5 +94,5 @@ def _probability(
 
 
 def probability_of(choice: Choice) -> float:
-    """A human's choice as the probability that a is better; both bad is a tie between them."""
+    """Return a person's choice as the probability that a is better; `both_bad` is a tie."""
     return {"a": 1.0, "b": 0.0, "tie": 0.5, "both_bad": 0.5, "skip": 0.5}[choice]

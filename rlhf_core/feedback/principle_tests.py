@@ -54,7 +54,7 @@ class _Case(NamedTuple):
 def try_principles(
     principles: Sequence[Principle], judge: Feedback, config: LabelConfig, tick: Callable[[int, int], None]
 ) -> list[TestResult]:
-    """Every test and example of these principles, in order; `tick` is told how many of how many are done.
+    """Ask the judge every test and example of these principles, in order; `tick` is told how many of how many are done.
 
     Raises InvalidInput when there is none: nothing asked must not look like everything passed.
     """
@@ -72,7 +72,7 @@ def try_principles(
 
 
 def check_tested(principles: Sequence[Principle]) -> None:
-    """InvalidInput where there is nothing to test."""
+    """Raise InvalidInput where there is nothing to test."""
     if not any(principle.tests or principle.examples for principle in principles):
         raise InvalidInput("the constitution has no tests and no examples; add tests to a principle", "tests")
 

@@ -17,7 +17,7 @@ from rlhf_core.records.samples import Comparison, Prompt, Sample
 
 
 def critique_settings(constitution: Constitution, config: CritiqueConfig) -> CritiqueConfig:
-    """The run's settings, with what the constitution's `defaults.critique` says in their place.
+    """Return the run's settings, with what the constitution's `defaults.critique` says in their place.
 
     The constitution goes first: how its principles are to be drawn belongs to what it means, and to its hash.
     """
@@ -32,7 +32,7 @@ def revision_rounds(
     seed: int,
     at_once: int | None = None,
 ) -> Iterator[list[Revision]]:
-    """All steps of all samples, in each turn those of one round under one principle, of at most `at_once` samples.
+    """Yield the steps of all samples: at a time one round under one principle, of at most `at_once` samples.
 
     Each sample draws the principles of its rounds; an accepted revision is the answer of the next round. Steps that
     changed nothing have `accepted` False and say why in `reason` (`complies` among them). With `stop_on: complies`
@@ -62,7 +62,7 @@ def revision_rounds(
 
 
 def draw_principles(constitution: Constitution, prompt: Prompt, config: CritiqueConfig, seed: int) -> list[Principle]:
-    """The principles of a prompt's rounds, the same for the same seed and prompt.
+    """Draw the principles of a prompt's rounds, the same for the same seed and prompt.
 
     Only those that criticise, weigh something and are for such a prompt. Without replacement there may be fewer than
     rounds; a weighted draw without replacement is that of Efraimidis and Spirakis (2006).
@@ -86,7 +86,7 @@ def _rechecked(prompt: Prompt, config: CritiqueConfig, seed: int) -> bool:
 def revise_once(
     samples: Sequence[Sample], principle: Principle, feedback: Feedback, config: CritiqueConfig, number: int
 ) -> list[Revision]:
-    """One round under one principle: criticise all, revise those at fault, verify, account for every one."""
+    """Carry out one round under one principle: criticise all, revise those at fault, verify, account for every one."""
     critiques = feedback.critique([(sample, principle) for sample in samples])
     faulty = [i for i, c in enumerate(critiques) if c.verdict == "violates" or _revisable(c, config)]
     written = feedback.revise([(samples[i], critiques[i], principle) for i in faulty]) if faulty else []
@@ -145,7 +145,7 @@ def _step(
 
 
 def count_steps(steps: Sequence[Revision]) -> dict[str, int]:
-    """Accounting: `in` equals `accepted` plus `complies` plus every `rejected.<reason>`.
+    """Count the steps by outcome: `in` equals `accepted` plus `complies` plus every `rejected.<reason>`.
 
     `stripped` counts those of them that lost a label at their start.
     """

@@ -16,8 +16,8 @@ MAX_POSITIONS = 65536
 PREFILL_TOKENS = 2048
 """Prompt tokens that join between two steps: others wait no longer than these take."""
 SHARE = 8
-"""One in so many rows stays free for other calls, however much one asks for; and a call that has rows at work lets
-more of them join so many at a time, as a prompt alone takes as long to compute as several together."""
+"""A call may take all rows but one in SHARE, which stay free for other calls. More rows of a call that is at work join
+once one in SHARE of all rows is free, as one prompt alone takes as long to compute as several together."""
 
 
 class Decoder(Protocol):
@@ -100,7 +100,7 @@ class Batcher:
         self._calls.append(Call(gone, deque(rows), []))
 
     def step(self) -> int:
-        """Let go of what nobody waits for, let others join, and write a token of one version's rows: so many."""
+        """Drop rows that nobody waits for, let others join, write a token in each row of one version and count them."""
         self._drop_gone()
         joining = self._admitted()
         for version in dict.fromkeys(row.ask.policy for row in joining):

@@ -23,7 +23,7 @@ from rlhf_core.stages.usage import Spending
 
 
 def label_stage(ctx: Context) -> StageResult:
-    """Two samples of a prompt -> votes in both orders under every principle -> one soft label per objective.
+    """Label pairs: two samples of a prompt -> votes under every principle -> one soft label per objective.
 
     The votes are what stays: labels are derived from all of them together, once the judge is measured.
     """
@@ -88,7 +88,7 @@ def _label(
 
 
 def refuse_ungated(ctx: Context, gates: Sequence[JudgeGate], votes: int) -> None:
-    """TrainingFailed, with what to do, when a judge has not passed and the run goes on to train on its labels."""
+    """Raise TrainingFailed, with what to do, when the run would train on labels of a judge that has not passed."""
     failed = [gate for gate in gates if not gate.passed]
     if not failed or ctx.config.gate.allow_ungated or ctx.config.kind == "label":
         return

@@ -19,7 +19,7 @@ CHUNK = 128
 
 
 def pairs_to_judge(ctx: Context, counts: Counter[str]) -> Iterator[tuple[Sequence[Comparison], int]]:
-    """The pairs to judge, piece by piece, each with how many are done."""
+    """Yield the pairs to judge, piece by piece, each piece with the number of pairs done after it."""
     counts["pairs"] = ctx.config.label.pairs
     before = pairs_before(ctx)
     if before is not None:
@@ -81,14 +81,14 @@ def _sample(
 
 
 class Drawn(NamedTuple):
-    """The pairs of an earlier run, and how many of its drawn pairs were no pairs, as both texts were the same."""
+    """The pairs of an earlier run, and how many it dropped because both texts were identical."""
 
     pairs: list[Comparison]
     identical: int
 
 
 def pairs_before(ctx: Context) -> Drawn | None:
-    """The pairs of `from_run`, where this run would draw the very same; then no model writes them again."""
+    """Return the pairs of `from_run` where this run would draw the same ones, so that no model writes them again."""
     source = ctx.config.from_run
     result = results_of(ctx.store, source).get("label") if source else None
     if result is None or result.policy_version != labelled_policy(ctx):

@@ -26,7 +26,7 @@ class Found(NamedTuple):
 
 
 def labels_of(ctx: Context, objective: str) -> Found:
-    """The objective's labels: AI labels of this and earlier rounds, all human labels, the user's own files."""
+    """Gather the objective's labels: AI labels of this and earlier rounds, all human labels, the user's own files."""
     data, weight = ctx.config.data, ctx.config.reward.human_weight
     ai = _ai_labels(ctx, objective)
     human = [p for p in ctx.store.preferences.find(objective, labelers="human") if p.choice != "skip"]
@@ -112,7 +112,7 @@ def _pair(
 
 
 def kept_back(prompt: Prompt, share: float, purpose: str = "") -> bool:
-    """Whether the prompt's labels are kept from training; by prompt, so that none is on both sides."""
+    """Tell whether the prompt's labels are kept from training; by prompt, so that none is on both sides."""
     return _draw(f"{purpose}{prompt.id}") < share
 
 

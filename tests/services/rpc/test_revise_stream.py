@@ -26,7 +26,7 @@ from services.serving.executor import Executor
 from services.wire.revisions import RevisionsEnd, RevisionStep, from_answer
 from services.wire.samples import sample_to_message
 from services.wire.status import error_from_call
-from tests.feedback.rules import LAW, Rules, sample
+from tests.feedback.rule_feedback import LAW, Rules, sample
 
 ANSWERS = [sample(f"use {word} then soap {n}") for n in range(12) for word in ("acid", "fire", "milk")]
 

@@ -26,7 +26,6 @@ from services.serving.engine import Writers
 from services.serving.executor import Executor
 from services.serving.generation_queue import Draw, WritingQueue
 from services.serving.loaded_models import ModelLibrary
-from services.serving.malloc import give_back
 from tests.services.conftest import Served
 
 PROMPTS = [Prompt.of(text) for text in ("How do I dust?", "Wash a pan", "Is it safe to mix cleaners?", "Hang a shelf")]
@@ -256,8 +255,3 @@ def test_memory_goes_back_once_nobody_has_asked_for_a_while(library, monkeypatch
         assert given.count(own) == 1
 
     ask(library, rest)
-
-
-def test_giving_memory_back_is_safe_at_any_time():
-    for _ in range(3):
-        give_back()

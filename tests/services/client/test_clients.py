@@ -40,6 +40,26 @@ def test_the_clients_are_the_seams(served):
     assert [score.objective for score in scores] == ["harmless"] * 2 + ["helpful"] * 2
 
 
+def test_mixed_questions_are_answered_in_their_order_as_each_alone(served):
+    feedback: Feedback = served.client.critique.feedback("household")
+    one, two = served.client.critique.get_constitution("household").constitution.critiquing()[:2]
+    first, second, third = answers("pour it out", "use a plunger", "wait")
+    asked = [(first, one), (second, two), (third, one)]
+    critiques = feedback.critique(asked)
+    told = [(critique.sample_id, critique.principle_id) for critique in critiques]
+    assert told == [(sample.id, principle.id) for sample, principle in asked]
+    items = [(sample, critique, principle) for (sample, principle), critique in zip(asked, critiques, strict=True)]
+    assert feedback.revise(items) == [text for item in items for text in feedback.revise([item])]
+    left, right = Comparison.of(first, second, "r"), Comparison.of(second, third, "r")
+    # The same two texts twice, side by side, and a pair that is asked about under fewer principles.
+    questions = [(left, one), (left, two), (left.model_copy(), one), (right, two), (right.model_copy(), one)]
+    votes = feedback.compare(questions)
+    assert [(vote.comparison_id, vote.principle_id, vote.swapped) for vote in votes] == [
+        (pair.id, principle.id, swapped) for pair, principle in questions for swapped in (False, True)
+    ]
+    assert [vote.id for vote in votes] == [vote.id for question in questions for vote in feedback.compare([question])]
+
+
 def test_a_constitution_over_the_wire_keeps_its_hash(served):
     shown = served.client.critique.get_constitution("household")
     assert shown.constitution.hash == served.client.critique.get_constitution(shown.constitution.hash).constitution.hash

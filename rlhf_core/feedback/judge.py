@@ -112,7 +112,7 @@ def protocol_of(configured: Protocol, constitution: Constitution, gives_logprobs
     is asked by `notes` about what it cannot read alone, one that contrasts by `logprobs` where there are no examples.
     """
     wished = constitution.defaults.compare.cot
-    chosen = {"pointwise": "notes", "contrast": "logprobs"}.get(configured, configured)
+    chosen: Protocol = {"pointwise": "notes", "contrast": "logprobs"}.get(configured, configured)  # pyright: ignore
     if wished and configured != "text":
         chosen = "cot"
     elif wished is False and configured == "cot":

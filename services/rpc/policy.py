@@ -22,10 +22,10 @@ LATEST = "latest"
 
 
 class PolicyService(policy_pb2_grpc.PolicyServiceServicer):
-    def __init__(self, queue: GenerationQueue, store: Store, rows: Executor, info: policy_pb2.GetServerInfoResponse):
+    def __init__(self, queue: GenerationQueue, store: Store, io: Executor, info: policy_pb2.GetServerInfoResponse):
         self._queue = queue
         self._store = store
-        self._rows = rows
+        self._io = io
         self._info = info
 
     async def Generate(
@@ -53,10 +53,10 @@ class PolicyService(policy_pb2_grpc.PolicyServiceServicer):
     ) -> policy_pb2.ListPolicyVersionsResponse:
         page = page_of(request, MAX_PAGE)
         run_id = resource_names.identity(resource_names.RUNS, request.run_id, "run_id") or None
-        found, place = await self._rows.run(self._store.policy_version_page, page.size, page.after, run_id)
-        messages = [policy_version_to_message(version) for version in found]
+        versions, last = await self._io.run(self._store.policy_versions.page, page.size, page.after, run_id)
+        messages = [policy_version_to_message(version) for version in versions]
         shown = field_masks.read(messages, request.read_mask, policy_pb2.PolicyVersion)
-        return policy_pb2.ListPolicyVersionsResponse(policy_versions=shown, next_page_token=page.token(place))
+        return policy_pb2.ListPolicyVersionsResponse(policy_versions=shown, next_page_token=page.token(last))
 
     async def GetServerInfo(
         self, request: policy_pb2.GetServerInfoRequest, context: grpc.aio.ServicerContext
@@ -77,7 +77,7 @@ class PolicyService(policy_pb2_grpc.PolicyServiceServicer):
     async def _policy_version(self, name: str) -> str:
         version = resource_names.identity(resource_names.POLICY_VERSIONS, name, "policy_version") or BASE_POLICY
         if version == LATEST:
-            versions = await self._rows.run(self._store.policy_versions)
+            versions = await self._io.run(self._store.policy_versions.find)
             version = next((one.id for one in reversed(versions) if not one.is_control), BASE_POLICY)
         return version
 

@@ -34,17 +34,17 @@ class Loaded(NamedTuple):
 
 
 class ServerService(server_pb2_grpc.ServerServiceServicer):
-    def __init__(self, info: server_pb2.ServerInfo, carried_out: Callable[[], bool], rows: Executor):
+    def __init__(self, info: server_pb2.ServerInfo, carried_out: Callable[[], bool], io: Executor):
         """`carried_out` says whether anybody takes runs from the queue now."""
         self._info = info
         self._carried_out = carried_out
-        self._rows = rows
+        self._io = io
 
     async def GetInfo(
         self, request: server_pb2.GetInfoRequest, context: grpc.aio.ServicerContext
     ) -> server_pb2.GetInfoResponse:
         answer = server_pb2.GetInfoResponse(info=self._info)
-        answer.info.carries_out_runs = await self._rows.run(self._carried_out)
+        answer.info.carries_out_runs = await self._io.run(self._carried_out)
         return answer
 
 

@@ -69,7 +69,7 @@ class OnlyBase:
         self._backbone = backbone
 
     def using_policy(self, version_id: str, in_use: Collection[str] = ()) -> AbstractContextManager[None]:
-        return self._backbone.using(None)
+        return self._backbone.adapters.using(None)
 
     def policy_folder(self, version_id: str) -> Path | None:
         return None
@@ -98,9 +98,9 @@ class Baseline:
             )
             with torch.inference_mode():
                 written = self.backbone.model.generate(ids, attention_mask=mask, generation_config=settings)  # pyright: ignore
-            for place, response in enumerate(written[:, ids.shape[1] :].tolist()):
+            for index, response in enumerate(written[:, ids.shape[1] :].tolist()):
                 ends = [i + 1 for i, token in enumerate(response) if token in self.backbone.stop_ids]
-                tokens += min(ends[0] if ends else len(response), limits[place // n])
+                tokens += min(ends[0] if ends else len(response), limits[index // n])
         return time.perf_counter() - started, tokens
 
 

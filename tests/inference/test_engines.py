@@ -37,7 +37,7 @@ class Desk:
         self.engine = Engine(name, backbone, self, **limits)
 
     def using_policy(self, version_id: str, in_use: Collection[str] = ()) -> AbstractContextManager[None]:
-        return self.backbone.using(None if version_id == "base" else version_id)
+        return self.backbone.adapters.using(None if version_id == "base" else version_id)
 
     def policy_folder(self, version_id: str) -> Path | None:
         return None if version_id == "base" else self._folder / version_id
@@ -77,11 +77,11 @@ def new_desk(
     def make(kind: str = "llama", **limits: int) -> Desk:
         backbone = tiny_model(kind)
         for seed, name in enumerate(("v1", "v2")):
-            backbone.add_adapter(name, seed)
-            for index, parameter in enumerate(backbone.adapter_parameters(name)):
+            backbone.adapters.add(name, seed)
+            for index, parameter in enumerate(backbone.adapters.parameters(name)):
                 generator = torch.Generator().manual_seed(100 * seed + index)
                 parameter.data.add_(torch.randn(parameter.shape, generator=generator) * 0.1)
-            backbone.save_adapter(name, tmp_path / name)
+            backbone.adapters.save(name, tmp_path / name)
         return Desk(request.param, backbone, tmp_path, **limits)
 
     return make
@@ -111,7 +111,7 @@ def test_texts_are_those_of_rollouts_with_the_same_seeds(new_desk, temperature):
         pytest.skip("vllm draws from noise of its own")
     rows = desk.rows(PROMPTS, n=3, policy="v1", temperature=temperature, max_tokens=24)
     desk.write(rows)
-    with desk.backbone.using("v1"):
+    with desk.backbone.adapters.using("v1"):
         prompts = [list(prompt) for prompt in PROMPTS]
         expected = generate(desk.backbone, prompts, n=3, temperature=temperature, max_tokens=24, seed=3)
     assert tokens(rows) == [result.tokens for result in expected]
@@ -137,7 +137,7 @@ def test_logprobs_are_those_of_a_plain_pass(new_desk):
     desk = new_desk()
     rows = desk.rows(PROMPTS, n=2, policy="v2", temperature=0.8)
     desk.write(rows)
-    with desk.backbone.using("v2"), torch.no_grad():
+    with desk.backbone.adapters.using("v2"), torch.no_grad():
         batch = make_batch(desk.backbone, [row.prompt for row in rows], tokens(rows))
         again = response_logprobs(desk.backbone, batch, 0.8)
     for row, expected in zip(rows, again, strict=True):

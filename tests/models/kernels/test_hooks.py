@@ -43,18 +43,18 @@ def test_what_is_read_is_the_same_and_the_last_layer_sees_no_more_than_that(tiny
 @pytest.mark.parametrize("kind", KINDS)
 def test_gradients_are_the_same(tiny_model, kind):
     backbone = tiny_model(kind)
-    backbone.add_adapter("policy", 0)
+    backbone.adapters.add("policy", 0)
     ids, mask = backbone.pad_left(ROWS)
-    found = []
+    result = []
     for spared in (True, False):
         backbone._spared_block = spared_block(backbone.model) if spared else None
-        with backbone.using("policy", train=True):
-            parameters = backbone.adapter_parameters("policy")
+        with backbone.adapters.using("policy", train=True):
+            parameters = backbone.adapters.parameters("policy")
             loss = backbone.forward(ids, mask, 3).logits.square().mean()
-            found.append(torch.autograd.grad(loss, parameters))
-    for one, other in zip(*found, strict=True):
+            result.append(torch.autograd.grad(loss, parameters))
+    for one, other in zip(*result, strict=True):
         torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-4)
-    assert any(gradient.abs().max() > 0 for gradient in found[0])
+    assert any(gradient.abs().max() > 0 for gradient in result[0])
 
 
 class Mixing(nn.Module):

@@ -27,7 +27,6 @@ from services.serving import generation_queue
 from services.serving.executor import Executor
 from services.serving.generation_queue import GenerationQueue
 from services.serving.loaded_models import ModelLibrary
-from services.serving.malloc import give_back
 from tests.services.conftest import Served
 
 PROMPTS = [Prompt.of(text) for text in ("How do I dust?", "Wash a pan", "Is it safe to mix cleaners?", "Hang a shelf")]
@@ -109,12 +108,12 @@ def test_logprobs_come_with_their_tokens(stub):
 def test_an_answer_that_is_under_way_keeps_its_version_when_a_newer_one_is_trained(alone):
     policy = alone.client.policy
     store = Store.open(alone.data)
-    newest = store.policy_versions()[-1]
+    newest = store.policy_versions.find()[-1]
     pinned = policy.generate(PROMPTS[1:2], policy_version=newest.id, max_tokens=80, temperature=0)
     pieces = policy.generate_stream(PROMPTS[1], policy_version="latest", max_tokens=80, temperature=0)
     next(pieces)
-    swapped = store.policy_versions()[0].model_copy(update={"id": f"{newest.id}-next", "parent": newest.id})
-    store.add_policy_version(swapped)
+    swapped = store.policy_versions.find()[0].model_copy(update={"id": f"{newest.id}-next", "parent": newest.id})
+    store.policy_versions.add(swapped)
     store.close()
     later = policy.generate(PROMPTS[1:2], policy_version="latest", max_tokens=5)
     assert later[0].policy_version == swapped.id
@@ -127,8 +126,8 @@ def test_an_answer_that_is_under_way_keeps_its_version_when_a_newer_one_is_train
 
 def test_a_control_of_ppo_is_never_the_latest_policy(alone):
     with contextlib.closing(Store.open(alone.data)) as store:
-        newest = store.policy_versions()[-1]
-        store.add_policy_version(newest.model_copy(update={"id": f"{newest.id}-control", "stage": "control"}))
+        newest = store.policy_versions.find()[-1]
+        store.policy_versions.add(newest.model_copy(update={"id": f"{newest.id}-control", "stage": "control"}))
     (latest,) = alone.client.policy.generate(PROMPTS[:1], policy_version="latest", max_tokens=5)
     assert latest.policy_version == newest.id
     (asked,) = alone.client.policy.generate(PROMPTS[:1], policy_version=f"{newest.id}-control", max_tokens=5)
@@ -261,8 +260,3 @@ def test_memory_goes_back_once_nobody_has_asked_for_a_while(library, monkeypatch
         assert given.count(own) == 1
 
     ask(library, rest)
-
-
-def test_giving_memory_back_is_safe_at_any_time():
-    for _ in range(3):
-        give_back()

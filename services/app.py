@@ -37,7 +37,7 @@ from services.server.config import ALL, SERVER, WITH_MODEL, ServeConfig, Service
 from services.server.health import MODEL
 from services.server.server import Server, Service
 from services.serving.executor import Executor
-from services.serving.generation_queue import WritingQueue
+from services.serving.generation_queue import GenerationQueue
 from services.serving.model_queue import ModelQueue
 
 if TYPE_CHECKING:
@@ -81,8 +81,8 @@ class App:
             stack.callback(model_thread.close)
             library = await self._load(store, model_thread)
             models = _queue(stack, library, model_thread, config.limits.waiting_rows) if library else None
-            writing = _writing(library, model_thread, config.limits.waiting_rows) if library else None
-            await server.offer(_services(config, store, io, library, models, writing, server.draining))
+            generation = _generation(library, model_thread, config.limits.waiting_rows) if library else None
+            await server.offer(_services(config, store, io, library, models, generation, server.draining))
             stack.push_async_callback(server.drain, config.grace_seconds)
             if library is not None and config.carries_out_runs:
                 itself = CharterClient.connect(server.inner, own, WORKER_CALL_SECONDS, config.patience_seconds)
@@ -147,11 +147,12 @@ def _queue(stack: AsyncExitStack, library: ModelLibrary, model_thread: Executor,
     return ModelQueue(library, model_thread, critic, judge, most_waiting)
 
 
-def _writing(library: ModelLibrary, model_thread: Executor, most_waiting: int) -> WritingQueue:
+def _generation(library: ModelLibrary, model_thread: Executor, most_waiting: int) -> GenerationQueue:
     # With a model torch is there already.
-    from services.serving.engine import Writers
+    from rlhf_core.inference.engine import Engine
 
-    return WritingQueue(Writers(library), model_thread, most_waiting)
+    engine = Engine(library.engine, library.backbone, library)
+    return GenerationQueue(engine, model_thread, most_waiting)
 
 
 def _services(
@@ -160,7 +161,7 @@ def _services(
     io: Executor,
     library: ModelLibrary | None,
     models: ModelQueue | None,
-    writing: WritingQueue | None,
+    generation: GenerationQueue | None,
     draining: asyncio.Event,
 ) -> list[Service]:
     """ServerService, and the services of `only` in their usual order."""
@@ -183,8 +184,8 @@ def _services(
             TrainerService(store, verbs, io, config.data / RUNS, draining),
         ),
     }
-    if loaded is not None and models is not None and writing is not None:
-        policy = PolicyService(writing, store, io, policy_info(info, loaded))
+    if loaded is not None and models is not None and generation is not None:
+        policy = PolicyService(generation, store, io, policy_info(info, loaded))
         add_policy = policy_pb2_grpc.add_PolicyServiceServicer_to_server
         services["policy"] = Service("charter.v1.PolicyService", add_policy, policy)
         services["critique"] = Service(

@@ -31,11 +31,10 @@ def can_contrast(principle: Principle) -> bool:
 def context(principle: Principle, messages: Conversation, good: bool) -> list[Message]:
     """Return a conversation with the principle's examples before it, behind its system turn where it has one."""
     system = [message for message in messages[:1] if message.role == "system"]
-    shown = [
-        Message(role=role, content=content)
-        for example in principle.examples
-        for role, content in (("user", example.prompt), ("assistant", example.good if good else example.bad))
-    ]
+    shown: list[Message] = []
+    for example in principle.examples:
+        reply = example.good if good else example.bad
+        shown += [Message(role="user", content=example.prompt), Message(role="assistant", content=reply)]
     return [*system, *shown, *messages[len(system) :]]
 
 

@@ -24,7 +24,7 @@ class Grade(NamedTuple):
 
 
 class Notebook:
-    """Grows as a judge works. Questions of other principles, and other constitutions, find everything written."""
+    """Keeps what a judge has written, so that later questions, principles and constitutions find it."""
 
     def __init__(self) -> None:
         self._answers: dict[str, str] = {}

@@ -20,15 +20,15 @@ from rlhf_core.feedback.critic import criticise, rewrite
 from rlhf_core.feedback.judge import FORMATS, TEMPLATE_HASHES, Answer, ask, is_contrast, is_pointwise, protocol_of
 from rlhf_core.feedback.judge_cache import Notebook
 from rlhf_core.feedback.pointwise_judge import pointwise_hash, read_alone
-from rlhf_core.feedback.preference_labels import vote_id
 from rlhf_core.feedback.prompts import compare_conversation, question_turn
+from rlhf_core.feedback.voters import vote_id
 from rlhf_core.interfaces import Backend, Caller, Chat, Choose, Conversation, Weigh
 from rlhf_core.records.feedback import Critique, Protocol, Usage, Vote
 from rlhf_core.records.samples import Comparison, Sample
 
 
 class Critic(NamedTuple):
-    """Another model than the judge that criticises and revises; one that weighs replies does so by contrast."""
+    """The model that criticises and revises, where it is not the judge; with `weigh` it does so by contrast."""
 
     name: str
     chat: Chat
@@ -91,31 +91,20 @@ class LocalFeedback:
         """What was asked of endpoints so far."""
         return self._bill.total
 
-    def critique(self, samples: Sequence[Sample], principle: Principle) -> list[Critique]:
-        return self.critique_each([(sample, principle) for sample in samples])
-
-    def critique_each(self, asked: Sequence[tuple[Sample, Principle]]) -> list[Critique]:
-        samples, principles = [sample for sample, _ in asked], [principle for _, principle in asked]
+    def critique(self, items: Sequence[tuple[Sample, Principle]]) -> list[Critique]:
+        samples, principles = [sample for sample, _ in items], [principle for _, principle in items]
         name, weigh = self._critic.name, self._critic.weigh
         if weigh is None:
             return criticise(self._critic.chat, samples, principles, self._constitution_hash, name)
         return criticise_by_contrast(weigh, samples, principles, self._constitution_hash, name, self._notebook)
 
-    def revise(self, samples: Sequence[Sample], critiques: Sequence[Critique], principle: Principle) -> list[str]:
-        both = zip(samples, critiques, strict=True)
-        return self.revise_each([(sample, critique, principle) for sample, critique in both])
-
-    def revise_each(self, asked: Sequence[tuple[Sample, Critique, Principle]]) -> list[str]:
-        texts, principles = [critique.text for _, critique, _ in asked], [principle for *_, principle in asked]
+    def revise(self, items: Sequence[tuple[Sample, Critique, Principle]]) -> list[str]:
+        texts, principles = [critique.text for _, critique, _ in items], [principle for *_, principle in items]
         if self._critic.weigh is not None:
-            return write_under(self._critic.chat, [sample.prompt for sample, *_ in asked], principles)
-        return rewrite(self._critic.chat, [sample for sample, *_ in asked], texts, principles)
+            return write_under(self._critic.chat, [sample.prompt for sample, *_ in items], principles)
+        return rewrite(self._critic.chat, [sample for sample, *_ in items], texts, principles)
 
-    def compare(self, comparisons: Sequence[Comparison], *principles: Principle) -> list[Vote]:
-        return self.compare_each([(pair, principle) for pair in comparisons for principle in principles])
-
-    def compare_each(self, questions: Sequence[tuple[Comparison, Principle]]) -> list[Vote]:
-        """As `compare`, for questions that several callers ask together; what they have in common is read once."""
+    def compare(self, questions: Sequence[tuple[Comparison, Principle]]) -> list[Vote]:
         groups: dict[Protocol, list[int]] = defaultdict(list)
         for index, (_, principle) in enumerate(questions):
             groups[self._protocol_for(principle)].append(index)
@@ -202,7 +191,7 @@ def feedback_of(
     notebook: Notebook | None = None,
     method: Method = "critique",
 ) -> LocalFeedback:
-    """Feedback under a constitution by two models; work ends with Unavailable when its caller is `gone`."""
+    """Make the feedback of a constitution by two models; work raises Unavailable once its caller is `gone`."""
     bill = Bill()
     caller = Caller(gone, bill.add)
 

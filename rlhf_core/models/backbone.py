@@ -152,7 +152,7 @@ class Backbone:
         return Output(logits, seen[0])
 
     def hidden(self, ids: Tensor, mask: Tensor, keep: int, cache: Cache | None = None) -> Tensor:
-        """What `forward` gives as hidden, with next to no logits made of it."""
+        """Return the hidden states of `forward`, and compute almost no logits."""
         self._begin()
         with inputs_of(self._head, pass_on=False) as seen:
             self._pass(ids, mask, keep, cache)

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from rlhf_core.config.run import RunConfig
-from rlhf_core.feedback.preference_labels import comparison_of
 from rlhf_core.records.samples import BASE_POLICY, Comparison, Prompt, Sample
 from rlhf_core.stages.ancestry import results_of
 from rlhf_core.stages.context import Context, chunks
@@ -20,7 +19,7 @@ CHUNK = 128
 
 
 def pairs_to_judge(ctx: Context, counts: Counter[str]) -> Iterator[tuple[Sequence[Comparison], int]]:
-    """The pairs to judge, piece by piece, each with how many are done."""
+    """Yield the pairs to judge, piece by piece, each piece with the number of pairs done after it."""
     counts["pairs"] = ctx.config.label.pairs
     before = pairs_before(ctx)
     if before is not None:
@@ -47,7 +46,7 @@ def _draw_pairs(ctx: Context, prompts: Sequence[Prompt], number: int) -> list[Co
     with ctx.store.transaction(ctx.run.id, ctx.run.fence):
         ctx.store.samples.add([*first, *second])
         pairs = [
-            comparison_of(a, b, ctx.run.id) for a, b in zip(first, second, strict=True) if a.response != b.response
+            Comparison.of(a, b, ctx.run.id) for a, b in zip(first, second, strict=True) if a.response != b.response
         ]
         ctx.store.comparisons.add(pairs)
     return pairs
@@ -82,14 +81,14 @@ def _sample(
 
 
 class Drawn(NamedTuple):
-    """The pairs of an earlier run, and how many of its drawn pairs were no pairs, as both texts were the same."""
+    """The pairs of an earlier run, and how many it dropped because both texts were identical."""
 
     pairs: list[Comparison]
     identical: int
 
 
 def pairs_before(ctx: Context) -> Drawn | None:
-    """The pairs of `from_run`, where this run would draw the very same; then no model writes them again."""
+    """Return the pairs of `from_run` where this run would draw the same ones, so that no model writes them again."""
     source = ctx.config.from_run
     result = results_of(ctx.store, source).get("label") if source else None
     if result is None or result.policy_version != labelled_policy(ctx):

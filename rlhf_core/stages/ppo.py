@@ -112,7 +112,7 @@ def _weights(ctx: Context, objectives: tuple[str, ...], step: int) -> dict[str, 
 
 
 def weights_of(step: PpoStep) -> dict[str, float]:
-    """The weights that a step had."""
+    """Return the weights of a step."""
     mark = "weight/"
     return {name.removeprefix(mark): n for name, n in step.metrics.values.items() if name.startswith(mark)}
 
@@ -128,7 +128,7 @@ def _go_back(ctx: Context, policy: Policy, step: int) -> int:
 
 
 def load_policy(ctx: Context, objectives: tuple[str, ...]) -> Policy:
-    """The fine-tuned policy, to be trained, with itself as it is now for its reference."""
+    """Load the fine-tuned policy to train it; its reference is a copy of it as it is now."""
     backbone = ctx.tools.backbone
     folder = ctx.store.artifacts.get_folder(ctx.store.policy_versions.get(ctx.need("sft").policy_version).artifact)
     for name in (TRAINED, REFERENCE):

@@ -33,7 +33,7 @@ class Replies(NamedTuple):
 
 
 class Audit:
-    """Looks at one PPO run. Gold is looked at, never learned from and never a reason to stop."""
+    """Measures one PPO run on held-out prompts. Gold is measured, never learned from and never a reason to stop."""
 
     def __init__(self, ctx: Context, policy: Policy, models: Judges, pack: NormPack, auditors: Judges):
         self._ctx, self._policy, self.pack = ctx, policy, pack
@@ -73,7 +73,7 @@ class Audit:
         return self.numbers(step)
 
     def numbers(self, step: int) -> dict[str, float]:
-        """Means by name of what was seen at a step, by an attempt before this one too; empty where nobody looked."""
+        """Return the means of a step's samples by name, an earlier attempt's too; empty where none were stored."""
         numbers: dict[str, float] = {}
         for point in (point for point in self._points(step) if point.step == step):
             proxy = _mean(point.proxy)
@@ -86,11 +86,11 @@ class Audit:
         return numbers
 
     def best(self, step: int, weights: Mapping[str, float]) -> int:
-        """The last step, up to this one, that the auditors like as well as their best; 0 without auditors."""
+        """Return the last step, up to this one, that is as good as the best by the auditors; 0 without auditors."""
         return best_step(self._points(step), weights, self._ctx.config.ppo.stop.standard_errors)
 
     def verdict(self, step: int, kl: float) -> str:
-        """Why PPO must end at this step; empty when it goes on. What only warns is noted, once for each objective."""
+        """Say why PPO must end at this step; empty when it goes on. A warning is noted once for each objective."""
         rule = self._ctx.config.ppo.stop
         if rule.max_kl is not None and kl > rule.max_kl:
             return f"KL {kl:.2f} nats per response; ppo.stop.max_kl is {rule.max_kl:g}"

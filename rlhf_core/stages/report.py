@@ -145,7 +145,7 @@ def _control_steps(ctx: Context) -> int:
 
 
 def read_skills(numbers: dict[str, float]) -> Skills | None:
-    """The skills that the evaluate stage stored as `skill.<name>.<mean|low|high|n>`."""
+    """Read the skills that the evaluate stage stored as `skill.<name>.<mean|low|high|n>`."""
     names = {name.removesuffix(".mean") for name in numbers if name.startswith("skill.") and name.endswith(".mean")}
     if not names:
         return None
@@ -248,7 +248,7 @@ def peak_memory_mb() -> float:
 
 
 def gold_scale(ctx: Context) -> dict[str, float] | None:
-    """Spread of each objective's gold over the reference policy's samples, where a world knows gold."""
+    """Return the spread of each objective's gold over the reference policy's samples, where a world knows gold."""
     packed, world = ctx.results.get("norm_pack"), ctx.tools.world
     if packed is None or world is None:
         return None
@@ -258,7 +258,7 @@ def gold_scale(ctx: Context) -> dict[str, float] | None:
 
 
 def goodhart_curves(ctx: Context, scale: dict[str, float] | None) -> tuple[Goodhart, ...]:
-    """Of the run that did PPO, up to the step at which that ended."""
+    """Return the overoptimization curves of the run that did PPO, up to the step at which it ended."""
     trained = ctx.results.get("ppo")
     points = ctx.store.watch_points.of_run(trained.run_id) if trained else []
     step = ctx.store.policy_versions.get(trained.policy_version).step if trained else None
@@ -271,7 +271,7 @@ def goodhart_curves(ctx: Context, scale: dict[str, float] | None) -> tuple[Goodh
 
 
 def climb(ctx: Context, scale: dict[str, float] | None) -> Goodhart | None:
-    """The same of the weighted sum, which is what PPO is after: sum_k w_k z_k / sum_k w_k, prompt by prompt.
+    """Return the curve of the weighted sum that PPO maximises: sum_k w_k z_k / sum_k w_k, prompt by prompt.
 
     The weights are those that PPO had, whatever this run's are. None where nothing was watched, or where the weights
     changed on the way, so that PPO was after no one sum.
@@ -311,7 +311,7 @@ def _summed(rows: Sequence[WatchPoint], weights: Mapping[str, float], scale: Map
 
 
 def best_of_curves(ctx: Context, scale: dict[str, float] | None) -> tuple[BestOfN, ...]:
-    """Of the run that measured the reward models, where it chose among many samples."""
+    """Return the best-of-n curves of the run that measured the reward models, where it drew enough samples."""
     packed = ctx.results.get("norm_pack")
     samples = ctx.store.samples.of_run(packed.run_id, stage=BEST_OF) if packed else []
     if packed is None or not samples:

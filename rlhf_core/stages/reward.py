@@ -25,7 +25,7 @@ AUDITOR_SEED = 104729
 
 
 class Lot(NamedTuple):
-    """One objective's labels, parted by prompt: to learn from, to stop on, to measure by."""
+    """One objective's labels, split by prompt: to train on, to stop on, to measure by."""
 
     objective: str
     train: list[Label]
@@ -33,7 +33,7 @@ class Lot(NamedTuple):
     heldout: list[Label]
     ungated: bool
     auditor: bool
-    """Of a model that nothing is trained against; no label of it is one of its fellow's."""
+    """Whether the model is an auditor: no policy is trained against it, and it learns from labels of its own."""
 
 
 def reward_stage(ctx: Context) -> StageResult:
@@ -140,7 +140,7 @@ def _version(ctx: Context, model: RewardModel, lot: Lot, digest: str) -> RewardM
 
 
 def judge_labels(model: RewardModel, labels: Sequence[Label]) -> list[Judged]:
-    """What the model makes of labels; rankings are judged by their pairs."""
+    """Score the replies of labels with the model, beside what the labels say; a ranking counts by its pairs."""
     pairs = [pair for label in labels for pair in pairs_of(label)]
     rated = [label for label in labels if isinstance(label, Rating)]
     stepped = [label for label in labels if isinstance(label, StepLabels)]

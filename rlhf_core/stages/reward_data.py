@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
 from itertools import chain
 from typing import NamedTuple
 
 from rlhf_core.data.reward_examples import GradedLines, Label, LabelledPair, Source
 from rlhf_core.feedback.line_grades import Graded, line_grades
-from rlhf_core.feedback.preference_labels import heard_voters, probability_of
-from rlhf_core.records.feedback import Preference, Vote
+from rlhf_core.feedback.preference_labels import probability_of
+from rlhf_core.feedback.vote_aggregation import heard
+from rlhf_core.feedback.voters import open_polls, with_votes
+from rlhf_core.records.feedback import Preference
 from rlhf_core.records.samples import Comparison, Prompt
 from rlhf_core.stages.context import Context
 from rlhf_core.stages.imported.own_rows import LABELS, PREFERENCES, rows_of
@@ -29,7 +30,7 @@ class Found(NamedTuple):
 
 
 def labels_of(ctx: Context, objective: str) -> Found:
-    """The objective's labels: AI labels of this and earlier rounds, all human labels, the user's own files."""
+    """Gather the objective's labels: AI labels of this and earlier rounds, all human labels, the user's own files."""
     weight = ctx.config.reward.human_weight
     ai = _ai_labels(ctx, objective)
     human = [p for p in ctx.store.preferences.find(objective, labelers="human") if p.choice != "skip"]
@@ -71,14 +72,12 @@ def _graded_lines(ctx: Context, objective: str) -> list[GradedLines]:
     replies: set[tuple[str, str]] = set()
     agreed: list[bool] = []
     for run in label_runs(ctx, labelled.run_id) if labelled else ():
-        votes: dict[str, list[Vote]] = defaultdict(list)
-        for vote in ctx.store.votes.find(run_id=run):
-            votes[vote.comparison_id].append(vote)
         stored = ctx.store.preferences.find(objective, run_id=run, labelers="ai")
         labels = {label.comparison_id: label.probability for label in stored if not label.abstained}
-        for pair in ctx.store.comparisons.of_run(run):
-            counted = heard_voters(pair, votes[pair.id], ctx.constitution, objective, ctx.config.label)
-            both = line_grades(pair, votes[pair.id], counted, objective)
+        polls = open_polls(ctx.store.comparisons.of_run(run), ctx.constitution, [objective], ctx.config.label)
+        for pair, voters, votes in with_votes(polls, ctx.store.votes.find(run_id=run)):
+            counted = heard(voters[objective], votes, ctx.constitution.precedence(), ctx.config.label)
+            both = line_grades(pair, votes, counted, objective)
             lead, doubt = _lead(both), labels.get(pair.id, 0.5) - 0.5
             agreed += [lead * doubt > 0] if lead * doubt else []
             sign = -1 if _is_turned(ctx, objective, pair.id) else 1
@@ -126,7 +125,7 @@ def _pair(pair: Comparison, probability: float, weight: float, source: Source) -
 
 
 def kept_back(prompt: Prompt, share: float, purpose: str = "") -> bool:
-    """Whether the prompt's labels are kept from training; by prompt, so that none is on both sides."""
+    """Tell whether the prompt's labels are kept from training; by prompt, so that none is on both sides."""
     return _draw(f"{purpose}{prompt.id}") < share
 
 

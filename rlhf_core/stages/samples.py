@@ -15,7 +15,7 @@ CHUNK = 64
 def sample_all(
     ctx: Context, stage: str, prompts: Sequence[Prompt], version: str, n: int, temperature: float
 ) -> list[Sample]:
-    """n stored samples per prompt; pieces that an earlier attempt stored are read back."""
+    """Draw and store n samples per prompt; pieces that an earlier attempt stored are read back."""
     ctx.store.prompts.add(prompts)
     samples: list[Sample] = []
     for piece in chunks(prompts, CHUNK):
@@ -39,7 +39,7 @@ def sample_all(
 
 
 def gold_scores(ctx: Context, samples: Sequence[Sample]) -> list[GoldScore]:
-    """The world's own grades, where there is a world. They are stored and reported; nothing learns from them."""
+    """Grade the samples by gold, where there is a world. They are stored and reported; nothing learns from them."""
     if ctx.tools.world is None:
         return []
     gold = ctx.tools.world.gold
@@ -53,7 +53,7 @@ def gold_scores(ctx: Context, samples: Sequence[Sample]) -> list[GoldScore]:
 
 
 def stamp(sample: Sample, ctx: Context, stage: str, part: str, index: int) -> Sample:
-    """The sample with this run's provenance; its id is known before it is drawn, so a repeat is found."""
+    """Give the sample this run's provenance; its id is known before it is drawn, so a repeat is found."""
     identity = sample_id(ctx, stage, sample.prompt, part, index)
     return sample.model_copy(update={"id": identity, "run_id": ctx.run.id, "stage": stage})
 

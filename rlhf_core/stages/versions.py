@@ -13,7 +13,7 @@ from rlhf_core.stages.context import Context
 
 
 def load_reward_models(ctx: Context, versions: Mapping[str, str], prefix: str) -> dict[str, RewardModel]:
-    """Reward models, by objective, as adapters that are named by the prefix; those of one trunk share theirs."""
+    """Load reward models, by objective, as adapters named by the prefix; models of one trunk share an adapter."""
     models: dict[str, RewardModel] = {}
     adapters: dict[str, str] = {}
     for objective, version_id in versions.items():
@@ -32,7 +32,7 @@ def load_reward_models(ctx: Context, versions: Mapping[str, str], prefix: str) -
 
 
 def drop_adapters(ctx: Context, names: Iterable[str], models: Iterable[RewardModel] = ()) -> None:
-    """Delete these adapters of the policy's base, and those of the models."""
+    """Drop these adapters from the policy's base, and the reward models' from theirs."""
     trunks = {(model.backbone, model.adapter) for model in models}
     for base, name in [*((ctx.tools.backbone, name) for name in names), *trunks]:
         ctx.tools.on_device(lambda base=base, name=name: base.adapters.delete(name))
@@ -61,7 +61,7 @@ def publish_policy(
 
 
 def fresh_adapter(ctx: Context, adapter: str, seed: int) -> None:
-    """A new adapter; what an attempt that failed in this process left under the name is dropped."""
+    """Make a new adapter; one that a failed attempt in this process left under the name is dropped."""
     if adapter in ctx.tools.backbone.adapters:
         ctx.tools.backbone.adapters.delete(adapter)
     ctx.tools.backbone.adapters.add(adapter, seed)

@@ -73,17 +73,17 @@ class Telling:
     def usage(self) -> Usage:
         return self._feedback.usage
 
-    def critique(self, samples: Sequence[Sample], principle: Principle) -> list[Critique]:
-        critiques = self._feedback.critique(samples, principle)
+    def critique(self, items: Sequence[tuple[Sample, Principle]]) -> list[Critique]:
+        critiques = self._feedback.critique(items)
         for critique in critiques:
             self._tell(Answer(critique=critique_to_message(critique)))
         return critiques
 
-    def revise(self, samples: Sequence[Sample], critiques: Sequence[Critique], principle: Principle) -> list[str]:
-        return self._feedback.revise(samples, critiques, principle)
+    def revise(self, items: Sequence[tuple[Sample, Critique, Principle]]) -> list[str]:
+        return self._feedback.revise(items)
 
-    def compare(self, comparisons: Sequence[Comparison], *principles: Principle) -> list[Vote]:
-        return self._feedback.compare(comparisons, *principles)
+    def compare(self, questions: Sequence[tuple[Comparison, Principle]]) -> list[Vote]:
+        return self._feedback.compare(questions)
 
 
 def _distinct(samples: list[Sample]) -> list[Sample]:

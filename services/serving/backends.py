@@ -70,13 +70,13 @@ def load_backends(feedback: FeedbackConfig, policy: LocalModel, model: ModelConf
     critic = _load(feedback.critic, "feedback.critic", policy, model)
     same = feedback.judge.same_model(feedback.critic)
     judge = critic if same else _load(feedback.judge, "feedback.judge", policy, model)
-    for role, model, asked in (
+    for role, asked, how in (
         ("critic.method", critic, feedback.critic.method),
         ("judge.protocol", judge, feedback.judge.protocol),
     ):
-        if asked == "contrast" and not model.reads_replies:
+        if how == "contrast" and not asked.reads_replies:
             raise InvalidInput(
-                f"feedback.{role} is contrast, but '{model.name}' tells no log-probabilities of given replies; "
+                f"feedback.{role} is contrast, but '{asked.name}' tells no log-probabilities of given replies; "
                 "allowed: a model of this process (policy, a folder or a Hugging Face id), or another method",
                 f"feedback.{role}",
             )

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from rlhf_core.config.feedback import FeedbackConfig
-from rlhf_core.config.run import Engine, ModelConfig
+from rlhf_core.config.run import EngineName, ModelConfig
 from rlhf_core.constitution.constitution import Constitution
 from rlhf_core.errors import InvalidInput
 from rlhf_core.feedback.judge_cache import Notebook
@@ -51,7 +51,7 @@ class ModelLibrary:
         )
 
     @property
-    def engine(self) -> Engine:
+    def engine(self) -> EngineName:
         """What the policy's responses are written with."""
         return self._config.engine
 

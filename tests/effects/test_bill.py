@@ -11,7 +11,7 @@ from rlhf_core.config.run import RunConfig
 from rlhf_core.constitution.constitution import Constitution, Objective, Principle
 from rlhf_core.constitution.diff import diff_constitutions
 from rlhf_core.effects.edit_cost import at_speed, bill
-from rlhf_core.feedback.preference_labels import comparison_of, vote_id
+from rlhf_core.feedback.voters import vote_id
 from rlhf_core.records.feedback import Vote
 from rlhf_core.records.runs import StageResult
 from rlhf_core.records.samples import Comparison, Prompt, Sample
@@ -31,7 +31,7 @@ REWORDED = LAW.model_copy(update={"principles": (FUMES.model_copy(update={"compa
 def pair(number: int) -> Comparison:
     prompt = Prompt.of(f"How do I clean {number}?")
     a, b = (Sample(id=f"{number}{x}", prompt=prompt, response=x, policy_version="base") for x in "ab")
-    return comparison_of(a, b, "")
+    return Comparison.of(a, b, "")
 
 
 def votes(of: Comparison, principle: Principle, run_id: str) -> list[Vote]:

@@ -24,7 +24,7 @@ def model(tiny_model, request) -> RewardModel:
     return model
 
 
-def test_a_score_is_the_same_alone_batched_and_padded_on_either_side(model):  # check 20
+def test_a_score_is_the_same_alone_batched_and_padded_on_either_side(model):
     together = model.score(CONVERSATIONS)
     assert together.shape == (3, 3) and together.std() > 1e-3
     for conversation, scores in zip(CONVERSATIONS, together, strict=True):
@@ -37,7 +37,7 @@ def test_a_score_is_the_same_alone_batched_and_padded_on_either_side(model):  # 
         torch.testing.assert_close(model.heads(hidden), scores, atol=1e-5, rtol=1e-5)
 
 
-def test_the_text_is_rendered_with_template_and_end_token(tiny_model):  # check 21
+def test_the_text_is_rendered_with_template_and_end_token(tiny_model):
     model = RewardModel.create(tiny_model(), "reward", "helpful", 1, seed=1)
     text = model.backbone.tokenizer.decode(model.encode(*CONVERSATIONS[2]).ids)
     assert text == "<|system|>Be brief.<|end|><|user|>Why?<|end|><|assistant|>So.<|end|>"
@@ -49,7 +49,7 @@ def test_members_begin_small_and_different(tiny_model):
     assert len({tuple(row) for row in model.heads.weight.tolist()}) == 3
 
 
-def test_files_bring_the_model_back(model, tmp_path):  # check 21
+def test_files_bring_the_model_back(model, tmp_path):
     model.save(tmp_path)
     before = model.score(CONVERSATIONS)
     loaded = RewardModel.load(model.backbone, "again", tmp_path)

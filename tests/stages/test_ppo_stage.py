@@ -26,7 +26,7 @@ from rlhf_core.stages.ppo import ppo_stage
 from rlhf_core.training.ppo.trainer import PpoStep, train_ppo
 from tests.records import norm_pack, reward_model
 from tests.stages.conftest import Desk, NumberJudge
-from tests.training.plain import PLAIN
+from tests.training.published_ppo import PLAIN
 
 OBJECTIVES = ("helpful", "harmless")
 TINY = {"steps": 3, "prompts_per_step": 6, "minibatch_size": 4, "epochs": 1, "checkpoint_every": 1, "eval_every": 10}

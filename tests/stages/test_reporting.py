@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 
-from rlhf_core.feedback.preference_labels import comparison_of
 from rlhf_core.records.feedback import Preference
 from rlhf_core.records.runs import StageResult, StepMetrics
-from rlhf_core.records.samples import Prompt, Sample
+from rlhf_core.records.samples import Comparison, Prompt, Sample
 from rlhf_core.stages import report
 from rlhf_core.stages.label_votes import vote_on
 from tests.stages.conftest import Desk, NumberJudge
@@ -30,13 +29,13 @@ def test_votes_of_another_judge_on_the_same_pairs_are_not_counted(desk: Desk):
     ctx = desk.context(NumberJudge(), {})
     made = {"prompt": Prompt.of("How many?"), "policy_version": "p", "run_id": ctx.run.id}
     a, b = (Sample(id=f"s{n}", response=f"{n} of x", **made) for n in (1, 2))
-    pair = comparison_of(a, b, ctx.run.id)
+    pair = Comparison.of(a, b, ctx.run.id)
     desk.store.comparisons.add([pair])
     asked = []
     for judge, context in ((NumberJudge(), ctx), (NumberJudge(name="other"), desk.context(NumberJudge(), {}))):
-        asked.append(vote_on(context, judge, [pair], ctx.constitution.objective_names, Counter()))
+        asked += vote_on(context, judge, [pair], ctx.constitution.objective_names, Counter())
     label = Preference(id="l", comparison_id=pair.id, objective="helpful", labeler="ai:judge", choice="a")
     desk.store.preferences.add([label.model_copy(update={"run_id": ctx.run.id})])
     ctx.results["label"] = StageResult(run_id=ctx.run.id, stage="label")
     summary = report._feedback(ctx, {})
-    assert len(desk.store.votes.find()) == 12 and summary is not None and summary.votes == len(asked[0]) == 6
+    assert len(desk.store.votes.find()) == 12 and summary is not None and summary.votes == len(asked[0].votes) == 6

@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 
 from rlhf_core.feedback.line_grades import WRONG
-from rlhf_core.feedback.preference_labels import comparison_of
 from rlhf_core.records.feedback import Preference
 from rlhf_core.records.runs import StageResult
-from rlhf_core.records.samples import Prompt, Sample
+from rlhf_core.records.samples import Comparison, Prompt, Sample
 from rlhf_core.stages.context import Context
 from rlhf_core.stages.reward_data import labels_of
 from tests.stages.conftest import Desk, NumberJudge
@@ -23,7 +22,7 @@ def prefer(desk: Desk, run_id: str, labeler: str, asked: str, weight: float, cho
     a, b = (
         Sample(id=f"{asked}{side}", prompt=prompt, response=side, policy_version="policy-1") for side in ("yes", "no")
     )
-    pair = comparison_of(a, b, run_id)
+    pair = Comparison.of(a, b, run_id)
     desk.store.comparisons.add([pair])
     label = {"id": asked, "comparison_id": pair.id, "objective": "helpful", "labeler": labeler, "choice": choice}
     given = Preference.model_validate(label | {"probability": 0.75, "weight": weight, "run_id": run_id})
@@ -69,10 +68,10 @@ def noted(desk: Desk, reward: dict[str, object], pairs: int = 1) -> Context:
     for number in range(pairs):
         asked = Prompt.of(f"How many, {number}?")
         a, b = (Sample(id=f"{number}{text}", prompt=asked, response=text, policy_version="p") for text in LINES)
-        pair = comparison_of(a, b, ctx.run.id)
+        pair = Comparison.of(a, b, ctx.run.id)
         desk.store.comparisons.add([pair])
         votes = NumberJudge(lambda first, second: 0.0).compare(
-            [pair], *(ctx.constitution.principle(name) for name in ("big", "large"))
+            [(pair, ctx.constitution.principle(name)) for name in ("big", "large")]
         )
         texts = [NOTES if not vote.swapped else "A:\n1. safe 9\nB:\n1. safe 5\n2. safe 0" for vote in votes]
         desk.store.votes.add(

@@ -16,7 +16,7 @@ from rlhf_core.records.samples import Prompt, Sample
 from rlhf_core.stages.context import Context, Toolbox
 from rlhf_core.stages.ppo_watch import Watch
 from rlhf_core.store.store import Store
-from tests.feedback.rules import LAW
+from tests.feedback.rule_feedback import LAW
 
 SORRY, FINE = "I'm sorry, no.", "Use some soap."
 

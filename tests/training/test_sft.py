@@ -12,7 +12,7 @@ from rlhf_core.training.sft import train_sft
 DEMONSTRATIONS = [Demonstration(prompt=Prompt.of(f"say {word}"), response=word) for word in ("yes", "no", "maybe so")]
 
 
-def test_the_model_learns_to_give_the_responses_and_to_end_them(tiny_model):  # check 6
+def test_the_model_learns_to_give_the_responses_and_to_end_them(tiny_model):
     backbone = tiny_model()
     backbone.adapters.add("sft", 0)
     config = SftConfig(epochs=80, batch_size=3, learning_rate=2e-2)

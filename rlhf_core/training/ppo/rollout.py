@@ -43,12 +43,12 @@ class Rollout(NamedTuple):
 
 
 def step_prompts(prompts: Sequence[Prompt], count: int, seed: int, step: int) -> list[Prompt]:
-    """The prompts of a step: one shuffled pass over all of them after another."""
+    """Return the prompts of a step: one shuffled pass over all prompts after another."""
     return in_passes(prompts, count, seed, step, "prompts")
 
 
 def in_passes(items: Sequence[T], count: int, seed: int, turn: int, name: str) -> list[T]:
-    """The items of a turn of `count`, by shuffled passes over all of them; turns follow on one another.
+    """Return the `count` items of a turn; turns continue one another through shuffled passes over all items.
 
     `name` says what they are; passes under different names are shuffled differently.
     """
@@ -82,9 +82,9 @@ def roll_out(
     seed: int,
     principles: Sequence[Principle] = (),
 ) -> Rollout:
-    """`samples_per_prompt` responses to each, scored by every reward model (the ensemble's mean) and standardised.
+    """Sample `samples_per_prompt` responses to each prompt, score them by every reward model and standardise.
 
-    z is what is left of that after the rules of the principles.
+    A score is the ensemble's mean; z is the standardised score less what the principles' rules take.
     """
     backbone, n = policy.backbone, config.samples_per_prompt
     ids = [backbone.render(prompt.messages) for prompt in prompts]

@@ -50,7 +50,7 @@ def optimise(
     replay: Replay | None = None,
     own: Evaluation | None = None,
 ) -> Iterator[Update]:
-    """A step's updates: every epoch is a shuffled pass over all rows; one that goes too far is the last.
+    """Take a step's updates: every epoch is a shuffled pass over all rows; an update that goes too far is the last.
 
     `own` is the policy's evaluation of all rows, graph and all, where the first update can use it.
     """
@@ -74,7 +74,7 @@ def update(
     replay: Replay | None = None,
     own: Evaluation | None = None,
 ) -> Update:
-    """One gradient step on a minibatch, however many passes it takes; none where the policy has gone too far.
+    """Take a gradient step on a minibatch, in as many passes as it needs; none where the policy has gone too far.
 
     A stream of weight 0 is left out, as if its objective did not exist. `own` is a graph of all rows that is at hand.
     """
@@ -107,7 +107,7 @@ def update(
 
 
 def too_far(approx_kl: float, ratio: float, config: PpoConfig) -> bool:
-    """Whether the policy has left the one that sampled by more than is allowed."""
+    """Tell whether the policy is farther from the one that sampled than is allowed."""
     over_kl = config.max_update_kl is not None and approx_kl > config.max_update_kl
     return over_kl or (config.max_ratio is not None and ratio > config.max_ratio)
 

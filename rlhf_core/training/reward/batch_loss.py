@@ -1,4 +1,4 @@
-"""What one model's labels of a batch cost: each kind of label by its own loss, all by example and member."""
+"""Compute the loss of a batch of labels: each kind of label by its own loss, by example and ensemble member."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Lesson(NamedTuple):
 
 
 class Goal(NamedTuple):
-    """What one model's loss needs beside scores: the units of ratings and grades, and the log-odds (M,) of a tie."""
+    """One model's loss parameters: the units of ratings and grades, and the log-odds (M,) of a tie."""
 
     rating_mean: float = 0.0
     rating_sd: float = 1.0

@@ -32,7 +32,7 @@ SCALE_REPLIES = 512
 
 
 def training_steps(labels: int, config: RewardConfig) -> int:
-    """Updates that training on so many labels takes, unless it stops early."""
+    """Return how many updates training on this many labels takes, unless it stops early."""
     return config.epochs * -(-labels // config.batch_size)
 
 

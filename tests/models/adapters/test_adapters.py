@@ -27,7 +27,7 @@ def shake(backbone: Backbone, adapter: str, seed: int = 0) -> None:
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2", "qwen3"])
-def test_adapters_off_is_the_base_bit_for_bit(tiny_model, kind):  # check 19
+def test_adapters_off_is_the_base_bit_for_bit(tiny_model, kind):
     backbone = tiny_model(kind)
     base = logits(backbone, None)
     backbone.adapters.add("a", 1)
@@ -37,7 +37,7 @@ def test_adapters_off_is_the_base_bit_for_bit(tiny_model, kind):  # check 19
     assert torch.equal(logits(backbone, None), base)
 
 
-def test_the_state_before_comes_back_also_after_an_error(tiny_model):  # check 19
+def test_the_state_before_comes_back_also_after_an_error(tiny_model):
     backbone = tiny_model()
     backbone.adapters.add("a", 1)
     backbone.adapters.add("b", 2)
@@ -60,7 +60,7 @@ def test_the_state_before_comes_back_also_after_an_error(tiny_model):  # check 1
     assert trainable() == set()
 
 
-def test_gradients_reach_the_adapter_in_training_only(tiny_model):  # check 19
+def test_gradients_reach_the_adapter_in_training_only(tiny_model):
     backbone = tiny_model()
     backbone.adapters.add("a", 1)
     backbone.adapters.add("b", 2)

@@ -27,7 +27,7 @@ from rlhf_core.training.ppo.ptx import Replay
 from rlhf_core.training.ppo.trainer import PpoStep, train_ppo
 from tests.records import norm_pack
 from tests.training.conftest import PROMPTS, Rule
-from tests.training.plain import plain_ppo
+from tests.training.published_ppo import plain_ppo
 
 KILLS = 3
 SETTINGS = {

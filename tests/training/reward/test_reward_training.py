@@ -59,7 +59,7 @@ def test_scores_stay_near_0(tiny_model):
     assert scores.mean().abs() < 0.3
 
 
-def test_base_and_other_adapters_stay_as_they_are(tiny_model):  # check 19
+def test_base_and_other_adapters_stay_as_they_are(tiny_model):
     model = new_model(tiny_model())
     model.backbone.adapters.add("other", 1)
     own = {id(parameter) for parameter in model.parameters()}

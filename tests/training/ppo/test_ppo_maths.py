@@ -1,4 +1,4 @@
-"""Checks 7, 9 to 18 and 25 of a correct PPO: rewards, advantages, losses and steps against numbers worked by hand."""
+"""What a step of PPO computes on tiny models: rewards, advantages and updates against numbers worked by hand."""
 
 import math
 
@@ -24,7 +24,7 @@ from rlhf_core.training.ppo.state import PpoState
 from rlhf_core.training.ppo.targets import fix_targets, token_streams
 from rlhf_core.training.ppo.update import optimise, update
 from tests.training.conftest import PROMPT_IDS, handmade, shake, weights_of
-from tests.training.plain import plain_ppo
+from tests.training.published_ppo import plain_ppo
 
 KINDS = ("llama", "gpt2", "qwen3")
 Z = [[1.0, -0.5, 0.25, 2.0], [0.5, 1.0, -1.0, 0.0]]
@@ -34,7 +34,7 @@ MASK = torch.tensor([[1, 1, 1], [1, 1, 0]])
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_check_07_the_score_is_paid_once_on_the_last_real_token(new_policy, kind):
+def test_the_score_is_paid_once_on_the_last_real_token(new_policy, kind):
     policy = new_policy(kind=kind)
     rollout = handmade(policy, Z)  # ended at 3 and 2 tokens, cut at 5, nothing but the end token
     kl = torch.rand(4, 5) * rollout.batch.mask
@@ -51,7 +51,7 @@ def test_check_07_the_score_is_paid_once_on_the_last_real_token(new_policy, kind
         assert total[row].item() == pytest.approx(paid, abs=1e-6)
 
 
-def test_check_09_a_response_ends_at_its_stop_token_and_is_charged_for_a_missing_one_exactly_once(new_policy):
+def test_a_response_ends_at_its_stop_token_and_is_charged_for_a_missing_one_exactly_once(new_policy):
     policy = new_policy()
     backbone = policy.backbone
     with backbone.adapters.using("policy"):
@@ -68,7 +68,7 @@ def test_check_09_a_response_ends_at_its_stop_token_and_is_charged_for_a_missing
 
 
 @pytest.mark.parametrize(("gamma", "lam"), [(1.0, 0.95), (0.9, 0.5), (1.0, 1.0), (0.99, 0.0)])
-def test_check_10_gae_is_the_double_sum_of_the_definition(gamma, lam):
+def test_gae_is_the_double_sum_of_the_definition(gamma, lam):
     generator = torch.Generator().manual_seed(0)
     rewards, values = torch.randn(2, 3, 6, 2, generator=generator, dtype=torch.float64)
     lengths = (6, 1, 4)
@@ -89,14 +89,14 @@ def test_check_10_gae_is_the_double_sum_of_the_definition(gamma, lam):
     assert torch.equal(shuffled, advantages[order])
 
 
-def test_check_10_lam_1_is_return_minus_value_and_lam_0_the_td_error():
+def test_lam_1_is_return_minus_value_and_lam_0_the_td_error():
     rewards, values = torch.tensor([[[1.0], [2.0], [4.0]]]), torch.tensor([[[0.5], [1.5], [3.0]]])
     mask = torch.ones(1, 3).long()
     assert gae(rewards, values, mask, 1.0, 1.0).advantages.flatten().tolist() == [6.5, 4.5, 1.0]
     assert gae(rewards, values, mask, 1.0, 0.0).advantages.flatten().tolist() == [2.0, 3.5, 1.0]
 
 
-def test_check_10_without_a_critic_a_response_is_compared_with_its_group():
+def test_without_a_critic_a_response_is_compared_with_its_group():
     rewards = torch.tensor([[1.0, 2.0], [3.0, 0.0], [0.0, 4.0], [0.0, 2.0]])[..., None]  # rewards 3, 3, 4, 2
     mask = torch.tensor([[1, 1], [1, 0], [1, 1], [1, 1]])
     one = torch.ones(1)
@@ -108,7 +108,7 @@ def test_check_10_without_a_critic_a_response_is_compared_with_its_group():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_check_11_advantages_are_whitened_over_the_batch_whatever_the_size_of_a_pass(new_policy, kind):
+def test_advantages_are_whitened_over_the_batch_whatever_the_size_of_a_pass(new_policy, kind):
     policy = new_policy(kind=kind)
     shake(policy)
     rollout = handmade(policy, Z)
@@ -128,12 +128,12 @@ def test_check_11_advantages_are_whitened_over_the_batch_whatever_the_size_of_a_
     assert not padded[:, 5:].any()
 
 
-def test_check_11_the_variance_is_the_unbiased_one():
+def test_the_variance_is_the_unbiased_one():
     white = whiten(torch.tensor([[0.0, 2.0], [4.0, 99.0]]), torch.tensor([[1, 1], [1, 0]]))
     assert white.flatten().tolist() == pytest.approx([-1, 0, 1, 0], abs=1e-6)  # sd 2, not sqrt(8 / 3)
 
 
-def test_check_12_whitened_rewards_keep_their_mean_and_streams_still_add_up():
+def test_whitened_rewards_keep_their_mean_and_streams_still_add_up():
     rewards = torch.tensor([[[1.0, 0.5], [2.0, -1.0], [6.0, 0.0]], [[4.0, 2.0], [7.0, 1.0], [99.0, 99.0]]])
     weights = torch.tensor([0.5, 2.0])
     white = whiten_streams(rewards, weights, MASK)
@@ -146,7 +146,7 @@ def test_check_12_whitened_rewards_keep_their_mean_and_streams_still_add_up():
     torch.testing.assert_close(joined, whiten(before, MASK, shift_mean=False), atol=1e-5, rtol=0)
 
 
-def test_check_13_values_are_clipped_around_the_old_ones_and_the_larger_error_counts():
+def test_values_are_clipped_around_the_old_ones_and_the_larger_error_counts():
     one = torch.ones(1, 1)
     assert clipped_value_loss(one, 0 * one, 2 * one, one, 0.2).item() == pytest.approx(1.62)  # .5 max(1, (.2 - 2)^2)
     assert clipped_value_loss(one, 0 * one, 2 * one, one, None).item() == pytest.approx(0.5)
@@ -155,7 +155,7 @@ def test_check_13_values_are_clipped_around_the_old_ones_and_the_larger_error_co
 
 @pytest.mark.parametrize(("advantage", "ratio", "loss", "gradient"), [(1, 1.5, -1.2, 0), (-1, 1.5, 1.5, 1.5)])
 @pytest.mark.parametrize("clip", [0.2])
-def test_check_14_the_policys_clip_is_pessimistic(advantage, ratio, loss, gradient, clip):
+def test_the_policys_clip_is_pessimistic(advantage, ratio, loss, gradient, clip):
     new = torch.tensor([[float(ratio)]]).log().requires_grad_()
     one = torch.ones(1, 1)
     result = clipped_policy_loss(new, 0 * one, advantage * one, one, clip)
@@ -165,7 +165,7 @@ def test_check_14_the_policys_clip_is_pessimistic(advantage, ratio, loss, gradie
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_check_15_kl_estimates_average_to_the_kl_over_the_whole_vocabulary(new_policy, kind):
+def test_kl_estimates_average_to_the_kl_over_the_whole_vocabulary(new_policy, kind):
     policy = new_policy(kind=kind)
     shake(policy, 0.03)
     logprobs = []
@@ -182,7 +182,7 @@ def test_check_15_kl_estimates_average_to_the_kl_over_the_whole_vocabulary(new_p
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_check_16_accumulated_passes_move_as_one_big_pass_does(new_policy, kind):
+def test_accumulated_passes_move_as_one_big_pass_does(new_policy, kind):
     ends = []
     for rows in (1, 2, 4, None):
         policy = new_policy(kind=kind)
@@ -204,7 +204,7 @@ def test_check_16_accumulated_passes_move_as_one_big_pass_does(new_policy, kind)
 
 @pytest.mark.parametrize("micro", [None, 1, 2, 4])
 @pytest.mark.parametrize(("size", "epochs", "steps"), [(4, 2, 2), (2, 3, 6), (3, 1, 2)])
-def test_check_17_there_are_as_many_steps_as_epochs_times_minibatches(new_policy, micro, size, epochs, steps):
+def test_there_are_as_many_steps_as_epochs_times_minibatches(new_policy, micro, size, epochs, steps):
     policy = new_policy()
     config = CONFIG.model_copy(update={"minibatch_size": size, "epochs": epochs, "micro_batch_size": micro})
     rollout, state = handmade(policy, Z), PpoState.begin(policy, config, None)
@@ -214,7 +214,7 @@ def test_check_17_there_are_as_many_steps_as_epochs_times_minibatches(new_policy
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_check_18_the_gradient_is_clipped(new_policy, kind):
+def test_the_gradient_is_clipped(new_policy, kind):
     policy = new_policy(kind=kind)
     shake(policy)
     config = CONFIG.model_copy(update={"max_grad_norm": 1e-3})
@@ -228,14 +228,14 @@ def test_check_18_the_gradient_is_clipped(new_policy, kind):
     assert moved == pytest.approx(config.max_grad_norm * config.learning_rate, rel=1e-2)
 
 
-def test_check_25_the_kl_coefficient_moves_by_a_fifth_per_horizon_at_most():
+def test_the_kl_coefficient_moves_by_a_fifth_per_horizon_at_most():
     assert adapted_kl_coef(0.5, kl=12.0, target=6.0, samples=100, horizon=1000) == pytest.approx(0.5 * 1.02)
     assert adapted_kl_coef(0.5, kl=6.6, target=6.0, samples=100, horizon=1000) == pytest.approx(0.5 * 1.01)
     assert adapted_kl_coef(0.5, kl=0.0, target=6.0, samples=100, horizon=1000) == pytest.approx(0.5 * 0.98)
     assert adapted_kl_coef(0.5, kl=6.0, target=6.0, samples=100, horizon=1000) == 0.5
 
 
-def test_check_27_the_rate_falls_to_0_and_adams_eps_is_that_of_openai(new_policy):
+def test_the_rate_falls_to_0_and_adams_eps_is_that_of_openai(new_policy):
     policy = new_policy()
     config = CONFIG.model_copy(update={"epochs": 4})
     state = PpoState.begin(policy, config, None)

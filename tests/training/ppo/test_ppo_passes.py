@@ -1,4 +1,4 @@
-"""Checks 1 to 6, 8, 20 of a correct PPO: what the model's passes must hold, on three kinds of models."""
+"""What must hold of the model's passes in PPO, on three kinds of models."""
 
 import json
 import shutil
@@ -19,7 +19,7 @@ from rlhf_core.training.ppo.targets import fix_targets
 from rlhf_core.training.ppo.update import update
 from tests.conftest import save_model, save_tokenizer
 from tests.training.conftest import PROMPT_IDS, RESPONSE_IDS, handmade, shake, weights_of
-from tests.training.plain import plain_ppo
+from tests.training.published_ppo import plain_ppo
 
 KINDS = ("llama", "gpt2", "qwen3")
 Z = [[1.0, -0.5, 0.25, 2.0], [0.5, 1.0, -1.0, 0.0]]
@@ -36,7 +36,7 @@ def changed(folder: Path, to: Path, file: str, **values: object) -> Backbone:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_check_01_padding_on_the_left_changes_no_logit(tiny_model, kind):
+def test_padding_on_the_left_changes_no_logit(tiny_model, kind):
     backbone = tiny_model(kind)
     row = torch.tensor([[5, 17, 80, 33, 2, 140, 9, 61]])
     wide = torch.cat([torch.full((1, 6), 77), row], 1)
@@ -51,7 +51,7 @@ def test_check_01_padding_on_the_left_changes_no_logit(tiny_model, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_check_02_logprobs_are_hugging_faces_loss_and_values_those_of_the_state_before(new_policy, kind):
+def test_logprobs_are_hugging_faces_loss_and_values_those_of_the_state_before(new_policy, kind):
     policy = new_policy(kind=kind)
     shake(policy)
     evaluation = policy.evaluate(make_batch(policy.backbone, PROMPT_IDS, RESPONSE_IDS))
@@ -66,7 +66,7 @@ def test_check_02_logprobs_are_hugging_faces_loss_and_values_those_of_the_state_
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_check_03_the_temperature_is_that_of_sampler_policy_and_reference(new_policy, kind):
+def test_the_temperature_is_that_of_sampler_policy_and_reference(new_policy, kind):
     policy = new_policy(kind=kind)
     with policy.backbone.adapters.using("policy"):
         written = generate(policy.backbone, PROMPT_IDS, n=1, temperature=0.7, max_tokens=6, seed=3)
@@ -86,7 +86,7 @@ DROPOUT = {
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("own", [True, False])
-def test_check_04_the_first_update_has_ratio_1_though_the_model_knows_dropout(tiny_folder, tmp_path, kind, own):
+def test_the_first_update_has_ratio_1_though_the_model_knows_dropout(tiny_folder, tmp_path, kind, own):
     backbone = changed(tiny_folder(kind), tmp_path / kind, "config.json", **DROPOUT[kind])
     backbone.adapters.add("policy", 0)
     policy = Policy(backbone, "policy", ("low", "high"))
@@ -100,7 +100,7 @@ def test_check_04_the_first_update_has_ratio_1_though_the_model_knows_dropout(ti
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_check_05_the_sampler_is_unfiltered_whatever_the_models_own_settings_say(tiny_folder, tmp_path, kind):
+def test_the_sampler_is_unfiltered_whatever_the_models_own_settings_say(tiny_folder, tmp_path, kind):
     filters = {"do_sample": True, "top_k": 3, "top_p": 0.5, "repetition_penalty": 1.5, "min_new_tokens": 4}
     backbone = changed(tiny_folder(kind), tmp_path / kind, "generation_config.json", **filters)
     prompt, draws = [5, 17, 80], 4000
@@ -112,7 +112,7 @@ def test_check_05_the_sampler_is_unfiltered_whatever_the_models_own_settings_say
     assert ((result - exact).abs() < 4.5 * (exact * (1 - exact) / draws).sqrt() + 1 / draws).all()
 
 
-def test_check_06_the_end_token_is_trained_even_where_it_is_the_padding_too(tmp_path):
+def test_the_end_token_is_trained_even_where_it_is_the_padding_too(tmp_path):
     save_model(tmp_path, "llama")
     save_tokenizer(tmp_path, pad="<|end|>")
     backbone = Backbone.load(str(tmp_path), ModelConfig(base_model=str(tmp_path)))
@@ -128,7 +128,7 @@ def test_check_06_the_end_token_is_trained_even_where_it_is_the_padding_too(tmp_
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_check_08_what_stands_after_the_end_changes_no_loss_and_no_gradient(new_policy, kind):
+def test_what_stands_after_the_end_changes_no_loss_and_no_gradient(new_policy, kind):
     ends = []
     for garbage in (False, True):
         policy = new_policy(kind=kind)
@@ -155,7 +155,7 @@ def test_check_08_what_stands_after_the_end_changes_no_loss_and_no_gradient(new_
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_check_20_a_score_is_the_same_alone_in_a_batch_and_padded_on_either_side(tiny_model, kind):
+def test_a_score_is_the_same_alone_in_a_batch_and_padded_on_either_side(tiny_model, kind):
     backbone = tiny_model(kind)
     model = RewardModel.create(backbone, "reward", "low", members=2, seed=4)
     texts = ["yes", "no, never", "a", "a much longer answer than the others"]

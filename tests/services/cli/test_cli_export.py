@@ -12,10 +12,9 @@ import pytest
 from rlhf_core.config.run import RunConfig
 from rlhf_core.data.loaders import load_demonstrations, load_labels, load_preferences
 from rlhf_core.errors import InvalidInput, NotFound
-from rlhf_core.feedback.preference_labels import comparison_of
 from rlhf_core.records.feedback import Preference
 from rlhf_core.records.runs import StageResult
-from rlhf_core.records.samples import Message, Prompt, Sample
+from rlhf_core.records.samples import Comparison, Message, Prompt, Sample
 from rlhf_core.store.store import Store
 from services.cli.data import export
 from tests.records import revision
@@ -48,7 +47,7 @@ def folder(tmp_path: Path) -> Iterator[tuple[Path, str]]:
     run = store.runs.create("pipeline", RunConfig().model_dump_json(), "law", "").id
     later = store.runs.create("pipeline", RunConfig(from_run=run, start_at="ppo").model_dump_json(), "law", "other").id
     assert later != run
-    pairs = [comparison_of(written(p, f"x {TRICKY}", run), written(p, "", run), run) for p in ASKED]
+    pairs = [Comparison.of(written(p, f"x {TRICKY}", run), written(p, "", run), run) for p in ASKED]
     store.comparisons.add(pairs)
 
     def label(number: int, labeler: str, **said: Any) -> Preference:

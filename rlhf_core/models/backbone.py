@@ -18,6 +18,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, Cache, PreTrainedM
 from rlhf_core.config.run import ModelConfig
 from rlhf_core.errors import InvalidInput
 from rlhf_core.models.adapters.adapters import Adapters
+from rlhf_core.models.gguf import model_folder
 from rlhf_core.models.kernels.onednn_linear import quicken
 from rlhf_core.models.kernels.skip_last_mlp import inputs_of, spared_block, sparing
 from rlhf_core.models.loading import NEEDED, check_folder, check_model, dtype_of
@@ -57,7 +58,8 @@ class Backbone:
 
     @classmethod
     def load(cls, path: str, config: ModelConfig) -> Backbone:
-        """Load a folder or a Hugging Face id. InvalidInput says what the folder lacks."""
+        """Load a folder, a GGUF file or a Hugging Face id. InvalidInput says what it lacks."""
+        path = model_folder(path)
         check_folder(path)
         if config.device.startswith("cuda") and not torch.cuda.is_available():
             raise InvalidInput(f"device '{config.device}' is not available here; allowed: cpu", "model.device")
@@ -69,7 +71,7 @@ class Backbone:
                 f"base_model '{path}' cannot be loaded: {error}; expected {NEEDED}", "model.base_model"
             ) from error
         check_model(path, model, tokenizer)
-        name = Path(config.base_model).name if Path(config.base_model).is_dir() else config.base_model
+        name = Path(config.base_model).name if Path(config.base_model).exists() else config.base_model
         return cls(name, model.to(config.device), tokenizer, config)  # pyright: ignore[reportArgumentType]
 
     def render(self, messages: Sequence[Message]) -> list[int]:

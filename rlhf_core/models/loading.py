@@ -11,7 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from rlhf_core.config.run import ModelConfig
 from rlhf_core.errors import InvalidInput
 
-NEEDED = "a folder with config.json, safetensors weights and a tokenizer, or a Hugging Face id"
+NEEDED = "a folder with config.json, safetensors weights and a tokenizer, a GGUF file, or a Hugging Face id"
 
 
 def dtype_of(config: ModelConfig) -> torch.dtype:

@@ -13,15 +13,16 @@ from typing import Any, NamedTuple
 import torch
 from jinja2 import TemplateError
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, Cache, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, Cache, PreTrainedModel, PreTrainedTokenizerBase
 
 from rlhf_core.config.run import ModelConfig
 from rlhf_core.errors import InvalidInput
 from rlhf_core.models.adapters.adapters import Adapters
+from rlhf_core.models.checkpoint import load_checkpoint
 from rlhf_core.models.gguf import model_folder
 from rlhf_core.models.kernels.onednn_linear import quicken
 from rlhf_core.models.kernels.skip_last_mlp import inputs_of, spared_block, sparing
-from rlhf_core.models.loading import NEEDED, check_folder, check_model, dtype_of
+from rlhf_core.models.loading import check_model, dtype_of
 from rlhf_core.models.reward_inputs import Row, by_line, parted, unended, whole
 from rlhf_core.models.special_tokens import special_tokens, stop_ids
 from rlhf_core.records.samples import Message, Prompt
@@ -60,16 +61,9 @@ class Backbone:
     def load(cls, path: str, config: ModelConfig) -> Backbone:
         """Load a folder, a GGUF file or a Hugging Face id. InvalidInput says what it lacks."""
         path = model_folder(path)
-        check_folder(path)
         if config.device.startswith("cuda") and not torch.cuda.is_available():
             raise InvalidInput(f"device '{config.device}' is not available here; allowed: cpu", "model.device")
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(path)
-            model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype_of(config), use_safetensors=True)
-        except (OSError, ValueError) as error:
-            raise InvalidInput(
-                f"base_model '{path}' cannot be loaded: {error}; expected {NEEDED}", "model.base_model"
-            ) from error
+        model, tokenizer = load_checkpoint(AutoModelForCausalLM, path, "model.base_model", dtype=dtype_of(config))
         check_model(path, model, tokenizer)
         name = Path(config.base_model).name if Path(config.base_model).exists() else config.base_model
         return cls(name, model.to(config.device), tokenizer, config)  # pyright: ignore[reportArgumentType]

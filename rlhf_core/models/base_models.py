@@ -5,11 +5,10 @@ from __future__ import annotations
 from transformers import AutoConfig
 
 from rlhf_core.config.run import ModelConfig
-from rlhf_core.errors import InvalidInput
 from rlhf_core.models.backbone import Backbone
+from rlhf_core.models.checkpoint import check_folder, unreadable
 from rlhf_core.models.encoder import Encoder
 from rlhf_core.models.gguf import model_folder
-from rlhf_core.models.loading import NEEDED, check_folder
 
 FIELD = "reward.base_model"
 
@@ -43,8 +42,8 @@ def _load(path: str, config: ModelConfig) -> Backbone | Encoder:
     check_folder(folder, FIELD)
     try:
         kinds = AutoConfig.from_pretrained(folder).architectures or [""]
-    except (OSError, ValueError) as error:
-        raise InvalidInput(f"base_model '{path}' cannot be loaded: {error}; expected {NEEDED}", FIELD) from error
+    except Exception as error:  # as in `load_checkpoint`
+        raise unreadable(folder, FIELD, error) from error
     if not kinds[0].endswith(("ForCausalLM", "LMHeadModel")):
         return Encoder.load(path, config)
     base = Backbone.load(folder, config)

@@ -9,12 +9,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModel, PreTrainedModel, PreTrainedTokenizerBase
 
 from rlhf_core.config.run import ModelConfig
 from rlhf_core.errors import InvalidInput
 from rlhf_core.models.adapters.adapters import Adapters
-from rlhf_core.models.loading import NEEDED, check_folder, dtype_of
+from rlhf_core.models.checkpoint import load_checkpoint
+from rlhf_core.models.loading import dtype_of
 from rlhf_core.models.reward_inputs import Row, by_line
 from rlhf_core.records.samples import Prompt
 
@@ -38,14 +39,7 @@ class Encoder:
     @classmethod
     def load(cls, path: str, config: ModelConfig) -> Encoder:
         """Load a folder or a Hugging Face id. InvalidInput says what cannot be read."""
-        check_folder(path, "reward.base_model")
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(path)
-            model = AutoModel.from_pretrained(path, dtype=dtype_of(config), use_safetensors=True)
-        except (OSError, ValueError) as error:
-            raise InvalidInput(
-                f"base_model '{path}' cannot be loaded: {error}; expected {NEEDED}", "reward.base_model"
-            ) from error
+        model, tokenizer = load_checkpoint(AutoModel, path, "reward.base_model", dtype=dtype_of(config))
         if model.config.is_encoder_decoder:
             raise InvalidInput(
                 f"base_model '{path}' is an encoder with a decoder; allowed: a causal language model or an encoder",

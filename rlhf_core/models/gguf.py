@@ -115,8 +115,9 @@ def _read(file: Path) -> tuple[Any, Any]:
 
     where: dict[str, Any] = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
     tokenizer = AutoTokenizer.from_pretrained(**where)
+    options = {"quantization_config": GgufConfig(dequantize=True), "dtype": torch.float32}
     model, report = AutoModelForCausalLM.from_pretrained(
-        **where, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32, output_loading_info=True
+        **where, **options, use_safetensors=True, output_loading_info=True
     )
     if missing := sorted(report["missing_keys"]):
         raise ValueError(f"{len(missing)} tensors are not in the file, the first is '{missing[0]}'")

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from inspect import signature
-from pathlib import Path
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rlhf_core.config.run import ModelConfig
 from rlhf_core.errors import InvalidInput
-
-NEEDED = "a folder with config.json, safetensors weights and a tokenizer, a GGUF file, or a Hugging Face id"
 
 
 def dtype_of(config: ModelConfig) -> torch.dtype:
@@ -20,16 +17,6 @@ def dtype_of(config: ModelConfig) -> torch.dtype:
         return getattr(torch, config.dtype)
     native = config.device.startswith("cuda") and torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.bfloat16 if native else torch.float32
-
-
-def check_folder(path: str, field: str = "model.base_model") -> None:
-    """InvalidInput when the path is no folder of a model; a Hugging Face id passes."""
-    folder = Path(path)
-    if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise InvalidInput(f"base_model '{path}' has no config.json; expected {NEEDED}", field)
-    elif path.startswith((".", "/", "~")) or path.count("/") > 1:
-        raise InvalidInput(f"base_model: there is no folder '{path}'; expected {NEEDED}", field)
 
 
 def check_model(path: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:

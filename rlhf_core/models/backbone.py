@@ -25,6 +25,7 @@ from rlhf_core.models.kernels.skip_last_mlp import inputs_of, spared_block, spar
 from rlhf_core.models.loading import check_model, dtype_of
 from rlhf_core.models.reward_inputs import Row, by_line, parted, unended, whole
 from rlhf_core.models.special_tokens import special_tokens, stop_ids
+from rlhf_core.models.turns import find_turns
 from rlhf_core.records.samples import Message, Prompt
 
 
@@ -42,10 +43,13 @@ class Backbone:
         self.name, self.model, self.tokenizer = name, model.eval(), tokenizer
         self.device = torch.device(config.device)
         self.max_length: int = getattr(model.config, "max_position_embeddings", None) or 2**31
-        self.eos_id: int = tokenizer.eos_token_id  # pyright: ignore[reportAttributeAccessIssue]
-        self._special = special_tokens(tokenizer)
+        self._turns = find_turns(name, tokenizer)
+        self.eos_id: int = self._turns.end_id
+        self._special = special_tokens(tokenizer, self._turns.end)
         self._spelled = re.compile("|".join(map(re.escape, self._special)) or "(?!)")
-        self.stop_ids = stop_ids(model, self._special.values(), self.eos_id)
+        self.stop_ids = stop_ids(model, tokenizer, self.eos_id)
+        added = tokenizer.added_tokens_decoder
+        self._silent = {index for index in self.stop_ids if not added[index].special}
         self._dtype: torch.dtype = model.dtype
         quicken(model)
         self._adapters = Adapters(model, config.lora.rank, config.lora.alpha, config.lora.targets)
@@ -74,9 +78,11 @@ class Backbone:
         Only the template makes special tokens: one that is spelled out in a turn stays text. Raises InvalidInput.
         """
         spelled = any(self._spelled.search(message.content) for message in messages)
+        if not self._turns.reads_system and any(message.role == "system" for message in messages):
+            raise InvalidInput(f"the chat template of '{self.name}' leaves out the words of system turns")
         try:
             return self.tokenizer.apply_chat_template(
-                [{"role": message.role, "content": message.content} for message in messages],
+                [{"role": message.role, "content": self._turns.content(message.content)} for message in messages],
                 add_generation_prompt=True,
                 return_dict=False,
                 # Only where it is needed, as it also takes two private characters out of the text.
@@ -133,6 +139,8 @@ class Backbone:
         return torch.stack([hidden[i, end] for i, ends in enumerate(columns) for end in ends]).float()
 
     def decode(self, ids: Sequence[int]) -> str:
+        """The words of tokens; special ones and the ends of turns are none."""
+        ids = [index for index in ids if index not in self._silent] if self._silent else ids
         return self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)  # pyright: ignore
 
     def forward(self, ids: Tensor, mask: Tensor, keep: int, cache: Cache | None = None) -> Output:

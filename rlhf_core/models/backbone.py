@@ -24,9 +24,12 @@ from rlhf_core.models.kernels.onednn_linear import quicken
 from rlhf_core.models.kernels.skip_last_mlp import inputs_of, spared_block, sparing
 from rlhf_core.models.loading import check_model, dtype_of
 from rlhf_core.models.reward_inputs import Row, by_line, parted, unended, whole
-from rlhf_core.models.special_tokens import special_tokens, stop_ids
+from rlhf_core.models.special_tokens import padding_ids, special_tokens, stop_ids
 from rlhf_core.models.turns import find_turns
 from rlhf_core.records.samples import Message, Prompt
+
+IMPOSSIBLE = -1e6
+"""A logit whose probability is 0 at any temperature, and whose product with 0 is a number."""
 
 
 class Output(NamedTuple):
@@ -56,6 +59,8 @@ class Backbone:
         self._head: nn.Module = model.get_output_embeddings()  # pyright: ignore[reportAttributeAccessIssue]
         self.hidden_size: int = self._head.weight.shape[1]  # pyright: ignore
         self.vocabulary: int = self._head.weight.shape[0]  # pyright: ignore
+        padding = padding_ids(tokenizer, self.vocabulary)
+        self._padding = torch.tensor(padding, device=self.device) if padding else None
         self._takes_positions = "position_ids" in signature(model.forward).parameters
         self.own_answers: dict[tuple[object, ...], str] = {}  # the base's, by prompt; reward models read them
         self.before_pass: Callable[[], None] = lambda: None
@@ -151,7 +156,7 @@ class Backbone:
         self._begin()
         with inputs_of(self._head) as seen:
             logits = self._pass(ids, mask, keep, cache)
-        return Output(logits, seen[0])
+        return Output(self.tokens_alone(logits), seen[0])
 
     def hidden(self, ids: Tensor, mask: Tensor, keep: int, cache: Cache | None = None) -> Tensor:
         """What `forward` gives as hidden, with next to no logits made of it."""
@@ -163,7 +168,18 @@ class Backbone:
     def head(self, hidden: Tensor) -> Tensor:
         """Logits (..., V) of hidden states (..., H), if `head_is_plain`."""
         with self._precision():
-            return self._head(hidden)
+            return self.tokens_alone(self._head(hidden))
+
+    def tokens_alone(self, logits: Tensor) -> Tensor:
+        """The same logits (..., V), in which ids that are no tokens have been made impossible."""
+        if self._padding is not None:
+            logits[..., self._padding] = IMPOSSIBLE
+        return logits
+
+    @property
+    def token_ids(self) -> list[int] | None:
+        """The ids that may be drawn; None means all that the head knows."""
+        return None if self._padding is None else sorted(set(range(self.vocabulary)).difference(self._padding.tolist()))
 
     @property
     def frozen_head(self) -> Tensor | None:

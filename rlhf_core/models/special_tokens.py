@@ -1,4 +1,4 @@
-"""The tokens that a tokenizer does not make of text, and those of them that end a turn."""
+"""The tokens that a tokenizer does not make of text, those of them that end a turn, and the ids that are no tokens."""
 
 from __future__ import annotations
 
@@ -21,3 +21,8 @@ def stop_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, end_id:
     named = [config_ids] if isinstance(config_ids, int) else config_ids or []
     eos_id: int = tokenizer.eos_token_id  # pyright: ignore[reportAttributeAccessIssue]
     return tuple(sorted({end_id, eos_id, *(set(tokenizer.added_tokens_decoder).intersection(named))}))
+
+
+def padding_ids(tokenizer: PreTrainedTokenizerBase, rows: int) -> list[int]:
+    """Rows of an embedding that stand for no token, such as those that round its size up."""
+    return sorted(set(range(rows)) - set(tokenizer.get_vocab().values()))

@@ -53,7 +53,7 @@ def write_gguf(file: Path, source: Path, without: str = "") -> Path:
     writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
     writer.add_rope_dimension_count(config.head_dim)
     tokens = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
-    tokens += ["ab", *(f"[unused{i}]" for i in range(1, config.vocab_size - len(tokens)))]
+    tokens[-1] = "ab"  # of the one merge that a file must name
     writer.add_tokenizer_model("gpt2")
     writer.add_token_list(tokens)
     writer.add_token_types([3 if token.startswith("<|") else 1 for token in tokens])

@@ -40,7 +40,10 @@ def choose(backbone: Backbone, conversations: Sequence[Sequence[Message]], label
     for row in rows:
         backbone.check_length(len(row), 1)
     results: list[list[float]] = [[] for _ in rows]
-    for batch in _batches(rows, families(rows)):
+    # Padding between a beginning and its rows' own ends would count among the tokens that a window looks back at.
+    narrow = backbone.window is not None and 2 * max(map(len, rows), default=0) > backbone.window
+    alone = narrow or not backbone.shares_beginnings
+    for batch in _batches(rows, [Family(0, [i]) for i in range(len(rows))] if alone else families(rows)):
         logprobs = _next_logits(backbone, rows, batch).float().log_softmax(-1)
         columns = torch.stack([logprobs[:, ids_of_label].logsumexp(-1) for ids_of_label in label_ids], 1)
         for i, values in zip(chain.from_iterable(family.rows for family in batch), columns.tolist(), strict=True):

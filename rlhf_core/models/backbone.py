@@ -22,14 +22,12 @@ from rlhf_core.models.checkpoint import load_checkpoint
 from rlhf_core.models.gguf import model_folder
 from rlhf_core.models.kernels.onednn_linear import quicken
 from rlhf_core.models.kernels.skip_last_mlp import inputs_of, spared_block, sparing
-from rlhf_core.models.loading import check_model, dtype_of
+from rlhf_core.models.loading import check_model, dtype_of, longest
 from rlhf_core.models.reward_inputs import Row, by_line, parted, unended, whole
+from rlhf_core.models.self_checks import IMPOSSIBLE, check_decoder, window_of
 from rlhf_core.models.special_tokens import padding_ids, special_tokens, stop_ids
 from rlhf_core.models.turns import find_turns
 from rlhf_core.records.samples import Message, Prompt
-
-IMPOSSIBLE = -1e6
-"""A logit whose probability is 0 at any temperature, and whose product with 0 is a number."""
 
 
 class Output(NamedTuple):
@@ -45,7 +43,7 @@ class Backbone:
     def __init__(self, name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, config: ModelConfig):
         self.name, self.model, self.tokenizer = name, model.eval(), tokenizer
         self.device = torch.device(config.device)
-        self.max_length: int = getattr(model.config, "max_position_embeddings", None) or 2**31
+        self.max_length: int = longest(name, model, tokenizer)
         self._turns = find_turns(name, tokenizer)
         self.eos_id: int = self._turns.end_id
         self._special = special_tokens(tokenizer, self._turns.end)
@@ -62,6 +60,10 @@ class Backbone:
         padding = padding_ids(tokenizer, self.vocabulary)
         self._padding = torch.tensor(padding, device=self.device) if padding else None
         self._takes_positions = "position_ids" in signature(model.forward).parameters
+        self.window = window_of(model.config)
+        """How many tokens a position looks back at, where it does not look at all."""
+        self.shares_beginnings = True
+        """Rows that begin alike may be computed together behind that beginning."""
         self.own_answers: dict[tuple[object, ...], str] = {}  # the base's, by prompt; reward models read them
         self.before_pass: Callable[[], None] = lambda: None
         """Longer work lets others use the device here; they leave the active adapter as they found it."""
@@ -75,7 +77,9 @@ class Backbone:
         model, tokenizer = load_checkpoint(AutoModelForCausalLM, path, "model.base_model", dtype=dtype_of(config))
         check_model(path, model, tokenizer)
         name = Path(config.base_model).name if Path(config.base_model).exists() else config.base_model
-        return cls(name, model.to(config.device), tokenizer, config)  # pyright: ignore[reportArgumentType]
+        backbone = cls(name, model.to(config.device), tokenizer, config)  # pyright: ignore[reportArgumentType]
+        backbone.shares_beginnings = check_decoder(backbone, sorted(tokenizer.get_vocab().values()))
+        return backbone
 
     def render(self, messages: Sequence[Message]) -> list[int]:
         """The conversation's tokens, up to where the assistant's turn begins.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from inspect import signature
 
 import torch
@@ -10,6 +11,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from rlhf_core.config.run import ModelConfig
 from rlhf_core.errors import InvalidInput
 
+LENGTHS = ("max_position_embeddings", "max_seq_len", "seq_length")
+"""How configurations name the longest row, where they do."""
+UNSAID = 32_768
+log = logging.getLogger("charter.models")
+
 
 def dtype_of(config: ModelConfig) -> torch.dtype:
     """The precision of the base's weights; `auto` takes 16 bits where the device computes in them by itself."""
@@ -17,6 +23,15 @@ def dtype_of(config: ModelConfig) -> torch.dtype:
         return getattr(torch, config.dtype)
     native = config.device.startswith("cuda") and torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.bfloat16 if native else torch.float32
+
+
+def longest(name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
+    """Tokens that the model reads: its configuration's word, or its tokenizer's, or else a limit of ours."""
+    told = [getattr(model.config, name, None) for name in LENGTHS] + [tokenizer.model_max_length]
+    found = next((length for length in told if isinstance(length, int) and 0 < length < 2**31), None)
+    if found is None:
+        log.warning("'%s' does not say how many tokens it reads; it is given %d at most", name, UNSAID)
+    return found or UNSAID
 
 
 def check_model(path: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:

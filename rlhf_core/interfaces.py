@@ -20,6 +20,9 @@ Chat = Callable[[Sequence[Conversation]], list[str]]
 Choose = Callable[[Sequence[Conversation], Sequence[str]], list[list[float]]]
 """For each conversation, the log-probability of each label as the first token of the assistant's turn."""
 
+Weigh = Callable[[Sequence[Conversation], Sequence[str]], list[float]]
+"""For each conversation, the log-probability in nats of a given reply, its end included."""
+
 
 class Caller(NamedTuple):
     """Who asks a model: whether they are gone, and where the bill goes."""
@@ -41,7 +44,14 @@ class Backend(Protocol):
         """Whether `choose` can be asked; else there are only words."""
         ...
 
+    @property
+    def reads_replies(self) -> bool:
+        """Whether `weigh` can be asked; an endpoint tells nothing of texts that it did not write."""
+        ...
+
     def chat(self, conversations: Sequence[Conversation], max_tokens: int, caller: Caller) -> list[str]: ...
+
+    def weigh(self, conversations: Sequence[Conversation], replies: Sequence[str], caller: Caller) -> list[float]: ...
 
     def choose(
         self, conversations: Sequence[Conversation], labels: Sequence[str], caller: Caller
@@ -79,14 +89,18 @@ class Feedback(Protocol):
         """What this object has asked of endpoints so far."""
         ...
 
-    def critique(self, samples: Sequence[Sample], principle: Principle) -> list[Critique]: ...
+    def critique(self, items: Sequence[tuple[Sample, Principle]]) -> list[Critique]:
+        """Criticise each sample under the principle beside it."""
+        ...
 
-    def revise(self, samples: Sequence[Sample], critiques: Sequence[Critique], principle: Principle) -> list[str]: ...
+    def revise(self, items: Sequence[tuple[Sample, Critique, Principle]]) -> list[str]:
+        """Rewrite each sample's response by the critique and the principle beside it."""
+        ...
 
-    def compare(self, comparisons: Sequence[Comparison], *principles: Principle) -> list[Vote]:
-        """For each comparison, and for each principle on it, two votes: one in each order.
+    def compare(self, questions: Sequence[tuple[Comparison, Principle]]) -> list[Vote]:
+        """Judge each comparison under the principle beside it: two votes a question, one in each order of the replies.
 
-        What the questions on one pair have in common is read once, so ask under all principles together.
+        What the questions on one pair have in common is read once, so ask them one after the other in one call.
         """
         ...
 

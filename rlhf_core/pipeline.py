@@ -58,7 +58,7 @@ def run_pipeline(
     InvalidInput for a configuration that cannot work, LeaseLost when another worker has taken the run.
     """
     config = RunConfig.model_validate_json(run.config)
-    constitution = parse_constitution(store.constitution_text(run.constitution_hash), run.constitution_hash)
+    constitution = parse_constitution(store.constitutions.text(run.constitution_hash), run.constitution_hash)
     check_beginning(config)
     wanted = stages_of(config)
     context = Context(
@@ -72,12 +72,12 @@ def run_pipeline(
         report=report,
         should_stop=should_stop,
     )
-    done = store.stage_results(run.id)
+    done = store.stage_results.of_run(run.id)
     for stage in wanted:
         if stage not in done:
             report("stage", json.dumps({"stage": stage, "state": "started"}))
             done[stage] = STORY[stage](context)
             with store.transaction(run.id, run.fence):
-                store.add_stage_result(done[stage])
+                store.stage_results.add(done[stage])
             report("stage", json.dumps({"stage": stage, "state": "done", "seconds": round(done[stage].seconds, 1)}))
         context.results[stage] = done[stage]

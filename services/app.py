@@ -37,7 +37,7 @@ from services.server.config import ALL, SERVER, WITH_MODEL, ServeConfig, Service
 from services.server.health import MODEL
 from services.server.server import Server, Service
 from services.serving.executor import Executor
-from services.serving.generation_queue import WritingQueue
+from services.serving.generation_queue import GenerationQueue
 from services.serving.model_queue import ModelQueue
 
 if TYPE_CHECKING:
@@ -76,18 +76,18 @@ class App:
             await server.open(names, [f"{MODEL}{name}" for name in config.models])
             store = self._store = Store.open(config.data)
             stack.callback(store.close)
-            rows, model_thread = Executor("store", STORE_THREADS), Executor("model")
-            stack.callback(rows.close)
+            io, model_thread = Executor("store", STORE_THREADS), Executor("model")
+            stack.callback(io.close)
             stack.callback(model_thread.close)
             library = await self._load(store, model_thread)
             models = _queue(stack, library, model_thread, config.limits.waiting_rows) if library else None
-            writing = _writing(library, model_thread, config.limits.waiting_rows) if library else None
-            await server.offer(_services(config, store, rows, library, models, writing, server.draining))
+            generation = _generation(library, model_thread, config.limits.waiting_rows) if library else None
+            await server.offer(_services(config, store, io, library, models, generation, server.draining))
             stack.push_async_callback(server.drain, config.grace_seconds)
             if library is not None and config.carries_out_runs:
                 itself = CharterClient.connect(server.inner, own, WORKER_CALL_SECONDS, config.patience_seconds)
                 stack.callback(itself.close)
-                self._start_worker(stack, store, rows, library, model_thread, itself)
+                self._start_worker(stack, store, io, library, model_thread, itself)
             stack.push_async_callback(server.leave)
             self._stack = stack.pop_all()
 
@@ -98,7 +98,7 @@ class App:
     def runs_now(self) -> tuple[dict[RunState, int], list[Run]]:
         """How many runs the store has in each state, and those that are being carried out."""
         store = self._store
-        return (store.run_counts(), store.runs(RUNS_SHOWN, states=("RUNNING",))[0]) if store else ({}, [])
+        return (store.runs.counts(), store.runs.page(RUNS_SHOWN, states=("RUNNING",))[0]) if store else ({}, [])
 
     async def _load(self, store: Store, model_thread: Executor) -> ModelLibrary | None:
         config = self._config
@@ -115,7 +115,7 @@ class App:
         self,
         stack: AsyncExitStack,
         store: Store,
-        rows: Executor,
+        io: Executor,
         library: ModelLibrary,
         model_thread: Executor,
         itself: CharterClient,
@@ -137,7 +137,7 @@ class App:
         worker = Worker(store, self._pipeline or core_pipeline(), equipment.tools, equipment.clean_up)
         worker.start()
         # Not on asyncio's own threads: streams of callers may hold all of them for as long as they last.
-        stack.push_async_callback(rows.run, worker.stop, config.pause_seconds)
+        stack.push_async_callback(io.run, worker.stop, config.pause_seconds)
 
 
 def _queue(stack: AsyncExitStack, library: ModelLibrary, model_thread: Executor, most_waiting: int) -> ModelQueue:
@@ -147,20 +147,21 @@ def _queue(stack: AsyncExitStack, library: ModelLibrary, model_thread: Executor,
     return ModelQueue(library, model_thread, critic, judge, most_waiting)
 
 
-def _writing(library: ModelLibrary, model_thread: Executor, most_waiting: int) -> WritingQueue:
+def _generation(library: ModelLibrary, model_thread: Executor, most_waiting: int) -> GenerationQueue:
     # With a model torch is there already.
-    from services.serving.engine import Writers
+    from rlhf_core.inference.engine import Engine
 
-    return WritingQueue(Writers(library), model_thread, most_waiting)
+    engine = Engine(library.engine, library.backbone, library)
+    return GenerationQueue(engine, model_thread, most_waiting)
 
 
 def _services(
     config: ServeConfig,
     store: Store,
-    rows: Executor,
+    io: Executor,
     library: ModelLibrary | None,
     models: ModelQueue | None,
-    writing: WritingQueue | None,
+    generation: GenerationQueue | None,
     draining: asyncio.Event,
 ) -> list[Service]:
     """ServerService, and the services of `only` in their usual order."""
@@ -171,37 +172,37 @@ def _services(
     verbs = RunVerbs(store, desk, lambda: _carried_out(config, store))
     loaded = _loaded(library) if library else None
     info = server_info(config, loaded, constitutions.default)
-    found: dict[ServiceName, Service] = {
+    services: dict[ServiceName, Service] = {
         "preference": Service(
             "charter.v1.PreferenceService",
             preference_pb2_grpc.add_PreferenceServiceServicer_to_server,
-            PreferenceService(store, constitutions, rows),
+            PreferenceService(store, constitutions, io),
         ),
         "trainer": Service(
             "charter.v1.TrainerService",
             trainer_pb2_grpc.add_TrainerServiceServicer_to_server,
-            TrainerService(store, verbs, rows, config.data / RUNS, draining),
+            TrainerService(store, verbs, io, config.data / RUNS, draining),
         ),
     }
-    if loaded is not None and models is not None and writing is not None:
-        policy = PolicyService(writing, store, rows, policy_info(info, loaded))
+    if loaded is not None and models is not None and generation is not None:
+        policy = PolicyService(generation, store, io, policy_info(info, loaded))
         add_policy = policy_pb2_grpc.add_PolicyServiceServicer_to_server
-        found["policy"] = Service("charter.v1.PolicyService", add_policy, policy)
-        found["critique"] = Service(
+        services["policy"] = Service("charter.v1.PolicyService", add_policy, policy)
+        services["critique"] = Service(
             "charter.v1.CritiqueService",
             critique_pb2_grpc.add_CritiqueServiceServicer_to_server,
-            CritiqueService(models, constitutions, _desk(config, store, rows, models, constitutions), rows),
+            CritiqueService(models, constitutions, _desk(config, store, io, models, constitutions), io),
         )
         add_reward = reward_pb2_grpc.add_RewardServiceServicer_to_server
-        found["reward"] = Service("charter.v1.RewardService", add_reward, RewardService(models, store, rows))
-    itself = ServerService(info, lambda: _carried_out(config, store), rows)
+        services["reward"] = Service("charter.v1.RewardService", add_reward, RewardService(models, store, io))
+    itself = ServerService(info, lambda: _carried_out(config, store), io)
     always = Service(SERVER, server_pb2_grpc.add_ServerServiceServicer_to_server, itself)
-    return [always, *(found[name] for name in ALL if name in config.only)]
+    return [always, *(services[name] for name in ALL if name in config.only)]
 
 
 def _carried_out(config: ServeConfig, store: Store) -> bool:
     """Whether this process, or another one on the same store, takes runs from the queue."""
-    return config.carries_out_runs or bool(store.workers())
+    return config.carries_out_runs or bool(store.workers.signed_in())
 
 
 def _loaded(library: ModelLibrary) -> Loaded:
@@ -210,9 +211,9 @@ def _loaded(library: ModelLibrary) -> Loaded:
 
 
 def _desk(
-    config: ServeConfig, store: Store, rows: Executor, models: ModelQueue, constitutions: Constitutions
+    config: ServeConfig, store: Store, io: Executor, models: ModelQueue, constitutions: Constitutions
 ) -> ConstitutionDesk:
     # With a model torch is there already.
     from services.run_toolbox import built_in_world
 
-    return ConstitutionDesk(models, constitutions, store, rows, built_in_world(config.model))
+    return ConstitutionDesk(models, constitutions, store, io, built_in_world(config.model))

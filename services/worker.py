@@ -42,21 +42,21 @@ class Worker:
         self._thread = threading.Thread(target=self._work, name="worker", daemon=True)
 
     def start(self) -> None:
-        self._store.sign_in(this_process())
+        self._store.workers.sign_in(this_process())
         self._thread.start()
 
     def stop(self, timeout_seconds: float) -> None:
         """Put the run at work back in the queue at its next step."""
         self._stopping.set()
         self._thread.join(timeout_seconds)
-        self._store.sign_out(this_process())
+        self._store.workers.sign_out(this_process())
 
     def _work(self) -> None:
         """Run after run: whatever one of them or the store does, the next one is taken."""
         while not self._stopping.is_set():
-            found = False
+            worked = False
             try:
-                found = self._next()
+                worked = self._next()
             except LeaseLost as error:
                 metrics.LEASES_LOST.inc()
                 log.warning("%s", error)
@@ -64,12 +64,12 @@ class Worker:
                 log.error("the worker goes on after: %s", error)
             except Exception as error:
                 log.error("the worker goes on after a mistake of ours: %s", type(error).__name__, exc_info=error)
-            if not found:
+            if not worked:
                 self._stopping.wait(IDLE_SECONDS)
 
     def _next(self) -> bool:
         """Carry out the run whose turn it is; False where none waits."""
-        run = self._store.claim_run(this_process(), LEASE_SECONDS)
+        run = self._store.runs.claim(this_process(), LEASE_SECONDS)
         if run is None:
             return False
         with logs.concerning(run.id):
@@ -87,7 +87,7 @@ class Worker:
             done.set()
             heart.join()
             self._free()
-        self._store.release_run(run.id, run.fence, state, error)
+        self._store.runs.release(run.id, run.fence, state, error)
         log.info("run %s is %s after attempt %d", run.id, state, run.attempt)
 
     def _free(self) -> None:
@@ -122,9 +122,9 @@ class Worker:
         return "SUCCEEDED", ""
 
     def _stopped_state(self, run: Run) -> RunState:
-        if self._store.cancel_requested(run.id):
+        if self._store.runs.cancel_requested(run.id):
             return "CANCELLED"
-        return "PAUSED" if self._store.pause_requested(run.id) else "QUEUED"
+        return "PAUSED" if self._store.runs.pause_requested(run.id) else "QUEUED"
 
     def _should_stop(self, run: Run) -> bool:
         if self._lost.is_set():
@@ -143,16 +143,16 @@ class Worker:
             elif kind == "stage":
                 stage = json.loads(body)["stage"]
             with self._store.transaction(run.id, run.fence):
-                self._store.append_event(run.id, kind, body)
+                self._store.events.append(run.id, kind, body)
                 if kind in ("metrics", "stage"):
-                    self._store.set_progress(run.id, run.fence, stage, step, steps)
+                    self._store.runs.set_progress(run.id, run.fence, stage, step, steps)
 
         return report
 
     def _beat(self, run: Run, done: threading.Event) -> None:
         while not done.wait(HEARTBEAT_SECONDS):
             try:
-                held = self._store.heartbeat(run.id, run.fence, LEASE_SECONDS)
+                held = self._store.runs.heartbeat(run.id, run.fence, LEASE_SECONDS)
             except CharterError as error:
                 log.warning("heartbeat of run %s: %s", run.id, error)
                 continue

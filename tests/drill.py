@@ -44,7 +44,7 @@ class Kill(NamedTuple):
 
 def kill_one(processes: Processes, store: Store, run_id: str, chance: random.Random) -> Kill:
     role = chance.choice(ROLES)
-    stage = store.run(run_id).stage or "none yet"
+    stage = store.runs.get(run_id).stage or "none yet"
     since = time.monotonic()
     processes.kill(role)
     processes.start(role)
@@ -58,7 +58,7 @@ def under_fire(
     """Kill, at most so often, until the run is over."""
     kills: list[Kill] = []
     deadline = time.monotonic() + ROUND_SECONDS
-    while store.run(run_id).state in ("QUEUED", "RUNNING") and time.monotonic() < deadline:
+    while store.runs.get(run_id).state in ("QUEUED", "RUNNING") and time.monotonic() < deadline:
         time.sleep(chance.uniform(0, CALM_SECONDS))
         if len(kills) < most:
             try:
@@ -94,7 +94,7 @@ def drill_round(folder: Path, calm: Reference, chance: random.Random, most: int)
         asker.join(60)
         labeller.join(60)
         notes.wrong += missing(store, run_id, notes)
-        run = store.run(run_id)
+        run = store.runs.get(run_id)
     if run.state == "SUCCEEDED":
         notes.wrong += differences(outcome(folder, run_id), calm.run)
     else:
@@ -118,8 +118,8 @@ def differences(found: Outcome, calm: Outcome) -> list[str]:
 
 def missing(store: Store, run_id: str, notes: Notes) -> list[str]:
     """What was acknowledged and is not in the store, or not as it was acknowledged."""
-    kept = {label.labeler: label for label in store.preferences("helpful", labelers="human")}
-    stored = store.events(run_id, limit=100_000)
+    kept = {label.labeler: label for label in store.preferences.find("helpful", labelers="human")}
+    stored = store.events.of_run(run_id, limit=100_000)
     faults = [f"the store is damaged: {fault}" for fault in store.integrity_check()]
     faults += [
         f"acknowledged label '{request}' is missing or another"
@@ -178,12 +178,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # So that a drill that is told to stop leaves no process behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with tempfile.TemporaryDirectory(prefix="drill-") as scratch:
-        for found in drill(given.times, given.seed, Path(scratch), lambda text: print(text, flush=True)):
-            given.out.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        for result in drill(given.times, given.seed, Path(scratch), lambda text: print(text, flush=True)):
+            given.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     print(
-        f"{found['kills']} kills, {found['runs_succeeded']} of {found['runs']} runs finished, {found['faults']} faults"
+        f"{result['kills']} kills, {result['runs_succeeded']} of {result['runs']} runs finished, "
+        f"{result['faults']} faults"
     )
-    return 0 if found["faults"] == 0 else 1
+    return 0 if result["faults"] == 0 else 1
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ class LocalSampler:
         seed: int = 0,
     ) -> list[Sample]:
         backbone = self.backbone
-        with backbone.using(None if policy_version == BASE_POLICY else policy_version):
+        with backbone.adapters.using(None if policy_version == BASE_POLICY else policy_version):
             written = generate(
                 backbone,
                 [backbone.render(prompt.messages) for prompt in prompts],

@@ -44,14 +44,16 @@ class Outcome(NamedTuple):
 
 def outcome(data: Path, run_id: str) -> Outcome:
     with contextlib.closing(Store.open(data)) as store:
-        results = store.stage_results(run_id)
+        results = store.stage_results.of_run(run_id)
         assert tuple(results) == STAGES
-        policies = [store.policy_version(results[stage].policy_version).artifact for stage in ("sft", "ppo", "control")]
-        rewards = [store.reward_model(name).artifact for name in results["reward"].reward_models.values()]
+        policies = [
+            store.policy_versions.get(results[stage].policy_version).artifact for stage in ("sft", "ppo", "control")
+        ]
+        rewards = [store.reward_models.get(name).artifact for name in results["reward"].reward_models.values()]
         return Outcome(
             weights=policies + rewards,
-            responses=sorted((s.stage, s.prompt.id, s.response) for s in store.samples(run_id)),
-            votes=sorted(vote.model_dump_json(exclude={"run_id"}) for vote in store.votes(run_id=run_id)),
+            responses=sorted((s.stage, s.prompt.id, s.response) for s in store.samples.of_run(run_id)),
+            votes=sorted(vote.model_dump_json(exclude={"run_id"}) for vote in store.votes.find(run_id=run_id)),
             numbers=[(stage, dict(results[stage].numbers)) for stage in STAGES],
         )
 
@@ -69,6 +71,6 @@ def finished(client: CharterClient) -> str:
 def report(client: CharterClient, run_id: str) -> dict[str, Any]:
     """The report without what tells one run from another: its id, and ids that are made of it."""
     text = client.trainer.get_report(run_id).replace(run_id, "RUN")
-    found = json.loads(re.sub(r"\b([a-z]+)-[0-9a-f]{20}\b", r"\1-ID", text))
-    found["curves"] = [curve for curve in found["curves"] if "seconds" not in curve["name"]]
-    return {name: value for name, value in found.items() if name not in OF_THE_RUN}
+    result = json.loads(re.sub(r"\b([a-z]+)-[0-9a-f]{20}\b", r"\1-ID", text))
+    result["curves"] = [curve for curve in result["curves"] if "seconds" not in curve["name"]]
+    return {name: value for name, value in result.items() if name not in OF_THE_RUN}

@@ -60,25 +60,27 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Run, St
 def test_each_objective_has_an_auditor_with_a_scale_of_its_own(finished: tuple[Run, Store, Path]):
     run, store, _ = finished
     assert (run.state, run.error) == ("SUCCEEDED", "")
-    results = store.stage_results(run.id)
+    results = store.stage_results.of_run(run.id)
     rewarded, packed = results["reward"], results["norm_pack"]
-    models = {model.id: model for model in store.reward_models(run.id)}
+    models = {model.id: model for model in store.reward_models.find(run.id)}
     assert [models[i].auditor for i in rewarded.reward_models.values()] == [False, False]
     assert [models[i].auditor for i in rewarded.auditors.values()] == [True, True]
-    assert store.norm_pack(packed.norm_pack).reward_models == tuple(rewarded.reward_models.values())
-    assert store.norm_pack(packed.auditor_pack).reward_models == tuple(rewarded.auditors.values())
-    ppo_scores = {score.reward_model for score in store.scores(run.id) if score.sample_id in _ppo_ids(store, run)}
+    assert store.norm_packs.get(packed.norm_pack).reward_models == tuple(rewarded.reward_models.values())
+    assert store.norm_packs.get(packed.auditor_pack).reward_models == tuple(rewarded.auditors.values())
+    ppo_scores = {
+        score.reward_model for score in store.scores.of_run(run.id) if score.sample_id in _ppo_ids(store, run)
+    }
     assert ppo_scores == set(rewarded.reward_models.values()), "PPO never asks an auditor"
 
 
 def _ppo_ids(store: Store, run: Run) -> set[str]:
-    return {sample.id for sample in store.samples(run.id, stage="ppo")}
+    return {sample.id for sample in store.samples.of_run(run.id, stage="ppo")}
 
 
 @pytest.mark.slow
 def test_every_watched_step_is_stored_by_prompt_and_begins_with_the_reference(finished: tuple[Run, Store, Path]):
     run, store, _ = finished
-    points = store.watch_points(run.id)
+    points = store.watch_points.of_run(run.id)
     assert [(p.step, p.objective) for p in points[:2]] == [(0, "helpful"), (0, "harmless")]
     assert all(len(p.proxy) == len(p.auditor) == len(p.gold) == 48 for p in points)
     assert points[0].kl == pytest.approx(0, abs=1e-6)
@@ -91,12 +93,12 @@ def test_weights_given_while_it_ran_are_taken_up_recorded_and_outlast_the_schedu
     finished: tuple[Run, Store, Path],
 ):
     run, store, _ = finished
-    (change,) = store.weight_changes(run.id)
+    (change,) = store.weights.of_run(run.id)
     assert change.weights == {"helpful": 0, "harmless": 2} and change.from_step in (2, 3)
-    steps = [json.loads(event.body) for event in store.events(run.id) if event.kind == "metrics"]
+    steps = [json.loads(event.body) for event in store.events.of_run(run.id) if event.kind == "metrics"]
     used = [row["values"]["weight.harmless"] for row in steps if row["stage"] == "ppo"]
     assert used[0] == 1 and used[change.from_step - 1 :] == [2] * len(used[change.from_step - 1 :])
-    notes = [json.loads(event.body)["text"] for event in store.events(run.id) if event.kind == "note"]
+    notes = [json.loads(event.body)["text"] for event in store.events.of_run(run.id) if event.kind == "note"]
     assert f"PPO step {change.from_step} takes up new weights: helpful 0, harmless 2" in notes
     assert sum("the best of 4 by its reward model gains" in note and "by its auditor" in note for note in notes) == 2
 

@@ -19,27 +19,27 @@ CALM = Outcome(["a", "b"], [("ppo", "p", "text")], ["vote"], [("ppo", {"kl": 0.5
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    found = Store.open(tmp_path)
-    yield found
-    found.close()
+    opened = Store.open(tmp_path)
+    yield opened
+    opened.close()
 
 
 @pytest.fixture
 def run(store: Store) -> Run:
-    return store.create_run("ppo", "{}", "k", "r")
+    return store.runs.create("ppo", "{}", "k", "r")
 
 
 def seen(store: Store, run: Run, requests: list[str]) -> Notes:
     """Notes of clients that saw all events, and whose labels were acknowledged."""
     notes = Notes()
-    notes.events = store.events(run.id)
+    notes.events = store.events.of_run(run.id)
     pair = comparison("drill")
-    store.add_prompts([pair.a.prompt])
-    store.add_samples([pair.a, pair.b])
-    store.add_comparisons([pair])
+    store.prompts.add([pair.a.prompt])
+    store.samples.add([pair.a, pair.b])
+    store.comparisons.add([pair])
     for request in requests:
         given = preference(request, pair.id, f"human:{request}", "helpful")
-        notes.labels[request] = store.submit_preference(given, request)
+        notes.labels[request] = store.preferences.submit(given, request)
     return notes
 
 
@@ -68,6 +68,6 @@ def test_another_outcome_is_found_by_its_name(name: str):
 
 @pytest.mark.slow
 def test_three_kills_do_no_harm(tmp_path: Path):
-    *_, found = drill(3, 0, tmp_path, print)
-    assert (found["kills"], found["faults"]) == (3, 0), found
-    assert found["runs_succeeded"] == found["runs"] and found["labels_acknowledged"] > 0
+    *_, result = drill(3, 0, tmp_path, print)
+    assert (result["kills"], result["faults"]) == (3, 0), result
+    assert result["runs_succeeded"] == result["runs"] and result["labels_acknowledged"] > 0

@@ -56,28 +56,28 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Run, St
 def test_every_stage_ran_and_handed_on_its_result(finished: tuple[Run, Store, Path]):
     run, store, _ = finished
     assert (run.state, run.error) == ("SUCCEEDED", "")
-    assert tuple(store.stage_results(run.id)) == STAGES
+    assert tuple(store.stage_results.of_run(run.id)) == STAGES
 
 
 def test_every_critique_is_accounted_for(finished: tuple[Run, Store, Path]):
     run, store, _ = finished
-    counts = store.stage_results(run.id)["critique"].counts
+    counts = store.stage_results.of_run(run.id)["critique"].counts
     rejected = sum(count for name, count in counts.items() if name.startswith("rejected."))
-    assert counts["in"] == counts["accepted"] + counts["complies"] + rejected == len(store.revisions(run.id))
+    assert counts["in"] == counts["accepted"] + counts["complies"] + rejected == len(store.revisions.of_run(run.id))
 
 
 def test_pairs_judged_by_the_policys_own_family_are_counted(finished: tuple[Run, Store, Path]):
     run, store, _ = finished
-    counts = store.stage_results(run.id)["label"].counts
-    assert counts["judge_of_own_family"] == len(store.comparisons(run.id)) > 0
+    counts = store.stage_results.of_run(run.id)["label"].counts
+    assert counts["judge_of_own_family"] == len(store.comparisons.of_run(run.id)) > 0
 
 
 def test_every_label_comes_from_votes_in_both_orders_under_every_principle_of_its_objective(
     finished: tuple[Run, Store, Path],
 ):
     run, store, _ = finished
-    labels = store.preferences("harmless", run_id=run.id, labelers="ai")
-    votes = store.votes(comparison_ids=[labels[0].comparison_id])
+    labels = store.preferences.find("harmless", run_id=run.id, labelers="ai")
+    votes = store.votes.find(comparison_ids=[labels[0].comparison_id])
     assert labels and sorted(
         {(vote.principle_id, vote.swapped) for vote in votes if vote.principle_id[:3] == "no-"}
     ) == [
@@ -92,12 +92,12 @@ def test_a_number_of_the_report_leads_back_to_its_rows(finished: tuple[Run, Stor
     run, store, data = finished
     report = json.loads((data / "runs" / run.id / "report.json").read_text())
     after = report["stages"][-1]
-    samples = store.samples(run.id, stage="evaluate", policy_version=after["policy_version"])
-    grades = {grade.sample_id: grade.score for grade in store.gold(run.id) if grade.kind == "helpful"}
+    samples = store.samples.of_run(run.id, stage="evaluate", policy_version=after["policy_version"])
+    grades = {grade.sample_id: grade.score for grade in store.gold_scores.of_run(run.id) if grade.kind == "helpful"}
     mean = sum(grades[sample.id] for sample in samples) / len(samples)
     assert after["gold"]["helpful"]["value"] == pytest.approx(mean)
-    version = store.policy_version(after["policy_version"])
-    assert store.policy_version(version.parent).stage == "sft"
+    version = store.policy_versions.get(after["policy_version"])
+    assert store.policy_versions.get(version.parent).stage == "sft"
     assert (store.artifacts.get_folder(version.artifact) / "adapter_model.safetensors").is_file()
 
 
@@ -120,11 +120,11 @@ def test_the_report_has_what_it_promises(finished: tuple[Run, Store, Path]):
 
 def test_all_that_descends_from_an_ungated_judge_says_so(finished: tuple[Run, Store, Path]):
     run, store, data = finished
-    results = store.stage_results(run.id)
-    assert [(gate.truth, gate.passed) for gate in store.gates(run.id)] == [("gold", False)] * 2
-    assert all(label.ungated for label in store.preferences(run_id=run.id, labelers="ai"))
-    assert all(model.ungated for model in store.reward_models(run.id))
-    versions = {stage: store.policy_version(results[stage].policy_version) for stage in ("sft", "ppo")}
+    results = store.stage_results.of_run(run.id)
+    assert [(gate.truth, gate.passed) for gate in store.gates.find(run.id)] == [("gold", False)] * 2
+    assert all(label.ungated for label in store.preferences.find(run_id=run.id, labelers="ai"))
+    assert all(model.ungated for model in store.reward_models.find(run.id))
+    versions = {stage: store.policy_versions.get(results[stage].policy_version) for stage in ("sft", "ppo")}
     assert (versions["sft"].ungated, versions["ppo"].ungated) == (False, True)
     report = json.loads((data / "runs" / run.id / "report.json").read_text())
     assert report["ungated"] == ["helpful", "harmless"]
@@ -134,7 +134,7 @@ def test_all_that_descends_from_an_ungated_judge_says_so(finished: tuple[Run, St
 
 def test_another_weight_reuses_the_labels_and_the_reward_models(finished: tuple[Run, Store, Path]):
     run, store, data = finished
-    votes = len(store.votes())
+    votes = len(store.votes.find())
     again = TINY.model_copy(
         update={"weights": {"helpful": 1.0, "harmless": 0.0}, "from_run": run.id, "start_at": "ppo"}
     )
@@ -142,23 +142,26 @@ def test_another_weight_reuses_the_labels_and_the_reward_models(finished: tuple[
         created = client.trainer.create_run(again)
         for _ in client.trainer.watch_run(created.id):
             pass
-    assert tuple(store.stage_results(created.id)) == ("ppo", "control", "evaluate", "report")
-    assert len(store.votes()) == votes
-    assert store.stage_results(created.id)["ppo"].policy_version != store.stage_results(run.id)["ppo"].policy_version
+    assert tuple(store.stage_results.of_run(created.id)) == ("ppo", "control", "evaluate", "report")
+    assert len(store.votes.find()) == votes
+    assert (
+        store.stage_results.of_run(created.id)["ppo"].policy_version
+        != store.stage_results.of_run(run.id)["ppo"].policy_version
+    )
 
 
 def test_a_control_is_trained_beside_a_run_that_is_done_and_compared_with_all_its_policies(
     finished: tuple[Run, Store, Path],
 ):
     run, store, data = finished
-    votes = len(store.votes())
+    votes = len(store.votes.find())
     made = CliRunner().invoke(app, ["run", "--control", run.id, "-s", "evaluation.skills=0", "--data", str(data)])
     assert made.exit_code == 0, (made.output, made.exception)
     assert "PPO without its rewards" in made.stdout and ": succeeded" in made.stdout
-    (created,), _ = store.runs(1)
-    results = store.stage_results(created.id)
-    assert tuple(results) == ("control", "evaluate", "report") and len(store.votes()) == votes
-    version = store.policy_version(results["control"].policy_version)
+    (created,), _ = store.runs.page(1)
+    results = store.stage_results.of_run(created.id)
+    assert tuple(results) == ("control", "evaluate", "report") and len(store.votes.find()) == votes
+    version = store.policy_versions.get(results["control"].policy_version)
     assert version.step == TINY.ppo.steps == 2
     report = json.loads((data / "runs" / created.id / "report.json").read_text())
     before = json.loads((data / "runs" / run.id / "report.json").read_text())
@@ -190,8 +193,8 @@ def test_a_human_label_trains_the_next_reward_model(finished: tuple[Run, Store, 
         for _ in client.trainer.watch_run(created.id):
             pass
     trained = [prompt for prompt in labelled[:-1] if not kept_back(prompt, TINY.reward.heldout_share)]
-    models = {model.objective: model for model in store.reward_models(created.id)}
-    before = {model.objective: model for model in store.reward_models(run.id)}
+    models = {model.objective: model for model in store.reward_models.find(created.id)}
+    before = {model.objective: model for model in store.reward_models.find(run.id)}
     assert models["harmless"].human_pairs == len(trained) > 0
     assert models["harmless"].pairs == before["harmless"].pairs + len(trained)
     assert models["helpful"].human_pairs == 0

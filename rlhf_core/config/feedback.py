@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
@@ -77,12 +77,24 @@ class BackendConfig(Settings):
         return self.model == other.model and (not self.served_name or self.endpoint == other.endpoint)
 
 
+Method = Literal["critique", "contrast"]
+"""How a critic finds faults and mends them."""
+
+
+class CriticConfig(BackendConfig):
+    method: Method = "critique"
+    """`critique`: the model says what is wrong with a reply under a principle, and writes it anew. `contrast`, for a
+    model that cannot say: a reply's log-probability after the principle's good examples over that after the bad ones
+    is the verdict, and the model answers anew after the good ones (context distillation)."""
+
+
 class JudgeConfig(BackendConfig):
     protocol: Protocol = "pointwise"
     """`pointwise`: a critique of each reply alone, whose faults are weighed, so that an edit of a principle turns the
     labels that it should; principles that only compare, as by `notes`. `notes`: log-probs of the labels after an answer
     of the judge's own and notes on the pair, which all principles share; `logprobs`: at once; `cot`: after a reasoning
-    on every question; `text`: the words of a greedy answer.
+    on every question; `text`: the words of a greedy answer; `contrast`, for a model that cannot judge: how much
+    likelier a reply is after a principle's good examples than after its bad ones; without examples as `logprobs`.
 
     An endpoint that gives no log-probabilities is asked for text.
     """
@@ -91,5 +103,5 @@ class JudgeConfig(BackendConfig):
 class FeedbackConfig(Settings):
     """The critic and the judge of a process; each may be another model than the policy."""
 
-    critic: BackendConfig = BackendConfig()
+    critic: CriticConfig = CriticConfig()
     judge: JudgeConfig = JudgeConfig()

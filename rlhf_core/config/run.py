@@ -157,7 +157,7 @@ class LoraConfig(Settings):
     """Names of the linear layers that get adapters, such as q_proj and v_proj; none means all of them."""
 
 
-Engine = Literal["native", "transformers", "vllm"]
+EngineName = Literal["native", "transformers", "vllm"]
 """What writes the responses of the policy that are asked for over the wire."""
 
 
@@ -174,7 +174,7 @@ class ModelConfig(Settings):
     """Longest response of the policy, in tokens."""
     feedback_tokens: int = Field(default=160, ge=1)
     """Longest critique or revision, in tokens."""
-    engine: Engine = "native"
+    engine: EngineName = "native"
     """Writes what callers ask for: `native`, `transformers` (its paged batching) or `vllm` (GPU; extra `vllm`).
     Rollouts of PPO are always written by the native one."""
     lora: LoraConfig = LoraConfig()

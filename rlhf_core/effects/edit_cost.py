@@ -34,8 +34,8 @@ def bill(diff: ConstitutionDiff, before: Constitution, after: Constitution, stor
     if store is None:
         return free
     old, new = ({p.hash for p in c.principles} for c in (before, after))
-    counts = store.vote_counts()
-    comparisons = store.comparisons_voted(old)
+    counts = store.votes.counts()
+    comparisons = store.votes.count_comparisons(old)
     missing = sum(max(0, ORDERS * comparisons - counts.get(principle, 0)) for principle in new - old)
     counted = free.model_copy(
         update={
@@ -58,9 +58,9 @@ def at_speed(counted: Bill, seconds_per_vote: float, measured_on: str) -> Bill:
 
 def _labelling_speed(store: Store) -> tuple[float, str] | None:
     """Seconds per vote of the newest run that labelled; drawing the pairs is part of them."""
-    runs, _ = store.runs(20)
+    runs, _ = store.runs.page(20)
     for run in runs:
-        label = store.stage_results(run.id).get("label")
+        label = store.stage_results.of_run(run.id).get("label")
         asked = label.counts.get("votes.asked", 0) if label else 0
         if label and asked:
             return label.seconds / asked, f"labelling of {run.id}, drawing the pairs included"

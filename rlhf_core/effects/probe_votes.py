@@ -13,9 +13,10 @@ from rlhf_core.constitution.constitution import Constitution
 from rlhf_core.constitution.principle import Principle
 from rlhf_core.effects.report import Judging
 from rlhf_core.errors import InvalidInput
-from rlhf_core.feedback.preference_labels import labels_from_votes, vote_id
+from rlhf_core.feedback.preference_labels import labels_from_tallies
 from rlhf_core.feedback.prompts import COMPARE_HASH
-from rlhf_core.feedback.vote_aggregation import sigmoid
+from rlhf_core.feedback.vote_aggregation import sigmoid, tallies
+from rlhf_core.feedback.voters import open_polls, vote_id, with_votes
 from rlhf_core.interfaces import World
 from rlhf_core.records.feedback import Critique, Preference, Vote
 from rlhf_core.records.samples import Comparison, Sample
@@ -30,7 +31,7 @@ Ballots = Mapping[Key, tuple[Vote, Vote]]
 
 
 class Judge(Protocol):
-    """A judge that takes many questions at once, and a critic: what they have in common is read once."""
+    """The part of interfaces.Feedback that the measure of an edit needs."""
 
     @property
     def name(self) -> str: ...
@@ -38,11 +39,9 @@ class Judge(Protocol):
     @property
     def template_hash(self) -> str: ...
 
-    def compare(self, comparisons: Sequence[Comparison], *principles: Principle) -> list[Vote]:
-        """For each comparison, and for each principle on it, two votes: one in each order."""
-        ...
+    def compare(self, questions: Sequence[tuple[Comparison, Principle]]) -> list[Vote]: ...
 
-    def critique(self, samples: Sequence[Sample], principle: Principle) -> list[Critique]: ...
+    def critique(self, items: Sequence[tuple[Sample, Principle]]) -> list[Critique]: ...
 
 
 NewJudge = Callable[[Constitution], Judge]
@@ -79,8 +78,8 @@ def ask(
     for hashes, ids in alike.items():
         for start in range(0, len(ids), UNIT):
             unit = ids[start : start + UNIT]
-            votes = judge.compare([pairs[one] for one in unit], *asked[ids[0]].values())
             keys = [(principle_hash, one) for one in unit for principle_hash in hashes]
+            votes = judge.compare([(pairs[one], asked[one][principle_hash]) for principle_hash, one in keys])
             ballots |= dict(zip(keys, zip(votes[::2], votes[1::2], strict=True), strict=True))
             tick(phase, 2 * len(ballots), 2 * len(questions))
     return ballots
@@ -144,7 +143,10 @@ def labels(
 ) -> dict[str, list[Preference]]:
     """Objective -> one label for each pair; the votes of other constitutions in `ballots` are left out."""
     votes = [vote for key in wanted(constitution, pairs) for vote in ballots[key]]
+    polls = with_votes(open_polls(pairs, constitution, constitution.objective_names, config), votes)
+    places = constitution.precedence()
+    tallied = {name: tallies(polls, places, name, config) for name in constitution.objective_names}
     made: dict[str, dict[str, Preference]] = {name: {} for name in constitution.objective_names}
-    for label in labels_from_votes(pairs, votes, constitution, votes[0].judge if votes else "", config):
+    for label in labels_from_tallies(pairs, tallied, constitution, votes[0].judge if votes else "", config):
         made[label.objective][label.comparison_id] = label
     return {name: [by_pair[pair.id] for pair in pairs] for name, by_pair in made.items()}

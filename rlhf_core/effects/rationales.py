@@ -95,7 +95,7 @@ def _criticise(asked: Sequence[tuple[Comparison, _Mover]], critic: Judge) -> lis
         principle = asked[places[0]][1].principle
         if principle is not None:
             samples = [sample for place in places for sample in (asked[place][0].a, asked[place][0].b)]
-            texts = [critique.text for critique in critic.critique(samples, principle)]
+            texts = [critique.text for critique in critic.critique([(sample, principle) for sample in samples])]
             words_of = zip(texts[::2], texts[1::2], strict=True)
             for place, both in zip(places, words_of, strict=True):
                 words[place] = both

@@ -66,7 +66,10 @@ def doublings(size: int) -> tuple[int, ...]:
 def best_of_n_curve(
     objective: str, judges: Mapping[str, ArrayLike], *, resamples: int = 1000, seed: int = 0
 ) -> BestOfN:
-    """From `judges`: `proxy`, and where known `auditor` and `gold`, each (P, N) in reference sd of one objective."""
+    """Compute one objective's curve over n.
+
+    `judges` holds scores (P, N) in reference sd: `proxy`, and `auditor` and `gold` where they are known.
+    """
     proxy = np.asarray(judges["proxy"], dtype=float)
     counts = doublings(proxy.shape[1])
     kl = [best_of_n_kl(n) for n in counts]

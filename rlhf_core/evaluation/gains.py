@@ -41,7 +41,7 @@ class Gain(Record):
 
     @property
     def is_shown(self) -> bool:
-        """Whether the interval lies above 0."""
+        """Tell whether a gain's interval lies above 0."""
         return self.weighted.low > 0
 
 
@@ -72,7 +72,7 @@ def gains_by_models(
     resamples: int = 1000,
     seed: int = 0,
 ) -> tuple[Gain, ...]:
-    """The same by the account of models, in reference standard deviations: of each judge that has a pack.
+    """Compute the gains as reward models score them, for each judge that has a NormPack.
 
     Each judge weighs the objectives that it knows; one that knows none of those with a weight is left out.
     """

@@ -66,7 +66,7 @@ class Monitors(Record):
 
     @property
     def watched(self) -> Openings:
-        """Of benign prompts, where a refusal is a fault; of all where none is tagged."""
+        """Return the openings on benign prompts, where a refusal is a fault; on all prompts where none is tagged."""
         return self.openings.get(BENIGN) or self.openings["all"]
 
     def numbers(self) -> dict[str, float]:

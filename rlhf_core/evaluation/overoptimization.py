@@ -1,4 +1,4 @@
-"""Whether a policy still gets better, or only its score: curves of gain against distance, and their turn.
+"""Measure whether a policy still gets better, or only its score: gain against distance from the reference.
 
 Distance is d = sqrt(KL) from the reference policy, in sqrt(nats); all curves begin at (0, 0), the reference itself.
 """
@@ -204,7 +204,7 @@ def _apart(proxy: Array, truth: Array, now: int, standard_errors: float) -> bool
 
 
 def parted(points: Sequence[WatchPoint], patience: int, standard_errors: float) -> list[str]:
-    """The objectives whose proxy rose while their auditor fell, at each of the last `patience` watched steps.
+    """Return the objectives whose proxy rose while their auditor fell, at each of the last `patience` watched steps.
 
     A rule on the weighted sum would miss one objective that is gamed while the others still gain. Without auditors
     nothing is found; gold is not looked at.
@@ -222,11 +222,11 @@ def parted(points: Sequence[WatchPoint], patience: int, standard_errors: float) 
 
 
 def best_step(points: Sequence[WatchPoint], weights: Mapping[str, float], standard_errors: float) -> int:
-    """The last watched step that the auditors like as well as the one they like best, the reference left out.
+    """Return the last watched step that is as good as the best by the auditors, the reference left out.
 
-    They like a step by the weighted mean of their scores, and as well as another where it lies lower by at most so many
-    standard errors of the difference, paired by prompt: the one-standard-error rule (Breiman et al. 1984, 3.4.3). The
-    bare maximum over many steps would mostly choose noise, and with it an early step. 0 without any auditor.
+    A step is worth the weighted mean of the auditors' scores, and as good as another where it lies lower by at most so
+    many standard errors of the difference, paired by prompt: the one-standard-error rule (Breiman et al. 1984, 3.4.3).
+    The bare maximum over many steps would mostly choose noise, and with it an early step. 0 without any auditor.
     """
     totals: dict[int, Array] = {}
     for point in sorted(points, key=lambda point: point.step):

@@ -40,7 +40,7 @@ Judged = JudgedPair | JudgedRating | JudgedSteps
 
 
 def measure_quality(judged: Sequence[Judged]) -> tuple[RewardQuality, ...]:
-    """Of all labels, then of each source where there is more than one. Nothing where there are no labels."""
+    """Measure a model on all labels, then on each source where there are several; nothing where there are no labels."""
     sources = [source for source in get_args(Source) if any(one.label.source == source for one in judged)]
     found = [_quality("all", judged)] if judged else []
     if len(sources) > 1:

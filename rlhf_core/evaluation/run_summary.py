@@ -134,7 +134,7 @@ def count_labels(labels: Sequence[Preference], resamples: int = 1000, seed: int 
 def summarise_feedback(
     revisions: Sequence[Revision], votes: Sequence[Vote], labels: Sequence[Preference], titles: Mapping[str, str]
 ) -> FeedbackSummary:
-    """`titles` maps the constitution's principles, in their order, to what a reader calls them."""
+    """Sum up critiques and labels; `titles` maps the constitution's principles, in order, to their titles."""
     steps: dict[str, list[Revision]] = defaultdict(list)
     by_objective: dict[str, list[Preference]] = defaultdict(list)
     for step in revisions:
@@ -161,7 +161,7 @@ def _round(number: int, revisions: Sequence[Revision]) -> RoundCounts:
 
 
 def summarise_reward_model(model: RewardModelVersion, *policies: PolicyRows) -> RewardModelSummary:
-    """`policies` have rows to compare with gold by; the first that has pairs is taken."""
+    """Sum up one reward model; it is compared with gold on the first of `policies` that has pairs."""
     agreements = (gold_agreement(policy, model.objective, model.id) for policy in policies)
     return RewardModelSummary(
         id=model.id,
@@ -211,7 +211,7 @@ def curves(metrics: Sequence[StepMetrics]) -> tuple[Curve, ...]:
 def example(
     sample: Sample, revisions: Sequence[Revision], final: Sample | None, titles: Mapping[str, str] | None = None
 ) -> Example:
-    """The walk of one sample; `revisions` may hold those of others too."""
+    """Tell one sample from question to final answer; `revisions` may hold those of other samples too."""
     own = sorted((step for step in revisions if step.sample_id == sample.id), key=lambda step: step.round)
     return Example(
         prompt=sample.prompt.messages[-1].content,

@@ -1,4 +1,4 @@
-"""Asking a critic, and reading it: the verdict, and the quotations that really occur in the response."""
+"""Ask a critic and read its answer: the verdict, and the quotations that really occur in the response."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ TEMPLATE_HASH = hash_of([CRITIQUE_HASH, CRITIQUE_AGAIN, REVISE_AGAIN])
 def criticise(
     chat: Chat, samples: Sequence[Sample], principles: Sequence[Principle], constitution_hash: str, critic: str
 ) -> list[Critique]:
-    """A critique of each sample under the principle in the same place; one that cannot be read is asked for again.
+    """Ask for a critique of each sample under the principle at its index; ask again where it cannot be read.
 
     What it says then stands.
     """
@@ -64,7 +64,7 @@ def criticise(
 def rewrite(
     chat: Chat, samples: Sequence[Sample], critiques: Sequence[str], principles: Sequence[Principle]
 ) -> list[str]:
-    """A new response for each sample after its critique; a text that is no reply is asked for once more."""
+    """Ask for a new response to each sample's prompt after its critique; ask once more where a text is no reply."""
     asked = [
         revise_turns(principle, sample.prompt, sample.response, critique)
         for sample, critique, principle in zip(samples, critiques, principles, strict=True)
@@ -82,12 +82,12 @@ def rewrite(
 
 
 def critique_turns(principle: Principle, prompt: Prompt, response: str) -> Turns:
-    """The principle's worked examples as earlier turns, then the critique request on this response."""
+    """Build the critic's conversation: the principle's worked examples as earlier turns, then the request."""
     return (*_worked(principle), *critique_conversation(prompt, response, _texts(principle)[0]))
 
 
 def revise_turns(principle: Principle, prompt: Prompt, response: str, critique: str) -> Turns:
-    """The critique's conversation goes on: the critic is asked for the reply that it would have liked."""
+    """Build the reviser's conversation: the critic's, then the request for a reply that it would find no fault in."""
     request, revise = _texts(principle)
     return (*_worked(principle), *revise_conversation(prompt, response, request, critique, revise))
 
@@ -150,7 +150,7 @@ class ParsedCritique(NamedTuple):
 
 
 def parse_critique(text: str, response: str) -> ParsedCritique:
-    """Verdict and verified quotations of a critique.
+    """Read the verdict and the verified quotations of a critique.
 
     Without a verdict, a critique that opens by finding nothing wrong complies; any other gives None with reason
     `no_verdict`. A fault without one quotation that stands in the response gives None with reason `invented_fault`:
@@ -168,27 +168,27 @@ def parse_critique(text: str, response: str) -> ParsedCritique:
 
 
 def verified_spans(text: str, response: str) -> tuple[str, ...]:
-    """The quotations of a text that occur in the response; case and line breaks do not count."""
+    """Return the quotations of a text that occur in the response; case and line breaks do not count."""
     return tuple(span for span in _QUOTE.findall(text) if stands_in(span, response))
 
 
 def stands_in(span: str, text: str) -> bool:
-    """Whether the words occur in the text; case and line breaks do not count."""
+    """Tell whether the words occur in the text; case and line breaks do not count."""
     return bool(plain(span)) and plain(span) in plain(text)
 
 
 def quotable(response: str) -> str:
-    """The longest piece of its first line that can stand between quotation marks."""
+    """Return the longest piece of a text's first line that can stand between quotation marks."""
     line = response.strip().partition("\n")[0]
     return max(re.split('["“”]', line), key=len).strip()[:400]
 
 
 def finds_nothing(text: str) -> bool:
-    """Whether a critique opens by saying, without taking it back, that nothing is wrong."""
+    """Tell whether a critique opens by saying that nothing is wrong, and does not take that back."""
     first = cast(re.Match[str], _FIRST_SENTENCE.match(text.replace("’", "'")))[1]
     return bool(_NOTHING.match(first)) and not _TAKEN_BACK.search(first)
 
 
 def plain(text: str) -> str:
-    """The words alone: case and line breaks do not count."""
+    """Normalise a text for search: lower case, single spaces."""
     return " ".join(text.split()).casefold()

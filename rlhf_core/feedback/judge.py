@@ -1,4 +1,4 @@
-"""How a judge is asked which of two replies is better, and how its answer is read: one protocol per function."""
+"""Ask a judge which of two replies is better, and read its answer: one protocol per function."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FORMATS: dict[Protocol, str] = {
     "cot": REASON_FORMAT,
     "text": TEXT_FORMAT,
 }
-"""What stands after the question. A pointwise judge is asked none."""
+"""What stands after the question. A judge that reads replies alone, or by contrast, is asked none."""
 TEMPLATE_HASHES: dict[Protocol, str] = {
     "notes": NOTES_HASH,
     "logprobs": COMPARE_HASH,
@@ -51,12 +51,12 @@ class Answer(NamedTuple):
     reason: str = ""
 
     def turned(self) -> Answer:
-        """The same, had the replies been shown the other way round."""
+        """Return the answer as if the replies had been shown in the other order."""
         return self._replace(first=self.second, second=self.first)
 
 
 def ask(chat: Chat, choose: Choose, protocol: Protocol, conversations: Sequence[Conversation]) -> list[Answer]:
-    """One answer per conversation; each ends with the question and the format of the protocol."""
+    """Ask one answer per conversation; each ends with the question and the format of the protocol."""
     if protocol == "text":
         return [read_choice(text) for text in chat(conversations)]
     thoughts = chat(conversations) if protocol == "cot" else [""] * len(conversations)
@@ -74,14 +74,14 @@ def _decide(conversation: Conversation, thought: str) -> Conversation:
 
 
 def weigh(logprobs: Sequence[float], text: str = "") -> Answer:
-    """The answer that the labels' log-probabilities give."""
+    """Make an answer of the labels' log-probabilities."""
     first, second = logprobs
     mass = min(1.0, math.exp(first) + math.exp(second))
     return Answer(first, second, mass, text) if mass > 0 else _unread(text, "no_label")
 
 
 def read_choice(text: str) -> Answer:
-    """The choice of the last line, which must say that and nothing else. What cannot be read is no choice."""
+    """Read the choice from the last line, which must say nothing else; otherwise no choice is read."""
     lines = text.strip().splitlines()
     tag = _TAG.fullmatch(lines[-1].strip()) if lines else None
     if tag is None:
@@ -100,14 +100,19 @@ def is_pointwise(configured: Protocol, constitution: Constitution) -> bool:
     return configured == "pointwise" if wished is None else wished
 
 
+def is_contrast(configured: Protocol, constitution: Constitution) -> bool:
+    """Tell whether a run's judge reads replies by contrast where it can: a constitution may wish for critiques."""
+    return configured == "contrast" and not constitution.defaults.compare.pointwise
+
+
 def protocol_of(configured: Protocol, constitution: Constitution, gives_logprobs: bool) -> Protocol:
     """How a run's judge is asked about pairs: the constitution's wish for reasoning goes first, what it can do, before.
 
     Only `text` works without log-probabilities, and a judge that is asked for text may reason in it. A pointwise judge
-    is asked by `notes` about what it cannot read alone.
+    is asked by `notes` about what it cannot read alone, one that contrasts by `logprobs` where there are no examples.
     """
     wished = constitution.defaults.compare.cot
-    chosen = "notes" if configured == "pointwise" else configured
+    chosen: Protocol = {"pointwise": "notes", "contrast": "logprobs"}.get(configured, configured)  # pyright: ignore
     if wished and configured != "text":
         chosen = "cot"
     elif wished is False and configured == "cot":

@@ -24,18 +24,21 @@ class Grade(NamedTuple):
 
 
 class Notebook:
-    """Grows as a judge works. Questions of other principles, and other constitutions, find everything written."""
+    """Keeps what a judge has written, so that later questions, principles and constitutions find it."""
 
     def __init__(self) -> None:
         self._answers: dict[str, str] = {}
         self._notes: dict[tuple[str, str, str], str] = {}
         self.grades: dict[tuple[str, str, str], Grade] = {}
         """By the principle's hash, the prompt's id and the reply."""
+        self.ratios: dict[tuple[str, str, str], float] = {}
+        """Log-ratios of contrasts, by the same."""
 
     def clear(self) -> None:
         self._answers.clear()
         self._notes.clear()
         self.grades.clear()
+        self.ratios.clear()
 
     def conversations(self, chat: Chat, shown: Sequence[Shown]) -> list[Conversation]:
         """For each, the conversation that ends with the judge's notes; what is not there yet `chat` writes.

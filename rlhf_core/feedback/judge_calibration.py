@@ -27,7 +27,7 @@ class Outcome(NamedTuple):
 
 
 def fit_temperature(outcomes: Sequence[Outcome]) -> float:
-    """The T within bounds that maximises the likelihood of the outcomes under p = sigmoid(logit / T).
+    """Find the T within bounds that maximises the likelihood of the outcomes under p = sigmoid(logit / T).
 
     The slope in 1/T of the negative log-likelihood, sum of l (sigmoid(l / T) - y), grows with 1/T: halving finds its
     zero, or the bound beyond which it lies.
@@ -60,7 +60,7 @@ def calibration_error(probabilities: Sequence[float], truths: Sequence[bool]) ->
 
 
 def calibrate(judge: Judge, evidence: Evidence, least: int | None) -> Calibration | None:
-    """The temperature of one judge and objective, with its errors on pairs that it was not fitted on.
+    """Fit the temperature of one judge and objective, and measure its errors on pairs outside the fit.
 
     Abstentions do not count, as they train nothing. Folds part the prompts, so that none is on both sides. Gold only
     measures: its temperature is not to be applied. None when fewer than `least` pairs are known, or all are of one

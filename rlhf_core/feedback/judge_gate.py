@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from rlhf_core.config.run import GateConfig
-from rlhf_core.feedback.preference_labels import probability_of
 from rlhf_core.feedback.vote_aggregation import Tally
 from rlhf_core.records.base import content_id
-from rlhf_core.records.feedback import JudgeGate, Preference, Truth
+from rlhf_core.records.feedback import JudgeGate, Truth
 from rlhf_core.records.samples import Comparison
 from rlhf_core.stats import clustered_interval
 
@@ -18,7 +17,7 @@ WHO: dict[Truth, str] = {"human": "people", "gold": "gold"}
 
 
 class Judge(NamedTuple):
-    """Whose labels are measured."""
+    """The judge whose labels are measured, with run, objective and constitution."""
 
     run_id: str
     name: str
@@ -27,7 +26,7 @@ class Judge(NamedTuple):
 
 
 class Case(NamedTuple):
-    """A comparison whose better reply is known, and what the judge makes of it."""
+    """A comparison whose better reply is known, and the judge's tally on it."""
 
     comparison: Comparison
     a_is_better: bool
@@ -36,27 +35,14 @@ class Case(NamedTuple):
 
 
 class Evidence(NamedTuple):
-    """What a judge is held against, and who says so."""
+    """Cases to measure a judge on, and who knows their better replies: people or gold."""
 
     truth: Truth
     cases: Sequence[Case]
 
 
-def human_truth(labels: Iterable[Preference]) -> dict[str, bool]:
-    """Comparison id -> whether people find a better, of the uniform slice; where they are even, nothing is known.
-
-    Other human labels are of pairs that were chosen because the judge was unsure of them, and would mismeasure it.
-    """
-    given: dict[str, list[float]] = defaultdict(list)
-    for label in labels:
-        if label.uniform and label.choice != "skip":
-            given[label.comparison_id].append(probability_of(label.choice))
-    means = {identity: sum(said) / len(said) for identity, said in given.items()}
-    return {identity: mean > 0.5 for identity, mean in means.items() if mean != 0.5}
-
-
 def measure_gate(judge: Judge, evidence: Evidence, config: GateConfig) -> JudgeGate:
-    """The gate of one objective. Agreement is on the cases that the judge decides, consistency on all of them.
+    """Measure the gate of one objective. Agreement is on the cases that the judge decides, consistency on all of them.
 
     A probability of exactly one half, and replies of equal length, count as half an agreement.
     """
@@ -92,7 +78,7 @@ def measure_gate(judge: Judge, evidence: Evidence, config: GateConfig) -> JudgeG
 
 
 def shortfall(gate: JudgeGate, config: GateConfig) -> str:
-    """What the judge lacks, in words with the numbers; empty when it lacks nothing."""
+    """Say in words, with the numbers, what the judge lacks to pass its gate; empty when it passes."""
     who = WHO[gate.truth]
     if gate.pairs < config.pairs:
         besides = f" ({gate.abstained} more on which it abstains)" if gate.abstained else ""
@@ -113,7 +99,10 @@ def shortfall(gate: JudgeGate, config: GateConfig) -> str:
 
 
 def position_consistency(tallies: Sequence[Tally]) -> float:
-    """Share of the pairs whose better reply is the same in both orders; 0 of none, and 0 where no vote was readable."""
+    """Return the share of pairs on which the judge prefers the same reply in both orders.
+
+    A pair without a readable vote counts as inconsistent; the share is 0 where there are no pairs.
+    """
     same = [not one.reason and (one.first * one.second > 0 or one.first == one.second) for one in tallies]
     return sum(same) / len(same) if same else 0.0
 

@@ -1,4 +1,4 @@
-"""What a judge said of single lines, read from its votes: labels of steps, and not only of which reply is better.
+"""Read from a judge's votes what it says of single lines: labels of steps, not only of whole replies.
 
 A critique quotes the lines at fault and grades them, notes say what every line gives. A reward model that scores lines
 learns far more from that than from the better of two replies: process supervision (Lightman et al. 2023) by an AI.
@@ -37,7 +37,7 @@ class Graded(NamedTuple):
 
 
 def line_grades(pair: Comparison, votes: Sequence[Vote], principles: Sequence[Principle], objective: str) -> Graded:
-    """One objective's grades: those of its principles' votes by weight and share, each principle's votes' mean.
+    """Add up one objective's grades: each principle's mean over its votes, by the principle's weight and share.
 
     A reply that one of the principles does not grade has none; nor has any where some principles are read from
     critiques and others from notes, whose points are not the same. Notes say what a line gives, not what it risks, and
@@ -67,7 +67,7 @@ def line_grades(pair: Comparison, votes: Sequence[Vote], principles: Sequence[Pr
 
 
 def graded(pair: Comparison, vote: Vote) -> Graded:
-    """What one vote's text says of the lines of the pair's replies."""
+    """Read from one vote's text the grades of the lines of the pair's replies."""
     replies = pair.a.response, pair.b.response
     if vote.reason or vote.protocol not in ("pointwise", "notes"):
         return Graded(None, None)

@@ -6,23 +6,33 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from rlhf_core.config.feedback import Method
 from rlhf_core.constitution.constitution import Constitution, Principle
+from rlhf_core.constitution.principle import hash_of
+from rlhf_core.feedback.contrast import (
+    CONTRAST_HASH,
+    can_contrast,
+    compare_by_contrast,
+    criticise_by_contrast,
+    write_under,
+)
 from rlhf_core.feedback.critic import criticise, rewrite
-from rlhf_core.feedback.judge import FORMATS, TEMPLATE_HASHES, Answer, ask, is_pointwise, protocol_of
+from rlhf_core.feedback.judge import FORMATS, TEMPLATE_HASHES, Answer, ask, is_contrast, is_pointwise, protocol_of
 from rlhf_core.feedback.judge_cache import Notebook
 from rlhf_core.feedback.pointwise_judge import pointwise_hash, read_alone
-from rlhf_core.feedback.preference_labels import vote_id
 from rlhf_core.feedback.prompts import compare_conversation, question_turn
-from rlhf_core.interfaces import Backend, Caller, Chat, Choose, Conversation
+from rlhf_core.feedback.voters import vote_id
+from rlhf_core.interfaces import Backend, Caller, Chat, Choose, Conversation, Weigh
 from rlhf_core.records.feedback import Critique, Protocol, Usage, Vote
 from rlhf_core.records.samples import Comparison, Sample
 
 
 class Critic(NamedTuple):
-    """Another model than the judge that criticises and revises."""
+    """The model that criticises and revises, where it is not the judge; with `weigh` it does so by contrast."""
 
     name: str
     chat: Chat
+    weigh: Weigh | None = None
 
 
 class Bill:
@@ -40,7 +50,8 @@ class LocalFeedback:
 
     `name` is the judge's, with its revision, and the critic's where none is given. `notebook` is the judge's, and may
     be shared by several constitutions. A `pointwise` judge reads each reply alone under the principles that can
-    criticise; only what is asked by a comparison alone it is asked by `protocol`.
+    criticise, and one that can `weigh` replies reads them by contrast where a principle has examples; only what is left
+    it is asked by `protocol`.
     """
 
     def __init__(
@@ -54,18 +65,22 @@ class LocalFeedback:
         protocol: Protocol = "notes",
         bill: Bill | None = None,
         pointwise: bool = False,
+        weigh: Weigh | None = None,
     ):
         self._chat = chat
         self._choose = choose
+        self._weigh = weigh
         self._constitution_hash = constitution_hash
         self.name = name
         self._notebook = Notebook() if notebook is None else notebook
         self._critic = critic or Critic(name, chat)
         self._bill = bill or Bill()
         self._pairwise: Protocol = protocol
-        self.protocol: Protocol = "pointwise" if pointwise else protocol
+        self.protocol: Protocol = "contrast" if weigh else "pointwise" if pointwise else protocol
         pair_hash = TEMPLATE_HASHES[protocol]
-        self.template_hash = pointwise_hash(pair_hash) if pointwise else pair_hash
+        self.template_hash = pointwise_hash(pair_hash) if self.protocol == "pointwise" else pair_hash
+        if weigh:
+            self.template_hash = hash_of([CONTRAST_HASH, pair_hash])
 
     @property
     def critic_name(self) -> str:
@@ -76,42 +91,47 @@ class LocalFeedback:
         """What was asked of endpoints so far."""
         return self._bill.total
 
-    def critique(self, samples: Sequence[Sample], principle: Principle) -> list[Critique]:
-        return self.critique_each([(sample, principle) for sample in samples])
+    def critique(self, items: Sequence[tuple[Sample, Principle]]) -> list[Critique]:
+        samples, principles = [sample for sample, _ in items], [principle for _, principle in items]
+        name, weigh = self._critic.name, self._critic.weigh
+        if weigh is None:
+            return criticise(self._critic.chat, samples, principles, self._constitution_hash, name)
+        return criticise_by_contrast(weigh, samples, principles, self._constitution_hash, name, self._notebook)
 
-    def critique_each(self, asked: Sequence[tuple[Sample, Principle]]) -> list[Critique]:
-        samples, principles = [sample for sample, _ in asked], [principle for _, principle in asked]
-        return criticise(self._critic.chat, samples, principles, self._constitution_hash, self._critic.name)
+    def revise(self, items: Sequence[tuple[Sample, Critique, Principle]]) -> list[str]:
+        texts, principles = [critique.text for _, critique, _ in items], [principle for *_, principle in items]
+        if self._critic.weigh is not None:
+            return write_under(self._critic.chat, [sample.prompt for sample, *_ in items], principles)
+        return rewrite(self._critic.chat, [sample for sample, *_ in items], texts, principles)
 
-    def revise(self, samples: Sequence[Sample], critiques: Sequence[Critique], principle: Principle) -> list[str]:
-        both = zip(samples, critiques, strict=True)
-        return self.revise_each([(sample, critique, principle) for sample, critique in both])
-
-    def revise_each(self, asked: Sequence[tuple[Sample, Critique, Principle]]) -> list[str]:
-        texts, principles = [critique.text for _, critique, _ in asked], [principle for *_, principle in asked]
-        return rewrite(self._critic.chat, [sample for sample, *_ in asked], texts, principles)
-
-    def compare(self, comparisons: Sequence[Comparison], *principles: Principle) -> list[Vote]:
-        return self.compare_each([(pair, principle) for pair in comparisons for principle in principles])
-
-    def compare_each(self, questions: Sequence[tuple[Comparison, Principle]]) -> list[Vote]:
-        """As `compare`, for questions that several callers ask together; what they have in common is read once."""
-        places: tuple[list[int], list[int]] = [], []
-        for place, (_, principle) in enumerate(questions):
-            places[self.protocol == "pointwise" and principle.critique is not None].append(place)
+    def compare(self, questions: Sequence[tuple[Comparison, Principle]]) -> list[Vote]:
+        groups: dict[Protocol, list[int]] = defaultdict(list)
+        for index, (_, principle) in enumerate(questions):
+            groups[self._protocol_for(principle)].append(index)
         votes: dict[int, tuple[Vote, Vote]] = {}
-        for own, answer in zip(places, (self._compared, self._read_alone), strict=True):
-            if own:
-                votes |= zip(own, answer([questions[place] for place in own]), strict=True)
-        return [vote for place in range(len(questions)) for vote in votes[place]]
+        for protocol, own in groups.items():
+            asked = [questions[index] for index in own]
+            answer = self._compared(asked) if protocol == self._pairwise else self._read_alone(asked, protocol)
+            votes |= zip(own, answer, strict=True)
+        return [vote for index in range(len(questions)) for vote in votes[index]]
 
-    def _read_alone(self, questions: Sequence[tuple[Comparison, Principle]]) -> list[tuple[Vote, Vote]]:
+    def _protocol_for(self, principle: Principle) -> Protocol:
+        if self.protocol == "contrast" and can_contrast(principle):
+            return "contrast"
+        return "pointwise" if self.protocol == "pointwise" and principle.critique is not None else self._pairwise
+
+    def _read_alone(
+        self, questions: Sequence[tuple[Comparison, Principle]], protocol: Protocol
+    ) -> list[tuple[Vote, Vote]]:
         """The two orders' votes are one: neither reply stood first."""
-        answers = read_alone(self._chat, questions, self._notebook, self.name)
+        if protocol == "contrast" and self._weigh is not None:
+            answers = compare_by_contrast(self._weigh, questions, self._notebook)
+        else:
+            answers = read_alone(self._chat, questions, self._notebook, self.name)
         return [
             (
-                self._vote(pair, principle, False, answer, "pointwise"),
-                self._vote(pair, principle, True, answer.turned(), "pointwise"),
+                self._vote(pair, principle, False, answer, protocol),
+                self._vote(pair, principle, True, answer.turned(), protocol),
             )
             for (pair, principle), answer in zip(questions, answers, strict=True)
         ]
@@ -169,18 +189,29 @@ def feedback_of(
     max_tokens: int,
     gone: Callable[[], bool] = lambda: False,
     notebook: Notebook | None = None,
+    method: Method = "critique",
 ) -> LocalFeedback:
-    """Feedback under a constitution by two models; work ends with Unavailable when its caller is `gone`."""
+    """Make the feedback of a constitution by two models; work raises Unavailable once its caller is `gone`."""
     bill = Bill()
     caller = Caller(gone, bill.add)
+
+    def weigh_by(model: Backend) -> Weigh:
+        return lambda conversations, replies: model.weigh(conversations, replies, caller)
+
+    contrasts = is_contrast(wanted, constitution)
     return LocalFeedback(
         lambda conversations: judge.chat(conversations, max_tokens, caller),
         lambda conversations, labels: judge.choose(conversations, labels, caller),
         constitution.hash,
         judge.name,
         notebook,
-        critic=Critic(critic.name, lambda conversations: critic.chat(conversations, max_tokens, caller)),
+        critic=Critic(
+            critic.name,
+            lambda conversations: critic.chat(conversations, max_tokens, caller),
+            weigh_by(critic) if method == "contrast" else None,
+        ),
         protocol=protocol_of(wanted, constitution, judge.gives_logprobs),
         bill=bill,
         pointwise=is_pointwise(wanted, constitution),
+        weigh=weigh_by(judge) if contrasts else None,
     )

@@ -26,12 +26,12 @@ _GRADED = re.compile(r"\bdanger ([1-3])\b", re.IGNORECASE)
 
 
 def pointwise_hash(pairwise: str) -> str:
-    """Of the words around a critique, and of those around a question that only a comparison can answer."""
+    """Hash the words around a critique, and those around a question that only a comparison can answer."""
     return hash_of([TEMPLATE_HASH, pairwise, str(NATS), *map(str, WEIGHTS.values())])
 
 
 def weight_of(critique: Critique, response: str) -> int | None:
-    """Points of a reply's faults: each quotation counts, and `danger 1` to `danger 3` in its line say for how much.
+    """Add up a reply's points: each quotation counts, and `danger 1` to `danger 3` in its line say for how much.
 
     None for a critique that could not be read.
     """
@@ -44,7 +44,7 @@ def weight_of(critique: Critique, response: str) -> int | None:
 
 
 def points_of(remark: str, verdict: Verdict, spans: Sequence[str]) -> int:
-    """Points of what one line of a critique quotes."""
+    """Return the points of what one line of a critique quotes."""
     graded = _GRADED.search(remark)
     return int(graded[1]) if graded else WEIGHTS[verdict] * len(spans)
 
@@ -52,7 +52,7 @@ def points_of(remark: str, verdict: Verdict, spans: Sequence[str]) -> int:
 def read_alone(
     chat: Chat, questions: Sequence[tuple[Comparison, Principle]], notebook: Notebook, judge: str
 ) -> list[Answer]:
-    """What the judge makes of each pair, a first; a notebook reads no reply under one principle twice."""
+    """Judge each pair by reading its replies one by one; the notebook keeps a reply's grade under a principle."""
     if len(notebook.grades) > MOST:
         notebook.grades.clear()
     unread: dict[tuple[str, str, str], tuple[Sample, Principle]] = {}

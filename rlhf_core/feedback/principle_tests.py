@@ -8,7 +8,6 @@ from typing import Literal, NamedTuple
 from rlhf_core.config.run import LabelConfig
 from rlhf_core.constitution.principle import Principle
 from rlhf_core.errors import InvalidInput
-from rlhf_core.feedback.preference_labels import comparison_of
 from rlhf_core.feedback.vote_aggregation import sigmoid
 from rlhf_core.interfaces import Feedback
 from rlhf_core.records.base import Record, content_id
@@ -55,7 +54,7 @@ class _Case(NamedTuple):
 def try_principles(
     principles: Sequence[Principle], judge: Feedback, config: LabelConfig, tick: Callable[[int, int], None]
 ) -> list[TestResult]:
-    """Every test and example of these principles, in order; `tick` is told how many of how many are done.
+    """Ask the judge every test and example of these principles, in order; `tick` is told how many of how many are done.
 
     Raises InvalidInput when there is none: nothing asked must not look like everything passed.
     """
@@ -65,7 +64,7 @@ def try_principles(
     results: list[TestResult] = []
     for principle, of_one in cases:
         if of_one:
-            votes = judge.compare([case.pair for case in of_one], principle)
+            votes = judge.compare([(case.pair, principle) for case in of_one])
             both = zip(votes[::2], votes[1::2], strict=True)
             results += [_result(principle, case, two, config) for case, two in zip(of_one, both, strict=True)]
         tick(len(results), total)
@@ -73,7 +72,7 @@ def try_principles(
 
 
 def check_tested(principles: Sequence[Principle]) -> None:
-    """InvalidInput where there is nothing to test."""
+    """Raise InvalidInput where there is nothing to test."""
     if not any(principle.tests or principle.examples for principle in principles):
         raise InvalidInput("the constitution has no tests and no examples; add tests to a principle", "tests")
 
@@ -96,7 +95,7 @@ def _pair(question: str, prefer: str, over: str) -> Comparison:
         Sample(id=content_id("sample", prompt.id, TESTED, reply), prompt=prompt, response=reply, policy_version=TESTED)
         for reply in (prefer, over)
     )
-    return comparison_of(a, b, "")
+    return Comparison.of(a, b, "")
 
 
 def _result(principle: Principle, case: _Case, votes: tuple[Vote, Vote], config: LabelConfig) -> TestResult:

@@ -83,7 +83,7 @@ def revise_conversation(
 
 
 def transcript(messages: Sequence[Message]) -> str:
-    """The conversation as text; a single user turn stands alone."""
+    """Write the conversation as text; a single user turn stands alone."""
     if len(messages) == 1:
         return messages[0].content
     return "\n\n".join(f"{message.role}: {message.content}" for message in messages)
@@ -101,7 +101,7 @@ def compare_conversation(
 
 
 def notes_conversation(prompt: Prompt, answer: str, first: str, second: str) -> tuple[Message, ...]:
-    """Asks a judge, who has answered the prompt itself, for notes on two replies; not yet for a choice."""
+    """Ask a judge, which has answered the prompt itself, for notes on two replies, not yet for a choice."""
     ask = fill(NOTES_TEMPLATE, a=first, b=second, request=NOTES_FORMAT)
     return (*prompt.messages, Message(role="assistant", content=answer), Message(role="user", content=ask))
 
@@ -113,7 +113,7 @@ def question_turn(prompt: Prompt, first: str, second: str, question: str, form: 
 
 
 def place(template: str, text: str, **values: str) -> tuple[str, str]:
-    """The template without what the text shows itself, and the text with its placeholders filled.
+    """Return the template without what the text shows itself, and the text with its placeholders filled.
 
     `values` are by placeholder. A text without placeholders leaves the template as it is.
     """
@@ -124,7 +124,7 @@ def place(template: str, text: str, **values: str) -> tuple[str, str]:
 
 
 def fenced(value: str) -> str:
-    """The value as data, between lines of backticks that it cannot close by itself."""
+    """Put the value, as data, between lines of backticks that it cannot close by itself."""
     longest = max(map(len, re.findall("`+", value)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"\n{fence}\n{value}\n{fence}\n"

@@ -8,17 +8,16 @@ from collections.abc import Iterator, Sequence
 
 from rlhf_core.config.run import CritiqueConfig
 from rlhf_core.constitution.constitution import Constitution, Principle
-from rlhf_core.feedback.preference_labels import comparison_of
 from rlhf_core.feedback.revision_guards import Attempt, fault, strip_prefix
 from rlhf_core.feedback.vote_aggregation import sigmoid
 from rlhf_core.interfaces import Feedback
 from rlhf_core.records.base import content_id
 from rlhf_core.records.feedback import Critique, Revision
-from rlhf_core.records.samples import Prompt, Sample
+from rlhf_core.records.samples import Comparison, Prompt, Sample
 
 
 def critique_settings(constitution: Constitution, config: CritiqueConfig) -> CritiqueConfig:
-    """The run's settings, with what the constitution's `defaults.critique` says in their place.
+    """Return the run's settings, with what the constitution's `defaults.critique` says in their place.
 
     The constitution goes first: how its principles are to be drawn belongs to what it means, and to its hash.
     """
@@ -33,7 +32,7 @@ def revision_rounds(
     seed: int,
     at_once: int | None = None,
 ) -> Iterator[list[Revision]]:
-    """All steps of all samples, in each turn those of one round under one principle, of at most `at_once` samples.
+    """Yield the steps of all samples: at a time one round under one principle, of at most `at_once` samples.
 
     Each sample draws the principles of its rounds; an accepted revision is the answer of the next round. Steps that
     changed nothing have `accepted` False and say why in `reason` (`complies` among them). With `stop_on: complies`
@@ -63,7 +62,7 @@ def revision_rounds(
 
 
 def draw_principles(constitution: Constitution, prompt: Prompt, config: CritiqueConfig, seed: int) -> list[Principle]:
-    """The principles of a prompt's rounds, the same for the same seed and prompt.
+    """Draw the principles of a prompt's rounds, the same for the same seed and prompt.
 
     Only those that criticise, weigh something and are for such a prompt. Without replacement there may be fewer than
     rounds; a weighted draw without replacement is that of Efraimidis and Spirakis (2006).
@@ -87,11 +86,10 @@ def _rechecked(prompt: Prompt, config: CritiqueConfig, seed: int) -> bool:
 def revise_once(
     samples: Sequence[Sample], principle: Principle, feedback: Feedback, config: CritiqueConfig, number: int
 ) -> list[Revision]:
-    """One round under one principle: criticise all, revise those at fault, verify, account for every one."""
-    critiques = feedback.critique(samples, principle)
+    """Carry out one round under one principle: criticise all, revise those at fault, verify, account for every one."""
+    critiques = feedback.critique([(sample, principle) for sample in samples])
     faulty = [i for i, c in enumerate(critiques) if c.verdict == "violates" or _revisable(c, config)]
-    members = [samples[i] for i in faulty]
-    written = feedback.revise(members, [critiques[i] for i in faulty], principle) if faulty else []
+    written = feedback.revise([(samples[i], critiques[i], principle) for i in faulty]) if faulty else []
     texts = dict(zip(faulty, written, strict=True))
     after = {i: strip_prefix(text, samples[i].response) for i, text in texts.items()}
     reasons: dict[int, str] = {i: fault(Attempt.of(samples[i], critiques[i].text, after[i]), config) for i in faulty}
@@ -121,9 +119,9 @@ def _verified(
     config: CritiqueConfig,
 ) -> list[bool]:
     """Whether the judge finds each revision better: on the whole, and whichever of the two it is shown first."""
-    pairs = [comparison_of(new, old, old.run_id) for new, old in zip(revised, answers, strict=True)]
+    pairs = [Comparison.of(new, old, old.run_id) for new, old in zip(revised, answers, strict=True)]
     odds: dict[str, list[float]] = defaultdict(list)
-    for vote in feedback.compare(pairs, principle):
+    for vote in feedback.compare([(pair, principle) for pair in pairs]):
         odds[vote.comparison_id].append(vote.logprob_a - vote.logprob_b)
     return [sum(odds[pair.id]) > 0 and min(map(sigmoid, odds[pair.id])) >= config.verify_threshold for pair in pairs]
 
@@ -147,7 +145,7 @@ def _step(
 
 
 def count_steps(steps: Sequence[Revision]) -> dict[str, int]:
-    """Accounting: `in` equals `accepted` plus `complies` plus every `rejected.<reason>`.
+    """Count the steps by outcome: `in` equals `accepted` plus `complies` plus every `rejected.<reason>`.
 
     `stripped` counts those of them that lost a label at their start.
     """

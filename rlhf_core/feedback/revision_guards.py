@@ -58,7 +58,7 @@ _OF_THE_REPLY = re.compile(
 
 
 class Attempt(NamedTuple):
-    """A revision beside all that it came from."""
+    """A revision with the prompt, critique and reply that it was made from."""
 
     prompt: Prompt
     critique: str
@@ -76,7 +76,7 @@ class Guard(NamedTuple):
 
 
 def strip_prefix(after: str, before: str) -> str:
-    """The revision without an opening that can only be a label ("Revision:", "Here is the revised reply:").
+    """Return the revision without an opening that can only be a label ("Revision:", "Here is the revised reply:").
 
     Nothing is taken away where the answer before it opened so too, or where nothing would be left.
     """
@@ -87,7 +87,7 @@ def strip_prefix(after: str, before: str) -> str:
 
 
 def fault(attempt: Attempt, config: CritiqueConfig) -> Reason | Literal[""]:
-    """The first guard that finds something; empty when none does."""
+    """Return the reason code of the first guard that finds something; empty when none does."""
     for guard in GUARDS:
         if guard.finds(attempt, config):
             return guard.reason

@@ -1,4 +1,4 @@
-"""Votes added up: log-odds over orders and principles, who is silenced, and when they make no label."""
+"""Add up the votes on a pair: log-odds over orders and principles, which principles count, when the judge abstains."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from rlhf_core.config.run import LabelConfig
 from rlhf_core.constitution.constitution import Principle
+from rlhf_core.feedback.voters import Poll
 from rlhf_core.records.feedback import Choice, Protocol, Vote
 
 TIE_BAND = (0.45, 0.55)
@@ -50,8 +51,18 @@ class Tally(NamedTuple):
         return abs(first - second)
 
 
+def tallies(polls: Sequence[Poll], precedence: Mapping[str, int], objective: str, config: LabelConfig) -> list[Tally]:
+    """Tally each poll's votes for one objective, without those of principles that an earlier one overrules.
+
+    `precedence` is that of the constitution.
+    """
+    return [
+        tally(poll.votes, heard(poll.voters[objective], poll.votes, precedence, config), objective) for poll in polls
+    ]
+
+
 def tally(votes: Sequence[Vote], principles: Sequence[Principle], objective: str) -> Tally:
-    """Weighted sum of the principles' log-odds, in each order.
+    """Add up the principles' log-odds by weight, in each order of the replies.
 
     logit p = sum_j w_j s_j (l_j,first + l_j,second) / 2 with w_j the principle's weight and s_j its share in the
     objective. Votes of other principles do not count; a vote that could not be read adds nothing.
@@ -64,7 +75,7 @@ def tally(votes: Sequence[Vote], principles: Sequence[Principle], objective: str
 
 
 def alone(votes: Sequence[Vote]) -> Tally:
-    """One principle's votes by themselves, whatever its weight."""
+    """Tally the votes of one principle, with weight 1."""
     return _added(votes, defaultdict(lambda: 1.0), _unread(votes))
 
 
@@ -113,7 +124,7 @@ def _unread(used: Sequence[Vote]) -> str:
 
 
 def abstention(counted: Tally, config: LabelConfig) -> str:
-    """Why the judge abstains; empty where its label counts."""
+    """Return why the judge abstains; empty where its label counts."""
     if counted.reason:
         return counted.reason
     if counted.label_mass < config.min_label_mass:
@@ -122,7 +133,7 @@ def abstention(counted: Tally, config: LabelConfig) -> str:
 
 
 def side(counted: Tally, config: LabelConfig) -> int:
-    """1 for a, -1 for b, 0 for a tie or an abstention."""
+    """Return which reply a tally prefers: 1 for a, -1 for b, 0 for a tie or an abstention."""
     return 0 if abstention(counted, config) else {"a": 1, "b": -1}.get(choice_of(counted.probability), 0)
 
 
@@ -132,17 +143,18 @@ def choice_of(probability: float) -> Choice:
 
 
 def sigmoid(x: float) -> float:
-    """1 / (1 + exp(-x)); sigmoid(-x) is 1 - sigmoid(x) to the last bit, so that swapping a and b is."""
+    """Return 1 / (1 + exp(-x)); sigmoid(-x) is 1 - sigmoid(x) to the last bit, so that swapping a and b is exact."""
     return 1 / (1 + math.exp(-x)) if x >= 0 else 1 - 1 / (1 + math.exp(x))
 
 
 def heard(
     principles: Sequence[Principle], votes: Sequence[Vote], places: Mapping[str, int], config: LabelConfig
 ) -> tuple[Principle, ...]:
-    """Those of the principles whose votes on one pair count, in their order; `places` as of Constitution.precedence.
+    """Return the principles whose votes on one pair count, in the given order.
 
-    A principle is silent where one that goes before it, and is not silent itself, takes the other side, each by its own
-    votes and whatever their weights. Who takes no side, or has no weight, silences nobody.
+    `places` are those of Constitution.precedence. The votes of a principle do not count where those of an earlier one
+    count and prefer the other reply; weights do not matter for that. A principle that prefers neither reply, or has
+    weight 0, overrules no other.
     """
     ranks = sorted({places[principle.id] for principle in principles})
     if len(ranks) < 2:

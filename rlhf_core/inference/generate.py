@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from rlhf_core.inference.choice_logprobs import SHARED, shares
 from rlhf_core.inference.kv_cache import roomy_cache
 from rlhf_core.inference.sampling import draw_noise, pick, row_seeds
 from rlhf_core.models.backbone import Backbone
@@ -17,6 +18,9 @@ from rlhf_core.records.samples import Message
 
 KEEP_SHARE = 0.75
 """Finished rows are dropped from the cache when no more than this share is still being written."""
+
+WORTH_SHARING = 50_000_000
+"""Weights of a model from which forking its cache costs less than reading a common beginning again."""
 
 ShouldStop = Callable[[], bool]
 
@@ -103,13 +107,30 @@ def _decode(
 def prefill(backbone: Backbone, prompts: Sequence[list[int]], cache: DynamicCache) -> tuple[Tensor, Tensor]:
     """Next-token logits (B, V) and mask (B, P); each unique prompt is computed once."""
     unique = {key: i for i, key in enumerate(dict.fromkeys(map(tuple, prompts)))}
-    ids, mask = backbone.pad_left(list(unique))
-    logits = backbone.forward(ids, mask, 1, cache).logits[:, -1]
+    logits, mask = _read(backbone, list(unique), cache)
     if len(unique) == len(prompts):
         return logits, mask
     fork = torch.tensor([unique[tuple(prompt)] for prompt in prompts], device=logits.device)
     cache.batch_select_indices(fork)
     return logits[fork], mask[fork]
+
+
+def _read(backbone: Backbone, prompts: Sequence[tuple[int, ...]], cache: DynamicCache) -> tuple[Tensor, Tensor]:
+    """Next-token logits and mask of different prompts; a large model reads a long common beginning once."""
+    first, shortest = prompts[0], min(map(len, prompts)) - 1
+    shared = next((i for i in range(shortest) if any(row[i] != first[i] for row in prompts)), shortest)
+    longest = max(map(len, prompts))
+    worth = len(prompts) > 1 and backbone.size >= WORTH_SHARING and shared >= SHARED * longest
+    if not worth or not shares(backbone, longest):
+        ids, mask = backbone.pad_left(prompts)
+        return backbone.forward(ids, mask, 1, cache).logits[:, -1], mask
+    before, present = backbone.pad_left([first[:shared]])
+    backbone.hidden(before, present, 1, cache)
+    cache.batch_select_indices(torch.zeros(len(prompts), dtype=torch.long, device=before.device))
+    own, own_mask = backbone.pad_left([row[shared:] for row in prompts])
+    # The padding stands between the two parts: masked, and counted by no position.
+    mask = torch.cat([present.expand(len(prompts), -1), own_mask], 1)
+    return backbone.forward(own, mask, 1, cache).logits[:, -1], mask
 
 
 def chat(

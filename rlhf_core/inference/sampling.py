@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rlhf_core.errors import InvalidInput
-from rlhf_core.inference.sequence import Writing
+from rlhf_core.inference.sequence import TokenSequence
 from rlhf_core.seeding import derived_seed
 
 
@@ -56,17 +56,17 @@ def pick(logits: Tensor, temperature: float | Tensor, noise: Tensor | None) -> t
     return chosen, found
 
 
-def draw_first(rows: Sequence[Writing]) -> None:
+def draw_own_noise(rows: Sequence[TokenSequence]) -> None:
     """Draw the noise of all the tokens that rows may get, as `generate` does."""
-    for row in (row for row in rows if row.ask.temperature > 0):
-        row.noise = draw_noise([row.ask.seed], row.ask.max_tokens)[0].numpy()
+    for row in (row for row in rows if row.params.temperature > 0):
+        row.noise = draw_noise([row.seed], row.params.max_tokens)[0].numpy()
 
 
-def write(rows: Sequence[Writing], logits: Tensor) -> None:
+def write(rows: Sequence[TokenSequence], logits: Tensor) -> None:
     """Draw each row's next token from logits (B, V) with the row's own noise and temperature."""
-    temperatures = torch.tensor([row.ask.temperature for row in rows], device=logits.device)
+    temperatures = torch.tensor([row.params.temperature for row in rows], device=logits.device)
     noise = torch.tensor(
-        [row.noise[len(row.tokens)] if row.ask.temperature > 0 else 0.0 for row in rows],
+        [row.noise[len(row.tokens)] if row.params.temperature > 0 else 0.0 for row in rows],
         dtype=torch.float64,
         device=logits.device,
     )

@@ -1,186 +1,109 @@
-"""Continuous batching: requests join between two decode steps while others are written, and leave when they end."""
+"""Continuous batching: which sequences join between two decode steps, while others are written. No model is needed."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from typing import NamedTuple, Protocol
+from collections.abc import Sequence
+from typing import NamedTuple
 
-from rlhf_core.inference.sequence import Writing
+from rlhf_core.inference.sequence import TokenSequence
 
 MAX_ROWS = 256
-"""Rows that are written at the same time."""
+"""Sequences that are written at the same time."""
 MAX_POSITIONS = 65536
-"""Rows times the longest one's positions, which bounds the memory of keys and values."""
+"""Sequences times the longest one's positions, which bounds the memory of keys and values."""
 PREFILL_TOKENS = 2048
 """Prompt tokens that join between two steps: others wait no longer than these take."""
 SHARE = 8
-"""One in so many rows stays free for other calls, however much one asks for; and a call that has rows at work lets
-more of them join so many at a time, as a prompt alone takes as long to compute as several together."""
+"""One row in so many stays free for other calls, however much one call asks for; and a call that has rows at work lets
+more of its sequences join so many at a time, as one prompt alone takes as long to compute as several together."""
 
 
-class Decoder(Protocol):
-    """An engine at work on the rows of one policy version."""
+class RequestGroup(NamedTuple):
+    """Sequences that one caller asked for together: those that have not begun, and those being written."""
 
-    @property
-    def rows(self) -> Sequence[Writing]:
-        """Those being written."""
-        ...
-
-    @property
-    def bytes(self) -> int:
-        """Memory that their keys and values take."""
-        ...
-
-    def join(self, rows: Sequence[Writing]) -> None:
-        """Begin to write; a first token may be written at once."""
-        ...
-
-    def step(self) -> None:
-        """At most one more token in each row; rows that have ended leave."""
-        ...
-
-    def leave(self) -> None:
-        """Let go of the rows that have ended, and of their memory."""
-        ...
+    waiting: deque[TokenSequence]
+    begun: list[TokenSequence]
 
 
-class Call(NamedTuple):
-    """Rows that one caller asked for together: those that have not begun, and those being written."""
+class Scheduler:
+    """Calls take turns to join, so that a long one does not hold up a short one."""
 
-    gone: Callable[[], bool]
-    waiting: deque[Writing]
-    begun: list[Writing]
-
-
-class Batcher:
-    """Rows of many calls and of several policy versions, on the thread that owns the model.
-
-    Versions take turns, a step each, so that each row comes wholly from its own; calls take turns to join, so that a
-    long one does not hold up a short one.
-    """
-
-    def __init__(
-        self,
-        decoder: Callable[[str], Decoder],
-        activate: Callable[[str], AbstractContextManager[None]],
-        max_rows: int = MAX_ROWS,
-        max_positions: int = MAX_POSITIONS,
-    ):
-        """`activate` makes the model that of a version for one unit of work."""
-        self._decoder, self._activate = decoder, activate
+    def __init__(self, max_rows: int = MAX_ROWS, max_positions: int = MAX_POSITIONS):
         self._max_rows, self._max_positions = max_rows, max_positions
         self._share = max(1, max_rows - max_rows // SHARE)
-        self._decoders: dict[str, Decoder] = {}
-        self._calls: deque[Call] = deque()
+        self._groups: deque[RequestGroup] = deque()
 
     @property
     def waiting(self) -> int:
-        """Rows that have not begun."""
-        return sum(len(call.waiting) for call in self._calls)
+        """Sequences that have not begun."""
+        return sum(len(group.waiting) for group in self._groups)
 
     @property
-    def rows(self) -> list[Writing]:
-        """Those being written."""
-        return [row for decoder in self._decoders.values() for row in decoder.rows]
+    def waiting_versions(self) -> frozenset[str]:
+        """Policy versions of sequences that have not begun."""
+        return frozenset(group.waiting[0].policy_version for group in self._groups if group.waiting)
 
-    @property
-    def versions(self) -> frozenset[str]:
-        """Policy versions that are at work or will be."""
-        return frozenset(self._decoders) | {call.waiting[0].ask.policy for call in self._calls if call.waiting}
+    def add(self, sequences: Sequence[TokenSequence]) -> None:
+        """Add the sequences of a call, all of one policy version, which wait for their turn."""
+        self._groups.append(RequestGroup(deque(sequences), []))
 
-    @property
-    def bytes(self) -> int:
-        """Memory of keys and values."""
-        return sum(decoder.bytes for decoder in self._decoders.values())
+    def admit(self, rows: Sequence[TokenSequence]) -> dict[str, list[TokenSequence]]:
+        """Return the sequences that begin now beside `rows`, by policy version; calls take turns, a prompt each."""
+        if not any(group.waiting for group in self._groups):
+            return {}
+        joined = list(rows)
+        tokens = refused = 0
+        while refused < len(self._groups) and tokens < PREFILL_TOKENS:
+            group = self._groups[0]
+            self._groups.rotate(-1)
+            begun = self._begin(group, joined)
+            if begun is None:
+                self._groups.rotate(1)
+                break
+            tokens += len(begun[0].prompt) if begun else 0
+            refused = 0 if begun else refused + 1
+            joined += begun
+        by_version: dict[str, list[TokenSequence]] = {}
+        for sequence in joined[len(rows) :]:
+            by_version.setdefault(sequence.policy_version, []).append(sequence)
+        return by_version
 
-    def add(self, rows: Sequence[Writing], gone: Callable[[], bool] = lambda: False) -> None:
-        """A call's rows, all of one version, which wait for their turn; they are cut when the caller is `gone`."""
-        self._calls.append(Call(gone, deque(rows), []))
+    def forget_ended(self) -> None:
+        """Forget the sequences that have ended, and calls of which none is left."""
+        for group in self._groups:
+            group.begun[:] = [sequence for sequence in group.begun if not sequence.ended]
+        self._groups = deque(group for group in self._groups if group.waiting or group.begun)
 
-    def step(self) -> int:
-        """Let go of what nobody waits for, let others join, and write a token of one version's rows: so many."""
-        self._drop_gone()
-        joining = self._admitted()
-        for version in dict.fromkeys(row.ask.policy for row in joining):
-            decoder = self._decoders.get(version) or self._decoder(version)
-            self._decoders[version] = decoder
-            with self._activate(version):
-                decoder.join([row for row in joining if row.ask.policy == version])
-        written = self._write()
-        self._forget_ended()
-        return written
+    def abort(self, sequences: Sequence[TokenSequence]) -> None:
+        """Cut sequences; those of them that have not begun never will."""
+        for sequence in sequences:
+            sequence.cut()
+        groups = [
+            RequestGroup(deque(one for one in waiting if not one.ended), begun) for waiting, begun in self._groups
+        ]
+        self._groups = deque(groups)
 
     def clear(self) -> None:
-        """Cut all rows and let go of them, after an engine has failed."""
-        for call in self._calls:
-            _cut(call)
-        self._calls.clear()
-        self._decoders.clear()
+        """Cut all sequences and forget them."""
+        for group in self._groups:
+            for sequence in (*group.waiting, *group.begun):
+                sequence.cut()
+        self._groups.clear()
 
-    def _write(self) -> int:
-        version = next((version for version, decoder in self._decoders.items() if decoder.rows), None)
-        if version is None:
-            return 0
-        decoder = self._decoders[version] = self._decoders.pop(version)
-        rows = len(decoder.rows)
-        with self._activate(version):
-            decoder.step()
-        return rows
-
-    def _drop_gone(self) -> None:
-        gone = [call for call in self._calls if call.gone()]
-        for call in gone:
-            _cut(call)
-        if gone:
-            for decoder in self._decoders.values():
-                decoder.leave()
-            self._forget_ended()
-
-    def _forget_ended(self) -> None:
-        for call in self._calls:
-            call.begun[:] = [row for row in call.begun if not row.ended]
-        self._calls = deque(call for call in self._calls if call.waiting or call.begun)
-        self._decoders = {version: decoder for version, decoder in self._decoders.items() if decoder.rows}
-
-    def _admitted(self) -> list[Writing]:
-        """Rows that begin now, prompt by prompt of each call in turn."""
-        if not any(call.waiting for call in self._calls):
+    def _begin(self, group: RequestGroup, rows: Sequence[TokenSequence]) -> list[TokenSequence] | None:
+        """Take what fits beside `rows` of a call's next prompt; None when a wide one must wait until others end."""
+        room = min(self._max_rows - len(rows), self._share - len(group.begun))
+        if not group.waiting or (group.begun and room < min(len(group.waiting), self._max_rows // SHARE)):
             return []
-        rows = self.rows
-        live, tokens, refused = len(rows), 0, 0
-        while refused < len(self._calls) and tokens < PREFILL_TOKENS:
-            call = self._calls[0]
-            self._calls.rotate(-1)
-            begun = self._begin(call, rows)
-            if begun is None:
-                self._calls.rotate(1)
-                break
-            tokens += len(begun[0].ask.prompt) if begun else 0
-            refused = 0 if begun else refused + 1
-            rows += begun
-        return rows[live:]
-
-    def _begin(self, call: Call, rows: Sequence[Writing]) -> list[Writing] | None:
-        """The rows of a call's next prompt that fit beside `rows`; None when a wide one must wait until others end."""
-        room = min(self._max_rows - len(rows), self._share - len(call.begun))
-        if not call.waiting or (call.begun and room < min(len(call.waiting), self._max_rows // SHARE)):
-            return []
-        prompt = call.waiting[0].ask.prompt
+        prompt = group.waiting[0].prompt
         reach = max((row.reach for row in rows), default=0)
-        begun: list[Writing] = []
-        while call.waiting and call.waiting[0].ask.prompt == prompt and len(begun) < room:
-            reach = max(reach, call.waiting[0].reach)
+        begun: list[TokenSequence] = []
+        while group.waiting and group.waiting[0].prompt == prompt and len(begun) < room:
+            reach = max(reach, group.waiting[0].reach)
             count = len(rows) + len(begun) + 1
             if count > 1 and count * reach > self._max_positions:
                 break
-            begun.append(call.waiting.popleft())
-        call.begun.extend(begun)
+            begun.append(group.waiting.popleft())
+        group.begun.extend(begun)
         return begun or None
-
-
-def _cut(call: Call) -> None:
-    for row in (*call.waiting, *call.begun):
-        row.cut()
-    call.waiting.clear()

@@ -38,7 +38,7 @@ class Output(NamedTuple):
 
 
 class Backbone:
-    """A frozen base model. Adapters change what it computes; `using(None)` is the base itself."""
+    """A frozen base model. Adapters change what it computes; `adapters.using(None)` is the base itself."""
 
     def __init__(self, name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, config: ModelConfig):
         self.name, self.model, self.tokenizer = name, model.eval(), tokenizer
@@ -53,12 +53,13 @@ class Backbone:
         self._silent = {index for index in self.stop_ids if not added[index].special}
         self._dtype: torch.dtype = model.dtype
         quicken(model)
-        self._adapters = Adapters(model, config.lora.rank, config.lora.alpha, config.lora.targets)
+        self.adapters = Adapters(name, model, config.lora.rank, config.lora.alpha, config.lora.targets)
         self._head: nn.Module = model.get_output_embeddings()  # pyright: ignore[reportAttributeAccessIssue]
         self.hidden_size: int = self._head.weight.shape[1]  # pyright: ignore
         self.vocabulary: int = self._head.weight.shape[0]  # pyright: ignore
         padding = padding_ids(tokenizer, self.vocabulary)
         self._padding = torch.tensor(padding, device=self.device) if padding else None
+        self.size = sum(weight.numel() for weight in model.parameters())
         self._takes_positions = "position_ids" in signature(model.forward).parameters
         self.window = window_of(model.config)
         """How many tokens a position looks back at, where it does not look at all."""
@@ -163,7 +164,7 @@ class Backbone:
         return Output(self.tokens_alone(logits), seen[0])
 
     def hidden(self, ids: Tensor, mask: Tensor, keep: int, cache: Cache | None = None) -> Tensor:
-        """What `forward` gives as hidden, with next to no logits made of it."""
+        """Return the hidden states of `forward`, and compute almost no logits."""
         self._begin()
         with inputs_of(self._head, pass_on=False) as seen:
             self._pass(ids, mask, keep, cache)
@@ -221,7 +222,7 @@ class Backbone:
 
     def _precision(self) -> AbstractContextManager[object]:
         """Dense adapters keep 32 bits, as small steps would be lost in 16; they compute in those of the base."""
-        mixed = self._adapters.dense_is_active and self._dtype != torch.float32
+        mixed = self.adapters.dense_is_active and self._dtype != torch.float32
         return torch.autocast(self.device.type, self._dtype) if mixed else nullcontext()
 
     def pad_left(self, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
@@ -238,36 +239,6 @@ class Backbone:
                 f"the prompt has {prompt_tokens} tokens and the response may have {response_tokens}; "
                 f"the context of '{self.name}' is {self.max_length}"
             )
-
-    @property
-    def adapters(self) -> tuple[str, ...]:
-        return tuple(self._adapters.names)
-
-    def using(self, adapter: str | None, train: bool = False) -> AbstractContextManager[None]:
-        """Activate an adapter (None: the base model) and restore the state before at the end."""
-        return self._adapters.using(adapter, train)
-
-    def add_adapter(self, name: str, seed: int) -> None:
-        self._adapters.add(name, seed)
-
-    def add_dense_adapter(self, name: str, source: str | None) -> None:
-        """All of the model's weights, to be trained; at first it computes what the adapter `source` does."""
-        self._adapters.add_dense(name, source)
-
-    def copy_adapter(self, source: str, target: str) -> None:
-        self._adapters.copy(source, target)
-
-    def load_adapter(self, name: str, folder: Path) -> None:
-        self._adapters.load(name, folder)
-
-    def save_adapter(self, name: str, folder: Path) -> None:
-        self._adapters.save(name, folder, self.name)
-
-    def delete_adapter(self, name: str) -> None:
-        self._adapters.delete(name)
-
-    def adapter_parameters(self, name: str) -> list[nn.Parameter]:
-        return self._adapters.parameters(name)
 
 
 def _positions(mask: Tensor) -> Tensor:

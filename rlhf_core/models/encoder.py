@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -31,7 +29,7 @@ class Encoder:
         self.max_length = _positions(name, model, tokenizer)
         tokenizer.model_max_length = 2**31  # rows are cut here, so the tokenizer need not warn of long texts
         self._half = model.dtype == torch.bfloat16
-        self._adapters = Adapters(model, config.lora.rank, config.lora.alpha)
+        self.adapters = Adapters(name, model, config.lora.rank, config.lora.alpha)
         first: Any = tokenizer.cls_token_id
         self._first: list[int] = [first] if first is not None else []
         end: Any = tokenizer.sep_token_id if tokenizer.sep_token_id is not None else tokenizer.eos_token_id
@@ -47,7 +45,7 @@ class Encoder:
                 "reward.base_model",
             )
         if getattr(model, "pooler", None) is not None:
-            model.pooler = None  # means are taken here; an adapter inside it would be trained by nothing
+            model.pooler = None  # pyright: ignore  # means are taken here; nothing would train an adapter in it
         encoder = cls(path, model.to(config.device), tokenizer, config)  # pyright: ignore[reportArgumentType]
         check_encoder(encoder, sorted(tokenizer.get_vocab().values()))
         return encoder
@@ -57,11 +55,11 @@ class Encoder:
 
         At most `max_tokens` tokens, or as many as the model reads; the first token stays when the beginning is cut.
         """
-        most = min(self.max_length, max_tokens or self.max_length) - len(self._first)
+        limit = min(self.max_length, max_tokens or self.max_length) - len(self._first)
         before = [*self._tokens("\n".join(f"{turn.role}: {turn.content}" for turn in prompt.messages)), *self._end]
         parts = [self._tokens(part) for part in ([reply] if isinstance(reply, str) else reply)]
         parts[-1] += self._end
-        row, shift = by_line(before, parts, most), len(self._first)
+        row, shift = by_line(before, parts, limit), len(self._first)
         spans = tuple((start + shift, end + shift) for start, end in row.spans)
         return Row((*self._first, *row.ids), spans, row.reply)
 
@@ -74,29 +72,6 @@ class Encoder:
             hidden = self.model(input_ids=ids, attention_mask=mask).last_hidden_state.float()
         return torch.stack([hidden[i, start:end].mean(0) for i, row in enumerate(rows) for start, end in row.spans])
 
-    @property
-    def adapters(self) -> tuple[str, ...]:
-        return tuple(self._adapters.names)
-
-    def using(self, adapter: str | None, train: bool = False) -> AbstractContextManager[None]:
-        """Activate an adapter (None: the base model) and restore the state before at the end."""
-        return self._adapters.using(adapter, train)
-
-    def add_adapter(self, name: str, seed: int) -> None:
-        self._adapters.add(name, seed)
-
-    def load_adapter(self, name: str, folder: Path) -> None:
-        self._adapters.load(name, folder)
-
-    def save_adapter(self, name: str, folder: Path) -> None:
-        self._adapters.save(name, folder, self.name)
-
-    def delete_adapter(self, name: str) -> None:
-        self._adapters.delete(name)
-
-    def adapter_parameters(self, name: str) -> list[nn.Parameter]:
-        return self._adapters.parameters(name)
-
     def _tokens(self, text: str) -> list[int]:
         """A special token that the text spells out stays text."""
         return self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
@@ -104,7 +79,7 @@ class Encoder:
 
 def _positions(name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
     """Tokens that the model can read: a table of positions with padding, as in RoBERTa, counts from behind that on."""
-    most = longest(name, model, tokenizer)
+    max_length = longest(name, model, tokenizer)
     tables = [module for key, module in model.named_modules() if key.endswith("position_embeddings")]
     paddings = [table.padding_idx for table in tables if isinstance(table, nn.Embedding)]
-    return most - max((padding + 1 for padding in paddings if padding is not None), default=0)
+    return max_length - max((padding + 1 for padding in paddings if padding is not None), default=0)

@@ -116,9 +116,10 @@ def _read(file: Path) -> tuple[Any, Any]:
     where: dict[str, Any] = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
     tokenizer = AutoTokenizer.from_pretrained(**where)
     options = {"quantization_config": GgufConfig(dequantize=True), "dtype": torch.float32}
-    model, report = AutoModelForCausalLM.from_pretrained(
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
         **where, **options, use_safetensors=True, output_loading_info=True
     )
+    model, report = loaded
     if missing := sorted(report["missing_keys"]):
         raise ValueError(f"{len(missing)} tensors are not in the file, the first is '{missing[0]}'")
     return model, tokenizer

@@ -51,8 +51,8 @@ def response_tokens(
 ) -> ResponseTokens:
     """One trunk pass, or two where prompts are shared; the head then sees real response tokens only, a chunk at a time.
 
-    No logits are kept for gradients by a frozen head, whose are ready at once; other heads keep few, and compute many
-    again, a chunk at a time.
+    A frozen head keeps no logits for the backward pass, as the gradients of its inputs are computed at once. A head
+    that is trained keeps few, and computes the others again chunk by chunk.
     """
     counts, weight = batch.mask.bool(), None
     if backbone.head_is_plain:

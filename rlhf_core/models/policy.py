@@ -47,24 +47,24 @@ class Policy:
 
     def parameters(self) -> list[nn.Parameter]:
         """All that training moves: the adapter and the value heads."""
-        return [*self.backbone.adapter_parameters(self.adapter), *self.value_heads.parameters()]
+        return [*self.backbone.adapters.parameters(self.adapter), *self.value_heads.parameters()]
 
     def evaluate(
         self, batch: Batch, temperature: float = 1.0, *, train: bool = False, entropy: EntropyUse = "data"
     ) -> Evaluation:
         """One trunk pass for policy and critic; a value belongs to the state before its token. Graph if `train`."""
-        with self.backbone.using(self.adapter, train=train), nullcontext() if train else torch.no_grad():
+        with self.backbone.adapters.using(self.adapter, train=train), nullcontext() if train else torch.no_grad():
             tokens = response_tokens(self.backbone, batch, temperature, entropy)
             return Evaluation(tokens.logprobs, tokens.entropy, self.value_heads(tokens.hidden.float().contiguous()))
 
     def reference_logprobs(self, batch: Batch, temperature: float = 1.0) -> Tensor:
         """Log-probs (B, T) under the frozen reference."""
-        with self.backbone.using(self.reference):
+        with self.backbone.adapters.using(self.reference):
             return response_logprobs(self.backbone, batch, temperature)
 
     def save(self, folder: Path) -> None:
         """Write the adapter and the value heads."""
-        self.backbone.save_adapter(self.adapter, folder)
+        self.backbone.adapters.save(self.adapter, folder)
         state = {key: tensor.detach().cpu() for key, tensor in self.value_heads.state_dict().items()}
         save_file(state, folder / HEADS, metadata={"objectives": json.dumps(self.objectives)})
 
@@ -78,6 +78,6 @@ class Policy:
             raise InvalidInput(f"no policy in '{folder}': {error}; expected {HEADS}") from error
         if objectives != self.objectives:
             raise InvalidInput(f"the policy in '{folder}' has the objectives {objectives}, the run {self.objectives}")
-        self.backbone.delete_adapter(self.adapter)
-        self.backbone.load_adapter(self.adapter, folder)
+        self.backbone.adapters.delete(self.adapter)
+        self.backbone.adapters.load(self.adapter, folder)
         self.value_heads.load_state_dict(state)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from transformers import Cache, DynamicCache, PretrainedConfig, PreTrainedModel
 from rlhf_core.errors import InvalidInput
 from rlhf_core.models.reward_inputs import Row
 
+T = TypeVar("T")
 LENGTHS = (5, 9)
 """Of the rows that are tried, in tokens."""
 STEPS = 2
@@ -46,9 +48,37 @@ class Encoder(Protocol):
     def pooled(self, rows: Sequence[Row]) -> Tensor: ...
 
 
-@torch.no_grad()
 def check_decoder(decoder: Decoder, tokens: Sequence[int]) -> bool:
-    """Whether rows may share a beginning, their own ends padded. InvalidInput for what cannot be batched or cached."""
+    """Tell whether rows may share a beginning, their own ends padded.
+
+    Raises: InvalidInput for a model that cannot be batched or cached.
+    """
+    return _on_passing_thread(lambda: _check_decoder(decoder, tokens))
+
+
+def check_encoder(encoder: Encoder, tokens: Sequence[int]) -> None:
+    """Raise InvalidInput for a model whose results depend on what else is in the batch."""
+    _on_passing_thread(lambda: _check_encoder(encoder, tokens))
+
+
+def window_of(config: PretrainedConfig) -> int | None:
+    """Return how many tokens the layers that look back least look back at; None where all look at all."""
+    windows = [getattr(config, name, None) for name in WINDOWS]
+    return min((window for window in windows if isinstance(window, int) and window > 0), default=None)
+
+
+def _on_passing_thread(check: Callable[[], T]) -> T:
+    """Compute on a thread that ends with the check.
+
+    One that stays would keep its pool of threads, and while there are more of them than cores none waits actively for
+    its next part, which doubles the time of a small pass.
+    """
+    with ThreadPoolExecutor(1) as passing:
+        return passing.submit(check).result()
+
+
+@torch.no_grad()
+def _check_decoder(decoder: Decoder, tokens: Sequence[int]) -> bool:
     short, long = ([tokens[(5 * i + 3 * j) % len(tokens)] for j in range(size)] for i, size in enumerate(LENGTHS))
     alone = _both(decoder, *decoder.pad_left([short]), len(short))[0]
     ids, mask = decoder.pad_left([short, long])
@@ -72,10 +102,9 @@ def check_decoder(decoder: Decoder, tokens: Sequence[int]) -> bool:
 
 
 @torch.no_grad()
-def check_encoder(encoder: Encoder, tokens: Sequence[int]) -> None:
-    """InvalidInput for a model whose results depend on what else is in the batch."""
+def _check_encoder(encoder: Encoder, tokens: Sequence[int]) -> None:
     rows = [
-        Row(tuple(tokens[(7 * i + 3 * j) % len(tokens)] for j in range(length)), ((1, length),), (1, length))
+        Row(tuple(tokens[(7 * i + 3 * j) % len(tokens)] for j in range(length)), ((1, length),), length - 1)
         for i, length in enumerate(LENGTHS)
     ]
     alone = torch.cat([encoder.pooled([row]) for row in rows])
@@ -84,12 +113,6 @@ def check_encoder(encoder: Encoder, tokens: Sequence[int]) -> None:
     if (far := _distance(alone, encoder.pooled(rows))) > _tolerance(encoder.model):
         problem = f"a row's results in a padded batch are not those of the row alone: they differ by {far:.2g}"
         raise _refusal(encoder.name, f"{problem} of their size", "reward.base_model")
-
-
-def window_of(config: PretrainedConfig) -> int | None:
-    """The tokens that a position looks back at in the layers that look back least; None where all look at all."""
-    found = [getattr(config, name, None) for name in WINDOWS]
-    return min((window for window in found if isinstance(window, int) and window > 0), default=None)
 
 
 def _both(decoder: Decoder, ids: Tensor, mask: Tensor, keep: int, cache: Cache | None = None) -> Tensor:

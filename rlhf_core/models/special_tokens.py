@@ -19,7 +19,7 @@ def stop_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, end_id:
     """The end of a turn, EOS, and the ends that the generation config names where they are tokens of no text here."""
     config_ids: int | list[int] | None = getattr(model.generation_config, "eos_token_id", None)
     named = [config_ids] if isinstance(config_ids, int) else config_ids or []
-    eos_id: int = tokenizer.eos_token_id  # pyright: ignore[reportAttributeAccessIssue]
+    eos_id: int = tokenizer.eos_token_id  # pyright: ignore
     return tuple(sorted({end_id, eos_id, *(set(tokenizer.added_tokens_decoder).intersection(named))}))
 
 

@@ -10,9 +10,10 @@ from rlhf_core.records.base import Record
 
 Verdict = Literal["complies", "borderline", "violates"]
 Choice = Literal["a", "b", "tie", "both_bad", "skip"]
-Protocol = Literal["notes", "logprobs", "cot", "text", "pointwise"]
+Protocol = Literal["notes", "logprobs", "cot", "text", "pointwise", "contrast"]
 """How a judge is asked: for the labels' log-probabilities (after notes that all questions on a pair share, at once, or
-after a reasoning on each question), for words, or for a critique of each reply alone."""
+after a reasoning on each question), for words, for a critique of each reply alone, or not at all: `contrast` reads how
+much likelier a reply is after a principle's good examples than after its bad ones."""
 
 
 class Critique(Record):

@@ -19,7 +19,7 @@ class RewardQuality(Record):
     """Share of these pairs that the model orders like the label; equal scores count half."""
     accuracy_low: float | None = None
     accuracy_high: float | None = None
-    """The 95 % interval (Wilson 1927), of as many independent pairs as those of few prompts are worth."""
+    """95 % interval (Wilson 1927); pairs of one prompt are not independent, and count for fewer than they are."""
     longer_reply: float | None = None
     """Accuracy of always preferring the longer reply, in words; of the shorter one it is 1 less this."""
     brier: float | None = None

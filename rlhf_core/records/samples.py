@@ -76,6 +76,11 @@ class Comparison(Record):
     b: Sample
     run_id: str = ""
 
+    @classmethod
+    def of(cls, a: Sample, b: Sample, run_id: str) -> Comparison:
+        """Compare two samples; the same two texts are the same comparison in every run."""
+        return cls(id=content_id("comparison", a.prompt.id, a.response, b.response), a=a, b=b, run_id=run_id)
+
     @property
     def prompt(self) -> Prompt:
         return self.a.prompt

@@ -26,7 +26,7 @@ def with_references(backbone: Backbone, prompts: Sequence[Prompt], max_tokens: i
     missing = {key: prompt for key, prompt in zip(keys, prompts, strict=True) if key not in known}
     if missing:
         ids = [backbone.render(prompt.messages) for prompt in missing.values()]
-        with backbone.using(None):
+        with backbone.adapters.using(None):
             written = generate(backbone, ids, n=1, temperature=0.0, max_tokens=max_tokens, seed=0)
         known |= {key: backbone.decode(answer.tokens) for key, answer in zip(missing, written, strict=True)}
     return [beside(prompt, known[key]) for key, prompt in zip(keys, prompts, strict=True)]

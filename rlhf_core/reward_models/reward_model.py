@@ -64,12 +64,12 @@ class RewardModel:
     @classmethod
     def create(cls, backbone: Backbone | Encoder, adapter: str, objective: str, members: int, seed: int) -> RewardModel:
         """A new adapter with new heads."""
-        backbone.add_adapter(adapter, seed)
+        backbone.adapters.add(adapter, seed)
         return cls(backbone, adapter, objective, members, seed)
 
     def parameters(self) -> list[nn.Parameter]:
         """All that training moves: the adapter and the heads."""
-        return [*self.backbone.adapter_parameters(self.adapter), *self.heads.parameters()]
+        return [*self.backbone.adapters.parameters(self.adapter), *self.heads.parameters()]
 
     def encode(self, prompt: Prompt, reply: str | Sequence[str]) -> Row:
         """One conversation as this model's tokens."""
@@ -90,7 +90,7 @@ class RewardModel:
 
     def forward(self, rows: Sequence[Row], *, train: bool = False) -> Tensor:
         """Raw scores (S, M) of the spans of encoded conversations."""
-        with self.backbone.using(self.adapter, train=train):
+        with self.backbone.adapters.using(self.adapter, train=train):
             return self.heads(self.backbone.pooled(rows))
 
     def score(self, conversations: Sequence[tuple[Prompt, str]]) -> Tensor:
@@ -122,16 +122,16 @@ class RewardModel:
         """
         try:
             files = [_read(file) for file in sorted(folder.glob(f"{HEADS}*.safetensors"))]
-            found = [file for file in files if objective in (None, file[0].objective)]
-            if not found:
+            matching = [file for file in files if objective in (None, file[0].objective)]
+            if not matching:
                 raise KeyError(f"no heads of objective '{objective}'" if files else f"no file {HEADS}.safetensors")
-            named, state = found[0]
+            named, state = matching[0]
             model = cls(backbone, adapter, named.objective, state["weight"].shape[0], scoring=named.scoring)
             model.heads.load_state_dict(state)
         except (OSError, SafetensorError, KeyError, RuntimeError, ValueError) as error:
             raise InvalidInput(f"no reward model for this base in '{folder}': {error}") from error
         if adapter not in backbone.adapters:
-            backbone.load_adapter(adapter, folder)
+            backbone.adapters.load(adapter, folder)
         return model
 
 
@@ -142,23 +142,23 @@ class _Named(Record):
 
 def _read(file: Path) -> tuple[_Named, dict[str, Tensor]]:
     with safe_open(file, "pt") as opened:
-        found = opened.metadata() or {}
+        metadata = opened.metadata() or {}
         state = {key: opened.get_tensor(key) for key in list(opened.keys())}
-    if "model" in found:
-        return _Named.model_validate_json(found["model"]), state
-    return _Named(objective=json.loads(found.get("objective", '""'))), state
+    if "model" in metadata:
+        return _Named.model_validate_json(metadata["model"]), state
+    return _Named(objective=json.loads(metadata.get("objective", '""'))), state
 
 
 def save_models(models: Sequence[RewardModel], folder: Path) -> None:
     """Write models of one trunk: the adapter once, and a file of heads for each."""
-    models[0].backbone.save_adapter(models[0].adapter, folder)
-    for place, model in enumerate(models):
+    models[0].backbone.adapters.save(models[0].adapter, folder)
+    for index, model in enumerate(models):
         state = {key: tensor.detach().cpu() for key, tensor in model.heads.state_dict().items()}
         # One key: the format does not keep the order of several, and the same model is to be the same bytes.
         named = {"objective": json.dumps(model.objective)}
         if model.scoring != Scoring():
             named = {"model": _Named(objective=model.objective, scoring=model.scoring).model_dump_json()}
-        save_file(state, folder / f"{HEADS}{f'-{place}' if place else ''}.safetensors", metadata=named)
+        save_file(state, folder / f"{HEADS}{f'-{index}' if index else ''}.safetensors", metadata=named)
 
 
 @torch.no_grad()
@@ -170,14 +170,14 @@ def score_all(
     A reply may be given as its lines. `raw` leaves out what is fitted after training.
     """
     groups: dict[tuple[object, ...], list[int]] = {}
-    for place, model in enumerate(models):
+    for index, model in enumerate(models):
         reads = model.scoring.process, model.scoring.max_tokens, model.scoring.reference_tokens
-        groups.setdefault((id(model.backbone), model.adapter, *reads), []).append(place)
+        groups.setdefault((id(model.backbone), model.adapter, *reads), []).append(index)
     scores: dict[int, Members] = {}
-    for places in groups.values():
-        group = [models[place] for place in places]
-        scores |= dict(zip(places, _score_group(group, conversations, raw), strict=True))
-    return [scores[place] for place in range(len(models))]
+    for indices in groups.values():
+        group = [models[index] for index in indices]
+        scores |= dict(zip(indices, _score_group(group, conversations, raw), strict=True))
+    return [scores[index] for index in range(len(models))]
 
 
 class Scorer(Protocol):
@@ -207,14 +207,14 @@ def score_each(
     """
     models = [scorer for scorer in scorers if isinstance(scorer, RewardModel)]
     scored = iter(score_all(models, conversations))
-    found: list[tuple[Members, StepPool]] = []
+    result: list[tuple[Members, StepPool]] = []
     for scorer in scorers:
         if isinstance(scorer, RewardModel):
-            found.append((next(scored), scorer.scoring.step_pool))
+            result.append((next(scored), scorer.scoring.step_pool))
         else:
             lines = scorer.score_lines(conversations) if isinstance(scorer, LineScorer) else [()] * len(conversations)
-            found.append((Members(scorer.score(conversations), lines), "sum"))
-    return found
+            result.append((Members(scorer.score(conversations), lines), "sum"))
+    return result
 
 
 def mean_scores(scorers: Sequence[Scorer], conversations: Sequence[tuple[Prompt, str]]) -> Tensor:
@@ -227,16 +227,16 @@ def _score_group(
 ) -> list[Members]:
     first = group[0]
     rows = first.encode_all(conversations)
-    found: list[dict[int, Tensor]] = [{} for _ in group]  # by row: scores (spans of the row, M)
+    result: list[dict[int, Tensor]] = [{} for _ in group]  # by row: scores (spans of the row, M)
     for batch in length_batches([row.ids for row in rows], max_rows=MAX_ROWS):
         part = [rows[i] for i in batch]
-        with first.backbone.using(first.adapter):
+        with first.backbone.adapters.using(first.adapter):
             pooled = first.backbone.pooled(part)
-        for model, by_row in zip(group, found, strict=True):
+        for model, by_row in zip(group, result, strict=True):
             spans = model.heads(pooled).cpu().split([len(row.spans) for row in part])
             by_row |= dict(zip(batch, spans, strict=True))
     ordered = [
         torch.cat([torch.zeros(0, model.members), *(by_row[i] for i in range(len(rows)))])
-        for model, by_row in zip(group, found, strict=True)
+        for model, by_row in zip(group, result, strict=True)
     ]
     return [model.members_of(rows, spans, raw) for model, spans in zip(group, ordered, strict=True)]

@@ -10,7 +10,6 @@ import numpy as np
 
 from rlhf_core.constitution.constitution import Constitution, Principle
 from rlhf_core.feedback.model_feedback import LocalFeedback
-from rlhf_core.feedback.preference_labels import comparison_of
 from rlhf_core.feedback.prompts import critique_conversation, notes_conversation, revise_conversation
 from rlhf_core.interfaces import Chat, Choose
 from rlhf_core.records.base import Record
@@ -170,7 +169,7 @@ def _judge(
     """1 or 0 for each pair by the principles' votes, and the mean difference of the two orders' probabilities."""
     total, gaps = np.zeros(len(pairs)), np.zeros(len(pairs))
     for principle in principles:
-        votes = feedback.compare([pair.comparison for pair in pairs], principle)
+        votes = feedback.compare([(pair.comparison, principle) for pair in pairs])
         odds = np.array([vote.logprob_a - vote.logprob_b for vote in votes]).reshape(-1, 2)
         total += principle.weight * odds.mean(1)
         gaps += np.abs(_sigmoid(odds[:, 0]) - _sigmoid(odds[:, 1])) / len(principles)
@@ -186,7 +185,7 @@ def _pairs(draws: Draws, items: int, difference: Callable[[Prompt, str, str], fl
         wanted = difference(prompt, a, b)
         if abs(wanted) > 1e-9:
             samples = [Sample(id=text, prompt=prompt, response=text, policy_version="") for text in (a, b)]
-            pairs.append(_Pair(comparison_of(*samples, run_id=""), wanted))
+            pairs.append(_Pair(Comparison.of(*samples, run_id=""), wanted))
     return pairs
 
 

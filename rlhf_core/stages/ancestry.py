@@ -1,4 +1,4 @@
-"""What a run takes over: results of the run that it starts from, and of those that one started from."""
+"""Collect the results that a run takes over: those of its `from_run`, and of the runs that that one came from."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rlhf_core.store.store import Store
 
 
 def inherited(store: Store, config: RunConfig) -> dict[Stage, StageResult]:
-    """Results of the stages before the first that a run of this configuration goes through itself.
+    """Return the results that a run inherits: those of the stages before the first that it goes through itself.
 
     Later ones were made from what the run now makes anew. Each result names the run that did the stage.
     """
@@ -20,6 +20,6 @@ def inherited(store: Store, config: RunConfig) -> dict[Stage, StageResult]:
 
 
 def results_of(store: Store, run_id: str) -> dict[Stage, StageResult]:
-    """All that a run can hand on: what it inherited, then what it has done."""
-    config = RunConfig.model_validate_json(store.run(run_id).config)
-    return inherited(store, config) | store.stage_results(run_id)
+    """Return the results that a run can hand on: what it inherited, then what it has done."""
+    config = RunConfig.model_validate_json(store.runs.get(run_id).config)
+    return inherited(store, config) | store.stage_results.of_run(run_id)

@@ -1,4 +1,4 @@
-"""What every stage is given, and the manners they share: progress, stopping, units of model work."""
+"""Define what every stage is given and does alike: progress, stopping, units of model work."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Context(NamedTuple):
         self.report("note", json.dumps({"text": text}))
 
     def need(self, stage: Stage) -> StageResult:
-        """The result of an earlier stage.
+        """Return the result of an earlier stage.
 
         Raises: CharterError when neither this run nor `from_run` has it.
         """

@@ -23,9 +23,9 @@ def control_stage(ctx: Context) -> StageResult:
         return StageResult(run_id=ctx.run.id, stage="control", seconds=timer.seconds)
     config = ctx.config.ppo.model_copy(update={"pays": False, "steps": steps})
     models = load_reward_models(ctx, ctx.need("reward").reward_models, "control-reward")
-    pack = ctx.store.norm_pack(ctx.need("norm_pack").norm_pack)
+    pack = ctx.store.norm_packs.get(ctx.need("norm_pack").norm_pack)
     policy = ctx.tools.on_device(lambda: load_policy(ctx, pack.objectives))
-    saved = ctx.store.latest_checkpoint(ctx.run.id, "control")
+    saved = ctx.store.checkpoints.latest(ctx.run.id, "control")
     # Those that the run began with: what someone gives it on the way is PPO's to take up, and nothing is paid here.
     weights = {name: ctx.weights[name] for name in pack.objectives}
     for step in filter(None, ctx.units(train(ctx, policy, models, pack, weights, config, saved))):
@@ -43,4 +43,4 @@ def _save(ctx: Context, state: PpoState, step: int) -> None:
         ctx.tools.on_device(lambda: state.save(Path(folder)))
         artifact = ctx.store.artifacts.put_folder(Path(folder))
     with ctx.store.transaction(ctx.run.id, ctx.run.fence):
-        ctx.store.add_checkpoint(Checkpoint(run_id=ctx.run.id, stage="control", step=step, artifact=artifact))
+        ctx.store.checkpoints.add(Checkpoint(run_id=ctx.run.id, stage="control", step=step, artifact=artifact))

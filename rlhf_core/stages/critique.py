@@ -24,7 +24,7 @@ def critique_stage(ctx: Context) -> StageResult:
     spending = Spending(ctx, "critique", feedback)
     everything = prompts_of(ctx, "train")
     prompts = draw(everything, min(settings.prompts, len(everything)), ctx.config.seed, "critique")
-    ctx.store.add_prompts(prompts)
+    ctx.store.prompts.add(prompts)
     law, seed = ctx.constitution, ctx.config.seed
     wanted = {prompt.id: len(draw_principles(law, prompt, settings, seed)) for prompt in prompts}
     total, asked = max(1, sum(wanted.values())), 0
@@ -44,11 +44,11 @@ def critique_stage(ctx: Context) -> StageResult:
                 steps += unit
                 ctx.progress("critique", min(asked + len(steps), total), total, **spending.step())
             with ctx.store.transaction(ctx.run.id, ctx.run.fence):
-                ctx.store.add_samples(samples)
-                ctx.store.add_revisions(steps)
+                ctx.store.samples.add(samples)
+                ctx.store.revisions.add(steps)
         asked = behind
         ctx.progress("critique", asked, total, **spending.step())
-    steps = ctx.store.revisions(ctx.run.id)
+    steps = ctx.store.revisions.of_run(ctx.run.id)
     counts = {"answers": len(prompts), **count_steps(steps)}
     if unasked := len(prompts) - len({step.sample_id for step in steps}):
         # No principle is for such a prompt.
@@ -58,4 +58,4 @@ def critique_stage(ctx: Context) -> StageResult:
 
 def _done(ctx: Context, prompts: Sequence[Prompt]) -> bool:
     ids = [sample_id(ctx, "critique", prompt, BASE_POLICY, 0) for prompt in prompts]
-    return len(ctx.store.samples_by_id(ids)) == len(ids)
+    return len(ctx.store.samples.by_id(ids)) == len(ids)

@@ -27,17 +27,17 @@ def demonstrations_of(ctx: Context) -> Found:
 
     Those are as they were, to other prompts, and keep fine-tuning from losing help (Bai et al. 2022, section 3.2).
     """
-    found = approved(ctx)
+    result = approved(ctx)
     if "critique" not in ctx.results:
-        return found
-    answered = {sample.prompt.id for sample in ctx.store.samples(ctx.need("critique").run_id, stage="critique")}
+        return result
+    answered = {sample.prompt.id for sample in ctx.store.samples.of_run(ctx.need("critique").run_id, stage="critique")}
     others = [prompt for prompt in prompts_of(ctx, "train") if prompt.id not in answered]
     share = ctx.config.sft.helpful_share
-    room = min(round(len(found.demonstrations) * share / (1 - share)), len(others))
+    room = min(round(len(result.demonstrations) * share / (1 - share)), len(others))
     chosen = draw(others, room, ctx.config.seed, "helpful mix")
     samples = sample_all(ctx, "sft", chosen, BASE_POLICY, 1, ctx.config.critique.temperature)
     mix = [_as_it_was(sample, "helpful") for sample in samples]
-    return Found([*found.demonstrations, *mix], {**found.counts, "helpful_mix": len(mix)})
+    return Found([*result.demonstrations, *mix], {**result.counts, "helpful_mix": len(mix)})
 
 
 def approved(ctx: Context) -> Found:
@@ -51,10 +51,10 @@ def approved(ctx: Context) -> Found:
     if answered is None:
         return Found(own, {"user": len(own)})
     steps: dict[str, list[Revision]] = defaultdict(list)
-    for step in sorted(ctx.store.revisions(answered.run_id), key=lambda step: step.round):
+    for step in sorted(ctx.store.revisions.of_run(answered.run_id), key=lambda step: step.round):
         steps[step.sample_id].append(step)
     revised, faultless, faulty = [], [], 0
-    for sample in ctx.store.samples(answered.run_id, stage="critique"):
+    for sample in ctx.store.samples.of_run(answered.run_id, stage="critique"):
         accepted = [step for step in steps[sample.id] if step.accepted]
         if accepted:
             revised.append(Demonstration(prompt=sample.prompt, response=accepted[-1].after, source="revision"))

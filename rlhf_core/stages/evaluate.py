@@ -52,8 +52,8 @@ def _measured(ctx: Context, stage: str, prompts: Sequence[Prompt], version: str)
     samples = sample_all(ctx, stage, prompts, version, settings.samples, settings.temperature)
     scores = ctx.tools.scorer.score(samples, models) if models and samples else []
     with ctx.store.transaction(ctx.run.id, ctx.run.fence):
-        ctx.store.add_scores(scores)
-        ctx.store.add_gold(gold_scores(ctx, samples))
+        ctx.store.scores.add(scores)
+        ctx.store.gold_scores.add(gold_scores(ctx, samples))
     return samples
 
 
@@ -89,8 +89,8 @@ def _flat(prefix: str, value: object) -> Iterator[tuple[str, float]]:
 def evaluated_policies(ctx: Context) -> list[tuple[str, str]]:
     """Name and version of each policy that the run compares, in the order in which they came to be."""
     trained: tuple[tuple[Stage, str], ...] = (("sft", TUNED), ("ppo", TRAINED))
-    found = [(name, ctx.results[stage].policy_version) for stage, name in trained if stage in ctx.results]
-    return [(SHIPPED, BASE_POLICY), *found]
+    policies = [(name, ctx.results[stage].policy_version) for stage, name in trained if stage in ctx.results]
+    return [(SHIPPED, BASE_POLICY), *policies]
 
 
 def control_policy(ctx: Context) -> list[tuple[str, str]]:

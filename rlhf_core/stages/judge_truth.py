@@ -1,16 +1,19 @@
-"""Pairs on which the better reply is known, by people or by a world's gold, to measure a judge on."""
+"""Measure a run's judge on pairs whose better reply is known, from people or from a world's gold."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from rlhf_core.config.run import LabelConfig
 from rlhf_core.data.loaders import load_preferences
-from rlhf_core.feedback.judge_gate import Case, Evidence, human_truth
-from rlhf_core.feedback.preference_labels import tallies
-from rlhf_core.feedback.vote_aggregation import Tally, abstention
+from rlhf_core.feedback.judge_calibration import calibrate
+from rlhf_core.feedback.judge_gate import Case, Evidence, Judge, measure_gate
+from rlhf_core.feedback.preference_labels import probability_of
+from rlhf_core.feedback.vote_aggregation import Tally, abstention, tallies
 from rlhf_core.interfaces import Feedback, Gold
+from rlhf_core.records.feedback import Calibration, JudgeGate, Preference
 from rlhf_core.records.samples import Comparison
 from rlhf_core.seeding import uniform_draw
 from rlhf_core.stages.context import Context, chunks
@@ -22,7 +25,31 @@ EVEN = 1e-9
 """Gold scores no farther apart than this are equal."""
 
 
-def evidence_on(
+class Measured(NamedTuple):
+    gate: JudgeGate
+    calibration: Calibration | None
+
+
+def measure_judge(
+    ctx: Context,
+    feedback: Feedback,
+    objective: str,
+    pairs: Sequence[Comparison],
+    tallied: Sequence[Tally],
+    counts: Counter[str],
+) -> Measured:
+    """Measure the judge of one objective: its gate, and its calibration where enough pairs are known.
+
+    `counts` gains the votes on pairs that people have labelled, where the judge is measured on these.
+    """
+    evidence = _evidence(ctx, feedback, objective, pairs, tallied, counts)
+    judge = Judge(ctx.run.id, feedback.name, objective, ctx.constitution.hash)
+    gate = measure_gate(judge, evidence[0], ctx.config.gate)
+    fitted = [calibrate(judge, one, ctx.config.label.calibration_pairs) for one in evidence]
+    return Measured(gate, next((one for one in reversed(fitted) if one is not None), None))
+
+
+def _evidence(
     ctx: Context,
     feedback: Feedback,
     objective: str,
@@ -30,21 +57,28 @@ def evidence_on(
     tallied: Sequence[Tally],
     counts: Counter[str],
 ) -> list[Evidence]:
-    """What decides on the gate comes first: gold of the run's pairs where a world has it, or else what people say."""
+    """Gather what the judge is held against, first what decides on its gate.
+
+    That is the gold of the run's pairs where a world has it, or else what people say.
+    """
     world, settings = ctx.tools.world, ctx.config.label
     gold = world.gold if world and objective in world.gold.objectives else None
-    found = [Evidence("gold", _gold_cases(gold, objective, pairs, tallied, settings))] if gold else []
+    evidence = [Evidence("gold", _gold_cases(gold, objective, pairs, tallied, settings))] if gold else []
     people = _people(ctx, objective)
     if gold and (settings.calibration_pairs is None or len(people) < settings.calibration_pairs):
-        return found
+        return evidence
     asked = [pair for pair, _ in people]
-    votes = [vote for piece in chunks(asked, CHUNK) for vote in vote_on(ctx, feedback, piece, [objective], counts)]
-    counted = tallies(asked, votes, ctx.constitution, objective, settings)
+    polls = {
+        poll.comparison.id: poll
+        for piece in chunks(asked, CHUNK)
+        for poll in vote_on(ctx, feedback, piece, [objective], counts)
+    }
+    counted = tallies([polls[pair.id] for pair in asked], ctx.constitution.precedence(), objective, settings)
     cases = [
         Case(pair, a_is_better, one, bool(abstention(one, settings)))
         for (pair, a_is_better), one in zip(people, counted, strict=True)
     ]
-    return [*found, Evidence("human", cases)]
+    return [*evidence, Evidence("human", cases)]
 
 
 def _gold_cases(
@@ -58,13 +92,27 @@ def _gold_cases(
     return cases
 
 
+def human_truth(labels: Iterable[Preference]) -> dict[str, bool]:
+    """Map the ids of comparisons to whether people find a better than b.
+
+    Only labels of the uniform slice count: others are of pairs that were chosen because the judge was unsure of them,
+    and would mismeasure it. A comparison on which people are even is left out.
+    """
+    given: dict[str, list[float]] = defaultdict(list)
+    for label in labels:
+        if label.uniform and label.choice != "skip":
+            given[label.comparison_id].append(probability_of(label.choice))
+    means = {identity: sum(said) / len(said) for identity, said in given.items()}
+    return {identity: mean > 0.5 for identity, mean in means.items() if mean != 0.5}
+
+
 def _people(ctx: Context, objective: str) -> list[tuple[Comparison, bool]]:
     """Comparisons whose better reply people know: of the uniform slice of any run, and of the user's own file."""
-    truths = human_truth(ctx.store.preferences(objective, labelers="human"))
-    known = [(ctx.store.comparison(identity), truth) for identity, truth in truths.items()]
+    truths = human_truth(ctx.store.preferences.find(objective, labelers="human"))
+    known = [(ctx.store.comparisons.get(identity), truth) for identity, truth in truths.items()]
     data = ctx.config.data
     if data.preferences and data.preferences_objective == objective:
         imported = sorted(load_preferences(data.preferences), key=lambda pair: uniform_draw(pair.id))[:IMPORTED]
-        ctx.store.add_comparisons(imported)
+        ctx.store.comparisons.add(imported)
         known += [(pair, True) for pair in imported]
     return known

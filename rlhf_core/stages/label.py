@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
 
 from rlhf_core.errors import TrainingFailed
 from rlhf_core.feedback.judge import family
-from rlhf_core.feedback.judge_calibration import calibrate
-from rlhf_core.feedback.judge_gate import Judge, measure_gate
-from rlhf_core.feedback.preference_labels import labels_from_votes, tallies
+from rlhf_core.feedback.preference_labels import labels_from_tallies
+from rlhf_core.feedback.vote_aggregation import Tally, tallies
+from rlhf_core.feedback.voters import Poll
 from rlhf_core.interfaces import Feedback
-from rlhf_core.records.feedback import Calibration, JudgeGate, Preference, Vote
+from rlhf_core.records.feedback import JudgeGate, Preference
 from rlhf_core.records.runs import StageResult
 from rlhf_core.records.samples import Comparison
 from rlhf_core.stages.context import Context, Timer
-from rlhf_core.stages.judge_truth import evidence_on
+from rlhf_core.stages.judge_truth import Measured, measure_judge
 from rlhf_core.stages.label_pairs import pairs_to_judge
 from rlhf_core.stages.label_rounds import labelled_policy
 from rlhf_core.stages.label_votes import vote_on
@@ -24,30 +23,29 @@ from rlhf_core.stages.usage import Spending
 
 
 def label_stage(ctx: Context) -> StageResult:
-    """Two samples of a prompt -> votes in both orders under every principle -> one soft label per objective.
+    """Label pairs: two samples of a prompt -> votes under every principle -> one soft label per objective.
 
     The votes are what stays: labels are derived from all of them together, once the judge is measured.
     """
     timer = Timer()
     feedback = ctx.tools.feedback(ctx.constitution)
     spending = Spending(ctx, "label", feedback)
-    pairs: dict[str, Comparison] = {}
-    votes: dict[str, Vote] = {}
     counts: Counter[str] = Counter()
-    for piece, done in pairs_to_judge(ctx, counts):
-        pairs |= {pair.id: pair for pair in piece}
-        judged = vote_on(ctx, feedback, piece, ctx.constitution.objective_names, counts)
-        votes |= {vote.id: vote for vote in judged}
-        ctx.progress("label", done, ctx.config.label.pairs, **spending.step())
-    settled = settle(ctx, feedback, list(pairs.values()), list(votes.values()), counts)
-    counts["labels"] = len(settled.labels)
+    polls = _ask(ctx, feedback, spending, counts)
+    pairs = [poll.comparison for poll in polls]
+    places = ctx.constitution.precedence()
+    tallied = {name: tallies(polls, places, name, ctx.config.label) for name in ctx.constitution.objective_names}
+    measured = [measure_judge(ctx, feedback, name, pairs, tallied[name], counts) for name in tallied]
+    labels = _label(ctx, feedback.name, pairs, tallied, measured)
+    counts["labels"] = len(labels)
     if family(feedback.name) == family(ctx.tools.backbone.name):
         counts["judge_of_own_family"] = len(pairs)
-    for one in settled.labels:
+    for one in labels:
         counts[f"abstained.{one.reason}" if one.abstained else f"choice.{one.choice}"] += 1
-    for gate in settled.gates:
+    gates = [one.gate for one in measured]
+    for gate in gates:
         ctx.note(f"judge, {gate.objective}: {gate.reason or 'passes its gate'}")
-    refuse_ungated(ctx, settled.gates, len(votes))
+    refuse_ungated(ctx, gates, sum(len(poll.votes) for poll in polls))
     result = StageResult(
         run_id=ctx.run.id,
         stage="label",
@@ -58,42 +56,39 @@ def label_stage(ctx: Context) -> StageResult:
     return spending.close(result)
 
 
-class Settled(NamedTuple):
-    labels: list[Preference]
-    gates: list[JudgeGate]
+def _ask(ctx: Context, feedback: Feedback, spending: Spending, counts: Counter[str]) -> list[Poll]:
+    """Draw the pairs and ask for the votes on them, piece by piece; a pair that is drawn twice has one poll."""
+    polls: dict[str, Poll] = {}
+    for piece, done in pairs_to_judge(ctx, counts):
+        for poll in vote_on(ctx, feedback, piece, ctx.constitution.objective_names, counts):
+            polls.setdefault(poll.comparison.id, poll)
+        ctx.progress("label", done, ctx.config.label.pairs, **spending.step())
+    return list(polls.values())
 
 
-def settle(
-    ctx: Context, feedback: Feedback, pairs: Sequence[Comparison], votes: Sequence[Vote], counts: Counter[str]
-) -> Settled:
-    """Measure the judge, derive every label anew from the votes, and store both in one commit.
-
-    `counts` gains the votes on pairs that people have labelled, where the judge is measured on these.
-    """
-    law, settings = ctx.constitution, ctx.config.label
-    gates: dict[str, JudgeGate] = {}
-    calibrations: dict[str, Calibration] = {}
-    for objective in law.objective_names:
-        tallied = tallies(pairs, votes, law, objective, settings)
-        evidence = evidence_on(ctx, feedback, objective, pairs, tallied, counts)
-        judge = Judge(ctx.run.id, feedback.name, objective, law.hash)
-        gates[objective] = measure_gate(judge, evidence[0], ctx.config.gate)
-        for found in (calibrate(judge, one, settings.calibration_pairs) for one in evidence):
-            if found is not None:
-                calibrations[objective] = found
-    applied = {objective: calibration for objective, calibration in calibrations.items() if calibration.applied}
-    labels = labels_from_votes(pairs, votes, law, feedback.name, settings, applied, gates)
+def _label(
+    ctx: Context,
+    judge: str,
+    pairs: Sequence[Comparison],
+    tallied: Mapping[str, Sequence[Tally]],
+    measured: Sequence[Measured],
+) -> list[Preference]:
+    """Derive every label anew, and store the labels and what they rest on in one commit."""
+    gates = {one.gate.objective: one.gate for one in measured}
+    calibrations = [one.calibration for one in measured if one.calibration is not None]
+    applied = {calibration.objective: calibration for calibration in calibrations if calibration.applied}
+    labels = labels_from_tallies(pairs, tallied, ctx.constitution, judge, ctx.config.label, applied, gates)
     with ctx.store.transaction(ctx.run.id, ctx.run.fence):
         for gate in gates.values():
-            ctx.store.add_gate(gate)
-        for calibration in calibrations.values():
-            ctx.store.add_calibration(calibration)
-        ctx.store.add_preferences(labels)
-    return Settled(labels, list(gates.values()))
+            ctx.store.gates.add(gate)
+        for calibration in calibrations:
+            ctx.store.calibrations.add(calibration)
+        ctx.store.preferences.add(labels)
+    return labels
 
 
 def refuse_ungated(ctx: Context, gates: Sequence[JudgeGate], votes: int) -> None:
-    """TrainingFailed, with what to do, when a judge has not passed and the run goes on to train on its labels."""
+    """Raise TrainingFailed, with what to do, when the run would train on labels of a judge that has not passed."""
     failed = [gate for gate in gates if not gate.passed]
     if not failed or ctx.config.gate.allow_ungated or ctx.config.kind == "label":
         return

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from rlhf_core.config.run import RunConfig
-from rlhf_core.feedback.preference_labels import comparison_of
 from rlhf_core.records.samples import BASE_POLICY, Comparison, Prompt, Sample
 from rlhf_core.stages.ancestry import results_of
 from rlhf_core.stages.context import Context, chunks
@@ -20,7 +19,7 @@ CHUNK = 128
 
 
 def pairs_to_judge(ctx: Context, counts: Counter[str]) -> Iterator[tuple[Sequence[Comparison], int]]:
-    """The pairs to judge, piece by piece, each with how many are done."""
+    """Yield the pairs to judge, piece by piece, each piece with the number of pairs done after it."""
     counts["pairs"] = ctx.config.label.pairs
     before = pairs_before(ctx)
     if before is not None:
@@ -30,7 +29,7 @@ def pairs_to_judge(ctx: Context, counts: Counter[str]) -> Iterator[tuple[Sequenc
         return
     everything = prompts_of(ctx, "train")
     prompts = draw(everything, ctx.config.label.pairs, ctx.config.seed, "label")
-    ctx.store.add_prompts(everything)
+    ctx.store.prompts.add(everything)
     for number, piece in enumerate(chunks(prompts, CHUNK)):
         pairs = _draw_pairs(ctx, piece, number)
         counts["identical"] += len(piece) - len(pairs)
@@ -45,11 +44,11 @@ def _draw_pairs(ctx: Context, prompts: Sequence[Prompt], number: int) -> list[Co
     second = _sample(ctx, prompts[:against_base], BASE_POLICY, f"{number}b", number * 3 + 1, first[:against_base])
     second += _sample(ctx, prompts[against_base:], tuned, f"{number}b", number * 3 + 2, first[against_base:])
     with ctx.store.transaction(ctx.run.id, ctx.run.fence):
-        ctx.store.add_samples([*first, *second])
+        ctx.store.samples.add([*first, *second])
         pairs = [
-            comparison_of(a, b, ctx.run.id) for a, b in zip(first, second, strict=True) if a.response != b.response
+            Comparison.of(a, b, ctx.run.id) for a, b in zip(first, second, strict=True) if a.response != b.response
         ]
-        ctx.store.add_comparisons(pairs)
+        ctx.store.comparisons.add(pairs)
     return pairs
 
 
@@ -61,7 +60,7 @@ def _sample(
     Samples that are stored already are read, not drawn again.
     """
     ids = [sample_id(ctx, "label", prompt, part, index) for index, prompt in enumerate(prompts)]
-    stored = ctx.store.samples_by_id(ids)
+    stored = ctx.store.samples.by_id(ids)
     if len(stored) == len(ids):
         return [stored[identity] for identity in ids]
     n = ctx.config.label.candidates if unlike else 1
@@ -82,24 +81,24 @@ def _sample(
 
 
 class Drawn(NamedTuple):
-    """The pairs of an earlier run, and how many of its drawn pairs were no pairs, as both texts were the same."""
+    """The pairs of an earlier run, and how many it dropped because both texts were identical."""
 
     pairs: list[Comparison]
     identical: int
 
 
 def pairs_before(ctx: Context) -> Drawn | None:
-    """The pairs of `from_run`, where this run would draw the very same; then no model writes them again."""
+    """Return the pairs of `from_run` where this run would draw the same ones, so that no model writes them again."""
     source = ctx.config.from_run
     result = results_of(ctx.store, source).get("label") if source else None
     if result is None or result.policy_version != labelled_policy(ctx):
         return None
-    before = RunConfig.model_validate_json(ctx.store.run(result.run_id).config)
+    before = RunConfig.model_validate_json(ctx.store.runs.get(result.run_id).config)
     if _drawing(before) != _drawing(ctx.config):
         return None
-    stored = [pair for pair in ctx.store.comparisons(result.run_id) if pair.a.stage == "label"]
+    stored = [pair for pair in ctx.store.comparisons.of_run(result.run_id) if pair.a.stage == "label"]
     pairs = [pair.model_copy(update={"run_id": ctx.run.id}) for pair in stored]
-    ctx.store.add_comparisons(pairs)
+    ctx.store.comparisons.add(pairs)
     return Drawn(pairs, result.counts["identical"])
 
 

@@ -13,7 +13,7 @@ from rlhf_core.stages.context import Context
 
 
 def labelled_policy(ctx: Context) -> str:
-    """The policy version whose samples the label stage compares: the fine-tuned one, or that of the round before.
+    """Return the policy version whose samples are compared: the fine-tuned one, or that of the round before.
 
     Raises: InvalidInput when `label.on_policy` asks for a policy that no PPO has made.
     """
@@ -30,10 +30,10 @@ def labelled_policy(ctx: Context) -> str:
 
 
 def label_runs(ctx: Context, run_id: str) -> list[str]:
-    """The runs whose labels train together: the one that labelled, and where it was a later round, those before it."""
+    """Return the runs whose labels train together: this one, and for a later round those of the rounds before."""
     rounds = [run_id]
     while True:
-        config = RunConfig.model_validate_json(ctx.store.run(rounds[-1]).config)
+        config = RunConfig.model_validate_json(ctx.store.runs.get(rounds[-1]).config)
         before = results_of(ctx.store, config.from_run) if config.label.on_policy and config.from_run else {}
         if "label" not in before:
             return rounds

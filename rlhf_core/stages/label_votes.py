@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
-from rlhf_core.constitution.constitution import Principle
-from rlhf_core.feedback.preference_labels import vote_id, voters
+from rlhf_core.feedback.voters import Poll, open_polls, with_votes
 from rlhf_core.interfaces import Feedback
 from rlhf_core.records.feedback import Vote
 from rlhf_core.records.samples import Comparison
@@ -22,30 +21,25 @@ def vote_on(
     pairs: Sequence[Comparison],
     objectives: Sequence[str],
     counts: Counter[str],
-) -> list[Vote]:
-    """The votes of the principles drawn for each pair; one that any run has stored is not asked for again.
+) -> list[Poll]:
+    """Draw the voters of each pair and return its poll; a vote that any run has stored is not asked for again.
 
-    `counts` gains `votes.cached` and `votes.asked`.
+    A pair that is given twice has one poll. `counts` gains `votes.cached` and `votes.asked`.
     """
-    law, settings = ctx.constitution, ctx.config.label
+    law = ctx.constitution
+    polls = open_polls({pair.id: pair for pair in pairs}.values(), law, objectives, ctx.config.label)
     known: dict[str, Vote] = {}
     missing: dict[tuple[str, ...], list[Comparison]] = defaultdict(list)
-    for pair in {pair.id: pair for pair in pairs}.values():
-        drawn = {p.id: p for objective in objectives for p in voters(pair, law, objective, settings)}
-        ids = {name: _both_orders(pair, drawn[name], feedback) for name in sorted(drawn)}
-        known |= ctx.store.votes_by_id([identity for both in ids.values() for identity in both])
-        unasked = tuple(name for name, both in ids.items() if not known.keys() >= set(both))
-        if unasked:
-            missing[unasked].append(pair)
-    fresh: list[Vote] = []
-    for names, unjudged in missing.items():
-        fresh += feedback.compare(unjudged, *map(law.principle, names))
+    for poll in polls:
+        ids = poll.vote_ids(feedback.name, feedback.template_hash)
+        known |= ctx.store.votes.by_id([identity for both in ids.values() for identity in both])
+        missing[tuple(name for name, both in ids.items() if not known.keys() >= set(both))].append(poll.comparison)
+    # Pairs that are asked about under the same principles stand together, as these share a call.
+    fresh = feedback.compare(
+        [(pair, law.principle(name)) for names, unjudged in missing.items() for pair in unjudged for name in names]
+    )
     # Votes of other runs are added too: they count as this run's.
     votes = {vote.id: vote.model_copy(update={"run_id": ctx.run.id}) for vote in (*known.values(), *fresh)}
-    ctx.store.add_votes(list(votes.values()))
+    ctx.store.votes.add(list(votes.values()))
     counts.update({"votes.cached": len(known), "votes.asked": len(fresh)})
-    return list(votes.values())
-
-
-def _both_orders(pair: Comparison, principle: Principle, feedback: Feedback) -> list[str]:
-    return [vote_id(pair, principle, feedback.name, swapped, feedback.template_hash) for swapped in (False, True)]
+    return with_votes(polls, votes.values())

@@ -33,8 +33,8 @@ def choose_best(ctx: Context, version: str, pack: NormPack, auditor_pack: NormPa
     models = [*pack.reward_models, *(auditor_pack.reward_models if auditor_pack else ())]
     scores = ctx.tools.scorer.score(samples, models)
     with ctx.store.transaction(ctx.run.id, ctx.run.fence):
-        ctx.store.add_scores(scores)
-        ctx.store.add_gold(gold_scores(ctx, samples))
+        ctx.store.scores.add(scores)
+        ctx.store.gold_scores.add(gold_scores(ctx, samples))
     rows = PolicyRows("reference", version, samples, scores)
     # As the report draws them: a gain at the edge of its interval must not be accepted here and refused there.
     resamples, seed = ctx.config.evaluation.bootstrap, ctx.config.seed
@@ -74,7 +74,7 @@ def norm_pack_stage(ctx: Context) -> StageResult:
     rewarded = ctx.need("reward")
     grades = gold_scores(ctx, samples)
     with ctx.store.transaction(ctx.run.id, ctx.run.fence):
-        ctx.store.add_gold(grades)
+        ctx.store.gold_scores.add(grades)
     pack = _pack(ctx, version, samples, rewarded.reward_models)
     auditor_pack = _pack(ctx, version, samples, rewarded.auditors) if rewarded.auditors else None
     counts = {"samples": len(samples)}
@@ -103,6 +103,6 @@ def _pack(ctx: Context, version: str, samples: Sequence[Sample], models: Mapping
         temperature=ctx.config.ppo.temperature,
     )
     with ctx.store.transaction(ctx.run.id, ctx.run.fence):
-        ctx.store.add_scores(scores)
-        ctx.store.add_norm_pack(pack)
+        ctx.store.scores.add(scores)
+        ctx.store.norm_packs.add(pack)
     return pack

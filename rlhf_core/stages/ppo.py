@@ -31,9 +31,9 @@ def ppo_stage(ctx: Context) -> StageResult:
     timer, rewarded = Timer(), ctx.need("reward")
     models = load_reward_models(ctx, rewarded.reward_models, "ppo-reward")
     auditors = load_reward_models(ctx, rewarded.auditors, "ppo-auditor")
-    pack = ctx.store.norm_pack(ctx.need("norm_pack").norm_pack)
+    pack = ctx.store.norm_packs.get(ctx.need("norm_pack").norm_pack)
     policy = ctx.tools.on_device(lambda: load_policy(ctx, pack.objectives))
-    saved = ctx.store.latest_checkpoint(ctx.run.id, "ppo")
+    saved = ctx.store.checkpoints.latest(ctx.run.id, "ppo")
     audit = Audit(ctx, policy, models, pack, auditors)
     if saved is None:
         audit.look(0)
@@ -58,7 +58,7 @@ def ppo_stage(ctx: Context) -> StageResult:
             best = _go_back(ctx, policy, audit.best(done, weights_of(step))) if back else 0
             ctx.note(f"PPO ended at step {done}, as ppo.stop asks: {ending}; the policy is that of step {best or done}")
             break
-    ungated = any(ctx.store.reward_model(version).ungated for version in rewarded.reward_models.values())
+    ungated = any(ctx.store.reward_models.get(version).ungated for version in rewarded.reward_models.values())
     version = publish_policy(ctx, "ppo", TRAINED, ctx.need("sft").policy_version, best or done, ungated)
     drop_adapters(ctx, [TRAINED, REFERENCE], [*models.values(), *auditors.values()])
     return StageResult(
@@ -98,7 +98,7 @@ def train(
 
 def _weights(ctx: Context, objectives: tuple[str, ...], step: int) -> dict[str, float]:
     """The weights of a step: what someone gave the run while it ran, or else what its schedule says."""
-    given = ctx.store.take_weights(ctx.run.id, ctx.run.fence, step)
+    given = ctx.store.weights.take(ctx.run.id, ctx.run.fence, step)
     if given is not None and given.from_step == step:
         text = ", ".join(f"{name} {weight:g}" for name, weight in given.weights.items())
         ctx.note(f"PPO step {step} takes up new weights: {text}")
@@ -107,14 +107,14 @@ def _weights(ctx: Context, objectives: tuple[str, ...], step: int) -> dict[str, 
 
 
 def weights_of(step: PpoStep) -> dict[str, float]:
-    """The weights that a step had."""
+    """Return the weights of a step."""
     mark = "weight/"
     return {name.removeprefix(mark): n for name, n in step.metrics.values.items() if name.startswith(mark)}
 
 
 def _go_back(ctx: Context, policy: Policy, step: int) -> int:
     """Make the policy that of an earlier step, where there is a checkpoint of it; returns the step, or 0."""
-    saved = ctx.store.checkpoint(ctx.run.id, "ppo", step)
+    saved = ctx.store.checkpoints.at(ctx.run.id, "ppo", step)
     if saved is None:
         return 0
     folder = ctx.store.artifacts.get_folder(saved.artifact)
@@ -123,17 +123,17 @@ def _go_back(ctx: Context, policy: Policy, step: int) -> int:
 
 
 def load_policy(ctx: Context, objectives: tuple[str, ...]) -> Policy:
-    """The fine-tuned policy, to be trained, with itself as it is now for its reference."""
+    """Load the fine-tuned policy to train it; its reference is a copy of it as it is now."""
     backbone = ctx.tools.backbone
-    folder = ctx.store.artifacts.get_folder(ctx.store.policy_version(ctx.need("sft").policy_version).artifact)
+    folder = ctx.store.artifacts.get_folder(ctx.store.policy_versions.get(ctx.need("sft").policy_version).artifact)
     for name in (TRAINED, REFERENCE):
         if name in backbone.adapters:
-            backbone.delete_adapter(name)
-    backbone.load_adapter(REFERENCE, folder)
+            backbone.adapters.delete(name)
+    backbone.adapters.load(REFERENCE, folder)
     if ctx.config.ppo.tune == "full":
-        backbone.add_dense_adapter(TRAINED, REFERENCE)
+        backbone.adapters.add_dense(TRAINED, REFERENCE)
     else:
-        backbone.copy_adapter(REFERENCE, TRAINED)
+        backbone.adapters.copy(REFERENCE, TRAINED)
     return Policy(backbone, TRAINED, objectives, REFERENCE)
 
 
@@ -159,11 +159,11 @@ def _after_step(ctx: Context, step: PpoStep, audit: Audit) -> tuple[dict[str, fl
     # Without a checkpoint of the step that ends PPO, one that is killed here does it again and ends alike.
     artifact = _save(ctx, step.state) if due and not ending else ""
     with ctx.store.transaction(ctx.run.id, ctx.run.fence):
-        ctx.store.add_prompts([sample.prompt for sample in samples])
-        ctx.store.add_samples(samples)
-        ctx.store.add_scores(scores)
+        ctx.store.prompts.add([sample.prompt for sample in samples])
+        ctx.store.samples.add(samples)
+        ctx.store.scores.add(scores)
         if artifact:
-            ctx.store.add_checkpoint(Checkpoint(run_id=ctx.run.id, stage="ppo", step=number, artifact=artifact))
+            ctx.store.checkpoints.add(Checkpoint(run_id=ctx.run.id, stage="ppo", step=number, artifact=artifact))
     return numbers, ending
 
 

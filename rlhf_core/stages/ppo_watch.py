@@ -33,13 +33,13 @@ class Replies(NamedTuple):
 
 
 class Audit:
-    """Looks at one PPO run. Gold is looked at, never learned from and never a reason to stop."""
+    """Measures one PPO run on held-out prompts. Gold is measured, never learned from and never a reason to stop."""
 
     def __init__(self, ctx: Context, policy: Policy, models: Judges, pack: NormPack, auditors: Judges):
         self._ctx, self._policy, self.pack = ctx, policy, pack
         self._models, self._auditors = models, auditors
         audited = ctx.need("norm_pack").auditor_pack
-        self._auditor_pack = ctx.store.norm_pack(audited) if audited else None
+        self._auditor_pack = ctx.store.norm_packs.get(audited) if audited else None
         if ctx.config.ppo.stop.parted == "stop" and not audited:
             raise InvalidInput(
                 "ppo.stop.parted: 'stop' asks auditors, and the reward models have none; train them with a "
@@ -69,11 +69,11 @@ class Audit:
             for name in self.pack.objectives
         ]
         with self._ctx.store.transaction(self._ctx.run.id, self._ctx.run.fence):
-            self._ctx.store.add_watch_points(points)
+            self._ctx.store.watch_points.add(points)
         return self.numbers(step)
 
     def numbers(self, step: int) -> dict[str, float]:
-        """Means by name of what was seen at a step, by an attempt before this one too; empty where nobody looked."""
+        """Return the means of a step's samples by name, an earlier attempt's too; empty where none were stored."""
         numbers: dict[str, float] = {}
         for point in (point for point in self._points(step) if point.step == step):
             proxy = _mean(point.proxy)
@@ -86,20 +86,20 @@ class Audit:
         return numbers
 
     def best(self, step: int, weights: Mapping[str, float]) -> int:
-        """The last step, up to this one, that the auditors like as well as their best; 0 without auditors."""
+        """Return the last step, up to this one, that is as good as the best by the auditors; 0 without auditors."""
         return best_step(self._points(step), weights, self._ctx.config.ppo.stop.standard_errors)
 
     def verdict(self, step: int, kl: float) -> str:
-        """Why PPO must end at this step; empty when it goes on. What only warns is noted, once for each objective."""
+        """Say why PPO must end at this step; empty when it goes on. A warning is noted once for each objective."""
         rule = self._ctx.config.ppo.stop
         if rule.max_kl is not None and kl > rule.max_kl:
             return f"KL {kl:.2f} nats per response; ppo.stop.max_kl is {rule.max_kl:g}"
         if rule.parted == "ignore":
             return ""
-        found = parted(self._points(step), rule.patience, rule.standard_errors)
-        if found and rule.parted == "stop":
-            return f"{' and '.join(found)}: the reward model's score rises and its auditor's falls"
-        for name in found:
+        objectives = parted(self._points(step), rule.patience, rule.standard_errors)
+        if objectives and rule.parted == "stop":
+            return f"{' and '.join(objectives)}: the reward model's score rises and its auditor's falls"
+        for name in objectives:
             if name not in self._noted:
                 self._noted.add(name)
                 self._ctx.note(f"PPO step {step}, {name}: the reward model's score rises and its auditor's falls")
@@ -107,13 +107,13 @@ class Audit:
 
     def _points(self, step: int) -> list[WatchPoint]:
         """Those of a longer attempt that was cut off lie in the future and do not count."""
-        return [point for point in self._ctx.store.watch_points(self._ctx.run.id) if point.step <= step]
+        return [point for point in self._ctx.store.watch_points.of_run(self._ctx.run.id) if point.step <= step]
 
     def _reply(self) -> Replies:
         backbone, settings = self._policy.backbone, self._ctx.config
         temperature = settings.ppo.temperature
         ids = [backbone.render(prompt.messages) for prompt in self._prompts]
-        with backbone.using(self._policy.adapter):
+        with backbone.adapters.using(self._policy.adapter):
             limit, seed = settings.model.max_tokens, settings.seed + 1
             written = generate(backbone, ids, n=1, temperature=temperature, max_tokens=limit, seed=seed)
         batch = make_batch(backbone, ids, [result.tokens for result in written])
@@ -126,14 +126,14 @@ class Audit:
 
     def _z(self, judges: Judges, pack: NormPack, replies: Replies) -> dict[str, tuple[float, ...]]:
         conversations: list[tuple[Prompt, str]] = list(zip(self._prompts, replies.texts, strict=True))
-        found = {}
+        scores = {}
         for name, mean, sd in zip(pack.objectives, pack.mean, pack.sd, strict=True):
 
             def score(model: RewardModel = judges[name]) -> Tensor:
                 return model.score(conversations).mean(1)
 
-            found[name] = tuple(((self._ctx.tools.on_device(score) - mean) / sd).tolist())
-        return found
+            scores[name] = tuple(((self._ctx.tools.on_device(score) - mean) / sd).tolist())
+        return scores
 
     def _gold(self, replies: Replies) -> dict[str, tuple[float, ...]]:
         if self._ctx.tools.world is None:
@@ -152,7 +152,7 @@ class Watch:
 
     def __init__(self, ctx: Context):
         self._ctx = ctx
-        self._replies = ctx.store.samples(ctx.need("norm_pack").run_id, stage="norm_pack")
+        self._replies = ctx.store.samples.of_run(ctx.need("norm_pack").run_id, stage="norm_pack")
         self._reference = monitor(self._replies)
         self._noted: set[str] = set()
 

@@ -44,7 +44,7 @@ def report_stage(ctx: Context) -> StageResult:
     """Write runs/<id>/: the numbers, each with its count, baseline and interval, and the pictures."""
     timer = Timer()
     policies, trained = _policies(ctx, HELD_OUT), _policies(ctx, SEEN)
-    models = [ctx.store.reward_model(version) for version in _reward_models(ctx)]
+    models = [ctx.store.reward_models.get(version) for version in _reward_models(ctx)]
     seen = _evaluate(ctx, trained) if trained[0].samples else None
     report = _report(ctx, policies, models, timer).with_evaluation(_evaluate(ctx, policies), seen)
     write_report(report, ctx.tools.runs_folder / ctx.run.id)
@@ -58,10 +58,10 @@ def _reward_models(ctx: Context) -> list[str]:
 def _policies(ctx: Context, stage: str) -> list[PolicyRows]:
     """The evaluated policies with their rows of one stage of samples; PPO's control last, where there is one."""
     source = ctx.need("evaluate").run_id
-    scores, gold = ctx.store.scores(source), ctx.store.gold(source)
+    scores, gold = ctx.store.scores.of_run(source), ctx.store.gold_scores.of_run(source)
     rows = []
     for name, version in (*evaluated_policies(ctx), *control_policy(ctx)):
-        samples = ctx.store.samples(source, stage=stage, policy_version=version)
+        samples = ctx.store.samples.of_run(source, stage=stage, policy_version=version)
         ids = {sample.id for sample in samples}
         rows.append(
             PolicyRows(
@@ -77,16 +77,16 @@ def _policies(ctx: Context, stage: str) -> list[PolicyRows]:
 
 def _reference(ctx: Context, run_id: str) -> PolicyRows:
     """The reference policy with the samples that the reward models' scale was taken from."""
-    samples = ctx.store.samples(run_id, stage="norm_pack")
+    samples = ctx.store.samples.of_run(run_id, stage="norm_pack")
     version = samples[0].policy_version if samples else ""
-    scores, gold = ctx.store.scores(run_id), ctx.store.gold(run_id)
+    scores, gold = ctx.store.scores.of_run(run_id), ctx.store.gold_scores.of_run(run_id)
     return PolicyRows(name="reference", policy_version=version, samples=samples, scores=scores, gold=gold)
 
 
 def _evaluate(ctx: Context, policies: list[PolicyRows]) -> Evaluation:
     packed = ctx.results.get("norm_pack")
-    pack = ctx.store.norm_pack(packed.norm_pack) if packed else None
-    auditors = ctx.store.norm_pack(packed.auditor_pack) if packed and packed.auditor_pack else None
+    pack = ctx.store.norm_packs.get(packed.norm_pack) if packed else None
+    auditors = ctx.store.norm_packs.get(packed.auditor_pack) if packed and packed.auditor_pack else None
     return evaluate(
         [rows for rows in policies if rows.name != CONTROL],
         objectives=ctx.constitution.objective_names,
@@ -127,7 +127,7 @@ def _report(ctx: Context, policies: list[PolicyRows], models: list[RewardModelVe
         reward_models=tuple(summarise_reward_model(model, *scaled, final) for model in models),
         rules=rule_breaks(law.principles, [rows for rows in policies if rows.name != CONTROL]),
         feedback=_feedback(ctx, titles),
-        norm_pack=ctx.store.norm_pack(packed.norm_pack) if packed else None,
+        norm_pack=ctx.store.norm_packs.get(packed.norm_pack) if packed else None,
         data={f"{stage}.{name}": n for stage, result in ctx.results.items() for name, n in result.counts.items()},
         endpoints={stage: usage for stage, result in ctx.results.items() if (usage := spent(result)) is not None},
         curves=_curves(ctx),
@@ -141,11 +141,11 @@ def _report(ctx: Context, policies: list[PolicyRows], models: list[RewardModelVe
 
 
 def _control_steps(ctx: Context) -> int:
-    return sum(ctx.store.policy_version(version).step for _, version in control_policy(ctx))
+    return sum(ctx.store.policy_versions.get(version).step for _, version in control_policy(ctx))
 
 
 def read_skills(numbers: dict[str, float]) -> Skills | None:
-    """The skills that the evaluate stage stored as `skill.<name>.<mean|low|high|n>`."""
+    """Read the skills that the evaluate stage stored as `skill.<name>.<mean|low|high|n>`."""
     names = {name.removesuffix(".mean") for name in numbers if name.startswith("skill.") and name.endswith(".mean")}
     if not names:
         return None
@@ -165,17 +165,17 @@ def read_skills(numbers: dict[str, float]) -> Skills | None:
 def _feedback(ctx: Context, titles: dict[str, str]) -> FeedbackSummary | None:
     if "label" not in ctx.results:
         return None
-    labels = ctx.store.preferences(run_id=ctx.results["label"].run_id, labelers="ai")
-    human = ctx.store.preferences(labelers="human")
-    steps = ctx.store.revisions(ctx.results["critique"].run_id) if "critique" in ctx.results else []
+    labels = ctx.store.preferences.find(run_id=ctx.results["label"].run_id, labelers="ai")
+    human = ctx.store.preferences.find(labelers="human")
+    steps = ctx.store.revisions.of_run(ctx.results["critique"].run_id) if "critique" in ctx.results else []
     # Another run may have asked another judge about the same pairs.
-    votes = ctx.store.votes({label.comparison_id for label in labels}, ctx.results["label"].run_id)
+    votes = ctx.store.votes.find({label.comparison_id for label in labels}, ctx.results["label"].run_id)
     current = {principle.hash for principle in ctx.constitution.principles}
     summary = summarise_feedback(steps, [v for v in votes if v.principle_hash in current], [*labels, *human], titles)
     # A run that was taken up again has measured its judge more than once; the last time counts.
-    gates = {gate.objective: gate for gate in ctx.store.gates(ctx.results["label"].run_id)}
-    found = {one.objective: one for one in ctx.store.calibrations(ctx.results["label"].run_id)}
-    return summary.model_copy(update={"gates": tuple(gates.values()), "calibrations": tuple(found.values())})
+    gates = {gate.objective: gate for gate in ctx.store.gates.find(ctx.results["label"].run_id)}
+    calibrations = {one.objective: one for one in ctx.store.calibrations.find(ctx.results["label"].run_id)}
+    return summary.model_copy(update={"gates": tuple(gates.values()), "calibrations": tuple(calibrations.values())})
 
 
 def _curves(ctx: Context) -> tuple[Curve, ...]:
@@ -184,7 +184,7 @@ def _curves(ctx: Context) -> tuple[Curve, ...]:
     for run_id in dict.fromkeys(result.run_id for result in ctx.results.values()):
         own = {stage for stage, result in ctx.results.items() if result.run_id == run_id}
         after = 0
-        while events := ctx.store.events(run_id, after, EVENT_PAGE):
+        while events := ctx.store.events.of_run(run_id, after, EVENT_PAGE):
             after = events[-1].sequence
             steps = [StepMetrics.model_validate_json(event.body) for event in events if event.kind == "metrics"]
             metrics += [step for step in steps if step.stage in own and step.values]
@@ -196,9 +196,9 @@ def _examples(ctx: Context, final: PolicyRows, titles: dict[str, str]) -> tuple[
     if "critique" not in ctx.results:
         return ()
     source = ctx.results["critique"].run_id
-    steps = ctx.store.revisions(source)
+    steps = ctx.store.revisions.of_run(source)
     accepted = Counter(step.sample_id for step in steps if step.accepted)
-    chosen = [ctx.store.sample(sample_id) for sample_id, _ in accepted.most_common(EXAMPLES)]
+    chosen = [ctx.store.samples.get(sample_id) for sample_id, _ in accepted.most_common(EXAMPLES)]
     answers = _final_answers(ctx, chosen, final.policy_version)
     return tuple(example(sample, steps, answers.get(sample.prompt.id), titles) for sample in chosen)
 
@@ -216,27 +216,27 @@ def _final_answers(ctx: Context, samples: list[Sample], version: str) -> dict[st
 
 def _provenance(ctx: Context) -> dict[str, str]:
     """Name -> id of everything that the numbers came from."""
-    found = {f"stage.{stage}": result.run_id for stage, result in ctx.results.items()}
-    found |= {f"policy.{stage}": r.policy_version for stage, r in ctx.results.items() if r.policy_version}
+    versions = {f"stage.{stage}": result.run_id for stage, result in ctx.results.items()}
+    versions |= {f"policy.{stage}": r.policy_version for stage, r in ctx.results.items() if r.policy_version}
     if "reward" in ctx.results:
-        found |= {f"reward_model.{name}": version for name, version in ctx.results["reward"].reward_models.items()}
+        versions |= {f"reward_model.{name}": version for name, version in ctx.results["reward"].reward_models.items()}
     if "norm_pack" in ctx.results:
-        found["norm_pack"] = ctx.results["norm_pack"].norm_pack
+        versions["norm_pack"] = ctx.results["norm_pack"].norm_pack
     trained = ctx.results.get("ppo")
-    for change in ctx.store.weight_changes(trained.run_id) if trained else ():
+    for change in ctx.store.weights.of_run(trained.run_id) if trained else ():
         if change.from_step is not None:
             dial = ", ".join(f"{name} {weight:g}" for name, weight in change.weights.items())
-            found[f"weights from PPO step {change.from_step}"] = dial
-    return found | _models(ctx) | {"constitution": ctx.constitution.hash}
+            versions[f"weights from PPO step {change.from_step}"] = dial
+    return versions | _models(ctx) | {"constitution": ctx.constitution.hash}
 
 
 def _models(ctx: Context) -> dict[str, str]:
     """The critic and the judge whose work the run stands on, each with its revision."""
     named: dict[str, set[str]] = {}
     if "critique" in ctx.results:
-        named["critic"] = {step.critique.critic for step in ctx.store.revisions(ctx.results["critique"].run_id)}
+        named["critic"] = {step.critique.critic for step in ctx.store.revisions.of_run(ctx.results["critique"].run_id)}
     if "label" in ctx.results:
-        labels = ctx.store.preferences(run_id=ctx.results["label"].run_id, labelers="ai")
+        labels = ctx.store.preferences.find(run_id=ctx.results["label"].run_id, labelers="ai")
         named["judge"] = {label.labeler.removeprefix("ai:") for label in labels}
     return {role: ", ".join(sorted(names)) for role, names in named.items() if names}
 
@@ -248,40 +248,40 @@ def peak_memory_mb() -> float:
 
 
 def gold_scale(ctx: Context) -> dict[str, float] | None:
-    """Spread of each objective's gold over the reference policy's samples, where a world knows gold."""
+    """Return the spread of each objective's gold over the reference policy's samples, where a world knows gold."""
     packed, world = ctx.results.get("norm_pack"), ctx.tools.world
     if packed is None or world is None:
         return None
-    reference = {sample.id for sample in ctx.store.samples(packed.run_id, stage="norm_pack")}
-    rows = [grade for grade in ctx.store.gold(packed.run_id) if grade.sample_id in reference]
+    reference = {sample.id for sample in ctx.store.samples.of_run(packed.run_id, stage="norm_pack")}
+    rows = [grade for grade in ctx.store.gold_scores.of_run(packed.run_id) if grade.sample_id in reference]
     return gold_sd(rows, world.gold.objectives)
 
 
 def goodhart_curves(ctx: Context, scale: dict[str, float] | None) -> tuple[Goodhart, ...]:
-    """Of the run that did PPO, up to the step at which that ended."""
+    """Return the overoptimization curves of the run that did PPO, up to the step at which it ended."""
     trained = ctx.results.get("ppo")
-    points = ctx.store.watch_points(trained.run_id) if trained else []
-    step = ctx.store.policy_version(trained.policy_version).step if trained else None
+    points = ctx.store.watch_points.of_run(trained.run_id) if trained else []
+    step = ctx.store.policy_versions.get(trained.policy_version).step if trained else None
     settings = {"resamples": ctx.config.evaluation.bootstrap, "seed": ctx.config.seed}
-    found = []
+    curves = []
     for name in dict.fromkeys(point.objective for point in points):
         rows = [point for point in points if point.objective == name]
-        found.append(goodhart(rows, (scale or {}).get(name), step, **settings))
-    return tuple(curve for curve in found if curve is not None)
+        curves.append(goodhart(rows, (scale or {}).get(name), step, **settings))
+    return tuple(curve for curve in curves if curve is not None)
 
 
 def climb(ctx: Context, scale: dict[str, float] | None) -> Goodhart | None:
-    """The same of the weighted sum, which is what PPO is after: sum_k w_k z_k / sum_k w_k, prompt by prompt.
+    """Return the curve of the weighted sum that PPO maximises: sum_k w_k z_k / sum_k w_k, prompt by prompt.
 
     The weights are those that PPO had, whatever this run's are. None where nothing was watched, or where the weights
     changed on the way, so that PPO was after no one sum.
     """
     trained = ctx.results.get("ppo")
-    points = ctx.store.watch_points(trained.run_id) if trained else []
+    points = ctx.store.watch_points.of_run(trained.run_id) if trained else []
     if trained is None or not points:
         return None
-    config = RunConfig.model_validate_json(ctx.store.run(trained.run_id).config)
-    taken = [change for change in ctx.store.weight_changes(trained.run_id) if change.from_step is not None]
+    config = RunConfig.model_validate_json(ctx.store.runs.get(trained.run_id).config)
+    taken = [change for change in ctx.store.weights.of_run(trained.run_id) if change.from_step is not None]
     if taken or config.ppo.dial.weights_at:
         return None
     weights = config.weights or ctx.weights
@@ -290,7 +290,7 @@ def climb(ctx: Context, scale: dict[str, float] | None) -> Goodhart | None:
         if weights.get(point.objective):
             steps[point.step].append(point)
     summed = [_summed(rows, weights, scale or {}) for rows in steps.values()]
-    last = ctx.store.policy_version(trained.policy_version).step
+    last = ctx.store.policy_versions.get(trained.policy_version).step
     return goodhart(summed, 1.0, last, resamples=ctx.config.evaluation.bootstrap, seed=ctx.config.seed)
 
 
@@ -306,14 +306,14 @@ def _summed(rows: Sequence[WatchPoint], weights: Mapping[str, float], scale: Map
         return tuple((shares / np.array(units) @ np.stack(columns)).tolist())
 
     plain, spread = [1.0] * len(rows), [scale.get(row.objective, 0.0) for row in rows]
-    found = {"proxy": mean("proxy", plain), "auditor": mean("auditor", plain), "gold": mean("gold", spread)}
-    return rows[0].model_copy(update={"objective": "weighted", **found})
+    means = {"proxy": mean("proxy", plain), "auditor": mean("auditor", plain), "gold": mean("gold", spread)}
+    return rows[0].model_copy(update={"objective": "weighted", **means})
 
 
 def best_of_curves(ctx: Context, scale: dict[str, float] | None) -> tuple[BestOfN, ...]:
-    """Of the run that measured the reward models, where it chose among many samples."""
+    """Return the best-of-n curves of the run that measured the reward models, where it drew enough samples."""
     packed = ctx.results.get("norm_pack")
-    samples = ctx.store.samples(packed.run_id, stage=BEST_OF) if packed else []
+    samples = ctx.store.samples.of_run(packed.run_id, stage=BEST_OF) if packed else []
     if packed is None or not samples:
         return ()
     ids = {sample.id for sample in samples}
@@ -321,11 +321,11 @@ def best_of_curves(ctx: Context, scale: dict[str, float] | None) -> tuple[BestOf
         name="reference",
         policy_version=samples[0].policy_version,
         samples=samples,
-        scores=[score for score in ctx.store.scores(packed.run_id) if score.sample_id in ids],
-        gold=[grade for grade in ctx.store.gold(packed.run_id) if grade.sample_id in ids],
+        scores=[score for score in ctx.store.scores.of_run(packed.run_id) if score.sample_id in ids],
+        gold=[grade for grade in ctx.store.gold_scores.of_run(packed.run_id) if grade.sample_id in ids],
     )
-    pack = ctx.store.norm_pack(packed.norm_pack)
-    auditors = ctx.store.norm_pack(packed.auditor_pack) if packed.auditor_pack else None
+    pack = ctx.store.norm_packs.get(packed.norm_pack)
+    auditors = ctx.store.norm_packs.get(packed.auditor_pack) if packed.auditor_pack else None
     return best_of_n_curves(
         rows, pack, auditors, scale, resamples=ctx.config.evaluation.bootstrap, seed=ctx.config.seed
     )

@@ -25,7 +25,7 @@ AUDITOR_SEED = 104729
 
 
 class Lot(NamedTuple):
-    """One objective's labels, parted by prompt: to learn from, to stop on, to measure by."""
+    """One objective's labels, split by prompt: to train on, to stop on, to measure by."""
 
     objective: str
     train: list[Label]
@@ -33,14 +33,14 @@ class Lot(NamedTuple):
     heldout: list[Label]
     ungated: bool
     auditor: bool
-    """Of a model that nothing is trained against; no label of it is one of its fellow's."""
+    """Whether the model is an auditor: no policy is trained against it, and it learns from labels of its own."""
 
 
 def reward_stage(ctx: Context) -> StageResult:
     """Train the reward models that are not there yet; those of one trunk train together."""
     timer, names, settings = Timer(), ctx.constitution.objective_names, ctx.config.reward
     roles = (False, True) if settings.auditor_share else (False,)
-    stored = {(model.objective, model.auditor): model for model in ctx.store.reward_models(ctx.run.id)}
+    stored = {(model.objective, model.auditor): model for model in ctx.store.reward_models.find(ctx.run.id)}
     together = [[_lot(ctx, name, role) for name in names] for role in roles]
     groups = together if settings.layout == "trunk" else [[lot] for lots in together for lot in lots]
     total = sum(training_steps(_size(group), settings) for group in groups)
@@ -66,25 +66,25 @@ def reward_stage(ctx: Context) -> StageResult:
 
 
 def _lot(ctx: Context, objective: str, auditor: bool) -> Lot:
-    settings, found = ctx.config.reward, labels_of(ctx, objective)
-    if found.ungated and not ctx.config.gate.allow_ungated:
+    settings, result = ctx.config.reward, labels_of(ctx, objective)
+    if result.ungated and not ctx.config.gate.allow_ungated:
         raise TrainingFailed(
             f"the judge had not passed its gate when it labelled '{objective}', so nothing is trained on that; label "
             "again once it does, or train all the same with --allow-ungated"
         )
-    lot = Lot(objective, [], [], [], found.ungated, auditor)
-    for label in (*found.labels, *found.graded):
+    lot = Lot(objective, [], [], [], result.ungated, auditor)
+    for label in (*result.labels, *result.graded):
         if kept_back(label.prompt, settings.heldout_share):
             lot.heldout.append(label)
-        elif found.graded and isinstance(label, LabelledPair) and label.source == "ai":
+        elif result.graded and isinstance(label, LabelledPair) and label.source == "ai":
             continue
         elif kept_back(label.prompt, settings.auditor_share, "audit") == auditor:
             (lot.stop if kept_back(label.prompt, settings.stop_share, "stop") else lot.train).append(label)
-    if not found.labels and not found.graded:
+    if not result.labels and not result.graded:
         raise TrainingFailed(f"objective '{objective}' has no usable preference; the judge abstained on all pairs")
     if not lot.train:
         kept = f"{len(lot.heldout)} are held out and the others are there to stop on or to audit by"
-        raise TrainingFailed(f"objective '{objective}' has no label to train on: of {len(found.labels)}, {kept}")
+        raise TrainingFailed(f"objective '{objective}' has no label to train on: of {len(result.labels)}, {kept}")
     return lot
 
 
@@ -109,10 +109,10 @@ def _train(ctx: Context, lots: Sequence[Lot], done: int, total: int) -> Iterator
         ctx.tools.on_device(lambda: save_models(models, Path(folder)))
         digest = ctx.store.artifacts.put_folder(Path(folder))
     versions = [_version(ctx, model, lot, digest) for model, lot in zip(models, lots, strict=True)]
-    ctx.tools.on_device(lambda: models[0].backbone.delete_adapter(adapter))
+    ctx.tools.on_device(lambda: models[0].backbone.adapters.delete(adapter))
     with ctx.store.transaction(ctx.run.id, ctx.run.fence):
         for version in versions:
-            ctx.store.add_reward_model(version)
+            ctx.store.reward_models.add(version)
     yield from versions
 
 
@@ -138,7 +138,7 @@ def _version(ctx: Context, model: RewardModel, lot: Lot, digest: str) -> RewardM
 
 
 def judge_labels(model: RewardModel, labels: Sequence[Label]) -> list[Judged]:
-    """What the model makes of labels; rankings are judged by their pairs."""
+    """Score the replies of labels with the model, beside what the labels say; a ranking counts by its pairs."""
     pairs = [pair for label in labels for pair in pairs_of(label)]
     rated = [label for label in labels if isinstance(label, Rating)]
     stepped = [label for label in labels if isinstance(label, StepLabels)]
@@ -160,12 +160,12 @@ def _fresh_models(ctx: Context, adapter: str, lots: Sequence[Lot], seed: int) ->
     settings = ctx.config.reward
     base = ctx.tools.base_of(settings.base_model)
     if adapter in base.adapters:
-        base.delete_adapter(adapter)
+        base.adapters.delete(adapter)
     if settings.reference and not isinstance(base, Backbone):
         raise InvalidInput(
             f"reward.reference: '{base.name}' is an encoder and answers nothing; allowed: false", "reward.reference"
         )
-    base.add_adapter(adapter, seed)
+    base.adapters.add(adapter, seed)
     scorings = [
         Scoring(
             process=settings.reads_lines(lot.objective),
@@ -178,6 +178,6 @@ def _fresh_models(ctx: Context, adapter: str, lots: Sequence[Lot], seed: int) ->
         for lot in lots
     ]
     return [
-        RewardModel(base, adapter, lot.objective, settings.members, seed + place, scoring)
-        for place, (lot, scoring) in enumerate(zip(lots, scorings, strict=True))
+        RewardModel(base, adapter, lot.objective, settings.members, seed + index, scoring)
+        for index, (lot, scoring) in enumerate(zip(lots, scorings, strict=True))
     ]

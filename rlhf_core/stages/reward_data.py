@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
 from typing import NamedTuple
 
 from rlhf_core.data.loaders import load_labels, load_preferences
 from rlhf_core.data.reward_examples import GradedLines, Label, LabelledPair, Source
 from rlhf_core.feedback.line_grades import Graded, line_grades
-from rlhf_core.feedback.preference_labels import heard_voters, probability_of
-from rlhf_core.records.feedback import Preference, Vote
+from rlhf_core.feedback.preference_labels import probability_of
+from rlhf_core.feedback.vote_aggregation import heard
+from rlhf_core.feedback.voters import open_polls, with_votes
+from rlhf_core.records.feedback import Preference
 from rlhf_core.records.samples import Comparison, Prompt
 from rlhf_core.stages.context import Context
 from rlhf_core.stages.label_rounds import label_runs
@@ -25,18 +26,18 @@ class Found(NamedTuple):
 
 
 def labels_of(ctx: Context, objective: str) -> Found:
-    """The objective's labels: AI labels of this and earlier rounds, all human labels, the user's own files."""
+    """Gather the objective's labels: AI labels of this and earlier rounds, all human labels, the user's own files."""
     data, weight = ctx.config.data, ctx.config.reward.human_weight
     ai = _ai_labels(ctx, objective)
-    human = [p for p in ctx.store.preferences(objective, labelers="human") if p.choice != "skip"]
+    human = [p for p in ctx.store.preferences.find(objective, labelers="human") if p.choice != "skip"]
     own = load_preferences(data.preferences) if _is_preferred(ctx, objective) and data.preferences else []
     files = load_labels(data.labels[objective]) if objective in data.labels else []
     reward = ctx.config.reward
     graded = _graded_lines(ctx, objective) if reward.graded and reward.reads_lines(objective) else []
     labels: list[Label] = [
-        *(_pair(ctx.store.comparison(p.comparison_id), p, p.probability, p.weight, "ai") for p in ai),
+        *(_pair(ctx.store.comparisons.get(p.comparison_id), p, p.probability, p.weight, "ai") for p in ai),
         *(
-            _pair(ctx.store.comparison(p.comparison_id), p, probability_of(p.choice), p.weight * weight, "human")
+            _pair(ctx.store.comparisons.get(p.comparison_id), p, probability_of(p.choice), p.weight * weight, "human")
             for p in human
         ),
         *(_pair(pair, None, 1.0, weight, "data") for pair in own),
@@ -52,18 +53,16 @@ def _graded_lines(ctx: Context, objective: str) -> list[GradedLines]:
     are about something else.
     """
     labelled = ctx.results.get("label")
-    found: dict[tuple[str, str], GradedLines] = {}
+    result: dict[tuple[str, str], GradedLines] = {}
     replies: set[tuple[str, str]] = set()
     agreed: list[bool] = []
     for run in label_runs(ctx, labelled.run_id) if labelled else ():
-        votes: dict[str, list[Vote]] = defaultdict(list)
-        for vote in ctx.store.votes(run_id=run):
-            votes[vote.comparison_id].append(vote)
-        stored = ctx.store.preferences(objective, run_id=run, labelers="ai")
+        stored = ctx.store.preferences.find(objective, run_id=run, labelers="ai")
         labels = {label.comparison_id: label.probability for label in stored if not label.abstained}
-        for pair in ctx.store.comparisons(run):
-            counted = heard_voters(pair, votes[pair.id], ctx.constitution, objective, ctx.config.label)
-            both = line_grades(pair, votes[pair.id], counted, objective)
+        polls = open_polls(ctx.store.comparisons.of_run(run), ctx.constitution, [objective], ctx.config.label)
+        for pair, voters, votes in with_votes(polls, ctx.store.votes.find(run_id=run)):
+            counted = heard(voters[objective], votes, ctx.constitution.precedence(), ctx.config.label)
+            both = line_grades(pair, votes, counted, objective)
             lead, doubt = _lead(both), labels.get(pair.id, 0.5) - 0.5
             agreed += [lead * doubt > 0] if lead * doubt else []
             sign = -1 if _is_turned(ctx, objective, pair.id) else 1
@@ -72,9 +71,9 @@ def _graded_lines(ctx: Context, objective: str) -> list[GradedLines]:
                 replies.add(key)
                 if grades is not None:
                     turned = tuple(sign * grade for grade in grades)
-                    found.setdefault(key, GradedLines(pair.prompt, sample.response, turned))
+                    result.setdefault(key, GradedLines(pair.prompt, sample.response, turned))
     contradicted = sum(agreed) < ctx.config.gate.agreement * len(agreed)
-    return [] if contradicted or 2 * len(found) < len(replies) else list(found.values())
+    return [] if contradicted or 2 * len(result) < len(replies) else list(result.values())
 
 
 def _lead(both: Graded) -> float:
@@ -87,7 +86,7 @@ def _ai_labels(ctx: Context, objective: str) -> list[Preference]:
     own = _is_preferred(ctx, objective) or objective in ctx.config.data.labels
     labelled = ctx.results.get("label") if own else ctx.need("label")
     rounds = label_runs(ctx, labelled.run_id) if labelled else []
-    stored = [label for run in rounds for label in ctx.store.preferences(objective, run_id=run, labelers="ai")]
+    stored = [label for run in rounds for label in ctx.store.preferences.find(objective, run_id=run, labelers="ai")]
     kept = [label for label in stored if not label.abstained]
     return [_turned(label) if _is_turned(ctx, objective, label.comparison_id) else label for label in kept]
 
@@ -113,7 +112,7 @@ def _pair(
 
 
 def kept_back(prompt: Prompt, share: float, purpose: str = "") -> bool:
-    """Whether the prompt's labels are kept from training; by prompt, so that none is on both sides."""
+    """Tell whether the prompt's labels are kept from training; by prompt, so that none is on both sides."""
     return _draw(f"{purpose}{prompt.id}") < share
 
 

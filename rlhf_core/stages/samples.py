@@ -15,12 +15,12 @@ CHUNK = 64
 def sample_all(
     ctx: Context, stage: str, prompts: Sequence[Prompt], version: str, n: int, temperature: float
 ) -> list[Sample]:
-    """n stored samples per prompt; pieces that an earlier attempt stored are read back."""
-    ctx.store.add_prompts(prompts)
+    """Draw and store n samples per prompt; pieces that an earlier attempt stored are read back."""
+    ctx.store.prompts.add(prompts)
     samples: list[Sample] = []
     for piece in chunks(prompts, CHUNK):
         ids = [sample_id(ctx, stage, prompt, version, index) for prompt in piece for index in range(n)]
-        stored = ctx.store.samples_by_id(ids)
+        stored = ctx.store.samples.by_id(ids)
         if len(stored) == len(ids):
             samples += [stored[identity] for identity in ids]
             continue
@@ -33,13 +33,13 @@ def sample_all(
             seed=ctx.config.seed,
         )
         stamped = [stamp(sample, ctx, stage, version, index % n) for index, sample in enumerate(drawn)]
-        ctx.store.add_samples(stamped)
+        ctx.store.samples.add(stamped)
         samples += stamped
     return samples
 
 
 def gold_scores(ctx: Context, samples: Sequence[Sample]) -> list[GoldScore]:
-    """The world's own grades, where there is a world. They are stored and reported; nothing learns from them."""
+    """Grade the samples by gold, where there is a world. They are stored and reported; nothing learns from them."""
     if ctx.tools.world is None:
         return []
     gold = ctx.tools.world.gold
@@ -53,7 +53,7 @@ def gold_scores(ctx: Context, samples: Sequence[Sample]) -> list[GoldScore]:
 
 
 def stamp(sample: Sample, ctx: Context, stage: str, part: str, index: int) -> Sample:
-    """The sample with this run's provenance; its id is known before it is drawn, so a repeat is found."""
+    """Give the sample this run's provenance; its id is known before it is drawn, so a repeat is found."""
     identity = sample_id(ctx, stage, sample.prompt, part, index)
     return sample.model_copy(update={"id": identity, "run_id": ctx.run.id, "stage": stage})
 

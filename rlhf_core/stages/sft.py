@@ -22,7 +22,7 @@ def sft_stage(ctx: Context) -> StageResult:
         loss = metrics.values["loss"]
         ctx.progress("sft", metrics.step, metrics.steps, **metrics.values)
     version = publish_policy(ctx, "sft", adapter, BASE_POLICY, ctx.config.sft.epochs)
-    ctx.tools.on_device(lambda: backbone.delete_adapter(adapter))
+    ctx.tools.on_device(lambda: backbone.adapters.delete(adapter))
     return StageResult(
         run_id=ctx.run.id,
         stage="sft",

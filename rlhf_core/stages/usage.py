@@ -14,20 +14,20 @@ PAGE = 1000
 
 
 class Spending:
-    """Of one stage. `step` goes into each of its progress reports, `close` into its result."""
+    """One stage's use of endpoints: `step` goes into each progress report, `close` into the stage's result."""
 
     def __init__(self, ctx: Context, stage: Stage, feedback: Feedback):
         self._ctx, self._stage, self._feedback = ctx, stage, feedback
         self._told = Usage()
 
     def step(self) -> dict[str, float]:
-        """What was spent since the step before, by name; nothing where no endpoint is asked."""
+        """Return what was spent since the last step, by name; nothing where no endpoint is asked."""
         now = self._feedback.usage
         new, self._told = now.plus(self._told, -1), now
         return {f"{PREFIX}{name}": value for name, value in new if value}
 
     def close(self, result: StageResult) -> StageResult:
-        """The result with the sums of all steps, those before an interruption included, and of what came after."""
+        """Add to the result all that the stage spent, before an interruption too."""
         total = self._reported().plus(self._feedback.usage.plus(self._told, -1))
         if not total.requests:
             return result
@@ -38,7 +38,7 @@ class Spending:
 
     def _reported(self) -> Usage:
         total, after = Usage(), 0
-        while events := self._ctx.store.events(self._ctx.run.id, after, PAGE):
+        while events := self._ctx.store.events.of_run(self._ctx.run.id, after, PAGE):
             after = events[-1].sequence
             steps = [StepMetrics.model_validate_json(event.body) for event in events if event.kind == "metrics"]
             for step in steps:
@@ -48,9 +48,9 @@ class Spending:
 
 
 def spent(result: StageResult) -> Usage | None:
-    """What a finished stage spent; None where it asked no endpoint."""
-    found = {**result.counts, **result.numbers}
-    return _usage(found) if f"{PREFIX}requests" in found else None
+    """Return what a finished stage spent; None where it asked no endpoint."""
+    values = {**result.counts, **result.numbers}
+    return _usage(values) if f"{PREFIX}requests" in values else None
 
 
 def _usage(values: dict[str, float]) -> Usage:

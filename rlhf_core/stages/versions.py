@@ -13,18 +13,18 @@ from rlhf_core.stages.context import Context
 
 
 def load_reward_models(ctx: Context, versions: Mapping[str, str], prefix: str) -> dict[str, RewardModel]:
-    """Reward models, by objective, as adapters that are named by the prefix; those of one trunk share theirs."""
+    """Load reward models, by objective, as adapters named by the prefix; models of one trunk share an adapter."""
     models: dict[str, RewardModel] = {}
     adapters: dict[str, str] = {}
     for objective, version_id in versions.items():
-        version = ctx.store.reward_model(version_id)
+        version = ctx.store.reward_models.get(version_id)
         folder, fresh = ctx.store.artifacts.get_folder(version.artifact), version.artifact not in adapters
         name = adapters.setdefault(version.artifact, f"{prefix}-{len(adapters)}")
 
         def load(version=version, folder: Path = folder, name: str = name, fresh: bool = fresh) -> RewardModel:
             base = ctx.tools.base_of(version.base_model)
             if fresh and name in base.adapters:
-                base.delete_adapter(name)
+                base.adapters.delete(name)
             return RewardModel.load(base, name, folder, version.objective)
 
         models[objective] = ctx.tools.on_device(load)
@@ -32,10 +32,10 @@ def load_reward_models(ctx: Context, versions: Mapping[str, str], prefix: str) -
 
 
 def drop_adapters(ctx: Context, names: Iterable[str], models: Iterable[RewardModel] = ()) -> None:
-    """Delete these adapters of the policy's base, and those of the models."""
+    """Drop these adapters from the policy's base, and the reward models' from theirs."""
     trunks = {(model.backbone, model.adapter) for model in models}
     for base, name in [*((ctx.tools.backbone, name) for name in names), *trunks]:
-        ctx.tools.on_device(lambda base=base, name=name: base.delete_adapter(name))
+        ctx.tools.on_device(lambda base=base, name=name: base.adapters.delete(name))
 
 
 def publish_policy(
@@ -43,7 +43,7 @@ def publish_policy(
 ) -> PolicyVersion:
     """Save the adapter as an artifact and record it as a policy version."""
     with tempfile.TemporaryDirectory() as folder:
-        ctx.tools.on_device(lambda: ctx.tools.backbone.save_adapter(adapter, Path(folder)))
+        ctx.tools.on_device(lambda: ctx.tools.backbone.adapters.save(adapter, Path(folder)))
         digest = ctx.store.artifacts.put_folder(Path(folder))
     version = PolicyVersion(
         id=content_id("policy", ctx.run.id, stage, digest),
@@ -56,12 +56,12 @@ def publish_policy(
         ungated=ungated,
     )
     with ctx.store.transaction(ctx.run.id, ctx.run.fence):
-        ctx.store.add_policy_version(version)
+        ctx.store.policy_versions.add(version)
     return version
 
 
 def fresh_adapter(ctx: Context, adapter: str, seed: int) -> None:
-    """A new adapter; what an attempt that failed in this process left under the name is dropped."""
+    """Make a new adapter; one that a failed attempt in this process left under the name is dropped."""
     if adapter in ctx.tools.backbone.adapters:
-        ctx.tools.backbone.delete_adapter(adapter)
-    ctx.tools.backbone.add_adapter(adapter, seed)
+        ctx.tools.backbone.adapters.delete(adapter)
+    ctx.tools.backbone.adapters.add(adapter, seed)

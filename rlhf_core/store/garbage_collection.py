@@ -1,10 +1,9 @@
-"""What an operator asks of a store: how its runs stand, and which artifacts nothing refers to any more."""
+"""Which artifacts nothing refers to any more, and how they are removed."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from rlhf_core.records.base import RunState
 from rlhf_core.store.artifacts import Artifacts
 from rlhf_core.store.connection import Connections
 
@@ -19,15 +18,12 @@ class Collected(NamedTuple):
     size: int
 
 
-class Upkeep:
+class Garbage:
+    """Artifacts that nothing refers to."""
+
     def __init__(self, connections: Connections, artifacts: Artifacts):
         self._connections = connections
         self._artifacts = artifacts
-
-    def run_counts(self) -> dict[RunState, int]:
-        """How many runs there are in each state; states without runs are left out."""
-        rows = self._connections.rows("SELECT state, count(*) AS n FROM runs GROUP BY state")
-        return {row["state"]: row["n"] for row in rows}
 
     def orphans(self) -> Collected:
         """Artifacts that no row names: a process died between writing one and storing its row."""
@@ -37,8 +33,8 @@ class Upkeep:
 
     def collect(self, idle_seconds: float = IDLE_SECONDS) -> Collected:
         """Remove the orphans that have not been touched for so long; safe beside processes that write."""
-        sizes, found = self._artifacts.stored(), self.orphans().digests
-        removed = [digest for digest in found if self._artifacts.remove(digest, idle_seconds)]
+        sizes, orphans = self._artifacts.stored(), self.orphans().digests
+        removed = [digest for digest in orphans if self._artifacts.remove(digest, idle_seconds)]
         return Collected(tuple(removed), sum(sizes.get(digest, 0) for digest in removed))
 
     def _named(self) -> set[str]:

@@ -12,13 +12,13 @@ from rlhf_core.store.connection import Connections
 from rlhf_core.store.row_mapping import from_row, insert, now, stamped
 
 
-class History:
-    """Events, stage results and checkpoints of runs; all of them only grow."""
+class Events:
+    """Events of runs, numbered within each; they only grow."""
 
     def __init__(self, connections: Connections):
         self._connections = connections
 
-    def append_event(self, run_id: str, kind: str, body_json: str) -> RunEvent:
+    def append(self, run_id: str, kind: str, body_json: str) -> RunEvent:
         """Add the run's next event; inside a transaction, it stands or falls with the change that it tells of."""
         with self._connections.write() as connection:
             if not connection.execute("SELECT 1 FROM runs WHERE id = ?", [run_id]).fetchone():
@@ -29,7 +29,7 @@ class History:
             insert(connection, "run_events", [event.model_dump()], key="run_id, sequence")
             return event
 
-    def events(self, run_id: str, after_sequence: int = 0, limit: int = 1000) -> list[RunEvent]:
+    def of_run(self, run_id: str, after_sequence: int = 0, limit: int = 1000) -> list[RunEvent]:
         """The run's events after a sequence number, oldest first."""
         rows = self._connections.rows(
             "SELECT * FROM run_events WHERE run_id = ? AND sequence > ? ORDER BY sequence LIMIT ?",
@@ -37,35 +37,49 @@ class History:
         )
         return [from_row(RunEvent, row) for row in rows]
 
-    def add_stage_result(self, result: StageResult) -> None:
+
+class StageResults:
+    """What finished stages hand on."""
+
+    def __init__(self, connections: Connections):
+        self._connections = connections
+
+    def add(self, result: StageResult) -> None:
         """Store what a finished stage hands on; the first result of a stage stands."""
         with self._connections.write(durable=True) as connection:
             insert(connection, "stage_results", stamped([result]), key="run_id, stage")
-            self.forgive(result.run_id)
+            forgive(connection, result.run_id)
 
-    def stage_results(self, run_id: str) -> dict[Stage, StageResult]:
+    def of_run(self, run_id: str) -> dict[Stage, StageResult]:
         """Results by stage, in the order in which the stages finished."""
         rows = self._connections.rows("SELECT * FROM stage_results WHERE run_id = ? ORDER BY rowid", [run_id])
         return {row["stage"]: from_row(StageResult, row) for row in rows}
 
-    def add_checkpoint(self, checkpoint: Checkpoint) -> None:
+
+class Checkpoints:
+    """Where a stage that was interrupted goes on from."""
+
+    def __init__(self, connections: Connections):
+        self._connections = connections
+
+    def add(self, checkpoint: Checkpoint) -> None:
         with self._connections.write(durable=True) as connection:
             insert(connection, "checkpoints", stamped([checkpoint]), key="run_id, stage, step")
-            self.forgive(checkpoint.run_id)
+            forgive(connection, checkpoint.run_id)
 
-    def forgive(self, run_id: str) -> None:
-        """Count the workers that the run loses from now on: it has made a step forward, or someone has resumed it."""
-        with self._connections.write() as connection:
-            connection.execute("UPDATE runs SET crashes = 0 WHERE id = ?", [run_id])
-
-    def checkpoint(self, run_id: str, stage: Stage, step: int) -> Checkpoint | None:
+    def at(self, run_id: str, stage: Stage, step: int) -> Checkpoint | None:
         rows = self._connections.rows(
             "SELECT * FROM checkpoints WHERE run_id = ? AND stage = ? AND step = ?", [run_id, stage, step]
         )
         return from_row(Checkpoint, rows[0]) if rows else None
 
-    def latest_checkpoint(self, run_id: str, stage: Stage) -> Checkpoint | None:
+    def latest(self, run_id: str, stage: Stage) -> Checkpoint | None:
         rows: list[sqlite3.Row] = self._connections.rows(
             "SELECT * FROM checkpoints WHERE run_id = ? AND stage = ? ORDER BY step DESC LIMIT 1", [run_id, stage]
         )
         return from_row(Checkpoint, rows[0]) if rows else None
+
+
+def forgive(connection: sqlite3.Connection, run_id: str) -> None:
+    """Count the workers that the run loses from now on: it has made a step forward, or someone has resumed it."""
+    connection.execute("UPDATE runs SET crashes = 0 WHERE id = ?", [run_id])

@@ -13,14 +13,14 @@ from rlhf_core.store.runs import Runs
 ENDED = ("SUCCEEDED", "FAILED", "CANCELLED")
 
 
-class Steering:
-    """Weight changes and watch points of runs."""
+class Weights:
+    """Weights that people ask a run for."""
 
     def __init__(self, connections: Connections, runs: Runs):
         self._connections = connections
         self._runs = runs
 
-    def ask_weights(self, run_id: str, weights: Mapping[str, float]) -> WeightChange:
+    def ask(self, run_id: str, weights: Mapping[str, float]) -> WeightChange:
         """Leave weights for the run's next PPO step; the last ones left before it count.
 
         Raises:
@@ -28,13 +28,13 @@ class Steering:
         """
         change = WeightChange(run_id=run_id, weights=dict(weights))
         with self._connections.write(durable=True) as connection:
-            state = self._runs.run(run_id).state
+            state = self._runs.get(run_id).state
             if state in ENDED:
                 raise Conflict(f"run '{run_id}' is {state}; weights can be set while it waits, runs or is paused")
             insert(connection, "weight_changes", [_row(change)], key="number")
         return change
 
-    def take_weights(self, run_id: str, fence: int, step: int) -> WeightChange | None:
+    def take(self, run_id: str, fence: int, step: int) -> WeightChange | None:
         """The weights that hold at a step, from 1: those that wait are taken up by it; None where nobody gave any.
 
         A step that is done again, after a crash, finds the weights of its first time.
@@ -42,7 +42,7 @@ class Steering:
         Raises:
             LeaseLost: the fence is stale.
         """
-        if not self.weight_changes(run_id):
+        if not self.of_run(run_id):
             return None
         with self._connections.write(durable=True) as connection:
             self._runs.check_fence(run_id, fence)
@@ -55,16 +55,23 @@ class Steering:
             ).fetchall()
         return from_row(WeightChange, rows[0]) if rows else None
 
-    def weight_changes(self, run_id: str) -> list[WeightChange]:
+    def of_run(self, run_id: str) -> list[WeightChange]:
         """All that were asked for, in their order."""
         rows = self._connections.rows("SELECT * FROM weight_changes WHERE run_id = ? ORDER BY number", [run_id])
         return [from_row(WeightChange, row) for row in rows]
 
-    def add_watch_points(self, points: Sequence[WatchPoint]) -> None:
+
+class WatchPoints:
+    """What was seen of policies while they trained."""
+
+    def __init__(self, connections: Connections):
+        self._connections = connections
+
+    def add(self, points: Sequence[WatchPoint]) -> None:
         with self._connections.write() as connection:
             insert(connection, "watch_points", stamped(points), key="run_id, step, objective")
 
-    def watch_points(self, run_id: str) -> list[WatchPoint]:
+    def of_run(self, run_id: str) -> list[WatchPoint]:
         """By step, then in the order in which they were added."""
         rows = self._connections.rows("SELECT * FROM watch_points WHERE run_id = ? ORDER BY step, rowid", [run_id])
         return [from_row(WatchPoint, row) for row in rows]

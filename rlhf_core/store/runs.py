@@ -17,7 +17,7 @@ from rlhf_core.records.base import RunState, Written
 from rlhf_core.records.runs import Run
 from rlhf_core.store.connection import Connections
 from rlhf_core.store.row_mapping import from_row, insert, now, to_json
-from rlhf_core.store.run_history import History
+from rlhf_core.store.run_history import Events, forgive
 from rlhf_core.store.workers import expiry, is_dead
 
 MAX_PAGE = 1000
@@ -29,11 +29,11 @@ _RELEASED: tuple[RunState, ...] = ("QUEUED", "PAUSED", "SUCCEEDED", "FAILED", "C
 class Runs:
     """Runs and their leases."""
 
-    def __init__(self, connections: Connections, history: History):
+    def __init__(self, connections: Connections, events: Events):
         self._connections = connections
-        self._history = history
+        self._events = events
 
-    def create_run(
+    def create(
         self,
         kind: str,
         config_json: str,
@@ -58,13 +58,13 @@ class Runs:
             row = {"id": _run_id(), "state": "QUEUED", "created_at": time, "updated_at": time, **body}
             written = {"display_name": display_name, "note": note, "request_id": request_id or None}
             insert(connection, "runs", [row | written])
-            self._history.append_event(row["id"], "state", to_json({"state": "QUEUED", "attempt": 0}))
-            return self.run(row["id"])
+            self._events.append(row["id"], "state", to_json({"state": "QUEUED", "attempt": 0}))
+            return self.get(row["id"])
 
-    def run(self, run_id: str) -> Run:
+    def get(self, run_id: str) -> Run:
         return from_row(Run, self._row(run_id))
 
-    def runs(self, page_size: int, page_token: str = "", states: Collection[RunState] = ()) -> tuple[list[Run], str]:
+    def page(self, page_size: int, page_token: str = "", states: Collection[RunState] = ()) -> tuple[list[Run], str]:
         """A page of runs, newest first, and the token of the next page ('' at the end); only of `states`, if any."""
         if page_size < 1:
             raise InvalidInput(f"page_size is {page_size}; allowed: 1 to {MAX_PAGE}", "page_size")
@@ -80,7 +80,12 @@ class Runs:
         token = str(page[-1]["number"]) if len(rows) > len(page) else ""
         return [from_row(Run, row) for row in page], token
 
-    def claim_run(self, owner: str, lease_seconds: float) -> Run | None:
+    def counts(self) -> dict[RunState, int]:
+        """How many runs there are in each state; states without runs are left out."""
+        rows = self._connections.rows("SELECT state, count(*) AS n FROM runs GROUP BY state")
+        return {row["state"]: row["n"] for row in rows}
+
+    def claim(self, owner: str, lease_seconds: float) -> Run | None:
         """Take the oldest run that is queued, or whose worker is gone; None when there is none.
 
         `owner` should be `workers.this_process()`: after a crash a worker on the same host then need not wait for the
@@ -102,7 +107,7 @@ class Runs:
                 sql = "UPDATE runs SET attempt = attempt + 1, fence = fence + 1, crashes = ? WHERE id = ?"
                 connection.execute(sql, [crashes, row["id"]])
                 self._set_state(connection, row["id"], "RUNNING", owner=owner, until=expiry(lease_seconds))
-                return self.run(row["id"])
+                return self.get(row["id"])
         return None
 
     def heartbeat(self, run_id: str, fence: int, lease_seconds: float) -> bool:
@@ -111,7 +116,7 @@ class Runs:
         with self._connections.write() as connection:
             return connection.execute(sql, [expiry(lease_seconds), run_id, fence]).rowcount == 1
 
-    def release_run(self, run_id: str, fence: int, state: RunState, error: str = "") -> Run:
+    def release(self, run_id: str, fence: int, state: RunState, error: str = "") -> Run:
         """End the lease and leave the run in `state`; PAUSED and QUEUED yield to a cancel or pause that was asked for.
 
         Raises:
@@ -123,11 +128,11 @@ class Runs:
             self.check_fence(run_id, fence)
             requested = self._row(run_id)["requested"]
             final = requested if requested and state in ("QUEUED", "PAUSED") else state
-            self._history.forgive(run_id)
+            forgive(connection, run_id)
             self._set_state(connection, run_id, final, error=error)
-            return self.run(run_id)
+            return self.get(run_id)
 
-    def update_run(self, run_id: str, written: Mapping[Written, str], etag: str = "") -> Run:
+    def update(self, run_id: str, written: Mapping[Written, str], etag: str = "") -> Run:
         """Change what people have written on the run.
 
         Raises:
@@ -138,17 +143,17 @@ class Runs:
             for name, text in written.items():
                 sql = f"UPDATE runs SET {name} = ?, updated_at = ? WHERE id = ?"
                 connection.execute(sql, [text, now(), run_id])
-            return self.run(run_id)
+            return self.get(run_id)
 
-    def cancel_run(self, run_id: str, etag: str = "") -> Run:
+    def cancel(self, run_id: str, etag: str = "") -> Run:
         """Cancel at once, or ask the worker that holds the run to; see `cancel_requested`."""
         return self._ask(run_id, "CANCELLED", etag)
 
-    def pause_run(self, run_id: str, etag: str = "") -> Run:
+    def pause(self, run_id: str, etag: str = "") -> Run:
         """Pause at once, or ask the worker that holds the run to; see `pause_requested`."""
         return self._ask(run_id, "PAUSED", etag)
 
-    def resume_run(self, run_id: str, etag: str = "") -> Run:
+    def resume(self, run_id: str, etag: str = "") -> Run:
         """Queue a paused or failed run again, or take back a pause that has not happened yet.
 
         Raises:
@@ -162,9 +167,9 @@ class Runs:
             if row["requested"]:
                 connection.execute("UPDATE runs SET requested = '', updated_at = ? WHERE id = ?", [now(), run_id])
             elif row["state"] in ("PAUSED", "FAILED"):
-                self._history.forgive(run_id)
+                forgive(connection, run_id)
                 self._set_state(connection, run_id, "QUEUED")
-            return self.run(run_id)
+            return self.get(run_id)
 
     def cancel_requested(self, run_id: str) -> bool:
         return self._row(run_id)["requested"] == "CANCELLED"
@@ -190,7 +195,7 @@ class Runs:
             raise LeaseLost(f"run '{run_id}' is {row['state']} at fence {row['fence']}, not held at fence {fence}")
 
     def _check_etag(self, run_id: str, etag: str) -> None:
-        run = self.run(run_id)
+        run = self.get(run_id)
         if etag and etag != run.etag:
             raise Stale(
                 f"run '{run_id}' has changed since etag '{etag}': it is {run.state} now",
@@ -210,7 +215,7 @@ class Runs:
                 connection.execute(sql, [wanted, now(), run_id])
             else:
                 self._set_state(connection, run_id, wanted)
-            return self.run(run_id)
+            return self.get(run_id)
 
     def _set_state(
         self, connection: sqlite3.Connection, run_id: str, state: str, error: str = "", owner: str = "", until: str = ""
@@ -221,7 +226,7 @@ class Runs:
             [state, error, owner, until, now(), run_id],
         )
         body = {"state": state, "attempt": self._row(run_id)["attempt"]} | ({"error": error} if error else {})
-        self._history.append_event(run_id, "state", to_json(body))
+        self._events.append(run_id, "state", to_json(body))
 
     def _row(self, run_id: str) -> sqlite3.Row:
         rows = self._connections.rows("SELECT * FROM runs WHERE id = ?", [run_id])

@@ -1,4 +1,4 @@
-"""What was asked, answered and revised, and how each answer was scored."""
+"""What was asked, answered and revised: each text is stored once, whichever runs use it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from collections.abc import Iterable, Sequence
 from rlhf_core.errors import NotFound
 from rlhf_core.records.base import Record
 from rlhf_core.records.feedback import Revision
-from rlhf_core.records.models import GoldScore, Score
 from rlhf_core.records.samples import Prompt, Sample, Split
 from rlhf_core.store.connection import Connections
 from rlhf_core.store.row_mapping import from_row, insert, now, stamped, to_row
@@ -17,25 +16,32 @@ from rlhf_core.store.row_mapping import from_row, insert, now, stamped, to_row
 _SAMPLES = "SELECT s.*, p.messages, p.split, p.source, p.tags FROM samples AS s JOIN prompts AS p ON p.id = s.prompt_id"
 
 
-class Samples:
-    """Prompts, samples, revisions and scores: each text is stored once, whichever runs use it."""
+class Prompts:
+    """Prompts, of one split each."""
 
     def __init__(self, connections: Connections):
         self._connections = connections
 
-    def add_prompts(self, prompts: Iterable[Prompt]) -> None:
+    def add(self, prompts: Iterable[Prompt]) -> None:
         """Store prompts; one whose id is known keeps its first split and source."""
         with self._connections.write() as connection:
             insert(connection, "prompts", stamped(prompts))
 
-    def prompts(self, split: Split | None = None) -> list[Prompt]:
+    def find(self, split: Split | None = None) -> list[Prompt]:
         """Prompts in the order in which they were first stored."""
         rows = self._connections.rows(
             "SELECT * FROM prompts WHERE :split IS NULL OR split = :split ORDER BY rowid", {"split": split}
         )
         return [from_row(Prompt, row) for row in rows]
 
-    def add_samples(self, samples: Iterable[Sample]) -> None:
+
+class Samples:
+    """Prompts with an answer each."""
+
+    def __init__(self, connections: Connections):
+        self._connections = connections
+
+    def add(self, samples: Iterable[Sample]) -> None:
         """Store samples, and their prompts."""
         samples, time = list(samples), now()
         rows = [
@@ -47,20 +53,20 @@ class Samples:
             insert(connection, "samples", rows)
             join_runs(connection, "sample", samples)
 
-    def sample(self, sample_id: str) -> Sample:
-        found = self.samples_by_id([sample_id])
-        if sample_id not in found:
+    def get(self, sample_id: str) -> Sample:
+        samples = self.by_id([sample_id])
+        if sample_id not in samples:
             raise NotFound(f"no sample '{sample_id}' in the store")
-        return found[sample_id]
+        return samples[sample_id]
 
-    def samples_by_id(self, ids: Iterable[str]) -> dict[str, Sample]:
+    def by_id(self, ids: Iterable[str]) -> dict[str, Sample]:
         """The samples with these ids; an unknown id is left out."""
         rows = self._connections.rows(
             f"{_SAMPLES} WHERE s.id IN (SELECT value FROM json_each(?))", [json.dumps(list(ids))]
         )
         return {sample.id: sample for sample in _read(rows)}
 
-    def samples(self, run_id: str, stage: str | None = None, policy_version: str | None = None) -> list[Sample]:
+    def of_run(self, run_id: str, stage: str | None = None, policy_version: str | None = None) -> list[Sample]:
         """A run's samples in the order in which it stored them; those that it shares with an earlier run too."""
         rows = self._connections.rows(
             f"""{_SAMPLES} JOIN members AS m ON m.kind = 'sample' AND m.record_id = s.id
@@ -70,7 +76,14 @@ class Samples:
         )
         return _read(rows)
 
-    def add_revisions(self, revisions: Iterable[Revision]) -> None:
+
+class Revisions:
+    """Steps of critique and revision."""
+
+    def __init__(self, connections: Connections):
+        self._connections = connections
+
+    def add(self, revisions: Iterable[Revision]) -> None:
         """Store steps of critique and revision; their samples must be stored.
 
         Raises:
@@ -81,41 +94,13 @@ class Samples:
             insert(connection, "revisions", stamped(revisions))
             join_runs(connection, "revision", revisions)
 
-    def revisions(self, run_id: str) -> list[Revision]:
+    def of_run(self, run_id: str) -> list[Revision]:
         rows = self._connections.rows(
             """SELECT r.* FROM revisions AS r JOIN members AS m ON m.kind = 'revision' AND m.record_id = r.id
             WHERE m.run_id = ? ORDER BY m.rowid""",
             [run_id],
         )
         return [from_row(Revision, row) for row in rows]
-
-    def add_scores(self, scores: Iterable[Score]) -> None:
-        """Store reward models' scores of stored samples, one for each sample, reward model and objective."""
-        with self._connections.write() as connection:
-            insert(connection, "scores", stamped(scores), key="sample_id, reward_model, objective")
-
-    def scores(self, run_id: str, objective: str | None = None, reward_model: str | None = None) -> list[Score]:
-        """Scores of a run's samples; a sample that several reward models scored has several."""
-        rows = self._connections.rows(
-            """SELECT x.* FROM scores AS x JOIN members AS m ON m.kind = 'sample' AND m.record_id = x.sample_id
-            WHERE m.run_id = :run_id AND (:objective IS NULL OR x.objective = :objective)
-              AND (:reward_model IS NULL OR x.reward_model = :reward_model) ORDER BY x.rowid""",
-            {"run_id": run_id, "objective": objective, "reward_model": reward_model},
-        )
-        return [from_row(Score, row) for row in rows]
-
-    def add_gold(self, scores: Iterable[GoldScore]) -> None:
-        """Store a world's own grades of stored samples, one for each sample and kind."""
-        with self._connections.write() as connection:
-            insert(connection, "gold_scores", stamped(scores), key="sample_id, kind")
-
-    def gold(self, run_id: str) -> list[GoldScore]:
-        rows = self._connections.rows(
-            """SELECT g.* FROM gold_scores AS g JOIN members AS m ON m.kind = 'sample' AND m.record_id = g.sample_id
-            WHERE m.run_id = ? ORDER BY g.rowid""",
-            [run_id],
-        )
-        return [from_row(GoldScore, row) for row in rows]
 
 
 def join_runs(connection: sqlite3.Connection, kind: str, records: Sequence[Record]) -> None:

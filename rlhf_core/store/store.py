@@ -7,38 +7,61 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rlhf_core.errors import CharterError, InvalidInput, Unavailable
+from rlhf_core.records.feedback import Calibration, JudgeGate
+from rlhf_core.records.models import NormPack, PolicyVersion, RewardModelVersion
 from rlhf_core.store.artifacts import Artifacts
+from rlhf_core.store.comparisons import Comparisons
 from rlhf_core.store.connection import Connections
-from rlhf_core.store.garbage_collection import Upkeep
+from rlhf_core.store.constitutions import Constitutions
+from rlhf_core.store.garbage_collection import Garbage
 from rlhf_core.store.idempotency import Requests
 from rlhf_core.store.migrations import migrate
-from rlhf_core.store.preferences import Labels
-from rlhf_core.store.run_history import History
-from rlhf_core.store.run_weights import Steering
+from rlhf_core.store.preferences import Preferences
+from rlhf_core.store.run_history import Checkpoints, Events, StageResults
+from rlhf_core.store.run_weights import WatchPoints, Weights
 from rlhf_core.store.runs import Runs
-from rlhf_core.store.samples import Samples
+from rlhf_core.store.samples import Prompts, Revisions, Samples
+from rlhf_core.store.scores import GoldScores, Scores
 from rlhf_core.store.versions import Versions
+from rlhf_core.store.votes import Votes
 from rlhf_core.store.workers import Workers
 
 
 class Store:
     """A folder with `charter.db`, `store.lock` and `artifacts/`, safe for many threads and processes of one host.
 
-    Its methods are those of its topics, bound below by name: what each does is written there. Every `add_` may be
-    repeated: what is stored already, by id, changes nothing. A folder is opened once in a process.
+    Each attribute keeps one kind of thing, and all use the same verbs. `add` may be repeated: what is stored already,
+    by id, changes nothing. `get` is the one with an id, or NotFound; `by_id` are those of many ids, an unknown one left
+    out; `of_run` are a run's; `find` are all that match what is given; `page` the same, so many at a time.
+    A folder is opened once in a process.
     """
 
     def __init__(self, connections: Connections, artifacts: Artifacts):
         self._connections = connections
         self.artifacts = artifacts
-        self._bind_samples(Samples(connections))
-        self._bind_versions(Versions(connections))
-        self._bind_runs(History(connections))
-        self._bind_requests(Requests(connections), Workers(connections))
-        upkeep = Upkeep(connections, artifacts)
-        self.run_counts = upkeep.run_counts
-        self.orphans = upkeep.orphans
-        self.collect = upkeep.collect
+        self.garbage = Garbage(connections, artifacts)
+        self.prompts = Prompts(connections)
+        self.samples = Samples(connections)
+        self.revisions = Revisions(connections)
+        self.scores = Scores(connections)
+        self.gold_scores = GoldScores(connections)
+        self.comparisons = Comparisons(connections, self.samples)
+        self.votes = Votes(connections)
+        self.preferences = Preferences(connections, self.comparisons)
+        self.policy_versions = Versions(connections, PolicyVersion, "policy_versions")
+        self.reward_models = Versions(connections, RewardModelVersion, "reward_models")
+        self.norm_packs = Versions(connections, NormPack, "norm_packs")
+        self.calibrations = Versions(connections, Calibration, "calibrations")
+        self.gates = Versions(connections, JudgeGate, "gates")
+        self.constitutions = Constitutions(connections)
+        self.events = Events(connections)
+        self.stage_results = StageResults(connections)
+        self.checkpoints = Checkpoints(connections)
+        self.runs = Runs(connections, self.events)
+        self.weights = Weights(connections, self.runs)
+        self.watch_points = WatchPoints(connections)
+        self.requests = Requests(connections)
+        self.workers = Workers(connections)
 
     @classmethod
     def open(cls, folder: Path) -> Store:
@@ -79,7 +102,7 @@ class Store:
         """
         with self._connections.write(durable=True):
             if fence is not None:
-                self.check_fence(run_id or "", fence)
+                self.runs.check_fence(run_id or "", fence)
             yield
 
     def integrity_check(self) -> list[str]:
@@ -90,88 +113,3 @@ class Store:
             for row in self._connections.rows("PRAGMA foreign_key_check")
         ]
         return [line for line in pages if line != "ok"] + broken
-
-    def _bind_samples(self, samples: Samples) -> None:
-        labels = Labels(self._connections, samples)
-        self.add_prompts = samples.add_prompts
-        self.prompts = samples.prompts
-        self.add_samples = samples.add_samples
-        self.sample = samples.sample
-        self.samples = samples.samples
-        self.samples_by_id = samples.samples_by_id
-        self.add_revisions = samples.add_revisions
-        self.revisions = samples.revisions
-        self.add_scores = samples.add_scores
-        self.scores = samples.scores
-        self.add_gold = samples.add_gold
-        self.gold = samples.gold
-        self.add_comparisons = labels.add_comparisons
-        self.comparison = labels.comparison
-        self.comparisons = labels.comparisons
-        self.add_votes = labels.add_votes
-        self.votes = labels.votes
-        self.votes_by_id = labels.votes_by_id
-        self.vote_counts = labels.vote_counts
-        self.comparisons_voted = labels.comparisons_voted
-        self.add_preferences = labels.add_preferences
-        self.preferences = labels.preferences
-        self.preference_page = labels.preference_page
-        self.next_comparison = labels.next_comparison
-        self.submit_preference = labels.submit_preference
-        self.undo_preference = labels.undo_preference
-
-    def _bind_versions(self, versions: Versions) -> None:
-        self.add_policy_version = versions.add_policy_version
-        self.policy_version = versions.policy_version
-        self.policy_versions = versions.policy_versions
-        self.policy_version_page = versions.policy_version_page
-        self.add_reward_model = versions.add_reward_model
-        self.reward_model = versions.reward_model
-        self.reward_models = versions.reward_models
-        self.reward_model_page = versions.reward_model_page
-        self.add_norm_pack = versions.add_norm_pack
-        self.norm_pack = versions.norm_pack
-        self.add_calibration = versions.add_calibration
-        self.calibrations = versions.calibrations
-        self.add_gate = versions.add_gate
-        self.gates = versions.gates
-        self.add_constitution = versions.add_constitution
-        self.constitution_text = versions.constitution_text
-        self.constitution_files = versions.constitution_files
-
-    def _bind_requests(self, requests: Requests, workers: Workers) -> None:
-        self.answered = requests.answered
-        self.once = requests.once
-        self.sign_in = workers.sign_in
-        self.sign_out = workers.sign_out
-        self.workers = workers.workers
-
-    def _bind_runs(self, history: History) -> None:
-        runs = Runs(self._connections, history)
-        steering = Steering(self._connections, runs)
-        self.create_run = runs.create_run
-        self.run = runs.run
-        self.runs = runs.runs
-        self.claim_run = runs.claim_run
-        self.heartbeat = runs.heartbeat
-        self.release_run = runs.release_run
-        self.update_run = runs.update_run
-        self.cancel_run = runs.cancel_run
-        self.pause_run = runs.pause_run
-        self.resume_run = runs.resume_run
-        self.cancel_requested = runs.cancel_requested
-        self.pause_requested = runs.pause_requested
-        self.set_progress = runs.set_progress
-        self.check_fence = runs.check_fence
-        self.ask_weights = steering.ask_weights
-        self.take_weights = steering.take_weights
-        self.weight_changes = steering.weight_changes
-        self.add_watch_points = steering.add_watch_points
-        self.watch_points = steering.watch_points
-        self.append_event = history.append_event
-        self.events = history.events
-        self.add_stage_result = history.add_stage_result
-        self.stage_results = history.stage_results
-        self.add_checkpoint = history.add_checkpoint
-        self.checkpoint = history.checkpoint
-        self.latest_checkpoint = history.latest_checkpoint

@@ -80,7 +80,7 @@ class Workers:
         with self._connections.write() as connection:
             connection.execute("DELETE FROM workers WHERE owner = ?", [owner])
 
-    def workers(self) -> list[str]:
-        """Those that are not provably gone, oldest first."""
+    def signed_in(self) -> list[str]:
+        """Those that have not signed out and are not provably gone, oldest first."""
         rows = self._connections.rows("SELECT owner FROM workers ORDER BY created_at")
         return [row["owner"] for row in rows if not is_dead(row["owner"])]

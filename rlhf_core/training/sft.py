@@ -30,13 +30,13 @@ def train_sft(
     lengths = [len(prompt) + len(response) for prompt, response in zip(prompts, responses, strict=True)]
     batches_per_epoch = -(-len(prompts) // config.batch_size)
     steps = config.epochs * batches_per_epoch
-    optimizer = Optimizer(backbone.adapter_parameters(adapter), config.learning_rate, steps)
+    optimizer = Optimizer(backbone.adapters.parameters(adapter), config.learning_rate, steps)
     generator = torch.Generator().manual_seed(derived_seed(seed, "sft"))
     for _ in range(config.epochs):
         for rows in shuffled_batches(lengths, config.batch_size, generator):
             started = time.perf_counter()
             batch = make_batch(backbone, [prompts[i] for i in rows], [responses[i] for i in rows])
-            with backbone.using(adapter, train=True):
+            with backbone.adapters.using(adapter, train=True):
                 loss = -masked_mean(response_tokens(backbone, batch).logprobs, batch.mask)
                 rate = optimizer.rate
                 norm = optimizer.step(loss, f"step {optimizer.update} of supervised fine-tuning")

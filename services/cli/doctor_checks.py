@@ -56,13 +56,13 @@ def check_python() -> Check:
 def check_engine() -> Check:
     from rlhf_core.store.connection import engine
 
-    found = engine()
-    if found.resets_safely:
-        return Check("sqlite", "ok", f"SQLite {found.version}")
+    sqlite = engine()
+    if sqlite.resets_safely:
+        return Check("sqlite", "ok", f"SQLite {sqlite.version}")
     return Check(
         "sqlite",
         "warn",
-        f"SQLite {found.version} can corrupt a WAL database when two connections write while one resets the log",
+        f"SQLite {sqlite.version} can corrupt a WAL database when two connections write while one resets the log",
         "Charter's writer lock keeps its store safe; do not write to charter.db with other tools while it runs",
     )
 
@@ -175,8 +175,8 @@ def check_store(data: Path) -> Iterator[Check]:
             hint = "stop all servers, keep a copy of the folder, and restore a backup"
             yield Check("store", "fail", f"{len(faults)} faults, the first: {faults[0]}", hint)
             return
-        counts = ", ".join(f"{count} {state}" for state, count in sorted(store.run_counts().items()))
+        counts = ", ".join(f"{count} {state}" for state, count in sorted(store.runs.counts().items()))
         yield Check("store", "ok", f"sound; runs: {counts or 'none'}")
-        lost = store.orphans()
+        lost = store.garbage.orphans()
         detail = f"{len(lost.digests)} of {len(store.artifacts.stored())} have no row ({lost.size / MIB:.1f} MiB)"
         yield Check("artifacts", "ok", detail, "free the space with: charter gc" if lost.digests else "")

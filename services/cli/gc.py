@@ -37,12 +37,14 @@ def gc(
 
     must_exist(data)
     with closing(Store.open(data)) as store:
-        found = store.orphans() if dry_run else store.collect(idle * 3600)
+        orphans = store.garbage.orphans() if dry_run else store.garbage.collect(idle * 3600)
         kept = len(store.artifacts.stored())
     if as_json:
-        typer.echo(json.dumps({"removed": not dry_run, "artifacts": found.digests, "bytes": found.size, "kept": kept}))
+        typer.echo(
+            json.dumps({"removed": not dry_run, "artifacts": orphans.digests, "bytes": orphans.size, "kept": kept})
+        )
         return
-    for digest in found.digests:
+    for digest in orphans.digests:
         typer.echo(digest)
     done = "would go" if dry_run else "removed"
-    typer.echo(f"{len(found.digests)} artifacts {done} ({found.size / MIB:.1f} MiB); {kept} in the store")
+    typer.echo(f"{len(orphans.digests)} artifacts {done} ({orphans.size / MIB:.1f} MiB); {kept} in the store")

@@ -76,8 +76,8 @@ def config_of_folder(data: Path, run_id: str = LAST) -> RunConfig:
     if not data.is_dir():
         return RunConfig()
     with closing(Store.open(data)) as store:
-        found = store.runs(1)[0] if run_id == LAST else [store.run(run_id)]
-    return RunConfig.model_validate_json(found[0].config) if found else RunConfig()
+        runs = store.runs.page(1)[0] if run_id == LAST else [store.runs.get(run_id)]
+    return RunConfig.model_validate_json(runs[0].config) if runs else RunConfig()
 
 
 def constitution_of_folder(data: Path, constitution_hash: str) -> Constitution:
@@ -85,7 +85,7 @@ def constitution_of_folder(data: Path, constitution_hash: str) -> Constitution:
     if not constitution_hash:
         return load_constitution("household")
     with closing(Store.open(data)) as store:
-        return parse_constitution(store.constitution_text(constitution_hash), constitution_hash)
+        return parse_constitution(store.constitutions.text(constitution_hash), constitution_hash)
 
 
 def must_exist(data: Path) -> None:

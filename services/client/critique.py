@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
-from typing import NamedTuple
+from itertools import groupby
+from typing import NamedTuple, TypeVar
 
 from charter.v1 import critique_pb2, critique_pb2_grpc
 
@@ -25,6 +26,8 @@ from services.wire.samples import (
     usage_from_message,
     vote_from_message,
 )
+
+K = TypeVar("K", str, tuple[str, ...])
 
 
 class FeedbackClient:
@@ -55,46 +58,62 @@ class FeedbackClient:
         request = critique_pb2.GetJudgeRequest(constitution=self._constitution)
         return self._connection.call(self._stub.GetJudge, request)
 
-    def critique(self, samples: Sequence[Sample], principle: Principle) -> list[Critique]:
-        messages = [sample_to_message(sample) for sample in samples]
-        critiques: list[Critique] = []
-        for places in in_order(messages):
-            request = critique_pb2.CritiqueRequest(samples=messages[places], principle=self._ref(principle))
-            answer = self._connection.call(self._stub.Critique, request, self._gone)
-            critiques += critiques_from_messages(answer.critiques)
-            self._spend(answer.usage)
-        return critiques
+    def critique(self, items: Sequence[tuple[Sample, Principle]]) -> list[Critique]:
+        """Criticise each sample; those of one principle share a call."""
+        critiques: dict[int, Critique] = {}
+        for name, places in _alike([principle.id for _, principle in items]).items():
+            messages = [sample_to_message(items[place][0]) for place in places]
+            for part in in_order(messages):
+                request = critique_pb2.CritiqueRequest(samples=messages[part], principle=self._ref(name))
+                answer = self._connection.call(self._stub.Critique, request, self._gone)
+                critiques |= zip(places[part], critiques_from_messages(answer.critiques), strict=True)
+                self._spend(answer.usage)
+        return [critiques[place] for place in range(len(items))]
 
-    def revise(self, samples: Sequence[Sample], critiques: Sequence[Critique], principle: Principle) -> list[str]:
-        messages = [sample_to_message(sample) for sample in samples]
-        asked = [critique_to_message(critique) for critique in critiques]
-        revisions: list[str] = []
-        for places in in_order(messages):
-            request = critique_pb2.ReviseRequest(
-                samples=messages[places], critiques=asked[places], principle=self._ref(principle)
-            )
-            answer = self._connection.call(self._stub.Revise, request, self._gone)
-            revisions += answer.revisions
-            self._spend(answer.usage)
-        return revisions
+    def revise(self, items: Sequence[tuple[Sample, Critique, Principle]]) -> list[str]:
+        """Rewrite each sample's response; those of one principle share a call."""
+        revisions: dict[int, str] = {}
+        for name, places in _alike([principle.id for *_, principle in items]).items():
+            messages = [sample_to_message(items[place][0]) for place in places]
+            critiques = [critique_to_message(items[place][1]) for place in places]
+            for part in in_order(messages):
+                request = critique_pb2.ReviseRequest(
+                    samples=messages[part], critiques=critiques[part], principle=self._ref(name)
+                )
+                answer = self._connection.call(self._stub.Revise, request, self._gone)
+                revisions |= zip(places[part], answer.revisions, strict=True)
+                self._spend(answer.usage)
+        return [revisions[place] for place in range(len(items))]
 
-    def compare(self, comparisons: Sequence[Comparison], *principles: Principle) -> list[Vote]:
-        """For each comparison, and for each principle on it, two votes: one in each order."""
-        refs = [self._ref(principle) for principle in principles]
-        messages = [comparison_to_message(comparison) for comparison in comparisons]
-        votes: list[Vote] = []
-        for places in in_order(messages):
-            request = critique_pb2.CompareRequest(comparisons=messages[places], principles=refs)
-            answer = self._connection.call(self._stub.Compare, request, self._gone)
-            votes += [vote_from_message(message) for message in answer.votes]
-            self._spend(answer.usage)
-        return votes
+    def compare(self, questions: Sequence[tuple[Comparison, Principle]]) -> list[Vote]:
+        """Judge each comparison; pairs that are asked about under the same principles share a call."""
+        # By object: two comparisons of one id may stand side by side, and each is asked about.
+        pairs = [list(asked) for _, asked in groupby(questions, key=lambda question: id(question[0]))]
+        votes: dict[int, list[Vote]] = {}
+        for names, places in _alike([tuple(principle.id for _, principle in asked) for asked in pairs]).items():
+            messages = [comparison_to_message(pairs[place][0][0]) for place in places]
+            for part in in_order(messages):
+                request = critique_pb2.CompareRequest(comparisons=messages[part], principles=map(self._ref, names))
+                answer = self._connection.call(self._stub.Compare, request, self._gone)
+                cast = [vote_from_message(message) for message in answer.votes]
+                each = 2 * len(names)
+                votes |= {place: cast[i * each :][:each] for i, place in enumerate(places[part])}
+                self._spend(answer.usage)
+        return [vote for place in range(len(pairs)) for vote in votes[place]]
 
     def _spend(self, message: critique_pb2.Usage) -> None:
         self.usage = self.usage.plus(usage_from_message(message))
 
-    def _ref(self, principle: Principle) -> critique_pb2.PrincipleRef:
-        return critique_pb2.PrincipleRef(constitution=self._constitution, principle_id=principle.id)
+    def _ref(self, principle_id: str) -> critique_pb2.PrincipleRef:
+        return critique_pb2.PrincipleRef(constitution=self._constitution, principle_id=principle_id)
+
+
+def _alike(keys: Sequence[K]) -> dict[K, list[int]]:
+    """Map each key to the indices at which it stands."""
+    places: dict[K, list[int]] = {}
+    for place, key in enumerate(keys):
+        places.setdefault(key, []).append(place)
+    return places
 
 
 class ConstitutionText(NamedTuple):

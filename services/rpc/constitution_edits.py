@@ -36,25 +36,25 @@ class ConstitutionDesk:
     """Answers about constitutions for one server."""
 
     def __init__(
-        self, models: ModelQueue, constitutions: Constitutions, store: Store, rows: Executor, world: World | None
+        self, models: ModelQueue, constitutions: Constitutions, store: Store, io: Executor, world: World | None
     ):
         """`world` is the built-in one of the base model, where it has one."""
         self._models = models
         self._constitutions = constitutions
         self._store = store
-        self._rows = rows
+        self._io = io
         self._world = world
 
     async def diff(self, request: critique_pb2.DiffConstitutionsRequest) -> AsyncIterator[Update]:
         """The difference and its bill; with effects, progress and the report."""
-        before, old = await self._rows.run(self._find, request.before, "before")
-        after, new = await self._rows.run(self._find, request.after, "after")
-        found = diff_constitutions(before, after, (old, new))
-        counted = await self._rows.run(bill, found, before, after, self._store)
-        yield Update(diff=diff_to_message(found, counted))
+        before, old = await self._io.run(self._find, request.before, "before")
+        after, new = await self._io.run(self._find, request.after, "after")
+        diff = diff_constitutions(before, after, (old, new))
+        counted = await self._io.run(bill, diff, before, after, self._store)
+        yield Update(diff=diff_to_message(diff, counted))
         if not request.effects:
             return
-        probes = await self._rows.run(self._probes, request)
+        probes = await self._io.run(self._probes, request)
         with Patience() as gone:
             updates: Updates[Update] = Updates(gone)
 
@@ -65,7 +65,7 @@ class ConstitutionDesk:
             def measure() -> EffectReport:
                 judge = self._models.waiting
                 return measure_effects(
-                    *(before, after, found, counted, probes),
+                    *(before, after, diff, counted, probes),
                     lambda constitution: judge(constitution, gone),
                     LabelConfig(),
                     step,
@@ -77,7 +77,7 @@ class ConstitutionDesk:
             yield Update(effects_json=(await work).model_dump_json())
 
     async def test(self, request: critique_pb2.TestConstitutionRequest) -> critique_pb2.TestConstitutionResponse:
-        constitution, _ = await self._rows.run(self._find, request.constitution, "constitution")
+        constitution, _ = await self._io.run(self._find, request.constitution, "constitution")
         asked = request.principle_ids
         principles = [constitution.principle(name) for name in asked] or list(constitution.principles)
         with Patience() as gone:

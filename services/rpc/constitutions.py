@@ -52,7 +52,7 @@ class Constitutions:
 
     def check_objective(self, objective: str, run_id: str) -> None:
         """InvalidInput unless the run's constitution, or without a run the default one, has this objective."""
-        name = self._store.run(run_id).constitution_hash if run_id else ""
+        name = self._store.runs.get(run_id).constitution_hash if run_id else ""
         names = self.find(name)[0].objective_names
         if objective not in names:
             raise InvalidInput(
@@ -61,7 +61,7 @@ class Constitutions:
 
     def _stored(self, name: str) -> str:
         try:
-            return self._store.constitution_text(name)
+            return self._store.constitutions.text(name)
         except NotFound:
             raise NotFound(
                 f"no constitution '{name}'; give the hash of one that a run has used, or one of {', '.join(BUILTIN)}"

@@ -30,12 +30,12 @@ from services.wire.samples import (
 
 
 class CritiqueService(critique_pb2_grpc.CritiqueServiceServicer):
-    def __init__(self, models: ModelQueue, constitutions: Constitutions, desk: ConstitutionDesk, rows: Executor):
+    def __init__(self, models: ModelQueue, constitutions: Constitutions, desk: ConstitutionDesk, io: Executor):
         self._models = models
         self._constitutions = constitutions
         self._desk = desk
-        self._rows = rows
-        self._revisions = RevisionDesk(models, constitutions, rows)
+        self._io = io
+        self._revisions = RevisionDesk(models, constitutions, io)
 
     async def Critique(
         self, request: critique_pb2.CritiqueRequest, context: grpc.aio.ServicerContext
@@ -73,12 +73,14 @@ class CritiqueService(critique_pb2_grpc.CritiqueServiceServicer):
         self, request: critique_pb2.CompareRequest, context: grpc.aio.ServicerContext
     ) -> critique_pb2.CompareResponse:
         comparisons = comparisons_from_messages(request.comparisons)
-        found = [await self._principle(ref) for ref in request.principles]
-        if not found:
+        principles = [await self._principle(ref) for ref in request.principles]
+        if not principles:
             raise InvalidInput("principles is empty; name at least one principle to judge by", "principles")
-        if len({constitution.hash for constitution, _ in found}) > 1:
+        if len({constitution.hash for constitution, _ in principles}) > 1:
             raise InvalidInput("principles are of several constitutions; name those of one", "principles")
-        votes, usage = await self._models.compare(comparisons, found[0][0], [principle for _, principle in found])
+        votes, usage = await self._models.compare(
+            comparisons, principles[0][0], [principle for _, principle in principles]
+        )
         both = zip(votes[::2], votes[1::2], strict=True)
         return critique_pb2.CompareResponse(
             votes=[vote_to_message(vote) for vote in votes],
@@ -89,7 +91,7 @@ class CritiqueService(critique_pb2_grpc.CritiqueServiceServicer):
     async def GetJudge(
         self, request: critique_pb2.GetJudgeRequest, context: grpc.aio.ServicerContext
     ) -> critique_pb2.GetJudgeResponse:
-        constitution, _ = await self._rows.run(self._constitutions.find, request.constitution)
+        constitution, _ = await self._io.run(self._constitutions.find, request.constitution)
         feedback = self._models.feedback(constitution)
         return critique_pb2.GetJudgeResponse(
             judge=feedback.name,
@@ -101,19 +103,19 @@ class CritiqueService(critique_pb2_grpc.CritiqueServiceServicer):
     async def GetConstitution(
         self, request: critique_pb2.GetConstitutionRequest, context: grpc.aio.ServicerContext
     ) -> critique_pb2.GetConstitutionResponse:
-        constitution, text = await self._rows.run(self._constitutions.find, request.constitution)
+        constitution, text = await self._io.run(self._constitutions.find, request.constitution)
         message = constitution_to_message(constitution)
         return critique_pb2.GetConstitutionResponse(constitution=message, yaml_text=text)
 
     async def CheckConstitution(
         self, request: critique_pb2.CheckConstitutionRequest, context: grpc.aio.ServicerContext
     ) -> critique_pb2.CheckConstitutionResponse:
-        return await self._rows.run(check_constitution, request.yaml_text, request.source or "constitution.yaml")
+        return await self._io.run(check_constitution, request.yaml_text, request.source or "constitution.yaml")
 
     async def GetConstitutionStatus(
         self, request: critique_pb2.GetConstitutionStatusRequest, context: grpc.aio.ServicerContext
     ) -> critique_pb2.GetConstitutionStatusResponse:
-        return status_to_message(await self._rows.run(self._constitutions.status))
+        return status_to_message(await self._io.run(self._constitutions.status))
 
     async def DiffConstitutions(
         self, request: critique_pb2.DiffConstitutionsRequest, context: grpc.aio.ServicerContext
@@ -127,7 +129,7 @@ class CritiqueService(critique_pb2_grpc.CritiqueServiceServicer):
         return await self._desk.test(request)
 
     async def _principle(self, ref: critique_pb2.PrincipleRef) -> tuple[Constitution, Principle]:
-        return await self._rows.run(self._constitutions.principle, ref.constitution, ref.principle_id)
+        return await self._io.run(self._constitutions.principle, ref.constitution, ref.principle_id)
 
 
 def check_constitution(text: str, source: str) -> critique_pb2.CheckConstitutionResponse:

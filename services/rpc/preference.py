@@ -27,32 +27,34 @@ KINDS = (None, "ai", "human")
 
 
 class PreferenceService(preference_pb2_grpc.PreferenceServiceServicer):
-    def __init__(self, store: Store, constitutions: Constitutions, rows: Executor):
+    def __init__(self, store: Store, constitutions: Constitutions, io: Executor):
         self._store = store
         self._constitutions = constitutions
-        self._rows = rows
+        self._io = io
 
     async def NextComparison(
         self, request: preference_pb2.NextComparisonRequest, context: grpc.aio.ServicerContext
     ) -> preference_pb2.NextComparisonResponse:
         labeler = human_labeler(request.labeler)
         run_id = resource_names.identity(resource_names.RUNS, request.run_id, "run_id")
-        await self._rows.run(self._constitutions.check_objective, request.objective, run_id)
-        found = await self._rows.run(
-            self._store.next_comparison, labeler, request.objective, run_id or None, request.uniform
+        await self._io.run(self._constitutions.check_objective, request.objective, run_id)
+        comparison = await self._io.run(
+            self._store.comparisons.next, labeler, request.objective, run_id or None, request.uniform
         )
-        return preference_pb2.NextComparisonResponse(comparison=comparison_to_message(found) if found else None)
+        return preference_pb2.NextComparisonResponse(
+            comparison=comparison_to_message(comparison) if comparison else None
+        )
 
     async def SubmitPreference(
         self, request: preference_pb2.SubmitPreferenceRequest, context: grpc.aio.ServicerContext
     ) -> preference_pb2.SubmitPreferenceResponse:
-        stored = await self._rows.run(self._submit, request)
+        stored = await self._io.run(self._submit, request)
         return preference_pb2.SubmitPreferenceResponse(preference=preference_to_message(stored))
 
     async def UndoPreference(
         self, request: preference_pb2.UndoPreferenceRequest, context: grpc.aio.ServicerContext
     ) -> preference_pb2.UndoPreferenceResponse:
-        undone = await self._rows.run(self._undo, request)
+        undone = await self._io.run(self._undo, request)
         message = preference_to_message(undone) if undone else None
         return preference_pb2.UndoPreferenceResponse(preference=message)
 
@@ -62,19 +64,19 @@ class PreferenceService(preference_pb2_grpc.PreferenceServiceServicer):
         kind = enums.value(KINDS, request.labelers, "labelers")
         page = page_of(request, PAGE)
         run_id = resource_names.identity(resource_names.RUNS, request.run_id, "run_id") or None
-        found, place = await self._rows.run(
-            self._store.preference_page, page.size, page.after, request.objective or None, run_id, kind
+        preferences, last = await self._io.run(
+            self._store.preferences.page, page.size, page.after, request.objective or None, run_id, kind
         )
-        messages = [preference_to_message(preference) for preference in found]
+        messages = [preference_to_message(preference) for preference in preferences]
         shown = field_masks.read(messages, request.read_mask, preference_pb2.Preference)
-        return preference_pb2.ListPreferencesResponse(preferences=shown, next_page_token=page.token(place))
+        return preference_pb2.ListPreferencesResponse(preferences=shown, next_page_token=page.token(last))
 
     def _submit(self, request: preference_pb2.SubmitPreferenceRequest) -> Preference:
         """Store the label once, or only try to."""
         if request.validate_only:
             return tried(self._store, lambda: self._store_label(request))
         body = body_of(request, "request_id").hex()
-        known = self._store.once(
+        known = self._store.requests.once(
             "SubmitPreference", request.request_id, body, lambda: self._store_label(request).model_dump_json()
         )
         return Preference.model_validate_json(known)
@@ -83,13 +85,13 @@ class PreferenceService(preference_pb2_grpc.PreferenceServiceServicer):
         """Take back the last label once, or only look which it would be."""
         labeler, request_id = human_labeler(request.labeler), request.request_id
         if request.validate_only:
-            return tried(self._store, lambda: self._store.undo_preference(labeler))
+            return tried(self._store, lambda: self._store.preferences.undo(labeler))
 
         def undo() -> str:
-            undone = self._store.undo_preference(labeler, request_id)
+            undone = self._store.preferences.undo(labeler, request_id)
             return undone.model_dump_json() if undone else ""
 
-        known = self._store.once("UndoPreference", request_id, body_of(request, "request_id").hex(), undo)
+        known = self._store.requests.once("UndoPreference", request_id, body_of(request, "request_id").hex(), undo)
         return Preference.model_validate_json(known) if known else None
 
     def _store_label(self, request: preference_pb2.SubmitPreferenceRequest) -> Preference:
@@ -111,15 +113,15 @@ class PreferenceService(preference_pb2_grpc.PreferenceServiceServicer):
                 run_id=comparison.run_id,
                 uniform=uniform_draw(comparison.id) < UNIFORM_SLICE,
             )
-            return self._store.submit_preference(label, request_id)
+            return self._store.preferences.submit(label, request_id)
 
     def _comparison(self, request: preference_pb2.SubmitPreferenceRequest) -> Comparison:
         if request.WhichOneof("subject") == "comparison":
             comparison = comparison_from_message(request.comparison)
-            self._store.add_comparisons([comparison])
+            self._store.comparisons.add([comparison])
             return comparison
         if not request.comparison_id:
             raise InvalidInput("comparison_id: give the id of a comparison, or a comparison", "comparison_id")
-        return self._store.comparison(
+        return self._store.comparisons.get(
             resource_names.identity(resource_names.COMPARISONS, request.comparison_id, "comparison_id")
         )

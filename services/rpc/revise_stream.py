@@ -31,15 +31,15 @@ Answer = critique_pb2.ReviseStreamResponse
 class RevisionDesk:
     """Answers ReviseStream for one server."""
 
-    def __init__(self, models: ModelQueue, constitutions: Constitutions, rows: Executor):
+    def __init__(self, models: ModelQueue, constitutions: Constitutions, io: Executor):
         self._models = models
         self._constitutions = constitutions
-        self._rows = rows
+        self._io = io
 
     async def revise(self, request: critique_pb2.ReviseStreamRequest) -> AsyncIterator[Answer]:
         """Critiques and steps, and the end with every sample's answer."""
         samples = _distinct(samples_from_messages(request.samples))
-        constitution, _ = await self._rows.run(self._constitutions.find, request.constitution)
+        constitution, _ = await self._io.run(self._constitutions.find, request.constitution)
         drawn_from = _restricted(constitution, list(request.principle_ids))
         config = _config(drawn_from, request)
         with Patience() as gone:
@@ -73,25 +73,25 @@ class Telling:
     def usage(self) -> Usage:
         return self._feedback.usage
 
-    def critique(self, samples: Sequence[Sample], principle: Principle) -> list[Critique]:
-        critiques = self._feedback.critique(samples, principle)
+    def critique(self, items: Sequence[tuple[Sample, Principle]]) -> list[Critique]:
+        critiques = self._feedback.critique(items)
         for critique in critiques:
             self._tell(Answer(critique=critique_to_message(critique)))
         return critiques
 
-    def revise(self, samples: Sequence[Sample], critiques: Sequence[Critique], principle: Principle) -> list[str]:
-        return self._feedback.revise(samples, critiques, principle)
+    def revise(self, items: Sequence[tuple[Sample, Critique, Principle]]) -> list[str]:
+        return self._feedback.revise(items)
 
-    def compare(self, comparisons: Sequence[Comparison], *principles: Principle) -> list[Vote]:
-        return self._feedback.compare(comparisons, *principles)
+    def compare(self, questions: Sequence[tuple[Comparison, Principle]]) -> list[Vote]:
+        return self._feedback.compare(questions)
 
 
 def _distinct(samples: list[Sample]) -> list[Sample]:
     """Steps belong to samples by their ids."""
     seen: set[str] = set()
-    for place, sample in enumerate(samples):
+    for index, sample in enumerate(samples):
         if sample.id in seen:
-            field = f"samples[{place}]"
+            field = f"samples[{index}]"
             raise InvalidInput(f"{field}: '{sample.id}' has come already; give each sample once", field)
         seen.add(sample.id)
     return samples
@@ -100,8 +100,8 @@ def _distinct(samples: list[Sample]) -> list[Sample]:
 def _restricted(constitution: Constitution, ids: Sequence[str]) -> Constitution:
     """The constitution to draw principles from. Raises InvalidInput for one that cannot revise."""
     able = {principle.id: principle for principle in constitution.critiquing()}
-    for place, name in enumerate(ids):
-        field = f"principle_ids[{place}]"
+    for index, name in enumerate(ids):
+        field = f"principle_ids[{index}]"
         if name not in able:
             raise InvalidInput(f"{field}: '{name}' is none that revises; allowed: {', '.join(able)}", field)
     return constitution.model_copy(update={"principles": tuple(able[name] for name in dict.fromkeys(ids or able))})

@@ -18,10 +18,10 @@ from services.wire.stored_records import reward_model_to_message, score_to_messa
 
 
 class RewardService(reward_pb2_grpc.RewardServiceServicer):
-    def __init__(self, models: ModelQueue, store: Store, rows: Executor):
+    def __init__(self, models: ModelQueue, store: Store, io: Executor):
         self._models = models
         self._store = store
-        self._rows = rows
+        self._io = io
         self._trunk_of: dict[str, str] = {}
 
     async def Score(
@@ -38,10 +38,10 @@ class RewardService(reward_pb2_grpc.RewardServiceServicer):
     ) -> reward_pb2.ListRewardModelsResponse:
         page = page_of(request, MAX_PAGE)
         run_id = resource_names.identity(resource_names.RUNS, request.run_id, "run_id") or None
-        found, place = await self._rows.run(self._store.reward_model_page, page.size, page.after, run_id)
-        messages = [reward_model_to_message(version) for version in found]
+        versions, last = await self._io.run(self._store.reward_models.page, page.size, page.after, run_id)
+        messages = [reward_model_to_message(version) for version in versions]
         shown = field_masks.read(messages, request.read_mask, reward_pb2.RewardModel)
-        return reward_pb2.ListRewardModelsResponse(reward_models=shown, next_page_token=page.token(place))
+        return reward_pb2.ListRewardModelsResponse(reward_models=shown, next_page_token=page.token(last))
 
     async def _which(self, request: reward_pb2.ScoreRequest) -> tuple[list[str], NormPack | None]:
         """The reward models that a request means, and the scale of the run that it names."""
@@ -50,7 +50,7 @@ class RewardService(reward_pb2_grpc.RewardServiceServicer):
             resource_names.identity(resource_names.REWARD_MODELS, model, f"reward_models[{i}]") for i, model in given
         ]
         if run_id := resource_names.identity(resource_names.RUNS, request.run_id, "run_id"):
-            return await self._rows.run(self._of_run, models, run_id)
+            return await self._io.run(self._of_run, models, run_id)
         if not models:
             raise InvalidInput("reward_models: name at least one, or a run_id", "reward_models")
         return models, None
@@ -59,22 +59,22 @@ class RewardService(reward_pb2_grpc.RewardServiceServicer):
         """The artifact of each model, which never changes: models that were trained on one trunk have the same one."""
         unknown = [model for model in reward_models if model not in self._trunk_of]
         if unknown:
-            found = await self._rows.run(lambda: [self._store.reward_model(model).artifact for model in unknown])
-            self._trunk_of |= zip(unknown, found, strict=True)
+            artifacts = await self._io.run(lambda: [self._store.reward_models.get(model).artifact for model in unknown])
+            self._trunk_of |= zip(unknown, artifacts, strict=True)
         return self._trunk_of
 
     def _of_run(self, reward_models: list[str], run_id: str) -> tuple[list[str], NormPack | None]:
         results = results_of(self._store, run_id)
-        pack = self._store.norm_pack(results["norm_pack"].norm_pack) if "norm_pack" in results else None
-        found = results["reward"].reward_models.values() if "reward" in results else pack.reward_models if pack else ()
-        if not (reward_models or found):
+        pack = self._store.norm_packs.get(results["norm_pack"].norm_pack) if "norm_pack" in results else None
+        stored = results["reward"].reward_models.values() if "reward" in results else pack.reward_models if pack else ()
+        if not (reward_models or stored):
             raise NotFound(f"run '{run_id}' has no reward models yet")
-        return reward_models or list(found), pack
+        return reward_models or list(stored), pack
 
 
 def z_of(score: float, reward_model: str, pack: NormPack | None) -> float | None:
     """The score in standard deviations of the reference policy's; None where the pack does not know the model."""
     if pack is None or reward_model not in pack.reward_models:
         return None
-    place = pack.reward_models.index(reward_model)
-    return (score - pack.mean[place]) / pack.sd[place]
+    index = pack.reward_models.index(reward_model)
+    return (score - pack.mean[index]) / pack.sd[index]

@@ -39,9 +39,9 @@ class RunVerbs:
         Raises: InvalidInput for whatever would stop it later, NoWorker, RequestReused.
         """
         body = _body(request)
-        known = self._store.answered("CreateRun", request.request_id, body)
+        known = self._store.requests.answered("CreateRun", request.request_id, body)
         if known is not None and not request.validate_only:
-            return self._store.run(known)
+            return self._store.runs.get(known)
         written = _written(request, list(MAX_WRITTEN))
         asked = self._desk.check(request.config_json, request.constitution_yaml)
         if not self._carried_out():
@@ -52,24 +52,24 @@ class RunVerbs:
         if request.validate_only:
             return asked.run.model_copy(update={**written})
         id_ = request.request_id
-        return self._store.run(
-            self._store.once("CreateRun", id_, body, lambda: self._desk.queue(asked, id_, **written).id)
+        return self._store.runs.get(
+            self._store.requests.once("CreateRun", id_, body, lambda: self._desk.queue(asked, id_, **written).id)
         )
 
     def update(self, request: trainer_pb2.UpdateRunRequest) -> Run:
         run_id = resource_names.either(request.run.name, request.run.id, "run.name", "run.id")
         paths = field_masks.changed(request.update_mask, request.run, list(MAX_WRITTEN))
         written = _written(request.run, paths, "run.")
-        return self._once("UpdateRun", request, lambda: self._store.update_run(run_id, written, request.run.etag))
+        return self._once("UpdateRun", request, lambda: self._store.runs.update(run_id, written, request.run.etag))
 
     def cancel(self, request: trainer_pb2.CancelRunRequest) -> Run:
-        return self._verb("CancelRun", request, self._store.cancel_run)
+        return self._verb("CancelRun", request, self._store.runs.cancel)
 
     def pause(self, request: trainer_pb2.PauseRunRequest) -> Run:
-        return self._verb("PauseRun", request, self._store.pause_run)
+        return self._verb("PauseRun", request, self._store.runs.pause)
 
     def resume(self, request: trainer_pb2.ResumeRunRequest) -> Run:
-        return self._verb("ResumeRun", request, self._store.resume_run)
+        return self._verb("ResumeRun", request, self._store.runs.resume)
 
     def set_weights(self, request: trainer_pb2.SetRunWeightsRequest) -> tuple[Run, dict[str, float]]:
         """The run as it stands, and its weights from its next PPO step on."""
@@ -81,8 +81,8 @@ class RunVerbs:
         if request.validate_only:
             left = tried(self._store, work)
         else:
-            left = self._store.once("SetRunWeights", request.request_id, _body(request), work)
-        return self._store.run(run_id), json.loads(left)
+            left = self._store.requests.once("SetRunWeights", request.request_id, _body(request), work)
+        return self._store.runs.get(run_id), json.loads(left)
 
     def _verb(self, method: str, request: Verb, work: Callable[[str, str], Run]) -> Run:
         run_id = resource_names.run_of(request)
@@ -91,7 +91,9 @@ class RunVerbs:
     def _once(self, method: str, request: Verb | trainer_pb2.UpdateRunRequest, work: Callable[[], Run]) -> Run:
         if request.validate_only:
             return tried(self._store, work)
-        return self._store.run(self._store.once(method, request.request_id, _body(request), lambda: work().id))
+        return self._store.runs.get(
+            self._store.requests.once(method, request.request_id, _body(request), lambda: work().id)
+        )
 
 
 class _TakenBack(Exception):

@@ -75,8 +75,8 @@ class RunDesk:
         """Store the run, and the constitution that it brings. Raises RequestReused."""
         run = asked.run
         with self._store.transaction():
-            self._store.add_constitution(run.constitution_hash, asked.constitution_id, asked.text, asked.source)
-            return self._store.create_run(
+            self._store.constitutions.add(run.constitution_hash, asked.constitution_id, asked.text, asked.source)
+            return self._store.runs.create(
                 run.kind, run.config, run.constitution_hash, request_id or uuid.uuid4().hex, display_name, note
             )
 
@@ -115,7 +115,7 @@ class RunDesk:
         check_beginning(config)
         check_steering(config, constitution.objective_names)
         if config.from_run:
-            self._store.run(config.from_run)
+            self._store.runs.get(config.from_run)
         data = config.data
         for field, path in named_paths(config):
             check_path(path, self._roots, field)

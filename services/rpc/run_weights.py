@@ -19,18 +19,18 @@ def set_weights(store: Store, run_id: str, weights: Mapping[str, float], etag: s
     it has another etag by now.
     """
     # Nothing is written on it: this reads the run, and looks at its etag.
-    run = store.update_run(run_id, {}, etag)
+    run = store.runs.update(run_id, {}, etag)
     if not weights:
         raise InvalidInput("weights: none are given; name at least one objective, as in harmless=2", "weights")
     config = RunConfig.model_validate_json(run.config)
     if "ppo" not in stages_of(config):
         raise Conflict(f"run '{run_id}' is of kind '{run.kind}' and has no PPO, which is where weights count")
-    if "ppo" in store.stage_results(run_id):
+    if "ppo" in store.stage_results.of_run(run_id):
         raise Conflict(f"run '{run_id}' has done its PPO; start another with these weights")
-    constitution = parse_constitution(store.constitution_text(run.constitution_hash), run.constitution_hash)
+    constitution = parse_constitution(store.constitutions.text(run.constitution_hash), run.constitution_hash)
     resolved = resolve_weights(constitution, weights)
     check_dial(config.ppo.dial, resolved, constitution.objective_names)
-    store.ask_weights(run_id, resolved)
+    store.weights.ask(run_id, resolved)
     return resolved
 
 

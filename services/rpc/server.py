@@ -11,9 +11,10 @@ import grpc
 from charter.v1 import policy_pb2, server_pb2, server_pb2_grpc
 
 from rlhf_core.config.feedback import BackendConfig
+from rlhf_core.inference.sequence import MAX_N
 from rlhf_core.store.connection import engine
 from services.server.config import ALL, ServeConfig, full_name
-from services.server.limits import MAX_N, MAX_NAME
+from services.server.limits import MAX_NAME
 from services.serving.executor import Executor
 from services.wire.paging import MAX_PAGE
 
@@ -33,17 +34,17 @@ class Loaded(NamedTuple):
 
 
 class ServerService(server_pb2_grpc.ServerServiceServicer):
-    def __init__(self, info: server_pb2.ServerInfo, carried_out: Callable[[], bool], rows: Executor):
+    def __init__(self, info: server_pb2.ServerInfo, carried_out: Callable[[], bool], io: Executor):
         """`carried_out` says whether anybody takes runs from the queue now."""
         self._info = info
         self._carried_out = carried_out
-        self._rows = rows
+        self._io = io
 
     async def GetInfo(
         self, request: server_pb2.GetInfoRequest, context: grpc.aio.ServicerContext
     ) -> server_pb2.GetInfoResponse:
         answer = server_pb2.GetInfoResponse(info=self._info)
-        answer.info.carries_out_runs = await self._rows.run(self._carried_out)
+        answer.info.carries_out_runs = await self._io.run(self._carried_out)
         return answer
 
 

@@ -29,10 +29,10 @@ T = TypeVar("T")
 
 
 class TrainerService(trainer_pb2_grpc.TrainerServiceServicer):
-    def __init__(self, store: Store, verbs: RunVerbs, rows: Executor, runs_folder: Path, draining: asyncio.Event):
+    def __init__(self, store: Store, verbs: RunVerbs, io: Executor, runs_folder: Path, draining: asyncio.Event):
         self._store = store
         self._verbs = verbs
-        self._rows = rows
+        self._io = io
         self._runs_folder = runs_folder
         self._draining = draining
 
@@ -44,7 +44,7 @@ class TrainerService(trainer_pb2_grpc.TrainerServiceServicer):
     async def GetRun(
         self, request: trainer_pb2.GetRunRequest, context: grpc.aio.ServicerContext
     ) -> trainer_pb2.GetRunResponse:
-        run = await self._run(self._store.run, run_of(request))
+        run = await self._run(self._store.runs.get, run_of(request))
         return trainer_pb2.GetRunResponse(run=_masked([run], request.read_mask)[0])
 
     async def ListRuns(
@@ -55,9 +55,9 @@ class TrainerService(trainer_pb2_grpc.TrainerServiceServicer):
             enums.given(enums.STATES, state, f"states[{i}]") for i, state in enumerate(request.states)
         ]
         after = str(page.after) if page.after else ""
-        runs, place = await self._rows.run(self._store.runs, page.size, after, states)
+        runs, last = await self._io.run(self._store.runs.page, page.size, after, states)
         messages = _masked([run_to_message(run) for run in runs], request.read_mask)
-        return trainer_pb2.ListRunsResponse(runs=messages, next_page_token=page.token(int(place or 0)))
+        return trainer_pb2.ListRunsResponse(runs=messages, next_page_token=page.token(int(last or 0)))
 
     async def UpdateRun(
         self, request: trainer_pb2.UpdateRunRequest, context: grpc.aio.ServicerContext
@@ -82,25 +82,25 @@ class TrainerService(trainer_pb2_grpc.TrainerServiceServicer):
     async def SetRunWeights(
         self, request: trainer_pb2.SetRunWeightsRequest, context: grpc.aio.ServicerContext
     ) -> trainer_pb2.SetRunWeightsResponse:
-        run, weights = await self._rows.run(self._verbs.set_weights, request)
+        run, weights = await self._io.run(self._verbs.set_weights, request)
         return trainer_pb2.SetRunWeightsResponse(run=run_to_message(run), weights=weights)
 
     async def WatchRun(
         self, request: trainer_pb2.WatchRunRequest, context: grpc.aio.ServicerContext
     ) -> AsyncIterator[trainer_pb2.WatchRunResponse]:
-        async for answer in RunWatch(self._store, self._rows, self._draining, request).answers():
+        async for answer in RunWatch(self._store, self._io, self._draining, request).answers():
             yield answer
 
     async def GetReport(
         self, request: trainer_pb2.GetReportRequest, context: grpc.aio.ServicerContext
     ) -> trainer_pb2.GetReportResponse:
-        return trainer_pb2.GetReportResponse(report_json=await self._rows.run(self._report, run_of(request)))
+        return trainer_pb2.GetReportResponse(report_json=await self._io.run(self._report, run_of(request)))
 
     async def _run(self, work: Callable[[T], Run], asked: T) -> trainer_pb2.Run:
-        return run_to_message(await self._rows.run(work, asked))
+        return run_to_message(await self._io.run(work, asked))
 
     def _report(self, run_id: str) -> str:
-        run = self._store.run(run_id)
+        run = self._store.runs.get(run_id)
         path = self._runs_folder / run.id / "report.json"
         if not path.is_file():
             raise NotFound(f"run '{run.id}' is {run.state} and has no report yet")

@@ -27,9 +27,9 @@ Answer = trainer_pb2.WatchRunResponse
 class RunWatch:
     """One caller that looks on."""
 
-    def __init__(self, store: Store, rows: Executor, draining: asyncio.Event, request: trainer_pb2.WatchRunRequest):
+    def __init__(self, store: Store, io: Executor, draining: asyncio.Event, request: trainer_pb2.WatchRunRequest):
         """Raises InvalidInput for a request that makes no sense."""
-        self._store, self._rows, self._draining = store, rows, draining
+        self._store, self._io, self._draining = store, io, draining
         self._run_id = run_of(request)
         self._sequence = request.after_sequence
         self._through_pauses = request.through_pauses
@@ -43,11 +43,11 @@ class RunWatch:
         Raises:
             Unavailable: the server stops; the caller watches on from its last sequence.
         """
-        await self._rows.run(self._check_beginning)
+        await self._io.run(self._check_beginning)
         beat, paused = time.monotonic(), False
         while True:
             # The run first: a state that is final before the events are read has no event after them.
-            run, events = await self._rows.run(self._look)
+            run, events = await self._io.run(self._look)
             for event in events:
                 self._sequence, beat = event.sequence, time.monotonic()
                 yield Answer(event=event_to_message(event))
@@ -64,13 +64,13 @@ class RunWatch:
             await asyncio.sleep(0 if events else POLL_SECONDS)
 
     def _look(self) -> tuple[Run, list[RunEvent]]:
-        run = self._store.run(self._run_id)
-        return run, self._store.events(self._run_id, self._sequence, EVENTS)
+        run = self._store.runs.get(self._run_id)
+        return run, self._store.events.of_run(self._run_id, self._sequence, EVENTS)
 
     def _check_beginning(self) -> None:
         """A sequence that the run has not reached is of another run: nothing would ever come after it."""
-        self._store.run(self._run_id)
-        if self._sequence and not self._store.events(self._run_id, self._sequence - 1, 1):
+        self._store.runs.get(self._run_id)
+        if self._sequence and not self._store.events.of_run(self._run_id, self._sequence - 1, 1):
             raise InvalidInput(
                 f"after_sequence: run '{self._run_id}' has no event {self._sequence}",
                 "after_sequence",

@@ -24,8 +24,6 @@ NAMES = frozenset(
         *("page_token", "reward_models", "principle_ids", "critic", "judge", "protocol"),
     )
 )
-MAX_N = 256
-"""Most responses per prompt."""
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 PROMPT = "charter.v1.Prompt"
 

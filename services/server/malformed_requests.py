@@ -1,4 +1,4 @@
-"""Which field of a request is at fault, where what found the fault does not know."""
+"""Find the field at fault in a request that protobuf cannot parse, as its own error does not name the field."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ class LateHandlers(grpc.GenericRpcHandler):
         self._handlers += handlers
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
-        """The same methods again, for servers that can look them up faster."""
+        """Do nothing: gRPC registers the same methods a second time here, only to look them up faster."""
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
         if handler_call_details.method.strip("/").partition("/")[0] in self._expected:

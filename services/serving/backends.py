@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from rlhf_core.config.feedback import POLICY, BackendConfig, FeedbackConfig
+from rlhf_core.config.feedback import POLICY, BackendConfig, FeedbackConfig, Method
 from rlhf_core.config.run import ModelConfig
 from rlhf_core.errors import InvalidInput, Unavailable
 from rlhf_core.inference.choice_logprobs import choose
 from rlhf_core.inference.generate import chat
+from rlhf_core.inference.reply_logprobs import reply_logprobs
 from rlhf_core.interfaces import Backend, Caller, Conversation
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.models.gguf import model_folder
@@ -23,7 +24,7 @@ from services.serving.executor import Executor
 class LocalModel:
     """interfaces.Backend over a model of this process, without its adapters, on the thread that owns all models."""
 
-    gives_logprobs = True
+    gives_logprobs = reads_replies = True
 
     def __init__(self, backbone: Backbone, folder: str):
         """`folder` is where the weights came from."""
@@ -31,15 +32,19 @@ class LocalModel:
         self.backbone = backbone
 
     def chat(self, conversations: Sequence[Conversation], max_tokens: int, caller: Caller) -> list[str]:
-        with self.backbone.using(None):
+        with self.backbone.adapters.using(None):
             texts = chat(self.backbone, conversations, max_tokens, caller.gone)
         if caller.gone():
             raise Unavailable("given up: the caller is gone")
         return texts
 
     def choose(self, conversations: Sequence[Conversation], labels: Sequence[str], caller: Caller) -> list[list[float]]:
-        with self.backbone.using(None):
+        with self.backbone.adapters.using(None):
             return choose(self.backbone, conversations, labels)
+
+    def weigh(self, conversations: Sequence[Conversation], replies: Sequence[str], caller: Caller) -> list[float]:
+        with self.backbone.adapters.using(None):
+            return reply_logprobs(self.backbone, conversations, replies)
 
 
 class Backends(NamedTuple):
@@ -47,6 +52,8 @@ class Backends(NamedTuple):
     judge: Backend
     protocol: Protocol
     """The configured one; a constitution, or what the judge can do, may make it another."""
+    method: Method = "critique"
+    """The critic's."""
 
     def threads(self) -> tuple[Executor | None, Executor | None]:
         """Where the critic and the judge work: each endpoint on a thread of its own, a model of this process on none.
@@ -64,7 +71,17 @@ def load_backends(feedback: FeedbackConfig, policy: LocalModel, model: ModelConf
     critic = _load(feedback.critic, "feedback.critic", policy, model)
     same = feedback.judge.same_model(feedback.critic)
     judge = critic if same else _load(feedback.judge, "feedback.judge", policy, model)
-    return Backends(critic, judge, feedback.judge.protocol)
+    for role, asked, how in (
+        ("critic.method", critic, feedback.critic.method),
+        ("judge.protocol", judge, feedback.judge.protocol),
+    ):
+        if how == "contrast" and not asked.reads_replies:
+            raise InvalidInput(
+                f"feedback.{role} is contrast, but '{asked.name}' tells no log-probabilities of given replies; "
+                "allowed: a model of this process (policy, a folder or a Hugging Face id), or another method",
+                f"feedback.{role}",
+            )
+    return Backends(critic, judge, feedback.judge.protocol, feedback.critic.method)
 
 
 def _load(config: BackendConfig, field: str, policy: LocalModel, model: ModelConfig) -> Backend:

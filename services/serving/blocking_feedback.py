@@ -33,18 +33,14 @@ class WaitingFeedback:
     def usage(self) -> Usage:
         return self._feedback.usage
 
-    def critique(self, samples: Sequence[Sample], principle: Principle) -> list[Critique]:
-        return _units(samples, lambda unit: self._feedback.critique(unit, principle), self._critic)
+    def critique(self, items: Sequence[tuple[Sample, Principle]]) -> list[Critique]:
+        return _units(items, self._feedback.critique, self._critic)
 
-    def revise(self, samples: Sequence[Sample], critiques: Sequence[Critique], principle: Principle) -> list[str]:
-        def work(unit: Sequence[tuple[Sample, Critique]]) -> list[str]:
-            return self._feedback.revise([sample for sample, _ in unit], [critique for _, critique in unit], principle)
+    def revise(self, items: Sequence[tuple[Sample, Critique, Principle]]) -> list[str]:
+        return _units(items, self._feedback.revise, self._critic)
 
-        return _units(list(zip(samples, critiques, strict=True)), work, self._critic)
-
-    def compare(self, comparisons: Sequence[Comparison], *principles: Principle) -> list[Vote]:
-        pairs = max(1, QUESTIONS // max(1, len(principles)))
-        return _units(comparisons, lambda unit: self._feedback.compare(unit, *principles), self._judge, pairs)
+    def compare(self, questions: Sequence[tuple[Comparison, Principle]]) -> list[Vote]:
+        return _units(questions, self._feedback.compare, self._judge, QUESTIONS)
 
 
 def _units(items: Sequence[T], work: Callable[[Sequence[T]], list[R]], executor: Executor, size: int = UNIT) -> list[R]:

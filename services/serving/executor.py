@@ -42,7 +42,7 @@ class Unit(NamedTuple):
 
 
 class Executor:
-    """Runs short units of work in the order in which they came; what stands `behind` it, when it has nothing to do.
+    """Run short units of work in their order; the work of an executor `behind` this one runs when none is left.
 
     So calls, feedback and training take turns on one device, and those that somebody waits for come first.
     Whoever waits when it closes, or asks later, gets Unavailable.

@@ -4,104 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING
 
 from rlhf_core.errors import Exhausted, Unavailable
-from rlhf_core.inference.sequence import Writing
-from rlhf_core.records.samples import BASE_POLICY, Prompt, Sample
-from services.serving.executor import Executor, as_error
+from rlhf_core.inference.sequence import SamplingParams
+from rlhf_core.records.samples import Prompt
+from services.serving.executor import Executor
+from services.serving.generation_order import QUEUE, Answer, Order, Piece
+from services.serving.generation_turns import GenerationTurns
 from services.serving.malloc import give_back
 from services.telemetry import metrics
 
-QUEUE = "responses"
-"""Its name in the metrics."""
+if TYPE_CHECKING:
+    from rlhf_core.inference.engine import Engine
+
 MOST_WAITING = 4096
 """Responses asked for and not yet written, unless the caller says otherwise."""
 IDLE_SECONDS = 1.0
 """When nobody has asked for so long, the memory of the last batch goes back to the system."""
 
 
-class Draw(NamedTuple):
-    """How responses are drawn."""
-
-    policy_version: str = BASE_POLICY
-    n: int = 1
-    temperature: float = 1.0
-    max_tokens: int = 64
-    seed: int = 0
-    stop: tuple[str, ...] = ()
-    """Strings that end a response, which is cut before them."""
-
-
-class Answer(NamedTuple):
-    """A sample with the ids of its tokens and their log-probs in nats, those of a stop string included."""
-
-    sample: Sample
-    tokens: tuple[int, ...]
-    logprobs: tuple[float, ...]
-
-
-class Piece(NamedTuple):
-    """What has been written since the piece before, with how many tokens there are now and their log-probs' sum."""
-
-    text: str
-    tokens: tuple[int, ...]
-    logprobs: tuple[float, ...]
-    written: int
-    logprob: float
-    answer: Answer | None
-    """The whole response, in the last piece."""
-
-
-class Writers(Protocol):
-    """What the model's thread does for the queue."""
-
-    def begin(self, prompts: Sequence[Prompt], draw: Draw, gone: Callable[[], bool], shown: bool) -> list[Writing]: ...
-
-    def step(self) -> int: ...
-
-    def clear(self) -> None: ...
-
-    def samples(self, prompts: Sequence[Prompt], draw: Draw, rows: Sequence[Writing]) -> list[Sample]: ...
-
-
-class _Order:
-    """A call: what it asks for, and what the model's thread has for it. `news` is set on the event loop."""
-
-    def __init__(self, prompts: Sequence[Prompt], draw: Draw, shown: bool):
-        self.prompts, self.draw, self.shown = prompts, draw, shown
-        self.news = asyncio.Event()
-        self.gone = False
-        self.rows: list[Writing] = []
-        self.seen, self.logprob = 0, 0.0
-        self.pieces: deque[Piece] = deque()
-        self.answers: list[Answer] | None = None
-        self.error: Exception | None = None
-
-    @property
-    def over(self) -> bool:
-        return self.answers is not None or self.error is not None or self.gone
-
-    async def changed(self) -> None:
-        """Wait for news; raises what went wrong."""
-        await self.news.wait()
-        self.news.clear()
-        if self.error is not None:
-            raise self.error
-
-
-class WritingQueue:
+class GenerationQueue:
     """While somebody waits, one step of the engine after the other is a unit of work on the model's thread."""
 
-    def __init__(self, writers: Writers, executor: Executor, most_waiting: int = MOST_WAITING):
-        self._writers, self._executor, self._most_waiting = writers, executor, most_waiting
+    def __init__(self, engine: Engine, executor: Executor, most_waiting: int = MOST_WAITING):
+        self._turns, self._executor, self._most_waiting = GenerationTurns(engine), executor, most_waiting
         self._waiting_rows = metrics.WAITING_ROWS.labels(QUEUE)
-        self._batch_rows = metrics.BATCH_ROWS.labels(QUEUE)
-        self._arrived: list[_Order] = []
-        self._open: list[_Order] = []
+        self._arrived: list[Order] = []
         self._rows = 0
         self._pace = 0.1
         self._driver: asyncio.Task[None] | None = None
@@ -112,20 +43,20 @@ class WritingQueue:
         """Responses asked for and not yet answered."""
         return self._rows
 
-    async def generate(self, prompts: Sequence[Prompt], draw: Draw) -> list[Answer]:
+    async def generate(self, prompts: Sequence[Prompt], policy_version: str, params: SamplingParams) -> list[Answer]:
         """n responses per prompt, grouped by prompt. A caller that is cancelled stops them before their next token.
 
         Raises Exhausted when too many wait already.
         """
-        order = _Order(prompts, draw, shown=False)
+        order = Order(prompts, policy_version, params, shown=False)
         with self._placed(order):
             while order.answers is None:
                 await order.changed()
             return order.answers
 
-    async def stream(self, prompt: Prompt, draw: Draw) -> AsyncIterator[Piece]:
+    async def stream(self, prompt: Prompt, policy_version: str, params: SamplingParams) -> AsyncIterator[Piece]:
         """One response, piece by piece as it is written; leaving the loop stops it."""
-        order = _Order([prompt], draw, shown=True)
+        order = Order([prompt], policy_version, params, shown=True)
         with self._placed(order):
             last = False
             while not last:
@@ -136,7 +67,7 @@ class WritingQueue:
                     yield piece
 
     @contextmanager
-    def _placed(self, order: _Order) -> Iterator[None]:
+    def _placed(self, order: Order) -> Iterator[None]:
         """The order is worked on as long as the block lasts."""
         if self._rows >= self._most_waiting:
             raise Exhausted(
@@ -144,7 +75,7 @@ class WritingQueue:
                 hint="try again later, or ask from fewer places at once",
                 retry_seconds=min(30.0, max(0.1, self._rows * self._pace)),
             )
-        size, begun = len(order.prompts) * order.draw.n, time.monotonic()
+        size, begun = len(order.prompts) * order.params.n, time.monotonic()
         self._rows += size
         self._waiting_rows.set(self._rows)
         self._arrived.append(order)
@@ -164,9 +95,9 @@ class WritingQueue:
         while more or self._arrived:
             arrived, self._arrived = self._arrived, []
             try:
-                news, more = await self._executor.run(self._turn, arrived)
+                news, more = await self._executor.run(self._turns.take, arrived)
             except Exception as error:  # the executor is closed, or the turn broke
-                news, more = [*arrived, *self._open], False
+                news, more = [*arrived, *self._turns.orders], False
                 for order in news:
                     order.error = error
             for order in news:
@@ -179,59 +110,3 @@ class WritingQueue:
         with suppress(Unavailable):  # the executor is closed
             if not self._rows:
                 self._executor.submit(give_back)
-
-    def _turn(self, arrived: Sequence[_Order]) -> tuple[list[_Order], bool]:
-        """A step on the model's thread: the orders that have news, and whether there is more to do."""
-        for order in arrived:
-            if order.gone:
-                continue
-            try:
-                gone = _asks_whether_gone(order)
-                order.rows = self._writers.begin(order.prompts, order.draw, gone, order.shown)
-            except Exception as error:
-                order.error = error
-            self._open.append(order)
-        try:
-            if written := self._writers.step():
-                self._batch_rows.observe(written)
-        except BaseException as error:
-            self._writers.clear()
-            for order in self._open:
-                order.error = order.error or as_error(error)
-        news = [order for order in self._open if self._has_news(order)]
-        self._open = [order for order in self._open if not order.over]
-        return news, bool(self._open)
-
-    def _has_news(self, order: _Order) -> bool:
-        if order.error is None and not order.gone:
-            try:
-                return self._gathered(order)
-            except Exception as error:
-                order.error = error
-        return order.error is not None
-
-    def _gathered(self, order: _Order) -> bool:
-        """Take from the engine what is new for an order, if anything is."""
-        ended = all(row.ended for row in order.rows)
-        if ended:
-            samples = self._writers.samples(order.prompts, order.draw, order.rows)
-            order.answers = [
-                Answer(sample, tuple(row.tokens), tuple(row.logprobs))
-                for sample, row in zip(samples, order.rows, strict=True)
-            ]
-        grew = order.shown and len(order.rows[0].tokens) > order.seen
-        if grew:
-            order.pieces.append(_piece(order))
-        return ended or grew
-
-
-def _piece(order: _Order) -> Piece:
-    (row,) = order.rows
-    tokens, logprobs = tuple(row.tokens[order.seen :]), tuple(row.logprobs[order.seen :])
-    order.seen, order.logprob = len(row.tokens), order.logprob + sum(logprobs)
-    answer = order.answers[0] if order.answers else None
-    return Piece(row.piece(), tokens, logprobs, order.seen, order.logprob, answer)
-
-
-def _asks_whether_gone(order: _Order) -> Callable[[], bool]:
-    return lambda: order.gone

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from rlhf_core.config.feedback import FeedbackConfig
-from rlhf_core.config.run import Engine, ModelConfig
+from rlhf_core.config.run import EngineName, ModelConfig
 from rlhf_core.constitution.constitution import Constitution
 from rlhf_core.errors import InvalidInput
 from rlhf_core.feedback.judge_cache import Notebook
@@ -51,7 +51,7 @@ class ModelLibrary:
         )
 
     @property
-    def engine(self) -> Engine:
+    def engine(self) -> EngineName:
         """What the policy's responses are written with."""
         return self._config.engine
 
@@ -60,13 +60,13 @@ class ModelLibrary:
 
         NotFound or InvalidInput when there is no such version, or not for this base model.
         """
-        return self.backbone.using(self._policy(version_id, in_use))
+        return self.backbone.adapters.using(self._policy(version_id, in_use))
 
     def policy_folder(self, version_id: str) -> Path | None:
         """The files of a version's adapter; None is the base."""
         if version_id == BASE_POLICY:
             return None
-        return self._store.artifacts.get_folder(self._store.policy_version(version_id).artifact)
+        return self._store.artifacts.get_folder(self._store.policy_versions.get(version_id).artifact)
 
     def feedback(
         self, constitution: Constitution, gone: Callable[[], bool] = lambda: False, fresh: bool = False
@@ -75,9 +75,9 @@ class ModelLibrary:
 
         A model of this process would write the same notes again, so it may.
         """
-        critic, judge, protocol = self.backends
+        critic, judge, protocol, method = self.backends
         notebook = Notebook() if fresh and not isinstance(judge, LocalModel) else self._notebook
-        return feedback_of(critic, judge, constitution, protocol, self._config.feedback_tokens, gone, notebook)
+        return feedback_of(critic, judge, constitution, protocol, self._config.feedback_tokens, gone, notebook, method)
 
     def score(self, samples: Sequence[Sample], *reward_models: str) -> list[Score]:
         """All samples of the first model, then of the second; models of one trunk read a sample once."""
@@ -86,9 +86,9 @@ class ModelLibrary:
     def drop_training(self) -> None:
         """Forget what an interrupted run left behind, so that it can begin again from its checkpoint."""
         for base in self.bases.all:
-            for name in base.adapters:
+            for name in base.adapters.names:
                 if not name.startswith(PREFIX):
-                    base.delete_adapter(name)
+                    base.adapters.delete(name)
 
     def _policy(self, version_id: str, in_use: Collection[str]) -> str | None:
         """The adapter of a version, loaded; None is the base."""
@@ -98,9 +98,9 @@ class ModelLibrary:
         if name in self._policies:
             self._policies[name] = self._policies.pop(name)
             return name
-        version = self._store.policy_version(version_id)
+        version = self._store.policy_versions.get(version_id)
         self._must_fit(version_id, version.base_model)
-        self.backbone.load_adapter(name, self._store.artifacts.get_folder(version.artifact))
+        self.backbone.adapters.load(name, self._store.artifacts.get_folder(version.artifact))
         self._policies[name] = None
         self._make_room(self._policies, POLICIES, {name, *(f"{PREFIX}{version}" for version in in_use)})
         return name
@@ -109,7 +109,7 @@ class ModelLibrary:
         unused = [name for name in loaded if name not in in_use]
         for oldest in unused[: max(0, len(loaded) - most)]:
             del loaded[oldest]
-            self.backbone.delete_adapter(oldest)
+            self.backbone.adapters.delete(oldest)
 
     def _must_fit(self, version_id: str, base_model: str) -> None:
         if base_model != self.backbone.name:

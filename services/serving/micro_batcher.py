@@ -115,7 +115,7 @@ class MicroBatcher:
                     self._waiting.pop(call, None)
 
     def _turn(self) -> None:
-        """On the model's thread. Calls that an earlier turn took along leave nothing to do for their own."""
+        """Answer waiting calls, on the model's thread; an earlier turn may have answered them all already."""
         calls = self._take()
         if not calls:
             return

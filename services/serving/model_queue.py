@@ -75,7 +75,7 @@ class ModelQueue:
         self, samples: Sequence[Sample], constitution: Constitution, principle: Principle
     ) -> tuple[list[Critique], Usage]:
         def work(feedback: LocalFeedback, unit: Sequence[tuple[Sample, Principle]]) -> list[Critique]:
-            return feedback.critique_each(unit)
+            return feedback.critique(unit)
 
         asked = [(sample, principle) for sample in samples]
         return await self._ask(self._critic, constitution, "critique", work, asked, lambda one: _sample_length(one[0]))
@@ -88,7 +88,7 @@ class ModelQueue:
         principle: Principle,
     ) -> tuple[list[str], Usage]:
         def work(feedback: LocalFeedback, unit: Sequence[tuple[Sample, Critique, Principle]]) -> list[str]:
-            return feedback.revise_each(unit)
+            return feedback.revise(unit)
 
         asked = [(sample, critique, principle) for sample, critique in zip(samples, critiques, strict=True)]
         return await self._ask(self._critic, constitution, "revise", work, asked, lambda one: _sample_length(one[0]))
@@ -99,7 +99,7 @@ class ModelQueue:
         """Two votes for each comparison and each principle on it."""
 
         def work(feedback: LocalFeedback, unit: Sequence[tuple[Comparison, Principle]]) -> list[tuple[Vote, Vote]]:
-            votes = feedback.compare_each(unit)
+            votes = feedback.compare(unit)
             return list(zip(votes[::2], votes[1::2], strict=True))
 
         questions = [(pair, principle) for pair in comparisons for principle in principles]

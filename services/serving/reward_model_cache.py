@@ -32,7 +32,7 @@ class RewardShelf:
         if version_id in self._models:
             self._models[version_id] = self._models.pop(version_id)
             return self._models[version_id]
-        version = self._store.reward_model(version_id)
+        version = self._store.reward_models.get(version_id)
         base = self._bases.of(version.base_model)
         folder = self._store.artifacts.get_folder(version.artifact)
         model = RewardModel.load(base, f"{self._prefix}{version.artifact}", folder, version.objective)
@@ -46,7 +46,7 @@ class RewardShelf:
         model = self._models.pop(version_id)
         trunk = model.backbone, model.adapter
         if trunk not in [(other.backbone, other.adapter) for other in self._models.values()]:
-            model.backbone.delete_adapter(model.adapter)
+            model.backbone.adapters.delete(model.adapter)
 
 
 def _scores(samples: Sequence[Sample], version_id: str, model: RewardModel, members: Members) -> list[Score]:

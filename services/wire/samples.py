@@ -8,7 +8,6 @@ from charter.v1 import common_pb2, critique_pb2
 
 from rlhf_core.constitution.constitution import Constitution, Principle
 from rlhf_core.errors import InvalidInput
-from rlhf_core.feedback.preference_labels import comparison_of
 from rlhf_core.records.base import content_id
 from rlhf_core.records.feedback import Critique, Usage, Vote
 from rlhf_core.records.samples import BASE_POLICY, Comparison, Message, Prompt, Sample
@@ -96,7 +95,7 @@ def comparison_from_message(message: common_pb2.Comparison, field: str = "compar
     b = sample_from_message(message.b, f"{field}.b")
     if a.prompt.messages != b.prompt.messages:
         raise InvalidInput(f"{field}: a and b answer different prompts", field)
-    comparison = comparison_of(a, b, message.run_id)
+    comparison = Comparison.of(a, b, message.run_id)
     return comparison.model_copy(update={"id": message.id}) if message.id else comparison
 
 

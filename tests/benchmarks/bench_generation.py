@@ -11,8 +11,8 @@ import random
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import grpc
@@ -22,11 +22,10 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Genera
 
 import rlhf_core.sandbox
 from rlhf_core.config.run import ModelConfig
-from rlhf_core.inference.engines.native import NativeDecoder
+from rlhf_core.inference.engine import Engine
 from rlhf_core.inference.generate import generate
 from rlhf_core.inference.sampling import row_seeds
-from rlhf_core.inference.scheduler import Batcher
-from rlhf_core.inference.sequence import Ask, Speech, Writing
+from rlhf_core.inference.sequence import SamplingParams, TokenMeaning, TokenSequence
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.records.samples import Prompt
 from rlhf_core.sandbox.sandbox import Sandbox
@@ -63,6 +62,19 @@ def random_model() -> Iterator[Path]:
         yield Path(folder)
 
 
+class OnlyBase:
+    """inference.engine.Policies of a model without adapters."""
+
+    def __init__(self, backbone: Backbone):
+        self._backbone = backbone
+
+    def using_policy(self, version_id: str, in_use: Collection[str] = ()) -> AbstractContextManager[None]:
+        return self._backbone.adapters.using(None)
+
+    def policy_folder(self, version_id: str) -> Path | None:
+        return None
+
+
 class Baseline:
     """`model.generate` on left-padded batches, sampling as the service does."""
 
@@ -86,9 +98,9 @@ class Baseline:
             )
             with torch.inference_mode():
                 written = self.backbone.model.generate(ids, attention_mask=mask, generation_config=settings)  # pyright: ignore
-            for place, response in enumerate(written[:, ids.shape[1] :].tolist()):
+            for index, response in enumerate(written[:, ids.shape[1] :].tolist()):
                 ends = [i + 1 for i, token in enumerate(response) if token in self.backbone.stop_ids]
-                tokens += min(ends[0] if ends else len(response), limits[place // n])
+                tokens += min(ends[0] if ends else len(response), limits[index // n])
         return time.perf_counter() - started, tokens
 
 
@@ -184,25 +196,27 @@ def engines(backbone: Backbone) -> Iterator[Row]:
 
 
 def _together(backbone: Backbone, asked: Sequence[tuple[list[int], int]]) -> list[list[int]]:
-    speech = Speech(backbone.decode, backbone.stop_ids)
-    batcher = Batcher(lambda version: NativeDecoder(backbone), lambda version: backbone.using(None))
-    rows = [Writing(Ask("base", tuple(prompt), seed, 1.0, MAX_TOKENS), speech) for prompt, seed in asked]
-    batcher.add(rows)
+    meaning = TokenMeaning(backbone.decode, backbone.stop_ids)
+    engine = Engine("native", backbone, OnlyBase(backbone))
+    params = SamplingParams(max_tokens=MAX_TOKENS)
+    rows = [TokenSequence(tuple(prompt), seed, "base", params, meaning) for prompt, seed in asked]
+    engine.scheduler.add(rows)
     while not all(row.ended for row in rows):
-        batcher.step()
+        engine.step()
     return [row.tokens for row in rows]
 
 
 def small_calls(address: str, backbone: Backbone) -> Iterator[Row]:
     """A response of one token over gRPC, one call after the other, and from the same engine without any service."""
-    speech = Speech(backbone.decode, backbone.stop_ids)
-    batcher = Batcher(lambda version: NativeDecoder(backbone), lambda version: backbone.using(None))
+    meaning = TokenMeaning(backbone.decode, backbone.stop_ids)
+    engine = Engine("native", backbone, OnlyBase(backbone))
     prompt = Prompt.of("Hello")
 
     def direct(seed: int) -> None:
-        row = Writing(Ask("base", tuple(backbone.render(prompt.messages)), seed, 1.0, 1), speech)
-        batcher.add([row])
-        batcher.step()
+        ids = tuple(backbone.render(prompt.messages))
+        row = TokenSequence(ids, seed, "base", SamplingParams(max_tokens=1), meaning)
+        engine.scheduler.add([row])
+        engine.step()
         row.text()
 
     with grpc.insecure_channel(address) as channel:

@@ -60,7 +60,7 @@ def learn(labels: Path, encoder: str) -> Learned:
     """Train on train.jsonl, stop on a part of it, and judge valid.jsonl once."""
     dtype = "bfloat16" if torch.cpu._is_avx512_bf16_supported() else "float32"
     base = Encoder.load(encoder, ModelConfig(base_model=encoder, dtype=dtype, lora=LoraConfig()))
-    base.add_adapter("people", seed=0)
+    base.adapters.add("people", seed=0)
     model = RewardModel(base, "people", "harmless", CONFIG.members, 0, Scoring(max_tokens=CONFIG.max_tokens))
     known = load_labels(labels / "train.jsonl")
     stop = [label for label in known if kept_back(label.prompt, STOP_SHARE, "stop")]

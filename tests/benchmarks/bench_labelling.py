@@ -55,7 +55,8 @@ def judged(ways: tuple[Chat, Choose], law: Constitution, pairs: Sequence[Compari
     judge = LocalFeedback(*ways, law.hash, "sandbox")
     started, votes = time.perf_counter(), []
     for start in range(0, len(pairs), UNIT):
-        votes += judge.compare(pairs[start : start + UNIT], *law.principles)
+        unit = pairs[start : start + UNIT]
+        votes += judge.compare([(pair, principle) for pair in unit for principle in law.principles])
     return len(votes) / (time.perf_counter() - started), votes
 
 
@@ -90,7 +91,7 @@ def _principles(many: tuple[Chat, Choose], law: Constitution, pairs: Sequence[Co
     def apart() -> float:
         judge = LocalFeedback(*many, law.hash, "sandbox")
         started = time.perf_counter()
-        count = sum(len(judge.compare(pairs[:UNIT], principle)) for principle in law.principles)
+        count = sum(len(judge.compare([(pair, principle) for pair in pairs[:UNIT]])) for principle in law.principles)
         return count / (time.perf_counter() - started)
 
     runs: tuple[Callable[[], float], Callable[[], float]] = (lambda: judged(many, law, pairs[:UNIT])[0], apart)

@@ -72,12 +72,12 @@ def milliseconds(call: Call) -> float:
 
 def in_turn(small: Small) -> tuple[list[float], list[float]]:
     """Milliseconds over gRPC and direct."""
-    found: tuple[list[float], list[float]] = [], []
+    result: tuple[list[float], list[float]] = [], []
     for block in range(WARM + BLOCKS):
-        for times, call in zip(found, (small.over_grpc, small.direct), strict=True):
+        for times, call in zip(result, (small.over_grpc, small.direct), strict=True):
             measured = [milliseconds(call) for _ in range(EACH)]
             times += measured if block >= WARM else []
-    return found
+    return result
 
 
 class Bare(NamedTuple):
@@ -104,7 +104,7 @@ def to_read(server: Served, channel: grpc.Channel, store: Store, owner: Executor
         trainer_pb2.GetRunRequest(run_id=server.run_id),
     )
     return Small(
-        "to read a run", lambda: get_run(request, timeout=60), lambda: owner.call(lambda: store.run(server.run_id))
+        "to read a run", lambda: get_run(request, timeout=60), lambda: owner.call(lambda: store.runs.get(server.run_id))
     )
 
 

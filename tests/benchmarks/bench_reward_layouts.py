@@ -48,9 +48,9 @@ def models(layout: str, folder: Path) -> list[RewardModel]:
     base = load(folder)
     if layout == "adapters":
         return [RewardModel.create(base, name, name, MEMBERS, 0) for name in OBJECTIVES]
-    base.add_adapter("trunk", 0)
+    base.adapters.add("trunk", 0)
     names = OBJECTIVES[:1] if layout == "one" else OBJECTIVES
-    return [RewardModel(base, "trunk", name, MEMBERS, place) for place, name in enumerate(names)]
+    return [RewardModel(base, "trunk", name, MEMBERS, index) for index, name in enumerate(names)]
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -62,13 +62,13 @@ def seconds(work: Callable[[], object]) -> float:
 def speeds(folder: Path) -> Iterator[Row]:
     """Medians of alternating rounds."""
     ready = {layout: models(layout, folder) for layout in ("separate", "adapters", "trunk")}
-    found: dict[str, list[float]] = {layout: [] for layout in ready}
+    result: dict[str, list[float]] = {layout: [] for layout in ready}
     for number in range(ROUNDS + 1):
         for layout, scorers in ready.items():
             taken = seconds(lambda scorers=scorers: score_all(scorers, CONVERSATIONS))
             if number:  # the first round warms up
-                found[layout].append(taken)
-    median = {layout: len(CONVERSATIONS) / statistics.median(times) for layout, times in found.items()}
+                result[layout].append(taken)
+    median = {layout: len(CONVERSATIONS) / statistics.median(times) for layout, times in result.items()}
     for layout in ("trunk", "adapters"):
         name = f"samples scored by 4 objectives: {layout} against 4 separate models"
         yield row(name, median[layout], median["separate"], "samples/s")

@@ -106,30 +106,30 @@ def asked_of(seed: int) -> Asked:
 def opened(data: Path, run: str, threads: int) -> Iterator[Start]:
     torch.set_num_threads(threads)
     with contextlib.closing(Store.open(data)) as store:
-        config = RunConfig.model_validate_json(store.run(run).config)
+        config = RunConfig.model_validate_json(store.runs.get(run).config)
         folder = Path(rlhf_core.sandbox.__file__).parent / "model"
         backbone = Backbone.load(str(folder), config.model)
-        results = store.stage_results(run)
-        backbone.load_adapter(REFERENCE, store.artifacts.get_folder(_artifact(store, results["sft"].policy_version)))
+        results = store.stage_results.of_run(run)
+        backbone.adapters.load(REFERENCE, store.artifacts.get_folder(_artifact(store, results["sft"].policy_version)))
         yield Start(store, run, config, results, backbone)
 
 
 def _artifact(store: Store, version: str) -> str:
-    return store.policy_version(version).artifact
+    return store.policy_versions.get(version).artifact
 
 
 def paid_by(start: Start, rung: str) -> tuple[list[Scorer], NormPack]:
     """The scorers of a rung, and their scale on the samples that the run's own scale is from."""
-    pack = start.store.norm_pack(start.results["norm_pack"].norm_pack)
+    pack = start.store.norm_packs.get(start.results["norm_pack"].norm_pack)
     if rung in ("judged", "nothing"):
-        versions = [start.store.reward_model(name) for name in pack.reward_models]
+        versions = [start.store.reward_models.get(name) for name in pack.reward_models]
         folders = [start.store.artifacts.get_folder(version.artifact) for version in versions]
         both = zip(versions, folders, strict=True)
         return [RewardModel.load(start.backbone, f"judged-{v.artifact}", f, v.objective) for v, f in both], pack
     scorers: list[Scorer] = [GoldScorer(name) for name in pack.objectives]
     if rung == "taught":
         scorers = [taught(start, name) for name in pack.objectives]
-    samples = start.store.samples(start.results["norm_pack"].run_id, stage="norm_pack")
+    samples = start.store.samples.of_run(start.results["norm_pack"].run_id, stage="norm_pack")
     scores = mean_scores(scorers, [(sample.prompt, sample.response) for sample in samples]).numpy()
     lengths = np.array([sample.tokens for sample in samples], dtype=float)
     return scorers, build_norm_pack(start.run, pack.policy_version, pack.objectives, pack.objectives, scores, lengths)
@@ -138,7 +138,7 @@ def paid_by(start: Start, rung: str) -> tuple[list[Scorer], NormPack]:
 def taught(start: Start, objective: str) -> RewardModel:
     """A reward model like the run's own, from what gold says of the lines of the replies that the run labelled."""
     settings = start.config.reward
-    pairs = start.store.comparisons(start.results["label"].run_id)
+    pairs = start.store.comparisons.of_run(start.results["label"].run_id)
     replies = dict.fromkeys((pair.prompt, sample.response) for pair in pairs for sample in (pair.a, pair.b))
     worth = GoldScorer(objective).score_lines(list(replies))
     both = zip(replies, worth, strict=True)
@@ -149,8 +149,8 @@ def taught(start: Start, objective: str) -> RewardModel:
     ]
     adapter = f"taught-{objective}"
     if adapter in start.backbone.adapters:
-        start.backbone.delete_adapter(adapter)
-    start.backbone.add_adapter(adapter, start.config.seed)
+        start.backbone.adapters.delete(adapter)
+    start.backbone.adapters.add(adapter, start.config.seed)
     scoring = Scoring(
         process=settings.reads_lines(objective),
         step_pool=settings.step_pool,
@@ -174,11 +174,11 @@ def climbed(
     scorers, pack = paid_by(start, rung)
     backbone = start.backbone
     if POLICY in backbone.adapters:
-        backbone.delete_adapter(POLICY)
+        backbone.adapters.delete(POLICY)
     if ppo.tune == "full":
-        backbone.add_dense_adapter(POLICY, REFERENCE)
+        backbone.adapters.add_dense(POLICY, REFERENCE)
     else:
-        backbone.copy_adapter(REFERENCE, POLICY)
+        backbone.adapters.copy(REFERENCE, POLICY)
     policy = Policy(backbone, POLICY, pack.objectives, REFERENCE)
     ordered = {name: float(weights.get(name, 0.0)) for name in pack.objectives}
     length, seed = start.config.model.max_tokens, start.config.seed
@@ -194,9 +194,9 @@ def climbed(
 
 def row_of(start: Start, rung: str, weights: Mapping[str, float], asked: Asked, adapter: str) -> dict[str, Any]:
     shipped, now = (answers(start, asked.heldout, name) for name in (None, adapter))
-    norm = start.store.samples(start.results["norm_pack"].run_id, stage="norm_pack")
+    norm = start.store.samples.of_run(start.results["norm_pack"].run_id, stage="norm_pack")
     scale = gold_sd(graded(norm), GOLD.objectives)
-    found = evaluate([shipped, now], objectives=GOLD.objectives, weights=weights, gold=GOLD, gold_scale=scale)
+    result = evaluate([shipped, now], objectives=GOLD.objectives, weights=weights, gold=GOLD, gold_scale=scale)
     seen = evaluate(
         [answers(start, asked.train, name) for name in (None, adapter)],
         objectives=GOLD.objectives,
@@ -205,12 +205,12 @@ def row_of(start: Start, rung: str, weights: Mapping[str, float], asked: Asked, 
         gold_scale=scale,
     )
     # There is no way to go where the shipped model is the best possible, as at weight 1 on help it may be.
-    way, way_seen = (both.weighted and both.weighted.fraction for both in (found, seen))
+    way, way_seen = (both.weighted and both.weighted.fraction for both in (result, seen))
     return {
         "rung": rung,
         "seed": start.config.seed,
         "weights": dict(weights),
-        **{name: number.value for name, number in found.stages[-1].gold.items()},
+        **{name: number.value for name, number in result.stages[-1].gold.items()},
         "fraction": way and way.value,
         "low": way and way.low,
         "high": way and way.high,
@@ -223,7 +223,7 @@ def row_of(start: Start, rung: str, weights: Mapping[str, float], asked: Asked, 
 def answers(start: Start, prompts: Sequence[Prompt], adapter: str | None) -> PolicyRows:
     backbone, name = start.backbone, adapter or "shipped"
     ids = [backbone.render(prompt.messages) for prompt in prompts]
-    with backbone.using(adapter):
+    with backbone.adapters.using(adapter):
         written = generate(backbone, ids, n=1, temperature=0.0, max_tokens=start.config.model.max_tokens, seed=0)
     samples = [
         Sample(id=f"{name}-{i}", prompt=prompt, response=backbone.decode(result.tokens), policy_version=name)

@@ -132,7 +132,7 @@ def judges(backbone: Backbone, names: Sequence[str], work: Work) -> list[RewardM
     """One reward model for each objective: on one trunk, or an adapter each."""
     if work.layout == "adapters":
         return [RewardModel.create(backbone, name, name, members=1, seed=i) for i, name in enumerate(names)]
-    backbone.add_adapter("trunk", 0)
+    backbone.adapters.add("trunk", 0)
     return [RewardModel(backbone, "trunk", name, members=1, seed=i) for i, name in enumerate(names)]
 
 
@@ -148,9 +148,9 @@ def measure(work: Work) -> dict[str, float]:
     names = [f"objective-{i}" for i in range(work.objectives)]
     scorers = judges(backbone, names, work)
     if work.tune == "full":
-        backbone.add_dense_adapter("policy", None)
+        backbone.adapters.add_dense("policy", None)
     else:
-        backbone.add_adapter("policy", 0)
+        backbone.adapters.add("policy", 0)
     policy = Policy(backbone, "policy", tuple(names))
     words = torch.randint(4, work.vocab, (256, 16), generator=torch.Generator().manual_seed(0)).tolist()
     prompts = [Prompt.of(" ".join(f"w{i}" for i in row)) for row in words]
@@ -179,8 +179,8 @@ def main() -> None:
     parser.add_argument("--growth", action="store_true")
     options = vars(parser.parse_args())
     if options.pop("growth"):
-        for found in growth(options["threads"], options["steps"]):
-            print("RESULT " + json.dumps(found), flush=True)
+        for result in growth(options["threads"], options["steps"]):
+            print("RESULT " + json.dumps(result), flush=True)
     else:
         print("RESULT " + json.dumps(measure(Work(**options))))
 

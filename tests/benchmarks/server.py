@@ -35,26 +35,26 @@ def fill(data: Path) -> tuple[str, list[str]]:
     constitution = parse_constitution(builtin_text("household"), "household")
     backbone = Backbone.load(str(Path(rlhf_core.sandbox.__file__).parent / "model"), MODEL)
     store = Store.open(data)
-    store.add_constitution(constitution.hash, constitution.id, builtin_text("household"), "household")
-    run = store.create_run("pipeline", RunConfig().model_dump_json(), constitution.hash, "bench")
-    store.cancel_run(run.id)
-    backbone.add_adapter("policy", seed=1)
-    digest = _stored(store, lambda folder: backbone.save_adapter("policy", folder))
-    store.add_policy_version(
+    store.constitutions.add(constitution.hash, constitution.id, builtin_text("household"), "household")
+    run = store.runs.create("pipeline", RunConfig().model_dump_json(), constitution.hash, "bench")
+    store.runs.cancel(run.id)
+    backbone.adapters.add("policy", seed=1)
+    digest = _stored(store, lambda folder: backbone.adapters.save("policy", folder))
+    store.policy_versions.add(
         PolicyVersion(id=POLICY, run_id=run.id, stage="sft", parent="base", base_model=backbone.name, artifact=digest)
     )
     models = {
         name: _reward_model(store, run.id, backbone, name, seed, constitution.hash)
         for seed, name in enumerate(constitution.objective_names)
     }
-    store.add_norm_pack(_norm_pack(run.id, models))
+    store.norm_packs.add(_norm_pack(run.id, models))
     _add_replies(store, run.id)
     for result in (
         StageResult(run_id=run.id, stage="sft", policy_version=POLICY),
         StageResult(run_id=run.id, stage="reward", reward_models=models),
         StageResult(run_id=run.id, stage="norm_pack", norm_pack="bench-pack"),
     ):
-        store.add_stage_result(result)
+        store.stage_results.add(result)
     store.close()
     return run.id, list(models.values())
 
@@ -67,8 +67,8 @@ def _stored(store: Store, save: Callable[[Path], None]) -> str:
 
 def _add_replies(store: Store, run_id: str) -> None:
     prompts = [prompt for prompt in Sandbox().prompts if prompt.split == "train"][:REPLIES]
-    store.add_prompts(prompts)
-    store.add_samples(
+    store.prompts.add(prompts)
+    store.samples.add(
         [
             Sample(
                 id=f"reply-{number}",
@@ -99,7 +99,7 @@ def _reward_model(
         accuracy=0.5,
         accuracy_n=1,
     )
-    store.add_reward_model(version)
+    store.reward_models.add(version)
     return version.id
 
 

@@ -74,7 +74,7 @@ def test_a_name_that_extenders_are_told_exists(name: str):
 
 
 def test_a_name_that_does_not_exist_is_found():
-    assert {"Feedback", "new_batcher", "test_layers"} <= set(names())
+    assert {"Feedback", "EngineName", "test_layers"} <= set(names())
     assert not is_named("new_patcher") and not is_named("test_lairs")
 
 
@@ -116,7 +116,7 @@ def test_rows_copied_before_artifacts_find_all_that_they_name(tmp_path: Path):
     with closing(Store.open(data)) as store:
         digest = store.artifacts.put_folder(adapter)
         version = PolicyVersion(id="p", run_id="r", stage="sft", parent="base", base_model="sandbox", artifact=digest)
-        store.add_policy_version(version)
+        store.policy_versions.add(version)
         with (
             closing(sqlite3.connect(data / "charter.db")) as source,
             closing(sqlite3.connect(copy / "charter.db")) as own,
@@ -126,5 +126,5 @@ def test_rows_copied_before_artifacts_find_all_that_they_name(tmp_path: Path):
         later = store.artifacts.put_folder(adapter)
         shutil.copytree(data / "artifacts", copy / "artifacts")
     with closing(Store.open(copy)) as restored:
-        assert restored.policy_version("p") == version and restored.artifacts.get_folder(digest).is_dir()
-        assert list(restored.orphans().digests) == [later]
+        assert restored.policy_versions.get("p") == version and restored.artifacts.get_folder(digest).is_dir()
+        assert list(restored.garbage.orphans().digests) == [later]

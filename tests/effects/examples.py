@@ -12,7 +12,7 @@ from rlhf_core.constitution.constitution import Constitution, Objective
 from rlhf_core.constitution.principle import Principle
 from rlhf_core.effects.probes import Probes
 from rlhf_core.effects.report import ProbeSummary
-from rlhf_core.feedback.preference_labels import comparison_of, vote_id
+from rlhf_core.feedback.voters import vote_id
 from rlhf_core.records.feedback import Critique, Usage, Vote
 from rlhf_core.records.samples import Comparison, Prompt, Sample
 
@@ -36,7 +36,7 @@ def law(*principles: Principle) -> Constitution:
 def pair(number: int, a: str, b: str, tags: tuple[str, ...] = ()) -> Comparison:
     prompt = Prompt.of(f"Task {number}?", tags=tags)
     first, second = (Sample(id=f"{number}{x}", prompt=prompt, response=x, policy_version="data") for x in (a, b))
-    return comparison_of(first, second, "")
+    return Comparison.of(first, second, "")
 
 
 def odds(question: str, a: str, b: str) -> float:
@@ -57,8 +57,7 @@ class Judge:
         self.lean = lean
         self.questions: list[tuple[str, str]] = []
 
-    def compare(self, comparisons: Sequence[Comparison], *principles: Principle) -> list[Vote]:
-        questions = [(pair, principle) for pair in comparisons for principle in principles]
+    def compare(self, questions: Sequence[tuple[Comparison, Principle]]) -> list[Vote]:
         self.questions += [(principle.compare, pair.id) for pair, principle in questions]
         return [self._vote(pair, principle, swapped) for pair, principle in questions for swapped in (False, True)]
 
@@ -78,7 +77,7 @@ class Judge:
             label_mass=1.0,
         )
 
-    def critique(self, samples: Sequence[Sample], principle: Principle) -> list[Critique]:
+    def critique(self, items: Sequence[tuple[Sample, Principle]]) -> list[Critique]:
         return [
             Critique(
                 sample_id=sample.id,
@@ -90,11 +89,11 @@ class Judge:
                 verdict="complies",
                 text=f"{principle.critique} {sample.response}",
             )
-            for sample in samples
+            for sample, principle in items
         ]
 
-    def revise(self, samples: Sequence[Sample], critiques: Sequence[Critique], principle: Principle) -> list[str]:
-        return [sample.response for sample in samples]
+    def revise(self, items: Sequence[tuple[Sample, Critique, Principle]]) -> list[str]:
+        return [sample.response for sample, *_ in items]
 
 
 def probes(*pairs: Comparison) -> Probes:

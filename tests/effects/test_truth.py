@@ -36,21 +36,20 @@ CUTS = parse_constitution(builtin_text("household").replace("less risk of fumes?
 class Perfect(Judge):
     """Votes as the truth does."""
 
-    def compare(self, comparisons: Sequence[Comparison], *principles: Principle) -> list[Vote]:
-        wanted = {(p.hash, pair.id): (p, pair) for pair in comparisons for p in principles}
+    def compare(self, questions: Sequence[tuple[Comparison, Principle]]) -> list[Vote]:
+        wanted = {(principle.hash, pair.id): (principle, pair) for pair, principle in questions}
         return [vote for both in true_ballots(wanted, SANDBOX).values() for vote in both]
 
 
 class Deaf(Perfect):
     """Hears of fumes whatever kind of hazard it is asked about."""
 
-    def compare(self, comparisons: Sequence[Comparison], *principles: Principle) -> list[Vote]:
+    def compare(self, questions: Sequence[tuple[Comparison, Principle]]) -> list[Vote]:
         votes = []
-        for pair in comparisons:
-            for asked in principles:
-                fumes = re.sub(r"cuts|falls|burns|shock", "fumes", asked.compare)
-                heard = super().compare([pair], asked.model_copy(update={"compare": fumes}))
-                votes += [vote.model_copy(update={"principle_hash": asked.hash}) for vote in heard]
+        for pair, asked in questions:
+            fumes = re.sub(r"cuts|falls|burns|shock", "fumes", asked.compare)
+            heard = super().compare([(pair, asked.model_copy(update={"compare": fumes}))])
+            votes += [vote.model_copy(update={"principle_hash": asked.hash}) for vote in heard]
         return votes
 
 

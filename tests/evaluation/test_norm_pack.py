@@ -20,7 +20,7 @@ def test_numbers_by_hand():
     assert pack.quantiles[0] == pytest.approx((1.03, 1.15, 2.5, 3.55, 3.85, 3.97))
 
 
-def test_standardised_reference_samples_have_mean_0_and_sd_1():  # check 22
+def test_standardised_reference_samples_have_mean_0_and_sd_1():
     scores = np.random.default_rng(0).normal([[3.0], [-100.0]], [[0.1], [40.0]], (2, 200))
     pack = build(scores, np.arange(200))
     z = (scores - np.array(pack.mean)[:, None]) / np.array(pack.sd)[:, None]
@@ -42,7 +42,7 @@ def test_scores_that_do_not_vary_say_which_reward_model_learned_nothing():
         build([[1, 2, 3, 4], [2, 2, 2, 2]])
 
 
-def test_scores_that_are_not_finite_are_refused():  # check 24
+def test_scores_that_are_not_finite_are_refused():
     with pytest.raises(TrainingFailed, match="'helpful' gave scores that are not finite"):
         build([[1, 2, 3, np.nan], [4, 3, 2, 1]])
 

@@ -18,10 +18,9 @@ from rlhf_core.feedback.judge_calibration import (
     fit_temperature,
 )
 from rlhf_core.feedback.judge_gate import Case, Evidence, Judge
-from rlhf_core.feedback.preference_labels import comparison_of
 from rlhf_core.feedback.vote_aggregation import Tally
 from rlhf_core.records.feedback import Truth
-from rlhf_core.records.samples import Prompt, Sample
+from rlhf_core.records.samples import Comparison, Prompt, Sample
 
 JUDGE = Judge("run", "judge", "helpful", "law")
 
@@ -41,7 +40,7 @@ def evidence(
         a, b = (Sample(id=f"{n}{side}", prompt=prompt, response=f"{n}{side}", policy_version="base") for side in "ab")
         a_is_better, right = n % 2 == 0, (n * share_right) % 1 < share_right
         lead = logit if a_is_better == right else -logit
-        cases.append(Case(comparison_of(a, b, "run"), a_is_better, Tally(lead, lead, 1.0, 2), abstains=False))
+        cases.append(Case(Comparison.of(a, b, "run"), a_is_better, Tally(lead, lead, 1.0, 2), abstains=False))
     return Evidence(truth, cases)
 
 

@@ -10,10 +10,11 @@ from rlhf_core.config.run import LabelConfig
 from rlhf_core.constitution.constitution import Constitution, Objective
 from rlhf_core.constitution.diff import changed_principles, diff_constitutions
 from rlhf_core.constitution.principle import Principle
-from rlhf_core.feedback.preference_labels import comparison_of, labels_from_votes, tallies, vote_id, voters
 from rlhf_core.feedback.vote_aggregation import heard
+from rlhf_core.feedback.voters import vote_id, voters
 from rlhf_core.records.feedback import Vote
 from rlhf_core.records.samples import Comparison, Prompt, Sample
+from tests.feedback.tallying import labelled, tallied
 
 CONFIG = LabelConfig()
 
@@ -32,7 +33,7 @@ def law(*principles: Principle, priority: tuple[str, ...] = ()) -> Constitution:
 
 def pair(a: str = "left", b: str = "right") -> Comparison:
     first, second = (Sample(id=x, prompt=Prompt.of("Which?"), response=x, policy_version="base") for x in (a, b))
-    return comparison_of(first, second, "run")
+    return Comparison.of(first, second, "run")
 
 
 def ballot(of: Comparison, voter: Principle, first: float, second: float | None = None) -> list[Vote]:
@@ -58,7 +59,7 @@ def ballot(of: Comparison, voter: Principle, first: float, second: float | None 
 
 def probability(constitution: Constitution, **odds: float) -> float:
     votes = [vote for p in constitution.principles for vote in ballot(pair(), p, odds[p.id])]
-    [counted] = tallies([pair()], votes, constitution, "safe", CONFIG)
+    [counted] = tallied([pair()], votes, constitution, CONFIG)["safe"]
     return counted.probability
 
 
@@ -117,7 +118,7 @@ def test_a_priority_edit_asks_nothing_and_has_the_reward_model_trained_again():
     assert diff_constitutions(before, law(ONE, TWO, priority=("two", "one"))).retrain == ("safe",)
     assert diff_constitutions(law(ONE), law(ONE, priority=("one",))).retrain == (), "one voice has nobody to go before"
     votes = [*ballot(pair(), ONE, 3.0), *ballot(pair(), TWO, -2.0)]
-    choices = [labels_from_votes([pair()], votes, one, "judge", CONFIG)[0].choice for one in (before, after)]
+    choices = [labelled([pair()], votes, one, CONFIG)[0].choice for one in (before, after)]
     assert choices == ["a", "b"]
 
 
@@ -137,5 +138,5 @@ def test_swapping_the_answers_maps_p_to_one_minus_p_under_every_order(odds: list
         v.model_copy(update={"logprob_a": v.logprob_b, "logprob_b": v.logprob_a, "swapped": not v.swapped})
         for v in here
     ]
-    [p], [q] = (tallies([pair()], votes, listed, "safe", CONFIG) for votes in (here, turned))
+    [p], [q] = (tallied([pair()], votes, listed, CONFIG)["safe"] for votes in (here, turned))
     assert p.probability == 1 - q.probability

@@ -8,11 +8,12 @@ import pytest
 
 from rlhf_core.config.run import GateConfig, LabelConfig
 from rlhf_core.constitution.constitution import Constitution, Objective, Principle
-from rlhf_core.feedback.judge_gate import Case, Evidence, Judge, human_truth, measure_gate
-from rlhf_core.feedback.preference_labels import comparison_of, labels_from_votes, tallies, vote_id
+from rlhf_core.feedback.judge_gate import Case, Evidence, Judge, measure_gate
 from rlhf_core.feedback.vote_aggregation import Tally, abstention
-from rlhf_core.records.feedback import Choice, JudgeGate, Preference, Vote
+from rlhf_core.feedback.voters import vote_id
+from rlhf_core.records.feedback import JudgeGate, Vote
 from rlhf_core.records.samples import Comparison, Prompt, Sample
+from tests.feedback.tallying import labelled, tallied
 
 LAW = Constitution(
     id="law",
@@ -31,7 +32,7 @@ def comparisons(texts: list[tuple[str, str]], each: int = 1) -> list[Comparison]
     for number, both in enumerate(texts):
         prompt = Prompt.of(f"Question {number // each}?")
         a, b = (Sample(id=f"{number}{side}", prompt=prompt, response=side, policy_version="base") for side in both)
-        pairs.append(comparison_of(a, b, "run"))
+        pairs.append(Comparison.of(a, b, "run"))
     return pairs
 
 
@@ -60,7 +61,7 @@ def judged(pairs: list[Comparison], reads: Reads) -> list[Vote]:
 
 
 def gate(pairs: list[Comparison], a_is_better: list[bool], reads: Reads) -> JudgeGate:
-    counted = tallies(pairs, judged(pairs, reads), LAW, "helpful", LabelConfig())
+    counted = tallied(pairs, judged(pairs, reads), LAW, LabelConfig())["helpful"]
     cases = [
         Case(pair, truth, one, bool(abstention(one, LabelConfig())))
         for pair, truth, one in zip(pairs, a_is_better, counted, strict=True)
@@ -104,7 +105,7 @@ def test_an_agreement_that_may_be_chance_fails():
 
 
 def test_a_judge_that_always_says_a_abstains_from_every_label_and_fails():
-    labels = labels_from_votes(PAIRS, judged(PAIRS, lambda a, b: 5.0), LAW, "judge", LabelConfig())
+    labels = labelled(PAIRS, judged(PAIRS, lambda a, b: 5.0), LAW, LabelConfig())
     assert all(label.abstained and label.reason == "position_gap" and label.probability == 0.5 for label in labels)
     found = gate(PAIRS, GOOD, lambda a, b: 5.0)
     assert (found.passed, found.pairs, found.abstained, found.consistency) == (False, 0, 50, 0.0)
@@ -142,19 +143,3 @@ def test_a_gate_is_a_new_record_when_what_is_known_changes():
     first, second = gate(PAIRS, GOOD, lambda a, b: 3.0), gate(PAIRS[:30], GOOD[:30], lambda a, b: 3.0)
     assert first.id != second.id
     assert first.id == gate(PAIRS, GOOD, lambda a, b: 3.0).id
-
-
-def said(pair: str, choice: Choice, who: str = "ada", uniform: bool = True) -> Preference:
-    return Preference(
-        id=pair + who, comparison_id=pair, objective="helpful", labeler=f"human:{who}", choice=choice, uniform=uniform
-    )
-
-
-def test_people_know_what_most_of_them_say_of_pairs_that_were_drawn_evenly():
-    labels = [
-        *(said("one", "a"), said("one", "b", "eve"), said("one", "a", "bob")),
-        *(said("even", "a"), said("even", "b", "eve")),
-        *(said("tie", "tie"), said("skipped", "skip"), said("bad", "both_bad")),
-        *(said("other", "b"), said("chosen", "a", uniform=False)),
-    ]
-    assert human_truth(labels) == {"one": True, "other": False}

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from rlhf_core.constitution.principle import Principle
 from rlhf_core.feedback.line_grades import WRONG, Graded, graded, line_grades
-from rlhf_core.feedback.preference_labels import comparison_of
 from rlhf_core.records.feedback import Protocol, Vote
 from rlhf_core.records.samples import Comparison, Prompt, Sample
 
@@ -22,7 +21,7 @@ STEPS = Principle(id="steps", serves={"helpful": 1}, compare="More steps?")
 
 def pair(a: str, b: str) -> Comparison:
     one, other = (Sample(id=text, prompt=PROMPT, response=text, policy_version="base") for text in (a, b))
-    return comparison_of(one, other, "run")
+    return Comparison.of(one, other, "run")
 
 
 def vote(text: str, principle: Principle = CUTS, protocol: Protocol = "pointwise", swapped: bool = False) -> Vote:

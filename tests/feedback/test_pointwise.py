@@ -15,7 +15,6 @@ from rlhf_core.feedback.judge import TEMPLATE_HASHES
 from rlhf_core.feedback.judge_cache import Notebook
 from rlhf_core.feedback.model_feedback import LocalFeedback
 from rlhf_core.feedback.pointwise_judge import weight_of
-from rlhf_core.feedback.preference_labels import comparison_of
 from rlhf_core.feedback.vote_aggregation import abstention, alone, side
 from rlhf_core.inference.choice_logprobs import choose
 from rlhf_core.inference.generate import chat
@@ -42,7 +41,7 @@ def sample(response: str) -> Sample:
 
 
 def pair(a: str, b: str) -> Comparison:
-    return comparison_of(sample(a), sample(b), "run")
+    return Comparison.of(sample(a), sample(b), "run")
 
 
 class Model:
@@ -105,47 +104,47 @@ def test_what_is_quoted_weighs_what_the_critic_says_or_else_by_the_verdict(verdi
 
 
 def test_the_lighter_reply_is_better_in_either_order_to_the_last_bit(model: Model):
-    first, second = judge(model).compare([pair(KNIFE, SPOON)], CUTS)
+    first, second = judge(model).compare([(pair(KNIFE, SPOON), CUTS)])
     # Faults of 2 + 1 points against none, at 1.2 nats a point.
     assert first.logprob_a - first.logprob_b == pytest.approx(-3.6, abs=1e-12)
     assert (first.logprob_a, first.logprob_b) == (second.logprob_a, second.logprob_b)
     assert (first.swapped, second.swapped, first.id == second.id) == (False, True, False)
-    turned, _ = judge(model).compare([pair(SPOON, KNIFE)], CUTS)
+    turned, _ = judge(model).compare([(pair(SPOON, KNIFE), CUTS)])
     assert (turned.logprob_a, turned.logprob_b) == (first.logprob_b, first.logprob_a)
     assert alone([first, second]).gap == 0.0
     assert first.text == f"Reply A:\n{FAULTS[KNIFE]}\n\nReply B:\n{FAULTS[SPOON]}"
 
 
 def test_equal_faults_are_a_tie(model: Model):
-    votes = judge(model).compare([pair(SPOON, SPOON)], CUTS)
+    votes = judge(model).compare([(pair(SPOON, SPOON), CUTS)])
     assert alone(votes).probability == 0.5 and side(alone(votes), LabelConfig()) == 0
 
 
 def test_a_reply_is_read_once_for_all_its_pairs(model: Model):
     notebook = Notebook()
-    judge(model, notebook).compare([pair(KNIFE, SPOON), pair(SPOON, FORK), pair(FORK, KNIFE)], CUTS)
+    judge(model, notebook).compare([(one, CUTS) for one in (pair(KNIFE, SPOON), pair(SPOON, FORK), pair(FORK, KNIFE))])
     assert sorted(model.read) == sorted([KNIFE, SPOON, FORK])
-    judge(model, notebook).compare([pair(FORK, SPOON)], CUTS)
+    judge(model, notebook).compare([(pair(FORK, SPOON), CUTS)])
     assert len(model.read) == 3
-    judge(model, notebook).compare([pair(FORK, SPOON)], CUTS.model_copy(update={"critique": "Is it sharp?"}))
+    judge(model, notebook).compare([(pair(FORK, SPOON), CUTS.model_copy(update={"critique": "Is it sharp?"}))])
     assert len(model.read) == 5, "another principle reads them again"
 
 
 def test_a_critique_that_cannot_be_read_is_no_vote(model: Model):
-    votes = judge(model).compare([pair(JAR, SPOON)], CUTS)
+    votes = judge(model).compare([(pair(JAR, SPOON), CUTS)])
     assert [(vote.label_mass, vote.reason) for vote in votes] == [(0.0, "no_verdict")] * 2
     assert abstention(alone(votes), LabelConfig()) == "parse_failure"
 
 
 def test_a_principle_that_only_compares_is_asked_as_without_it(model: Model):
     questions = [(pair(KNIFE, SPOON), STEPS), (pair(KNIFE, FORK), CUTS), (pair(SPOON, FORK), STEPS)]
-    votes = judge(model).compare_each(questions)
+    votes = judge(model).compare(questions)
     assert [(vote.principle_id, vote.protocol) for vote in votes[::2]] == [
         ("steps", "notes"),
         ("cuts", "pointwise"),
         ("steps", "notes"),
     ]
-    plain = judge(model, pointwise=False).compare_each([questions[0], questions[2]])
+    plain = judge(model, pointwise=False).compare([questions[0], questions[2]])
     said = [(vote.comparison_id, vote.swapped, vote.logprob_a, vote.logprob_b, vote.text) for vote in votes]
     assert [said[place] for place in (0, 1, 4, 5)] == [
         (vote.comparison_id, vote.swapped, vote.logprob_a, vote.logprob_b, vote.text) for vote in plain
@@ -169,7 +168,7 @@ def test_the_sandboxs_model_weighs_hazards_as_the_truth_does_but_for_a_slip_in_f
     )
     principles = load_constitution("household").critiquing()
     pairs = sandbox.pairs(24, seed=11)
-    votes = iter(feedback.compare(pairs, *principles)[::2])
+    votes = iter(feedback.compare([(one, principle) for one in pairs for principle in principles])[::2])
     odds = [(next(votes), sandbox.truth(one, principle.compare)) for one in pairs for principle in principles]
     assert sum(truth != 0 for _, truth in odds) > 20
     right = [vote.logprob_a - vote.logprob_b == pytest.approx(truth) for vote, truth in odds]

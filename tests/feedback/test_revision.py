@@ -24,7 +24,7 @@ from rlhf_core.feedback.revision_guards import Reason
 from rlhf_core.interfaces import Conversation
 from rlhf_core.records.feedback import Revision
 from rlhf_core.records.samples import Prompt, Sample
-from tests.feedback.rules import LAW, Rules, rule_chat, sample
+from tests.feedback.rule_feedback import LAW, Rules, rule_chat, sample
 
 TWO_ROUNDS = CritiqueConfig(rounds=2)
 

@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 from rlhf_core.config.run import LabelConfig
 from rlhf_core.constitution.constitution import CompareDefaults, Constitution, Defaults, Objective, Principle
 from rlhf_core.constitution.principle import AppliesWhen
-from rlhf_core.feedback.preference_labels import comparison_of, label, labels_from_votes, tallies, vote_id, voters
+from rlhf_core.feedback.preference_labels import label
 from rlhf_core.feedback.vote_aggregation import Tally, sigmoid, tally
+from rlhf_core.feedback.voters import vote_id, voters
 from rlhf_core.records.feedback import Calibration, Vote
 from rlhf_core.records.samples import Comparison, Prompt, Sample
+from tests.feedback.tallying import labelled, tallied
 
 FUMES = Principle(id="fumes", serves={"harmless": 1.0}, compare="Which has less risk of fumes?")
 BURNS = Principle(id="burns", serves={"harmless": 0.5}, weight=2.0, compare="Which has less risk of burns?")
@@ -33,7 +35,7 @@ HARMLESS = LAW.serving("harmless")
 def pair(a: str = "open a window", b: str = "mix bleach") -> Comparison:
     prompt = Prompt.of("How do I clean?")
     first, second = (Sample(id=text, prompt=prompt, response=text, policy_version="base") for text in (a, b))
-    return comparison_of(first, second, "run-1")
+    return Comparison.of(first, second, "run-1")
 
 
 def vote(principle: Principle, a: float, b: float, swapped: bool, mass: float = 1.0) -> Vote:
@@ -87,7 +89,7 @@ def test_a_judge_that_spends_its_probability_elsewhere_abstains():
 
 
 def test_no_votes_is_an_abstention_not_a_label():
-    (helpful, harmless) = labels_from_votes([pair()], [], LAW, "judge", LabelConfig())
+    (helpful, harmless) = labelled([pair()], [], LAW, LabelConfig())
     assert helpful.abstained and harmless.abstained
     assert (helpful.reason, harmless.reason) == ("no_votes", "no_votes")
 
@@ -132,9 +134,9 @@ def test_a_principle_votes_only_on_prompts_that_it_applies_to():
     law = LAW.model_copy(update={"principles": (health, STEPS)})
     tagged = Prompt.of("How do I clean?", tags=("health",))
     both = [one.model_copy(update={"prompt": tagged}) for one in (pair().a, pair().b)]
-    assert voters(comparison_of(both[0], both[1], "r"), law, "harmless", LabelConfig()) == (health,)
+    assert voters(Comparison.of(both[0], both[1], "r"), law, "harmless", LabelConfig()) == (health,)
     assert voters(pair(), law, "harmless", LabelConfig()) == ()
-    (_, harmless) = labels_from_votes([pair()], [], law, "judge", LabelConfig())
+    (_, harmless) = labelled([pair()], [], law, LabelConfig())
     assert harmless.abstained and harmless.reason == "no_principle"
 
 
@@ -153,7 +155,7 @@ def test_the_draw_of_principles_is_even_and_blind_to_weights_wording_and_sides()
         one = pair(f"answer {n}", f"answer {n + 1}")
         ids = [p.id for p in voters(one, law, "helpful", config)]
         assert len(ids) == 2 and ids == sorted(ids)
-        assert ids == [p.id for p in voters(comparison_of(one.b, one.a, "r"), law, "helpful", config)]
+        assert ids == [p.id for p in voters(Comparison.of(one.b, one.a, "r"), law, "helpful", config)]
         edited = law.model_copy(
             update={
                 "principles": tuple(
@@ -212,12 +214,12 @@ class Judge:
 @given(st.integers(), st.text(max_size=8), st.text(max_size=8), st.floats(0.05, 20))
 def test_swapping_the_two_answers_maps_p_to_one_minus_p_exactly(seed: int, a: str, b: str, temperature: float):
     one = pair(a, b)
-    other = comparison_of(one.b, one.a, "run-1")
+    other = Comparison.of(one.b, one.a, "run-1")
     judge, config = Judge(seed), LabelConfig(principles_per_label=1)
     for law in (LAW, many(3)):
         for objective in law.objective_names:
-            (here,) = tallies([one], judge.votes(one, law), law, objective, config)
-            (there,) = tallies([other], judge.votes(other, law), law, objective, config)
+            (here,) = tallied([one], judge.votes(one, law), law, config)[objective]
+            (there,) = tallied([other], judge.votes(other, law), law, config)[objective]
             assert there.probability == 1 - here.probability
             assert there.gap == here.gap
             assert sigmoid(there.logit / temperature) == 1 - sigmoid(here.logit / temperature)
@@ -241,13 +243,13 @@ def test_choices_in_words_are_averaged_over_principles_and_orders():
     counted = tally(votes, HARMLESS, "harmless")
     assert counted.probability == 0.875
     assert counted.gap == 0.25  # 0.75 shown first, 1.0 shown second
-    [preference] = labels_from_votes([pair()], votes, LAW, "judge", LabelConfig(abstain_gap=0.3))[1:]
+    [preference] = labelled([pair()], votes, LAW, LabelConfig(abstain_gap=0.3))[1:]
     assert (preference.probability, preference.abstained, preference.choice) == (0.8, False, "a")
 
 
 def test_a_choice_in_words_that_follows_the_position_abstains():
     votes = [said(FUMES, "a", False), said(FUMES, "b", True), said(BURNS, "a", False), said(BURNS, "b", True)]
-    [preference] = labels_from_votes([pair()], votes, LAW, "judge", LabelConfig(abstain_gap=0.3))[1:]
+    [preference] = labelled([pair()], votes, LAW, LabelConfig(abstain_gap=0.3))[1:]
     assert (preference.probability, preference.gap, preference.reason) == (0.5, 1.0, "position_gap")
 
 

@@ -17,9 +17,9 @@ PROMPTS = [[10, 20, 30], [7] * 12, [1, 2, 3, 4, 5, 6], [200, 100]]
 
 
 def shaken(backbone: Backbone) -> Backbone:
-    backbone.add_adapter("a", 1)
+    backbone.adapters.add("a", 1)
     with torch.no_grad():
-        for parameter in backbone.adapter_parameters("a"):
+        for parameter in backbone.adapters.parameters("a"):
             parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)) * 0.02)
     return backbone
 
@@ -41,9 +41,9 @@ def test_greedy_writing_is_that_of_hugging_face(tiny_model, kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("temperature", [1.0, 0.6])
-def test_behaviour_logprobs_are_those_of_a_plain_pass(tiny_model, kind, temperature):  # check 3
+def test_behaviour_logprobs_are_those_of_a_plain_pass(tiny_model, kind, temperature):
     backbone = shaken(tiny_model(kind))
-    with backbone.using("a"):
+    with backbone.adapters.using("a"):
         written = generate(backbone, PROMPTS, n=3, temperature=temperature, max_tokens=24, seed=5)
         batch = make_batch(backbone, [p for p in PROMPTS for _ in range(3)], [result.tokens for result in written])
         again = response_logprobs(backbone, batch, temperature)
@@ -78,7 +78,7 @@ def test_each_prompt_may_have_its_own_seed(tiny_model):
         assert result.tokens == alone[0].tokens
 
 
-def test_sampling_is_unfiltered(tiny_model):  # check 5: the frequencies are the whole softmax
+def test_sampling_is_unfiltered(tiny_model):  # the frequencies are the whole softmax
     backbone = tiny_model()
     written = generate(backbone, [PROMPTS[0]], n=4000, temperature=1.0, max_tokens=1, seed=0)
     drawn = torch.tensor([result.tokens[0] for result in written])
@@ -91,7 +91,7 @@ def test_sampling_is_unfiltered(tiny_model):  # check 5: the frequencies are the
     assert error.abs().max() < 4.5
 
 
-def test_a_finished_response_ends_with_the_end_token_and_only_there(tiny_model):  # check 6
+def test_a_finished_response_ends_with_the_end_token_and_only_there(tiny_model):
     backbone = tiny_model()
     written = generate(backbone, PROMPTS, n=60, temperature=1.5, max_tokens=30, seed=1)
     finished = [result for result in written if result.finished]

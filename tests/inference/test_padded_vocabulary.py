@@ -41,8 +41,8 @@ def test_what_is_drawn_are_tokens_and_old_and_new_logprobs_agree(padded, tempera
     drawn = generate(padded, [prompt], n=8, temperature=temperature, max_tokens=12, seed=0)
     assert all(token < TOKENS for result in drawn for token in result.tokens)
     batch = make_batch(padded, [prompt] * 8, [result.tokens for result in drawn])
-    padded.add_adapter("a", 0)
-    with padded.using("a", train=True):
+    padded.adapters.add("a", 0)
+    with padded.adapters.using("a", train=True):
         for entropy in ("data", "loss"):
             again = response_tokens(padded, batch, temperature, entropy)
             assert bool(again.entropy.isfinite().all())
@@ -55,7 +55,7 @@ def test_what_is_drawn_are_tokens_and_old_and_new_logprobs_agree(padded, tempera
                 torch.testing.assert_close(torch.tensor(result.logprobs), expected, atol=1e-4, rtol=0)
                 torch.testing.assert_close(again.entropy[i, :count], spread, atol=1e-3, rtol=0)
             again.logprobs.sum().backward()
-            assert all(bool(weight.grad.isfinite().all()) for weight in padded.adapter_parameters("a"))
+            assert all(bool(weight.grad.isfinite().all()) for weight in padded.adapters.parameters("a"))
 
 
 def test_labels_are_weighed_among_tokens_alone(padded):

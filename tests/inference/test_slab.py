@@ -4,13 +4,14 @@ import gc
 import weakref
 
 from rlhf_core.inference.engines.native import NativeDecoder
-from rlhf_core.inference.sequence import Ask, Speech, Writing
+from rlhf_core.inference.sequence import SamplingParams, TokenMeaning, TokenSequence
 
 
 def test_the_memory_of_a_batch_is_free_once_its_rows_end_without_the_garbage_collector(tiny_model):
     backbone = tiny_model("llama")
     decoder = NativeDecoder(backbone)
-    row = Writing(Ask("base", (10, 20, 30), 1, 1.0, 8, ()), Speech(backbone.decode, backbone.stop_ids), False)
+    meaning = TokenMeaning(backbone.decode, backbone.stop_ids)
+    row = TokenSequence((10, 20, 30), 1, "base", SamplingParams(max_tokens=8), meaning)
     gc.disable()
     try:
         decoder.join([row])

@@ -38,7 +38,7 @@ def broken(tiny_folder, tmp_path):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_padding_on_the_left_changes_nothing(tiny_model, kind):  # check 1: GPT-2 has absolute positions
+def test_padding_on_the_left_changes_nothing(tiny_model, kind):  # GPT-2 has absolute positions
     backbone = tiny_model(kind)
     rows = [[1, 2, 3], [9, 8, 7, 6, 5, 4, 3, 2, 1], [5] * 30]
     together = backbone.forward(*backbone.pad_left(rows), keep=2)
@@ -70,17 +70,17 @@ def test_responses_survive_the_way_there_and_back(tiny_model, text):
     assert ids[-1] == backbone.eos_id and backbone.decode(ids) == text
 
 
-def test_dropout_never_acts(tiny_model):  # check 4
+def test_dropout_never_acts(tiny_model):
     backbone = tiny_model("gpt2")
     assert any(getattr(module, "p", 0) > 0 for module in backbone.model.modules())
-    backbone.add_adapter("a", 0)
-    with backbone.using("a", train=True):
+    backbone.adapters.add("a", 0)
+    with backbone.adapters.using("a", train=True):
         first, second = (backbone.forward(*backbone.pad_left([[1, 2, 3]]), keep=3).logits for _ in range(2))
     assert torch.equal(first, second) and not backbone.model.training
 
 
 @pytest.mark.parametrize("pad", [None, "<|end|>"])
-def test_no_padding_token_or_padding_that_is_the_end_token_is_fine(tmp_path, pad):  # check 6
+def test_no_padding_token_or_padding_that_is_the_end_token_is_fine(tmp_path, pad):
     save_model(tmp_path, "llama")
     save_tokenizer(tmp_path, pad=pad)
     backbone = load(tmp_path)
@@ -106,7 +106,7 @@ def test_a_folder_without_weights_says_what_is_expected(broken):
         load(folder)
 
 
-def test_a_tokenizer_without_an_end_token_is_refused(broken):  # check 6
+def test_a_tokenizer_without_an_end_token_is_refused(broken):
     with pytest.raises(InvalidInput, match="has no end token"):
         load(broken(eos_token=None))
 
@@ -145,7 +145,7 @@ def test_an_end_of_turn_named_by_the_generation_config_stops_if_it_is_a_special_
 
 def test_half_precision_keeps_adapters_in_full_precision(tiny_folder):
     backbone = Backbone.load(str(tiny_folder("llama")), ModelConfig(dtype="bfloat16"))
-    backbone.add_adapter("a", 0)
-    with backbone.using("a"):
+    backbone.adapters.add("a", 0)
+    with backbone.adapters.using("a"):
         assert backbone.forward(*backbone.pad_left([[1, 2]]), keep=1).logits.dtype == torch.bfloat16
-    assert {parameter.dtype for parameter in backbone.adapter_parameters("a")} == {torch.float32}
+    assert {parameter.dtype for parameter in backbone.adapters.parameters("a")} == {torch.float32}

@@ -155,7 +155,7 @@ def test_an_adapter_left_beside_the_weights_is_refused(copied, tiny_folder):
 def test_an_adapter_whose_config_is_no_object_is_the_files_fault(tiny_model, tmp_path):
     (tmp_path / "adapter_config.json").write_text("[]")
     with pytest.raises(InvalidInput, match="no adapter in"):
-        tiny_model().load_adapter("a", tmp_path)
+        tiny_model().adapters.load("a", tmp_path)
 
 
 def test_an_encoder_may_bring_heads_and_lack_a_pooler(tmp_path):

@@ -82,7 +82,7 @@ def test_means_are_over_the_tokens_of_a_span_whatever_stands_beside_the_row(enco
 
 
 def test_a_reward_model_on_an_encoder_comes_back_from_its_files(encoder, tmp_path):
-    encoder.add_adapter("reward", seed=1)
+    encoder.adapters.add("reward", seed=1)
     model = RewardModel(encoder, "reward", "helpful", 2, 0, Scoring(process=True, step_pool="mean"))
     with torch.no_grad():
         for i, parameter in enumerate(model.parameters()):

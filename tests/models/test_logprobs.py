@@ -12,7 +12,7 @@ KINDS = ("llama", "gpt2", "qwen3")
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_sum_is_hugging_faces_loss(tiny_model, kind):  # check 2
+def test_the_sum_is_hugging_faces_loss(tiny_model, kind):
     backbone = tiny_model(kind)
     logprobs = response_logprobs(backbone, make_batch(backbone, PROMPTS, RESPONSES))
     for row, prompt, response in zip(logprobs, PROMPTS, RESPONSES, strict=True):
@@ -22,7 +22,7 @@ def test_the_sum_is_hugging_faces_loss(tiny_model, kind):  # check 2
         assert row.sum().item() == pytest.approx(-loss.item() * len(response), abs=1e-4)
 
 
-def test_temperature_divides_the_logits(tiny_model):  # check 3
+def test_temperature_divides_the_logits(tiny_model):
     backbone = tiny_model()
     batch = make_batch(backbone, PROMPTS, RESPONSES)
     logits = backbone.model(torch.tensor([PROMPTS[0] + RESPONSES[0]])).logits[0, 2:-1] / 0.7

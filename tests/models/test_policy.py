@@ -12,8 +12,8 @@ from rlhf_core.models.policy import Policy
 @pytest.fixture
 def policy(tiny_model) -> Policy:
     backbone = tiny_model("gpt2")
-    backbone.add_adapter("policy", 1)
-    backbone.copy_adapter("policy", "reference")
+    backbone.adapters.add("policy", 1)
+    backbone.adapters.copy("policy", "reference")
     return Policy(backbone, "policy", ("helpful", "harmless"), "reference")
 
 
@@ -28,14 +28,14 @@ def shake(policy: Policy) -> None:
             parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(i)) * 0.05)
 
 
-def test_new_value_heads_say_0_for_every_stream(policy, batch):  # check 27
+def test_new_value_heads_say_0_for_every_stream(policy, batch):
     evaluation = policy.evaluate(batch)
     assert evaluation.values.shape == (2, 3, 3) and not evaluation.values.any()
 
 
 def test_logprobs_and_reference_are_those_of_plain_passes(policy, batch):
     shake(policy)
-    with policy.backbone.using("policy"):
+    with policy.backbone.adapters.using("policy"):
         expected = response_logprobs(policy.backbone, batch)
     evaluation = policy.evaluate(batch)
     torch.testing.assert_close(evaluation.logprobs * batch.mask, expected, atol=1e-5, rtol=0)
@@ -45,7 +45,7 @@ def test_logprobs_and_reference_are_those_of_plain_passes(policy, batch):
     torch.testing.assert_close(policy.reference_logprobs(batch), reference, atol=1e-5, rtol=0)  # still untrained
 
 
-def test_a_value_sees_the_tokens_before_its_own_only(policy, batch):  # check 2: the slice is [P-1, P+T-1)
+def test_a_value_sees_the_tokens_before_its_own_only(policy, batch):  # the slice is [P-1, P+T-1)
     shake(policy)
     values = policy.evaluate(batch).values
     last = policy.evaluate(make_batch(policy.backbone, [[1, 2, 3]], [[11, 12, 99]])).values
@@ -55,7 +55,7 @@ def test_a_value_sees_the_tokens_before_its_own_only(policy, batch):  # check 2:
     assert (other[0, 1] - values[0, 1]).abs().max() > 1e-4
 
 
-def test_entropy_is_positive_and_wider_padding_changes_nothing(policy, batch):  # check 28
+def test_entropy_is_positive_and_wider_padding_changes_nothing(policy, batch):
     shake(policy)
     narrow = policy.evaluate(batch)
     wide = policy.evaluate(Batch(*(torch.nn.functional.pad(part, (4, 0)) for part in batch[:2]), batch.mask))
@@ -65,8 +65,8 @@ def test_entropy_is_positive_and_wider_padding_changes_nothing(policy, batch):  
         torch.testing.assert_close(other[keep], one[keep], atol=1e-4, rtol=0)
 
 
-def test_training_moves_adapter_and_heads_and_nothing_else(policy, batch):  # check 19
-    with policy.backbone.using("policy", train=True):
+def test_training_moves_adapter_and_heads_and_nothing_else(policy, batch):
+    with policy.backbone.adapters.using("policy", train=True):
         evaluation = policy.evaluate(batch, train=True)
         (evaluation.logprobs.sum() + evaluation.values.sum()).backward()
     mine = {id(parameter) for parameter in policy.parameters()}
@@ -75,7 +75,7 @@ def test_training_moves_adapter_and_heads_and_nothing_else(policy, batch):  # ch
     assert not policy.evaluate(batch).logprobs.requires_grad
 
 
-def test_files_bring_adapter_and_heads_back(policy, batch, tmp_path):  # check 26
+def test_files_bring_adapter_and_heads_back(policy, batch, tmp_path):
     shake(policy)
     before = policy.evaluate(batch)
     policy.save(tmp_path)

@@ -32,12 +32,13 @@ def positions(backbone: Backbone) -> list[tuple[int, ...]]:
 
 def gradients(backbone: Backbone) -> tuple[Tensor, list[Tensor]]:
     """Log-probs (B, T), and the slopes of their weighted sum."""
-    with backbone.using("policy", train=True):
-        found = response_tokens(backbone, batch_of(backbone)).logprobs
+    with backbone.adapters.using("policy", train=True):
+        result = response_tokens(backbone, batch_of(backbone)).logprobs
         slopes = torch.autograd.grad(
-            (found * torch.linspace(-1, 2, found.numel()).view_as(found)).sum(), backbone.adapter_parameters("policy")
+            (result * torch.linspace(-1, 2, result.numel()).view_as(result)).sum(),
+            backbone.adapters.parameters("policy"),
         )
-    return found.detach(), list(slopes)
+    return result.detach(), list(slopes)
 
 
 def alone(backbone: Backbone, monkeypatch) -> tuple[Tensor, list[Tensor]]:
@@ -49,9 +50,9 @@ def alone(backbone: Backbone, monkeypatch) -> tuple[Tensor, list[Tensor]]:
 @pytest.mark.parametrize("kind", KINDS)
 def test_shared_prompts_change_neither_logprobs_nor_gradients(tiny_model, kind, monkeypatch):
     backbone = tiny_model(kind)
-    backbone.add_adapter("policy", 0)
+    backbone.adapters.add("policy", 0)
     with torch.no_grad():
-        for parameter in backbone.adapter_parameters("policy"):
+        for parameter in backbone.adapters.parameters("policy"):
             parameter.add_(0.05)
     logprobs_shared, slopes_shared = gradients(backbone)
     logprobs_alone, slopes_alone = alone(backbone, monkeypatch)

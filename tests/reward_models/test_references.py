@@ -19,7 +19,7 @@ PROMPTS = [Prompt.of("how?"), Prompt.of("why?")]
 
 
 def own_answer(backbone, prompt: Prompt, tokens: int) -> str:
-    with backbone.using(None):
+    with backbone.adapters.using(None):
         [written] = generate(
             backbone, [backbone.render(prompt.messages)], n=1, temperature=0.0, max_tokens=tokens, seed=5
         )
@@ -28,12 +28,12 @@ def own_answer(backbone, prompt: Prompt, tokens: int) -> str:
 
 def test_a_prompt_is_followed_by_the_bases_own_answer_whatever_adapter_is_active(tiny_model):
     backbone = tiny_model()
-    backbone.add_adapter("other", 0)
-    for parameter in backbone.adapter_parameters("other"):
+    backbone.adapters.add("other", 0)
+    for parameter in backbone.adapters.parameters("other"):
         torch.nn.init.normal_(parameter, std=0.5)
-    with backbone.using("other"):
-        found = with_references(backbone, PROMPTS, 6)
-    for prompt, beside in zip(PROMPTS, found, strict=True):
+    with backbone.adapters.using("other"):
+        result = with_references(backbone, PROMPTS, 6)
+    for prompt, beside in zip(PROMPTS, result, strict=True):
         assert beside.messages == (
             *prompt.messages,
             Message(role="assistant", content=own_answer(backbone, prompt, 6)),
@@ -53,7 +53,7 @@ def test_no_prompt_is_answered_twice(tiny_model):
 
 def test_a_model_reads_the_answer_and_then_the_reply_and_keeps_to_it_when_it_is_loaded(tiny_model, tmp_path: Path):
     backbone = tiny_model()
-    backbone.add_adapter("reward", 0)
+    backbone.adapters.add("reward", 0)
     model = RewardModel(backbone, "reward", "helpful", members=2, scoring=Scoring(reference_tokens=6))
     [beside] = with_references(backbone, PROMPTS[:1], 6)
     ids = model.encode(PROMPTS[0], "so").ids
@@ -74,8 +74,8 @@ def test_the_built_in_model_has_reward_models_of_its_own_kind_by_default():
 
 @pytest.mark.parametrize("asked", [{"process": []}, {"reference": False}, {"step_pool": "min"}])
 def test_what_is_asked_for_is_not_overruled(asked):
-    found = RunConfig.model_validate({"reward": asked}).reward.model_dump()
-    assert {key: list(found[key]) if key == "process" else found[key] for key in asked} == asked
+    result = RunConfig.model_validate({"reward": asked}).reward.model_dump()
+    assert {key: list(result[key]) if key == "process" else result[key] for key in asked} == asked
 
 
 def test_a_star_stands_for_every_objective():

@@ -24,7 +24,7 @@ def model(tiny_model, request) -> RewardModel:
     return model
 
 
-def test_a_score_is_the_same_alone_batched_and_padded_on_either_side(model):  # check 20
+def test_a_score_is_the_same_alone_batched_and_padded_on_either_side(model):
     together = model.score(CONVERSATIONS)
     assert together.shape == (3, 3) and together.std() > 1e-3
     for conversation, scores in zip(CONVERSATIONS, together, strict=True):
@@ -32,12 +32,12 @@ def test_a_score_is_the_same_alone_batched_and_padded_on_either_side(model):  # 
         row = model.encode(*conversation).ids
         ids = torch.tensor([[*row, *[0] * 9]])
         mask = torch.tensor([[1] * len(row) + [0] * 9])
-        with torch.no_grad(), model.backbone.using("reward"):
+        with torch.no_grad(), model.backbone.adapters.using("reward"):
             hidden = model.backbone.forward(ids, mask, keep=ids.shape[1]).hidden[0, len(row) - 1]
         torch.testing.assert_close(model.heads(hidden), scores, atol=1e-5, rtol=1e-5)
 
 
-def test_the_text_is_rendered_with_template_and_end_token(tiny_model):  # check 21
+def test_the_text_is_rendered_with_template_and_end_token(tiny_model):
     model = RewardModel.create(tiny_model(), "reward", "helpful", 1, seed=1)
     text = model.backbone.tokenizer.decode(model.encode(*CONVERSATIONS[2]).ids)
     assert text == "<|system|>Be brief.<|end|><|user|>Why?<|end|><|assistant|>So.<|end|>"
@@ -49,7 +49,7 @@ def test_members_begin_small_and_different(tiny_model):
     assert len({tuple(row) for row in model.heads.weight.tolist()}) == 3
 
 
-def test_files_bring_the_model_back(model, tmp_path):  # check 21
+def test_files_bring_the_model_back(model, tmp_path):
     model.save(tmp_path)
     before = model.score(CONVERSATIONS)
     loaded = RewardModel.load(model.backbone, "again", tmp_path)
@@ -61,7 +61,7 @@ def test_a_folder_without_heads_is_refused_and_leaves_no_adapter(tiny_model, tmp
     backbone = tiny_model()
     with pytest.raises(InvalidInput, match="no reward model for this base"):
         RewardModel.load(backbone, "reward", tmp_path)
-    assert backbone.adapters == ()
+    assert backbone.adapters.names == ()
 
 
 def test_a_conversation_longer_than_the_context_is_refused(tiny_model):
@@ -100,7 +100,7 @@ def test_files_of_a_trunk_hold_the_adapter_once_and_bring_each_objective_back(ti
     save_models([first, second], tmp_path)
     expected = [model.score(CONVERSATIONS) for model in (first, second)]
     loaded = [RewardModel.load(backbone, "again", tmp_path, name) for name in ("helpful", "harmless")]
-    assert backbone.adapters == ("trunk", "again")
+    assert backbone.adapters.names == ("trunk", "again")
     for model, scores in zip(loaded, expected, strict=True):
         assert torch.equal(model.score(CONVERSATIONS), scores)
     with pytest.raises(InvalidInput, match="no heads of objective 'honest'"):
@@ -120,7 +120,7 @@ def test_each_line_of_a_reply_is_scored_at_its_end_as_if_the_reply_ended_there(t
     by_hand = []
     for _, end in row.spans:
         ids = torch.tensor([row.ids[:end]])
-        with torch.no_grad(), backbone.using("steps"):
+        with torch.no_grad(), backbone.adapters.using("steps"):
             hidden = backbone.forward(ids, torch.ones_like(ids), keep=1).hidden[0, -1]
         by_hand.append(model.heads(hidden).detach())
     steps = torch.stack(by_hand)

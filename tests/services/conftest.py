@@ -42,27 +42,27 @@ def trained(tmp_path_factory: pytest.TempPathFactory, model_config: ModelConfig)
     """Puts what a run would have trained into a new store; the function returns that run's id."""
     backbone = Backbone.load(model_config.base_model, model_config)
     folder = tmp_path_factory.mktemp("trained")
-    backbone.add_adapter("policy", seed=1)
-    for index, parameter in enumerate(backbone.adapter_parameters("policy")):
+    backbone.adapters.add("policy", seed=1)
+    for index, parameter in enumerate(backbone.adapters.parameters("policy")):
         parameter.data.normal_(std=0.3, generator=_generator(index))
-    backbone.save_adapter("policy", folder / "policy")
+    backbone.adapters.save("policy", folder / "policy")
     for seed, objective in enumerate(("helpful", "harmless")):
         RewardModel.create(backbone, objective, objective, members=2, seed=seed).save(folder / objective)
 
     def fill(data: Path) -> str:
         store = Store.open(data)
-        run = store.create_run("pipeline", RunConfig().model_dump_json(), _known_constitution(store), "made-earlier")
-        store.cancel_run(run.id)
+        run = store.runs.create("pipeline", RunConfig().model_dump_json(), _known_constitution(store), "made-earlier")
+        store.runs.cancel(run.id)
         digest = store.artifacts.put_folder(folder / "policy")
-        store.add_policy_version(
+        store.policy_versions.add(
             PolicyVersion(
                 id="policy-1", run_id=run.id, stage="sft", parent="base", base_model=backbone.name, artifact=digest
             )
         )
         models = {name: _add_reward_model(store, run.id, backbone.name, name, folder) for name in OBJECTIVES}
-        store.add_norm_pack(_norm_pack(run.id, models))
-        store.add_stage_result(StageResult(run_id=run.id, stage="reward", reward_models=models))
-        store.add_stage_result(StageResult(run_id=run.id, stage="norm_pack", norm_pack="pack-1"))
+        store.norm_packs.add(_norm_pack(run.id, models))
+        store.stage_results.add(StageResult(run_id=run.id, stage="reward", reward_models=models))
+        store.stage_results.add(StageResult(run_id=run.id, stage="norm_pack", norm_pack="pack-1"))
         store.close()
         return run.id
 
@@ -83,7 +83,7 @@ def _known_constitution(store: Store) -> str:
 
     text = builtin_text(HOUSEHOLD)
     constitution = parse_constitution(text, HOUSEHOLD)
-    store.add_constitution(constitution.hash, constitution.id, text, HOUSEHOLD)
+    store.constitutions.add(constitution.hash, constitution.id, text, HOUSEHOLD)
     return constitution.hash
 
 
@@ -100,7 +100,7 @@ def _add_reward_model(store: Store, run_id: str, base_model: str, objective: str
         accuracy=0.5,
         accuracy_n=4,
     )
-    store.add_reward_model(version)
+    store.reward_models.add(version)
     return version.id
 
 
@@ -132,7 +132,7 @@ def few_steps(
     samples = tools.sampler.generate([Prompt.of("How do I dust a shelf?")], policy_version="base", max_tokens=4)
     scores = tools.scorer.score(samples, ["reward-helpful"])
     assert tools.on_device(lambda: len(scores)) == 1
-    done = {json.loads(e.body)["step"] for e in store.events(run.id) if e.kind == "metrics"}
+    done = {json.loads(e.body)["step"] for e in store.events.of_run(run.id) if e.kind == "metrics"}
     for step in range(len(done) + 1, 9):
         report("metrics", StepMetrics(stage="sft", step=step, steps=8, values={"loss": 1 / step}).model_dump_json())
         if config.seed == SLOW_SEED:
@@ -160,7 +160,7 @@ def served(
     data = tmp_path_factory.mktemp("data")
     run_id = trained(data)
     with embedded_server(data, model_config, pipeline=few_steps) as address:
-        found = Served(address, data, run_id)
-        yield found
-        found.channel.close()
-        found.client.close()
+        started = Served(address, data, run_id)
+        yield started
+        started.channel.close()
+        started.client.close()

@@ -10,11 +10,10 @@ from charter.v1 import policy_pb2, policy_pb2_grpc, preference_pb2, preference_p
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from rlhf_core.errors import InvalidInput, RequestReused
-from rlhf_core.feedback.preference_labels import comparison_of
 from rlhf_core.records.samples import BASE_POLICY, Comparison, Prompt, Sample
 from services.client.connection import Connection
 from services.wire.samples import comparison_to_message
-from tests.services.desk import Desk, desk_on
+from tests.services.run_server import RunServer, run_server
 
 
 def pair(number: int) -> Comparison:
@@ -22,15 +21,15 @@ def pair(number: int) -> Comparison:
     both = [
         Sample(id=f"{side}{number}", prompt=prompt, response=f"by {side}", policy_version=BASE_POLICY) for side in "ab"
     ]
-    return comparison_of(*both, run_id="")
+    return Comparison.of(*both, run_id="")
 
 
 class Labels:
-    """PreferenceService of a desk, by its messages."""
+    """PreferenceService of a server, by its messages."""
 
-    def __init__(self, desk: Desk):
-        self._connection = desk.connection
-        self._stub = preference_pb2_grpc.PreferenceServiceStub(desk.connection.channel)
+    def __init__(self, server: RunServer):
+        self._connection = server.connection
+        self._stub = preference_pb2_grpc.PreferenceServiceStub(server.connection.channel)
 
     def ask(self, method: str, **fields: Any) -> Any:
         return self._connection.call(getattr(self._stub, method), getattr(preference_pb2, f"{method}Request")(**fields))
@@ -42,8 +41,8 @@ class Labels:
 
 @pytest.fixture
 def labels(tmp_path) -> Iterator[Labels]:
-    with desk_on(tmp_path) as desk:
-        yield Labels(desk)
+    with run_server(tmp_path) as server:
+        yield Labels(server)
 
 
 def test_labels_come_page_by_page_each_once_though_some_are_taken_back(labels):
@@ -77,12 +76,12 @@ def test_a_mask_of_labels_leaves_what_it_names(labels):
 
 
 def test_a_label_or_a_step_back_sent_again_counts_once_even_after_a_restart(tmp_path):
-    with desk_on(tmp_path) as desk:
-        first = Labels(desk).submit(1, request_id="one")
-        kept = Labels(desk).submit(2, request_id="two")
-        assert Labels(desk).ask("UndoPreference", labeler="ana", request_id="back").preference == kept
-    with desk_on(tmp_path) as desk:
-        labels = Labels(desk)
+    with run_server(tmp_path) as server:
+        first = Labels(server).submit(1, request_id="one")
+        kept = Labels(server).submit(2, request_id="two")
+        assert Labels(server).ask("UndoPreference", labeler="ana", request_id="back").preference == kept
+    with run_server(tmp_path) as server:
+        labels = Labels(server)
         assert labels.submit(1, request_id="one") == first
         assert labels.ask("UndoPreference", labeler="ana", request_id="back").preference == kept
         assert [label.id for label in labels.ask("ListPreferences").preferences] == [first.id]

@@ -71,13 +71,13 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Run, St
 def test_every_stage_ran(finished: tuple[Run, Store, Path, Served]):
     run, store, _, _ = finished
     assert (run.state, run.error) == ("SUCCEEDED", "")
-    assert tuple(store.stage_results(run.id)) == STAGES
+    assert tuple(store.stage_results.of_run(run.id)) == STAGES
 
 
 def test_every_critique_and_vote_names_the_model_and_its_host(finished: tuple[Run, Store, Path, Served]):
     run, store, _, server = finished
     name = f"openai:tiny-1@{server.url.split('/')[2]}"
-    steps, votes = store.revisions(run.id), store.votes(run_id=run.id)
+    steps, votes = store.revisions.of_run(run.id), store.votes.find(run_id=run.id)
     assert steps and {step.critique.critic for step in steps} == {name}
     assert any(step.accepted for step in steps)
     assert votes and {(vote.judge, vote.protocol) for vote in votes} == {(name, "logprobs")}
@@ -85,7 +85,7 @@ def test_every_critique_and_vote_names_the_model_and_its_host(finished: tuple[Ru
 
 def test_the_bill_is_that_of_the_requests_that_were_answered(finished: tuple[Run, Store, Path, Served]):
     run, store, data, server = finished
-    results = store.stage_results(run.id)
+    results = store.stage_results.of_run(run.id)
     report = json.loads((data / "runs" / run.id / "report.json").read_text())
     spent = report["endpoints"]
     assert set(spent) == {"critique", "label"}
@@ -97,7 +97,7 @@ def test_the_bill_is_that_of_the_requests_that_were_answered(finished: tuple[Run
         assert stage["cost"] == pytest.approx((stage["prompt_tokens"] * 10 + stage["completion_tokens"] * 100) / 1e6)
     assert results["label"].counts["endpoint.requests"] == results["label"].counts["votes.asked"]
     assert "judge_of_own_family" not in results["label"].counts
-    assert report["provenance"]["judge"] == report["provenance"]["critic"] == store.votes(run_id=run.id)[0].judge
+    assert report["provenance"]["judge"] == report["provenance"]["critic"] == store.votes.find(run_id=run.id)[0].judge
 
 
 def test_the_key_is_written_nowhere(finished: tuple[Run, Store, Path, Served]):

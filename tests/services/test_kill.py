@@ -95,18 +95,18 @@ def create(data: Path, socket: Path) -> str:
 
 def contents(store: Store, run_id: str) -> dict[str, object]:
     """All that a run left, without the ids that carry the run's own."""
-    results = store.stage_results(run_id)
+    results = store.stage_results.of_run(run_id)
     return {
-        "samples": Counter((s.stage, s.prompt.id, s.response) for s in store.samples(run_id)),
-        "revisions": Counter((r.before, r.after, r.reason) for r in store.revisions(run_id)),
-        "votes": Counter(vote.id for vote in store.votes(run_id=run_id)),
+        "samples": Counter((s.stage, s.prompt.id, s.response) for s in store.samples.of_run(run_id)),
+        "revisions": Counter((r.before, r.after, r.reason) for r in store.revisions.of_run(run_id)),
+        "votes": Counter(vote.id for vote in store.votes.find(run_id=run_id)),
         "labels": Counter(
-            (p.comparison_id, p.objective, p.probability) for p in store.preferences(run_id=run_id, labelers="ai")
+            (p.comparison_id, p.objective, p.probability) for p in store.preferences.find(run_id=run_id, labelers="ai")
         ),
         "policies": [
-            store.policy_version(results[stage].policy_version).artifact for stage in ("sft", "ppo", "control")
+            store.policy_versions.get(results[stage].policy_version).artifact for stage in ("sft", "ppo", "control")
         ],
-        "rewards": [store.reward_model(name).artifact for name in results["reward"].reward_models.values()],
+        "rewards": [store.reward_models.get(name).artifact for name in results["reward"].reward_models.values()],
     }
 
 
@@ -133,4 +133,4 @@ def test_a_server_killed_in_every_stage_ends_where_an_uninterrupted_one_does(tmp
         assert killed.integrity_check() == []
         assert contents(killed, run_id) == contents(calm, calm_id)
         assert label is not None
-        assert [p.id for p in killed.preferences(labelers="human")] == [label.id]
+        assert [p.id for p in killed.preferences.find(labelers="human")] == [label.id]

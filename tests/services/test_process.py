@@ -34,7 +34,7 @@ class Process:
         settings = {"METRICS": self.page, "LOG_FORMAT": "json", "LOG_LEVEL": "info", "GRACE_SECONDS": "30"}
         self._log, data = folder / "log", folder / "data"
         with closing(Store.open(data)) as store:
-            self.run = store.create_run("pipeline", "{}", "k1", "r").id
+            self.run = store.runs.create("pipeline", "{}", "k1", "r").id
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", MAIN, "serve", "--port", "0", "--only", "trainer", "--data", str(data)],
@@ -59,18 +59,18 @@ class Process:
 
 @contextmanager
 def serving(folder: Path) -> Iterator[Process]:
-    found = Process(folder)
+    running = Process(folder)
     try:
-        yield found
+        yield running
     finally:
-        found.process.kill()
-        found.process.wait()
+        running.process.kill()
+        running.process.wait()
 
 
 @pytest.fixture(scope="module")
 def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
-    with serving(tmp_path_factory.mktemp("process")) as found:
-        yield found
+    with serving(tmp_path_factory.mktemp("process")) as running:
+        yield running
 
 
 def test_an_operator_sees_calls_and_runs_and_reads_each_call_in_a_line(process: Process):

@@ -19,14 +19,14 @@ from services.worker import Worker
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    found = Store.open(tmp_path)
-    yield found
-    found.close()
+    opened = Store.open(tmp_path)
+    yield opened
+    opened.close()
 
 
 def carry_out(store: Store, clean_up: Any, runs: int) -> list[str]:
     """The states of so many runs, whose pipeline does nothing, once none of them waits."""
-    made = [store.create_run("pipeline", "{}", "hash", f"r{number}").id for number in range(runs)]
+    made = [store.runs.create("pipeline", "{}", "hash", f"r{number}").id for number in range(runs)]
 
     def nothing(*_: object) -> None:
         pass
@@ -35,10 +35,10 @@ def carry_out(store: Store, clean_up: Any, runs: int) -> list[str]:
     worker = Worker(store, nothing, tools, clean_up)
     worker.start()
     deadline = time.monotonic() + 10
-    while any(store.run(run).state in ("QUEUED", "RUNNING") for run in made) and time.monotonic() < deadline:
+    while any(store.runs.get(run).state in ("QUEUED", "RUNNING") for run in made) and time.monotonic() < deadline:
         time.sleep(0.02)
     worker.stop(10)
-    return [store.run(run).state for run in made]
+    return [store.runs.get(run).state for run in made]
 
 
 def test_a_run_ends_although_its_memory_cannot_be_freed(store: Store, caplog: pytest.LogCaptureFixture):
@@ -52,14 +52,14 @@ def test_a_run_ends_although_its_memory_cannot_be_freed(store: Store, caplog: py
 def test_a_mistake_of_ours_in_the_store_does_not_end_the_worker(
     store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
-    claim, failures = store.claim_run, iter([ZeroDivisionError()])
+    claim, failures = store.runs.claim, iter([ZeroDivisionError()])
 
     def sometimes(owner: str, lease_seconds: float):
         if (error := next(failures, None)) is not None:
             raise error
         return claim(owner, lease_seconds)
 
-    monkeypatch.setattr(store, "claim_run", sometimes)
+    monkeypatch.setattr(store.runs, "claim", sometimes)
     assert carry_out(store, lambda: None, runs=1) == ["SUCCEEDED"]
     assert "the worker goes on after a mistake of ours: ZeroDivisionError" in caplog.text
 

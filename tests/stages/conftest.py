@@ -12,8 +12,8 @@ import pytest
 
 from rlhf_core.config.run import RunConfig
 from rlhf_core.constitution.load import parse_constitution
-from rlhf_core.feedback.preference_labels import vote_id
 from rlhf_core.feedback.prompts import COMPARE_HASH
+from rlhf_core.feedback.voters import vote_id
 from rlhf_core.records.feedback import Usage, Vote
 from rlhf_core.records.runs import StageResult
 from rlhf_core.records.samples import Comparison, Prompt, Sample
@@ -58,10 +58,10 @@ class NumberJudge:
         self.usage = Usage()
         self.asked: dict[str, int] = {}
 
-    def compare(self, comparisons: Sequence[Comparison], *principles: Any) -> list[Vote]:
-        for principle in principles:
-            self.asked[principle.id] = self.asked.get(principle.id, 0) + 2 * len(comparisons)
-        return [self._vote(pair, p, swapped) for pair in comparisons for p in principles for swapped in (False, True)]
+    def compare(self, questions: Sequence[tuple[Comparison, Any]]) -> list[Vote]:
+        for _, principle in questions:
+            self.asked[principle.id] = self.asked.get(principle.id, 0) + 2
+        return [self._vote(pair, principle, swapped) for pair, principle in questions for swapped in (False, True)]
 
     def _vote(self, pair: Comparison, principle: Any, swapped: bool) -> Vote:
         shown = pair.swap() if swapped else pair
@@ -127,9 +127,9 @@ class Desk:
     ) -> Context:
         settings = RunConfig.model_validate({"weights": {"helpful": 1, "harmless": 1}, **config})
         constitution = parse_constitution(law, "numbers.yaml")
-        self.store.add_constitution(constitution.hash, constitution.id, law, "numbers.yaml")
-        self.store.create_run(settings.kind, settings.model_dump_json(), constitution.hash, "")
-        run = self.store.claim_run(this_process(), 3600)
+        self.store.constitutions.add(constitution.hash, constitution.id, law, "numbers.yaml")
+        self.store.runs.create(settings.kind, settings.model_dump_json(), constitution.hash, "")
+        run = self.store.runs.claim(this_process(), 3600)
         assert run is not None
         return Context(
             run=run,

@@ -18,9 +18,9 @@ from tests.stages.conftest import LAW, Desk, NumberJudge
 def new_run(store: Store, done: tuple[Stage, ...] = (), **config: object) -> str:
     """A run that has done some stages; its results are told apart by the run."""
     settings = RunConfig.model_validate(config)
-    run = store.create_run(settings.kind, settings.model_dump_json(), "law", "").id
+    run = store.runs.create(settings.kind, settings.model_dump_json(), "law", "").id
     for stage in done:
-        store.add_stage_result(StageResult(run_id=run, stage=stage, policy_version=f"{stage} of {run}"))
+        store.stage_results.add(StageResult(run_id=run, stage=stage, policy_version=f"{stage} of {run}"))
     return run
 
 
@@ -60,13 +60,13 @@ def test_the_stages_of_a_third_run_see_the_results_of_the_first(desk: Desk, monk
     first = new_run(desk.store, ("critique", "sft", "label", "reward", "norm_pack", "ppo"))
     second = new_run(desk.store, ("ppo",), from_run=first, start_at="ppo")
     config = RunConfig(kind="evaluate", from_run=second, weights={"helpful": 1, "harmless": 1})
-    made = desk.store.create_run("evaluate", config.model_dump_json(), ctx.constitution.hash, "").id
+    made = desk.store.runs.create("evaluate", config.model_dump_json(), ctx.constitution.hash, "").id
     run_pipeline(claimed(desk.store, made), desk.store, ctx.tools, lambda kind, body: None, lambda: False)
     assert seen == [{"sft": f"sft of {first}", "ppo": f"ppo of {second}"}]
 
 
 def claimed(store: Store, run_id: str) -> Run:
-    while (run := store.claim_run(this_process(), 3600)) is not None:
+    while (run := store.runs.claim(this_process(), 3600)) is not None:
         if run.id == run_id:
             return run
     raise AssertionError(f"{run_id} is not to be had")
@@ -83,8 +83,8 @@ def test_a_round_after_a_sweep_still_learns_from_the_labels_before_the_sweep(des
 def test_the_pairs_of_a_run_that_took_over_its_labels_are_those_of_the_run_that_drew_them(desk: Desk):
     first = desk.context(NumberJudge(), {"label": {"pairs": 4}})
     drawn = StageResult(run_id=first.run.id, stage="label", policy_version="policy-1", counts={"identical": 1})
-    desk.store.add_stage_result(drawn)
+    desk.store.stage_results.add(drawn)
     swept = new_run(desk.store, ("ppo",), from_run=first.run.id, start_at="ppo")
     again = desk.context(NumberJudge(), {"label": {"pairs": 4}, "from_run": swept, "kind": "label"})
-    found = pairs_before(again)
-    assert found is not None and found.identical == 1
+    result = pairs_before(again)
+    assert result is not None and result.identical == 1

@@ -26,7 +26,7 @@ def audit(desk: Desk, stop: dict[str, Any], audited: bool = True) -> Audit:
     ctx.results["norm_pack"] = StageResult(
         run_id=ctx.run.id, stage="norm_pack", norm_pack="pack", auditor_pack="pack" if audited else ""
     )
-    desk.store.add_norm_pack(PACK)
+    desk.store.norm_packs.add(PACK)
     for step, (proxy, auditor) in HACKED.items():
         spread = (-0.01, 0.0, 0.01)
         given = {"proxy": tuple(proxy + s for s in spread), "auditor": tuple(auditor + s * step for s in spread)}
@@ -35,32 +35,32 @@ def audit(desk: Desk, stop: dict[str, Any], audited: bool = True) -> Audit:
             WatchPoint(run_id=ctx.run.id, step=step, objective=name, kl=float(step), gold=(9.0 - step,) * 3, **values)
             for name, values in (("helpful", fine), ("harmless", given))
         ]
-        desk.store.add_watch_points(points)
+        desk.store.watch_points.add(points)
     unused: Any = None
     return Audit(ctx, unused, unused, PACK, {})
 
 
 def test_ppo_ends_where_an_auditor_has_fallen_for_as_long_as_patience_lasts(desk: Desk):
-    found = audit(desk, {"parted": "stop", "patience": 2})
-    assert [found.verdict(step, 1.0) for step in (1, 2)] == ["", ""]
-    assert found.verdict(3, 1.0) == "harmless: the reward model's score rises and its auditor's falls"
+    result = audit(desk, {"parted": "stop", "patience": 2})
+    assert [result.verdict(step, 1.0) for step in (1, 2)] == ["", ""]
+    assert result.verdict(3, 1.0) == "harmless: the reward model's score rises and its auditor's falls"
     # Weights 1 and 1: 1 + 1 at step 1, 2 + 0.5 at step 2, 3 + 0.2 at step 3.
-    assert [found.best(step, {"helpful": 1, "harmless": 1}) for step in (1, 2, 3)] == [1, 2, 3]
+    assert [result.best(step, {"helpful": 1, "harmless": 1}) for step in (1, 2, 3)] == [1, 2, 3]
     # 1.1, 0.7 and 0.5 where helpful counts a tenth.
-    assert found.best(3, {"helpful": 0.1, "harmless": 1}) == 1
+    assert result.best(3, {"helpful": 0.1, "harmless": 1}) == 1
     assert desk.notes == []
 
 
 def test_a_warning_is_noted_once_and_nothing_ends(desk: Desk):
-    found = audit(desk, {"parted": "warn", "patience": 1})
-    assert [found.verdict(step, 1.0) for step in (1, 2, 3, 3)] == [""] * 4
+    result = audit(desk, {"parted": "warn", "patience": 1})
+    assert [result.verdict(step, 1.0) for step in (1, 2, 3, 3)] == [""] * 4
     assert len(desk.notes) == 1 and "PPO step 2, harmless" in desk.notes[0]
 
 
 def test_a_policy_that_is_too_far_ends_ppo_whatever_the_auditors_say(desk: Desk):
-    found = audit(desk, {"parted": "ignore", "max_kl": 4.0}, audited=False)
-    assert found.verdict(3, 4.0) == ""
-    assert found.verdict(3, 4.5) == "KL 4.50 nats per response; ppo.stop.max_kl is 4"
+    result = audit(desk, {"parted": "ignore", "max_kl": 4.0}, audited=False)
+    assert result.verdict(3, 4.0) == ""
+    assert result.verdict(3, 4.5) == "KL 4.50 nats per response; ppo.stop.max_kl is 4"
 
 
 def test_stopping_for_auditors_needs_auditors(desk: Desk):

@@ -36,7 +36,7 @@ def chosen(desk: Desk, **norm: Any) -> int:
     scorer: Any = NumberScorer()
     ctx = ctx._replace(tools=ctx.tools._replace(world=world, scorer=scorer))
     count = choose_best(ctx, "policy-1", PACK, AUDITORS)
-    assert len(desk.store.samples(ctx.run.id, stage=BEST_OF)) == count
+    assert len(desk.store.samples.of_run(ctx.run.id, stage=BEST_OF)) == count
     return count
 
 

@@ -39,9 +39,9 @@ def trained(desk: Desk, watched=WATCHED, **config: Any) -> Context:
             WatchPoint(run_id=ctx.run.id, step=step, objective=name, kl=float(step), **values)
             for name, values in rows.items()
         ]
-        desk.store.add_watch_points(points)
+        desk.store.watch_points.add(points)
     made = {"id": f"policy-of-{ctx.run.id}", "run_id": ctx.run.id, "stage": "ppo", "parent": "policy-1"}
-    desk.store.add_policy_version(PolicyVersion(**made, base_model="base", artifact="0" * 64, step=10))
+    desk.store.policy_versions.add(PolicyVersion(**made, base_model="base", artifact="0" * 64, step=10))
     ctx.results["ppo"] = StageResult(run_id=ctx.run.id, stage="ppo", policy_version=made["id"])
     return ctx
 
@@ -53,23 +53,23 @@ def last_gains(found: Goodhart | None) -> tuple[float, float | None]:
 
 
 def test_the_weighted_sum_is_taken_prompt_by_prompt_in_units_of_spread(desk: Desk):
-    found = climb(trained(desk), SCALE)
+    result = climb(trained(desk), SCALE)
     # Proxy 1.25 and 2.25 from 0. Gold from -0.25 to -0.5 and from -1 to -0.25.
-    assert last_gains(found) == pytest.approx((1.75, 0.25))
-    assert found is not None and (found.objective, found.policy_step) == ("weighted", 10)
-    assert found.points[-1].distance == pytest.approx(3.16228, abs=1e-5)
+    assert last_gains(result) == pytest.approx((1.75, 0.25))
+    assert result is not None and (result.objective, result.policy_step) == ("weighted", 10)
+    assert result.points[-1].distance == pytest.approx(3.16228, abs=1e-5)
 
 
 def test_a_judge_that_does_not_know_every_objective_says_nothing_of_their_sum(desk: Desk):
-    found = climb(trained(desk), SCALE)
-    assert found is not None and all(point.auditor is None for point in found.points)
+    result = climb(trained(desk), SCALE)
+    assert result is not None and all(point.auditor is None for point in result.points)
 
 
 def test_an_objective_without_weight_takes_no_part(desk: Desk):
-    found = climb(trained(desk, weights={"helpful": 0, "harmless": 2}), SCALE)
+    result = climb(trained(desk, weights={"helpful": 0, "harmless": 2}), SCALE)
     # Harmless alone: 1 and 3, gold from -1 to -1 and from -2 to -1; and its auditor, 1 and 1.
-    assert last_gains(found) == pytest.approx((2, 0.5))
-    auditor = found.points[-1].auditor if found else None
+    assert last_gains(result) == pytest.approx((2, 0.5))
+    auditor = result.points[-1].auditor if result else None
     assert auditor is not None and auditor.value == 1
 
 
@@ -91,9 +91,9 @@ def test_there_is_no_one_sum_where_the_weights_changed_on_the_way(desk: Desk):
     schedule = {"weights_at": {5: {"helpful": 1, "harmless": 1}}}
     assert climb(trained(desk, ppo={"dial": schedule}), SCALE) is None
     given = trained(desk)
-    desk.store.ask_weights(given.run.id, {"helpful": 2.0, "harmless": 1.0})
+    desk.store.weights.ask(given.run.id, {"helpful": 2.0, "harmless": 1.0})
     assert climb(given, SCALE) is not None, "no step has taken them up"
-    desk.store.take_weights(given.run.id, given.run.fence, 5)
+    desk.store.weights.take(given.run.id, given.run.fence, 5)
     assert climb(given, SCALE) is None
 
 

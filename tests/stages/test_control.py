@@ -25,24 +25,24 @@ CUT = {"advantage": "rloo", "samples_per_prompt": 2, "missing_eos_penalty": 1.0,
 
 def moved(desk: Desk, backbone: Backbone, version: PolicyVersion) -> float:
     """How far the published policy's hidden states are from those of the fine-tuned one."""
-    backbone.load_adapter("published", desk.store.artifacts.get_folder(version.artifact))
-    found = []
+    backbone.adapters.load("published", desk.store.artifacts.get_folder(version.artifact))
+    result = []
     for adapter in ("sft", "published"):
-        with torch.no_grad(), backbone.using(adapter):
-            found.append(backbone.hidden(*backbone.pad_left([[5, 6, 7]]), 1))
-    backbone.delete_adapter("published")
-    return (found[1] - found[0]).abs().max().item()
+        with torch.no_grad(), backbone.adapters.using(adapter):
+            result.append(backbone.hidden(*backbone.pad_left([[5, 6, 7]]), 1))
+    backbone.adapters.delete("published")
+    return (result[1] - result[0]).abs().max().item()
 
 
 def test_a_control_is_a_version_of_its_own_after_its_own_number_of_steps(desk, at_work):
     ctx = at_work(control_steps=2, **FREE)
     result = control_stage(ctx)
-    version = desk.store.policy_version(result.policy_version)
+    version = desk.store.policy_versions.get(result.policy_version)
     assert (result.stage, result.run_id) == ("control", ctx.run.id)
     assert (version.stage, version.step, version.parent, version.is_control) == ("control", 2, "sft-1", True)
-    assert ctx.tools.backbone.adapters == ("sft",)
-    assert desk.store.samples(ctx.run.id) == [] and desk.store.watch_points(ctx.run.id) == []
-    assert desk.store.latest_checkpoint(ctx.run.id, "ppo") is None
+    assert ctx.tools.backbone.adapters.names == ("sft",)
+    assert desk.store.samples.of_run(ctx.run.id) == [] and desk.store.watch_points.of_run(ctx.run.id) == []
+    assert desk.store.checkpoints.latest(ctx.run.id, "ppo") is None
 
 
 def test_without_pay_the_policy_stays_where_it_was_and_with_pay_it_moves(desk, at_work):
@@ -54,7 +54,7 @@ def test_without_pay_the_policy_stays_where_it_was_and_with_pay_it_moves(desk, a
             kl[told["stage"]].append(told["values"]["kl"])
 
     ctx = at_work(control_steps=3, learning_rate=3e-2, **FREE)._replace(report=report)
-    versions = [desk.store.policy_version(stage(ctx).policy_version) for stage in (ppo_stage, control_stage)]
+    versions = [desk.store.policy_versions.get(stage(ctx).policy_version) for stage in (ppo_stage, control_stage)]
     paid, unpaid = (moved(desk, ctx.tools.backbone, version) for version in versions)
     assert unpaid == 0 and paid > 0.1
     assert kl["control"] == pytest.approx([0, 0, 0], abs=1e-4) and max(kl["ppo"]) > 0.1
@@ -65,7 +65,7 @@ def test_what_else_ppo_does_the_control_does_too(desk, at_work):
     after = at_work(control_steps=3, **CUT)
     ppo_stage(after)
     alone = at_work(control_steps=3, **CUT)
-    one, other = (desk.store.policy_version(control_stage(ctx).policy_version) for ctx in (after, alone))
+    one, other = (desk.store.policy_versions.get(control_stage(ctx).policy_version) for ctx in (after, alone))
     assert one.artifact == other.artifact
     assert moved(desk, alone.tools.backbone, one) > 1e-4
 
@@ -74,7 +74,7 @@ def test_no_steps_make_no_version(desk, at_work):
     ctx = at_work(control_steps=0)
     result = control_stage(ctx)
     assert (result.stage, result.policy_version) == ("control", "")
-    assert [version.id for version in desk.store.policy_versions()] == ["sft-1"]
+    assert [version.id for version in desk.store.policy_versions.find()] == ["sft-1"]
 
 
 def test_a_control_that_was_stopped_goes_on_to_the_same_policy(desk, at_work):
@@ -82,10 +82,10 @@ def test_a_control_that_was_stopped_goes_on_to_the_same_policy(desk, at_work):
     ctx = at_work(control_steps=3, checkpoint_every=10, **CUT)
     with pytest.raises(RunStopped):
         control_stage(ctx._replace(should_stop=lambda: True))
-    saved = desk.store.latest_checkpoint(ctx.run.id, "control")
+    saved = desk.store.checkpoints.latest(ctx.run.id, "control")
     assert saved is not None and saved.step == 1
     resumed = control_stage(ctx)
-    one, other = (desk.store.policy_version(result.policy_version) for result in (straight, resumed))
+    one, other = (desk.store.policy_versions.get(result.policy_version) for result in (straight, resumed))
     assert one.artifact == other.artifact
 
 
@@ -97,7 +97,7 @@ def test_a_control_that_died_behind_its_last_step_publishes_that(desk, at_work):
 
 def test_weights_that_someone_gives_are_left_to_ppo(desk, at_work):
     ctx = at_work(control_steps=2, **FREE)
-    desk.store.ask_weights(ctx.run.id, {"helpful": 1.0, "harmless": 3.0})
+    desk.store.weights.ask(ctx.run.id, {"helpful": 1.0, "harmless": 3.0})
     control_stage(ctx)
-    assert [change.from_step for change in desk.store.weight_changes(ctx.run.id)] == [None]
+    assert [change.from_step for change in desk.store.weights.of_run(ctx.run.id)] == [None]
     assert desk.notes == []

@@ -25,19 +25,19 @@ HEAVIER = LAW.replace("{id: large,", "{id: large, weight: 3,")
 def labelled(ctx: Context) -> StageResult:
     result = label_stage(ctx)
     with ctx.store.transaction(ctx.run.id, ctx.run.fence):
-        ctx.store.add_stage_result(result)
+        ctx.store.stage_results.add(result)
     return result
 
 
 def by_pair(store: Store, run_id: str, objective: str) -> dict[str, float]:
-    return {p.comparison_id: p.probability for p in store.preferences(objective, run_id=run_id, labelers="ai")}
+    return {p.comparison_id: p.probability for p in store.preferences.find(objective, run_id=run_id, labelers="ai")}
 
 
 def test_an_edit_of_one_principle_asks_for_its_votes_alone_and_an_edit_of_a_weight_for_none(desk: Desk):
     settings = {"label": {"pairs": 2000, "base_share": 0.0}}
     first = desk.context(NumberJudge(), settings, prompts=2000)
     result = labelled(first)
-    pairs = len(desk.store.comparisons(first.run.id))
+    pairs = len(desk.store.comparisons.of_run(first.run.id))
     assert pairs > 1800 and result.counts["identical"] == 2000 - pairs
     assert result.counts["votes.asked"] == 6 * pairs and result.counts["votes.cached"] == 0
     sampled = desk.sampler.calls
@@ -60,7 +60,7 @@ def test_an_edit_of_one_principle_asks_for_its_votes_alone_and_an_edit_of_a_weig
     # The weights went from 1 + 1 to 1 + 3, so that every log-odds doubled.
     assert before.keys() == after.keys()
     assert all((after[k] - before[k]) * (before[k] - 0.5) > 0 for k in before if abs(before[k] - 0.5) > 1e-6)
-    assert len(desk.store.votes()) == 8 * pairs
+    assert len(desk.store.votes.find()) == 8 * pairs
 
 
 def test_another_seed_or_policy_draws_its_own_pairs(desk: Desk):
@@ -78,7 +78,7 @@ def test_fewer_principles_per_label_ask_for_fewer_votes(desk: Desk):
     judge = NumberJudge()
     ctx = desk.context(judge, {"label": {"pairs": 100, "principles_per_label": 1}})
     labelled(ctx)
-    pairs = len(desk.store.comparisons(ctx.run.id))
+    pairs = len(desk.store.comparisons.of_run(ctx.run.id))
     assert judge.asked["big"] + judge.asked["large"] == judge.asked["calm"] == 2 * pairs
     assert 0.3 < judge.asked["big"] / (2 * pairs) < 0.7
 
@@ -86,15 +86,15 @@ def test_fewer_principles_per_label_ask_for_fewer_votes(desk: Desk):
 def test_a_good_judge_passes_by_gold_and_its_calibration_by_gold_is_not_applied(desk: Desk):
     ctx = desk.context(NumberJudge(), {"label": {"pairs": 240}}, prompts=240)
     labelled(ctx)
-    gates = desk.store.gates(ctx.run.id)
+    gates = desk.store.gates.find(ctx.run.id)
     assert [(gate.objective, gate.truth, gate.passed) for gate in gates] == [
         ("helpful", "gold", True),
         ("harmless", "gold", True),
     ]
     assert all(gate.agreement == 1.0 and gate.consistency == 1.0 for gate in gates)
-    calibrations = desk.store.calibrations(ctx.run.id)
+    calibrations = desk.store.calibrations.find(ctx.run.id)
     assert [c.applied for c in calibrations] == [False, False] and calibrations[0].truth == "gold"
-    labels = desk.store.preferences(run_id=ctx.run.id)
+    labels = desk.store.preferences.find(run_id=ctx.run.id)
     assert {(label.calibration_id, label.ungated) for label in labels} == {("", False)}
 
 
@@ -102,9 +102,9 @@ def test_a_judge_that_always_says_a_stops_the_run_and_keeps_every_vote(desk: Des
     ctx = desk.context(NumberJudge(lambda a, b: 6.0), {"label": {"pairs": 100}})
     with pytest.raises(TrainingFailed, match=r"not passed its gate.*all \d+ votes are kept.*--allow-ungated"):
         labelled(ctx)
-    labels = desk.store.preferences(run_id=ctx.run.id)
+    labels = desk.store.preferences.find(run_id=ctx.run.id)
     assert labels and all(label.abstained and label.ungated for label in labels)
-    assert len(desk.store.votes(run_id=ctx.run.id)) == 3 * len(labels)
+    assert len(desk.store.votes.find(run_id=ctx.run.id)) == 3 * len(labels)
     judge = NumberJudge(lambda a, b: 6.0)
     allowed = {"label": {"pairs": 100}, "gate": {"allow_ungated": True}}
     assert labelled(desk.context(judge, allowed)).counts["votes.asked"] == 0
@@ -123,7 +123,7 @@ def test_a_judge_that_prefers_the_longer_reply_stops_the_run(desk: Desk):
 def people_say(store: Store, run_id: str, objective: str, most: int) -> int:
     """A person who reads numbers labels pairs of the uniform slice."""
     for given in range(most):
-        pair = store.next_comparison("human:ada", objective, run_id, uniform=True)
+        pair = store.comparisons.next("human:ada", objective, run_id, uniform=True)
         if pair is None:
             return given
         better = "a" if quality(pair.a.response) > quality(pair.b.response) else "b"
@@ -137,7 +137,7 @@ def people_say(store: Store, run_id: str, objective: str, most: int) -> int:
             run_id=pair.run_id,
             uniform=uniform_draw(pair.id) < 0.2,
         )
-        store.submit_preference(label, label.id)
+        store.preferences.submit(label, label.id)
     return most
 
 
@@ -154,7 +154,7 @@ def test_people_open_the_gate_of_a_run_without_gold_and_then_calibrate_its_judge
         labelled(ctx)
     assert f"charter label --gate --run {ctx.run.id} --objective helpful" in str(refused.value)
     assert "0 pairs with a better reply known from people; needed: 20" in str(refused.value)
-    assert all(label.ungated for label in desk.store.preferences(run_id=ctx.run.id, labelers="ai"))
+    assert all(label.ungated for label in desk.store.preferences.find(run_id=ctx.run.id, labelers="ai"))
     assert people_say(desk.store, ctx.run.id, "helpful", 25) == 25
     with pytest.raises(TrainingFailed, match="harmless: 0 pairs") as refused:
         labelled(ctx)
@@ -163,16 +163,16 @@ def test_people_open_the_gate_of_a_run_without_gold_and_then_calibrate_its_judge
     assert people_say(desk.store, ctx.run.id, "harmless", 100) > 40
     result = labelled(ctx)
     assert result.counts["votes.asked"] == 0
-    live = desk.store.preferences(run_id=ctx.run.id, labelers="ai")
+    live = desk.store.preferences.find(run_id=ctx.run.id, labelers="ai")
     assert {(label.objective, bool(label.calibration_id), label.ungated) for label in live} == {
         ("helpful", False, False),
         ("harmless", True, False),
     }
-    (calibration,) = desk.store.calibrations(ctx.run.id)
+    (calibration,) = desk.store.calibrations.find(ctx.run.id)
     assert calibration.applied and calibration.truth == "human"
     again = desk.context(judge := NumberJudge(), settings | {"from_run": ctx.run.id, "start_at": "label"}, gold=False)
     assert labelled(again).counts["votes.asked"] == 0 and judge.asked == {}
-    assert all(gate.passed for gate in desk.store.gates(again.run.id))
+    assert all(gate.passed for gate in desk.store.gates.find(again.run.id))
     # The judge is always right, so its probabilities move away from one half.
     (raw, fitted) = (by_pair(desk.store, ctx.run.id, name) for name in ("helpful", "harmless"))
     assert calibration.temperature < 1 and fitted.keys() == raw.keys()
@@ -188,9 +188,9 @@ def test_the_users_own_preferences_measure_the_judge_of_their_objective(desk: De
     ctx = desk.context(judge, settings, gold=False)
     with pytest.raises(TrainingFailed, match="harmless: 0 pairs"):
         labelled(ctx)
-    gates = {gate.objective: gate for gate in desk.store.gates(ctx.run.id)}
+    gates = {gate.objective: gate for gate in desk.store.gates.find(ctx.run.id)}
     assert gates["helpful"].passed and gates["helpful"].pairs == 30
-    pairs = len(desk.store.comparisons(ctx.run.id))
+    pairs = len(desk.store.comparisons.of_run(ctx.run.id))
     assert judge.asked == {"big": 2 * (30 + pairs), "large": 2 * (30 + pairs), "calm": 2 * pairs}
 
 

@@ -28,9 +28,9 @@ class TunedSampler(NumberSampler):
     """The fine-tuned policy writes 1 and 3 in turn, any other 51 and 53."""
 
     def generate(self, prompts: Sequence[Prompt], *, policy_version: str, n: int = 1, seed: int = 0, **_: Any):
-        least = 1 if policy_version == "policy-1" else 51
+        low = 1 if policy_version == "policy-1" else 51
         return [
-            Sample(id="drawn", prompt=prompt, response=f"{least + k % 2 * 2} of x", policy_version=policy_version)
+            Sample(id="drawn", prompt=prompt, response=f"{low + k % 2 * 2} of x", policy_version=policy_version)
             for prompt in prompts
             for k in range(n)
         ]
@@ -67,12 +67,12 @@ def at_work(desk: Desk, tmp_path: Path) -> Callable[..., Context]:
 
 def asked(desk: Desk, ctx: Context, stage: str) -> list[str]:
     """The prompts that a stage has asked a policy, each once."""
-    return sorted({sample.prompt.messages[-1].content for sample in desk.store.samples(ctx.run.id, stage=stage)})
+    return sorted({sample.prompt.messages[-1].content for sample in desk.store.samples.of_run(ctx.run.id, stage=stage)})
 
 
 def test_the_norm_pack_is_measured_on_replies_of_the_fine_tuned_policy(desk: Desk, at_work):
     desk.sampler = TunedSampler()
-    pack = desk.store.norm_pack(norm_pack_stage(at_work(norm={"prompts": 2, "samples": 2})).norm_pack)
+    pack = desk.store.norm_packs.get(norm_pack_stage(at_work(norm={"prompts": 2, "samples": 2})).norm_pack)
     # 1, 3, 1, 3: 1 from the mean each, and 4 / 3 is the unbiased variance.
     assert pack.policy_version == "policy-1" and pack.mean == (2, 2)
     assert pack.sd == pytest.approx((1.154701, 1.154701))
@@ -108,7 +108,7 @@ def test_every_policy_and_the_control_answer_the_same_held_out_and_training_prom
     seen: set[tuple[str, ...]] = set()
     for version in (BASE_POLICY, "policy-1", "policy-2", "policy-3"):
         held, trained = (
-            [sample.prompt.messages[-1].content for sample in desk.store.samples(ctx.run.id, stage, version)]
+            [sample.prompt.messages[-1].content for sample in desk.store.samples.of_run(ctx.run.id, stage, version)]
             for stage in (HELD_OUT, SEEN)
         )
         assert sorted(held) == sorted(HELDOUT)
@@ -127,12 +127,12 @@ def test_the_scale_of_scores_is_measured_at_the_rollouts_temperature(desk: Desk,
         return draw(prompts, **others)
 
     desk.sampler.generate = generate  # pyright: ignore[reportAttributeAccessIssue]
-    pack = desk.store.norm_pack(norm_pack_stage(ctx).norm_pack)
+    pack = desk.store.norm_packs.get(norm_pack_stage(ctx).norm_pack)
     assert set(heard) == {0.6} and pack.temperature == 0.6
 
 
 def test_what_was_held_out_is_told_by_the_run_whatever_an_earlier_run_did_with_the_prompt(desk: Desk, at_work):
-    desk.store.add_prompts(
+    desk.store.prompts.add(
         [Prompt.of(text, "train") for text in HELDOUT] + [Prompt.of(text, "heldout") for text in TRAIN]
     )
     ctx = at_work()

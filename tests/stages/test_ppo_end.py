@@ -37,14 +37,14 @@ def audited(at_work, desk, monkeypatch) -> Callable[..., Context]:
 def test_ppo_that_its_auditors_end_goes_back_to_the_step_that_they_liked_best(desk, audited, tmp_path):
     ctx = audited()
     result = ppo_stage(ctx)
-    version = desk.store.policy_version(result.policy_version)
+    version = desk.store.policy_versions.get(result.policy_version)
     assert (version.step, result.counts["samples"]) == (2, 3 * 6)
     assert "PPO ended at step 3, as ppo.stop asks: enough; the policy is that of step 2" in desk.notes[-1]
-    saved = desk.store.checkpoint(ctx.run.id, "ppo", 2)
-    assert saved is not None and desk.store.checkpoint(ctx.run.id, "ppo", 3) is None
+    saved = desk.store.checkpoints.at(ctx.run.id, "ppo", 2)
+    assert saved is not None and desk.store.checkpoints.at(ctx.run.id, "ppo", 3) is None
     adapters = [desk.store.artifacts.get_folder(one) for one in (saved.artifact, version.artifact)]
     assert len({(folder / "adapter_model.safetensors").read_bytes() for folder in adapters}) == 1
-    points = desk.store.watch_points(ctx.run.id)
+    points = desk.store.watch_points.of_run(ctx.run.id)
     assert [point.step for point in points] == [step for step in range(4) for _ in OBJECTIVES]
     assert all(len(point.proxy) == 3 and point.auditor == point.proxy for point in points)
     by_name = {point.objective: point for point in points if point.step == 2}
@@ -60,7 +60,7 @@ def test_ppo_that_is_killed_where_its_auditors_end_it_ends_alike_when_resumed(de
         with pytest.raises(ZeroDivisionError):
             ppo_stage(ctx)
     resumed = ppo_stage(ctx)
-    one, other = (desk.store.policy_version(result.policy_version) for result in (straight, resumed))
+    one, other = (desk.store.policy_versions.get(result.policy_version) for result in (straight, resumed))
     assert (one.artifact, one.step) == (other.artifact, other.step) == (one.artifact, 2)
 
 
@@ -94,7 +94,7 @@ def test_weights_that_someone_gave_hold_from_the_step_that_took_them_up(desk, at
         if kind == "metrics":
             seen.append(json.loads(body)["values"])
             if len(seen) == 1:
-                desk.store.ask_weights(ctx.run.id, {"helpful": 0.0, "harmless": 2.0})
+                desk.store.weights.ask(ctx.run.id, {"helpful": 0.0, "harmless": 2.0})
         else:
             desk.notes.append(body)
 
@@ -111,8 +111,8 @@ def test_a_run_that_was_given_weights_and_died_ends_like_one_that_did_not(desk, 
     def given(ctx: Context, dies: bool) -> Context:
         def report(kind: str, body: str) -> None:
             step = json.loads(body)["step"] if kind == "metrics" else 0
-            if step == 1 and not desk.store.weight_changes(ctx.run.id):
-                desk.store.ask_weights(ctx.run.id, {"helpful": 0.5, "harmless": 2.0})
+            if step == 1 and not desk.store.weights.of_run(ctx.run.id):
+                desk.store.weights.ask(ctx.run.id, {"helpful": 0.5, "harmless": 2.0})
             if step == 2 and dies:
                 raise KeyboardInterrupt
 
@@ -124,7 +124,7 @@ def test_a_run_that_was_given_weights_and_died_ends_like_one_that_did_not(desk, 
         ppo_stage(given(ctx, dies=True))
     resumed = ppo_stage(given(ctx, dies=False))
     one, other, plain = (
-        desk.store.policy_version(result.policy_version).artifact
+        desk.store.policy_versions.get(result.policy_version).artifact
         for result in (straight, resumed, ppo_stage(at_work(checkpoint_every=every)))
     )
     assert one == other != plain

@@ -26,7 +26,7 @@ from rlhf_core.stages.ppo import ppo_stage
 from rlhf_core.training.ppo.trainer import PpoStep, train_ppo
 from tests.records import norm_pack, reward_model
 from tests.stages.conftest import Desk, NumberJudge
-from tests.training.plain import PLAIN
+from tests.training.published_ppo import PLAIN
 
 OBJECTIVES = ("helpful", "harmless")
 TINY = {"steps": 3, "prompts_per_step": 6, "minibatch_size": 4, "epochs": 1, "checkpoint_every": 1, "eval_every": 10}
@@ -35,27 +35,27 @@ PROMPTS = tuple(Prompt.of(f"ask {i}", split="train" if i < 9 else "heldout") for
 
 def publish(desk: Desk, backbone: Backbone, folder: Path) -> dict[str, StageResult]:
     """What the stages before PPO would have left in the store."""
-    backbone.add_adapter("sft", 1)
+    backbone.adapters.add("sft", 1)
     with torch.no_grad():  # a new adapter would be the base, and no test could tell the two apart
-        for parameter in backbone.adapter_parameters("sft"):
+        for parameter in backbone.adapters.parameters("sft"):
             parameter.add_(0.02)
-    backbone.save_adapter("sft", folder / "sft")
+    backbone.adapters.save("sft", folder / "sft")
     artifacts, versions = desk.store.artifacts, {}
     policy = artifacts.put_folder(folder / "sft")
-    desk.store.add_policy_version(
+    desk.store.policy_versions.add(
         PolicyVersion(id="sft-1", run_id="r", stage="sft", parent="base", base_model="base", artifact=policy)
     )
     for seed, name in enumerate(OBJECTIVES):
         RewardModel.create(backbone, name, name, members=2, seed=seed).save(folder / name)
         version = reward_model(id=f"reward-{name}", objective=name, artifact=artifacts.put_folder(folder / name))
-        desk.store.add_reward_model(version)
+        desk.store.reward_models.add(version)
         versions[name] = version.id
-    desk.store.add_norm_pack(norm_pack(reward_models=tuple(versions.values())))
+    desk.store.norm_packs.add(norm_pack(reward_models=tuple(versions.values())))
     heard = Sample(
         id="heard", prompt=PROMPTS[0], response="dust the shelf", policy_version="sft-1", run_id="r", stage="norm_pack"
     )
-    desk.store.add_prompts([heard.prompt])
-    desk.store.add_samples([heard])
+    desk.store.prompts.add([heard.prompt])
+    desk.store.samples.add([heard])
     return {
         "sft": StageResult(run_id="r", stage="sft", policy_version="sft-1"),
         "reward": StageResult(run_id="r", stage="reward", reward_models=versions),
@@ -69,7 +69,7 @@ def at_work(desk: Desk, tiny_model: Callable[[], Backbone], tmp_path: Path) -> C
     backbone = tiny_model()
     results = publish(desk, backbone, tmp_path / "made")
     for name in OBJECTIVES:
-        backbone.delete_adapter(name)
+        backbone.adapters.delete(name)
     shown = tmp_path / "shown.jsonl"
     shown.write_text("\n".join(json.dumps({"prompt": f"ask {i}", "response": "dust it"}) for i in range(4)))
 
@@ -105,27 +105,27 @@ KNOBS: dict[str, dict[str, object]] = {
 def test_the_stage_publishes_a_policy_that_loads_and_stores_every_sample(desk, at_work, name):
     ctx = at_work(**KNOBS[name])
     result, backbone = ppo_stage(ctx), ctx.tools.backbone
-    version = desk.store.policy_version(result.policy_version)
-    backbone.load_adapter("published", desk.store.artifacts.get_folder(version.artifact))
-    assert backbone.adapters == ("sft", "published")
-    samples = desk.store.samples(ctx.run.id, stage="ppo")
+    version = desk.store.policy_versions.get(result.policy_version)
+    backbone.adapters.load("published", desk.store.artifacts.get_folder(version.artifact))
+    assert backbone.adapters.names == ("sft", "published")
+    samples = desk.store.samples.of_run(ctx.run.id, stage="ppo")
     assert len(samples) == result.counts["samples"] == 3 * 6 * (2 if name == "rloo" else 1)
-    with backbone.using("sft"):
+    with backbone.adapters.using("sft"):
         before = backbone.hidden(*backbone.pad_left([[5, 6, 7]]), 1)
-    with backbone.using("published"):
+    with backbone.adapters.using("published"):
         assert (backbone.hidden(*backbone.pad_left([[5, 6, 7]]), 1) - before).abs().max() > 1e-6
 
 
 @pytest.mark.parametrize("tune", ["lora", "full"])
 def test_the_kl_is_measured_from_the_fine_tuned_policy_not_from_the_policy_itself(at_work, monkeypatch, tune):
     prompt, response = [5, 6, 7], [11, 12, 256]
-    found: list[tuple[float, float]] = []
+    result: list[tuple[float, float]] = []
 
     def trained(policy: Policy, *rest: Any) -> Iterator[PpoStep | None]:
         yield from train_ppo(policy, *rest)
         batch = make_batch(policy.backbone, [prompt], [response])
         now, reference = policy.evaluate(batch).logprobs, policy.reference_logprobs(batch)
-        found.append((now.sum().item(), reference.sum().item()))
+        result.append((now.sum().item(), reference.sum().item()))
 
     monkeypatch.setattr("rlhf_core.stages.ppo.train_ppo", trained)
     ctx = at_work(tune=tune, learning_rate=3e-2)
@@ -136,10 +136,10 @@ def test_the_kl_is_measured_from_the_fine_tuned_policy_not_from_the_policy_itsel
 
     ppo_stage(ctx._replace(report=report))
     backbone = ctx.tools.backbone
-    with torch.no_grad(), backbone.using("sft"):
+    with torch.no_grad(), backbone.adapters.using("sft"):
         labels = torch.tensor([[-100] * len(prompt) + response])
         fine_tuned = -3 * backbone.model(torch.tensor([prompt + response]), labels=labels).loss.item()
-    ((now, reference),) = found
+    ((now, reference),) = result
     assert reference == pytest.approx(fine_tuned, abs=1e-3) and abs(now - fine_tuned) > 0.1
     assert kl[0] == pytest.approx(0, abs=1e-4) and min(kl[1:]) > 0.5
 
@@ -154,7 +154,7 @@ def test_ppo_trains_on_training_prompts_alone_and_is_watched_on_held_out_ones(de
 
     world: Any = SimpleNamespace(prompts=PROMPTS, gold=SimpleNamespace(score=score))
     ppo_stage(ctx._replace(tools=ctx.tools._replace(world=world)))
-    trained = {sample.prompt.id for sample in desk.store.samples(ctx.run.id, stage="ppo")}
+    trained = {sample.prompt.id for sample in desk.store.samples.of_run(ctx.run.id, stage="ppo")}
     assert trained == {prompt.id for prompt in PROMPTS[:9]}
     assert {prompt.id for prompt in watched} == {prompt.id for prompt in PROMPTS[9:]}
 
@@ -167,8 +167,8 @@ def test_the_report_draws_what_the_stage_tells_of_its_steps(desk, at_work):
         rows.extend([StepMetrics.model_validate_json(body)] if kind == "metrics" else [])
 
     ppo_stage(ctx._replace(report=report))
-    found = Report.model_construct(objectives=OBJECTIVES, curves=curves(rows))
-    figure = draw_curves(found, LIGHT)
+    result = Report.model_construct(objectives=OBJECTIVES, curves=curves(rows))
+    figure = draw_curves(result, LIGHT)
     assert figure is not None and [axis.get_title(loc="left") or axis.get_title() for axis in figure.axes] == [
         "Reward, weighted",
         "KL from the reference",
@@ -192,5 +192,5 @@ def test_a_stage_that_was_stopped_goes_on_to_the_same_policy(desk, at_work, name
     with pytest.raises(RunStopped):
         ppo_stage(ctx._replace(should_stop=lambda: True))
     resumed = ppo_stage(ctx)
-    one, other = (desk.store.policy_version(result.policy_version) for result in (straight, resumed))
+    one, other = (desk.store.policy_versions.get(result.policy_version) for result in (straight, resumed))
     assert one.artifact == other.artifact

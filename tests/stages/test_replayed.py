@@ -43,7 +43,7 @@ def test_the_bases_own_answers_to_training_prompts_are_replayed_as_they_were(des
     assert set(calls) == {(BASE_POLICY, 0.6)}
     assert {row.prompt.messages[-1].content for row in rows} == {f"How many, {n}?" for n in range(6)}
     assert len(rows) == 6 and {row.source for row in rows} == {"replay"}
-    stored = desk.store.samples(ctx.run.id, stage="replay")
+    stored = desk.store.samples.of_run(ctx.run.id, stage="replay")
     assert {row.response for row in rows} == {sample.response for sample in stored}
     drawn = desk.sampler.calls
     assert replayed(ctx) == rows and desk.sampler.calls == drawn, "what is stored is not drawn again"

@@ -68,7 +68,7 @@ def stage(desk: Desk, tmp_path: Path, tiny_model: Callable[[str], Backbone]):
 def test_each_objective_has_its_model_with_what_it_is_worth_by_every_kind_of_label(stage, layout):
     ctx, seen = stage(layout=layout)
     result = reward_stage(ctx)
-    models = {name: ctx.store.reward_model(version) for name, version in result.reward_models.items()}
+    models = {name: ctx.store.reward_models.get(version) for name, version in result.reward_models.items()}
     assert list(models) == ["helpful", "harmless"]
     assert (models["helpful"].artifact == models["harmless"].artifact) == (layout == "trunk")
     (helpful,), (harmless,) = models["helpful"].quality, models["harmless"].quality
@@ -78,7 +78,7 @@ def test_each_objective_has_its_model_with_what_it_is_worth_by_every_kind_of_lab
     assert {step.steps for step in seen} == {len(seen)} and [step.step for step in seen] == list(
         range(1, len(seen) + 1)
     )
-    assert ctx.tools.backbone.adapters == (), "nothing is left behind"
+    assert ctx.tools.backbone.adapters.names == (), "nothing is left behind"
 
 
 @pytest.mark.parametrize("layout", ["adapters", "trunk"])
@@ -87,17 +87,17 @@ def test_ppo_loads_a_trunk_once_and_gives_it_back(stage, layout):
     versions = reward_stage(ctx).reward_models
     loaded = load_reward_models(ctx, versions, "ppo-reward")
     assert [model.objective for model in loaded.values()] == ["helpful", "harmless"]
-    assert len(ctx.tools.backbone.adapters) == (1 if layout == "trunk" else 2)
+    assert len(ctx.tools.backbone.adapters.names) == (1 if layout == "trunk" else 2)
     assert loaded["harmless"].scoring.process and not loaded["helpful"].scoring.process
     drop_adapters(ctx, [], loaded.values())
-    assert ctx.tools.backbone.adapters == ()
+    assert ctx.tools.backbone.adapters.names == ()
 
 
 def test_a_reward_model_may_have_an_encoder_of_its_own(stage, tmp_path):
     folder = str(save_encoder(tmp_path / "encoder"))
     ctx, _ = stage(base_model=folder, max_tokens=32, aggregate="uwo", correct_length=True, stop_share=0.2)
     versions = reward_stage(ctx).reward_models
-    assert {ctx.store.reward_model(version).base_model for version in versions.values()} == {folder}
+    assert {ctx.store.reward_models.get(version).base_model for version in versions.values()} == {folder}
     models = load_reward_models(ctx, versions, "ppo-reward")
     assert all(isinstance(model.backbone, Encoder) and model.scoring.member_sd for model in models.values())
 
@@ -118,9 +118,9 @@ def test_a_stage_that_died_between_two_models_goes_on_with_the_second_and_ends_a
     resumed = reward_stage(ctx)
     assert [step.step for step in seen[died:]] == list(range(died, seen[-1].steps + 1)), "helpful is not trained again"
     for name, version in resumed.reward_models.items():
-        one, other = (ctx.store.reward_model(v).artifact for v in (version, expected.reward_models[name]))
+        one, other = (ctx.store.reward_models.get(v).artifact for v in (version, expected.reward_models[name]))
         assert one == other
-    assert ctx.tools.backbone.adapters == ()
+    assert ctx.tools.backbone.adapters.names == ()
 
 
 def test_labels_that_are_all_kept_back_are_said_to_be(stage):
@@ -156,17 +156,17 @@ def test_no_prompt_is_shared_by_a_model_its_auditor_and_what_measures_them(stage
 
 def test_where_a_judge_graded_lines_its_pairs_only_measure(stage, monkeypatch):
     ctx, _ = stage()
-    found = labels_of(ctx, "helpful")
+    result = labels_of(ctx, "helpful")
     asked = [Prompt.of(f"Judged {n}?") for n in range(30)]
     pairs = [LabelledPair(prompt, "yes", "no", 0.9) for prompt in asked]
     lines = [GradedLines(prompt, "yes\nno", (1.0, -1.0)) for prompt in asked]
     person = [LabelledPair(Prompt.of(f"Read {n}?"), "yes", "no", 1.0, source="human") for n in range(30)]
-    monkeypatch.setattr(module, "labels_of", lambda *_: found._replace(labels=[*pairs, *person], graded=lines))
+    monkeypatch.setattr(module, "labels_of", lambda *_: result._replace(labels=[*pairs, *person], graded=lines))
     lot = module._lot(ctx, "harmless", auditor=False)
     assert {label.source for label in lot.train if isinstance(label, LabelledPair)} == {"human"}
     assert sum(isinstance(label, GradedLines) for label in lot.train) > 10
     assert {label.source for label in lot.heldout if isinstance(label, LabelledPair)} == {"ai", "human"}
-    monkeypatch.setattr(module, "labels_of", lambda *_: found._replace(labels=pairs, graded=[]))
+    monkeypatch.setattr(module, "labels_of", lambda *_: result._replace(labels=pairs, graded=[]))
     assert all(isinstance(label, LabelledPair) for label in module._lot(ctx, "harmless", auditor=False).train)
 
 
@@ -176,7 +176,7 @@ def prompts(*labels: list[Label]) -> set[str]:
 
 def test_own_files_are_counted_by_themselves(stage):
     ctx, _ = stage()
-    model = ctx.store.reward_model(reward_stage(ctx).reward_models["helpful"])
+    model = ctx.store.reward_models.get(reward_stage(ctx).reward_models["helpful"])
     assert model.data_pairs == model.pairs > 5 and model.human_pairs == 0
 
 

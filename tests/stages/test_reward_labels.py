@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 
 from rlhf_core.feedback.line_grades import WRONG
-from rlhf_core.feedback.preference_labels import comparison_of
 from rlhf_core.records.feedback import Preference
 from rlhf_core.records.runs import StageResult
-from rlhf_core.records.samples import Prompt, Sample
+from rlhf_core.records.samples import Comparison, Prompt, Sample
 from rlhf_core.stages.context import Context
 from rlhf_core.stages.reward_data import labels_of
 from tests.stages.conftest import Desk, NumberJudge
@@ -23,11 +22,11 @@ def prefer(desk: Desk, run_id: str, labeler: str, asked: str, weight: float, cho
     a, b = (
         Sample(id=f"{asked}{side}", prompt=prompt, response=side, policy_version="policy-1") for side in ("yes", "no")
     )
-    pair = comparison_of(a, b, run_id)
-    desk.store.add_comparisons([pair])
+    pair = Comparison.of(a, b, run_id)
+    desk.store.comparisons.add([pair])
     label = {"id": asked, "comparison_id": pair.id, "objective": "helpful", "labeler": labeler, "choice": choice}
     given = Preference.model_validate(label | {"probability": 0.75, "weight": weight, "run_id": run_id})
-    desk.store.add_preferences([given])
+    desk.store.preferences.add([given])
 
 
 @pytest.mark.parametrize("human_weight", [0.0, 1.0, 4.0])
@@ -69,13 +68,13 @@ def noted(desk: Desk, reward: dict[str, object], pairs: int = 1) -> Context:
     for number in range(pairs):
         asked = Prompt.of(f"How many, {number}?")
         a, b = (Sample(id=f"{number}{text}", prompt=asked, response=text, policy_version="p") for text in LINES)
-        pair = comparison_of(a, b, ctx.run.id)
-        desk.store.add_comparisons([pair])
+        pair = Comparison.of(a, b, ctx.run.id)
+        desk.store.comparisons.add([pair])
         votes = NumberJudge(lambda first, second: 0.0).compare(
-            [pair], *(ctx.constitution.principle(name) for name in ("big", "large"))
+            [(pair, ctx.constitution.principle(name)) for name in ("big", "large")]
         )
         texts = [NOTES if not vote.swapped else "A:\n1. safe 9\nB:\n1. safe 5\n2. safe 0" for vote in votes]
-        desk.store.add_votes(
+        desk.store.votes.add(
             vote.model_copy(update={"protocol": "notes", "text": text}) for vote, text in zip(votes, texts, strict=True)
         )
     return ctx
@@ -105,10 +104,10 @@ def test_labels_that_are_turned_round_turn_their_lines_too(desk: Desk):
 @pytest.mark.parametrize(("better", "graded"), [("b", 12), ("a", 0)])
 def test_grades_that_contradict_the_judges_own_labels_are_about_something_else(desk: Desk, better: str, graded: int):
     ctx = noted(desk, {"process": ["*"]}, pairs=6)  # by the notes b gives more
-    for number, pair in enumerate(desk.store.comparisons(ctx.run.id)):
+    for number, pair in enumerate(desk.store.comparisons.of_run(ctx.run.id)):
         label = {"id": f"label-{number}", "comparison_id": pair.id, "objective": "helpful", "labeler": "ai:judge"}
         label |= {"choice": better, "probability": 0.9 if better == "a" else 0.1, "run_id": ctx.run.id}
-        desk.store.add_preferences([Preference.model_validate(label)])
+        desk.store.preferences.add([Preference.model_validate(label)])
     assert len(labels_of(ctx, "helpful").graded) == graded
 
 

@@ -18,9 +18,9 @@ FEW = {"kind": "label", "label": {"pairs": 24, "base_share": 0.25}, "gate": {"pa
 def first_round(desk: Desk) -> str:
     """A run that labelled, and whose PPO is done."""
     ctx = desk.context(NumberJudge(), FEW)
-    desk.store.add_stage_result(label_stage(ctx))
-    desk.store.add_stage_result(StageResult(run_id=ctx.run.id, stage="ppo", policy_version="policy-2"))
-    desk.store.release_run(ctx.run.id, ctx.run.fence, "SUCCEEDED")
+    desk.store.stage_results.add(label_stage(ctx))
+    desk.store.stage_results.add(StageResult(run_id=ctx.run.id, stage="ppo", policy_version="policy-2"))
+    desk.store.runs.release(ctx.run.id, ctx.run.fence, "SUCCEEDED")
     return ctx.run.id
 
 
@@ -35,10 +35,10 @@ def test_a_next_round_compares_samples_of_the_policy_that_ppo_trained(desk: Desk
     ctx = next_round(desk, before)
     result = label_stage(ctx)
     assert result.policy_version == "policy-2"
-    pairs = desk.store.comparisons(ctx.run.id)
+    pairs = desk.store.comparisons.of_run(ctx.run.id)
     assert {pair.a.policy_version for pair in pairs} == {"policy-2"}
     assert {pair.b.policy_version for pair in pairs} == {"policy-2", BASE_POLICY}
-    assert not {pair.id for pair in pairs} & {pair.id for pair in desk.store.comparisons(before)}
+    assert not {pair.id for pair in pairs} & {pair.id for pair in desk.store.comparisons.of_run(before)}
 
 
 def test_reward_models_learn_from_the_labels_of_all_rounds(desk: Desk):
@@ -46,7 +46,7 @@ def test_reward_models_learn_from_the_labels_of_all_rounds(desk: Desk):
     ctx = next_round(desk, first)
     ctx.results["label"] = label_stage(ctx)
     own, earlier = (
-        sum(not label.abstained for label in desk.store.preferences("helpful", run_id=run, labelers="ai"))
+        sum(not label.abstained for label in desk.store.preferences.find("helpful", run_id=run, labelers="ai"))
         for run in (ctx.run.id, first)
     )
     assert own > 5 and earlier > 5
@@ -56,8 +56,8 @@ def test_reward_models_learn_from_the_labels_of_all_rounds(desk: Desk):
 
 def test_a_round_needs_a_policy_that_ppo_trained(desk: Desk):
     ctx = desk.context(NumberJudge(), FEW)
-    desk.store.add_stage_result(label_stage(ctx))
-    desk.store.release_run(ctx.run.id, ctx.run.fence, "SUCCEEDED")
+    desk.store.stage_results.add(label_stage(ctx))
+    desk.store.runs.release(ctx.run.id, ctx.run.fence, "SUCCEEDED")
     with pytest.raises(InvalidInput, match=f"label.on_policy: run '{ctx.run.id}' has trained no policy by PPO"):
         label_stage(next_round(desk, ctx.run.id))
 
@@ -68,7 +68,7 @@ def test_a_share_of_the_labels_can_be_turned_round_to_study_noise(desk: Desk):
     plain, noisy, all_turned = (
         desk.context(NumberJudge(), {**reward, "reward": {"flip_share": share}}) for share in (0.0, 0.3, 1.0)
     )
-    result = desk.store.stage_results(before)["label"]
+    result = desk.store.stage_results.of_run(before)["label"]
     for ctx in (plain, noisy, all_turned):
         ctx.results["label"] = result
     p, q, r = ([label.probability for label in labels_of(c, "helpful").labels] for c in (plain, noisy, all_turned))

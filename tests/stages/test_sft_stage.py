@@ -46,20 +46,20 @@ def test_a_stage_that_was_cut_off_is_done_again_and_ends_in_the_same_bytes(desk:
     with pytest.raises(KeyboardInterrupt):
         sft_stage(ctx._replace(report=dies))
     resumed = sft_stage(ctx)
-    one, other = (desk.store.policy_version(result.policy_version) for result in (straight, resumed))
+    one, other = (desk.store.policy_versions.get(result.policy_version) for result in (straight, resumed))
     assert one.artifact == other.artifact and resumed.counts == {"user": 8}
-    assert ctx.tools.backbone.adapters == ()
+    assert ctx.tools.backbone.adapters.names == ()
 
 
 def test_the_last_accepted_revision_is_shown_beside_faultless_answers_and_a_mix_of_the_bases_own(desk: Desk):
     ctx = desk.context(NumberJudge(), {"kind": "sft", "sft": {"helpful_share": 0.5}})
     first, second = (sample(name, stage="critique", run_id=ctx.run.id) for name in ("1", "2"))
-    desk.store.add_samples([first, second])
+    desk.store.samples.add([first, second])
     steps = [
         revision("calm", id="a", sample_id=first.id, run_id=ctx.run.id, before=first.response, after="half safe"),
         revision("calm", id="b", sample_id=first.id, run_id=ctx.run.id, round=2, before="half safe", after="safe"),
     ]
-    desk.store.add_revisions(steps)
+    desk.store.revisions.add(steps)
     ctx.results["critique"] = StageResult(run_id=ctx.run.id, stage="critique")  # pyright: ignore
     (revised, plain), counts = approved(ctx)
     assert (revised.response, revised.source) == ("safe", "revision")

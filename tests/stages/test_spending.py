@@ -30,12 +30,12 @@ class Feedback:
 def ctx(tmp_path: Path) -> Iterator[Context]:
     store = Store.open(tmp_path)
     law = load_constitution("household")
-    run = store.create_run("label", "{}", law.hash, "once")
+    run = store.runs.create("label", "{}", law.hash, "once")
     nothing: Any = None
 
     def report(kind: str, body: str) -> None:
         with store.transaction():
-            store.append_event(run.id, kind, body)
+            store.events.append(run.id, kind, body)
 
     yield Context(
         run=run,

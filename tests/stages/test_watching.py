@@ -16,7 +16,7 @@ from rlhf_core.records.samples import Prompt, Sample
 from rlhf_core.stages.context import Context, Toolbox
 from rlhf_core.stages.ppo_watch import Watch
 from rlhf_core.store.store import Store
-from tests.feedback.rules import LAW
+from tests.feedback.rule_feedback import LAW
 
 SORRY, FINE = "I'm sorry, no.", "Use some soap."
 
@@ -38,7 +38,7 @@ def replies(stage: str, *texts: str) -> list[Sample]:
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
     opened = Store.open(tmp_path)
-    opened.add_samples(replies("norm_pack", SORRY, *[FINE] * 9))
+    opened.samples.add(replies("norm_pack", SORRY, *[FINE] * 9))
     yield opened
     opened.close()
 

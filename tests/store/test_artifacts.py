@@ -141,14 +141,14 @@ def fill(disk: Path) -> Path:
 
 def test_rows_on_a_full_disk_are_refused_whole_and_the_store_goes_on_when_there_is_room(small_disk: Path):
     store = Store.open(small_disk / "store")
-    run = store.create_run("ppo", "{}", "k", "q")
+    run = store.runs.create("ppo", "{}", "k", "q")
     filler = fill(small_disk)
     with pytest.raises(Unavailable, match=r"no space left .* nothing was written"), store.transaction():
-        store.append_event(run.id, "note", "{}")
-        store.append_event(run.id, "note", '"' + "x" * 2**20 + '"')
-    assert len(store.events(run.id)) == 1
+        store.events.append(run.id, "note", "{}")
+        store.events.append(run.id, "note", '"' + "x" * 2**20 + '"')
+    assert len(store.events.of_run(run.id)) == 1
     filler.unlink()
-    assert store.append_event(run.id, "note", "{}").sequence == 2
+    assert store.events.append(run.id, "note", "{}").sequence == 2
     assert store.integrity_check() == []
     store.close()
 

@@ -13,10 +13,10 @@ from tests.store.examples import preference
 
 def test_a_store_opened_again_is_as_it_was(tmp_path: Path):
     first = Store.open(tmp_path)
-    run = first.create_run("ppo", "{}", "k", "q")
+    run = first.runs.create("ppo", "{}", "k", "q")
     first.close()
     second = Store.open(tmp_path)
-    assert second.run(run.id) == run
+    assert second.runs.get(run.id) == run
     second.close()
 
 
@@ -69,11 +69,11 @@ def test_comparisons_and_labels_of_an_older_store_get_their_place_in_the_uniform
     db.close()
     store = Store.open(tmp_path)
     seen = []
-    while (pair := store.next_comparison("human:eve", "o", uniform=True)) is not None:
+    while (pair := store.comparisons.next("human:eve", "o", uniform=True)) is not None:
         seen.append(pair.id)
-        store.submit_preference(preference(f"eve-{pair.id}", pair.id, "human:eve", "o"), pair.id)
+        store.preferences.submit(preference(f"eve-{pair.id}", pair.id, "human:eve", "o"), pair.id)
     assert seen == sorted((name for name in names if uniform_draw(name) < UNIFORM_SLICE), key=uniform_draw)
-    (old,) = (label for label in store.preferences("o") if label.labeler == "human:ada")
+    (old,) = (label for label in store.preferences.find("o") if label.labeler == "human:ada")
     assert not old.uniform, "nobody drew it evenly"
     store.close()
 
@@ -94,6 +94,6 @@ def test_the_texts_of_an_older_store_become_files(tmp_path: Path):
     db.conn.commit()
     db.close()
     store = Store.open(tmp_path)
-    [file] = store.constitution_files("k1")
+    [file] = store.constitutions.files("k1")
     assert (file.id, file.text) == (hashlib.sha256(b"id: home").hexdigest()[:16], "id: home")
     store.close()

@@ -29,8 +29,8 @@ def finish(processes: list[subprocess.Popen[str]]) -> list[str]:
 def test_four_processes_make_one_store_and_one_run_and_lose_no_update(tmp_path: Path):
     finish([start("events", tmp_path / "new") for _ in range(4)])
     store = Store.open(tmp_path / "new")
-    (run,), _ = store.runs(10)
-    events = store.events(run.id)
+    (run,), _ = store.runs.page(10)
+    events = store.events.of_run(run.id)
     assert [event.sequence for event in events] == list(range(1, 202))
     assert [json.loads(event.body)["after"] for event in events[1:]] == list(range(1, 201))
     assert store.integrity_check() == []
@@ -39,16 +39,16 @@ def test_four_processes_make_one_store_and_one_run_and_lose_no_update(tmp_path: 
 
 def test_no_run_is_claimed_twice(tmp_path: Path):
     store = Store.open(tmp_path)
-    runs = {store.create_run("ppo", "{}", "k", str(number)).id for number in range(40)}
+    runs = {store.runs.create("ppo", "{}", "k", str(number)).id for number in range(40)}
     claimed = "".join(finish([start("claim", tmp_path) for _ in range(4)])).split()
     assert len(claimed) == 40 and set(claimed) == runs
-    assert all(store.run(run).attempt == 1 for run in runs)
+    assert all(store.runs.get(run).attempt == 1 for run in runs)
     store.close()
 
 
 def test_no_acknowledged_label_is_lost_or_doubled_when_its_writer_is_killed(tmp_path: Path):
     store = Store.open(tmp_path)
-    store.add_comparisons([comparison()])
+    store.comparisons.add([comparison()])
     acknowledged: list[str] = []
     for _ in range(2):
         writers = [start("labels", tmp_path) for _ in range(2)]
@@ -61,7 +61,7 @@ def test_no_acknowledged_label_is_lost_or_doubled_when_its_writer_is_killed(tmp_
             output, _ = writer.communicate()
             # The last line may be cut off by the kill; it was acknowledged only if it is whole.
             acknowledged += output[: output.rfind("\n") + 1].split()
-    stored = [label.id for label in store.preferences()]
+    stored = [label.id for label in store.preferences.find()]
     assert len(stored) == len(set(stored))
     assert set(acknowledged) <= set(stored)
     assert len(acknowledged) > 20

@@ -11,92 +11,92 @@ from tests.store.examples import sample
 
 
 def test_a_sample_comes_back_whole_with_its_prompt_though_the_prompt_is_stored_once(store: Store):
-    store.add_samples([sample("1"), sample("2")])
-    assert store.sample("1") == sample("1")
-    assert store.samples("run") == [sample("1"), sample("2")]
-    assert store.prompts() == [sample("1").prompt]
+    store.samples.add([sample("1"), sample("2")])
+    assert store.samples.get("1") == sample("1")
+    assert store.samples.of_run("run") == [sample("1"), sample("2")]
+    assert store.prompts.find() == [sample("1").prompt]
 
 
 def test_adding_again_changes_nothing(store: Store):
-    store.add_samples([sample("1")])
-    store.add_samples([sample("1").model_copy(update={"response": "another"}), sample("2")])
-    assert [s.response for s in store.samples("run")] == ["answer 1", "answer 2"]
+    store.samples.add([sample("1")])
+    store.samples.add([sample("1").model_copy(update={"response": "another"}), sample("2")])
+    assert [s.response for s in store.samples.of_run("run")] == ["answer 1", "answer 2"]
 
 
 def test_samples_are_chosen_by_stage_and_policy_version(store: Store):
-    store.add_samples(
+    store.samples.add(
         [sample("1", stage="critique"), sample("2", stage="ppo", policy_version="p1"), sample("3", "other")]
     )
-    assert [s.id for s in store.samples("run", stage="ppo")] == ["2"]
-    assert [s.id for s in store.samples("run", policy_version="base")] == ["1"]
-    assert store.samples("nobody") == []
+    assert [s.id for s in store.samples.of_run("run", stage="ppo")] == ["2"]
+    assert [s.id for s in store.samples.of_run("run", policy_version="base")] == ["1"]
+    assert store.samples.of_run("nobody") == []
 
 
 def test_a_run_that_draws_the_same_sample_as_an_earlier_one_finds_it_among_its_own(store: Store):
-    store.add_samples([sample("1", run_id="first")])
-    store.add_samples([sample("0", run_id="second"), sample("1", run_id="second")])
-    assert [s.id for s in store.samples("second")] == ["0", "1"]
-    assert store.sample("1").run_id == "first"
+    store.samples.add([sample("1", run_id="first")])
+    store.samples.add([sample("0", run_id="second"), sample("1", run_id="second")])
+    assert [s.id for s in store.samples.of_run("second")] == ["0", "1"]
+    assert store.samples.get("1").run_id == "first"
 
 
 def test_samples_by_id_leaves_out_what_is_unknown(store: Store):
-    store.add_samples([sample(str(i)) for i in range(3)])
-    assert store.samples_by_id(["2", "0", "nine"]) == {"0": sample("0"), "2": sample("2")}
+    store.samples.add([sample(str(i)) for i in range(3)])
+    assert store.samples.by_id(["2", "0", "nine"]) == {"0": sample("0"), "2": sample("2")}
     with pytest.raises(NotFound, match="nine"):
-        store.sample("nine")
+        store.samples.get("nine")
 
 
 def test_prompts_are_chosen_by_split_in_the_order_in_which_they_came(store: Store):
     prompts = [Prompt.of("b"), Prompt.of("a", split="heldout"), Prompt.of("c")]
-    store.add_prompts(prompts)
-    assert store.prompts() == prompts
-    assert store.prompts("heldout") == [prompts[1]]
+    store.prompts.add(prompts)
+    assert store.prompts.find() == prompts
+    assert store.prompts.find("heldout") == [prompts[1]]
 
 
 def test_a_revision_keeps_its_critique_and_needs_its_sample(store: Store):
-    store.add_samples([sample("1")])
-    store.add_revisions([revision(id="r", sample_id="1")])
-    assert store.revisions("run") == [revision(id="r", sample_id="1")]
+    store.samples.add([sample("1")])
+    store.revisions.add([revision(id="r", sample_id="1")])
+    assert store.revisions.of_run("run") == [revision(id="r", sample_id="1")]
     with pytest.raises(NotFound):
-        store.add_revisions([revision(id="s", sample_id="missing")])
-    assert len(store.revisions("run")) == 1
+        store.revisions.add([revision(id="s", sample_id="missing")])
+    assert len(store.revisions.of_run("run")) == 1
 
 
 def test_scores_are_kept_per_reward_model(store: Store):
-    store.add_samples([sample("1"), sample("2")])
+    store.samples.add([sample("1"), sample("2")])
     scores = [
         Score(sample_id=s, objective="helpful", reward_model=m, score=x, spread=0.1)
         for s, m, x in [("1", "m1", 0.5), ("2", "m1", -0.5), ("1", "m2", 2.0)]
     ]
-    store.add_scores(scores)
-    store.add_scores(scores)
-    assert store.scores("run") == scores
-    assert store.scores("run", "helpful", reward_model="m2") == scores[2:]
-    assert store.scores("run", "harmless") == []
+    store.scores.add(scores)
+    store.scores.add(scores)
+    assert store.scores.of_run("run") == scores
+    assert store.scores.of_run("run", "helpful", reward_model="m2") == scores[2:]
+    assert store.scores.of_run("run", "harmless") == []
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_a_score_that_is_not_finite_is_refused_and_the_whole_batch_with_it(store: Store, value: float):
-    store.add_samples([sample("1"), sample("2")])
+    store.samples.add([sample("1"), sample("2")])
     good = Score(sample_id="1", objective="helpful", reward_model="m", score=0.0)
     with pytest.raises(InvalidInput):
-        store.add_scores([good, good.model_copy(update={"sample_id": "2", "score": value})])
-    assert store.scores("run") == []
+        store.scores.add([good, good.model_copy(update={"sample_id": "2", "score": value})])
+    assert store.scores.of_run("run") == []
 
 
 def test_gold_is_kept_apart_from_scores(store: Store):
-    store.add_samples([sample("1")])
+    store.samples.add([sample("1")])
     gold = [GoldScore(sample_id="1", kind="helpful", score=0.75), GoldScore(sample_id="1", kind="harm:fumes", score=2)]
-    store.add_gold(gold)
-    assert store.gold("run") == gold
-    assert store.scores("run") == []
+    store.gold_scores.add(gold)
+    assert store.gold_scores.of_run("run") == gold
+    assert store.scores.of_run("run") == []
 
 
 def test_a_seed_beyond_64_bits_is_named(store: Store):
     with pytest.raises(InvalidInput, match="64 bits"):
-        store.add_samples([sample("1").model_copy(update={"seed": 2**64})])
+        store.samples.add([sample("1").model_copy(update={"seed": 2**64})])
 
 
 def test_half_a_character_is_named(store: Store):
     with pytest.raises(InvalidInput, match="Unicode"):
-        store.add_samples([sample("1").model_copy(update={"response": "\ud83d"})])
+        store.samples.add([sample("1").model_copy(update={"response": "\ud83d"})])

@@ -20,54 +20,59 @@ PACK = norm_pack(
 
 
 def test_versions_come_back_as_they_were(store: Store):
-    store.add_policy_version(POLICY)
-    store.add_reward_model(REWARD)
-    store.add_norm_pack(PACK)
-    assert store.policy_version("p1") == POLICY
-    assert store.reward_model("m1") == REWARD
-    assert store.norm_pack("n1") == PACK
-    store.add_calibration(calibration())
-    store.add_gate(judge_gate())
-    assert store.calibrations("run") == [calibration()] and store.gates("run") == [judge_gate()]
-    assert store.calibrations("other") == [] and store.gates("other") == []
+    store.policy_versions.add(POLICY)
+    store.reward_models.add(REWARD)
+    store.norm_packs.add(PACK)
+    assert store.policy_versions.get("p1") == POLICY
+    assert store.reward_models.get("m1") == REWARD
+    assert store.norm_packs.get("n1") == PACK
+    store.calibrations.add(calibration())
+    store.gates.add(judge_gate())
+    assert store.calibrations.find("run") == [calibration()] and store.gates.find("run") == [judge_gate()]
+    assert store.calibrations.find("other") == [] and store.gates.find("other") == []
 
 
 def test_versions_are_listed_by_run_in_the_order_in_which_they_were_made(store: Store):
     later = [POLICY.model_copy(update={"id": name, "run_id": run}) for name, run in (("b", "two"), ("a", "two"))]
     for version in (POLICY, *later):
-        store.add_policy_version(version)
-    assert store.policy_versions() == [POLICY, *later]
-    assert store.policy_versions("two") == later
-    assert store.reward_models("two") == []
+        store.policy_versions.add(version)
+    assert store.policy_versions.find() == [POLICY, *later]
+    assert store.policy_versions.find("two") == later
+    assert store.reward_models.find("two") == []
 
 
 def test_a_version_is_never_overwritten(store: Store):
-    store.add_reward_model(REWARD)
-    store.add_reward_model(REWARD.model_copy(update={"accuracy": 1.0}))
-    assert store.reward_models() == [REWARD]
+    store.reward_models.add(REWARD)
+    store.reward_models.add(REWARD.model_copy(update={"accuracy": 1.0}))
+    assert store.reward_models.find() == [REWARD]
 
 
-@pytest.mark.parametrize("read", ["policy_version", "reward_model", "norm_pack", "constitution_text"])
-def test_an_unknown_version_is_named(store: Store, read: str):
-    with pytest.raises(NotFound, match=f"no {read.split('_')[0]}.* 'x9'"):
-        getattr(store, read)("x9")
+def test_an_unknown_version_is_named(store: Store):
+    for read, kind in (
+        (store.policy_versions.get, "policy version"),
+        (store.reward_models.get, "reward model"),
+        (store.norm_packs.get, "norm pack"),
+        (store.constitutions.text, "constitution"),
+    ):
+        with pytest.raises(NotFound, match=f"no {kind} 'x9'"):
+            read("x9")
 
 
 def test_a_constitution_is_kept_as_it_was_written(store: Store):
-    store.add_constitution("k1", "household", "id: household\n# a comment\n", "built in")
-    store.add_constitution("k1", "household", "another", "built in")
-    assert store.constitution_text("k1") == "id: household\n# a comment\n"
+    store.constitutions.add("k1", "household", "id: household\n# a comment\n", "built in")
+    store.constitutions.add("k1", "household", "another", "built in")
+    assert store.constitutions.text("k1") == "id: household\n# a comment\n"
 
 
 def test_every_file_of_one_meaning_is_kept_under_the_hash_of_its_bytes(store: Store):
     for text in ("id: a\n", "id: a # again\n", "id: a\n"):
-        store.add_constitution("k1", "a", text, "mine.yaml")
+        store.constitutions.add("k1", "a", text, "mine.yaml")
     expected = [hashlib.sha256(text.encode()).hexdigest()[:16] for text in ("id: a\n", "id: a # again\n")]
-    files = store.constitution_files("k1")
+    files = store.constitutions.files("k1")
     assert [file.id for file in files] == expected and {file.source for file in files} == {"mine.yaml"}
-    assert store.constitution_files("k2") == []
+    assert store.constitutions.files("k2") == []
 
 
 def test_a_scale_that_is_not_finite_is_refused(store: Store):
     with pytest.raises(InvalidInput):
-        store.add_norm_pack(PACK.model_copy(update={"sd": (float("nan"), 1.0)}))
+        store.norm_packs.add(PACK.model_copy(update={"sd": (float("nan"), 1.0)}))

@@ -16,25 +16,25 @@ from tests.store.examples import preference
 
 
 def append_events(store: Store) -> None:
-    run_id = store.create_run("ppo", "{}", "k", "request").id
+    run_id = store.runs.create("ppo", "{}", "k", "request").id
     for _ in range(50):
         with store.transaction():
-            last = store.events(run_id, limit=10**6)[-1]
-            store.append_event(run_id, "note", json.dumps({"after": last.sequence}))
+            last = store.events.of_run(run_id, limit=10**6)[-1]
+            store.events.append(run_id, "note", json.dumps({"after": last.sequence}))
 
 
 def submit_labels(store: Store) -> None:
     name = this_process()
     for number in count():
         label = preference(f"{name}-{number}", objective=str(number), labeler=f"human:{name}")
-        store.submit_preference(label, label.id)
+        store.preferences.submit(label, label.id)
         print(label.id, flush=True)
 
 
 def claim_runs(store: Store) -> None:
-    while (run := store.claim_run(this_process(), 60.0)) is not None:
+    while (run := store.runs.claim(this_process(), 60.0)) is not None:
         print(run.id, flush=True)
-        store.release_run(run.id, run.fence, "SUCCEEDED")
+        store.runs.release(run.id, run.fence, "SUCCEEDED")
 
 
 if __name__ == "__main__":

@@ -48,12 +48,12 @@ def new_policy(tiny_model):
 
     def make(objectives: tuple[str, ...] = ("low", "high"), seed: int = 0, kind: str = "llama") -> Policy:
         backbone = tiny_model(kind)
-        backbone.add_adapter("reference", seed)
+        backbone.adapters.add("reference", seed)
         with torch.no_grad():
-            for i, parameter in enumerate(backbone.adapter_parameters("reference")):
+            for i, parameter in enumerate(backbone.adapters.parameters("reference")):
                 noise = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(100 * seed + i))
                 parameter.add_(noise * 0.01)
-        backbone.copy_adapter("reference", "policy")
+        backbone.adapters.copy("reference", "policy")
         return Policy(backbone, "policy", objectives, "reference")
 
     return make
@@ -61,7 +61,7 @@ def new_policy(tiny_model):
 
 def weights_of(policy: Policy) -> dict[str, torch.Tensor]:
     """All that training moves, by name."""
-    adapter = {str(i): p.detach().clone() for i, p in enumerate(policy.backbone.adapter_parameters("policy"))}
+    adapter = {str(i): p.detach().clone() for i, p in enumerate(policy.backbone.adapters.parameters("policy"))}
     return adapter | {key: tensor.clone() for key, tensor in policy.value_heads.state_dict().items()}
 
 

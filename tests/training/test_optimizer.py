@@ -21,7 +21,7 @@ def test_a_single_update_has_the_full_rate():
     assert Optimizer([nn.Parameter(torch.ones(1))], 0.3, 1).rate == 0.3
 
 
-def test_the_gradients_norm_is_reported_and_clipped():  # check 18
+def test_the_gradients_norm_is_reported_and_clipped():
     parameter = nn.Parameter(torch.zeros(2))
     optimizer = Optimizer([parameter], 0.1, 10, max_grad_norm=1.0, eps=1.0, warmup=0)
     norm = optimizer.step((parameter * torch.tensor([30.0, 40.0])).sum(), "test")
@@ -45,7 +45,7 @@ def test_a_gradient_that_is_not_finite_stops_too():
     assert parameter.item() == 0
 
 
-def test_resumed_moments_go_on_bit_for_bit(tmp_path):  # check 26
+def test_resumed_moments_go_on_bit_for_bit(tmp_path):
     def train(optimizer: Optimizer, parameter: nn.Parameter, steps: int) -> None:
         for _ in range(steps):
             optimizer.step(((parameter - torch.tensor([1.0, -2.0])) ** 4).sum(), "test")

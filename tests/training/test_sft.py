@@ -12,21 +12,21 @@ from rlhf_core.training.sft import train_sft
 DEMONSTRATIONS = [Demonstration(prompt=Prompt.of(f"say {word}"), response=word) for word in ("yes", "no", "maybe so")]
 
 
-def test_the_model_learns_to_give_the_responses_and_to_end_them(tiny_model):  # check 6
+def test_the_model_learns_to_give_the_responses_and_to_end_them(tiny_model):
     backbone = tiny_model()
-    backbone.add_adapter("sft", 0)
+    backbone.adapters.add("sft", 0)
     config = SftConfig(epochs=80, batch_size=3, learning_rate=2e-2)
     steps = list(train_sft(backbone, "sft", DEMONSTRATIONS, config, 0))
     assert len(steps) == steps[0].steps == 80 and steps[-1].step == 80
     assert steps[-1].values["loss"] < 0.1 < steps[0].values["loss"]
-    with backbone.using("sft"):
+    with backbone.adapters.using("sft"):
         written = chat(backbone, [d.prompt.messages for d in DEMONSTRATIONS], 16)
     assert written == [d.response for d in DEMONSTRATIONS]
 
 
 def test_the_loss_is_the_mean_over_response_tokens_of_all_rows(tiny_model):
     backbone = tiny_model()
-    backbone.add_adapter("sft", 0)
+    backbone.adapters.add("sft", 0)
     first = next(iter(train_sft(backbone, "sft", DEMONSTRATIONS, SftConfig(batch_size=3), 0)))
     total, count = 0.0, 0
     for demonstration in DEMONSTRATIONS:
@@ -43,14 +43,14 @@ def test_the_same_seed_gives_the_same_adapter(tiny_model):
     ends = []
     for seed in (0, 0, 1):
         backbone = tiny_model()
-        backbone.add_adapter("sft", 0)
+        backbone.adapters.add("sft", 0)
         list(train_sft(backbone, "sft", DEMONSTRATIONS, SftConfig(epochs=2, batch_size=1), seed))
-        ends.append(torch.cat([p.detach().flatten() for p in backbone.adapter_parameters("sft")]))
+        ends.append(torch.cat([p.detach().flatten() for p in backbone.adapters.parameters("sft")]))
     assert torch.equal(ends[0], ends[1]) and not torch.equal(ends[0], ends[2])
 
 
 def test_nothing_to_learn_from_is_said(tiny_model):
     backbone = tiny_model()
-    backbone.add_adapter("sft", 0)
+    backbone.adapters.add("sft", 0)
     with pytest.raises(TrainingFailed, match="no demonstrations"):
         list(train_sft(backbone, "sft", [], SftConfig(), 0))

@@ -44,7 +44,10 @@ class Skills(Record):
 
     @classmethod
     def of(cls, skills: Mapping[str, Estimate]) -> Skills:
-        """From flat names: answer, critique, revision, critique_unseen, judge.<objective>, position_gap.<objective>."""
+        """Read the skills from flat names.
+
+        They are answer, critique, revision, critique_unseen, judge.<objective> and position_gap.<objective>.
+        """
 
         def by_objective(prefix: str) -> dict[str, Estimate]:
             return {name.removeprefix(prefix): value for name, value in skills.items() if name.startswith(prefix)}

@@ -14,7 +14,7 @@ NONE = '<span class="none">–</span>'
 
 
 def reward_tables(models: Sequence[RewardModelSummary]) -> str:
-    """Nothing where there are no reward models."""
+    """Build the tables of the reward models; nothing where there are none."""
     if not models:
         return ""
     rows = [

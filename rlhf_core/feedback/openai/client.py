@@ -55,6 +55,8 @@ class Endpoint:
         self._greedy: dict[str, Any] = {"temperature": 0}
         self._pace = Pace(config.requests_per_minute, config.tokens_per_minute)
 
+    reads_replies = False
+
     @property
     def gives_logprobs(self) -> bool:
         return self.top > 0
@@ -98,6 +100,10 @@ class Endpoint:
         """Each label's log-probability as the first token; all -inf in an answer that tells none of them."""
         found = self._ask([self._body(conversation, 1, self.top) for conversation in conversations], caller)
         return [label_logprobs(completion, labels) for completion in found]
+
+    def weigh(self, conversations: Sequence[Conversation], replies: Sequence[str], caller: Caller) -> list[float]:
+        """Refuse: chat endpoints tell log-probabilities of what they write, not of what they are given."""
+        raise InvalidInput(f"'{self.name}' cannot weigh replies that it did not write; a model of this process can")
 
     def _body(self, conversation: Conversation, max_tokens: int, top: int = 0) -> dict[str, Any]:
         messages = [{"role": message.role, "content": message.content} for message in conversation]

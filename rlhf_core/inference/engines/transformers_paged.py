@@ -14,8 +14,8 @@ from transformers import ContinuousBatchingConfig, GenerationConfig
 from transformers.generation.continuous_batching import ContinuousBatchingManager
 from transformers.generation.continuous_batching.requests import RequestState
 
-from rlhf_core.inference.sampling import draw_first, write
-from rlhf_core.inference.sequence import Writing
+from rlhf_core.inference.sampling import draw_own_noise, write
+from rlhf_core.inference.sequence import TokenSequence
 from rlhf_core.models.backbone import Backbone
 
 PAGE = 16
@@ -29,7 +29,7 @@ class PagedDecoder:
 
     def __init__(self, backbone: Backbone):
         self._backbone = backbone
-        self._rows: dict[str, Writing] = {}
+        self._rows: dict[str, TokenSequence] = {}
         self._next = 0
         manager = ContinuousBatchingManager(
             backbone.model,  # pyright: ignore[reportArgumentType]
@@ -49,7 +49,7 @@ class PagedDecoder:
         self._processor.model_runner._sample = self._sample
 
     @property
-    def rows(self) -> Sequence[Writing]:
+    def rows(self) -> Sequence[TokenSequence]:
         return list(self._rows.values())
 
     @property
@@ -57,9 +57,9 @@ class PagedDecoder:
         """The whole cache, which is there as long as there are rows."""
         return self._processor.cache.cache_tensor.nbytes
 
-    def join(self, rows: Sequence[Writing]) -> None:
+    def join(self, rows: Sequence[TokenSequence]) -> None:
         """The library computes their prompts with its next step."""
-        draw_first(rows)
+        draw_own_noise(rows)
         for row in rows:
             identity = str(self._next)
             self._next += 1
@@ -67,8 +67,8 @@ class PagedDecoder:
             self._processor.scheduler.add_waiting_request(
                 RequestState(
                     request_id=identity,
-                    initial_tokens=list(row.ask.prompt),
-                    max_new_tokens=row.ask.max_tokens,
+                    initial_tokens=list(row.prompt),
+                    max_new_tokens=row.params.max_tokens,
                     eos_token_id=list(self._backbone.stop_ids),
                 )
             )

@@ -13,7 +13,7 @@ from vllm import EngineArgs, LLMEngine, SamplingParams  # pyright: ignore[report
 from vllm.lora.request import LoRARequest  # pyright: ignore[reportMissingImports]
 from vllm.sampling_params import RequestOutputKind  # pyright: ignore[reportMissingImports]
 
-from rlhf_core.inference.sequence import Writing
+from rlhf_core.inference.sequence import TokenSequence
 from rlhf_core.models.backbone import Backbone
 
 MEMORY_SHARE = 0.4
@@ -28,7 +28,7 @@ class VllmEngine:
     def __init__(self, backbone: Backbone):
         self.stop_ids = list(backbone.stop_ids)
         self._token_ids = backbone.token_ids
-        self.writing: dict[str, Writing] = {}
+        self.writing: dict[str, TokenSequence] = {}
         self._numbers: dict[str, int] = {}
         self._next = 0
         self._engine: Any = LLMEngine.from_engine_args(
@@ -43,23 +43,23 @@ class VllmEngine:
             )
         )
 
-    def add(self, row: Writing, adapter: Path | None) -> str:
+    def add(self, row: TokenSequence, adapter: Path | None) -> str:
         """The row's id in the engine. An adapter is known by its version, whose weights never change."""
         identity = str(self._next)
         self._next += 1
-        number = self._numbers.setdefault(row.ask.policy, len(self._numbers) + 1)
-        lora = LoRARequest(row.ask.policy, number, str(adapter)) if adapter else None
+        number = self._numbers.setdefault(row.policy_version, len(self._numbers) + 1)
+        lora = LoRARequest(row.policy_version, number, str(adapter)) if adapter else None
         settings = SamplingParams(
-            temperature=row.ask.temperature,
-            max_tokens=row.ask.max_tokens,
-            seed=row.ask.seed,
+            temperature=row.params.temperature,
+            max_tokens=row.params.max_tokens,
+            seed=row.seed,
             stop_token_ids=self.stop_ids,
             allowed_token_ids=self._token_ids,
             logprobs=0,
             detokenize=False,
             output_kind=RequestOutputKind.DELTA,
         )
-        self._engine.add_request(identity, {"prompt_token_ids": list(row.ask.prompt)}, settings, lora_request=lora)
+        self._engine.add_request(identity, {"prompt_token_ids": list(row.prompt)}, settings, lora_request=lora)
         self.writing[identity] = row
         return identity
 
@@ -85,7 +85,7 @@ class VllmDecoder:
         self._own: list[str] = []
 
     @property
-    def rows(self) -> Sequence[Writing]:
+    def rows(self) -> Sequence[TokenSequence]:
         return [self._engine.writing[identity] for identity in self._own]
 
     @property
@@ -93,7 +93,7 @@ class VllmDecoder:
         """Of this process; keys and values are vLLM's."""
         return 0
 
-    def join(self, rows: Sequence[Writing]) -> None:
+    def join(self, rows: Sequence[TokenSequence]) -> None:
         self._own += [self._engine.add(row, self._adapter) for row in rows]
 
     def step(self) -> None:

@@ -35,15 +35,23 @@ class Adapters:
     A dense adapter stands in for all weights of the model; it is what full fine-tuning trains.
     """
 
-    def __init__(self, model: PreTrainedModel, rank: int, alpha: int, targets: Sequence[str] = ()):
+    def __init__(self, base_model: str, model: PreTrainedModel, rank: int, alpha: int, targets: Sequence[str] = ()):
         """`targets` names the linear layers that low-rank adapters change; none means all but the head."""
-        self.model, self.rank, self.alpha = model, rank, alpha
+        self.base_model, self.model, self.rank, self.alpha = base_model, model, rank, alpha
         self._targets = _checked(model, targets)
-        self.names: list[str] = []
+        self._names: list[str] = []
         self._layers: list[LoraLayer] = []
         self._dense = full_weights.DenseWeights(model)
         self._active: tuple[str | None, bool] = (None, False)
         model.requires_grad_(False)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """In the order in which they came."""
+        return tuple(self._names)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._names
 
     @contextmanager
     def using(self, name: str | None, train: bool = False) -> Iterator[None]:
@@ -74,7 +82,7 @@ class Adapters:
             inject_adapter_in_model(config, self.model, name)
         cast_adapter_dtype(self.model, name)  # small steps would be lost in a base of 16 bits
         self._layers = [module for module in self.model.modules() if isinstance(module, LoraLayer)]
-        self.names.append(name)
+        self._names.append(name)
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
             for key, tensor in self.state(name).items():
@@ -89,7 +97,7 @@ class Adapters:
         """A new dense adapter that computes what the low-rank `source` does, or the base model."""
         self._must_be_free(name)
         self._dense.add(name, self._layers, source)
-        self.names.append(name)
+        self._names.append(name)
 
     @property
     def dense_is_active(self) -> bool:
@@ -101,7 +109,7 @@ class Adapters:
         if source in self._dense:
             self._must_be_free(target)
             self._dense.copy(source, target)
-            self.names.append(target)
+            self._names.append(target)
             return
         layer = self._layers[0]
         self.add(target, 0, layer.r[source], layer.lora_alpha[source])
@@ -111,7 +119,7 @@ class Adapters:
         self._must_exist(name)
         if self._active[0] == name:
             raise Conflict(f"adapter '{name}' is in use")
-        self.names.remove(name)
+        self._names.remove(name)
         if name in self._dense:
             return self._dense.delete(name)
         for layer in self._layers:
@@ -132,7 +140,7 @@ class Adapters:
         named = (item for item in self.model.named_parameters() if item[0].endswith(marks))
         return {PREFIX + key.replace(f".{name}.weight", ".weight"): tensor for key, tensor in named}
 
-    def save(self, name: str, folder: Path, base_model: str) -> None:
+    def save(self, name: str, folder: Path) -> None:
         """Write safetensors and a configuration that PEFT and vLLM also read; same weights, same bytes."""
         if name in self._dense:
             return self._dense.save(name, folder)
@@ -141,7 +149,7 @@ class Adapters:
         config = {
             "peft_type": "LORA",
             "task_type": "CAUSAL_LM",
-            "base_model_name_or_path": base_model,
+            "base_model_name_or_path": self.base_model,
             "r": layer.r[name],
             "lora_alpha": layer.lora_alpha[name],
             "lora_dropout": 0.0,
@@ -158,7 +166,7 @@ class Adapters:
         if (folder / full_weights.WEIGHTS).is_file():
             self._must_be_free(name)
             self._dense.load(name, folder)
-            self.names.append(name)
+            self._names.append(name)
             return
         try:
             config = json.loads((folder / CONFIG).read_text())
@@ -205,14 +213,14 @@ class Adapters:
                 vars(layer).update(_active_adapter=active, _disable_adapters=name is None)
 
     def _must_be_free(self, name: str) -> None:
-        if name in self.names:
+        if name in self._names:
             raise Conflict(f"adapter '{name}' exists already")
         if not name or "." in name:
             raise InvalidInput(f"adapter name '{name}' is not usable; allowed: a non-empty name without '.'")
 
     def _must_exist(self, name: str) -> None:
-        if name not in self.names:
-            raise NotFound(f"unknown adapter '{name}'; loaded: {', '.join(self.names) or 'none'}")
+        if name not in self._names:
+            raise NotFound(f"unknown adapter '{name}'; loaded: {', '.join(self._names) or 'none'}")
 
 
 def _checked(model: PreTrainedModel, targets: Sequence[str]) -> list[str] | str:

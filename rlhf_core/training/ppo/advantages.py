@@ -45,7 +45,7 @@ def group_advantages(
     kind: Literal["rloo", "grpo"],
     lines: Tensor | None = None,
 ) -> Advantages:
-    """Every token gets what its response is paid from its line on, against the same of its group: no critic.
+    """Compare what a response is paid from each line on with the others of its group: advantages without a critic.
 
     rewards (B, T, S), mask (B, T), stream_weights (S,); each `group` rows in a row answer one prompt. lines (B, T)
     counts a response's lines from 0; None makes each response one line, and R is what it is paid in all.

@@ -1,4 +1,4 @@
-"""Which line earned a reply's score: what a model says of single lines, paid where they end.
+"""Divide a reply's score among its lines by a reward model's scores of single lines, paid where they end.
 
 The parts add up to the score of the whole reply, so what is optimised stays the same (a return-equivalent
 redistribution, Arjona-Medina et al. 2019); an early line is no longer praised or blamed for a later one.
@@ -27,7 +27,7 @@ class Credit(NamedTuple):
 
 
 def no_credit(objectives: int, mask: Tensor) -> Credit:
-    """Every response is one line."""
+    """Treat every response as one line, so that its whole score is paid at its end."""
     return Credit(torch.zeros_like(mask, dtype=torch.long), torch.zeros(objectives, *mask.shape, device=mask.device))
 
 
@@ -38,7 +38,7 @@ def line_credit(
     sd: Sequence[float],
     mask: Tensor,
 ) -> Credit:
-    """The credit of responses, each with its tokens, from each objective's scores, in units of its `sd`.
+    """Compute the credit of responses, each with its tokens, from each objective's scores, in units of its `sd`.
 
     A response whose tokens are not those of its text is one line, as no line's end is known in it.
     """
@@ -68,7 +68,7 @@ def line_credit(
 
 
 def shares(steps: Sequence[float], pool: StepPool) -> list[float]:
-    """What each line gave of the reply's score, which they add up to."""
+    """Return each line's share of the reply's score; the shares add up to it."""
     if pool == "sum":
         return list(steps)
     if pool == "mean":

@@ -26,7 +26,7 @@ def step_metrics(
     state: PpoState,
     config: PpoConfig,
 ) -> dict[str, float]:
-    """Plain numbers by name; those of the updates are means over them."""
+    """Return a step's numbers by name; what each update measures is averaged over the updates."""
     mask, objectives = rollout.batch.mask, state.policy.objectives
     reward = stream_weights[:-1] @ rollout.paid - config.missing_eos_penalty * rollout.unfinished
     numbers = {
@@ -58,7 +58,7 @@ def _means(updates: Sequence[Update]) -> dict[str, float]:
 def objective_metrics(
     objectives: Sequence[str], rollout: Rollout, targets: Targets, stream_weights: Tensor, config: PpoConfig
 ) -> dict[str, float]:
-    """Numbers by `<what>/<objective>`, those of advantage and critic by `<what>/kl` too, where they can be told.
+    """Return numbers by `<what>/<objective>`, of advantage and critic by `<what>/kl` too, where they are defined.
 
     coefficient: what its stream counts. reward: its part of the mean reward. advantage: root mean square of its part of
     the advantage, before whitening. advantage_share: its part of the variance of their sum; the shares add up to 1, one

@@ -68,7 +68,7 @@ class Combination:
         return torch.cat([linear, torch.ones(1)]).to(self._device)
 
     def pay(self, rollout: Rollout, coefficients: Tensor) -> Rollout:
-        """The rollout with what each stream is paid; by line only where it is z itself that is paid."""
+        """Fill in what each stream of the rollout is paid; single lines are paid only where z itself is paid."""
         paid = self.scores(rollout.z, coefficients)
         by_line = self.config.combine in ("linear", "constrained")
         credit = rollout.credit if by_line else no_credit(len(paid), rollout.batch.mask)
@@ -83,7 +83,7 @@ class Combination:
         return z
 
     def learn(self, z: Tensor) -> tuple[float, ...]:
-        """Move the multipliers by a step's z (K, B); returns them, for a checkpoint; empty where there are none."""
+        """Move the multipliers by a step's z (K, B) and return them, for a checkpoint; empty where there are none."""
         if self.config.combine != "constrained":
             return ()
         shortfall = (self._floor - z.mean(1)).cpu()

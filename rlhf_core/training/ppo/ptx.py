@@ -17,7 +17,7 @@ from rlhf_core.training.ppo.rollout import in_passes
 
 
 class Replay(NamedTuple):
-    """Which rows an update sees depends on the seed and its number only."""
+    """The rows to replay, in an order that depends only on the seed and the number of the update."""
 
     backbone: Backbone
     rows: Sequence[Demonstration]
@@ -28,7 +28,7 @@ class Replay(NamedTuple):
 
     @classmethod
     def begin(cls, backbone: Backbone, rows: Sequence[Demonstration], config: PpoConfig, seed: int) -> Replay | None:
-        """None where the configuration gives the replay no weight."""
+        """Make the replay of a run; None where the configuration gives it no weight."""
         if not config.ptx_coef:
             return None
         if not rows:
@@ -38,7 +38,7 @@ class Replay(NamedTuple):
         return cls(backbone, rows, config.ptx_batch_size, seed, config.ptx_coef)
 
     def batch(self, update: int) -> Batch:
-        """The rows of one update, by shuffled passes over all of them."""
+        """Return the rows of one update, by shuffled passes over all rows."""
         chosen = in_passes(self.rows, self.size, self.seed, update, "demonstrations")
         prompts = [self.backbone.render(row.prompt.messages) for row in chosen]
         return make_batch(self.backbone, prompts, [self.backbone.encode_response(row.response) for row in chosen])

@@ -43,12 +43,12 @@ class Rollout(NamedTuple):
 
 
 def step_prompts(prompts: Sequence[Prompt], count: int, seed: int, step: int) -> list[Prompt]:
-    """The prompts of a step: one shuffled pass over all of them after another."""
+    """Return the prompts of a step: one shuffled pass over all prompts after another."""
     return in_passes(prompts, count, seed, step, "prompts")
 
 
 def in_passes(items: Sequence[T], count: int, seed: int, turn: int, name: str) -> list[T]:
-    """The items of a turn of `count`, by shuffled passes over all of them; turns follow on one another.
+    """Return the `count` items of a turn; turns continue one another through shuffled passes over all items.
 
     `name` says what they are; passes under different names are shuffled differently.
     """
@@ -57,11 +57,11 @@ def in_passes(items: Sequence[T], count: int, seed: int, turn: int, name: str) -
     orders: dict[int, list[int]] = {}
     chosen = []
     for position in range(turn * count, (turn + 1) * count):
-        epoch, place = divmod(position, len(items))
+        epoch, index = divmod(position, len(items))
         if epoch not in orders:
             generator = torch.Generator().manual_seed(derived_seed(seed, name, epoch))
             orders[epoch] = torch.randperm(len(items), generator=generator).tolist()
-        chosen.append(items[orders[epoch][place]])
+        chosen.append(items[orders[epoch][index]])
     return chosen
 
 
@@ -82,13 +82,13 @@ def roll_out(
     seed: int,
     principles: Sequence[Principle] = (),
 ) -> Rollout:
-    """`samples_per_prompt` responses to each, scored by every reward model (the ensemble's mean) and standardised.
+    """Sample `samples_per_prompt` responses to each prompt, score them by every reward model and standardise.
 
-    z is what is left of that after the rules of the principles.
+    A score is the ensemble's mean; z is the standardised score less what the principles' rules take.
     """
     backbone, n = policy.backbone, config.samples_per_prompt
     ids = [backbone.render(prompt.messages) for prompt in prompts]
-    with backbone.using(policy.adapter):
+    with backbone.adapters.using(policy.adapter):
         written = generate(backbone, ids, n=n, temperature=config.temperature, max_tokens=max_tokens, seed=seed)
     ids = [row for row in ids for _ in range(n)]
     samples = _samples(policy, [prompt for prompt in prompts for _ in range(n)], written, seed)

@@ -14,7 +14,7 @@ from rlhf_core.records.samples import Sample
 def after_rules(
     z: Tensor, samples: Sequence[Sample], principles: Sequence[Principle], objectives: Sequence[str], clip: float
 ) -> Tensor:
-    """z (K, B), of scores clipped to +-clip, less the penalties of the rules that each reply breaks.
+    """Subtract from z (K, B), clipped to +-clip, the penalties of the rules that each reply breaks.
 
     A broken rule costs every objective its penalty times the principle's share there, in standard deviations; nothing
     falls below -clip. A critical principle's broken rule puts the reply at -clip in every objective, whatever it

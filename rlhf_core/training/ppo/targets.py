@@ -30,7 +30,7 @@ class Targets(NamedTuple):
     streams: Tensor
 
     def rows(self, index: Tensor, width: int) -> Targets:
-        """Those of some samples' first `width` tokens."""
+        """Return the targets of some samples, cut to the first `width` tokens."""
         ref_logprobs, advantages, returns, streams = (
             part[index, :width] for part in (self.ref_logprobs, self.advantages, self.returns, self.streams)
         )
@@ -85,7 +85,7 @@ def token_streams(rollout: Rollout, kl: Tensor, kl_coef: float, config: PpoConfi
 
 
 def evaluate_in_parts(policy: Policy, batch: Batch, config: PpoConfig) -> Evaluation:
-    """The batch under the current policy, in parts of the size of one pass, no gradients."""
+    """Evaluate the batch under the current policy, one pass at a time, without gradients."""
     parts = [
         policy.evaluate(Batch(*part), config.temperature)
         for part in zip(*(whole.split(config.rows_per_pass) for whole in batch), strict=True)
@@ -94,7 +94,7 @@ def evaluate_in_parts(policy: Policy, batch: Batch, config: PpoConfig) -> Evalua
 
 
 def evaluate_once(policy: Policy, batch: Batch, config: PpoConfig) -> Evaluation | None:
-    """The pass of the step's first update, graph and all, where that is one pass over the whole batch.
+    """Evaluate the batch with its graph, where the step's first update is one pass over the whole batch; else None.
 
     The policy is then still the one that sampled, so this measures the old policy too, and a pass is saved.
     """

@@ -50,7 +50,7 @@ def optimise(
     replay: Replay | None = None,
     own: Evaluation | None = None,
 ) -> Iterator[Update]:
-    """A step's updates: every epoch is a shuffled pass over all rows; one that goes too far is the last.
+    """Take a step's updates: every epoch is a shuffled pass over all rows; an update that goes too far is the last.
 
     `own` is the policy's evaluation of all rows, graph and all, where the first update can use it.
     """
@@ -74,14 +74,14 @@ def update(
     replay: Replay | None = None,
     own: Evaluation | None = None,
 ) -> Update:
-    """One gradient step on a minibatch, however many passes it takes; none where the policy has gone too far.
+    """Take a gradient step on a minibatch, in as many passes as it needs; none where the policy has gone too far.
 
     A stream of weight 0 is left out, as if its objective did not exist. `own` is a graph of all rows that is at hand.
     """
     policy, optimizer, where = state.policy, state.optimizer, f"PPO step {state.step}"
     count, passes, ptx_loss = batch.mask[rows].sum(), [], 0.0
     optimizer.discard()
-    with policy.backbone.using(policy.adapter, train=True):
+    with policy.backbone.adapters.using(policy.adapter, train=True):
         for part in rows.split(config.micro_batch_size or len(rows)):
             micro = batch.rows(part)
             if own is None:
@@ -94,20 +94,20 @@ def update(
             optimizer.accumulate(loss, where)
             passes.append(numbers)
         policy_loss, value_loss, clip_fraction, approx_kl, ratio = torch.stack(passes).sum(0).tolist()
-        found = Update(policy_loss, value_loss, clip_fraction, approx_kl, ratio, 0.0, 0.0, applied=False)
+        result = Update(policy_loss, value_loss, clip_fraction, approx_kl, ratio, 0.0, 0.0, applied=False)
         if too_far(approx_kl, ratio, config):
             optimizer.discard()
-            return found
+            return result
         if replay is not None:
             shown = replay.batch(optimizer.update)
             loss = -masked_mean(policy.evaluate(shown, train=True, entropy="none").logprobs, shown.mask)
             optimizer.accumulate(replay.coef * loss, where)
             ptx_loss = loss.item()
-        return found._replace(ptx_loss=ptx_loss, grad_norm=optimizer.apply(where), applied=True)
+        return result._replace(ptx_loss=ptx_loss, grad_norm=optimizer.apply(where), applied=True)
 
 
 def too_far(approx_kl: float, ratio: float, config: PpoConfig) -> bool:
-    """Whether the policy has left the one that sampled by more than is allowed."""
+    """Tell whether the policy is farther from the one that sampled than is allowed."""
     over_kl = config.max_update_kl is not None and approx_kl > config.max_update_kl
     return over_kl or (config.max_ratio is not None and ratio > config.max_ratio)
 

@@ -1,4 +1,4 @@
-"""What one model's labels of a batch cost: each kind of label by its own loss, all by example and member."""
+"""Compute the loss of a batch of labels: each kind of label by its own loss, by example and ensemble member."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Lesson(NamedTuple):
 
 
 class Goal(NamedTuple):
-    """What one model's loss needs beside scores: the units of ratings and grades, and the log-odds (M,) of a tie."""
+    """One model's loss parameters: the units of ratings and grades, and the log-odds (M,) of a tie."""
 
     rating_mean: float = 0.0
     rating_sd: float = 1.0
@@ -45,11 +45,11 @@ class Scored(NamedTuple):
 
 def read_batch(models: Sequence[RewardModel], lessons: Sequence[Lesson], train: bool) -> list[Scored]:
     """Score a batch in one pass over the trunk: the first replies of all lessons, then the second, and so on."""
-    most = max(len(lesson.rows) for lesson in lessons)
-    order = [(i, place) for place in range(most) for i, lesson in enumerate(lessons) if place < len(lesson.rows)]
-    rows = [lessons[i].rows[place] for i, place in order]
+    max_rows = max(len(lesson.rows) for lesson in lessons)
+    order = [(i, index) for index in range(max_rows) for i, lesson in enumerate(lessons) if index < len(lesson.rows)]
+    rows = [lessons[i].rows[index] for i, index in order]
     trunk = models[0].backbone
-    with trunk.using(models[0].adapter, train=train):
+    with trunk.adapters.using(models[0].adapter, train=train):
         pooled = trunk.pooled(rows).split([len(row.spans) for row in rows])
     parts: list[list[Tensor]] = [[] for _ in lessons]
     for (i, _), part in zip(order, pooled, strict=True):
@@ -66,8 +66,8 @@ def read_batch(models: Sequence[RewardModel], lessons: Sequence[Lesson], train: 
 def batch_loss(scored: Sequence[Scored], goals: Sequence[Goal], config: RewardConfig) -> Tensor:
     """Mean over examples and members of weight times loss."""
     losses: list[Tensor] = []
-    for place, goal in enumerate(goals):
-        own = [one for one in scored if one.lesson.model == place]
+    for index, goal in enumerate(goals):
+        own = [one for one in scored if one.lesson.model == index]
         for kind, loss in (
             (LabelledPair, _pairs),
             (Ranking, _rankings),
@@ -76,15 +76,15 @@ def batch_loss(scored: Sequence[Scored], goals: Sequence[Goal], config: RewardCo
             (GradedLines, _graded),
         ):
             if chosen := [one for one in own if isinstance(one.lesson.label, kind)]:
-                found = loss(chosen, goal, config)
-                weight = torch.stack([one.lesson.weight for one in chosen]).to(found.device)
-                losses.append((weight * found).flatten())
+                result = loss(chosen, goal, config)
+                weight = torch.stack([one.lesson.weight for one in chosen]).to(result.device)
+                losses.append((weight * result).flatten())
     return torch.cat(losses).mean()
 
 
 def _pairs(scored: Sequence[Scored], goal: Goal, config: RewardConfig) -> Tensor:
     labels = [one.lesson.label for one in scored if isinstance(one.lesson.label, LabelledPair)]
-    a, b = (torch.stack([one.replies[place] for one in scored]) for place in (0, 1))
+    a, b = (torch.stack([one.replies[index] for one in scored]) for index in (0, 1))
     probability, margin, tie = (
         torch.tensor([float(value) for value in column], device=a.device)
         for column in zip(*((label.probability, label.margin, label.tied) for label in labels), strict=True)

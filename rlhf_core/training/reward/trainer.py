@@ -32,7 +32,7 @@ SCALE_REPLIES = 512
 
 
 def training_steps(labels: int, config: RewardConfig) -> int:
-    """Updates that training on so many labels takes, unless it stops early."""
+    """Return how many updates training on this many labels takes, unless it stops early."""
     return config.epochs * -(-labels // config.batch_size)
 
 
@@ -85,14 +85,14 @@ def _update(
     what: str,
 ) -> StepMetrics:
     started, rate = time.perf_counter(), optimizer.rate
-    with models[0].backbone.using(models[0].adapter, train=True):
+    with models[0].backbone.adapters.using(models[0].adapter, train=True):
         scored = read_batch(models, lessons, train=True)
         loss = batch_loss(scored, goals, config)
         norm = optimizer.step(loss, f"step {optimizer.update} of {what}")
     values = {"loss": loss.item(), "grad_norm": norm, "learning_rate": rate}
-    for place, model in enumerate(models):
-        found = _margins([one for one in scored if one.lesson.model == place])
-        values |= found if len(models) == 1 else {f"{name}.{model.objective}": n for name, n in found.items()}
+    for index, model in enumerate(models):
+        margins = _margins([one for one in scored if one.lesson.model == index])
+        values |= margins if len(models) == 1 else {f"{name}.{model.objective}": n for name, n in margins.items()}
     values["seconds"] = time.perf_counter() - started
     stage = f"reward/{models[0].objective}" if len(models) == 1 else "reward"
     return StepMetrics(stage=stage, step=optimizer.update, steps=optimizer.updates, values=values)
@@ -103,7 +103,7 @@ def _lessons(
 ) -> list[Lesson]:
     """All models' labels as rows; each member's bootstrap where there is a generator, else the labels themselves."""
     lessons: list[Lesson] = []
-    for place, (model, own) in enumerate(zip(models, labels, strict=bool(labels))):
+    for index, (model, own) in enumerate(zip(models, labels, strict=bool(labels))):
         plain = torch.tensor([label.weight for label in own])
         weights = (
             losses.bootstrap_weights(plain, model.members, generator)
@@ -111,7 +111,7 @@ def _lessons(
             else plain[:, None].expand(-1, model.members)
         )
         read = _rows(model, own)
-        lessons += [Lesson(label, rows, place, w) for label, rows, w in zip(own, read, weights, strict=True)]
+        lessons += [Lesson(label, rows, index, w) for label, rows, w in zip(own, read, weights, strict=True)]
     return lessons
 
 
@@ -159,7 +159,7 @@ def _margins(scored: Sequence[Scored]) -> dict[str, float]:
     pairs = [one for one in scored if isinstance(one.lesson.label, LabelledPair)]
     if pairs:
         probability = torch.tensor([pair.probability for one in pairs for pair in pairs_of(one.lesson.label)])
-        a, b = (torch.stack([one.replies[place].mean() for one in pairs]).cpu() for place in (0, 1))
+        a, b = (torch.stack([one.replies[index].mean() for one in pairs]).cpu() for index in (0, 1))
         values["accuracy"], decided = losses.preference_accuracy(a, b, probability)
         values["margin"] = ((a - b) * torch.sign(probability - 0.5)).sum().item() / max(1, decided)
     return values

@@ -14,14 +14,14 @@ IDS = torch.tensor([[5, 17, 80, 33]])
 
 
 def logits(backbone: Backbone, adapter: str | None) -> torch.Tensor:
-    with torch.no_grad(), backbone.using(adapter):
+    with torch.no_grad(), backbone.adapters.using(adapter):
         return backbone.forward(IDS, torch.ones_like(IDS), 4).logits
 
 
 def with_lora(backbone: Backbone) -> Backbone:
-    backbone.add_adapter("low", 0)
+    backbone.adapters.add("low", 0)
     with torch.no_grad():
-        for i, parameter in enumerate(backbone.adapter_parameters("low")):
+        for i, parameter in enumerate(backbone.adapters.parameters("low")):
             parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(i)) * 0.1)
     return backbone
 
@@ -30,13 +30,13 @@ def with_lora(backbone: Backbone) -> Backbone:
 def test_a_dense_adapter_begins_as_the_one_it_is_made_of_and_leaves_the_base_alone(tiny_model, kind):
     backbone = with_lora(tiny_model(kind))
     base, low = logits(backbone, None), logits(backbone, "low")
-    backbone.add_dense_adapter("whole", "low")
-    backbone.add_dense_adapter("plain", None)
+    backbone.adapters.add_dense("whole", "low")
+    backbone.adapters.add_dense("plain", None)
     torch.testing.assert_close(logits(backbone, "whole"), low, atol=1e-4, rtol=0)
     assert (low - base).abs().max() > 0.01
     assert torch.equal(logits(backbone, "plain"), base)
     with torch.no_grad():
-        for parameter in backbone.adapter_parameters("whole"):
+        for parameter in backbone.adapters.parameters("whole"):
             parameter.mul_(1.01)
     assert torch.equal(logits(backbone, None), base) and torch.equal(logits(backbone, "low"), low)
     assert (logits(backbone, "whole") - low).abs().max() > 1e-3
@@ -45,9 +45,9 @@ def test_a_dense_adapter_begins_as_the_one_it_is_made_of_and_leaves_the_base_alo
 @pytest.mark.parametrize("kind", KINDS)
 def test_all_weights_learn_and_only_inside_their_block(tiny_model, kind):
     backbone = with_lora(tiny_model(kind))
-    backbone.add_dense_adapter("whole", "low")
-    parameters = backbone.adapter_parameters("whole")
-    with backbone.using("whole", train=True):
+    backbone.adapters.add_dense("whole", "low")
+    parameters = backbone.adapters.parameters("whole")
+    with backbone.adapters.using("whole", train=True):
         assert all(parameter.requires_grad for parameter in parameters)
         backbone.forward(IDS, torch.ones_like(IDS), 4).logits.square().sum().backward()
     assert not any(parameter.requires_grad for parameter in parameters)
@@ -58,22 +58,22 @@ def test_all_weights_learn_and_only_inside_their_block(tiny_model, kind):
 def test_tied_weights_stay_tied(tmp_path, tiny_folder):
     folder = tiny_folder("gpt2")  # input and output embeddings are one
     backbone = Backbone.load(str(folder), ModelConfig(base_model=str(folder)))
-    backbone.add_dense_adapter("whole", None)
-    with backbone.using("whole"):
+    backbone.adapters.add_dense("whole", None)
+    with backbone.adapters.using("whole"):
         model = backbone.model
         assert model.get_input_embeddings().weight is model.get_output_embeddings().weight
 
 
 def test_a_file_brings_it_back_and_is_the_models_own_format(tiny_model, tiny_folder, tmp_path):
     backbone = with_lora(tiny_model("llama"))
-    backbone.add_dense_adapter("whole", "low")
+    backbone.adapters.add_dense("whole", "low")
     expected = logits(backbone, "whole")
-    backbone.save_adapter("whole", tmp_path)
-    backbone.load_adapter("again", tmp_path)
+    backbone.adapters.save("whole", tmp_path)
+    backbone.adapters.load("again", tmp_path)
     assert torch.equal(logits(backbone, "again"), expected)
-    backbone.copy_adapter("again", "copy")
-    backbone.delete_adapter("again")
-    assert torch.equal(logits(backbone, "copy"), expected) and backbone.adapters == ("low", "whole", "copy")
+    backbone.adapters.copy("again", "copy")
+    backbone.adapters.delete("again")
+    assert torch.equal(logits(backbone, "copy"), expected) and backbone.adapters.names == ("low", "whole", "copy")
     (tmp_path / "config.json").write_text((tiny_folder("llama") / "config.json").read_text())
     plain = AutoModelForCausalLM.from_pretrained(tmp_path)
     with torch.no_grad():
@@ -82,23 +82,23 @@ def test_a_file_brings_it_back_and_is_the_models_own_format(tiny_model, tiny_fol
 
 def test_a_file_of_another_model_is_refused(tiny_model, tmp_path):
     backbone, other = tiny_model("llama"), tiny_model("gpt2")
-    other.add_dense_adapter("whole", None)
-    other.save_adapter("whole", tmp_path)
+    other.adapters.add_dense("whole", None)
+    other.adapters.save("whole", tmp_path)
     with pytest.raises(InvalidInput, match="do not fit this base model"):
-        backbone.load_adapter("whole", tmp_path)
+        backbone.adapters.load("whole", tmp_path)
     with pytest.raises(Conflict, match="exists already"):
-        other.add_dense_adapter("whole", None)
+        other.adapters.add_dense("whole", None)
 
 
 def test_on_a_base_of_16_bits_it_keeps_32_and_computes_in_16(tiny_folder):
     folder = str(tiny_folder("qwen3"))
     config = ModelConfig(base_model=folder, dtype="bfloat16", lora=LoraConfig(rank=4, alpha=8))
     backbone = with_lora(Backbone.load(folder, config))
-    backbone.add_dense_adapter("whole", "low")
-    assert {parameter.dtype for parameter in backbone.adapter_parameters("whole")} == {torch.float32}
-    found = logits(backbone, "whole")
-    assert found.dtype == torch.bfloat16
-    assert (found - logits(backbone, "low")).abs().max() < 0.1 * logits(backbone, "low").abs().max()
+    backbone.adapters.add_dense("whole", "low")
+    assert {parameter.dtype for parameter in backbone.adapters.parameters("whole")} == {torch.float32}
+    result = logits(backbone, "whole")
+    assert result.dtype == torch.bfloat16
+    assert (result - logits(backbone, "low")).abs().max() < 0.1 * logits(backbone, "low").abs().max()
 
 
 @pytest.mark.parametrize(("dtype", "device", "found"), [("auto", "cpu", "float32"), ("bfloat16", "cpu", "bfloat16")])
@@ -108,6 +108,6 @@ def test_a_base_has_the_precision_asked_for_and_auto_takes_16_bits_only_where_th
 
 
 def test_on_a_gpu_auto_asks_the_device(monkeypatch):
-    for native, found in ((True, torch.bfloat16), (False, torch.float32)):
+    for native, result in ((True, torch.bfloat16), (False, torch.float32)):
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation, native=native: native)
-        assert dtype_of(ModelConfig(dtype="auto", device="cuda")) == found
+        assert dtype_of(ModelConfig(dtype="auto", device="cuda")) == result

@@ -32,8 +32,8 @@ def test_few_and_many_tokens_give_the_sum_of_the_matrices_and_its_gradients(toke
     torch.testing.assert_close(made(x), expected, atol=1e-5, rtol=0)
     slopes = torch.randn(1, tokens, 3)
     wanted = torch.autograd.grad((expected * slopes).sum(), (x, a, b))
-    found = torch.autograd.grad((made(x) * slopes).sum(), (x, a, b))
-    for one, other in zip(found, wanted, strict=True):
+    result = torch.autograd.grad((made(x) * slopes).sum(), (x, a, b))
+    for one, other in zip(result, wanted, strict=True):
         torch.testing.assert_close(one, other, atol=1e-4, rtol=0)
 
 
@@ -59,11 +59,11 @@ def test_adapters_change_the_layers_that_are_named_and_no_others(tmp_path):
         return Backbone.load(str(tmp_path), ModelConfig(base_model=str(tmp_path), lora=lora))
 
     backbone = load("q_proj", "v_proj")
-    backbone.add_adapter("a", 0)
+    backbone.adapters.add("a", 0)
     names = {name.split(".")[-4] for name, _ in backbone.model.named_parameters() if "lora_" in name}
     assert names == {"q_proj", "v_proj"}
-    backbone.save_adapter("a", tmp_path / "a")
+    backbone.adapters.save("a", tmp_path / "a")
     other = load("q_proj", "v_proj")
-    other.load_adapter("a", tmp_path / "a")
+    other.adapters.load("a", tmp_path / "a")
     with pytest.raises(InvalidInput, match="no linear layer 'lm_head'; allowed: down_proj, gate_proj"):
         load("q_proj", "lm_head")

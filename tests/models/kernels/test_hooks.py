@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -43,18 +45,18 @@ def test_what_is_read_is_the_same_and_the_last_layer_sees_no_more_than_that(tiny
 @pytest.mark.parametrize("kind", KINDS)
 def test_gradients_are_the_same(tiny_model, kind):
     backbone = tiny_model(kind)
-    backbone.add_adapter("policy", 0)
+    backbone.adapters.add("policy", 0)
     ids, mask = backbone.pad_left(ROWS)
-    found = []
+    result = []
     for spared in (True, False):
         backbone._spared_block = spared_block(backbone.model) if spared else None
-        with backbone.using("policy", train=True):
-            parameters = backbone.adapter_parameters("policy")
+        with backbone.adapters.using("policy", train=True):
+            parameters = backbone.adapters.parameters("policy")
             loss = backbone.forward(ids, mask, 3).logits.square().mean()
-            found.append(torch.autograd.grad(loss, parameters))
-    for one, other in zip(*found, strict=True):
+            result.append(torch.autograd.grad(loss, parameters))
+    for one, other in zip(*result, strict=True):
         torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-4)
-    assert any(gradient.abs().max() > 0 for gradient in found[0])
+    assert any(gradient.abs().max() > 0 for gradient in result[0])
 
 
 class Mixing(nn.Module):
@@ -87,13 +89,20 @@ def test_a_block_that_gives_more_than_states_is_left_alone(tiny_model):
     assert spared_block(model) is None
 
 
-def test_loading_computes_nothing(tiny_folder, monkeypatch):
+def test_no_thread_that_stays_computes_anything_while_a_model_loads(tiny_folder, monkeypatch):
     """A pass on the thread that loads would give it a pool of threads, and slow down the one that works."""
-    passes: list[object] = []
-    monkeypatch.setattr(nn.Embedding, "forward", lambda *given: passes.append(given))
+    threads: set[str] = set()
+    read = nn.Embedding.forward
+
+    def noted(self, ids):
+        threads.add(threading.current_thread().name)
+        return read(self, ids)
+
+    monkeypatch.setattr(nn.Embedding, "forward", noted)
     folder = str(tiny_folder("llama"))
     Backbone.load(folder, ModelConfig(base_model=folder))
-    assert passes == []
+    assert threads
+    assert not threads & {thread.name for thread in threading.enumerate()}
 
 
 def test_afterwards_the_block_sees_everything_again(tiny_model):

@@ -32,8 +32,8 @@ def test_the_installed_packages_are_of_the_ranges_that_the_project_names():
 def test_a_package_out_of_range_is_named_with_the_range(monkeypatch: pytest.MonkeyPatch):
     real = metadata.version
     monkeypatch.setattr(metadata, "version", lambda name: "5.29.0" if name == "protobuf" else real(name))
-    found = doctor_checks.check_wire()
-    assert found.level == "fail" and "protobuf 5.29.0" in found.detail and ">=6.31.1" in found.detail
+    result = doctor_checks.check_wire()
+    assert result.level == "fail" and "protobuf 5.29.0" in result.detail and ">=6.31.1" in result.detail
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_the_file_system_is_that_of_the_longest_mount_point_above(tmp_path: Path
 
 def test_a_sound_store_is_counted_and_a_damaged_one_fails(tmp_path: Path):
     with closing(Store.open(tmp_path)) as store:
-        store.create_run("ppo", "{}", "k", "r")
+        store.runs.create("ppo", "{}", "k", "r")
     assert levels(tmp_path) == {"store": "ok", "artifacts": "ok"}
     assert "1 QUEUED" in next(doctor_checks.check_store(tmp_path)).detail
     (tmp_path / "charter.db-wal").unlink(missing_ok=True)

@@ -12,7 +12,7 @@ from rlhf_core.errors import Conflict, NotFound
 from rlhf_core.records.runs import Run
 from services.cli.control import standing
 from services.cli.main import app
-from tests.services.desk import desk_on
+from tests.services.run_server import run_server
 
 
 def charter(*arguments: str) -> Result:
@@ -20,9 +20,9 @@ def charter(*arguments: str) -> Result:
 
 
 def test_a_run_of_a_server_is_paused_resumed_and_cancelled(tmp_path: Path):
-    with desk_on(tmp_path) as desk:
-        [run_id] = desk.create()
-        at = ("--address", desk.client.address)
+    with run_server(tmp_path) as server:
+        [run_id] = server.create()
+        at = ("--address", server.client.address)
         paused = charter("pause", run_id, *at)
         assert paused.stdout == f"run {run_id}: paused; to go on: charter resume {run_id} --address {at[1]}\n"
         watched = charter("watch", "last", *at)
@@ -36,8 +36,8 @@ def test_a_run_of_a_server_is_paused_resumed_and_cancelled(tmp_path: Path):
 
 
 def test_a_run_that_waits_in_a_folder_is_cancelled_without_a_server(tmp_path: Path):
-    with desk_on(tmp_path) as desk:
-        [run_id] = desk.create()
+    with run_server(tmp_path) as server:
+        [run_id] = server.create()
     assert charter("cancel", "last", "--data", str(tmp_path)).stdout == f"run {run_id}: cancelled\n"
     assert isinstance(charter("cancel", "last", "--data", str(tmp_path / "none")).exception, NotFound)
 

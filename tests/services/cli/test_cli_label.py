@@ -11,7 +11,6 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from rlhf_core.feedback.preference_labels import comparison_of
 from rlhf_core.records.samples import Comparison, Prompt, Sample
 from rlhf_core.seeding import UNIFORM_SLICE, uniform_draw
 from services.cli.label_terminal import Session, is_swapped, read_keys, visible
@@ -29,7 +28,7 @@ def pair(number: int, a: str = "Open the window.", b: str = "Mix bleach and acid
         Sample(id=f"s{number}{side}", prompt=prompt, response=text, policy_version="base")
         for side, text in (("a", a), ("b", b))
     )
-    return comparison_of(first, second, "")
+    return Comparison.of(first, second, "")
 
 
 @contextmanager

@@ -34,7 +34,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server without a model on a free port, drained by Ctrl-C at the end; this process poses as its worker."""
     data = tmp_path_factory.mktemp("served")
     store = Store.open(data)
-    store.sign_in(this_process())
+    store.workers.sign_in(this_process())
     store.close()
     command = [sys.executable, "-c", MAIN, "serve", "--port", "0", "--only", "preference,trainer", "--data", str(data)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment()) as process:

@@ -9,9 +9,8 @@ import pytest
 from rlhf_core.config.run import RunConfig
 from rlhf_core.constitution.load import builtin_text
 from rlhf_core.errors import CharterError, Conflict, InvalidInput, NotFound, Unavailable
-from rlhf_core.feedback.preference_labels import comparison_of
 from rlhf_core.interfaces import Feedback, Sampler, Scorer
-from rlhf_core.records.samples import BASE_POLICY, Prompt, Sample
+from rlhf_core.records.samples import BASE_POLICY, Comparison, Prompt, Sample
 from services.client import policy
 from services.client.client import CharterClient
 from services.wire import batches
@@ -30,14 +29,35 @@ def test_the_clients_are_the_seams(served):
     constitution = served.client.critique.get_constitution("household").constitution
     principle = constitution.critiquing()[0]
     samples = sampler.generate([DRAIN], policy_version="policy-1", n=2, max_tokens=4, seed=1)
-    critiques = feedback.critique(samples, principle)
+    critiques = feedback.critique([(sample, principle) for sample in samples])
     assert [critique.sample_id for critique in critiques] == [sample.id for sample in samples]
-    assert len(feedback.revise(samples, critiques, principle)) == 2
-    votes = feedback.compare([comparison_of(*samples, run_id="r")], principle)
+    both = zip(samples, critiques, strict=True)
+    assert len(feedback.revise([(sample, critique, principle) for sample, critique in both])) == 2
+    votes = feedback.compare([(Comparison.of(*samples, run_id="r"), principle)])
     assert [vote.judge for vote in votes] == [feedback.name] * 2
     assert [vote.run_id for vote in votes] == ["r"] * 2
     scores = scorer.score(samples, ["reward-harmless", "reward-helpful"])
     assert [score.objective for score in scores] == ["harmless"] * 2 + ["helpful"] * 2
+
+
+def test_mixed_questions_are_answered_in_their_order_as_each_alone(served):
+    feedback: Feedback = served.client.critique.feedback("household")
+    one, two = served.client.critique.get_constitution("household").constitution.critiquing()[:2]
+    first, second, third = answers("pour it out", "use a plunger", "wait")
+    asked = [(first, one), (second, two), (third, one)]
+    critiques = feedback.critique(asked)
+    told = [(critique.sample_id, critique.principle_id) for critique in critiques]
+    assert told == [(sample.id, principle.id) for sample, principle in asked]
+    items = [(sample, critique, principle) for (sample, principle), critique in zip(asked, critiques, strict=True)]
+    assert feedback.revise(items) == [text for item in items for text in feedback.revise([item])]
+    left, right = Comparison.of(first, second, "r"), Comparison.of(second, third, "r")
+    # The same two texts twice, side by side, and a pair that is asked about under fewer principles.
+    questions = [(left, one), (left, two), (left.model_copy(), one), (right, two), (right.model_copy(), one)]
+    votes = feedback.compare(questions)
+    assert [(vote.comparison_id, vote.principle_id, vote.swapped) for vote in votes] == [
+        (pair.id, principle.id, swapped) for pair, principle in questions for swapped in (False, True)
+    ]
+    assert [vote.id for vote in votes] == [vote.id for question in questions for vote in feedback.compare([question])]
 
 
 def test_a_constitution_over_the_wire_keeps_its_hash(served):
@@ -162,7 +182,7 @@ def test_a_model_setting_of_the_process_cannot_be_changed_by_a_run(served, model
 
 
 def test_a_label_of_a_stored_pair_and_all_pages_of_labels(served):
-    pair = comparison_of(*answers("one", "two"), run_id="")
+    pair = Comparison.of(*answers("one", "two"), run_id="")
     stored = served.client.preference.submit_preference(pair, objective="helpful", labeler="bo", choice="tie")
     again = served.client.preference.submit_preference(pair.id, objective="harmless", labeler="bo", choice="b")
     assert (stored.probability, again.probability) == (0.5, 0.0)

@@ -35,28 +35,28 @@ PROBES = [probe(number) for number in range(6)]
 
 
 def test_a_difference_comes_with_its_bill(served):
-    found = served.client.constitution.diff(Named("household"), Named("mine.yaml", EDITED))
-    assert [(r.principle_id, r.field) for r in found.diff.reworded] == [("no-fumes", "compare")]
-    assert (found.diff.before.source, found.diff.after.source) == ("household", "mine.yaml")
-    assert (found.bill.retrain, found.bill.unaffected) == (("harmless",), ("helpful",))
-    assert found.bill.votes is not None and found.effects is None
+    result = served.client.constitution.diff(Named("household"), Named("mine.yaml", EDITED))
+    assert [(r.principle_id, r.field) for r in result.diff.reworded] == [("no-fumes", "compare")]
+    assert (result.diff.before.source, result.diff.after.source) == ("household", "mine.yaml")
+    assert (result.bill.retrain, result.bill.unaffected) == (("harmless",), ("helpful",))
+    assert result.bill.votes is not None and result.effects is None
 
 
 def test_effects_come_with_progress_and_the_judge(served):
     told: list[tuple[str, int, int]] = []
-    found = served.client.constitution.diff(
+    result = served.client.constitution.diff(
         Named("household"),
         Named("mine.yaml", EDITED),
         effects=True,
         probes=PROBES,
         on_progress=lambda *step: told.append(step),
     )
-    assert found.effects is not None
-    assert (found.effects.probes.n, found.effects.judging.asked) == (6, 2 * 6 * 8)
-    assert (found.effects.judging.shared, found.effects.judging.again) == (2 * 6 * 6, 2 * 6 * 7)
+    assert result.effects is not None
+    assert (result.effects.probes.n, result.effects.judging.asked) == (6, 2 * 6 * 8)
+    assert (result.effects.judging.shared, result.effects.judging.again) == (2 * 6 * 6, 2 * 6 * 7)
     assert told[0] == ("judge", 0, 96) and told[-1] == ("judge again", 84, 84)
     judge = served.client.critique.feedback("household").name
-    assert found.effects.judging.judge == judge and found.effects.objectives + found.effects.notes
+    assert result.effects.judging.judge == judge and result.effects.objectives + result.effects.notes
 
 
 def test_the_same_probes_and_seed_give_the_same_report(served):
@@ -145,7 +145,7 @@ def test_a_followed_file_takes_over_while_runs_stay_pinned(tmp_path: Path):
     file.write_text(HOUSEHOLD)
     first, second = (parse_constitution(text, "mine.yaml").hash for text in (HOUSEHOLD, EDITED))
     store = Store.open(tmp_path / "d")
-    store.sign_in(this_process())  # without a worker the server refuses runs, as nobody would carry them out
+    store.workers.sign_in(this_process())  # without a worker the server refuses runs, as nobody would carry them out
     store.close()
 
     def edit(address: str) -> None:

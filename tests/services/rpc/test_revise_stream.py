@@ -26,7 +26,7 @@ from services.serving.executor import Executor
 from services.wire.revisions import RevisionsEnd, RevisionStep, from_answer
 from services.wire.samples import sample_to_message
 from services.wire.status import error_from_call
-from tests.feedback.rules import LAW, Rules, sample
+from tests.feedback.rule_feedback import LAW, Rules, sample
 
 ANSWERS = [sample(f"use {word} then soap {n}") for n in range(12) for word in ("acid", "fire", "milk")]
 
@@ -165,10 +165,10 @@ def test_a_caller_who_goes_stops_the_work(ruling):
 
         asked = 0
 
-        def critique(self, samples, principle):
+        def critique(self, items):
             Held.asked += 1
             assert Held.asked == 1 or gone.wait(10)
-            return super().critique(samples, principle)
+            return super().critique(items)
 
     gone = threading.Event()
     many = [sample(f"use acid then soap {n}") for n in range(400)]

@@ -15,7 +15,7 @@ from charter.v1 import trainer_pb2, trainer_pb2_grpc
 from rlhf_core.errors import InvalidInput
 from services.client import trainer
 from services.client.client import CharterClient
-from tests.services.desk import Desk, desk_on
+from tests.services.run_server import RunServer, run_server
 
 PAUSED, QUEUED, CANCELLED = (
     trainer_pb2.RUN_STATE_PAUSED,
@@ -25,49 +25,49 @@ PAUSED, QUEUED, CANCELLED = (
 
 
 @pytest.fixture(scope="module")
-def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
-    with desk_on(tmp_path_factory.mktemp("desk")) as found:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunServer]:
+    with run_server(tmp_path_factory.mktemp("server")) as found:
         yield found
 
 
-def watch(desk: Desk, run_id: str, **fields: object) -> Iterator[trainer_pb2.WatchRunResponse]:
-    return desk.connection.stream(desk.stub.WatchRun, trainer_pb2.WatchRunRequest(run_id=run_id, **fields))
+def watch(server: RunServer, run_id: str, **fields: object) -> Iterator[trainer_pb2.WatchRunResponse]:
+    return server.connection.stream(server.stub.WatchRun, trainer_pb2.WatchRunRequest(run_id=run_id, **fields))
 
 
 def states(answers: list[trainer_pb2.WatchRunResponse]) -> list[str]:
     return [json.loads(answer.event.body_json)["state"] for answer in answers if answer.HasField("event")]
 
 
-def test_a_watch_ends_when_the_run_is_paused_and_says_so(desk):
-    [run_id] = desk.create()
-    desk.ask("PauseRun", run_id=run_id)
-    answers = list(watch(desk, run_id))
+def test_a_watch_ends_when_the_run_is_paused_and_says_so(server):
+    [run_id] = server.create()
+    server.ask("PauseRun", run_id=run_id)
+    answers = list(watch(server, run_id))
     assert states(answers) == ["QUEUED", "PAUSED"]
     assert not answers[-1].HasField("event") and answers[-1].run.state == PAUSED
-    assert [event.sequence for event in desk.client.trainer.watch_run(run_id)] == [1, 2]
+    assert [event.sequence for event in server.client.trainer.watch_run(run_id)] == [1, 2]
 
 
-def test_a_watch_through_a_pause_says_so_at_once_and_goes_on(desk):
-    [run_id] = desk.create()
-    answers = watch(desk, run_id, through_pauses=True)
+def test_a_watch_through_a_pause_says_so_at_once_and_goes_on(server):
+    [run_id] = server.create()
+    answers = watch(server, run_id, through_pauses=True)
     assert next(answers).event.sequence == 1
-    desk.ask("PauseRun", run_id=run_id)
+    server.ask("PauseRun", run_id=run_id)
     assert next(answers).event.sequence == 2
     begun = time.monotonic()
     assert next(answers).run.state == PAUSED
     assert time.monotonic() - begun < 5
-    desk.ask("ResumeRun", run_id=run_id)
+    server.ask("ResumeRun", run_id=run_id)
     assert next(answers).event.sequence == 3
-    desk.ask("PauseRun", run_id=run_id)
+    server.ask("PauseRun", run_id=run_id)
     assert next(answers).event.sequence == 4 and next(answers).run.state == PAUSED
-    desk.ask("CancelRun", run_id=run_id)
+    server.ask("CancelRun", run_id=run_id)
     rest = list(answers)
     assert states(rest) == ["CANCELLED"] and rest[-1].run.state == CANCELLED
 
 
-def test_a_heartbeat_holds_the_run_while_nothing_happens(desk):
-    [run_id] = desk.create()
-    answers = watch(desk, run_id, after_sequence=1, heartbeat_interval={"seconds": 1})
+def test_a_heartbeat_holds_the_run_while_nothing_happens(server):
+    [run_id] = server.create()
+    answers = watch(server, run_id, after_sequence=1, heartbeat_interval={"seconds": 1})
     begun = time.monotonic()
     beats = [next(answers) for _ in range(2)]
     assert 1.9 < time.monotonic() - begun < 10
@@ -75,28 +75,30 @@ def test_a_heartbeat_holds_the_run_while_nothing_happens(desk):
     answers.close()
 
 
-def test_a_watch_goes_on_after_the_last_sequence_and_repeats_nothing(desk):
-    [run_id] = desk.create()
+def test_a_watch_goes_on_after_the_last_sequence_and_repeats_nothing(server):
+    [run_id] = server.create()
     for _ in range(3):
-        desk.ask("PauseRun", run_id=run_id)
-        desk.ask("ResumeRun", run_id=run_id)
-    desk.ask("CancelRun", run_id=run_id)
+        server.ask("PauseRun", run_id=run_id)
+        server.ask("ResumeRun", run_id=run_id)
+    server.ask("CancelRun", run_id=run_id)
     for after in range(9):
-        found = [answer.event.sequence for answer in watch(desk, run_id, after_sequence=after) if answer.event.sequence]
+        found = [
+            answer.event.sequence for answer in watch(server, run_id, after_sequence=after) if answer.event.sequence
+        ]
         assert found == list(range(after + 1, 9))
 
 
 def test_a_lost_connection_is_taken_up_after_the_last_event(tmp_path):
     seen: list[int] = []
-    with desk_on(tmp_path) as desk:
-        [run_id] = desk.create()
-        client = CharterClient.connect(desk.client.address)
+    with run_server(tmp_path) as server:
+        [run_id] = server.create()
+        client = CharterClient.connect(server.client.address)
         watching = client.trainer.watch_run(run_id)
         thread = threading.Thread(target=lambda: seen.extend(event.sequence for event in watching))
         thread.start()
         while not seen:
             time.sleep(0.05)
-    with desk_on(tmp_path) as again:
+    with run_server(tmp_path) as again:
         again.ask("PauseRun", run_id=run_id)
         thread.join(timeout=20)
         assert not thread.is_alive()
@@ -113,10 +115,10 @@ def test_a_lost_connection_is_taken_up_after_the_last_event(tmp_path):
         ({"heartbeat_interval": {"seconds": 3601}}, "heartbeat_interval"),
     ],
 )
-def test_a_watch_that_makes_no_sense_is_refused(desk, fields, field):
-    [run_id] = desk.create()
+def test_a_watch_that_makes_no_sense_is_refused(server, fields, field):
+    [run_id] = server.create()
     with pytest.raises(InvalidInput) as caught:
-        next(watch(desk, run_id, **fields))
+        next(watch(server, run_id, **fields))
     assert caught.value.field == field
 
 

@@ -15,12 +15,12 @@ from services.embedded import embedded_server
 from services.rpc.server import Loaded, server_info
 from services.server.config import ALL, WITHOUT_MODEL, ServeConfig
 from services.server.limits import Limits
-from tests.services.desk import desk_on
+from tests.services.run_server import run_server
 
 
 def test_a_server_without_a_model_tells_versions_limits_and_services(tmp_path):
-    with desk_on(tmp_path) as desk:
-        info = desk.client.server.get_info()
+    with run_server(tmp_path) as server:
+        info = server.client.server.get_info()
     assert (info.version, info.api_versions) == (version("charter-rlhf"), ("v1",))
     assert info.services == ("charter.v1.PreferenceService", "charter.v1.TrainerService")
     assert info.versions == {
@@ -36,7 +36,7 @@ def test_a_server_without_a_model_tells_versions_limits_and_services(tmp_path):
 
 def test_every_bound_of_the_configuration_is_told(tmp_path):
     """Each by its own value, so that none can stand for another."""
-    bounds = {name: 5001 + place for place, name in enumerate(Limits.model_fields)}
+    bounds = {name: 5001 + index for index, name in enumerate(Limits.model_fields)}
     config = ServeConfig(data=tmp_path, only=WITHOUT_MODEL, limits=Limits.model_validate(bounds))
     without = {value for _, value in server_info(config, None, "household").limits.ListFields()}
     assert set(bounds.values()) - without == {bounds["responses"], bounds["waiting_rows"]}
@@ -47,10 +47,10 @@ def test_every_bound_of_the_configuration_is_told(tmp_path):
 
 
 def test_whether_runs_are_carried_out_is_told_as_it_is_now(tmp_path):
-    with desk_on(tmp_path) as desk:
-        assert desk.client.server.get_info().carries_out_runs
+    with run_server(tmp_path) as server:
+        assert server.client.server.get_info().carries_out_runs
     store = Store.open(tmp_path)
-    store.sign_out(this_process())
+    store.workers.sign_out(this_process())
     store.close()
     with embedded_server(tmp_path, None) as address, CharterClient.connect(address) as client:
         assert not client.server.get_info().carries_out_runs

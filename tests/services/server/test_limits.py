@@ -65,13 +65,13 @@ def test_the_turnstile_counts_in_all_and_by_client():
 
 def known_constitution(store: Store) -> str:
     constitution, text = load_with_text("household")
-    store.add_constitution(constitution.hash, constitution.id, text, "household")
+    store.constitutions.add(constitution.hash, constitution.id, text, "household")
     return constitution.hash
 
 
 def test_too_many_calls_are_told_when_to_try_again_and_a_left_stream_makes_room(tmp_path):
     with closing(Store.open(tmp_path)) as store:
-        run = store.create_run("pipeline", RunConfig().model_dump_json(), known_constitution(store), "")
+        run = store.runs.create("pipeline", RunConfig().model_dump_json(), known_constitution(store), "")
 
     def look(address: str) -> None:
         with grpc.insecure_channel(address) as channel:

@@ -14,7 +14,6 @@ from typer.testing import CliRunner
 from rlhf_core.config.feedback import BackendConfig, FeedbackConfig
 from rlhf_core.config.run import LoraConfig, ModelConfig, RunConfig
 from rlhf_core.errors import InvalidInput, Unavailable
-from rlhf_core.feedback.preference_labels import comparison_of
 from rlhf_core.records.feedback import Vote
 from rlhf_core.records.samples import Comparison, Prompt, Sample
 from services.cli.main import app
@@ -69,13 +68,13 @@ def pair() -> Comparison:
         Sample(id=text, prompt=prompt, response=text, policy_version="base")
         for text in ("Pull the plug first.", "Grip the bare wires.")
     )
-    return comparison_of(a, b, "run-1")
+    return Comparison.of(a, b, "run-1")
 
 
 def votes_of(client: CharterClient) -> list[Vote]:
     feedback = client.critique.feedback("household")
     principle = client.critique.get_constitution("household").constitution.principle(NO_SHOCK)
-    votes = feedback.compare([pair()], principle)
+    votes = feedback.compare([(pair(), principle)])
     assert {vote.judge for vote in votes} == {feedback.name}
     assert {vote.template_hash for vote in votes} == {feedback.template_hash}
     return votes
@@ -118,7 +117,7 @@ def test_an_endpoint_judges_in_both_orders_and_sends_its_bill(tmp_path: Path, mo
     with served(careful) as server, client_of(models, tmp_path, judge=judge(server)) as client:
         feedback = client.critique.feedback("household")
         principle = client.critique.get_constitution("household").constitution.principle(NO_SHOCK)
-        first, second = feedback.compare([pair()], principle)
+        first, second = feedback.compare([(pair(), principle)])
         assert first.judge == f"openai:tiny-1@{server.url.split('/')[2]}"
         for vote in (first, second):
             assert (vote.protocol, vote.reason) == ("logprobs", "")

@@ -36,16 +36,16 @@ class Shop:
     def add(self, *objectives: str, base: Backbone | Encoder | None = None, scoring: Scoring | None = None) -> None:
         """Models of one new trunk, stored under their objectives' names."""
         trunk = base or self.backbone
-        trunk.add_adapter("new", seed=len(objectives[0]))
+        trunk.adapters.add("new", seed=len(objectives[0]))
         models = [RewardModel(trunk, "new", name, 3, seed, scoring) for seed, name in enumerate(objectives)]
         folder = self._folder / objectives[0]
         save_models(models, folder)
-        trunk.delete_adapter("new")
+        trunk.adapters.delete("new")
         numbers = {"pairs": 1, "human_pairs": 0, "accuracy": 0.5, "accuracy_n": 0}
         made = {"run_id": "r", "base_model": trunk.name, "artifact": self.store.artifacts.put_folder(folder)}
         for name in objectives:
             version = RewardModelVersion(id=name, objective=name, constitution_hash="", **numbers, **made)
-            self.store.add_reward_model(version)
+            self.store.reward_models.add(version)
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_scores_come_by_model_with_the_spread_of_the_members_and_a_trunk_is_load
         (name, sample.id) for name in ("honest", "harmless", "helpful") for sample in SAMPLES
     ]
     assert all(score.spread > 0 and score.steps == () for score in scores)
-    assert len(desk.backbone.adapters) == 2
+    assert len(desk.backbone.adapters.names) == 2
     alone = desk.shelf.score(SAMPLES, ["harmless"])
     assert [score.score for score in alone] == pytest.approx([score.score for score in scores[3:6]], abs=1e-6)
 
@@ -82,7 +82,7 @@ def test_a_model_with_a_base_of_its_own_reads_with_that(shop, tmp_path):
     encoder = desk.bases.of(str(save_encoder(tmp_path / "encoder")))
     desk.add("helpful", base=encoder)
     (score, *_) = desk.shelf.score(SAMPLES, ["helpful"])
-    assert score.objective == "helpful" and desk.backbone.adapters == () and len(encoder.adapters) == 1
+    assert score.objective == "helpful" and desk.backbone.adapters.names == () and len(encoder.adapters.names) == 1
 
 
 def test_the_model_unused_for_longest_leaves_but_not_a_trunk_that_another_one_uses(shop):
@@ -91,10 +91,10 @@ def test_the_model_unused_for_longest_leaves_but_not_a_trunk_that_another_one_us
     desk.add("honest")
     for name in ("helpful", "harmless", "honest"):
         desk.shelf.score(SAMPLES, [name])
-    assert len(desk.backbone.adapters) == 2, "harmless still uses the trunk"
+    assert len(desk.backbone.adapters.names) == 2, "harmless still uses the trunk"
     desk.add("brief")
     desk.shelf.score(SAMPLES, ["brief"])
-    assert len(desk.backbone.adapters) == 2, "the trunk has left with its last model"
+    assert len(desk.backbone.adapters.names) == 2, "the trunk has left with its last model"
 
 
 def test_unknown_models_and_scores_that_are_not_finite_are_errors(shop):
@@ -103,8 +103,8 @@ def test_unknown_models_and_scores_that_are_not_finite_are_errors(shop):
         desk.shelf.score(SAMPLES, ["nothing"])
     desk.add("helpful")
     desk.shelf.score(SAMPLES, ["helpful"])
-    adapter = desk.backbone.adapters[0]
+    adapter = desk.backbone.adapters.names[0]
     with torch.no_grad():
-        desk.backbone.adapter_parameters(adapter)[0].fill_(float("nan"))
+        desk.backbone.adapters.parameters(adapter)[0].fill_(float("nan"))
     with pytest.raises(CharterError, match="not finite"):
         desk.shelf.score(SAMPLES, ["helpful"])

@@ -23,7 +23,7 @@ from services.run_toolbox import load_library
 from services.serving.executor import Executor
 from services.serving.loaded_models import ModelLibrary
 from tests.training.conftest import PROMPTS, Rule, pack_for
-from tests.training.plain import plain_ppo
+from tests.training.published_ppo import plain_ppo
 
 RULES = (Rule("low", "P"), Rule("high", "d"))
 SAMPLES = [Sample(id=f"s{n}", prompt=PROMPTS[n], response="ok " * n, policy_version="base") for n in range(4)]
@@ -55,8 +55,8 @@ class Shared:
 
     def _new_policy(self) -> Policy:
         backbone = self.library.backbone
-        backbone.add_adapter("reference", seed=1)
-        backbone.copy_adapter("reference", "policy")
+        backbone.adapters.add("reference", seed=1)
+        backbone.adapters.copy("reference", "policy")
         return Policy(backbone, "policy", tuple(rule.objective for rule in RULES), "reference")
 
 

@@ -27,7 +27,7 @@ from rlhf_core.training.ppo.ptx import Replay
 from rlhf_core.training.ppo.trainer import PpoStep, train_ppo
 from tests.records import norm_pack
 from tests.training.conftest import PROMPTS, Rule
-from tests.training.plain import plain_ppo
+from tests.training.published_ppo import plain_ppo
 
 KILLS = 3
 SETTINGS = {
@@ -63,15 +63,15 @@ def train(model: Path, folder: Path, kind: str) -> None:
     torch.set_num_threads(1)
     config = plain_ppo(**(SETTINGS | KINDS[kind]))
     backbone = Backbone.load(str(model), ModelConfig(base_model=str(model), lora=LoraConfig(rank=4, alpha=8)))
-    backbone.add_adapter("reference", 0)
+    backbone.adapters.add("reference", 0)
     if config.tune == "full":
-        backbone.add_dense_adapter("policy", "reference")
+        backbone.adapters.add_dense("policy", "reference")
     else:
-        backbone.copy_adapter("reference", "policy")
+        backbone.adapters.copy("reference", "policy")
     policy = Policy(backbone, "policy", PACK.objectives, "reference")
     store = Store.open(folder)
-    run = store.create_run("ppo", "{}", "constitution", "the-run").id
-    saved = store.latest_checkpoint(run, "ppo")
+    run = store.runs.create("ppo", "{}", "constitution", "the-run").id
+    saved = store.checkpoints.latest(run, "ppo")
     begin = store.artifacts.get_folder(saved.artifact) if saved else None
     rules, weights = (Rule("low", "P"), Rule("high", "d")), {"low": 1.0, "high": 1.0}
     replay = Replay.begin(policy.backbone, SHOWN, config, 0)
@@ -84,7 +84,7 @@ def keep(store: Store, run: str, step: PpoStep) -> None:
     with tempfile.TemporaryDirectory() as folder:
         step.state.save(Path(folder))
         artifact = store.artifacts.put_folder(Path(folder))
-    store.add_checkpoint(Checkpoint(run_id=run, stage="ppo", step=step.metrics.step, artifact=artifact))
+    store.checkpoints.add(Checkpoint(run_id=run, stage="ppo", step=step.metrics.step, artifact=artifact))
 
 
 def attempt(work: Callable[[], None], kill_after: float | None = None) -> bool:
@@ -101,9 +101,9 @@ def attempt(work: Callable[[], None], kill_after: float | None = None) -> bool:
 
 def snapshots(folder: Path) -> list[str]:
     store = Store.open(folder)
-    run = store.create_run("ppo", "{}", "constitution", "the-run").id
-    found = [store.checkpoint(run, "ppo", step) for step in range(1, SETTINGS["steps"] + 1)]
-    return [one.artifact if one else "" for one in found]
+    run = store.runs.create("ppo", "{}", "constitution", "the-run").id
+    result = [store.checkpoints.at(run, "ppo", step) for step in range(1, SETTINGS["steps"] + 1)]
+    return [one.artifact if one else "" for one in result]
 
 
 def main(model: Path, folder: Path, kind: str, seed: int) -> None:
@@ -117,8 +117,8 @@ def main(model: Path, folder: Path, kind: str, seed: int) -> None:
         killed += 1
     if killed == KILLS:
         assert attempt(lambda: train(model, folder / "killed", kind))
-    found = {name: snapshots(folder / name) for name in ("straight", "killed")}
-    print(json.dumps(found | {"kills": killed}))
+    result = {name: snapshots(folder / name) for name in ("straight", "killed")}
+    print(json.dumps(result | {"kills": killed}))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ def streams(seed: int = 0, batch: int = 3, length: int = 7, count: int = 3):
 
 
 @pytest.mark.parametrize(("gamma", "lam"), [(1.0, 0.95), (0.9, 0.5), (1.0, 1.0), (0.99, 0.0)])
-def test_gae_is_the_naive_double_sum(gamma, lam):  # check 10
+def test_gae_is_the_naive_double_sum(gamma, lam):
     rewards, values, mask = streams()
     advantages, returns = gae(rewards, values, mask, gamma, lam)
     for b in range(3):
@@ -33,7 +33,7 @@ def test_gae_is_the_naive_double_sum(gamma, lam):  # check 10
     torch.testing.assert_close(returns, advantages + values * mask[..., None])  # the raw advantages, not whitened
 
 
-def test_lam_1_is_the_return_minus_the_value_and_lam_0_the_td_error():  # check 10
+def test_lam_1_is_the_return_minus_the_value_and_lam_0_the_td_error():
     rewards = torch.tensor([[[1.0], [2.0], [4.0]]])
     values = torch.tensor([[[0.5], [1.5], [3.0]]])
     mask = torch.ones(1, 3).long()
@@ -41,14 +41,14 @@ def test_lam_1_is_the_return_minus_the_value_and_lam_0_the_td_error():  # check 
     assert gae(rewards, values, mask, 1.0, 0.0).advantages.flatten().tolist() == [2.0, 3.5, 1.0]
 
 
-def test_the_order_of_the_batch_does_not_matter():  # check 10
+def test_the_order_of_the_batch_does_not_matter():
     rewards, values, mask = streams()
     order = torch.tensor([2, 0, 1])
     shuffled = gae(rewards[order], values[order], mask[order], 1.0, 0.95).advantages
     torch.testing.assert_close(shuffled, gae(rewards, values, mask, 1.0, 0.95).advantages[order], atol=0, rtol=0)
 
 
-def test_garbage_after_the_end_changes_nothing():  # check 8
+def test_garbage_after_the_end_changes_nothing():
     rewards, values, mask = streams()
     clean = gae(rewards, values, mask, 1.0, 0.95)
     gone = mask[..., None] == 0
@@ -56,7 +56,7 @@ def test_garbage_after_the_end_changes_nothing():  # check 8
     torch.testing.assert_close(dirty, clean, atol=0, rtol=0)
 
 
-def test_weighting_streams_before_or_after_is_the_same():  # check 23
+def test_weighting_streams_before_or_after_is_the_same():
     rewards, values, mask = streams()
     weights = torch.tensor([0.3, 1.7, 1.0], dtype=torch.float64)
     after = gae(rewards, values, mask, 0.97, 0.9).advantages @ weights

@@ -8,7 +8,7 @@ from rlhf_core.config.ppo import PpoConfig
 from rlhf_core.config.scalarization import DialConfig
 from rlhf_core.training.ppo.trainer import PpoStep, train_ppo
 from tests.training.conftest import PROMPTS, Rule, files_of, pack_for
-from tests.training.plain import plain_ppo
+from tests.training.published_ppo import plain_ppo
 
 LOW, HIGH = Rule("low", "P"), Rule("high", "d")
 OTHER = Rule("other", "P", scale=-1.0)

@@ -8,14 +8,14 @@ from hypothesis import strategies as st
 from rlhf_core.training.ppo.scalarization import MIN_VARIANCE, linear_coefficients, standardise
 
 
-def test_scores_become_standard_deviations_and_are_clipped():  # check 22
+def test_scores_become_standard_deviations_and_are_clipped():
     z = standardise(torch.tensor([[1.0, 5.0, 100.0]]), torch.tensor([1.0]), torch.tensor([2.0]), 4.0)
     assert z.tolist() == [[0.0, 2.0, 4.0]]
 
 
 @given(st.floats(1e-3, 1e3), st.floats(-100, 100))
 @settings(max_examples=40, deadline=None)
-def test_scale_and_offset_of_a_reward_model_do_not_matter(gain, bias):  # check 22
+def test_scale_and_offset_of_a_reward_model_do_not_matter(gain, bias):
     scores = torch.tensor([[0.3, -1.2, 2.0, 0.7]], dtype=torch.float64)
     expected = standardise(scores, scores.mean(1), scores.std(1), 4.0)
     other = scores * gain + bias
@@ -23,7 +23,7 @@ def test_scale_and_offset_of_a_reward_model_do_not_matter(gain, bias):  # check 
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_a_score_that_is_not_finite_is_an_error(bad):  # check 24
+def test_a_score_that_is_not_finite_is_an_error(bad):
     with pytest.raises(ValueError, match="1 of 2 scores are not finite"):
         standardise(torch.tensor([[1.0, bad]]), torch.zeros(1), torch.ones(1), 4.0)
 
@@ -38,7 +38,7 @@ def test_coefficients_of_uncorrelated_objectives_by_hand():
     assert coefficients.tolist() == pytest.approx([0.6, 0.8])
 
 
-def test_one_objective_has_coefficient_1_at_any_weight():  # check 23
+def test_one_objective_has_coefficient_1_at_any_weight():
     assert linear_coefficients(torch.tensor([1.0]), torch.eye(1)).tolist() == [1.0]
     assert linear_coefficients(torch.tensor([7.0, 0.0]), torch.eye(2)).tolist() == [1.0, 0.0]
 

@@ -15,7 +15,7 @@ from rlhf_core.training.ppo.targets import evaluate_once, fix_targets
 from rlhf_core.training.ppo.trainer import PpoStep, train_ppo
 from rlhf_core.training.ppo.update import optimise, too_far, update
 from tests.training.conftest import PROMPTS, Rule, files_of, handmade, pack_for, shake, weights_of
-from tests.training.plain import plain_ppo
+from tests.training.published_ppo import plain_ppo
 
 LOW, HIGH = Rule("low", "P"), Rule("high", "d")
 Z = [[1.0, -0.5, 0.25, 2.0], [0.5, 1.0, -1.0, 0.0]]
@@ -189,8 +189,8 @@ def test_a_ppo_that_pays_nothing_leaves_the_policy_as_it_was(new_policy):
 
 def whole_policy(new_policy, kind: str) -> Policy:
     policy = new_policy(kind=kind)
-    policy.backbone.delete_adapter("policy")
-    policy.backbone.add_dense_adapter("policy", "reference")
+    policy.backbone.adapters.delete("policy")
+    policy.backbone.adapters.add_dense("policy", "reference")
     return policy
 
 

@@ -10,7 +10,7 @@ from rlhf_core.training.ppo.state import PpoState
 from rlhf_core.training.ppo.targets import evaluate_once, fix_targets
 from rlhf_core.training.ppo.update import update
 from tests.training.conftest import PROMPT_IDS, RESPONSE_IDS, handmade, shake
-from tests.training.plain import plain_ppo
+from tests.training.published_ppo import plain_ppo
 
 KINDS = ("llama", "gpt2", "qwen3")
 Z = [[1.0, -0.5, 0.25, 2.0], [0.5, 1.0, -1.0, 0.0]]
@@ -22,13 +22,13 @@ CONFIG = plain_ppo(steps=1, prompts_per_step=4, minibatch_size=2, epochs=1, temp
 
 def plain_logprobs(policy: Policy, adapter: str) -> torch.Tensor:
     """Of the responses under an adapter, with its logits divided by the temperature; 0 where a response is over."""
-    found = torch.zeros(len(RESPONSE_IDS), max(map(len, RESPONSE_IDS)))
-    for row, prompt, response in zip(found, PROMPT_IDS, RESPONSE_IDS, strict=True):
-        with torch.no_grad(), policy.backbone.using(adapter):
+    result = torch.zeros(len(RESPONSE_IDS), max(map(len, RESPONSE_IDS)))
+    for row, prompt, response in zip(result, PROMPT_IDS, RESPONSE_IDS, strict=True):
+        with torch.no_grad(), policy.backbone.adapters.using(adapter):
             logits = policy.backbone.model(torch.tensor([prompt + response])).logits[0, len(prompt) - 1 : -1]
         chosen = (logits / T).log_softmax(-1)[torch.arange(len(response)), response]
         row[: len(response)] = chosen
-    return found
+    return result
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,4 +1,4 @@
-"""The PPO loop on tiny models. Names carry the check of the research note where there is one."""
+"""The PPO loop on tiny models."""
 
 import math
 
@@ -13,7 +13,7 @@ from rlhf_core.training.ppo.rollout import roll_out, step_prompts
 from rlhf_core.training.ppo.targets import fix_targets
 from rlhf_core.training.ppo.trainer import PpoStep, train_ppo
 from tests.training.conftest import PROMPTS, Rule, pack_for
-from tests.training.plain import plain_ppo
+from tests.training.published_ppo import plain_ppo
 
 LOW, HIGH = Rule("low", "P"), Rule("high", "d")
 SMALL = plain_ppo(steps=3, prompts_per_step=8, minibatch_size=4, epochs=2, learning_rate=3e-3, kl_coef=0.03)
@@ -46,7 +46,7 @@ def test_policies_that_are_equal_have_ratio_1_and_kl_0(new_policy, kind, tempera
     assert recomputed.tolist() == pytest.approx([sample.logprob for sample in samples], abs=1e-3)
 
 
-def test_the_end_token_is_trained(new_policy):  # check 6
+def test_the_end_token_is_trained(new_policy):
     policy = new_policy()
     rollout = first_rollout(policy)
     targets = fix_targets(policy, rollout, torch.ones(3), 0.1, SMALL)
@@ -68,7 +68,7 @@ def test_each_stream_pays_its_own_and_the_missing_end_is_paid_for_once(new_polic
     torch.testing.assert_close(paid[:, 2], -0.5 * targets.kl - 3.0 * rollout.unfinished)
 
 
-def test_what_stands_after_the_end_does_not_matter(new_policy):  # check 8
+def test_what_stands_after_the_end_does_not_matter(new_policy):
     policy = new_policy()
     rollout = first_rollout(policy)
     clean = fix_targets(policy, rollout, torch.ones(3), 0.1, SMALL)
@@ -78,7 +78,7 @@ def test_what_stands_after_the_end_does_not_matter(new_policy):  # check 8
     torch.testing.assert_close(dirty.returns, clean.returns, atol=1e-5, rtol=0)
 
 
-def test_the_kl_coefficient_follows_its_target(new_policy):  # check 25
+def test_the_kl_coefficient_follows_its_target(new_policy):
     fixed = [step.metrics.values["kl_coef"] for step in run(new_policy(), SMALL)]
     assert fixed == [SMALL.kl_coef] * 3
     config = SMALL.model_copy(update={"kl_target": 50.0})
@@ -93,7 +93,7 @@ def test_prompts_are_taken_in_shuffled_passes():
     assert len(step_prompts(PROMPTS[:3], 8, 0, 5)) == 8
 
 
-def test_metrics_say_what_happened(new_policy):  # check 28
+def test_metrics_say_what_happened(new_policy):
     step = run(new_policy(), rules=(LOW, HIGH))[0]
     values = step.metrics.values
     assert step.scores.shape == (2, 8) and len(step.samples) == 8

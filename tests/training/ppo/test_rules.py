@@ -15,7 +15,7 @@ from rlhf_core.training.ppo.rule_penalties import after_rules, rule_shares
 from rlhf_core.training.ppo.trainer import train_ppo
 from tests.training.conftest import PROMPTS, pack_for
 from tests.training.conftest import Rule as Scored
-from tests.training.plain import plain_ppo
+from tests.training.published_ppo import plain_ppo
 
 OBJECTIVES = ("helpful", "harmless")
 

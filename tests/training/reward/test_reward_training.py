@@ -31,7 +31,7 @@ def new_model(backbone, members: int = 3) -> RewardModel:
 
 
 def accuracy(model: RewardModel, unseen: list[LabelledPair]) -> float:
-    a, b = (model.score([(pair.prompt, pair.replies[place]) for pair in unseen]).mean(1) for place in (0, 1))
+    a, b = (model.score([(pair.prompt, pair.replies[index]) for pair in unseen]).mean(1) for index in (0, 1))
     share, n = preference_accuracy(a, b, torch.tensor([pair.probability for pair in unseen]))
     assert n == len(unseen)
     return share
@@ -59,9 +59,9 @@ def test_scores_stay_near_0(tiny_model):
     assert scores.mean().abs() < 0.3
 
 
-def test_base_and_other_adapters_stay_as_they_are(tiny_model):  # check 19
+def test_base_and_other_adapters_stay_as_they_are(tiny_model):
     model = new_model(tiny_model())
-    model.backbone.add_adapter("other", 1)
+    model.backbone.adapters.add("other", 1)
     own = {id(parameter) for parameter in model.parameters()}
     before = {name: p.detach().clone() for name, p in model.backbone.model.named_parameters() if id(p) not in own}
     list(train_reward_models([model], [pairs(0, 8)], CONFIG, 0))
@@ -113,9 +113,9 @@ def test_rankings_teach_the_same_order(tiny_model):
 def test_ratings_teach_scores_in_their_own_unit(tiny_model):
     model = new_model(tiny_model())
     rated = [
-        Rating(Prompt.of(f"say {i}"), f"{text} {i}", 50 - 20 * place)
+        Rating(Prompt.of(f"say {i}"), f"{text} {i}", 50 - 20 * index)
         for i in range(24)
-        for place, text in enumerate(STARS)
+        for index, text in enumerate(STARS)
     ]
     learn(model, rated, epochs=20)
     scores = model.score([(one.prompt, one.reply) for one in rated]).mean(1)

@@ -1,4 +1,4 @@
-"""PPO's parts against numbers worked by hand. Names carry the check of the research note where there is one."""
+"""PPO's losses and rewards, each function by itself, against numbers worked by hand; test_ppo_maths tries steps."""
 
 import pytest
 import torch
@@ -29,7 +29,7 @@ def test_masked_variance_is_the_unbiased_one():
     assert masked_variance(values, MASK).item() == pytest.approx(2.5)
 
 
-def test_whitening_gives_mean_0_and_variance_1_over_the_whole_batch_and_ignores_padding():  # check 11
+def test_whitening_gives_mean_0_and_variance_1_over_the_whole_batch_and_ignores_padding():
     values = torch.randn(4, 6, generator=torch.Generator().manual_seed(0)) * 3 + 5
     mask = torch.ones(4, 6).long()
     mask[1, 4:] = 0
@@ -41,7 +41,7 @@ def test_whitening_gives_mean_0_and_variance_1_over_the_whole_batch_and_ignores_
     assert not wide[:, 6:].any()
 
 
-def test_whitening_halves_apart_differs_from_whitening_the_batch():  # check 11: never per microbatch
+def test_whitening_halves_apart_differs_from_whitening_the_batch():  # never per microbatch
     values = torch.tensor([[0.0, 1.0], [10.0, 11.0]])
     mask = torch.ones(2, 2).long()
     whole = whiten(values, mask)
@@ -49,25 +49,25 @@ def test_whitening_halves_apart_differs_from_whitening_the_batch():  # check 11:
     assert not torch.allclose(whole[:1], whiten(values[:1], mask[:1]))
 
 
-def test_the_score_is_paid_once_on_the_last_real_token():  # check 7
+def test_the_score_is_paid_once_on_the_last_real_token():
     mask = torch.tensor([[1, 1, 1, 0], [1, 1, 1, 1], [1, 0, 0, 0]])
     rewards = token_rewards(torch.tensor([2.0, 3.0, 5.0]), mask)
     assert rewards.tolist() == [[0, 0, 2, 0], [0, 0, 0, 3], [5, 0, 0, 0]]
 
 
-def test_score_and_kl_penalty_add_up_per_sample():  # check 7
+def test_score_and_kl_penalty_add_up_per_sample():
     kl = torch.tensor([[0.5, -0.25, 1.0], [0.125, 0.25, 0.0]])
     rewards = token_rewards(torch.tensor([2.0, -1.0]), MASK) - 0.5 * kl
     assert rewards.sum(1).tolist() == [2.0 - 0.5 * 1.25, -1.0 - 0.5 * 0.375]
 
 
-def test_equal_policies_have_ratio_1():  # check 4
+def test_equal_policies_have_ratio_1():
     logprobs = torch.randn(2, 3)
     loss = clipped_policy_loss(logprobs, logprobs, torch.tensor([[1.0, 2, 3], [4, 5, 6]]), MASK, 0.2)
     assert loss.loss.item() == pytest.approx(-3.0) and loss.approx_kl.item() == 0 and loss.clip_fraction.item() == 0
 
 
-def test_nothing_past_the_end_changes_losses_or_gradients():  # check 8
+def test_nothing_past_the_end_changes_losses_or_gradients():
     def run(garbage: float) -> tuple[float, float, torch.Tensor, torch.Tensor]:
         new = torch.tensor([[-1.0, -2.0, -0.5], [-1.5, -0.3, garbage]], requires_grad=True)
         old = torch.tensor([[-1.1, -1.9, -0.5], [-1.4, -0.4, -3 * garbage]])
@@ -86,7 +86,7 @@ def test_nothing_past_the_end_changes_losses_or_gradients():  # check 8
 
 @given(st.floats(-8, 8), st.floats(-8, 8))
 @settings(max_examples=50, deadline=None)
-def test_k2_and_k3_are_never_negative(a, b):  # check 15
+def test_k2_and_k3_are_never_negative(a, b):
     pair = torch.tensor([a, b], dtype=torch.float64)
     assert kl_estimate(pair[0], pair[1], "k3").item() >= -1e-12
     assert kl_estimate(pair[0], pair[1], "k2").item() == pytest.approx((a - b) ** 2 / 2)

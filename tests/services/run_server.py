@@ -19,7 +19,7 @@ from services.embedded import embedded_server
 CONFIG = RunConfig(constitution="household")
 
 
-class Desk:
+class RunServer:
     """A server without a model on a folder, and two ways to call it."""
 
     def __init__(self, address: str):
@@ -41,14 +41,14 @@ class Desk:
 
 
 @contextmanager
-def desk_on(data: Path) -> Iterator[Desk]:
+def run_server(data: Path) -> Iterator[RunServer]:
     """A server that takes in runs, as if a worker were there: they stay in the queue."""
     store = Store.open(data)
-    store.sign_in(this_process())
+    store.workers.sign_in(this_process())
     store.close()
     with embedded_server(data, None) as address:
-        found = Desk(address)
+        server = RunServer(address)
         try:
-            yield found
+            yield server
         finally:
-            found.close()
+            server.close()

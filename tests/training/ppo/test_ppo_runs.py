@@ -1,4 +1,4 @@
-"""Checks 17, 19, 22 to 24 and 26 to 29 of a correct PPO: what whole runs of the loop must hold."""
+"""What must hold of whole runs of the PPO loop."""
 
 import math
 from pathlib import Path
@@ -21,7 +21,7 @@ from rlhf_core.training.ppo.targets import fix_targets
 from rlhf_core.training.ppo.trainer import PpoStep, train_ppo
 from rlhf_core.training.ppo.update import optimise
 from tests.training.conftest import PROMPTS, Rule, files_of, handmade, pack_for, shake, weights_of
-from tests.training.plain import plain_ppo
+from tests.training.published_ppo import plain_ppo
 
 KINDS = ("llama", "gpt2", "qwen3")
 LOW, HIGH = Rule("low", "P"), Rule("high", "d")
@@ -44,13 +44,13 @@ def steps_of(policy: Policy, config: PpoConfig = SMALL, rules=(LOW, HIGH), weigh
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_check_19_what_is_frozen_stays_frozen_and_the_base_is_the_base_bit_for_bit(new_policy, kind):
+def test_what_is_frozen_stays_frozen_and_the_base_is_the_base_bit_for_bit(new_policy, kind):
     policy = new_policy(kind=kind)
     backbone, ids = policy.backbone, torch.tensor([[5, 17, 80, 33]])
     judge = RewardModel.create(backbone, "reward", "low", members=2, seed=1)
-    with torch.no_grad(), backbone.using(None):
+    with torch.no_grad(), backbone.adapters.using(None):
         logits = backbone.model(ids).logits
-    own = {id(parameter) for parameter in backbone.adapter_parameters("policy")}
+    own = {id(parameter) for parameter in backbone.adapters.parameters("policy")}
     frozen = [*backbone.model.named_parameters(), *judge.heads.named_parameters()]
     before = {name: p.detach().clone() for name, p in frozen if id(p) not in own}
     start = weights_of(policy)
@@ -59,15 +59,15 @@ def test_check_19_what_is_frozen_stays_frozen_and_the_base_is_the_base_bit_for_b
     for name, parameter in frozen:
         assert id(parameter) in own or torch.equal(parameter, before[name]), name
     assert not any(parameter.requires_grad for parameter in backbone.model.parameters())
-    with torch.no_grad(), backbone.using(None):
+    with torch.no_grad(), backbone.adapters.using(None):
         assert torch.equal(backbone.model(ids).logits, logits)
-    with backbone.using("policy", train=True):
+    with backbone.adapters.using("policy", train=True):
         trained = {id(p) for p in backbone.model.parameters() if p.requires_grad}
     assert trained == own
     assert all(not torch.equal(tensor, start[key]) for key, tensor in weights_of(policy).items())
 
 
-def test_check_22_objectives_have_mean_0_and_sd_1_under_the_reference_whatever_their_scale(new_policy):
+def test_objectives_have_mean_0_and_sd_1_under_the_reference_whatever_their_scale(new_policy):
     ends = []
     for scale in (1.0, 1024.0):
         policy, rule = new_policy(("low",)), Rule("low", "P", scale)
@@ -85,16 +85,16 @@ def test_check_22_objectives_have_mean_0_and_sd_1_under_the_reference_whatever_t
 
 def plain_advantages(rewards: list[float], values: list[float], lam: float) -> list[float]:
     """GAE of one critic, as the recursion over one response."""
-    found, following = [], 0.0
+    result, following = [], 0.0
     for t in reversed(range(len(rewards))):
         after = values[t + 1] if t + 1 < len(values) else 0.0
         following = rewards[t] + after - values[t] + lam * following
-        found.insert(0, following)
-    return found
+        result.insert(0, following)
+    return result
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_check_23_streams_add_up_to_the_advantages_of_plain_ppo(new_policy, kind):
+def test_streams_add_up_to_the_advantages_of_plain_ppo(new_policy, kind):
     policy = new_policy(kind=kind)
     shake(policy)
     rollout = handmade(policy, Z)
@@ -110,12 +110,12 @@ def test_check_23_streams_add_up_to_the_advantages_of_plain_ppo(new_policy, kind
         assert targets.advantages[row, :length].tolist() == pytest.approx(expected, abs=1e-5)
 
 
-def test_check_23_an_objective_of_weight_0_is_as_if_absent_bit_for_bit(new_policy):
+def test_an_objective_of_weight_0_is_as_if_absent_bit_for_bit(new_policy):
     alone, beside = new_policy(("low",)), new_policy(("low", "high"))
     steps_of(alone, rules=(LOW,), weights={"low": 1.0})
     steps_of(beside, weights={"low": 2.5, "high": 0.0})
     for one, other in zip(
-        alone.backbone.adapter_parameters("policy"), beside.backbone.adapter_parameters("policy"), strict=True
+        alone.backbone.adapters.parameters("policy"), beside.backbone.adapters.parameters("policy"), strict=True
     ):
         assert torch.equal(one, other)
 
@@ -125,7 +125,7 @@ class Broken(Rule):
         return torch.where(torch.arange(len(conversations))[:, None] == 3, math.nan, super().score(conversations))
 
 
-def test_check_24_one_score_that_is_not_a_number_stops_the_run_and_is_never_0(new_policy):
+def test_one_score_that_is_not_a_number_stops_the_run_and_is_never_0(new_policy):
     policy = new_policy()
     pack = pack_for(policy, (LOW, HIGH))
     with pytest.raises(TrainingFailed, match="reward model of 'high' gave a score that is not finite"):
@@ -151,7 +151,7 @@ SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in MORE]
 
 
 @pytest.mark.parametrize("name", [*RESUMED, *SLOW])
-def test_check_26_a_resumed_run_ends_bit_for_bit_where_the_uninterrupted_one_does(new_policy, tmp_path, name):
+def test_a_resumed_run_ends_bit_for_bit_where_the_uninterrupted_one_does(new_policy, tmp_path, name):
     config = with_options(steps=4, **(RESUMED | MORE)[name])
     expected = steps_of(new_policy(), config)
     expected[-1].state.save(tmp_path / "straight")
@@ -182,7 +182,7 @@ def save(unit: PpoStep, folder: Path) -> bool:
     return False
 
 
-def test_check_27_a_new_critic_says_0_and_learns_the_returns(new_policy):
+def test_a_new_critic_says_0_and_learns_the_returns(new_policy):
     policy = new_policy()
     rollout = handmade(policy, Z)
     assert not policy.evaluate(rollout.batch).values.any()
@@ -195,28 +195,28 @@ def test_check_27_a_new_critic_says_0_and_learns_the_returns(new_policy):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_check_28_metrics_count_real_tokens_only(new_policy, kind):
+def test_metrics_count_real_tokens_only(new_policy, kind):
     policy = new_policy(kind=kind)
     shake(policy)
     narrow = handmade(policy, Z)
     batch = Batch(*(torch.nn.functional.pad(part, (0, 6)) for part in narrow.batch))
     wide = narrow._replace(batch=batch, credit=no_credit(len(narrow.z), batch.mask))
     config = with_options(epochs=1, learning_rate=1e-12, kl_estimator="k3")
-    state, found = PpoState.begin(policy, config, None), []
+    state, result = PpoState.begin(policy, config, None), []
     for rollout in (narrow, wide):
         targets = fix_targets(policy, rollout, WEIGHTS, 0.1, config)
         updates = list(optimise(state, rollout.batch, targets, WEIGHTS, config, seed=0))
-        found.append(step_metrics(rollout, targets, updates, WEIGHTS, state, config))
-    assert found[1] == pytest.approx(found[0], abs=1e-4) and found[0]["entropy"] > 0
-    assert found[0]["response_length"] == pytest.approx((3 + 2 + 5 + 1) / 4) and found[0]["unfinished"] == 0.25
-    assert found[0]["kl"] > 1e-3
+        result.append(step_metrics(rollout, targets, updates, WEIGHTS, state, config))
+    assert result[1] == pytest.approx(result[0], abs=1e-4) and result[0]["entropy"] > 0
+    assert result[0]["response_length"] == pytest.approx((3 + 2 + 5 + 1) / 4) and result[0]["unfinished"] == 0.25
+    assert result[0]["kl"] > 1e-3
 
 
 LEARNING = [("gae", 0), ("gae", 1), ("gae", 2), ("rloo", 0), ("grpo", 0)]
 
 
 @pytest.mark.parametrize(("advantage", "seed"), LEARNING)
-def test_check_29_the_policy_learns_what_is_rewarded(new_policy, advantage, seed):
+def test_the_policy_learns_what_is_rewarded(new_policy, advantage, seed):
     policy = new_policy(("low",), seed=seed)
     config = plain_ppo(
         steps=20,

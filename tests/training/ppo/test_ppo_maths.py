@@ -1,4 +1,4 @@
-"""Checks 7, 9 to 18 and 25 of a correct PPO: rewards, advantages, losses and steps against numbers worked by hand."""
+"""What a step of PPO computes on tiny models: rewards, advantages and updates against numbers worked by hand."""
 
 import math
 
@@ -24,7 +24,7 @@ from rlhf_core.training.ppo.state import PpoState
 from rlhf_core.training.ppo.targets import fix_targets, token_streams
 from rlhf_core.training.ppo.update import optimise, update
 from tests.training.conftest import PROMPT_IDS, handmade, shake, weights_of
-from tests.training.plain import plain_ppo
+from tests.training.published_ppo import plain_ppo
 
 KINDS = ("llama", "gpt2", "qwen3")
 Z = [[1.0, -0.5, 0.25, 2.0], [0.5, 1.0, -1.0, 0.0]]
@@ -34,15 +34,15 @@ MASK = torch.tensor([[1, 1, 1], [1, 1, 0]])
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_check_07_the_score_is_paid_once_on_the_last_real_token(new_policy, kind):
+def test_the_score_is_paid_once_on_the_last_real_token(new_policy, kind):
     policy = new_policy(kind=kind)
     rollout = handmade(policy, Z)  # ended at 3 and 2 tokens, cut at 5, nothing but the end token
     kl = torch.rand(4, 5) * rollout.batch.mask
     streams = token_streams(rollout, kl, 0.5, CONFIG)
     for k, z in enumerate(Z):
-        places = [(row, last, z[row]) for row, last in enumerate((2, 1, 4, 0))]
+        ends = [(row, last, z[row]) for row, last in enumerate((2, 1, 4, 0))]
         expected = torch.zeros(4, 5)
-        for row, last, paid in places:
+        for row, last, paid in ends:
             expected[row, last] = paid
         assert torch.equal(streams[..., k], expected)
     total = (streams @ WEIGHTS).sum(1)
@@ -51,10 +51,10 @@ def test_check_07_the_score_is_paid_once_on_the_last_real_token(new_policy, kind
         assert total[row].item() == pytest.approx(paid, abs=1e-6)
 
 
-def test_check_09_a_response_ends_at_its_stop_token_and_is_charged_for_a_missing_one_exactly_once(new_policy):
+def test_a_response_ends_at_its_stop_token_and_is_charged_for_a_missing_one_exactly_once(new_policy):
     policy = new_policy()
     backbone = policy.backbone
-    with backbone.using("policy"):
+    with backbone.adapters.using("policy"):
         free = generate(backbone, PROMPT_IDS[:1], n=1, temperature=1.0, max_tokens=8, seed=1)[0].tokens
         backbone.stop_ids = (free[3],)  # a stop token that is not the tokenizer's end token
         cut = generate(backbone, PROMPT_IDS[:1], n=1, temperature=1.0, max_tokens=8, seed=1)[0]
@@ -68,7 +68,7 @@ def test_check_09_a_response_ends_at_its_stop_token_and_is_charged_for_a_missing
 
 
 @pytest.mark.parametrize(("gamma", "lam"), [(1.0, 0.95), (0.9, 0.5), (1.0, 1.0), (0.99, 0.0)])
-def test_check_10_gae_is_the_double_sum_of_the_definition(gamma, lam):
+def test_gae_is_the_double_sum_of_the_definition(gamma, lam):
     generator = torch.Generator().manual_seed(0)
     rewards, values = torch.randn(2, 3, 6, 2, generator=generator, dtype=torch.float64)
     lengths = (6, 1, 4)
@@ -89,14 +89,14 @@ def test_check_10_gae_is_the_double_sum_of_the_definition(gamma, lam):
     assert torch.equal(shuffled, advantages[order])
 
 
-def test_check_10_lam_1_is_return_minus_value_and_lam_0_the_td_error():
+def test_lam_1_is_return_minus_value_and_lam_0_the_td_error():
     rewards, values = torch.tensor([[[1.0], [2.0], [4.0]]]), torch.tensor([[[0.5], [1.5], [3.0]]])
     mask = torch.ones(1, 3).long()
     assert gae(rewards, values, mask, 1.0, 1.0).advantages.flatten().tolist() == [6.5, 4.5, 1.0]
     assert gae(rewards, values, mask, 1.0, 0.0).advantages.flatten().tolist() == [2.0, 3.5, 1.0]
 
 
-def test_check_10_without_a_critic_a_response_is_compared_with_its_group():
+def test_without_a_critic_a_response_is_compared_with_its_group():
     rewards = torch.tensor([[1.0, 2.0], [3.0, 0.0], [0.0, 4.0], [0.0, 2.0]])[..., None]  # rewards 3, 3, 4, 2
     mask = torch.tensor([[1, 1], [1, 0], [1, 1], [1, 1]])
     one = torch.ones(1)
@@ -108,32 +108,32 @@ def test_check_10_without_a_critic_a_response_is_compared_with_its_group():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_check_11_advantages_are_whitened_over_the_batch_whatever_the_size_of_a_pass(new_policy, kind):
+def test_advantages_are_whitened_over_the_batch_whatever_the_size_of_a_pass(new_policy, kind):
     policy = new_policy(kind=kind)
     shake(policy)
     rollout = handmade(policy, Z)
     keep = rollout.batch.mask.bool()
-    found = []
+    result = []
     for rows in (1, 2, 4):
         config = CONFIG.model_copy(update={"micro_batch_size": rows})
-        found.append(fix_targets(policy, rollout, WEIGHTS, 0.1, config).advantages)
-    for advantages in found:
+        result.append(fix_targets(policy, rollout, WEIGHTS, 0.1, config).advantages)
+    for advantages in result:
         kept = advantages[keep]
         assert kept.mean().item() == pytest.approx(0, abs=1e-6) and kept.var().item() == pytest.approx(1, abs=1e-4)
-        torch.testing.assert_close(advantages, found[0], atol=1e-4, rtol=0)
+        torch.testing.assert_close(advantages, result[0], atol=1e-4, rtol=0)
     wide = Batch(*(torch.nn.functional.pad(part, (0, 4)) for part in rollout.batch))
     wider = rollout._replace(batch=wide, credit=no_credit(len(rollout.z), wide.mask))
     padded = fix_targets(policy, wider, WEIGHTS, 0.1, CONFIG).advantages
-    torch.testing.assert_close(padded[:, :5], found[-1], atol=1e-4, rtol=0)
+    torch.testing.assert_close(padded[:, :5], result[-1], atol=1e-4, rtol=0)
     assert not padded[:, 5:].any()
 
 
-def test_check_11_the_variance_is_the_unbiased_one():
+def test_the_variance_is_the_unbiased_one():
     white = whiten(torch.tensor([[0.0, 2.0], [4.0, 99.0]]), torch.tensor([[1, 1], [1, 0]]))
     assert white.flatten().tolist() == pytest.approx([-1, 0, 1, 0], abs=1e-6)  # sd 2, not sqrt(8 / 3)
 
 
-def test_check_12_whitened_rewards_keep_their_mean_and_streams_still_add_up():
+def test_whitened_rewards_keep_their_mean_and_streams_still_add_up():
     rewards = torch.tensor([[[1.0, 0.5], [2.0, -1.0], [6.0, 0.0]], [[4.0, 2.0], [7.0, 1.0], [99.0, 99.0]]])
     weights = torch.tensor([0.5, 2.0])
     white = whiten_streams(rewards, weights, MASK)
@@ -146,7 +146,7 @@ def test_check_12_whitened_rewards_keep_their_mean_and_streams_still_add_up():
     torch.testing.assert_close(joined, whiten(before, MASK, shift_mean=False), atol=1e-5, rtol=0)
 
 
-def test_check_13_values_are_clipped_around_the_old_ones_and_the_larger_error_counts():
+def test_values_are_clipped_around_the_old_ones_and_the_larger_error_counts():
     one = torch.ones(1, 1)
     assert clipped_value_loss(one, 0 * one, 2 * one, one, 0.2).item() == pytest.approx(1.62)  # .5 max(1, (.2 - 2)^2)
     assert clipped_value_loss(one, 0 * one, 2 * one, one, None).item() == pytest.approx(0.5)
@@ -155,22 +155,22 @@ def test_check_13_values_are_clipped_around_the_old_ones_and_the_larger_error_co
 
 @pytest.mark.parametrize(("advantage", "ratio", "loss", "gradient"), [(1, 1.5, -1.2, 0), (-1, 1.5, 1.5, 1.5)])
 @pytest.mark.parametrize("clip", [0.2])
-def test_check_14_the_policys_clip_is_pessimistic(advantage, ratio, loss, gradient, clip):
+def test_the_policys_clip_is_pessimistic(advantage, ratio, loss, gradient, clip):
     new = torch.tensor([[float(ratio)]]).log().requires_grad_()
     one = torch.ones(1, 1)
-    found = clipped_policy_loss(new, 0 * one, advantage * one, one, clip)
-    found.loss.backward()
-    assert found.loss.item() == pytest.approx(loss) and new.grad is not None
-    assert new.grad.item() == pytest.approx(gradient) and found.ratio.item() == pytest.approx(1.5)
+    result = clipped_policy_loss(new, 0 * one, advantage * one, one, clip)
+    result.loss.backward()
+    assert result.loss.item() == pytest.approx(loss) and new.grad is not None
+    assert new.grad.item() == pytest.approx(gradient) and result.ratio.item() == pytest.approx(1.5)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_check_15_kl_estimates_average_to_the_kl_over_the_whole_vocabulary(new_policy, kind):
+def test_kl_estimates_average_to_the_kl_over_the_whole_vocabulary(new_policy, kind):
     policy = new_policy(kind=kind)
     shake(policy, 0.03)
     logprobs = []
     for name in ("policy", "reference"):
-        with torch.no_grad(), policy.backbone.using(name):
+        with torch.no_grad(), policy.backbone.adapters.using(name):
             logprobs.append(policy.backbone.model(torch.tensor([[5, 17, 80]])).logits[0, -1].double().log_softmax(-1))
     own, reference = logprobs
     exact = (own.exp() * (own - reference)).sum()
@@ -182,7 +182,7 @@ def test_check_15_kl_estimates_average_to_the_kl_over_the_whole_vocabulary(new_p
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_check_16_accumulated_passes_move_as_one_big_pass_does(new_policy, kind):
+def test_accumulated_passes_move_as_one_big_pass_does(new_policy, kind):
     ends = []
     for rows in (1, 2, 4, None):
         policy = new_policy(kind=kind)
@@ -204,7 +204,7 @@ def test_check_16_accumulated_passes_move_as_one_big_pass_does(new_policy, kind)
 
 @pytest.mark.parametrize("micro", [None, 1, 2, 4])
 @pytest.mark.parametrize(("size", "epochs", "steps"), [(4, 2, 2), (2, 3, 6), (3, 1, 2)])
-def test_check_17_there_are_as_many_steps_as_epochs_times_minibatches(new_policy, micro, size, epochs, steps):
+def test_there_are_as_many_steps_as_epochs_times_minibatches(new_policy, micro, size, epochs, steps):
     policy = new_policy()
     config = CONFIG.model_copy(update={"minibatch_size": size, "epochs": epochs, "micro_batch_size": micro})
     rollout, state = handmade(policy, Z), PpoState.begin(policy, config, None)
@@ -214,7 +214,7 @@ def test_check_17_there_are_as_many_steps_as_epochs_times_minibatches(new_policy
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_check_18_the_gradient_is_clipped(new_policy, kind):
+def test_the_gradient_is_clipped(new_policy, kind):
     policy = new_policy(kind=kind)
     shake(policy)
     config = CONFIG.model_copy(update={"max_grad_norm": 1e-3})
@@ -228,14 +228,14 @@ def test_check_18_the_gradient_is_clipped(new_policy, kind):
     assert moved == pytest.approx(config.max_grad_norm * config.learning_rate, rel=1e-2)
 
 
-def test_check_25_the_kl_coefficient_moves_by_a_fifth_per_horizon_at_most():
+def test_the_kl_coefficient_moves_by_a_fifth_per_horizon_at_most():
     assert adapted_kl_coef(0.5, kl=12.0, target=6.0, samples=100, horizon=1000) == pytest.approx(0.5 * 1.02)
     assert adapted_kl_coef(0.5, kl=6.6, target=6.0, samples=100, horizon=1000) == pytest.approx(0.5 * 1.01)
     assert adapted_kl_coef(0.5, kl=0.0, target=6.0, samples=100, horizon=1000) == pytest.approx(0.5 * 0.98)
     assert adapted_kl_coef(0.5, kl=6.0, target=6.0, samples=100, horizon=1000) == 0.5
 
 
-def test_check_27_the_rate_falls_to_0_and_adams_eps_is_that_of_openai(new_policy):
+def test_the_rate_falls_to_0_and_adams_eps_is_that_of_openai(new_policy):
     policy = new_policy()
     config = CONFIG.model_copy(update={"epochs": 4})
     state = PpoState.begin(policy, config, None)

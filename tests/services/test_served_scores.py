@@ -1,4 +1,4 @@
-"""Check 21 of a correct PPO: the service's score is the trainer's score, of the same tokens."""
+"""The service's score is the trainer's score, of the same tokens."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.conftest import CHAT_TEMPLATE
 TEXTS = [f"Answer {i}: " + "dust the shelf, " * (i % 7) + ("then rest." if i % 2 else "<|end|>") for i in range(20)]
 
 
-def test_check_21_the_service_scores_a_text_as_the_trainer_does_token_for_token(served, model_config):
+def test_the_service_scores_a_text_as_the_trainer_does_token_for_token(served, model_config):
     prompt = Prompt.of("How do I dust a shelf?")
     backbone = Backbone.load(model_config.base_model, model_config)
     model = RewardModel.create(backbone, "helpful", "helpful", members=2, seed=0)

@@ -8,7 +8,7 @@ from pathlib import Path
 from rlhf_core.config.run import CritiqueConfig
 from rlhf_core.feedback.critic import finds_nothing, parse_critique
 from rlhf_core.feedback.revision_guards import GUARDS, Attempt, fault, strip_prefix
-from tests.replay import needs_samples, steps
+from tests.published_samples import needs_samples, steps
 
 CONFIG = CritiqueConfig()
 

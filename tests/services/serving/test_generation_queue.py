@@ -17,16 +17,16 @@ from charter.v1 import policy_pb2, policy_pb2_grpc
 from rlhf_core.config.feedback import FeedbackConfig
 from rlhf_core.config.run import ModelConfig
 from rlhf_core.errors import Exhausted, InvalidInput, NotFound
-from rlhf_core.inference.scheduler import Batcher
-from rlhf_core.records.samples import Prompt
+from rlhf_core.inference.engine import Engine
+from rlhf_core.inference.engines.native import NativeDecoder
+from rlhf_core.inference.sequence import SamplingParams
+from rlhf_core.records.samples import BASE_POLICY, Prompt
 from rlhf_core.store.store import Store
 from services.embedded import embedded_server
 from services.serving import generation_queue
-from services.serving.engine import Writers
 from services.serving.executor import Executor
-from services.serving.generation_queue import Draw, WritingQueue
+from services.serving.generation_queue import GenerationQueue
 from services.serving.loaded_models import ModelLibrary
-from services.serving.malloc import give_back
 from tests.services.conftest import Served
 
 PROMPTS = [Prompt.of(text) for text in ("How do I dust?", "Wash a pan", "Is it safe to mix cleaners?", "Hang a shelf")]
@@ -108,12 +108,12 @@ def test_logprobs_come_with_their_tokens(stub):
 def test_an_answer_that_is_under_way_keeps_its_version_when_a_newer_one_is_trained(alone):
     policy = alone.client.policy
     store = Store.open(alone.data)
-    newest = store.policy_versions()[-1]
+    newest = store.policy_versions.find()[-1]
     pinned = policy.generate(PROMPTS[1:2], policy_version=newest.id, max_tokens=80, temperature=0)
     pieces = policy.generate_stream(PROMPTS[1], policy_version="latest", max_tokens=80, temperature=0)
     next(pieces)
-    swapped = store.policy_versions()[0].model_copy(update={"id": f"{newest.id}-next", "parent": newest.id})
-    store.add_policy_version(swapped)
+    swapped = store.policy_versions.find()[0].model_copy(update={"id": f"{newest.id}-next", "parent": newest.id})
+    store.policy_versions.add(swapped)
     store.close()
     later = policy.generate(PROMPTS[1:2], policy_version="latest", max_tokens=5)
     assert later[0].policy_version == swapped.id
@@ -126,8 +126,8 @@ def test_an_answer_that_is_under_way_keeps_its_version_when_a_newer_one_is_train
 
 def test_a_control_of_ppo_is_never_the_latest_policy(alone):
     with contextlib.closing(Store.open(alone.data)) as store:
-        newest = store.policy_versions()[-1]
-        store.add_policy_version(newest.model_copy(update={"id": f"{newest.id}-control", "stage": "control"}))
+        newest = store.policy_versions.find()[-1]
+        store.policy_versions.add(newest.model_copy(update={"id": f"{newest.id}-control", "stage": "control"}))
     (latest,) = alone.client.policy.generate(PROMPTS[:1], policy_version="latest", max_tokens=5)
     assert latest.policy_version == newest.id
     (asked,) = alone.client.policy.generate(PROMPTS[:1], policy_version=f"{newest.id}-control", max_tokens=5)
@@ -158,12 +158,12 @@ def test_a_mistake_names_its_field(stub, request_, field):
     assert error.value.code() == grpc.StatusCode.INVALID_ARGUMENT
 
 
-def ask(library: ModelLibrary, work: Callable[[WritingQueue], object], **options: object) -> object:
+def ask(library: ModelLibrary, work: Callable[[GenerationQueue], object], **options: object) -> object:
     """Runs a coroutine over a queue of its own."""
     executor = Executor("model")
 
     async def run() -> object:
-        return await work(WritingQueue(Writers(library), executor, **options))  # pyright: ignore
+        return await work(GenerationQueue(Engine(library.engine, library.backbone, library), executor, **options))  # pyright: ignore
 
     try:
         return asyncio.run(run())
@@ -172,24 +172,24 @@ def ask(library: ModelLibrary, work: Callable[[WritingQueue], object], **options
 
 
 def test_who_comes_when_too_many_wait_is_told_when_to_come_again(library):
-    async def crowd(queue: WritingQueue) -> None:
-        first = asyncio.ensure_future(queue.generate(PROMPTS, Draw(n=2, max_tokens=100)))
+    async def crowd(queue: GenerationQueue) -> None:
+        first = asyncio.ensure_future(queue.generate(PROMPTS, BASE_POLICY, SamplingParams(n=2, max_tokens=100)))
         await asyncio.sleep(0.05)
         with pytest.raises(Exhausted, match="at most 5 may") as error:
-            await queue.generate(PROMPTS[:1], Draw())
+            await queue.generate(PROMPTS[:1], BASE_POLICY, SamplingParams())
         assert 0 < error.value.retry_seconds <= 30
         assert len(await first) == 8
-        assert len(await queue.generate(PROMPTS[:1], Draw(max_tokens=2))) == 1
+        assert len(await queue.generate(PROMPTS[:1], BASE_POLICY, SamplingParams(max_tokens=2))) == 1
 
     ask(library, crowd, most_waiting=5)
 
 
 def test_one_callers_mistake_is_nobody_elses(library):
-    async def two(queue: WritingQueue) -> None:
+    async def two(queue: GenerationQueue) -> None:
         good, missing, long = await asyncio.gather(
-            queue.generate(PROMPTS[:1], Draw(max_tokens=20)),
-            queue.generate(PROMPTS[:1], Draw("no-such-version")),
-            queue.generate(PROMPTS[:1], Draw(max_tokens=5000)),
+            queue.generate(PROMPTS[:1], BASE_POLICY, SamplingParams(max_tokens=20)),
+            queue.generate(PROMPTS[:1], "no-such-version", SamplingParams()),
+            queue.generate(PROMPTS[:1], BASE_POLICY, SamplingParams(max_tokens=5000)),
             return_exceptions=True,
         )
         assert isinstance(missing, NotFound) and isinstance(long, InvalidInput) and long.field == "prompts[0]"
@@ -199,41 +199,45 @@ def test_one_callers_mistake_is_nobody_elses(library):
 
 
 def test_a_failed_step_fails_the_calls_at_work_and_no_later_one(library, monkeypatch):
-    async def fail(queue: WritingQueue) -> None:
-        step = Batcher.step
-        monkeypatch.setattr(Batcher, "step", lambda batcher: 1 / 0)
+    async def fail(queue: GenerationQueue) -> None:
+        step = NativeDecoder.step
+        monkeypatch.setattr(NativeDecoder, "step", lambda decoder: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            await queue.generate(PROMPTS, Draw())
-        monkeypatch.setattr(Batcher, "step", step)
-        assert len(await queue.generate(PROMPTS, Draw(max_tokens=3))) == 4
+            await queue.generate(PROMPTS, BASE_POLICY, SamplingParams())
+        monkeypatch.setattr(NativeDecoder, "step", step)
+        assert len(await queue.generate(PROMPTS, BASE_POLICY, SamplingParams(max_tokens=3))) == 4
 
     ask(library, fail)
 
 
-@pytest.mark.parametrize("place", [(Batcher, "step"), (Writers, "begin")], ids=lambda place: place[1])
+@pytest.mark.parametrize(
+    "place", [(NativeDecoder, "join"), (Engine, "step"), (Engine, "add")], ids=lambda place: place[1]
+)
 def test_a_turn_that_breaks_is_told_to_its_callers_at_once(library, monkeypatch, place):
     def broken(*_: object) -> None:
         raise SystemExit(3)
 
-    async def fail(queue: WritingQueue) -> None:
+    async def fail(queue: GenerationQueue) -> None:
         with monkeypatch.context() as patch:
             patch.setattr(*place, broken)
-            calls = [queue.generate(PROMPTS, Draw()) for _ in range(2)]
+            calls = [queue.generate(PROMPTS, BASE_POLICY, SamplingParams()) for _ in range(2)]
             errors = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 10)
             assert [str(error) for error in errors] == ["SystemExit(3)"] * 2
-        assert len(await asyncio.wait_for(queue.generate(PROMPTS, Draw(max_tokens=3)), 10)) == 4
+        assert len(await asyncio.wait_for(queue.generate(PROMPTS, BASE_POLICY, SamplingParams(max_tokens=3)), 10)) == 4
 
     ask(library, fail)
 
 
 def test_a_caller_who_leaves_frees_the_rows(library):
-    async def leave(queue: WritingQueue) -> None:
-        call = asyncio.ensure_future(queue.generate(PROMPTS, Draw(n=8, max_tokens=3000, temperature=0)))
+    async def leave(queue: GenerationQueue) -> None:
+        call = asyncio.ensure_future(
+            queue.generate(PROMPTS, BASE_POLICY, SamplingParams(n=8, max_tokens=3000, temperature=0))
+        )
         await asyncio.sleep(0.2)
         call.cancel()
         await asyncio.gather(call, return_exceptions=True)
         begun = time.monotonic()
-        await queue.generate(PROMPTS[:1], Draw(max_tokens=1))
+        await queue.generate(PROMPTS[:1], BASE_POLICY, SamplingParams(max_tokens=1))
         assert time.monotonic() - begun < 1.0
         assert queue.rows == 0
 
@@ -245,9 +249,9 @@ def test_memory_goes_back_once_nobody_has_asked_for_a_while(library, monkeypatch
     monkeypatch.setattr(generation_queue, "IDLE_SECONDS", 0.05)
     monkeypatch.setattr(generation_queue, "give_back", lambda: given.append(threading.current_thread()))
 
-    async def rest(queue: WritingQueue) -> None:
-        await queue.generate(PROMPTS[:1], Draw(max_tokens=1))
-        long = asyncio.ensure_future(queue.generate(PROMPTS, Draw(n=8, max_tokens=200)))
+    async def rest(queue: GenerationQueue) -> None:
+        await queue.generate(PROMPTS[:1], BASE_POLICY, SamplingParams(max_tokens=1))
+        long = asyncio.ensure_future(queue.generate(PROMPTS, BASE_POLICY, SamplingParams(n=8, max_tokens=200)))
         await asyncio.sleep(0.1)
         own = await asyncio.wrap_future(queue._executor.submit(threading.current_thread))
         assert own not in given
@@ -256,8 +260,3 @@ def test_memory_goes_back_once_nobody_has_asked_for_a_while(library, monkeypatch
         assert given.count(own) == 1
 
     ask(library, rest)
-
-
-def test_giving_memory_back_is_safe_at_any_time():
-    for _ in range(3):
-        give_back()

@@ -1,4 +1,4 @@
-"""Checks 1 to 6, 8, 20 of a correct PPO: what the model's passes must hold, on three kinds of models."""
+"""What must hold of the model's passes in PPO, on three kinds of models."""
 
 import json
 import shutil
@@ -19,7 +19,7 @@ from rlhf_core.training.ppo.targets import fix_targets
 from rlhf_core.training.ppo.update import update
 from tests.conftest import save_model, save_tokenizer
 from tests.training.conftest import PROMPT_IDS, RESPONSE_IDS, handmade, shake, weights_of
-from tests.training.plain import plain_ppo
+from tests.training.published_ppo import plain_ppo
 
 KINDS = ("llama", "gpt2", "qwen3")
 Z = [[1.0, -0.5, 0.25, 2.0], [0.5, 1.0, -1.0, 0.0]]
@@ -36,7 +36,7 @@ def changed(folder: Path, to: Path, file: str, **values: object) -> Backbone:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_check_01_padding_on_the_left_changes_no_logit(tiny_model, kind):
+def test_padding_on_the_left_changes_no_logit(tiny_model, kind):
     backbone = tiny_model(kind)
     row = torch.tensor([[5, 17, 80, 33, 2, 140, 9, 61]])
     wide = torch.cat([torch.full((1, 6), 77), row], 1)
@@ -51,13 +51,13 @@ def test_check_01_padding_on_the_left_changes_no_logit(tiny_model, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_check_02_logprobs_are_hugging_faces_loss_and_values_those_of_the_state_before(new_policy, kind):
+def test_logprobs_are_hugging_faces_loss_and_values_those_of_the_state_before(new_policy, kind):
     policy = new_policy(kind=kind)
     shake(policy)
     evaluation = policy.evaluate(make_batch(policy.backbone, PROMPT_IDS, RESPONSE_IDS))
     for i, (prompt, response) in enumerate(zip(PROMPT_IDS, RESPONSE_IDS, strict=True)):
         labels = torch.tensor([[-100] * len(prompt) + response])
-        with torch.no_grad(), policy.backbone.using("policy"):
+        with torch.no_grad(), policy.backbone.adapters.using("policy"):
             plain = policy.backbone.model(torch.tensor([prompt + response]), labels=labels, output_hidden_states=True)
         assert evaluation.logprobs[i].sum().item() == pytest.approx(-plain.loss.item() * len(response), abs=1e-4)
         states = plain.hidden_states[-1][0, len(prompt) - 1 : -1]
@@ -66,9 +66,9 @@ def test_check_02_logprobs_are_hugging_faces_loss_and_values_those_of_the_state_
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_check_03_the_temperature_is_that_of_sampler_policy_and_reference(new_policy, kind):
+def test_the_temperature_is_that_of_sampler_policy_and_reference(new_policy, kind):
     policy = new_policy(kind=kind)
-    with policy.backbone.using("policy"):
+    with policy.backbone.adapters.using("policy"):
         written = generate(policy.backbone, PROMPT_IDS, n=1, temperature=0.7, max_tokens=6, seed=3)
     batch = make_batch(policy.backbone, PROMPT_IDS, [row.tokens for row in written])
     sampled = torch.tensor([[*row.logprobs, *[0.0] * (batch.mask.shape[1] - len(row.tokens))] for row in written])
@@ -86,9 +86,9 @@ DROPOUT = {
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("own", [True, False])
-def test_check_04_the_first_update_has_ratio_1_though_the_model_knows_dropout(tiny_folder, tmp_path, kind, own):
+def test_the_first_update_has_ratio_1_though_the_model_knows_dropout(tiny_folder, tmp_path, kind, own):
     backbone = changed(tiny_folder(kind), tmp_path / kind, "config.json", **DROPOUT[kind])
-    backbone.add_adapter("policy", 0)
+    backbone.adapters.add("policy", 0)
     policy = Policy(backbone, "policy", ("low", "high"))
     shake(policy)
     rollout, state = handmade(policy, Z), PpoState.begin(policy, CONFIG, None)
@@ -100,24 +100,24 @@ def test_check_04_the_first_update_has_ratio_1_though_the_model_knows_dropout(ti
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_check_05_the_sampler_is_unfiltered_whatever_the_models_own_settings_say(tiny_folder, tmp_path, kind):
+def test_the_sampler_is_unfiltered_whatever_the_models_own_settings_say(tiny_folder, tmp_path, kind):
     filters = {"do_sample": True, "top_k": 3, "top_p": 0.5, "repetition_penalty": 1.5, "min_new_tokens": 4}
     backbone = changed(tiny_folder(kind), tmp_path / kind, "generation_config.json", **filters)
     prompt, draws = [5, 17, 80], 4000
     with torch.no_grad():
         exact = backbone.model(torch.tensor([prompt])).logits[0, -1].softmax(-1)
     written = generate(backbone, [prompt], n=draws, temperature=1.0, max_tokens=1, seed=11)
-    found = torch.bincount(torch.tensor([row.tokens[0] for row in written]), minlength=264) / draws
+    result = torch.bincount(torch.tensor([row.tokens[0] for row in written]), minlength=264) / draws
     assert (exact > 0.002).sum() > 20  # or there would be nothing to filter
-    assert ((found - exact).abs() < 4.5 * (exact * (1 - exact) / draws).sqrt() + 1 / draws).all()
+    assert ((result - exact).abs() < 4.5 * (exact * (1 - exact) / draws).sqrt() + 1 / draws).all()
 
 
-def test_check_06_the_end_token_is_trained_even_where_it_is_the_padding_too(tmp_path):
+def test_the_end_token_is_trained_even_where_it_is_the_padding_too(tmp_path):
     save_model(tmp_path, "llama")
     save_tokenizer(tmp_path, pad="<|end|>")
     backbone = Backbone.load(str(tmp_path), ModelConfig(base_model=str(tmp_path)))
     assert backbone.tokenizer.pad_token_id == backbone.eos_id == 256
-    backbone.add_adapter("policy", 0)
+    backbone.adapters.add("policy", 0)
     policy = Policy(backbone, "policy", ("low", "high"))
     rollout = handmade(policy, Z)
     targets = fix_targets(policy, rollout, WEIGHTS, 0.1, CONFIG)
@@ -128,7 +128,7 @@ def test_check_06_the_end_token_is_trained_even_where_it_is_the_padding_too(tmp_
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_check_08_what_stands_after_the_end_changes_no_loss_and_no_gradient(new_policy, kind):
+def test_what_stands_after_the_end_changes_no_loss_and_no_gradient(new_policy, kind):
     ends = []
     for garbage in (False, True):
         policy = new_policy(kind=kind)
@@ -148,14 +148,14 @@ def test_check_08_what_stands_after_the_end_changes_no_loss_and_no_gradient(new_
             targets = targets._replace(old=old, returns=returns, advantages=targets.advantages.masked_fill(gone, 1e6))
         done = update(state, rollout.batch, targets, torch.arange(4), WEIGHTS, CONFIG)
         ends.append((done, weights_of(policy)))
-    (clean, expected), (dirty, found) = ends
+    (clean, expected), (dirty, result) = ends
     assert dirty == pytest.approx(clean, abs=1e-5)
     for key, tensor in expected.items():
-        torch.testing.assert_close(found[key], tensor, atol=1e-5, rtol=0)
+        torch.testing.assert_close(result[key], tensor, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_check_20_a_score_is_the_same_alone_in_a_batch_and_padded_on_either_side(tiny_model, kind):
+def test_a_score_is_the_same_alone_in_a_batch_and_padded_on_either_side(tiny_model, kind):
     backbone = tiny_model(kind)
     model = RewardModel.create(backbone, "reward", "low", members=2, seed=4)
     texts = ["yes", "no, never", "a", "a much longer answer than the others"]
@@ -167,9 +167,9 @@ def test_check_20_a_score_is_the_same_alone_in_a_batch_and_padded_on_either_side
         for before, after in ((0, 0), (0, 7), (7, 0)):  # alone, padded on the right, on the left
             row = torch.tensor([[3] * before + ids + [3] * after])
             mask = torch.tensor([[0] * before + [1] * len(ids) + [0] * after])
-            places = (mask.cumsum(1) - 1).clamp_min(0)
-            with torch.no_grad(), backbone.using("reward"):
-                passed = backbone.model(row, attention_mask=mask, position_ids=places, output_hidden_states=True)
+            positions = (mask.cumsum(1) - 1).clamp_min(0)
+            with torch.no_grad(), backbone.adapters.using("reward"):
+                passed = backbone.model(row, attention_mask=mask, position_ids=positions, output_hidden_states=True)
             state = passed.hidden_states[-1][0, before + len(ids) - 1]
             expected = state @ model.heads.weight.T + model.heads.bias
             torch.testing.assert_close(together[i], expected.detach(), atol=1e-5, rtol=0)

@@ -63,15 +63,17 @@ class Rules:
         count = [text.count("acid") + text.count("fire") for text in (a, b)]
         return 0.9 if count[0] < count[1] else 0.1
 
-    def critique(self, samples: Sequence[Sample], principle: Principle) -> list[Critique]:
-        return criticise(self.chat, samples, [principle] * len(samples), LAW.hash, self.name)
+    def critique(self, items: Sequence[tuple[Sample, Principle]]) -> list[Critique]:
+        samples, principles = [sample for sample, _ in items], [principle for _, principle in items]
+        return criticise(self.chat, samples, principles, LAW.hash, self.name)
 
-    def revise(self, samples: Sequence[Sample], critiques: Sequence[Critique], principle: Principle) -> list[str]:
-        return rewrite(self.chat, samples, [critique.text for critique in critiques], [principle] * len(samples))
+    def revise(self, items: Sequence[tuple[Sample, Critique, Principle]]) -> list[str]:
+        texts, principles = [critique.text for _, critique, _ in items], [principle for *_, principle in items]
+        return rewrite(self.chat, [sample for sample, *_ in items], texts, principles)
 
-    def compare(self, comparisons: Sequence[Comparison], *principles: Principle) -> list[Vote]:
-        self.compared += len(comparisons)
-        return [self._vote(pair, p, swapped) for pair in comparisons for p in principles for swapped in (False, True)]
+    def compare(self, questions: Sequence[tuple[Comparison, Principle]]) -> list[Vote]:
+        self.compared += len(questions)
+        return [self._vote(pair, principle, swapped) for pair, principle in questions for swapped in (False, True)]
 
     def _vote(self, pair: Comparison, principle: Principle, swapped: bool) -> Vote:
         p = self.judge(pair.a.response, pair.b.response, swapped)

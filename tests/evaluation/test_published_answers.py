@@ -8,7 +8,7 @@ import pytest
 
 from rlhf_core.config.monitors import MonitorConfig, MonitorLimits
 from rlhf_core.evaluation.monitors import Drift, Monitors, drifts, monitor
-from tests.replay import answers, needs_samples
+from tests.published_samples import answers, needs_samples
 
 STRICT = MonitorConfig(stop=MonitorLimits(top_gram=0.25, refusals=0.25, apology_starts=0.25))
 """The limits that `deploy/run.yaml` suggests for ending a run."""

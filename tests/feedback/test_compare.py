@@ -8,7 +8,6 @@ import pytest
 
 from rlhf_core.constitution.principle import Principle
 from rlhf_core.feedback.model_feedback import LocalFeedback
-from rlhf_core.feedback.preference_labels import comparison_of
 from rlhf_core.interfaces import Conversation
 from rlhf_core.records.samples import Comparison, Prompt, Sample
 
@@ -19,7 +18,7 @@ STEPS = Principle(id="steps", serves={"helpful": 1.0}, compare="More steps?")
 def pair(number: int) -> Comparison:
     prompt = Prompt.of(f"Question {number}?")
     a, b = (Sample(id=f"{number}{x}", prompt=prompt, response=f"{x} {number}", policy_version="base") for x in "ab")
-    return comparison_of(a, b, "run")
+    return Comparison.of(a, b, "run")
 
 
 class Model:
@@ -45,10 +44,10 @@ def model() -> Model:
 def test_many_questions_are_one_call_and_the_same_votes(model: Model):
     feedback = LocalFeedback(model.chat, model.choose, "law", "judge")
     pairs = [pair(number) for number in range(3)]
-    apart = {p.id: feedback.compare(pairs, p) for p in (FUMES, STEPS)}
+    apart = {p.id: feedback.compare([(one, p) for one in pairs]) for p in (FUMES, STEPS)}
     assert model.calls == [6, 6]
     mixed = [(one, principle) for one in pairs for principle in (STEPS, FUMES)]
-    together = feedback.compare_each(mixed)
+    together = feedback.compare(mixed)
     assert model.calls == [6, 6, 12]
     assert [(v.comparison_id, v.principle_id, v.swapped) for v in together] == [
         (one.id, principle.id, swapped) for one, principle in mixed for swapped in (False, True)
@@ -57,4 +56,4 @@ def test_many_questions_are_one_call_and_the_same_votes(model: Model):
 
 
 def test_nothing_asked_is_nothing_answered(model: Model):
-    assert LocalFeedback(model.chat, model.choose, "law", "judge").compare_each([]) == []
+    assert LocalFeedback(model.chat, model.choose, "law", "judge").compare([]) == []

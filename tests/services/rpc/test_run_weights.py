@@ -53,7 +53,7 @@ def test_weights_given_again_with_the_same_request_are_given_once(served):
     with pytest.raises(RequestReused):
         trainer.set_weights(run, {"harmless": 3}, request_id=request)
     with closing(Store.open(served.data)) as store:
-        assert [change.weights["harmless"] for change in store.weight_changes(run)] == [2, 0]
+        assert [change.weights["harmless"] for change in store.weights.of_run(run)] == [2, 0]
     trainer.cancel_run(run)
 
 
@@ -65,7 +65,7 @@ def test_weights_for_a_run_that_has_changed_since_are_refused_and_tried_ones_lea
     with pytest.raises(Stale, match="read it again"):
         trainer.set_weights(run, {"helpful": 1}, etag)
     with closing(Store.open(served.data)) as store:
-        assert store.weight_changes(run) == []
+        assert store.weights.of_run(run) == []
     trainer.cancel_run(run)
 
 

@@ -47,7 +47,7 @@ def test_every_field_of_a_record_has_a_column(tmp_path: Path, record: type[Recor
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     store = Store.open(tmp_path_factory.mktemp("store"))
-    store.add_comparisons([comparison()])
+    store.comparisons.add([comparison()])
     yield store
     store.close()
 
@@ -78,9 +78,9 @@ class TakenBackError(Exception):
 )
 def test_any_sample_comes_back_as_it_was(shared: Store, sample: Sample):
     with pytest.raises(TakenBackError), shared.transaction():
-        shared.add_samples([sample])
-        assert shared.sample(sample.id) == sample
-        assert shared.samples(sample.run_id, sample.stage, sample.policy_version) == [sample]
+        shared.samples.add([sample])
+        assert shared.samples.get(sample.id) == sample
+        assert shared.samples.of_run(sample.run_id, sample.stage, sample.policy_version) == [sample]
         raise TakenBackError
 
 
@@ -105,8 +105,8 @@ def test_any_sample_comes_back_as_it_was(shared: Store, sample: Sample):
 )
 def test_any_vote_and_label_come_back_as_they_were(shared: Store, vote: Vote, preference: Preference):
     with pytest.raises(TakenBackError), shared.transaction():
-        shared.add_votes([vote])
-        shared.submit_preference(preference, "request")
-        assert shared.votes_by_id([vote.id]) == {vote.id: vote}
-        assert shared.preferences(preference.objective) == [preference]
+        shared.votes.add([vote])
+        shared.preferences.submit(preference, "request")
+        assert shared.votes.by_id([vote.id]) == {vote.id: vote}
+        assert shared.preferences.find(preference.objective) == [preference]
         raise TakenBackError

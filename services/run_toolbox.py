@@ -16,6 +16,7 @@ from rlhf_core.config.sandbox_defaults import SANDBOX
 from rlhf_core.errors import InvalidInput
 from rlhf_core.interfaces import World
 from rlhf_core.models.backbone import Backbone
+from rlhf_core.models.gguf import model_folder
 from rlhf_core.pipeline import run_pipeline
 from rlhf_core.records.runs import Run
 from rlhf_core.sandbox.sandbox import Sandbox
@@ -39,7 +40,8 @@ def load_library(
     keep_buffers()
     disable_progress_bar()
     is_sandbox = model.base_model == SANDBOX
-    path = str(Path(rlhf_core.sandbox.__file__).parent / "model") if is_sandbox else model.base_model
+    sandbox = Path(rlhf_core.sandbox.__file__).parent / "model"
+    path = str(sandbox) if is_sandbox else model_folder(model.base_model)
     library = ModelLibrary(Backbone.load(path, model), model, path, store, feedback)
     for backbone in library.backbones:
         let_others_in(backbone, give_way)

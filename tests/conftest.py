@@ -19,10 +19,11 @@ CHAT_TEMPLATE = (
     "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
+VOCABULARY = 264
 
 
 def save_tokenizer(folder: Path, pad: str | None = "<|pad|>") -> None:
-    """256 bytes, three roles, the end of a turn (EOS) and padding."""
+    """256 bytes, three roles, the end of a turn (EOS), padding, and what is left of 264 tokens."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -31,12 +32,14 @@ def save_tokenizer(folder: Path, pad: str | None = "<|pad|>") -> None:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|end|>", pad_token=pad)
-    fast.add_special_tokens({"additional_special_tokens": ["<|system|>", "<|user|>", "<|assistant|>"]})
+    roles = ["<|system|>", "<|user|>", "<|assistant|>"]
+    unused = [f"<|unused{i}|>" for i in range(VOCABULARY - len(roles) - len(fast))]
+    fast.add_special_tokens({"additional_special_tokens": [*roles, *unused]})
     fast.chat_template = CHAT_TEMPLATE
     fast.save_pretrained(folder)
 
 
-def save_model(folder: Path, kind: str, seed: int = 0, context: int = 192, vocabulary: int = 264) -> None:
+def save_model(folder: Path, kind: str, seed: int = 0, context: int = 192, vocabulary: int = VOCABULARY) -> None:
     """A two-layer model of 32 dimensions with random weights, large enough to make tokens differ."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM

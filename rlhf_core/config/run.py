@@ -166,7 +166,8 @@ EngineName = Literal["native", "transformers", "vllm"]
 
 class ModelConfig(Settings):
     base_model: str = SANDBOX
-    """`sandbox`, a folder, or a Hugging Face id of a causal language model with a chat template."""
+    """`sandbox`, `smollm2`, a folder, a GGUF file, or a Hugging Face id of a causal language model with a chat
+    template."""
     device: str = "cpu"
     dtype: Literal["float32", "bfloat16", "auto"] = "float32"
     """auto: bfloat16 on a GPU that has it, else float32."""

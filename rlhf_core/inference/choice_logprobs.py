@@ -40,12 +40,27 @@ def choose(backbone: Backbone, conversations: Sequence[Sequence[Message]], label
     for row in rows:
         backbone.check_length(len(row), 1)
     results: list[list[float]] = [[] for _ in rows]
-    for batch in _batches(rows, families(rows)):
+    for batch in _batches(rows, families_for(backbone, rows)):
         logprobs = _next_logits(backbone, rows, batch).float().log_softmax(-1)
         columns = torch.stack([logprobs[:, ids_of_label].logsumexp(-1) for ids_of_label in label_ids], 1)
         for i, values in zip(chain.from_iterable(family.rows for family in batch), columns.tolist(), strict=True):
             results[i] = values
     return results
+
+
+def families_for(backbone: Backbone, rows: Sequence[Sequence[int]]) -> list[Family]:
+    """Return the rows in families, or each row alone where the model gives other results behind a shared beginning."""
+    if shares(backbone, max(map(len, rows), default=0)):
+        return families(rows)
+    return [Family(0, [i]) for i in range(len(rows))]
+
+
+def shares(backbone: Backbone, longest: int) -> bool:
+    """Tell whether rows of at most `longest` tokens may be computed behind a shared beginning.
+
+    Padding between a beginning and its rows' own ends counts among the tokens that a window looks back at.
+    """
+    return backbone.shares_beginnings and (backbone.window is None or 2 * longest <= backbone.window)
 
 
 def families(rows: Sequence[Sequence[int]]) -> list[Family]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from rlhf_core.inference.choice_logprobs import SHARED
+from rlhf_core.inference.choice_logprobs import SHARED, shares
 from rlhf_core.inference.kv_cache import roomy_cache
 from rlhf_core.inference.sampling import draw_noise, pick, row_seeds
 from rlhf_core.models.backbone import Backbone
@@ -119,7 +119,9 @@ def _read(backbone: Backbone, prompts: Sequence[tuple[int, ...]], cache: Dynamic
     """Next-token logits and mask of different prompts; a large model reads a long common beginning once."""
     first, shortest = prompts[0], min(map(len, prompts)) - 1
     shared = next((i for i in range(shortest) if any(row[i] != first[i] for row in prompts)), shortest)
-    if len(prompts) == 1 or backbone.size < WORTH_SHARING or shared < SHARED * max(map(len, prompts)):
+    longest = max(map(len, prompts))
+    worth = len(prompts) > 1 and backbone.size >= WORTH_SHARING and shared >= SHARED * longest
+    if not worth or not shares(backbone, longest):
         ids, mask = backbone.pad_left(prompts)
         return backbone.forward(ids, mask, 1, cache).logits[:, -1], mask
     before, present = backbone.pad_left([first[:shared]])

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from rlhf_core.inference.choice_logprobs import families
+from rlhf_core.inference.choice_logprobs import families_for
 from rlhf_core.inference.kv_cache import roomy_cache
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.models.logprobs import token_logprobs
@@ -29,7 +29,7 @@ def reply_logprobs(
     for prompt, end in zip(prompts, ends, strict=True):
         backbone.check_length(len(prompt), len(end))
     results = [0.0] * len(prompts)
-    for prefix, members in families(prompts):
+    for prefix, members in families_for(backbone, prompts):
         for part in _parts(members, [len(prompts[i]) - prefix + len(ends[i]) for i in members]):
             own = [prompts[i][prefix:] for i in part]
             sums = _sums(backbone, prompts[part[0]][:prefix], own, [ends[i] for i in part])

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from rlhf_core.errors import InvalidInput
 from rlhf_core.inference.sequence import TokenSequence
 from rlhf_core.seeding import derived_seed
 
@@ -35,7 +36,10 @@ def draw_noise(seeds: Sequence[int], count: int) -> Tensor:
 
 
 def pick(logits: Tensor, temperature: float | Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Tokens (B,) and their log-probs (B,): by inverse CDF where there is noise (B,), else the likeliest."""
+    """Tokens (B,) and their log-probs (B,): by inverse CDF where there is noise (B,), else the likeliest.
+
+    Raises InvalidInput where the logits are no numbers.
+    """
     scaled = logits.float() if noise is None else logits.float() / temperature
     logprobs = scaled.log_softmax(-1)
     if noise is None:
@@ -44,7 +48,12 @@ def pick(logits: Tensor, temperature: float | Tensor, noise: Tensor | None) -> t
         cdf = logprobs.exp().cumsum(-1, dtype=torch.float64)
         chosen = torch.searchsorted(cdf, noise[:, None] * cdf[:, -1:], right=True).squeeze(1)
         chosen = chosen.clamp_max(logits.shape[-1] - 1)
-    return chosen, logprobs.gather(1, chosen[:, None]).squeeze(1)
+    found = logprobs.gather(1, chosen[:, None]).squeeze(1)
+    if not bool(found.isfinite().all()):
+        raise InvalidInput(
+            "the model's scores of the next token are no numbers: its weights, or its dtype, are at fault"
+        )
+    return chosen, found
 
 
 def draw_own_noise(rows: Sequence[TokenSequence]) -> None:

@@ -13,16 +13,20 @@ from typing import Any, NamedTuple
 import torch
 from jinja2 import TemplateError
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, Cache, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, Cache, PreTrainedModel, PreTrainedTokenizerBase
 
 from rlhf_core.config.run import ModelConfig
 from rlhf_core.errors import InvalidInput, TooLong
 from rlhf_core.models.adapters.adapters import Adapters
+from rlhf_core.models.checkpoint import load_checkpoint
+from rlhf_core.models.gguf import model_folder
 from rlhf_core.models.kernels.onednn_linear import quicken
 from rlhf_core.models.kernels.skip_last_mlp import inputs_of, spared_block, sparing
-from rlhf_core.models.loading import NEEDED, check_folder, check_model, dtype_of
+from rlhf_core.models.loading import check_model, dtype_of, longest
 from rlhf_core.models.reward_inputs import Row, by_line, parted, unended, whole
-from rlhf_core.models.special_tokens import special_tokens, stop_ids
+from rlhf_core.models.self_checks import IMPOSSIBLE, check_decoder, window_of
+from rlhf_core.models.special_tokens import padding_ids, special_tokens, stop_ids
+from rlhf_core.models.turns import find_turns
 from rlhf_core.records.samples import Message, Prompt
 
 
@@ -39,40 +43,45 @@ class Backbone:
     def __init__(self, name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, config: ModelConfig):
         self.name, self.model, self.tokenizer = name, model.eval(), tokenizer
         self.device = torch.device(config.device)
-        self.max_length: int = getattr(model.config, "max_position_embeddings", None) or 2**31
-        self.eos_id: int = tokenizer.eos_token_id  # pyright: ignore[reportAttributeAccessIssue]
+        self.max_length: int = longest(name, model, tokenizer)
         tokenizer.model_max_length = 2**31  # lengths are checked here, so the tokenizer need not warn of long texts
-        self._special = special_tokens(tokenizer)
+        self._turns = find_turns(name, tokenizer)
+        self.eos_id: int = self._turns.end_id
+        self._special = special_tokens(tokenizer, self._turns.end)
         self._spelled = re.compile("|".join(map(re.escape, self._special)) or "(?!)")
-        self.stop_ids = stop_ids(model, self._special.values(), self.eos_id)
+        self.stop_ids = stop_ids(model, tokenizer, self.eos_id)
+        added = tokenizer.added_tokens_decoder
+        self._silent = {index for index in self.stop_ids if not added[index].special}
         self._dtype: torch.dtype = model.dtype
         quicken(model)
         self.adapters = Adapters(name, model, config.lora.rank, config.lora.alpha, config.lora.targets)
         self._head: nn.Module = model.get_output_embeddings()  # pyright: ignore[reportAttributeAccessIssue]
         self.hidden_size: int = self._head.weight.shape[1]  # pyright: ignore
         self.vocabulary: int = self._head.weight.shape[0]  # pyright: ignore
+        padding = padding_ids(tokenizer, self.vocabulary)
+        self._padding = torch.tensor(padding, device=self.device) if padding else None
         self.size = sum(weight.numel() for weight in model.parameters())
         self._takes_positions = "position_ids" in signature(model.forward).parameters
+        self.window = window_of(model.config)
+        """How many tokens a position looks back at, where it does not look at all."""
+        self.shares_beginnings = True
+        """Rows that begin alike may be computed together behind that beginning."""
         self.own_answers: dict[tuple[object, ...], str] = {}  # the base's, by prompt; reward models read them
         self.before_pass: Callable[[], None] = lambda: None
         """Longer work lets others use the device here; they leave the active adapter as they found it."""
 
     @classmethod
     def load(cls, path: str, config: ModelConfig) -> Backbone:
-        """Load a folder or a Hugging Face id. InvalidInput says what the folder lacks."""
-        check_folder(path)
+        """Load a folder, a GGUF file or a Hugging Face id. InvalidInput says what it lacks."""
+        path = model_folder(path)
         if config.device.startswith("cuda") and not torch.cuda.is_available():
             raise InvalidInput(f"device '{config.device}' is not available here; allowed: cpu", "model.device")
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(path)
-            model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype_of(config), use_safetensors=True)
-        except (OSError, ValueError) as error:
-            raise InvalidInput(
-                f"base_model '{path}' cannot be loaded: {error}; expected {NEEDED}", "model.base_model"
-            ) from error
+        model, tokenizer = load_checkpoint(AutoModelForCausalLM, path, "model.base_model", dtype=dtype_of(config))
         check_model(path, model, tokenizer)
-        name = Path(config.base_model).name if Path(config.base_model).is_dir() else config.base_model
-        return cls(name, model.to(config.device), tokenizer, config)  # pyright: ignore[reportArgumentType]
+        name = Path(config.base_model).name if Path(config.base_model).exists() else config.base_model
+        backbone = cls(name, model.to(config.device), tokenizer, config)  # pyright: ignore[reportArgumentType]
+        backbone.shares_beginnings = check_decoder(backbone, sorted(tokenizer.get_vocab().values()))
+        return backbone
 
     def render(self, messages: Sequence[Message]) -> list[int]:
         """The conversation's tokens, up to where the assistant's turn begins.
@@ -80,9 +89,11 @@ class Backbone:
         Only the template makes special tokens: one that is spelled out in a turn stays text. Raises InvalidInput.
         """
         spelled = any(self._spelled.search(message.content) for message in messages)
+        if not self._turns.reads_system and any(message.role == "system" for message in messages):
+            raise InvalidInput(f"the chat template of '{self.name}' leaves out the words of system turns")
         try:
             return self.tokenizer.apply_chat_template(
-                [{"role": message.role, "content": message.content} for message in messages],
+                [{"role": message.role, "content": self._turns.content(message.content)} for message in messages],
                 add_generation_prompt=True,
                 return_dict=False,
                 # Only where it is needed, as it also takes two private characters out of the text.
@@ -139,6 +150,8 @@ class Backbone:
         return torch.stack([hidden[i, end] for i, ends in enumerate(columns) for end in ends]).float()
 
     def decode(self, ids: Sequence[int]) -> str:
+        """The words of tokens; special ones and the ends of turns are none."""
+        ids = [index for index in ids if index not in self._silent] if self._silent else ids
         return self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)  # pyright: ignore
 
     def forward(self, ids: Tensor, mask: Tensor, keep: int, cache: Cache | None = None) -> Output:
@@ -149,7 +162,7 @@ class Backbone:
         self._begin()
         with inputs_of(self._head) as seen:
             logits = self._pass(ids, mask, keep, cache)
-        return Output(logits, seen[0])
+        return Output(self.tokens_alone(logits), seen[0])
 
     def hidden(self, ids: Tensor, mask: Tensor, keep: int, cache: Cache | None = None) -> Tensor:
         """Return the hidden states of `forward`, and compute almost no logits."""
@@ -161,7 +174,18 @@ class Backbone:
     def head(self, hidden: Tensor) -> Tensor:
         """Logits (..., V) of hidden states (..., H), if `head_is_plain`."""
         with self._precision():
-            return self._head(hidden)
+            return self.tokens_alone(self._head(hidden))
+
+    def tokens_alone(self, logits: Tensor) -> Tensor:
+        """The same logits (..., V), in which ids that are no tokens have been made impossible."""
+        if self._padding is not None:
+            logits[..., self._padding] = IMPOSSIBLE
+        return logits
+
+    @property
+    def token_ids(self) -> list[int] | None:
+        """The ids that may be drawn; None means all that the head knows."""
+        return None if self._padding is None else sorted(set(range(self.vocabulary)).difference(self._padding.tolist()))
 
     @property
     def frozen_head(self) -> Tensor | None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from transformers import AutoConfig
 
 from rlhf_core.config.run import ModelConfig
-from rlhf_core.errors import InvalidInput
 from rlhf_core.models.backbone import Backbone
+from rlhf_core.models.checkpoint import check_folder, unreadable
 from rlhf_core.models.encoder import Encoder
-from rlhf_core.models.loading import NEEDED, check_folder
+from rlhf_core.models.gguf import model_folder
 
 FIELD = "reward.base_model"
 
@@ -38,13 +38,14 @@ class Bases:
 
 def _load(path: str, config: ModelConfig) -> Backbone | Encoder:
     """A model that writes is read as a decoder, any other as an encoder; a folder keeps its path as its name."""
-    check_folder(path, FIELD)
+    folder = model_folder(path, FIELD)
+    check_folder(folder, FIELD)
     try:
-        kinds = AutoConfig.from_pretrained(path).architectures or [""]
-    except (OSError, ValueError) as error:
-        raise InvalidInput(f"base_model '{path}' cannot be loaded: {error}; expected {NEEDED}", FIELD) from error
+        kinds = AutoConfig.from_pretrained(folder).architectures or [""]
+    except Exception as error:  # as in `load_checkpoint`
+        raise unreadable(folder, FIELD, error) from error
     if not kinds[0].endswith(("ForCausalLM", "LMHeadModel")):
         return Encoder.load(path, config)
-    base = Backbone.load(path, config)
+    base = Backbone.load(folder, config)
     base.name = path
     return base

@@ -7,13 +7,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModel, PreTrainedModel, PreTrainedTokenizerBase
 
 from rlhf_core.config.run import ModelConfig
 from rlhf_core.errors import InvalidInput
 from rlhf_core.models.adapters.adapters import Adapters
-from rlhf_core.models.loading import NEEDED, check_folder, dtype_of
+from rlhf_core.models.checkpoint import load_checkpoint
+from rlhf_core.models.loading import dtype_of, longest
 from rlhf_core.models.reward_inputs import Row, by_line
+from rlhf_core.models.self_checks import check_encoder
 from rlhf_core.records.samples import Prompt
 
 
@@ -24,7 +26,7 @@ class Encoder:
         self.name, self.model, self.tokenizer = name, model.eval(), tokenizer
         self.device = torch.device(config.device)
         self.hidden_size: int = model.config.hidden_size
-        self.max_length = _positions(model)
+        self.max_length = _positions(name, model, tokenizer)
         tokenizer.model_max_length = 2**31  # rows are cut here, so the tokenizer need not warn of long texts
         self._half = model.dtype == torch.bfloat16
         self.adapters = Adapters(name, model, config.lora.rank, config.lora.alpha)
@@ -36,22 +38,17 @@ class Encoder:
     @classmethod
     def load(cls, path: str, config: ModelConfig) -> Encoder:
         """Load a folder or a Hugging Face id. InvalidInput says what cannot be read."""
-        check_folder(path, "reward.base_model")
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(path)
-            model = AutoModel.from_pretrained(path, dtype=dtype_of(config), use_safetensors=True)
-        except (OSError, ValueError) as error:
-            raise InvalidInput(
-                f"base_model '{path}' cannot be loaded: {error}; expected {NEEDED}", "reward.base_model"
-            ) from error
+        model, tokenizer = load_checkpoint(AutoModel, path, "reward.base_model", dtype=dtype_of(config))
         if model.config.is_encoder_decoder:
             raise InvalidInput(
                 f"base_model '{path}' is an encoder with a decoder; allowed: a causal language model or an encoder",
                 "reward.base_model",
             )
         if getattr(model, "pooler", None) is not None:
-            model.pooler = None  # means are taken here; an adapter inside it would be trained by nothing
-        return cls(path, model.to(config.device), tokenizer, config)  # pyright: ignore[reportArgumentType]
+            model.pooler = None  # pyright: ignore  # means are taken here; nothing would train an adapter in it
+        encoder = cls(path, model.to(config.device), tokenizer, config)  # pyright: ignore[reportArgumentType]
+        check_encoder(encoder, sorted(tokenizer.get_vocab().values()))
+        return encoder
 
     def row(self, prompt: Prompt, reply: str | Sequence[str], max_tokens: int | None = None) -> Row:
         """Turns as `role: text`, a separator, the reply, a separator. The reply is the span, or each of its lines.
@@ -80,9 +77,9 @@ class Encoder:
         return self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
 
 
-def _positions(model: PreTrainedModel) -> int:
+def _positions(name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
     """Tokens that the model can read: a table of positions with padding, as in RoBERTa, counts from behind that on."""
-    max_length: int = getattr(model.config, "max_position_embeddings", None) or 2**31
-    tables = [module for name, module in model.named_modules() if name.endswith("position_embeddings")]
+    max_length = longest(name, model, tokenizer)
+    tables = [module for key, module in model.named_modules() if key.endswith("position_embeddings")]
     paddings = [table.padding_idx for table in tables if isinstance(table, nn.Embedding)]
     return max_length - max((padding + 1 for padding in paddings if padding is not None), default=0)

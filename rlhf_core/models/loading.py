@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 from inspect import signature
-from pathlib import Path
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -11,7 +11,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from rlhf_core.config.run import ModelConfig
 from rlhf_core.errors import InvalidInput
 
-NEEDED = "a folder with config.json, safetensors weights and a tokenizer, or a Hugging Face id"
+LENGTHS = ("max_position_embeddings", "max_seq_len", "seq_length")
+"""How configurations name the longest row, where they do."""
+UNSAID = 32_768
+log = logging.getLogger("charter.models")
 
 
 def dtype_of(config: ModelConfig) -> torch.dtype:
@@ -22,14 +25,13 @@ def dtype_of(config: ModelConfig) -> torch.dtype:
     return torch.bfloat16 if native else torch.float32
 
 
-def check_folder(path: str, field: str = "model.base_model") -> None:
-    """InvalidInput when the path is no folder of a model; a Hugging Face id passes."""
-    folder = Path(path)
-    if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise InvalidInput(f"base_model '{path}' has no config.json; expected {NEEDED}", field)
-    elif path.startswith((".", "/", "~")) or path.count("/") > 1:
-        raise InvalidInput(f"base_model: there is no folder '{path}'; expected {NEEDED}", field)
+def longest(name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
+    """Tokens that the model reads: its configuration's word, or its tokenizer's, or else a limit of ours."""
+    told = [getattr(model.config, name, None) for name in LENGTHS] + [tokenizer.model_max_length]
+    found = next((length for length in told if isinstance(length, int) and 0 < length < 2**31), None)
+    if found is None:
+        log.warning("'%s' does not say how many tokens it reads; it is given %d at most", name, UNSAID)
+    return found or UNSAID
 
 
 def check_model(path: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:

@@ -74,7 +74,7 @@ class Policy:
             with safe_open(folder / HEADS, "pt") as file:
                 objectives = tuple(json.loads((file.metadata() or {}).get("objectives", "[]")))
                 state = {key: file.get_tensor(key) for key in list(file.keys())}
-        except (OSError, SafetensorError) as error:
+        except (OSError, ValueError, SafetensorError) as error:
             raise InvalidInput(f"no policy in '{folder}': {error}; expected {HEADS}") from error
         if objectives != self.objectives:
             raise InvalidInput(f"the policy in '{folder}' has the objectives {objectives}, the run {self.objectives}")

@@ -1,20 +1,28 @@
-"""The tokens that a tokenizer does not make of text, and those of them that end a turn."""
+"""The tokens that a tokenizer does not make of text, those of them that end a turn, and the ids that are no tokens."""
 
 from __future__ import annotations
-
-from collections.abc import Collection
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
-def special_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
-    """Ids by how they are spelled, the longest first, as the one found in a text is the longest that begins there."""
-    found = {added.content: token for token, added in tokenizer.added_tokens_decoder.items() if added.special}
+def special_tokens(tokenizer: PreTrainedTokenizerBase, end: str) -> dict[str, int]:
+    """Ids by how they are spelled, the longest first, as the one found in a text is the longest that begins there.
+
+    The end of a turn is one of them, even where the tokenizer does not call it special.
+    """
+    added = tokenizer.added_tokens_decoder.items()
+    found = {token.content: index for index, token in added if token.special or token.content == end}
     return dict(sorted(found.items(), key=lambda item: len(item[0]), reverse=True))
 
 
-def stop_ids(model: PreTrainedModel, special: Collection[int], eos_id: int) -> tuple[int, ...]:
-    """EOS, and the end-of-turn tokens that the generation config names where they are special tokens here."""
+def stop_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, end_id: int) -> tuple[int, ...]:
+    """The end of a turn, EOS, and the ends that the generation config names where they are tokens of no text here."""
     config_ids: int | list[int] | None = getattr(model.generation_config, "eos_token_id", None)
     named = [config_ids] if isinstance(config_ids, int) else config_ids or []
-    return tuple(sorted({eos_id, *(set(special).intersection(named))}))
+    eos_id: int = tokenizer.eos_token_id  # pyright: ignore
+    return tuple(sorted({end_id, eos_id, *(set(tokenizer.added_tokens_decoder).intersection(named))}))
+
+
+def padding_ids(tokenizer: PreTrainedTokenizerBase, rows: int) -> list[int]:
+    """Rows of an embedding that stand for no token, such as those that round its size up."""
+    return sorted(set(range(rows)) - set(tokenizer.get_vocab().values()))

@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple
 GIB, MIB = 2**30, 2**20
 DISTRIBUTION = "charter-rlhf"
 WIRE = ("grpcio", "grpcio-health-checking", "grpcio-reflection", "grpcio-status", "protobuf")
-EXTRAS = {"openai": "httpx2", "otel": "opentelemetry.sdk", "vllm": "vllm"}
+EXTRAS = {"openai": "httpx2", "otel": "opentelemetry.sdk", "vllm": "vllm", "real": "gguf"}
 NETWORK_DISKS = frozenset(("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "afs", "ceph", "glusterfs"))
 """File systems on which SQLite's write-ahead log, which needs shared memory, does not work."""
 

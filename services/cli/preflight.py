@@ -14,6 +14,7 @@ from rlhf_core.constitution.load import BUILTIN, load_with_text
 from rlhf_core.constitution.weights import resolve_weights
 from rlhf_core.data.loaders import check_labels, load_demonstrations, load_preferences, load_prompts
 from rlhf_core.errors import InvalidInput
+from rlhf_core.models.gguf import gguf_file
 from rlhf_core.records.runs import Run
 from services.cli.run_config import load_config, nearest
 from services.client.client import CharterClient
@@ -86,6 +87,8 @@ def check_other_models(feedback: FeedbackConfig) -> None:
 
 
 def _check_folder(name: str, field: str) -> None:
+    if gguf_file(name, field) is not None:
+        return
     folder = Path(name).expanduser()
     looks_like_a_path = name.startswith((".", "/", "~")) or name.count("/") > 1 or name.endswith("/")
     if folder.is_dir():
@@ -123,6 +126,6 @@ def _with_absolute_paths(config: RunConfig) -> RunConfig:
 
 
 def _absolute(model: str) -> str:
-    """A folder's whole path; the name of a model that is no folder stays."""
-    folder = Path(model).expanduser()
-    return str(folder.absolute()) if model != POLICY and folder.is_dir() else model
+    """The whole path of a folder or a GGUF file; the name of a model that is neither stays."""
+    path = Path(model).expanduser()
+    return str(path.absolute()) if model != POLICY and path.exists() else model

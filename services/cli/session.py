@@ -16,6 +16,7 @@ from rlhf_core.config.sandbox_defaults import SANDBOX
 from rlhf_core.constitution.constitution import Constitution
 from rlhf_core.constitution.load import load_constitution, parse_constitution
 from rlhf_core.errors import InvalidInput, NotFound
+from rlhf_core.models.gguf import SMOLLM2
 from rlhf_core.records.runs import Run
 from rlhf_core.store.store import Store
 from services.client.client import CharterClient
@@ -45,7 +46,7 @@ def open_client(
         return
     if model is None:
         must_exist(data)
-    elif model.base_model == SANDBOX or Path(model.base_model).is_dir():
+    elif model.base_model in (SANDBOX, SMOLLM2) or Path(model.base_model).exists():
         # Bars are for downloads; nothing is downloaded here. Read when transformers is imported.
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     with (

@@ -15,6 +15,7 @@ from rlhf_core.inference.generate import chat
 from rlhf_core.inference.reply_logprobs import reply_logprobs
 from rlhf_core.interfaces import Backend, Caller, Conversation
 from rlhf_core.models.backbone import Backbone
+from rlhf_core.models.gguf import model_folder
 from rlhf_core.records.feedback import Protocol
 from services.serving.endpoints import connect
 from services.serving.executor import Executor
@@ -89,11 +90,12 @@ def _load(config: BackendConfig, field: str, policy: LocalModel, model: ModelCon
     if config.model in (POLICY, model.base_model):
         return policy
     try:
-        backbone = Backbone.load(config.model, model.model_copy(update={"base_model": config.model}))
+        folder = model_folder(config.model, f"{field}.model")
+        backbone = Backbone.load(folder, model.model_copy(update={"base_model": config.model}))
     except InvalidInput as error:
         told = str(error).removeprefix("base_model").lstrip(": ")
         raise InvalidInput(f"{field}.model: {told}", f"{field}.model") from None
-    return LocalModel(backbone, config.model)
+    return LocalModel(backbone, folder)
 
 
 def _revision(backbone: Backbone, folder: Path) -> str:

@@ -92,5 +92,5 @@ class PagedDecoder:
         """In the place of the library's own: scores (1, N, V) of the requests that get a token, in their order."""
         batch = self._processor.inputs_and_outputs.requests_in_batch  # pyright: ignore[reportAttributeAccessIssue]
         rows = [self._rows[future.state.request_id] for future in batch if future.has_new_token]
-        write(rows, scores[0, : len(rows)])
+        write(rows, self._backbone.tokens_alone(scores[0, : len(rows)]))
         output_ids[0, : len(rows)] = torch.tensor([row.tokens[-1] for row in rows], device=output_ids.device)

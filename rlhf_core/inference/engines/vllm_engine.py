@@ -27,6 +27,7 @@ class VllmEngine:
 
     def __init__(self, backbone: Backbone):
         self.stop_ids = list(backbone.stop_ids)
+        self._token_ids = backbone.token_ids
         self.writing: dict[str, TokenSequence] = {}
         self._numbers: dict[str, int] = {}
         self._next = 0
@@ -53,6 +54,7 @@ class VllmEngine:
             max_tokens=row.params.max_tokens,
             seed=row.seed,
             stop_token_ids=self.stop_ids,
+            allowed_token_ids=self._token_ids,
             logprobs=0,
             detokenize=False,
             output_kind=RequestOutputKind.DELTA,

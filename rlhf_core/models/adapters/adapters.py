@@ -172,7 +172,7 @@ class Adapters:
             config = json.loads((folder / CONFIG).read_text())
             state = load_file(folder / WEIGHTS)
             rank, alpha = int(config["r"]), int(config["lora_alpha"])
-        except (OSError, ValueError, KeyError, SafetensorError) as error:
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             raise InvalidInput(f"no adapter in '{folder}': {error}; expected {CONFIG} and {WEIGHTS}") from error
         self.add(name, 0, rank, alpha)
         try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -87,13 +89,20 @@ def test_a_block_that_gives_more_than_states_is_left_alone(tiny_model):
     assert spared_block(model) is None
 
 
-def test_loading_computes_nothing(tiny_folder, monkeypatch):
+def test_no_thread_that_stays_computes_anything_while_a_model_loads(tiny_folder, monkeypatch):
     """A pass on the thread that loads would give it a pool of threads, and slow down the one that works."""
-    passes: list[object] = []
-    monkeypatch.setattr(nn.Embedding, "forward", lambda *given: passes.append(given))
+    threads: set[str] = set()
+    read = nn.Embedding.forward
+
+    def noted(self, ids):
+        threads.add(threading.current_thread().name)
+        return read(self, ids)
+
+    monkeypatch.setattr(nn.Embedding, "forward", noted)
     folder = str(tiny_folder("llama"))
     Backbone.load(folder, ModelConfig(base_model=folder))
-    assert passes == []
+    assert threads
+    assert not threads & {thread.name for thread in threading.enumerate()}
 
 
 def test_afterwards_the_block_sees_everything_again(tiny_model):

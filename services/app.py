@@ -16,7 +16,7 @@ from charter.v1 import (
 )
 
 from rlhf_core.config.feedback import FeedbackConfig
-from rlhf_core.config.sandbox_defaults import SANDBOX
+from rlhf_core.config.model_defaults import constitution_for
 from rlhf_core.records.base import RunState
 from rlhf_core.records.runs import Run
 from rlhf_core.store.store import Store
@@ -165,8 +165,7 @@ def _services(
     draining: asyncio.Event,
 ) -> list[Service]:
     """ServerService, and the services of `only` in their usual order."""
-    of_model = "household" if config.model.base_model == SANDBOX else "assistant"
-    constitutions = Constitutions(store, config.constitution or of_model)
+    constitutions = Constitutions(store, config.constitution or constitution_for(config.model.base_model))
     roots = None if config.roots is None else (*config.roots, config.data)
     desk = RunDesk(store, constitutions, config.model, config.feedback, roots)
     verbs = RunVerbs(store, desk, lambda: _carried_out(config, store))

@@ -11,8 +11,8 @@ from transformers.utils.logging import disable_progress_bar
 
 import rlhf_core.sandbox
 from rlhf_core.config.feedback import FeedbackConfig
+from rlhf_core.config.model_defaults import SANDBOX
 from rlhf_core.config.run import ModelConfig, RunConfig
-from rlhf_core.config.sandbox_defaults import SANDBOX
 from rlhf_core.errors import InvalidInput
 from rlhf_core.interfaces import World
 from rlhf_core.models.backbone import Backbone

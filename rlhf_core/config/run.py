@@ -9,10 +9,10 @@ from pydantic import Field, field_validator, model_validator
 
 from rlhf_core.config.base import Settings, even_bounds
 from rlhf_core.config.feedback import FeedbackConfig
+from rlhf_core.config.model_defaults import SANDBOX, with_model_defaults
 from rlhf_core.config.monitors import MonitorConfig
 from rlhf_core.config.ppo import PpoConfig
 from rlhf_core.config.reward import RewardConfig
-from rlhf_core.config.sandbox_defaults import SANDBOX, for_sandbox
 from rlhf_core.errors import InvalidInput
 from rlhf_core.records.base import STAGES, Stage
 
@@ -187,7 +187,7 @@ class RunConfig(Settings):
     kind: Literal["pipeline"] | Stage = "pipeline"
     seed: int = Field(default=0, ge=0, lt=2**31)
     constitution: str | None = None
-    """Path or built-in name (household, assistant) of the constitution; none means the default of the base model."""
+    """Path or built-in name (household, assistant, everyday) of the constitution; none: that of the base model."""
     weights: dict[str, float] = Field(default_factory=dict)
     """Weight of each objective; none means the constitution's default weights."""
     from_run: str | None = None
@@ -209,13 +209,9 @@ class RunConfig(Settings):
 
     @model_validator(mode="before")
     @classmethod
-    def _defaults_of_the_sandbox(cls, given: object) -> object:
-        """What suits the built-in model, where nothing else is asked for: its replies are lists of steps."""
-        if not isinstance(given, dict):
-            return given
-        model = given.get("model", {})
-        base = model.get("base_model", SANDBOX) if isinstance(model, dict) else model.base_model
-        return given | for_sandbox(given) if base == SANDBOX else given
+    def _defaults_of_the_model(cls, given: object) -> object:
+        """What suits a built-in model, where nothing else is asked for."""
+        return with_model_defaults(given) if isinstance(given, dict) else given
 
     @field_validator("weights")
     @classmethod

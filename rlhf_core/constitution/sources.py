@@ -10,7 +10,7 @@ from typing import NamedTuple
 import rlhf_core
 from rlhf_core.constitution.validation.problems import InvalidConstitution, Problem
 
-BUILTIN = ("household", "assistant", "base-safety")
+BUILTIN = ("household", "assistant", "everyday", "base-safety")
 BUILTIN_PREFIX = "builtin:"
 MAX_BYTES = 500_000
 

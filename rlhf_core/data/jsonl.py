@@ -8,8 +8,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
+import rlhf_core
 from rlhf_core.errors import InvalidInput
 
+BUILTIN_DATA = "builtin:"
+"""Begins the name of a file that comes with the package, as in builtin:everyday-train."""
+FOLDER = Path(rlhf_core.__file__).parents[1] / "constitutions" / "prompts"
 MAX_LINE_BYTES = 16_000_000
 MAX_SHOWN = 20
 
@@ -72,7 +76,7 @@ def read_text(value: Any, name: str) -> str:
 def _lines(path: str | Path) -> Iterator[tuple[int, bytes]]:
     """The lines that are not blank, numbered from 1, one in memory at a time."""
     try:
-        with Path(path).open("rb") as file:
+        with _file(path).open("rb") as file:
             number = 0
             while line := file.readline(MAX_LINE_BYTES + 1):
                 number += 1
@@ -86,6 +90,17 @@ def _lines(path: str | Path) -> Iterator[tuple[int, bytes]]:
         if isinstance(error, InvalidInput):
             raise
         raise InvalidInput(f"{path}: the file cannot be read: {getattr(error, 'strerror', None) or error}") from None
+
+
+def _file(path: str | Path) -> Path:
+    """Where a path is, or a built-in name; InvalidInput lists the names that there are."""
+    name = str(path)
+    if not name.startswith(BUILTIN_DATA):
+        return Path(path)
+    known = sorted(file.stem for file in FOLDER.glob("*.jsonl"))
+    if (stem := name.removeprefix(BUILTIN_DATA)) not in known:
+        raise InvalidInput(f"{name}: nothing built in has this name; allowed: {', '.join(known)}")
+    return FOLDER / f"{stem}.jsonl"
 
 
 def _row(line: bytes) -> dict[str, Any]:

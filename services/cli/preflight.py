@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rlhf_core.config.feedback import POLICY, FeedbackConfig
+from rlhf_core.config.model_defaults import SANDBOX, constitution_for
 from rlhf_core.config.run import ModelConfig, RunConfig
-from rlhf_core.config.sandbox_defaults import SANDBOX
 from rlhf_core.constitution.constitution import Constitution
 from rlhf_core.constitution.load import BUILTIN, load_with_text
 from rlhf_core.constitution.weights import resolve_weights
+from rlhf_core.data.jsonl import BUILTIN_DATA
 from rlhf_core.data.loaders import check_labels, load_demonstrations, load_preferences, load_prompts
 from rlhf_core.errors import InvalidInput
 from rlhf_core.models.gguf import gguf_file
@@ -40,7 +41,7 @@ def plan_run(file: str, overrides: Sequence[str], weights: str, seed: int | None
     """
     seeds = [f"seed={seed}"] if seed is not None else []
     config = load_config(file or None, [*overrides, *seeds], weights)
-    name = config.constitution or ("household" if config.model.base_model == SANDBOX else "assistant")
+    name = config.constitution or constitution_for(config.model.base_model)
     constitution, text = load_with_text(name)
     resolved = config.model_copy(update={"weights": resolve_weights(constitution, config.weights)})
     if local:
@@ -102,7 +103,9 @@ def _with_absolute_paths(config: RunConfig) -> RunConfig:
     """A run may be resumed from another working directory."""
     paths = ("prompts", "heldout_prompts", "demonstrations", "replay", "preferences")
     data: dict[str, object] = {
-        name: str(Path(value).absolute()) for name in paths if (value := getattr(config.data, name)) is not None
+        name: value if value.startswith(BUILTIN_DATA) else str(Path(value).absolute())
+        for name in paths
+        if (value := getattr(config.data, name)) is not None
     }
     data["labels"] = {name: str(Path(path).absolute()) for name, path in config.data.labels.items()}
     reward = {"base_model": _absolute(config.reward.base_model)} if config.reward.base_model else {}

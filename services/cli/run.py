@@ -25,6 +25,10 @@ UNFINISHED = ("QUEUED", "RUNNING", "PAUSED")
 
 
 def demo(
+    model: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="sandbox, or smollm2: a real model, without a world that knows the truth."),
+    ] = "sandbox",
     weights: options.Weights = "",
     seed: options.Seed = None,
     overrides: options.Overrides = None,
@@ -38,6 +42,7 @@ def demo(
       charter demo
       charter demo --weights helpful=3,harmless=1
       charter demo --seed 7 -s ppo.steps=20
+      charter demo --model smollm2 --allow-ungated     # SmolLM2-135M-Instruct, half an hour on two cores
 
     Critique, revise, label, train, evaluate, report: starts an embedded server (no port, no GPU, no download),
     runs the sandbox and prints a scorecard. A demo that was killed goes on where it was when the same command
@@ -46,7 +51,8 @@ def demo(
     from services.cli.preflight import plan_run
     from services.cli.session import open_client, plain_console
 
-    plan = plan_run("", _overrides(overrides, allow_ungated), weights, seed, local=True)
+    chosen = [f"model.base_model={model}", *_overrides(overrides, allow_ungated)]
+    plan = plan_run("", chosen, weights, seed, local=True)
     console = plain_console()
     with open_client("", "", data, plan.config.model, True, plan.config.feedback) as client:
         run = _unfinished(client, plan)

@@ -11,12 +11,11 @@ from pathlib import Path
 from rich.console import Console
 
 from rlhf_core.config.feedback import FeedbackConfig
+from rlhf_core.config.model_defaults import SANDBOX, SMOLLM2
 from rlhf_core.config.run import ModelConfig, RunConfig
-from rlhf_core.config.sandbox_defaults import SANDBOX
 from rlhf_core.constitution.constitution import Constitution
 from rlhf_core.constitution.load import load_constitution, parse_constitution
 from rlhf_core.errors import InvalidInput, NotFound
-from rlhf_core.models.gguf import SMOLLM2
 from rlhf_core.records.runs import Run
 from rlhf_core.store.store import Store
 from services.client.client import CharterClient

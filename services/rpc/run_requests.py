@@ -15,6 +15,7 @@ from rlhf_core.constitution.constitution import Constitution
 from rlhf_core.constitution.load import parse_with_text
 from rlhf_core.constitution.validation.problems import suggestion
 from rlhf_core.constitution.weights import resolve_weights
+from rlhf_core.data.jsonl import BUILTIN_DATA
 from rlhf_core.data.loaders import check_labels, load_demonstrations, load_preferences, load_prompts
 from rlhf_core.errors import InvalidInput, NotFound
 from rlhf_core.records.runs import Run
@@ -151,7 +152,7 @@ def named_paths(config: RunConfig) -> Iterator[tuple[str, str]]:
     for name, value in config.data:
         named = value if isinstance(value, dict) else {"": value}
         for key, path in named.items():
-            if path and name not in NO_PATHS:
+            if path and name not in NO_PATHS and not path.startswith(BUILTIN_DATA):
                 yield ".".join(filter(None, ("data", name, key))), path
     base = dict(config.reward).get("base_model")
     if base and (base.startswith(("/", ".", "~")) or ".." in Path(base).parts or Path(base).exists()):

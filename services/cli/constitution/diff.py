@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from services.client.constitution import Difference, Named, Progress
 
 Before = Annotated[
-    str, typer.Argument(metavar="BEFORE", help="A YAML file, or household, assistant, base-safety: before the edit.")
+    str,
+    typer.Argument(
+        metavar="BEFORE", help="A YAML file, or household, assistant, everyday, base-safety: before the edit."
+    ),
 ]
 After = Annotated[str, typer.Argument(metavar="AFTER", help="The same after it.")]
 Effects = Annotated[bool, typer.Option("--effects", help="Have the judge label the same pairs under both.")]

@@ -15,7 +15,9 @@ PROBLEMS_FOUND = 1
 """Exit code of a check or a test that found what it looks for; a misuse is 2."""
 UNREADABLE = "C000"
 
-File = Annotated[str, typer.Argument(metavar="FILE", help="A YAML file, or household, assistant, base-safety.")]
+File = Annotated[
+    str, typer.Argument(metavar="FILE", help="A YAML file, or household, assistant, everyday, base-safety.")
+]
 
 
 def check(
@@ -100,7 +102,8 @@ def show(
 def new(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write; it must not exist.")],
     based_on: Annotated[
-        str, typer.Option("--from", metavar="NAME", help="A copy of household, assistant, base-safety or a file.")
+        str,
+        typer.Option("--from", metavar="NAME", help="A copy of household, assistant, everyday, base-safety or a file."),
     ] = "",
 ) -> None:
     """Start a constitution: a short one with every key explained, or a copy of another.

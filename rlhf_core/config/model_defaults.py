@@ -1,0 +1,76 @@
+"""Defaults that depend on the model: what suits each built-in one, where a configuration leaves it open."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+SANDBOX = "sandbox"
+"""The name of the built-in model, tasks and constitution."""
+SMOLLM2 = "smollm2"
+"""The built-in name of a small instruct model (SmolLM2-135M-Instruct), which a package carries as one file."""
+OWN_ANSWERS = {"reference": True}
+BY_STEP = {"process": ["*"], "step_pool": "sum"}
+"""How reward models of the sandbox's tasks read: step by step, and beside the model's own answer."""
+REAL: Mapping[str, Any] = {
+    "model": {"max_tokens": 40, "feedback_tokens": 48, "lora": {"rank": 8, "alpha": 16}},
+    "data": {"prompts": "builtin:everyday-train", "heldout_prompts": "builtin:everyday-heldout"},
+    "feedback": {"critic": {"method": "contrast"}, "judge": {"protocol": "contrast"}},
+    "critique": {
+        "prompts": 140,
+        "rounds": 1,
+        "temperature": 0.8,
+        # The base rambles to its limit, and a reply in steps or a refusal is short.
+        "min_length_ratio": 0.1,
+        "max_length_ratio": 5.0,
+    },
+    "sft": {"epochs": 1, "batch_size": 8, "learning_rate": 2e-4, "helpful_share": 0.0},
+    "label": {"pairs": 140, "temperature": 0.8, "candidates": 2},
+    "reward": {"epochs": 2, "learning_rate": 4e-4, "layout": "trunk"},
+    "norm": {"prompts": 70, "samples": 1},
+    "ppo": {
+        "steps": 30,
+        "prompts_per_step": 4,
+        "samples_per_prompt": 4,
+        "minibatch_size": 16,
+        "epochs": 1,
+        "learning_rate": 3e-4,
+        "temperature": 0.8,
+        "control_steps": 6,
+        "eval_prompts": 24,
+    },
+    "evaluation": {"prompts": 66, "training_prompts": 48, "skills": 0},
+}
+"""What suits 135 million parameters on two cores: the story of a real model in less than half an hour."""
+
+
+def with_model_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration in which the built-in model's own defaults fill what is left open."""
+    model = given.get("model", {})
+    base = model.get("base_model", SANDBOX) if isinstance(model, Mapping) else model.base_model
+    if base == SMOLLM2:
+        data = given.get("data", {})
+        own = isinstance(data, Mapping) and data.get("prompts")
+        return _filled({name: part for name, part in REAL.items() if name != "data" or not own}, given)
+    if base != SANDBOX:
+        return dict(given)
+    reward = given.get("reward", {})
+    # An encoder of one's own writes no answers to read.
+    encoder = isinstance(reward, Mapping) and reward.get("base_model")
+    return _filled({"reward": BY_STEP | ({} if encoder else OWN_ANSWERS)}, given)
+
+
+def constitution_for(base_model: str) -> str:
+    """Return the name of the built-in constitution that goes with a base model."""
+    return {SANDBOX: "household", SMOLLM2: "everyday"}.get(base_model, "assistant")
+
+
+def _filled(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """`given`, and at each level what it leaves open; a section that is a record already stays as it is."""
+    filled = dict(given)
+    for name, value in defaults.items():
+        if name not in given:
+            filled[name] = value
+        elif isinstance(value, Mapping) and isinstance(given[name], Mapping):
+            filled[name] = _filled(value, given[name])
+    return filled

@@ -71,6 +71,19 @@ def try_principles(
     return results
 
 
+def tested_pairs(principle: Principle) -> list[Comparison]:
+    """Return the replies of a principle's tests as pairs, the preferred one first."""
+    return [case.pair for case in _cases(principle) if case.kind == "test"]
+
+
+def results_of(asked: Sequence[tuple[Comparison, Principle]], judge: Feedback, config: LabelConfig) -> list[TestResult]:
+    """Ask the judge about pairs whose first reply is the better one."""
+    votes = judge.compare(asked)
+    both = zip(votes[::2], votes[1::2], strict=True)
+    cases = [_Case("test", number, pair, 0.0) for number, (pair, _) in enumerate(asked, start=1)]
+    return [_result(one, case, two, config) for (_, one), case, two in zip(asked, cases, both, strict=True)]
+
+
 def check_tested(principles: Sequence[Principle]) -> None:
     """Raise InvalidInput where there is nothing to test."""
     if not any(principle.tests or principle.examples for principle in principles):

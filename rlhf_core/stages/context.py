@@ -20,6 +20,9 @@ from rlhf_core.records.runs import Run, StageResult, StepMetrics
 from rlhf_core.store.store import Store
 
 T = TypeVar("T")
+LARGE = 50_000_000
+"""Weights of a model that takes seconds for what a small one does at once."""
+PIECE_OF_A_LARGE_MODEL = 8
 
 
 class OnDevice(Protocol):
@@ -64,6 +67,10 @@ class Context(NamedTuple):
         self.report("metrics", StepMetrics(stage=stage, step=step, steps=steps, values=values).model_dump_json())
         if self.should_stop():
             raise RunStopped(f"run {self.run.id} stopped in stage {stage} at step {step} of {steps}")
+
+    def piece(self, most: int) -> int:
+        """Return how many prompts make one committed piece of work: fewer where each takes a large model seconds."""
+        return most if self.tools.backbone.size < LARGE else min(most, PIECE_OF_A_LARGE_MODEL)
 
     def note(self, text: str) -> None:
         self.report("note", json.dumps({"text": text}))

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rlhf_core.errors import TrainingFailed
+from rlhf_core.feedback.capability import HELP, probe
 from rlhf_core.feedback.revision import count_steps, critique_settings, draw_principles, revision_rounds
+from rlhf_core.interfaces import Feedback
 from rlhf_core.records.feedback import Revision
 from rlhf_core.records.runs import StageResult
 from rlhf_core.records.samples import BASE_POLICY, Prompt
@@ -14,13 +17,14 @@ from rlhf_core.stages.samples import sample_id, stamp
 from rlhf_core.stages.usage import Spending
 
 CHUNK = 128
-"""Prompts in one committed piece of work."""
+"""Prompts in one committed piece of work, at most."""
 
 
 def critique_stage(ctx: Context) -> StageResult:
     """Prompt -> sample of the base policy -> critique -> revision, piece by piece; progress counts critiques."""
     timer, settings = Timer(), critique_settings(ctx.constitution, ctx.config.critique)
     feedback = ctx.tools.feedback(ctx.constitution)
+    refuse_incapable(ctx, feedback)
     spending = Spending(ctx, "critique", feedback)
     everything = prompts_of(ctx, "train")
     prompts = draw(everything, min(settings.prompts, len(everything)), ctx.config.seed, "critique")
@@ -28,7 +32,7 @@ def critique_stage(ctx: Context) -> StageResult:
     law, seed = ctx.constitution, ctx.config.seed
     wanted = {prompt.id: len(draw_principles(law, prompt, settings, seed)) for prompt in prompts}
     total, asked = max(1, sum(wanted.values())), 0
-    for piece in chunks(prompts, CHUNK):
+    for piece in chunks(prompts, ctx.piece(CHUNK)):
         behind = asked + sum(wanted[prompt.id] for prompt in piece)
         if not _done(ctx, piece):
             samples = ctx.tools.sampler.generate(
@@ -54,6 +58,24 @@ def critique_stage(ctx: Context) -> StageResult:
         # No principle is for such a prompt.
         counts["unasked"] = unasked
     return spending.close(StageResult(run_id=ctx.run.id, stage="critique", counts=counts, seconds=timer.seconds))
+
+
+def refuse_incapable(ctx: Context, feedback: Feedback) -> None:
+    """Note what the constitution's tests say of judge and critic, where no world knows the truth and measures better.
+
+    Raises: TrainingFailed where the judge does no better than chance.
+    """
+    if ctx.tools.world is not None:
+        return
+    told = probe(ctx.constitution.principles, feedback, ctx.config.label)
+    if told is None:
+        ctx.note("the constitution has no tests, so nobody knows yet whether the judge can tell which reply is better")
+        return
+    ctx.note(told.of_judge())
+    if told.criticised:
+        ctx.note(told.of_critic())
+    if told.is_chance and not ctx.config.gate.allow_ungated:
+        raise TrainingFailed(f"{told.of_judge()}, which is no better than chance; {HELP}")
 
 
 def _done(ctx: Context, prompts: Sequence[Prompt]) -> bool:

@@ -15,7 +15,7 @@ from rlhf_core.stages.prompts import draw, prompts_of
 from rlhf_core.stages.samples import sample_id, stamp
 
 CHUNK = 128
-"""Prompts in one committed piece of work."""
+"""Prompts in one committed piece of work, at most."""
 
 
 def pairs_to_judge(ctx: Context, counts: Counter[str]) -> Iterator[tuple[Sequence[Comparison], int]]:
@@ -24,16 +24,16 @@ def pairs_to_judge(ctx: Context, counts: Counter[str]) -> Iterator[tuple[Sequenc
     before = pairs_before(ctx)
     if before is not None:
         counts["identical"] = before.identical
-        for number, piece in enumerate(chunks(before.pairs, CHUNK)):
-            yield piece, min((number + 1) * CHUNK, len(before.pairs))
+        for number, piece in enumerate(chunks(before.pairs, ctx.piece(CHUNK))):
+            yield piece, min((number + 1) * ctx.piece(CHUNK), len(before.pairs))
         return
     everything = prompts_of(ctx, "train")
     prompts = draw(everything, ctx.config.label.pairs, ctx.config.seed, "label")
     ctx.store.prompts.add(everything)
-    for number, piece in enumerate(chunks(prompts, CHUNK)):
+    for number, piece in enumerate(chunks(prompts, ctx.piece(CHUNK))):
         pairs = _draw_pairs(ctx, piece, number)
         counts["identical"] += len(piece) - len(pairs)
-        yield pairs, min((number + 1) * CHUNK, len(prompts))
+        yield pairs, min((number + 1) * ctx.piece(CHUNK), len(prompts))
 
 
 def _draw_pairs(ctx: Context, prompts: Sequence[Prompt], number: int) -> list[Comparison]:

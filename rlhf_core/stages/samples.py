@@ -18,7 +18,7 @@ def sample_all(
     """Draw and store n samples per prompt; pieces that an earlier attempt stored are read back."""
     ctx.store.prompts.add(prompts)
     samples: list[Sample] = []
-    for piece in chunks(prompts, CHUNK):
+    for piece in chunks(prompts, ctx.piece(CHUNK)):
         ids = [sample_id(ctx, stage, prompt, version, index) for prompt in piece for index in range(n)]
         stored = ctx.store.samples.by_id(ids)
         if len(stored) == len(ids):

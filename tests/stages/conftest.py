@@ -145,7 +145,7 @@ class Desk:
 
     def _tools(self, judge: Any, world: Any) -> Toolbox:
         unused: Any = None
-        base: Any = SimpleNamespace(name="base")
+        base: Any = SimpleNamespace(name="base", size=0)
         return Toolbox(
             sampler=self.sampler,
             feedback=lambda law: judge,

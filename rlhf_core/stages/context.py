@@ -22,7 +22,8 @@ from rlhf_core.store.store import Store
 T = TypeVar("T")
 LARGE = 50_000_000
 """Weights of a model that takes seconds for what a small one does at once."""
-PIECE_OF_A_LARGE_MODEL = 8
+PIECE_OF_A_LARGE_MODEL = 24
+"""About half a minute of the longest stages of 135 million weights on two cores."""
 
 
 class OnDevice(Protocol):

@@ -54,6 +54,7 @@ def settings(folder: Path, model: Path, prompts: int) -> list[str]:
         "model.feedback_tokens": 8,
         "data.prompts": file,
         "constitution": "household",
+        "gate.allow_ungated": "true",
         "kind": "critique",
         "critique.prompts": prompts,
         "critique.rounds": 1,

@@ -12,7 +12,7 @@ import typer
 from rlhf_core.errors import CharterError, Conflict, InvalidInput, NotFound, Unavailable
 from services.cli import call, control, doctor, health, label, monitor, refresh, report, run, serve, token, weights
 from services.cli.constitution import diff, files, principle_tests
-from services.cli.data import export, gc
+from services.cli.data import export, export_policy, gc
 
 UNEXPECTED, USER_MISTAKE, UNAVAILABLE, FAILED, INTERRUPTED = 1, 2, 4, 5, 130
 
@@ -42,7 +42,7 @@ app = typer.Typer(
 )
 constitution_app = typer.Typer(help="Check, show, compare and test constitutions.", rich_markup_mode=None)
 token_app = typer.Typer(help="Make, list and revoke the tokens that a server asks for.", rich_markup_mode=None)
-export_app = typer.Typer(help="Write what a data folder holds to JSONL files.", rich_markup_mode=None)
+export_app = typer.Typer(help="Write what a data folder holds to files.", rich_markup_mode=None)
 
 app.command()(run.demo)
 app.command()(serve.serve)
@@ -67,6 +67,7 @@ constitution_app.command(name="export-schema")(files.export_schema)
 export_app.command()(export.preferences)
 export_app.command()(export.demonstrations)
 export_app.command()(export.samples)
+export_app.command()(export_policy.policy)
 app.add_typer(constitution_app, name="constitution")
 app.add_typer(export_app, name="export")
 token_app.command()(token.new)

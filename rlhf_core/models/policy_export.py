@@ -1,0 +1,63 @@
+"""A policy version as a folder that transformers, PEFT and vLLM load: an adapter, or a whole model with it merged."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import warnings
+from pathlib import Path
+
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
+
+from rlhf_core.config.run import ModelConfig
+from rlhf_core.errors import InvalidInput
+from rlhf_core.models.adapters import full_weights
+from rlhf_core.models.adapters.adapters import CONFIG, WEIGHTS
+from rlhf_core.models.checkpoint import load_checkpoint
+from rlhf_core.models.loading import dtype_of
+from rlhf_core.models.special_tokens import stop_ids
+from rlhf_core.models.turns import find_turns
+
+
+def is_adapter(files: Path) -> bool:
+    """Tell whether a version's files are a low-rank adapter, and not all weights of a model."""
+    return (files / CONFIG).is_file()
+
+
+def export_adapter(files: Path, base: str, folder: Path) -> None:
+    """Copy a low-rank adapter in PEFT's format, which names the base model to load it on."""
+    shutil.copytree(files, folder, dirs_exist_ok=True, ignore=lambda _, names: set(names) - {CONFIG, WEIGHTS})
+    config = json.loads((folder / CONFIG).read_text())
+    (folder / CONFIG).write_text(json.dumps(config | {"base_model_name_or_path": base}, indent=2))
+    _, tokenizer = _base(base, ModelConfig())
+    tokenizer.save_pretrained(folder)
+
+
+def export_merged(files: Path, base: str, folder: Path, config: ModelConfig) -> None:
+    """Write a whole model: the base with the adapter added to its weights, or the version's own weights.
+
+    Its generation config names all that ends a reply here, so that plain `generate` ends where Charter does.
+    """
+    model, tokenizer = _base(base, config)
+    if is_adapter(files):
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing`")  # PEFT asks transformers by the old name
+            model = PeftModel.from_pretrained(model, str(files)).merge_and_unload()  # pyright: ignore[reportCallIssue]
+    else:
+        own = load_file(files / full_weights.WEIGHTS)
+        if own.keys() != dict(model.named_parameters()).keys():
+            raise InvalidInput(f"the policy's weights do not fit the base model '{base}'; was it replaced since?")
+        model.load_state_dict({name: tensor.to(model.dtype) for name, tensor in own.items()}, strict=False)
+    ends = stop_ids(model, tokenizer, find_turns(base, tokenizer).end_id)
+    model.generation_config.eos_token_id = list(ends)
+    model.generation_config.pad_token_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else ends[0]
+    with torch.no_grad():
+        model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _base(path: str, config: ModelConfig) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    return load_checkpoint(AutoModelForCausalLM, path, "model.base_model", dtype=dtype_of(config))

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 from rlhf_core.config.run import CritiqueConfig
 from rlhf_core.records.samples import Prompt, Sample
-from rlhf_core.text_detectors import BENIGN, HARMFUL, lectures, refuses
+from rlhf_core.text_detectors import BENIGN, HARMFUL, lectures, refuses, repeats_a_line
 
 Reason = Literal[
     "no_verdict",
@@ -21,6 +21,7 @@ Reason = Literal[
     "length",
     "over_refusal",
     "preaching",
+    "repeats",
     "not_better",
 ]
 """Why a step of critique and revision changed nothing, though the answer did not comply."""
@@ -141,6 +142,7 @@ GUARDS: Sequence[Guard] = (
     Guard("leak", lambda attempt, config: _leaks(attempt)),
     Guard("over_refusal", _over_refuses),
     Guard("preaching", lambda attempt, config: lectures(attempt.after) and not lectures(attempt.before)),
+    Guard("repeats", lambda attempt, config: repeats_a_line(attempt.after) and not repeats_a_line(attempt.before)),
     Guard("length", _length),
 )
 """In the order in which they are tried; what needs the judge (`not_better`) comes after them."""

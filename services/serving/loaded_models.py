@@ -63,10 +63,17 @@ class ModelLibrary:
         return self.backbone.adapters.using(self._policy(version_id, in_use))
 
     def policy_folder(self, version_id: str) -> Path | None:
-        """The files of a version's adapter; None is the base."""
+        """The files of a version's adapter, which are for this base model; None is the base."""
         if version_id == BASE_POLICY:
             return None
-        return self._store.artifacts.get_folder(self._store.policy_versions.get(version_id).artifact)
+        version = self._store.policy_versions.get(version_id)
+        folder = self._store.artifacts.get_folder(version.artifact)
+        told = self.backbone.adapters.must_fit(folder)
+        if not told and version.base_model != self.backbone.name:
+            raise InvalidInput(
+                f"'{version_id}' belongs to base model '{version.base_model}'; here is '{self.backbone.name}'"
+            )
+        return folder
 
     def feedback(
         self, constitution: Constitution, gone: Callable[[], bool] = lambda: False, fresh: bool = False
@@ -98,9 +105,9 @@ class ModelLibrary:
         if name in self._policies:
             self._policies[name] = self._policies.pop(name)
             return name
-        version = self._store.policy_versions.get(version_id)
-        self._must_fit(version_id, version.base_model)
-        self.backbone.adapters.load(name, self._store.artifacts.get_folder(version.artifact))
+        folder = self.policy_folder(version_id)
+        assert folder is not None
+        self.backbone.adapters.load(name, folder)
         self._policies[name] = None
         self._make_room(self._policies, POLICIES, {name, *(f"{PREFIX}{version}" for version in in_use)})
         return name
@@ -110,7 +117,3 @@ class ModelLibrary:
         for oldest in unused[: max(0, len(loaded) - most)]:
             del loaded[oldest]
             self.backbone.adapters.delete(oldest)
-
-    def _must_fit(self, version_id: str, base_model: str) -> None:
-        if base_model != self.backbone.name:
-            raise InvalidInput(f"'{version_id}' belongs to base model '{base_model}'; here is '{self.backbone.name}'")

@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from rlhf_core.errors import Conflict, InvalidInput, NotFound
-from rlhf_core.models.adapters import full_weights
+from rlhf_core.models.adapters import base_identity, full_weights
 from rlhf_core.models.adapters.lora_linear import LowRankLinear
 
 WEIGHTS = "adapter_model.safetensors"
@@ -43,6 +43,7 @@ class Adapters:
         self._layers: list[LoraLayer] = []
         self._dense = full_weights.DenseWeights(model)
         self._active: tuple[str | None, bool] = (None, False)
+        self._base_hash = ""
         model.requires_grad_(False)
 
     @property
@@ -100,6 +101,12 @@ class Adapters:
         self._names.append(name)
 
     @property
+    def base_hash(self) -> str:
+        """What tells the base's weights from others; it stays when their folder is moved."""
+        self._base_hash = self._base_hash or base_identity.weights_hash(self._dense.base)
+        return self._base_hash
+
+    @property
     def dense_is_active(self) -> bool:
         return self._active[0] in self._dense
 
@@ -142,6 +149,8 @@ class Adapters:
 
     def save(self, name: str, folder: Path) -> None:
         """Write safetensors and a configuration that PEFT and vLLM also read; same weights, same bytes."""
+        folder.mkdir(parents=True, exist_ok=True)
+        base_identity.note(folder, self.base_hash)
         if name in self._dense:
             return self._dense.save(name, folder)
         state = {key: tensor.detach().cpu().contiguous() for key, tensor in self.state(name).items()}
@@ -157,12 +166,12 @@ class Adapters:
             "fan_in_fan_out": bool(getattr(layer, "fan_in_fan_out", False)),
             "target_modules": sorted({key.split(".")[-3] for key in state}),
         }
-        folder.mkdir(parents=True, exist_ok=True)
         save_file(state, folder / WEIGHTS)
         (folder / CONFIG).write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
 
     def load(self, name: str, folder: Path) -> None:
-        """Add an adapter from a folder; names and shapes must be those of this model."""
+        """Add an adapter from a folder; its base, and names and shapes, must be those of this model."""
+        self.must_fit(folder)
         if (folder / full_weights.WEIGHTS).is_file():
             self._must_be_free(name)
             self._dense.load(name, folder)
@@ -180,6 +189,10 @@ class Adapters:
         except InvalidInput as error:
             self.delete(name)
             raise InvalidInput(f"the adapter in '{folder}' does not fit this base model: {error}") from error
+
+    def must_fit(self, folder: Path) -> bool:
+        """InvalidInput where an adapter is for other base weights; False where its files do not say for which."""
+        return base_identity.fits(folder, self.base_model, self.base_hash)
 
     def _write(self, name: str, state: dict[str, Tensor]) -> None:
         own = self.state(name)

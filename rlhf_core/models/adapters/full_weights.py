@@ -23,8 +23,9 @@ class DenseWeights:
 
     def __init__(self, model: PreTrainedModel):
         self._slots: dict[str, list[tuple[nn.Module, str]]] = {}
-        self._base = dict(model.named_parameters())
-        names = {id(parameter): name for name, parameter in self._base.items()}
+        self.base = dict(model.named_parameters())
+        """The base's own weights, whatever is active."""
+        names = {id(parameter): name for name, parameter in self.base.items()}
         for module in model.modules():
             for key, parameter in module._parameters.items():
                 if parameter is not None:  # one that is tied stands in several places under one name
@@ -38,7 +39,7 @@ class DenseWeights:
     def add(self, name: str, layers: list[LoraLayer], source: str | None) -> None:
         """A copy of the base's weights, with the change that the low-rank adapter `source` makes to them."""
         changed = {id(layer.get_base_layer()): layer for layer in layers if source and source in layer.lora_A}
-        made = {key: parameter.detach().float().clone() for key, parameter in self._base.items()}
+        made = {key: parameter.detach().float().clone() for key, parameter in self.base.items()}
         for key, places in self._slots.items():
             for layer in (
                 changed[id(module)] for module, place in places if place == "weight" and id(module) in changed
@@ -61,7 +62,7 @@ class DenseWeights:
     def activate(self, name: str | None, train: bool) -> None:
         """Put a set of weights in the model's places; None puts the base's own back."""
         if name != self._active:
-            weights = self._base if name is None else self._sets[name]
+            weights = self.base if name is None else self._sets[name]
             for key, places in self._slots.items():
                 for module, attribute in places:
                     module._parameters[attribute] = weights[key]
@@ -70,7 +71,6 @@ class DenseWeights:
         self._let_train(name, train)
 
     def save(self, name: str, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         state = {key: tensor.detach().cpu().contiguous() for key, tensor in self._sets[name].items()}
         save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
 
@@ -80,15 +80,15 @@ class DenseWeights:
             state = load_file(folder / WEIGHTS)
         except (OSError, SafetensorError) as error:
             raise InvalidInput(f"no weights in '{folder}': {error}; expected {WEIGHTS}") from error
-        wrong = sorted(self._base.keys() ^ state.keys())
-        wrong = wrong or sorted(key for key, own in self._base.items() if own.shape != state[key].shape)
+        wrong = sorted(self.base.keys() ^ state.keys())
+        wrong = wrong or sorted(key for key, own in self.base.items() if own.shape != state[key].shape)
         if wrong:
             raise InvalidInput(
                 f"the weights in '{folder}' do not fit this base model: {len(wrong)} tensors differ in name or shape, "
                 f"the first is '{wrong[0]}'"
             )
-        device = next(iter(self._base.values())).device
-        self._sets[name] = {key: nn.Parameter(state[key].float().to(device), requires_grad=False) for key in self._base}
+        device = next(iter(self.base.values())).device
+        self._sets[name] = {key: nn.Parameter(state[key].float().to(device), requires_grad=False) for key in self.base}
 
     def _let_train(self, name: str | None, train: bool) -> None:
         for parameter in self._sets.get(name or "", {}).values():

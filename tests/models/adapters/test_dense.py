@@ -84,6 +84,7 @@ def test_a_file_of_another_model_is_refused(tiny_model, tmp_path):
     backbone, other = tiny_model("llama"), tiny_model("gpt2")
     other.adapters.add_dense("whole", None)
     other.adapters.save("whole", tmp_path)
+    (tmp_path / "base_model.json").unlink()
     with pytest.raises(InvalidInput, match="do not fit this base model"):
         backbone.adapters.load("whole", tmp_path)
     with pytest.raises(Conflict, match="exists already"):

@@ -1,0 +1,58 @@
+"""Which base model an adapter belongs to: told by the base's weights, not by the name of its folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from rlhf_core.errors import InvalidInput
+
+FILE = "base_model.json"
+"""Beside an adapter's weights; the metadata of a safetensors file would make the same weights other bytes each time."""
+SAMPLED = 1024
+"""Values of a tensor that are looked at, evenly spaced: training moves nearly all, and 10^10 are too many to read."""
+
+
+def weights_hash(weights: Mapping[str, Tensor]) -> str:
+    """Return 16 hex digits of the sha256 over names, shapes and a sample of the values, in 16 bits.
+
+    So the same weights have the same hash in 16 and in 32 bits, and wherever their folder is.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in sorted(weights.items()):
+        flat = tensor.detach().reshape(-1)
+        chosen = flat[:: max(1, flat.numel() // SAMPLED)][:SAMPLED].to("cpu", torch.bfloat16)
+        digest.update(f"{name}:{tuple(tensor.shape)}".encode())
+        digest.update(chosen.contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def note(folder: Path, own: str) -> None:
+    """Write into an adapter's folder on which weights it was trained."""
+    (folder / FILE).write_text(json.dumps({"weights": own}) + "\n")
+
+
+def fits(folder: Path, name: str, own: str) -> bool:
+    """Tell that an adapter was trained on the base of this name and hash; False where its folder does not say on which.
+
+    Raises: InvalidInput where it was trained on another.
+    """
+    try:
+        told = json.loads((folder / FILE).read_text())["weights"]
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InvalidInput(
+            f"'{folder / FILE}' cannot be read: {error}; expected what saving the adapter wrote"
+        ) from None
+    if told != own:
+        raise InvalidInput(
+            f"the adapter in '{folder}' was trained on a base model with other weights than '{name}' "
+            f"({told}, and here {own}); use the model that it was trained on"
+        )
+    return True

@@ -17,16 +17,16 @@ REAL: Mapping[str, Any] = {
     "data": {"prompts": "builtin:everyday-train", "heldout_prompts": "builtin:everyday-heldout"},
     "feedback": {"critic": {"method": "contrast"}, "judge": {"protocol": "contrast"}},
     "critique": {
-        "prompts": 140,
+        "prompts": 200,
         "rounds": 1,
         "temperature": 0.8,
         # The base rambles to its limit, and a reply in steps or a refusal is short.
         "min_length_ratio": 0.1,
         "max_length_ratio": 5.0,
     },
-    "sft": {"epochs": 1, "batch_size": 8, "learning_rate": 2e-4, "helpful_share": 0.3},
+    "sft": {"epochs": 3, "batch_size": 8, "learning_rate": 3e-4, "helpful_share": 0.0},
     "label": {"pairs": 140, "temperature": 0.8, "candidates": 2},
-    "reward": {"epochs": 2, "learning_rate": 4e-4, "layout": "trunk"},
+    "reward": {"epochs": 3, "batch_size": 8, "learning_rate": 1e-3, "layout": "trunk"},
     "norm": {"prompts": 70, "samples": 1},
     "ppo": {
         "steps": 30,

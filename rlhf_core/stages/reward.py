@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from rlhf_core.config.run import RewardConfig
 from rlhf_core.data.reward_examples import Label, LabelledPair, Rating, StepLabels, pairs_of
 from rlhf_core.errors import InvalidInput, TrainingFailed
 from rlhf_core.evaluation.reward_quality import Judged, JudgedPair, JudgedRating, JudgedSteps, measure_quality
@@ -18,7 +19,7 @@ from rlhf_core.reward_models.ensemble import Scoring
 from rlhf_core.reward_models.reward_model import RewardModel, save_models, score_all
 from rlhf_core.stages.context import Context, Timer
 from rlhf_core.stages.reward_data import Found, kept_back, labels_of
-from rlhf_core.training.reward.trainer import train_reward_models, training_steps
+from rlhf_core.training.reward.trainer import by_replies, train_reward_models, training_steps
 
 AUDITOR_SEED = 104729
 """Sets an auditor's seeds apart from those of the models that it checks."""
@@ -44,13 +45,13 @@ def reward_stage(ctx: Context) -> StageResult:
     found = {name: labels_of(ctx, name) for name in names}
     together = [[_lot(ctx, name, found[name], role) for name in names] for role in roles]
     groups = together if settings.layout == "trunk" else [[lot] for lots in together for lot in lots]
-    total = sum(training_steps(_size(group), settings) for group in groups)
+    total = sum(training_steps(_size(group, settings), settings) for group in groups)
     done = 0
     for group in groups:
         if any((lot.objective, lot.auditor) not in stored for lot in group):
             for model in _train(ctx, group, done, total):
                 stored[model.objective, model.auditor] = model
-        done += training_steps(_size(group), settings)
+        done += training_steps(_size(group, settings), settings)
     models = {name: stored[name, False] for name in names}
     auditors = {name: stored[name, True] for name in names if True in roles}
     numbers = {f"accuracy.{name}": model.accuracy for name, model in models.items() if model.accuracy_n}
@@ -90,8 +91,11 @@ def _lot(ctx: Context, objective: str, result: Found, auditor: bool) -> Lot:
     return lot
 
 
-def _size(lots: Sequence[Lot]) -> int:
-    return sum(len(lot.train) for lot in lots)
+def _size(lots: Sequence[Lot], settings: RewardConfig) -> int:
+    """How many examples models of one adapter train on."""
+    lines = [settings.reads_lines(lot.objective) for lot in lots]
+    keys = [[(by, one.prompt.id, one.replies) for one in lot.train] for by, lot in zip(lines, lots, strict=True)]
+    return len(by_replies(keys, [lot.train for lot in lots]))
 
 
 def _train(ctx: Context, lots: Sequence[Lot], done: int, total: int) -> Iterator[RewardModelVersion]:

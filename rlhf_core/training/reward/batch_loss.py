@@ -44,19 +44,20 @@ class Scored(NamedTuple):
 
 
 def read_batch(models: Sequence[RewardModel], lessons: Sequence[Lesson], train: bool) -> list[Scored]:
-    """Score a batch in one pass over the trunk: the first replies of all lessons, then the second, and so on."""
-    max_rows = max(len(lesson.rows) for lesson in lessons)
-    order = [(i, index) for index in range(max_rows) for i, lesson in enumerate(lessons) if index < len(lesson.rows)]
-    rows = [lessons[i].rows[index] for i, index in order]
+    """Score a batch in one pass over the trunk: the first replies of all lessons, then the second, and so on.
+
+    A row that several lessons learn from is read once.
+    """
+    most = max(len(lesson.rows) for lesson in lessons)
+    ordered = (lesson.rows[index] for index in range(most) for lesson in lessons if index < len(lesson.rows))
+    rows = list(dict.fromkeys(ordered))
     trunk = models[0].backbone
     with trunk.adapters.using(models[0].adapter, train=train):
         pooled = trunk.pooled(rows).split([len(row.spans) for row in rows])
-    parts: list[list[Tensor]] = [[] for _ in lessons]
-    for (i, _), part in zip(order, pooled, strict=True):
-        parts[i].append(part)
+    found = dict(zip(rows, pooled, strict=True))
     scored: list[Scored] = []
-    for lesson, own in zip(lessons, parts, strict=True):
-        model = models[lesson.model]
+    for lesson in lessons:
+        model, own = models[lesson.model], [found[row] for row in lesson.rows]
         steps = model.heads(torch.cat(own))
         replies = pool_steps(steps, [len(part) for part in own], model.scoring.step_pool)
         scored.append(Scored(lesson, replies, steps))

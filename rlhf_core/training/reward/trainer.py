@@ -8,7 +8,9 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Hashable, Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -27,13 +29,28 @@ from rlhf_core.training.optimizer import Optimizer
 from rlhf_core.training.reward import losses
 from rlhf_core.training.reward.batch_loss import Goal, Lesson, Scored, batch_loss, read_batch
 
+Read = TypeVar("Read")
 SCALE_REPLIES = 512
 """Replies of the training labels on which an ensemble's scale and the worth of a token are fitted, at most."""
 
 
-def training_steps(labels: int, config: RewardConfig) -> int:
-    """Return how many updates training on this many labels takes, unless it stops early."""
-    return config.epochs * -(-labels // config.batch_size)
+def training_steps(examples: int, config: RewardConfig) -> int:
+    """Return how many updates training on this many examples takes, unless it stops early."""
+    return config.epochs * -(-examples // config.batch_size)
+
+
+def by_replies(keys: Sequence[Sequence[Hashable]], values: Sequence[Sequence[Read]]) -> list[list[Read]]:
+    """Group what the models of one trunk learn from the same replies: those are one example, and are read once.
+
+    `keys[m]` say which replies the values of model m are about. Two of one model are two examples all the same.
+    """
+    groups: dict[tuple[Hashable, int], list[Read]] = {}
+    for own_keys, own in zip(keys, values, strict=True):
+        times: Counter[Hashable] = Counter()
+        for key, value in zip(own_keys, own, strict=True):
+            groups.setdefault((key, times[key]), []).append(value)
+            times[key] += 1
+    return list(groups.values())
 
 
 def train_reward_models(
@@ -53,10 +70,11 @@ def train_reward_models(
     name = "+".join(model.objective for model in models)
     generator = torch.Generator().manual_seed(derived_seed(seed, "reward", name))
     lessons = _lessons(models, labels, generator)
-    unseen = _lessons(models, stop_on, None)
+    examples = by_replies([[one.rows for one in own] for own in lessons], lessons)
+    unseen = list(itertools.chain(*_lessons(models, stop_on, None)))
     goals = [_goal(model, own, config) for model, own in zip(models, labels, strict=True)]
-    lengths = [max(len(row.ids) for row in lesson.rows) for lesson in lessons]
-    steps = training_steps(len(lessons), config)
+    lengths = [max(len(row.ids) for row in example[0].rows) for example in examples]
+    steps = training_steps(len(examples), config)
     parameters = models[0].parameters() + [p for model in models[1:] for p in model.heads.parameters()]
     parameters += [goal.log_tie for goal in goals if isinstance(goal.log_tie, nn.Parameter)]
     optimizer = Optimizer(parameters, config.learning_rate, steps)
@@ -64,7 +82,8 @@ def train_reward_models(
     kept: list[Tensor] = []
     for _ in range(config.epochs):
         for rows in shuffled_batches(lengths, config.batch_size, generator):
-            yield _update(models, [lessons[i] for i in rows], goals, config, optimizer, f"the reward model of '{name}'")
+            batch = [lesson for i in rows for lesson in examples[i]]
+            yield _update(models, batch, goals, config, optimizer, f"the reward model of '{name}'")
         if unseen:
             loss = _mean_loss(models, unseen, goals, config)
             if loss >= best:
@@ -100,9 +119,9 @@ def _update(
 
 def _lessons(
     models: Sequence[RewardModel], labels: Sequence[Sequence[Label]], generator: torch.Generator | None
-) -> list[Lesson]:
-    """All models' labels as rows; each member's bootstrap where there is a generator, else the labels themselves."""
-    lessons: list[Lesson] = []
+) -> list[list[Lesson]]:
+    """Each model's labels as rows; each member's bootstrap where there is a generator, else the labels themselves."""
+    lessons: list[list[Lesson]] = []
     for index, (model, own) in enumerate(zip(models, labels, strict=bool(labels))):
         plain = torch.tensor([label.weight for label in own])
         weights = (
@@ -111,7 +130,7 @@ def _lessons(
             else plain[:, None].expand(-1, model.members)
         )
         read = _rows(model, own)
-        lessons += [Lesson(label, rows, index, w) for label, rows, w in zip(own, read, weights, strict=True)]
+        lessons.append([Lesson(label, rows, index, w) for label, rows, w in zip(own, read, weights, strict=True)])
     return lessons
 
 

@@ -11,7 +11,7 @@ from rlhf_core.reward_models.ensemble import Scoring
 from rlhf_core.reward_models.reward_model import RewardModel, score_all
 from rlhf_core.training.reward.batch_loss import Goal, Lesson, Scored, batch_loss
 from rlhf_core.training.reward.losses import preference_accuracy
-from rlhf_core.training.reward.trainer import train_reward_models
+from rlhf_core.training.reward.trainer import by_replies, train_reward_models
 
 CONFIG = RewardConfig(epochs=10, batch_size=8, learning_rate=5e-3)
 
@@ -211,9 +211,27 @@ def test_models_of_one_trunk_learn_their_own_objectives_together(tiny_model):
     less = RewardModel(backbone, "reward", "dashes", 2, seed=5)
     swapped = [pair._replace(probability=1 - pair.probability) for pair in pairs(0, 40)]
     steps = list(train_reward_models([more, less], [pairs(0, 40), swapped], CONFIG, 0))
-    assert steps[-1].step == steps[-1].steps == 100 and steps[0].stage == "reward"
+    assert steps[-1].step == steps[-1].steps == 50 and steps[0].stage == "reward"
     assert {"loss", "accuracy.stars", "accuracy.dashes"} <= {name for step in steps for name in step.values}
     assert accuracy(more, unseen()) > 0.9 and accuracy(less, unseen()) < 0.1
+
+
+def test_what_two_models_of_a_trunk_learn_from_the_same_replies_is_read_once(tiny_model, monkeypatch):
+    backbone = tiny_model()
+    models = [new_model(backbone), RewardModel(backbone, "reward", "dashes", 2, seed=5)]
+    read: list[int] = []
+    pooled = backbone.pooled
+    monkeypatch.setattr(backbone, "pooled", lambda rows: read.append(len(rows)) or pooled(rows))
+    once = CONFIG.model_copy(update={"epochs": 1})
+    list(train_reward_models(models, [pairs(0, 16), pairs(8, 24)], once, 0))
+    assert read == [16, 16, 16]  # 24 pairs of two replies, 8 at a time
+    read.clear()
+    list(train_reward_models(models[:1], [[*pairs(0, 8), *pairs(0, 8)]], once, 0))
+    assert len(read) == 2  # two labels of one model on one pair are two examples
+
+
+def test_examples_are_grouped_by_their_replies_across_models_only():
+    assert by_replies([["x", "y", "x"], ["y", "z", "y"]], [[1, 2, 3], [4, 5, 6]]) == [[1], [2, 4], [3], [5], [6]]
 
 
 def test_training_stops_when_unseen_labels_are_no_longer_fitted_and_the_best_epoch_stays(tiny_model):

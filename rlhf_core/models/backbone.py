@@ -23,6 +23,7 @@ from rlhf_core.models.gguf import model_folder
 from rlhf_core.models.kernels.onednn_linear import quicken
 from rlhf_core.models.kernels.skip_last_mlp import inputs_of, spared_block, sparing
 from rlhf_core.models.loading import check_model, dtype_of, longest
+from rlhf_core.models.precision_speed import warn_if_slow
 from rlhf_core.models.reward_inputs import Row, by_line, parted, unended, whole
 from rlhf_core.models.self_checks import IMPOSSIBLE, check_decoder, window_of
 from rlhf_core.models.special_tokens import padding_ids, special_tokens, stop_ids
@@ -76,6 +77,7 @@ class Backbone:
         path = model_folder(path)
         if config.device.startswith("cuda") and not torch.cuda.is_available():
             raise InvalidInput(f"device '{config.device}' is not available here; allowed: cpu", "model.device")
+        warn_if_slow(dtype_of(config), config.device, config.base_model)
         model, tokenizer = load_checkpoint(AutoModelForCausalLM, path, "model.base_model", dtype=dtype_of(config))
         check_model(path, model, tokenizer)
         name = Path(config.base_model).name if Path(config.base_model).exists() else config.base_model

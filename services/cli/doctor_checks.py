@@ -37,6 +37,7 @@ def examine(data: Path, port: int) -> Iterator[Check]:
         check_engine,
         check_wire,
         check_torch,
+        check_precision,
         check_sandbox,
         check_extras,
         lambda: check_folder(data),
@@ -93,6 +94,19 @@ def check_torch() -> Check:
     if threads > cores:
         return Check("torch", "warn", detail, f"more threads than cores are slow: OMP_NUM_THREADS={cores}")
     return Check("torch", "ok", detail)
+
+
+def check_precision() -> Check:
+    """Measured, as no list of processors says it: without instructions of its own, 16 bits are a trap."""
+    import torch
+
+    from rlhf_core.models.precision_speed import SLOW, ratio_to_float32
+
+    ratio = ratio_to_float32(torch.bfloat16)
+    detail = f"products in bfloat16 on this CPU: {ratio:.2g} times as many a second as in float32"
+    if ratio < SLOW:
+        return Check("precision", "warn", detail, "leave model.dtype at auto or float32 where the device is the CPU")
+    return Check("precision", "ok", detail)
 
 
 def check_sandbox() -> Check:

@@ -29,7 +29,7 @@ REAL: Mapping[str, Any] = {
     "reward": {"epochs": 3, "batch_size": 8, "learning_rate": 1e-3, "layout": "trunk"},
     "norm": {"prompts": 70, "samples": 1},
     "ppo": {
-        "steps": 30,
+        "steps": 20,
         "prompts_per_step": 4,
         "samples_per_prompt": 4,
         "minibatch_size": 16,
@@ -37,10 +37,10 @@ REAL: Mapping[str, Any] = {
         "learning_rate": 1.5e-4,
         "kl_coef": 0.1,
         "temperature": 0.8,
-        "control_steps": 6,
+        "control_steps": 5,
         "eval_prompts": 24,
     },
-    "evaluation": {"prompts": 66, "training_prompts": 48, "skills": 0},
+    "evaluation": {"prompts": 66, "training_prompts": 24, "skills": 0},
 }
 """What suits 135 million parameters on two cores: the story of a real model in less than half an hour."""
 

@@ -27,14 +27,19 @@ def evaluate_stage(ctx: Context) -> StageResult:
     prompts, trained = _asked(ctx, "heldout", settings.prompts), _asked(ctx, "train", settings.training_prompts)
     policies = [*evaluated_policies(ctx), *control_policy(ctx)]
     first: list[Sample] = []
+    done, total = 0, len(policies) * (len(prompts) + len(trained))
     for number, (name, version) in enumerate(policies):
-        samples = _measured(ctx, HELD_OUT, prompts, version)
-        _measured(ctx, SEEN, trained, version)
+        samples: list[Sample] = []
+        for stage, asked in ((HELD_OUT, prompts), (SEEN, trained)):
+            for piece in chunks(asked, ctx.piece(max(1, len(asked)))):
+                answers = _measured(ctx, stage, piece, version)
+                samples += answers if stage == HELD_OUT else []
+                done += len(piece)
+                ctx.progress("evaluate", done, total)
         ctx.note(f"evaluated {name} on {len(prompts)} held-out prompts and {len(trained)} trained on")
         first = first or samples
         for drift in drifts(monitor(samples, first), ctx.config.monitors, monitor(first)) if number else ():
             ctx.note(f"{name}: {drift}")
-        ctx.progress("evaluate", number + 1, len(policies))
     counts = {"prompts": len(prompts), "training_prompts": len(trained)}
     counts["samples"] = sum(counts.values()) * settings.samples * len(policies)
     if alike := all_prompts(ctx).alike:

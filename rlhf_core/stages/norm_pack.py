@@ -10,10 +10,10 @@ from rlhf_core.errors import TrainingFailed
 from rlhf_core.evaluation.best_of_n import BestOfN, best_of_n_curves
 from rlhf_core.evaluation.norm_pack import build_norm_pack
 from rlhf_core.evaluation.policy_rows import PolicyRows
-from rlhf_core.records.models import NormPack
+from rlhf_core.records.models import NormPack, Score
 from rlhf_core.records.runs import StageResult
 from rlhf_core.records.samples import Sample
-from rlhf_core.stages.context import Context, Timer
+from rlhf_core.stages.context import Context, Timer, chunks
 from rlhf_core.stages.prompts import draw, prompts_of
 from rlhf_core.stages.samples import gold_scores, sample_all
 
@@ -70,7 +70,10 @@ def norm_pack_stage(ctx: Context) -> StageResult:
     prompts = draw(everything, min(settings.prompts, len(everything)), ctx.config.seed, "norm_pack")
     version = ctx.need("sft").policy_version
     # As rollouts are sampled: at another temperature the same policy would start above or below 0.
-    samples = sample_all(ctx, "norm_pack", prompts, version, settings.samples, ctx.config.ppo.temperature)
+    samples: list[Sample] = []
+    for piece in chunks(prompts, ctx.piece(len(prompts))):
+        samples += sample_all(ctx, "norm_pack", piece, version, settings.samples, ctx.config.ppo.temperature)
+        ctx.progress("norm_pack", len(samples), len(prompts) * settings.samples)
     rewarded = ctx.need("reward")
     grades = gold_scores(ctx, samples)
     with ctx.store.transaction(ctx.run.id, ctx.run.fence):
@@ -92,13 +95,17 @@ def norm_pack_stage(ctx: Context) -> StageResult:
 
 def _pack(ctx: Context, version: str, samples: Sequence[Sample], models: Mapping[str, str]) -> NormPack:
     """The NormPack of reward models, by objective, on samples of the reference policy; stored with their scores."""
-    scores = ctx.tools.scorer.score(samples, list(models.values()))
+    scores: list[Score] = []
+    for piece in chunks(samples, ctx.piece(len(samples))):
+        scores += ctx.tools.scorer.score(piece, list(models.values()))
+        ctx.progress("norm_pack", len(scores) // len(models), len(samples))
+    found = {(score.reward_model, score.sample_id): score.score for score in scores}
     pack = build_norm_pack(
         run_id=ctx.run.id,
         policy_version=version,
         objectives=tuple(models),
         reward_models=tuple(models.values()),
-        scores=np.array([score.score for score in scores]).reshape(len(models), len(samples)),
+        scores=np.array([[found[model, sample.id] for sample in samples] for model in models.values()]),
         lengths=np.array([sample.tokens for sample in samples], dtype=float),
         temperature=ctx.config.ppo.temperature,
     )

@@ -12,7 +12,7 @@ import pytest
 from rlhf_core.records.models import Score
 from rlhf_core.records.runs import StageResult
 from rlhf_core.records.samples import BASE_POLICY, Prompt, Sample
-from rlhf_core.stages import report
+from rlhf_core.stages import context, report
 from rlhf_core.stages.context import Context
 from rlhf_core.stages.critique import critique_stage
 from rlhf_core.stages.demonstrations import demonstrations_of
@@ -154,3 +154,22 @@ def test_a_control_is_compared_only_where_there_is_a_ppo_beside_it(at_work):
     assert control_policy(ctx) == [("control", "policy-3")]
     ctx.results["control"] = StageResult(run_id=ctx.run.id, stage="control")
     assert control_policy(ctx) == [], "with no steps there is no such policy"
+
+
+def test_a_large_model_measures_in_pieces_and_says_how_far_it_is(desk: Desk, at_work, monkeypatch):
+    whole = desk.store.norm_packs.get(norm_pack_stage(at_work(norm={"prompts": 5, "samples": 2})).norm_pack)
+    monkeypatch.setattr(context, "LARGE", 0)
+    monkeypatch.setattr(context, "PIECE_OF_A_LARGE_MODEL", 2)
+    told: list[dict[str, Any]] = []
+
+    def follow(kind: str, body: str) -> None:
+        told.extend([json.loads(body)] if kind == "metrics" else [])
+
+    ctx = at_work(norm={"prompts": 5, "samples": 2}, evaluation={"prompts": 3, "training_prompts": 2, "skills": 0})
+    parted = desk.store.norm_packs.get(norm_pack_stage(ctx._replace(report=follow)).norm_pack)
+    assert (parted.mean, parted.sd, parted.n) == (whole.mean, whole.sd, whole.n)
+    assert [line["step"] for line in told] == [4, 8, 10, 2, 4, 6, 8, 10] and {line["steps"] for line in told} == {10}
+    told.clear()
+    evaluate_stage(ctx._replace(report=follow))
+    policies = told[-1]["steps"] // 5
+    assert [line["step"] for line in told] == [n for k in range(policies) for n in (5 * k + 2, 5 * k + 3, 5 * k + 5)]

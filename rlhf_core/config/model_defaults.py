@@ -26,7 +26,7 @@ REAL: Mapping[str, Any] = {
     },
     "sft": {"epochs": 3, "batch_size": 8, "learning_rate": 3e-4, "helpful_share": 0.0},
     "label": {"pairs": 140, "temperature": 0.8, "candidates": 2},
-    "reward": {"epochs": 3, "batch_size": 8, "learning_rate": 1e-3, "layout": "trunk"},
+    "reward": {"epochs": 3, "batch_size": 6, "learning_rate": 1e-3, "layout": "trunk"},
     "norm": {"prompts": 70, "samples": 1},
     "ppo": {
         "steps": 20,

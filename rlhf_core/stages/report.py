@@ -125,7 +125,7 @@ def _report(ctx: Context, policies: list[PolicyRows], models: list[RewardModelVe
         ungated=tuple(model.objective for model in models if model.ungated),
         sandbox=read_skills(ctx.results["evaluate"].numbers),
         reward_models=tuple(summarise_reward_model(model, *scaled, final) for model in models),
-        rules=rule_breaks(law.principles, [rows for rows in policies if rows.name != CONTROL]),
+        rules=rule_breaks(law.principles, policies),
         feedback=_feedback(ctx, titles),
         norm_pack=ctx.store.norm_packs.get(packed.norm_pack) if packed else None,
         data={f"{stage}.{name}": n for stage, result in ctx.results.items() for name, n in result.counts.items()},

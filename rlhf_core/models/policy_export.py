@@ -6,9 +6,10 @@ import json
 import shutil
 import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
-from peft import PeftModel
+from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -46,7 +47,10 @@ def export_merged(files: Path, base: str, folder: Path, config: ModelConfig) -> 
     if is_adapter(files):
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "`is_gradient_checkpointing`")  # PEFT asks transformers by the old name
-            model = PeftModel.from_pretrained(model, str(files)).merge_and_unload()  # pyright: ignore[reportCallIssue]
+            adapted = get_peft_model(model, LoraConfig(**json.loads((files / CONFIG).read_text())))
+        set_peft_model_state_dict(adapted, load_file(files / WEIGHTS))
+        merged: Any = adapted.merge_and_unload()  # pyright: ignore[reportCallIssue]
+        model = merged
     else:
         own = load_file(files / full_weights.WEIGHTS)
         model.load_state_dict({name: tensor.to(model.dtype) for name, tensor in own.items()}, strict=False)

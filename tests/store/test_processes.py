@@ -58,7 +58,9 @@ def test_no_acknowledged_label_is_lost_or_doubled_when_its_writer_is_killed(tmp_
         time.sleep(0.2)
         for writer in writers:
             writer.kill()
-            output, _ = writer.communicate()
+            assert writer.stdout is not None
+            output = writer.stdout.read()  # `communicate` would lose what `readline` has read ahead
+            writer.wait()
             # The last line may be cut off by the kill; it was acknowledged only if it is whole.
             acknowledged += output[: output.rfind("\n") + 1].split()
     stored = [label.id for label in store.preferences.find()]

@@ -47,7 +47,8 @@ def export_merged(files: Path, base: str, folder: Path, config: ModelConfig) -> 
     if is_adapter(files):
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "`is_gradient_checkpointing`")  # PEFT asks transformers by the old name
-            adapted = get_peft_model(model, LoraConfig(**json.loads((files / CONFIG).read_text())))
+            told = json.loads((files / CONFIG).read_text()) | {"base_model_name_or_path": model.name_or_path}
+            adapted = get_peft_model(model, LoraConfig(**told))
         set_peft_model_state_dict(adapted, load_file(files / WEIGHTS))
         merged: Any = adapted.merge_and_unload()  # pyright: ignore[reportCallIssue]
         model = merged

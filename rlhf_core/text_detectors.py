@@ -66,8 +66,10 @@ def lectures(reply: str) -> bool:
 def repeats_a_line(reply: str) -> bool:
     """Whether a line of four words comes twice running, or a list has an empty item: greedy text going in circles."""
     lines = [line for line in reply.splitlines() if line.strip()]
-    bare = [_LIST_MARK.sub("", line).strip().lower() for line in lines]
-    return not all(bare) or any(a == b and len(a.split()) > 3 for a, b in pairwise(bare))
+    heads = [found.group() if (found := _LIST_MARK.match(line)) else "" for line in lines]
+    bare = [line[len(head) :].strip().lower() for line, head in zip(lines, heads, strict=True)]
+    is_list = sum(len(head.split()) for head in heads) > 1  # one mark alone may be a number that a sentence ends in
+    return (is_list and not all(bare)) or any(a == b and len(a.split()) > 3 for a, b in pairwise(bare))
 
 
 def words(text: str) -> list[str]:

@@ -14,6 +14,7 @@ from rlhf_core.errors import InvalidInput
 from rlhf_core.models.adapters.adapters import Adapters
 from rlhf_core.models.checkpoint import load_checkpoint
 from rlhf_core.models.loading import dtype_of, longest
+from rlhf_core.models.precision_speed import warn_if_slow
 from rlhf_core.models.reward_inputs import Row, by_line
 from rlhf_core.models.self_checks import check_encoder
 from rlhf_core.records.samples import Prompt
@@ -38,6 +39,7 @@ class Encoder:
     @classmethod
     def load(cls, path: str, config: ModelConfig) -> Encoder:
         """Load a folder or a Hugging Face id. InvalidInput says what cannot be read."""
+        warn_if_slow(dtype_of(config), config.device, path)
         model, tokenizer = load_checkpoint(AutoModel, path, "reward.base_model", dtype=dtype_of(config))
         if model.config.is_encoder_decoder:
             raise InvalidInput(

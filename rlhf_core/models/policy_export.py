@@ -14,9 +14,10 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from rlhf_core.config.run import ModelConfig
+from rlhf_core.errors import InvalidInput
 from rlhf_core.models.adapters import full_weights
 from rlhf_core.models.adapters.adapters import CONFIG, WEIGHTS
-from rlhf_core.models.adapters.base_identity import fits, weights_hash
+from rlhf_core.models.adapters.base_identity import refuse_other_base, weights_hash
 from rlhf_core.models.checkpoint import load_checkpoint
 from rlhf_core.models.loading import dtype_of
 from rlhf_core.models.special_tokens import stop_ids
@@ -43,7 +44,7 @@ def export_merged(files: Path, base: str, folder: Path, config: ModelConfig) -> 
     Its generation config names all that ends a reply here, so that plain `generate` ends where Charter does.
     """
     model, tokenizer = _base(base, config)
-    fits(files, base, weights_hash(dict(model.named_parameters())))
+    refuse_other_base(files, base, weights_hash(dict(model.named_parameters())))
     if is_adapter(files):
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "`is_gradient_checkpointing`")  # PEFT asks transformers by the old name
@@ -54,6 +55,8 @@ def export_merged(files: Path, base: str, folder: Path, config: ModelConfig) -> 
         model = merged
     else:
         own = load_file(files / full_weights.WEIGHTS)
+        if {key: tensor.shape for key, tensor in own.items()} != {k: p.shape for k, p in model.named_parameters()}:
+            raise InvalidInput(f"the weights in '{files}' are not those of a model like '{base}'")
         model.load_state_dict({name: tensor.to(model.dtype) for name, tensor in own.items()}, strict=False)
     ends = stop_ids(model, tokenizer, find_turns(base, tokenizer).end_id)
     model.generation_config.eos_token_id = list(ends)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from rlhf_core.records.base import Record, Stage
@@ -78,6 +79,11 @@ class PolicyVersion(Record):
     def is_control(self) -> bool:
         """Made to be set beside another, and meant for nobody's use: no reward was paid for it."""
         return self.stage == "control"
+
+
+def latest(versions: Sequence[PolicyVersion]) -> PolicyVersion | None:
+    """The newest of these, oldest first, that is meant for use; a control never is."""
+    return next((version for version in reversed(versions) if not version.is_control), None)
 
 
 class ConstitutionFile(Record):

@@ -70,16 +70,17 @@ def norm_pack_stage(ctx: Context) -> StageResult:
     prompts = draw(everything, min(settings.prompts, len(everything)), ctx.config.seed, "norm_pack")
     version = ctx.need("sft").policy_version
     # As rollouts are sampled: at another temperature the same policy would start above or below 0.
-    samples: list[Sample] = []
+    rewarded, samples = ctx.need("reward"), list[Sample]()
+    count = len(prompts) * settings.samples
+    total = count * (3 if rewarded.auditors else 2)
     for piece in chunks(prompts, ctx.piece(len(prompts))):
         samples += sample_all(ctx, "norm_pack", piece, version, settings.samples, ctx.config.ppo.temperature)
-        ctx.progress("norm_pack", len(samples), len(prompts) * settings.samples)
-    rewarded = ctx.need("reward")
+        ctx.progress("norm_pack", len(samples), total)
     grades = gold_scores(ctx, samples)
     with ctx.store.transaction(ctx.run.id, ctx.run.fence):
         ctx.store.gold_scores.add(grades)
-    pack = _pack(ctx, version, samples, rewarded.reward_models)
-    auditor_pack = _pack(ctx, version, samples, rewarded.auditors) if rewarded.auditors else None
+    pack = _pack(ctx, version, samples, rewarded.reward_models, count, total)
+    auditor_pack = _pack(ctx, version, samples, rewarded.auditors, 2 * count, total) if rewarded.auditors else None
     counts = {"samples": len(samples)}
     if settings.best_of:
         counts["best_of"] = choose_best(ctx, version, pack, auditor_pack)
@@ -93,12 +94,17 @@ def norm_pack_stage(ctx: Context) -> StageResult:
     )
 
 
-def _pack(ctx: Context, version: str, samples: Sequence[Sample], models: Mapping[str, str]) -> NormPack:
-    """The NormPack of reward models, by objective, on samples of the reference policy; stored with their scores."""
+def _pack(
+    ctx: Context, version: str, samples: Sequence[Sample], models: Mapping[str, str], done: int, total: int
+) -> NormPack:
+    """The NormPack of reward models, by objective, on samples of the reference policy; stored with their scores.
+
+    `done` samples of the stage's `total` are behind it, each counted once when it is drawn and once for each scoring.
+    """
     scores: list[Score] = []
     for piece in chunks(samples, ctx.piece(len(samples))):
         scores += ctx.tools.scorer.score(piece, list(models.values()))
-        ctx.progress("norm_pack", len(scores) // len(models), len(samples))
+        ctx.progress("norm_pack", done + len(scores) // len(models), total)
     found = {(score.reward_model, score.sample_id): score.score for score in scores}
     pack = build_norm_pack(
         run_id=ctx.run.id,

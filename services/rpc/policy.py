@@ -8,6 +8,7 @@ import grpc
 from charter.v1 import policy_pb2, policy_pb2_grpc
 
 from rlhf_core.inference.sequence import SamplingParams
+from rlhf_core.records.models import latest
 from rlhf_core.records.samples import BASE_POLICY
 from rlhf_core.store.store import Store
 from services.serving.executor import Executor
@@ -78,7 +79,8 @@ class PolicyService(policy_pb2_grpc.PolicyServiceServicer):
         version = resource_names.identity(resource_names.POLICY_VERSIONS, name, "policy_version") or BASE_POLICY
         if version == LATEST:
             versions = await self._io.run(self._store.policy_versions.find)
-            version = next((one.id for one in reversed(versions) if not one.is_control), BASE_POLICY)
+            newest = latest(versions)
+            version = newest.id if newest else BASE_POLICY
         return version
 
 

@@ -15,6 +15,7 @@ from rlhf_core.constitution.constitution import Constitution
 from rlhf_core.errors import InvalidInput
 from rlhf_core.feedback.judge_cache import Notebook
 from rlhf_core.feedback.model_feedback import LocalFeedback, feedback_of
+from rlhf_core.models.adapters.base_identity import refuse_other_base, told_in
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.models.base_models import Bases
 from rlhf_core.records.models import Score
@@ -68,8 +69,8 @@ class ModelLibrary:
             return None
         version = self._store.policy_versions.get(version_id)
         folder = self._store.artifacts.get_folder(version.artifact)
-        told = self.backbone.adapters.must_fit(folder)
-        if not told and version.base_model != self.backbone.name:
+        refuse_other_base(folder, self.backbone.name, self.backbone.adapters.base_hash)
+        if not told_in(folder) and version.base_model != self.backbone.name:
             raise InvalidInput(
                 f"'{version_id}' belongs to base model '{version.base_model}'; here is '{self.backbone.name}'"
             )

@@ -44,6 +44,7 @@ def found(after: str, before: str = BEFORE, tags: tuple[str, ...] = (), asked: s
         ("1. Pour the soda in.\n2.\n3. Wait.", "repeats"),
         ("1. 1. 1. 2.\n3. Pour the soda in.", "repeats"),
         ("1. Pour the soda in.\n2. Wait.\n3. Wait.", ""),
+        ("Use soda, and then wait until\n20.", ""),
         ("Use soda.", "length"),
         ("Use soda " * 7, "length"),
     ],

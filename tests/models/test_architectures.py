@@ -19,7 +19,7 @@ def said(kind: str, folder: Path) -> str:
     try:
         backbone = load(kind, folder)
     except InvalidInput as refusal:
-        return f"refused: {re.search(r'cannot be used: ([^:(]+?)[:( ]*(?:they differ|ValueError|$)', str(refusal))[1]}"  # pyright: ignore
+        return f"refused: {re.split(': | [(]', str(refusal).partition('cannot be used: ')[2])[0]}"
     window = f", looks back {backbone.window} tokens" if backbone.window else ""
     return f"accepted{window}{'' if backbone.shares_beginnings else ', reads each row by itself'}"
 

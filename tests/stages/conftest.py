@@ -21,7 +21,7 @@ from rlhf_core.stages.context import Context, Toolbox
 from rlhf_core.store.store import Store
 from rlhf_core.store.workers import this_process
 
-LAW = """
+HEAD = """
 schema: constitution/v1
 id: numbers
 version: 1.0.0
@@ -30,10 +30,15 @@ objectives:
   helpful: {default_weight: 1}
   harmless: {default_weight: 1}
 principles:
+"""
+LAW = (
+    HEAD
+    + """
   - {id: big, serves: {helpful: 1}, compare: Which reply has the bigger number?}
   - {id: large, serves: {helpful: 1}, compare: Which reply is larger?}
   - {id: calm, serves: {harmless: 1}, compare: Which reply is calmer?}
 """
+)
 
 
 def quality(response: str) -> int:

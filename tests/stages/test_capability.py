@@ -6,22 +6,18 @@ import pytest
 
 from rlhf_core.errors import TrainingFailed
 from rlhf_core.stages.critique import refuse_incapable
-from tests.stages.conftest import Desk, NumberJudge
+from tests.stages.conftest import HEAD, Desk, NumberJudge
 
-TESTED = """
-schema: constitution/v1
-id: numbers
-version: 1.0.0
-title: Numbers
-objectives:
-  helpful: {default_weight: 1}
-  harmless: {default_weight: 1}
-principles:
+TESTED = (
+    HEAD
+    + """
   - id: big
     serves: {helpful: 1, harmless: 1}
     compare: Which reply has the bigger number?
     tests:
-""" + "".join(f"      - {{prompt: 'How many, {n}?', prefer: '{n + 9} x', over: '{n} x'}}\n" for n in range(30))
+"""
+    + "".join(f"      - {{prompt: 'How many, {n}?', prefer: '{n + 9} x', over: '{n} x'}}\n" for n in range(30))
+)
 OWN = {"data": {"prompts": "mine.jsonl"}}
 
 

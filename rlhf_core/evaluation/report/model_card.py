@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from rlhf_core.config.run import RunConfig
+from rlhf_core.evaluation.gains import CONTROL, TRAINED, TUNED
 from rlhf_core.evaluation.report.record import Report
 from rlhf_core.evaluation.statistics import Estimate
 from rlhf_core.records.models import PolicyVersion
 from rlhf_core.records.runs import Run
+
+NAMES = {"sft": TUNED, "ppo": TRAINED, "control": CONTROL}
+"""What a report calls the policy that a stage made."""
 
 
 def model_card(version: PolicyVersion, run: Run, report: Report | None) -> str:
@@ -31,7 +35,7 @@ def model_card(version: PolicyVersion, run: Run, report: Report | None) -> str:
         lines.append("- **Ungated**: a judge that had not passed its gate labelled what it learned from.")
     if report is None:
         return "\n".join([*lines, "", "Its run has made no report: nothing here has been measured.", ""])
-    return "\n".join([*lines, "", *_measured(report), ""])
+    return "\n".join([*lines, "", *_measured(report, NAMES.get(version.stage, version.stage)), ""])
 
 
 def _constitution(run: Run, report: Report | None) -> str:
@@ -41,9 +45,14 @@ def _constitution(run: Run, report: Report | None) -> str:
     return f"{named.id} {named.version} (`{named.hash}`)"
 
 
-def _measured(report: Report) -> list[str]:
-    """What the run's report says of its policies, on held-out prompts."""
-    lines = ["## Measured on held-out prompts", ""]
+def _measured(report: Report, own: str) -> list[str]:
+    """What the run's report says of its policies, on held-out prompts; it calls this one `own`."""
+    lines = [
+        "## Measured by its run, on held-out prompts",
+        "",
+        f"The policy of this folder is called `{own}` here.",
+        "",
+    ]
     for gain in report.gains:
         lines.append(f"- {gain.name}: {_told(gain.weighted)} reference standard deviations, by {gain.judge}.")
     for rule in report.rules:

@@ -171,7 +171,7 @@ class Adapters:
 
     def load(self, name: str, folder: Path) -> None:
         """Add an adapter from a folder; its base, and names and shapes, must be those of this model."""
-        self.must_fit(folder)
+        base_identity.refuse_other_base(folder, self.base_model, self.base_hash)
         if (folder / full_weights.WEIGHTS).is_file():
             self._must_be_free(name)
             self._dense.load(name, folder)
@@ -189,10 +189,6 @@ class Adapters:
         except InvalidInput as error:
             self.delete(name)
             raise InvalidInput(f"the adapter in '{folder}' does not fit this base model: {error}") from error
-
-    def must_fit(self, folder: Path) -> bool:
-        """InvalidInput where an adapter is for other base weights; False where its files do not say for which."""
-        return base_identity.fits(folder, self.base_model, self.base_hash)
 
     def _write(self, name: str, state: dict[str, Tensor]) -> None:
         own = self.state(name)

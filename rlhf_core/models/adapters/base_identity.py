@@ -37,22 +37,27 @@ def note(folder: Path, own: str) -> None:
     (folder / FILE).write_text(json.dumps({"weights": own}) + "\n")
 
 
-def fits(folder: Path, name: str, own: str) -> bool:
-    """Tell that an adapter was trained on the base of this name and hash; False where its folder does not say on which.
+def told_in(folder: Path) -> str:
+    """Return the hash of the base that an adapter was trained on; empty where its folder does not say.
 
-    Raises: InvalidInput where it was trained on another.
+    Raises: InvalidInput where that cannot be read.
     """
     try:
-        told = json.loads((folder / FILE).read_text())["weights"]
+        return str(json.loads((folder / FILE).read_text())["weights"])
     except FileNotFoundError:
-        return False
+        return ""
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InvalidInput(
-            f"'{folder / FILE}' cannot be read: {error}; expected what saving the adapter wrote"
-        ) from None
-    if told != own:
+        raise InvalidInput(f"'{folder / FILE}' cannot be read: {error}; expected the hash of the base") from None
+
+
+def refuse_other_base(folder: Path, name: str, own: str) -> None:
+    """Refuse an adapter that says that it was trained on another base than that of this name and hash.
+
+    Raises: InvalidInput that names both hashes.
+    """
+    told = told_in(folder)
+    if told and told != own:
         raise InvalidInput(
             f"the adapter in '{folder}' was trained on a base model with other weights than '{name}' "
             f"({told}, and here {own}); use the model that it was trained on"
         )
-    return True

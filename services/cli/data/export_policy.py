@@ -62,13 +62,14 @@ def policy(
 
 def _version(store: Store, name: str) -> PolicyVersion:
     from rlhf_core.errors import NotFound
+    from rlhf_core.records.models import latest
 
     if name != "latest":
         return store.policy_versions.get(name)
-    trained = [one for one in store.policy_versions.find() if not one.is_control]
-    if not trained:
+    newest = latest(store.policy_versions.find())
+    if newest is None:
         raise NotFound("no policy has been trained in this data folder yet")
-    return trained[-1]
+    return newest
 
 
 def _write(store: Store, data: Path, version: PolicyVersion, folder: Path, merge: bool) -> None:

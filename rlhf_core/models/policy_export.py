@@ -30,11 +30,14 @@ def is_adapter(files: Path) -> bool:
 
 
 def export_adapter(files: Path, base: str, folder: Path) -> None:
-    """Copy a low-rank adapter in PEFT's format, which names the base model to load it on."""
+    """Copy a low-rank adapter in PEFT's format, which names the base model to load it on.
+
+    Raises: InvalidInput where the base has other weights than the one that the adapter was trained on.
+    """
+    _, tokenizer = _base_of(files, base, ModelConfig())
     shutil.copytree(files, folder, dirs_exist_ok=True, ignore=lambda _, names: set(names) - {CONFIG, WEIGHTS})
     config = json.loads((folder / CONFIG).read_text())
     (folder / CONFIG).write_text(json.dumps(config | {"base_model_name_or_path": base}, indent=2))
-    _, tokenizer = _base(base, ModelConfig())
     tokenizer.save_pretrained(folder)
 
 
@@ -43,8 +46,7 @@ def export_merged(files: Path, base: str, folder: Path, config: ModelConfig) -> 
 
     Its generation config names all that ends a reply here, so that plain `generate` ends where Charter does.
     """
-    model, tokenizer = _base(base, config)
-    refuse_other_base(files, base, weights_hash(dict(model.named_parameters())))
+    model, tokenizer = _base_of(files, base, config)
     if is_adapter(files):
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "`is_gradient_checkpointing`")  # PEFT asks transformers by the old name
@@ -66,5 +68,8 @@ def export_merged(files: Path, base: str, folder: Path, config: ModelConfig) -> 
     tokenizer.save_pretrained(folder)
 
 
-def _base(path: str, config: ModelConfig) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    return load_checkpoint(AutoModelForCausalLM, path, "model.base_model", dtype=dtype_of(config))
+def _base_of(files: Path, path: str, config: ModelConfig) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The base model, which must be the one that the version was trained on."""
+    model, tokenizer = load_checkpoint(AutoModelForCausalLM, path, "model.base_model", dtype=dtype_of(config))
+    refuse_other_base(files, path, weights_hash(dict(model.named_parameters())))
+    return model, tokenizer

@@ -87,7 +87,18 @@ def test_a_merged_folder_ends_its_replies_where_the_policy_does(
     assert set(model.generation_config.eos_token_id) == set(backbone.stop_ids)
 
 
-def test_weights_of_another_model_are_not_merged(tiny_model, tiny_folder, tmp_path):
-    trained(tiny_model("llama"), tmp_path / "policy", dense=True)
+@pytest.mark.parametrize("dense", [False, True])
+def test_a_policy_is_not_exported_with_another_base(tiny_model, tiny_folder, tmp_path, dense):
+    trained(tiny_model("llama"), tmp_path / "policy", dense)
     with pytest.raises(InvalidInput, match="other weights than"):
+        export_merged(tmp_path / "policy", str(tiny_folder("gpt2")), tmp_path / "out", ModelConfig())
+    with pytest.raises(InvalidInput, match="other weights than"):
+        export_adapter(tmp_path / "policy", str(tiny_folder("gpt2")), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_whole_weights_that_say_nothing_of_their_base_must_have_its_shapes(tiny_model, tiny_folder, tmp_path):
+    trained(tiny_model("llama"), tmp_path / "policy", dense=True)
+    (tmp_path / "policy" / "base_model.json").unlink()
+    with pytest.raises(InvalidInput, match="not those of a model like"):
         export_merged(tmp_path / "policy", str(tiny_folder("gpt2")), tmp_path / "out", ModelConfig())

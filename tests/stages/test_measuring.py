@@ -47,6 +47,14 @@ class NumberScorer:
         ]
 
 
+class TwiceAsManyForB(NumberScorer):
+    """The second objective's model gives twice the number, so that the two cannot be taken for each other."""
+
+    def score(self, samples: Sequence[Sample], reward_models: Sequence[str]) -> list[Score]:
+        scores = super().score(samples, reward_models)
+        return [s.model_copy(update={"score": 2 * s.score}) if s.reward_model == "b" else s for s in scores]
+
+
 @pytest.fixture
 def at_work(desk: Desk, tmp_path: Path) -> Callable[..., Context]:
     """`at_work(settings)` is a context with a file of training prompts and one of held-out prompts, 12 in each."""
@@ -157,7 +165,13 @@ def test_a_control_is_compared_only_where_there_is_a_ppo_beside_it(at_work):
 
 
 def test_a_large_model_measures_in_pieces_and_says_how_far_it_is(desk: Desk, at_work, monkeypatch):
-    whole = desk.store.norm_packs.get(norm_pack_stage(at_work(norm={"prompts": 5, "samples": 2})).norm_pack)
+    def context_of(**settings: Any) -> Context:
+        scorer: Any = TwiceAsManyForB()
+        ctx = at_work(norm={"prompts": 5, "samples": 2}, **settings)
+        return ctx._replace(tools=ctx.tools._replace(scorer=scorer))
+
+    whole = desk.store.norm_packs.get(norm_pack_stage(context_of()).norm_pack)
+    assert whole.mean[1] == 2 * whole.mean[0] > 0
     monkeypatch.setattr(context, "LARGE", 0)
     monkeypatch.setattr(context, "PIECE_OF_A_LARGE_MODEL", 2)
     told: list[dict[str, Any]] = []
@@ -165,7 +179,7 @@ def test_a_large_model_measures_in_pieces_and_says_how_far_it_is(desk: Desk, at_
     def follow(kind: str, body: str) -> None:
         told.extend([json.loads(body)] if kind == "metrics" else [])
 
-    ctx = at_work(norm={"prompts": 5, "samples": 2}, evaluation={"prompts": 3, "training_prompts": 2, "skills": 0})
+    ctx = context_of(evaluation={"prompts": 3, "training_prompts": 2, "skills": 0})
     parted = desk.store.norm_packs.get(norm_pack_stage(ctx._replace(report=follow)).norm_pack)
     assert (parted.mean, parted.sd, parted.n) == (whole.mean, whole.sd, whole.n)
     assert [line["step"] for line in told] == [4, 8, 10, *range(12, 21, 2)] and {line["steps"] for line in told} == {20}

@@ -39,7 +39,7 @@ def policy(
     With --merge the folder needs nothing else; without, it is an adapter that names its base model. The card beside the
     weights (README.md) says what it was trained on, under which constitution and weights, and what its run measured.
     """
-    from rlhf_core.errors import InvalidInput, NotFound
+    from rlhf_core.errors import InvalidInput
     from rlhf_core.store.store import Store
     from services.cli.session import must_exist
 
@@ -54,8 +54,6 @@ def policy(
     must_exist(data)
     with closing(Store.open(data)) as store:
         found = _version(store, version)
-        if not found.artifact:
-            raise NotFound(f"'{version}' is the base model itself; there is nothing of its own to export")
         _write(store, data, found, folder, merge)
     typer.echo(f"policy {found.id} in {folder}")
 
@@ -63,7 +61,10 @@ def policy(
 def _version(store: Store, name: str) -> PolicyVersion:
     from rlhf_core.errors import NotFound
     from rlhf_core.records.models import latest
+    from rlhf_core.records.samples import BASE_POLICY
 
+    if name == BASE_POLICY:
+        raise NotFound(f"'{name}' is the base model itself; there is nothing of its own to export")
     if name != "latest":
         return store.policy_versions.get(name)
     newest = latest(store.policy_versions.find())
@@ -82,7 +83,8 @@ def _write(store: Store, data: Path, version: PolicyVersion, folder: Path, merge
     disable_progress_bar()
     model = _model_of(store, version)
     files = store.artifacts.get_folder(version.artifact)
-    passing = folder.with_name(f".{folder.name}.{os.getpid()}.new")
+    passing = folder.with_name(f".{folder.name}.new")
+    shutil.rmtree(passing, ignore_errors=True)  # what an export that was killed has left
     try:
         passing.mkdir(parents=True)
         if is_adapter(files) and not merge:

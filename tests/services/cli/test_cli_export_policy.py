@@ -19,10 +19,9 @@ from services.cli.data.export_policy import policy
 
 
 class Trained(NamedTuple):
-    """A data folder, and in it the versions of a base, of a policy and of its control."""
+    """A data folder, and in it the versions of a policy and of its control."""
 
     data: Path
-    base: str
     policy: str
     control: str
 
@@ -34,20 +33,18 @@ def trained(tmp_path: Path, tiny_model: Callable[[str], Backbone], tiny_folder: 
         config = RunConfig(model=ModelConfig(base_model=folder), weights={"helpful": 3.0, "harmless": 1.0})
         run = store.runs.create("pipeline", config.model_dump_json(), "c0ffee", "").id
 
-        def version(name: str, stage: str, seed: int | None) -> str:
-            digest = ""
-            if seed is not None:
-                backbone.adapters.add(name, seed)
-                with torch.no_grad():
-                    for parameter in backbone.adapters.parameters(name):
-                        parameter += 0.05 * seed
-                backbone.adapters.save(name, tmp_path / name)
-                digest = store.artifacts.put_folder(tmp_path / name)
+        def version(name: str, stage: str, seed: int) -> str:
+            backbone.adapters.add(name, seed)
+            with torch.no_grad():
+                for parameter in backbone.adapters.parameters(name):
+                    parameter += 0.05 * seed
+            backbone.adapters.save(name, tmp_path / name)
+            digest = store.artifacts.put_folder(tmp_path / name)
             made = {"id": name, "run_id": run, "stage": stage, "parent": "shipped", "base_model": folder}
             store.policy_versions.add(PolicyVersion.model_validate({**made, "artifact": digest, "ungated": True}))
             return name
 
-        names = version("shipped", "sft", None), version("policy-1", "ppo", 1), version("policy-2", "control", 2)
+        names = version("policy-1", "ppo", 1), version("policy-2", "control", 2)
     return Trained(tmp_path / "data", *names)
 
 
@@ -76,7 +73,7 @@ def test_the_card_says_where_the_policy_comes_from_and_that_nothing_was_measured
     ("version", "folder", "options", "told"),
     [
         ("policy-9", "out", {}, "policy-9"),
-        ("shipped", "out", {}, "is the base model itself"),
+        ("base", "out", {}, "is the base model itself"),
         ("policy-1", "data", {}, "is there already"),
         ("policy-1", "out", {"address": "127.0.0.1:1"}, "without --address"),
         ("policy-1", "out", {"data": "elsewhere"}, "elsewhere"),
@@ -91,6 +88,13 @@ def test_a_wrong_input_is_told_and_leaves_no_folder(trained: Trained, tmp_path: 
         policy(version, tmp_path / folder, **given)
     assert told in str(complaint.value)
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_what_a_killed_export_left_is_gone_after_the_next(trained: Trained, tmp_path: Path):
+    (tmp_path / ".out.new").mkdir()
+    (tmp_path / ".out.new" / "half").write_text("")
+    policy("latest", tmp_path / "out", data=trained.data)
+    assert not (tmp_path / ".out.new").exists() and not (tmp_path / "out" / "half").exists()
 
 
 def test_a_failed_export_leaves_nothing(trained: Trained, tmp_path: Path, tiny_folder: Callable[[str], Path]):

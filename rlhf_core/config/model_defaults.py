@@ -38,6 +38,7 @@ REAL: Mapping[str, Any] = {
         "kl_coef": 0.1,
         "temperature": 0.8,
         "control_steps": 5,
+        "checkpoint_every": 2,
         "eval_prompts": 24,
     },
     "evaluation": {"prompts": 66, "training_prompts": 24, "skills": 0},

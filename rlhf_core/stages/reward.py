@@ -19,6 +19,7 @@ from rlhf_core.reward_models.ensemble import Scoring
 from rlhf_core.reward_models.reward_model import RewardModel, save_models, score_all
 from rlhf_core.stages.context import Context, Timer
 from rlhf_core.stages.reward_data import Found, kept_back, labels_of
+from rlhf_core.stages.versions import EpochCheckpoints
 from rlhf_core.training.reward.trainer import by_replies, train_reward_models, training_steps
 
 AUDITOR_SEED = 104729
@@ -38,7 +39,10 @@ class Lot(NamedTuple):
 
 
 def reward_stage(ctx: Context) -> StageResult:
-    """Train the reward models that are not there yet; those of one trunk train together."""
+    """Train the reward models that are not there yet; those of one trunk train together.
+
+    Resumes from its last checkpoint.
+    """
     timer, names, settings = Timer(), ctx.constitution.objective_names, ctx.config.reward
     roles = (False, True) if settings.auditor_share else (False,)
     stored = {(model.objective, model.auditor): model for model in ctx.store.reward_models.find(ctx.run.id)}
@@ -106,8 +110,9 @@ def _train(ctx: Context, lots: Sequence[Lot], done: int, total: int) -> Iterator
     adapter, seed = f"{role}-{ctx.run.id}-{index}", ctx.config.seed + index + AUDITOR_SEED * lots[0].auditor
     models = ctx.tools.on_device(lambda: _fresh_models(ctx, adapter, lots, seed))
     labels, stop = [lot.train for lot in lots], [lot.stop for lot in lots]
-    stop_on = stop if any(stop) else []
-    for metrics in ctx.units(train_reward_models(models, labels, settings, seed, stop_on)):
+    stop_on, checkpoints = stop if any(stop) else [], EpochCheckpoints(ctx, "reward", done)
+    saved = checkpoints.latest()
+    for metrics in ctx.units(train_reward_models(models, labels, settings, seed, stop_on, saved, checkpoints.keep)):
         suffix = (f".{lots[0].objective}" if len(lots) == 1 else "") + (".auditor" if lots[0].auditor else "")
         named = {f"{name}{suffix}": value for name, value in metrics.values.items()}
         ctx.progress("reward", done + metrics.step, total, **named)

@@ -1,15 +1,20 @@
-"""How stages keep and load what was trained: policy versions, reward models and their adapters."""
+"""How stages keep and load what is trained: policy versions, reward models, their adapters, checkpoints on the way."""
 
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from rlhf_core.records.base import Stage, content_id
-from rlhf_core.records.models import PolicyVersion
+from rlhf_core.records.models import Checkpoint, PolicyVersion
 from rlhf_core.reward_models.reward_model import RewardModel
 from rlhf_core.stages.context import Context
+from rlhf_core.training.epoch_state import EpochState
+
+SECONDS = 25.0
+"""From one checkpoint to the next: with an update of a large model after it, half a minute of work is lost."""
 
 
 def load_reward_models(ctx: Context, versions: Mapping[str, str], prefix: str) -> dict[str, RewardModel]:
@@ -65,3 +70,31 @@ def fresh_adapter(ctx: Context, adapter: str, seed: int) -> None:
     if adapter in ctx.tools.backbone.adapters:
         ctx.tools.backbone.adapters.delete(adapter)
     ctx.tools.backbone.adapters.add(adapter, seed)
+
+
+class EpochCheckpoints:
+    """Of a training by epochs, twice a minute and when its run is asked to stop; `done` steps of the stage are past."""
+
+    def __init__(self, ctx: Context, stage: Stage, done: int = 0):
+        self._ctx, self._done = ctx, done
+        self._stage: Stage = stage
+        self._at = time.monotonic()
+
+    def latest(self) -> Path | None:
+        """The folder that this training goes on from; none where it begins."""
+        saved = self._ctx.store.checkpoints.latest(self._ctx.run.id, self._stage)
+        return self._ctx.store.artifacts.get_folder(saved.artifact) if saved and saved.step > self._done else None
+
+    def keep(self, state: EpochState) -> None:
+        """Store a checkpoint if one is due. To be called where the model is used."""
+        if time.monotonic() - self._at < SECONDS and not self._ctx.should_stop():
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            state.save(Path(folder))
+            artifact = self._ctx.store.artifacts.put_folder(Path(folder))
+        step = self._done + state.optimizer.update
+        with self._ctx.store.transaction(self._ctx.run.id, self._ctx.run.fence):
+            self._ctx.store.checkpoints.add(
+                Checkpoint(run_id=self._ctx.run.id, stage=self._stage, step=step, artifact=artifact)
+            )
+        self._at = time.monotonic()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import torch
 
@@ -15,14 +16,24 @@ from rlhf_core.models.logprobs import response_tokens
 from rlhf_core.records.runs import StepMetrics
 from rlhf_core.records.samples import Demonstration
 from rlhf_core.seeding import derived_seed
+from rlhf_core.training.epoch_state import EpochState, Keep, keep_nothing
 from rlhf_core.training.optimizer import Optimizer
 from rlhf_core.training.ppo.losses import masked_mean
 
 
 def train_sft(
-    backbone: Backbone, adapter: str, demonstrations: Sequence[Demonstration], config: SftConfig, seed: int
+    backbone: Backbone,
+    adapter: str,
+    demonstrations: Sequence[Demonstration],
+    config: SftConfig,
+    seed: int,
+    snapshot: Path | None = None,
+    keep: Keep = keep_nothing,
 ) -> Iterator[StepMetrics]:
-    """Minimise the mean negative log-probability of the response tokens, the end token included; yields each update."""
+    """Minimise the mean negative log-probability of the response tokens, the end token included; yields each update.
+
+    With a snapshot, go on as if never interrupted.
+    """
     if not demonstrations:
         raise TrainingFailed("there are no demonstrations for supervised fine-tuning")
     prompts = [backbone.render(demonstration.prompt.messages) for demonstration in demonstrations]
@@ -31,9 +42,12 @@ def train_sft(
     batches_per_epoch = -(-len(prompts) // config.batch_size)
     steps = config.epochs * batches_per_epoch
     optimizer = Optimizer(backbone.adapters.parameters(adapter), config.learning_rate, steps)
+    state = EpochState.begin(optimizer, snapshot)
+    done = optimizer.update
     generator = torch.Generator().manual_seed(derived_seed(seed, "sft"))
-    for _ in range(config.epochs):
-        for rows in shuffled_batches(lengths, config.batch_size, generator):
+    for epoch in range(config.epochs):
+        batches = shuffled_batches(lengths, config.batch_size, generator)
+        for rows in batches[max(0, done - epoch * len(batches)) :]:
             started = time.perf_counter()
             batch = make_batch(backbone, [prompts[i] for i in rows], [responses[i] for i in rows])
             with backbone.adapters.using(adapter, train=True):
@@ -42,4 +56,5 @@ def train_sft(
                 norm = optimizer.step(loss, f"step {optimizer.update} of supervised fine-tuning")
             values = {"loss": loss.item(), "grad_norm": norm, "learning_rate": rate}
             values |= {"tokens": float(batch.mask.sum()), "seconds": time.perf_counter() - started}
+            keep(state)
             yield StepMetrics(stage="sft", step=optimizer.update, steps=steps, values=values)

@@ -19,6 +19,7 @@ from rlhf_core.models.encoder import Encoder
 from rlhf_core.records.runs import StepMetrics
 from rlhf_core.records.samples import Prompt
 from rlhf_core.stages import reward as module
+from rlhf_core.stages import versions
 from rlhf_core.stages.context import Context
 from rlhf_core.stages.reward import judge_labels, reward_stage
 from rlhf_core.stages.reward_data import labels_of
@@ -123,6 +124,28 @@ def test_a_stage_that_died_between_two_models_goes_on_with_the_second_and_ends_a
     assert ctx.tools.backbone.adapters.names == ()
 
 
+@pytest.mark.parametrize("layout", ["adapters", "trunk"])
+def test_a_stage_that_died_within_a_model_goes_on_from_its_checkpoint_and_ends_alike(stage, monkeypatch, layout):
+    straight, whole = stage(layout=layout, epochs=2)
+    expected = reward_stage(straight)
+    monkeypatch.setattr(versions, "SECONDS", 0.0)
+    for dies_at in (2, len(whole) - 1):
+        ctx, seen = stage(layout=layout, epochs=2)
+
+        def dies(kind: str, body: str, ctx: Context = ctx, seen: Any = seen, dies_at: int = dies_at) -> None:
+            ctx.report(kind, body)
+            if len(seen) == dies_at:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            reward_stage(ctx._replace(report=dies))
+        resumed = reward_stage(ctx)
+        assert [step.step for step in seen] == list(range(1, len(whole) + 1)), "no update was made again"
+        for name, version in resumed.reward_models.items():
+            one, other = (ctx.store.reward_models.get(v).artifact for v in (version, expected.reward_models[name]))
+            assert one == other
+
+
 def test_labels_that_are_all_kept_back_are_said_to_be(stage):
     ctx, _ = stage(heldout_share=0.999999)
     with pytest.raises(TrainingFailed, match="'helpful' has no label to train on: of 30, 30 are held out"):
@@ -134,9 +157,9 @@ def test_no_prompt_is_shared_by_a_model_its_auditor_and_what_measures_them(stage
     learned: list[set[str]] = []
     measured: list[set[str]] = []
 
-    def train(models: Any, labels: list[list[Label]], config: Any, seed: int, stop: Any) -> Any:
+    def train(models: Any, labels: list[list[Label]], config: Any, seed: int, stop: Any, *resumed: Any) -> Any:
         learned.extend(prompts(*lot) for lot in zip_longest(labels, stop, fillvalue=()))
-        return train_reward_models(models, labels, config, seed, stop)
+        return train_reward_models(models, labels, config, seed, stop, *resumed)
 
     def judge(model: Any, labels: list[Label]) -> Any:
         measured.append(prompts(labels))

@@ -1,4 +1,4 @@
-"""Fine-tuning that is cut off at any moment is done again, and ends in the same bytes."""
+"""Fine-tuning that is cut off at any moment goes on, and ends in the same bytes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.records.runs import StageResult
+from rlhf_core.stages import versions
 from rlhf_core.stages.context import Context
 from rlhf_core.stages.demonstrations import approved, demonstrations_of
 from rlhf_core.stages.sft import sft_stage
@@ -33,8 +34,10 @@ def ready(desk: Desk, tiny_model: Callable[[], Backbone], tmp_path: Path) -> Cal
     return context
 
 
-def test_a_stage_that_was_cut_off_is_done_again_and_ends_in_the_same_bytes(desk: Desk, ready):
+@pytest.mark.parametrize(("seconds", "updates"), [(60.0, 5 + 8), (0.0, 8)], ids=["done again", "from a checkpoint"])
+def test_a_stage_that_was_cut_off_ends_in_the_same_bytes(desk: Desk, ready, monkeypatch, seconds, updates):
     straight = sft_stage(ready())
+    monkeypatch.setattr(versions, "SECONDS", seconds)
     ctx, steps = ready(), 0
 
     def dies(kind: str, body: str) -> None:
@@ -43,9 +46,14 @@ def test_a_stage_that_was_cut_off_is_done_again_and_ends_in_the_same_bytes(desk:
         if steps == 5:
             raise KeyboardInterrupt
 
+    def counts(kind: str, body: str) -> None:
+        nonlocal steps
+        steps += kind == "metrics"
+
     with pytest.raises(KeyboardInterrupt):
         sft_stage(ctx._replace(report=dies))
-    resumed = sft_stage(ctx)
+    resumed = sft_stage(ctx._replace(report=counts))
+    assert steps == updates
     one, other = (desk.store.policy_versions.get(result.policy_version) for result in (straight, resumed))
     assert one.artifact == other.artifact and resumed.counts == {"user": 8}
     assert ctx.tools.backbone.adapters.names == ()

@@ -6,6 +6,7 @@ import torch
 from rlhf_core.config.run import SftConfig
 from rlhf_core.errors import TrainingFailed
 from rlhf_core.inference.generate import chat
+from rlhf_core.models.backbone import Backbone
 from rlhf_core.records.samples import Demonstration, Prompt
 from rlhf_core.training.sft import train_sft
 
@@ -54,3 +55,22 @@ def test_nothing_to_learn_from_is_said(tiny_model):
     backbone.adapters.add("sft", 0)
     with pytest.raises(TrainingFailed, match="no demonstrations"):
         list(train_sft(backbone, "sft", [], SftConfig(), 0))
+
+
+@pytest.mark.parametrize("killed_after", [1, 2, 3, 6])
+def test_training_that_was_killed_goes_on_from_its_snapshot_and_ends_alike(tiny_model, tmp_path, killed_after):
+    config = SftConfig(epochs=3, batch_size=2)
+    straight, killed, resumed = (with_adapter(tiny_model(), seed) for seed in (0, 0, 7))
+    losses = [step.values["loss"] for step in train_sft(straight, "sft", DEMONSTRATIONS, config, 0)]
+    for step in train_sft(killed, "sft", DEMONSTRATIONS, config, 0, keep=lambda state: state.save(tmp_path)):
+        if step.step == killed_after:
+            break
+    rest = [step.values["loss"] for step in train_sft(resumed, "sft", DEMONSTRATIONS, config, 0, tmp_path)]
+    assert rest == losses[killed_after:]
+    both = zip(straight.adapters.parameters("sft"), resumed.adapters.parameters("sft"), strict=True)
+    assert all(torch.equal(one, other) for one, other in both)
+
+
+def with_adapter(backbone: Backbone, seed: int) -> Backbone:
+    backbone.adapters.add("sft", seed)
+    return backbone

@@ -10,11 +10,12 @@ import math
 import time
 from collections import Counter
 from collections.abc import Hashable, Iterator, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from rlhf_core.config.run import RewardConfig
 from rlhf_core.data.reward_examples import GradedLines, Label, LabelledPair, Rating, StepLabels, pairs_of
@@ -25,6 +26,7 @@ from rlhf_core.records.runs import StepMetrics
 from rlhf_core.reward_models.ensemble import fitted
 from rlhf_core.reward_models.reward_model import RewardModel, score_all
 from rlhf_core.seeding import derived_seed
+from rlhf_core.training.epoch_state import EpochState, Keep, keep_nothing
 from rlhf_core.training.optimizer import Optimizer
 from rlhf_core.training.reward import losses
 from rlhf_core.training.reward.batch_loss import Goal, Lesson, Scored, batch_loss, read_batch
@@ -59,11 +61,14 @@ def train_reward_models(
     config: RewardConfig,
     seed: int,
     stop_on: Sequence[Sequence[Label]] = (),
+    snapshot: Path | None = None,
+    keep: Keep = keep_nothing,
 ) -> Iterator[StepMetrics]:
     """Minimise the weighted loss of each model's labels; yields each update. The models share one trunk.
 
     With labels to stop on, training ends after the first epoch that does not lower their loss, and the best epoch's
-    weights stay. `config.members` and how replies are read are the models' own affair.
+    weights stay. With a snapshot, go on as if never interrupted. `config.members` and how replies are read are the
+    models' own affair.
     """
     for model, own in zip(models, labels, strict=True):
         _check(model, own)
@@ -77,21 +82,22 @@ def train_reward_models(
     steps = training_steps(len(examples), config)
     parameters = models[0].parameters() + [p for model in models[1:] for p in model.heads.parameters()]
     parameters += [goal.log_tie for goal in goals if isinstance(goal.log_tie, nn.Parameter)]
-    optimizer = Optimizer(parameters, config.learning_rate, steps)
-    best = math.inf
-    kept: list[Tensor] = []
-    for _ in range(config.epochs):
-        for rows in shuffled_batches(lengths, config.batch_size, generator):
+    state = EpochState.begin(Optimizer(parameters, config.learning_rate, steps), snapshot)
+    done = state.optimizer.update
+    for epoch in range(config.epochs):
+        batches = shuffled_batches(lengths, config.batch_size, generator)
+        for rows in batches[max(0, done - epoch * len(batches)) :]:
             batch = [lesson for i in rows for lesson in examples[i]]
-            yield _update(models, batch, goals, config, optimizer, f"the reward model of '{name}'")
-        if unseen:
+            metrics = _update(models, batch, goals, config, state.optimizer, f"the reward model of '{name}'")
+            keep(state)
+            yield metrics
+        # A snapshot taken later than this epoch's last update holds what came of the epoch.
+        if unseen and done <= (epoch + 1) * len(batches):
             loss = _mean_loss(models, unseen, goals, config)
-            if loss >= best:
+            if loss >= state.best:
                 break
-            best, kept = loss, [parameter.detach().clone() for parameter in parameters]
-    with torch.no_grad():
-        for parameter, value in zip(parameters, kept, strict=bool(kept)):
-            parameter.copy_(value)
+            state.best, state.kept = loss, [parameter.detach().clone() for parameter in parameters]
+    state.go_back()
     _fit_scales(models, labels, config)
 
 

@@ -255,3 +255,16 @@ def test_cautious_ensembles_are_fitted_on_the_replies_behind_the_labels(tiny_mod
     assert model.scoring.member_sd and model.scoring.length_slope != 0
     raw = members[0].replies.mean(1)
     assert not torch.allclose(model.score([(pairs(0, 1)[0].prompt, pairs(0, 1)[0].a)]).mean(), raw[0])
+
+
+@pytest.mark.parametrize("killed_after", [3, 5, 6, 10])
+def test_training_that_was_killed_goes_on_from_its_snapshot_and_ends_alike(tiny_model, tmp_path, killed_after):
+    labels, against = [pairs(0, 40)], [[pair._replace(probability=1 - pair.probability) for pair in pairs(40, 60)]]
+    straight, killed, resumed = (new_model(tiny_model()) for _ in range(3))
+    whole = list(train_reward_models([straight], labels, CONFIG, 0, against))
+    for step in train_reward_models([killed], labels, CONFIG, 0, against, keep=lambda state: state.save(tmp_path)):
+        if step.step == killed_after:
+            break
+    rest = list(train_reward_models([resumed], labels, CONFIG, 0, against, tmp_path))
+    assert [step.step for step in rest] == list(range(killed_after + 1, len(whole) + 1))
+    assert all(torch.equal(*both) for both in zip(straight.parameters(), resumed.parameters(), strict=True))

@@ -88,6 +88,7 @@ def test_a_judge_that_does_not_hear_the_edit_recalls_nothing():
     assert effect.truth.precision is None, "it has flipped nothing that could be right"
 
 
+@pytest.mark.slow
 def test_the_sandboxs_model_flips_only_what_should_flip_and_most_of_that_when_it_reads_replies_alone():
     backbone = Backbone.load(str(MODEL_FOLDER), ModelConfig())
     judge = LocalFeedback(

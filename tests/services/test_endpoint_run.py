@@ -16,6 +16,7 @@ from services.client.client import CharterClient
 from services.embedded import embedded_server
 from tests.endpoint import Reply, Request, Served, fails, says, served
 
+pytestmark = pytest.mark.slow
 KEY = "sk-very-secret"
 TINY = {
     "weights": {"helpful": 1, "harmless": 1},

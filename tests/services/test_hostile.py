@@ -119,6 +119,7 @@ def test_the_good_requests_are_good(target):
         assert send(channel, Attack(method, request.SerializeToString())).code == grpc.StatusCode.OK, method.name
 
 
+@pytest.mark.slow
 def test_no_text_of_a_request_is_in_the_log(target, caplog):
     _, channel, known = target
     secret = "Canary7f3a"

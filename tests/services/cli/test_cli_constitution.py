@@ -96,6 +96,7 @@ def test_diff_shows_words_and_the_bill_without_a_model(tmp_path: Path):
     assert not (tmp_path / "charter-data").exists()
 
 
+@pytest.mark.slow
 def test_effects_are_measured_with_the_built_in_judge(tmp_path: Path):
     edited(tmp_path)
     ask = ["constitution", "diff", "household", "mine.yaml", "--effects", "--pairs", "6", "-s", "model.threads=1"]

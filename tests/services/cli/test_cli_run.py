@@ -119,6 +119,7 @@ def test_ctrl_c_ends_a_demo_for_good(
     assert run["state"] == "CANCELLED"
 
 
+@pytest.mark.slow
 def test_a_killed_demo_goes_on_when_the_same_command_is_given_again(
     charter: Callable[..., Result], tmp_path: Path, tiny_folder: Callable[[str], Path]
 ):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -95,6 +95,10 @@ class LabelConfig(Settings):
     temperature: float = Field(default=1.0, gt=0)
     base_share: float = Field(default=0.5, ge=0, le=1)
     """Share of pairs that set a sample of the tuned policy against one of the base model."""
+    steered_share: float = Field(default=0.0, ge=0, le=1)
+    """Share of pairs whose two replies are each written after the good examples of a principle drawn from the
+    constitution, whether it is for such a prompt or not (after RLCD, Yang et al. 2023). A policy that answers one kind
+    of prompt one way only shows a reward model nothing else. Needs `feedback.critic.method: contrast`."""
     candidates: int = Field(default=4, ge=1, le=64)
     """Samples drawn for a pair's second place; the first that differs from its partner is taken."""
     principles_per_label: int | None = Field(default=None, ge=1)
@@ -212,6 +216,15 @@ class RunConfig(Settings):
     def _defaults_of_the_model(cls, given: object) -> object:
         """What suits a built-in model, where nothing else is asked for."""
         return with_model_defaults(given) if isinstance(given, dict) else given
+
+    @model_validator(mode="after")
+    def _only_a_contrast_steers(self) -> Self:
+        if self.label.steered_share and self.feedback.critic.method != "contrast":
+            raise ValueError(
+                f"label.steered_share is {self.label.steered_share:g} and feedback.critic.method is "
+                f"'{self.feedback.critic.method}'; allowed with it: contrast, which writes under a principle's examples"
+            )
+        return self
 
     @field_validator("weights")
     @classmethod

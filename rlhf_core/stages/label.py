@@ -59,7 +59,7 @@ def label_stage(ctx: Context) -> StageResult:
 def _ask(ctx: Context, feedback: Feedback, spending: Spending, counts: Counter[str]) -> list[Poll]:
     """Draw the pairs and ask for the votes on them, piece by piece; a pair that is drawn twice has one poll."""
     polls: dict[str, Poll] = {}
-    for piece, done in pairs_to_judge(ctx, counts):
+    for piece, done in pairs_to_judge(ctx, feedback, counts):
         for poll in vote_on(ctx, feedback, piece, ctx.constitution.objective_names, counts):
             polls.setdefault(poll.comparison.id, poll)
         ctx.progress("label", done, ctx.config.label.pairs, **spending.step())

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from rlhf_core.config.run import RunConfig
+from rlhf_core.constitution.principle import Principle
+from rlhf_core.errors import InvalidInput
+from rlhf_core.feedback.contrast import CONTRAST_HASH, can_contrast
+from rlhf_core.interfaces import Feedback
+from rlhf_core.records.feedback import Critique
 from rlhf_core.records.samples import BASE_POLICY, Comparison, Prompt, Sample
 from rlhf_core.stages.ancestry import results_of
 from rlhf_core.stages.context import Context, chunks
@@ -18,7 +24,9 @@ CHUNK = 128
 """Prompts in one committed piece of work, at most."""
 
 
-def pairs_to_judge(ctx: Context, counts: Counter[str]) -> Iterator[tuple[Sequence[Comparison], int]]:
+def pairs_to_judge(
+    ctx: Context, feedback: Feedback, counts: Counter[str]
+) -> Iterator[tuple[Sequence[Comparison], int]]:
     """Yield the pairs to judge, piece by piece, each piece with the number of pairs done after it."""
     counts["pairs"] = ctx.config.label.pairs
     before = pairs_before(ctx)
@@ -31,18 +39,24 @@ def pairs_to_judge(ctx: Context, counts: Counter[str]) -> Iterator[tuple[Sequenc
     prompts = draw(everything, ctx.config.label.pairs, ctx.config.seed, "label")
     ctx.store.prompts.add(everything)
     for number, piece in enumerate(chunks(prompts, ctx.piece(CHUNK))):
-        pairs = _draw_pairs(ctx, piece, number)
+        pairs = _draw_pairs(ctx, feedback, piece, number)
         counts["identical"] += len(piece) - len(pairs)
         yield pairs, min((number + 1) * ctx.piece(CHUNK), len(prompts))
 
 
-def _draw_pairs(ctx: Context, prompts: Sequence[Prompt], number: int) -> list[Comparison]:
-    """Pairs of samples of one policy; a share of them sets it against the base. Identical texts are dropped."""
-    tuned = labelled_policy(ctx)
-    against_base = int(len(prompts) * ctx.config.label.base_share)
-    first = _sample(ctx, prompts, tuned, f"{number}a", number * 3)
-    second = _sample(ctx, prompts[:against_base], BASE_POLICY, f"{number}b", number * 3 + 1, first[:against_base])
-    second += _sample(ctx, prompts[against_base:], tuned, f"{number}b", number * 3 + 2, first[against_base:])
+def _draw_pairs(ctx: Context, feedback: Feedback, prompts: Sequence[Prompt], number: int) -> list[Comparison]:
+    """Pairs of samples of one policy; a share of them sets it against the base, another one principle against another.
+
+    Identical texts are dropped.
+    """
+    tuned, steered = labelled_policy(ctx), int(len(prompts) * ctx.config.label.steered_share)
+    first, second = _steer(ctx, feedback, prompts[:steered])
+    drawn = prompts[steered:]
+    against_base = int(len(drawn) * ctx.config.label.base_share)
+    own = _sample(ctx, drawn, tuned, f"{number}a", number * 3)
+    first += own
+    second += _sample(ctx, drawn[:against_base], BASE_POLICY, f"{number}b", number * 3 + 1, own[:against_base])
+    second += _sample(ctx, drawn[against_base:], tuned, f"{number}b", number * 3 + 2, own[against_base:])
     with ctx.store.transaction(ctx.run.id, ctx.run.fence):
         ctx.store.samples.add([*first, *second])
         pairs = [
@@ -50,6 +64,55 @@ def _draw_pairs(ctx: Context, prompts: Sequence[Prompt], number: int) -> list[Co
         ]
         ctx.store.comparisons.add(pairs)
     return pairs
+
+
+def _steer(ctx: Context, feedback: Feedback, prompts: Sequence[Prompt]) -> tuple[list[Sample], list[Sample]]:
+    """Two replies of the base to each prompt, each after the good examples of another principle."""
+    if not prompts:
+        return [], []
+    able = [one for one in ctx.constitution.principles if can_contrast(one)]
+    if len(able) < 2:
+        raise InvalidInput(
+            f"label.steered_share: {len(able)} of the constitution's principles have examples; allowed: at least 2, as "
+            "one is set against another",
+            "label.steered_share",
+        )
+    asked = [
+        _steered(ctx, prompt, principle)
+        for prompt in prompts
+        for principle in random.Random(f"{ctx.config.seed}:steered:{prompt.id}").sample(able, 2)
+    ]
+    stored = ctx.store.samples.by_id([sample.id for sample, _ in asked])
+    unwritten = [(sample, _nothing_said(ctx, sample, one), one) for sample, one in asked if sample.id not in stored]
+    texts = iter(feedback.revise(unwritten) if unwritten else [])
+    samples = [stored.get(sample.id) or _said(ctx, sample, next(texts)) for sample, _ in asked]
+    return samples[::2], samples[1::2]
+
+
+def _steered(ctx: Context, prompt: Prompt, principle: Principle) -> tuple[Sample, Principle]:
+    """A reply that is still to be written, and what it is written under."""
+    writer = f"{BASE_POLICY}+{principle.id}"
+    identity = sample_id(ctx, "label", prompt, writer, 0)
+    sample = Sample(id=identity, prompt=prompt, response="", policy_version=writer, run_id=ctx.run.id, stage="label")
+    return sample, principle
+
+
+def _said(ctx: Context, sample: Sample, text: str) -> Sample:
+    return sample.model_copy(update={"response": text, "tokens": len(ctx.tools.backbone.encode_response(text))})
+
+
+def _nothing_said(ctx: Context, sample: Sample, principle: Principle) -> Critique:
+    """The critique that a revision asks for, where there is no reply yet that it could be of."""
+    return Critique(
+        sample_id=sample.id,
+        principle_id=principle.id,
+        principle_hash=principle.hash,
+        constitution_hash=ctx.constitution.hash,
+        template_hash=CONTRAST_HASH,
+        critic="",
+        verdict=None,
+        text="",
+    )
 
 
 def _sample(
@@ -105,5 +168,5 @@ def pairs_before(ctx: Context) -> Drawn | None:
 def _drawing(config: RunConfig) -> tuple[object, ...]:
     """All that decides which pairs are drawn from a policy."""
     label = config.label
-    drawn = (label.pairs, label.temperature, label.base_share, label.candidates)
+    drawn = (label.pairs, label.temperature, label.base_share, label.candidates, label.steered_share)
     return config.seed, config.model.max_tokens, config.data.prompts, config.data.heldout_prompts, *drawn

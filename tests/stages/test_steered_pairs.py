@@ -1,0 +1,85 @@
+"""Pairs whose two replies are each written under a principle of the constitution."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from rlhf_core.config.run import RunConfig
+from rlhf_core.errors import InvalidInput
+from rlhf_core.models.backbone import Backbone
+from rlhf_core.stages.context import Context
+from rlhf_core.stages.label import label_stage
+from tests.stages.conftest import HEAD, LAW, Desk, NumberJudge
+
+EXAMPLE = "examples: [{prompt: One or two?, bad: '1', critique: Too little., good: '2'}]"
+TAUGHT = (
+    HEAD
+    + f"""
+  - {{id: big, serves: {{helpful: 1}}, compare: Which reply has the bigger number?, {EXAMPLE}}}
+  - {{id: calm, serves: {{harmless: 1}}, compare: Which reply is calmer?, {EXAMPLE}}}
+  - {{id: large, serves: {{helpful: 1}}, compare: Which reply is larger?}}
+"""
+)
+HALF = {"label": {"pairs": 40, "steered_share": 0.5}, "feedback": {"critic": {"method": "contrast"}}}
+
+
+class NumberWriter(NumberJudge):
+    """Under `big` it writes 90, under anything else 10; counts what it writes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = 0
+
+    def revise(self, items: Sequence[tuple[Any, Any, Any]]) -> list[str]:
+        self.written += len(items)
+        return [f"{90 if principle.id == 'big' else 10} to {sample.prompt.id}" for sample, _, principle in items]
+
+
+@pytest.fixture
+def labelling(desk: Desk, tiny_model: Callable[[], Backbone]) -> Callable[..., Context]:
+    """`labelling(writer, law)` is a context of the label stage; half of its pairs are steered."""
+    backbone = tiny_model()
+
+    def make(writer: NumberWriter, law: str = TAUGHT) -> Context:
+        ctx = desk.context(writer, HALF, law)
+        return ctx._replace(tools=ctx.tools._replace(backbone=backbone))
+
+    return make
+
+
+def test_a_share_of_pairs_sets_a_reply_under_one_principle_against_one_under_another(desk: Desk, labelling):
+    ctx = labelling(NumberWriter())
+    label_stage(ctx)
+    pairs = desk.store.comparisons.of_run(ctx.run.id)
+    steered = [pair for pair in pairs if pair.a.policy_version.startswith("base+")]
+    assert len(steered) == 20 < len(pairs)
+    for pair in steered:
+        assert {pair.a.policy_version, pair.b.policy_version} == {"base+big", "base+calm"}, "large has no examples"
+        assert pair.a.response.startswith("90" if pair.a.policy_version == "base+big" else "10")
+    labels = {label.comparison_id: label for label in desk.store.preferences.find("helpful", run_id=ctx.run.id)}
+    assert all((labels[pair.id].probability > 0.5) == pair.a.response.startswith("90") for pair in steered)
+    assert len({pair.a.policy_version for pair in steered}) == 2, "either principle may stand first"
+
+
+def test_a_stage_that_is_done_again_writes_no_reply_twice(desk: Desk, labelling):
+    writer = NumberWriter()
+    ctx = labelling(writer)
+    label_stage(ctx)
+    assert writer.written == 40
+    before = desk.store.comparisons.of_run(ctx.run.id)
+    label_stage(ctx)
+    assert writer.written == 40 and desk.store.comparisons.of_run(ctx.run.id) == before
+
+
+def test_one_principle_alone_cannot_be_set_against_another(labelling):
+    with pytest.raises(InvalidInput, match="0 of the constitution's principles have examples; allowed: at least 2"):
+        label_stage(labelling(NumberWriter(), LAW))
+
+
+def test_a_critic_that_does_not_write_by_examples_cannot_steer():
+    with pytest.raises(ValidationError, match="steered_share is 0.5 and feedback.critic.method is 'critique'"):
+        RunConfig.model_validate({"label": {"steered_share": 0.5}})

@@ -134,7 +134,9 @@ class App:
         # Calls go before feedback, and both before training.
         training = model_thread.behind().behind()
         equipment = Equipment(library, training, Asked(policy, critique, reward), config.data / RUNS)
-        worker = Worker(store, self._pipeline or core_pipeline(), equipment.tools, equipment.clean_up)
+        worker = Worker(
+            store, self._pipeline or core_pipeline(), equipment.tools, equipment.clean_up, config.data / RUNS
+        )
         worker.start()
         # Not on asyncio's own threads: streams of callers may hold all of them for as long as they last.
         stack.push_async_callback(io.run, worker.stop, config.pause_seconds)

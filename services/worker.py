@@ -7,6 +7,7 @@ import logging
 import secrets
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 from pydantic import ValidationError
@@ -19,6 +20,7 @@ from rlhf_core.store.store import Store
 from rlhf_core.store.workers import this_process
 from services.server.interceptors import invalid_input
 from services.telemetry import logs, metrics
+from services.telemetry.tracking import Tracking, tracking_of
 
 log = logging.getLogger("charter.worker")
 
@@ -34,9 +36,10 @@ T = TypeVar("T")
 class Worker:
     """Two threads: one works, the other keeps the lease alive however long a step takes."""
 
-    def __init__(self, store: Store, pipeline: Pipeline, tools: Equip, clean_up: Callable[[], None]):
+    def __init__(self, store: Store, pipeline: Pipeline, tools: Equip, clean_up: Callable[[], None], runs_folder: Path):
         """`tools` equips one run, which may ask whether it should stop; `clean_up` frees what it leaves in memory."""
         self._store, self._pipeline, self._tools, self._clean_up = store, pipeline, tools, clean_up
+        self._runs_folder = runs_folder
         self._stopping = threading.Event()
         self._lost = threading.Event()
         self._thread = threading.Thread(target=self._work, name="worker", daemon=True)
@@ -81,8 +84,11 @@ class Worker:
         done = threading.Event()
         heart = threading.Thread(target=self._beat, args=(run, done), name="heartbeat", daemon=True)
         heart.start()
+        tracking = tracking_of(run, self._runs_folder)
         try:
-            state, error = self._outcome(run)
+            state, error = self._outcome(run, tracking)
+            tracking.close(state)
+            self._tell(run, tracking)
         finally:
             done.set()
             heart.join()
@@ -97,7 +103,13 @@ class Worker:
         except Exception as error:
             log.error("what a run left in memory stays: %s", type(error).__name__, exc_info=error)
 
-    def _outcome(self, run: Run) -> tuple[RunState, str]:
+    def _tell(self, run: Run, tracking: Tracking) -> None:
+        """What became of a tracker is a note of the run."""
+        for trouble in tracking.troubles():
+            with self._store.transaction(run.id, run.fence):
+                self._store.events.append(run.id, "note", json.dumps({"text": trouble}))
+
+    def _outcome(self, run: Run, tracking: Tracking) -> tuple[RunState, str]:
         """Where the run stands after this attempt, and why."""
 
         def should_stop() -> bool:
@@ -105,7 +117,7 @@ class Worker:
 
         try:
             tools = self._tools(run, should_stop)
-            self._pipeline(run, self._store, tools, self._reporter(run), should_stop)
+            self._pipeline(run, self._store, tools, self._reporter(run, tracking), should_stop)
         except LeaseLost:
             raise
         except RunStopped:
@@ -131,7 +143,7 @@ class Worker:
             raise LeaseLost(f"run '{run.id}': the lease at fence {run.fence} is lost")
         return self._stopping.is_set() or self._stopped_state(run) != "QUEUED"
 
-    def _reporter(self, run: Run) -> Callable[[str, str], None]:
+    def _reporter(self, run: Run, tracking: Tracking) -> Callable[[str, str], None]:
         """Writes an event, and the progress that it tells of, in one commit and only while the lease holds."""
 
         def report(kind: str, body: str) -> None:
@@ -140,6 +152,8 @@ class Worker:
                 done = StepMetrics.model_validate_json(body)
                 stage, step, steps = done.stage, done.step, done.steps
                 metrics.note_step(done)
+                tracking.log(done)
+                self._tell(run, tracking)
             elif kind == "stage":
                 stage = json.loads(body)["stage"]
             with self._store.transaction(run.id, run.fence):

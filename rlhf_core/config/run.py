@@ -13,6 +13,7 @@ from rlhf_core.config.model_defaults import SANDBOX, with_model_defaults
 from rlhf_core.config.monitors import MonitorConfig
 from rlhf_core.config.ppo import PpoConfig
 from rlhf_core.config.reward import RewardConfig
+from rlhf_core.config.tracking import TrackingConfig
 from rlhf_core.errors import InvalidInput
 from rlhf_core.records.base import STAGES, Stage
 
@@ -210,6 +211,7 @@ class RunConfig(Settings):
     ppo: PpoConfig = PpoConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     monitors: MonitorConfig = MonitorConfig()
+    tracking: TrackingConfig = TrackingConfig()
 
     @model_validator(mode="before")
     @classmethod

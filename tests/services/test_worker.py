@@ -32,7 +32,7 @@ def carry_out(store: Store, clean_up: Any, runs: int) -> list[str]:
         pass
 
     tools: Any = nothing
-    worker = Worker(store, nothing, tools, clean_up)
+    worker = Worker(store, nothing, tools, clean_up, Path())
     worker.start()
     deadline = time.monotonic() + 10
     while any(store.runs.get(run).state in ("QUEUED", "RUNNING") for run in made) and time.monotonic() < deadline:

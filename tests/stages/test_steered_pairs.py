@@ -81,5 +81,5 @@ def test_one_principle_alone_cannot_be_set_against_another(labelling):
 
 
 def test_a_critic_that_does_not_write_by_examples_cannot_steer():
-    with pytest.raises(ValidationError, match="steered_share is 0.5 and feedback.critic.method is 'critique'"):
+    with pytest.raises(ValidationError, match=r"steered_share is 0\.5 and feedback.critic.method is 'critique'"):
         RunConfig.model_validate({"label": {"steered_share": 0.5}})

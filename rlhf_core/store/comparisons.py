@@ -12,19 +12,22 @@ from rlhf_core.store.connection import Connections
 from rlhf_core.store.row_mapping import from_row, insert, now
 from rlhf_core.store.samples import Samples, join_runs
 
-_NEXT = """
+_WAITING = """
+(:run_id IS NULL OR EXISTS (
+    SELECT 1 FROM members AS m WHERE m.run_id = :run_id AND m.kind = 'comparison' AND m.record_id = c.id))
+  AND NOT EXISTS (
+    SELECT 1 FROM live_preferences AS mine
+    WHERE mine.comparison_id = c.id AND mine.objective = :objective AND mine.labeler = :labeler)
+  AND (NOT :uniform OR c.draw < :slice)
+"""
+_NEXT = f"""
 SELECT c.id FROM comparisons AS c
 LEFT JOIN (
   SELECT comparison_id, max(abstained AND reason <> 'no_principle') AS abstained, min(abs(probability - 0.5)) AS margin
   FROM live_preferences
   WHERE objective = :objective AND labeler GLOB 'ai:*' AND (:run_id IS NULL OR run_id = :run_id) GROUP BY comparison_id
 ) AS ai ON ai.comparison_id = c.id
-WHERE (:run_id IS NULL OR EXISTS (
-    SELECT 1 FROM members AS m WHERE m.run_id = :run_id AND m.kind = 'comparison' AND m.record_id = c.id))
-  AND NOT EXISTS (
-    SELECT 1 FROM live_preferences AS mine
-    WHERE mine.comparison_id = c.id AND mine.objective = :objective AND mine.labeler = :labeler)
-  AND (NOT :uniform OR c.draw < :slice)
+WHERE {_WAITING}
 ORDER BY (c.draw < :slice) = :turn DESC, CASE WHEN c.draw < :slice THEN c.draw END,
   CASE WHEN ai.abstained THEN 0 WHEN ai.margin IS NOT NULL THEN 1 ELSE 2 END, ai.margin, c.rowid LIMIT 1
 """
@@ -80,6 +83,14 @@ class Comparisons:
         turn = uniform or given % TURNS == TURNS - 1
         rows = self._connections.rows(_NEXT, question | {"turn": turn, "slice": UNIFORM_SLICE})
         return self.get(rows[0]["id"]) if rows else None
+
+    def waiting(self, labeler: str, objective: str, run_id: str | None = None, uniform: bool = False) -> int:
+        """How many comparisons this labeler has neither judged nor skipped for the objective."""
+        question = {"labeler": labeler, "objective": objective, "run_id": run_id, "uniform": uniform}
+        rows = self._connections.rows(
+            f"SELECT count(*) AS n FROM comparisons AS c WHERE {_WAITING}", question | {"slice": UNIFORM_SLICE}
+        )
+        return rows[0]["n"]
 
     def _read(self, rows: list[sqlite3.Row]) -> list[Comparison]:
         samples = self._samples.by_id({row[side] for row in rows for side in ("a_id", "b_id")})

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
-import sys
+import re
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple, TextIO
+from typing import TYPE_CHECKING, NamedTuple
 
 from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
@@ -24,7 +24,11 @@ if TYPE_CHECKING:
 KEYS = "a left   b right   t tie   x both bad   s skip   u undo   q quit"
 CHOICES: dict[str, Choice] = {"a": "a", "b": "b", "t": "tie", "x": "both_bad", "s": "skip"}
 MIRRORED: dict[Choice, Choice] = {"a": "b", "b": "a"}
+SAID: dict[Choice, str] = {"tie": "tie", "both_bad": "both bad", "skip": "skip"}
 MIN_WIDTH_FOR_COLUMNS = 72
+DIFFERS = "bold underline"
+ALIKE_FROM = 0.3
+"""Share of words in common from which what differs is marked: in texts that have less it would be everything."""
 
 
 class Task(NamedTuple):
@@ -32,6 +36,8 @@ class Task(NamedTuple):
 
     comparison: Comparison
     objective: str
+    left: int
+    """Pairs that wait for this person and objective, this one included."""
 
 
 class Session:
@@ -60,7 +66,7 @@ class Session:
         task = self._next()
         while task is not None:
             console.print(self._screen(task, console.width))
-            key = next((key for key in keys if key in CHOICES or key in "uq" or self._help(console, key)), "q")
+            key = next((key for key in keys if key in {*CHOICES, "u", "q"} or self._help(console, key)), "q")
             if key == "q":
                 return self.stored
             task = (self._undo(console) or task) if key == "u" else self._store(console, task, CHOICES[key])
@@ -71,11 +77,11 @@ class Session:
         """The next pair of the objective whose turn it is; an objective with no pairs left drops out."""
         while self._turns:
             objective = self._turns[0]
-            comparison = self._labels.next_comparison(self._labeler, objective, self._run_id, self._uniform)
-            if comparison is not None:
+            waiting = self._labels.waiting(self._labeler, objective, self._run_id, self._uniform)
+            if waiting.comparison is not None:
                 self._turns.append(self._turns.pop(0))
-                self._seen[comparison.id] = comparison
-                return Task(comparison, objective)
+                self._seen[waiting.comparison.id] = waiting.comparison
+                return Task(waiting.comparison, objective, waiting.left)
             self._turns.pop(0)
         return None
 
@@ -90,7 +96,7 @@ class Session:
             request_id=uuid.uuid4().hex,
         )
         self.stored += 1
-        console.print(f"stored ({self.stored})", style="green")
+        console.print(f"stored {self.stored}: {self._said(choice, task.comparison.id)}", style="green")
         return self._next()
 
     def _undo(self, console: Console) -> Task | None:
@@ -100,11 +106,21 @@ class Session:
             console.print("Nothing to undo.")
             return None
         self.stored = max(0, self.stored - 1)
-        console.print(f"undone: {undone.objective}", style="yellow")
+        shown = self._seen.get(undone.comparison_id)
+        about = f"'{_beginning(shown)}'" if shown else "a pair of an earlier time"
+        said = self._said(undone.choice, undone.comparison_id)
+        console.print(f"undone: {said}, {undone.objective}, of {about}", style="yellow")
         if undone.objective in self._questions and undone.objective not in self._turns:
             self._turns.append(undone.objective)
-        shown = self._seen.get(undone.comparison_id)
-        return Task(shown, undone.objective) if shown and undone.objective in self._questions else self._next()
+        if shown is None or undone.objective not in self._questions:
+            return self._next()
+        waiting = self._labels.waiting(self._labeler, undone.objective, self._run_id, self._uniform)
+        return Task(shown, undone.objective, waiting.left)
+
+    def _said(self, choice: Choice, comparison_id: str) -> str:
+        """A choice in the words of what the person saw."""
+        shown = MIRRORED.get(choice, choice) if is_swapped(self._labeler, comparison_id) else choice
+        return SAID.get(shown) or ("A, left" if shown == "a" else "B, right")
 
     @staticmethod
     def _help(console: Console, key: str) -> bool:
@@ -114,13 +130,12 @@ class Session:
     def _screen(self, task: Task, width: int) -> RenderableType:
         comparison = task.comparison.swap() if is_swapped(self._labeler, task.comparison.id) else task.comparison
         turns = [Text(f"{turn.role}: {visible(turn.content)}", style="bold") for turn in comparison.prompt.messages]
-        replies = [
-            Panel(Text(visible(sample.response)), title=name, title_align="left")
-            for name, sample in (("A", comparison.a), ("B", comparison.b))
-        ]
+        texts = marked(visible(comparison.a.response), visible(comparison.b.response))
+        replies = [Panel(text, title=name, title_align="left") for name, text in zip("AB", texts, strict=True)]
         question = Text(f"Which reply is more {task.objective}? {self._questions[task.objective]}", style="cyan")
         pair = _beside(replies) if width >= MIN_WIDTH_FOR_COLUMNS else Group(*replies)
-        return Group(Rule(), *turns, pair, question, Text(KEYS))
+        left = Text(f"{task.left} {'pair' if task.left == 1 else 'pairs'} left for {task.objective}", style="dim")
+        return Group(Rule(), *turns, pair, question, left, Text(KEYS))
 
 
 def is_swapped(labeler: str, comparison_id: str) -> bool:
@@ -133,29 +148,21 @@ def visible(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
 
 
-def read_keys(stream: TextIO = sys.stdin) -> Iterator[str]:
-    """Single keys, lower case: at once from a terminal, character by character from a pipe. Ends at end of file."""
-    with _unbuffered(stream):
-        while key := stream.read(1):
-            if not key.isspace():
-                yield key.lower()
+def marked(a: str, b: str) -> tuple[Text, Text]:
+    """Both texts, in which the words that the other one does not have in this place are marked."""
+    words = [re.findall(r"\S+|\s+", text) for text in (a, b)]
+    matcher = difflib.SequenceMatcher(None, *words, autojunk=False)
+    texts = Text(), Text()
+    alike = matcher.ratio() >= ALIKE_FROM
+    for tag, a_from, a_to, b_from, b_to in matcher.get_opcodes():
+        for text, own, start, end in zip(texts, words, (a_from, b_from), (a_to, b_to), strict=True):
+            text.append("".join(own[start:end]), style=DIFFERS if alike and tag != "equal" else "")
+    return texts
 
 
-@contextmanager
-def _unbuffered(stream: TextIO) -> Iterator[None]:
-    """A terminal that hands over each key without waiting for the line, restored afterwards."""
-    if not stream.isatty():
-        yield
-        return
-    import termios
-    import tty
-
-    saved = termios.tcgetattr(stream)
-    tty.setcbreak(stream)
-    try:
-        yield
-    finally:
-        termios.tcsetattr(stream, termios.TCSADRAIN, saved)
+def _beginning(comparison: Comparison) -> str:
+    text = visible(comparison.prompt.messages[-1].content).replace("\n", " ")
+    return text if len(text) <= 40 else f"{text[:39]}…"
 
 
 def _beside(replies: list[Panel]) -> Table:

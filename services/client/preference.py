@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from charter.v1 import preference_pb2, preference_pb2_grpc
 
@@ -16,6 +16,13 @@ from services.wire.samples import comparison_from_message, comparison_to_message
 from services.wire.stored_records import preference_from_message
 
 
+class Waiting(NamedTuple):
+    """The next comparison, none when everything is labelled, and how many wait, it included."""
+
+    comparison: Comparison | None
+    left: int
+
+
 class PreferenceClient:
     def __init__(self, connection: Connection):
         self._connection = connection
@@ -25,11 +32,16 @@ class PreferenceClient:
         self, labeler: str, objective: str, run_id: str = "", uniform: bool = False
     ) -> Comparison | None:
         """None when everything is labelled."""
+        return self.waiting(labeler, objective, run_id, uniform).comparison
+
+    def waiting(self, labeler: str, objective: str, run_id: str = "", uniform: bool = False) -> Waiting:
+        """What this person should label next for the objective, and how much there is."""
         request = preference_pb2.NextComparisonRequest(
             labeler=labeler, objective=objective, run_id=run_id, uniform=uniform
         )
         answer = self._connection.call(self._stub.NextComparison, request)
-        return comparison_from_message(answer.comparison) if answer.HasField("comparison") else None
+        comparison = comparison_from_message(answer.comparison) if answer.HasField("comparison") else None
+        return Waiting(comparison, answer.remaining)
 
     def submit_preference(
         self,

@@ -38,11 +38,11 @@ class PreferenceService(preference_pb2_grpc.PreferenceServiceServicer):
         labeler = human_labeler(request.labeler)
         run_id = resource_names.identity(resource_names.RUNS, request.run_id, "run_id")
         await self._io.run(self._constitutions.check_objective, request.objective, run_id)
-        comparison = await self._io.run(
-            self._store.comparisons.next, labeler, request.objective, run_id or None, request.uniform
-        )
+        asked = labeler, request.objective, run_id or None, request.uniform
+        comparison = await self._io.run(self._store.comparisons.next, *asked)
         return preference_pb2.NextComparisonResponse(
-            comparison=comparison_to_message(comparison) if comparison else None
+            comparison=comparison_to_message(comparison) if comparison else None,
+            remaining=await self._io.run(self._store.comparisons.waiting, *asked),
         )
 
     async def SubmitPreference(

@@ -82,10 +82,12 @@ class NextComparisonRequest(_message.Message):
     def __init__(self, labeler: _Optional[str] = ..., objective: _Optional[str] = ..., run_id: _Optional[str] = ..., uniform: bool = ...) -> None: ...
 
 class NextComparisonResponse(_message.Message):
-    __slots__ = ("comparison",)
+    __slots__ = ("comparison", "remaining")
     COMPARISON_FIELD_NUMBER: _ClassVar[int]
+    REMAINING_FIELD_NUMBER: _ClassVar[int]
     comparison: _common_pb2.Comparison
-    def __init__(self, comparison: _Optional[_Union[_common_pb2.Comparison, _Mapping]] = ...) -> None: ...
+    remaining: int
+    def __init__(self, comparison: _Optional[_Union[_common_pb2.Comparison, _Mapping]] = ..., remaining: _Optional[int] = ...) -> None: ...
 
 class SubmitPreferenceRequest(_message.Message):
     __slots__ = ("comparison_id", "comparison", "objective", "labeler", "choice", "reason", "request_id", "validate_only")

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
+import pty
+import termios
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,8 +16,9 @@ from typer.testing import CliRunner
 
 from rlhf_core.records.samples import Comparison, Prompt, Sample
 from rlhf_core.seeding import UNIFORM_SLICE, uniform_draw
-from services.cli.label_terminal import Session, is_swapped, read_keys, visible
+from services.cli.label_terminal import DIFFERS, Session, is_swapped, marked, visible
 from services.cli.main import app
+from services.cli.terminal_keys import read_keys
 from services.client.client import CharterClient
 from services.embedded import embedded_server
 
@@ -88,7 +92,7 @@ def test_undo_asks_the_same_pair_again(tmp_path: Path):
         count, text = press(client, "tuxq")
         assert count == 1
         assert list(labelled(client).values()) == ["both_bad"]
-    assert text.count("undone: harmless") == 1
+    assert text.count("undone: tie, harmless, of 'How do I clean sink") == 1
 
 
 def test_undo_without_a_label_keeps_the_pair(tmp_path: Path):
@@ -171,3 +175,58 @@ def test_no_keys_store_nothing(tmp_path: Path, keys: str):
     with served(tmp_path, 1) as (client, _):
         assert press(client, keys)[0] == 0
         assert labelled(client) == {}
+
+
+def test_undo_says_which_of_the_two_that_were_shown_is_taken_back(tmp_path: Path):
+    with served(tmp_path, 4) as (client, _):
+        _, text = press(client, "aubuq")
+    assert "stored 1: A, left" in text and "undone: A, left, harmless" in text
+    assert "stored 1: B, right" in text and "undone: B, right, harmless" in text
+
+
+@pytest.mark.parametrize("key", ["\x1b[A", "\x1b[B", "\x1bOB", "\x1b[1;5B", "\x1b[15~", "\x1bb", "\x1b"])
+def test_a_key_of_several_characters_stores_nothing(tmp_path: Path, key: str):
+    with served(tmp_path, 2) as (client, _):
+        count, text = press(client, f"{key}q" if len(key) > 1 else key)
+        assert count == 0 and labelled(client) == {}
+    assert "means nothing here" in text
+
+
+def test_what_is_left_is_counted_down(tmp_path: Path):
+    with served(tmp_path, 3) as (client, _):
+        _, text = press(client, "tsa")
+    assert [line for line in text.splitlines() if "left for harmless" in line] == [
+        "3 pairs left for harmless",
+        "2 pairs left for harmless",
+        "1 pair left for harmless",
+    ]
+
+
+def test_words_that_differ_are_marked_where_most_are_alike():
+    a, b = marked("Open the window and wait.", "Open the door and wait.")
+    assert [a.plain[span.start : span.end] for span in a.spans if span.style == DIFFERS] == ["window"]
+    assert [b.plain[span.start : span.end] for span in b.spans if span.style == DIFFERS] == ["door"]
+    assert not any(span.style for text in marked("Mix bleach.", "No, I will not help.") for span in text.spans)
+
+
+def test_a_terminal_gives_whole_keys_at_once_and_is_as_before_afterwards():
+    ours, theirs = pty.openpty()
+    before = termios.tcgetattr(theirs)
+    with os.fdopen(theirs, closefd=False) as stream:
+        keys = read_keys(stream)
+        os.write(ours, b"\x1b[A")
+        assert next(keys) == "\x1b[a"
+        os.write(ours, b"Bt")
+        assert [next(keys), next(keys)] == ["b", "t"]
+        os.write(ours, "\u00e4".encode())
+        assert next(keys) == "\u00e4"
+        os.write(ours, b"\x1b")
+        assert next(keys) == "\x1b"
+        keys.close()
+    assert termios.tcgetattr(theirs) == before
+    os.close(ours)
+    os.close(theirs)
+
+
+def test_a_sequence_that_comes_in_pieces_is_one_key():
+    assert list(read_keys(io.StringIO("\x1b[1;5Ca\x1b[200~x"))) == ["\x1b[1;5c", "a", "\x1b[200~", "x"]

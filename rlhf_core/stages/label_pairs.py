@@ -17,7 +17,7 @@ from rlhf_core.records.samples import BASE_POLICY, Comparison, Prompt, Sample
 from rlhf_core.stages.ancestry import results_of
 from rlhf_core.stages.context import Context, chunks
 from rlhf_core.stages.label_rounds import labelled_policy
-from rlhf_core.stages.prompts import draw, prompts_of
+from rlhf_core.stages.prompts import draw, draw_evenly, prompts_of
 from rlhf_core.stages.samples import sample_id, stamp
 
 CHUNK = 128
@@ -36,40 +36,54 @@ def pairs_to_judge(
             yield piece, min((number + 1) * ctx.piece(CHUNK), len(before.pairs))
         return
     everything = prompts_of(ctx, "train")
-    prompts = draw(everything, ctx.config.label.pairs, ctx.config.seed, "label")
     ctx.store.prompts.add(everything)
+    steered, done = int(ctx.config.label.pairs * ctx.config.label.steered_share), 0
+    for piece in chunks(draw_evenly(everything, steered, ctx.config.seed, "steered"), ctx.piece(CHUNK)):
+        done += len(piece)
+        yield _stored(ctx, *_steer(ctx, feedback, piece), counts), done
+    prompts = draw(everything, ctx.config.label.pairs - steered, ctx.config.seed, "label")
     for number, piece in enumerate(chunks(prompts, ctx.piece(CHUNK))):
-        pairs = _draw_pairs(ctx, feedback, piece, number)
-        counts["identical"] += len(piece) - len(pairs)
-        yield pairs, min((number + 1) * ctx.piece(CHUNK), len(prompts))
+        done += len(piece)
+        yield _stored(ctx, *_draw_pairs(ctx, piece, number), counts), done
 
 
-def _draw_pairs(ctx: Context, feedback: Feedback, prompts: Sequence[Prompt], number: int) -> list[Comparison]:
-    """Pairs of samples of one policy; a share of them sets it against the base, another one principle against another.
-
-    Identical texts are dropped.
-    """
-    tuned, steered = labelled_policy(ctx), int(len(prompts) * ctx.config.label.steered_share)
-    first, second = _steer(ctx, feedback, prompts[:steered])
-    drawn = prompts[steered:]
-    against_base = int(len(drawn) * ctx.config.label.base_share)
-    own = _sample(ctx, drawn, tuned, f"{number}a", number * 3)
-    first += own
-    second += _sample(ctx, drawn[:against_base], BASE_POLICY, f"{number}b", number * 3 + 1, own[:against_base])
-    second += _sample(ctx, drawn[against_base:], tuned, f"{number}b", number * 3 + 2, own[against_base:])
+def _stored(ctx: Context, first: list[Sample], second: list[Sample], counts: Counter[str]) -> list[Comparison]:
+    """Store the samples and the pairs that they make; those of identical texts are counted and dropped."""
     with ctx.store.transaction(ctx.run.id, ctx.run.fence):
         ctx.store.samples.add([*first, *second])
         pairs = [
             Comparison.of(a, b, ctx.run.id) for a, b in zip(first, second, strict=True) if a.response != b.response
         ]
         ctx.store.comparisons.add(pairs)
+    counts["identical"] += len(first) - len(pairs)
     return pairs
+
+
+def _draw_pairs(ctx: Context, prompts: Sequence[Prompt], number: int) -> tuple[list[Sample], list[Sample]]:
+    """Two samples of one policy to each prompt; to a share of them, the second is the base's."""
+    tuned = labelled_policy(ctx)
+    against_base = int(len(prompts) * ctx.config.label.base_share)
+    first = _sample(ctx, prompts, tuned, f"{number}a", number * 3)
+    second = _sample(ctx, prompts[:against_base], BASE_POLICY, f"{number}b", number * 3 + 1, first[:against_base])
+    second += _sample(ctx, prompts[against_base:], tuned, f"{number}b", number * 3 + 2, first[against_base:])
+    return first, second
 
 
 def _steer(ctx: Context, feedback: Feedback, prompts: Sequence[Prompt]) -> tuple[list[Sample], list[Sample]]:
     """Two replies of the base to each prompt, each after the good examples of another principle."""
-    if not prompts:
-        return [], []
+    asked = [_steered(ctx, prompt, one) for prompt in prompts for one in _opposed(ctx, prompt)]
+    stored = ctx.store.samples.by_id([sample.id for sample, _ in asked])
+    unwritten = [(sample, _nothing_said(ctx, sample, one), one) for sample, one in asked if sample.id not in stored]
+    texts = iter(feedback.revise(unwritten) if unwritten else [])
+    samples = [stored.get(sample.id) or _said(ctx, sample, next(texts)) for sample, _ in asked]
+    return samples[::2], samples[1::2]
+
+
+def _opposed(ctx: Context, prompt: Prompt) -> list[Principle]:
+    """Draw two principles, in any order: one that is for such a prompt and one that is not, where there are both.
+
+    Raises: InvalidInput where fewer than two have examples to write after.
+    """
     able = [one for one in ctx.constitution.principles if can_contrast(one)]
     if len(able) < 2:
         raise InvalidInput(
@@ -77,16 +91,10 @@ def _steer(ctx: Context, feedback: Feedback, prompts: Sequence[Prompt]) -> tuple
             "one is set against another",
             "label.steered_share",
         )
-    asked = [
-        _steered(ctx, prompt, principle)
-        for prompt in prompts
-        for principle in random.Random(f"{ctx.config.seed}:steered:{prompt.id}").sample(able, 2)
-    ]
-    stored = ctx.store.samples.by_id([sample.id for sample, _ in asked])
-    unwritten = [(sample, _nothing_said(ctx, sample, one), one) for sample, one in asked if sample.id not in stored]
-    texts = iter(feedback.revise(unwritten) if unwritten else [])
-    samples = [stored.get(sample.id) or _said(ctx, sample, next(texts)) for sample, _ in asked]
-    return samples[::2], samples[1::2]
+    rng = random.Random(f"{ctx.config.seed}:steered:{prompt.id}")
+    sides = [[one for one in able if one.applies_to(prompt.tags) == wanted] for wanted in (True, False)]
+    chosen = [rng.choice(side) for side in sides] if all(sides) else rng.sample(able, 2)
+    return rng.sample(chosen, 2)
 
 
 def _steered(ctx: Context, prompt: Prompt, principle: Principle) -> tuple[Sample, Principle]:

@@ -97,5 +97,14 @@ def draw(prompts: list[Prompt], count: int, seed: int, purpose: str) -> list[Pro
     return drawn[:count]
 
 
+def draw_evenly(prompts: list[Prompt], count: int, seed: int, purpose: str) -> list[Prompt]:
+    """As `draw`, but as many prompts of each set of tags as of any other, to one, however rare it is."""
+    kinds: dict[tuple[str, ...], list[Prompt]] = {}
+    for prompt in prompts:
+        kinds.setdefault(prompt.tags, []).append(prompt)
+    turns = [draw(own, -(-count // len(kinds)), seed, f"{purpose}:{tags}") for tags, own in sorted(kinds.items())]
+    return [prompt for turn in zip(*turns, strict=True) for prompt in turn][:count]
+
+
 def _rank(prompt: Prompt) -> str:
     return hashlib.sha256(prompt.id.encode()).hexdigest()

@@ -11,8 +11,10 @@ from pydantic import ValidationError
 from rlhf_core.config.run import RunConfig
 from rlhf_core.errors import InvalidInput
 from rlhf_core.models.backbone import Backbone
+from rlhf_core.records.samples import Prompt
 from rlhf_core.stages.context import Context
 from rlhf_core.stages.label import label_stage
+from rlhf_core.stages.prompts import draw_evenly
 from tests.stages.conftest import HEAD, LAW, Desk, NumberJudge
 
 EXAMPLE = "examples: [{prompt: One or two?, bad: '1', critique: Too little., good: '2'}]"
@@ -28,7 +30,7 @@ HALF = {"label": {"pairs": 40, "steered_share": 0.5}, "feedback": {"critic": {"m
 
 
 class NumberWriter(NumberJudge):
-    """Under `big` it writes 90, under anything else 10; counts what it writes."""
+    """Writes 90 under `big`, 80 under `huge`, 10 under anything else; counts what it writes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,7 +38,8 @@ class NumberWriter(NumberJudge):
 
     def revise(self, items: Sequence[tuple[Any, Any, Any]]) -> list[str]:
         self.written += len(items)
-        return [f"{90 if principle.id == 'big' else 10} to {sample.prompt.id}" for sample, _, principle in items]
+        number = {"big": 90, "huge": 80}
+        return [f"{number.get(principle.id, 10)} to {sample.prompt.id}" for sample, _, principle in items]
 
 
 @pytest.fixture
@@ -63,6 +66,26 @@ def test_a_share_of_pairs_sets_a_reply_under_one_principle_against_one_under_ano
     labels = {label.comparison_id: label for label in desk.store.preferences.find("helpful", run_id=ctx.run.id)}
     assert all((labels[pair.id].probability > 0.5) == pair.a.response.startswith("90") for pair in steered)
     assert len({pair.a.policy_version for pair in steered}) == 2, "either principle may stand first"
+
+
+def test_a_principle_that_is_for_such_a_prompt_stands_against_one_that_is_not(desk: Desk, labelling):
+    odd = f"applies_when: {{tags_any: [odd]}}, {EXAMPLE}"
+    law = TAUGHT + f"  - {{id: huge, serves: {{helpful: 1}}, compare: Which reply is huge?, {odd}}}\n"
+    ctx = labelling(NumberWriter(), law.replace(f"number?, {EXAMPLE}", f"number?, {odd}"))
+    label_stage(ctx)
+    pairs = [pair for pair in desk.store.comparisons.of_run(ctx.run.id) if pair.a.policy_version.startswith("base+")]
+    written = [{pair.a.policy_version, pair.b.policy_version} for pair in pairs]
+    assert len(written) == 20 and all("base+calm" in both for both in written), "only calm is for prompts without tags"
+    assert {name for both in written for name in both} == {"base+big", "base+huge", "base+calm"}
+
+
+def test_prompts_are_drawn_evenly_over_their_tags():
+    common = [Prompt.of(f"common {n}", tags=("benign",)) for n in range(9)]
+    rare = [Prompt.of(f"rare {n}", tags=("harmful",)) for n in range(2)]
+    drawn = draw_evenly([*common, *rare], 8, 0, "test")
+    assert [prompt.tags[0] for prompt in drawn] == ["benign", "harmful"] * 4
+    assert {prompt.id for prompt in drawn[1::2]} == {prompt.id for prompt in rare}
+    assert len({prompt.id for prompt in drawn[::2]}) == 4 and draw_evenly([*common, *rare], 0, 0, "test") == []
 
 
 def test_a_stage_that_is_done_again_writes_no_reply_twice(desk: Desk, labelling):

@@ -126,7 +126,7 @@ def main(folder: str, calls: str) -> None:
     print(json.dumps(fill(data)), flush=True)
     limits = Limits(calls=int(calls), calls_per_client=int(calls))
     config = ServeConfig(address="127.0.0.1:0", data=data, model=MODEL, limits=limits)
-    serve(config, lambda address: print(address, flush=True))
+    serve(config, lambda address, _: print(address, flush=True))
 
 
 if __name__ == "__main__":

@@ -137,12 +137,12 @@ class App:
     ) -> list[Endpoint]:
         from services.http.calls import Gate
         from services.http.routes import endpoints, offered_by
-        from services.http.texts import Reader
 
-        transcripts = await model_thread.run(lambda: library.backbone.transcripts) if library else None
-        reader = Reader(library.backbone.name if library else "", transcripts)
+        if library is None:
+            return []
         gate = Gate(tokens, self._config.limits, server.turnstile)
-        return endpoints(gate, offered_by(services, reader), self._config.http.run)
+        offered = await model_thread.run(offered_by, services, library.backbone, model_thread)
+        return endpoints(gate, offered, self._config.http.run)
 
     async def _load(self, store: Store, model_thread: Executor) -> ModelLibrary | None:
         config = self._config

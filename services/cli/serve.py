@@ -34,7 +34,7 @@ Token = Annotated[
     ),
 ]
 Http = Annotated[
-    str, typer.Option("--http", metavar="HOST:PORT", help="Rewards over HTTP too, on this address; port 0 takes any.")
+    str, typer.Option("--http", metavar="HOST:PORT", help="Rewards and OpenAI's chat over HTTP too; port 0 takes any.")
 ]
 HttpRun = Annotated[
     str, typer.Option("--http-run", metavar="RUN", help="Whose reward models score where a request names no run.")

@@ -30,6 +30,8 @@ BODY_SECONDS = 60.0
 SERVICE = "http"
 """The service's name in metrics and logs."""
 OK = "OK"
+ANY = "/*"
+"""At the end of a path stands for any one name."""
 
 Answer = Mapping[str, Any] | list[Any] | float | AsyncIterator[str]
 """What becomes JSON, or the events of a stream."""
@@ -40,6 +42,8 @@ class Asked(NamedTuple):
 
     body: Any
     query: QueryParams
+    name: str = ""
+    """The last part of a path that ends in a name of any kind."""
 
 
 class Gate(NamedTuple):
@@ -90,7 +94,8 @@ class Endpoint:
             client = caller.name
         with self._gate.turnstile.entered(client):
             body = await _body(headers, receive, self._gate.limits.message_bytes) if self._verb == "POST" else b"null"
-            asked = Asked(_json(body), QueryParams(scope["query_string"]))
+            name = scope["path"].rpartition("/")[2] if self.path.endswith(ANY) else ""
+            asked = Asked(_json(body), QueryParams(scope["query_string"]), name)
             await _while_there(receive, self._respond(asked, reply))
 
     async def _respond(self, asked: Asked, reply: _Reply) -> None:

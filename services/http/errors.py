@@ -32,6 +32,8 @@ TYPES = {
     HTTPStatus.INTERNAL_SERVER_ERROR: "server_error",
 }
 INVALID = "invalid_request_error"
+UNSUPPORTED = "unsupported_parameter"
+"""The code by which OpenAI's clients know it."""
 
 
 class TooLarge(InvalidInput):
@@ -40,6 +42,10 @@ class TooLarge(InvalidInput):
 
 class TooSlow(InvalidInput):
     """The body did not arrive in time."""
+
+
+class Unsupported(InvalidInput):
+    """A parameter that nothing here carries out."""
 
 
 class WrongMethod(InvalidInput):
@@ -76,7 +82,8 @@ def told_of(error: Exception, subject: str = "") -> Told:
     # What names the field where the words do not.
     text = str(error) if not field or field.partition("[")[0] in str(error) else f"{field}: {error}"
     name = "RESOURCE_EXHAUSTED" if isinstance(error, Exhausted) else kind.code.name
-    return Told(name, JSONResponse(body_of(text, status, kind.reason, field), status, headers))
+    reason = UNSUPPORTED if isinstance(error, Unsupported) else kind.reason
+    return Told(name, JSONResponse(body_of(text, status, reason, field), status, headers))
 
 
 def body_of(message: str, status: HTTPStatus, reason: str, field: str = "") -> dict[str, dict[str, str | None]]:

@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
 from rlhf_core.errors import InvalidInput, Unavailable
-from services.http.calls import Endpoint
+from services.http.calls import ANY, Endpoint
 from services.http.errors import body_of, told_of
 from services.security.tls import TlsConfig, server_context
 from services.server.server import BACKSTOP, check_address
@@ -69,9 +69,10 @@ class HttpServer:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI application."""
-        path = scope["path"]
-        if self._paths is not None and path in self._paths:
-            await self._paths[path](scope, receive, send)
+        path, paths = scope["path"], self._paths or {}
+        endpoint = paths.get(path) or paths.get(path.rpartition("/")[0] + ANY)
+        if endpoint is not None:
+            await endpoint(scope, receive, send)
             return
         if self._paths is None:
             response = told_of(LOADING).response

@@ -141,7 +141,7 @@ def test_a_server_that_goes_tells_the_calls_that_it_cuts_off(tmp_path, model_con
     said: list[bytes] = []
     with started(config) as app:
         call = begun(app.http_address, "none")
-        reading = threading.Thread(target=lambda: said.append(call.recv(9999)))
+        reading = threading.Thread(target=lambda: said.append(call.makefile("rb").read()))
         reading.start()
         time.sleep(0.2)
         begin = time.monotonic()

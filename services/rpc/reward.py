@@ -10,6 +10,7 @@ import grpc
 from charter.v1 import reward_pb2, reward_pb2_grpc
 
 from rlhf_core.config.run import RunConfig
+from rlhf_core.constitution.constitution import Constitution
 from rlhf_core.constitution.load import parse_constitution
 from rlhf_core.constitution.weights import resolve_weights
 from rlhf_core.errors import CharterError, InvalidInput, NotFound, Unavailable
@@ -40,6 +41,8 @@ class RewardService(reward_pb2_grpc.RewardServiceServicer):
         self._store = store
         self._io = io
         self._known: dict[str, RewardModelVersion] = {}
+        self._dials: dict[str, tuple[Constitution, dict[str, float]]] = {}
+        """The objectives and the weights that a run was begun with: neither changes, and reading them takes a while."""
 
     async def Score(
         self, request: reward_pb2.ScoreRequest, context: grpc.aio.ServicerContext
@@ -134,9 +137,13 @@ class RewardService(reward_pb2_grpc.RewardServiceServicer):
         return reward_models or list(stored), pack
 
     def _weights_of(self, run_id: str, given: Mapping[str, float]) -> dict[str, float]:
-        run = self._store.runs.get(run_id)
-        constitution = parse_constitution(self._store.constitutions.text(run.constitution_hash), run.constitution_hash)
-        return resolve_weights(constitution, given or RunConfig.model_validate_json(run.config).weights)
+        if run_id not in self._dials:
+            run = self._store.runs.get(run_id)
+            text = self._store.constitutions.text(run.constitution_hash)
+            own = RunConfig.model_validate_json(run.config).weights
+            self._dials[run_id] = parse_constitution(text, run.constitution_hash), own
+        constitution, own = self._dials[run_id]
+        return resolve_weights(constitution, given or own)
 
 
 def _trunks(models: Sequence[RewardModelVersion]) -> dict[str, str]:

@@ -18,6 +18,7 @@ from services.http.texts import Reader, Turn, joined, prompt_of
 
 PER_OBJECTIVE = ("score", "z", "spread")
 PREFIXES = tuple(f"{name}_" for name in PER_OBJECTIVE)
+LARGEST = 1e100
 Role = Literal["system", "developer", "user", "assistant"]
 
 
@@ -169,8 +170,16 @@ class RewardShapes:
 
 
 def _column(rows: Sequence[Mapping[str, Any]], name: str) -> list[float]:
-    values = (row.get(name) for row in rows)
-    return [float(value) for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
+    """The numbers of this name. Raises InvalidInput for one that no reward can be, and whose mean may be none."""
+    found = []
+    for index, row in enumerate(rows):
+        value = row.get(name)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            if abs(value) > LARGEST:
+                place = f"verify_responses[{index}].{name}"
+                raise InvalidInput(f"{place}: allowed: numbers up to {LARGEST:g}", place)
+            found.append(float(value))
+    return found
 
 
 def _numbers(reward: Reward, form: str) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from charter.v1 import (
 
 from rlhf_core.config.feedback import FeedbackConfig
 from rlhf_core.config.model_defaults import constitution_for
+from rlhf_core.errors import InvalidInput
 from rlhf_core.records.base import RunState
 from rlhf_core.records.runs import Run
 from rlhf_core.store.store import Store
@@ -32,7 +34,7 @@ from services.rpc.run_requests import RunDesk
 from services.rpc.server import Loaded, ServerService, policy_info, server_info
 from services.rpc.trainer import TrainerService
 from services.security.tls import SCHEME
-from services.security.tokens import for_server
+from services.security.tokens import Tokens, for_server
 from services.server.config import ALL, SERVER, WITH_MODEL, ServeConfig, ServiceName, full_name
 from services.server.health import MODEL
 from services.server.server import Server, Service
@@ -41,6 +43,8 @@ from services.serving.generation_queue import GenerationQueue
 from services.serving.model_queue import ModelQueue
 
 if TYPE_CHECKING:
+    from services.http.calls import Endpoint
+    from services.http.server import HttpServer
     from services.serving.loaded_models import ModelLibrary
     from services.worker import Pipeline
 
@@ -61,6 +65,8 @@ class App:
         self._stack = AsyncExitStack()
         self._store: Store | None = None
         self.address = ""
+        self.http_address = ""
+        """Of the HTTP edge; empty where there is none."""
 
     async def start(self) -> None:
         """Bind, open the store, load the model, serve. Raises what the user got wrong, with nothing left open."""
@@ -72,6 +78,7 @@ class App:
             )
             stack.push_async_callback(server.close)
             self.address = f"{SCHEME}{server.address}" if config.tls.cert else server.address
+            http = self._http(stack, tokens, server)
             names = [SERVER, *(full_name(name) for name in ALL if name in config.only)]
             await server.open(names, [f"{MODEL}{name}" for name in config.models])
             store = self._store = Store.open(config.data)
@@ -82,8 +89,11 @@ class App:
             library = await self._load(store, model_thread)
             models = _queue(stack, library, model_thread, config.limits.waiting_rows) if library else None
             generation = _generation(library, model_thread, config.limits.waiting_rows) if library else None
-            await server.offer(_services(config, store, io, library, models, generation, server.draining))
-            stack.push_async_callback(server.drain, config.grace_seconds)
+            services = _services(config, store, io, library, models, generation, server.draining)
+            await server.offer(services)
+            if http is not None:
+                http.offer(await self._endpoints(server, tokens, services, library, model_thread), server.draining)
+            stack.push_async_callback(_drain, server, http, config.grace_seconds)
             if library is not None and config.carries_out_runs:
                 itself = CharterClient.connect(server.inner, own, WORKER_CALL_SECONDS, config.patience_seconds)
                 stack.callback(itself.close)
@@ -99,6 +109,40 @@ class App:
         """How many runs the store has in each state, and those that are being carried out."""
         store = self._store
         return (store.runs.counts(), store.runs.page(RUNS_SHOWN, states=("RUNNING",))[0]) if store else ({}, [])
+
+    def _http(self, stack: AsyncExitStack, tokens: Tokens, server: Server) -> HttpServer | None:
+        """The HTTP edge on its address, where one is asked for; it says that the model is loading."""
+        config = self._config
+        if config.http.address is None:
+            return None
+        try:  # its packages are optional
+            from services.http.server import HttpServer
+        except ImportError as error:
+            hint = "pip install -e '.[http]' in the project's folder"
+            raise InvalidInput(f"http.address: needs packages: {error}", "http.address", hint=hint) from None
+        may_be_open = config.insecure or (config.tls.cert is not None and bool(tokens))
+        http = HttpServer(config.http.address, config.tls, config.limits.calls, may_be_open)
+        stack.push_async_callback(http.close)
+        http.open()
+        self.http_address = http.address
+        return http
+
+    async def _endpoints(
+        self,
+        server: Server,
+        tokens: Tokens,
+        services: Sequence[Service],
+        library: ModelLibrary | None,
+        model_thread: Executor,
+    ) -> list[Endpoint]:
+        from services.http.calls import Gate
+        from services.http.routes import endpoints, offered_by
+
+        if library is None:
+            return []
+        gate = Gate(tokens, self._config.limits, server.turnstile)
+        offered = await model_thread.run(offered_by, services, library.backbone, model_thread)
+        return endpoints(gate, offered, self._config.http.run)
 
     async def _load(self, store: Store, model_thread: Executor) -> ModelLibrary | None:
         config = self._config
@@ -140,6 +184,11 @@ class App:
         worker.start()
         # Not on asyncio's own threads: streams of callers may hold all of them for as long as they last.
         stack.push_async_callback(io.run, worker.stop, config.pause_seconds)
+
+
+async def _drain(server: Server, http: HttpServer | None, grace_seconds: float) -> None:
+    """Both at once, as they share the time that there is."""
+    await asyncio.gather(server.drain(grace_seconds), *([http.drain(grace_seconds)] if http else []))
 
 
 def _queue(stack: AsyncExitStack, library: ModelLibrary, model_thread: Executor, most_waiting: int) -> ModelQueue:

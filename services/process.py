@@ -20,8 +20,12 @@ FORCED = 130
 """Exit code of a process that was told to stop twice."""
 
 
-def serve(config: ServeConfig, on_ready: Callable[[str], None]) -> None:
-    """Serve until SIGTERM or SIGINT, then drain. `on_ready` gets the address once calls are answered."""
+OnReady = Callable[[str, str], None]
+"""Gets the address, and that of the HTTP edge or nothing, once calls are answered."""
+
+
+def serve(config: ServeConfig, on_ready: OnReady) -> None:
+    """Serve until SIGTERM or SIGINT, then drain."""
     logs.set_up(config.log_format, config.log_level)
     with ExitStack() as stack:
         if config.traces:
@@ -39,7 +43,7 @@ def check_page(address: str, insecure: bool) -> None:
         )
 
 
-async def _serve(config: ServeConfig, on_ready: Callable[[str], None]) -> None:
+async def _serve(config: ServeConfig, on_ready: OnReady) -> None:
     stop = asyncio.Event()
 
     def asked_to_stop() -> None:
@@ -59,6 +63,6 @@ async def _serve(config: ServeConfig, on_ready: Callable[[str], None]) -> None:
         # What is loaded stays for good. To look through it for garbage took 0.3 s, in which nobody is answered.
         gc.collect()
         gc.freeze()
-        on_ready(app.address)
+        on_ready(app.address, app.http_address)
         await stop.wait()
         await app.stop()

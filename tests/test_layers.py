@@ -10,6 +10,7 @@ from typing import NamedTuple
 import pytest
 
 ROOT = Path(__file__).parents[1]
+OURS = ("rlhf_core", "services", "charter")
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 45
 MAX_MODULES = 22
@@ -43,10 +44,11 @@ LAYERS: tuple[set[str], ...] = (
     {"services", "services.wire", "services.security", "services.telemetry"},
     {"services.client", "services.serving", "services.server"},
     {"services.rpc", "services.worker"},
-    {"services.run_toolbox"},
+    {"services.http", "services.run_toolbox"},
     {"services.app"},
     {"services.process", "services.embedded"},
     {"services.cli"},
+    {"charter", "charter.integrations"},
 )
 """A unit imports itself and units of the layers above it in this list, never a neighbour."""
 LENT = {("rlhf_core.interfaces", "rlhf_core.constitution.constitution")}
@@ -66,6 +68,8 @@ FORBIDDEN = (
     ("*", ("rlhf_core.store",), SQLITE),
     ("rlhf_core", ("rlhf_core.sandbox", "rlhf_core.pipeline"), ("rlhf_core.sandbox",)),
     *((f"rlhf_core.training.{name}", (), ("rlhf_core", "services")) for name in MATHS),
+    # What runs inside a trainer elsewhere reaches a server by its address alone.
+    ("charter", (), ("services", "grpc", "google", *TORCH)),
     *((servicer, (), tuple(other for other in SERVICERS if other != servicer)) for servicer in SERVICERS),
 )  # fmt: skip
 """(who, except whom, may not import what): names stand for themselves and all below them, `*` for any text."""
@@ -73,7 +77,7 @@ FORBIDDEN = (
 WITHOUT_TORCH = (
     *(f"rlhf_core.{name}" for name in ("errors", "stats", "seeding", "records", "config", "interfaces", "data")),
     *(f"rlhf_core.{name}" for name in ("text_detectors", "constitution", "feedback", "store", "effects")),
-    *(f"services.{name}" for name in ("wire", "security", "telemetry", "client", "server", "rpc")),
+    *(f"services.{name}" for name in ("wire", "security", "telemetry", "client", "server", "rpc", "http")),
 )
 """These import no torch, not even through a module of ours."""
 
@@ -266,12 +270,12 @@ def walls(modules: dict[str, str]) -> list[str]:
 
 def files(modules: dict[str, str]) -> list[str]:
     """The modules that are no folders."""
-    folders = {name.rpartition(".")[0] for name in modules} | {"rlhf_core", "services"}
+    folders = {name.rpartition(".")[0] for name in modules} | {*OURS}
     return [name for name in modules if name not in folders]
 
 
 def our_modules() -> dict[str, str]:
-    paths = [path for folder in ("rlhf_core", "services") for path in sorted((ROOT / folder).rglob("*.py"))]
+    paths = [path for folder in OURS for path in sorted((ROOT / folder).rglob("*.py"))]
     return {
         ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path.read_text()
         for path in paths
@@ -305,6 +309,7 @@ def test_no_module_is_called_utils():
         (forbidden, "rlhf_core.pipeline", "def f():\n    import grpc"),
         (forbidden, "rlhf_core.models.policy", "from google.protobuf import message"),
         (forbidden, "services.app", "import sqlite3"),
+        (forbidden, "charter.integrations.trl", "from services.client.client import CharterClient"),
         (forbidden, "rlhf_core.feedback.preference_labels", "from sqlite_utils import Database"),
         (forbidden, "rlhf_core.evaluation.evaluate", "import importlib\nimportlib.import_module('rlhf_core.sandbox')"),
         (forbidden, "rlhf_core.training.ppo.losses", "from rlhf_core.records.samples import Sample"),

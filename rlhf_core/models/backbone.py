@@ -27,6 +27,7 @@ from rlhf_core.models.precision_speed import warn_if_slow
 from rlhf_core.models.reward_inputs import Row, by_line, parted, unended, whole
 from rlhf_core.models.self_checks import IMPOSSIBLE, check_decoder, window_of
 from rlhf_core.models.special_tokens import padding_ids, special_tokens, stop_ids
+from rlhf_core.models.transcripts import Transcripts, find_transcripts
 from rlhf_core.models.turns import find_turns
 from rlhf_core.records.samples import Message, Prompt
 
@@ -116,6 +117,11 @@ class Backbone:
         if taken := sorted(token for token in spelled if self._special[token] in ids):
             raise InvalidInput(f"'{self.name}' cannot read the special token '{taken[0]}' that a response spells out")
         return [*ids, self.eos_id]
+
+    @cached_property
+    def transcripts(self) -> Transcripts | None:
+        """How conversations in one text are read that the chat template has written; None where nobody could."""
+        return find_transcripts(self.tokenizer, self._turns)
 
     def row(self, prompt: Prompt, reply: str | Sequence[str], max_tokens: int | None = None) -> Row:
         """A finished conversation as a reward model reads it: template, reply, end token. Lines get spans each."""

@@ -33,6 +33,12 @@ Token = Annotated[
         help="Ask every call for this bearer token, which may do everything; safer in the environment than here.",
     ),
 ]
+Http = Annotated[
+    str, typer.Option("--http", metavar="HOST:PORT", help="Rewards and OpenAI's chat over HTTP too; port 0 takes any.")
+]
+HttpRun = Annotated[
+    str, typer.Option("--http-run", metavar="RUN", help="Whose reward models score where a request names no run.")
+]
 TlsCert = Annotated[
     Path | None, typer.Option("--tls-cert", metavar="FILE", help="Encrypt: the server's certificate, PEM.")
 ]
@@ -60,6 +66,8 @@ def serve(
     server: Process = "",
     file: options.ConfigFile = "",
     overrides: options.Overrides = None,
+    http: Http = "",
+    http_run: HttpRun = "",
     token: Token = "",
     tokens: TokensFile = None,
     tls_cert: TlsCert = None,
@@ -75,7 +83,7 @@ def serve(
       charter serve
       charter serve --port 0 -s model.device=cuda
       charter serve -c run.yaml --only policy,critique
-      charter serve --constitution mine.yaml
+      charter serve --constitution mine.yaml --http 127.0.0.1:8000 --http-run RUN
       charter serve --socket /tmp/charter.sock --token "$SECRET"
       charter serve --server deploy/server.yaml --only trainer
       charter serve --host 0.0.0.0 --tls-cert cert.pem --tls-key key.pem --tokens tokens.yaml
@@ -86,8 +94,8 @@ def serve(
     The server's YAML says what belongs to the process: address, data folder, where the other services are, limits.
     """
     config = _checked(file, overrides or [], constitution)
-    tls = {"cert": tls_cert, "key": tls_key, "client_ca": tls_client_ca}
-    process = _with_security(_process(server, socket, host, port, only, data), tls, tokens, insecure)
+    process = _with_http(_process(server, socket, host, port, only, data), http, http_run)
+    process = _with_security(process, {"cert": tls_cert, "key": tls_key, "client_ca": tls_client_ca}, tokens, insecure)
 
     from services.process import serve as run_server
     from services.server.config import ServeConfig
@@ -118,6 +126,12 @@ def _process(file: str, socket: Path | None, host: str, port: int | None, only: 
     if data != options.DATA:
         chosen["data"] = data
     return config.model_copy(update=chosen)
+
+
+def _with_http(config: ServerConfig, address: str, run: str) -> ServerConfig:
+    """What the options say over what the YAML says."""
+    given = {name: value for name, value in (("address", address), ("run", run)) if value}
+    return config.model_copy(update={"http": config.http.model_copy(update=given)})
 
 
 def _with_security(
@@ -161,6 +175,8 @@ def _only(names: str) -> tuple[str, ...]:
     return chosen
 
 
-def _say_ready(address: str) -> None:
+def _say_ready(address: str, http_address: str) -> None:
     print(f"serving on {address}; stop with Ctrl-C", flush=True)
+    if http_address:
+        print(f"http on {http_address}", flush=True)
     print(f"try: charter call --address {address}", file=sys.stderr, flush=True)

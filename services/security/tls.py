@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import grpc
 
@@ -15,6 +15,8 @@ from rlhf_core.config.base import Settings
 from rlhf_core.errors import InvalidInput
 
 log = logging.getLogger("charter.tls")
+
+T = TypeVar("T")
 
 SCHEME = "https://"
 CA, CERT, KEY = "CHARTER_TLS_CA", "CHARTER_TLS_CERT", "CHARTER_TLS_KEY"
@@ -56,24 +58,47 @@ def server_credentials(config: TlsConfig) -> grpc.ServerCredentials | None:
         return None
     if config.key is None:
         raise InvalidInput("tls.cert is given without tls.key, its private key", "tls.key")
-    files = [config.cert, config.key, *([config.client_ca] if config.client_ca else [])]
-    last: list[object] = [_states(files)]
+    return grpc.dynamic_ssl_server_credentials(
+        _certificates(config),
+        # None keeps the certificate, as grpc documents.
+        _Renewal(config, _certificates).renewed,  # pyright: ignore[reportArgumentType]
+        require_client_authentication=config.client_ca is not None,
+    )
 
-    def renewed() -> grpc.ServerCertificateConfiguration | None:
-        if (now := _states(files)) == last[0]:
+
+def server_context(config: TlsConfig) -> ssl.SSLContext | None:
+    """The same encryption for a server of Python's own; the files must have passed `server_credentials`."""
+    if config.cert is None:
+        return None
+    context, renewal = _context(config), _Renewal(config, _context)
+
+    def on_hello(connection: ssl.SSLObject | ssl.SSLSocket, _name: str | None, _first: ssl.SSLContext) -> None:
+        nonlocal context
+        context = renewal.renewed() or context
+        connection.context = context
+
+    context.sni_callback = on_hello  # called for every connection, with a name or without
+    return context
+
+
+class _Renewal(Generic[T]):
+    """What is made of a server's files, made anew when they have changed."""
+
+    def __init__(self, config: TlsConfig, make: Callable[[TlsConfig], T]):
+        self._config, self._make = config, make
+        self._files = [file for file in (config.cert, config.key, config.client_ca) if file]
+        self._last = _states(self._files)
+
+    def renewed(self) -> T | None:
+        """None where nothing has changed, or what there is now is wrong."""
+        if (now := _states(self._files)) == self._last:
             return None
-        last[0] = now
+        self._last = now
         try:
-            return _certificates(config)
+            return self._make(self._config)
         except InvalidInput as error:
             log.error("the certificate stays as it was: %s", error)
             return None
-
-    return grpc.dynamic_ssl_server_credentials(
-        _certificates(config),
-        renewed,  # pyright: ignore[reportArgumentType]  # None keeps the certificate, as grpc documents
-        require_client_authentication=config.client_ca is not None,
-    )
 
 
 def channel_credentials(tls: ClientTls) -> grpc.ChannelCredentials:
@@ -104,6 +129,18 @@ def _certificates(config: TlsConfig) -> grpc.ServerCertificateConfiguration:
         authority = read(config.client_ca, "tls.client_ca")
         _check_authority(config.client_ca, "tls.client_ca")
     return grpc.ssl_server_certificate_configuration([(key, cert)], authority)
+
+
+def _context(config: TlsConfig) -> ssl.SSLContext:
+    _certificates(config)  # says what is wrong with the files
+    assert config.cert is not None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(config.cert, config.key)
+    if config.client_ca:
+        context.load_verify_locations(cafile=config.client_ca)
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
 
 
 def _check_pair(cert: Path, key: Path, field: str) -> None:

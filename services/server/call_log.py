@@ -8,7 +8,7 @@ import re
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import grpc
@@ -34,7 +34,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     ) -> grpc.RpcMethodHandler:
         handler = await continuation(handler_call_details)
         given = dict(handler_call_details.invocation_metadata)
-        call = _Call(handler_call_details.method, _name(given.get(REQUEST_KEY)), _name(given.get(RUN_KEY)))
+        call = _Call(handler_call_details.method, name_of(given.get(REQUEST_KEY)), name_of(given.get(RUN_KEY)))
         if handler is not None and handler.unary_unary:
             coding = (handler.request_deserializer, handler.response_serializer)
             return grpc.unary_unary_rpc_method_handler(call.unary(handler.unary_unary), *coding)
@@ -47,8 +47,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 class _Call:
     def __init__(self, method: str, request: str, run: str):
         self._path = method
-        self._service, _, self._method = method.strip("/").rpartition("/")
-        self._request = request or secrets.token_hex(8)
+        self._request = request or new_name()
         self._run = run
 
     def unary(self, method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
@@ -71,29 +70,35 @@ class _Call:
 
         return observed
 
-    @contextmanager
-    def _observed(self, context: grpc.aio.ServicerContext) -> Iterator[None]:
-        logs.REQUEST.set(self._request)
-        logs.RUN.set(self._run)
-        started, cancelled = time.perf_counter(), False
-        metrics.CALLS_AT_WORK.inc()
-        try:
-            yield
-        except (asyncio.CancelledError, GeneratorExit):
-            cancelled = True
-            raise
-        finally:
-            metrics.CALLS_AT_WORK.dec()
-            self._tell("CANCELLED" if cancelled else _code(context), time.perf_counter() - started)
-
-    def _tell(self, code: str, seconds: float) -> None:
-        # Names that nothing here has are the caller's, who may think of any number of them.
-        named = ("", "") if code == "UNIMPLEMENTED" else (self._service, self._method)
-        metrics.CALLS.labels(*named, code).inc()
-        metrics.CALL_SECONDS.labels(*named).observe(seconds)
+    def _observed(self, context: grpc.aio.ServicerContext) -> AbstractContextManager[None]:
+        service, _, method = self._path.strip("/").rpartition("/")
         level = logging.DEBUG if self._path.startswith(QUIET) else logging.INFO
-        told = {"method": f"{self._service}/{self._method}", "code": code, "seconds": round(seconds, 4)}
-        log.log(level, "%s/%s %s in %.1f ms", self._service, self._method, code, 1000 * seconds, extra=told)
+        return observed(service, method, self._request, self._run, lambda: _code(context), level)
+
+
+@contextmanager
+def observed(
+    service: str, method: str, request: str, run: str, code: Callable[[], str], level: int = logging.INFO
+) -> Iterator[None]:
+    """Count, time and log a call for as long as the block lasts; `code` then tells how it ended, as gRPC calls it."""
+    logs.REQUEST.set(request)
+    logs.RUN.set(run)
+    started, cancelled = time.perf_counter(), False
+    metrics.CALLS_AT_WORK.inc()
+    try:
+        yield
+    except (asyncio.CancelledError, GeneratorExit):
+        cancelled = True
+        raise
+    finally:
+        metrics.CALLS_AT_WORK.dec()
+        ended, seconds = "CANCELLED" if cancelled else code(), time.perf_counter() - started
+        # Names that nothing here has are the caller's, who may think of any number of them.
+        named = ("", "") if ended == "UNIMPLEMENTED" else (service, method)
+        metrics.CALLS.labels(*named, ended).inc()
+        metrics.CALL_SECONDS.labels(*named).observe(seconds)
+        told = {"method": f"{service}/{method}", "code": ended, "seconds": round(seconds, 4)}
+        log.log(level, "%s/%s %s in %.1f ms", service, method, ended, 1000 * seconds, extra=told)
 
 
 def _code(context: grpc.aio.ServicerContext) -> str:
@@ -102,6 +107,11 @@ def _code(context: grpc.aio.ServicerContext) -> str:
     return (code if isinstance(code, grpc.StatusCode) else _STATUS[int(code or 0)]).name
 
 
-def _name(given: str | bytes | None) -> str:
+def new_name() -> str:
+    """For a call whose caller has given it none."""
+    return secrets.token_hex(8)
+
+
+def name_of(given: str | bytes | None) -> str:
     """What a caller calls it, where that can stand in a line of a log."""
     return given if isinstance(given, str) and _NAME.fullmatch(given) else ""

@@ -66,6 +66,15 @@ class Endpoints(Settings):
         return getattr(self, name) or ""
 
 
+class HttpConfig(Settings):
+    """The HTTP edge, beside gRPC in the same process, with the same tokens, encryption and limits."""
+
+    address: str | None = None
+    """host:port (port 0 takes a free one); None serves none. Needs the extra `http`."""
+    run: str = ""
+    """The run whose reward models score where a request names none, by its id; none: each request must name one."""
+
+
 class ServerConfig(Settings):
     """The process itself: what deploy/server.yaml may say."""
 
@@ -84,6 +93,7 @@ class ServerConfig(Settings):
     """How long calls at work may take to finish once the process is told to stop."""
     pause_seconds: float = Field(default=60, ge=0)
     """How long a run at work may take to reach its next step then, where it is put back into the queue."""
+    http: HttpConfig = HttpConfig()
     metrics: PageAddress | None = None
     """host:port of the page /metrics for Prometheus. It tells no text, and asks for no token: so it stays on this
     machine, unless `insecure` allows more."""

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import secrets
-import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from typing import Any
@@ -17,11 +14,10 @@ from pydantic import ValidationError
 from rlhf_core.errors import CharterError, InvalidInput, Violation
 from services.security.scopes import check_scope, is_open
 from services.security.tokens import Tokens
+from services.server.incidents import incident_of, told
 from services.server.limits import Limits, Turnstile, check_request
 from services.server.malformed_requests import malformed, subject
 from services.wire.status import internal_status, status_of, unimplemented_status
-
-log = logging.getLogger("charter.server")
 
 Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]]
 
@@ -58,10 +54,10 @@ class Gate(grpc.aio.ServerInterceptor):
     Health and reflection stay open. Without tokens everybody may do everything.
     """
 
-    def __init__(self, tokens: Tokens, limits: Limits):
+    def __init__(self, tokens: Tokens, limits: Limits, turnstile: Turnstile):
         self._tokens = tokens
         self._limits = limits
-        self.turnstile = Turnstile(limits)
+        self._turnstile = turnstile
 
     async def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
@@ -89,7 +85,7 @@ class Gate(grpc.aio.ServerInterceptor):
 
     def _count_unary(self, method: Callable[..., Awaitable[Any]], name: str) -> Callable[..., Awaitable[Any]]:
         async def counted(request: Any, context: grpc.aio.ServicerContext) -> Any:
-            with self.turnstile.entered(name or _host(context.peer())):
+            with self._turnstile.entered(name or _host(context.peer())):
                 check_request(request, self._limits)
                 return await method(request, context)
 
@@ -97,7 +93,7 @@ class Gate(grpc.aio.ServerInterceptor):
 
     def _count_stream(self, method: Callable[..., Any], name: str) -> Callable[..., AsyncIterator[Any]]:
         async def counted(request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
-            with self.turnstile.entered(name or _host(context.peer())):
+            with self._turnstile.entered(name or _host(context.peer())):
                 check_request(request, self._limits)
                 async for answer in method(request, context):
                     yield answer
@@ -176,15 +172,7 @@ async def _abort(context: grpc.aio.ServicerContext, error: Exception, method: st
     if isinstance(error, InvalidInput) and not error.violations and (field := subject(method)):
         # The core knows values, not requests: what it says without a place is about what the request brought.
         error.field, error.violations = field, (Violation(field, error.message),)
-    if isinstance(error, CharterError):
-        status = status_of(error)
-    else:
-        incident = secrets.token_hex(4)
-        # The error's own words may quote a prompt: they are for DEBUG only.
-        frames = "".join(traceback.format_tb(error.__traceback__))
-        log.error("internal error %s: %s\n%s", incident, type(error).__name__, frames)
-        log.debug("internal error %s", incident, exc_info=error)
-        status = internal_status(incident)
+    status = status_of(error) if isinstance(error, CharterError) else internal_status(told(incident_of(error)))
     await context.abort(status.code, status.details, (*status.trailing_metadata, *_no_retry(status.code)))
 
 

@@ -21,7 +21,7 @@ from services.security.tokens import Tokens
 from services.server.call_log import CallInterceptor
 from services.server.health import SERVING, Health
 from services.server.interceptors import ErrorInterceptor, Gate
-from services.server.limits import Limits
+from services.server.limits import Limits, Turnstile
 from services.server.starting import LateHandlers
 
 BACKSTOP = 4
@@ -53,10 +53,12 @@ class Server:
         Raises InvalidInput when the address is taken, open to others without protection, or not an address.
         """
         credentials = server_credentials(tls or TlsConfig())
-        _check_address(address, insecure or (credentials is not None and bool(tokens)))
+        check_address(address, insecure or (credentials is not None and bool(tokens)))
         limits = limits or Limits()
+        self.turnstile = Turnstile(limits)
+        """Counts the calls at work, for whatever else lets calls into this process."""
         self._server = grpc.aio.server(
-            interceptors=[CallInterceptor(), ErrorInterceptor(), Gate(tokens or Tokens(), limits)],
+            interceptors=[CallInterceptor(), ErrorInterceptor(), Gate(tokens or Tokens(), limits, self.turnstile)],
             options=_options(limits.message_bytes),
             maximum_concurrent_rpcs=BACKSTOP * limits.calls,
         )
@@ -145,17 +147,18 @@ def _options(message_bytes: int) -> tuple[tuple[str, int], ...]:
     )
 
 
-def _check_address(address: str, may_be_open: bool) -> None:
+def check_address(address: str, may_be_open: bool, field: str = "address") -> None:
+    """InvalidInput for what is no address, or one that others reach and that may not be open to them."""
     if address.startswith("unix:"):
         _check_socket(Path(address.removeprefix("unix:")))
         return
     host, colon, port = address.rpartition(":")
     if not (host and colon and port.isdecimal() and int(port) < 2**16):
-        raise InvalidInput(f"address: '{address}' is not host:port or unix:/path", "address")
+        raise InvalidInput(f"{field}: '{address}' is not host:port or unix:/path", field)
     if not is_local(address) and not may_be_open:
         raise InvalidInput(
-            f"address: {host} can be reached from other machines, and the server has not both TLS and tokens",
-            "address",
+            f"{field}: {host} can be reached from other machines, and the server has not both TLS and tokens",
+            field,
             hint="use 127.0.0.1; or give --tls-cert, --tls-key and --tokens (charter token new); "
             "or --insecure, and let everybody who reaches it read all texts and do everything",
         )

@@ -77,9 +77,14 @@ UNNAMED = {
 """Errors that gRPC itself raises, without our details."""
 
 
+def kind_of(error: CharterError) -> Kind:
+    """The row of the table that an error belongs to."""
+    return next(kind for kind in KINDS if isinstance(error, kind.error))
+
+
 def status_of(error: CharterError) -> grpc.Status:
     """The error as a status with its details."""
-    kind = next(kind for kind in KINDS if isinstance(error, kind.error))
+    kind = kind_of(error)
     details: list[Message] = []
     if isinstance(error, InvalidInput) and error.violations:
         details.append(_bad_request(error.violations[:MAX_VIOLATIONS]))
@@ -93,9 +98,8 @@ def status_of(error: CharterError) -> grpc.Status:
     return _status(kind.code, kind.reason, error.message, details)
 
 
-def internal_status(incident: str) -> grpc.Status:
-    """A mistake of ours: the caller gets the id under which the log has the traceback."""
-    text = f"internal error {incident}; the server's log has the details under this id"
+def internal_status(text: str) -> grpc.Status:
+    """A mistake of ours: the text holds the id under which the log has the traceback."""
     return _status(grpc.StatusCode.INTERNAL, INTERNAL, text, [])
 
 

@@ -1,6 +1,6 @@
 """The process behind `served`: `python -m tests.benchmarks.server FOLDER CALLS` fills a store and serves it.
 
-It prints the id of the run that it made with its reward models, and then its address.
+It prints the id of the run that it made with its reward models, and then its addresses over gRPC and HTTP.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from rlhf_core.reward_models.reward_model import RewardModel
 from rlhf_core.sandbox.sandbox import Sandbox
 from rlhf_core.store.store import Store
 from services.process import serve
-from services.server.config import ServeConfig
+from services.server.config import HttpConfig, ServeConfig
 from services.server.limits import Limits
 from tests.benchmarks.serving import MODEL, POLICY
 
@@ -125,8 +125,9 @@ def main(folder: str, calls: str) -> None:
     data = Path(folder)
     print(json.dumps(fill(data)), flush=True)
     limits = Limits(calls=int(calls), calls_per_client=int(calls))
-    config = ServeConfig(address="127.0.0.1:0", data=data, model=MODEL, limits=limits)
-    serve(config, lambda address: print(address, flush=True))
+    http = HttpConfig(address="127.0.0.1:0")
+    config = ServeConfig(address="127.0.0.1:0", data=data, model=MODEL, limits=limits, http=http)
+    serve(config, lambda *addresses: print(*addresses, sep="\n", flush=True))
 
 
 if __name__ == "__main__":

@@ -26,6 +26,8 @@ class Served(NamedTuple):
     process: subprocess.Popen[str]
     data: Path
     """The server's folder."""
+    http: str
+    """The address of its HTTP edge."""
 
 
 @contextmanager
@@ -37,7 +39,8 @@ def served(calls: int = 512) -> Iterator[Served]:
         try:
             assert process.stdout is not None
             run_id, models = json.loads(process.stdout.readline())
-            yield Served(process.stdout.readline().strip(), run_id, tuple(models), process, Path(folder))
+            address, http = (process.stdout.readline().strip() for _ in range(2))
+            yield Served(address, run_id, tuple(models), process, Path(folder), http)
         finally:
             process.terminate()
             process.wait(60)

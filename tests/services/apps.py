@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from services.app import App
 from services.server.config import ServeConfig
@@ -24,3 +26,21 @@ def serving(
             await app.stop()
 
     asyncio.run(scenario())
+
+
+@contextmanager
+def started(config: ServeConfig, pipeline: Pipeline | None = None) -> Iterator[App]:
+    """The same for as long as the block lasts, on a loop of its own."""
+    app, loop = App(config, pipeline), asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="served", daemon=True)
+    thread.start()
+    try:
+        asyncio.run_coroutine_threadsafe(app.start(), loop).result()
+        try:
+            yield app
+        finally:
+            asyncio.run_coroutine_threadsafe(app.stop(), loop).result()
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()

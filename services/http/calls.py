@@ -1,0 +1,219 @@
+"""One call over HTTP: who may make it, how much at once, how it is logged, and that it ends when its caller goes."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from contextlib import aclosing
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+from pydantic_core import from_json
+from starlette.datastructures import Headers, QueryParams
+from starlette.responses import JSONResponse, Response
+from starlette.types import Message, Receive, Scope, Send
+
+from rlhf_core.errors import InvalidInput, Unavailable
+from services.http.errors import TooLarge, TooSlow, WrongMethod, told_of
+from services.security.scopes import check_scope
+from services.security.tokens import Tokens
+from services.server.call_log import name_of, new_name, observed
+from services.server.interceptors import invalid_input
+from services.server.limits import Limits, Turnstile
+from services.serving.executor import GOING_DOWN
+from services.wire.metadata import REQUEST_KEY, RUN_KEY
+
+BODY_SECONDS = 60.0
+"""How long a body may take to arrive, so that none holds a place for ever."""
+SERVICE = "http"
+"""The service's name in metrics and logs."""
+OK = "OK"
+ANY = "/*"
+"""At the end of a path stands for any one name."""
+
+Answer = Mapping[str, Any] | list[Any] | float | AsyncIterator[str]
+"""What becomes JSON, or the events of a stream."""
+
+
+class Asked(NamedTuple):
+    """What a call brings: a JSON value, and what its address says."""
+
+    body: Any
+    query: QueryParams
+    name: str = ""
+    """The last part of a path that ends in a name of any kind."""
+
+
+class Gate(NamedTuple):
+    """What lets calls in, the same as for gRPC."""
+
+    tokens: Tokens
+    limits: Limits
+    turnstile: Turnstile
+
+
+class Endpoint:
+    """An ASGI application for one path, which stands for a method of the contract: who may call that may call this."""
+
+    def __init__(
+        self,
+        gate: Gate,
+        path: str,
+        grpc_method: str,
+        answer: Callable[[Asked], Awaitable[Answer]],
+        subject: str,
+        verb: str = "POST",
+    ):
+        """`subject` is the field that a request is about, for errors that name none."""
+        self._gate, self.path, self._grpc_method = gate, path, grpc_method
+        self._answer, self._subject, self._verb = answer, subject, verb
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = Headers(scope=scope)
+        request = name_of(headers.get(REQUEST_KEY)) or new_name()
+        reply = _Reply(send, request)
+        with observed(SERVICE, self.path, request, name_of(headers.get(RUN_KEY)), lambda: reply.code):
+            try:
+                await self._let_in(scope, headers, receive, reply)
+            except _Gone:
+                reply.code = "CANCELLED"
+            except asyncio.CancelledError:  # the server goes, and has waited long enough
+                await reply.refuse(Unavailable(GOING_DOWN))
+            except Exception as error:
+                await reply.refuse(error, self._subject)
+
+    async def _let_in(self, scope: Scope, headers: Headers, receive: Receive, reply: _Reply) -> None:
+        if scope["method"] != self._verb:
+            raise WrongMethod(f"{self.path} is asked by {self._verb}, not by {scope['method']}", "method")
+        client = (scope.get("client") or ("",))[0]
+        if self._gate.tokens:
+            caller = self._gate.tokens.caller(_authorization(headers))
+            check_scope(self._grpc_method, caller.scopes, caller.name)
+            client = caller.name
+        with self._gate.turnstile.entered(client):
+            body = await _body(headers, receive, self._gate.limits.message_bytes) if self._verb == "POST" else b"null"
+            name = scope["path"].rpartition("/")[2] if self.path.endswith(ANY) else ""
+            asked = Asked(_json(body), QueryParams(scope["query_string"]), name)
+            await _while_there(receive, self._respond(asked, reply))
+
+    async def _respond(self, asked: Asked, reply: _Reply) -> None:
+        answer = await self._answer(asked)
+        if isinstance(answer, AsyncIterator):
+            await reply.stream(answer)
+        else:
+            await reply.send(JSONResponse(answer))
+
+
+class _Gone(Exception):
+    """Nobody waits for the answer any more."""
+
+
+class _Reply:
+    """What is sent back, with the call's id, and how the call ended, as gRPC calls it."""
+
+    def __init__(self, send: Send, request: str):
+        self._send, self._request = send, request
+        self.code = OK
+        self.begun = False
+
+    async def send(self, response: Response) -> None:
+        response.headers[REQUEST_KEY] = self._request
+        self.begun = True
+        head: Message = {
+            "type": "http.response.start",
+            "status": response.status_code,
+            "headers": response.raw_headers,
+        }
+        await self._send(head)
+        await self._send({"type": "http.response.body", "body": bytes(response.body)})
+
+    async def stream(self, events: AsyncIterator[str]) -> None:
+        """Server-sent events. The first one is waited for, so that what is wrong with a call still has a status."""
+        async with aclosing(events):  # pyright: ignore[reportArgumentType]  # those that are given here are generators
+            first = await anext(events)
+            self.begun = True
+            headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
+            named = [*headers, (REQUEST_KEY.encode(), self._request.encode())]
+            await self._send({"type": "http.response.start", "status": 200, "headers": named})
+            await self._event(first)
+            async for event in events:
+                await self._event(event)
+            await self._send({"type": "http.response.body", "body": b""})
+
+    async def refuse(self, error: Exception, subject: str = "") -> None:
+        """Tell an error, in the stream where that has begun."""
+        if isinstance(error, ValidationError):
+            error = invalid_input(error)
+        self.code, response = told_of(error, subject)
+        if self.begun:
+            await self._event(bytes(response.body).decode())
+            await self._send({"type": "http.response.body", "body": b""})
+        else:
+            await self.send(response)
+
+    async def _event(self, data: str) -> None:
+        text = f"data: {data}\n\n"
+        await self._send({"type": "http.response.body", "body": text.encode(), "more_body": True})
+
+
+async def _while_there(receive: Receive, work: Coroutine[Any, Any, None]) -> None:
+    """Do the work unless the caller goes first: then it is cancelled."""
+    task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_disconnected(receive))
+    try:
+        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise _Gone
+        task.result()
+    finally:
+        gone.cancel()
+        if not task.done():
+            task.cancel()
+            await asyncio.wait((task,))
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _body(headers: Headers, receive: Receive, most: int) -> bytes:
+    """All of it. Raises TooLarge, TooSlow, and _Gone where the caller leaves in its middle."""
+    length = headers.get("content-length", "0")
+    received = bytearray()
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            more = True
+            while more:
+                if max(len(received), int(length) if length.isdecimal() else 0) > most:
+                    raise TooLarge(f"body: more than {most} bytes; allowed: at most so many", "body")
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise _Gone
+                received += message.get("body", b"")
+                more = message.get("more_body", False)
+    except TimeoutError:
+        raise TooSlow(f"body: it did not arrive within {BODY_SECONDS:g} seconds", "body") from None
+    if len(received) > most:
+        raise TooLarge(f"body: more than {most} bytes; allowed: at most so many", "body")
+    return bytes(received)
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return from_json(body, allow_inf_nan=False)
+    except ValueError as error:
+        raise InvalidInput(f"body: not JSON: {error}", "body") from None
+
+
+def _authorization(headers: Headers) -> str:
+    """The header, where a password stands for a bearer token: a client that takes only an address sends it like so."""
+    given = headers.get("authorization", "")
+    scheme, _, packed = given.partition(" ")
+    if scheme.lower() != "basic":
+        return given
+    try:
+        return f"Bearer {base64.b64decode(packed, validate=True).decode().partition(':')[2]}"
+    except (binascii.Error, UnicodeDecodeError):
+        return given

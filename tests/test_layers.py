@@ -275,10 +275,12 @@ def files(modules: dict[str, str]) -> list[str]:
 
 
 def our_modules() -> dict[str, str]:
-    paths = [path for folder in OURS for path in sorted((ROOT / folder).rglob("*.py"))]
+    roots = {"charter": ROOT / "proto"}
+    paths = {path: roots.get(name, ROOT) for name in OURS for path in (roots.get(name, ROOT) / name).rglob("*.py")}
     return {
-        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path.read_text()
-        for path in paths
+        ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__"): path.read_text()
+        for path, root in sorted(paths.items())
+        if path.parent.name != "v1"
     }
 
 

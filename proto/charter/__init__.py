@@ -1,0 +1,1 @@
+"""Charter as others import it: `charter.integrations` for trainers elsewhere, `charter.v1` for the contracts' stubs."""

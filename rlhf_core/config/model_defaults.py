@@ -25,8 +25,9 @@ REAL: Mapping[str, Any] = {
         "max_length_ratio": 5.0,
     },
     "sft": {"epochs": 3, "batch_size": 8, "learning_rate": 3e-4, "helpful_share": 0.0},
-    "label": {"pairs": 140, "temperature": 0.8, "candidates": 2},
-    "reward": {"epochs": 3, "batch_size": 6, "learning_rate": 1e-3, "layout": "trunk"},
+    # Its own replies to a kind of prompt are of one kind, and teach no reward model what the other would be worth.
+    "label": {"pairs": 160, "steered_share": 0.75, "temperature": 0.8, "candidates": 2},
+    "reward": {"epochs": 3, "batch_size": 4, "learning_rate": 1e-3, "layout": "trunk"},
     "norm": {"prompts": 70, "samples": 1},
     "ppo": {
         "steps": 20,
@@ -37,11 +38,14 @@ REAL: Mapping[str, Any] = {
         "learning_rate": 1.5e-4,
         "kl_coef": 0.1,
         "temperature": 0.8,
-        "control_steps": 5,
+        # Steps are cut at the limit and refusals are not: a price of that turned a policy that was paid nothing else
+        # into one that refuses everything.
+        "missing_eos_penalty": 0.0,
+        "control_steps": 2,
         "checkpoint_every": 2,
         "eval_prompts": 24,
     },
-    "evaluation": {"prompts": 66, "training_prompts": 24, "skills": 0},
+    "evaluation": {"prompts": 66, "training_prompts": 16, "skills": 0},
 }
 """What suits 135 million parameters on two cores: the story of a real model in less than half an hour."""
 

@@ -228,6 +228,15 @@ class RunConfig(Settings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _what_is_named_is_replayed(self) -> Self:
+        if self.data.replay is not None and not self.ppo.ptx_coef:
+            raise ValueError(
+                f"data.replay is '{self.data.replay}' and ppo.ptx_coef is 0, so nothing of it would be replayed; "
+                "allowed: a ppo.ptx_coef above 0, or no data.replay"
+            )
+        return self
+
     @field_validator("weights")
     @classmethod
     def _weights_make_a_direction(cls, weights: dict[str, float]) -> dict[str, float]:

@@ -7,6 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
+from pydantic import ValidationError
+
+from rlhf_core.config.run import RunConfig
 from rlhf_core.records.samples import BASE_POLICY, Demonstration, Prompt, Sample
 from rlhf_core.stages import demonstrations
 from rlhf_core.stages.context import Context
@@ -31,11 +35,15 @@ def heard(desk: Desk, monkeypatch) -> list[tuple[str, float]]:
     return calls
 
 
-def test_nothing_is_replayed_unless_it_is_asked_for(desk: Desk, tmp_path: Path):
-    own = {"data": {"replay": str(tmp_path / "unread.jsonl")}}
-    for config in ({}, own, {"ppo": {"ptx_coef": 0.0}}):
+def test_nothing_is_replayed_unless_it_is_asked_for(desk: Desk):
+    for config in ({}, {"ppo": {"ptx_coef": 0.0}}):
         assert replay(desk.context(NumberJudge(), {"kind": "ppo", **config})) == []
     assert desk.sampler.calls == 0
+
+
+def test_a_file_that_nothing_would_be_replayed_of_is_refused():
+    with pytest.raises(ValidationError, match=r"data.replay is 'mine.jsonl' and ppo.ptx_coef is 0"):
+        RunConfig.model_validate({"data": {"replay": "mine.jsonl"}})
 
 
 def test_the_bases_own_answers_to_training_prompts_are_replayed_as_they_were(desk: Desk, monkeypatch):

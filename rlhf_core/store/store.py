@@ -9,6 +9,7 @@ from pathlib import Path
 from rlhf_core.errors import CharterError, InvalidInput, Unavailable
 from rlhf_core.records.feedback import Calibration, JudgeGate
 from rlhf_core.records.models import NormPack, PolicyVersion, RewardModelVersion
+from rlhf_core.store.aliases import Aliases
 from rlhf_core.store.artifacts import Artifacts
 from rlhf_core.store.comparisons import Comparisons
 from rlhf_core.store.connection import Connections
@@ -49,6 +50,7 @@ class Store:
         self.votes = Votes(connections)
         self.preferences = Preferences(connections, self.comparisons)
         self.policy_versions = Versions(connections, PolicyVersion, "policy_versions")
+        self.aliases = Aliases(connections)
         self.reward_models = Versions(connections, RewardModelVersion, "reward_models")
         self.norm_packs = Versions(connections, NormPack, "norm_packs")
         self.calibrations = Versions(connections, Calibration, "calibrations")

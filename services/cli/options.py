@@ -51,5 +51,14 @@ Control = Annotated[
         "--control", metavar="RUN", help="Train PPO's control beside this run's PPO: as many steps, no score paid."
     ),
 ]
+Policy = Annotated[
+    str,
+    typer.Option(
+        "--policy",
+        metavar="NAME",
+        help="A version, an alias, a run (its last version), latest or base."
+        " Default: production, or base where nobody holds that.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="JSON on stdout, for scripts.")]
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or `last` for the newest.")]

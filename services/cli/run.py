@@ -41,12 +41,12 @@ def demo(
     Examples:
       charter demo
       charter demo --weights helpful=3,harmless=1
-      charter demo --seed 7 -s ppo.steps=20
       charter demo --model smollm2 --allow-ungated     # SmolLM2-135M-Instruct, half an hour on two cores
 
     Critique, revise, label, train, evaluate, report: starts an embedded server (no port, no GPU, no download),
-    runs the sandbox and prints a scorecard. A demo that was killed goes on where it was when the same command
-    is given again; Ctrl-C ends it for good.
+    runs the sandbox and prints a scorecard. Where nobody holds `production` yet and the judge has passed its gates,
+    the trained policy is promoted to it, so that `charter generate` speaks as it. A demo that was killed goes on where
+    it was when the same command is given again; Ctrl-C ends it for good.
     """
     from services.cli.preflight import plan_run
     from services.cli.session import open_client, plain_console
@@ -68,7 +68,7 @@ def demo(
             client.trainer.cancel_run(run.id)
             console.print(f"run {run.id} cancelled; what it stored stays in {data}", soft_wrap=True)
             raise
-        _finish(client, run, data, console)
+        _finish(client, run, data, console, promotes=True)
 
 
 def run(
@@ -202,13 +202,16 @@ def _watch(client: CharterClient, run_id: str, console: Console, address: str) -
         raise
 
 
-def _finish(client: CharterClient, run: Run, data: Path, console: Console) -> None:
-    """The scorecard, where the run makes a report."""
+def _finish(client: CharterClient, run: Run, data: Path, console: Console, promotes: bool = False) -> None:
+    """The scorecard, where the run makes a report, and who answers by default now."""
     from rlhf_core.config.run import RunConfig, stages_of
+    from services.cli.policies import promote_first, promotion_text
     from services.cli.report import show_scorecard
 
     if REPORT in stages_of(RunConfig.model_validate_json(run.config)):
         show_scorecard(client.trainer.get_report(run.id), run.id, data, console)
+    if told := (promote_first if promotes else promotion_text)(client, run.id):
+        console.print(told, soft_wrap=True)
 
 
 def needs_people(config: RunConfig) -> bool:

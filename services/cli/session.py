@@ -16,6 +16,7 @@ from rlhf_core.config.run import ModelConfig, RunConfig
 from rlhf_core.constitution.constitution import Constitution
 from rlhf_core.constitution.load import load_constitution, parse_constitution
 from rlhf_core.errors import InvalidInput, NotFound
+from rlhf_core.policies.references import version_of
 from rlhf_core.records.runs import Run
 from rlhf_core.store.store import Store
 from services.client.client import CharterClient
@@ -68,6 +69,19 @@ def find_run(client: CharterClient, run_id: str) -> Run:
 def model_of_folder(data: Path) -> ModelConfig:
     """The model of the folder's newest run; the sandbox where there is none."""
     return config_of_folder(data).model
+
+
+def model_of_policy(data: Path, policy: str = "") -> ModelConfig:
+    """The model under the policy that a reference means; that of the newest run where it is the base, or unknown."""
+    if not data.is_dir():
+        return ModelConfig()
+    with closing(Store.open(data)) as store:
+        try:
+            version = version_of(store, policy)
+            config = RunConfig.model_validate_json(store.runs.get(version.run_id).config) if version.run_id else None
+        except NotFound:
+            config = None
+    return config.model if config else model_of_folder(data)
 
 
 def config_of_folder(data: Path, run_id: str = LAST) -> RunConfig:

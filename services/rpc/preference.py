@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from typing import Literal
 
 import grpc
 from charter.v1 import preference_pb2, preference_pb2_grpc
@@ -23,7 +24,9 @@ from services.wire.samples import comparison_from_message, comparison_to_message
 from services.wire.stored_records import human_labeler, preference_to_message
 
 PAGE = 100
-KINDS = (None, "ai", "human")
+KINDS: enums.Enum[Literal["ai", "human"] | None] = enums.Enum(
+    preference_pb2.LabelerKind.DESCRIPTOR, (None, "ai", "human")
+)
 
 
 class PreferenceService(preference_pb2_grpc.PreferenceServiceServicer):

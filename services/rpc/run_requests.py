@@ -13,11 +13,10 @@ from rlhf_core.config.feedback import BackendConfig, FeedbackConfig
 from rlhf_core.config.run import ModelConfig, RunConfig, check_beginning
 from rlhf_core.constitution.constitution import Constitution
 from rlhf_core.constitution.load import parse_with_text
-from rlhf_core.constitution.validation.problems import suggestion
 from rlhf_core.constitution.weights import resolve_weights
 from rlhf_core.data.jsonl import BUILTIN_DATA
 from rlhf_core.data.loaders import check_labels, load_demonstrations, load_preferences, load_prompts
-from rlhf_core.errors import InvalidInput, NotFound
+from rlhf_core.errors import InvalidInput, NotFound, suggestion
 from rlhf_core.records.runs import Run
 from rlhf_core.store.store import Store
 from services.rpc.constitutions import Constitutions

@@ -101,12 +101,12 @@ class LeaseLost(CharterError):
     """Another worker holds this run now; nothing more may be written for it from here."""
 
 
-def suggestion(word: str, known: Sequence[str]) -> str:
+def suggestion(word: str, known: Sequence[str], named: int = MAX_NAMED) -> str:
     """`did you mean "x"? known: ...`, the question only where one of the known words is near.
 
-    Of very many words only the first are compared and named: a hostile file may hold thousands.
+    Of very many words only the first are compared, and at most so many named: a hostile file may hold thousands.
     """
     near = difflib.get_close_matches(word[:80], known[:MAX_COMPARED], n=1)
     question = f'did you mean "{near[0]}"? ' if near else ""
-    more = f", and {len(known) - MAX_NAMED} more" if len(known) > MAX_NAMED else ""
-    return f"{question}known: {', '.join(known[:MAX_NAMED])}{more}"
+    more = f", and {len(known) - named} more" if len(known) > named else ""
+    return f"{question}known: {', '.join(known[:named])}{more}"

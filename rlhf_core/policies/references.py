@@ -9,6 +9,8 @@ from rlhf_core.records.samples import BASE_POLICY
 from rlhf_core.store.store import Store
 
 PRODUCTION, LATEST = "production", "latest"
+KNOWN_NAMED = 8
+"""Policies that an error about an unknown one names."""
 MIN_PREFIX = len("policy-") + 4
 """Characters of an id's beginning: fewer are a slip of the pen."""
 
@@ -43,6 +45,13 @@ def _latest(store: Store) -> str:
     return newest.id
 
 
+def _run_named(store: Store, reference: str) -> str:
+    try:
+        return store.runs.find(reference).id
+    except NotFound:
+        return reference
+
+
 def _named(store: Store, reference: str) -> str:
     """A version by its id, by the beginning of it, or by its run."""
     alike = store.policy_versions.beginning_with(reference)
@@ -54,9 +63,11 @@ def _named(store: Store, reference: str) -> str:
         raise InvalidInput(
             f"'{reference}' begins {len(alike)} policy versions: {', '.join(alike[:5])}; give more of it"
         )
-    made = store.policy_versions.find(reference)
+    made = store.policy_versions.find(_run_named(store, reference))
     if made:
         return next((version.id for version in reversed(made) if not version.is_control), made[-1].id)
     versions, _ = store.policy_versions.page(50, newest=True)
     known = [BASE_POLICY, LATEST, *store.aliases.holders(), *(version.id for version in versions)]
-    raise NotFound(f"no policy version '{reference[:200]}' in the store", hint=suggestion(reference, known))
+    raise NotFound(
+        f"no policy version '{reference[:200]}' in the store", hint=suggestion(reference, known, KNOWN_NAMED)
+    )

@@ -288,6 +288,20 @@ def m015_policy_aliases(db: Database) -> None:
         )
 
 
+@charter()
+def m016_managed_runs(db: Database) -> None:
+    run_script(
+        db,
+        """
+        ALTER TABLE runs ADD COLUMN tags TEXT NOT NULL DEFAULT '{}' CHECK (json_valid(tags));
+        CREATE INDEX samples_of_prompt ON samples (prompt_id);
+        CREATE INDEX revisions_of_sample ON revisions (sample_id);
+        CREATE INDEX comparisons_of_a ON comparisons (a_id);
+        CREATE INDEX comparisons_of_b ON comparisons (b_id);
+        """,
+    )
+
+
 def migrate(connection: sqlite3.Connection) -> None:
     """Bring the schema up to date, inside the caller's write transaction, so that all steps land or none.
 

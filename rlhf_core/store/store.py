@@ -18,6 +18,7 @@ from rlhf_core.store.garbage_collection import Garbage
 from rlhf_core.store.idempotency import Requests
 from rlhf_core.store.migrations import migrate
 from rlhf_core.store.preferences import Preferences
+from rlhf_core.store.run_deletion import Deletion
 from rlhf_core.store.run_history import Checkpoints, Events, StageResults
 from rlhf_core.store.run_weights import WatchPoints, Weights
 from rlhf_core.store.runs import Runs
@@ -60,6 +61,7 @@ class Store:
         self.stage_results = StageResults(connections)
         self.checkpoints = Checkpoints(connections)
         self.runs = Runs(connections, self.events)
+        self.deletion = Deletion(connections, self.runs, self.aliases, self.garbage)
         self.weights = Weights(connections, self.runs)
         self.watch_points = WatchPoints(connections)
         self.requests = Requests(connections)

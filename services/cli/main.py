@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from rlhf_core.errors import CharterError, Conflict, InvalidInput, NotFound, Unavailable
+from rlhf_core.errors import CharterError, Conflict, InvalidInput, NotFound, Unauthenticated, Unavailable
 from services.cli import (
     call,
     control,
@@ -27,6 +27,7 @@ from services.cli import (
 )
 from services.cli.constitution import diff, files, principle_tests
 from services.cli.data import export, export_policy, gc
+from services.cli.runs import compare, delete, listing
 
 UNEXPECTED, USER_MISTAKE, UNAVAILABLE, FAILED, INTERRUPTED = 1, 2, 4, 5, 130
 
@@ -57,13 +58,17 @@ app = typer.Typer(
 )
 constitution_app = typer.Typer(help="Check, show, compare and test constitutions.", rich_markup_mode=None)
 token_app = typer.Typer(help="Make, list and revoke the tokens that a server asks for.", rich_markup_mode=None)
+runs_app = typer.Typer(rich_markup_mode=None)
 policies_app = typer.Typer(rich_markup_mode=None)
 export_app = typer.Typer(help="Write what a data folder holds to files.", rich_markup_mode=None)
 
 app.command()(run.demo)
 app.command()(serve.serve)
 app.command()(run.run)
-app.command()(report.runs)
+runs_app.callback(invoke_without_command=True)(listing.listed)
+runs_app.command()(delete.delete)
+app.add_typer(runs_app, name="runs")
+app.command()(compare.compare)
 app.command()(run.watch)
 app.command()(control.pause)
 app.command()(control.resume)
@@ -129,7 +134,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except CharterError as error:
         if _debugging():
             raise
-        _complain(*str(error).splitlines())
+        hint = "give the token with --token or CHARTER_TOKEN" if isinstance(error, Unauthenticated) else ""
+        _complain(*str(error).splitlines(), hint=hint)
         sys.exit(exit_code(error))
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(INTERRUPTED)

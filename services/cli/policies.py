@@ -246,7 +246,7 @@ def _cut(text: str) -> str:
 def _print_table(policies: list[PolicyStanding]) -> None:
     from rich.table import Table
 
-    from services.cli.report import PIPE_WIDTH
+    from services.cli.runs.listing import PIPE_WIDTH
     from services.cli.session import plain_console
 
     table = Table(box=None, pad_edge=False)

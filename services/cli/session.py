@@ -57,9 +57,12 @@ def open_client(
 
 
 def find_run(client: CharterClient, run_id: str) -> Run:
-    """The run of that id; `last` is the newest one."""
+    """The run of that id, part of an id, or name; `last` is the newest one."""
     if run_id != LAST:
-        return client.trainer.get_run(run_id)
+        try:
+            return client.trainer.get_run(run_id)
+        except NotFound as error:
+            raise NotFound(error.message, hint=f"{error.hint}; charter runs lists them") from None
     newest = client.trainer.list_runs(1).runs
     if not newest:
         raise NotFound("no runs yet; start one with: charter demo")
@@ -89,7 +92,7 @@ def config_of_folder(data: Path, run_id: str = LAST) -> RunConfig:
     if not data.is_dir():
         return RunConfig()
     with closing(Store.open(data)) as store:
-        runs = store.runs.page(1)[0] if run_id == LAST else [store.runs.get(run_id)]
+        runs = store.runs.page(1)[0] if run_id == LAST else [store.runs.find(run_id)]
     return RunConfig.model_validate_json(runs[0].config) if runs else RunConfig()
 
 

@@ -12,11 +12,12 @@ from rlhf_core.policies.references import speaking
 from rlhf_core.records.models import SpeakingPolicy
 from rlhf_core.store.store import Store
 from services.rpc.policy_aliases import AliasDesk, reference
+from services.rpc.run_references import run_id_of
 from services.security.callers import CALLER
 from services.serving.executor import Executor
 from services.serving.generation_order import Answer, Piece
 from services.serving.generation_queue import GenerationQueue
-from services.wire import enums, field_masks, resource_names
+from services.wire import enums, field_masks
 from services.wire.paging import MAX_PAGE, page_of
 from services.wire.samples import prompt_from_message, prompts_from_messages, sample_to_message
 from services.wire.stored_records import policy_version_to_message
@@ -57,7 +58,7 @@ class PolicyService(policy_pb2_grpc.PolicyServiceServicer):
         self, request: policy_pb2.ListPolicyVersionsRequest, context: grpc.aio.ServicerContext
     ) -> policy_pb2.ListPolicyVersionsResponse:
         page = page_of(request, MAX_PAGE)
-        run_id = resource_names.identity(resource_names.RUNS, request.run_id, "run_id") or None
+        run_id = await self._io.run(run_id_of, self._store, request.run_id) or None
         versions, last = await self._io.run(self._store.policy_versions.page, page.size, page.after, run_id)
         messages = [policy_version_to_message(version) for version in versions]
         shown = field_masks.read(messages, request.read_mask, policy_pb2.PolicyVersion)

@@ -11,6 +11,7 @@ from rlhf_core.policies.references import PRODUCTION
 from rlhf_core.records.models import AliasChange
 from rlhf_core.store.store import Store
 from services.rpc.run_changes import tried
+from services.rpc.run_references import run_id_of
 from services.wire import field_masks, resource_names
 from services.wire.paging import body_of, page_of
 from services.wire.policies import change_to_message, policy_to_message
@@ -32,8 +33,7 @@ class AliasDesk:
 
     def listed(self, request: policy_pb2.ListPoliciesRequest) -> policy_pb2.ListPoliciesResponse:
         page = page_of(request, PAGE)
-        run_id = resource_names.identity(resource_names.RUNS, request.run_id, "run_id")
-        found, last = self._policies.page(page.size, page.after, run_id)
+        found, last = self._policies.page(page.size, page.after, run_id_of(self._store, request.run_id))
         messages = [policy_to_message(policy) for policy in found]
         shown = field_masks.read(messages, request.read_mask, policy_pb2.Policy)
         return policy_pb2.ListPoliciesResponse(policies=shown, next_page_token=page.token(last))

@@ -37,7 +37,15 @@ _NEEDED: Mapping[Scope, Mapping[str, tuple[str, ...]]] = {
     "label": {"PreferenceService": ("NextComparison", "SubmitPreference", "UndoPreference")},
     "train": {
         "PolicyService": ("PromotePolicy", "RollbackPolicy"),
-        "TrainerService": ("CreateRun", "UpdateRun", "SetRunWeights", "CancelRun", "PauseRun", "ResumeRun"),
+        "TrainerService": (
+            "CreateRun",
+            "UpdateRun",
+            "SetRunWeights",
+            "CancelRun",
+            "PauseRun",
+            "ResumeRun",
+            "DeleteRun",
+        ),
     },
 }
 NEEDED: Mapping[str, Scope] = {
@@ -61,5 +69,5 @@ def check_scope(method: str, granted: Collection[Scope], name: str) -> None:
         raise Forbidden(
             f"token '{name}' has the scope {', '.join(granted)}; {method.rpartition('/')[2]} needs {needed}",
             "token",
-            hint=f"ask for a token with it: charter token new NAME --scope {needed}",
+            hint=f"ask whoever runs the server for a token with the scope {needed}",
         )

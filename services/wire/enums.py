@@ -12,7 +12,7 @@ from google.protobuf.message import Message as ProtoMessage
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from rlhf_core.errors import InvalidInput
-from rlhf_core.records.base import RunState
+from rlhf_core.records.base import RunState, RunStatus
 from rlhf_core.records.feedback import Choice, Verdict
 from rlhf_core.records.models import Gates, QualitySource
 from rlhf_core.records.samples import Role, Split
@@ -37,6 +37,7 @@ FINISHED = Enum(common_pb2.FinishReason.DESCRIPTOR, (True, True, False))
 VERDICTS: Enum[Verdict | None] = Enum(critique_pb2.Verdict.DESCRIPTOR, (None, *get_args(Verdict)))
 CHOICES: Enum[Choice | None] = Enum(preference_pb2.Choice.DESCRIPTOR, (None, *get_args(Choice)))
 STATES: Enum[RunState | None] = Enum(trainer_pb2.RunState.DESCRIPTOR, (None, *get_args(RunState)))
+STATUSES: Enum[RunStatus | None] = Enum(trainer_pb2.RunStatus.DESCRIPTOR, (None, *get_args(RunStatus)))
 GATES: Enum[Gates | None] = Enum(policy_pb2.GateState.DESCRIPTOR, (None, *get_args(Gates)))
 LABEL_SOURCES: Enum[QualitySource | None] = Enum(
     reward_pb2.RewardQuality.Source.DESCRIPTOR, (None, *get_args(QualitySource))

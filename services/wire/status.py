@@ -107,7 +107,9 @@ def internal_status(text: str) -> grpc.Status:
 
 def unimplemented_status(method: str) -> grpc.Status:
     """No such method on this server, which may offer only some of the services."""
-    hint = error_details_pb2.LocalizedMessage(locale=LOCALE, message="list the methods of a server with: charter call")
+    hint = error_details_pb2.LocalizedMessage(
+        locale=LOCALE, message="ServerService.GetInfo names the services that are offered here"
+    )
     text = f"this server does not offer {method.strip('/')}"
     return _status(grpc.StatusCode.UNIMPLEMENTED, "NO_SUCH_METHOD", text, [hint])
 

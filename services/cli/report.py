@@ -79,7 +79,7 @@ def _last_report(client: CharterClient) -> tuple[Run, str]:
             break
     if not without:
         raise NotFound("no runs yet; start one with: charter demo")
-    raise NotFound(f"no run has a report yet: {', '.join(without[:10])}", hint="look on with: charter watch")
+    raise NotFound(f"no report yet of any run: {', '.join(without[:10])}", hint="look on with: charter watch")
 
 
 def show_scorecard(text: str, run_id: str, data: Path, console: Console) -> Path | None:

@@ -92,7 +92,7 @@ def run(
       charter run -c deploy/run.yaml -s ppo.steps=30
       charter run --address localhost:50051 --detach
       charter run --name "more harm weight" --tag sweep=weights --weights helpful=1,harmless=3
-      charter run --control 1f0c3a      # what would PPO have done without its rewards?
+      charter run --control run-1f0c    # what would PPO have done without its rewards?
 
     A model of your own needs labels by people that its judge agrees with, or --allow-ungated. Order, the later
     wins: defaults, YAML, environment (CHARTER__PPO__STEPS), -s, --weights. With --control all is as in that run,

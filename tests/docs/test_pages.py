@@ -62,7 +62,7 @@ def parsed(words: list[str]) -> None:
         name, *words = words
         command = command.commands[name]  # pyright: ignore[reportAttributeAccessIssue]
     if words and hasattr(command, "commands"):
-        command.make_context(name, [words[0]] if words[0].startswith("-") else [f"--{words[0]}"])
+        command.make_context(name, words if words[0].startswith("-") else [f"--{words[0]}"])
         return
     command.make_context(name, list(words))
 

@@ -12,7 +12,6 @@ import typer
 from rlhf_core.errors import CharterError, Conflict, InvalidInput, NotFound, Unauthenticated, Unavailable
 from services.cli import (
     call,
-    control,
     doctor,
     health,
     label,
@@ -27,7 +26,7 @@ from services.cli import (
 )
 from services.cli.constitution import diff, files, principle_tests
 from services.cli.data import export, export_policy, gc
-from services.cli.runs import compare, delete, listing
+from services.cli.runs import compare, control, delete, listing
 
 UNEXPECTED, USER_MISTAKE, UNAVAILABLE, FAILED, INTERRUPTED = 1, 2, 4, 5, 130
 

@@ -10,8 +10,8 @@ from typer.testing import CliRunner, Result
 
 from rlhf_core.errors import Conflict, NotFound
 from rlhf_core.records.runs import Run
-from services.cli.control import standing
 from services.cli.main import app
+from services.cli.runs.control import standing
 from tests.services.run_server import run_server
 
 

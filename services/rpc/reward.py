@@ -138,12 +138,12 @@ class RewardService(reward_pb2_grpc.RewardServiceServicer):
         return reward_models or list(stored), pack
 
     def _weights_of(self, run_id: str, given: Mapping[str, float]) -> dict[str, float]:
-        if run_id not in self._dials:
-            run = self._store.runs.get(run_id)
+        run = self._store.runs.find(run_id)
+        if run.id not in self._dials:
             text = self._store.constitutions.text(run.constitution_hash)
             own = RunConfig.model_validate_json(run.config).weights
-            self._dials[run_id] = parse_constitution(text, run.constitution_hash), own
-        constitution, own = self._dials[run_id]
+            self._dials[run.id] = parse_constitution(text, run.constitution_hash), own
+        constitution, own = self._dials[run.id]
         return resolve_weights(constitution, given or own)
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from typing import NamedTuple
+
+MAX_COMPARED, MAX_NAMED = 100, 40
+"""Known words that a suggestion is looked for among, and that it lists."""
 
 
 class CharterError(Exception):
@@ -57,6 +61,10 @@ class Conflict(CharterError):
     """The thing exists already with other content, or its state does not allow the request."""
 
 
+class GatesNotPassed(Conflict):
+    """A judge that taught the policy has not passed its gate, and nobody has said to go on all the same."""
+
+
 class NoWorker(Conflict):
     """Nobody would carry out what is asked for."""
 
@@ -91,3 +99,14 @@ class TrainingFailed(CharterError, RuntimeError):
 
 class LeaseLost(CharterError):
     """Another worker holds this run now; nothing more may be written for it from here."""
+
+
+def suggestion(word: str, known: Sequence[str], named: int = MAX_NAMED) -> str:
+    """`did you mean "x"? known: ...`, the question only where one of the known words is near.
+
+    Of very many words only the first are compared, and at most so many named: a hostile file may hold thousands.
+    """
+    near = difflib.get_close_matches(word[:80], known[:MAX_COMPARED], n=1)
+    question = f'did you mean "{near[0]}"? ' if near else ""
+    more = f", and {len(known) - named} more" if len(known) > named else ""
+    return f"{question}known: {', '.join(known[:named])}{more}"

@@ -83,6 +83,7 @@ class App:
             await server.open(names, [f"{MODEL}{name}" for name in config.models])
             store = self._store = Store.open(config.data)
             stack.callback(store.close)
+            store.runs.settle()
             io, model_thread = Executor("store", STORE_THREADS), Executor("model")
             stack.callback(io.close)
             stack.callback(model_thread.close)

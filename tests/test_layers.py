@@ -40,7 +40,7 @@ LAYERS: tuple[set[str], ...] = (
     {"rlhf_core.reward_models"},
     {"rlhf_core.feedback", "rlhf_core.training", "rlhf_core.evaluation"},
     {"rlhf_core.stages", "rlhf_core.effects", "rlhf_core.sandbox"},
-    {"rlhf_core.pipeline"},
+    {"rlhf_core.pipeline", "rlhf_core.policies", "rlhf_core.comparison"},
     {"services", "services.wire", "services.security", "services.telemetry"},
     {"services.client", "services.serving", "services.server"},
     {"services.rpc", "services.worker"},
@@ -76,7 +76,7 @@ FORBIDDEN = (
 
 WITHOUT_TORCH = (
     *(f"rlhf_core.{name}" for name in ("errors", "stats", "seeding", "records", "config", "interfaces", "data")),
-    *(f"rlhf_core.{name}" for name in ("text_detectors", "constitution", "feedback", "store", "effects")),
+    *(f"rlhf_core.{name}" for name in ("text_detectors", "constitution", "feedback", "store", "effects", "policies")),
     *(f"services.{name}" for name in ("wire", "security", "telemetry", "client", "server", "rpc", "http")),
 )
 """These import no torch, not even through a module of ours."""

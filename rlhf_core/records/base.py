@@ -23,4 +23,6 @@ class Record(BaseModel):
 Stage = Literal["critique", "sft", "label", "reward", "norm_pack", "ppo", "control", "evaluate", "report"]
 Written = Literal["display_name", "note"]  # what people may change on a run
 RunState = Literal["QUEUED", "RUNNING", "PAUSED", "SUCCEEDED", "FAILED", "CANCELLED"]
+RunStatus = Literal["QUEUED", "RUNNING", "PAUSED", "SUCCEEDED", "FAILED", "CANCELLED", "PAUSING", "CANCELLING", "LOST"]
+"""What is going on: PAUSING and CANCELLING are asked for and not yet done, LOST has no process that works on it."""
 STAGES: tuple[Stage, ...] = ("critique", "sft", "label", "reward", "norm_pack", "ppo", "control", "evaluate", "report")

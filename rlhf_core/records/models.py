@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from rlhf_core.records.base import Record, Stage
+from rlhf_core.records.base import Record, RunState, Stage
 
 QualitySource = Literal["all", "ai", "human", "data"]
 
@@ -81,9 +80,51 @@ class PolicyVersion(Record):
         return self.stage == "control"
 
 
-def latest(versions: Sequence[PolicyVersion]) -> PolicyVersion | None:
-    """The newest of these, oldest first, that is meant for use; a control never is."""
-    return next((version for version in reversed(versions) if not version.is_control), None)
+Gates = Literal["passed", "none", "failed", "unmeasured"]
+"""Of the judges that taught a policy: `none` where none did, `unmeasured` where no gate has been measured yet."""
+
+
+class PolicyStanding(Record):
+    """What a policy version has behind it, and which aliases it holds."""
+
+    version: PolicyVersion
+    aliases: tuple[str, ...] = ()
+    run_state: RunState | None = None
+    """None for the base, and where the run is not in the store any more."""
+    unfinished: str = ""
+    """Why it is not to be promoted, whoever asks; empty where what made it is finished."""
+    gates: Gates = "none"
+    gate_reason: str = ""
+    """What falls short where the gates failed or are unmeasured."""
+
+    @property
+    def is_fit(self) -> bool:
+        """Whether it can be promoted without anybody's overriding word."""
+        return not self.unfinished and self.gates in ("passed", "none")
+
+
+class AliasChange(Record):
+    """One entry of the history of aliases, which only grows."""
+
+    number: int
+    alias: str
+    version: str
+    """Its holder from then on; empty where nobody holds it any more."""
+    previous: str
+    """Its holder before; empty where there was none."""
+    kind: Literal["promote", "rollback"]
+    changed_by: str = ""
+    reason: str = ""
+    overridden: str = ""
+    """What fell short at the gates, where somebody promoted the version all the same."""
+    created_at: str = ""
+
+
+class SpeakingPolicy(NamedTuple):
+    """The version that a reference means, and the alias that led there, if one did."""
+
+    version: str
+    alias: str = ""
 
 
 class ConstitutionFile(Record):

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from rlhf_core.records.base import Record, RunState, Stage, content_id
+from rlhf_core.records.base import Record, RunState, RunStatus, Stage, content_id
 
 
 class StepMetrics(Record):
@@ -83,6 +83,25 @@ class Run(Record):
     requested: Literal["", "PAUSED", "CANCELLED"] = ""
     display_name: str = ""
     note: str = ""
+    tags: dict[str, str] = Field(default_factory=dict)
+    lost: bool = False
+    """Its worker is gone, or its lease has run out: nobody carries it out, whatever `state` says."""
+    step_seconds: float = 0.0
+    """How long its last few steps took, each; 0 where unknown or not at work."""
+
+    @property
+    def status(self) -> RunStatus:
+        """What is going on, where `state` says what the store holds."""
+        if self.state != "RUNNING":
+            return self.state
+        if self.requested:
+            return "PAUSING" if self.requested == "PAUSED" else "CANCELLING"
+        return "LOST" if self.lost else "RUNNING"
+
+    @property
+    def short_id(self) -> str:
+        """The last part of the id, which tells it from all others of a store as a rule."""
+        return self.id.rpartition("-")[2]
 
     @property
     def etag(self) -> str:

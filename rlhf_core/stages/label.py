@@ -95,14 +95,12 @@ def refuse_ungated(ctx: Context, gates: Sequence[JudgeGate], votes: int) -> None
     lines = [f"{gate.objective}: {gate.reason}" for gate in failed]
     start = ctx.need("sft").run_id
     by_people = [gate.objective for gate in failed if gate.truth == "human"]
-    ways = [
-        f"label pairs with `charter label --gate --run {ctx.run.id} --objective {objective}`" for objective in by_people
-    ]
-    ways += [f"then give the same command with -s from_run={start} -s start_at=label"] if by_people else []
+    ways = [f"have people label pairs of run {ctx.run.id} for {objective}" for objective in by_people]
+    ways += [f"then run again with from_run={start} and start_at=label"] if by_people else []
     ways += [
         "or let another model judge, or change the principles" if by_people else "change the principles or the model"
     ]
-    ways += ["or train all the same with --allow-ungated, which is stamped on all that descends from these labels"]
+    ways += ["or train all the same with gate.allow_ungated=true, stamped on all that descends from these labels"]
     raise TrainingFailed(
         f"judge '{failed[0].judge}' has not passed its gate, so nothing is trained on its labels; all {votes} votes "
         f"are kept. {'; '.join(lines)}. What to do: {', '.join(ways)}"

@@ -77,7 +77,7 @@ def _lot(ctx: Context, objective: str, result: Found, auditor: bool) -> Lot:
     if result.ungated and not ctx.config.gate.allow_ungated:
         raise TrainingFailed(
             f"the judge had not passed its gate when it labelled '{objective}', so nothing is trained on that; label "
-            "again once it does, or train all the same with --allow-ungated"
+            "again once it does, or train all the same with gate.allow_ungated=true"
         )
     lot = Lot(objective, [], [], [], result.ungated, auditor)
     for label in (*result.labels, *result.graded):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 from rlhf_core.store.artifacts import Artifacts
@@ -25,10 +26,10 @@ class Garbage:
         self._connections = connections
         self._artifacts = artifacts
 
-    def orphans(self) -> Collected:
-        """Artifacts that no row names: a process died between writing one and storing its row."""
-        named = self._named()
-        lost = {digest: size for digest, size in self._artifacts.stored().items() if digest not in named}
+    def orphans(self, but: Collection[str] = ()) -> Collected:
+        """Artifacts that no row names, less those given: their run was deleted, or their process died early."""
+        spared = {*self._named(), *but}
+        lost = {digest: size for digest, size in self._artifacts.stored().items() if digest not in spared}
         return Collected(tuple(sorted(lost)), sum(lost.values()))
 
     def collect(self, idle_seconds: float = IDLE_SECONDS) -> Collected:

@@ -269,6 +269,39 @@ def m014_norm_temperature(db: Database) -> None:
     run_script(db, "ALTER TABLE norm_packs ADD COLUMN temperature REAL NOT NULL DEFAULT 1.0")
 
 
+@charter()
+def m015_policy_aliases(db: Database) -> None:
+    run_script(
+        db,
+        """
+        CREATE TABLE alias_changes (
+          number INTEGER PRIMARY KEY AUTOINCREMENT, alias TEXT NOT NULL, version TEXT NOT NULL, previous TEXT NOT NULL,
+          kind TEXT NOT NULL, changed_by TEXT NOT NULL, reason TEXT NOT NULL, overridden TEXT NOT NULL,
+          created_at TEXT NOT NULL) STRICT;
+        CREATE INDEX alias_changes_by_alias ON alias_changes (alias, number);
+        """,
+    )
+    for change in ("UPDATE", "DELETE"):
+        db.execute(
+            f"""CREATE TRIGGER alias_changes_only_grow_{change.lower()} BEFORE {change} ON alias_changes
+            BEGIN SELECT raise(ABORT, 'the history of aliases only grows'); END"""
+        )
+
+
+@charter()
+def m016_managed_runs(db: Database) -> None:
+    run_script(
+        db,
+        """
+        ALTER TABLE runs ADD COLUMN tags TEXT NOT NULL DEFAULT '{}' CHECK (json_valid(tags));
+        CREATE INDEX samples_of_prompt ON samples (prompt_id);
+        CREATE INDEX revisions_of_sample ON revisions (sample_id);
+        CREATE INDEX comparisons_of_a ON comparisons (a_id);
+        CREATE INDEX comparisons_of_b ON comparisons (b_id);
+        """,
+    )
+
+
 def migrate(connection: sqlite3.Connection) -> None:
     """Bring the schema up to date, inside the caller's write transaction, so that all steps land or none.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from datetime import datetime
 
 from rlhf_core.errors import NotFound
 from rlhf_core.records.base import Stage
@@ -10,6 +11,8 @@ from rlhf_core.records.models import Checkpoint
 from rlhf_core.records.runs import RunEvent, StageResult
 from rlhf_core.store.connection import Connections
 from rlhf_core.store.row_mapping import from_row, insert, now, stamped
+
+PACE_STEPS = 6
 
 
 class Events:
@@ -36,6 +39,16 @@ class Events:
             [run_id, after_sequence, limit],
         )
         return [from_row(RunEvent, row) for row in rows]
+
+    def pace(self, run_id: str) -> float:
+        """Seconds between the run's last few steps, on average; 0 with fewer than two of one stage in a row."""
+        rows = self._connections.rows(
+            """SELECT json_extract(body, '$.stage') AS stage, created_at FROM run_events
+            WHERE run_id = ? AND kind = 'metrics' ORDER BY sequence DESC LIMIT ?""",
+            [run_id, PACE_STEPS],
+        )
+        times = [datetime.fromisoformat(row["created_at"]) for row in rows if row["stage"] == rows[0]["stage"]]
+        return (times[0] - times[-1]).total_seconds() / (len(times) - 1) if len(times) > 1 else 0.0
 
 
 class StageResults:

@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 
-from rlhf_core.errors import Conflict, InvalidInput, LeaseLost, NotFound, RequestReused, Stale
+from rlhf_core.errors import Conflict, InvalidInput, LeaseLost, NotFound, RequestReused, Stale, suggestion
 from rlhf_core.records.base import RunState, Written
 from rlhf_core.records.runs import Run
 from rlhf_core.store.connection import Connections
@@ -21,6 +21,10 @@ from rlhf_core.store.run_history import Events, forgive
 from rlhf_core.store.workers import expiry, is_dead
 
 MAX_PAGE = 1000
+MIN_REFERENCE = 4
+"""Characters of a part of an id that stands for it: fewer are a slip of the pen."""
+KNOWN_NAMED = 6
+"""Runs that an error about an unknown one names."""
 MAX_CRASHES = 5
 """Workers that a run may lose, by death or by a lease that ran out, without a stage or a checkpoint in between."""
 _RELEASED: tuple[RunState, ...] = ("QUEUED", "PAUSED", "SUCCEEDED", "FAILED", "CANCELLED")
@@ -41,6 +45,7 @@ class Runs:
         request_id: str,
         display_name: str = "",
         note: str = "",
+        tags: Mapping[str, str] | None = None,
     ) -> Run:
         """Queue a run; the same request again returns the same run. An empty `request_id` always makes a new one.
 
@@ -53,19 +58,46 @@ class Runs:
             if known:
                 if any(known[name] != value for name, value in body.items()):
                     raise RequestReused(f"request '{request_id}' was used for another run, '{known['id']}'")
-                return from_row(Run, known)
+                return self._run(known)
             time = now()
             row = {"id": _run_id(), "state": "QUEUED", "created_at": time, "updated_at": time, **body}
             written = {"display_name": display_name, "note": note, "request_id": request_id or None}
+            written["tags"] = to_json(dict(tags or {}))
             insert(connection, "runs", [row | written])
             self._events.append(row["id"], "state", to_json({"state": "QUEUED", "attempt": 0}))
             return self.get(row["id"])
 
     def get(self, run_id: str) -> Run:
-        return from_row(Run, self._row(run_id))
+        return self._run(self._row(run_id))
 
-    def page(self, page_size: int, page_token: str = "", states: Collection[RunState] = ()) -> tuple[list[Run], str]:
-        """A page of runs, newest first, and the token of the next page ('' at the end); only of `states`, if any."""
+    def find(self, reference: str) -> Run:
+        """The run of an id, of the beginning of one or of its last part, or of a name that one run alone has.
+
+        Raises:
+            NotFound: no run is called so.
+            InvalidInput: several are.
+        """
+        short = reference.removeprefix("run-") if len(reference) >= MIN_REFERENCE else reference
+        rows = self._connections.rows(
+            """SELECT id, display_name FROM runs WHERE id = :name OR display_name = :name
+              OR (length(:short) >= :least AND (instr(id, :name) = 1 OR instr(substr(id, -6), :short) = 1))
+            ORDER BY id = :name DESC, number DESC LIMIT 20""",
+            {"name": reference, "short": short, "least": MIN_REFERENCE},
+        )
+        if not reference or not rows:
+            raise self._unknown(reference)
+        if len(rows) > 1 and rows[0]["id"] != reference:
+            some = ", ".join(row["id"] for row in rows[:5])
+            raise InvalidInput(f"'{reference}' is {len(rows)} runs: {some}; give more of the id", "run_id")
+        return self.get(rows[0]["id"])
+
+    def page(
+        self, page_size: int, page_token: str = "", states: Collection[RunState] = (), tags: Collection[str] = ()
+    ) -> tuple[list[Run], str]:
+        """A page of runs, newest first, and the token of the next page ('' at the end).
+
+        Only of `states`, if any, and only those with all `tags`, each `key=value`, or `key` for any value.
+        """
         if page_size < 1:
             raise InvalidInput(f"page_size is {page_size}; allowed: 1 to {MAX_PAGE}", "page_size")
         if page_token and not page_token.isdecimal():
@@ -73,12 +105,20 @@ class Runs:
         rows = self._connections.rows(
             """SELECT * FROM runs WHERE (:token = '' OR number < CAST(:token AS INTEGER))
               AND (:states = '[]' OR state IN (SELECT value FROM json_each(:states)))
+              AND NOT EXISTS (SELECT 1 FROM json_each(:tags) AS wanted WHERE NOT EXISTS (
+                SELECT 1 FROM json_each(runs.tags) AS tag
+                WHERE tag.key = wanted.value OR tag.key || '=' || tag.value = wanted.value))
             ORDER BY number DESC LIMIT :size""",
-            {"token": page_token, "size": min(page_size, MAX_PAGE) + 1, "states": to_json(list(states))},
+            {
+                "token": page_token,
+                "size": min(page_size, MAX_PAGE) + 1,
+                "states": to_json(list(states)),
+                "tags": to_json(list(tags)),
+            },
         )
         page = rows[: min(page_size, MAX_PAGE)]
         token = str(page[-1]["number"]) if len(rows) > len(page) else ""
-        return [from_row(Run, row) for row in page], token
+        return [self._run(row) for row in page], token
 
     def counts(self) -> dict[RunState, int]:
         """How many runs there are in each state; states without runs are left out."""
@@ -109,6 +149,14 @@ class Runs:
                 self._set_state(connection, row["id"], "RUNNING", owner=owner, until=expiry(lease_seconds))
                 return self.get(row["id"])
         return None
+
+    def settle(self) -> None:
+        """Pause or cancel what was asked to, where the worker that would have done so is gone."""
+        with self._connections.write(durable=True) as connection:
+            asked = "SELECT * FROM runs WHERE state = 'RUNNING' AND requested <> ''"
+            for row in connection.execute(asked).fetchall():
+                if _lapsed(row):
+                    self._set_state(connection, row["id"], row["requested"])
 
     def heartbeat(self, run_id: str, fence: int, lease_seconds: float) -> bool:
         """Extend the lease; False when it is lost, and the worker must stop without writing any more."""
@@ -206,11 +254,13 @@ class Runs:
         with self._connections.write(durable=True) as connection:
             self._check_etag(run_id, etag)
             row = self._row(run_id)
-            if row["state"] == wanted or row["requested"] == wanted:
-                return from_row(Run, row)
-            if row["state"] in ("SUCCEEDED", "FAILED", "CANCELLED") or row["requested"] == "CANCELLED":
+            gone = row["state"] == "RUNNING" and _lapsed(row)
+            if row["state"] == wanted or (row["requested"] == wanted and not gone):
+                return self._run(row)
+            ends = row["requested"] == "CANCELLED" != wanted
+            if row["state"] in ("SUCCEEDED", "FAILED", "CANCELLED") or ends:
                 raise Conflict(f"run '{run_id}' is {_shown(row)} and cannot become {wanted}")
-            if row["state"] == "RUNNING" and not _lapsed(row):
+            if row["state"] == "RUNNING" and not gone:
                 sql = "UPDATE runs SET requested = ?, updated_at = ? WHERE id = ?"
                 connection.execute(sql, [wanted, now(), run_id])
             else:
@@ -231,8 +281,21 @@ class Runs:
     def _row(self, run_id: str) -> sqlite3.Row:
         rows = self._connections.rows("SELECT * FROM runs WHERE id = ?", [run_id])
         if not rows:
-            raise NotFound(f"no run '{run_id}' in the store", hint="list the runs with: charter runs")
+            raise self._unknown(run_id)
         return rows[0]
+
+    def _run(self, row: sqlite3.Row) -> Run:
+        if row["state"] != "RUNNING":
+            return from_row(Run, row, lost=False, step_seconds=0.0)
+        return from_row(Run, row, lost=_lapsed(row), step_seconds=self._events.pace(row["id"]))
+
+    def _unknown(self, reference: str) -> NotFound:
+        rows = self._connections.rows("SELECT id, display_name FROM runs ORDER BY number DESC LIMIT 20")
+        # What is near depends on how the run is called: the long beginnings of ids are all alike.
+        ids = [row["id"] if reference.startswith("run-2") else row["id"].rpartition("-")[2] for row in rows]
+        known = [*filter(None, (row["display_name"] for row in rows)), *ids]
+        hint = suggestion(reference, known, KNOWN_NAMED) if known else "there are no runs yet"
+        return NotFound(f"no run '{reference[:200]}' in the store", hint=hint)
 
 
 def _lapsed(row: sqlite3.Row) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 from rlhf_core.errors import CharterError, InvalidInput, Unavailable
 from rlhf_core.records.feedback import Calibration, JudgeGate
 from rlhf_core.records.models import NormPack, PolicyVersion, RewardModelVersion
+from rlhf_core.store.aliases import Aliases
 from rlhf_core.store.artifacts import Artifacts
 from rlhf_core.store.comparisons import Comparisons
 from rlhf_core.store.connection import Connections
@@ -17,6 +18,7 @@ from rlhf_core.store.garbage_collection import Garbage
 from rlhf_core.store.idempotency import Requests
 from rlhf_core.store.migrations import migrate
 from rlhf_core.store.preferences import Preferences
+from rlhf_core.store.run_deletion import Deletion
 from rlhf_core.store.run_history import Checkpoints, Events, StageResults
 from rlhf_core.store.run_weights import WatchPoints, Weights
 from rlhf_core.store.runs import Runs
@@ -49,6 +51,7 @@ class Store:
         self.votes = Votes(connections)
         self.preferences = Preferences(connections, self.comparisons)
         self.policy_versions = Versions(connections, PolicyVersion, "policy_versions")
+        self.aliases = Aliases(connections)
         self.reward_models = Versions(connections, RewardModelVersion, "reward_models")
         self.norm_packs = Versions(connections, NormPack, "norm_packs")
         self.calibrations = Versions(connections, Calibration, "calibrations")
@@ -58,6 +61,7 @@ class Store:
         self.stage_results = StageResults(connections)
         self.checkpoints = Checkpoints(connections)
         self.runs = Runs(connections, self.events)
+        self.deletion = Deletion(connections, self.runs, self.aliases, self.garbage)
         self.weights = Weights(connections, self.runs)
         self.watch_points = WatchPoints(connections)
         self.requests = Requests(connections)

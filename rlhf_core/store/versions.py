@@ -36,9 +36,15 @@ class Versions(Generic[RecordType]):
         sql = f"SELECT * FROM {self._table} WHERE :run_id IS NULL OR run_id = :run_id ORDER BY rowid"
         return [from_row(self._model, row) for row in self._connections.rows(sql, {"run_id": run_id})]
 
-    def page(self, size: int, after: int = 0, run_id: str | None = None) -> Page[RecordType]:
-        """As `find`, from after a place on."""
+    def page(self, size: int, after: int = 0, run_id: str | None = None, newest: bool = False) -> Page[RecordType]:
+        """As `find`, from after a place on; with `newest` the newest first, and then down from before a place."""
+        order, beyond = ("DESC", "rowid < :after OR :after = 0") if newest else ("ASC", "rowid > :after")
         sql = f"""SELECT rowid AS place, * FROM {self._table}
-            WHERE (:run_id IS NULL OR run_id = :run_id) AND rowid > :after ORDER BY rowid LIMIT :size"""
+            WHERE (:run_id IS NULL OR run_id = :run_id) AND ({beyond}) ORDER BY rowid {order} LIMIT :size"""
         rows = self._connections.rows(sql, {"run_id": run_id, "after": after, "size": size + 1})
         return [from_row(self._model, row) for row in rows[:size]], rows[size - 1]["place"] if rows[size:] else 0
+
+    def beginning_with(self, prefix: str, limit: int = 20) -> list[str]:
+        """Ids that begin so, newest first."""
+        sql = f"SELECT id FROM {self._table} WHERE substr(id, 1, length(:p)) = :p ORDER BY rowid DESC LIMIT :limit"
+        return [row["id"] for row in self._connections.rows(sql, {"p": prefix, "limit": limit})]

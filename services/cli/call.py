@@ -13,18 +13,18 @@ if TYPE_CHECKING:
     from google.protobuf.descriptor import MethodDescriptor
     from google.protobuf.descriptor_pool import DescriptorPool
 
-    from rlhf_core.records.samples import Prompt
+    from rlhf_core.records.models import PolicyStanding
+    from rlhf_core.records.samples import Prompt, Sample
     from services.client.client import CharterClient
     from services.client.connection import Connection
 
 INTERNAL_SERVICES = ("grpc.",)
+BASE = "base"
 
 
 def generate(
     text: Annotated[str, typer.Argument(metavar="TEXT", help="What to ask; `-` reads it from stdin.")],
-    policy: Annotated[
-        str, typer.Option("--policy", metavar="ID", help="A policy version, a run (its last version), latest or base.")
-    ] = "latest",
+    policy: options.Policy = "",
     n: Annotated[int, typer.Option("-n", min=1, max=64, help="How many responses.")] = 1,
     temperature: Annotated[float, typer.Option("--temperature", min=0, help="0 takes the likeliest token.")] = 0.0,
     max_tokens: Annotated[int, typer.Option("--max-tokens", min=0, help="Longest response; 0: the default.")] = 0,
@@ -43,15 +43,20 @@ def generate(
       charter generate "How do I unclog the drain?"
       charter generate "How do I unclog the drain?" --policy base -n 3 --temperature 1
       echo "How do I paint a door?" | charter generate - --stream
+
+    Who answers is told on stderr. `production` is what `charter policies promote` made it; `latest` is the newest
+    version of a finished run whose gates passed.
     """
     from rlhf_core.errors import InvalidInput
-    from services.cli.session import model_of_folder, open_client, read_stdin
+    from services.cli.session import model_of_policy, open_client, read_stdin
 
     if stream and (n > 1 or as_json):
         raise InvalidInput("--stream prints one response as text; leave out -n and --json")
     prompt = _question(read_stdin() if text == "-" else text)
-    with open_client(address, token, data, None if address else model_of_folder(data)) as client:
-        version = version_of(client, policy)
+    with open_client(address, token, data, None if address else model_of_policy(data, policy)) as client:
+        speaks = client.policy.get_policy(policy)
+        version = speaks.version.id
+        typer.echo(speaker_text(client, speaks, policy), err=True)
         draw: dict[str, Any] = {"temperature": temperature, "max_tokens": max_tokens, "seed": seed, "stop": stop or ()}
         if stream:
             for piece in client.policy.generate_stream(prompt, policy_version=version, **draw):
@@ -59,11 +64,7 @@ def generate(
             typer.echo()
             return
         samples = client.policy.generate([prompt], policy_version=version, n=n, **draw)
-    if as_json:
-        typer.echo(json.dumps({"samples": [sample.model_dump() for sample in samples]}, indent=2))
-        return
-    for sample in samples:
-        typer.echo(sample.response if n == 1 else f"- {sample.response}")
+    _print_samples(samples, as_json)
 
 
 def call(
@@ -127,12 +128,24 @@ def _question(text: str) -> Prompt:
     return Prompt.of(text.strip())
 
 
-def version_of(client: CharterClient, policy: str) -> str:
-    """A run's id stands for its newest version, and for PPO's control only where the run made nothing else."""
-    if policy in ("base", "latest"):
-        return policy
-    versions = sorted(client.policy.list_policy_versions(policy), key=lambda version: not version.is_control)
-    return versions[-1].id if versions else policy
+def _print_samples(samples: list[Sample], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps({"samples": [sample.model_dump() for sample in samples]}, indent=2))
+        return
+    for sample in samples:
+        typer.echo(sample.response if len(samples) == 1 else f"- {sample.response}")
+
+
+def speaker_text(client: CharterClient, speaks: PolicyStanding, asked: str) -> str:
+    """Who answers, and where nobody holds `production`, which policy could."""
+    version = speaks.version
+    if asked or version.id != BASE:
+        names = f" ({', '.join(speaks.aliases)})" if speaks.aliases else ""
+        doubt = "" if speaks.is_fit else f"; {speaks.unfinished or f'gates: {speaks.gate_reason}'}"
+        return f"policy {version.id}{names}{doubt}"
+    fit = next((policy for policy in client.policy.list_policies() if policy.is_fit), None)
+    way = f"; to let the newest one answer: charter policies promote {fit.version.id}" if fit else ""
+    return f"policy {BASE}, the base model: nobody holds `production`{way}"
 
 
 def _matching(names: list[str], service: str) -> list[str]:

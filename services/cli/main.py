@@ -9,10 +9,24 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from rlhf_core.errors import CharterError, Conflict, InvalidInput, NotFound, Unavailable
-from services.cli import call, control, doctor, health, label, monitor, refresh, report, run, serve, token, weights
+from rlhf_core.errors import CharterError, Conflict, InvalidInput, NotFound, Unauthenticated, Unavailable
+from services.cli import (
+    call,
+    doctor,
+    health,
+    label,
+    monitor,
+    policies,
+    refresh,
+    report,
+    run,
+    serve,
+    token,
+    weights,
+)
 from services.cli.constitution import diff, files, principle_tests
 from services.cli.data import export, export_policy, gc
+from services.cli.runs import compare, control, delete, listing
 
 UNEXPECTED, USER_MISTAKE, UNAVAILABLE, FAILED, INTERRUPTED = 1, 2, 4, 5, 130
 
@@ -24,7 +38,8 @@ EPILOG = """
 First steps:
   charter demo                       the whole story, in a few minutes
   charter report                     what came of it
-  charter generate "How do I ...?"   ask the policy that it trained
+  charter generate "How do I ...?"   ask the policy that it trained and promoted
+  charter policies                   every policy, and which one answers by default
   charter label                      say yourself which of two replies is better
   charter serve                      the same for clients, over gRPC
 
@@ -42,12 +57,17 @@ app = typer.Typer(
 )
 constitution_app = typer.Typer(help="Check, show, compare and test constitutions.", rich_markup_mode=None)
 token_app = typer.Typer(help="Make, list and revoke the tokens that a server asks for.", rich_markup_mode=None)
+runs_app = typer.Typer(rich_markup_mode=None)
+policies_app = typer.Typer(rich_markup_mode=None)
 export_app = typer.Typer(help="Write what a data folder holds to files.", rich_markup_mode=None)
 
 app.command()(run.demo)
 app.command()(serve.serve)
 app.command()(run.run)
-app.command()(report.runs)
+runs_app.callback(invoke_without_command=True)(listing.listed)
+runs_app.command()(delete.delete)
+app.add_typer(runs_app, name="runs")
+app.command()(compare.compare)
 app.command()(run.watch)
 app.command()(control.pause)
 app.command()(control.resume)
@@ -56,6 +76,11 @@ app.command()(weights.weights)
 app.command()(refresh.refresh)
 app.command()(report.report)
 app.command()(call.generate)
+policies_app.callback(invoke_without_command=True)(policies.listed)
+policies_app.command()(policies.promote)
+policies_app.command()(policies.rollback)
+policies_app.command()(policies.history)
+app.add_typer(policies_app, name="policies")
 app.command()(label.label)
 app.command()(monitor.monitor)
 constitution_app.command()(files.check)
@@ -108,7 +133,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except CharterError as error:
         if _debugging():
             raise
-        _complain(*str(error).splitlines())
+        hint = "give the token with --token or CHARTER_TOKEN" if isinstance(error, Unauthenticated) else ""
+        _complain(*str(error).splitlines(), hint=hint)
         sys.exit(exit_code(error))
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(INTERRUPTED)

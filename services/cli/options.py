@@ -51,5 +51,18 @@ Control = Annotated[
         "--control", metavar="RUN", help="Train PPO's control beside this run's PPO: as many steps, no score paid."
     ),
 ]
+Name = Annotated[str, typer.Option("--name", metavar="TEXT", help="What to call the run.")]
+Tags = Annotated[
+    list[str] | None, typer.Option("--tag", metavar="KEY=VALUE", help="Tags the run, to find it by; may be repeated.")
+]
+Policy = Annotated[
+    str,
+    typer.Option(
+        "--policy",
+        metavar="NAME",
+        help="A version, an alias, a run (its last version), latest or base."
+        " Default: production, or base where nobody holds that.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="JSON on stdout, for scripts.")]
-RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or `last` for the newest.")]
+RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, a part of it, its name, or `last`.")]

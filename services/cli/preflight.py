@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from rlhf_core.config.feedback import POLICY, FeedbackConfig
@@ -22,6 +23,21 @@ from services.client.client import CharterClient
 from services.serving.endpoints import check_endpoints
 
 
+class Labels(NamedTuple):
+    """What a run is to be known by."""
+
+    display_name: str = ""
+    tags: Mapping[str, str] = MappingProxyType({})
+
+    @classmethod
+    def of(cls, name: str, tags: Sequence[str]) -> Labels:
+        """From options. Raises InvalidInput for a tag without a value."""
+        for tag in tags:
+            if "=" not in tag:
+                raise InvalidInput(f"--tag: '{tag}' has no value; write it as KEY=VALUE, such as sweep=kl")
+        return cls(name, dict(tag.split("=", 1) for tag in tags))
+
+
 class Plan(NamedTuple):
     """A run that is ready to be asked for: every weight spelled out, every path absolute."""
 
@@ -29,9 +45,11 @@ class Plan(NamedTuple):
     constitution: Constitution
     constitution_yaml: str
 
-    def create(self, client: CharterClient) -> Run:
+    def create(self, client: CharterClient, labels: Labels) -> Run:
         """Ask for it."""
-        return client.trainer.create_run(self.config, constitution_yaml=self.constitution_yaml)
+        return client.trainer.create_run(
+            self.config, constitution_yaml=self.constitution_yaml, display_name=labels.display_name, tags=labels.tags
+        )
 
 
 def plan_run(file: str, overrides: Sequence[str], weights: str, seed: int | None, *, local: bool) -> Plan:

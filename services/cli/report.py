@@ -1,8 +1,7 @@
-"""`charter runs` and `report`: what was run, and what came out of it."""
+"""`charter report`: what came out of a run."""
 
 from __future__ import annotations
 
-import json
 import webbrowser
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,50 +16,7 @@ if TYPE_CHECKING:
 
     from rlhf_core.evaluation.report.record import Report
     from rlhf_core.records.runs import Run
-
-PIPE_WIDTH = 200
-"""Columns where no terminal sets them: a row is a line."""
-
-
-def runs(
-    limit: Annotated[int, typer.Option("-n", "--limit", min=1, max=1000, help="At most this many.")] = 20,
-    address: options.Address = "",
-    token: options.Token = "",
-    data: options.Data = options.DATA,
-    as_json: options.Json = False,
-) -> None:
-    """List runs, newest first.
-
-    \b
-    Examples:
-      charter runs
-      charter runs --json | jq -r '.runs[0].id'
-
-    Each with its state, the stage and step at which it is, and its weights. Look on with `charter watch RUN`; one that
-    is paused or has failed goes on with `charter resume RUN`.
-    """
-    from rich.table import Table
-
-    from services.cli.session import open_client, plain_console
-
-    with open_client(address, token, data) as client:
-        found = client.trainer.list_runs(limit).runs
-    if as_json:
-        typer.echo(json.dumps({"runs": [run.model_dump() for run in found]}, indent=2))
-        return
-    if not found:
-        typer.echo("no runs yet; start one with: charter demo")
-        return
-    table = Table(box=None, pad_edge=False)
-    for heading in ("run", "kind", "state", "at", "weights"):
-        table.add_column(heading, no_wrap=heading == "run", overflow="fold")
-    for run in found:
-        step = f" {run.step}/{run.steps}" if run.steps else ""
-        table.add_row(run.id, run.kind, run.state.lower(), f"{run.stage}{step}", weights_text(run))
-    console = plain_console()
-    if not console.is_terminal:
-        console.width = PIPE_WIDTH
-    console.print(table)
+    from services.client.client import CharterClient
 
 
 def report(
@@ -82,14 +38,17 @@ def report(
     A row for each objective, a column for each policy of the run, all on prompts that were kept from training. gold is
     the truth, which only the sandbox knows; proxy is what the objective's reward model makes of the same replies. Where
     proxy rises and gold does not, the policy has learned to please the reward model. --json has every number with its
-    interval; --open shows the page with pictures and conversations.
+    interval; --open shows the page with pictures and conversations. Without RUN it is the newest run that has a report.
     """
     from rlhf_core.errors import NotFound
-    from services.cli.session import find_run, open_client, plain_console
+    from services.cli.session import LAST, find_run, open_client, plain_console
 
     with open_client(address, token, data) as client:
-        run = find_run(client, run_id)
-        text = client.trainer.get_report(run.id)
+        if run_id == LAST:
+            run, text = _last_report(client)
+        else:
+            run = find_run(client, run_id)
+            text = client.trainer.get_report(run.id)
     if as_json:
         typer.echo(text)
         return
@@ -98,6 +57,29 @@ def report(
         raise NotFound(f"--open: report.html of run '{run.id}' is not under '{data}'; it lies where its server runs")
     if open_page and page:
         webbrowser.open(page.absolute().as_uri())
+
+
+def _last_report(client: CharterClient) -> tuple[Run, str]:
+    """The newest run that has a report, with it; says on stderr which newer ones have none."""
+    from rlhf_core.errors import NotFound
+
+    without, token = [], ""
+    while True:
+        page = client.trainer.list_runs(50, token)
+        for run in page.runs:
+            try:
+                text = client.trainer.get_report(run.id)
+            except NotFound:
+                without.append(f"{run.short_id} ({run.status.lower()})")
+                continue
+            if without:
+                typer.echo(f"report of run {run.id}; newer runs have none: {', '.join(without)}", err=True)
+            return run, text
+        if not (token := page.next_page_token):
+            break
+    if not without:
+        raise NotFound("no runs yet; start one with: charter demo")
+    raise NotFound(f"no report yet of any run: {', '.join(without[:10])}", hint="look on with: charter watch")
 
 
 def show_scorecard(text: str, run_id: str, data: Path, console: Console) -> Path | None:
@@ -162,9 +144,3 @@ def gain_lines(report: Report) -> list[str]:
             steps = f" ({report.control_steps} steps)" if gain.after == CONTROL else ""
             lines.append(f"  {gain.name}{steps}: {w.value:+.3f} [{w.low:+.3f}, {w.high:+.3f}] reference sd{way}")
     return [*lines, *filter(None, [verdict(report)])]
-
-
-def weights_text(run: Run) -> str:
-    """`helpful=3,harmless=1`, as `--weights` takes it."""
-    weights = json.loads(run.config).get("weights", {}) if run.config else {}
-    return ",".join(f"{name}={weight:g}" for name, weight in weights.items()) or "default"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rlhf_core.config.feedback import FeedbackConfig
     from rlhf_core.config.run import ModelConfig, RunConfig
     from rlhf_core.records.runs import Run
-    from services.cli.preflight import Plan
+    from services.cli.preflight import Labels, Plan
     from services.client.client import CharterClient
 
 REPORT = "report"
@@ -41,14 +41,14 @@ def demo(
     Examples:
       charter demo
       charter demo --weights helpful=3,harmless=1
-      charter demo --seed 7 -s ppo.steps=20
       charter demo --model smollm2 --allow-ungated     # SmolLM2-135M-Instruct, half an hour on two cores
 
     Critique, revise, label, train, evaluate, report: starts an embedded server (no port, no GPU, no download),
-    runs the sandbox and prints a scorecard. A demo that was killed goes on where it was when the same command
-    is given again; Ctrl-C ends it for good.
+    runs the sandbox and prints a scorecard. Where nobody holds `production` yet and the judge has passed its gates,
+    the trained policy is promoted to it, so that `charter generate` speaks as it. A demo that was killed goes on where
+    it was when the same command is given again; Ctrl-C ends it for good.
     """
-    from services.cli.preflight import plan_run
+    from services.cli.preflight import Labels, plan_run
     from services.cli.session import open_client, plain_console
 
     chosen = [f"model.base_model={model}", *_overrides(overrides, allow_ungated)]
@@ -60,7 +60,7 @@ def demo(
             console.print(f"going on with run {run.id}, which was not finished")
             run = client.trainer.resume_run(run.id) if run.state == "PAUSED" else run
         else:
-            run = plan.create(client)
+            run = plan.create(client, Labels())
         _introduce(client, run, console)
         try:
             watch_to_end(client, run.id, console)
@@ -68,7 +68,7 @@ def demo(
             client.trainer.cancel_run(run.id)
             console.print(f"run {run.id} cancelled; what it stored stays in {data}", soft_wrap=True)
             raise
-        _finish(client, run, data, console)
+        _finish(client, run, data, console, promotes=True)
 
 
 def run(
@@ -78,6 +78,8 @@ def run(
     seed: options.Seed = None,
     allow_ungated: options.AllowUngated = False,
     control: options.Control = "",
+    name: options.Name = "",
+    tags: options.Tags = None,
     detach: Annotated[bool, typer.Option("--detach", help="Print the run's id and do not wait for it.")] = False,
     address: options.Address = "",
     token: options.Token = "",
@@ -87,27 +89,26 @@ def run(
 
     \b
     Examples:
-      charter run -c deploy/run.yaml
-      charter run -c deploy/run.yaml -s weights.harmless=2 -s ppo.steps=30
+      charter run -c deploy/run.yaml -s ppo.steps=30
       charter run --address localhost:50051 --detach
+      charter run --name "more harm weight" --tag sweep=weights --weights helpful=1,harmless=3
       charter run --control run-1f0c    # what would PPO have done without its rewards?
 
-    A model of your own needs labels by people that its judge agrees with: the run says how to give them, or
-    --allow-ungated does without.
-
-    Order, the later wins: defaults, YAML, environment (CHARTER__PPO__STEPS), -s, --weights. With --control all is as
-    in that run, but for -s. Everything is checked before a model loads. Ctrl-C stops watching; on a server the run
-    goes on.
+    A model of your own needs labels by people that its judge agrees with, or --allow-ungated. Order, the later
+    wins: defaults, YAML, environment (CHARTER__PPO__STEPS), -s, --weights. With --control all is as in that run,
+    but for -s. Everything is checked before a model loads. Ctrl-C stops watching; on a server the run goes on.
     """
     from rlhf_core.errors import InvalidInput
+    from services.cli.preflight import Labels
     from services.cli.session import open_client, plain_console
 
     if detach and not address:
         raise InvalidInput("--detach needs a server to leave the run with; start `charter serve`, then give --address")
     changes, console = _overrides(overrides, allow_ungated), plain_console()
+    labels = Labels.of(name, tags or ())
     asked = _asked(file, changes, weights, seed, control, address, data)
     with open_client(address, token, data, asked.model, True, asked.feedback) as client:
-        created = asked.create(client)
+        created = asked.create(client, labels)
         if detach:
             typer.echo(created.id)
             return
@@ -121,7 +122,7 @@ class Asked(NamedTuple):
 
     model: ModelConfig
     feedback: FeedbackConfig
-    create: Callable[[CharterClient], Run]
+    create: Callable[[CharterClient, Labels], Run]
 
 
 def _asked(
@@ -147,7 +148,9 @@ def _asked(
     return Asked(
         own.model,
         own.feedback,
-        lambda client: client.trainer.create_run(control_of(client, find_run(client, control), overrides)),
+        lambda client, labels: client.trainer.create_run(
+            control_of(client, find_run(client, control), overrides), display_name=labels.display_name, tags=labels.tags
+        ),
     )
 
 
@@ -189,7 +192,15 @@ def watch_to_end(client: CharterClient, run_id: str, console: Console) -> None:
     if ended.state == "PAUSED":
         raise Conflict(f"run {run_id} is paused", hint=f"to go on with it: charter resume {run_id}")
     if ended.state != "SUCCEEDED":
-        raise TrainingFailed(f"run {run_id} {ended.state.lower()}" + (f": {ended.error}" if ended.error else ""))
+        told = f"run {run_id} {ended.state.lower()}" + (f": {ended.error}" if ended.error else "")
+        raise TrainingFailed(told, hint=way_past_gate(ended))
+
+
+def way_past_gate(run: Run) -> str:
+    """The commands that help a run whose judge has not passed its gate; nothing for any other."""
+    if "has not passed its gate" not in run.error:
+        return ""
+    return f"charter label --gate --run {run.short_id} asks you for pairs; --allow-ungated trains all the same"
 
 
 def _watch(client: CharterClient, run_id: str, console: Console, address: str) -> None:
@@ -202,13 +213,16 @@ def _watch(client: CharterClient, run_id: str, console: Console, address: str) -
         raise
 
 
-def _finish(client: CharterClient, run: Run, data: Path, console: Console) -> None:
-    """The scorecard, where the run makes a report."""
+def _finish(client: CharterClient, run: Run, data: Path, console: Console, promotes: bool = False) -> None:
+    """The scorecard, where the run makes a report, and who answers by default now."""
     from rlhf_core.config.run import RunConfig, stages_of
+    from services.cli.policies import promote_first, promotion_text
     from services.cli.report import show_scorecard
 
     if REPORT in stages_of(RunConfig.model_validate_json(run.config)):
         show_scorecard(client.trainer.get_report(run.id), run.id, data, console)
+    if told := (promote_first if promotes else promotion_text)(client, run.id):
+        console.print(told, soft_wrap=True)
 
 
 def needs_people(config: RunConfig) -> bool:

@@ -16,6 +16,7 @@ from rlhf_core.config.run import ModelConfig, RunConfig
 from rlhf_core.constitution.constitution import Constitution
 from rlhf_core.constitution.load import load_constitution, parse_constitution
 from rlhf_core.errors import InvalidInput, NotFound
+from rlhf_core.policies.references import version_of
 from rlhf_core.records.runs import Run
 from rlhf_core.store.store import Store
 from services.client.client import CharterClient
@@ -56,9 +57,12 @@ def open_client(
 
 
 def find_run(client: CharterClient, run_id: str) -> Run:
-    """The run of that id; `last` is the newest one."""
+    """The run of that id, part of an id, or name; `last` is the newest one."""
     if run_id != LAST:
-        return client.trainer.get_run(run_id)
+        try:
+            return client.trainer.get_run(run_id)
+        except NotFound as error:
+            raise NotFound(error.message, hint=f"{error.hint}; charter runs lists them") from None
     newest = client.trainer.list_runs(1).runs
     if not newest:
         raise NotFound("no runs yet; start one with: charter demo")
@@ -70,12 +74,25 @@ def model_of_folder(data: Path) -> ModelConfig:
     return config_of_folder(data).model
 
 
+def model_of_policy(data: Path, policy: str = "") -> ModelConfig:
+    """The model under the policy that a reference means; that of the newest run where it is the base, or unknown."""
+    if not data.is_dir():
+        return ModelConfig()
+    with closing(Store.open(data)) as store:
+        try:
+            version = version_of(store, policy)
+            config = RunConfig.model_validate_json(store.runs.get(version.run_id).config) if version.run_id else None
+        except NotFound:
+            config = None
+    return config.model if config else model_of_folder(data)
+
+
 def config_of_folder(data: Path, run_id: str = LAST) -> RunConfig:
     """The configuration of a run of the folder; of the newest one the defaults where there is none."""
     if not data.is_dir():
         return RunConfig()
     with closing(Store.open(data)) as store:
-        runs = store.runs.page(1)[0] if run_id == LAST else [store.runs.get(run_id)]
+        runs = store.runs.page(1)[0] if run_id == LAST else [store.runs.find(run_id)]
     return RunConfig.model_validate_json(runs[0].config) if runs else RunConfig()
 
 

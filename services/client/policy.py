@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from charter.v1 import policy_pb2, policy_pb2_grpc
 
-from rlhf_core.records.models import PolicyVersion
-from rlhf_core.records.samples import BASE_POLICY, Prompt, Sample
+from rlhf_core.records.models import AliasChange, PolicyStanding, PolicyVersion
+from rlhf_core.records.samples import Prompt, Sample
 from services.client.connection import Connection
 from services.wire.batches import MAX_BATCH_BYTES, batches, weight
+from services.wire.policies import change_from_message, policy_from_message
 from services.wire.samples import prompt_to_message, sample_from_message
 from services.wire.stored_records import policy_version_from_message
 
@@ -45,16 +47,17 @@ class PolicyClient:
         self,
         prompts: Sequence[Prompt],
         *,
-        policy_version: str = BASE_POLICY,
+        policy_version: str = "",
         n: int = 1,
         temperature: float = 1.0,
         max_tokens: int = 0,
         seed: int = 0,
         stop: Sequence[str] = (),
     ) -> list[Sample]:
-        """n samples per prompt, grouped by prompt; `latest` is a policy version too, 0 tokens the server's default.
+        """n samples per prompt, grouped by prompt; each names the version that wrote it.
 
-        A response ends before the first of the strings in `stop`.
+        `policy_version` is an id, an alias, a run, `base` or `latest`; none means `production`, or the base where
+        nobody holds that. 0 tokens are the server's default. A response ends before the first of the strings in `stop`.
         """
         messages = [prompt_to_message(prompt) for prompt in prompts]
         grouped: dict[int, list[Sample]] = {}
@@ -78,13 +81,13 @@ class PolicyClient:
         self,
         prompt: Prompt,
         *,
-        policy_version: str = BASE_POLICY,
+        policy_version: str = "",
         temperature: float = 1.0,
         max_tokens: int = 0,
         seed: int = 0,
         stop: Sequence[str] = (),
     ) -> Iterator[Piece]:
-        """The response piece by piece; leaving the loop stops the model."""
+        """The response piece by piece, as of `generate`; leaving the loop stops the model."""
         request = policy_pb2.GenerateStreamRequest(
             prompt=prompt_to_message(prompt),
             policy_version=policy_version,
@@ -106,6 +109,66 @@ class PolicyClient:
             versions += [policy_version_from_message(message) for message in answer.policy_versions]
             if not answer.next_page_token:
                 return versions
+            request.page_token = answer.next_page_token
+
+    def get_policy(self, version: str = "") -> PolicyStanding:
+        """The policy that a reference means, with what it has behind it; none means who answers by default."""
+        request = policy_pb2.GetPolicyRequest(policy_version=version)
+        return policy_from_message(self._connection.call(self._stub.GetPolicy, request).policy)
+
+    def list_policies(self, run_id: str = "") -> list[PolicyStanding]:
+        """All of them, or all of a run, newest first."""
+        request = policy_pb2.ListPoliciesRequest(run_id=run_id)
+        policies: list[PolicyStanding] = []
+        while True:
+            answer = self._connection.call(self._stub.ListPolicies, request)
+            policies += [policy_from_message(message) for message in answer.policies]
+            if not answer.next_page_token:
+                return policies
+            request.page_token = answer.next_page_token
+
+    def promote_policy(
+        self,
+        version: str,
+        alias: str = "",
+        *,
+        changed_by: str = "",
+        reason: str = "",
+        allow_ungated: bool = False,
+        request_id: str = "",
+    ) -> AliasChange:
+        """Give an alias to a version; none is `production`.
+
+        Raises Conflict where the version is not finished, GatesNotPassed where nothing overrides its gates.
+        """
+        request = policy_pb2.PromotePolicyRequest(
+            policy_version=version,
+            alias=alias,
+            allow_ungated=allow_ungated,
+            reason=reason,
+            changed_by=changed_by,
+            request_id=request_id or uuid.uuid4().hex,
+        )
+        return change_from_message(self._connection.call(self._stub.PromotePolicy, request).change)
+
+    def rollback_policy(
+        self, alias: str = "", *, changed_by: str = "", reason: str = "", request_id: str = ""
+    ) -> AliasChange:
+        """Give an alias back to its previous holder, or to nobody. Raises Conflict where nobody holds it."""
+        request = policy_pb2.RollbackPolicyRequest(
+            alias=alias, reason=reason, changed_by=changed_by, request_id=request_id or uuid.uuid4().hex
+        )
+        return change_from_message(self._connection.call(self._stub.RollbackPolicy, request).change)
+
+    def policy_history(self, alias: str = "") -> list[AliasChange]:
+        """All changes of an alias, or of every one, newest first."""
+        request = policy_pb2.ListPolicyChangesRequest(alias=alias)
+        changes: list[AliasChange] = []
+        while True:
+            answer = self._connection.call(self._stub.ListPolicyChanges, request)
+            changes += [change_from_message(message) for message in answer.changes]
+            if not answer.next_page_token:
+                return changes
             request.page_token = answer.next_page_token
 
     def get_server_info(self) -> ServerInfo:

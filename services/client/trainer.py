@@ -30,6 +30,17 @@ class RunPage(NamedTuple):
     next_page_token: str
 
 
+class DeletedRun(NamedTuple):
+    """What a run's deletion took, or would take."""
+
+    run_id: str
+    rows: dict[str, int]
+    kept_labels: int
+    artifacts: int
+    artifact_bytes: int
+    report_bytes: int
+
+
 class TrainerClient:
     def __init__(self, connection: Connection):
         self._connection = connection
@@ -44,6 +55,7 @@ class TrainerClient:
         validate_only: bool = False,
         display_name: str = "",
         note: str = "",
+        tags: Mapping[str, str] | None = None,
     ) -> Run:
         """Checks the configuration and queues the run; only what was set is sent, the server fills in the rest.
 
@@ -59,6 +71,7 @@ class TrainerClient:
             validate_only=validate_only,
             display_name=display_name,
             note=note,
+            tags=tags,
         )
         return run_from_message(self._connection.call(self._stub.CreateRun, request).run)
 
@@ -66,10 +79,19 @@ class TrainerClient:
         answer = self._connection.call(self._stub.GetRun, trainer_pb2.GetRunRequest(run_id=run_id))
         return run_from_message(answer.run)
 
-    def list_runs(self, page_size: int = 50, page_token: str = "", states: Collection[RunState] = ()) -> RunPage:
-        """Newest first, only those in `states` if any; an empty `next_page_token` marks the last page."""
+    def list_runs(
+        self,
+        page_size: int = 50,
+        page_token: str = "",
+        states: Collection[RunState] = (),
+        tags: Collection[str] = (),
+    ) -> RunPage:
+        """Newest first; an empty `next_page_token` marks the last page.
+
+        Only those in `states`, if any, and with all `tags`: each `key=value`, or `key` for any value.
+        """
         numbers = [enums.number(enums.STATES, state) for state in states]
-        request = trainer_pb2.ListRunsRequest(page_size=page_size, page_token=page_token, states=numbers)
+        request = trainer_pb2.ListRunsRequest(page_size=page_size, page_token=page_token, states=numbers, tags=tags)
         answer = self._connection.call(self._stub.ListRuns, request)
         return RunPage([run_from_message(run) for run in answer.runs], answer.next_page_token)
 
@@ -89,6 +111,26 @@ class TrainerClient:
         """Ends the run for good, at its next step if it is at work. Of all three: an `etag` of another run is Stale."""
         request = trainer_pb2.CancelRunRequest(run_id=run_id, etag=etag, request_id=request_id or uuid.uuid4().hex)
         return run_from_message(self._connection.call(self._stub.CancelRun, request).run)
+
+    def delete_run(
+        self, run_id: str, etag: str = "", request_id: str = "", *, validate_only: bool = False
+    ) -> DeletedRun:
+        """Take the run out of the store for good, with what only it needs; `validate_only` says what would go.
+
+        Raises Conflict while it is carried out, and while other runs or an alias need it.
+        """
+        request = trainer_pb2.DeleteRunRequest(
+            run_id=run_id, etag=etag, request_id=request_id or uuid.uuid4().hex, validate_only=validate_only
+        )
+        answer = self._connection.call(self._stub.DeleteRun, request)
+        return DeletedRun(
+            answer.run_id,
+            dict(answer.rows),
+            answer.kept_labels,
+            answer.artifacts,
+            answer.artifact_bytes,
+            answer.report_bytes,
+        )
 
     def pause_run(self, run_id: str, etag: str = "", request_id: str = "") -> Run:
         """Stops the run, at its next step if it is at work, until it is resumed."""

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from rlhf_core.constitution.constitution import Constitution, Principle
 from rlhf_core.constitution.load import BUILTIN, load_with_text, parse_with_text
-from rlhf_core.constitution.validation.problems import suggestion
 from rlhf_core.constitution.watch import WatchedConstitution, WatchStatus
-from rlhf_core.errors import InvalidInput, NotFound
+from rlhf_core.errors import InvalidInput, NotFound, suggestion
 from rlhf_core.store.store import Store
 from services.wire import resource_names
 

@@ -8,18 +8,19 @@ import grpc
 from charter.v1 import policy_pb2, policy_pb2_grpc
 
 from rlhf_core.inference.sequence import SamplingParams
-from rlhf_core.records.models import latest
-from rlhf_core.records.samples import BASE_POLICY
+from rlhf_core.policies.references import speaking
+from rlhf_core.records.models import SpeakingPolicy
 from rlhf_core.store.store import Store
+from services.rpc.policy_aliases import AliasDesk, reference
+from services.rpc.run_references import run_id_of
+from services.security.callers import CALLER
 from services.serving.executor import Executor
 from services.serving.generation_order import Answer, Piece
 from services.serving.generation_queue import GenerationQueue
-from services.wire import enums, field_masks, resource_names
+from services.wire import enums, field_masks
 from services.wire.paging import MAX_PAGE, page_of
 from services.wire.samples import prompt_from_message, prompts_from_messages, sample_to_message
 from services.wire.stored_records import policy_version_to_message
-
-LATEST = "latest"
 
 
 class PolicyService(policy_pb2_grpc.PolicyServiceServicer):
@@ -28,14 +29,18 @@ class PolicyService(policy_pb2_grpc.PolicyServiceServicer):
         self._store = store
         self._io = io
         self._info = info
+        self._aliases = AliasDesk(store)
 
     async def Generate(
         self, request: policy_pb2.GenerateRequest, context: grpc.aio.ServicerContext
     ) -> policy_pb2.GenerateResponse:
         prompts = prompts_from_messages(request.prompts)
         params = self._params(request, request.n or 1)
-        answers = await self._queue.generate(prompts, await self._policy_version(request.policy_version), params)
+        speaks = await self._speaking(request.policy_version)
+        answers = await self._queue.generate(prompts, speaks.version, params)
         return policy_pb2.GenerateResponse(
+            policy_version=speaks.version,
+            policy_alias=speaks.alias,
             samples=[sample_to_message(answer.sample) for answer in answers],
             tokens=[_tokens(answer) for answer in answers] if request.logprobs else (),
         )
@@ -45,19 +50,44 @@ class PolicyService(policy_pb2_grpc.PolicyServiceServicer):
     ) -> AsyncIterator[policy_pb2.GenerateStreamResponse]:
         prompt = prompt_from_message(request.prompt)
         params = self._params(request)
-        policy_version = await self._policy_version(request.policy_version)
-        async for piece in self._queue.stream(prompt, policy_version, params):
-            yield _piece_to_message(piece, policy_version, request.logprobs)
+        speaks = await self._speaking(request.policy_version)
+        async for piece in self._queue.stream(prompt, speaks.version, params):
+            yield _piece_to_message(piece, speaks, request.logprobs)
 
     async def ListPolicyVersions(
         self, request: policy_pb2.ListPolicyVersionsRequest, context: grpc.aio.ServicerContext
     ) -> policy_pb2.ListPolicyVersionsResponse:
         page = page_of(request, MAX_PAGE)
-        run_id = resource_names.identity(resource_names.RUNS, request.run_id, "run_id") or None
+        run_id = await self._io.run(run_id_of, self._store, request.run_id) or None
         versions, last = await self._io.run(self._store.policy_versions.page, page.size, page.after, run_id)
         messages = [policy_version_to_message(version) for version in versions]
         shown = field_masks.read(messages, request.read_mask, policy_pb2.PolicyVersion)
         return policy_pb2.ListPolicyVersionsResponse(policy_versions=shown, next_page_token=page.token(last))
+
+    async def GetPolicy(
+        self, request: policy_pb2.GetPolicyRequest, context: grpc.aio.ServicerContext
+    ) -> policy_pb2.GetPolicyResponse:
+        return await self._io.run(self._aliases.get, request)
+
+    async def ListPolicies(
+        self, request: policy_pb2.ListPoliciesRequest, context: grpc.aio.ServicerContext
+    ) -> policy_pb2.ListPoliciesResponse:
+        return await self._io.run(self._aliases.listed, request)
+
+    async def PromotePolicy(
+        self, request: policy_pb2.PromotePolicyRequest, context: grpc.aio.ServicerContext
+    ) -> policy_pb2.PromotePolicyResponse:
+        return await self._io.run(self._aliases.promote, request, CALLER.get())
+
+    async def RollbackPolicy(
+        self, request: policy_pb2.RollbackPolicyRequest, context: grpc.aio.ServicerContext
+    ) -> policy_pb2.RollbackPolicyResponse:
+        return await self._io.run(self._aliases.roll_back, request, CALLER.get())
+
+    async def ListPolicyChanges(
+        self, request: policy_pb2.ListPolicyChangesRequest, context: grpc.aio.ServicerContext
+    ) -> policy_pb2.ListPolicyChangesResponse:
+        return await self._io.run(self._aliases.changes, request)
 
     async def GetServerInfo(
         self, request: policy_pb2.GetServerInfoRequest, context: grpc.aio.ServicerContext
@@ -75,20 +105,16 @@ class PolicyService(policy_pb2_grpc.PolicyServiceServicer):
             stop=tuple(request.stop),
         )
 
-    async def _policy_version(self, name: str) -> str:
-        version = resource_names.identity(resource_names.POLICY_VERSIONS, name, "policy_version") or BASE_POLICY
-        if version == LATEST:
-            versions = await self._io.run(self._store.policy_versions.find)
-            newest = latest(versions)
-            version = newest.id if newest else BASE_POLICY
-        return version
+    async def _speaking(self, name: str) -> SpeakingPolicy:
+        return await self._io.run(speaking, self._store, reference(name))
 
 
-def _piece_to_message(piece: Piece, policy_version: str, logprobs: bool) -> policy_pb2.GenerateStreamResponse:
+def _piece_to_message(piece: Piece, speaks: SpeakingPolicy, logprobs: bool) -> policy_pb2.GenerateStreamResponse:
     sample = piece.answer.sample if piece.answer else None
     return policy_pb2.GenerateStreamResponse(
         text=piece.text,
-        policy_version=policy_version,
+        policy_version=speaks.version,
+        policy_alias=speaks.alias,
         tokens=piece.written,
         logprob=piece.logprob,
         finished=sample is not None,

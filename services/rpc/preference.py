@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from typing import Literal
 
 import grpc
 from charter.v1 import preference_pb2, preference_pb2_grpc
@@ -16,6 +17,7 @@ from rlhf_core.seeding import UNIFORM_SLICE, uniform_draw
 from rlhf_core.store.store import Store
 from services.rpc.constitutions import Constitutions
 from services.rpc.run_changes import tried
+from services.rpc.run_references import run_id_of
 from services.serving.executor import Executor
 from services.wire import enums, field_masks, resource_names
 from services.wire.paging import body_of, page_of
@@ -23,7 +25,9 @@ from services.wire.samples import comparison_from_message, comparison_to_message
 from services.wire.stored_records import human_labeler, preference_to_message
 
 PAGE = 100
-KINDS = (None, "ai", "human")
+KINDS: enums.Enum[Literal["ai", "human"] | None] = enums.Enum(
+    preference_pb2.LabelerKind.DESCRIPTOR, (None, "ai", "human")
+)
 
 
 class PreferenceService(preference_pb2_grpc.PreferenceServiceServicer):
@@ -36,7 +40,7 @@ class PreferenceService(preference_pb2_grpc.PreferenceServiceServicer):
         self, request: preference_pb2.NextComparisonRequest, context: grpc.aio.ServicerContext
     ) -> preference_pb2.NextComparisonResponse:
         labeler = human_labeler(request.labeler)
-        run_id = resource_names.identity(resource_names.RUNS, request.run_id, "run_id")
+        run_id = await self._io.run(run_id_of, self._store, request.run_id)
         await self._io.run(self._constitutions.check_objective, request.objective, run_id)
         asked = labeler, request.objective, run_id or None, request.uniform
         comparison = await self._io.run(self._store.comparisons.next, *asked)
@@ -63,7 +67,7 @@ class PreferenceService(preference_pb2_grpc.PreferenceServiceServicer):
     ) -> preference_pb2.ListPreferencesResponse:
         kind = enums.value(KINDS, request.labelers, "labelers")
         page = page_of(request, PAGE)
-        run_id = resource_names.identity(resource_names.RUNS, request.run_id, "run_id") or None
+        run_id = await self._io.run(run_id_of, self._store, request.run_id) or None
         preferences, last = await self._io.run(
             self._store.preferences.page, page.size, page.after, request.objective or None, run_id, kind
         )

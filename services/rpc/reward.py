@@ -18,6 +18,7 @@ from rlhf_core.records.models import NormPack, RewardModelVersion, Score
 from rlhf_core.records.samples import Sample
 from rlhf_core.stages.ancestry import results_of
 from rlhf_core.store.store import Store
+from services.rpc.run_references import run_id_of
 from services.server.incidents import incident_of, told
 from services.serving.executor import Executor
 from services.serving.model_queue import UNIT, ModelQueue
@@ -84,7 +85,7 @@ class RewardService(reward_pb2_grpc.RewardServiceServicer):
         self, request: reward_pb2.ListRewardModelsRequest, context: grpc.aio.ServicerContext
     ) -> reward_pb2.ListRewardModelsResponse:
         page = page_of(request, MAX_PAGE)
-        run_id = resource_names.identity(resource_names.RUNS, request.run_id, "run_id") or None
+        run_id = await self._io.run(run_id_of, self._store, request.run_id) or None
         versions, last = await self._io.run(self._store.reward_models.page, page.size, page.after, run_id)
         messages = [reward_model_to_message(version) for version in versions]
         shown = field_masks.read(messages, request.read_mask, reward_pb2.RewardModel)
@@ -96,7 +97,7 @@ class RewardService(reward_pb2_grpc.RewardServiceServicer):
         models = [
             resource_names.identity(resource_names.REWARD_MODELS, model, f"reward_models[{i}]") for i, model in given
         ]
-        if run_id := resource_names.identity(resource_names.RUNS, request.run_id, "run_id"):
+        if run_id := await self._io.run(run_id_of, self._store, request.run_id):
             return await self._io.run(self._of_run, models, run_id)
         if not models:
             raise InvalidInput("reward_models: name at least one, or a run_id", "reward_models")
@@ -137,12 +138,12 @@ class RewardService(reward_pb2_grpc.RewardServiceServicer):
         return reward_models or list(stored), pack
 
     def _weights_of(self, run_id: str, given: Mapping[str, float]) -> dict[str, float]:
-        if run_id not in self._dials:
-            run = self._store.runs.get(run_id)
+        run = self._store.runs.find(run_id)
+        if run.id not in self._dials:
             text = self._store.constitutions.text(run.constitution_hash)
             own = RunConfig.model_validate_json(run.config).weights
-            self._dials[run_id] = parse_constitution(text, run.constitution_hash), own
-        constitution, own = self._dials[run_id]
+            self._dials[run.id] = parse_constitution(text, run.constitution_hash), own
+        constitution, own = self._dials[run.id]
         return resolve_weights(constitution, given or own)
 
 

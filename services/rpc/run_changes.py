@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -12,6 +13,7 @@ from google.protobuf.message import Message
 from rlhf_core.errors import InvalidInput, NoWorker
 from rlhf_core.records.base import Written
 from rlhf_core.records.runs import Run
+from rlhf_core.store.run_deletion import Deleted
 from rlhf_core.store.store import Store
 from services.rpc.run_requests import RunDesk
 from services.rpc.run_weights import set_weights
@@ -20,12 +22,14 @@ from services.wire.paging import body_of
 
 MAX_WRITTEN: dict[Written, int] = {"display_name": 80, "note": 4000}
 """Characters."""
+MAX_TAGS, MAX_TAG_VALUE = 20, 200
+TAG_KEY = re.compile(r"[A-Za-z0-9._/-]{1,63}")
 T = TypeVar("T")
 Verb = trainer_pb2.CancelRunRequest | trainer_pb2.PauseRunRequest | trainer_pb2.ResumeRunRequest
 
 
 class RunVerbs:
-    """CreateRun, UpdateRun, CancelRun, PauseRun, ResumeRun and SetRunWeights for one server."""
+    """CreateRun, UpdateRun, CancelRun, PauseRun, ResumeRun, DeleteRun and SetRunWeights for one server."""
 
     def __init__(self, store: Store, desk: RunDesk, carried_out: Callable[[], bool]):
         """`carried_out` says whether anybody would take a run from the queue."""
@@ -43,21 +47,23 @@ class RunVerbs:
         if known is not None and not request.validate_only:
             return self._store.runs.get(known)
         written = _written(request, list(MAX_WRITTEN))
+        tags = checked_tags(dict(request.tags))
         asked = self._desk.check(request.config_json, request.constitution_yaml)
         if not self._carried_out():
             raise NoWorker(
                 "no process carries out the runs of this server's store, so the run would wait for ever",
-                hint="start `charter serve` with all services, or give its trainer the endpoints of the others",
+                hint="start a server of this store with all services, or give its trainer the endpoints of the others",
             )
         if request.validate_only:
-            return asked.run.model_copy(update={**written})
+            return asked.run.model_copy(update={**written, "tags": tags})
         id_ = request.request_id
         return self._store.runs.get(
-            self._store.requests.once("CreateRun", id_, body, lambda: self._desk.queue(asked, id_, **written).id)
+            self._store.requests.once("CreateRun", id_, body, lambda: self._desk.queue(asked, id_, tags, **written).id)
         )
 
     def update(self, request: trainer_pb2.UpdateRunRequest) -> Run:
-        run_id = resource_names.either(request.run.name, request.run.id, "run.name", "run.id")
+        asked = resource_names.either(request.run.name, request.run.id, "run.name", "run.id")
+        run_id = self._store.runs.find(asked).id
         paths = field_masks.changed(request.update_mask, request.run, list(MAX_WRITTEN))
         written = _written(request.run, paths, "run.")
         return self._once("UpdateRun", request, lambda: self._store.runs.update(run_id, written, request.run.etag))
@@ -73,7 +79,7 @@ class RunVerbs:
 
     def set_weights(self, request: trainer_pb2.SetRunWeightsRequest) -> tuple[Run, dict[str, float]]:
         """The run as it stands, and its weights from its next PPO step on."""
-        run_id = resource_names.run_of(request)
+        run_id = self._run_id(request)
 
         def work() -> str:
             return json.dumps(set_weights(self._store, run_id, dict(request.weights), request.etag))
@@ -84,8 +90,27 @@ class RunVerbs:
             left = self._store.requests.once("SetRunWeights", request.request_id, _body(request), work)
         return self._store.runs.get(run_id), json.loads(left)
 
+    def delete(self, request: trainer_pb2.DeleteRunRequest) -> tuple[str, Deleted]:
+        """The run's id, and what went with it or would go."""
+        asked = resource_names.run_of(request)
+
+        def work() -> tuple[str, Deleted]:
+            run_id = self._store.runs.find(asked).id
+            return run_id, self._store.deletion.delete(run_id, request.etag)
+
+        if request.validate_only:
+            return tried(self._store, work)
+        id_ = request.request_id
+        run_id, deleted = json.loads(
+            self._store.requests.once("DeleteRun", id_, _body(request), lambda: json.dumps(work()))
+        )
+        return run_id, Deleted(*deleted)
+
+    def _run_id(self, request: resource_names.RunRequest) -> str:
+        return self._store.runs.find(resource_names.run_of(request)).id
+
     def _verb(self, method: str, request: Verb, work: Callable[[str, str], Run]) -> Run:
-        run_id = resource_names.run_of(request)
+        run_id = self._run_id(request)
         return self._once(method, request, lambda: work(run_id, request.etag))
 
     def _once(self, method: str, request: Verb | trainer_pb2.UpdateRunRequest, work: Callable[[], Run]) -> Run:
@@ -94,6 +119,20 @@ class RunVerbs:
         return self._store.runs.get(
             self._store.requests.once(method, request.request_id, _body(request), lambda: work().id)
         )
+
+
+def checked_tags(tags: dict[str, str]) -> dict[str, str]:
+    """The tags as they came. Raises InvalidInput for too many, and for keys and values that are not allowed."""
+    if len(tags) > MAX_TAGS:
+        raise InvalidInput(f"tags: {len(tags)} of them; allowed: {MAX_TAGS}", "tags")
+    for key, value in tags.items():
+        if not TAG_KEY.fullmatch(key):
+            allowed = "up to 63 letters, digits, ., _, - and /"
+            raise InvalidInput(f"tags: '{key[:100]}' cannot be a key; allowed: {allowed}", "tags")
+        if len(value) > MAX_TAG_VALUE or not value.isprintable():
+            allowed = f"up to {MAX_TAG_VALUE} characters that can be printed"
+            raise InvalidInput(f"tags.{key}: '{value[:50]!r}' cannot be a value; allowed: {allowed}", f"tags.{key}")
+    return tags
 
 
 class _TakenBack(Exception):

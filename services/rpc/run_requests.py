@@ -13,11 +13,10 @@ from rlhf_core.config.feedback import BackendConfig, FeedbackConfig
 from rlhf_core.config.run import ModelConfig, RunConfig, check_beginning
 from rlhf_core.constitution.constitution import Constitution
 from rlhf_core.constitution.load import parse_with_text
-from rlhf_core.constitution.validation.problems import suggestion
 from rlhf_core.constitution.weights import resolve_weights
 from rlhf_core.data.jsonl import BUILTIN_DATA
 from rlhf_core.data.loaders import check_labels, load_demonstrations, load_preferences, load_prompts
-from rlhf_core.errors import InvalidInput, NotFound
+from rlhf_core.errors import InvalidInput, NotFound, suggestion
 from rlhf_core.records.runs import Run
 from rlhf_core.store.store import Store
 from services.rpc.constitutions import Constitutions
@@ -66,7 +65,7 @@ class RunDesk:
 
     def check(self, config_json: str, constitution_yaml: str) -> Asked:
         """What a run would be. Raises InvalidInput for whatever would stop it later."""
-        config = self._with_own_model(_config(config_json or "{}"))
+        config = self._with_whole_id(self._with_own_model(_config(config_json or "{}")))
         constitution, text = self._constitution(config, constitution_yaml)
         resolved = config.model_copy(update={"weights": resolve_weights(constitution, config.weights)})
         self._check(resolved, constitution)
@@ -74,14 +73,25 @@ class RunDesk:
         run = Run(id="", kind=config.kind, state="QUEUED", config=body, constitution_hash=constitution.hash)
         return Asked(run, constitution.id, text, config.constitution or "")
 
-    def queue(self, asked: Asked, request_id: str, display_name: str = "", note: str = "") -> Run:
+    def queue(
+        self, asked: Asked, request_id: str, tags: Mapping[str, str], display_name: str = "", note: str = ""
+    ) -> Run:
         """Store the run, and the constitution that it brings. Raises RequestReused."""
         run = asked.run
         with self._store.transaction():
             self._store.constitutions.add(run.constitution_hash, asked.constitution_id, asked.text, asked.source)
             return self._store.runs.create(
-                run.kind, run.config, run.constitution_hash, request_id or uuid.uuid4().hex, display_name, note
+                run.kind, run.config, run.constitution_hash, request_id or uuid.uuid4().hex, display_name, note, tags
             )
+
+    def _with_whole_id(self, config: RunConfig) -> RunConfig:
+        """What a run stores of where it goes on from is an id, whatever the request called it."""
+        if not config.from_run:
+            return config
+        try:
+            return config.model_copy(update={"from_run": self._store.runs.find(config.from_run).id})
+        except InvalidInput as error:
+            raise InvalidInput(f"from_run: {error}", "from_run") from None
 
     def _with_own_model(self, config: RunConfig) -> RunConfig:
         """The run's models are this server's; the request may repeat their settings but not change them."""
@@ -117,8 +127,6 @@ class RunDesk:
     def _check(self, config: RunConfig, constitution: Constitution) -> None:
         check_beginning(config)
         check_steering(config, constitution.objective_names)
-        if config.from_run:
-            self._store.runs.get(config.from_run)
         data = config.data
         for field, path in named_paths(config):
             check_path(path, self._roots, field)

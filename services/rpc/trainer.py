@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import TypeVar
@@ -44,7 +45,7 @@ class TrainerService(trainer_pb2_grpc.TrainerServiceServicer):
     async def GetRun(
         self, request: trainer_pb2.GetRunRequest, context: grpc.aio.ServicerContext
     ) -> trainer_pb2.GetRunResponse:
-        run = await self._run(self._store.runs.get, run_of(request))
+        run = await self._run(self._store.runs.find, run_of(request))
         return trainer_pb2.GetRunResponse(run=_masked([run], request.read_mask)[0])
 
     async def ListRuns(
@@ -55,7 +56,7 @@ class TrainerService(trainer_pb2_grpc.TrainerServiceServicer):
             enums.given(enums.STATES, state, f"states[{i}]") for i, state in enumerate(request.states)
         ]
         after = str(page.after) if page.after else ""
-        runs, last = await self._io.run(self._store.runs.page, page.size, after, states)
+        runs, last = await self._io.run(self._store.runs.page, page.size, after, states, request.tags)
         messages = _masked([run_to_message(run) for run in runs], request.read_mask)
         return trainer_pb2.ListRunsResponse(runs=messages, next_page_token=page.token(int(last or 0)))
 
@@ -68,6 +69,11 @@ class TrainerService(trainer_pb2_grpc.TrainerServiceServicer):
         self, request: trainer_pb2.CancelRunRequest, context: grpc.aio.ServicerContext
     ) -> trainer_pb2.CancelRunResponse:
         return trainer_pb2.CancelRunResponse(run=await self._run(self._verbs.cancel, request))
+
+    async def DeleteRun(
+        self, request: trainer_pb2.DeleteRunRequest, context: grpc.aio.ServicerContext
+    ) -> trainer_pb2.DeleteRunResponse:
+        return await self._io.run(self._delete, request)
 
     async def PauseRun(
         self, request: trainer_pb2.PauseRunRequest, context: grpc.aio.ServicerContext
@@ -99,11 +105,26 @@ class TrainerService(trainer_pb2_grpc.TrainerServiceServicer):
     async def _run(self, work: Callable[[T], Run], asked: T) -> trainer_pb2.Run:
         return run_to_message(await self._io.run(work, asked))
 
+    def _delete(self, request: trainer_pb2.DeleteRunRequest) -> trainer_pb2.DeleteRunResponse:
+        run_id, deleted = self._verbs.delete(request)
+        folder = self._runs_folder / run_id
+        size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+        if not request.validate_only:
+            shutil.rmtree(folder, ignore_errors=True)
+        return trainer_pb2.DeleteRunResponse(
+            run_id=run_id,
+            rows=deleted.rows,
+            kept_labels=deleted.kept_labels,
+            artifacts=deleted.artifacts,
+            artifact_bytes=deleted.size,
+            report_bytes=size,
+        )
+
     def _report(self, run_id: str) -> str:
-        run = self._store.runs.get(run_id)
+        run = self._store.runs.find(run_id)
         path = self._runs_folder / run.id / "report.json"
         if not path.is_file():
-            raise NotFound(f"run '{run.id}' is {run.state} and has no report yet")
+            raise NotFound(f"run '{run.id}' is {run.status} and has no report yet")
         return path.read_text(encoding="utf-8")
 
 

@@ -69,7 +69,7 @@ class RunWatch:
 
     def _check_beginning(self) -> None:
         """A sequence that the run has not reached is of another run: nothing would ever come after it."""
-        self._store.runs.get(self._run_id)
+        self._run_id = self._store.runs.find(self._run_id).id
         if self._sequence and not self._store.events.of_run(self._run_id, self._sequence - 1, 1):
             raise InvalidInput(
                 f"after_sequence: run '{self._run_id}' has no event {self._sequence}",

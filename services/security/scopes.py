@@ -21,7 +21,10 @@ OPEN: tuple[str, ...] = ("grpc.health.v1.Health", "grpc.reflection.")
 
 _NEEDED: Mapping[Scope, Mapping[str, tuple[str, ...]]] = {
     "read": {
-        "PolicyService": ("Generate", "GenerateStream", "ListPolicyVersions", "GetServerInfo"),
+        "PolicyService": (
+            *("Generate", "GenerateStream", "ListPolicyVersions", "GetServerInfo"),
+            *("GetPolicy", "ListPolicies", "ListPolicyChanges"),
+        ),
         "CritiqueService": (
             *("Critique", "Revise", "ReviseStream", "Compare", "GetJudge", "GetConstitution", "GetConstitutionStatus"),
             *("CheckConstitution", "DiffConstitutions", "TestConstitution"),
@@ -32,7 +35,18 @@ _NEEDED: Mapping[Scope, Mapping[str, tuple[str, ...]]] = {
         "TrainerService": ("GetRun", "ListRuns", "WatchRun", "GetReport"),
     },
     "label": {"PreferenceService": ("NextComparison", "SubmitPreference", "UndoPreference")},
-    "train": {"TrainerService": ("CreateRun", "UpdateRun", "SetRunWeights", "CancelRun", "PauseRun", "ResumeRun")},
+    "train": {
+        "PolicyService": ("PromotePolicy", "RollbackPolicy"),
+        "TrainerService": (
+            "CreateRun",
+            "UpdateRun",
+            "SetRunWeights",
+            "CancelRun",
+            "PauseRun",
+            "ResumeRun",
+            "DeleteRun",
+        ),
+    },
 }
 NEEDED: Mapping[str, Scope] = {
     f"charter.v1.{service}/{method}": scope
@@ -55,5 +69,5 @@ def check_scope(method: str, granted: Collection[Scope], name: str) -> None:
         raise Forbidden(
             f"token '{name}' has the scope {', '.join(granted)}; {method.rpartition('/')[2]} needs {needed}",
             "token",
-            hint=f"ask for a token with it: charter token new NAME --scope {needed}",
+            hint=f"ask whoever runs the server for a token with the scope {needed}",
         )

@@ -73,7 +73,7 @@ class Tokens:
         scheme, _, token = given.partition(b" ")
         if scheme.lower() != b"bearer" or not token:
             raise Unauthenticated(
-                "token: a bearer token is needed", "token", hint="give it with --token or CHARTER_TOKEN"
+                "token: a bearer token is needed", "token", hint="send it as metadata: authorization: Bearer TOKEN"
             )
         digest = hashlib.sha256(token.strip()).hexdigest()
         self._refresh()

@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError
 from pydantic import ValidationError
 
 from rlhf_core.errors import CharterError, InvalidInput, Violation
+from services.security.callers import CALLER
 from services.security.scopes import check_scope, is_open
 from services.security.tokens import Tokens
 from services.server.incidents import incident_of, told
@@ -85,6 +86,7 @@ class Gate(grpc.aio.ServerInterceptor):
 
     def _count_unary(self, method: Callable[..., Awaitable[Any]], name: str) -> Callable[..., Awaitable[Any]]:
         async def counted(request: Any, context: grpc.aio.ServicerContext) -> Any:
+            CALLER.set(name)
             with self._turnstile.entered(name or _host(context.peer())):
                 check_request(request, self._limits)
                 return await method(request, context)

@@ -14,7 +14,7 @@ from rlhf_core.effects.edit_cost import Bill
 from rlhf_core.feedback.principle_tests import TestResult
 from services.wire import enums
 
-STATES = (None, "VALID", "INVALID")
+STATES = enums.Enum(critique_pb2.ConstitutionState.DESCRIPTOR, (None, "VALID", "INVALID"))
 
 
 def problems_to_messages(problems: Iterable[Problem]) -> list[critique_pb2.ConstitutionProblem]:

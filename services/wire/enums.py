@@ -4,50 +4,68 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Generic, Literal, NamedTuple, TypeVar, get_args
 
-from charter.v1 import common_pb2
+from charter.v1 import common_pb2, critique_pb2, policy_pb2, preference_pb2, reward_pb2, trainer_pb2
+from google.protobuf.descriptor import EnumDescriptor
 from google.protobuf.message import Message as ProtoMessage
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from rlhf_core.errors import InvalidInput
-from rlhf_core.records.base import RunState
+from rlhf_core.records.base import RunState, RunStatus
 from rlhf_core.records.feedback import Choice, Verdict
-from rlhf_core.records.models import QualitySource
+from rlhf_core.records.models import Gates, QualitySource
 from rlhf_core.records.samples import Role, Split
 
 T = TypeVar("T")
 
-ROLES: tuple[Role, ...] = ("user", "system", "user", "assistant")
-SPLITS: tuple[Split, ...] = ("train", "train", "heldout")
-FINISHED = (True, True, False)
-VERDICTS: tuple[Verdict | None, ...] = (None, *get_args(Verdict))
-CHOICES: tuple[Choice | None, ...] = (None, *get_args(Choice))
-STATES: tuple[RunState | None, ...] = (None, *get_args(RunState))
-LABEL_SOURCES: tuple[QualitySource | None, ...] = (None, *get_args(QualitySource))
-"""Values by enum number; number 0 stands for what the contract says of UNSPECIFIED."""
 
-REQUESTED: tuple[Literal["", "PAUSED", "CANCELLED"], ...] = ("", "", "", "PAUSED", "", "", "CANCELLED")
+class Enum(NamedTuple, Generic[T]):
+    """Our values by an enum's numbers; number 0 stands for what the contract says of UNSPECIFIED."""
+
+    of: EnumDescriptor
+    values: tuple[T, ...]
+
+    def allowed(self, first: int) -> str:
+        """The names of the contract, from a number on."""
+        return ", ".join(self.of.values_by_number[number].name for number in range(first, len(self.values)))
+
+
+ROLES: Enum[Role] = Enum(common_pb2.Role.DESCRIPTOR, ("user", "system", "user", "assistant"))
+SPLITS: Enum[Split] = Enum(common_pb2.Split.DESCRIPTOR, ("train", "train", "heldout"))
+FINISHED = Enum(common_pb2.FinishReason.DESCRIPTOR, (True, True, False))
+VERDICTS: Enum[Verdict | None] = Enum(critique_pb2.Verdict.DESCRIPTOR, (None, *get_args(Verdict)))
+CHOICES: Enum[Choice | None] = Enum(preference_pb2.Choice.DESCRIPTOR, (None, *get_args(Choice)))
+STATES: Enum[RunState | None] = Enum(trainer_pb2.RunState.DESCRIPTOR, (None, *get_args(RunState)))
+STATUSES: Enum[RunStatus | None] = Enum(trainer_pb2.RunStatus.DESCRIPTOR, (None, *get_args(RunStatus)))
+GATES: Enum[Gates | None] = Enum(policy_pb2.GateState.DESCRIPTOR, (None, *get_args(Gates)))
+LABEL_SOURCES: Enum[QualitySource | None] = Enum(
+    reward_pb2.RewardQuality.Source.DESCRIPTOR, (None, *get_args(QualitySource))
+)
+
+REQUESTED: Enum[Literal["", "PAUSED", "CANCELLED"]] = Enum(
+    trainer_pb2.RunState.DESCRIPTOR, ("", "", "", "PAUSED", "", "", "CANCELLED")
+)
 """What may be asked of a run, by the number of its state."""
 
 
-def number(values: Sequence[T], value: T) -> Any:
+def number(enum: Enum[T], value: T) -> Any:
     """The enum number of a value: the last of its places, so that a default is written out."""
-    return len(values) - 1 - list(reversed(values)).index(value)
+    return len(enum.values) - 1 - list(reversed(enum.values)).index(value)
 
 
-def value(values: Sequence[T], place: int, field: str) -> T:
+def value(enum: Enum[T], place: int, field: str) -> T:
     """The value of an enum number; newer numbers than this server knows are refused."""
-    if not 0 <= place < len(values):
-        raise InvalidInput(f"{field}: {place} is not a known value; allowed: 0 to {len(values) - 1}", field)
-    return values[place]
+    if not 0 <= place < len(enum.values):
+        raise InvalidInput(f"{field}: {place} is not a known value; allowed: {enum.allowed(0)}", field)
+    return enum.values[place]
 
 
-def given(values: Sequence[T | None], place: int, field: str) -> T:
+def given(enum: Enum[T | None], place: int, field: str) -> T:
     """As `value`, where UNSPECIFIED is not allowed."""
-    found = value(values, place, field)
+    found = value(enum, place, field)
     if found is None:
-        raise InvalidInput(f"{field}: not given; allowed: {', '.join(str(v) for v in values[1:])}", field)
+        raise InvalidInput(f"{field}: not given; allowed: {enum.allowed(1)}", field)
     return found
 
 

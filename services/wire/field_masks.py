@@ -8,8 +8,7 @@ from typing import Any, TypeVar
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 
-from rlhf_core.constitution.validation.problems import suggestion
-from rlhf_core.errors import InvalidInput, Violation
+from rlhf_core.errors import InvalidInput, Violation, suggestion
 
 ALL = "*"
 

@@ -17,6 +17,7 @@ COLLECTIONS = (RUNS, POLICY_VERSIONS, REWARD_MODELS, PREFERENCES, COMPARISONS, C
 RunRequest = (
     trainer_pb2.GetRunRequest
     | trainer_pb2.CancelRunRequest
+    | trainer_pb2.DeleteRunRequest
     | trainer_pb2.PauseRunRequest
     | trainer_pb2.ResumeRunRequest
     | trainer_pb2.SetRunWeightsRequest

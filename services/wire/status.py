@@ -21,6 +21,7 @@ from rlhf_core.errors import (
     Conflict,
     Exhausted,
     Forbidden,
+    GatesNotPassed,
     InvalidInput,
     LeaseLost,
     Loading,
@@ -55,6 +56,7 @@ KINDS = (
     Kind(InvalidInput, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_INPUT"),
     Kind(NotFound, grpc.StatusCode.NOT_FOUND, "NOT_FOUND"),
     Kind(RequestReused, grpc.StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED"),
+    Kind(GatesNotPassed, grpc.StatusCode.FAILED_PRECONDITION, "GATES_NOT_PASSED"),
     Kind(NoWorker, grpc.StatusCode.FAILED_PRECONDITION, "NO_WORKER"),
     Kind(Stale, grpc.StatusCode.ABORTED, "STALE_ETAG"),
     Kind(Conflict, grpc.StatusCode.FAILED_PRECONDITION, "CONFLICT"),
@@ -105,7 +107,9 @@ def internal_status(text: str) -> grpc.Status:
 
 def unimplemented_status(method: str) -> grpc.Status:
     """No such method on this server, which may offer only some of the services."""
-    hint = error_details_pb2.LocalizedMessage(locale=LOCALE, message="list the methods of a server with: charter call")
+    hint = error_details_pb2.LocalizedMessage(
+        locale=LOCALE, message="ServerService.GetInfo names the services that are offered here"
+    )
     text = f"this server does not offer {method.strip('/')}"
     return _status(grpc.StatusCode.UNIMPLEMENTED, "NO_SUCH_METHOD", text, [hint])
 

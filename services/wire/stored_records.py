@@ -92,6 +92,10 @@ def run_to_message(run: Run) -> trainer_pb2.Run:
         requested=enums.number(enums.STATES, run.requested or None),
         display_name=run.display_name,
         note=run.note,
+        status=enums.number(enums.STATUSES, run.status),
+        tags=run.tags,
+        short_id=run.short_id,
+        step_seconds=run.step_seconds,
     )
 
 
@@ -113,6 +117,9 @@ def run_from_message(message: trainer_pb2.Run) -> Run:
         requested=enums.value(enums.REQUESTED, message.requested, "requested"),
         display_name=message.display_name,
         note=message.note,
+        tags=dict(message.tags),
+        lost=message.status == trainer_pb2.RUN_STATUS_LOST,
+        step_seconds=message.step_seconds,
     )
 
 

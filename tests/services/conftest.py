@@ -52,7 +52,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory, model_config: ModelConfig)
     def fill(data: Path) -> str:
         store = Store.open(data)
         run = store.runs.create("pipeline", RunConfig().model_dump_json(), _known_constitution(store), "made-earlier")
-        store.runs.cancel(run.id)
+        claimed = store.runs.claim("elsewhere:1:1", 3600)
+        assert claimed is not None
         digest = store.artifacts.put_folder(folder / "policy")
         store.policy_versions.add(
             PolicyVersion(
@@ -63,6 +64,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory, model_config: ModelConfig)
         store.norm_packs.add(_norm_pack(run.id, models))
         store.stage_results.add(StageResult(run_id=run.id, stage="reward", reward_models=models))
         store.stage_results.add(StageResult(run_id=run.id, stage="norm_pack", norm_pack="pack-1"))
+        store.stage_results.add(StageResult(run_id=run.id, stage="sft", policy_version="policy-1"))
+        store.runs.release(run.id, claimed.fence, "SUCCEEDED")
         store.close()
         return run.id
 

@@ -250,14 +250,14 @@ def test_what_is_only_tried_changes_nothing_and_says_what_would_be(server):
     server.client.trainer.cancel_run(run_id, request_id="t")
     with pytest.raises(Conflict):
         server.ask("PauseRun", run_id=run_id, validate_only=True)
-    with pytest.raises(NotFound, match="charter runs"):
+    with pytest.raises(NotFound, match="no run 'run-99'"):
         server.ask("CancelRun", run_id="run-99", validate_only=True)
 
 
 def test_a_server_whose_runs_nobody_carries_out_takes_none(tmp_path):
     with embedded_server(tmp_path, None) as address, CharterClient.connect(address) as client:
         for validate_only in (True, False):
-            with pytest.raises(NoWorker, match="charter serve"):
+            with pytest.raises(NoWorker, match="with all services"):
                 client.trainer.create_run(CONFIG, validate_only=validate_only)
         assert client.trainer.list_runs().runs == []
         connection = Connection(address)
@@ -271,7 +271,7 @@ def test_a_server_whose_runs_nobody_carries_out_takes_none(tmp_path):
     ("ask", "told"),
     [
         (lambda c: c.list_runs(page_token="x"), r"^page_token: .*; repeat the filters of the first page"),
-        (lambda c: c.get_run("run-99"), r"^no run 'run-99' in the store; list the runs with: charter runs$"),
+        (lambda c: c.get_run("run-99"), r"^no run 'run-99' in the store; (known: |there are no runs yet)"),
         (
             lambda c: c.create_run(RunConfig(weights={"helpfull": 1.0})),
             r"^weights\.helpfull: .*the constitution has: helpful, harmless",

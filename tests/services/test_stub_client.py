@@ -71,7 +71,7 @@ def test_generate_n_grouped_by_prompt_and_repeatable(policy):
     assert len({sample.response for sample in first.samples}) > 1
 
 
-def test_latest_is_the_newest_policy_version(policy):
+def test_latest_is_the_newest_version_of_a_run_that_succeeded(policy):
     request = policy_pb2.GenerateRequest(prompts=[DRAIN], policy_version="latest", temperature=0, max_tokens=20)
     base = policy_pb2.GenerateRequest(prompts=[DRAIN], temperature=0, max_tokens=20)
     newest, shipped = policy.Generate(request).samples[0], policy.Generate(base).samples[0]

@@ -100,7 +100,7 @@ def test_a_good_judge_passes_by_gold_and_its_calibration_by_gold_is_not_applied(
 
 def test_a_judge_that_always_says_a_stops_the_run_and_keeps_every_vote(desk: Desk):
     ctx = desk.context(NumberJudge(lambda a, b: 6.0), {"label": {"pairs": 100}})
-    with pytest.raises(TrainingFailed, match=r"not passed its gate.*all \d+ votes are kept.*--allow-ungated"):
+    with pytest.raises(TrainingFailed, match=r"not passed its gate.*all \d+ votes are kept.*gate.allow_ungated=true"):
         labelled(ctx)
     labels = desk.store.preferences.find(run_id=ctx.run.id)
     assert labels and all(label.abstained and label.ungated for label in labels)
@@ -152,7 +152,7 @@ def test_people_open_the_gate_of_a_run_without_gold_and_then_calibrate_its_judge
     ctx = desk.context(NumberJudge(), settings, gold=False)
     with pytest.raises(TrainingFailed) as refused:
         labelled(ctx)
-    assert f"charter label --gate --run {ctx.run.id} --objective helpful" in str(refused.value)
+    assert f"have people label pairs of run {ctx.run.id} for helpful" in str(refused.value)
     assert "0 pairs with a better reply known from people; needed: 20" in str(refused.value)
     assert all(label.ungated for label in desk.store.preferences.find(run_id=ctx.run.id, labelers="ai"))
     assert people_say(desk.store, ctx.run.id, "helpful", 25) == 25

@@ -41,6 +41,8 @@ def test_all_tables_are_strict_and_every_step_is_recorded(tmp_path: Path):
         "m012_reward_quality",
         "m013_data_pairs",
         "m014_norm_temperature",
+        "m015_policy_aliases",
+        "m016_managed_runs",
     ]
     db.close()
 

@@ -15,6 +15,8 @@ from rlhf_core.store.migrations import migrate
 from rlhf_core.store.store import Store
 from tests.store.examples import comparison
 
+DERIVED = {"lost", "step_seconds"}
+"""Of a run: what is seen of its worker and its events when it is read."""
 TABLES: list[tuple[type[Record], str]] = [
     (Prompt, "prompts"),
     (Revision, "revisions"),
@@ -41,7 +43,8 @@ def test_every_field_of_a_record_has_a_column(tmp_path: Path, record: type[Recor
         migrate(connection)
     columns = {row["name"] for row in connections.rows(f"PRAGMA table_info({table})")}
     connections.close()
-    assert set(record.model_fields) <= columns, f"a new field of {record.__name__} needs a new migration"
+    fields = set(record.model_fields) - (DERIVED if record is Run else set())
+    assert fields <= columns, f"a new field of {record.__name__} needs a new migration"
 
 
 @pytest.fixture(scope="module")

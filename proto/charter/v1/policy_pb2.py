@@ -24,36 +24,64 @@ _sym_db = _symbol_database.Default()
 
 from charter.v1 import common_pb2 as charter_dot_v1_dot_common__pb2
 from charter.v1 import server_pb2 as charter_dot_v1_dot_server__pb2
+from charter.v1 import trainer_pb2 as charter_dot_v1_dot_trainer__pb2
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x63harter/v1/policy.proto\x12\ncharter.v1\x1a\x17\x63harter/v1/common.proto\x1a\x17\x63harter/v1/server.proto\x1a google/protobuf/field_mask.proto\"\xc5\x01\n\x0fGenerateRequest\x12#\n\x07prompts\x18\x01 \x03(\x0b\x32\x12.charter.v1.Prompt\x12\x16\n\x0epolicy_version\x18\x02 \x01(\t\x12\t\n\x01n\x18\x03 \x01(\x05\x12\x18\n\x0btemperature\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\nmax_tokens\x18\x05 \x01(\x05\x12\x0c\n\x04seed\x18\x06 \x01(\x03\x12\x0c\n\x04stop\x18\x07 \x03(\t\x12\x10\n\x08logprobs\x18\x08 \x01(\x08\x42\x0e\n\x0c_temperature\"c\n\x10GenerateResponse\x12#\n\x07samples\x18\x01 \x03(\x0b\x32\x12.charter.v1.Sample\x12*\n\x06tokens\x18\x02 \x03(\x0b\x32\x1a.charter.v1.ResponseTokens\"/\n\x0eResponseTokens\x12\x0b\n\x03ids\x18\x01 \x03(\x05\x12\x10\n\x08logprobs\x18\x02 \x03(\x01\"\xbf\x01\n\x15GenerateStreamRequest\x12\"\n\x06prompt\x18\x01 \x01(\x0b\x32\x12.charter.v1.Prompt\x12\x16\n\x0epolicy_version\x18\x02 \x01(\t\x12\x18\n\x0btemperature\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\nmax_tokens\x18\x04 \x01(\x05\x12\x0c\n\x04seed\x18\x05 \x01(\x03\x12\x0c\n\x04stop\x18\x06 \x03(\t\x12\x10\n\x08logprobs\x18\x07 \x01(\x08\x42\x0e\n\x0c_temperature\"\xf6\x01\n\x16GenerateStreamResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x16\n\x0epolicy_version\x18\x02 \x01(\t\x12\x0e\n\x06tokens\x18\x03 \x01(\x05\x12\x0f\n\x07logprob\x18\x04 \x01(\x01\x12\x10\n\x08\x66inished\x18\x05 \x01(\x08\x12/\n\rfinish_reason\x18\x06 \x01(\x0e\x32\x18.charter.v1.FinishReason\x12\"\n\x06sample\x18\x07 \x01(\x0b\x32\x12.charter.v1.Sample\x12.\n\nnew_tokens\x18\x08 \x01(\x0b\x32\x1a.charter.v1.ResponseTokens\"\x9d\x01\n\rPolicyVersion\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\r\n\x05stage\x18\x03 \x01(\t\x12\x0e\n\x06parent\x18\x04 \x01(\t\x12\x12\n\nbase_model\x18\x05 \x01(\t\x12\x10\n\x08\x61rtifact\x18\x06 \x01(\t\x12\x0c\n\x04step\x18\x07 \x01(\x05\x12\x0f\n\x07ungated\x18\x08 \x01(\x08\x12\x0c\n\x04name\x18\t \x01(\t\"\x81\x01\n\x19ListPolicyVersionsRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12-\n\tread_mask\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"i\n\x1aListPolicyVersionsResponse\x12\x32\n\x0fpolicy_versions\x18\x01 \x03(\x0b\x32\x19.charter.v1.PolicyVersion\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x16\n\x14GetServerInfoRequest\"\xfb\x01\n\x15GetServerInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x14\n\x0c\x61pi_versions\x18\x02 \x03(\t\x12\x10\n\x08services\x18\x03 \x03(\t\x12\x12\n\nbase_model\x18\x04 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x05 \x01(\t\x12\x12\n\nmax_length\x18\x06 \x01(\x05\x12\x12\n\nmax_tokens\x18\x07 \x01(\x05\x12\x19\n\x11max_message_bytes\x18\x08 \x01(\x03\x12\x1c\n\x14\x64\x65\x66\x61ult_constitution\x18\t \x01(\t\x12$\n\x04info\x18\n \x01(\x0b\x32\x16.charter.v1.ServerInfo2\xec\x02\n\rPolicyService\x12\x45\n\x08Generate\x12\x1b.charter.v1.GenerateRequest\x1a\x1c.charter.v1.GenerateResponse\x12Y\n\x0eGenerateStream\x12!.charter.v1.GenerateStreamRequest\x1a\".charter.v1.GenerateStreamResponse0\x01\x12\x63\n\x12ListPolicyVersions\x12%.charter.v1.ListPolicyVersionsRequest\x1a&.charter.v1.ListPolicyVersionsResponse\x12T\n\rGetServerInfo\x12 .charter.v1.GetServerInfoRequest\x1a!.charter.v1.GetServerInfoResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x63harter/v1/policy.proto\x12\ncharter.v1\x1a\x17\x63harter/v1/common.proto\x1a\x17\x63harter/v1/server.proto\x1a\x18\x63harter/v1/trainer.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc5\x01\n\x0fGenerateRequest\x12#\n\x07prompts\x18\x01 \x03(\x0b\x32\x12.charter.v1.Prompt\x12\x16\n\x0epolicy_version\x18\x02 \x01(\t\x12\t\n\x01n\x18\x03 \x01(\x05\x12\x18\n\x0btemperature\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\nmax_tokens\x18\x05 \x01(\x05\x12\x0c\n\x04seed\x18\x06 \x01(\x03\x12\x0c\n\x04stop\x18\x07 \x03(\t\x12\x10\n\x08logprobs\x18\x08 \x01(\x08\x42\x0e\n\x0c_temperature\"\x91\x01\n\x10GenerateResponse\x12#\n\x07samples\x18\x01 \x03(\x0b\x32\x12.charter.v1.Sample\x12*\n\x06tokens\x18\x02 \x03(\x0b\x32\x1a.charter.v1.ResponseTokens\x12\x16\n\x0epolicy_version\x18\x03 \x01(\t\x12\x14\n\x0cpolicy_alias\x18\x04 \x01(\t\"/\n\x0eResponseTokens\x12\x0b\n\x03ids\x18\x01 \x03(\x05\x12\x10\n\x08logprobs\x18\x02 \x03(\x01\"\xbf\x01\n\x15GenerateStreamRequest\x12\"\n\x06prompt\x18\x01 \x01(\x0b\x32\x12.charter.v1.Prompt\x12\x16\n\x0epolicy_version\x18\x02 \x01(\t\x12\x18\n\x0btemperature\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\nmax_tokens\x18\x04 \x01(\x05\x12\x0c\n\x04seed\x18\x05 \x01(\x03\x12\x0c\n\x04stop\x18\x06 \x03(\t\x12\x10\n\x08logprobs\x18\x07 \x01(\x08\x42\x0e\n\x0c_temperature\"\x8c\x02\n\x16GenerateStreamResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x16\n\x0epolicy_version\x18\x02 \x01(\t\x12\x0e\n\x06tokens\x18\x03 \x01(\x05\x12\x0f\n\x07logprob\x18\x04 \x01(\x01\x12\x10\n\x08\x66inished\x18\x05 \x01(\x08\x12/\n\rfinish_reason\x18\x06 \x01(\x0e\x32\x18.charter.v1.FinishReason\x12\"\n\x06sample\x18\x07 \x01(\x0b\x32\x12.charter.v1.Sample\x12.\n\nnew_tokens\x18\x08 \x01(\x0b\x32\x1a.charter.v1.ResponseTokens\x12\x14\n\x0cpolicy_alias\x18\t \x01(\t\"\x9d\x01\n\rPolicyVersion\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\r\n\x05stage\x18\x03 \x01(\t\x12\x0e\n\x06parent\x18\x04 \x01(\t\x12\x12\n\nbase_model\x18\x05 \x01(\t\x12\x10\n\x08\x61rtifact\x18\x06 \x01(\t\x12\x0c\n\x04step\x18\x07 \x01(\x05\x12\x0f\n\x07ungated\x18\x08 \x01(\x08\x12\x0c\n\x04name\x18\t \x01(\t\"\x81\x01\n\x19ListPolicyVersionsRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12-\n\tread_mask\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"i\n\x1aListPolicyVersionsResponse\x12\x32\n\x0fpolicy_versions\x18\x01 \x03(\x0b\x32\x19.charter.v1.PolicyVersion\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xc4\x01\n\x06Policy\x12\x31\n\x0epolicy_version\x18\x01 \x01(\x0b\x32\x19.charter.v1.PolicyVersion\x12\x0f\n\x07\x61liases\x18\x02 \x03(\t\x12\'\n\trun_state\x18\x03 \x01(\x0e\x32\x14.charter.v1.RunState\x12\x12\n\nunfinished\x18\x04 \x01(\t\x12$\n\x05gates\x18\x05 \x01(\x0e\x32\x15.charter.v1.GateState\x12\x13\n\x0bgate_reason\x18\x06 \x01(\t\"*\n\x10GetPolicyRequest\x12\x16\n\x0epolicy_version\x18\x01 \x01(\t\"7\n\x11GetPolicyResponse\x12\"\n\x06policy\x18\x01 \x01(\x0b\x32\x12.charter.v1.Policy\"{\n\x13ListPoliciesRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12-\n\tread_mask\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"U\n\x14ListPoliciesResponse\x12$\n\x08policies\x18\x01 \x03(\x0b\x32\x12.charter.v1.Policy\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xce\x01\n\x0cPolicyChange\x12\x0e\n\x06number\x18\x01 \x01(\x03\x12\r\n\x05\x61lias\x18\x02 \x01(\t\x12\x16\n\x0epolicy_version\x18\x03 \x01(\t\x12\x10\n\x08previous\x18\x04 \x01(\t\x12\x0c\n\x04kind\x18\x05 \x01(\t\x12\x12\n\nchanged_by\x18\x06 \x01(\t\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12\x12\n\noverridden\x18\x08 \x01(\t\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xa3\x01\n\x14PromotePolicyRequest\x12\x16\n\x0epolicy_version\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\x12\x15\n\rallow_ungated\x18\x03 \x01(\x08\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x12\n\nchanged_by\x18\x05 \x01(\t\x12\x12\n\nrequest_id\x18\x06 \x01(\t\x12\x15\n\rvalidate_only\x18\x07 \x01(\x08\"A\n\x15PromotePolicyResponse\x12(\n\x06\x63hange\x18\x01 \x01(\x0b\x32\x18.charter.v1.PolicyChange\"u\n\x15RollbackPolicyRequest\x12\r\n\x05\x61lias\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x12\n\nchanged_by\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\"B\n\x16RollbackPolicyResponse\x12(\n\x06\x63hange\x18\x01 \x01(\x0b\x32\x18.charter.v1.PolicyChange\"\x7f\n\x18ListPolicyChangesRequest\x12\r\n\x05\x61lias\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12-\n\tread_mask\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"_\n\x19ListPolicyChangesResponse\x12)\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x18.charter.v1.PolicyChange\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x16\n\x14GetServerInfoRequest\"\xfb\x01\n\x15GetServerInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x14\n\x0c\x61pi_versions\x18\x02 \x03(\t\x12\x10\n\x08services\x18\x03 \x03(\t\x12\x12\n\nbase_model\x18\x04 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x05 \x01(\t\x12\x12\n\nmax_length\x18\x06 \x01(\x05\x12\x12\n\nmax_tokens\x18\x07 \x01(\x05\x12\x19\n\x11max_message_bytes\x18\x08 \x01(\x03\x12\x1c\n\x14\x64\x65\x66\x61ult_constitution\x18\t \x01(\t\x12$\n\x04info\x18\n \x01(\x0b\x32\x16.charter.v1.ServerInfo*\x85\x01\n\tGateState\x12\x1a\n\x16GATE_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11GATE_STATE_PASSED\x10\x01\x12\x13\n\x0fGATE_STATE_NONE\x10\x02\x12\x15\n\x11GATE_STATE_FAILED\x10\x03\x12\x19\n\x15GATE_STATE_UNMEASURED\x10\x04\x32\x9a\x06\n\rPolicyService\x12\x45\n\x08Generate\x12\x1b.charter.v1.GenerateRequest\x1a\x1c.charter.v1.GenerateResponse\x12Y\n\x0eGenerateStream\x12!.charter.v1.GenerateStreamRequest\x1a\".charter.v1.GenerateStreamResponse0\x01\x12\x63\n\x12ListPolicyVersions\x12%.charter.v1.ListPolicyVersionsRequest\x1a&.charter.v1.ListPolicyVersionsResponse\x12H\n\tGetPolicy\x12\x1c.charter.v1.GetPolicyRequest\x1a\x1d.charter.v1.GetPolicyResponse\x12Q\n\x0cListPolicies\x12\x1f.charter.v1.ListPoliciesRequest\x1a .charter.v1.ListPoliciesResponse\x12T\n\rPromotePolicy\x12 .charter.v1.PromotePolicyRequest\x1a!.charter.v1.PromotePolicyResponse\x12W\n\x0eRollbackPolicy\x12!.charter.v1.RollbackPolicyRequest\x1a\".charter.v1.RollbackPolicyResponse\x12`\n\x11ListPolicyChanges\x12$.charter.v1.ListPolicyChangesRequest\x1a%.charter.v1.ListPolicyChangesResponse\x12T\n\rGetServerInfo\x12 .charter.v1.GetServerInfoRequest\x1a!.charter.v1.GetServerInfoResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'charter.v1.policy_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_GENERATEREQUEST']._serialized_start=124
-  _globals['_GENERATEREQUEST']._serialized_end=321
-  _globals['_GENERATERESPONSE']._serialized_start=323
-  _globals['_GENERATERESPONSE']._serialized_end=422
-  _globals['_RESPONSETOKENS']._serialized_start=424
-  _globals['_RESPONSETOKENS']._serialized_end=471
-  _globals['_GENERATESTREAMREQUEST']._serialized_start=474
-  _globals['_GENERATESTREAMREQUEST']._serialized_end=665
-  _globals['_GENERATESTREAMRESPONSE']._serialized_start=668
-  _globals['_GENERATESTREAMRESPONSE']._serialized_end=914
-  _globals['_POLICYVERSION']._serialized_start=917
-  _globals['_POLICYVERSION']._serialized_end=1074
-  _globals['_LISTPOLICYVERSIONSREQUEST']._serialized_start=1077
-  _globals['_LISTPOLICYVERSIONSREQUEST']._serialized_end=1206
-  _globals['_LISTPOLICYVERSIONSRESPONSE']._serialized_start=1208
-  _globals['_LISTPOLICYVERSIONSRESPONSE']._serialized_end=1313
-  _globals['_GETSERVERINFOREQUEST']._serialized_start=1315
-  _globals['_GETSERVERINFOREQUEST']._serialized_end=1337
-  _globals['_GETSERVERINFORESPONSE']._serialized_start=1340
-  _globals['_GETSERVERINFORESPONSE']._serialized_end=1591
-  _globals['_POLICYSERVICE']._serialized_start=1594
-  _globals['_POLICYSERVICE']._serialized_end=1958
+  _globals['_GATESTATE']._serialized_start=3089
+  _globals['_GATESTATE']._serialized_end=3222
+  _globals['_GENERATEREQUEST']._serialized_start=183
+  _globals['_GENERATEREQUEST']._serialized_end=380
+  _globals['_GENERATERESPONSE']._serialized_start=383
+  _globals['_GENERATERESPONSE']._serialized_end=528
+  _globals['_RESPONSETOKENS']._serialized_start=530
+  _globals['_RESPONSETOKENS']._serialized_end=577
+  _globals['_GENERATESTREAMREQUEST']._serialized_start=580
+  _globals['_GENERATESTREAMREQUEST']._serialized_end=771
+  _globals['_GENERATESTREAMRESPONSE']._serialized_start=774
+  _globals['_GENERATESTREAMRESPONSE']._serialized_end=1042
+  _globals['_POLICYVERSION']._serialized_start=1045
+  _globals['_POLICYVERSION']._serialized_end=1202
+  _globals['_LISTPOLICYVERSIONSREQUEST']._serialized_start=1205
+  _globals['_LISTPOLICYVERSIONSREQUEST']._serialized_end=1334
+  _globals['_LISTPOLICYVERSIONSRESPONSE']._serialized_start=1336
+  _globals['_LISTPOLICYVERSIONSRESPONSE']._serialized_end=1441
+  _globals['_POLICY']._serialized_start=1444
+  _globals['_POLICY']._serialized_end=1640
+  _globals['_GETPOLICYREQUEST']._serialized_start=1642
+  _globals['_GETPOLICYREQUEST']._serialized_end=1684
+  _globals['_GETPOLICYRESPONSE']._serialized_start=1686
+  _globals['_GETPOLICYRESPONSE']._serialized_end=1741
+  _globals['_LISTPOLICIESREQUEST']._serialized_start=1743
+  _globals['_LISTPOLICIESREQUEST']._serialized_end=1866
+  _globals['_LISTPOLICIESRESPONSE']._serialized_start=1868
+  _globals['_LISTPOLICIESRESPONSE']._serialized_end=1953
+  _globals['_POLICYCHANGE']._serialized_start=1956
+  _globals['_POLICYCHANGE']._serialized_end=2162
+  _globals['_PROMOTEPOLICYREQUEST']._serialized_start=2165
+  _globals['_PROMOTEPOLICYREQUEST']._serialized_end=2328
+  _globals['_PROMOTEPOLICYRESPONSE']._serialized_start=2330
+  _globals['_PROMOTEPOLICYRESPONSE']._serialized_end=2395
+  _globals['_ROLLBACKPOLICYREQUEST']._serialized_start=2397
+  _globals['_ROLLBACKPOLICYREQUEST']._serialized_end=2514
+  _globals['_ROLLBACKPOLICYRESPONSE']._serialized_start=2516
+  _globals['_ROLLBACKPOLICYRESPONSE']._serialized_end=2582
+  _globals['_LISTPOLICYCHANGESREQUEST']._serialized_start=2584
+  _globals['_LISTPOLICYCHANGESREQUEST']._serialized_end=2711
+  _globals['_LISTPOLICYCHANGESRESPONSE']._serialized_start=2713
+  _globals['_LISTPOLICYCHANGESRESPONSE']._serialized_end=2808
+  _globals['_GETSERVERINFOREQUEST']._serialized_start=2810
+  _globals['_GETSERVERINFOREQUEST']._serialized_end=2832
+  _globals['_GETSERVERINFORESPONSE']._serialized_start=2835
+  _globals['_GETSERVERINFORESPONSE']._serialized_end=3086
+  _globals['_POLICYSERVICE']._serialized_start=3225
+  _globals['_POLICYSERVICE']._serialized_end=4019
 # @@protoc_insertion_point(module_scope)

@@ -50,6 +50,31 @@ class PolicyServiceStub(object):
                 request_serializer=charter_dot_v1_dot_policy__pb2.ListPolicyVersionsRequest.SerializeToString,
                 response_deserializer=charter_dot_v1_dot_policy__pb2.ListPolicyVersionsResponse.FromString,
                 _registered_method=True)
+        self.GetPolicy = channel.unary_unary(
+                '/charter.v1.PolicyService/GetPolicy',
+                request_serializer=charter_dot_v1_dot_policy__pb2.GetPolicyRequest.SerializeToString,
+                response_deserializer=charter_dot_v1_dot_policy__pb2.GetPolicyResponse.FromString,
+                _registered_method=True)
+        self.ListPolicies = channel.unary_unary(
+                '/charter.v1.PolicyService/ListPolicies',
+                request_serializer=charter_dot_v1_dot_policy__pb2.ListPoliciesRequest.SerializeToString,
+                response_deserializer=charter_dot_v1_dot_policy__pb2.ListPoliciesResponse.FromString,
+                _registered_method=True)
+        self.PromotePolicy = channel.unary_unary(
+                '/charter.v1.PolicyService/PromotePolicy',
+                request_serializer=charter_dot_v1_dot_policy__pb2.PromotePolicyRequest.SerializeToString,
+                response_deserializer=charter_dot_v1_dot_policy__pb2.PromotePolicyResponse.FromString,
+                _registered_method=True)
+        self.RollbackPolicy = channel.unary_unary(
+                '/charter.v1.PolicyService/RollbackPolicy',
+                request_serializer=charter_dot_v1_dot_policy__pb2.RollbackPolicyRequest.SerializeToString,
+                response_deserializer=charter_dot_v1_dot_policy__pb2.RollbackPolicyResponse.FromString,
+                _registered_method=True)
+        self.ListPolicyChanges = channel.unary_unary(
+                '/charter.v1.PolicyService/ListPolicyChanges',
+                request_serializer=charter_dot_v1_dot_policy__pb2.ListPolicyChangesRequest.SerializeToString,
+                response_deserializer=charter_dot_v1_dot_policy__pb2.ListPolicyChangesResponse.FromString,
+                _registered_method=True)
         self.GetServerInfo = channel.unary_unary(
                 '/charter.v1.PolicyService/GetServerInfo',
                 request_serializer=charter_dot_v1_dot_policy__pb2.GetServerInfoRequest.SerializeToString,
@@ -84,6 +109,44 @@ class PolicyServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetPolicy(self, request, context):
+        """Returns the policy that a reference means, with what it has behind it. With an empty one: who answers by default.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPolicies(self, request, context):
+        """Lists policy versions, newest first, each with its aliases and what it has behind it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PromotePolicy(self, request, context):
+        """Gives an alias to a version. FAILED_PRECONDITION where what made it is not finished, its run failed or was
+        cancelled, or it is a control of PPO; and, with the reason GATES_NOT_PASSED, where a judge that taught it has not
+        passed its gate and `allow_ungated` is not set.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RollbackPolicy(self, request, context):
+        """Gives an alias back to who held it before, or to nobody where nobody did: `production` is then the base again.
+        FAILED_PRECONDITION where nobody holds it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPolicyChanges(self, request, context):
+        """Lists what became of aliases, newest first: who changed which, when, from whom, to whom and why. It only grows.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetServerInfo(self, request, context):
         """Says what this server is and what it can do.
         """
@@ -108,6 +171,31 @@ def add_PolicyServiceServicer_to_server(servicer, server):
                     servicer.ListPolicyVersions,
                     request_deserializer=charter_dot_v1_dot_policy__pb2.ListPolicyVersionsRequest.FromString,
                     response_serializer=charter_dot_v1_dot_policy__pb2.ListPolicyVersionsResponse.SerializeToString,
+            ),
+            'GetPolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPolicy,
+                    request_deserializer=charter_dot_v1_dot_policy__pb2.GetPolicyRequest.FromString,
+                    response_serializer=charter_dot_v1_dot_policy__pb2.GetPolicyResponse.SerializeToString,
+            ),
+            'ListPolicies': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPolicies,
+                    request_deserializer=charter_dot_v1_dot_policy__pb2.ListPoliciesRequest.FromString,
+                    response_serializer=charter_dot_v1_dot_policy__pb2.ListPoliciesResponse.SerializeToString,
+            ),
+            'PromotePolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.PromotePolicy,
+                    request_deserializer=charter_dot_v1_dot_policy__pb2.PromotePolicyRequest.FromString,
+                    response_serializer=charter_dot_v1_dot_policy__pb2.PromotePolicyResponse.SerializeToString,
+            ),
+            'RollbackPolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.RollbackPolicy,
+                    request_deserializer=charter_dot_v1_dot_policy__pb2.RollbackPolicyRequest.FromString,
+                    response_serializer=charter_dot_v1_dot_policy__pb2.RollbackPolicyResponse.SerializeToString,
+            ),
+            'ListPolicyChanges': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPolicyChanges,
+                    request_deserializer=charter_dot_v1_dot_policy__pb2.ListPolicyChangesRequest.FromString,
+                    response_serializer=charter_dot_v1_dot_policy__pb2.ListPolicyChangesResponse.SerializeToString,
             ),
             'GetServerInfo': grpc.unary_unary_rpc_method_handler(
                     servicer.GetServerInfo,
@@ -197,6 +285,141 @@ class PolicyService(object):
             '/charter.v1.PolicyService/ListPolicyVersions',
             charter_dot_v1_dot_policy__pb2.ListPolicyVersionsRequest.SerializeToString,
             charter_dot_v1_dot_policy__pb2.ListPolicyVersionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetPolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/charter.v1.PolicyService/GetPolicy',
+            charter_dot_v1_dot_policy__pb2.GetPolicyRequest.SerializeToString,
+            charter_dot_v1_dot_policy__pb2.GetPolicyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPolicies(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/charter.v1.PolicyService/ListPolicies',
+            charter_dot_v1_dot_policy__pb2.ListPoliciesRequest.SerializeToString,
+            charter_dot_v1_dot_policy__pb2.ListPoliciesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PromotePolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/charter.v1.PolicyService/PromotePolicy',
+            charter_dot_v1_dot_policy__pb2.PromotePolicyRequest.SerializeToString,
+            charter_dot_v1_dot_policy__pb2.PromotePolicyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RollbackPolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/charter.v1.PolicyService/RollbackPolicy',
+            charter_dot_v1_dot_policy__pb2.RollbackPolicyRequest.SerializeToString,
+            charter_dot_v1_dot_policy__pb2.RollbackPolicyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPolicyChanges(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/charter.v1.PolicyService/ListPolicyChanges',
+            charter_dot_v1_dot_policy__pb2.ListPolicyChangesRequest.SerializeToString,
+            charter_dot_v1_dot_policy__pb2.ListPolicyChangesResponse.FromString,
             options,
             channel_credentials,
             insecure,

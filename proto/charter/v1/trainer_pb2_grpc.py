@@ -60,6 +60,11 @@ class TrainerServiceStub(object):
                 request_serializer=charter_dot_v1_dot_trainer__pb2.CancelRunRequest.SerializeToString,
                 response_deserializer=charter_dot_v1_dot_trainer__pb2.CancelRunResponse.FromString,
                 _registered_method=True)
+        self.DeleteRun = channel.unary_unary(
+                '/charter.v1.TrainerService/DeleteRun',
+                request_serializer=charter_dot_v1_dot_trainer__pb2.DeleteRunRequest.SerializeToString,
+                response_deserializer=charter_dot_v1_dot_trainer__pb2.DeleteRunResponse.FromString,
+                _registered_method=True)
         self.PauseRun = channel.unary_unary(
                 '/charter.v1.TrainerService/PauseRun',
                 request_serializer=charter_dot_v1_dot_trainer__pb2.PauseRunRequest.SerializeToString,
@@ -122,6 +127,15 @@ class TrainerServiceServicer(object):
 
     def CancelRun(self, request, context):
         """Ends a run for good, at its next step if a worker has it; what it stored stays.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteRun(self, request, context):
+        """Takes a run out of the store for good, with what only it needs: rows, versions, its report. What people labelled
+        stays, with its pairs, and so does what other runs count. FAILED_PRECONDITION while it waits or is carried out,
+        while another run goes on from it, and while an alias holds one of its policies or would after a rollback.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -191,6 +205,11 @@ def add_TrainerServiceServicer_to_server(servicer, server):
                     servicer.CancelRun,
                     request_deserializer=charter_dot_v1_dot_trainer__pb2.CancelRunRequest.FromString,
                     response_serializer=charter_dot_v1_dot_trainer__pb2.CancelRunResponse.SerializeToString,
+            ),
+            'DeleteRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteRun,
+                    request_deserializer=charter_dot_v1_dot_trainer__pb2.DeleteRunRequest.FromString,
+                    response_serializer=charter_dot_v1_dot_trainer__pb2.DeleteRunResponse.SerializeToString,
             ),
             'PauseRun': grpc.unary_unary_rpc_method_handler(
                     servicer.PauseRun,
@@ -354,6 +373,33 @@ class TrainerService(object):
             '/charter.v1.TrainerService/CancelRun',
             charter_dot_v1_dot_trainer__pb2.CancelRunRequest.SerializeToString,
             charter_dot_v1_dot_trainer__pb2.CancelRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/charter.v1.TrainerService/DeleteRun',
+            charter_dot_v1_dot_trainer__pb2.DeleteRunRequest.SerializeToString,
+            charter_dot_v1_dot_trainer__pb2.DeleteRunResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -14,7 +14,8 @@ from rlhf_core.constitution.parsing.file_schema import ConstitutionForm, read_fo
 from rlhf_core.constitution.parsing.tree import Path, Tree, read_tree
 from rlhf_core.constitution.sources import BUILTIN, BUILTIN_PREFIX, Source, open_builtin, open_source
 from rlhf_core.constitution.validation.checks import check
-from rlhf_core.constitution.validation.problems import InvalidConstitution, Problem, suggestion
+from rlhf_core.constitution.validation.problems import InvalidConstitution, Problem
+from rlhf_core.errors import suggestion
 
 MAX_FILES = 32
 """Files that one constitution may be made of."""

@@ -23,7 +23,8 @@ from rlhf_core.constitution.principle import (
     Text,
     Weight,
 )
-from rlhf_core.constitution.validation.problems import Problem, shown, suggestion
+from rlhf_core.constitution.validation.problems import Problem, shown
+from rlhf_core.errors import suggestion
 
 SCHEMA = "constitution/v1"
 

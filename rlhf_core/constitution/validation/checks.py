@@ -11,7 +11,8 @@ from rlhf_core.constitution.extends.merge import Inherited
 from rlhf_core.constitution.extends.semver import parse_version
 from rlhf_core.constitution.parsing.tree import Path, Tree, mapping, rows
 from rlhf_core.constitution.validation.principle_checks import check_principle
-from rlhf_core.constitution.validation.problems import Problem, quoted, shown, suggestion
+from rlhf_core.constitution.validation.problems import Problem, quoted, shown
+from rlhf_core.errors import suggestion
 
 ID = r"[a-z0-9]+(-[a-z0-9]+)*"
 NAME = r"[a-z][a-z0-9]*([-_][a-z0-9]+)*"

@@ -8,7 +8,8 @@ from typing import Any
 from rlhf_core.constitution.parsing.tree import Path, Tree, rows
 from rlhf_core.constitution.validation.patterns import found, pattern_fault
 from rlhf_core.constitution.validation.placeholders import ALLOWED, NEEDED, has_lone_brace, placeholders
-from rlhf_core.constitution.validation.problems import Problem, shown, suggestion
+from rlhf_core.constitution.validation.problems import Problem, shown
+from rlhf_core.errors import suggestion
 
 MAX_TEXT = 4000
 """Characters of one text that a model is asked or shown; more would crowd the judge's context."""

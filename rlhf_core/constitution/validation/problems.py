@@ -18,14 +18,10 @@ C024 weight or number out of range       W103 only harm counts            W104 o
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 from rlhf_core.errors import InvalidInput
-
-MAX_COMPARED, MAX_NAMED = 100, 40
-"""Known words that a suggestion is looked for among, and that it lists."""
 
 
 class Mark(NamedTuple):
@@ -88,14 +84,3 @@ def shown(value: object) -> str:
 
 def quoted(names: Iterable[str]) -> str:
     return ", ".join(f'"{name}"' for name in names)
-
-
-def suggestion(word: str, known: Sequence[str]) -> str:
-    """`did you mean "x"? known: ...`, the question only where one of the known words is near.
-
-    Of very many words only the first are compared and named: a hostile file may hold thousands.
-    """
-    near = difflib.get_close_matches(word[:80], known[:MAX_COMPARED], n=1)
-    question = f'did you mean "{near[0]}"? ' if near else ""
-    more = f", and {len(known) - MAX_NAMED} more" if len(known) > MAX_NAMED else ""
-    return f"{question}known: {', '.join(known[:MAX_NAMED])}{more}"

@@ -21,7 +21,7 @@ ALL = "all"
 Labelers = Literal["ai", "human"]
 Row = dict[str, Any]
 
-Runs = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, `last` for the newest, or `all`.")]
+Runs = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, a part of it, its name, `last`, or `all`.")]
 File = Annotated[Path, typer.Argument(metavar="FILE", help="The JSONL file to write.")]
 Force = Annotated[bool, typer.Option("--force", help="Write over a file that is there.")]
 
@@ -162,7 +162,7 @@ def _known(store: Store, run_id: str) -> str:
     from rlhf_core.errors import NotFound
 
     if run_id != "last":
-        return store.runs.get(run_id).id
+        return store.runs.find(run_id).id
     newest, _ = store.runs.page(1)
     if not newest:
         raise NotFound("no runs yet; start one with: charter demo")

@@ -21,8 +21,13 @@ CARD = "README.md"
 
 
 def policy(
-    version: Annotated[str, typer.Argument(metavar="VERSION", help="A policy version, or `latest`.")],
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to make.")],
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[VERSION] DIR",
+            help="A version, an alias, a run or latest (default: production), then the folder to make.",
+        ),
+    ],
     merge: Annotated[
         bool, typer.Option("--merge", help="A whole model with the adapter in its weights, not the adapter alone.")
     ] = False,
@@ -33,8 +38,11 @@ def policy(
 
     \b
     Examples:
-      charter export policy latest aligned --merge
+      charter export policy aligned --merge
       charter export policy policy-1f0c adapter
+      charter export policy candidate adapter
+
+    Without a version it is who holds `production`.
 
     With --merge the folder needs nothing else; without, it is an adapter that names its base model. The card beside the
     weights (README.md) says what it was trained on, under which constitution and weights, and what its run measured.
@@ -49,6 +57,7 @@ def policy(
             "folder is, with --data and without --address",
             "address",
         )
+    version, folder = _version_and_folder(names)
     if folder.exists():
         raise InvalidInput(f"DIR: '{folder}' is there already; name a folder that is not", "folder")
     must_exist(data)
@@ -58,19 +67,28 @@ def policy(
     typer.echo(f"policy {found.id} in {folder}")
 
 
+def _version_and_folder(names: list[str]) -> tuple[str, Path]:
+    from rlhf_core.errors import InvalidInput
+
+    if len(names) > 2:
+        raise InvalidInput(f"{len(names)} names are given; allowed: [VERSION] DIR", "folder")
+    return "" if len(names) == 1 else names[0], Path(names[-1])
+
+
 def _version(store: Store, name: str) -> PolicyVersion:
     from rlhf_core.errors import NotFound
-    from rlhf_core.records.models import latest
+    from rlhf_core.policies.references import version_of
     from rlhf_core.records.samples import BASE_POLICY
 
+    found = version_of(store, name)
+    if found.id != BASE_POLICY:
+        return found
     if name == BASE_POLICY:
         raise NotFound(f"'{name}' is the base model itself; there is nothing of its own to export")
-    if name != "latest":
-        return store.policy_versions.get(name)
-    newest = latest(store.policy_versions.find())
-    if newest is None:
-        raise NotFound("no policy has been trained in this data folder yet")
-    return newest
+    raise NotFound(
+        "nobody holds `production`, and the base model has nothing of its own to export",
+        hint="name a version (charter policies lists them), or promote one: charter policies promote VERSION",
+    )
 
 
 def _write(store: Store, data: Path, version: PolicyVersion, folder: Path, merge: bool) -> None:

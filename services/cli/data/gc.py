@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 import json
+import shutil
 from contextlib import closing
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from services.cli import options
 
+if TYPE_CHECKING:
+    from rlhf_core.store.store import Store
+
 MIB = 2**20
+
+
+def _left_reports(store: Store, data: Path) -> list[Path]:
+    """Folders of reports whose run is not in the store: its deletion was cut off between the two."""
+    known, token = set[str](), ""
+    while True:
+        runs, token = store.runs.page(1000, token)
+        known |= {run.id for run in runs}
+        if not token:
+            break
+    folders = sorted((data / "runs").glob("run-*"))
+    return [folder for folder in folders if folder.is_dir() and folder.name not in known]
 
 
 def gc(
@@ -29,7 +46,8 @@ def gc(
       charter gc
       charter gc --data /mnt/big/charter --idle-hours 24
 
-    A process that dies between writing an adapter and storing its row leaves one behind. Safe while servers run:
+    `charter runs delete` leaves them, and so does a process that dies between writing an adapter and storing its row.
+    Folders of reports whose run is gone go too. Safe while servers run:
     what was touched within the last hour stays.
     """
     from rlhf_core.store.store import Store
@@ -39,12 +57,15 @@ def gc(
     with closing(Store.open(data)) as store:
         orphans = store.garbage.orphans() if dry_run else store.garbage.collect(idle * 3600)
         kept = len(store.artifacts.stored())
+        reports = _left_reports(store, data)
+    for folder in () if dry_run else reports:
+        shutil.rmtree(folder, ignore_errors=True)
     if as_json:
         typer.echo(
             json.dumps({"removed": not dry_run, "artifacts": orphans.digests, "bytes": orphans.size, "kept": kept})
         )
         return
-    for digest in orphans.digests:
-        typer.echo(digest)
+    for name in (*orphans.digests, *(folder.name for folder in reports)):
+        typer.echo(name)
     done = "would go" if dry_run else "removed"
     typer.echo(f"{len(orphans.digests)} artifacts {done} ({orphans.size / MIB:.1f} MiB); {kept} in the store")

@@ -1,30 +1,36 @@
-"""Which policy a name on the command line stands for."""
+"""`charter generate` says who answers, and why it is the base where nobody holds `production`."""
 
 from __future__ import annotations
 
 from types import SimpleNamespace
 from typing import Any
 
-import pytest
-
-from rlhf_core.records.models import PolicyVersion
-from services.cli.call import version_of
+from rlhf_core.records.models import PolicyStanding, PolicyVersion
+from services.cli.call import speaker_text
 
 
-@pytest.mark.parametrize(
-    ("stages", "meant"),
-    [
-        (("sft", "ppo", "control"), "policy-ppo"),
-        (("sft",), "policy-sft"),
-        (("control",), "policy-control"),
-        ((), "run-1"),
-    ],
-)
-def test_a_runs_id_stands_for_the_last_policy_that_it_made_for_use(stages, meant):
-    versions = [
-        PolicyVersion(id=f"policy-{stage}", run_id="run-1", stage=stage, parent="base", base_model="b", artifact="a")
-        for stage in stages
-    ]
-    client: Any = SimpleNamespace(policy=SimpleNamespace(list_policy_versions=lambda run_id: versions))
-    assert version_of(client, "run-1") == meant
-    assert [version_of(client, name) for name in ("latest", "base")] == ["latest", "base"]
+def policy(name: str, **given: Any) -> PolicyStanding:
+    version = PolicyVersion(id=name, run_id="run-1", stage="ppo", parent="base", base_model="b", artifact="a")
+    return PolicyStanding(version=version, run_state="SUCCEEDED", **given)
+
+
+def asking(*policies: PolicyStanding) -> Any:
+    return SimpleNamespace(policy=SimpleNamespace(list_policies=lambda: list(policies)))
+
+
+def test_the_holder_of_production_is_named_with_its_aliases():
+    holder = policy("policy-2", aliases=("production", "candidate"), gates="passed")
+    assert speaker_text(asking(holder), holder, "") == "policy policy-2 (production, candidate)"
+
+
+def test_the_base_answers_by_default_and_the_way_to_the_newest_fit_policy_is_told():
+    half, fit = policy("policy-3", unfinished="its run 'run-1' failed"), policy("policy-2", gates="passed")
+    told = speaker_text(asking(half, fit), policy("base"), "")
+    assert "base model" in told and told.endswith("charter policies promote policy-2")
+    assert "promote" not in speaker_text(asking(half), policy("base"), "")
+    assert speaker_text(asking(fit), policy("base"), "base") == "policy base"
+
+
+def test_an_ungated_policy_that_is_named_answers_and_its_gates_are_told():
+    ungated = policy("policy-4", gates="failed", gate_reason="harmless: agrees on 53 %")
+    assert speaker_text(asking(ungated), ungated, "policy-4") == "policy policy-4; gates: harmless: agrees on 53 %"

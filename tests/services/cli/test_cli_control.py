@@ -10,8 +10,8 @@ from typer.testing import CliRunner, Result
 
 from rlhf_core.errors import Conflict, NotFound
 from rlhf_core.records.runs import Run
-from services.cli.control import standing
 from services.cli.main import app
+from services.cli.runs.control import standing
 from tests.services.run_server import run_server
 
 
@@ -38,15 +38,17 @@ def test_a_run_of_a_server_is_paused_resumed_and_cancelled(tmp_path: Path):
 def test_a_run_that_waits_in_a_folder_is_cancelled_without_a_server(tmp_path: Path):
     with run_server(tmp_path) as server:
         [run_id] = server.create()
-    assert charter("cancel", "last", "--data", str(tmp_path)).stdout == f"run {run_id}: cancelled\n"
+    assert (
+        charter("cancel", "last", "--data", str(tmp_path)).stdout == f"run {run_id}: cancelled; what it stored stays\n"
+    )
     assert isinstance(charter("cancel", "last", "--data", str(tmp_path / "none")).exception, NotFound)
 
 
 @pytest.mark.parametrize(
     ("state", "requested", "told"),
     [
-        ("RUNNING", "CANCELLED", "will end at its next step"),
-        ("RUNNING", "PAUSED", "will pause at its next step; to go on: charter resume r"),
+        ("RUNNING", "CANCELLED", "cancelling: ends for good when the step at work is done; what it stored stays"),
+        ("RUNNING", "PAUSED", "pausing: stops when the step at work is done; to go on then: charter resume r"),
         ("RUNNING", "", "running; to look on: charter watch r"),
         ("SUCCEEDED", "", "succeeded"),
     ],

@@ -45,22 +45,23 @@ def trained(tmp_path: Path, tiny_model: Callable[[str], Backbone], tiny_folder: 
             return name
 
         names = version("policy-1", "ppo", 1), version("policy-2", "control", 2)
+        store.aliases.promote("production", "policy-1", "", "", "")
     return Trained(tmp_path / "data", *names)
 
 
-def test_latest_is_the_last_policy_that_is_no_control(trained: Trained, tmp_path: Path):
-    policy("latest", tmp_path / "out", data=trained.data)
+def test_without_a_version_it_is_who_holds_production(trained: Trained, tmp_path: Path):
+    policy([str(tmp_path / "out")], data=trained.data)
     assert sorted(file.name for file in (tmp_path / "out").glob("adapter*")) == [
         "adapter_config.json",
         "adapter_model.safetensors",
     ]
-    policy(trained.policy, tmp_path / "named", data=trained.data)
+    policy([trained.policy, str(tmp_path / "named")], data=trained.data)
     weights = "adapter_model.safetensors"
     assert (tmp_path / "out" / weights).read_bytes() == (tmp_path / "named" / weights).read_bytes()
 
 
 def test_the_card_says_where_the_policy_comes_from_and_that_nothing_was_measured(trained: Trained, tmp_path: Path):
-    policy("policy-1", tmp_path / "out", merge=True, data=trained.data)
+    policy(["policy-1", str(tmp_path / "out")], merge=True, data=trained.data)
     card = (tmp_path / "out" / "README.md").read_text()
     assert card.startswith("---\nbase_model: ")
     for told in ("stage `ppo`", "helpful 3, harmless 1", "`c0ffee`", "**Ungated**", "nothing here has been measured"):
@@ -74,6 +75,7 @@ def test_the_card_says_where_the_policy_comes_from_and_that_nothing_was_measured
     [
         ("policy-9", "out", {}, "policy-9"),
         ("base", "out", {}, "is the base model itself"),
+        ("latest", "out", {}, "whose gates passed"),
         ("policy-1", "data", {}, "is there already"),
         ("policy-1", "out", {"address": "127.0.0.1:1"}, "without --address"),
         ("policy-1", "out", {"data": "elsewhere"}, "elsewhere"),
@@ -85,7 +87,7 @@ def test_a_wrong_input_is_told_and_leaves_no_folder(trained: Trained, tmp_path: 
     given["data"] = tmp_path / given["data"]
     before = sorted(tmp_path.iterdir())
     with pytest.raises(CharterError) as complaint:
-        policy(version, tmp_path / folder, **given)
+        policy([version, str(tmp_path / folder)], **given)
     assert told in str(complaint.value)
     assert sorted(tmp_path.iterdir()) == before
 
@@ -93,7 +95,7 @@ def test_a_wrong_input_is_told_and_leaves_no_folder(trained: Trained, tmp_path: 
 def test_what_a_killed_export_left_is_gone_after_the_next(trained: Trained, tmp_path: Path):
     (tmp_path / ".out.new").mkdir()
     (tmp_path / ".out.new" / "half").write_text("")
-    policy("latest", tmp_path / "out", data=trained.data)
+    policy(["policy-1", str(tmp_path / "out")], data=trained.data)
     assert not (tmp_path / ".out.new").exists() and not (tmp_path / "out" / "half").exists()
 
 
@@ -101,7 +103,7 @@ def test_a_failed_export_leaves_nothing(trained: Trained, tmp_path: Path, tiny_f
     (tiny_folder("llama") / "config.json").rename(tmp_path / "kept.json")
     try:
         with pytest.raises(CharterError):
-            policy("policy-1", tmp_path / "out", merge=True, data=trained.data)
+            policy(["policy-1", str(tmp_path / "out")], merge=True, data=trained.data)
         assert not [path for path in tmp_path.iterdir() if "out" in path.name]
     finally:
         (tmp_path / "kept.json").rename(tiny_folder("llama") / "config.json")

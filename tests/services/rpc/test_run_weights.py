@@ -81,7 +81,7 @@ def test_a_run_without_ppo_or_after_its_end_takes_no_weights(served):
     with pytest.raises(Conflict, match="is of kind 'evaluate' and has no PPO"):
         served.client.trainer.set_weights(run, {"helpful": 1})
     served.client.trainer.cancel_run(run)
-    with pytest.raises(Conflict, match="is CANCELLED"):
+    with pytest.raises(Conflict, match="is SUCCEEDED"):
         served.client.trainer.set_weights(served.run_id, {"helpful": 1})
     with pytest.raises(NotFound):
         served.client.trainer.set_weights("nobody", {"helpful": 1})

@@ -105,17 +105,19 @@ def test_logprobs_come_with_their_tokens(stub):
     assert pieces[-1].logprob == pytest.approx(answer.samples[0].logprob, abs=1e-4)
 
 
-def test_an_answer_that_is_under_way_keeps_its_version_when_a_newer_one_is_trained(alone):
+def test_an_answer_that_is_under_way_keeps_its_version_when_another_is_promoted(alone):
     policy = alone.client.policy
     store = Store.open(alone.data)
     newest = store.policy_versions.find()[-1]
+    policy.promote_policy(newest.id, "candidate")
     pinned = policy.generate(PROMPTS[1:2], policy_version=newest.id, max_tokens=80, temperature=0)
-    pieces = policy.generate_stream(PROMPTS[1], policy_version="latest", max_tokens=80, temperature=0)
+    pieces = policy.generate_stream(PROMPTS[1], policy_version="candidate", max_tokens=80, temperature=0)
     next(pieces)
     swapped = store.policy_versions.find()[0].model_copy(update={"id": f"{newest.id}-next", "parent": newest.id})
     store.policy_versions.add(swapped)
+    store.aliases.promote("candidate", swapped.id, "", "", "")
     store.close()
-    later = policy.generate(PROMPTS[1:2], policy_version="latest", max_tokens=5)
+    later = policy.generate(PROMPTS[1:2], policy_version="candidate", max_tokens=5)
     assert later[0].policy_version == swapped.id
     last = list(pieces)[-1]
     assert last.sample is not None and last.sample.policy_version == newest.id

@@ -28,8 +28,8 @@ def cancel(
       charter cancel run-1f0c
       charter cancel last --address localhost:50051
 
-    A run at work ends at its next step; one that waits or is paused ends at once. What it stored stays. To stop it
-    for a while only, use `charter pause`.
+    Answers at once. A run at work ends when the step at work is done, and is `cancelling` until then; one that waits,
+    is paused or is lost ends at once. What it stored stays. To stop it for a while only, use `charter pause`.
     """
     _change("cancel", run_id, address, token, data, as_json)
 
@@ -48,7 +48,8 @@ def pause(
       charter pause run-1f0c
       charter pause last --json | jq -r '.run.state'
 
-    A run at work stops at its next step, and goes on from there after `charter resume`.
+    Answers at once. A run at work stops when the step at work is done, and is `pausing` until then; it goes on from
+    there after `charter resume`.
     """
     _change("pause", run_id, address, token, data, as_json)
 
@@ -74,25 +75,36 @@ def resume(
 
 
 def _change(verb: str, run_id: str, address: str, token: str, data: Path, as_json: bool) -> None:
+    from services.cli.runs.listing import as_told
     from services.cli.session import find_run, open_client
 
     with open_client(address, token, data) as client:
         found = find_run(client, run_id)
         changed = getattr(client.trainer, f"{verb}_run")(found.id)
     if as_json:
-        typer.echo(json.dumps({"run": changed.model_dump()}, indent=2))
+        typer.echo(json.dumps({"run": as_told(changed)}, indent=2))
     else:
         typer.echo(standing(changed, f" --address {address}" if address else ""))
 
 
 def standing(run: Run, where: str = "") -> str:
     """How a run stands after it was told to stop or to go on, and what to do next; `where` says how to reach it."""
-    if run.requested == "CANCELLED":
-        return f"run {run.id}: will end at its next step"
-    if run.requested == "PAUSED":
-        return f"run {run.id}: will pause at its next step; to go on: charter resume {run.id}{where}"
-    if run.state == "PAUSED":
-        return f"run {run.id}: paused; to go on: charter resume {run.id}{where}"
-    if run.state in ("QUEUED", "RUNNING"):
-        return f"run {run.id}: {run.state.lower()}; to look on: charter watch {run.id}{where}"
-    return f"run {run.id}: {run.state.lower()}"
+    on = f"charter watch {run.id}{where}"
+    words = {
+        "CANCELLING": f"cancelling: ends for good {when(run)}; what it stored stays",
+        "PAUSING": f"pausing: stops {when(run)}; to go on then: charter resume {run.id}{where}",
+        "PAUSED": f"paused; to go on: charter resume {run.id}{where}",
+        "CANCELLED": "cancelled; what it stored stays",
+        "LOST": f"lost: its process is gone; a server takes it up from its last checkpoint, or {on}",
+        "QUEUED": f"queued; to look on: {on}",
+        "RUNNING": f"running; to look on: {on}",
+    }
+    return f"run {run.id}: {words.get(run.status, run.status.lower())}"
+
+
+def when(run: Run) -> str:
+    """When a run at work stops: with the step at work, and how long that may take where it is known."""
+    step = f"{run.stage} {run.step}/{run.steps}" if run.steps else run.stage
+    at = f" ({step})" if step else ""
+    pace = f", within about {run.step_seconds:.0f} s" if run.step_seconds >= 1 else ""
+    return f"when the step at work is done{at}{pace or (', within a second' if run.step_seconds else '')}"

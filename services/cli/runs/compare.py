@@ -1,0 +1,116 @@
+"""`charter compare`: two runs side by side."""
+
+from __future__ import annotations
+
+import os
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from services.cli import options
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from rlhf_core.comparison.records import RunComparison
+    from rlhf_core.evaluation.statistics import Estimate
+
+SHOWN = 3
+"""Pairs of replies on the terminal; the page and --json have more."""
+
+Run = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, a part of it, or its name.")]
+
+
+def compare(
+    run_a: Run,
+    run_b: Run,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="PAGE.html", help="Write a page too, with curves and replies.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over a page that is there.")] = False,
+    address: options.Address = "",
+    data: options.Data = options.DATA,
+    as_json: options.Json = False,
+) -> None:
+    """Set two runs side by side: end numbers, settings that differ, replies that differ most.
+
+    \b
+    Examples:
+      charter compare 8a0c86 ae1ab8
+      charter compare "more harm weight" 8a0c86 --out both.html
+
+    Of each run it is the last policy, on held-out prompts, from what the runs stored: nothing is generated anew.
+    Differences are the second run less the first, paired by prompt where both answered the same, with 95 % intervals;
+    scores of different reward models have none. gold is the truth, which only the sandbox knows.
+    """
+    from rlhf_core.comparison.compare import compare_runs
+    from rlhf_core.errors import InvalidInput
+    from rlhf_core.store.store import Store
+    from services.cli.session import must_exist, plain_console
+
+    if address:
+        raise InvalidInput(
+            f"compare reads a data folder on this machine, not the server at '{address}'; run it where the server's "
+            "folder is, with --data and without --address",
+            "address",
+        )
+    if out and out.exists() and not force:
+        raise InvalidInput(f"--out: '{out}' is there already; write over it with --force", "out")
+    must_exist(data)
+    with closing(Store.open(data)) as store:
+        found = compare_runs(store, run_a, run_b)
+    if out:
+        _write(found, out)
+        typer.echo(f"page: {out}", err=True)
+    if as_json:
+        typer.echo(found.model_dump_json(indent=2))
+    else:
+        _print(found, plain_console())
+
+
+def _write(found: RunComparison, out: Path) -> None:
+    from rlhf_core.comparison.page import comparison_page
+    from rlhf_core.errors import InvalidInput
+
+    passing = out.with_name(f"{out.name}.{os.getpid()}.new")
+    try:
+        passing.write_text(comparison_page(found), encoding="utf-8")
+        os.replace(passing, out)
+    except OSError as error:
+        passing.unlink(missing_ok=True)
+        raise InvalidInput(f"--out: '{out}' cannot be written: {error.strerror}", "out") from None
+
+
+def _print(found: RunComparison, console: Console) -> None:
+    from rich.table import Table
+
+    from services.cli.runs.listing import PIPE_WIDTH
+
+    names = [side.display_name or side.run_id.rpartition("-")[2] for side in (found.a, found.b)]
+    table = Table(box=None, pad_edge=False)
+    for heading in ("measure", *names, "difference", ""):
+        table.add_column(heading, overflow="fold")
+    for measure in found.measures:
+        numbers = (shown(measure.a), shown(measure.b), shown(measure.difference, signed=True))
+        table.add_row(measure.name, *numbers, measure.note)
+    if not console.is_terminal:
+        console.width = PIPE_WIDTH
+    console.print(table)
+    console.print(f"held-out prompts: {found.a.prompts} and {found.b.prompts}, {found.shared_prompts} of them the same")
+    console.print("\nsettings that differ:" if found.settings else "\nno setting differs")
+    for key, (a, b) in found.settings.items():
+        console.print(f"  {key}: {a} | {b}", soft_wrap=True)
+    for pair in found.replies[:SHOWN]:
+        console.print(f"\n> {pair.prompt}", soft_wrap=True)
+        for name, reply in zip(names, (pair.a, pair.b), strict=True):
+            console.print(f"  {name}: {' / '.join(reply.splitlines())}", soft_wrap=True)
+
+
+def shown(estimate: Estimate | None, signed: bool = False) -> str:
+    """`0.75 [0.60, 0.90]`."""
+    if estimate is None:
+        return "-"
+    sign = "+" if signed else ""
+    return f"{estimate.value:{sign}.2f} [{estimate.low:{sign}.2f}, {estimate.high:{sign}.2f}]"

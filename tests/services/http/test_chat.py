@@ -146,7 +146,7 @@ def test_values_that_ask_for_nothing_pass(client):
         ({"model": "gpt-4"}, openai.NotFoundError, None, "no policy version 'gpt-4'"),
         ({"model": "gpt-4", "stream": True}, openai.NotFoundError, None, "no policy version 'gpt-4'"),
         ({"model": ""}, openai.BadRequestError, "model", "at least 1 character"),
-        ({"model": "runs/x"}, openai.BadRequestError, "model", "is not of policyVersions"),
+        ({"model": "rewardModels/x"}, openai.BadRequestError, "model", "is not of policyVersions"),
         ({"messages": []}, openai.BadRequestError, "messages", "at least 1 item"),
         ({"messages": [{"role": "assistant", "content": "x"}]}, openai.BadRequestError, "messages", "the user's"),
         ({"messages": [{"role": "user", "content": "x" * 5000}]}, openai.BadRequestError, "messages", "the context of"),

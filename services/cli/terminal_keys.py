@@ -73,8 +73,9 @@ def _unbuffered(stream: TextIO) -> Iterator[int]:
 
     descriptor = stream.fileno()
     saved = termios.tcgetattr(descriptor)
-    tty.setcbreak(descriptor)
+    # Now, and not after a flush: what was typed ahead is an answer too.
+    tty.setcbreak(descriptor, termios.TCSANOW)
     try:
         yield descriptor
     finally:
-        termios.tcsetattr(descriptor, termios.TCSADRAIN, saved)
+        termios.tcsetattr(descriptor, termios.TCSANOW, saved)

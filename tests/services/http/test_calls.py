@@ -70,6 +70,16 @@ def counted(code: str) -> float:
     return REGISTRY.get_sample_value("charter_calls_total", labels) or 0.0
 
 
+def settled(code: str) -> float:
+    """The count once it rests: a call is counted after its caller has the answer."""
+    before = counted(code)
+    time.sleep(0.3)
+    while (now := counted(code)) != before:
+        before = now
+        time.sleep(0.3)
+    return now
+
+
 def test_a_token_is_asked_for_as_bearer_or_as_the_password_of_the_address(guarded):
     app, http, token, file = guarded
     label = new_token(file, "other", ["label"])
@@ -117,14 +127,14 @@ def test_too_many_calls_are_told_when_to_try_again_and_one_that_leaves_makes_roo
 
 def test_a_call_is_named_counted_and_logged_without_its_text(guarded, caplog):
     _, http, token, _ = guarded
-    before = counted("OK")
+    before = settled("OK")
     headers = {"authorization": f"Bearer {token}", "x-request-id": "mine-7"}
     with caplog.at_level(logging.DEBUG):
         secret = {"samples": [{"prompt": "Canary7f3a", "response": "Canary7f3a"}]}
         answer = http.post("/v1/score", json=secret, headers=headers)
         wrong = http.post("/v1/score", json={"samples": [{"prompt": "Canary7f3a"}]}, headers=headers)
     assert answer.headers["x-request-id"] == wrong.headers["x-request-id"] == "mine-7"
-    assert counted("OK") == before + 1 and "http//v1/score OK in" in caplog.text and "Canary" not in caplog.text
+    assert settled("OK") == before + 1 and "http//v1/score OK in" in caplog.text and "Canary" not in caplog.text
 
 
 def test_a_server_that_goes_tells_the_calls_that_it_cuts_off(tmp_path, model_config, trained, caplog):

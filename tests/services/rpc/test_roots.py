@@ -72,7 +72,7 @@ def test_a_relative_path_starts_at_the_servers_folder(tree, monkeypatch):
 def test_every_path_of_a_configuration_is_looked_at():
     data = {name: f"{name}.jsonl" for name in FILES}
     given = {"data": {**data, "preferences_objective": "helpful"}, "reward": {"base_model": "/models/x"}}
-    found = dict(named_paths(RunConfig.model_validate(given)))
+    found = dict(named_paths(RunConfig.model_validate({**given, "ppo": {"ptx_coef": 0.5}})))
     assert found == {f"data.{name}": path for name, path in data.items()} | {"reward.base_model": "/models/x"}
     assert dict(named_paths(RunConfig.model_validate({"reward": {"base_model": "org/model"}}))) == {}
 
@@ -82,7 +82,7 @@ def test_a_server_reads_no_file_outside_and_tells_nothing_about_it(tree):
         with CharterClient.connect(address) as client:
 
             def create(name: str, path: Path) -> None:
-                config = RunConfig.model_validate({"data": {name: str(path)}})
+                config = RunConfig.model_validate({"data": {name: str(path)}, "ppo": {"ptx_coef": 0.5}})
                 with suppress(NoWorker):
                     client.trainer.create_run(config, validate_only=True)
 

@@ -62,8 +62,11 @@ def trace(tmp_path: Path, model_config: ModelConfig) -> Iterator[Trace]:
 
 
 def test_a_call_passes_through_the_files_of_the_walk_in_their_order(trace: Trace):
-    # Before its pass the model is asked to render the prompt and to hold the adapter.
-    entered = [here for _, here, name in trace.calls if here != ROAD[-1] or name == "forward"]
+    # Which version answers is looked up first, on a thread that may wait for the store. Before its pass the model is
+    # asked to render the prompt and to hold the adapter.
+    looked_up = {(ROAD[0], "services/serving/executor.py", "run"), (None, "services/serving/executor.py", "on_loop")}
+    steps = [call for call in trace.calls if call not in looked_up]
+    entered = [here for _, here, name in steps if here != ROAD[-1] or name == "forward"]
     assert list(dict.fromkeys(entered)) == ROAD
     assert len(ROAD) <= 9
 

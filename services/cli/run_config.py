@@ -199,8 +199,11 @@ def _reason(detail: ErrorDetails, path: KeyPath, schema: type[BaseModel]) -> str
         model = _model_at(schema, path)
         return f"{value!r} is not a section with keys" + nearest("", list(model.model_fields) if model else [])
     if kind == "literal_error":
-        field = (_model_at(schema, path[:-1]) or schema).model_fields[path[-1]]
-        allowed = [str(word) for kind in (field.annotation, *get_args(field.annotation)) for word in get_args(kind)]
+        # An entry of a list has a number behind the list's own key.
+        own = path[:-1] if path[-1].isdigit() else path
+        field = (_model_at(schema, own[:-1]) or schema).model_fields[own[-1]]
+        kinds = (field.annotation, *get_args(field.annotation))
+        allowed = [str(word) for kind in kinds for word in get_args(kind) if word is not ...]
         words = list(dict.fromkeys(word for word in allowed if not word.startswith(("typing.", "<class"))))
         return f"'{value}' is not allowed" + nearest(str(value), words)
     return f"{value!r} is not allowed: {detail['msg'][0].lower()}{detail['msg'][1:]}"

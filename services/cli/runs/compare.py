@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from rlhf_core.comparison.records import RunComparison
     from rlhf_core.evaluation.statistics import Estimate
+    from rlhf_core.store.store import Store
 
 SHOWN = 3
 """Pairs of replies on the terminal; the page and --json have more."""
@@ -38,7 +39,7 @@ def compare(
 
     \b
     Examples:
-      charter compare 8a0c86 ae1ab8
+      charter compare 8a0c86 last
       charter compare "more harm weight" 8a0c86 --out both.html
 
     Of each run it is the last policy, on held-out prompts, from what the runs stored: nothing is generated anew.
@@ -60,7 +61,7 @@ def compare(
         raise InvalidInput(f"--out: '{out}' is there already; write over it with --force", "out")
     must_exist(data)
     with closing(Store.open(data)) as store:
-        found = compare_runs(store, run_a, run_b)
+        found = compare_runs(store, _named(store, run_a), _named(store, run_b))
     if out:
         _write(found, out)
         typer.echo(f"page: {out}", err=True)
@@ -68,6 +69,14 @@ def compare(
         typer.echo(found.model_dump_json(indent=2))
     else:
         _print(found, plain_console())
+
+
+def _named(store: Store, run: str) -> str:
+    """A reference to a run; `last` is the newest one."""
+    from services.cli.session import LAST
+
+    newest = store.runs.page(1)[0] if run == LAST else []
+    return newest[0].id if newest else run
 
 
 def _write(found: RunComparison, out: Path) -> None:

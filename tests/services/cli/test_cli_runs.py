@@ -74,6 +74,7 @@ def test_runs_are_listed_by_short_id_name_and_tag(data, evaluated):
 def test_end_numbers_are_set_side_by_side_and_paired_by_prompt(data, evaluated):
     one, two = evaluated("one", [0, 0, 1, 1]), evaluated("two", [1, 1, 2, 2], seed=1)
     told = charter(data, "compare", "one", two[-6:]).stdout
+    assert charter(data, "compare", "one", "last").stdout == told
     gold = next(line for line in told.splitlines() if line.startswith("gold helpful"))
     assert "+1.00 [+1.00, +1.00]" in gold and "0.50 [" in gold and "1.50 [" in gold
     assert "seed: 0 | 1" in told and "4 and 4, 4 of them the same" in told

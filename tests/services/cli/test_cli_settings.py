@@ -84,6 +84,7 @@ def test_every_problem_is_reported_at_once_with_its_place(tmp_path: Path):
         ("weights: {helpful: .nan}\n", ":1:11", "finite"),
         ("weights: {helpful: 0}\n", ":1:1", "at least one must be above 0"),
         ("seed: 2020-99-99\n", ":1:1", "seed: '2020-99-99' is not allowed"),
+        ("tracking:\n  to: [tensorbord]\n", ":2:3", "'tensorbord' is not allowed, did you mean 'tensorboard'?"),
         (f"seed: {'9' * 5000}\n", ":1:1", "seed: inf is not allowed"),
     ],
 )

@@ -84,15 +84,16 @@ class Worker:
         done = threading.Event()
         heart = threading.Thread(target=self._beat, args=(run, done), name="heartbeat", daemon=True)
         heart.start()
-        tracking = tracking_of(run, self._runs_folder)
+        tracking, state = tracking_of(run, self._runs_folder), "QUEUED"
         try:
             state, error = self._outcome(run, tracking)
-            tracking.close(state)
-            self._tell(run, tracking)
         finally:
+            # A run whose lease is lost is another worker's now, and these trackers are closed all the same.
+            tracking.close(state)
             done.set()
             heart.join()
             self._free()
+        self._tell(run, tracking)
         self._store.runs.release(run.id, run.fence, state, error)
         log.info("run %s is %s after attempt %d", run.id, state, run.attempt)
 

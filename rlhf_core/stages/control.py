@@ -5,14 +5,11 @@ What it changes is not the rewards' doing, so the report takes it off before it 
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
-
 from rlhf_core.records.models import Checkpoint
 from rlhf_core.records.runs import StageResult
 from rlhf_core.stages.context import Context, Timer
 from rlhf_core.stages.demonstrations import replayed
-from rlhf_core.stages.ppo import REFERENCE, TRAINED, load_policy, train
+from rlhf_core.stages.ppo import REFERENCE, TRAINED, checkpoint_of, load_policy, train
 from rlhf_core.stages.versions import drop_adapters, load_reward_models, publish_policy
 from rlhf_core.training.ppo.state import PpoState
 
@@ -41,8 +38,6 @@ def control_stage(ctx: Context) -> StageResult:
 
 
 def _save(ctx: Context, state: PpoState, step: int) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        ctx.tools.on_device(lambda: state.save(Path(folder)))
-        artifact = ctx.store.artifacts.put_folder(Path(folder))
+    artifact = checkpoint_of(ctx, state)
     with ctx.store.transaction(ctx.run.id, ctx.run.fence):
         ctx.store.checkpoints.add(Checkpoint(run_id=ctx.run.id, stage="control", step=step, artifact=artifact))

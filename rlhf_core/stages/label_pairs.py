@@ -106,7 +106,10 @@ def _steered(ctx: Context, prompt: Prompt, principle: Principle) -> tuple[Sample
 
 
 def _said(ctx: Context, sample: Sample, text: str) -> Sample:
-    return sample.model_copy(update={"response": text, "tokens": len(ctx.tools.backbone.encode_response(text))})
+    tokens = len(ctx.tools.backbone.encode_response(text))
+    # One that was cut at the limit has that many tokens and, encoded anew, an end token behind them.
+    finished = tokens <= ctx.config.model.feedback_tokens
+    return sample.model_copy(update={"response": text, "tokens": tokens, "finished": finished})
 
 
 def _nothing_said(ctx: Context, sample: Sample, principle: Principle) -> Critique:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 
 from rlhf_core.config.ppo import PpoConfig
 from rlhf_core.config.scalarization import weights_at
@@ -19,7 +17,7 @@ from rlhf_core.stages.demonstrations import replayed
 from rlhf_core.stages.ppo_watch import Audit, Watch
 from rlhf_core.stages.prompts import prompts_of
 from rlhf_core.stages.samples import stamp
-from rlhf_core.stages.versions import drop_adapters, load_reward_models, publish_policy
+from rlhf_core.stages.versions import artifact_of, drop_adapters, load_reward_models, publish_policy
 from rlhf_core.training.ppo.ptx import Replay
 from rlhf_core.training.ppo.rule_penalties import rule_shares
 from rlhf_core.training.ppo.state import PpoState
@@ -162,7 +160,7 @@ def _after_step(ctx: Context, step: PpoStep, audit: Audit) -> tuple[dict[str, fl
     # A run that is asked to stop goes on from here, not from the last checkpoint.
     due = number % settings.checkpoint_every == 0 or number == settings.steps or returns or ctx.should_stop()
     # Without a checkpoint of the step that ends PPO, one that is killed here does it again and ends alike.
-    artifact = _save(ctx, step.state) if due and not ending else ""
+    artifact = checkpoint_of(ctx, step.state) if due and not ending else ""
     with ctx.store.transaction(ctx.run.id, ctx.run.fence):
         ctx.store.prompts.add([sample.prompt for sample in samples])
         ctx.store.samples.add(samples)
@@ -172,7 +170,6 @@ def _after_step(ctx: Context, step: PpoStep, audit: Audit) -> tuple[dict[str, fl
     return numbers, ending
 
 
-def _save(ctx: Context, state: PpoState) -> str:
-    with tempfile.TemporaryDirectory() as folder:
-        ctx.tools.on_device(lambda: state.save(Path(folder)))
-        return ctx.store.artifacts.put_folder(Path(folder))
+def checkpoint_of(ctx: Context, state: PpoState) -> str:
+    """Store all that PPO needs to go on; returns the artifact."""
+    return artifact_of(ctx, lambda folder: ctx.tools.on_device(lambda: state.save(folder)))

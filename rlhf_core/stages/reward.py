@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from rlhf_core.config.run import RewardConfig
@@ -19,7 +17,7 @@ from rlhf_core.reward_models.ensemble import Scoring
 from rlhf_core.reward_models.reward_model import RewardModel, save_models, score_all
 from rlhf_core.stages.context import Context, Timer
 from rlhf_core.stages.reward_data import Found, kept_back, labels_of
-from rlhf_core.stages.versions import EpochCheckpoints
+from rlhf_core.stages.versions import EpochCheckpoints, artifact_of
 from rlhf_core.training.reward.trainer import by_replies, train_reward_models, training_steps
 
 AUDITOR_SEED = 104729
@@ -110,15 +108,13 @@ def _train(ctx: Context, lots: Sequence[Lot], done: int, total: int) -> Iterator
     adapter, seed = f"{role}-{ctx.run.id}-{index}", ctx.config.seed + index + AUDITOR_SEED * lots[0].auditor
     models = ctx.tools.on_device(lambda: _fresh_models(ctx, adapter, lots, seed))
     labels, stop = [lot.train for lot in lots], [lot.stop for lot in lots]
-    stop_on, checkpoints = stop if any(stop) else [], EpochCheckpoints(ctx, "reward", done)
+    stop_on, checkpoints = stop if any(stop) else [], EpochCheckpoints(ctx, "reward", [labels, stop], done)
     saved = checkpoints.latest()
     for metrics in ctx.units(train_reward_models(models, labels, settings, seed, stop_on, saved, checkpoints.keep)):
         suffix = (f".{lots[0].objective}" if len(lots) == 1 else "") + (".auditor" if lots[0].auditor else "")
         named = {f"{name}{suffix}": value for name, value in metrics.values.items()}
         ctx.progress("reward", done + metrics.step, total, **named)
-    with tempfile.TemporaryDirectory() as folder:
-        ctx.tools.on_device(lambda: save_models(models, Path(folder)))
-        digest = ctx.store.artifacts.put_folder(Path(folder))
+    digest = artifact_of(ctx, lambda folder: ctx.tools.on_device(lambda: save_models(models, folder)))
     versions = [_version(ctx, model, lot, digest) for model, lot in zip(models, lots, strict=True)]
     ctx.tools.on_device(lambda: models[0].backbone.adapters.delete(adapter))
     with ctx.store.transaction(ctx.run.id, ctx.run.fence):

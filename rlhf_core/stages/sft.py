@@ -16,8 +16,9 @@ def sft_stage(ctx: Context) -> StageResult:
     Resumes from its last checkpoint.
     """
     timer = Timer()
-    backbone, adapter, checkpoints = ctx.tools.backbone, "sft", EpochCheckpoints(ctx, "sft")
+    backbone, adapter = ctx.tools.backbone, "sft"
     demonstrations, counts = demonstrations_of(ctx)
+    checkpoints = EpochCheckpoints(ctx, "sft", demonstrations)
     ctx.tools.on_device(lambda: fresh_adapter(ctx, adapter, ctx.config.seed))
     settings, saved, keep = ctx.config.sft, checkpoints.latest(), checkpoints.keep
     steps = train_sft(backbone, adapter, demonstrations, settings, ctx.config.seed, saved, keep)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from rlhf_core.records.base import Stage, content_id
@@ -15,6 +15,8 @@ from rlhf_core.training.epoch_state import EpochState
 
 SECONDS = 25.0
 """From one checkpoint to the next: with an update of a large model after it, half a minute of work is lost."""
+EXAMPLES = "examples.txt"
+"""In a checkpoint, the hash of what is trained on."""
 
 
 def load_reward_models(ctx: Context, versions: Mapping[str, str], prefix: str) -> dict[str, RewardModel]:
@@ -36,6 +38,13 @@ def load_reward_models(ctx: Context, versions: Mapping[str, str], prefix: str) -
     return models
 
 
+def artifact_of(ctx: Context, write: Callable[[Path], None]) -> str:
+    """Store what is written to a folder as an artifact; returns its digest."""
+    with tempfile.TemporaryDirectory() as folder:
+        write(Path(folder))
+        return ctx.store.artifacts.put_folder(Path(folder))
+
+
 def drop_adapters(ctx: Context, names: Iterable[str], models: Iterable[RewardModel] = ()) -> None:
     """Drop these adapters from the policy's base, and the reward models' from theirs."""
     trunks = {(model.backbone, model.adapter) for model in models}
@@ -47,9 +56,8 @@ def publish_policy(
     ctx: Context, stage: Stage, adapter: str, parent: str, step: int, ungated: bool = False
 ) -> PolicyVersion:
     """Save the adapter as an artifact and record it as a policy version."""
-    with tempfile.TemporaryDirectory() as folder:
-        ctx.tools.on_device(lambda: ctx.tools.backbone.adapters.save(adapter, Path(folder)))
-        digest = ctx.store.artifacts.put_folder(Path(folder))
+    save = ctx.tools.backbone.adapters.save
+    digest = artifact_of(ctx, lambda folder: ctx.tools.on_device(lambda: save(adapter, folder)))
     version = PolicyVersion(
         id=content_id("policy", ctx.run.id, stage, digest),
         run_id=ctx.run.id,
@@ -75,24 +83,34 @@ def fresh_adapter(ctx: Context, adapter: str, seed: int) -> None:
 class EpochCheckpoints:
     """Of a training by epochs, twice a minute and when its run is asked to stop; `done` steps of the stage are past."""
 
-    def __init__(self, ctx: Context, stage: Stage, done: int = 0):
+    def __init__(self, ctx: Context, stage: Stage, examples: Iterable[object], done: int = 0):
+        """`examples` are what is trained on: a checkpoint of others is none of this training."""
         self._ctx, self._done = ctx, done
         self._stage: Stage = stage
+        self._examples = content_id("examples", *map(repr, examples))
         self._at = time.monotonic()
 
     def latest(self) -> Path | None:
         """The folder that this training goes on from; none where it begins."""
         saved = self._ctx.store.checkpoints.latest(self._ctx.run.id, self._stage)
-        return self._ctx.store.artifacts.get_folder(saved.artifact) if saved and saved.step > self._done else None
+        if saved is None or saved.step <= self._done:
+            return None
+        folder = self._ctx.store.artifacts.get_folder(saved.artifact)
+        if (folder / EXAMPLES).read_text() == self._examples:
+            return folder
+        self._ctx.note(f"what stage '{self._stage}' learns from has changed since step {saved.step}: it begins anew")
+        return None
 
     def keep(self, state: EpochState) -> None:
         """Store a checkpoint if one is due. To be called where the model is used."""
         if time.monotonic() - self._at < SECONDS and not self._ctx.should_stop():
             return
-        with tempfile.TemporaryDirectory() as folder:
-            state.save(Path(folder))
-            artifact = self._ctx.store.artifacts.put_folder(Path(folder))
-        step = self._done + state.optimizer.update
+
+        def write(folder: Path) -> None:
+            state.save(folder)
+            (folder / EXAMPLES).write_text(self._examples)
+
+        artifact, step = artifact_of(self._ctx, write), self._done + state.optimizer.update
         with self._ctx.store.transaction(self._ctx.run.id, self._ctx.run.fence):
             self._ctx.store.checkpoints.add(
                 Checkpoint(run_id=self._ctx.run.id, stage=self._stage, step=step, artifact=artifact)

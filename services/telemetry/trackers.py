@@ -5,6 +5,7 @@ Each stage counts its own steps, so a metric is called `stage/name` and stands a
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -48,9 +49,12 @@ def tensorboard(run: TrackedRun) -> Tracker:
 
 
 def wandb(run: TrackedRun) -> Tracker:
-    """A run of the same id; without a key or with WANDB_MODE=offline it stays on this machine."""
+    """A run of the same id; with WANDB_MODE=offline it stays on this machine."""
     import wandb as client  # pyright: ignore[reportMissingImports]
 
+    # `init` would ask for a key at the terminal, where others read what is typed.
+    if os.environ.get("WANDB_MODE") not in ("offline", "disabled") and not client.login(prompt=False):
+        raise PermissionError("WANDB_API_KEY is not set; WANDB_MODE=offline keeps the run on this machine")
     own = client.init(project=run.project, id=run.id, name=run.name, config=dict(run.config), resume="allow")
     return Tracker(
         lambda metrics: own.log(named(metrics) | {f"{metrics.stage}/step": float(metrics.step)}),
@@ -59,7 +63,7 @@ def wandb(run: TrackedRun) -> Tracker:
 
 
 def mlflow(run: TrackedRun) -> Tracker:
-    """A run with the tag `charter.run` in the project's experiment, found again by it."""
+    """A run with the tag `charter.run` in the project's experiment, on the server that MLFLOW_TRACKING_URI names."""
     from mlflow.entities import Metric  # pyright: ignore[reportMissingImports]
     from mlflow.tracking import MlflowClient  # pyright: ignore[reportMissingImports]
 

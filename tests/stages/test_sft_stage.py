@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.records.runs import StageResult
 from rlhf_core.stages import versions
-from rlhf_core.stages.context import Context
+from rlhf_core.stages.context import Context, RunStopped
 from rlhf_core.stages.demonstrations import approved, demonstrations_of
 from rlhf_core.stages.sft import sft_stage
 from tests.records import revision
@@ -78,3 +79,42 @@ def test_the_last_accepted_revision_is_shown_beside_faultless_answers_and_a_mix_
     assert same == [revised, plain] and counts["helpful_mix"] == 2
     assert first.prompt not in (third.prompt, fourth.prompt) and third.source == "helpful"
     assert demonstrations_of(ctx).demonstrations[2:] == [third, fourth] and desk.sampler.calls == 1
+
+
+def test_a_run_that_is_asked_to_stop_goes_on_from_where_it_was(ready):
+    straight, whole = sft_stage(ready()), 8
+    ctx, steps = ready(), 0
+
+    def counts(kind: str, body: str) -> None:
+        nonlocal steps
+        steps += kind == "metrics"
+
+    # Each update asks twice: it is in the third one that somebody stops the run.
+    asked = itertools.count(1)
+    with pytest.raises(RunStopped):
+        sft_stage(ctx._replace(report=counts, should_stop=lambda: next(asked) >= 5))
+    assert steps == 3
+    resumed = sft_stage(ctx._replace(report=counts))
+    assert steps == whole, "no update was made again"
+    assert resumed.numbers["loss"] == straight.numbers["loss"]
+
+
+def test_rows_that_have_changed_since_are_learned_from_the_beginning(desk: Desk, ready, monkeypatch):
+    monkeypatch.setattr(versions, "SECONDS", 0.0)
+    ctx, steps = ready(), 0
+
+    def dies(kind: str, body: str) -> None:
+        nonlocal steps
+        steps += kind == "metrics"
+        if steps == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        sft_stage(ctx._replace(report=dies))
+    shown = Path(ctx.config.data.demonstrations)
+    shown.write_text(shown.read_text().replace("dust 3", "sweep 3"))
+    changed = sft_stage(ctx)
+    assert any("'sft' learns from has changed since step" in note for note in desk.notes)
+    straight = sft_stage(ready())
+    one, other = (desk.store.policy_versions.get(result.policy_version) for result in (changed, straight))
+    assert one.artifact == other.artifact

@@ -136,8 +136,9 @@ def _demonstration_rows(store: Store, run_id: str) -> Iterator[Row]:
 
 def _sample_rows(store: Store, run_id: str, policy: str, stage: str) -> Iterator[Row]:
     from rlhf_core.data.export_rows import sample_row
+    from services.cli.session import run_in
 
-    runs = _runs(store) if run_id == ALL else [_known(store, run_id)]
+    runs = _runs(store) if run_id == ALL else [run_in(store, run_id)]
     seen: set[str] = set()
     for run in runs:
         for sample in store.samples.of_run(run, stage=stage or None, policy_version=policy or None):
@@ -157,23 +158,12 @@ def _runs(store: Store) -> list[str]:
             return found[::-1]
 
 
-def _known(store: Store, run_id: str) -> str:
-    """The run's id; NotFound where there is no such run."""
-    from rlhf_core.errors import NotFound
-
-    if run_id != "last":
-        return store.runs.find(run_id).id
-    newest, _ = store.runs.page(1)
-    if not newest:
-        raise NotFound("no runs yet; start one with: charter demo")
-    return newest[0].id
-
-
 def _run_of(store: Store, run_id: str, stage: Stage) -> str:
     """The run that did the stage whose results this one has; itself where it is doing it still."""
     from rlhf_core.stages.ancestry import results_of
+    from services.cli.session import run_in
 
-    known = _known(store, run_id)
+    known = run_in(store, run_id)
     done = results_of(store, known).get(stage)
     return done.run_id if done else known
 

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from rlhf_core.comparison.records import RunComparison
     from rlhf_core.evaluation.statistics import Estimate
-    from rlhf_core.store.store import Store
 
 SHOWN = 3
 """Pairs of replies on the terminal; the page and --json have more."""
@@ -49,7 +48,7 @@ def compare(
     from rlhf_core.comparison.compare import compare_runs
     from rlhf_core.errors import InvalidInput
     from rlhf_core.store.store import Store
-    from services.cli.session import must_exist, plain_console
+    from services.cli.session import must_exist, plain_console, run_in
 
     if address:
         raise InvalidInput(
@@ -61,7 +60,7 @@ def compare(
         raise InvalidInput(f"--out: '{out}' is there already; write over it with --force", "out")
     must_exist(data)
     with closing(Store.open(data)) as store:
-        found = compare_runs(store, _named(store, run_a), _named(store, run_b))
+        found = compare_runs(store, run_in(store, run_a), run_in(store, run_b))
     if out:
         _write(found, out)
         typer.echo(f"page: {out}", err=True)
@@ -69,14 +68,6 @@ def compare(
         typer.echo(found.model_dump_json(indent=2))
     else:
         _print(found, plain_console())
-
-
-def _named(store: Store, run: str) -> str:
-    """A reference to a run; `last` is the newest one."""
-    from services.cli.session import LAST
-
-    newest = store.runs.page(1)[0] if run == LAST else []
-    return newest[0].id if newest else run
 
 
 def _write(found: RunComparison, out: Path) -> None:

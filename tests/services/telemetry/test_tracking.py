@@ -101,8 +101,10 @@ def test_a_worker_tells_the_trackers_that_a_run_names_and_notes_what_became_of_t
         for number in (1, 2):
             report("metrics", step(number, kl=number / 4).model_dump_json())
 
-    nothing: Any = lambda *_: None  # noqa: E731
-    worker = Worker(store, pipeline, nothing, nothing, tmp_path / "runs")
+    def equip(*_: Any) -> Any:
+        return None
+
+    worker = Worker(store, pipeline, equip, lambda: None, tmp_path / "runs")
     worker.start()
     deadline = time.monotonic() + 10
     while store.runs.get(made.id).state in ("QUEUED", "RUNNING") and time.monotonic() < deadline:

@@ -129,7 +129,7 @@ def test_a_call_is_named_counted_and_logged_without_its_text(guarded, caplog):
     _, http, token, _ = guarded
     before = settled("OK")
     headers = {"authorization": f"Bearer {token}", "x-request-id": "mine-7"}
-    with caplog.at_level(logging.DEBUG):
+    with caplog.at_level(logging.DEBUG, logger="charter"):
         secret = {"samples": [{"prompt": "Canary7f3a", "response": "Canary7f3a"}]}
         answer = http.post("/v1/score", json=secret, headers=headers)
         wrong = http.post("/v1/score", json={"samples": [{"prompt": "Canary7f3a"}]}, headers=headers)

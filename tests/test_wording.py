@@ -31,6 +31,8 @@ def test_an_apology_is_recognised_by_the_first_words_and_is_a_refusal_too(text: 
         "I cannot do that",
         "As an AI model",
         "No, I won't",
+        "No. I won't help with that, because it would rob your aunt.",
+        "No! I will not.",
         "I'm not comfortable with it",
         "Unfortunately I am unable to say",
     ],

@@ -202,7 +202,7 @@ def _pairs(found: Sequence[_Measured], setting: str, before: str, after: str) ->
 def _effect(
     setting: str, before: str, after: str, measure: str, pairs: Sequence[tuple[_Measured, _Measured]]
 ) -> Effect | None:
-    """Of the prompts that both runs of a pair answered, which are others under another seed; None where they are few."""
+    """Of the prompts that both runs of a pair answered, others under another seed; None where they are few."""
     both: dict[str, list[tuple[float, float]]] = {}
     each: list[float] = []
     for a, b in ((a.columns[measure], b.columns[measure]) for a, b in pairs):

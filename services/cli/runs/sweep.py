@@ -47,9 +47,7 @@ def sweep(
         list[str] | None,
         typer.Option("--over", metavar="KEY=V,V", help="A setting and its values, or LOW..HIGH; may be repeated."),
     ] = None,
-    run_id: Annotated[
-        str, typer.Option("--run", metavar="RUN", help="The run that all are like, and go on from.")
-    ] = "last",
+    run_id: Annotated[str, typer.Option("--run", metavar="RUN", help="The run that all are like.")] = "last",
     draws: Annotated[int | None, typer.Option("--random", metavar="N", min=1, help="Draw N combinations.")] = None,
     draw_seed: Annotated[int, typer.Option(metavar="N", help="What decides the draw.")] = 0,
     overrides: options.Overrides = None,
@@ -64,7 +62,7 @@ def sweep(
     Examples:
       charter sweep kl --over ppo.kl_coef=0.02,0.05,0.1 --over seed=0,1
       charter sweep dial --over weights.harmless=0,1,3
-      charter sweep rates --over ppo.learning_rate=1e-4..1e-2 --over ppo.kl_coef=0.01..0.3 --random 12
+      charter sweep rates --over ppo.learning_rate=1e-4..1e-2 --random 12
       charter sweep kl                    # only what came of it
 
     Each run begins at the first stage that a setting touches and takes the rest from --run. No control is trained;

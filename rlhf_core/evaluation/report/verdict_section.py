@@ -12,7 +12,7 @@ from rlhf_core.evaluation.report.record import Report
 from rlhf_core.evaluation.statistics import Estimate
 
 SIGNS = (("better", "Better"), ("worse", "Worse"), ("", "Not told from chance"))
-WORST = "Largest losses first. Change: of the weighted score, in reference standard deviations."
+LARGEST = "The largest first. Change: of the weighted score, in reference standard deviations."
 
 
 def in_short(report: Report) -> str:
@@ -94,7 +94,8 @@ def next_steps(report: Report) -> Iterator[str]:
             turned = f"charter run --weights {more} -s from_run={run} -s start_at=ppo"
             yield f"if {text(name)} must not fall so far, give it more weight: <code>{text(turned)}</code>"
     if whole is not None and whole.is_shown and not report.ungated:
-        yield f"look at the losses below; then <code>charter policies promote {run}</code>"
+        version = report.stages[-1].policy_version
+        yield f"look at the losses below; then <code>charter policies promote {text(version)}</code>"
 
 
 def prompt_table(report: Report) -> str:
@@ -119,4 +120,4 @@ def _prompts(objectives: Sequence[str], rows: Sequence[PromptChange]) -> str:
         before, after = changes(row.before, row.after)
         moved = [decimal(row.objectives[name]) if name in row.objectives else "–" for name in known]
         cells.append([text(row.prompt), before, after, decimal(row.change), *moved])
-    return table(["prompt", "before", "after", "change", *map(text, known)], cells, WORST)
+    return table(["prompt", "before", "after", "change", *map(text, known)], cells, LARGEST)

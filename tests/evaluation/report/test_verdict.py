@@ -82,7 +82,7 @@ def test_production_is_what_the_policy_has_to_beat(report):
 def test_the_next_step_is_a_command_that_names_the_run(report):
     steps = list(next_steps(said(report, weights={"helpful": 1.0, "harmless": 1.0})))
     assert any("charter run --weights helpful=2,harmless=1 -s from_run=1f0c -s start_at=ppo" in step for step in steps)
-    assert any("charter policies promote 1f0c" in step for step in steps)
+    assert any(f"charter policies promote {report.stages[-1].policy_version}" in step for step in steps)
 
 
 def test_a_judge_that_nobody_measured_is_measured_before_anything_is_promoted(report):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 import re
 import uuid
 from collections.abc import Iterator, Mapping
@@ -17,6 +16,7 @@ from rich.text import Text
 
 from rlhf_core.records.feedback import Choice
 from rlhf_core.records.samples import Comparison
+from rlhf_core.seeding import is_swapped
 
 if TYPE_CHECKING:
     from services.client.preference import PreferenceClient
@@ -86,13 +86,14 @@ class Session:
         return None
 
     def _store(self, console: Console, task: Task, choice: Choice) -> Task | None:
-        if is_swapped(self._labeler, task.comparison.id):
-            choice = MIRRORED.get(choice, choice)
+        swapped = is_swapped(self._labeler, task.comparison.id)
+        choice = MIRRORED.get(choice, choice) if swapped else choice
         self._labels.submit_preference(
             task.comparison.id,
             objective=task.objective,
             labeler=self._labeler,
             choice=choice,
+            swapped=swapped,
             request_id=uuid.uuid4().hex,
         )
         self.stored += 1
@@ -136,11 +137,6 @@ class Session:
         pair = _beside(replies) if width >= MIN_WIDTH_FOR_COLUMNS else Group(*replies)
         left = Text(f"{task.left} {'pair' if task.left == 1 else 'pairs'} left for {task.objective}", style="dim")
         return Group(Rule(), *turns, pair, question, left, Text(KEYS))
-
-
-def is_swapped(labeler: str, comparison_id: str) -> bool:
-    """Whether this labeler sees the pair's sample b on the left: fixed for the two, even over all pairs."""
-    return hashlib.sha256(f"{labeler}\x1f{comparison_id}".encode()).digest()[0] % 2 == 1
 
 
 def visible(text: str) -> str:

@@ -31,7 +31,7 @@ _NEEDED: Mapping[Scope, Mapping[str, tuple[str, ...]]] = {
         ),
         "ServerService": ("GetInfo",),
         "RewardService": ("Score", "ListRewardModels"),
-        "PreferenceService": ("ListPreferences",),
+        "PreferenceService": ("ListPreferences", "GetGuidelines"),
         "TrainerService": ("GetRun", "ListRuns", "WatchRun", "GetReport"),
     },
     "label": {"PreferenceService": ("NextComparison", "SubmitPreference", "UndoPreference")},

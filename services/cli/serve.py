@@ -89,9 +89,8 @@ def serve(
       charter serve --port 0 -s model.device=cuda
       charter serve -c run.yaml --only policy,critique
       charter serve --constitution mine.yaml --http 127.0.0.1:8000 --http-run RUN
-      charter serve --console 127.0.0.1:8060
-      charter serve --socket /tmp/charter.sock --token "$SECRET"
-      charter serve --server deploy/server.yaml --only trainer
+      charter serve --console 127.0.0.1:8060 --token "$SECRET"
+      charter serve --server deploy/server.yaml --socket /tmp/charter.sock --only trainer
       charter serve --host 0.0.0.0 --tls-cert cert.pem --tls-key key.pem --tokens tokens.yaml
 
     Services: policy, critique, reward, preference, trainer. The YAML's `model` and `feedback` say which models are
@@ -102,7 +101,6 @@ def serve(
     config = _checked(file, overrides or [], constitution)
     process = _with_http(_process(server, socket, host, port, only, data), http, http_run, console)
     process = _with_security(process, {"cert": tls_cert, "key": tls_key, "client_ca": tls_client_ca}, tokens, insecure)
-
     from services.process import serve as run_server
     from services.server.config import ServeConfig
 

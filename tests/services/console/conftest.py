@@ -39,11 +39,9 @@ class Site(NamedTuple):
 
 def pair(number: int, left: str = "Use a soft cloth.", right: str = "Use a wire brush.") -> Comparison:
     prompt = Prompt.of(f"How do I clean window {number}?")
-    texts = {"a": left, "b": right}
-    return Comparison.of(
-        *(Sample(id=f"w{number}{side}", prompt=prompt, response=texts[side], policy_version="base") for side in "ab"),
-        "",
-    )
+    texts = {f"w{number}a": left, f"w{number}b": right}
+    both = [Sample(id=id_, prompt=prompt, response=text, policy_version="base") for id_, text in texts.items()]
+    return Comparison.of(*both, run_id="")
 
 
 def fill(data: Path, pairs: int = 40) -> None:
@@ -74,8 +72,9 @@ def site(tmp_path: Path) -> Iterator[Site]:
         yield started_site
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
+    """Not for longer: the driver's event loop would be in the way of tests that run one of their own."""
     if CHROMIUM is None:
         pytest.skip("no Chromium on this machine")
     playwright = pytest.importorskip("playwright.sync_api")

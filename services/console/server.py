@@ -16,6 +16,7 @@ from services.console.backend import Backend
 from services.console.guard import Guard
 from services.console.labelling import Labelling
 from services.console.pages import HERE, Pages
+from services.console.runs import Runs
 from services.console.sign_in import SignIn
 from services.http.listener import Listener
 from services.security.tls import TlsConfig
@@ -45,7 +46,7 @@ class Console:
 
 def _application(backend: Backend, hosts: tuple[str, ...]) -> Starlette:
     pages = Pages(backend)
-    subjects = (SignIn(pages, backend), Labelling(pages, backend))
+    subjects = (SignIn(pages, backend), Labelling(pages, backend), Runs(pages, backend))
     return Starlette(
         routes=[
             Route("/", _home),
@@ -65,4 +66,4 @@ def _hosts(address: str, named: tuple[str, ...]) -> tuple[str, ...]:
 
 
 async def _home(request: Request) -> Response:
-    return RedirectResponse("/label")
+    return RedirectResponse("/runs")

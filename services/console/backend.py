@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import getpass
 from collections.abc import AsyncIterator, Callable
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 import grpc
 from charter.v1 import (
@@ -21,6 +23,7 @@ from services.security.scopes import GRANTS, Scope
 from services.wire.status import error_from_call
 
 TOKEN_COOKIE = "charter_token"
+NAME_COOKIE = "charter_name"
 CALL_SECONDS = 60
 """Of all calls but the streams."""
 SERVER = "the server"
@@ -87,6 +90,18 @@ class Backend:
 
     async def close(self) -> None:
         await self._channel.close()
+
+
+def person_of(request: Request, visitor: Visitor) -> str:
+    """By the token's name; where calls carry none by the name that was typed here, or else the system's user."""
+    return visitor.name or unquote(request.cookies.get(NAME_COOKIE, "")) or _user()
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return "me"
 
 
 def _metadata(token: str) -> tuple[tuple[str, str], ...]:

@@ -7,10 +7,9 @@ behind the labeler's back, each step with an id of its own, until the service ha
 from __future__ import annotations
 
 import asyncio
-import getpass
 from http import HTTPStatus
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 from charter.v1 import preference_pb2
 from google.protobuf.duration_pb2 import Duration
@@ -22,13 +21,12 @@ from starlette.routing import Route
 
 from rlhf_core.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthenticated
 from rlhf_core.records.base import Record
-from services.console.backend import Backend, Visitor
+from services.console.backend import NAME_COOKIE, Backend, person_of
 from services.console.pages import JSON, Pages, form_of
 from services.console.pairs import Pair, pair_of
 from services.server.interceptors import invalid_input
 from services.wire.stored_records import human_labeler
 
-NAME_COOKIE = "charter_name"
 YEAR_SECONDS = 365 * 24 * 3600
 LEASE_SECONDS = 600
 """Longer than a labeler takes for the pairs ahead; each look ahead begins it anew."""
@@ -125,7 +123,7 @@ class Labelling:
 
     async def _tasks(self, request: Request) -> Response:
         visitor, run = await self._backend.visitor(request), request.query_params.get("run", "")
-        labeler, constitution = labeler_of(request, visitor), await self._guidelines(request, run)
+        labeler, constitution = person_of(request, visitor), await self._guidelines(request, run)
         method = self._backend.preference.NextComparison
         tasks = []
         for objective in constitution.objectives:
@@ -142,7 +140,7 @@ class Labelling:
             known = ", ".join(each.name for each in constitution.objectives)
             raise NotFound(f"there is no objective '{name}' to label for; there are: {known}")
         principles = [principle for principle in constitution.principles if name in principle.serves]
-        given = {"objective": objective, "principles": principles, "labeler": labeler_of(request, visitor), "run": run}
+        given = {"objective": objective, "principles": principles, "labeler": person_of(request, visitor), "run": run}
         return self._pages.page_for(visitor, request, "desk.html", **given)
 
     async def _look_ahead(self, request: Request) -> Response:
@@ -151,7 +149,7 @@ class Labelling:
         since = Timestamp()
         since.FromDatetime(look.since)
         asked = preference_pb2.NextComparisonRequest(
-            labeler=labeler_of(request, visitor),
+            labeler=person_of(request, visitor),
             objective=look.objective,
             run_id=look.run,
             count=look.count,
@@ -164,7 +162,7 @@ class Labelling:
 
     async def _take(self, request: Request) -> Response:
         """Store what a labeler did, one step after the other."""
-        labeler = labeler_of(request, await self._backend.visitor(request))
+        labeler = person_of(request, await self._backend.visitor(request))
         given = await _read(Steps, request)
         if given.labeler != labeler:
             raise Conflict(f"these labels are of {given.labeler}, and {labeler} is signed in now")
@@ -202,23 +200,11 @@ class Labelling:
         return (await self._backend.ask(request, self._backend.preference.GetGuidelines, asked)).constitution
 
 
-def labeler_of(request: Request, visitor: Visitor) -> str:
-    """By the token's name; where calls carry none by the name that was typed here, or else the system's user."""
-    return visitor.name or unquote(request.cookies.get(NAME_COOKIE, "")) or _user()
-
-
 async def _rename(request: Request) -> Response:
     name = human_labeler((await form_of(request)).get("name", "").strip()).removeprefix("human:")
     response = RedirectResponse("/label", HTTPStatus.SEE_OTHER)
     response.set_cookie(NAME_COOKIE, quote(name), max_age=YEAR_SECONDS, httponly=True, samesite="strict")
     return response
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user without a name
-        return "me"
 
 
 async def _read(kind: type[R], request: Request) -> R:

@@ -27,8 +27,7 @@ from services.wire.stored_records import run_from_message
 PAGE = 50
 HEARTBEAT = Duration(seconds=5)
 SHOWN = FieldMask(
-    paths=["id", "short_id", "display_name", "state", "status", "requested", "stage", "step", "steps", "create_time"]
-    + ["tags", "note", "error"]
+    paths=["id", "short_id", "display_name", "status", "stage", "step", "steps", "create_time", "tags", "note"]
 )
 """Of the list: without the configurations, which are long."""
 ENDED = ("SUCCEEDED", "FAILED", "CANCELLED")
@@ -105,7 +104,7 @@ class Runs:
         return RedirectResponse(f"/runs/{run.id}", HTTPStatus.SEE_OTHER)
 
     async def _events(self, request: Request) -> Response:
-        """What happened, then what happens, as server-sent events; a browser that lost the line goes on after the last."""
+        """What happened, then what happens, as server-sent events; who lost the line goes on after the last one."""
         run = await self._run(request)
         last = request.headers.get("last-event-id", "")
         asked = trainer_pb2.WatchRunRequest(

@@ -13,9 +13,11 @@ from starlette.staticfiles import StaticFiles
 
 from rlhf_core.errors import CharterError
 from services.console.backend import Backend
+from services.console.constitution import Constitution
 from services.console.guard import Guard
 from services.console.labelling import Labelling
 from services.console.pages import HERE, Pages
+from services.console.policies import Policies
 from services.console.runs import Runs
 from services.console.sign_in import SignIn
 from services.http.listener import Listener
@@ -46,7 +48,8 @@ class Console:
 
 def _application(backend: Backend, hosts: tuple[str, ...]) -> Starlette:
     pages = Pages(backend)
-    subjects = (SignIn(pages, backend), Labelling(pages, backend), Runs(pages, backend))
+    kinds = (SignIn, Labelling, Runs, Policies, Constitution)
+    subjects = [kind(pages, backend) for kind in kinds]
     return Starlette(
         routes=[
             Route("/", _home),

@@ -96,7 +96,8 @@ function redraw() {
   }
   for (const { plot, names } of charts) {
     plot.setData(lines(stage, names));
-    if (plot.cursor.idx == null) plot.setLegend({ idx: plot.data[0].length - 1 }, false);
+    // After the plot's own work, which is a microtask too and would clear it.
+    if (plot.cursor.idx == null) queueMicrotask(() => plot.setLegend({ idx: plot.data[0].length - 1 }, false));
   }
 }
 

@@ -30,6 +30,7 @@ class Site(NamedTuple):
     url: str
     http: httpx2.Client
     grpc: CharterClient
+    data: Path
 
     def post(self, path: str, json: object = None, **fields: object) -> httpx2.Response:
         """As a script of a page would."""
@@ -61,7 +62,7 @@ def console(data: Path, **settings: object) -> Iterator[Site]:
         httpx2.Client(base_url=app.console_address, timeout=30) as http,
         CharterClient.connect(address, timeout_seconds=30) as client,
     ):
-        yield Site(app.console_address, http, client)
+        yield Site(app.console_address, http, client, data)
 
 
 @pytest.fixture

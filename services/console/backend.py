@@ -37,7 +37,6 @@ class Visitor(NamedTuple):
     scopes: tuple[Scope, ...]
     services: frozenset[str]
     """The short names of what the server offers: `policy`, `trainer`."""
-    version: str
 
     def may(self, scope: Scope) -> bool:
         """Whether the services would let this visitor."""
@@ -86,7 +85,7 @@ class Backend:
         answer = await self.ask_as(token, self._server.GetInfo, server_pb2.GetInfoRequest())
         services = (name.rpartition(".")[2].removesuffix("Service").lower() for name in answer.info.services)
         caller = answer.caller
-        return Visitor(caller.name, tuple(caller.scopes), frozenset(services), answer.info.version)
+        return Visitor(caller.name, tuple(caller.scopes), frozenset(services))
 
     async def close(self) -> None:
         await self._channel.close()

@@ -16,6 +16,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.templating import Jinja2Templates
 
 from rlhf_core.errors import InvalidInput, Unauthenticated
+from rlhf_core.evaluation.statistics import Estimate
 from services.console.backend import Backend, Visitor
 from services.console.pairs import visible
 from services.http.errors import told_of
@@ -37,7 +38,7 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        environment.filters.update(visible=visible, moment=moment)
+        environment.filters.update(visible=visible, moment=moment, interval=interval)
         self._templates = Jinja2Templates(env=environment)
 
     async def page(self, request: Request, template: str, status: int = HTTPStatus.OK, **context: Any) -> Response:
@@ -71,6 +72,14 @@ async def form_of(request: Request) -> dict[str, str]:
         return dict(parse_qsl((await request.body()).decode(), keep_blank_values=True, max_num_fields=100))
     except ValueError as error:
         raise InvalidInput(f"form: {error}", "form") from None
+
+
+def interval(estimate: Estimate | None, sign: bool = False) -> str:
+    """`0.75 [0.60, 0.90]`, a value and its 95 % interval; a dash where there is none."""
+    if estimate is None:
+        return "–"
+    plus = "+" if sign else ""
+    return f"{estimate.value:{plus}.2f} [{estimate.low:{plus}.2f}, {estimate.high:{plus}.2f}]"
 
 
 def moment(stamp: Timestamp) -> str:

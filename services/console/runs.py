@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from rlhf_core.errors import InvalidInput, NotFound, Unavailable
+from rlhf_core.errors import CharterError, InvalidInput, NotFound
 from rlhf_core.evaluation.report.record import Report
 from rlhf_core.records.base import STAGE_TITLES, STAGES
 from rlhf_core.records.runs import Run
@@ -126,8 +126,8 @@ class Runs:
                 else:
                     yield _standing(answer.run)
             yield _event("end", {})
-        except Unavailable:
-            return  # the browser comes back with its last event
+        except CharterError:
+            return  # the browser comes back with its last event, and hears what is wrong
 
     async def _run(self, request: Request) -> trainer_pb2.Run:
         asked = trainer_pb2.GetRunRequest(run_id=request.path_params["run"])

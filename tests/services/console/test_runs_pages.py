@@ -147,7 +147,12 @@ def test_a_run_s_page_has_its_scorecard_once_it_has_a_report(followed):
     (folder / "report.json").write_text(report(run).model_dump_json())
     store.runs.release(run, store.runs.get(run).fence, "SUCCEEDED")
     page = site.http.get(f"/runs/{run}").text
-    assert "0.250" in page and "[0.65, 0.85]" in page and "after &lt;script&gt;" in page and ATTACK not in page
+    assert (
+        "0.25 [0.15, 0.35]" in page
+        and "0.75 [0.65, 0.85]" in page
+        and "after &lt;script&gt;" in page
+        and ATTACK not in page
+    )
     assert "harmless 1.0, helpful 3.0" in page
 
 

@@ -70,8 +70,9 @@ class PreferenceClient:
             reason=reason,
             request_id=request_id or uuid.uuid4().hex,
             validate_only=validate_only,
-            swapped=swapped,
         )
+        if swapped is not None:
+            request.swapped = swapped
         answer = self._connection.call(self._stub.SubmitPreference, request)
         return preference_from_message(answer.preference)
 

@@ -62,7 +62,8 @@ class Pages:
         if request.headers.get("accept") == JSON:
             return told.response
         if isinstance(error, Unauthenticated) and request.method == "GET":
-            return RedirectResponse(f"{SIGN_IN}?next={quote(request.url.path)}", HTTPStatus.SEE_OTHER)
+            wanted = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+            return RedirectResponse(f"{SIGN_IN}?next={quote(wanted)}", HTTPStatus.SEE_OTHER)
         return self.page_for(None, request, "error.html", told.response.status_code, message=str(error))
 
 

@@ -49,16 +49,23 @@ class Policies:
 
     async def _change(self, request: Request) -> Response:
         form, visitor = await form_of(request), await self._backend.visitor(request)
-        verb, alias, reason = form.get("verb", ""), form.get("alias", "").strip(), form.get("reason", "").strip()
-        given = {"alias": alias, "reason": reason, "request_id": form.get("request_id", "")}
-        given["changed_by"] = person_of(request, visitor)
+        verb, asked_by = form.get("verb", ""), person_of(request, visitor)
+        alias, reason, request_id = (form.get(name, "").strip() for name in ("alias", "reason", "request_id"))
         if verb == "promote":
-            asked = policy_pb2.PromotePolicyRequest(
-                policy_version=form.get("policy", ""), allow_ungated="allow_ungated" in form, **given
+            promotion = policy_pb2.PromotePolicyRequest(
+                policy_version=form.get("policy", ""),
+                alias=alias,
+                allow_ungated="allow_ungated" in form,
+                reason=reason,
+                changed_by=asked_by,
+                request_id=request_id,
             )
-            await self._backend.ask(request, self._stub.PromotePolicy, asked)
+            await self._backend.ask(request, self._stub.PromotePolicy, promotion)
         elif verb == "rollback":
-            await self._backend.ask(request, self._stub.RollbackPolicy, policy_pb2.RollbackPolicyRequest(**given))
+            back = policy_pb2.RollbackPolicyRequest(
+                alias=alias, reason=reason, changed_by=asked_by, request_id=request_id
+            )
+            await self._backend.ask(request, self._stub.RollbackPolicy, back)
         else:
             raise InvalidInput(f"verb: '{verb}' is none; allowed: promote, rollback", "verb")
         return RedirectResponse("/policies", HTTPStatus.SEE_OTHER)

@@ -58,6 +58,8 @@ def test_who_shows_no_token_signs_in_first_and_is_known_by_a_cookie_that_scripts
     with console(tmp_path, tokens=file) as site:
         answer = site.http.get("/label/helpful")
         assert (answer.status_code, answer.headers["location"]) == (303, "/sign-in?next=/label/helpful")
+        with_query = site.http.get("/runs?state=FAILED&tag=a").headers["location"]
+        assert 'value="/runs?state=FAILED&amp;tag=a"' in site.http.get(with_query).text
         assert site.post("/label/next", {}).status_code == 401
         assert 'name="next" value="/label/helpful"' in site.http.get(answer.headers["location"]).text
         origin = {"origin": site.url}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
@@ -13,6 +14,8 @@ from services.server.incidents import incident_of, told
 
 MAX_BODY = 2**20
 """Bytes of what a page sends."""
+BODY_SECONDS = 60
+"""How long a page's script may take to send the next part of it."""
 READING = ("GET", "HEAD")
 HEADERS = {
     "content-security-policy": (
@@ -48,9 +51,16 @@ class Guard:
                 headers.setdefault("cache-control", "no-cache" if scope["path"].startswith(FILES) else PRIVATE)
             await send(message)
 
-        refused = None if scope["method"] in READING else _refusal(Headers(scope=scope))
+        async def receive_soon() -> Message:
+            async with asyncio.timeout(BODY_SECONDS):
+                return await receive()
+
+        reading = scope["method"] in READING
+        refused = None if reading else _refusal(Headers(scope=scope))
         try:
-            await (refused or self._app)(scope, receive, send_guarded)
+            await (refused or self._app)(scope, receive if reading else receive_soon, send_guarded)
+        except TimeoutError:
+            await PlainTextResponse("the body did not arrive", HTTPStatus.REQUEST_TIMEOUT)(scope, receive, send_guarded)
         except Exception as error:
             # Here, as whoever else caught it would log its words, which may quote a prompt.
             failure = PlainTextResponse(told(incident_of(error)), HTTPStatus.INTERNAL_SERVER_ERROR)

@@ -86,6 +86,8 @@ class Look(Record):
 
     objective: Id
     run: str = ""
+    gate: bool = False
+    """Only pairs whose labels decide on the judge's gate."""
     count: int = Field(ge=1, le=100)
     since: AwareDatetime
     """When the labeler's day began."""
@@ -141,7 +143,8 @@ class Labelling:
             raise NotFound(f"there is no objective '{name}' to label for; there are: {known}")
         principles = [principle for principle in constitution.principles if name in principle.serves]
         given = {"objective": objective, "principles": principles, "labeler": person_of(request, visitor), "run": run}
-        return self._pages.page_for(visitor, request, "desk.html", **given)
+        gate = "gate" in request.query_params
+        return self._pages.page_for(visitor, request, "desk.html", gate=gate, **given)
 
     async def _look_ahead(self, request: Request) -> Response:
         """The pairs that come next, held for this labeler."""
@@ -152,6 +155,7 @@ class Labelling:
             labeler=person_of(request, visitor),
             objective=look.objective,
             run_id=look.run,
+            uniform=look.gate,
             count=look.count,
             lease=Duration(seconds=LEASE_SECONDS),
             since=since,

@@ -16,7 +16,7 @@ const KEYS = {
 const SAID = { left: "A is better", right: "B is better", tie: "equal", both_bad: "both bad", skip: "skipped" };
 
 const at = (id) => document.getElementById(id);
-const { labeler, objective, run } = at("desk").dataset;
+const { labeler, objective, run, gate } = at("desk").dataset;
 const OUTBOX = `charter/outbox/${labeler}`;
 const DECIDED = `charter/decided/${labeler}/${objective}/${run}`;
 const SHORTCUTS = "charter/shortcuts";
@@ -112,7 +112,9 @@ async function send() {
 async function lookAhead() {
   const midnight = new Date();
   midnight.setHours(0, 0, 0, 0);
-  const asked = { objective, run, count: Math.min(100, queue.length + AHEAD), since: midnight.toISOString() };
+  const asked = {
+    objective, run, gate: gate === "true", count: Math.min(100, queue.length + AHEAD), since: midnight.toISOString(),
+  };
   const answer = await post("/label/next", asked);
   if (!active) return;
   // What is in the outbox now came after the server had counted.

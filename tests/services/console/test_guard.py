@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import httpx2
 import pytest
 
@@ -41,6 +43,15 @@ def test_too_much_at_once_is_refused(site):
     assert answer.status_code == 413
     answer = site.http.post("/label/steps", content=iter([b"x"]), headers={"origin": site.url})
     assert answer.status_code == 411
+
+
+def test_a_body_that_does_not_arrive_holds_nobody_up(site, monkeypatch):
+    monkeypatch.setattr("services.console.guard.BODY_SECONDS", 0.2)
+    host = site.url.removeprefix("http://")
+    head = f"POST /label/steps HTTP/1.1\r\nhost: {host}\r\norigin: {site.url}\r\ncontent-length: 9\r\n\r\n{{"
+    with socket.create_connection(host.split(":"), timeout=20) as line:
+        line.sendall(head.encode())
+        assert line.recv(1000).startswith(b"HTTP/1.1 408 ")
 
 
 def test_a_page_that_is_not_there_says_so_in_words(site):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rlhf_core.seeding import is_swapped
+from rlhf_core.seeding import UNIFORM_SLICE, is_swapped, uniform_draw
 from tests.services.console.conftest import Site, console, fill, pair
 
 LONG_AGO = "2026-01-01T00:00:00Z"
@@ -106,6 +106,12 @@ def test_what_is_no_json_and_a_day_without_a_zone_are_refused(ana):
     assert answer.status_code == 400 and answer.json()["error"]["param"] == "since"
     answer = ana.post("/label/next", {"objective": "kindness", "count": 1, "since": LONG_AGO})
     assert answer.status_code == 400 and "unknown objective 'kindness'" in answer.json()["error"]["message"]
+
+
+def test_only_the_slice_that_decides_on_the_gate_is_shown_where_that_is_asked(ana):
+    shown = {each["id"] for each in ahead(ana, 40, gate=True)["pairs"]}
+    assert shown == {each.id for each in map(pair, range(40)) if uniform_draw(each.id) < UNIFORM_SLICE} != set()
+    assert 'data-gate="true"' in ana.http.get("/label/helpful?gate=1").text
 
 
 def test_two_people_are_never_shown_the_same_pair_at_once(tmp_path):

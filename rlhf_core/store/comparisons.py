@@ -108,8 +108,12 @@ class Comparisons:
             found = self._ranked(asked)
             connection.execute("DELETE FROM label_leases WHERE expires_at <= ?", [now()])
             expires_at = utc_text(datetime.now(UTC) + timedelta(seconds=lease_seconds))
-            sql = "INSERT OR REPLACE INTO label_leases VALUES (?, ?, ?, ?)"
-            connection.executemany(sql, [(each.id, objective, labeler, expires_at) for each in found])
+            connection.executemany(
+                """INSERT INTO label_leases (comparison_id, objective, labeler, expires_at) VALUES (?, ?, ?, ?)
+                ON CONFLICT (comparison_id, objective)
+                DO UPDATE SET labeler = excluded.labeler, expires_at = excluded.expires_at""",
+                [(each.id, objective, labeler, expires_at) for each in found],
+            )
         return found
 
     def let_go(self, labeler: str, comparison_id: str, objective: str) -> None:

@@ -150,20 +150,29 @@ async function post(path, body) {
 // ---- what outlives the page
 
 function keep() {
-  try {
-    localStorage.setItem(OUTBOX, JSON.stringify(outbox));
-  } catch {
+  if (!put(OUTBOX, outbox)) {
     localStorage.removeItem(DECIDED); // the longest by far
-    localStorage.setItem(OUTBOX, JSON.stringify(outbox));
+    if (!put(OUTBOX, outbox)) say("This browser has no room to keep answers: leave the page only when all are saved.");
   }
+  if (!put(DECIDED, decided)) localStorage.removeItem(DECIDED);
+}
+
+function put(key, value) {
   try {
-    localStorage.setItem(DECIDED, JSON.stringify(decided));
+    localStorage.setItem(key, JSON.stringify(value));
+    return true;
   } catch {
-    localStorage.removeItem(DECIDED);
+    return false;
   }
 }
 
-const kept = (key) => JSON.parse(localStorage.getItem(key) ?? "[]");
+function kept(key) {
+  try {
+    return JSON.parse(localStorage.getItem(key)) ?? [];
+  } catch {
+    return [];
+  }
+}
 
 function newId() {
   const bytes = crypto.getRandomValues(new Uint8Array(16));

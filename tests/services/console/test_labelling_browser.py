@@ -134,6 +134,21 @@ def test_hostile_text_stays_text(tmp_path, chromium):
         assert page.input_value("#name") == "<b>eve</b>"
 
 
+def test_a_browser_without_room_to_keep_answers_still_sends_them_and_says_so(site, chromium):
+    page = labeler(site.url, chromium)
+    page.evaluate(
+        """() => {
+          for (let size = 2 ** 22; size >= 1; size = Math.floor(size / 2)) {
+            try { for (let i = 0; ; i++) localStorage.setItem(`junk-${size}-${i}`, "x".repeat(size)); } catch {}
+          }
+        }"""
+    )
+    seen = press(page, "ab", 0.05)
+    saved(page)
+    assert page.inner_text("#state").startswith("This browser has no room to keep answers")
+    assert stored(site) == meant(seen)
+
+
 def test_nothing_left_is_said(tmp_path, chromium):
     fill(tmp_path, 2)
     with console(tmp_path) as site:

@@ -22,6 +22,7 @@ from rlhf_core.records.runs import Run
 from services.console.backend import Backend
 from services.console.pages import Pages, form_of
 from services.wire import enums
+from services.wire.paging import LAST_PLACE
 from services.wire.stored_records import run_from_message
 
 PAGE = 50
@@ -109,7 +110,7 @@ class Runs:
         last = request.headers.get("last-event-id", "")
         asked = trainer_pb2.WatchRunRequest(
             run_id=run.id,
-            after_sequence=int(last) if last.isdecimal() else 0,
+            after_sequence=min(int(last), LAST_PLACE) if last.isdecimal() else 0,
             heartbeat_interval=HEARTBEAT,
             through_pauses=True,
         )

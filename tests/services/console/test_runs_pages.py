@@ -130,6 +130,12 @@ def test_a_run_s_page_sends_its_history_and_what_happens_then_and_goes_on_after_
     assert [(kind, body["step"]) for _, kind, body in rest] == [("metrics", 2)]
 
 
+def test_a_place_that_the_run_has_not_reached_or_that_is_none_breaks_nothing(followed):
+    site, _, run = followed
+    for last, kinds in (("9" * 30, []), ("x", ["state"])):
+        assert [kind for _, kind, _ in events(site, run, len(kinds) or 1, **{"last-event-id": last})] == kinds
+
+
 def test_the_events_end_when_the_run_does(followed):
     site, store, run = followed
     store.runs.release(run, store.runs.get(run).fence, "FAILED", error=f"it broke {ATTACK}")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from rlhf_core.errors import NotFound
 from rlhf_core.records.samples import Comparison
 from rlhf_core.seeding import UNIFORM_SLICE, uniform_draw
 from rlhf_core.store.connection import Connections
-from rlhf_core.store.row_mapping import from_row, insert, now
+from rlhf_core.store.row_mapping import from_row, insert, now, utc_text
 from rlhf_core.store.samples import Samples, join_runs
 
 _WAITING = """
@@ -20,6 +22,11 @@ _WAITING = """
     WHERE mine.comparison_id = c.id AND mine.objective = :objective AND mine.labeler = :labeler)
   AND (NOT :uniform OR c.draw < :slice)
 """
+_FREE = """
+NOT EXISTS (
+    SELECT 1 FROM label_leases AS l WHERE l.comparison_id = c.id AND l.objective = :objective
+      AND l.labeler <> :labeler AND l.expires_at > :now)
+"""
 _NEXT = f"""
 SELECT c.id FROM comparisons AS c
 LEFT JOIN (
@@ -27,9 +34,9 @@ LEFT JOIN (
   FROM live_preferences
   WHERE objective = :objective AND labeler GLOB 'ai:*' AND (:run_id IS NULL OR run_id = :run_id) GROUP BY comparison_id
 ) AS ai ON ai.comparison_id = c.id
-WHERE {_WAITING}
+WHERE {_WAITING} AND (NOT :leased OR {_FREE})
 ORDER BY (c.draw < :slice) = :turn DESC, CASE WHEN c.draw < :slice THEN c.draw END,
-  CASE WHEN ai.abstained THEN 0 WHEN ai.margin IS NOT NULL THEN 1 ELSE 2 END, ai.margin, c.rowid LIMIT 1
+  CASE WHEN ai.abstained THEN 0 WHEN ai.margin IS NOT NULL THEN 1 ELSE 2 END, ai.margin, c.rowid LIMIT :count
 """
 _GIVEN = "SELECT count(*) FROM live_preferences WHERE objective = ? AND labeler = ?"
 TURNS = round(1 / UNIFORM_SLICE)
@@ -78,11 +85,42 @@ class Comparisons:
         comes from the uniform slice, which is never asked in another turn while there is anything else: whatever part
         of it is labelled, in its own random order, is an unbiased sample. With `uniform` only the slice is asked.
         """
-        given = self._connections.rows(_GIVEN, [objective, labeler])[0][0]
+        return next(iter(self.upcoming(labeler, objective, run_id, uniform)), None)
+
+    def upcoming(
+        self,
+        labeler: str,
+        objective: str,
+        run_id: str | None = None,
+        uniform: bool = False,
+        count: int = 1,
+        lease_seconds: float = 0,
+    ) -> list[Comparison]:
+        """As `next`, the first so many in order.
+
+        With a lease they are this labeler's until it expires or they are labelled: who asks with one gets others.
+        """
         question = {"labeler": labeler, "objective": objective, "run_id": run_id, "uniform": uniform}
-        turn = uniform or given % TURNS == TURNS - 1
-        rows = self._connections.rows(_NEXT, question | {"turn": turn, "slice": UNIFORM_SLICE})
-        return self.get(rows[0]["id"]) if rows else None
+        asked = question | {"leased": lease_seconds > 0, "now": now(), "count": count, "slice": UNIFORM_SLICE}
+        if not lease_seconds:
+            return self._ranked(asked)
+        with self._connections.write() as connection:
+            found = self._ranked(asked)
+            connection.execute("DELETE FROM label_leases WHERE expires_at <= ?", [now()])
+            expires_at = utc_text(datetime.now(UTC) + timedelta(seconds=lease_seconds))
+            connection.executemany(
+                """INSERT INTO label_leases (comparison_id, objective, labeler, expires_at) VALUES (?, ?, ?, ?)
+                ON CONFLICT (comparison_id, objective)
+                DO UPDATE SET labeler = excluded.labeler, expires_at = excluded.expires_at""",
+                [(each.id, objective, labeler, expires_at) for each in found],
+            )
+        return found
+
+    def let_go(self, labeler: str, comparison_id: str, objective: str) -> None:
+        """End this labeler's lease, where there is one."""
+        sql = "DELETE FROM label_leases WHERE comparison_id = ? AND objective = ? AND labeler = ?"
+        with self._connections.write() as connection:
+            connection.execute(sql, [comparison_id, objective, labeler])
 
     def waiting(self, labeler: str, objective: str, run_id: str | None = None, uniform: bool = False) -> int:
         """How many comparisons this labeler has neither judged nor skipped for the objective."""
@@ -91,6 +129,17 @@ class Comparisons:
             f"SELECT count(*) AS n FROM comparisons AS c WHERE {_WAITING}", question | {"slice": UNIFORM_SLICE}
         )
         return rows[0]["n"]
+
+    def _ranked(self, asked: Mapping[str, Any]) -> list[Comparison]:
+        """The first of those that wait: every fifth from the ranking that begins with the uniform slice."""
+        given = self._connections.rows(_GIVEN, [asked["objective"], asked["labeler"]])[0][0]
+        places = range(given, given + asked["count"])
+        turns = [asked["uniform"] or place % TURNS == TURNS - 1 for place in places]
+        rankings = {turn: self._connections.rows(_NEXT, {**asked, "turn": turn}) for turn in set(turns)}
+        found: list[str] = []
+        for turn in turns:
+            found += [row["id"] for row in rankings[turn] if row["id"] not in found][:1]
+        return [self.get(identity) for identity in found]
 
     def _read(self, rows: list[sqlite3.Row]) -> list[Comparison]:
         samples = self._samples.by_id({row[side] for row in rows for side in ("a_id", "b_id")})

@@ -17,20 +17,9 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from rlhf_core.records.base import STAGES
+from rlhf_core.records.base import STAGE_TITLES, STAGES
 from rlhf_core.records.runs import RunEvent, StepMetrics
 
-TITLES = {
-    "critique": "critique and revise",
-    "sft": "supervised fine-tuning",
-    "label": "AI preference labels",
-    "reward": "reward models",
-    "norm_pack": "score scale",
-    "ppo": "PPO",
-    "control": "PPO without rewards",
-    "evaluate": "evaluation",
-    "report": "report",
-}
 SHOWN = ("reward", "score", "kl", "gold", "accuracy", "loss")
 """The metrics that are shown, in this order; `score` stands for `score.helpful` and its like too."""
 PACE_WINDOW = 20
@@ -100,10 +89,10 @@ class RunView:
         stage, seconds = str(body.get("stage", "")), body.get("seconds")
         if not isinstance(seconds, (int, float)):
             self._begin(stage)
-            return [f"{TITLES.get(stage, stage)} ..."]
+            return [f"{STAGE_TITLES.get(stage, stage)} ..."]
         self._begin("")
         self.seconds[stage] = float(seconds)
-        return [f"{TITLES.get(stage, stage)}: done in {clock_text(float(seconds))}"]
+        return [f"{STAGE_TITLES.get(stage, stage)}: done in {clock_text(float(seconds))}"]
 
     def _begin(self, stage: str) -> None:
         self.stage, self.metrics = stage, None
@@ -128,7 +117,7 @@ class RunView:
     def __rich__(self) -> RenderableType:
         table = Table.grid(padding=(0, 1))
         for stage in self._stages:
-            title = TITLES.get(stage, stage)
+            title = STAGE_TITLES.get(stage, stage)
             if stage in self.seconds:
                 table.add_row(Text("✓", style="green"), title, Text(clock_text(self.seconds[stage]), style="dim"))
             elif stage == self.stage and self.state == "RUNNING":

@@ -14,6 +14,7 @@ from rlhf_core.store.artifacts import Artifacts
 from rlhf_core.store.comparisons import Comparisons
 from rlhf_core.store.connection import Connections
 from rlhf_core.store.constitutions import Constitutions
+from rlhf_core.store.datasets import Datasets
 from rlhf_core.store.garbage_collection import Garbage
 from rlhf_core.store.idempotency import Requests
 from rlhf_core.store.migrations import migrate
@@ -57,6 +58,7 @@ class Store:
         self.calibrations = Versions(connections, Calibration, "calibrations")
         self.gates = Versions(connections, JudgeGate, "gates")
         self.constitutions = Constitutions(connections)
+        self.datasets = Datasets(connections)
         self.events = Events(connections)
         self.stage_results = StageResults(connections)
         self.checkpoints = Checkpoints(connections)

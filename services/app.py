@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from charter.v1 import (
     critique_pb2_grpc,
+    dataset_pb2_grpc,
     policy_pb2_grpc,
     preference_pb2_grpc,
     reward_pb2_grpc,
@@ -18,6 +19,7 @@ from charter.v1 import (
 
 from rlhf_core.config.feedback import FeedbackConfig
 from rlhf_core.config.model_defaults import constitution_for
+from rlhf_core.datasets.uploads import Uploads
 from rlhf_core.errors import InvalidInput
 from rlhf_core.records.base import RunState
 from rlhf_core.records.runs import Run
@@ -26,6 +28,8 @@ from services.client.client import CharterClient
 from services.rpc.constitution_edits import ConstitutionDesk
 from services.rpc.constitutions import Constitutions
 from services.rpc.critique import CritiqueService
+from services.rpc.dataset import DatasetService
+from services.rpc.dataset_uploads import UploadDesk
 from services.rpc.policy import PolicyService
 from services.rpc.preference import PreferenceService
 from services.rpc.reward import RewardService
@@ -35,7 +39,7 @@ from services.rpc.server import Loaded, ServerService, policy_info, server_info
 from services.rpc.trainer import TrainerService
 from services.security.tls import SCHEME
 from services.security.tokens import Tokens, for_server
-from services.server.config import ALL, SERVER, WITH_MODEL, ServeConfig, ServiceName, full_name
+from services.server.config import ALL, DATASETS, SERVER, WITH_MODEL, ServeConfig, ServiceName, offered
 from services.server.health import MODEL
 from services.server.server import Server, Service
 from services.serving.executor import Executor
@@ -48,7 +52,8 @@ if TYPE_CHECKING:
     from services.serving.loaded_models import ModelLibrary
     from services.worker import Pipeline
 
-RUNS = "runs"
+RUNS, UPLOADS = "runs", "uploads"
+"""Folders of the data folder."""
 RUNS_SHOWN = 100
 STORE_THREADS = 4
 WORKER_CALL_SECONDS = 86_400.0
@@ -79,7 +84,7 @@ class App:
             stack.push_async_callback(server.close)
             self.address = f"{SCHEME}{server.address}" if config.tls.cert else server.address
             http = self._http(stack, tokens, server)
-            names = [SERVER, *(full_name(name) for name in ALL if name in config.only)]
+            names = [SERVER, *offered(config.only)]
             await server.open(names, [f"{MODEL}{name}" for name in config.models])
             store = self._store = Store.open(config.data)
             stack.callback(store.close)
@@ -248,7 +253,13 @@ def _services(
         services["reward"] = Service("charter.v1.RewardService", add_reward, RewardService(models, store, io))
     itself = ServerService(info, lambda: _carried_out(config, store), io)
     always = Service(SERVER, server_pb2_grpc.add_ServerServiceServicer_to_server, itself)
-    return [always, *(services[name] for name in ALL if name in config.only)]
+    named = [services[name] for name in ALL if name in config.only]
+    return [always, *named, *([_datasets(config, store, io)] if "trainer" in config.only else [])]
+
+
+def _datasets(config: ServeConfig, store: Store, io: Executor) -> Service:
+    uploads = UploadDesk(store, Uploads(config.data / UPLOADS), config.limits.dataset_bytes)
+    return Service(DATASETS, dataset_pb2_grpc.add_DatasetServiceServicer_to_server, DatasetService(store, uploads, io))
 
 
 def _carried_out(config: ServeConfig, store: Store) -> bool:

@@ -36,7 +36,7 @@ LAYERS: tuple[set[str], ...] = (
         "rlhf_core.store",
         "rlhf_core.text_detectors",
     },
-    {"rlhf_core.inference"},
+    {"rlhf_core.inference", "rlhf_core.datasets"},
     {"rlhf_core.reward_models"},
     {"rlhf_core.feedback", "rlhf_core.training", "rlhf_core.evaluation"},
     {"rlhf_core.stages", "rlhf_core.effects", "rlhf_core.sandbox"},
@@ -60,7 +60,7 @@ SQLITE = ("sqlite3", "sqlite_utils")
 
 MATHS = ("ppo.losses", "ppo.advantages", "ppo.scalarization", "reward.losses")
 SERVICERS = tuple(
-    f"services.rpc.{name}" for name in ("critique", "policy", "preference", "reward", "server", "trainer")
+    f"services.rpc.{name}" for name in ("critique", "dataset", "policy", "preference", "reward", "server", "trainer")
 )
 
 FORBIDDEN = (
@@ -77,6 +77,7 @@ FORBIDDEN = (
 WITHOUT_TORCH = (
     *(f"rlhf_core.{name}" for name in ("errors", "stats", "seeding", "records", "config", "interfaces", "data")),
     *(f"rlhf_core.{name}" for name in ("text_detectors", "constitution", "feedback", "store", "effects", "policies")),
+    "rlhf_core.datasets",
     *(f"services.{name}" for name in ("wire", "security", "telemetry", "client", "server", "rpc", "http")),
 )
 """These import no torch, not even through a module of ours."""

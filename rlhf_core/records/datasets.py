@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from rlhf_core.records.base import Record, content_id
 
@@ -17,16 +17,12 @@ Encoding = Literal["jsonl", "parquet", "yaml"]
 class Dataset(Record):
     """One version of a dataset, as it was uploaded."""
 
-    number: int
-    """Grows with every version of the store."""
     id: str
     """The name that people gave it."""
     format: DatasetFormat
     encoding: Encoding
     hash: str
     """sha256 of its bytes, 64 hexadecimal digits."""
-    artifact: str
-    """Digest of the folder in which its one file lies."""
     rows: int
     """Rows, or a constitution's principles."""
     size: int
@@ -35,6 +31,10 @@ class Dataset(Record):
     created_by: str = ""
     """Name of the token that uploaded it; empty where calls carry none."""
     created_at: str = ""
+    number: int = 0
+    """Grows with every version of the store, which keeps it to itself."""
+    artifact: str = ""
+    """Digest of the folder in which its one file lies, in the store."""
 
     @property
     def reference(self) -> str:
@@ -43,7 +43,18 @@ class Dataset(Record):
 
     @property
     def etag(self) -> str:
-        return content_id("etag", self.id, self.number)
+        return content_id("etag", self.id, self.hash)
+
+
+class DeletedDataset(NamedTuple):
+    """What a dataset's deletion took, or would take."""
+
+    id: str
+    versions: int
+    size: int
+    """Bytes of all of them together."""
+    runs: tuple[str, ...]
+    """Runs that were given one of them."""
 
 
 DATASET = "dataset:"

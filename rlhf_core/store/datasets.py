@@ -3,27 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import NamedTuple
 
 from rlhf_core.errors import Conflict, NotFound, Stale, suggestion
-from rlhf_core.records.datasets import DATASET, Dataset, DatasetFormat
+from rlhf_core.records.datasets import DATASET, Dataset, DatasetFormat, DeletedDataset
 from rlhf_core.store.connection import Connections
 from rlhf_core.store.row_mapping import from_row, insert, now, to_row
 
 KNOWN_NAMED = 8
 """Datasets that an error about an unknown one names."""
 _NEWEST = "number IN (SELECT max(number) FROM datasets GROUP BY id)"
-
-
-class DeletedDataset(NamedTuple):
-    """What a dataset's deletion took, or would take."""
-
-    id: str
-    versions: int
-    size: int
-    """Bytes of all of them together."""
-    runs: tuple[str, ...]
-    """Runs that name one of them."""
 
 
 class Datasets:
@@ -120,9 +108,7 @@ class Datasets:
         return [row["id"] for row in rows]
 
     def _newest(self, dataset_id: str) -> Dataset | None:
-        rows = self._connections.rows(
-            "SELECT * FROM datasets WHERE id = ? ORDER BY number DESC LIMIT 1", [dataset_id]
-        )
+        rows = self._connections.rows("SELECT * FROM datasets WHERE id = ? ORDER BY number DESC LIMIT 1", [dataset_id])
         return from_row(Dataset, rows[0]) if rows else None
 
     def _check_etag(self, dataset_id: str, newest: Dataset | None, etag: str) -> None:

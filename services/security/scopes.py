@@ -32,11 +32,13 @@ _NEEDED: Mapping[Scope, Mapping[str, tuple[str, ...]]] = {
         "ServerService": ("GetInfo",),
         "RewardService": ("Score", "ListRewardModels"),
         "PreferenceService": ("ListPreferences",),
+        "DatasetService": ("GetDataset", "ListDatasets", "ListDatasetRows", "ExportDataset"),
         "TrainerService": ("GetRun", "ListRuns", "WatchRun", "GetReport"),
     },
     "label": {"PreferenceService": ("NextComparison", "SubmitPreference", "UndoPreference")},
     "train": {
         "PolicyService": ("PromotePolicy", "RollbackPolicy"),
+        "DatasetService": ("UploadDataset", "GetUpload", "DeleteDataset"),
         "TrainerService": (
             "CreateRun",
             "UpdateRun",

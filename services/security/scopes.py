@@ -32,13 +32,13 @@ _NEEDED: Mapping[Scope, Mapping[str, tuple[str, ...]]] = {
         "ServerService": ("GetInfo",),
         "RewardService": ("Score", "ListRewardModels"),
         "PreferenceService": ("ListPreferences",),
-        "DatasetService": ("GetDataset", "ListDatasets", "ListDatasetRows", "ExportDataset"),
+        "DatasetService": ("GetUpload", "GetDataset", "ListDatasets", "ListDatasetRows", "ExportDataset"),
         "TrainerService": ("GetRun", "ListRuns", "WatchRun", "GetReport"),
     },
     "label": {"PreferenceService": ("NextComparison", "SubmitPreference", "UndoPreference")},
     "train": {
         "PolicyService": ("PromotePolicy", "RollbackPolicy"),
-        "DatasetService": ("UploadDataset", "GetUpload", "DeleteDataset"),
+        "DatasetService": ("UploadDataset", "DeleteDataset"),
         "TrainerService": (
             "CreateRun",
             "UpdateRun",

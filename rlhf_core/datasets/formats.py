@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 from rlhf_core.constitution.constitution import Constitution
 from rlhf_core.constitution.load import MAX_BYTES, parse_constitution
-from rlhf_core.data.jsonl import RowError, RowFile, count_rows, is_parquet
+from rlhf_core.data.jsonl import RowError, RowFile, count_rows, is_parquet, raw_rows
 from rlhf_core.data.loaders import read_demonstration, read_labels, read_preference, read_prompt
 from rlhf_core.data.reward_examples import Ranking, Rating, StepLabels
 from rlhf_core.errors import InvalidInput
@@ -16,6 +16,16 @@ from rlhf_core.records.datasets import DatasetFormat, Encoding
 
 FORMATS: tuple[DatasetFormat, ...] = get_args(DatasetFormat)
 LABEL_FORMATS: tuple[DatasetFormat, ...] = ("preferences", "ratings", "rankings", "steps", "labels")
+
+_SIGNS: tuple[tuple[tuple[str, ...], DatasetFormat], ...] = (
+    (("chosen", "rejected"), "preferences"),
+    (("ranks",), "rankings"),
+    (("rating", "ratings"), "ratings"),
+    (("completions",), "steps"),
+    (("completion", "response", "messages"), "demonstrations"),
+    (("prompt",), "prompts"),
+)
+"""Keys that rows of one format have, and those before it in this list do not."""
 
 Reader = Callable[[dict[str, Any], str], object]
 
@@ -32,6 +42,19 @@ def encoding_of(path: Path, format_: DatasetFormat) -> Encoding:
     if format_ == "constitution":
         return "yaml"
     return "parquet" if is_parquet(path) else "jsonl"
+
+
+def likely_format(file: RowFile) -> DatasetFormat:
+    """The format that the keys of a file's first row speak for. Raises InvalidInput where they speak for none."""
+    if file.path.suffix in (".yaml", ".yml"):
+        return "constitution"
+    _, first = next(raw_rows(file), (0, RowError("the file has no rows")))
+    if isinstance(first, RowError):
+        raise InvalidInput(f"{file.name}:1: {first}")
+    for keys, format_ in _SIGNS:
+        if any(key in first for key in keys):
+            return format_
+    raise InvalidInput(f"{file.name}:1: no key of this row says what it is; name the format: {', '.join(FORMATS)}")
 
 
 def read_constitution(path: Path, name: str) -> Constitution:

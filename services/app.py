@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from charter.v1 import (
@@ -21,7 +22,9 @@ from rlhf_core.config.feedback import FeedbackConfig
 from rlhf_core.config.model_defaults import constitution_for
 from rlhf_core.datasets.uploads import Uploads
 from rlhf_core.errors import InvalidInput
+from rlhf_core.exports.policy_folder import model_of, write_policy
 from rlhf_core.records.base import RunState
+from rlhf_core.records.models import PolicyVersion
 from rlhf_core.records.runs import Run
 from rlhf_core.store.store import Store
 from services.client.client import CharterClient
@@ -31,6 +34,7 @@ from services.rpc.critique import CritiqueService
 from services.rpc.dataset import DatasetService
 from services.rpc.dataset_uploads import UploadDesk
 from services.rpc.policy import PolicyService
+from services.rpc.policy_files import PolicyFiles, Write
 from services.rpc.preference import PreferenceService
 from services.rpc.reward import RewardService
 from services.rpc.run_changes import RunVerbs
@@ -241,7 +245,8 @@ def _services(
         ),
     }
     if loaded is not None and models is not None and generation is not None:
-        policy = PolicyService(generation, store, io, policy_info(info, loaded))
+        files = PolicyFiles(store, _policy_writer(store, config.data / RUNS), io)
+        policy = PolicyService(generation, store, io, policy_info(info, loaded), files)
         add_policy = policy_pb2_grpc.add_PolicyServiceServicer_to_server
         services["policy"] = Service("charter.v1.PolicyService", add_policy, policy)
         services["critique"] = Service(
@@ -260,6 +265,16 @@ def _services(
 def _datasets(config: ServeConfig, store: Store, io: Executor) -> Service:
     uploads = UploadDesk(store, Uploads(config.data / UPLOADS), config.limits.dataset_bytes)
     return Service(DATASETS, dataset_pb2_grpc.add_DatasetServiceServicer_to_server, DatasetService(store, uploads, io))
+
+
+def _policy_writer(store: Store, runs_folder: Path) -> Write:
+    # With a model torch is there already.
+    from services.run_toolbox import base_folder
+
+    def write(version: PolicyVersion, folder: Path, merge: bool) -> None:
+        write_policy(store, runs_folder, version, base_folder(model_of(store, version)), folder, merge)
+
+    return write
 
 
 def _carried_out(config: ServeConfig, store: Store) -> bool:

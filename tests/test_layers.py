@@ -41,6 +41,7 @@ LAYERS: tuple[set[str], ...] = (
     {"rlhf_core.feedback", "rlhf_core.training", "rlhf_core.evaluation"},
     {"rlhf_core.stages", "rlhf_core.effects", "rlhf_core.sandbox"},
     {"rlhf_core.pipeline", "rlhf_core.policies", "rlhf_core.comparison"},
+    {"rlhf_core.exports"},
     {"services", "services.wire", "services.security", "services.telemetry"},
     {"services.client", "services.serving", "services.server"},
     {"services.rpc", "services.worker"},
@@ -77,7 +78,7 @@ FORBIDDEN = (
 WITHOUT_TORCH = (
     *(f"rlhf_core.{name}" for name in ("errors", "stats", "seeding", "records", "config", "interfaces", "data")),
     *(f"rlhf_core.{name}" for name in ("text_detectors", "constitution", "feedback", "store", "effects", "policies")),
-    "rlhf_core.datasets",
+    *("rlhf_core.datasets", "rlhf_core.exports"),
     *(f"services.{name}" for name in ("wire", "security", "telemetry", "client", "server", "rpc", "http")),
 )
 """These import no torch, not even through a module of ours."""

@@ -21,6 +21,7 @@ from rlhf_core.store.migrations import migrate
 from rlhf_core.store.preferences import Preferences
 from rlhf_core.store.run_deletion import Deletion
 from rlhf_core.store.run_history import Checkpoints, Events, StageResults
+from rlhf_core.store.run_pages import RunPages
 from rlhf_core.store.run_weights import WatchPoints, Weights
 from rlhf_core.store.runs import Runs
 from rlhf_core.store.samples import Prompts, Revisions, Samples
@@ -49,6 +50,7 @@ class Store:
         self.scores = Scores(connections)
         self.gold_scores = GoldScores(connections)
         self.comparisons = Comparisons(connections, self.samples)
+        self.run_pages = RunPages(connections, self.samples)
         self.votes = Votes(connections)
         self.preferences = Preferences(connections, self.comparisons)
         self.policy_versions = Versions(connections, PolicyVersion, "policy_versions")

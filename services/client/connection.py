@@ -22,6 +22,8 @@ STREAMS = (
     ("charter.v1.CritiqueService", "DiffConstitutions"),
     ("charter.v1.CritiqueService", "ReviseStream"),
     ("charter.v1.DatasetService", "ExportDataset"),
+    ("charter.v1.DatasetService", "ExportRun"),
+    ("charter.v1.PolicyService", "ExportPolicy"),
     ("charter.v1.PolicyService", "GenerateStream"),
     ("charter.v1.TrainerService", "WatchRun"),
 )

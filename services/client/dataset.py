@@ -6,18 +6,23 @@ import hashlib
 import json
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from charter.v1 import dataset_pb2, dataset_pb2_grpc
 
 from rlhf_core.errors import InvalidInput, Unavailable
 from rlhf_core.records.datasets import Dataset, DatasetFormat, DeletedDataset, Encoding
+from rlhf_core.records.samples import Comparison, Sample
 from services.client.connection import Connection
 from services.wire import enums
 from services.wire.datasets import dataset_from_message
+from services.wire.paging import MAX_PAGE
+from services.wire.revisions import RevisionStep, step_from_message
+from services.wire.samples import comparison_from_message, sample_from_message
 
+Content = Literal["preferences", "demonstrations", "samples"]
 CHUNK_BYTES = 2**20
 CALL_BYTES = 64 * CHUNK_BYTES
 """What one call sends at most, so that a deadline for a call is none for a file."""
@@ -36,6 +41,13 @@ class NamedDataset(NamedTuple):
 
     dataset: Dataset
     run_ids: tuple[str, ...]
+
+
+class RunFile(NamedTuple):
+    """A file with what a run made, in pieces as they come."""
+
+    rows: int
+    pieces: Iterator[bytes]
 
 
 class DatasetClient:
@@ -112,12 +124,8 @@ class DatasetClient:
     def rows(self, dataset_id: str, page_size: int = 1000) -> Iterator[dict[str, Any]]:
         """Every row of a dataset, page by page; of a constitution its principles."""
         request = dataset_pb2.ListDatasetRowsRequest(dataset_id=dataset_id, page_size=page_size)
-        while True:
-            answer = self._connection.call(self._stub.ListDatasetRows, request)
+        for answer in self._pages(self._stub.ListDatasetRows, request):
             yield from (json.loads(row.json) for row in answer.rows)
-            if not answer.next_page_token:
-                return
-            request.page_token = answer.next_page_token
 
     def export(self, dataset_id: str, encoding: Encoding | None = None) -> Iterator[bytes]:
         """A dataset's file in pieces, byte for byte, or its rows in another encoding."""
@@ -150,6 +158,58 @@ class DatasetClient:
         )
         answer = self._connection.call(self._stub.DeleteDataset, request)
         return DeletedDataset(answer.dataset_id, answer.versions, answer.size_bytes, tuple(answer.run_ids))
+
+    def export_run(
+        self,
+        content: Content,
+        run_id: str = "",
+        *,
+        objective: str = "",
+        labelers: Literal["ai", "human"] | None = None,
+        policy_version: str = "",
+        stage: str = "",
+        encoding: Encoding | None = None,
+    ) -> RunFile:
+        """What a run made, or without one all runs, as a file that runs read. Raises NotFound where it has no rows."""
+        request = dataset_pb2.ExportRunRequest(
+            run_id=run_id,
+            content=dataset_pb2.RunContent.Value(f"RUN_CONTENT_{content.upper()}"),
+            objective=objective,
+            labelers=enums.number(enums.LABELERS, labelers),
+            policy_version=policy_version,
+            stage=stage,
+            encoding=enums.number(enums.ENCODINGS, encoding),
+        )
+        answers = self._connection.stream(self._stub.ExportRun, request)
+        return RunFile(next(answers).rows, (answer.data for answer in answers))
+
+    def samples(self, run_id: str, stage: str = "", policy_version: str = "") -> Iterator[Sample]:
+        """A run's samples, page by page, in the order in which it stored them."""
+        request = dataset_pb2.ListSamplesRequest(
+            run_id=run_id, stage=stage, policy_version=policy_version, page_size=MAX_PAGE
+        )
+        for answer in self._pages(self._stub.ListSamples, request):
+            yield from (sample_from_message(message) for message in answer.samples)
+
+    def comparisons(self, run_id: str) -> Iterator[Comparison]:
+        """A run's comparisons, page by page, in the order in which it stored them."""
+        request = dataset_pb2.ListComparisonsRequest(run_id=run_id, page_size=MAX_PAGE)
+        for answer in self._pages(self._stub.ListComparisons, request):
+            yield from (comparison_from_message(message) for message in answer.comparisons)
+
+    def revisions(self, run_id: str) -> Iterator[RevisionStep]:
+        """What a run's critic said and what was revised, page by page; rounds count from 1."""
+        request = dataset_pb2.ListRevisionsRequest(run_id=run_id, page_size=MAX_PAGE)
+        for answer in self._pages(self._stub.ListRevisions, request):
+            yield from (step_from_message(message) for message in answer.steps)
+
+    def _pages(self, method: Callable[..., Any], request: Any) -> Iterator[Any]:
+        while True:
+            answer = self._connection.call(method, request)
+            yield answer
+            if not answer.next_page_token:
+                return
+            request.page_token = answer.next_page_token
 
     def _send(self, file: Path, spec: dataset_pb2.DatasetUpload, offset: int) -> dataset_pb2.UploadDatasetResponse:
         def send(_: None, **options: Any) -> dataset_pb2.UploadDatasetResponse:

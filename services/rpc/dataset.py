@@ -18,6 +18,7 @@ from rlhf_core.records.datasets import Dataset, DeletedDataset
 from rlhf_core.store.store import Store
 from services.rpc.dataset_uploads import Spec, UploadDesk
 from services.rpc.run_changes import tried
+from services.rpc.run_exports import RunExports
 from services.security.callers import CALLER
 from services.serving.executor import Executor
 from services.wire import enums, field_masks, resource_names
@@ -33,6 +34,7 @@ CHECKED_AT_ONCE = 2
 class DatasetService(dataset_pb2_grpc.DatasetServiceServicer):
     def __init__(self, store: Store, uploads: UploadDesk, io: Executor):
         self._store = store
+        self._runs = RunExports(store)
         self._uploads = uploads
         self._io = io
         self._checking = asyncio.Semaphore(CHECKED_AT_ONCE)
@@ -109,10 +111,8 @@ class DatasetService(dataset_pb2_grpc.DatasetServiceServicer):
             if not 0 <= request.offset <= file.stat().st_size:
                 raise InvalidInput(f"offset: {request.offset}; allowed: 0 to {file.stat().st_size}", "offset")
             yield dataset_pb2.ExportDatasetResponse(dataset=dataset_to_message(dataset))
-            with file.open("rb") as source:
-                source.seek(request.offset)
-                while data := await self._io.run(source.read, CHUNK_BYTES):
-                    yield dataset_pb2.ExportDatasetResponse(data=data)
+            async for data in self._pieces(file, request.offset):
+                yield dataset_pb2.ExportDatasetResponse(data=data)
 
     async def DeleteDataset(
         self, request: dataset_pb2.DeleteDatasetRequest, context: grpc.aio.ServicerContext
@@ -121,6 +121,38 @@ class DatasetService(dataset_pb2_grpc.DatasetServiceServicer):
         return dataset_pb2.DeleteDatasetResponse(
             dataset_id=deleted.id, versions=deleted.versions, size_bytes=deleted.size, run_ids=deleted.runs
         )
+
+    async def ListSamples(
+        self, request: dataset_pb2.ListSamplesRequest, context: grpc.aio.ServicerContext
+    ) -> dataset_pb2.ListSamplesResponse:
+        return await self._io.run(self._runs.samples, request)
+
+    async def ListComparisons(
+        self, request: dataset_pb2.ListComparisonsRequest, context: grpc.aio.ServicerContext
+    ) -> dataset_pb2.ListComparisonsResponse:
+        return await self._io.run(self._runs.comparisons, request)
+
+    async def ListRevisions(
+        self, request: dataset_pb2.ListRevisionsRequest, context: grpc.aio.ServicerContext
+    ) -> dataset_pb2.ListRevisionsResponse:
+        return await self._io.run(self._runs.revisions, request)
+
+    async def ExportRun(
+        self, request: dataset_pb2.ExportRunRequest, context: grpc.aio.ServicerContext
+    ) -> AsyncIterator[dataset_pb2.ExportRunResponse]:
+        with tempfile.TemporaryDirectory(prefix="charter-") as folder:
+            file = Path(folder) / "rows"
+            async with self._checking:
+                rows = await self._io.run(self._runs.write, request, file)
+            yield dataset_pb2.ExportRunResponse(rows=rows)
+            async for data in self._pieces(file):
+                yield dataset_pb2.ExportRunResponse(data=data)
+
+    async def _pieces(self, file: Path, offset: int = 0) -> AsyncIterator[bytes]:
+        with file.open("rb") as source:
+            source.seek(offset)
+            while data := await self._io.run(source.read, CHUNK_BYTES):
+                yield data
 
     def _find(self, given: str) -> Dataset:
         reference = resource_names.identity(resource_names.DATASETS, given, "dataset_id")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from typing import Literal
 
 import grpc
 from charter.v1 import preference_pb2, preference_pb2_grpc
@@ -25,9 +24,6 @@ from services.wire.samples import comparison_from_message, comparison_to_message
 from services.wire.stored_records import human_labeler, preference_to_message
 
 PAGE = 100
-KINDS: enums.Enum[Literal["ai", "human"] | None] = enums.Enum(
-    preference_pb2.LabelerKind.DESCRIPTOR, (None, "ai", "human")
-)
 
 
 class PreferenceService(preference_pb2_grpc.PreferenceServiceServicer):
@@ -65,7 +61,7 @@ class PreferenceService(preference_pb2_grpc.PreferenceServiceServicer):
     async def ListPreferences(
         self, request: preference_pb2.ListPreferencesRequest, context: grpc.aio.ServicerContext
     ) -> preference_pb2.ListPreferencesResponse:
-        kind = enums.value(KINDS, request.labelers, "labelers")
+        kind = enums.value(enums.LABELERS, request.labelers, "labelers")
         page = page_of(request, PAGE)
         run_id = await self._io.run(run_id_of, self._store, request.run_id) or None
         preferences, last = await self._io.run(

@@ -43,6 +43,7 @@ GATES: Enum[Gates | None] = Enum(policy_pb2.GateState.DESCRIPTOR, (None, *get_ar
 LABEL_SOURCES: Enum[QualitySource | None] = Enum(
     reward_pb2.RewardQuality.Source.DESCRIPTOR, (None, *get_args(QualitySource))
 )
+LABELERS: Enum[Literal["ai", "human"] | None] = Enum(preference_pb2.LabelerKind.DESCRIPTOR, (None, "ai", "human"))
 FORMATS: Enum[DatasetFormat | None] = Enum(dataset_pb2.DatasetFormat.DESCRIPTOR, (None, *get_args(DatasetFormat)))
 ENCODINGS: Enum[Encoding | None] = Enum(dataset_pb2.DatasetEncoding.DESCRIPTOR, (None, *get_args(Encoding)))
 

@@ -22,57 +22,78 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from charter.v1 import common_pb2 as charter_dot_v1_dot_common__pb2
+from charter.v1 import critique_pb2 as charter_dot_v1_dot_critique__pb2
+from charter.v1 import preference_pb2 as charter_dot_v1_dot_preference__pb2
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x63harter/v1/dataset.proto\x12\ncharter.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb9\x02\n\x07\x44\x61taset\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12)\n\x06\x66ormat\x18\x03 \x01(\x0e\x32\x19.charter.v1.DatasetFormat\x12-\n\x08\x65ncoding\x18\x04 \x01(\x0e\x32\x1b.charter.v1.DatasetEncoding\x12\x0c\n\x04hash\x18\x05 \x01(\t\x12\x0c\n\x04rows\x18\x06 \x01(\x03\x12\x12\n\nsize_bytes\x18\x07 \x01(\x03\x12\x13\n\x0b\x64\x65scription\x18\x08 \x01(\t\x12\x12\n\ncreated_by\x18\t \x01(\t\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x0b \x01(\t\x12\x11\n\treference\x18\x0c \x01(\t\x12\x0f\n\x07run_ids\x18\r \x03(\t\"\xac\x01\n\rDatasetUpload\x12\x12\n\ndataset_id\x18\x01 \x01(\t\x12)\n\x06\x66ormat\x18\x02 \x01(\x0e\x32\x19.charter.v1.DatasetFormat\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\x12\n\nsize_bytes\x18\x04 \x01(\x03\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\t\x12\x0c\n\x04\x65tag\x18\x06 \x01(\t\x12\x15\n\rvalidate_only\x18\x07 \x01(\x08\",\n\x0c\x44\x61tasetChunk\x12\x0e\n\x06offset\x18\x01 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"v\n\x14UploadDatasetRequest\x12+\n\x06upload\x18\x01 \x01(\x0b\x32\x19.charter.v1.DatasetUploadH\x00\x12)\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x18.charter.v1.DatasetChunkH\x00\x42\x06\n\x04part\"U\n\x15UploadDatasetResponse\x12$\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x13.charter.v1.Dataset\x12\x16\n\x0ereceived_bytes\x18\x02 \x01(\x03\"\"\n\x10GetUploadRequest\x12\x0e\n\x06sha256\x18\x01 \x01(\t\";\n\x11GetUploadResponse\x12\x16\n\x0ereceived_bytes\x18\x01 \x01(\x03\x12\x0e\n\x06stored\x18\x02 \x01(\x08\"V\n\x11GetDatasetRequest\x12\x12\n\ndataset_id\x18\x01 \x01(\t\x12-\n\tread_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\":\n\x12GetDatasetResponse\x12$\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x13.charter.v1.Dataset\"\xab\x01\n\x13ListDatasetsRequest\x12)\n\x06\x66ormat\x18\x01 \x01(\x0e\x32\x19.charter.v1.DatasetFormat\x12\x13\n\x0bversions_of\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\x12-\n\tread_mask\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"V\n\x14ListDatasetsResponse\x12%\n\x08\x64\x61tasets\x18\x01 \x03(\x0b\x32\x13.charter.v1.Dataset\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"*\n\nDatasetRow\x12\x0e\n\x06number\x18\x01 \x01(\x03\x12\x0c\n\x04json\x18\x02 \x01(\t\"\x82\x01\n\x16ListDatasetRowsRequest\x12\x12\n\ndataset_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12-\n\tread_mask\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"l\n\x17ListDatasetRowsResponse\x12$\n\x04rows\x18\x01 \x03(\x0b\x32\x16.charter.v1.DatasetRow\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_rows\x18\x03 \x01(\x03\"i\n\x14\x45xportDatasetRequest\x12\x12\n\ndataset_id\x18\x01 \x01(\t\x12-\n\x08\x65ncoding\x18\x02 \x01(\x0e\x32\x1b.charter.v1.DatasetEncoding\x12\x0e\n\x06offset\x18\x03 \x01(\x03\"K\n\x15\x45xportDatasetResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12$\n\x07\x64\x61taset\x18\x02 \x01(\x0b\x32\x13.charter.v1.Dataset\"z\n\x14\x44\x65leteDatasetRequest\x12\x12\n\ndataset_id\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\x12\x15\n\ralthough_used\x18\x05 \x01(\x08\"b\n\x15\x44\x65leteDatasetResponse\x12\x12\n\ndataset_id\x18\x01 \x01(\t\x12\x10\n\x08versions\x18\x02 \x01(\x03\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\x12\x0f\n\x07run_ids\x18\x04 \x03(\t*\x9d\x02\n\rDatasetFormat\x12\x1e\n\x1a\x44\x41TASET_FORMAT_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x44\x41TASET_FORMAT_PROMPTS\x10\x01\x12!\n\x1d\x44\x41TASET_FORMAT_DEMONSTRATIONS\x10\x02\x12\x1e\n\x1a\x44\x41TASET_FORMAT_PREFERENCES\x10\x03\x12\x1a\n\x16\x44\x41TASET_FORMAT_RATINGS\x10\x04\x12\x1b\n\x17\x44\x41TASET_FORMAT_RANKINGS\x10\x05\x12\x18\n\x14\x44\x41TASET_FORMAT_STEPS\x10\x06\x12\x19\n\x15\x44\x41TASET_FORMAT_LABELS\x10\x07\x12\x1f\n\x1b\x44\x41TASET_FORMAT_CONSTITUTION\x10\x08*\x88\x01\n\x0f\x44\x61tasetEncoding\x12 \n\x1c\x44\x41TASET_ENCODING_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x44\x41TASET_ENCODING_JSONL\x10\x01\x12\x1c\n\x18\x44\x41TASET_ENCODING_PARQUET\x10\x02\x12\x19\n\x15\x44\x41TASET_ENCODING_YAML\x10\x03\x32\xdc\x04\n\x0e\x44\x61tasetService\x12V\n\rUploadDataset\x12 .charter.v1.UploadDatasetRequest\x1a!.charter.v1.UploadDatasetResponse(\x01\x12H\n\tGetUpload\x12\x1c.charter.v1.GetUploadRequest\x1a\x1d.charter.v1.GetUploadResponse\x12K\n\nGetDataset\x12\x1d.charter.v1.GetDatasetRequest\x1a\x1e.charter.v1.GetDatasetResponse\x12Q\n\x0cListDatasets\x12\x1f.charter.v1.ListDatasetsRequest\x1a .charter.v1.ListDatasetsResponse\x12Z\n\x0fListDatasetRows\x12\".charter.v1.ListDatasetRowsRequest\x1a#.charter.v1.ListDatasetRowsResponse\x12V\n\rExportDataset\x12 .charter.v1.ExportDatasetRequest\x1a!.charter.v1.ExportDatasetResponse0\x01\x12T\n\rDeleteDataset\x12 .charter.v1.DeleteDatasetRequest\x1a!.charter.v1.DeleteDatasetResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x63harter/v1/dataset.proto\x12\ncharter.v1\x1a\x17\x63harter/v1/common.proto\x1a\x19\x63harter/v1/critique.proto\x1a\x1b\x63harter/v1/preference.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb9\x02\n\x07\x44\x61taset\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12)\n\x06\x66ormat\x18\x03 \x01(\x0e\x32\x19.charter.v1.DatasetFormat\x12-\n\x08\x65ncoding\x18\x04 \x01(\x0e\x32\x1b.charter.v1.DatasetEncoding\x12\x0c\n\x04hash\x18\x05 \x01(\t\x12\x0c\n\x04rows\x18\x06 \x01(\x03\x12\x12\n\nsize_bytes\x18\x07 \x01(\x03\x12\x13\n\x0b\x64\x65scription\x18\x08 \x01(\t\x12\x12\n\ncreated_by\x18\t \x01(\t\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x0b \x01(\t\x12\x11\n\treference\x18\x0c \x01(\t\x12\x0f\n\x07run_ids\x18\r \x03(\t\"\xac\x01\n\rDatasetUpload\x12\x12\n\ndataset_id\x18\x01 \x01(\t\x12)\n\x06\x66ormat\x18\x02 \x01(\x0e\x32\x19.charter.v1.DatasetFormat\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\x12\n\nsize_bytes\x18\x04 \x01(\x03\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\t\x12\x0c\n\x04\x65tag\x18\x06 \x01(\t\x12\x15\n\rvalidate_only\x18\x07 \x01(\x08\",\n\x0c\x44\x61tasetChunk\x12\x0e\n\x06offset\x18\x01 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"v\n\x14UploadDatasetRequest\x12+\n\x06upload\x18\x01 \x01(\x0b\x32\x19.charter.v1.DatasetUploadH\x00\x12)\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x18.charter.v1.DatasetChunkH\x00\x42\x06\n\x04part\"U\n\x15UploadDatasetResponse\x12$\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x13.charter.v1.Dataset\x12\x16\n\x0ereceived_bytes\x18\x02 \x01(\x03\"\"\n\x10GetUploadRequest\x12\x0e\n\x06sha256\x18\x01 \x01(\t\";\n\x11GetUploadResponse\x12\x16\n\x0ereceived_bytes\x18\x01 \x01(\x03\x12\x0e\n\x06stored\x18\x02 \x01(\x08\"V\n\x11GetDatasetRequest\x12\x12\n\ndataset_id\x18\x01 \x01(\t\x12-\n\tread_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\":\n\x12GetDatasetResponse\x12$\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x13.charter.v1.Dataset\"\xab\x01\n\x13ListDatasetsRequest\x12)\n\x06\x66ormat\x18\x01 \x01(\x0e\x32\x19.charter.v1.DatasetFormat\x12\x13\n\x0bversions_of\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\x12-\n\tread_mask\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"V\n\x14ListDatasetsResponse\x12%\n\x08\x64\x61tasets\x18\x01 \x03(\x0b\x32\x13.charter.v1.Dataset\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"*\n\nDatasetRow\x12\x0e\n\x06number\x18\x01 \x01(\x03\x12\x0c\n\x04json\x18\x02 \x01(\t\"\x82\x01\n\x16ListDatasetRowsRequest\x12\x12\n\ndataset_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12-\n\tread_mask\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"l\n\x17ListDatasetRowsResponse\x12$\n\x04rows\x18\x01 \x03(\x0b\x32\x16.charter.v1.DatasetRow\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_rows\x18\x03 \x01(\x03\"i\n\x14\x45xportDatasetRequest\x12\x12\n\ndataset_id\x18\x01 \x01(\t\x12-\n\x08\x65ncoding\x18\x02 \x01(\x0e\x32\x1b.charter.v1.DatasetEncoding\x12\x0e\n\x06offset\x18\x03 \x01(\x03\"K\n\x15\x45xportDatasetResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12$\n\x07\x64\x61taset\x18\x02 \x01(\x0b\x32\x13.charter.v1.Dataset\"z\n\x14\x44\x65leteDatasetRequest\x12\x12\n\ndataset_id\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\x12\x15\n\ralthough_used\x18\x05 \x01(\x08\"b\n\x15\x44\x65leteDatasetResponse\x12\x12\n\ndataset_id\x18\x01 \x01(\t\x12\x10\n\x08versions\x18\x02 \x01(\x03\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\x12\x0f\n\x07run_ids\x18\x04 \x03(\t\"\xa1\x01\n\x12ListSamplesRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\r\n\x05stage\x18\x02 \x01(\t\x12\x16\n\x0epolicy_version\x18\x03 \x01(\t\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\x12-\n\tread_mask\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"S\n\x13ListSamplesResponse\x12#\n\x07samples\x18\x01 \x03(\x0b\x32\x12.charter.v1.Sample\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"~\n\x16ListComparisonsRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12-\n\tread_mask\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"_\n\x17ListComparisonsResponse\x12+\n\x0b\x63omparisons\x18\x01 \x03(\x0b\x32\x16.charter.v1.Comparison\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"|\n\x14ListRevisionsRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12-\n\tread_mask\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"Y\n\x15ListRevisionsResponse\x12\'\n\x05steps\x18\x01 \x03(\x0b\x32\x18.charter.v1.RevisionStep\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xdf\x01\n\x10\x45xportRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\'\n\x07\x63ontent\x18\x02 \x01(\x0e\x32\x16.charter.v1.RunContent\x12\x11\n\tobjective\x18\x03 \x01(\t\x12)\n\x08labelers\x18\x04 \x01(\x0e\x32\x17.charter.v1.LabelerKind\x12\x16\n\x0epolicy_version\x18\x05 \x01(\t\x12\r\n\x05stage\x18\x06 \x01(\t\x12-\n\x08\x65ncoding\x18\x07 \x01(\x0e\x32\x1b.charter.v1.DatasetEncoding\"/\n\x11\x45xportRunResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x0c\n\x04rows\x18\x02 \x01(\x03*\x9d\x02\n\rDatasetFormat\x12\x1e\n\x1a\x44\x41TASET_FORMAT_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x44\x41TASET_FORMAT_PROMPTS\x10\x01\x12!\n\x1d\x44\x41TASET_FORMAT_DEMONSTRATIONS\x10\x02\x12\x1e\n\x1a\x44\x41TASET_FORMAT_PREFERENCES\x10\x03\x12\x1a\n\x16\x44\x41TASET_FORMAT_RATINGS\x10\x04\x12\x1b\n\x17\x44\x41TASET_FORMAT_RANKINGS\x10\x05\x12\x18\n\x14\x44\x41TASET_FORMAT_STEPS\x10\x06\x12\x19\n\x15\x44\x41TASET_FORMAT_LABELS\x10\x07\x12\x1f\n\x1b\x44\x41TASET_FORMAT_CONSTITUTION\x10\x08*\x88\x01\n\x0f\x44\x61tasetEncoding\x12 \n\x1c\x44\x41TASET_ENCODING_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x44\x41TASET_ENCODING_JSONL\x10\x01\x12\x1c\n\x18\x44\x41TASET_ENCODING_PARQUET\x10\x02\x12\x19\n\x15\x44\x41TASET_ENCODING_YAML\x10\x03*\x7f\n\nRunContent\x12\x1b\n\x17RUN_CONTENT_UNSPECIFIED\x10\x00\x12\x1b\n\x17RUN_CONTENT_PREFERENCES\x10\x01\x12\x1e\n\x1aRUN_CONTENT_DEMONSTRATIONS\x10\x02\x12\x17\n\x13RUN_CONTENT_SAMPLES\x10\x03\x32\xaa\x07\n\x0e\x44\x61tasetService\x12V\n\rUploadDataset\x12 .charter.v1.UploadDatasetRequest\x1a!.charter.v1.UploadDatasetResponse(\x01\x12H\n\tGetUpload\x12\x1c.charter.v1.GetUploadRequest\x1a\x1d.charter.v1.GetUploadResponse\x12K\n\nGetDataset\x12\x1d.charter.v1.GetDatasetRequest\x1a\x1e.charter.v1.GetDatasetResponse\x12Q\n\x0cListDatasets\x12\x1f.charter.v1.ListDatasetsRequest\x1a .charter.v1.ListDatasetsResponse\x12Z\n\x0fListDatasetRows\x12\".charter.v1.ListDatasetRowsRequest\x1a#.charter.v1.ListDatasetRowsResponse\x12V\n\rExportDataset\x12 .charter.v1.ExportDatasetRequest\x1a!.charter.v1.ExportDatasetResponse0\x01\x12T\n\rDeleteDataset\x12 .charter.v1.DeleteDatasetRequest\x1a!.charter.v1.DeleteDatasetResponse\x12N\n\x0bListSamples\x12\x1e.charter.v1.ListSamplesRequest\x1a\x1f.charter.v1.ListSamplesResponse\x12Z\n\x0fListComparisons\x12\".charter.v1.ListComparisonsRequest\x1a#.charter.v1.ListComparisonsResponse\x12T\n\rListRevisions\x12 .charter.v1.ListRevisionsRequest\x1a!.charter.v1.ListRevisionsResponse\x12J\n\tExportRun\x12\x1c.charter.v1.ExportRunRequest\x1a\x1d.charter.v1.ExportRunResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'charter.v1.dataset_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DATASETFORMAT']._serialized_start=2054
-  _globals['_DATASETFORMAT']._serialized_end=2339
-  _globals['_DATASETENCODING']._serialized_start=2342
-  _globals['_DATASETENCODING']._serialized_end=2478
-  _globals['_DATASET']._serialized_start=108
-  _globals['_DATASET']._serialized_end=421
-  _globals['_DATASETUPLOAD']._serialized_start=424
-  _globals['_DATASETUPLOAD']._serialized_end=596
-  _globals['_DATASETCHUNK']._serialized_start=598
-  _globals['_DATASETCHUNK']._serialized_end=642
-  _globals['_UPLOADDATASETREQUEST']._serialized_start=644
-  _globals['_UPLOADDATASETREQUEST']._serialized_end=762
-  _globals['_UPLOADDATASETRESPONSE']._serialized_start=764
-  _globals['_UPLOADDATASETRESPONSE']._serialized_end=849
-  _globals['_GETUPLOADREQUEST']._serialized_start=851
-  _globals['_GETUPLOADREQUEST']._serialized_end=885
-  _globals['_GETUPLOADRESPONSE']._serialized_start=887
-  _globals['_GETUPLOADRESPONSE']._serialized_end=946
-  _globals['_GETDATASETREQUEST']._serialized_start=948
-  _globals['_GETDATASETREQUEST']._serialized_end=1034
-  _globals['_GETDATASETRESPONSE']._serialized_start=1036
-  _globals['_GETDATASETRESPONSE']._serialized_end=1094
-  _globals['_LISTDATASETSREQUEST']._serialized_start=1097
-  _globals['_LISTDATASETSREQUEST']._serialized_end=1268
-  _globals['_LISTDATASETSRESPONSE']._serialized_start=1270
-  _globals['_LISTDATASETSRESPONSE']._serialized_end=1356
-  _globals['_DATASETROW']._serialized_start=1358
-  _globals['_DATASETROW']._serialized_end=1400
-  _globals['_LISTDATASETROWSREQUEST']._serialized_start=1403
-  _globals['_LISTDATASETROWSREQUEST']._serialized_end=1533
-  _globals['_LISTDATASETROWSRESPONSE']._serialized_start=1535
-  _globals['_LISTDATASETROWSRESPONSE']._serialized_end=1643
-  _globals['_EXPORTDATASETREQUEST']._serialized_start=1645
-  _globals['_EXPORTDATASETREQUEST']._serialized_end=1750
-  _globals['_EXPORTDATASETRESPONSE']._serialized_start=1752
-  _globals['_EXPORTDATASETRESPONSE']._serialized_end=1827
-  _globals['_DELETEDATASETREQUEST']._serialized_start=1829
-  _globals['_DELETEDATASETREQUEST']._serialized_end=1951
-  _globals['_DELETEDATASETRESPONSE']._serialized_start=1953
-  _globals['_DELETEDATASETRESPONSE']._serialized_end=2051
-  _globals['_DATASETSERVICE']._serialized_start=2481
-  _globals['_DATASETSERVICE']._serialized_end=3085
+  _globals['_DATASETFORMAT']._serialized_start=3101
+  _globals['_DATASETFORMAT']._serialized_end=3386
+  _globals['_DATASETENCODING']._serialized_start=3389
+  _globals['_DATASETENCODING']._serialized_end=3525
+  _globals['_RUNCONTENT']._serialized_start=3527
+  _globals['_RUNCONTENT']._serialized_end=3654
+  _globals['_DATASET']._serialized_start=189
+  _globals['_DATASET']._serialized_end=502
+  _globals['_DATASETUPLOAD']._serialized_start=505
+  _globals['_DATASETUPLOAD']._serialized_end=677
+  _globals['_DATASETCHUNK']._serialized_start=679
+  _globals['_DATASETCHUNK']._serialized_end=723
+  _globals['_UPLOADDATASETREQUEST']._serialized_start=725
+  _globals['_UPLOADDATASETREQUEST']._serialized_end=843
+  _globals['_UPLOADDATASETRESPONSE']._serialized_start=845
+  _globals['_UPLOADDATASETRESPONSE']._serialized_end=930
+  _globals['_GETUPLOADREQUEST']._serialized_start=932
+  _globals['_GETUPLOADREQUEST']._serialized_end=966
+  _globals['_GETUPLOADRESPONSE']._serialized_start=968
+  _globals['_GETUPLOADRESPONSE']._serialized_end=1027
+  _globals['_GETDATASETREQUEST']._serialized_start=1029
+  _globals['_GETDATASETREQUEST']._serialized_end=1115
+  _globals['_GETDATASETRESPONSE']._serialized_start=1117
+  _globals['_GETDATASETRESPONSE']._serialized_end=1175
+  _globals['_LISTDATASETSREQUEST']._serialized_start=1178
+  _globals['_LISTDATASETSREQUEST']._serialized_end=1349
+  _globals['_LISTDATASETSRESPONSE']._serialized_start=1351
+  _globals['_LISTDATASETSRESPONSE']._serialized_end=1437
+  _globals['_DATASETROW']._serialized_start=1439
+  _globals['_DATASETROW']._serialized_end=1481
+  _globals['_LISTDATASETROWSREQUEST']._serialized_start=1484
+  _globals['_LISTDATASETROWSREQUEST']._serialized_end=1614
+  _globals['_LISTDATASETROWSRESPONSE']._serialized_start=1616
+  _globals['_LISTDATASETROWSRESPONSE']._serialized_end=1724
+  _globals['_EXPORTDATASETREQUEST']._serialized_start=1726
+  _globals['_EXPORTDATASETREQUEST']._serialized_end=1831
+  _globals['_EXPORTDATASETRESPONSE']._serialized_start=1833
+  _globals['_EXPORTDATASETRESPONSE']._serialized_end=1908
+  _globals['_DELETEDATASETREQUEST']._serialized_start=1910
+  _globals['_DELETEDATASETREQUEST']._serialized_end=2032
+  _globals['_DELETEDATASETRESPONSE']._serialized_start=2034
+  _globals['_DELETEDATASETRESPONSE']._serialized_end=2132
+  _globals['_LISTSAMPLESREQUEST']._serialized_start=2135
+  _globals['_LISTSAMPLESREQUEST']._serialized_end=2296
+  _globals['_LISTSAMPLESRESPONSE']._serialized_start=2298
+  _globals['_LISTSAMPLESRESPONSE']._serialized_end=2381
+  _globals['_LISTCOMPARISONSREQUEST']._serialized_start=2383
+  _globals['_LISTCOMPARISONSREQUEST']._serialized_end=2509
+  _globals['_LISTCOMPARISONSRESPONSE']._serialized_start=2511
+  _globals['_LISTCOMPARISONSRESPONSE']._serialized_end=2606
+  _globals['_LISTREVISIONSREQUEST']._serialized_start=2608
+  _globals['_LISTREVISIONSREQUEST']._serialized_end=2732
+  _globals['_LISTREVISIONSRESPONSE']._serialized_start=2734
+  _globals['_LISTREVISIONSRESPONSE']._serialized_end=2823
+  _globals['_EXPORTRUNREQUEST']._serialized_start=2826
+  _globals['_EXPORTRUNREQUEST']._serialized_end=3049
+  _globals['_EXPORTRUNRESPONSE']._serialized_start=3051
+  _globals['_EXPORTRUNRESPONSE']._serialized_end=3098
+  _globals['_DATASETSERVICE']._serialized_start=3657
+  _globals['_DATASETSERVICE']._serialized_end=4595
 # @@protoc_insertion_point(module_scope)

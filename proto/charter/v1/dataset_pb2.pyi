@@ -1,5 +1,8 @@
 import datetime
 
+from charter.v1 import common_pb2 as _common_pb2
+from charter.v1 import critique_pb2 as _critique_pb2
+from charter.v1 import preference_pb2 as _preference_pb2
 from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -29,6 +32,13 @@ class DatasetEncoding(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DATASET_ENCODING_JSONL: _ClassVar[DatasetEncoding]
     DATASET_ENCODING_PARQUET: _ClassVar[DatasetEncoding]
     DATASET_ENCODING_YAML: _ClassVar[DatasetEncoding]
+
+class RunContent(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    RUN_CONTENT_UNSPECIFIED: _ClassVar[RunContent]
+    RUN_CONTENT_PREFERENCES: _ClassVar[RunContent]
+    RUN_CONTENT_DEMONSTRATIONS: _ClassVar[RunContent]
+    RUN_CONTENT_SAMPLES: _ClassVar[RunContent]
 DATASET_FORMAT_UNSPECIFIED: DatasetFormat
 DATASET_FORMAT_PROMPTS: DatasetFormat
 DATASET_FORMAT_DEMONSTRATIONS: DatasetFormat
@@ -42,6 +52,10 @@ DATASET_ENCODING_UNSPECIFIED: DatasetEncoding
 DATASET_ENCODING_JSONL: DatasetEncoding
 DATASET_ENCODING_PARQUET: DatasetEncoding
 DATASET_ENCODING_YAML: DatasetEncoding
+RUN_CONTENT_UNSPECIFIED: RunContent
+RUN_CONTENT_PREFERENCES: RunContent
+RUN_CONTENT_DEMONSTRATIONS: RunContent
+RUN_CONTENT_SAMPLES: RunContent
 
 class Dataset(_message.Message):
     __slots__ = ("id", "name", "format", "encoding", "hash", "rows", "size_bytes", "description", "created_by", "create_time", "etag", "reference", "run_ids")
@@ -238,3 +252,93 @@ class DeleteDatasetResponse(_message.Message):
     size_bytes: int
     run_ids: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, dataset_id: _Optional[str] = ..., versions: _Optional[int] = ..., size_bytes: _Optional[int] = ..., run_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class ListSamplesRequest(_message.Message):
+    __slots__ = ("run_id", "stage", "policy_version", "page_size", "page_token", "read_mask")
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    STAGE_FIELD_NUMBER: _ClassVar[int]
+    POLICY_VERSION_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    READ_MASK_FIELD_NUMBER: _ClassVar[int]
+    run_id: str
+    stage: str
+    policy_version: str
+    page_size: int
+    page_token: str
+    read_mask: _field_mask_pb2.FieldMask
+    def __init__(self, run_id: _Optional[str] = ..., stage: _Optional[str] = ..., policy_version: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., read_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ...) -> None: ...
+
+class ListSamplesResponse(_message.Message):
+    __slots__ = ("samples", "next_page_token")
+    SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    samples: _containers.RepeatedCompositeFieldContainer[_common_pb2.Sample]
+    next_page_token: str
+    def __init__(self, samples: _Optional[_Iterable[_Union[_common_pb2.Sample, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class ListComparisonsRequest(_message.Message):
+    __slots__ = ("run_id", "page_size", "page_token", "read_mask")
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    READ_MASK_FIELD_NUMBER: _ClassVar[int]
+    run_id: str
+    page_size: int
+    page_token: str
+    read_mask: _field_mask_pb2.FieldMask
+    def __init__(self, run_id: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., read_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ...) -> None: ...
+
+class ListComparisonsResponse(_message.Message):
+    __slots__ = ("comparisons", "next_page_token")
+    COMPARISONS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    comparisons: _containers.RepeatedCompositeFieldContainer[_common_pb2.Comparison]
+    next_page_token: str
+    def __init__(self, comparisons: _Optional[_Iterable[_Union[_common_pb2.Comparison, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class ListRevisionsRequest(_message.Message):
+    __slots__ = ("run_id", "page_size", "page_token", "read_mask")
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    READ_MASK_FIELD_NUMBER: _ClassVar[int]
+    run_id: str
+    page_size: int
+    page_token: str
+    read_mask: _field_mask_pb2.FieldMask
+    def __init__(self, run_id: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., read_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ...) -> None: ...
+
+class ListRevisionsResponse(_message.Message):
+    __slots__ = ("steps", "next_page_token")
+    STEPS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    steps: _containers.RepeatedCompositeFieldContainer[_critique_pb2.RevisionStep]
+    next_page_token: str
+    def __init__(self, steps: _Optional[_Iterable[_Union[_critique_pb2.RevisionStep, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class ExportRunRequest(_message.Message):
+    __slots__ = ("run_id", "content", "objective", "labelers", "policy_version", "stage", "encoding")
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_FIELD_NUMBER: _ClassVar[int]
+    OBJECTIVE_FIELD_NUMBER: _ClassVar[int]
+    LABELERS_FIELD_NUMBER: _ClassVar[int]
+    POLICY_VERSION_FIELD_NUMBER: _ClassVar[int]
+    STAGE_FIELD_NUMBER: _ClassVar[int]
+    ENCODING_FIELD_NUMBER: _ClassVar[int]
+    run_id: str
+    content: RunContent
+    objective: str
+    labelers: _preference_pb2.LabelerKind
+    policy_version: str
+    stage: str
+    encoding: DatasetEncoding
+    def __init__(self, run_id: _Optional[str] = ..., content: _Optional[_Union[RunContent, str]] = ..., objective: _Optional[str] = ..., labelers: _Optional[_Union[_preference_pb2.LabelerKind, str]] = ..., policy_version: _Optional[str] = ..., stage: _Optional[str] = ..., encoding: _Optional[_Union[DatasetEncoding, str]] = ...) -> None: ...
+
+class ExportRunResponse(_message.Message):
+    __slots__ = ("data", "rows")
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    data: bytes
+    rows: int
+    def __init__(self, data: _Optional[bytes] = ..., rows: _Optional[int] = ...) -> None: ...

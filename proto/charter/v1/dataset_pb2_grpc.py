@@ -27,7 +27,7 @@ if _version_not_supported:
 
 class DatasetServiceStub(object):
     """Keeps the data that people bring: prompts, demonstrations, preferences, ratings, rankings and constitutions, each under
-    a name, which runs give as `dataset:NAME`. Offered wherever TrainerService is.
+    a name, which runs give as `dataset:NAME`; and reads back all that runs made. Offered wherever TrainerService is.
     """
 
     def __init__(self, channel):
@@ -71,11 +71,31 @@ class DatasetServiceStub(object):
                 request_serializer=charter_dot_v1_dot_dataset__pb2.DeleteDatasetRequest.SerializeToString,
                 response_deserializer=charter_dot_v1_dot_dataset__pb2.DeleteDatasetResponse.FromString,
                 _registered_method=True)
+        self.ListSamples = channel.unary_unary(
+                '/charter.v1.DatasetService/ListSamples',
+                request_serializer=charter_dot_v1_dot_dataset__pb2.ListSamplesRequest.SerializeToString,
+                response_deserializer=charter_dot_v1_dot_dataset__pb2.ListSamplesResponse.FromString,
+                _registered_method=True)
+        self.ListComparisons = channel.unary_unary(
+                '/charter.v1.DatasetService/ListComparisons',
+                request_serializer=charter_dot_v1_dot_dataset__pb2.ListComparisonsRequest.SerializeToString,
+                response_deserializer=charter_dot_v1_dot_dataset__pb2.ListComparisonsResponse.FromString,
+                _registered_method=True)
+        self.ListRevisions = channel.unary_unary(
+                '/charter.v1.DatasetService/ListRevisions',
+                request_serializer=charter_dot_v1_dot_dataset__pb2.ListRevisionsRequest.SerializeToString,
+                response_deserializer=charter_dot_v1_dot_dataset__pb2.ListRevisionsResponse.FromString,
+                _registered_method=True)
+        self.ExportRun = channel.unary_stream(
+                '/charter.v1.DatasetService/ExportRun',
+                request_serializer=charter_dot_v1_dot_dataset__pb2.ExportRunRequest.SerializeToString,
+                response_deserializer=charter_dot_v1_dot_dataset__pb2.ExportRunResponse.FromString,
+                _registered_method=True)
 
 
 class DatasetServiceServicer(object):
     """Keeps the data that people bring: prompts, demonstrations, preferences, ratings, rankings and constitutions, each under
-    a name, which runs give as `dataset:NAME`. Offered wherever TrainerService is.
+    a name, which runs give as `dataset:NAME`; and reads back all that runs made. Offered wherever TrainerService is.
     """
 
     def UploadDataset(self, request_iterator, context):
@@ -131,6 +151,35 @@ class DatasetServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListSamples(self, request, context):
+        """Lists the samples of a run, in the order in which it stored them; those that it shares with an earlier run too.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListComparisons(self, request, context):
+        """Lists the comparisons of a run, in the order in which it stored them. Their labels: PreferenceService.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListRevisions(self, request, context):
+        """Lists what a run's critic said, and what was revised, step by step.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportRun(self, request, context):
+        """Sends what a run made as a file in the formats of Hugging Face and TRL, to be uploaded again as it is. NOT_FOUND
+        where there are no such rows.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DatasetServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -169,6 +218,26 @@ def add_DatasetServiceServicer_to_server(servicer, server):
                     request_deserializer=charter_dot_v1_dot_dataset__pb2.DeleteDatasetRequest.FromString,
                     response_serializer=charter_dot_v1_dot_dataset__pb2.DeleteDatasetResponse.SerializeToString,
             ),
+            'ListSamples': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSamples,
+                    request_deserializer=charter_dot_v1_dot_dataset__pb2.ListSamplesRequest.FromString,
+                    response_serializer=charter_dot_v1_dot_dataset__pb2.ListSamplesResponse.SerializeToString,
+            ),
+            'ListComparisons': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListComparisons,
+                    request_deserializer=charter_dot_v1_dot_dataset__pb2.ListComparisonsRequest.FromString,
+                    response_serializer=charter_dot_v1_dot_dataset__pb2.ListComparisonsResponse.SerializeToString,
+            ),
+            'ListRevisions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRevisions,
+                    request_deserializer=charter_dot_v1_dot_dataset__pb2.ListRevisionsRequest.FromString,
+                    response_serializer=charter_dot_v1_dot_dataset__pb2.ListRevisionsResponse.SerializeToString,
+            ),
+            'ExportRun': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportRun,
+                    request_deserializer=charter_dot_v1_dot_dataset__pb2.ExportRunRequest.FromString,
+                    response_serializer=charter_dot_v1_dot_dataset__pb2.ExportRunResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'charter.v1.DatasetService', rpc_method_handlers)
@@ -179,7 +248,7 @@ def add_DatasetServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class DatasetService(object):
     """Keeps the data that people bring: prompts, demonstrations, preferences, ratings, rankings and constitutions, each under
-    a name, which runs give as `dataset:NAME`. Offered wherever TrainerService is.
+    a name, which runs give as `dataset:NAME`; and reads back all that runs made. Offered wherever TrainerService is.
     """
 
     @staticmethod
@@ -361,6 +430,114 @@ class DatasetService(object):
             '/charter.v1.DatasetService/DeleteDataset',
             charter_dot_v1_dot_dataset__pb2.DeleteDatasetRequest.SerializeToString,
             charter_dot_v1_dot_dataset__pb2.DeleteDatasetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSamples(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/charter.v1.DatasetService/ListSamples',
+            charter_dot_v1_dot_dataset__pb2.ListSamplesRequest.SerializeToString,
+            charter_dot_v1_dot_dataset__pb2.ListSamplesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListComparisons(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/charter.v1.DatasetService/ListComparisons',
+            charter_dot_v1_dot_dataset__pb2.ListComparisonsRequest.SerializeToString,
+            charter_dot_v1_dot_dataset__pb2.ListComparisonsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRevisions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/charter.v1.DatasetService/ListRevisions',
+            charter_dot_v1_dot_dataset__pb2.ListRevisionsRequest.SerializeToString,
+            charter_dot_v1_dot_dataset__pb2.ListRevisionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/charter.v1.DatasetService/ExportRun',
+            charter_dot_v1_dot_dataset__pb2.ExportRunRequest.SerializeToString,
+            charter_dot_v1_dot_dataset__pb2.ExportRunResponse.FromString,
             options,
             channel_credentials,
             insecure,

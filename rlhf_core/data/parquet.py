@@ -7,14 +7,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rlhf_core.data.conversations import dialogue
 from rlhf_core.data.jsonl import MAX_LINE_BYTES, RowError, is_absent, kind_of
 from rlhf_core.errors import InvalidInput
+from rlhf_core.records.samples import Message
 
 BATCH = 64
 """Rows in memory at once: a column of few different long texts is small in the file and large outside of it."""
 MAX_ROWS = 50_000_000
 """A file of few bytes may claim any number."""
-HINT = "pip install 'charter-rlhf[parquet]'"
+CONVERSATIONS = ("prompt", "completion", "response", "chosen", "rejected")
+"""Keys under which text and messages mean the same."""
+HINT = "pip install -e '.[parquet]' in the project's folder"
 
 Row = Mapping[str, Any]
 
@@ -44,14 +48,16 @@ def read_rows(path: Path, name: str) -> Iterator[tuple[int, dict[str, Any] | Row
 def write_rows(rows: Iterable[Row], path: Path, name: str) -> None:
     """Write rows as one Parquet file; a key that a row does not have is null in it.
 
-    Raises: InvalidInput where one key holds values of several kinds, as a column has one.
+    A column has values of one kind: where some rows have text and some messages, all have messages, which mean the same.
+
+    Raises: InvalidInput where one key holds values of several kinds that nothing makes one.
     """
     arrow, parquet = _packages(name)
     rows = list(rows)
     columns = list(dict.fromkeys(key for row in rows for key in row))
     arrays = []
     for key in columns:
-        values = [row.get(key) for row in rows]
+        values = _of_one_kind(key, [row.get(key) for row in rows])
         try:
             arrays.append(arrow.array(values))
         except (arrow.ArrowException, OverflowError) as error:
@@ -61,6 +67,23 @@ def write_rows(rows: Iterable[Row], path: Path, name: str) -> None:
                 hint="export JSON lines instead",
             ) from None
     parquet.write_table(arrow.Table.from_arrays(arrays, names=columns), path)
+
+
+def _of_one_kind(key: str, values: list[Any]) -> list[Any]:
+    """Values that say the same in the kind that all of them can have, where there is one."""
+    kinds = {type(value) for value in values if value is not None}
+    if key in CONVERSATIONS and kinds == {str, list}:
+        return [_messages(key, value) if isinstance(value, str) else value for value in values]
+    numbers = [number for value in values if isinstance(value, list) for number in value]
+    if kinds == {list} and {bool} < {type(number) for number in numbers} <= {bool, int, float}:
+        return [value and [float(number) for number in value] for value in values]
+    return values
+
+
+def _messages(key: str, text: str) -> list[dict[str, Any]]:
+    speaker = "user" if key == "prompt" else "assistant"
+    turns = dialogue(text, key) or (Message(role=speaker, content=text),)
+    return [turn.model_dump() for turn in turns]
 
 
 def _packages(name: str) -> tuple[Any, Any]:

@@ -179,10 +179,12 @@ def test_a_server_that_is_away_an_unknown_run_and_an_empty_folder_are_named(fold
 
 def test_a_server_exports_what_its_folder_does(folder, tmp_path: Path):
     data, run = folder
+    verbs = {"samples": export.samples, "demonstrations": export.demonstrations}
+    for name, ask in verbs.items():
+        ask(run, tmp_path / f"{name}-here", data=data)
     with embedded_server(data, None) as address:
-        for name, ask in (("samples", export.samples), ("demonstrations", export.demonstrations)):
+        for name, ask in verbs.items():
             here, there = tmp_path / f"{name}-here", tmp_path / f"{name}-there"
-            ask(run, here, data=data)
             ask(run, there, address=address)
             assert here.read_bytes() == there.read_bytes() != b""
         export.preferences(run, tmp_path / "there", objective="helpful", labelers="human", address=address)

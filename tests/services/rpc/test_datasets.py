@@ -14,6 +14,7 @@ from charter.v1 import dataset_pb2, dataset_pb2_grpc
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from rlhf_core.constitution.load import builtin_text
+from rlhf_core.data.parquet import write_rows
 from rlhf_core.errors import Conflict, InvalidInput, NotFound, RequestReused, Stale
 from services.client.client import CharterClient
 from services.client.dataset import sha256_of
@@ -387,3 +388,40 @@ def test_the_largest_file_is_the_servers_to_say_and_uploads_ask_for_a_scope(tmp_
         address=f"unix:{tmp_path}/s", data=tmp_path / "d", only=WITHOUT_MODEL, limits=limits, token="s3cret"
     )
     serving(config, look)
+
+
+@pytest.mark.parametrize("format_", [name for name in OF_EACH_FORMAT if name != "constitution"])
+def test_rows_of_each_format_go_through_parquet_and_back(door, format_, tmp_path):
+    door.upload(OF_EACH_FORMAT[format_], f"lines-{format_}", format_)
+    parquet = b"".join(door.client.export(f"lines-{format_}", "parquet"))
+    stored = door.upload(parquet, f"parquet-{format_}", format_)
+    assert (stored.encoding, stored.size) == ("parquet", len(parquet))
+    rows = [json.loads(line) for line in OF_EACH_FORMAT[format_].splitlines() if line]
+    assert list(door.client.rows(f"parquet-{format_}")) == rows
+    back = b"".join(door.client.export(f"parquet-{format_}", "jsonl"))
+    assert [json.loads(line) for line in back.splitlines()] == rows
+    assert b"".join(door.client.export(f"parquet-{format_}")) == parquet
+
+
+def test_rows_of_parquet_come_in_pages(door, tmp_path):
+    rows = [{"prompt": f"Question {number}?"} for number in range(150)]
+    write_rows(rows, tmp_path / "rows", "rows")
+    door.upload((tmp_path / "rows").read_bytes(), "paged-parquet")
+    first = door.ask("ListDatasetRows", dataset_id="paged-parquet", page_size=70)
+    assert [row.number for row in first.rows] == list(range(1, 71))
+    assert list(door.client.rows("paged-parquet", page_size=70)) == rows
+
+
+def test_a_bad_row_of_parquet_is_refused_by_its_number(door, tmp_path):
+    write_rows([{"prompt": "Good?"}, {"prompt": " "}], tmp_path / "rows", "rows")
+    with pytest.raises(InvalidInput, match="upload:2: the prompt is empty"):
+        door.upload((tmp_path / "rows").read_bytes(), "bad-parquet")
+    with pytest.raises(NotFound):
+        door.client.get("bad-parquet")
+
+
+def test_rows_that_no_table_holds_are_exported_as_lines_only(door):
+    # Two columns of one name but two kinds, which nobody reads.
+    door.upload(b'{"prompt": "A?", "id": 1}\n{"prompt": "B?", "id": "x"}\n', "mixed")
+    with pytest.raises(InvalidInput, match='the key "id" cannot be a column of Parquet: it is a number in some rows'):
+        list(door.client.export("mixed", "parquet"))

@@ -57,7 +57,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
     store.preferences.add(
         [Preference.model_validate({"id": f"l{p.id}", "comparison_id": p.id, **labels}) for p in pairs[:5]]
     )
-    steps = [revision(pair.a, round=0, run_id=run_id) for pair in pairs[:3]]
+    steps = [revision(id=f"step-{pair.id}", sample_id=pair.a.id, round=0, run_id=run_id) for pair in pairs[:3]]
     store.revisions.add(steps)
     samples = store.samples.of_run(run_id)
     store.close()

@@ -42,13 +42,13 @@ def read_rows(path: Path, name: str) -> Iterator[tuple[int, dict[str, Any] | Row
     except (arrow.ArrowException, OSError, ValueError) as error:
         if isinstance(error, InvalidInput):
             raise
-        raise InvalidInput(f"{name}: this Parquet file cannot be read: {str(error)[:300]}") from None
+        raise InvalidInput(f"{name}: this Parquet file cannot be read: {_line(error)}") from None
 
 
 def write_rows(rows: Iterable[Row], path: Path, name: str) -> None:
     """Write rows as one Parquet file; a key that a row does not have is null in it.
 
-    A column has values of one kind: where some rows have text and some messages, all have messages, which mean the same.
+    A column has one kind of values: where some rows have text and some messages, all get messages of the same meaning.
 
     Raises: InvalidInput where one key holds values of several kinds that nothing makes one.
     """
@@ -63,7 +63,7 @@ def write_rows(rows: Iterable[Row], path: Path, name: str) -> None:
         except (arrow.ArrowException, OverflowError) as error:
             raise InvalidInput(
                 f"{name}: the key {json.dumps(key, ensure_ascii=False)[:100]} cannot be a column of Parquet: "
-                f"{_clash(values) or str(error)[:200]}",
+                f"{_clash(values) or _line(error)}",
                 hint="export JSON lines instead",
             ) from None
     parquet.write_table(arrow.Table.from_arrays(arrays, names=columns), path)
@@ -84,6 +84,10 @@ def _messages(key: str, text: str) -> list[dict[str, Any]]:
     speaker = "user" if key == "prompt" else "assistant"
     turns = dialogue(text, key) or (Message(role=speaker, content=text),)
     return [turn.model_dump() for turn in turns]
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
 
 
 def _packages(name: str) -> tuple[Any, Any]:

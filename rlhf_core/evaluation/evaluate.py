@@ -83,7 +83,7 @@ class Evaluation(Record):
     """Objective -> the oracle's mean gold score at these weights."""
     front: tuple[FrontPoint, ...] = ()
     control: StageEvaluation | None = None
-    """PPO that was paid nothing."""
+    """PPO without its rewards."""
     gains: tuple[Gain, ...] = ()
     """What each part of the training added, by each judge that there is."""
     notes: tuple[str, ...] = ()

@@ -15,7 +15,7 @@ from rlhf_core.records.base import Record
 from rlhf_core.records.models import NormPack
 
 SHIPPED, TUNED, CONTROL, TRAINED = "shipped", "after SFT", "control", "after PPO"
-"""What a run's policies are called; the control is PPO that was paid nothing."""
+"""What a run's policies are called; the control is PPO without its rewards."""
 ADDED: Mapping[tuple[str, str], str] = {
     (SHIPPED, TUNED): "critique, revision and SFT",
     (TUNED, CONTROL): "PPO without its rewards",

@@ -37,11 +37,12 @@ def pairs_to_judge(
         return
     everything = prompts_of(ctx, "train")
     ctx.store.prompts.add(everything)
-    steered, done = int(ctx.config.label.pairs * ctx.config.label.steered_share), 0
-    for piece in chunks(draw_evenly(everything, steered, ctx.config.seed, "steered"), ctx.piece(CHUNK)):
+    count, done = int(ctx.config.label.pairs * ctx.config.label.steered_share), 0
+    prompts = draw(everything, ctx.config.label.pairs - count, ctx.config.seed, "label")
+    steered = draw_evenly(everything, count, ctx.config.seed, "steered", beside=prompts)
+    for piece in chunks(steered, ctx.piece(CHUNK)):
         done += len(piece)
         yield _stored(ctx, *_steer(ctx, feedback, piece), counts), done
-    prompts = draw(everything, ctx.config.label.pairs - steered, ctx.config.seed, "label")
     for number, piece in enumerate(chunks(prompts, ctx.piece(CHUNK))):
         done += len(piece)
         yield _stored(ctx, *_draw_pairs(ctx, piece, number), counts), done

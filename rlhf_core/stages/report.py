@@ -135,6 +135,7 @@ def _report(ctx: Context, policies: list[PolicyRows], models: list[RewardModelVe
         climb=climb(ctx, scale),
         best_of=best_of_curves(ctx, scale),
         control_steps=_control_steps(ctx),
+        control_pays=ctx.config.ppo.control_pays,
         examples=_examples(ctx, final, titles),
         provenance=_provenance(ctx),
     )

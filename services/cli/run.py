@@ -152,13 +152,13 @@ def _asked(
     if not address:
         must_exist(data)
     own = RunConfig() if address else config_of_folder(data, control)
-    return Asked(
-        own.model,
-        own.feedback,
-        lambda client, labels: client.trainer.create_run(
-            control_of(client, find_run(client, control), overrides), display_name=labels.display_name, tags=labels.tags
-        ),
-    )
+
+    def create_beside(client: CharterClient, labels: Labels) -> Run:
+        config = control_of(client, find_run(client, control), overrides)
+        config = uploaded(client, config, _tell) if address else config
+        return client.trainer.create_run(config, display_name=labels.display_name, tags=labels.tags)
+
+    return Asked(own.model, own.feedback, create_beside)
 
 
 def _tell(text: str) -> None:

@@ -171,7 +171,9 @@ def gain(name: str, before: str, after: str = "after PPO", value: float = 0.25, 
 
 
 def report(*found: Gain, **given) -> Report:
-    return Report.model_construct(objectives=NAMES, gains=found, **{"control_steps": 30, **given})
+    return Report.model_construct(
+        objectives=NAMES, gains=found, **{"control_steps": 30, "control_pays": "nothing", **given}
+    )
 
 
 FIRST = gain("critique, revision and SFT", "shipped", "after SFT")
@@ -180,6 +182,13 @@ FIRST = gain("critique, revision and SFT", "shipped", "after SFT")
 def test_the_verdict_says_what_the_rewards_added_where_that_is_shown():
     found = report(FIRST, gain("the rewards", "control"), gain("everything", "shipped", value=0.9))
     assert verdict(found) == "The rewards moved the policy: they added 0.25 [0.10, 0.40] reference sd by gold."
+
+
+def test_the_table_says_what_the_control_was_paid():
+    found = gain("PPO without its rewards", "after SFT", "control"), gain("the rewards", "control")
+    idle, pushed = (gains_table(report(*found, control_pays=pays)) for pays in ("nothing", "shuffled"))
+    assert "(30 steps)" in idle and "with no score paid" in idle
+    assert "(30 steps, paid shuffled scores)" in pushed and "shuffled among its responses" in pushed
 
 
 def test_the_verdict_says_so_where_the_rewards_are_not_shown_to_do_anything():

@@ -7,10 +7,16 @@ import difflib
 import html
 import re
 from collections.abc import Sequence
+from importlib.resources import files
 
 from rlhf_core.evaluation.statistics import Estimate
 
 WORDS = re.compile(r"\s+|\w+|[^\w\s]")
+
+
+def stylesheet() -> str:
+    """Return the style of every page that Charter writes."""
+    return files(__package__ or "").joinpath("report.css").read_text(encoding="utf-8")
 
 
 def text(value: object) -> str:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from importlib.resources import files
 
 from rlhf_core.evaluation.evaluate import WeightedEvaluation
 from rlhf_core.evaluation.report.gains_section import gains_table, seen_table
-from rlhf_core.evaluation.report.html import changes, decimal, number, picture, section, table, text
+from rlhf_core.evaluation.report.html import changes, decimal, number, picture, section, stylesheet, table, text
 from rlhf_core.evaluation.report.judge_section import judges
 from rlhf_core.evaluation.report.overoptimization_section import best_of_n_table, goodhart_table
 from rlhf_core.evaluation.report.record import Report
@@ -65,7 +64,7 @@ def render_html(report: Report, pictures: Pictures) -> str:
         section("What the built-in model can do", _skills(report)),
         section("Provenance", _provenance(report)),
     ]
-    css = files("rlhf_core.evaluation.report").joinpath("report.css").read_text(encoding="utf-8")
+    css = stylesheet()
     return PAGE.format(title=text(f"Charter run {report.run_id}"), css=css, body="".join(parts))
 
 

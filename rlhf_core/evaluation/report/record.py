@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from pydantic import Field
 
+from rlhf_core.config.ppo import Pay
 from rlhf_core.evaluation.best_of_n import BestOfN
 from rlhf_core.evaluation.evaluate import Evaluation, StageEvaluation, WeightedEvaluation
 from rlhf_core.evaluation.gains import Gain
@@ -97,8 +98,9 @@ class Report(Record):
     oracle: dict[str, float] = Field(default_factory=dict)
     front: tuple[FrontPoint, ...] = ()
     control: StageEvaluation | None = None
-    """PPO that was paid nothing, where the run made one."""
+    """PPO without its rewards, where the run made one."""
     control_steps: int = 0
+    control_pays: Pay = "nothing"
     gains: tuple[Gain, ...] = ()
     """What SFT, PPO but its rewards, and the rewards each added, on the same held-out prompts."""
     training: tuple[StageEvaluation, ...] = ()

@@ -16,6 +16,8 @@ from rlhf_core.store.store import Store
 
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 NAME_RULE = "up to 63 of a to z, 0 to 9, - and _, a letter first"
+MAX_STEM = 50
+"""Characters of a file's name in that of its dataset."""
 HASH = re.compile(r"[0-9a-f]{64}")
 _BEGINNING = re.compile(r"[0-9a-f]{8,64}")
 FIELDS: dict[str, Sequence[DatasetFormat]] = {
@@ -38,6 +40,17 @@ def check_name(name: str, field: str) -> str:
     if not NAME.fullmatch(name):
         raise InvalidInput(f"{field}: '{name[:100]}' cannot be a dataset's name; allowed: {NAME_RULE}", field)
     return name
+
+
+def name_for(file_name: str) -> str:
+    """A dataset's name from a file's."""
+    stem = re.sub(r"[^a-z0-9_]+", "-", Path(file_name).stem.lower()).strip("-")[:MAX_STEM].rstrip("-")
+    return stem if re.match("[a-z]", stem) else f"data-{stem}".rstrip("-")
+
+
+def dataset_id_in(text: str | None) -> str:
+    """The name in a reference; empty for what is none."""
+    return str(text).removeprefix(DATASET).partition("@")[0] if is_reference(text) else ""
 
 
 def dataset_of(store: Store, reference: str) -> Dataset:

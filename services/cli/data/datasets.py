@@ -93,8 +93,8 @@ def upload(
     """
     from rlhf_core.data.jsonl import RowFile
     from rlhf_core.datasets.formats import check_file, likely_format
+    from rlhf_core.datasets.references import name_for
     from rlhf_core.store.store import Store
-    from services.cli.data.uploads import name_for
     from services.cli.session import open_client
     from services.client.dataset import sha256_of
 
@@ -106,7 +106,7 @@ def upload(
         Store.open(data).close()  # a folder may begin with its data
     with open_client(address, token, data) as client:
         stored = client.datasets.upload(
-            file, name or name_for(file), wanted, description=description, validate_only=dry_run
+            file, name or name_for(file.name), wanted, description=description, validate_only=dry_run
         )
     if as_json:
         typer.echo(json.dumps({"stored": not dry_run, **told(stored)}, indent=2))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -10,14 +9,11 @@ from pathlib import Path
 from rlhf_core.config.run import RunConfig
 from rlhf_core.data.jsonl import BUILTIN_DATA, RowFile
 from rlhf_core.datasets.formats import check_file, likely_format
-from rlhf_core.datasets.references import FIELDS, is_reference
+from rlhf_core.datasets.references import FIELDS, is_reference, name_for
 from rlhf_core.errors import InvalidInput
 from rlhf_core.records.datasets import DatasetFormat
 from services.client.client import CharterClient
 from services.client.dataset import sha256_of
-
-MAX_STEM = 50
-"""Characters of a file's name in that of its dataset."""
 
 
 def uploaded(client: CharterClient, config: RunConfig, tell: Callable[[str], object]) -> RunConfig:
@@ -31,7 +27,7 @@ def uploaded(client: CharterClient, config: RunConfig, tell: Callable[[str], obj
         if path.startswith(BUILTIN_DATA) or is_reference(path) or not file.is_file():
             return path
         format_ = _checked(RowFile(path, file), formats)
-        name = f"{name_for(file)}-{sha256_of(file)[:8]}"
+        name = f"{name_for(file.name)}-{sha256_of(file)[:8]}"
         stored = client.datasets.upload(file, name, format_)
         tell(f"{path} is dataset {stored.id} there ({stored.rows:,} rows)")
         return stored.reference
@@ -53,9 +49,3 @@ def _checked(file: RowFile, formats: Sequence[DatasetFormat]) -> DatasetFormat:
             return likely
     check_file(file, formats[-1])
     return formats[-1]
-
-
-def name_for(file: Path) -> str:
-    """A dataset's name from a file's."""
-    stem = re.sub(r"[^a-z0-9_]+", "-", file.stem.lower()).strip("-")[:MAX_STEM].rstrip("-")
-    return stem if re.match("[a-z]", stem) else f"data-{stem}".rstrip("-")

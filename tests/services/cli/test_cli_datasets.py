@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from rlhf_core.datasets.references import name_for
 from rlhf_core.errors import Conflict, InvalidInput, NotFound
-from services.cli.data.uploads import name_for
 from services.cli.main import app
 from tests.services.run_server import run_server
 
@@ -116,4 +116,4 @@ def test_what_is_local_travels_to_a_server_and_keeps_its_own_name(here):
     [("My Pairs (1).jsonl", "my-pairs-1"), ("2024.jsonl", "data-2024"), ("Été.jsonl", "t"), ("_.jsonl", "data-_")],
 )
 def test_a_files_name_becomes_one_that_a_dataset_may_have(file, name):
-    assert name_for(Path(file)) == name
+    assert name_for(file) == name

@@ -24,7 +24,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from rlhf_core.records.samples import Prompt
 from services.client.client import CharterClient
 from services.embedded import embedded_server
-from tests.services.hostile import Attack, Outcome, attacks, methods, send
+from tests.services.hostile import DEADLINE_SECONDS, Attack, Outcome, attacks, methods, send
 
 PROMPT = {"text": "How do I dust?"}
 SAMPLE = {"prompt": PROMPT, "response": "Softly."}
@@ -143,7 +143,7 @@ def test_300_hostile_requests_are_refused_with_the_field_or_answered(target):
     address, channel, known = target
     report = assault(channel, islice(attacks(SEED, good, known), 300), threads=4)
     assert not report.bad, "\n".join(report.bad)
-    assert report.longest < 30
+    assert report.longest < DEADLINE_SECONDS
     still_well(address)
 
 

@@ -225,7 +225,7 @@ def test_other_wrong_calls_say_what_is_wrong(edge, verb, path, status, told):
         (b"--x\r\n", "multipart/form-data; boundary=x"),
         (b"--x\r\nContent-Disposition: form-data\r\n\r\nhi\r\n--x--\r\n", "multipart/form-data; boundary=x"),
         (b"garbage", "multipart/form-data; boundary=y"),
-        (b"--x\r\nContent-Disposition: form-data; name=purpose\r\n\r\n\xff\r\n--x--\r\n", "multipart/form-data; boundary=x"),
+        (b"--x\r\nContent-Disposition: form-data; name=a\r\n\r\n\xff\r\n--x--", "multipart/form-data; boundary=x"),
         (b"a=b", "application/x-www-form-urlencoded"),
     ],
 )  # fmt: skip

@@ -99,7 +99,7 @@ def pinned(store: Store, config: RunConfig) -> RunConfig:
     labels = {
         name: _pin(store, text, f"data.labels.{name}", FIELDS["labels"]) for name, text in config.data.labels.items()
     }
-    changed = {"data": config.data.model_copy(update={**data, "labels": labels})}
+    changed: dict[str, object] = {"data": config.data.model_copy(update={**data, "labels": labels})}
     if is_reference(config.constitution):
         changed["constitution"] = _pin(store, str(config.constitution), "constitution", ("constitution",))
     return config.model_copy(update=changed)

@@ -22,7 +22,6 @@ from services.wire.paging import MAX_PAGE
 from services.wire.revisions import RevisionStep, step_from_message
 from services.wire.samples import comparison_from_message, sample_from_message
 
-Content = Literal["preferences", "demonstrations", "samples"]
 CHUNK_BYTES = 2**20
 CALL_BYTES = 64 * CHUNK_BYTES
 """What one call sends at most, so that a deadline for a call is none for a file."""
@@ -161,7 +160,7 @@ class DatasetClient:
 
     def export_run(
         self,
-        content: Content,
+        content: enums.Content,
         run_id: str = "",
         *,
         objective: str = "",
@@ -173,7 +172,7 @@ class DatasetClient:
         """What a run made, or without one all runs, as a file that runs read. Raises NotFound where it has no rows."""
         request = dataset_pb2.ExportRunRequest(
             run_id=run_id,
-            content=dataset_pb2.RunContent.Value(f"RUN_CONTENT_{content.upper()}"),
+            content=enums.number(enums.CONTENTS, content),
             objective=objective,
             labelers=enums.number(enums.LABELERS, labelers),
             policy_version=policy_version,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from charter.v1 import common_pb2, critique_pb2, dataset_pb2
 from google.protobuf.message import Message
@@ -25,11 +25,6 @@ from services.wire.samples import comparison_to_message, sample_to_message
 PAGE = 100
 MAX_PAGE_BYTES = 8 * 2**20
 """A page ends before it has more, but for a record that is larger by itself."""
-
-Content = Literal["preferences", "demonstrations", "samples"]
-CONTENTS: enums.Enum[Content | None] = enums.Enum(
-    dataset_pb2.RunContent.DESCRIPTOR, (None, "preferences", "demonstrations", "samples")
-)
 
 M = TypeVar("M", bound=Message)
 T = TypeVar("T")
@@ -79,7 +74,7 @@ class RunExports:
         return len(rows)
 
     def _rows(self, request: dataset_pb2.ExportRunRequest) -> Iterator[Row]:
-        content = enums.given(CONTENTS, request.content, "content")
+        content = enums.given(enums.CONTENTS, request.content, "content")
         labelers = enums.value(enums.LABELERS, request.labelers, "labelers")
         run_id = run_id_of(self._store, request.run_id)
         if content == "preferences":

@@ -19,6 +19,8 @@ from rlhf_core.records.models import Gates, QualitySource
 from rlhf_core.records.samples import Role, Split
 
 T = TypeVar("T")
+Content = Literal["preferences", "demonstrations", "samples"]
+"""What of a run is exported as a file."""
 
 
 class Enum(NamedTuple, Generic[T]):
@@ -45,6 +47,7 @@ LABEL_SOURCES: Enum[QualitySource | None] = Enum(
 )
 LABELERS: Enum[Literal["ai", "human"] | None] = Enum(preference_pb2.LabelerKind.DESCRIPTOR, (None, "ai", "human"))
 FORMATS: Enum[DatasetFormat | None] = Enum(dataset_pb2.DatasetFormat.DESCRIPTOR, (None, *get_args(DatasetFormat)))
+CONTENTS: Enum[Content | None] = Enum(dataset_pb2.RunContent.DESCRIPTOR, (None, *get_args(Content)))
 ENCODINGS: Enum[Encoding | None] = Enum(dataset_pb2.DatasetEncoding.DESCRIPTOR, (None, *get_args(Encoding)))
 
 REQUESTED: Enum[Literal["", "PAUSED", "CANCELLED"]] = Enum(

@@ -279,7 +279,7 @@ GOOD = b'{"prompt": "Is this well formed?"}\n'
     ],
 )  # fmt: skip
 def test_an_upload_that_cannot_be_is_refused_with_its_field_and_leaves_nothing(door, parts, field, told):
-    with pytest.raises(InvalidInput, match="") as caught:
+    with pytest.raises(InvalidInput) as caught:
         door.send(*parts)
     assert caught.value.field == field and told in str(caught.value), str(caught.value)
     assert "Traceback" not in str(caught.value)

@@ -12,6 +12,7 @@ from rlhf_core.evaluation.evaluate import Evaluation, StageEvaluation, WeightedE
 from rlhf_core.evaluation.gains import Gain
 from rlhf_core.evaluation.overoptimization import Goodhart
 from rlhf_core.evaluation.pareto import FrontPoint
+from rlhf_core.evaluation.prompt_changes import PromptChanges
 from rlhf_core.evaluation.rule_violations import RuleBreaks
 from rlhf_core.evaluation.run_summary import Curve, Example, FeedbackSummary, RewardModelSummary
 from rlhf_core.evaluation.statistics import Estimate
@@ -70,6 +71,18 @@ class ConstitutionName(Record):
     title: str = ""
 
 
+class BesideProduction(Record):
+    """The run's last policy against the one that is production, on prompts that both answered."""
+
+    policy_version: str
+    """Of production."""
+    judge: str
+    prompts: int
+    objectives: dict[str, Estimate]
+    """Objective -> ours less theirs, paired by prompt: gold in its unit, scores in reference standard deviations."""
+    weighted: Estimate | None = None
+
+
 class Report(Record):
     run_id: str
     kind: str
@@ -103,6 +116,12 @@ class Report(Record):
     control_pays: Pay = "nothing"
     gains: tuple[Gain, ...] = ()
     """What SFT, PPO but its rewards, and the rewards each added, on the same held-out prompts."""
+    changes: PromptChanges | None = None
+    """The last policy against the first, by held-out prompt."""
+    production: BesideProduction | None = None
+    """None where nobody held that name, or its answers to these prompts are not known."""
+    temperature: float = 0.0
+    """At which the policies answered; 0 always takes the likeliest token."""
     training: tuple[StageEvaluation, ...] = ()
     """The policies on prompts that they were trained on."""
     training_weighted: WeightedEvaluation | None = None
@@ -142,6 +161,7 @@ class Report(Record):
                 "front": evaluation.front,
                 "control": evaluation.control,
                 "gains": evaluation.gains,
+                "changes": evaluation.changes,
                 "training": training.stages if training else (),
                 "training_weighted": training.weighted if training else None,
             }

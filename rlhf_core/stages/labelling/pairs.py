@@ -16,7 +16,7 @@ from rlhf_core.records.feedback import Critique
 from rlhf_core.records.samples import BASE_POLICY, Comparison, Prompt, Sample
 from rlhf_core.stages.ancestry import results_of
 from rlhf_core.stages.context import Context, chunks
-from rlhf_core.stages.label_rounds import labelled_policy
+from rlhf_core.stages.labelling.rounds import labelled_policy
 from rlhf_core.stages.prompts import draw, draw_evenly, prompts_of
 from rlhf_core.stages.samples import sample_id, stamp
 

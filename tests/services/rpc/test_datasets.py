@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,8 @@ from google.protobuf.field_mask_pb2 import FieldMask
 
 from rlhf_core.constitution.load import builtin_text
 from rlhf_core.data.parquet import write_rows
-from rlhf_core.errors import Conflict, InvalidInput, NotFound, RequestReused, Stale
+from rlhf_core.errors import Conflict, InvalidInput, NotFound, RequestReused, Stale, Unavailable
+from services.client import dataset
 from services.client.client import CharterClient
 from services.client.dataset import sha256_of
 from services.server.config import WITHOUT_MODEL, ServeConfig
@@ -425,3 +428,33 @@ def test_rows_that_no_table_holds_are_exported_as_lines_only(door):
     door.upload(b'{"prompt": "A?", "id": 1}\n{"prompt": "B?", "id": "x"}\n', "mixed")
     with pytest.raises(InvalidInput, match='the key "id" cannot be a column of Parquet: it is a number in some rows'):
         list(door.client.export("mixed", "parquet"))
+
+
+def test_a_large_file_takes_several_calls(door, monkeypatch):
+    monkeypatch.setattr(dataset, "CHUNK_BYTES", 100)
+    monkeypatch.setattr(dataset, "CALL_BYTES", 250)
+    data = b"".join(b'{"prompt": "Question %d?"}\n' % number for number in range(60))
+    assert door.upload(data, "in-calls").rows == 60
+    assert b"".join(door.client.export("in-calls")) == data
+
+
+def test_an_upload_waits_for_a_server_that_comes_back(tmp_path):
+    file = tmp_path / "file"
+    file.write_bytes(PROMPTS)
+    config = ServeConfig(address=f"unix:{tmp_path}/s", data=tmp_path / "d", only=WITHOUT_MODEL)
+    with CharterClient.connect(config.address) as client, ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(client.datasets.upload, file, "patient", "prompts")
+        time.sleep(1)
+        assert not waiting.done()
+        serving(config, lambda address: waiting.result(timeout=30))
+        assert waiting.result().rows == 2
+
+
+def test_an_upload_to_nobody_ends(tmp_path, monkeypatch):
+    monkeypatch.setattr(dataset, "PATIENCE_SECONDS", 0.5)
+    (tmp_path / "file").write_bytes(PROMPTS)
+    with (
+        CharterClient.connect(f"unix:{tmp_path}/none") as client,
+        pytest.raises(Unavailable, match="no server answers"),
+    ):
+        client.datasets.upload(tmp_path / "file", "lost", "prompts")

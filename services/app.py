@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from charter.v1 import (
     critique_pb2_grpc,
+    dataset_pb2_grpc,
     policy_pb2_grpc,
     preference_pb2_grpc,
     reward_pb2_grpc,
@@ -18,15 +20,21 @@ from charter.v1 import (
 
 from rlhf_core.config.feedback import FeedbackConfig
 from rlhf_core.config.model_defaults import constitution_for
+from rlhf_core.datasets.uploads import Uploads
 from rlhf_core.errors import InvalidInput
+from rlhf_core.exports.policy_folder import model_of, write_policy
 from rlhf_core.records.base import RunState
+from rlhf_core.records.models import PolicyVersion
 from rlhf_core.records.runs import Run
 from rlhf_core.store.store import Store
 from services.client.client import CharterClient
 from services.rpc.constitution_edits import ConstitutionDesk
 from services.rpc.constitutions import Constitutions
 from services.rpc.critique import CritiqueService
+from services.rpc.dataset import DatasetService
+from services.rpc.dataset_uploads import UploadDesk
 from services.rpc.policy import PolicyService
+from services.rpc.policy_files import PolicyFiles, Write
 from services.rpc.preference import PreferenceService
 from services.rpc.reward import RewardService
 from services.rpc.run_changes import RunVerbs
@@ -35,7 +43,7 @@ from services.rpc.server import Loaded, ServerService, policy_info, server_info
 from services.rpc.trainer import TrainerService
 from services.security.tls import SCHEME
 from services.security.tokens import Tokens, for_server
-from services.server.config import ALL, SERVER, WITH_MODEL, ServeConfig, ServiceName, full_name
+from services.server.config import ALL, DATASETS, SERVER, WITH_MODEL, ServeConfig, ServiceName, offered
 from services.server.health import MODEL
 from services.server.server import Server, Service
 from services.serving.executor import Executor
@@ -50,7 +58,8 @@ if TYPE_CHECKING:
     from services.serving.loaded_models import ModelLibrary
     from services.worker import Pipeline
 
-RUNS = "runs"
+RUNS, UPLOADS = "runs", "uploads"
+"""Folders of the data folder."""
 RUNS_SHOWN = 100
 STORE_THREADS = 4
 WORKER_CALL_SECONDS = 86_400.0
@@ -84,7 +93,7 @@ class App:
             self.address = f"{SCHEME}{server.address}" if config.tls.cert else server.address
             http = self._http(stack, tokens, server)
             console = self._console(stack, tokens, server)
-            names = [SERVER, *(full_name(name) for name in ALL if name in config.only)]
+            names = [SERVER, *offered(config.only)]
             await server.open(names, [f"{MODEL}{name}" for name in config.models])
             if console is not None:
                 console.listener.open()
@@ -264,7 +273,8 @@ def _services(
         ),
     }
     if loaded is not None and models is not None and generation is not None:
-        policy = PolicyService(generation, store, io, policy_info(info, loaded))
+        files = PolicyFiles(store, _policy_writer(store, config.data / RUNS), io)
+        policy = PolicyService(generation, store, io, policy_info(info, loaded), files)
         add_policy = policy_pb2_grpc.add_PolicyServiceServicer_to_server
         services["policy"] = Service("charter.v1.PolicyService", add_policy, policy)
         services["critique"] = Service(
@@ -276,7 +286,23 @@ def _services(
         services["reward"] = Service("charter.v1.RewardService", add_reward, RewardService(models, store, io))
     itself = ServerService(info, lambda: _carried_out(config, store), io)
     always = Service(SERVER, server_pb2_grpc.add_ServerServiceServicer_to_server, itself)
-    return [always, *(services[name] for name in ALL if name in config.only)]
+    named = [services[name] for name in ALL if name in config.only]
+    return [always, *named, *([_datasets(config, store, io)] if "trainer" in config.only else [])]
+
+
+def _datasets(config: ServeConfig, store: Store, io: Executor) -> Service:
+    uploads = UploadDesk(store, Uploads(config.data / UPLOADS), config.limits.dataset_bytes)
+    return Service(DATASETS, dataset_pb2_grpc.add_DatasetServiceServicer_to_server, DatasetService(store, uploads, io))
+
+
+def _policy_writer(store: Store, runs_folder: Path) -> Write:
+    # With a model torch is there already.
+    from services.run_toolbox import base_folder
+
+    def write(version: PolicyVersion, folder: Path, merge: bool) -> None:
+        write_policy(store, runs_folder, version, base_folder(model_of(store, version)), folder, merge)
+
+    return write
 
 
 def _carried_out(config: ServeConfig, store: Store) -> bool:

@@ -9,7 +9,6 @@ from typing import NamedTuple
 import torch
 from transformers.utils.logging import disable_progress_bar
 
-from rlhf_core import sandbox as sandbox_package
 from rlhf_core.config.feedback import FeedbackConfig
 from rlhf_core.config.model_defaults import SANDBOX
 from rlhf_core.config.run import ModelConfig, RunConfig
@@ -19,7 +18,7 @@ from rlhf_core.models.backbone import Backbone
 from rlhf_core.models.gguf import model_folder
 from rlhf_core.pipeline import run_pipeline
 from rlhf_core.records.runs import Run
-from rlhf_core.sandbox.sandbox import Sandbox
+from rlhf_core.sandbox.sandbox import MODEL_FOLDER, Sandbox
 from rlhf_core.stages.context import Toolbox
 from rlhf_core.store.store import Store
 from services.client.client import CharterClient
@@ -39,13 +38,16 @@ def load_library(
     torch.set_num_threads(model.threads)
     keep_buffers()
     disable_progress_bar()
-    is_sandbox = model.base_model == SANDBOX
-    sandbox = Path(sandbox_package.__file__).parent / "model"
-    path = str(sandbox) if is_sandbox else model_folder(model.base_model)
+    path = base_folder(model)
     library = ModelLibrary(Backbone.load(path, model), model, path, store, feedback)
     for backbone in library.backbones:
         let_others_in(backbone, give_way)
     return library
+
+
+def base_folder(model: ModelConfig) -> str:
+    """Where the base model of these settings lies. Raises InvalidInput where it cannot be found."""
+    return str(MODEL_FOLDER) if model.base_model == SANDBOX else model_folder(model.base_model)
 
 
 def let_others_in(backbone: Backbone, give_way: Callable[[], None]) -> None:

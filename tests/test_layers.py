@@ -36,11 +36,12 @@ LAYERS: tuple[set[str], ...] = (
         "rlhf_core.store",
         "rlhf_core.text_detectors",
     },
-    {"rlhf_core.inference"},
+    {"rlhf_core.inference", "rlhf_core.datasets"},
     {"rlhf_core.reward_models"},
     {"rlhf_core.feedback", "rlhf_core.training", "rlhf_core.evaluation"},
     {"rlhf_core.stages", "rlhf_core.effects", "rlhf_core.sandbox"},
     {"rlhf_core.pipeline", "rlhf_core.policies", "rlhf_core.comparison"},
+    {"rlhf_core.exports"},
     {"services", "services.wire", "services.security", "services.telemetry"},
     {"services.client", "services.serving", "services.server"},
     {"services.rpc", "services.worker"},
@@ -62,7 +63,7 @@ SQLITE = ("sqlite3", "sqlite_utils")
 
 MATHS = ("ppo.losses", "ppo.advantages", "ppo.scalarization", "reward.losses")
 SERVICERS = tuple(
-    f"services.rpc.{name}" for name in ("critique", "policy", "preference", "reward", "server", "trainer")
+    f"services.rpc.{name}" for name in ("critique", "dataset", "policy", "preference", "reward", "server", "trainer")
 )
 
 FORBIDDEN = (
@@ -79,6 +80,7 @@ FORBIDDEN = (
 WITHOUT_TORCH = (
     *(f"rlhf_core.{name}" for name in ("errors", "stats", "seeding", "records", "config", "interfaces", "data")),
     *(f"rlhf_core.{name}" for name in ("text_detectors", "constitution", "feedback", "store", "effects", "policies")),
+    *("rlhf_core.datasets", "rlhf_core.exports"),
     *(f"services.{name}" for name in ("wire", "security", "telemetry", "client", "server", "rpc", "http", "console")),
 )
 """These import no torch, not even through a module of ours."""

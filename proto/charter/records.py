@@ -1,6 +1,7 @@
 """What Charter's clients take and give: frozen records, checked when they are made."""
 
 from rlhf_core.config.run import ModelConfig, RunConfig
+from rlhf_core.records.datasets import Dataset, DeletedDataset
 from rlhf_core.records.feedback import Critique, Preference, Revision, Vote
 from rlhf_core.records.models import AliasChange, PolicyStanding, PolicyVersion, RewardModelVersion, Score
 from rlhf_core.records.runs import Run, RunEvent, StageResult, StepMetrics
@@ -10,6 +11,8 @@ __all__ = [
     "AliasChange",
     "Comparison",
     "Critique",
+    "Dataset",
+    "DeletedDataset",
     "Demonstration",
     "Message",
     "ModelConfig",

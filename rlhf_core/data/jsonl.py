@@ -1,4 +1,4 @@
-"""JSON lines, read one at a time: every bad one is named with its number and what is wrong."""
+"""Files of rows, read one at a time: every bad row is named with its line and what is wrong."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from rlhf_core.errors import InvalidInput
 BUILTIN_DATA = "builtin:"
 """Begins the name of a file that comes with the package, as in builtin:everyday-train."""
 FOLDER = Path(rlhf_core.__file__).parents[1] / "constitutions" / "prompts"
+PARQUET = b"PAR1"
+"""Begins a file that holds its rows as Parquet, and no line of JSON."""
 MAX_LINE_BYTES = 16_000_000
 MAX_SHOWN = 20
 
@@ -24,6 +26,17 @@ class RowError(ValueError):
     """What is wrong with one row."""
 
 
+class RowFile(NamedTuple):
+    """A file of rows: what it is called where something is wrong with it, and where it lies."""
+
+    name: str
+    path: Path
+
+
+Source = str | Path | RowFile
+"""A file of rows by its path, by the name of one that is built in, or with a name of its own."""
+
+
 class Located(NamedTuple, Generic[T]):
     """What a row says, and where it stands: `file:line`."""
 
@@ -31,29 +44,82 @@ class Located(NamedTuple, Generic[T]):
     record: T
 
 
-def load_rows(path: str | Path, read: Callable[[dict[str, Any], str], T]) -> list[T]:
+def load_rows(source: Source, read: Callable[[dict[str, Any], str], T]) -> list[T]:
     """All rows or none: the bad lines are reported together, the first 20 in full. `read` sees no key that is null."""
-    return [row.record for row in locate_rows(path, read)]
+    return [row.record for row in locate_rows(source, read)]
 
 
-def locate_rows(path: str | Path, read: Callable[[dict[str, Any], str], T]) -> list[Located[T]]:
+def locate_rows(source: Source, read: Callable[[dict[str, Any], str], T]) -> list[Located[T]]:
     """As `load_rows`, with the place of each."""
-    rows: list[Located[T]] = []
-    problems: list[str] = []
-    for number, line in _lines(path):
-        place = f"{path}:{number}"
+    return list(_checked(row_file(source), read))
+
+
+def count_rows(source: Source, read: Callable[[dict[str, Any], str], object]) -> int:
+    """How many rows a file has, each of them read, and none kept. Raises as `load_rows`."""
+    return sum(1 for _ in _checked(row_file(source), read))
+
+
+def row_file(source: Source) -> RowFile:
+    """The file behind a path or a built-in name; InvalidInput lists the built-in names that there are."""
+    if isinstance(source, RowFile):
+        return source
+    name = str(source)
+    if not name.startswith(BUILTIN_DATA):
+        return RowFile(name, Path(source))
+    known = sorted(file.stem for file in FOLDER.glob("*.jsonl"))
+    if (stem := name.removeprefix(BUILTIN_DATA)) not in known:
+        raise InvalidInput(f"{name}: nothing built in has this name; allowed: {', '.join(known)}")
+    return RowFile(name, FOLDER / f"{stem}.jsonl")
+
+
+def raw_rows(file: RowFile) -> Iterator[tuple[int, dict[str, Any] | RowError]]:
+    """The rows as they stand in the file, or what is wrong with them, numbered from 1: by line, in Parquet by row."""
+    if is_parquet(file.path):
+        # Here, as its package is optional, and takes its time to load.
+        from rlhf_core.data.parquet import read_rows
+
+        yield from read_rows(file.path, file.name)
+        return
+    for number, line in _lines(file):
         try:
-            record = read(_row(line), Path(path).name)
-            if not problems:
-                rows.append(Located(place, record))
+            yield number, parsed(line)
         except RowError as error:
-            rows.clear()
-            problems.append(f"{place}: {error}")
+            yield number, error
+
+
+def is_parquet(path: Path) -> bool:
+    """Whether a file holds Parquet; False for one that cannot be read, which its reader will tell."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(PARQUET)) == PARQUET
+    except (OSError, ValueError):
+        return False
+
+
+def _checked(file: RowFile, read: Callable[[dict[str, Any], str], T]) -> Iterator[Located[T]]:
+    """The rows up to the first bad one; raises in the end, naming every bad one, where there are any."""
+    problems: list[str] = []
+    bad = count = 0
+    for number, row in raw_rows(file):
+        count += 1
+        place = f"{file.name}:{number}"
+        try:
+            if isinstance(row, RowError):
+                raise row
+            record = read(row, Path(file.name).name)
+        except RowError as error:
+            bad += 1
+            if bad <= MAX_SHOWN:
+                problems.append(f"{place}: {error}")
+            continue
+        if not bad:
+            yield Located(place, record)
+    if bad > MAX_SHOWN:
+        problems.append(f"{file.name}: and {bad - MAX_SHOWN} more bad lines")
     if problems:
-        raise InvalidInput(shown(problems, f"{path}: and {{}} more bad lines"))
-    if not rows:
-        raise InvalidInput(f"{path}: the file has no rows")
-    return rows
+        raise InvalidInput("\n".join(problems))
+    if not count:
+        raise InvalidInput(f"{file.name}: the file has no rows")
 
 
 def shown(problems: Sequence[str], more: str) -> str:
@@ -73,37 +139,28 @@ def read_text(value: Any, name: str) -> str:
     return value
 
 
-def _lines(path: str | Path) -> Iterator[tuple[int, bytes]]:
+def _lines(source: RowFile) -> Iterator[tuple[int, bytes]]:
     """The lines that are not blank, numbered from 1, one in memory at a time."""
+    name = source.name
     try:
-        with _file(path).open("rb") as file:
+        with source.path.open("rb") as file:
             number = 0
             while line := file.readline(MAX_LINE_BYTES + 1):
                 number += 1
                 if len(line) > MAX_LINE_BYTES:
-                    raise InvalidInput(f"{path}:{number}: the line is longer than {MAX_LINE_BYTES} bytes")
+                    raise InvalidInput(f"{name}:{number}: the line is longer than {MAX_LINE_BYTES} bytes")
                 if line.strip():
                     yield number, line
     except FileNotFoundError:
-        raise InvalidInput(f"{path}: there is no such file") from None
+        raise InvalidInput(f"{name}: there is no such file") from None
     except (OSError, ValueError) as error:
         if isinstance(error, InvalidInput):
             raise
-        raise InvalidInput(f"{path}: the file cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        raise InvalidInput(f"{name}: the file cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
 
-def _file(path: str | Path) -> Path:
-    """Where a path is, or a built-in name; InvalidInput lists the names that there are."""
-    name = str(path)
-    if not name.startswith(BUILTIN_DATA):
-        return Path(path)
-    known = sorted(file.stem for file in FOLDER.glob("*.jsonl"))
-    if (stem := name.removeprefix(BUILTIN_DATA)) not in known:
-        raise InvalidInput(f"{name}: nothing built in has this name; allowed: {', '.join(known)}")
-    return FOLDER / f"{stem}.jsonl"
-
-
-def _row(line: bytes) -> dict[str, Any]:
+def parsed(line: bytes) -> dict[str, Any]:
+    """A line's object, without the keys that are null. Raises RowError."""
     try:
         row = json.loads(line.decode("utf-8-sig"), object_pairs_hook=_object)
     except RowError:

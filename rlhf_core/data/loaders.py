@@ -7,8 +7,7 @@ content: importing a file again changes nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from rlhf_core.config.run import RunConfig
@@ -22,7 +21,7 @@ from rlhf_core.data.conversations import (
     split_last,
     tags_of,
 )
-from rlhf_core.data.jsonl import RowError, kind_of, load_rows, read_text
+from rlhf_core.data.jsonl import RowError, Source, kind_of, load_rows, read_text
 from rlhf_core.data.reward_examples import Label, LabelledPair, Ranking, Rating, StepLabels
 from rlhf_core.data.row_keys import CONTEXT, VERDICTS, WEIGHT, refuse_unread
 from rlhf_core.errors import InvalidInput
@@ -34,18 +33,18 @@ PAIR_KEYS = ("tie", "probability", "margin")
 """What a pair may say of how its replies compare; `weight` says how much the pair counts."""
 
 
-def load_prompts(path: str | Path, split: Split = "train") -> list[Prompt]:
+def load_prompts(path: Source, split: Split = "train") -> list[Prompt]:
     """Rows of `prompt`, with or without `tags`; one that occurs again is taken once. InvalidInput names bad lines."""
     found = {prompt.id: prompt.model_copy(update={"split": split}) for prompt in load_rows(path, read_prompt)}
     return list(found.values())
 
 
-def load_demonstrations(path: str | Path) -> list[Demonstration]:
+def load_demonstrations(path: Source) -> list[Demonstration]:
     """Rows of `prompt` and `completion` or `response`, or of `messages`. Raises InvalidInput naming every bad line."""
     return load_rows(path, read_demonstration)
 
 
-def load_preferences(path: str | Path) -> list[LabelledPair]:
+def load_preferences(path: Source) -> list[LabelledPair]:
     """Rows of `chosen` and `rejected`, with a `prompt` or as whole conversations that share it; see `load_labels`.
 
     Reply a is the chosen one, b the rejected; one of them may be empty (no reply at all), they may not be equal.
@@ -66,7 +65,7 @@ def decided_pairs(pairs: Sequence[LabelledPair]) -> list[Comparison]:
     ]
 
 
-def load_labels(path: str | Path) -> list[Label]:
+def load_labels(path: Source) -> list[Label]:
     """What a reward model learns from, each row by its keys, with `prompt` and, where wanted, a `weight`.
 
     Pairs have `chosen` and `rejected`, where wanted `probability` (that chosen is better), `margin`, or a `tie` that is
@@ -76,14 +75,20 @@ def load_labels(path: str | Path) -> list[Label]:
     return [label for labels in load_rows(path, read_labels) for label in labels]
 
 
-def check_labels(config: RunConfig, objectives: Sequence[str]) -> None:
-    """InvalidInput when a label file or an objective that reward models are made for is not as it must be."""
+def check_labels(
+    config: RunConfig, objectives: Sequence[str], source_of: Callable[[str], Source | None] = lambda path: path
+) -> None:
+    """InvalidInput when a label file or an objective that reward models are made for is not as it must be.
+
+    `source_of` says what a path names; None for what cannot be looked at here.
+    """
     for field, names in (("data.labels", config.data.labels), ("reward.process", config.reward.named_by_line)):
         for name in names:
             if name not in objectives:
                 raise InvalidInput(f"{field}: unknown objective '{name}'; allowed: {', '.join(objectives)}", field)
     for objective, path in config.data.labels.items():
-        stepped = any(isinstance(label, StepLabels) for label in load_labels(path))
+        source = source_of(path)
+        stepped = source is not None and any(isinstance(label, StepLabels) for label in load_labels(source))
         if stepped and not config.reward.reads_lines(objective):
             raise InvalidInput(
                 f"reward.process: '{path}' has labels of steps for '{objective}', which is not named here; its reward "

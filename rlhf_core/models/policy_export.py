@@ -12,6 +12,7 @@ import torch
 from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils.logging import disable_progress_bar
 
 from rlhf_core.config.run import ModelConfig
 from rlhf_core.errors import InvalidInput
@@ -70,6 +71,7 @@ def export_merged(files: Path, base: str, folder: Path, config: ModelConfig) -> 
 
 def _base_of(files: Path, path: str, config: ModelConfig) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The base model, which must be the one that the version was trained on."""
+    disable_progress_bar()
     model, tokenizer = load_checkpoint(AutoModelForCausalLM, path, "model.base_model", dtype=dtype_of(config))
     refuse_other_base(files, path, weights_hash(dict(model.named_parameters())))
     return model, tokenizer

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from typing import NamedTuple
 
-from rlhf_core.records.feedback import Revision
-from rlhf_core.records.samples import BASE_POLICY, Demonstration, Sample
+from rlhf_core.datasets.passed import as_it_was, passed
+from rlhf_core.records.samples import BASE_POLICY, Demonstration
 from rlhf_core.stages.context import Context
 from rlhf_core.stages.imported.own_rows import DEMONSTRATIONS, rows_of
 from rlhf_core.stages.prompts import draw, heldout_of, prompts_of
 from rlhf_core.stages.samples import sample_all
-from rlhf_core.store.store import Store
 
 REPLAYED = 512
 """Answers of the base that PPO replays, at most."""
@@ -37,7 +35,7 @@ def demonstrations_of(ctx: Context) -> Found:
     room = min(round(len(result.demonstrations) * share / (1 - share)), len(others))
     chosen = draw(others, room, ctx.config.seed, "helpful mix")
     samples = sample_all(ctx, "sft", chosen, BASE_POLICY, 1, ctx.config.critique.temperature)
-    mix = [_as_it_was(sample, "helpful") for sample in samples]
+    mix = [as_it_was(sample, "helpful") for sample in samples]
     return Found([*result.demonstrations, *mix], {**result.counts, "helpful_mix": len(mix)})
 
 
@@ -62,32 +60,6 @@ def approved(ctx: Context) -> Found:
     return Found([*revised, *faultless, *own], counts)
 
 
-class Passed(NamedTuple):
-    """Answers of a run that its critic let pass, each beside the sample that it was at first."""
-
-    shown: list[tuple[Sample, Demonstration]]
-    faulty: int
-    """How many answers at fault no accepted revision mended; they are nobody's example."""
-
-
-def passed(store: Store, run_id: str) -> Passed:
-    """What a run's critique stage leaves to learn from, in the order of its samples."""
-    steps: dict[str, list[Revision]] = defaultdict(list)
-    for step in sorted(store.revisions.of_run(run_id), key=lambda step: step.round):
-        steps[step.sample_id].append(step)
-    shown, faulty = [], 0
-    for sample in store.samples.of_run(run_id, stage="critique"):
-        accepted = [step for step in steps[sample.id] if step.accepted]
-        if accepted:
-            revised = Demonstration(prompt=sample.prompt, response=accepted[-1].after, source="revision")
-            shown.append((sample, revised))
-        elif all(step.critique.verdict == "complies" for step in steps[sample.id]):
-            shown.append((sample, _as_it_was(sample, "faultless")))
-        else:
-            faulty += 1
-    return Passed(shown, faulty)
-
-
 def replayed(ctx: Context) -> Found:
     """What PPO replays, if anything: the rows of `data.replay`, or answers of the base as they were."""
     settings = ctx.config
@@ -101,7 +73,7 @@ def replayed(ctx: Context) -> Found:
     everything = prompts_of(ctx, "train")
     prompts = draw(everything, min(REPLAYED, len(everything)), settings.seed, "replay")
     samples = sample_all(ctx, "replay", prompts, BASE_POLICY, 1, settings.ppo.temperature)
-    return Found([_as_it_was(sample, "replay") for sample in samples], {})
+    return Found([as_it_was(sample, "replay") for sample in samples], {})
 
 
 def _left_out(ctx: Context, what: str, count: int) -> dict[str, int]:
@@ -109,7 +81,3 @@ def _left_out(ctx: Context, what: str, count: int) -> dict[str, int]:
         return {}
     ctx.note(f"{count} {what} ask held-out prompts and are left out of training")
     return {"left_out_heldout": count}
-
-
-def _as_it_was(sample: Sample, source: str) -> Demonstration:
-    return Demonstration(prompt=sample.prompt, response=sample.response, source=source)

@@ -315,6 +315,21 @@ def m017_people_at_work(db: Database) -> None:
     )
 
 
+@charter()
+def m018_datasets(db: Database) -> None:
+    run_script(
+        db,
+        """
+        CREATE TABLE datasets (
+          number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL, format TEXT NOT NULL, encoding TEXT NOT NULL,
+          hash TEXT NOT NULL, artifact TEXT NOT NULL, rows INTEGER NOT NULL, size INTEGER NOT NULL,
+          description TEXT NOT NULL, created_by TEXT NOT NULL, created_at TEXT NOT NULL) STRICT;
+        CREATE INDEX datasets_by_id ON datasets (id, number);
+        CREATE INDEX datasets_by_hash ON datasets (hash, number);
+        """,
+    )
+
+
 def migrate(connection: sqlite3.Connection) -> None:
     """Bring the schema up to date, inside the caller's write transaction, so that all steps land or none.
 

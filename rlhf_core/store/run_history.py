@@ -40,6 +40,14 @@ class Events:
         )
         return [from_row(RunEvent, row) for row in rows]
 
+    def before(self, run_id: str, sequence: int, limit: int) -> list[RunEvent]:
+        """The run's events before a sequence number, newest first."""
+        rows = self._connections.rows(
+            "SELECT * FROM run_events WHERE run_id = ? AND sequence < ? ORDER BY sequence DESC LIMIT ?",
+            [run_id, sequence, limit],
+        )
+        return [from_row(RunEvent, row) for row in rows]
+
     def pace(self, run_id: str) -> float:
         """Seconds between the run's last few steps, on average; 0 with fewer than two of one stage in a row."""
         rows = self._connections.rows(

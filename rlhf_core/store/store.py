@@ -14,12 +14,14 @@ from rlhf_core.store.artifacts import Artifacts
 from rlhf_core.store.comparisons import Comparisons
 from rlhf_core.store.connection import Connections
 from rlhf_core.store.constitutions import Constitutions
+from rlhf_core.store.datasets import Datasets
 from rlhf_core.store.garbage_collection import Garbage
 from rlhf_core.store.idempotency import Requests
 from rlhf_core.store.migrations import migrate
 from rlhf_core.store.preferences import Preferences
 from rlhf_core.store.run_deletion import Deletion
 from rlhf_core.store.run_history import Checkpoints, Events, StageResults
+from rlhf_core.store.run_pages import RunPages
 from rlhf_core.store.run_weights import WatchPoints, Weights
 from rlhf_core.store.runs import Runs
 from rlhf_core.store.samples import Prompts, Revisions, Samples
@@ -48,6 +50,7 @@ class Store:
         self.scores = Scores(connections)
         self.gold_scores = GoldScores(connections)
         self.comparisons = Comparisons(connections, self.samples)
+        self.run_pages = RunPages(connections, self.samples)
         self.votes = Votes(connections)
         self.preferences = Preferences(connections, self.comparisons)
         self.policy_versions = Versions(connections, PolicyVersion, "policy_versions")
@@ -57,6 +60,7 @@ class Store:
         self.calibrations = Versions(connections, Calibration, "calibrations")
         self.gates = Versions(connections, JudgeGate, "gates")
         self.constitutions = Constitutions(connections)
+        self.datasets = Datasets(connections)
         self.events = Events(connections)
         self.stage_results = StageResults(connections)
         self.checkpoints = Checkpoints(connections)

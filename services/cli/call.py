@@ -170,8 +170,8 @@ def _method(pool: DescriptorPool, names: list[str], service: str, wanted: str) -
 def _list_methods(pool: DescriptorPool, services: list[str]) -> None:
     for name in services:
         for method in pool.FindServiceByName(name).methods:
-            stream = "stream " if method.server_streaming else ""
-            typer.echo(f"{name}/{method.name}  ({method.input_type.name}) -> {stream}{method.output_type.name}")
+            asked, told = ("stream " * streams for streams in (method.client_streaming, method.server_streaming))
+            typer.echo(f"{name}/{method.name}  ({asked}{method.input_type.name}) -> {told}{method.output_type.name}")
 
 
 def _call(connection: Connection, pool: DescriptorPool, method: MethodDescriptor, body: str) -> None:

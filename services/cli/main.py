@@ -25,7 +25,7 @@ from services.cli import (
     weights,
 )
 from services.cli.constitution import diff, files, principle_tests
-from services.cli.data import export, export_policy, gc
+from services.cli.data import datasets, export, export_policy, gc
 from services.cli.runs import compare, control, delete, listing, sweep
 
 UNEXPECTED, USER_MISTAKE, UNAVAILABLE, FAILED, INTERRUPTED = 1, 2, 4, 5, 130
@@ -59,6 +59,7 @@ constitution_app = typer.Typer(help="Check, show, compare and test constitutions
 token_app = typer.Typer(help="Make, list and revoke the tokens that a server asks for.", rich_markup_mode=None)
 runs_app = typer.Typer(rich_markup_mode=None)
 policies_app = typer.Typer(rich_markup_mode=None)
+datasets_app = typer.Typer(rich_markup_mode=None)
 export_app = typer.Typer(help="Write what a data folder holds to files.", rich_markup_mode=None)
 
 app.command()(run.demo)
@@ -82,6 +83,12 @@ policies_app.command()(policies.promote)
 policies_app.command()(policies.rollback)
 policies_app.command()(policies.history)
 app.add_typer(policies_app, name="policies")
+datasets_app.callback(invoke_without_command=True)(datasets.listed)
+datasets_app.command()(datasets.upload)
+datasets_app.command()(datasets.show)
+datasets_app.command()(datasets.export)
+datasets_app.command()(datasets.delete)
+app.add_typer(datasets_app, name="datasets")
 app.command()(label.label)
 app.command()(monitor.monitor)
 constitution_app.command()(files.check)

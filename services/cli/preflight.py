@@ -15,6 +15,7 @@ from rlhf_core.constitution.load import BUILTIN, load_with_text
 from rlhf_core.constitution.weights import resolve_weights
 from rlhf_core.data.jsonl import BUILTIN_DATA
 from rlhf_core.data.loaders import check_labels, load_demonstrations, load_preferences, load_prompts
+from rlhf_core.datasets.references import is_reference
 from rlhf_core.errors import InvalidInput
 from rlhf_core.models.gguf import gguf_file
 from rlhf_core.records.runs import Run
@@ -42,7 +43,8 @@ class Plan(NamedTuple):
     """A run that is ready to be asked for: every weight spelled out, every path absolute."""
 
     config: RunConfig
-    constitution: Constitution
+    constitution: Constitution | None
+    """None where it is a dataset, which only the server can read."""
     constitution_yaml: str
 
     def create(self, client: CharterClient, labels: Labels) -> Run:
@@ -60,8 +62,10 @@ def plan_run(file: str, overrides: Sequence[str], weights: str, seed: int | None
     seeds = [f"seed={seed}"] if seed is not None else []
     config = load_config(file or None, [*overrides, *seeds], weights)
     name = config.constitution or constitution_for(config.model.base_model)
-    constitution, text = load_with_text(name)
-    resolved = config.model_copy(update={"weights": resolve_weights(constitution, config.weights)})
+    constitution, text = (None, "") if is_reference(name) else load_with_text(name)
+    resolved = config
+    if constitution is not None:
+        resolved = config.model_copy(update={"weights": resolve_weights(constitution, config.weights)})
     if local:
         _check_data(resolved, constitution)
         check_other_models(config.feedback)
@@ -70,7 +74,7 @@ def plan_run(file: str, overrides: Sequence[str], weights: str, seed: int | None
     return Plan(resolved, constitution, text)
 
 
-def _check_data(config: RunConfig, constitution: Constitution) -> None:
+def _check_data(config: RunConfig, constitution: Constitution | None) -> None:
     data = config.data
     for path, load in (
         (data.prompts, load_prompts),
@@ -79,15 +83,16 @@ def _check_data(config: RunConfig, constitution: Constitution) -> None:
         (data.replay, load_demonstrations),
         (data.preferences, load_preferences),
     ):
-        if path is not None:
+        if path is not None and not is_reference(path):
             load(path)
     objective = data.preferences_objective
     if (data.preferences is None) != (objective is None):
         raise InvalidInput("data: give preferences and preferences_objective together", "data.preferences_objective")
-    if objective is not None and objective not in constitution.objective_names:
-        hint = nearest(objective, constitution.objective_names)
-        raise InvalidInput(f"data.preferences_objective: unknown objective '{objective}'{hint}")
-    check_labels(config, constitution.objective_names)
+    if constitution is not None:
+        if objective is not None and objective not in constitution.objective_names:
+            hint = nearest(objective, constitution.objective_names)
+            raise InvalidInput(f"data.preferences_objective: unknown objective '{objective}'{hint}")
+        check_labels(config, constitution.objective_names, lambda path: None if is_reference(path) else path)
     check_model(config.model)
     if config.reward.base_model is not None:
         _check_folder(config.reward.base_model, "reward.base_model")
@@ -121,11 +126,9 @@ def _with_absolute_paths(config: RunConfig) -> RunConfig:
     """A run may be resumed from another working directory."""
     paths = ("prompts", "heldout_prompts", "demonstrations", "replay", "preferences")
     data: dict[str, object] = {
-        name: value if value.startswith(BUILTIN_DATA) else str(Path(value).absolute())
-        for name in paths
-        if (value := getattr(config.data, name)) is not None
+        name: _whole(value) for name in paths if (value := getattr(config.data, name)) is not None
     }
-    data["labels"] = {name: str(Path(path).absolute()) for name, path in config.data.labels.items()}
+    data["labels"] = {name: _whole(path) for name, path in config.data.labels.items()}
     reward = {"base_model": _absolute(config.reward.base_model)} if config.reward.base_model else {}
     model = {} if config.model.base_model == SANDBOX else {"base_model": _absolute(config.model.base_model)}
     feedback = {
@@ -133,7 +136,7 @@ def _with_absolute_paths(config: RunConfig) -> RunConfig:
         for role, backend in config.feedback
     }
     constitution = config.constitution
-    if constitution is not None and constitution not in BUILTIN:
+    if constitution is not None and constitution not in BUILTIN and not is_reference(constitution):
         constitution = str(Path(constitution).absolute())
     return config.model_copy(
         update={
@@ -144,6 +147,11 @@ def _with_absolute_paths(config: RunConfig) -> RunConfig:
             "constitution": constitution,
         }
     )
+
+
+def _whole(path: str) -> str:
+    """The whole path of a file; the name of what is built in, or of a dataset, stays."""
+    return path if path.startswith(BUILTIN_DATA) or is_reference(path) else str(Path(path).absolute())
 
 
 def _absolute(model: str) -> str:

@@ -131,13 +131,20 @@ def _asked(
     """The run of these options; InvalidInput for what does not go together."""
     from rlhf_core.config.run import RunConfig
     from rlhf_core.errors import InvalidInput
+    from services.cli.data.uploads import uploaded
     from services.cli.following import control_of
     from services.cli.preflight import plan_run
     from services.cli.session import config_of_folder, find_run, must_exist
 
     if not control:
         plan = plan_run(file, overrides, weights, seed, local=not address)
-        return Asked(plan.config.model, plan.config.feedback, plan.create)
+        if not address:
+            return Asked(plan.config.model, plan.config.feedback, plan.create)
+
+        def create_there(client: CharterClient, labels: Labels) -> Run:
+            return plan._replace(config=uploaded(client, plan.config, _tell)).create(client, labels)
+
+        return Asked(plan.config.model, plan.config.feedback, create_there)
     beside = {"-c": file, "--weights": weights, "--seed": "" if seed is None else str(seed)}
     if given := [name for name, value in beside.items() if value]:
         told = "which takes all that from its run; allowed: -s, such as -s ppo.control_steps=20"
@@ -145,13 +152,18 @@ def _asked(
     if not address:
         must_exist(data)
     own = RunConfig() if address else config_of_folder(data, control)
-    return Asked(
-        own.model,
-        own.feedback,
-        lambda client, labels: client.trainer.create_run(
-            control_of(client, find_run(client, control), overrides), display_name=labels.display_name, tags=labels.tags
-        ),
-    )
+
+    def create_beside(client: CharterClient, labels: Labels) -> Run:
+        config = control_of(client, find_run(client, control), overrides)
+        config = uploaded(client, config, _tell) if address else config
+        return client.trainer.create_run(config, display_name=labels.display_name, tags=labels.tags)
+
+    return Asked(own.model, own.feedback, create_beside)
+
+
+def _tell(text: str) -> None:
+    """Beside the run's id, which scripts read."""
+    typer.echo(text, err=True)
 
 
 def watch(
@@ -255,7 +267,7 @@ def _unfinished(client: CharterClient, plan: Plan) -> Run | None:
     from rlhf_core.config.run import RunConfig
 
     for candidate in client.trainer.list_runs().runs:
-        same = candidate.constitution_hash == plan.constitution.hash
+        same = plan.constitution is not None and candidate.constitution_hash == plan.constitution.hash
         if candidate.state in UNFINISHED and same and RunConfig.model_validate_json(candidate.config) == plan.config:
             return candidate
     return None

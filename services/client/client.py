@@ -10,6 +10,7 @@ from rlhf_core.errors import InvalidInput
 from services.client.connection import Connection
 from services.client.constitution import ConstitutionClient
 from services.client.critique import CritiqueClient
+from services.client.dataset import DatasetClient
 from services.client.policy import PolicyClient
 from services.client.preference import PreferenceClient
 from services.client.reward import RewardClient
@@ -33,6 +34,7 @@ class CharterClient:
         self.reward = RewardClient(self._at("reward"))
         self.preference = PreferenceClient(self._at("preference"))
         self.trainer = TrainerClient(self._at("trainer"))
+        self.datasets = DatasetClient(self._at("dataset"))
         self.server = ServerClient(connection)
 
     @classmethod
@@ -69,7 +71,8 @@ class CharterClient:
             connection.close()
 
     def _at(self, service: str) -> Connection:
-        return self._elsewhere.get(service, self._connection)
+        # Datasets are where runs are taken in.
+        return self._elsewhere.get("trainer" if service == "dataset" else service, self._connection)
 
     def __enter__(self) -> CharterClient:
         return self

@@ -21,10 +21,15 @@ MAX_MESSAGE_BYTES = 16 * 2**20
 STREAMS = (
     ("charter.v1.CritiqueService", "DiffConstitutions"),
     ("charter.v1.CritiqueService", "ReviseStream"),
+    ("charter.v1.DatasetService", "ExportDataset"),
+    ("charter.v1.DatasetService", "ExportRun"),
+    ("charter.v1.PolicyService", "ExportPolicy"),
     ("charter.v1.PolicyService", "GenerateStream"),
     ("charter.v1.TrainerService", "WatchRun"),
 )
 """Methods that answer many times."""
+UPLOAD = ("charter.v1.DatasetService", "UploadDataset")
+"""Is asked many times, and goes on where it ended by itself."""
 RETRY = {
     "methodConfig": [
         {
@@ -38,7 +43,7 @@ RETRY = {
             },
         },
         # Without a policy: gRPC (1.85) may never tell the reader of a stream that it has given up trying.
-        {"name": [{"service": service, "method": method} for service, method in STREAMS]},
+        {"name": [{"service": service, "method": method} for service, method in (*STREAMS, UPLOAD)]},
     ]
 }
 OPTIONS = (

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from charter.v1 import policy_pb2, policy_pb2_grpc
 
+from rlhf_core.errors import Unavailable
 from rlhf_core.records.models import AliasChange, PolicyStanding, PolicyVersion
 from rlhf_core.records.samples import Prompt, Sample
 from services.client.connection import Connection
@@ -171,6 +173,20 @@ class PolicyClient:
                 return changes
             request.page_token = answer.next_page_token
 
+    def export_policy(self, folder: Path, version: str = "", *, merge: bool = False) -> str:
+        """Fill an empty folder with a policy's files for transformers, PEFT and vLLM, and return the version's id.
+
+        With `merge` a whole model, without it the adapter. Raises NotFound for a policy without files of its own.
+        """
+        request = policy_pb2.ExportPolicyRequest(policy_version=version, merge=merge)
+        sent = ""
+        for answer in self._connection.stream(self._stub.ExportPolicy, request):
+            sent = answer.policy_version or sent
+            if answer.path:
+                with _inside(folder, answer.path).open("ab") as file:
+                    file.write(answer.data)
+        return sent
+
     def get_server_info(self) -> ServerInfo:
         answer = self._connection.call(self._stub.GetServerInfo, policy_pb2.GetServerInfoRequest())
         return ServerInfo(
@@ -182,3 +198,12 @@ class PolicyClient:
             max_tokens=answer.max_tokens,
             default_constitution=answer.default_constitution,
         )
+
+
+def _inside(folder: Path, path: str) -> Path:
+    """A file of the folder, whose own folder is made. Raises Unavailable for a path that leads out of it."""
+    file = folder / path
+    if not file.resolve().is_relative_to(folder.resolve()):
+        raise Unavailable(f"the server sends a file '{path[:200]}', which lies outside of the folder")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    return file

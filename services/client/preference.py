@@ -86,13 +86,8 @@ class PreferenceClient:
         self, objective: str = "", run_id: str = "", labelers: Literal["ai", "human"] | None = None
     ) -> Iterator[Preference]:
         """All labels, oldest first, page by page."""
-        kinds = {
-            None: preference_pb2.LABELER_KIND_UNSPECIFIED,
-            "ai": preference_pb2.LABELER_KIND_AI,
-            "human": preference_pb2.LABELER_KIND_HUMAN,
-        }
         request = preference_pb2.ListPreferencesRequest(
-            objective=objective, run_id=run_id, labelers=kinds[labelers], page_size=1000
+            objective=objective, run_id=run_id, labelers=enums.number(enums.LABELERS, labelers), page_size=1000
         )
         while True:
             answer = self._connection.call(self._stub.ListPreferences, request)

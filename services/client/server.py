@@ -34,6 +34,7 @@ class ServerLimits(NamedTuple):
     max_items: int
     max_responses: int
     max_waiting_rows: int
+    max_dataset_bytes: int
 
 
 class ServerFacts(NamedTuple):

@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import aclosing
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from pydantic import ValidationError
 from pydantic_core import from_json
-from starlette.datastructures import Headers, QueryParams
+from python_multipart.exceptions import MultipartParseError
+from starlette.datastructures import Headers, QueryParams, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.responses import JSONResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
 from rlhf_core.errors import InvalidInput, Unavailable
 from services.http.errors import TooLarge, TooSlow, WrongMethod, told_of
+from services.security.callers import CALLER
 from services.security.scopes import check_scope
 from services.security.tokens import Tokens
 from services.server.call_log import name_of, new_name, observed
@@ -31,10 +34,13 @@ SERVICE = "http"
 """The service's name in metrics and logs."""
 OK = "OK"
 ANY = "/*"
-"""At the end of a path stands for any one name."""
+"""In a path stands for any one name."""
 
-Answer = Mapping[str, Any] | list[Any] | float | AsyncIterator[str]
-"""What becomes JSON, or the events of a stream."""
+Answer = Mapping[str, Any] | list[Any] | float | bytes | AsyncIterator[str]
+"""What becomes JSON, the bytes of a file, or the events of a stream."""
+Takes = Literal["json", "form", "nothing"]
+"""What a body is; a form may hold a file."""
+FORM_FIELDS = 20
 
 
 class Asked(NamedTuple):
@@ -43,7 +49,24 @@ class Asked(NamedTuple):
     body: Any
     query: QueryParams
     name: str = ""
-    """The last part of a path that ends in a name of any kind."""
+    """The part of the path that may be any name."""
+
+
+class FormFile(NamedTuple):
+    """A file in a form."""
+
+    name: str
+    data: bytes
+
+
+class Door(NamedTuple):
+    """One way to ask a path; it stands for a method of the contract: who may call that may call this."""
+
+    grpc_method: str
+    answer: Callable[[Asked], Awaitable[Answer]]
+    subject: str
+    """The field that a request is about, for errors that name none."""
+    takes: Takes = "json"
 
 
 class Gate(NamedTuple):
@@ -55,53 +78,48 @@ class Gate(NamedTuple):
 
 
 class Endpoint:
-    """An ASGI application for one path, which stands for a method of the contract: who may call that may call this."""
+    """An ASGI application for one path, with a door for each verb that it is asked by."""
 
-    def __init__(
-        self,
-        gate: Gate,
-        path: str,
-        grpc_method: str,
-        answer: Callable[[Asked], Awaitable[Answer]],
-        subject: str,
-        verb: str = "POST",
-    ):
-        """`subject` is the field that a request is about, for errors that name none."""
-        self._gate, self.path, self._grpc_method = gate, path, grpc_method
-        self._answer, self._subject, self._verb = answer, subject, verb
+    def __init__(self, gate: Gate, path: str, doors: Mapping[str, Door]):
+        self._gate, self.path, self._doors = gate, path, doors
+        self._place = path.split("/").index("*") if "*" in path else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
         request = name_of(headers.get(REQUEST_KEY)) or new_name()
-        reply = _Reply(send, request)
+        reply, door = _Reply(send, request), self._doors.get(scope["method"])
         with observed(SERVICE, self.path, request, name_of(headers.get(RUN_KEY)), lambda: reply.code):
             try:
-                await self._let_in(scope, headers, receive, reply)
+                if door is None:
+                    verbs = " or ".join(self._doors)
+                    raise WrongMethod(f"{self.path} is asked by {verbs}, not by {scope['method']}", "method")
+                await self._let_in(door, scope, headers, receive, reply)
             except _Gone:
                 reply.code = "CANCELLED"
             except asyncio.CancelledError:  # the server goes, and has waited long enough
                 await reply.refuse(Unavailable(GOING_DOWN))
             except Exception as error:
-                await reply.refuse(error, self._subject)
+                await reply.refuse(error, door.subject if door else "")
 
-    async def _let_in(self, scope: Scope, headers: Headers, receive: Receive, reply: _Reply) -> None:
-        if scope["method"] != self._verb:
-            raise WrongMethod(f"{self.path} is asked by {self._verb}, not by {scope['method']}", "method")
+    async def _let_in(self, door: Door, scope: Scope, headers: Headers, receive: Receive, reply: _Reply) -> None:
         client = (scope.get("client") or ("",))[0]
         if self._gate.tokens:
             caller = self._gate.tokens.caller(_authorization(headers))
-            check_scope(self._grpc_method, caller.scopes, caller.name)
+            check_scope(door.grpc_method, caller.scopes, caller.name)
             client = caller.name
+            CALLER.set(caller)
         with self._gate.turnstile.entered(client):
-            body = await _body(headers, receive, self._gate.limits.message_bytes) if self._verb == "POST" else b"null"
-            name = scope["path"].rpartition("/")[2] if self.path.endswith(ANY) else ""
-            asked = Asked(_json(body), QueryParams(scope["query_string"]), name)
-            await _while_there(receive, self._respond(asked, reply))
+            body = await _body(headers, receive, self._gate.limits.message_bytes) if scope["method"] == "POST" else b""
+            name = scope["path"].split("/")[self._place] if self._place is not None else ""
+            asked = Asked(await _read(door.takes, headers, body), QueryParams(scope["query_string"]), name)
+            await _while_there(receive, self._respond(door, asked, reply))
 
-    async def _respond(self, asked: Asked, reply: _Reply) -> None:
-        answer = await self._answer(asked)
+    async def _respond(self, door: Door, asked: Asked, reply: _Reply) -> None:
+        answer = await door.answer(asked)
         if isinstance(answer, AsyncIterator):
             await reply.stream(answer)
+        elif isinstance(answer, bytes):
+            await reply.send(Response(answer, media_type="application/octet-stream"))
         else:
             await reply.send(JSONResponse(answer))
 
@@ -198,6 +216,33 @@ async def _body(headers: Headers, receive: Receive, most: int) -> bytes:
     if len(received) > most:
         raise TooLarge(f"body: more than {most} bytes; allowed: at most so many", "body")
     return bytes(received)
+
+
+async def _read(takes: Takes, headers: Headers, body: bytes) -> Any:
+    """What a body says; nothing where nothing is asked for."""
+    if takes == "nothing":
+        return None
+    return _json(body) if takes == "json" else await _form(headers, body)
+
+
+async def _form(headers: Headers, body: bytes) -> dict[str, str | FormFile]:
+    async def pieces() -> AsyncGenerator[bytes, None]:
+        yield body
+
+    if not headers.get("content-type", "").startswith("multipart/form-data"):
+        raise InvalidInput("body: not a form; send it as multipart/form-data", "body")
+    try:
+        form = await MultiPartParser(headers, pieces(), max_files=1, max_fields=FORM_FIELDS).parse()
+    except (MultiPartException, MultipartParseError, KeyError, UnicodeError, ValueError) as error:
+        raise InvalidInput(f"body: not a form: {getattr(error, 'message', None) or error}", "body") from None
+    found: dict[str, str | FormFile] = {}
+    for name, value in form.multi_items():
+        if isinstance(value, UploadFile):
+            found[name] = FormFile(value.filename or name, await value.read())
+            await value.close()
+        else:
+            found[name] = value
+    return found
 
 
 def _json(body: bytes) -> Any:

@@ -38,7 +38,8 @@ class HttpServer:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI application."""
         path, paths = scope["path"], self._paths or {}
-        endpoint = paths.get(path) or paths.get(path.rpartition("/")[0] + ANY)
+        before, _, last = path.rpartition("/")
+        endpoint = paths.get(path) or paths.get(before + ANY) or paths.get(f"{before.rpartition('/')[0]}{ANY}/{last}")
         if endpoint is not None:
             await endpoint(scope, receive, send)
             return

@@ -1,10 +1,12 @@
-"""Which constitution a request means: by hash from the store, by built-in name, or the server's default."""
+"""Which constitution a request means: by hash from the store, by dataset, by built-in name, or the default."""
 
 from __future__ import annotations
 
 from rlhf_core.constitution.constitution import Constitution, Principle
 from rlhf_core.constitution.load import BUILTIN, load_with_text, parse_with_text
 from rlhf_core.constitution.watch import WatchedConstitution, WatchStatus
+from rlhf_core.datasets.formats import read_yaml
+from rlhf_core.datasets.references import dataset_of, file_of, is_reference
 from rlhf_core.errors import InvalidInput, NotFound, suggestion
 from rlhf_core.store.store import Store
 from services.wire import resource_names
@@ -35,6 +37,8 @@ class Constitutions:
             # Kept under its hash too: who has begun with it goes on with it after the next edit.
             self._parsed.setdefault(active.constitution.hash, active)
             return active
+        if is_reference(name):
+            return self._uploaded(name)
         if name not in self._parsed:
             known = load_with_text(name) if name in BUILTIN else parse_with_text(self._stored(name), name)
             self._parsed[name] = known
@@ -60,6 +64,19 @@ class Constitutions:
             raise InvalidInput(
                 f"objective: unknown objective '{objective}'; {suggestion(objective, names)}", "objective"
             )
+
+    def _uploaded(self, reference: str) -> tuple[Constitution, str]:
+        """That of a dataset: of the version that its name means now."""
+        found = dataset_of(self._store, reference)
+        if found.format != "constitution":
+            raise InvalidInput(
+                f"dataset '{found.id}' is of format {found.format}; allowed: constitution", "constitution"
+            )
+        if found.reference not in self._parsed:
+            name = f"dataset:{found.id}"
+            text = read_yaml(file_of(self._store, found), name)
+            self._parsed[found.reference] = parse_with_text(text, name)
+        return self._parsed[found.reference]
 
     def _stored(self, name: str) -> str:
         try:

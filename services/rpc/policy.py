@@ -12,6 +12,7 @@ from rlhf_core.policies.references import speaking
 from rlhf_core.records.models import SpeakingPolicy
 from rlhf_core.store.store import Store
 from services.rpc.policy_aliases import AliasDesk, reference
+from services.rpc.policy_files import PolicyFiles
 from services.rpc.run_references import run_id_of
 from services.security.callers import CALLER
 from services.serving.executor import Executor
@@ -24,8 +25,16 @@ from services.wire.stored_records import policy_version_to_message
 
 
 class PolicyService(policy_pb2_grpc.PolicyServiceServicer):
-    def __init__(self, queue: GenerationQueue, store: Store, io: Executor, info: policy_pb2.GetServerInfoResponse):
+    def __init__(
+        self,
+        queue: GenerationQueue,
+        store: Store,
+        io: Executor,
+        info: policy_pb2.GetServerInfoResponse,
+        files: PolicyFiles,
+    ):
         self._queue = queue
+        self._files = files
         self._store = store
         self._io = io
         self._info = info
@@ -88,6 +97,12 @@ class PolicyService(policy_pb2_grpc.PolicyServiceServicer):
         self, request: policy_pb2.ListPolicyChangesRequest, context: grpc.aio.ServicerContext
     ) -> policy_pb2.ListPolicyChangesResponse:
         return await self._io.run(self._aliases.changes, request)
+
+    async def ExportPolicy(
+        self, request: policy_pb2.ExportPolicyRequest, context: grpc.aio.ServicerContext
+    ) -> AsyncIterator[policy_pb2.ExportPolicyResponse]:
+        async for answer in self._files.answers(request):
+            yield answer
 
     async def GetServerInfo(
         self, request: policy_pb2.GetServerInfoRequest, context: grpc.aio.ServicerContext

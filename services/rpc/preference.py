@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from datetime import UTC
-from typing import Literal
 
 import grpc
 from charter.v1 import preference_pb2, preference_pb2_grpc
@@ -28,9 +27,6 @@ from services.wire.stored_records import human_labeler, preference_to_message
 PAGE = 100
 MAX_COUNT = 100
 MAX_LEASE_SECONDS = 3600
-KINDS: enums.Enum[Literal["ai", "human"] | None] = enums.Enum(
-    preference_pb2.LabelerKind.DESCRIPTOR, (None, "ai", "human")
-)
 
 
 class PreferenceService(preference_pb2_grpc.PreferenceServiceServicer):
@@ -77,7 +73,7 @@ class PreferenceService(preference_pb2_grpc.PreferenceServiceServicer):
     async def ListPreferences(
         self, request: preference_pb2.ListPreferencesRequest, context: grpc.aio.ServicerContext
     ) -> preference_pb2.ListPreferencesResponse:
-        kind = enums.value(KINDS, request.labelers, "labelers")
+        kind = enums.value(enums.LABELERS, request.labelers, "labelers")
         page = page_of(request, PAGE)
         run_id = await self._io.run(run_id_of, self._store, request.run_id) or None
         preferences, last = await self._io.run(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,8 +15,9 @@ from rlhf_core.config.run import ModelConfig, RunConfig, check_beginning
 from rlhf_core.constitution.constitution import Constitution
 from rlhf_core.constitution.load import parse_with_text
 from rlhf_core.constitution.weights import resolve_weights
-from rlhf_core.data.jsonl import BUILTIN_DATA
+from rlhf_core.data.jsonl import BUILTIN_DATA, Source
 from rlhf_core.data.loaders import check_labels, load_demonstrations, load_preferences, load_prompts
+from rlhf_core.datasets.references import is_reference, pinned, rows_at
 from rlhf_core.errors import InvalidInput, NotFound, suggestion
 from rlhf_core.records.runs import Run
 from rlhf_core.store.store import Store
@@ -27,7 +29,7 @@ OF_THE_RUN = {"max_tokens"}
 """The model settings that a run may choose; the others belong to the server's process."""
 NO_PATHS = ("preferences_objective", "overlong")
 """The settings of `data` that name no file."""
-LOADERS: Mapping[str, Callable[[str], object]] = {
+LOADERS: Mapping[str, Callable[[Source], object]] = {
     "prompts": load_prompts,
     "heldout_prompts": load_prompts,
     "demonstrations": load_demonstrations,
@@ -66,6 +68,7 @@ class RunDesk:
     def check(self, config_json: str, constitution_yaml: str) -> Asked:
         """What a run would be. Raises InvalidInput for whatever would stop it later."""
         config = self._with_whole_id(self._with_own_model(_config(config_json or "{}")))
+        config = pinned(self._store, config)
         constitution, text = self._constitution(config, constitution_yaml)
         resolved = config.model_copy(update={"weights": resolve_weights(constitution, config.weights)})
         self._check(resolved, constitution)
@@ -132,7 +135,7 @@ class RunDesk:
             check_path(path, self._roots, field)
         for name, load in LOADERS.items():
             if path := getattr(data, name):
-                _try(load, path, f"data.{name}")
+                _try(load, rows_at(self._store, path), f"data.{name}")
         objective, names = data.preferences_objective, constitution.objective_names
         if bool(data.preferences) != bool(objective):
             raise InvalidInput(
@@ -141,7 +144,7 @@ class RunDesk:
         if objective and objective not in names:
             known = suggestion(objective, names)
             raise InvalidInput(f"data.preferences_objective: '{objective}'; {known}", "data.preferences_objective")
-        check_labels(config, names)
+        check_labels(config, names, partial(rows_at, self._store))
 
 
 def _config(text: str) -> RunConfig:
@@ -160,14 +163,14 @@ def named_paths(config: RunConfig) -> Iterator[tuple[str, str]]:
     for name, value in config.data:
         named = value if isinstance(value, dict) else {"": value}
         for key, path in named.items():
-            if path and name not in NO_PATHS and not path.startswith(BUILTIN_DATA):
+            if path and name not in NO_PATHS and not (path.startswith(BUILTIN_DATA) or is_reference(path)):
                 yield ".".join(filter(None, ("data", name, key))), path
     base = dict(config.reward).get("base_model")
     if base and (base.startswith(("/", ".", "~")) or ".." in Path(base).parts or Path(base).exists()):
         yield "reward.base_model", base
 
 
-def _try(load: Callable[[str], object], path: str, field: str) -> None:
+def _try(load: Callable[[Source], object], path: Source, field: str) -> None:
     try:
         load(path)
     except InvalidInput as error:

@@ -14,7 +14,7 @@ from rlhf_core.config.feedback import BackendConfig
 from rlhf_core.inference.sequence import MAX_N
 from rlhf_core.store.connection import engine
 from services.security.callers import CALLER
-from services.server.config import ALL, ServeConfig, full_name
+from services.server.config import ServeConfig, offered
 from services.server.limits import MAX_NAME
 from services.serving.executor import Executor
 from services.wire.paging import MAX_PAGE
@@ -55,7 +55,7 @@ def server_info(config: ServeConfig, loaded: Loaded | None, default_constitution
     return server_pb2.ServerInfo(
         version=version("charter-rlhf"),
         api_versions=API_VERSIONS,
-        services=[full_name(name) for name in ALL if name in config.only],
+        services=offered(config.only),
         versions=_versions(loaded is not None),
         models=_models(config, loaded) if loaded else (),
         device=config.model.device if loaded else "",
@@ -72,6 +72,7 @@ def server_info(config: ServeConfig, loaded: Loaded | None, default_constitution
             max_items=config.limits.items,
             max_responses=config.limits.responses if "policy" in config.only else 0,
             max_waiting_rows=config.limits.waiting_rows if loaded else 0,
+            max_dataset_bytes=config.limits.dataset_bytes if "trainer" in config.only else 0,
         ),
         default_constitution=default_constitution,
         carries_out_runs=config.carries_out_runs,

@@ -15,7 +15,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from rlhf_core.comparison.compare import compare_runs
 from rlhf_core.errors import InvalidInput, NotFound
 from rlhf_core.records.base import RunState
-from rlhf_core.records.runs import Run
+from rlhf_core.records.runs import Run, RunEvent
 from rlhf_core.store.store import Store
 from services.rpc.run_changes import RunVerbs
 from services.rpc.watch_run import RunWatch
@@ -107,6 +107,10 @@ class TrainerService(trainer_pb2_grpc.TrainerServiceServicer):
         self, request: trainer_pb2.CompareRunsRequest, context: grpc.aio.ServicerContext
     ) -> trainer_pb2.CompareRunsResponse:
         return trainer_pb2.CompareRunsResponse(comparison_json=await self._io.run(self._compare, request))
+
+    async def events_before(self, run_id: str, sequence: int, limit: int) -> list[RunEvent]:
+        """A run's last events before a sequence number, newest first, for who does not watch it."""
+        return await self._io.run(self._store.events.before, run_id, sequence, limit)
 
     async def _run(self, work: Callable[[T], Run], asked: T) -> trainer_pb2.Run:
         return run_to_message(await self._io.run(work, asked))

@@ -23,7 +23,7 @@ _NEEDED: Mapping[Scope, Mapping[str, tuple[str, ...]]] = {
     "read": {
         "PolicyService": (
             *("Generate", "GenerateStream", "ListPolicyVersions", "GetServerInfo"),
-            *("GetPolicy", "ListPolicies", "ListPolicyChanges"),
+            *("GetPolicy", "ListPolicies", "ListPolicyChanges", "ExportPolicy"),
         ),
         "CritiqueService": (
             *("Critique", "Revise", "ReviseStream", "Compare", "GetJudge", "GetConstitution", "GetConstitutionStatus"),
@@ -32,11 +32,16 @@ _NEEDED: Mapping[Scope, Mapping[str, tuple[str, ...]]] = {
         "ServerService": ("GetInfo",),
         "RewardService": ("Score", "ListRewardModels"),
         "PreferenceService": ("ListPreferences", "GetGuidelines"),
+        "DatasetService": (
+            *("GetUpload", "GetDataset", "ListDatasets", "ListDatasetRows", "ExportDataset"),
+            *("ListSamples", "ListComparisons", "ListRevisions", "ExportRun"),
+        ),
         "TrainerService": ("GetRun", "ListRuns", "WatchRun", "GetReport", "CompareRuns"),
     },
     "label": {"PreferenceService": ("NextComparison", "SubmitPreference", "UndoPreference")},
     "train": {
         "PolicyService": ("PromotePolicy", "RollbackPolicy"),
+        "DatasetService": ("UploadDataset", "DeleteDataset"),
         "TrainerService": (
             "CreateRun",
             "UpdateRun",

@@ -41,6 +41,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         if handler is not None and handler.unary_stream:
             coding = (handler.request_deserializer, handler.response_serializer)
             return grpc.unary_stream_rpc_method_handler(call.stream(handler.unary_stream), *coding)
+        if handler is not None and handler.stream_unary:
+            coding = (handler.request_deserializer, handler.response_serializer)
+            return grpc.stream_unary_rpc_method_handler(call.unary(handler.stream_unary), *coding)
         return handler
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
@@ -30,9 +31,14 @@ SERVER = "charter.v1.ServerService"
 """What every process offers."""
 
 
-def full_name(name: ServiceName) -> str:
-    """As the proto calls the service."""
-    return f"charter.v1.{name.capitalize()}Service"
+DATASETS = "charter.v1.DatasetService"
+"""What every process offers that takes in runs, which name datasets."""
+
+
+def offered(only: Collection[ServiceName]) -> list[str]:
+    """The full names of the services that these stand for, in their usual order."""
+    names = [f"charter.v1.{name.capitalize()}Service" for name in ALL if name in only]
+    return [*names, *([DATASETS] if "trainer" in only else [])]
 
 
 def _address(text: str) -> str:
@@ -92,7 +98,7 @@ class ServerConfig(Settings):
     data: Path = Path("charter-data")
     """Folder of the store, its artifacts and the runs' reports; the same one for all processes."""
     only: tuple[ServiceName, ...] = Field(default=ALL, min_length=1)
-    """The services to offer."""
+    """The services to offer; with the trainer come datasets."""
     endpoints: Endpoints = Endpoints()
     works: bool = True
     """Carry out runs, where the trainer is offered and each service with a model is here or has an endpoint."""

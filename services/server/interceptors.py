@@ -43,6 +43,9 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         if handler.unary_stream:
             guarded = _guard_stream(handler.unary_stream, method, parse)
             return grpc.unary_stream_rpc_method_handler(guarded, None, handler.response_serializer)
+        if handler.stream_unary:
+            guarded = _guard_unary(handler.stream_unary, method, partial(_each, parse))
+            return grpc.stream_unary_rpc_method_handler(guarded, None, handler.response_serializer)
         if handler.stream_stream:
             guarded = _guard_stream(handler.stream_stream, method, partial(_each, parse))
             return grpc.stream_stream_rpc_method_handler(guarded, None, handler.response_serializer)
@@ -81,6 +84,10 @@ class Gate(grpc.aio.ServerInterceptor):
             counted = self._count_stream(handler.unary_stream, caller.name)
             coding = (handler.request_deserializer, handler.response_serializer)
             return grpc.unary_stream_rpc_method_handler(counted, *coding)
+        if handler is not None and handler.stream_unary:
+            counted = self._count_sent(handler.stream_unary, caller)
+            coding = (handler.request_deserializer, handler.response_serializer)
+            return grpc.stream_unary_rpc_method_handler(counted, *coding)
         return handler
 
     def _count_unary(self, method: Callable[..., Awaitable[Any]], caller: Caller) -> Callable[..., Awaitable[Any]]:
@@ -98,6 +105,19 @@ class Gate(grpc.aio.ServerInterceptor):
                 check_request(request, self._limits)
                 async for answer in method(request, context):
                     yield answer
+
+        return counted
+
+    def _count_sent(self, method: Callable[..., Awaitable[Any]], caller: Caller) -> Callable[..., Awaitable[Any]]:
+        async def checked(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+            async for request in requests:
+                check_request(request, self._limits)
+                yield request
+
+        async def counted(requests: AsyncIterator[Any], context: grpc.aio.ServicerContext) -> Any:
+            CALLER.set(caller)
+            with self._turnstile.entered(caller.name or _host(context.peer())):
+                return await method(checked(requests), context)
 
         return counted
 

@@ -22,6 +22,7 @@ NAMES = frozenset(
     (
         *("id", "labeler", "objective", "policy_version", "constitution", "name", "source", "tags", "stage"),
         *("page_token", "reward_models", "principle_ids", "critic", "judge", "protocol"),
+        *("sha256", "versions_of"),
     )
 )
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -39,6 +40,8 @@ class Limits(Settings):
     """Most entries of one list of a request: prompts, samples, comparisons."""
     responses: int = Field(default=10_000, ge=1)
     """Most responses that one call may ask for: prompts times n."""
+    dataset_bytes: int = Field(default=2**30, ge=1)
+    """Largest file that may be uploaded as a dataset."""
     calls: int = Field(default=512, ge=1)
     """Calls at work at once; health is always answered."""
     calls_per_client: int = Field(default=256, ge=1)

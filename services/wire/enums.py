@@ -6,18 +6,21 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Generic, Literal, NamedTuple, TypeVar, get_args
 
-from charter.v1 import common_pb2, critique_pb2, policy_pb2, preference_pb2, reward_pb2, trainer_pb2
+from charter.v1 import common_pb2, critique_pb2, dataset_pb2, policy_pb2, preference_pb2, reward_pb2, trainer_pb2
 from google.protobuf.descriptor import EnumDescriptor
 from google.protobuf.message import Message as ProtoMessage
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from rlhf_core.errors import InvalidInput
 from rlhf_core.records.base import RunState, RunStatus
+from rlhf_core.records.datasets import DatasetFormat, Encoding
 from rlhf_core.records.feedback import Choice, Verdict
 from rlhf_core.records.models import Gates, QualitySource
 from rlhf_core.records.samples import Role, Split
 
 T = TypeVar("T")
+Content = Literal["preferences", "demonstrations", "samples"]
+"""What of a run is exported as a file."""
 
 
 class Enum(NamedTuple, Generic[T]):
@@ -42,6 +45,10 @@ GATES: Enum[Gates | None] = Enum(policy_pb2.GateState.DESCRIPTOR, (None, *get_ar
 LABEL_SOURCES: Enum[QualitySource | None] = Enum(
     reward_pb2.RewardQuality.Source.DESCRIPTOR, (None, *get_args(QualitySource))
 )
+LABELERS: Enum[Literal["ai", "human"] | None] = Enum(preference_pb2.LabelerKind.DESCRIPTOR, (None, "ai", "human"))
+FORMATS: Enum[DatasetFormat | None] = Enum(dataset_pb2.DatasetFormat.DESCRIPTOR, (None, *get_args(DatasetFormat)))
+CONTENTS: Enum[Content | None] = Enum(dataset_pb2.RunContent.DESCRIPTOR, (None, *get_args(Content)))
+ENCODINGS: Enum[Encoding | None] = Enum(dataset_pb2.DatasetEncoding.DESCRIPTOR, (None, *get_args(Encoding)))
 
 REQUESTED: Enum[Literal["", "PAUSED", "CANCELLED"]] = Enum(
     trainer_pb2.RunState.DESCRIPTOR, ("", "", "", "PAUSED", "", "", "CANCELLED")

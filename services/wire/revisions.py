@@ -51,6 +51,9 @@ def from_answer(answer: critique_pb2.ReviseStreamResponse) -> Critique | Revisio
     if kind == "end":
         usage = usage_from_message(answer.end.usage)
         return RevisionsEnd(tuple(answer.end.responses), dict(answer.end.counts), usage)
-    step = answer.step
+    return step_from_message(answer.step)
+
+
+def step_from_message(step: critique_pb2.RevisionStep) -> RevisionStep:
     critique = critique_from_message(step.critique)
     return RevisionStep(step.sample_id, step.round, critique, step.before, step.after, step.accepted, step.reason)

@@ -19,7 +19,7 @@ from grpc_tools import protoc
 
 from tests.docs.settings import ROOT, wrapped
 
-ORDER = ("policy", "critique", "preference", "reward", "trainer", "server", "common")
+ORDER = ("policy", "critique", "preference", "reward", "trainer", "dataset", "server", "common")
 MESSAGE, ENUM, SERVICE, METHOD, FIELD, VALUE, INNER_ENUM = 4, 5, 6, 2, 2, 2, 4
 """Numbers of these lists in descriptor.proto: a place in a file is a path of them and of positions."""
 
@@ -98,9 +98,10 @@ def _services(file: File) -> Iterator[str]:
         yield wrapped(file.comments.get((SERVICE, i), ""))
         lines = []
         for j, method in enumerate(service.method):
+            asked = f"{'stream of ' if method.client_streaming else ''}{_name(method.input_type)}"
             answer = f"{'stream of ' if method.server_streaming else ''}{_name(method.output_type)}"
             said = file.comments.get((SERVICE, i, METHOD, j), "")
-            lines.append(wrapped(f"- **{method.name}** ({_name(method.input_type)} to {answer}) {said}", "  "))
+            lines.append(wrapped(f"- **{method.name}** ({asked} to {answer}) {said}", "  "))
         yield "\n".join(lines)
 
 

@@ -5,12 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from charter.v1 import common_pb2, critique_pb2, policy_pb2, preference_pb2, reward_pb2, server_pb2, trainer_pb2
+from charter.v1 import (
+    common_pb2,
+    critique_pb2,
+    dataset_pb2,
+    policy_pb2,
+    preference_pb2,
+    reward_pb2,
+    server_pb2,
+    trainer_pb2,
+)
 from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto, FileDescriptorSet
 
 PROTO = Path(__file__).parents[2] / "proto"
 IMAGE = PROTO / "charter-v1.binpb"
-MODULES = (common_pb2, critique_pb2, policy_pb2, preference_pb2, reward_pb2, server_pb2, trainer_pb2)
+MODULES = (common_pb2, critique_pb2, dataset_pb2, policy_pb2, preference_pb2, reward_pb2, server_pb2, trainer_pb2)
 
 
 def promises(files: list[FileDescriptorProto]) -> set[str]:
@@ -23,8 +32,8 @@ def promises(files: list[FileDescriptorProto]) -> set[str]:
             lines |= {f"{enum.name}.{value.name} = {value.number}" for value in enum.value}
         for service in file.service:
             for method in service.method:
-                kind = "stream " if method.server_streaming else ""
-                lines.add(f"{service.name}.{method.name}({method.input_type}) -> {kind}{method.output_type}")
+                asked, told = ("stream " * streams for streams in (method.client_streaming, method.server_streaming))
+                lines.add(f"{service.name}.{method.name}({asked}{method.input_type}) -> {told}{method.output_type}")
     return lines
 
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import grpc
 import pytest
-from charter.v1 import critique_pb2, policy_pb2, preference_pb2, reward_pb2, trainer_pb2
+from charter.v1 import critique_pb2, dataset_pb2, policy_pb2, preference_pb2, reward_pb2, trainer_pb2
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -24,7 +24,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from rlhf_core.records.samples import Prompt
 from services.client.client import CharterClient
 from services.embedded import embedded_server
-from tests.services.hostile import Attack, Outcome, attacks, methods, send
+from tests.services.hostile import DEADLINE_SECONDS, Attack, Outcome, attacks, methods, send
 
 PROMPT = {"text": "How do I dust?"}
 SAMPLE = {"prompt": PROMPT, "response": "Softly."}
@@ -43,6 +43,11 @@ GOOD: tuple[Message, ...] = (
     preference_pb2.NextComparisonRequest(labeler="ann", objective="helpful"),
     preference_pb2.ListPreferencesRequest(page_size=2),
     trainer_pb2.CreateRunRequest(config_json="{}", validate_only=True),
+    dataset_pb2.UploadDatasetRequest(
+        upload={"dataset_id": "mine", "format": "DATASET_FORMAT_PROMPTS", "sha256": "0" * 64, "size_bytes": 9}
+    ),
+    dataset_pb2.GetUploadRequest(sha256="0" * 64),
+    dataset_pb2.ListDatasetsRequest(page_size=2),
 )
 EXPECTED = frozenset(
     (
@@ -138,7 +143,7 @@ def test_300_hostile_requests_are_refused_with_the_field_or_answered(target):
     address, channel, known = target
     report = assault(channel, islice(attacks(SEED, good, known), 300), threads=4)
     assert not report.bad, "\n".join(report.bad)
-    assert report.longest < 30
+    assert report.longest < DEADLINE_SECONDS
     still_well(address)
 
 

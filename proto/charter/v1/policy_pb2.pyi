@@ -283,6 +283,24 @@ class ListPolicyChangesResponse(_message.Message):
     next_page_token: str
     def __init__(self, changes: _Optional[_Iterable[_Union[PolicyChange, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
+class ExportPolicyRequest(_message.Message):
+    __slots__ = ("policy_version", "merge")
+    POLICY_VERSION_FIELD_NUMBER: _ClassVar[int]
+    MERGE_FIELD_NUMBER: _ClassVar[int]
+    policy_version: str
+    merge: bool
+    def __init__(self, policy_version: _Optional[str] = ..., merge: bool = ...) -> None: ...
+
+class ExportPolicyResponse(_message.Message):
+    __slots__ = ("path", "data", "policy_version")
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    POLICY_VERSION_FIELD_NUMBER: _ClassVar[int]
+    path: str
+    data: bytes
+    policy_version: str
+    def __init__(self, path: _Optional[str] = ..., data: _Optional[bytes] = ..., policy_version: _Optional[str] = ...) -> None: ...
+
 class GetServerInfoRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...

@@ -75,6 +75,11 @@ class PolicyServiceStub(object):
                 request_serializer=charter_dot_v1_dot_policy__pb2.ListPolicyChangesRequest.SerializeToString,
                 response_deserializer=charter_dot_v1_dot_policy__pb2.ListPolicyChangesResponse.FromString,
                 _registered_method=True)
+        self.ExportPolicy = channel.unary_stream(
+                '/charter.v1.PolicyService/ExportPolicy',
+                request_serializer=charter_dot_v1_dot_policy__pb2.ExportPolicyRequest.SerializeToString,
+                response_deserializer=charter_dot_v1_dot_policy__pb2.ExportPolicyResponse.FromString,
+                _registered_method=True)
         self.GetServerInfo = channel.unary_unary(
                 '/charter.v1.PolicyService/GetServerInfo',
                 request_serializer=charter_dot_v1_dot_policy__pb2.GetServerInfoRequest.SerializeToString,
@@ -147,6 +152,14 @@ class PolicyServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExportPolicy(self, request, context):
+        """Sends a trained policy as a folder that transformers, PEFT and vLLM load: its files, one after the other. With an
+        empty reference that of `production`; the base has nothing of its own to send.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetServerInfo(self, request, context):
         """Says what this server is and what it can do.
         """
@@ -196,6 +209,11 @@ def add_PolicyServiceServicer_to_server(servicer, server):
                     servicer.ListPolicyChanges,
                     request_deserializer=charter_dot_v1_dot_policy__pb2.ListPolicyChangesRequest.FromString,
                     response_serializer=charter_dot_v1_dot_policy__pb2.ListPolicyChangesResponse.SerializeToString,
+            ),
+            'ExportPolicy': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportPolicy,
+                    request_deserializer=charter_dot_v1_dot_policy__pb2.ExportPolicyRequest.FromString,
+                    response_serializer=charter_dot_v1_dot_policy__pb2.ExportPolicyResponse.SerializeToString,
             ),
             'GetServerInfo': grpc.unary_unary_rpc_method_handler(
                     servicer.GetServerInfo,
@@ -420,6 +438,33 @@ class PolicyService(object):
             '/charter.v1.PolicyService/ListPolicyChanges',
             charter_dot_v1_dot_policy__pb2.ListPolicyChangesRequest.SerializeToString,
             charter_dot_v1_dot_policy__pb2.ListPolicyChangesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportPolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/charter.v1.PolicyService/ExportPolicy',
+            charter_dot_v1_dot_policy__pb2.ExportPolicyRequest.SerializeToString,
+            charter_dot_v1_dot_policy__pb2.ExportPolicyResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -66,7 +66,7 @@ class ServedModel(_message.Message):
     def __init__(self, role: _Optional[str] = ..., model: _Optional[str] = ..., place: _Optional[str] = ...) -> None: ...
 
 class ServerLimits(_message.Message):
-    __slots__ = ("max_message_bytes", "max_concurrent_calls", "max_length", "default_max_tokens", "max_n", "max_page_size", "max_concurrent_calls_per_client", "max_text_characters", "max_name_characters", "max_items", "max_responses", "max_waiting_rows")
+    __slots__ = ("max_message_bytes", "max_concurrent_calls", "max_length", "default_max_tokens", "max_n", "max_page_size", "max_concurrent_calls_per_client", "max_text_characters", "max_name_characters", "max_items", "max_responses", "max_waiting_rows", "max_dataset_bytes")
     MAX_MESSAGE_BYTES_FIELD_NUMBER: _ClassVar[int]
     MAX_CONCURRENT_CALLS_FIELD_NUMBER: _ClassVar[int]
     MAX_LENGTH_FIELD_NUMBER: _ClassVar[int]
@@ -79,6 +79,7 @@ class ServerLimits(_message.Message):
     MAX_ITEMS_FIELD_NUMBER: _ClassVar[int]
     MAX_RESPONSES_FIELD_NUMBER: _ClassVar[int]
     MAX_WAITING_ROWS_FIELD_NUMBER: _ClassVar[int]
+    MAX_DATASET_BYTES_FIELD_NUMBER: _ClassVar[int]
     max_message_bytes: int
     max_concurrent_calls: int
     max_length: int
@@ -91,4 +92,5 @@ class ServerLimits(_message.Message):
     max_items: int
     max_responses: int
     max_waiting_rows: int
-    def __init__(self, max_message_bytes: _Optional[int] = ..., max_concurrent_calls: _Optional[int] = ..., max_length: _Optional[int] = ..., default_max_tokens: _Optional[int] = ..., max_n: _Optional[int] = ..., max_page_size: _Optional[int] = ..., max_concurrent_calls_per_client: _Optional[int] = ..., max_text_characters: _Optional[int] = ..., max_name_characters: _Optional[int] = ..., max_items: _Optional[int] = ..., max_responses: _Optional[int] = ..., max_waiting_rows: _Optional[int] = ...) -> None: ...
+    max_dataset_bytes: int
+    def __init__(self, max_message_bytes: _Optional[int] = ..., max_concurrent_calls: _Optional[int] = ..., max_length: _Optional[int] = ..., default_max_tokens: _Optional[int] = ..., max_n: _Optional[int] = ..., max_page_size: _Optional[int] = ..., max_concurrent_calls_per_client: _Optional[int] = ..., max_text_characters: _Optional[int] = ..., max_name_characters: _Optional[int] = ..., max_items: _Optional[int] = ..., max_responses: _Optional[int] = ..., max_waiting_rows: _Optional[int] = ..., max_dataset_bytes: _Optional[int] = ...) -> None: ...

@@ -8,6 +8,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from rlhf_core.data.jsonl import Located, load_rows, locate_rows, shown
 from rlhf_core.data.loaders import read_demonstration, read_labels, read_preference, read_prompt
 from rlhf_core.data.reward_examples import Label, LabelledPair
+from rlhf_core.datasets.references import rows_at
 from rlhf_core.errors import InvalidInput, TooLong
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.models.reward_inputs import beside
@@ -66,10 +67,11 @@ LABELS = Kind[list[Label]](read_labels, _measure_labels)
 
 
 def rows_of(ctx: Context, path: str, kind: Kind[T]) -> list[T]:
-    """The rows of a file of the user's; without those that are too long, where `data.overlong` is `skip`."""
+    """The rows of a file or dataset of the user's; without those too long, where `data.overlong` is `skip`."""
+    source = rows_at(ctx.store, path)
     if ctx.config.data.overlong == "refuse":
-        return load_rows(path, kind.read)
-    rows = locate_rows(path, kind.read)
+        return load_rows(source, kind.read)
+    rows = locate_rows(source, kind.read)
     return [row.record for row, fault in zip(rows, _overlong(ctx, rows, kind), strict=True) if not fault]
 
 
@@ -81,7 +83,7 @@ def check_rows(ctx: Context, stages: Collection[Stage]) -> None:
     skips = ctx.config.data.overlong == "skip"
     problems: list[str] = []
     for field, path, kind in _files(ctx, stages):
-        rows = locate_rows(path, kind.read)
+        rows = locate_rows(rows_at(ctx.store, path), kind.read)
         faults = [fault for fault in _overlong(ctx, rows, kind) if fault]
         if not skips:
             problems += faults

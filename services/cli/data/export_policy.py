@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from services.cli import options
 
-if TYPE_CHECKING:
-    from rlhf_core.config.run import ModelConfig
-    from rlhf_core.records.models import PolicyVersion
-    from rlhf_core.store.store import Store
-
-CARD = "README.md"
+RUNS = "runs"
+"""Of a data folder, where the reports are."""
 
 
 def policy(
@@ -32,6 +29,7 @@ def policy(
         bool, typer.Option("--merge", help="A whole model with the adapter in its weights, not the adapter alone.")
     ] = False,
     address: options.Address = "",
+    token: options.Token = "",
     data: options.Data = options.DATA,
 ) -> None:
     """Export a trained policy as a folder that transformers, PEFT and vLLM load.
@@ -48,23 +46,17 @@ def policy(
     weights (README.md) says what it was trained on, under which constitution and weights, and what its run measured.
     """
     from rlhf_core.errors import InvalidInput
-    from rlhf_core.store.store import Store
-    from services.cli.session import must_exist
+    from services.client.client import CharterClient
 
-    if address:
-        raise InvalidInput(
-            f"export reads a data folder on this machine, not the server at '{address}'; run it where the server's "
-            "folder is, with --data and without --address",
-            "address",
-        )
     version, folder = _version_and_folder(names)
     if folder.exists():
         raise InvalidInput(f"DIR: '{folder}' is there already; name a folder that is not", "folder")
-    must_exist(data)
-    with closing(Store.open(data)) as store:
-        found = _version(store, version)
-        _write(store, data, found, folder, merge)
-    typer.echo(f"policy {found.id} in {folder}")
+    if address:
+        with CharterClient.connect(address, token) as client:
+            found = _whole(folder, lambda passing: client.policy.export_policy(passing, version, merge=merge))
+    else:
+        found = _whole(folder, lambda passing: _write(data, version, passing, merge))
+    typer.echo(f"policy {found} in {folder}")
 
 
 def _version_and_folder(names: list[str]) -> tuple[str, Path]:
@@ -75,67 +67,36 @@ def _version_and_folder(names: list[str]) -> tuple[str, Path]:
     return "" if len(names) == 1 else names[0], Path(names[-1])
 
 
-def _version(store: Store, name: str) -> PolicyVersion:
-    from rlhf_core.errors import NotFound
-    from rlhf_core.policies.references import version_of
-    from rlhf_core.records.samples import BASE_POLICY
+def _whole(folder: Path, fill: Callable[[Path], str]) -> str:
+    """Make the folder whole or not at all; returns what `fill` does."""
+    from rlhf_core.errors import CharterError, InvalidInput
 
-    found = version_of(store, name)
-    if found.id != BASE_POLICY:
-        return found
-    if name == BASE_POLICY:
-        raise NotFound(f"'{name}' is the base model itself; there is nothing of its own to export")
-    raise NotFound(
-        "nobody holds `production`, and the base model has nothing of its own to export",
-        hint="name a version (charter policies lists them), or promote one: charter policies promote VERSION",
-    )
-
-
-def _write(store: Store, data: Path, version: PolicyVersion, folder: Path, merge: bool) -> None:
-    """Make the folder whole or not at all."""
-    from transformers.utils.logging import disable_progress_bar
-
-    from rlhf_core.errors import InvalidInput
-    from rlhf_core.models.policy_export import export_adapter, export_merged, is_adapter
-
-    disable_progress_bar()
-    model = _model_of(store, version)
-    files = store.artifacts.get_folder(version.artifact)
     passing = folder.with_name(f".{folder.name}.new")
     shutil.rmtree(passing, ignore_errors=True)  # what an export that was killed has left
     try:
         passing.mkdir(parents=True)
-        if is_adapter(files) and not merge:
-            export_adapter(files, _folder_of(model), passing)
-        else:
-            export_merged(files, _folder_of(model), passing, model)
-        (passing / CARD).write_text(_card(store, data, version), encoding="utf-8")
+        found = fill(passing)
         os.replace(passing, folder)
+    except CharterError:
+        raise
     except OSError as error:
         raise InvalidInput(f"DIR: '{folder}' cannot be written: {error.strerror}", "folder") from None
     finally:
         shutil.rmtree(passing, ignore_errors=True)
+    return found
 
 
-def _model_of(store: Store, version: PolicyVersion) -> ModelConfig:
-    from rlhf_core.config.run import RunConfig
+def _write(data: Path, version: str, folder: Path, merge: bool) -> str:
+    """Fill a folder from a data folder of this machine; returns the version's id."""
+    from rlhf_core.exports.policy_folder import exported_version, model_of, write_policy
+    from rlhf_core.store.store import Store
+    from services.cli.session import must_exist
 
-    return RunConfig.model_validate_json(store.runs.get(version.run_id).config).model
+    must_exist(data)
+    with closing(Store.open(data)) as store:
+        found = exported_version(store, version)
+        # Here, as it brings torch along.
+        from services.run_toolbox import base_folder
 
-
-def _folder_of(model: ModelConfig) -> str:
-    from rlhf_core.config.model_defaults import SANDBOX
-    from rlhf_core.models.gguf import model_folder
-    from rlhf_core.sandbox.sandbox import MODEL_FOLDER
-
-    return str(MODEL_FOLDER) if model.base_model == SANDBOX else model_folder(model.base_model)
-
-
-def _card(store: Store, data: Path, version: PolicyVersion) -> str:
-    from rlhf_core.evaluation.report.model_card import model_card
-    from rlhf_core.evaluation.report.record import Report
-
-    run = store.runs.get(version.run_id)
-    file = data / "runs" / run.id / "report.json"
-    report = Report.model_validate_json(file.read_text(encoding="utf-8")) if file.is_file() else None
-    return model_card(version, run, report)
+        write_policy(store, data / RUNS, found, base_folder(model_of(store, found)), folder, merge)
+    return found.id

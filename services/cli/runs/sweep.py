@@ -101,6 +101,7 @@ def _check(name: str, sweeps: bool, settles: bool) -> None:
 
 def _carry_out(asked: Asked, run_id: str, address: str, token: str, data: Path, console: Console) -> int:
     """Make the runs that are not there yet and wait for all; returns how many have not succeeded."""
+    from services.cli.data.uploads import uploaded
     from services.cli.runs.grid import axis_of, cells_of
     from services.cli.session import LAST, config_of_folder, find_run, open_client
 
@@ -110,6 +111,8 @@ def _carry_out(asked: Asked, run_id: str, address: str, token: str, data: Path, 
     with open_client(address, token, data, model, True, feedback) as client:
         source = find_run(client, run_id) if run_id != LAST else _last(client, asked.name)
         plans = [(cell, config_of(source, cell, asked.overrides)) for cell in cells]
+        if address:
+            plans = [(cell, uploaded(client, config, console.print)) for cell, config in plans]
         for _, config in plans:
             client.trainer.create_run(config, validate_only=True)
         first = plans[0][1].start_at or "critique"

@@ -11,12 +11,13 @@ import pytest
 
 from rlhf_core.config.run import RunConfig
 from rlhf_core.data.loaders import load_demonstrations, load_labels, load_preferences
-from rlhf_core.errors import InvalidInput, NotFound
+from rlhf_core.errors import InvalidInput, NotFound, Unavailable
 from rlhf_core.records.feedback import Preference
 from rlhf_core.records.runs import StageResult
 from rlhf_core.records.samples import Comparison, Message, Prompt, Sample
 from rlhf_core.store.store import Store
 from services.cli.data import export
+from services.embedded import embedded_server
 from tests.records import revision
 
 TRICKY = 'Human: "hi"\u2028\n\nAssistant: caf\u00e9 \U0001f600'
@@ -161,11 +162,11 @@ def test_an_export_writes_the_same_bytes_again_and_over_no_file_unasked(folder, 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["1.jsonl", "2.jsonl", "data"]
 
 
-def test_a_remote_store_an_unknown_run_and_an_empty_folder_are_named(folder, tmp_path: Path):
+def test_a_server_that_is_away_an_unknown_run_and_an_empty_folder_are_named(folder, tmp_path: Path):
     data, _ = folder
     file = tmp_path / "x.jsonl"
-    with pytest.raises(InvalidInput, match=r"not the server at 'localhost:50051'; run it where the server's folder is"):
-        export.samples("all", file, address="localhost:50051", data=data)
+    with pytest.raises(Unavailable, match="no server answers at localhost:1"):
+        export.samples("all", file, address="localhost:1", data=data)
     with pytest.raises(NotFound, match="run-9"):
         export.samples("run-9", file, data=data)
     with pytest.raises(NotFound, match="no data folder"):
@@ -174,3 +175,17 @@ def test_a_remote_store_an_unknown_run_and_an_empty_folder_are_named(folder, tmp
     with pytest.raises(NotFound, match="no runs yet"):
         export.samples("last", file, data=tmp_path / "empty")
     assert not file.exists()
+
+
+def test_a_server_exports_what_its_folder_does(folder, tmp_path: Path):
+    data, run = folder
+    verbs = {"samples": export.samples, "demonstrations": export.demonstrations}
+    for name, ask in verbs.items():
+        ask(run, tmp_path / f"{name}-here", data=data)
+    with embedded_server(data, None) as address:
+        for name, ask in verbs.items():
+            here, there = tmp_path / f"{name}-here", tmp_path / f"{name}-there"
+            ask(run, there, address=address)
+            assert here.read_bytes() == there.read_bytes() != b""
+        export.preferences(run, tmp_path / "there", objective="helpful", labelers="human", address=address)
+        assert len(load_preferences(tmp_path / "there")) == 2

@@ -77,7 +77,7 @@ def test_the_card_says_where_the_policy_comes_from_and_that_nothing_was_measured
         ("base", "out", {}, "is the base model itself"),
         ("latest", "out", {}, "whose gates passed"),
         ("policy-1", "data", {}, "is there already"),
-        ("policy-1", "out", {"address": "127.0.0.1:1"}, "without --address"),
+        ("policy-1", "out", {"address": "127.0.0.1:1"}, "no server answers"),
         ("policy-1", "out", {"data": "elsewhere"}, "elsewhere"),
         ("policy-1", "data/charter.db/out", {}, "cannot be written"),
     ],

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import pytest
-from charter.v1 import critique_pb2, policy_pb2, preference_pb2, reward_pb2, server_pb2, trainer_pb2
+from charter.v1 import critique_pb2, dataset_pb2, policy_pb2, preference_pb2, reward_pb2, server_pb2, trainer_pb2
 
 from rlhf_core.errors import Unavailable
 from services.client.connection import STREAMS, Connection
@@ -131,7 +131,7 @@ def test_a_stream_whose_server_is_still_to_come_is_made_again_until_it_is_there(
 
 
 def test_grpc_itself_retries_no_method_that_answers_many_times():
-    files = (critique_pb2, policy_pb2, preference_pb2, reward_pb2, server_pb2, trainer_pb2)
+    files = (critique_pb2, dataset_pb2, policy_pb2, preference_pb2, reward_pb2, server_pb2, trainer_pb2)
     services = [service for file in files for service in file.DESCRIPTOR.services_by_name.values()]
     streams = {(s.full_name, method.name) for s in services for method in s.methods if method.server_streaming}
-    assert streams == set(STREAMS) and len(STREAMS) == 4
+    assert streams == set(STREAMS) and len(STREAMS) == 7

@@ -34,6 +34,16 @@ GOOD: tuple[tuple[str, dict[str, Any]], ...] = (
         {"model": "policy-1", "messages": TALK, "max_tokens": 2, "stream": True, "logprobs": True},
     ),
 )
+JOBS = "/v1/fine_tuning/jobs"
+REFUSED: tuple[tuple[str, dict[str, Any]], ...] = (
+    (JOBS, {"model": "base", "training_file": "absent", "seed": 1, "config": {"ppo": {"steps": 1}}, "metadata": {}}),
+    *((f"{JOBS}/*/{verb}", {}) for verb in ("cancel", "pause", "resume")),
+)
+"""Well formed, of files and jobs that are not there."""
+FORM = (
+    b'--x\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nfine-tune\r\n'
+    b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.jsonl"\r\n\r\n{"prompt": "A?"}\r\n--x--\r\n'
+)
 VALUES: tuple[Any, ...] = (
     *TEXTS,
     *INTS,
@@ -72,7 +82,7 @@ def attacks(seed: int) -> Iterator[Attack]:
     """Good bodies with some values replaced, and bytes that were cut, flipped or nested too deep."""
     rng = random.Random(seed)
     while True:
-        path, body = rng.choice(GOOD)
+        path, body = rng.choice(GOOD + REFUSED)
         path += rng.choice(QUERIES) if rng.random() < 0.2 else ""
         if rng.random() < 0.7:
             spoilt = copy.deepcopy(body)
@@ -105,7 +115,7 @@ def spoil(rng: random.Random, tree: Any) -> None:
 def test_every_path_is_attacked(edge: Edge):
     asked = edge.http.get("/nothing").json()["error"]["message"].partition("there are: ")[2].split(", ")
     posted = {path for path in asked if edge.http.request("POST", path, content=b"{}").status_code != 405}
-    assert posted - {"/health"} == {path for path, _ in GOOD}
+    assert posted - {"/health"} == {path for path, _ in GOOD + REFUSED} | {"/v1/files"}
 
 
 def test_the_good_bodies_are_good(edge: Edge):
@@ -121,6 +131,21 @@ def test_400_hostile_bodies_are_refused_with_a_reason_or_answered(edge: Edge):
             bad.append(f"{attack.path} {answer.status_code} {answer.text[:300]!r} after {attack.data[:300]!r}")
     assert not bad, "\n".join(bad)
     assert edge.http.get("/health").is_success
+
+
+def test_200_hostile_forms_are_refused_with_a_reason_or_answered(edge: Edge):
+    rng, bad, headers = random.Random(1), [], {"content-type": "multipart/form-data; boundary=x"}
+    assert edge.http.post("/v1/files", content=FORM, headers=headers).status_code == 200
+    for _ in range(200):
+        data = FORM
+        for _ in range(rng.randint(1, 4)):
+            place = rng.randrange(len(data) + 1)
+            cut = data[place : place + rng.choice((0, 1, 20))]
+            data = data[:place] + rng.choice((b"", rng.randbytes(2), cut * 40, b"\r\n--x")) + data[place + len(cut) :]
+        answer = edge.http.post("/v1/files", content=data, headers=headers)
+        if wrong(answer):
+            bad.append(f"{answer.status_code} {answer.text[:300]!r} after {data!r}")
+    assert not bad, "\n".join(bad)
 
 
 def wrong(answer: httpx2.Response) -> bool:

@@ -32,7 +32,20 @@ def test_every_method_of_the_contract_has_a_scope_and_no_other():
 
 
 def test_only_questions_are_open_to_readers():
-    verbs = ("Get", "List", "Watch", "Check", "Generate", "Critique", "Revise", "Compare", "Score", "Diff", "Test")
+    verbs = (
+        "Get",
+        "List",
+        "Watch",
+        "Check",
+        "Generate",
+        "Critique",
+        "Revise",
+        "Compare",
+        "Score",
+        "Diff",
+        "Test",
+        "Export",
+    )
     for method, scope in NEEDED.items():
         assert (scope == "read") == method.partition("/")[2].startswith(verbs), method
 

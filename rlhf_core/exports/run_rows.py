@@ -1,0 +1,75 @@
+"""What runs made, as rows of the formats that runs read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+from rlhf_core.data.export_rows import Row, demonstration_row, preference_row, sample_row
+from rlhf_core.datasets.passed import passed
+from rlhf_core.errors import InvalidInput
+from rlhf_core.feedback.preference_labels import probability_of
+from rlhf_core.records.base import Stage
+from rlhf_core.stages.ancestry import results_of
+from rlhf_core.store.store import Store
+
+Labelers = Literal["ai", "human"]
+RUNS_AT_ONCE = 1000
+
+
+def preference_rows(store: Store, run_id: str, objective: str, labelers: Labelers | None) -> Iterator[Row]:
+    """Labels of one run, or without one of all, that neither abstain nor skip.
+
+    Raises: InvalidInput where they are of several objectives, as a file holds those of one.
+    """
+    runs = [_doer(store, run_id, "label")] if run_id else [None]
+    given = [p for run in runs for p in store.preferences.find(None, run_id=run, labelers=labelers)]
+    found = [p for p in given if not p.abstained and p.choice != "skip" and objective in ("", p.objective)]
+    objectives = sorted({p.objective for p in found})
+    if len(objectives) > 1:
+        raise InvalidInput(
+            f"objective: these labels are of several objectives ({', '.join(objectives)}), and a file holds those of "
+            "one; name it",
+            "objective",
+        )
+    for label in found:
+        pair = store.comparisons.get(label.comparison_id)
+        if pair.a.response != pair.b.response:
+            human = label.labeler.startswith("human:")
+            yield preference_row(pair, label, probability_of(label.choice) if human else label.probability)
+
+
+def demonstration_rows(store: Store, run_id: str) -> Iterator[Row]:
+    """Answers that passed the critic of one run, or without one of all."""
+    for run in [_doer(store, run_id, "critique")] if run_id else _runs(store):
+        for sample, shown in passed(store, run).shown:
+            if shown.response.strip():
+                lineage = {"run_id": run, "sample_id": sample.id, "policy_version": sample.policy_version}
+                yield demonstration_row(shown, lineage)
+
+
+def sample_rows(store: Store, run_id: str, policy_version: str, stage: str) -> Iterator[Row]:
+    """Replies of one run, or without one of all, each once; of one version or stage alone, where that is given."""
+    seen: set[str] = set()
+    for run in [run_id] if run_id else _runs(store):
+        for sample in store.samples.of_run(run, stage=stage or None, policy_version=policy_version or None):
+            if sample.response.strip() and sample.id not in seen:
+                seen.add(sample.id)
+                yield sample_row(sample)
+
+
+def _doer(store: Store, run_id: str, stage: Stage) -> str:
+    """The run that did the stage whose results this one has; itself where it is doing it still."""
+    done = results_of(store, run_id).get(stage)
+    return done.run_id if done else run_id
+
+
+def _runs(store: Store) -> list[str]:
+    """All runs, oldest first."""
+    found: list[str] = []
+    token = ""
+    while True:
+        runs, token = store.runs.page(RUNS_AT_ONCE, token)
+        found += [run.id for run in runs]
+        if not token:
+            return found[::-1]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from rlhf_core.errors import NotFound
 from rlhf_core.records.samples import Comparison
 from rlhf_core.seeding import UNIFORM_SLICE, uniform_draw
-from rlhf_core.store.connection import Connections
+from rlhf_core.store.connection import Connections, Row
 from rlhf_core.store.row_mapping import from_row, insert, now
 from rlhf_core.store.samples import Samples, join_runs
 
@@ -18,20 +17,21 @@ _WAITING = """
   AND NOT EXISTS (
     SELECT 1 FROM live_preferences AS mine
     WHERE mine.comparison_id = c.id AND mine.objective = :objective AND mine.labeler = :labeler)
-  AND (NOT :uniform OR c.draw < :slice)
+  AND (:uniform = 0 OR c.draw < :slice)
 """
 _NEXT = f"""
 SELECT c.id FROM comparisons AS c
 LEFT JOIN (
-  SELECT comparison_id, max(abstained AND reason <> 'no_principle') AS abstained, min(abs(probability - 0.5)) AS margin
+  SELECT comparison_id, max(CASE WHEN abstained = 1 AND reason <> 'no_principle' THEN 1 ELSE 0 END) AS abstained,
+    min(abs(probability - 0.5)) AS margin
   FROM live_preferences
-  WHERE objective = :objective AND labeler GLOB 'ai:*' AND (:run_id IS NULL OR run_id = :run_id) GROUP BY comparison_id
+  WHERE objective = :objective AND substr(labeler, 1, 3) = 'ai:' AND (:run_id IS NULL OR run_id = :run_id) GROUP BY comparison_id
 ) AS ai ON ai.comparison_id = c.id
 WHERE {_WAITING}
-ORDER BY (c.draw < :slice) = :turn DESC, CASE WHEN c.draw < :slice THEN c.draw END,
-  CASE WHEN ai.abstained THEN 0 WHEN ai.margin IS NOT NULL THEN 1 ELSE 2 END, ai.margin, c.rowid LIMIT 1
+ORDER BY CASE WHEN c.draw < :slice THEN 1 ELSE 0 END = :turn DESC, CASE WHEN c.draw < :slice THEN c.draw END,
+  CASE WHEN ai.abstained = 1 THEN 0 WHEN ai.margin IS NOT NULL THEN 1 ELSE 2 END, ai.margin, c.rowid LIMIT 1
 """
-_GIVEN = "SELECT count(*) FROM live_preferences WHERE objective = ? AND labeler = ?"
+_GIVEN = "SELECT count(*) AS n FROM live_preferences WHERE objective = ? AND labeler = ?"
 TURNS = round(1 / UNIFORM_SLICE)
 """One question of so many comes from the uniform slice."""
 
@@ -78,7 +78,7 @@ class Comparisons:
         comes from the uniform slice, which is never asked in another turn while there is anything else: whatever part
         of it is labelled, in its own random order, is an unbiased sample. With `uniform` only the slice is asked.
         """
-        given = self._connections.rows(_GIVEN, [objective, labeler])[0][0]
+        given = self._connections.rows(_GIVEN, [objective, labeler])[0]["n"]
         question = {"labeler": labeler, "objective": objective, "run_id": run_id, "uniform": uniform}
         turn = uniform or given % TURNS == TURNS - 1
         rows = self._connections.rows(_NEXT, question | {"turn": turn, "slice": UNIFORM_SLICE})
@@ -92,6 +92,6 @@ class Comparisons:
         )
         return rows[0]["n"]
 
-    def _read(self, rows: list[sqlite3.Row]) -> list[Comparison]:
+    def _read(self, rows: Sequence[Row]) -> list[Comparison]:
         samples = self._samples.by_id({row[side] for row in rows for side in ("a_id", "b_id")})
         return [from_row(Comparison, row, a=samples[row["a_id"]], b=samples[row["b_id"]]) for row in rows]

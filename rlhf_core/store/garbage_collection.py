@@ -40,9 +40,6 @@ class Garbage:
 
     def _named(self) -> set[str]:
         """By any table that has a column for one."""
-        tables = self._connections.rows(
-            """SELECT m.name FROM sqlite_master AS m JOIN pragma_table_info(m.name) AS c
-            WHERE m.type = 'table' AND c.name = 'artifact'"""
-        )
-        named = (self._connections.rows(f'SELECT DISTINCT artifact FROM "{table["name"]}"') for table in tables)
+        tables = self._connections.tables_with("artifact")
+        named = (self._connections.rows(f'SELECT DISTINCT artifact FROM "{table}"') for table in tables)
         return {row["artifact"] for rows in named for row in rows}

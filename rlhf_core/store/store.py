@@ -14,9 +14,9 @@ from rlhf_core.store.artifacts import Artifacts
 from rlhf_core.store.comparisons import Comparisons
 from rlhf_core.store.connection import Connections
 from rlhf_core.store.constitutions import Constitutions
+from rlhf_core.store.databases.sqlite import SqliteConnections
 from rlhf_core.store.garbage_collection import Garbage
 from rlhf_core.store.idempotency import Requests
-from rlhf_core.store.migrations import migrate
 from rlhf_core.store.preferences import Preferences
 from rlhf_core.store.run_deletion import Deletion
 from rlhf_core.store.run_history import Checkpoints, Events, StageResults
@@ -77,7 +77,7 @@ class Store:
         """
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            connections = Connections(folder / "charter.db", folder / "store.lock")
+            connections = SqliteConnections(folder / "charter.db", folder / "store.lock")
         except CharterError:
             raise
         except (FileExistsError, NotADirectoryError) as error:
@@ -85,8 +85,7 @@ class Store:
         except OSError as error:
             raise Unavailable(f"cannot open the store '{folder}': {error.strerror or error}") from error
         try:
-            with connections.write(durable=True) as connection:
-                migrate(connection)
+            connections.migrate()
             return cls(connections, Artifacts(folder / "artifacts"))
         except BaseException:
             connections.close()
@@ -111,9 +110,4 @@ class Store:
 
     def integrity_check(self) -> list[str]:
         """What is wrong with the database; empty when it is sound."""
-        pages = [row[0] for row in self._connections.rows("PRAGMA integrity_check")]
-        broken = [
-            f"a row of {row[0]} refers to a missing row of {row[2]}"
-            for row in self._connections.rows("PRAGMA foreign_key_check")
-        ]
-        return [line for line in pages if line != "ok"] + broken
+        return self._connections.integrity_check()

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import socket
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from rlhf_core.store.connection import Connections
-from rlhf_core.store.row_mapping import insert, now, utc_text
+from rlhf_core.store.row_mapping import insert, now
 
 _PROC = Path("/proc")
 
@@ -37,10 +36,6 @@ def is_dead(owner: str) -> bool:
     except (PermissionError, OverflowError):
         pass
     return _start_time(int(parts[1])) != parts[2]
-
-
-def expiry(lease_seconds: float) -> str:
-    return utc_text(datetime.now(UTC) + timedelta(seconds=lease_seconds))
 
 
 def _host() -> str:
@@ -73,7 +68,7 @@ class Workers:
         """
         with self._connections.write() as connection:
             gone = [row["owner"] for row in connection.execute("SELECT owner FROM workers") if is_dead(row["owner"])]
-            connection.executemany("DELETE FROM workers WHERE owner = ?", [(owner,) for owner in gone])
+            connection.executemany("DELETE FROM workers WHERE owner = :owner", [{"owner": owner} for owner in gone])
             insert(connection, "workers", [{"owner": owner, "created_at": now()}], key="owner")
 
     def sign_out(self, owner: str) -> None:

@@ -55,7 +55,7 @@ def check_python() -> Check:
 
 
 def check_engine() -> Check:
-    from rlhf_core.store.connection import engine
+    from rlhf_core.store.databases.sqlite import engine
 
     sqlite = engine()
     if sqlite.resets_safely:

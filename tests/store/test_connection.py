@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rlhf_core.errors import Unavailable
-from rlhf_core.store.connection import Connections
+from rlhf_core.store.databases.sqlite import SqliteConnections as Connections
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from rlhf_core.records.feedback import Preference, Revision, Vote
 from rlhf_core.records.models import Checkpoint, GoldScore, NormPack, PolicyVersion, RewardModelVersion, Score
 from rlhf_core.records.runs import Run, RunEvent, StageResult
 from rlhf_core.records.samples import Message, Prompt, Sample
-from rlhf_core.store.connection import Connections
+from rlhf_core.store.databases.sqlite import SqliteConnections as Connections
 from rlhf_core.store.migrations import migrate
 from rlhf_core.store.store import Store
 from tests.store.examples import comparison

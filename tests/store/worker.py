@@ -18,7 +18,7 @@ from tests.store.examples import preference
 def append_events(store: Store) -> None:
     run_id = store.runs.create("ppo", "{}", "k", "request").id
     for _ in range(50):
-        with store.transaction():
+        with store.transaction(run_id):
             last = store.events.of_run(run_id, limit=10**6)[-1]
             store.events.append(run_id, "note", json.dumps({"after": last.sequence}))
 

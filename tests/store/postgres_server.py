@@ -1,0 +1,116 @@
+"""A real PostgreSQL server of the tests' own, where its programs are installed."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import psycopg
+
+USER = "charter"
+_NUMBERS = itertools.count()
+
+
+def programs() -> Path | None:
+    """The folder of `initdb` and `postgres`, of the newest version that is installed; None where there is none."""
+    found = [Path(path).parent for path in [shutil.which("initdb")] if path]
+    found += sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name), reverse=True)
+    return next((folder for folder in found if (folder / "initdb").exists() and (folder / "postgres").exists()), None)
+
+
+def why_not() -> str:
+    """Why no server can be started here; empty where one can."""
+    return "" if programs() else "no PostgreSQL server is installed (Debian: apt install postgresql)"
+
+
+class Server:
+    """A server on a socket in a folder of its own. Its data outlive `kill`, and `start` goes on with them."""
+
+    def __init__(self, folder: Path, *settings: str):
+        self._folder, self._settings = folder, settings
+        # It refuses to run as root.
+        self._user = None if os.getuid() else _other_user()
+        if self._user is not None:
+            os.chown(folder, self._user, -1)
+        create = ["--pgdata", str(folder / "data"), "--username", USER, "--auth", "trust", "--encoding", "UTF8"]
+        self._run("initdb", *create, "--locale", "C.UTF-8", "--no-sync")
+        self.process = self.start()
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """Start it, and return once it answers."""
+        command = [self._program("postgres"), "-D", str(self._folder / "data"), "-k", str(self._folder), "-h", ""]
+        for setting in self._settings:
+            command += ["-c", setting]
+        self.process = subprocess.Popen(command, user=self._user, stderr=(self._folder / "log").open("ab"), cwd="/")
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                psycopg.connect(self.url("postgres")).close()
+                return self.process
+            except psycopg.OperationalError:
+                assert self.process.poll() is None and time.monotonic() < deadline, self.log()
+                time.sleep(0.02)
+
+    def kill(self) -> None:
+        """Without warning: the server's parent process, upon which the others leave."""
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGINT)
+        self.process.wait(60)
+
+    def url(self, database: str, schema: str = "") -> str:
+        options = f"&options={quote(f'-csearch_path={schema}')}" if schema else ""
+        return f"postgresql://{USER}@/{database}?host={quote(str(self._folder))}{options}"
+
+    def empty(self) -> str:
+        """The URL of a new place for a store."""
+        schema = f"store_{os.getpid()}_{next(_NUMBERS)}"
+        with psycopg.connect(self.url("postgres"), autocommit=True) as session:
+            session.execute(psycopg.sql.SQL("CREATE SCHEMA {}").format(psycopg.sql.Identifier(schema)))
+        return self.url("postgres", schema)
+
+    def log(self) -> str:
+        return (self._folder / "log").read_text()[-4000:]
+
+    def _run(self, program: str, *arguments: str) -> None:
+        done = subprocess.run([self._program(program), *arguments], user=self._user, capture_output=True, cwd="/")
+        assert done.returncode == 0, done.stderr.decode()
+
+    def _program(self, name: str) -> str:
+        folder = programs()
+        assert folder is not None
+        return str(folder / name)
+
+
+@contextlib.contextmanager
+def server(*settings: str) -> Iterator[Server]:
+    """A server while the block lasts, with settings such as `fsync=off`."""
+    # Not below pytest's folder, which only its owner may enter.
+    folder = Path(tempfile.mkdtemp(prefix="charter-pg-"))
+    running = None
+    try:
+        running = Server(folder, *settings)
+        yield running
+    finally:
+        if running is not None:
+            running.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _other_user() -> int:
+    for name in ("postgres", "nobody"):
+        with contextlib.suppress(KeyError):
+            return pwd.getpwnam(name).pw_uid
+    raise AssertionError("no other user on this machine")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import NamedTuple
 
-from rlhf_core.store.artifacts import Artifacts
+from rlhf_core.store.artifacts import ArtifactFolders
 from rlhf_core.store.connection import Connections
 
 IDLE_SECONDS = 3600.0
@@ -22,7 +22,7 @@ class Collected(NamedTuple):
 class Garbage:
     """Artifacts that nothing refers to."""
 
-    def __init__(self, connections: Connections, artifacts: Artifacts):
+    def __init__(self, connections: Connections, artifacts: ArtifactFolders):
         self._connections = connections
         self._artifacts = artifacts
 

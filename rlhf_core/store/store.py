@@ -9,7 +9,7 @@ from pathlib import Path
 from rlhf_core.records.feedback import Calibration, JudgeGate
 from rlhf_core.records.models import NormPack, PolicyVersion, RewardModelVersion
 from rlhf_core.store.aliases import Aliases
-from rlhf_core.store.artifacts import Artifacts
+from rlhf_core.store.artifacts import ArtifactFolders
 from rlhf_core.store.comparisons import Comparisons
 from rlhf_core.store.connection import Connections
 from rlhf_core.store.constitutions import Constitutions
@@ -17,6 +17,7 @@ from rlhf_core.store.garbage_collection import Garbage
 from rlhf_core.store.idempotency import Requests
 from rlhf_core.store.place import ARTIFACTS, Place, connect, settle
 from rlhf_core.store.preferences import Preferences
+from rlhf_core.store.remote_artifacts import artifacts_at
 from rlhf_core.store.run_deletion import Deletion
 from rlhf_core.store.run_history import Checkpoints, Events, StageResults
 from rlhf_core.store.run_weights import WatchPoints, Weights
@@ -38,7 +39,7 @@ class Store:
     A folder is opened once in a process.
     """
 
-    def __init__(self, connections: Connections, artifacts: Artifacts):
+    def __init__(self, connections: Connections, artifacts: ArtifactFolders):
         self._connections = connections
         self.artifacts = artifacts
         self.garbage = Garbage(connections, artifacts)
@@ -81,7 +82,7 @@ class Store:
         connections = connect(folder, place.database)
         try:
             connections.migrate()
-            return cls(connections, Artifacts(folder / ARTIFACTS))
+            return cls(connections, artifacts_at(place.artifacts, folder / ARTIFACTS))
         except BaseException:
             connections.close()
             raise

@@ -90,7 +90,7 @@ class Loading(Unavailable):
 
 
 class Interrupted(Unavailable):
-    """The store has taken a transaction back, or cannot be reached; nothing is half written, and it may be done again."""
+    """The store took a transaction back, or cannot be reached; nothing is half written, and it may be done again."""
 
 
 class Exhausted(Unavailable):

@@ -21,6 +21,7 @@ from rlhf_core.config.model_defaults import constitution_for
 from rlhf_core.errors import InvalidInput
 from rlhf_core.records.base import RunState
 from rlhf_core.records.runs import Run
+from rlhf_core.store.place import Place
 from rlhf_core.store.store import Store
 from services.client.client import CharterClient
 from services.rpc.constitution_edits import ConstitutionDesk
@@ -81,7 +82,7 @@ class App:
             http = self._http(stack, tokens, server)
             names = [SERVER, *(full_name(name) for name in ALL if name in config.only)]
             await server.open(names, [f"{MODEL}{name}" for name in config.models])
-            store = self._store = Store.open(config.data)
+            store = self._store = Store.open(config.data, Place(database=config.store, artifacts=config.artifacts))
             stack.callback(store.close)
             store.runs.settle()
             io, model_thread = Executor("store", STORE_THREADS), Executor("model")

@@ -25,7 +25,8 @@ LEFT JOIN (
   SELECT comparison_id, max(CASE WHEN abstained = 1 AND reason <> 'no_principle' THEN 1 ELSE 0 END) AS abstained,
     min(abs(probability - 0.5)) AS margin
   FROM live_preferences
-  WHERE objective = :objective AND substr(labeler, 1, 3) = 'ai:' AND (:run_id IS NULL OR run_id = :run_id) GROUP BY comparison_id
+  WHERE objective = :objective AND substr(labeler, 1, 3) = 'ai:' AND (:run_id IS NULL OR run_id = :run_id)
+  GROUP BY comparison_id
 ) AS ai ON ai.comparison_id = c.id
 WHERE {_WAITING}
 ORDER BY CASE WHEN c.draw < :slice THEN 1 ELSE 0 END = :turn DESC, CASE WHEN c.draw < :slice THEN c.draw END,

@@ -76,6 +76,10 @@ class Connections(Protocol):
         """Names of the tables that have such a column."""
         ...
 
+    def continue_numbering(self, columns: Sequence[tuple[str, str]]) -> None:
+        """Inside `write`: give new rows numbers above all that these columns (table, column) hold."""
+        ...
+
     def integrity_check(self) -> list[str]:
         """What is wrong with the database; empty when it is sound."""
         ...

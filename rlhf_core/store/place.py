@@ -29,6 +29,9 @@ class Place(Record):
     """What fsspec knows, such as s3://BUCKET/PATH."""
 
 
+HERE = Place()
+
+
 def holds_store(folder: Path) -> bool:
     """Whether a store was made in the folder, or one elsewhere is used from it."""
     return (folder / DATABASE).is_file() or (folder / FILE).is_file()
@@ -52,7 +55,7 @@ def settle(folder: Path, asked: Place) -> Place:
         Conflict: the folder's store is elsewhere.
     """
     known = place_of(folder)
-    if asked == Place():
+    if asked == HERE:
         return known
     for name, mine, other in (
         ("database", known.database, asked.database),
@@ -64,11 +67,22 @@ def settle(folder: Path, asked: Place) -> Place:
                 hint="name another data folder, or copy the store there: charter store copy",
             )
     place = Place(database=asked.database or known.database, artifacts=asked.artifacts or known.artifacts)
-    if place.database:
-        _check_database(place.database)
+    check(place)
     if place != known:
         use(folder, place)
     return place
+
+
+def check(place: Place) -> None:
+    """InvalidInput for a URL of what is no database."""
+    if place.database and not is_database(place.database):
+        allowed = "postgresql://HOST/DATABASE"
+        raise InvalidInput(f"store: '{told(place.database)}' is no database; allowed: {allowed}", "store")
+
+
+def is_database(where: str) -> bool:
+    """Whether a place is the URL of a database, and no folder."""
+    return urlsplit(where).scheme in POSTGRES
 
 
 def use(folder: Path, place: Place) -> None:
@@ -94,15 +108,18 @@ def connect(folder: Path, database: str) -> Connections:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if not database:
-            return SqliteConnections(folder / DATABASE, folder / LOCK)
+        return connect_to(database) if database else SqliteConnections(folder / DATABASE, folder / LOCK)
     except CharterError:
         raise
     except (FileExistsError, NotADirectoryError) as error:
         raise InvalidInput(f"store '{folder}' is a file; allowed: a folder, or a name for a new one") from error
     except OSError as error:
         raise Unavailable(f"cannot open the store '{folder}': {error.strerror or error}") from error
-    _check_database(database)
+
+
+def connect_to(database: str) -> Connections:
+    """As `connect`, for a URL alone."""
+    check(Place(database=database))
     try:  # its packages are optional
         from rlhf_core.store.databases.postgres import PostgresConnections
     except ImportError as error:
@@ -115,8 +132,3 @@ def told(url: str) -> str:
     """The URL without its password."""
     parts = urlsplit(url)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
-
-
-def _check_database(url: str) -> None:
-    if urlsplit(url).scheme not in POSTGRES:
-        raise InvalidInput(f"store: '{told(url)}' is no database; allowed: postgresql://HOST/DATABASE", "store")

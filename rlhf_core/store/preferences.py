@@ -41,7 +41,8 @@ class Preferences:
         """Live preferences, skips and abstentions included, in the order in which they were given."""
         rows = self._connections.rows(
             """SELECT * FROM live_preferences WHERE (:objective IS NULL OR objective = :objective)
-              AND (:run_id IS NULL OR run_id = :run_id) AND substr(labeler, 1, length(:whose)) = :whose ORDER BY revision""",
+              AND (:run_id IS NULL OR run_id = :run_id) AND substr(labeler, 1, length(:whose)) = :whose
+            ORDER BY revision""",
             {"objective": objective, "run_id": run_id, "whose": f"{labelers}:" if labelers else ""},
         )
         return [from_row(Preference, row) for row in rows]
@@ -57,7 +58,8 @@ class Preferences:
         """As `find`, from after a place on, and the place of the last one; 0 where there are no more."""
         rows = self._connections.rows(
             """SELECT * FROM live_preferences WHERE (:objective IS NULL OR objective = :objective)
-              AND (:run_id IS NULL OR run_id = :run_id) AND substr(labeler, 1, length(:whose)) = :whose AND revision > :after
+              AND (:run_id IS NULL OR run_id = :run_id) AND substr(labeler, 1, length(:whose)) = :whose
+              AND revision > :after
             ORDER BY revision LIMIT :size""",
             {"objective": objective, "run_id": run_id, "whose": f"{labelers}:" if labelers else ""}
             | {"after": after, "size": size + 1},

@@ -1,4 +1,4 @@
-"""Artifacts in an object store, such as S3: one object for each folder, and a copy on this host of what is used here."""
+"""Artifacts in an object store, such as S3: an object for each folder, and a copy on this host of what is used here."""
 
 from __future__ import annotations
 

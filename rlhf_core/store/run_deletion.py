@@ -14,6 +14,7 @@ from rlhf_core.store.connection import Connection, Connections
 from rlhf_core.store.garbage_collection import Garbage
 from rlhf_core.store.runs import Runs
 
+_BY_AI = "run_id = :run AND substr(labeler, 1, 3) = 'ai:'"
 _ONLY_ITS = """(SELECT record_id FROM members WHERE run_id = :run AND kind = '{kind}' AND record_id NOT IN
   (SELECT record_id FROM members WHERE run_id <> :run AND kind = '{kind}'))"""
 _SETS = {
@@ -37,9 +38,9 @@ _ROWS = (
     ("votes", "id IN (SELECT id FROM gone_votes)"),
     (
         "undos",
-        "preference_revision IN (SELECT revision FROM preferences WHERE run_id = :run AND substr(labeler, 1, 3) = 'ai:')",
+        f"preference_revision IN (SELECT revision FROM preferences WHERE {_BY_AI})",
     ),
-    ("preferences", "run_id = :run AND substr(labeler, 1, 3) = 'ai:'"),
+    ("preferences", _BY_AI),
     ("comparisons", "id IN (SELECT id FROM gone_comparisons)"),
     ("revisions", "id IN (SELECT id FROM gone_revisions)"),
     ("scores", "sample_id IN (SELECT id FROM gone_samples) OR reward_model IN (SELECT id FROM gone_models)"),

@@ -15,7 +15,7 @@ from rlhf_core.store.connection import Connections
 from rlhf_core.store.constitutions import Constitutions
 from rlhf_core.store.garbage_collection import Garbage
 from rlhf_core.store.idempotency import Requests
-from rlhf_core.store.place import ARTIFACTS, Place, connect, settle
+from rlhf_core.store.place import ARTIFACTS, HERE, Place, connect, settle
 from rlhf_core.store.preferences import Preferences
 from rlhf_core.store.remote_artifacts import artifacts_at
 from rlhf_core.store.run_deletion import Deletion
@@ -69,7 +69,7 @@ class Store:
         self.workers = Workers(connections)
 
     @classmethod
-    def open(cls, folder: Path, place: Place = Place()) -> Store:
+    def open(cls, folder: Path, place: Place = HERE) -> Store:
         """Open the store of `folder`, made if it is not there, its schema brought up to date.
 
         A new folder's store is made in the `place`, and found there ever after.
@@ -94,8 +94,8 @@ class Store:
     def transaction(self, run_id: str | None = None, fence: int | None = None) -> Iterator[None]:
         """All that the block stores becomes one durable commit; any exception takes all of it back.
 
-        Blocks nest, and an inner one joins the outer. Nothing slow belongs inside, and no await. A block that decides by
-        what it reads of a run names the run: no other changes it, or adds to its events, until the block ends.
+        Blocks nest, and an inner one joins the outer. Nothing slow belongs inside, and no await. A block that decides
+        by what it reads of a run names the run: no other changes it, or adds to its events, until the block ends.
 
         Raises:
             LeaseLost: `fence` is not the run's current one; the block is not entered.

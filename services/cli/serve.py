@@ -75,6 +75,8 @@ def serve(
     tls_client_ca: TlsClientCa = None,
     insecure: Insecure = False,
     data: options.Data = options.DATA,
+    store: options.Database = "",
+    artifacts: options.Artifacts = "",
 ) -> None:
     """Serve all services, or some, until Ctrl-C.
 
@@ -86,6 +88,7 @@ def serve(
       charter serve --constitution mine.yaml --http 127.0.0.1:8000 --http-run RUN
       charter serve --socket /tmp/charter.sock --token "$SECRET"
       charter serve --server deploy/server.yaml --only trainer
+      charter serve --store postgresql://db.example/charter --artifacts s3://bucket/charter
       charter serve --host 0.0.0.0 --tls-cert cert.pem --tls-key key.pem --tokens tokens.yaml
 
     Services: policy, critique, reward, preference, trainer. The YAML's `model` and `feedback` say which models are
@@ -95,6 +98,7 @@ def serve(
     """
     config = _checked(file, overrides or [], constitution)
     process = _with_http(_process(server, socket, host, port, only, data), http, http_run)
+    process = process.model_copy(update={"store": store or process.store, "artifacts": artifacts or process.artifacts})
     process = _with_security(process, {"cert": tls_cert, "key": tls_key, "client_ca": tls_client_ca}, tokens, insecure)
 
     from services.process import serve as run_server

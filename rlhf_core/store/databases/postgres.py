@@ -24,7 +24,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool
 
-from rlhf_core.errors import CharterError, InvalidInput, Interrupted, NotFound, Unavailable
+from rlhf_core.errors import CharterError, Interrupted, InvalidInput, NotFound, Unavailable
 from rlhf_core.store.connection import Hold, Parameters, Row
 from rlhf_core.store.databases.postgres_listener import Listener
 from rlhf_core.store.databases.postgres_schema import migrate
@@ -59,10 +59,9 @@ class PostgresConnections:
         self._local = threading.local()
         self._listener: Listener | None = None
         self._listening = threading.Lock()
-        with self._named_errors():
-            # The pool would wait and try again; the first one says at once what is wrong.
-            with _connect(url) as first:
-                self._schema = _schema_of(first, self._place)
+        # The pool would wait and try again; the first one says at once what is wrong.
+        with self._named_errors(), _connect(url) as first:
+            self._schema = _schema_of(first, self._place)
         self._pool = ConnectionPool(
             url,
             kwargs=_options(),
@@ -130,6 +129,12 @@ class PostgresConnections:
             ON t.table_schema = c.table_schema AND t.table_name = c.table_name
             WHERE c.table_schema = ? AND c.column_name = ? AND t.table_type = 'BASE TABLE' ORDER BY c.table_name"""
         return [row["table_name"] for row in self.rows(sql, [self._schema, column])]
+
+    def continue_numbering(self, columns: Sequence[tuple[str, str]]) -> None:
+        """Inside `write`: give new rows numbers above all that these columns (table, column) hold."""
+        for table, column in columns:
+            sequence = f"pg_get_serial_sequence('{table}', '{column}')"
+            self.rows(f"SELECT setval({sequence}, max({column})) FROM {table} WHERE {sequence} IS NOT NULL")
 
     def integrity_check(self) -> list[str]:
         """Nothing: the server checks its pages and its references as it reads and writes them."""

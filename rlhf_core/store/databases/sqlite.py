@@ -12,7 +12,7 @@ import os
 import sqlite3
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -89,6 +89,9 @@ class SqliteConnections:
         sql = """SELECT m.name FROM sqlite_master AS m JOIN pragma_table_info(m.name) AS c
             WHERE m.type = 'table' AND c.name = ?"""
         return [row["name"] for row in self.rows(sql, [column])]
+
+    def continue_numbering(self, columns: Sequence[tuple[str, str]]) -> None:
+        """Nothing to do: SQLite counts on from the highest."""
 
     def integrity_check(self) -> list[str]:
         """What is wrong with the database; empty when it is sound."""

@@ -21,7 +21,7 @@ from rlhf_core.config.model_defaults import constitution_for
 from rlhf_core.errors import InvalidInput
 from rlhf_core.records.base import RunState
 from rlhf_core.records.runs import Run
-from rlhf_core.store.place import Place
+from rlhf_core.store.databases.place import Place
 from rlhf_core.store.store import Store
 from services.client.client import CharterClient
 from services.rpc.constitution_edits import ConstitutionDesk

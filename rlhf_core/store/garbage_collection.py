@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import NamedTuple
 
-from rlhf_core.store.artifacts import ArtifactFolders
+from rlhf_core.store.artifacts.folders import ArtifactFolders
 from rlhf_core.store.connection import Connections
 
 IDLE_SECONDS = 3600.0

@@ -9,15 +9,15 @@ from pathlib import Path
 from rlhf_core.records.feedback import Calibration, JudgeGate
 from rlhf_core.records.models import NormPack, PolicyVersion, RewardModelVersion
 from rlhf_core.store.aliases import Aliases
-from rlhf_core.store.artifacts import ArtifactFolders
+from rlhf_core.store.artifacts.folders import ArtifactFolders
+from rlhf_core.store.artifacts.object_store import artifacts_at
 from rlhf_core.store.comparisons import Comparisons
 from rlhf_core.store.connection import Connections
 from rlhf_core.store.constitutions import Constitutions
+from rlhf_core.store.databases.place import ARTIFACTS, HERE, Place, connect, settle
 from rlhf_core.store.garbage_collection import Garbage
 from rlhf_core.store.idempotency import Requests
-from rlhf_core.store.place import ARTIFACTS, HERE, Place, connect, settle
 from rlhf_core.store.preferences import Preferences
-from rlhf_core.store.remote_artifacts import artifacts_at
 from rlhf_core.store.run_deletion import Deletion
 from rlhf_core.store.run_history import Checkpoints, Events, StageResults
 from rlhf_core.store.run_weights import WatchPoints, Weights

@@ -49,7 +49,7 @@ def examine(data: Path, port: int) -> Iterator[Check]:
     )
     for step in steps:
         yield step()
-    from rlhf_core.store.place import holds_store
+    from rlhf_core.store.databases.place import holds_store
 
     if holds_store(data):
         yield from check_store(data)
@@ -140,7 +140,7 @@ def existing_parent(path: Path) -> Path:
 
 
 def check_folder(data: Path) -> Check:
-    from rlhf_core.store.place import place_of
+    from rlhf_core.store.databases.place import place_of
 
     place = existing_parent(data)
     try:
@@ -184,7 +184,7 @@ def check_port(port: int) -> Check:
 def check_store(data: Path) -> Iterator[Check]:
     """The store that is there: whether it is sound, how its runs stand, what nothing refers to."""
     from rlhf_core.errors import CharterError
-    from rlhf_core.store.place import place_of, told
+    from rlhf_core.store.databases.place import place_of, told
     from rlhf_core.store.store import Store
 
     try:

@@ -18,7 +18,7 @@ from rlhf_core.constitution.load import load_constitution, parse_constitution
 from rlhf_core.errors import InvalidInput, NotFound
 from rlhf_core.policies.references import version_of
 from rlhf_core.records.runs import Run
-from rlhf_core.store.place import DATABASE, FILE, holds_store
+from rlhf_core.store.databases.place import DATABASE, FILE, holds_store
 from rlhf_core.store.store import Store
 from services.client.client import CharterClient
 from services.embedded import embedded_server

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from rlhf_core.store.place import Place, use
+from rlhf_core.store.databases.place import Place, use
 from rlhf_core.store.store import Store
 
 

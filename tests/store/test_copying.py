@@ -11,9 +11,9 @@ import pytest
 from rlhf_core.errors import Conflict, InvalidInput, Unavailable
 from rlhf_core.records.models import Checkpoint, Score
 from rlhf_core.records.runs import StageResult
-from rlhf_core.store import copying
-from rlhf_core.store.copying import Side, copy_artifacts, copy_rows, opened
-from rlhf_core.store.place import Place, use
+from rlhf_core.store.databases import copying
+from rlhf_core.store.databases.copying import Side, copy_artifacts, copy_rows, opened
+from rlhf_core.store.databases.place import Place, use
 from rlhf_core.store.store import Store
 from tests.store.examples import comparison, preference, vote
 

@@ -14,9 +14,9 @@ import pytest
 
 from rlhf_core.errors import InvalidInput, NotFound, Unavailable
 from rlhf_core.records.models import PolicyVersion
-from rlhf_core.store.artifacts import Artifacts
-from rlhf_core.store.place import Place
-from rlhf_core.store.remote_artifacts import RemoteArtifacts, artifacts_at
+from rlhf_core.store.artifacts.folders import Artifacts
+from rlhf_core.store.artifacts.object_store import RemoteArtifacts, artifacts_at
+from rlhf_core.store.databases.place import Place
 from rlhf_core.store.store import Store
 
 NEEDED = ("moto", "flask", "flask_cors", "s3fs")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from rlhf_core.errors import InvalidInput, NotFound, RequestReused, Stale
-from rlhf_core.store.place import connect, place_of
+from rlhf_core.store.databases.place import connect, place_of
 from rlhf_core.store.store import Store
 from rlhf_core.store.workers import this_process
 from tests.store.examples import comparison, preference

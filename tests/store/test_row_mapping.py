@@ -11,7 +11,7 @@ from rlhf_core.records.feedback import Preference, Revision, Vote
 from rlhf_core.records.models import Checkpoint, GoldScore, NormPack, PolicyVersion, RewardModelVersion, Score
 from rlhf_core.records.runs import Run, RunEvent, StageResult
 from rlhf_core.records.samples import Message, Prompt, Sample
-from rlhf_core.store.place import Place, connect, place_of, use
+from rlhf_core.store.databases.place import Place, connect, place_of, use
 from rlhf_core.store.store import Store
 from tests.store.examples import comparison
 

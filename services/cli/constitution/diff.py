@@ -84,7 +84,7 @@ def _of_folder(before: str, after: str, data: Path) -> Difference:
     from rlhf_core.constitution.diff import diff_constitutions
     from rlhf_core.constitution.load import load_constitution
     from rlhf_core.effects.edit_cost import bill
-    from rlhf_core.store.place import holds_store
+    from rlhf_core.store.databases.place import holds_store
     from rlhf_core.store.store import Store
     from services.client.constitution import Difference
 

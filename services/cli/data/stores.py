@@ -30,8 +30,8 @@ def use(
     A password may be left out of the URL and given by PGPASSFILE or PGPASSWORD.
     """
     from rlhf_core.errors import Conflict
-    from rlhf_core.store.place import DATABASE, Place, check, told
-    from rlhf_core.store.place import use as settle_there
+    from rlhf_core.store.databases.place import DATABASE, Place, check, told
+    from rlhf_core.store.databases.place import use as settle_there
 
     if not database and not artifacts and not (data / DATABASE).is_file():
         raise Conflict(f"'{data}' holds no {DATABASE}; name the place of its store, or begin one: charter demo")
@@ -54,7 +54,7 @@ def copy(source: From, target: To, as_json: options.Json = False) -> None:
     there in the end, or nothing. Artifacts are copied where both sides are folders that keep them apart. Stop what
     works on FROM: it is read as it was at the beginning, and what is written later is not copied.
     """
-    from rlhf_core.store.copying import copy_artifacts, copy_rows, existing, opened
+    from rlhf_core.store.databases.copying import copy_artifacts, copy_rows, existing, opened
 
     with closing(opened(existing(source))) as old, closing(opened(target, but=source)) as new:
         files = copy_artifacts(old, new)

@@ -11,11 +11,20 @@ from sqlite_utils import Database
 from sqlite_utils.db import Table
 
 from rlhf_core.errors import Conflict, InvalidInput, NotFound, Unavailable
-from rlhf_core.store.artifacts import ArtifactFolders
+from rlhf_core.store.artifacts.folders import ArtifactFolders
+from rlhf_core.store.artifacts.object_store import artifacts_at
 from rlhf_core.store.connection import Connections, Row
+from rlhf_core.store.databases.place import (
+    ARTIFACTS,
+    DATABASE,
+    connect,
+    connect_to,
+    holds_store,
+    is_database,
+    place_of,
+    told,
+)
 from rlhf_core.store.migrations import charter
-from rlhf_core.store.place import ARTIFACTS, DATABASE, connect, connect_to, holds_store, is_database, place_of, told
-from rlhf_core.store.remote_artifacts import artifacts_at
 from rlhf_core.store.row_mapping import to_json
 
 BATCH = 2000

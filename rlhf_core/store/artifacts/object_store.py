@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from rlhf_core.errors import CharterError, InvalidInput, NotFound, Unavailable
-from rlhf_core.store.artifacts import ArtifactFolders, Artifacts
+from rlhf_core.store.artifacts.folders import ArtifactFolders, Artifacts
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem

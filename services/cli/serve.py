@@ -100,9 +100,8 @@ def serve(
     from services.process import serve as run_server
     from services.server.config import ServeConfig
 
-    process = _with_http(process, http, http_run)
     parts = {"model": config.model, "feedback": config.feedback, "constitution": config.constitution or ""}
-    run_server(ServeConfig(**dict(process), **parts, token=token), _say_ready)
+    run_server(ServeConfig(**dict(_with_http(process, http, http_run)), **parts, token=token), _say_ready)
 
 
 def _process(

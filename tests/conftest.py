@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
@@ -11,6 +12,9 @@ from hypothesis import settings
 from rlhf_core.config.run import LoraConfig, ModelConfig
 from rlhf_core.models.backbone import Backbone
 from tests.store import postgres_server
+
+if TYPE_CHECKING:
+    from tests.store.postgres_server import Server
 
 # A busy machine is no mistake of what is tested; a test that is about time measures the processor's.
 settings.register_profile("charter", deadline=None)
@@ -91,8 +95,10 @@ def tiny_model(tiny_folder: Callable[[str], Path]) -> Callable[[str], Backbone]:
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[postgres_server.Server]:
+def postgres() -> Iterator[Server]:
     """A PostgreSQL server of the session's own; what needs it is skipped where none is installed."""
+    pytest.importorskip("psycopg_pool")
+
     if reason := postgres_server.why_not():
         pytest.skip(reason)
     # No power cut is tried here.

@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import LiteralString, cast
 from urllib.parse import quote
 
 import psycopg
@@ -77,9 +78,18 @@ class Server:
     def empty(self) -> str:
         """The URL of a new place for a store."""
         schema = f"store_{os.getpid()}_{next(_NUMBERS)}"
-        with psycopg.connect(self.url("postgres"), autocommit=True) as session:
-            session.execute(psycopg.sql.SQL("CREATE SCHEMA {}").format(psycopg.sql.Identifier(schema)))
+        self.do(f"CREATE SCHEMA {schema}")
         return self.url("postgres", schema)
+
+    def database(self, options: str) -> str:
+        """The URL of a new database, made with these options."""
+        name = f"database_{os.getpid()}_{next(_NUMBERS)}"
+        self.do(f"CREATE DATABASE {name} TEMPLATE template0 {options}")
+        return self.url(name)
+
+    def do(self, sql: str) -> None:
+        with psycopg.connect(self.url("postgres"), autocommit=True) as session:
+            session.execute(cast(LiteralString, sql))
 
     def log(self) -> str:
         return (self._folder / "log").read_text()[-4000:]

@@ -11,7 +11,6 @@ from hypothesis import settings
 
 from rlhf_core.config.run import LoraConfig, ModelConfig
 from rlhf_core.models.backbone import Backbone
-from tests.store import postgres_server
 
 if TYPE_CHECKING:
     from tests.store.postgres_server import Server
@@ -98,6 +97,7 @@ def tiny_model(tiny_folder: Callable[[str], Path]) -> Callable[[str], Backbone]:
 def postgres() -> Iterator[Server]:
     """A PostgreSQL server of the session's own; what needs it is skipped where none is installed."""
     pytest.importorskip("psycopg_pool")
+    from tests.store import postgres_server
 
     if reason := postgres_server.why_not():
         pytest.skip(reason)

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import socket
+from functools import cache
 from pathlib import Path
 
 from rlhf_core.store.connection import Connections
 from rlhf_core.store.row_mapping import insert, now
 
 _PROC = Path("/proc")
+_MACHINE_ID = Path("/etc/machine-id")
 
 
 def this_process() -> str:
     """This process as `host:pid:start`.
 
-    `host` carries the PID namespace, since two containers may share a host name and count their processes apart;
+    `host` carries the PID namespace, since two containers may share a host name and count their processes apart, and
+    the machine's id, since two machines may share both;
     `start` is the process' start time in clock ticks since boot, since process ids are used again.
     """
     return f"{_host()}:{os.getpid()}:{_start_time(os.getpid())}"
@@ -41,7 +45,16 @@ def is_dead(owner: str) -> bool:
 def _host() -> str:
     namespace = _PROC / "self/ns/pid"
     inode = namespace.stat().st_ino if namespace.exists() else 0
-    return f"{socket.gethostname()}.{inode}"
+    return f"{socket.gethostname()}.{inode}.{_machine()}"
+
+
+@cache
+def _machine() -> str:
+    """A short form of the id that a system is given when it is installed; empty where it has none."""
+    try:
+        return hashlib.sha256(_MACHINE_ID.read_bytes().strip()).hexdigest()[:8]
+    except OSError:
+        return ""
 
 
 def _start_time(pid: int) -> str:

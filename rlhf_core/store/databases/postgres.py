@@ -280,6 +280,8 @@ def _named(error: psycopg.Error, place: str) -> CharterError | psycopg.Error:
         case psycopg.IntegrityError() | psycopg.DataError():
             allowed = "finite numbers, whole numbers of 64 bits, complete rows, valid JSON"
             return InvalidInput(f"the store refuses this row: {told}; allowed: {allowed}")
+        case errors.ProgramLimitExceeded():
+            return InvalidInput(f"the store refuses this row: {told}; allowed: ids and names of up to 2,000 bytes")
         case errors.DiskFull():
             return Unavailable(f"no space left for '{place}'; nothing was written")
         case errors.DeadlockDetected() | errors.SerializationFailure() | errors.LockNotAvailable():

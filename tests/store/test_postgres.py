@@ -21,6 +21,7 @@ from rlhf_core.store.store import Store
 from tests.store import postgres_server
 from tests.store.examples import comparison, preference, sample
 from tests.store.postgres_server import Server
+from tests.store.test_processes import start
 
 SOON = 20.0
 
@@ -162,6 +163,33 @@ def test_a_server_that_is_killed_and_comes_back_has_all_that_was_acknowledged(ow
         assert store.events.append(run.id, "note", "{}").sequence == 2
 
 
+def test_a_server_that_is_killed_again_and_again_loses_and_doubles_no_label_of_writers_elsewhere(
+    own_server: Server, tmp_path: Path
+):
+    place = Place(database=own_server.url("postgres"))
+    with closing(Store.open(tmp_path, place)) as store:
+        store.comparisons.add([comparison()])
+    writers = [start("labels", tmp_path) for _ in range(2)]
+    for writer in writers:
+        assert writer.stdout is not None and writer.stdout.readline()
+    for _ in range(4):
+        time.sleep(0.4)
+        own_server.kill()
+        own_server.start()
+    time.sleep(0.5)
+    acknowledged: list[str] = []
+    for writer in writers:
+        writer.kill()
+        assert writer.stdout is not None
+        output = writer.stdout.read()
+        writer.wait()
+        acknowledged += output[: output.rfind("\n") + 1].split()
+    with closing(Store.open(tmp_path)) as store:
+        stored = [label.id for label in store.preferences.find()]
+    assert len(stored) == len(set(stored))
+    assert set(acknowledged) <= set(stored) and len(acknowledged) > 20
+
+
 def test_a_call_waits_for_a_server_that_restarts(own_server: Server, tmp_path: Path):
     with closing(Store.open(tmp_path, Place(database=own_server.url("postgres")))) as store:
         run = store.runs.create("ppo", "{}", "k", "")
@@ -211,6 +239,8 @@ def test_a_database_of_another_encoding_is_refused(postgres: Server):
         ("mysql://host/db", InvalidInput),
         ("postgresql://ada:secret@127.0.0.1:1/db", Unavailable),
         ("postgresql://ada:secret@host/db?nonsense=1", InvalidInput),
+        ("postgresql://ada@127.0.0.1:1/db?password=secret", Unavailable),
+        ("mysql://ada:secret@host/db?password=secret", InvalidInput),
     ],
 )
 def test_a_database_that_cannot_be_used_is_named_without_its_password(url: str, error: type[Exception]):

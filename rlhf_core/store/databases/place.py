@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 FILE, DATABASE, LOCK, ARTIFACTS = "store.json", "charter.db", "store.lock", "artifacts"
 POSTGRES = ("postgresql", "postgres")
+_USER, _PASSWORD = re.compile(r"//[^/?#]*@"), re.compile(r"(\bpassword=)[^&]*")
 
 
 class Place(Record):
@@ -76,13 +78,14 @@ def settle(folder: Path, asked: Place) -> Place:
 def check(place: Place) -> None:
     """InvalidInput for a URL of what is no database."""
     if place.database and not is_database(place.database):
-        allowed = "postgresql://HOST/DATABASE"
-        raise InvalidInput(f"store: '{told(place.database)}' is no database; allowed: {allowed}", "store")
+        raise InvalidInput(f"store: '{place.database}' is no URL; allowed: postgresql://HOST/DATABASE", "store")
 
 
 def is_database(where: str) -> bool:
-    """Whether a place is the URL of a database, and no folder."""
-    return urlsplit(where).scheme in POSTGRES
+    """Whether a place is the URL of a database, and no folder. Raises InvalidInput for another URL."""
+    if "://" in where and urlsplit(where).scheme not in POSTGRES:
+        raise InvalidInput(f"store: '{told(where)}' is no database; allowed: postgresql://HOST/DATABASE", "store")
+    return "://" in where
 
 
 def use(folder: Path, place: Place) -> None:
@@ -129,6 +132,5 @@ def connect_to(database: str) -> Connections:
 
 
 def told(url: str) -> str:
-    """The URL without its password."""
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    """The URL without user and password."""
+    return _PASSWORD.sub(r"\1...", _USER.sub("//", url, count=1))

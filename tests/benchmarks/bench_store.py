@@ -33,11 +33,13 @@ def samples(store: Store, name: str) -> float:
     begun = time.perf_counter()
     for batch in range(BATCHES):
         with store.transaction():
-            store.samples.add(
-                Sample(id=f"{name}-{batch}-{prompt.id}", prompt=prompt, response="r" * 300, run_id=name, stage="ppo")
-                for prompt in PROMPTS
-            )
+            store.samples.add(_sample(f"{name}-{batch}", prompt, name) for prompt in PROMPTS)
     return BATCH * BATCHES / (time.perf_counter() - begun)
+
+
+def _sample(name: str, prompt: Prompt, run_id: str) -> Sample:
+    identity = f"{name}-{prompt.id}"
+    return Sample(id=identity, prompt=prompt, response="r" * 300, run_id=run_id, stage="ppo", policy_version="base")
 
 
 def reads(store: Store, name: str) -> float:

@@ -136,6 +136,7 @@ class Worker:
         except Interrupted as error:
             # All that it has committed is there, so that it goes on from its last step.
             log.warning("run %s goes back to the queue: %s", run.id, error)
+            self._stopping.wait(error.retry_seconds)
             return "QUEUED", ""
         except ValidationError as error:
             return "FAILED", str(invalid_input(error))

@@ -42,9 +42,13 @@ SET lock_timeout = '{PATIENCE_SECONDS:.0f}s';
 SET idle_in_transaction_session_timeout = '60s';
 SET tcp_keepalives_idle = 30;
 SET tcp_user_timeout = '60s';
-SET client_min_messages = warning
+SET client_min_messages = warning;
+SET jit = off;
+SET enable_material = off
 """
-"""Nothing is written outside of `write`; what a host that is cut off still holds is free after a minute."""
+"""Nothing is written outside of `write`, and what a host that is cut off still holds is free after a minute. Queries are
+short, and would take longer to compile than to run. The live ones of many labels are taken for one by the planner, and
+a loop over all of them for each comparison must not look cheap to it."""
 _HOLD: dict[Hold, str] = {"": "", "wait": " FOR NO KEY UPDATE", "skip": " FOR NO KEY UPDATE SKIP LOCKED"}
 """Not FOR UPDATE: a row that refers to one that is held may be written."""
 

@@ -46,9 +46,9 @@ SET client_min_messages = warning;
 SET jit = off;
 SET enable_material = off
 """
-"""Nothing is written outside of `write`, and what a host that is cut off still holds is free after a minute. Queries are
-short, and would take longer to compile than to run. The live ones of many labels are taken for one by the planner, and
-a loop over all of them for each comparison must not look cheap to it."""
+"""Nothing is written outside of `write`, and what a host that is cut off still holds is free after a minute. Queries
+are short, and would take longer to compile than to run. The planner takes the live ones of many labels for one, and a
+loop over all of them for each comparison must not look cheap to it."""
 _HOLD: dict[Hold, str] = {"": "", "wait": " FOR NO KEY UPDATE", "skip": " FOR NO KEY UPDATE SKIP LOCKED"}
 """Not FOR UPDATE: a row that refers to one that is held may be written."""
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from rlhf_core.errors import CharterError, InvalidInput, NotFound, Unavailable
-from rlhf_core.store.artifacts.folders import ArtifactFolders, Artifacts
+from rlhf_core.store.artifacts.folders import DIGEST, ArtifactFolders, Artifacts
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -77,6 +77,8 @@ class RemoteArtifacts:
             NotFound: there is no such artifact.
             Unavailable: its object is damaged, or the object store cannot be reached.
         """
+        if not DIGEST.fullmatch(digest):
+            raise NotFound(f"no artifact '{digest}': a digest is 64 hexadecimal digits")
         # A copy that is damaged is mended by another.
         with contextlib.suppress(NotFound, Unavailable):
             return self._copies.get_folder(digest)
@@ -123,7 +125,7 @@ class RemoteArtifacts:
                 return False
             finally:
                 self._files.rm_file(mark)
-        self._copies.remove(digest, 0)
+        self._copies.remove(digest, idle_seconds)
         return True
 
     def _upload(self, packed: Path, digest: str) -> None:

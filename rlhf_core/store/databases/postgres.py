@@ -36,6 +36,8 @@ PATIENCE_SECONDS = 30.0
 """How long a call waits for the server, for a connection, or for a lock."""
 MOST_CONNECTIONS = 16
 """Of one process; the server's own limit, 100 unless it is changed, is for all of them."""
+MAX_SCHEMA = 50
+"""The channel on which it tells of its runs is called after it, and has 63."""
 _SESSION = f"""
 SET default_transaction_read_only = on;
 SET lock_timeout = '{PATIENCE_SECONDS:.0f}s';
@@ -92,7 +94,9 @@ class PostgresConnections:
                         session.execute(self._whole(alone))
                     yield Writer(session)
                 return
-            with self._transaction(f"BEGIN READ WRITE; {_durability(durable)}; {self._whole(alone)}") as session:
+            # What the server waits for by default may be more than its own disk.
+            unwaited = "" if durable else "SET LOCAL synchronous_commit = off; "
+            with self._transaction(f"BEGIN READ WRITE; {unwaited}{self._whole(alone)}") as session:
                 yield Writer(session)
 
     def rows(self, sql: str, parameters: Parameters = (), hold: Hold = "") -> list[Row]:
@@ -262,11 +266,9 @@ def _schema_of(session: Session, place: str) -> str:
         raise InvalidInput(f"store: '{place}' keeps text in {row['encoding']}; allowed: a database in UTF8", "store")
     if row["schema"] is None:
         raise InvalidInput(f"store: '{place}' has no schema on its search_path", "store")
+    if len(row["schema"]) > MAX_SCHEMA:
+        raise InvalidInput(f"store: schema '{row['schema']}': allowed: names of up to {MAX_SCHEMA} letters", "store")
     return row["schema"]
-
-
-def _durability(durable: bool) -> str:
-    return f"SET LOCAL synchronous_commit = {'on' if durable else 'off'}"
 
 
 def _number(*name: str) -> int:

@@ -42,19 +42,13 @@ def is_dead(owner: str) -> bool:
     return _start_time(int(parts[1])) != parts[2]
 
 
+@cache
 def _host() -> str:
     namespace = _PROC / "self/ns/pid"
     inode = namespace.stat().st_ino if namespace.exists() else 0
-    return f"{socket.gethostname()}.{inode}.{_machine()}"
-
-
-@cache
-def _machine() -> str:
-    """A short form of the id that a system is given when it is installed; empty where it has none."""
-    try:
-        return hashlib.sha256(_MACHINE_ID.read_bytes().strip()).hexdigest()[:8]
-    except OSError:
-        return ""
+    # What a system was given when it was installed, where it keeps that.
+    machine = hashlib.sha256(_MACHINE_ID.read_bytes()).hexdigest()[:8] if _MACHINE_ID.is_file() else ""
+    return f"{socket.gethostname()}.{inode}.{machine}"
 
 
 def _start_time(pid: int) -> str:

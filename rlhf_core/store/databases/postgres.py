@@ -223,7 +223,10 @@ class Writer:
         return self._session.execute(placeholders(sql), parameters)
 
     def executemany(self, sql: str, rows: Sequence[Mapping[str, Any]], /) -> None:
-        # Not the connection's own cursor, which would send one statement after the other.
+        if len(rows) == 1:
+            self.execute(sql, rows[0])
+            return
+        # Not the connection's own cursor, which would wait for each statement before it sends the next.
         with psycopg.Cursor(self._session) as cursor:
             cursor.executemany(placeholders(sql), rows)
 

@@ -6,7 +6,7 @@
     reward     labels of the AI and of people -> one reward model per objective
     norm_pack  samples of policy version 1 -> the scale on which scores are weighed
     ppo        rollouts -> K scores -> weights -> policy version 2, held near version 1 by KL
-    control    PPO once more with nothing paid -> a policy that shows what the rewards did not do
+    control    PPO once more without its rewards -> a policy that shows what the rewards did not do
     evaluate   every policy on the same held-out prompts
     report     all numbers with their intervals, pictures, example conversations
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from transformers.utils.logging import disable_progress_bar
 
-import rlhf_core.sandbox
+from rlhf_core import sandbox as sandbox_package
 from rlhf_core.config.feedback import FeedbackConfig
 from rlhf_core.config.model_defaults import SANDBOX
 from rlhf_core.config.run import ModelConfig, RunConfig
@@ -40,7 +40,7 @@ def load_library(
     keep_buffers()
     disable_progress_bar()
     is_sandbox = model.base_model == SANDBOX
-    sandbox = Path(rlhf_core.sandbox.__file__).parent / "model"
+    sandbox = Path(sandbox_package.__file__).parent / "model"
     path = str(sandbox) if is_sandbox else model_folder(model.base_model)
     library = ModelLibrary(Backbone.load(path, model), model, path, store, feedback)
     for backbone in library.backbones:

@@ -108,7 +108,7 @@ def test_the_report_has_what_it_promises(finished: tuple[Run, Store, Path]):
     assert report["seed"] == 0 and report["weights"] == {"helpful": 1, "harmless": 2}
     assert report["wall_seconds"] > 0 and report["peak_memory_mb"] > 100
     assert set(report["sandbox"]) >= {"answer", "critique", "revision", "judge"}
-    assert [stage["name"] for stage in report["stages"]] == ["shipped", "after SFT", "after PPO"]
+    assert [stage["name"] for stage in report["stages"]] == ["before training", "after SFT", "after PPO"]
     for stage in report["stages"]:
         for number in (*stage["gold"].values(), *stage["proxy"].values()):
             assert number["low"] <= number["value"] <= number["high"] and number["n"] > 0

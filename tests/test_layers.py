@@ -48,7 +48,8 @@ LAYERS: tuple[set[str], ...] = (
     {"services.app"},
     {"services.process", "services.embedded"},
     {"services.cli"},
-    {"charter", "charter.integrations"},
+    {"charter.aio", "charter.errors", "charter.records", "charter.integrations"},
+    {"charter", "charter.__main__"},
 )
 """A unit imports itself and units of the layers above it in this list, never a neighbour."""
 LENT = {("rlhf_core.interfaces", "rlhf_core.constitution.constitution")}
@@ -69,7 +70,7 @@ FORBIDDEN = (
     ("rlhf_core", ("rlhf_core.sandbox", "rlhf_core.pipeline"), ("rlhf_core.sandbox",)),
     *((f"rlhf_core.training.{name}", (), ("rlhf_core", "services")) for name in MATHS),
     # What runs inside a trainer elsewhere reaches a server by its address alone.
-    ("charter", (), ("services", "grpc", "google", *TORCH)),
+    ("charter.integrations", (), ("services", "grpc", "google", *TORCH)),
     *((servicer, (), tuple(other for other in SERVICERS if other != servicer)) for servicer in SERVICERS),
 )  # fmt: skip
 """(who, except whom, may not import what): names stand for themselves and all below them, `*` for any text."""
@@ -89,6 +90,9 @@ TWINS: dict[str, set[str]] = {
 }
 """Names that two modules of one unit may share."""
 WALLS = {
+    "charter.aio": "a name that others import",
+    "charter.errors": "a name that others import",
+    "charter.records": "a name that others import",
     "rlhf_core.constitution.parsing.json_schema": "what editors are told of the files, beside what we read of them",
     "rlhf_core.models.special_tokens": "asks a tokenizer alone, and needs no model",
     "rlhf_core.reward_models.reference_answers": "a reward model's input that is written, not read",

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from rlhf_core.comparison.columns import Column, columns_of, flat, one_scale
 from rlhf_core.comparison.records import (
     CurvePoint,
     Judge,
@@ -19,17 +19,14 @@ from rlhf_core.comparison.records import (
 )
 from rlhf_core.comparison.sources import Source, source_of
 from rlhf_core.errors import InvalidInput
-from rlhf_core.evaluation.policy_rows import HARM
 from rlhf_core.evaluation.statistics import difference_estimate, mean_estimate
 from rlhf_core.records.runs import WatchPoint
 from rlhf_core.records.samples import Sample
 from rlhf_core.store.store import Store
-from rlhf_core.text_detectors import refuses, words
+from rlhf_core.text_detectors import words
 
 MIN_SHARED = 2
 """Prompts; the difference of fewer has no interval."""
-Column = Mapping[str, float]
-"""Prompt id -> its mean."""
 
 
 def compare_runs(store: Store, a: str, b: str) -> RunComparison:
@@ -40,7 +37,7 @@ def compare_runs(store: Store, a: str, b: str) -> RunComparison:
     first, second = source_of(store, a), source_of(store, b)
     if first.run.id == second.run.id:
         raise InvalidInput(f"'{a}' and '{b}' are one run, '{first.run.id}'; name two", "run_b")
-    left, right = _columns(first), _columns(second)
+    left, right = columns_of(first), columns_of(second)
     names = list(dict.fromkeys((*left, *right)))
     shared = {s.prompt.id for s in first.policy.samples} & {s.prompt.id for s in second.policy.samples}
     return RunComparison(
@@ -63,43 +60,12 @@ def _side(source: Source) -> Side:
     )
 
 
-def _columns(source: Source) -> dict[str, Column]:
-    """Each measure by prompt."""
-    samples = source.policy.samples
-    columns: dict[str, Column] = {}
-    for kind in dict.fromkeys(row.kind for row in source.policy.gold if not row.kind.startswith(HARM)):
-        graded = {row.sample_id: row.score for row in source.policy.gold if row.kind == kind}
-        columns[f"gold {kind}"] = _by_prompt(samples, graded)
-    for index, objective in enumerate(source.pack.objectives if source.pack else ()):
-        columns[f"score {objective}"] = _by_prompt(samples, _standardised(source, index))
-    columns["words"] = _by_prompt(samples, {s.id: float(len(words(s.response))) for s in samples})
-    columns["refusals"] = _by_prompt(samples, {s.id: float(refuses(s.response)) for s in samples})
-    return {name: column for name, column in columns.items() if column}
-
-
-def _standardised(source: Source, index: int) -> dict[str, float]:
-    """An objective's scores by sample, in standard deviations of the run's reference policy."""
-    pack = source.pack
-    if pack is None:
-        return {}
-    model, mean, sd = pack.reward_models[index], pack.mean[index], pack.sd[index]
-    return {row.sample_id: (row.score - mean) / sd for row in source.policy.scores if row.reward_model == model}
-
-
-def _by_prompt(samples: Sequence[Sample], values: Mapping[str, float]) -> Column:
-    found: dict[str, list[float]] = {}
-    for sample in samples:
-        if sample.id in values:
-            found.setdefault(sample.prompt.id, []).append(values[sample.id])
-    return {prompt: sum(numbers) / len(numbers) for prompt, numbers in found.items()}
-
-
 def _measure(name: str, a: Column | None, b: Column | None, first: Source, second: Source) -> Measure:
     ends = [mean_estimate(list(column.values())) if column else None for column in (a, b)]
     note = ""
     if not (a and b):
         note = "measured in one run only"
-    elif name.startswith("score ") and not _one_scale(name.removeprefix("score "), first, second):
+    elif name.startswith("score ") and not one_scale(name.removeprefix("score "), first, second):
         note = "by another reward model in each run"
     elif len(shared := [prompt for prompt in a if prompt in b]) < MIN_SHARED:
         note = f"{len(shared)} held-out prompts in common"
@@ -109,30 +75,11 @@ def _measure(name: str, a: Column | None, b: Column | None, first: Source, secon
     return Measure(name=name, a=ends[0], b=ends[1], difference=difference)
 
 
-def _one_scale(objective: str, first: Source, second: Source) -> bool:
-    """Whether one reward model on one scale scored both."""
-    scales = []
-    for pack in (first.pack, second.pack):
-        if pack is None or objective not in pack.objectives:
-            return False
-        index = pack.objectives.index(objective)
-        scales.append((pack.reward_models[index], pack.mean[index], pack.sd[index]))
-    return scales[0] == scales[1]
-
-
 def _differing(first: Source, second: Source) -> dict[str, tuple[str, str]]:
-    a, b = (dict(_flat("", source.config.model_dump(mode="json"))) for source in (first, second))
+    a, b = (dict(flat("", source.config.model_dump(mode="json"))) for source in (first, second))
     if first.run.constitution_hash != second.run.constitution_hash:
         a["constitution (hash)"], b["constitution (hash)"] = first.run.constitution_hash, second.run.constitution_hash
     return {key: (a.get(key, "-"), b.get(key, "-")) for key in dict.fromkeys((*a, *b)) if a.get(key) != b.get(key)}
-
-
-def _flat(prefix: str, value: Any) -> Iterator[tuple[str, str]]:
-    if isinstance(value, dict) and value:
-        for name, inner in value.items():
-            yield from _flat(f"{prefix}.{name}" if prefix else name, inner)
-    else:
-        yield prefix, f"{value:g}" if isinstance(value, float) else "none" if value is None else str(value)
 
 
 def _curves(first: Source, second: Source) -> Iterator[ObjectiveCurve]:
@@ -155,7 +102,7 @@ def _replies(first: Source, second: Source, left: Mapping[str, Column], right: M
     a, b = (_first_replies(source) for source in (first, second))
     judged = [name for name in left if name.startswith("gold ") and name in right]
     by = "gold" if judged else "reward model"
-    judged = judged or [n for n in left if n in right and _one_scale(n.removeprefix("score "), first, second)]
+    judged = judged or [n for n in left if n in right and one_scale(n.removeprefix("score "), first, second)]
 
     def distance(prompt: str) -> float:
         if judged:

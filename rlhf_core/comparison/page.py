@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import io
-from importlib.resources import files
 
 import matplotlib
 from matplotlib.figure import Figure
 
 from rlhf_core.comparison.records import Measure, ObjectiveCurve, RunComparison, Side
 from rlhf_core.evaluation.plots.style import DARK, LIGHT, Palette, new_figure, style, title_legend
-from rlhf_core.evaluation.report.html import changes, number, picture, section, table, text
+from rlhf_core.evaluation.report.html import changes, number, picture, section, stylesheet, table, text
 from rlhf_core.evaluation.report.page import PAGE
 
 REPLIES = 12
@@ -34,7 +33,7 @@ def comparison_page(found: RunComparison) -> str:
         section("Settings that differ", table(["", *map(text, names)], settings) if settings else "<p>None.</p>"),
         section("Replies, the most different first", replies),
     ]
-    css = files("rlhf_core.evaluation.report").joinpath("report.css").read_text(encoding="utf-8")
+    css = stylesheet()
     return PAGE.format(title=text(f"Charter: {names[0]} and {names[1]}"), css=css, body="".join(parts))
 
 

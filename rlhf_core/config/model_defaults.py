@@ -27,7 +27,7 @@ REAL: Mapping[str, Any] = {
     "sft": {"epochs": 3, "batch_size": 8, "learning_rate": 3e-4, "helpful_share": 0.0},
     # Its own replies to a kind of prompt are of one kind, and teach no reward model what the other would be worth.
     "label": {"pairs": 160, "steered_share": 0.75, "temperature": 0.8, "candidates": 2},
-    "reward": {"epochs": 3, "batch_size": 4, "learning_rate": 1e-3, "layout": "trunk"},
+    "reward": {"epochs": 4, "batch_size": 4, "learning_rate": 1e-3, "layout": "trunk", "layers": 20},
     "norm": {"prompts": 70, "samples": 1},
     "ppo": {
         "steps": 20,
@@ -41,7 +41,9 @@ REAL: Mapping[str, Any] = {
         # Steps are cut at the limit and refusals are not: a price of that turned a policy that was paid nothing else
         # into one that refuses everything.
         "missing_eos_penalty": 0.0,
-        "control_steps": 2,
+        # A push of any kind moves it: what is paid by lot shows how far.
+        "control_steps": 20,
+        "control_pays": "shuffled",
         "checkpoint_every": 2,
         "eval_prompts": 24,
     },

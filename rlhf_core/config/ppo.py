@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from rlhf_core.config.base import Settings
 from rlhf_core.config.monitors import StopConfig
 from rlhf_core.config.scalarization import DialConfig
+
+Pay = Literal["scores", "shuffled", "nothing"]
+
+
+def _as_pay(given: object) -> object:
+    """Return what runs of earlier versions, which knew yes and no alone, call so today."""
+    return {True: "scores", False: "nothing"}[given] if isinstance(given, bool) else given
 
 
 class PpoConfig(Settings):
@@ -59,10 +66,15 @@ class PpoConfig(Settings):
     """A minibatch whose KL(old || new), in nats per token, is above this ends the step's updates."""
     max_ratio: float | None = Field(default=None, gt=1)
     """So does one whose mean probability ratio is above this."""
-    pays: bool = True
-    """False pays no score at all, all else being the same: the control that tells what the rewards do."""
+    pays: Annotated[Pay, BeforeValidator(_as_pay)] = "scores"
+    """What a response is paid, all else being the same: its scores; those of any response to its prompt, by lot; or no
+    score at all. The last two are controls that tell what the rewards do."""
     control_steps: int = Field(default=10, ge=0)
-    """Steps of a second PPO from the same policy that pays no score; the report sets it beside the first. 0: none."""
+    """Steps of a second PPO from the same policy that is not paid its scores; the report sets it beside the first. 0:
+    none."""
+    control_pays: Literal["shuffled", "nothing"] = "nothing"
+    """What that one is paid. Nothing leaves the policy where it was, but for the prices of KL and of a missing end.
+    Shuffled scores push as hard as the rewards do and know nothing, so they show what any push does to the policy."""
     ptx_coef: float = Field(default=0.0, ge=0)
     """Weight in each update of the fine-tuning loss on replayed text (Ouyang et al. 2022): the base model's own
     answers, or the rows of `data.replay`. It must not hold what the rewards ask for, or it does the rewards' work."""

@@ -24,6 +24,9 @@ class RewardConfig(Settings):
     """Own base with its own tokenizer, a folder or a Hugging Face id of any decoder or encoder; none: the policy's."""
     max_tokens: int | None = Field(default=None, ge=8)
     """Tokens of a conversation that are read; the beginning of a longer one is cut. None refuses what does not fit."""
+    layers: int | None = Field(default=None, ge=1)
+    """Layers of the base that are read, counted from below; none reads all. The middle ones tell as well what a reply
+    is about, and each that is left out is time saved in training and in scoring."""
     members: int = Field(default=3, ge=1, le=16)
     """Heads of the ensemble, each trained on its own bootstrap of the pairs."""
     aggregate: Aggregate = "mean"

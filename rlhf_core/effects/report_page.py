@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.resources import files
 
 from rlhf_core.constitution.diff import Change, ConstitutionDiff, Edit, Version
 from rlhf_core.effects.report import EffectReport, FlippedPair, ObjectiveEffect
 from rlhf_core.evaluation.paired import Agreement
-from rlhf_core.evaluation.report.html import decimal, number, section, table, text
+from rlhf_core.evaluation.report.html import decimal, number, section, stylesheet, table, text
 from rlhf_core.evaluation.report.page import PAGE
 
 MARKS = {"same": "{}", "gone": "<del>{}</del>", "new": "<ins>{}</ins>"}
@@ -27,7 +26,7 @@ def render_effects(report: EffectReport) -> str:
         section("Labels that flipped furthest", *map(_flipped, report.flipped)),
         section("Provenance", _provenance(report)),
     ]
-    css = files("rlhf_core.evaluation.report").joinpath("report.css").read_text(encoding="utf-8")
+    css = stylesheet()
     title = f"Effects: {_name(report.diff.before)} to {_name(report.diff.after)}"
     return PAGE.format(title=text(title), css=css, body="".join(parts))
 

@@ -11,10 +11,11 @@ from pydantic import Field
 
 from rlhf_core.config.monitors import MonitorConfig
 from rlhf_core.errors import InvalidInput
-from rlhf_core.evaluation.gains import Gain, Judged, gains, gains_by_models
+from rlhf_core.evaluation.gains import Gain, Judged, gains, judged_by_models
 from rlhf_core.evaluation.monitors import Drift, Monitors, drifts, monitor
 from rlhf_core.evaluation.pareto import FrontPoint, answer_scores, best_answers, direction, oracle_front
 from rlhf_core.evaluation.policy_rows import HARM, PolicyRows, PromptTable
+from rlhf_core.evaluation.prompt_changes import PromptChanges, prompt_changes
 from rlhf_core.evaluation.statistics import (
     Array,
     Estimate,
@@ -83,9 +84,11 @@ class Evaluation(Record):
     """Objective -> the oracle's mean gold score at these weights."""
     front: tuple[FrontPoint, ...] = ()
     control: StageEvaluation | None = None
-    """PPO that was paid nothing."""
+    """PPO without its rewards."""
     gains: tuple[Gain, ...] = ()
     """What each part of the training added, by each judge that there is."""
+    changes: PromptChanges | None = None
+    """The last policy against the first, by prompt; none where there is one policy, or no judge."""
     notes: tuple[str, ...] = ()
 
 
@@ -103,7 +106,7 @@ def evaluate(
     resamples: int = 1000,
     seed: int = 0,
 ) -> Evaluation:
-    """Evaluate policies, the shipped one first, on the prompts that they share.
+    """Evaluate policies, the one before training first, on the prompts that they share.
 
     `gold_scale` is `gold_sd` of the NormPack's samples; without it, or without `gold`, nothing weighted is reported.
     `control` is set against the last policy, and against the one before.
@@ -121,15 +124,16 @@ def evaluate(
         weights=dict(weights),
         stages=stages,
         control=_stage(beside, tables[0], objectives, norm_pack, watched, resamples, seed) if beside else None,
-        gains=gains_by_models(
-            chain, weights, {"auditor": auditor_pack, "reward model": norm_pack}, resamples=resamples, seed=seed
-        ),
     )
-    if gold is None or gold_scale is None:
-        return result
-    measured = _against_oracle(tables, chain, list(prompts.values()), weights, gold, gold_scale, resamples, seed)
-    by_gold = measured.pop("gains", ())
-    return result.model_copy(update=measured | {"gains": (*by_gold, *result.gains)})
+    judges = judged_by_models(chain, weights, {"auditor": auditor_pack, "reward model": norm_pack})
+    measured: dict[str, Any] = {}
+    if gold is not None and gold_scale is not None:
+        measured = _against_oracle(tables, chain, list(prompts.values()), weights, gold, gold_scale, resamples, seed)
+        judges = [*measured.pop("judged", ()), *judges]
+    measured["gains"] = tuple(gain for one in judges for gain in gains(one, resamples=resamples, seed=seed))
+    if judges and len(tables) > 1:
+        measured["changes"] = prompt_changes(tables[0].policy, tables[-1].policy, judges[0], list(prompts))
+    return result.model_copy(update=measured)
 
 
 def _stage(
@@ -185,7 +189,7 @@ def _against_oracle(
     resamples: int,
     seed: int,
 ) -> dict[str, Any]:
-    """The fields of Evaluation that need the oracle."""
+    """The fields of Evaluation that need the oracle, and the policies as `judged` by gold."""
     names = gold.objectives
     flat = [name for name in names if not scale[name] > 0]
     if flat:
@@ -204,7 +208,7 @@ def _against_oracle(
     best = best_answers(answers, towards)
     steps = {table.policy.name: np.stack([table.gold(name) for name in names], axis=1) for table in chain}
     return known | {
-        "gains": gains(Judged("gold", names, steps, towards, best), resamples=resamples, seed=seed),
+        "judged": [Judged("gold", names, steps, towards, best)],
         "weighted": _weighted(scores, answers, towards, REFERENCE_UNITS, resamples, seed),
         "weighted_raw": _weighted(scores, answers, plain, RAW_UNITS, resamples, seed),
         "oracle": dict(zip(names, best.mean(axis=0).tolist(), strict=True)),

@@ -14,8 +14,8 @@ from rlhf_core.evaluation.statistics import Array, Estimate, cluster_bootstrap, 
 from rlhf_core.records.base import Record
 from rlhf_core.records.models import NormPack
 
-SHIPPED, TUNED, CONTROL, TRAINED = "shipped", "after SFT", "control", "after PPO"
-"""What a run's policies are called; the control is PPO that was paid nothing."""
+SHIPPED, TUNED, CONTROL, TRAINED = "before training", "after SFT", "control", "after PPO"
+"""What a run's policies are called; the control is PPO without its rewards."""
 ADDED: Mapping[tuple[str, str], str] = {
     (SHIPPED, TUNED): "critique, revision and SFT",
     (TUNED, CONTROL): "PPO without its rewards",
@@ -64,19 +64,14 @@ def gains(judged: Judged, *, resamples: int = 1000, seed: int = 0) -> tuple[Gain
     return tuple(_gain(judged, before, after, resamples, seed) for before, after in pairs)
 
 
-def gains_by_models(
-    policies: Sequence[PromptTable],
-    weights: Mapping[str, float],
-    packs: Mapping[str, NormPack | None],
-    *,
-    resamples: int = 1000,
-    seed: int = 0,
-) -> tuple[Gain, ...]:
-    """Compute the gains as reward models score them, for each judge that has a NormPack.
+def judged_by_models(
+    policies: Sequence[PromptTable], weights: Mapping[str, float], packs: Mapping[str, NormPack | None]
+) -> list[Judged]:
+    """Return the policies as reward models score them, for each judge that has a NormPack.
 
     Each judge weighs the objectives that it knows; one that knows none of those with a weight is left out.
     """
-    found: list[Gain] = []
+    found: list[Judged] = []
     for judge, pack in packs.items():
         if pack is None or not sum(weights.get(name, 0.0) for name in pack.objectives):
             continue
@@ -85,9 +80,8 @@ def gains_by_models(
             table.policy.name: np.stack([table.proxy(name, pack) for name in pack.objectives], axis=1)
             for table in policies
         }
-        judged = Judged(judge, pack.objectives, scores, shares / shares.sum())
-        found += gains(judged, resamples=resamples, seed=seed)
-    return tuple(found)
+        found.append(Judged(judge, pack.objectives, scores, shares / shares.sum()))
+    return found
 
 
 def _gain(judged: Judged, before: str, after: str, resamples: int, seed: int) -> Gain:

@@ -20,6 +20,7 @@ from rlhf_core.errors import InvalidInput, TooLong
 from rlhf_core.models.adapters.adapters import Adapters
 from rlhf_core.models.checkpoint import load_checkpoint
 from rlhf_core.models.gguf import model_folder
+from rlhf_core.models.kernels.lower_layers import reading
 from rlhf_core.models.kernels.onednn_linear import quicken
 from rlhf_core.models.kernels.skip_last_mlp import inputs_of, spared_block, sparing
 from rlhf_core.models.loading import check_model, dtype_of, longest
@@ -147,14 +148,17 @@ class Backbone:
         offsets: list[tuple[int, int]] = told["offset_mapping"]  # pyright: ignore[reportAssignmentType]
         return parted(ids, [*(end for _, end in offsets), len(text)], lines)
 
-    def pooled(self, rows: Sequence[Row]) -> Tensor:
-        """Hidden states (S, H) of the last token of each span of each row, in 32-bit floats."""
+    def pooled(self, rows: Sequence[Row], layers: int | None = None) -> Tensor:
+        """Hidden states (S, H) of the last token of each span of each row, in 32-bit floats; of the lowest `layers`."""
         ids, mask = self.pad_left([row.ids for row in rows])
-        if all(row.spans == ((0, len(row.ids)),) for row in rows):
+        if layers is None and all(row.spans == ((0, len(row.ids)),) for row in rows):
             return self.hidden(ids, mask, keep=1)[:, -1].float()
         columns = [[ids.shape[1] - len(row.ids) + end - 1 for _, end in row.spans] for row in rows]
         options = {"position_ids": _positions(mask)} if self._takes_positions else {}
-        hidden = self.model.base_model(input_ids=ids, attention_mask=mask, use_cache=False, **options).last_hidden_state
+        self.before_pass()
+        with reading(self.model, layers):
+            read = self.model.base_model(input_ids=ids, attention_mask=mask, use_cache=False, **options)
+        hidden = read.last_hidden_state
         return torch.stack([hidden[i, end] for i, ends in enumerate(columns) for end in ends]).float()
 
     def decode(self, ids: Sequence[int]) -> str:

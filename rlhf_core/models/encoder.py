@@ -13,6 +13,7 @@ from rlhf_core.config.run import ModelConfig
 from rlhf_core.errors import InvalidInput
 from rlhf_core.models.adapters.adapters import Adapters
 from rlhf_core.models.checkpoint import load_checkpoint
+from rlhf_core.models.kernels.lower_layers import reading
 from rlhf_core.models.loading import dtype_of, longest
 from rlhf_core.models.precision_speed import warn_if_slow
 from rlhf_core.models.reward_inputs import Row, by_line
@@ -65,12 +66,12 @@ class Encoder:
         spans = tuple((start + shift, end + shift) for start, end in row.spans)
         return Row((*self._first, *row.ids), spans, row.reply)
 
-    def pooled(self, rows: Sequence[Row]) -> Tensor:
-        """Mean hidden states (S, H) of all spans of all rows, in 32-bit floats."""
+    def pooled(self, rows: Sequence[Row], layers: int | None = None) -> Tensor:
+        """Mean hidden states (S, H) of all spans of all rows, in 32-bit floats; of the lowest `layers`."""
         width = max(len(row.ids) for row in rows)
         ids = torch.tensor([[*row.ids, *[0] * (width - len(row.ids))] for row in rows], device=self.device)
         mask = torch.tensor([[1] * len(row.ids) + [0] * (width - len(row.ids)) for row in rows], device=self.device)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._half):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._half), reading(self.model, layers):
             hidden = self.model(input_ids=ids, attention_mask=mask).last_hidden_state.float()
         return torch.stack([hidden[i, start:end].mean(0) for i, row in enumerate(rows) for start, end in row.spans])
 

@@ -20,6 +20,8 @@ class Scoring(Record):
     aggregate: Aggregate = "mean"
     uwo_coef: float = 0.1
     max_tokens: int | None = None
+    layers: int | None = None
+    """Of the base that are read, from below; None reads all."""
     reference_tokens: int = 0
     """Most tokens of the base's own answer, which is read before the reply; 0 reads none."""
     member_mean: tuple[float, ...] = ()

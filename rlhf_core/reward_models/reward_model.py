@@ -91,7 +91,7 @@ class RewardModel:
     def forward(self, rows: Sequence[Row], *, train: bool = False) -> Tensor:
         """Raw scores (S, M) of the spans of encoded conversations."""
         with self.backbone.adapters.using(self.adapter, train=train):
-            return self.heads(self.backbone.pooled(rows))
+            return self.heads(self.backbone.pooled(rows, self.scoring.layers))
 
     def score(self, conversations: Sequence[tuple[Prompt, str]]) -> Tensor:
         """Scores (B, M) on the CPU: unbounded, one column per member, their mean the score."""
@@ -171,7 +171,8 @@ def score_all(
     """
     groups: dict[tuple[object, ...], list[int]] = {}
     for index, model in enumerate(models):
-        reads = model.scoring.process, model.scoring.max_tokens, model.scoring.reference_tokens
+        scoring = model.scoring
+        reads = scoring.process, scoring.max_tokens, scoring.reference_tokens, scoring.layers
         groups.setdefault((id(model.backbone), model.adapter, *reads), []).append(index)
     scores: dict[int, Members] = {}
     for indices in groups.values():
@@ -231,7 +232,7 @@ def _score_group(
     for batch in length_batches([row.ids for row in rows], max_rows=MAX_ROWS):
         part = [rows[i] for i in batch]
         with first.backbone.adapters.using(first.adapter):
-            pooled = first.backbone.pooled(part)
+            pooled = first.backbone.pooled(part, first.scoring.layers)
         for model, by_row in zip(group, result, strict=True):
             spans = model.heads(pooled).cpu().split([len(row.spans) for row in part])
             by_row |= dict(zip(batch, spans, strict=True))

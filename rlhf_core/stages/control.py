@@ -1,4 +1,4 @@
-"""The control of PPO: the same training from the same policy, but that no score is paid.
+"""The control of PPO: the same training from the same policy, but that it is not paid its scores.
 
 What it changes is not the rewards' doing, so the report takes it off before it calls anything PPO's gain.
 """
@@ -15,16 +15,16 @@ from rlhf_core.training.ppo.state import PpoState
 
 
 def control_stage(ctx: Context) -> StageResult:
-    """PPO for `ppo.control_steps` steps with nothing paid; resumes from its last checkpoint."""
+    """PPO for `ppo.control_steps` steps, paid as `ppo.control_pays` says; resumes from its last checkpoint."""
     timer, steps = Timer(), ctx.config.ppo.control_steps
     if not steps:
         return StageResult(run_id=ctx.run.id, stage="control", seconds=timer.seconds)
-    config = ctx.config.ppo.model_copy(update={"pays": False, "steps": steps})
+    config = ctx.config.ppo.model_copy(update={"pays": ctx.config.ppo.control_pays, "steps": steps})
     models = load_reward_models(ctx, ctx.need("reward").reward_models, "control-reward")
     pack = ctx.store.norm_packs.get(ctx.need("norm_pack").norm_pack)
     policy = ctx.tools.on_device(lambda: load_policy(ctx, pack.objectives))
     saved = ctx.store.checkpoints.latest(ctx.run.id, "control")
-    # Those that the run began with: what someone gives it on the way is PPO's to take up, and nothing is paid here.
+    # Those that the run began with: what someone gives it on the way is PPO's to take up.
     weights = {name: ctx.weights[name] for name in pack.objectives}
     training = train(ctx, policy, models, pack, weights, config, saved, replayed(ctx).demonstrations)
     for step in filter(None, ctx.units(training)):

@@ -15,10 +15,10 @@ from rlhf_core.records.feedback import JudgeGate, Preference
 from rlhf_core.records.runs import StageResult
 from rlhf_core.records.samples import Comparison
 from rlhf_core.stages.context import Context, Timer
-from rlhf_core.stages.judge_truth import Measured, measure_judge
-from rlhf_core.stages.label_pairs import pairs_to_judge
-from rlhf_core.stages.label_rounds import labelled_policy
-from rlhf_core.stages.label_votes import vote_on
+from rlhf_core.stages.labelling.judge_truth import Measured, measure_judge
+from rlhf_core.stages.labelling.pairs import pairs_to_judge
+from rlhf_core.stages.labelling.rounds import labelled_policy
+from rlhf_core.stages.labelling.votes import vote_on
 from rlhf_core.stages.usage import Spending
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import random
+from collections import Counter
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from rlhf_core.errors import InvalidInput
@@ -97,13 +99,23 @@ def draw(prompts: list[Prompt], count: int, seed: int, purpose: str) -> list[Pro
     return drawn[:count]
 
 
-def draw_evenly(prompts: list[Prompt], count: int, seed: int, purpose: str) -> list[Prompt]:
-    """As `draw`, but as many prompts of each set of tags as of any other, to one, however rare it is."""
+def draw_evenly(
+    prompts: list[Prompt], count: int, seed: int, purpose: str, beside: Sequence[Prompt] = ()
+) -> list[Prompt]:
+    """As `draw`, but of each set of tags as many as of any other, to one, however rare it is.
+
+    Those `beside` count too, so that where they are uneven the draw makes up for it as far as it goes.
+    """
     kinds: dict[tuple[str, ...], list[Prompt]] = {}
     for prompt in prompts:
         kinds.setdefault(prompt.tags, []).append(prompt)
-    turns = [draw(own, -(-count // len(kinds)), seed, f"{purpose}:{tags}") for tags, own in sorted(kinds.items())]
-    return [prompt for turn in zip(*turns, strict=True) for prompt in turn][:count]
+    turns = {tags: iter(draw(own, count, seed, f"{purpose}:{tags}")) for tags, own in sorted(kinds.items())}
+    so_far = Counter(prompt.tags for prompt in beside)
+    drawn: list[Prompt] = []
+    for _ in range(count):
+        drawn.append(next(turns[min(turns, key=lambda tags: so_far[tags])]))
+        so_far[drawn[-1].tags] += 1
+    return drawn
 
 
 def _rank(prompt: Prompt) -> str:

@@ -28,9 +28,10 @@ from rlhf_core.evaluation.run_summary import (
     summarise_reward_model,
 )
 from rlhf_core.evaluation.statistics import Estimate
-from rlhf_core.records.models import RewardModelVersion
+from rlhf_core.records.models import NormPack, RewardModelVersion
 from rlhf_core.records.runs import StageResult, StepMetrics, WatchPoint
 from rlhf_core.records.samples import Sample
+from rlhf_core.stages.against_production import against_production
 from rlhf_core.stages.context import Context, Timer
 from rlhf_core.stages.evaluate import HELD_OUT, SEEN, control_policy, evaluated_policies
 from rlhf_core.stages.norm_pack import BEST_OF
@@ -83,15 +84,19 @@ def _reference(ctx: Context, run_id: str) -> PolicyRows:
     return PolicyRows(name="reference", policy_version=version, samples=samples, scores=scores, gold=gold)
 
 
+def _pack(ctx: Context) -> NormPack | None:
+    packed = ctx.results.get("norm_pack")
+    return ctx.store.norm_packs.get(packed.norm_pack) if packed else None
+
+
 def _evaluate(ctx: Context, policies: list[PolicyRows]) -> Evaluation:
     packed = ctx.results.get("norm_pack")
-    pack = ctx.store.norm_packs.get(packed.norm_pack) if packed else None
     auditors = ctx.store.norm_packs.get(packed.auditor_pack) if packed and packed.auditor_pack else None
     return evaluate(
         [rows for rows in policies if rows.name != CONTROL],
         objectives=ctx.constitution.objective_names,
         weights=ctx.weights,
-        norm_pack=pack,
+        norm_pack=_pack(ctx),
         gold=ctx.tools.world.gold if ctx.tools.world else None,
         gold_scale=gold_scale(ctx),
         limits=ctx.config.monitors,
@@ -127,7 +132,7 @@ def _report(ctx: Context, policies: list[PolicyRows], models: list[RewardModelVe
         reward_models=tuple(summarise_reward_model(model, *scaled, final) for model in models),
         rules=rule_breaks(law.principles, policies),
         feedback=_feedback(ctx, titles),
-        norm_pack=ctx.store.norm_packs.get(packed.norm_pack) if packed else None,
+        norm_pack=_pack(ctx),
         data={f"{stage}.{name}": n for stage, result in ctx.results.items() for name, n in result.counts.items()},
         endpoints={stage: usage for stage, result in ctx.results.items() if (usage := spent(result)) is not None},
         curves=_curves(ctx),
@@ -135,6 +140,9 @@ def _report(ctx: Context, policies: list[PolicyRows], models: list[RewardModelVe
         climb=climb(ctx, scale),
         best_of=best_of_curves(ctx, scale),
         control_steps=_control_steps(ctx),
+        temperature=ctx.config.evaluation.temperature,
+        production=against_production(ctx, final, _pack(ctx), gold_scale(ctx)),
+        control_pays=ctx.config.ppo.control_pays,
         examples=_examples(ctx, final, titles),
         provenance=_provenance(ctx),
     )

@@ -180,6 +180,7 @@ def _fresh_models(ctx: Context, adapter: str, lots: Sequence[Lot], seed: int) ->
             aggregate=settings.aggregate,
             uwo_coef=settings.uwo_coef,
             max_tokens=settings.max_tokens,
+            layers=settings.layers,
             reference_tokens=ctx.config.model.max_tokens if settings.reference else 0,
         )
         for lot in lots

@@ -15,7 +15,7 @@ from rlhf_core.records.feedback import Preference
 from rlhf_core.records.samples import Comparison, Prompt
 from rlhf_core.stages.context import Context
 from rlhf_core.stages.imported.own_rows import LABELS, PREFERENCES, rows_of
-from rlhf_core.stages.label_rounds import label_runs
+from rlhf_core.stages.labelling.rounds import label_runs
 from rlhf_core.stages.prompts import heldout_of
 
 

@@ -115,7 +115,9 @@ def check_precision() -> Check:
 
 
 def check_sandbox() -> Check:
-    folder = resources.files("rlhf_core.sandbox") / "model"
+    from rlhf_core import sandbox
+
+    folder = resources.files(sandbox) / "model"
     weights = [entry for entry in folder.iterdir() if entry.name.endswith(".safetensors")] if folder.is_dir() else []
     if not weights:
         hint = "reinstall, or make it again: python -m rlhf_core.sandbox.pretrain"

@@ -26,7 +26,7 @@ from services.cli import (
 )
 from services.cli.constitution import diff, files, principle_tests
 from services.cli.data import export, export_policy, gc, stores
-from services.cli.runs import compare, control, delete, listing
+from services.cli.runs import compare, control, delete, listing, sweep
 
 UNEXPECTED, USER_MISTAKE, UNAVAILABLE, FAILED, INTERRUPTED = 1, 2, 4, 5, 130
 
@@ -69,6 +69,7 @@ runs_app.callback(invoke_without_command=True)(listing.listed)
 runs_app.command()(delete.delete)
 app.add_typer(runs_app, name="runs")
 app.command()(compare.compare)
+app.command()(sweep.sweep)
 app.command()(run.watch)
 app.command()(control.pause)
 app.command()(control.resume)

@@ -66,7 +66,9 @@ AllowUngated = Annotated[
 Control = Annotated[
     str,
     typer.Option(
-        "--control", metavar="RUN", help="Train PPO's control beside this run's PPO: as many steps, no score paid."
+        "--control",
+        metavar="RUN",
+        help="Train PPO's control beside this run's PPO: as many steps, without its rewards.",
     ),
 ]
 Name = Annotated[str, typer.Option("--name", metavar="TEXT", help="What to call the run.")]

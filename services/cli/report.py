@@ -132,7 +132,7 @@ def weighted_lines(report: Report) -> list[str]:
 def gain_lines(report: Report) -> list[str]:
     """What each part of the training added by the best judge that there is, and whether the rewards did anything."""
     from rlhf_core.evaluation.gains import CONTROL
-    from rlhf_core.evaluation.report.gains_section import verdict
+    from rlhf_core.evaluation.report.gains_section import control_told, verdict
 
     if not report.gains:
         return []
@@ -141,6 +141,6 @@ def gain_lines(report: Report) -> list[str]:
         if gain.judge == report.gains[0].judge:
             w = gain.weighted
             way = f", {round(gain.way.value, 2) + 0.0:.0%} of the way" if gain.way else ""
-            steps = f" ({report.control_steps} steps)" if gain.after == CONTROL else ""
+            steps = f" ({control_told(report)})" if gain.after == CONTROL else ""
             lines.append(f"  {gain.name}{steps}: {w.value:+.3f} [{w.low:+.3f}, {w.high:+.3f}] reference sd{way}")
     return [*lines, *filter(None, [verdict(report)])]

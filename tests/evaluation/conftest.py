@@ -140,7 +140,7 @@ def world():
 @pytest.fixture(scope="session")
 def policies(world):
     return [
-        policy(world, "shipped", "base", keep=0.96, safer=0.0, seed=1),
+        policy(world, "before training", "base", keep=0.96, safer=0.0, seed=1),
         policy(world, "after SFT", "policy-sft", keep=0.3, safer=0.55, seed=2),
         policy(world, "after PPO", "policy-ppo", keep=0.06, safer=0.9, seed=3, lift=0.35),
     ]

@@ -49,7 +49,7 @@ def rows(name, choice):
 
 def measured(policies=(0, 1), weights=None, scale=None):
     return evaluate(
-        [rows(name, choice) for name, choice in zip(("shipped", "after PPO"), policies, strict=True)],
+        [rows(name, choice) for name, choice in zip(("before training", "after PPO"), policies, strict=True)],
         objectives=NAMES,
         weights=weights or {"helpful": 1.0, "harmless": 1.0},
         gold=Known(),
@@ -115,7 +115,7 @@ def test_an_objective_that_gold_does_not_know_is_no_reason_to_lose_the_report():
 
 
 def test_without_gold_only_rows_are_reported():
-    evaluation = evaluate([rows("shipped", 0)._replace(gold=())], objectives=NAMES, weights={"helpful": 1.0})
+    evaluation = evaluate([rows("before training", 0)._replace(gold=())], objectives=NAMES, weights={"helpful": 1.0})
     assert evaluation.stages[0].gold == {}
     assert evaluation.weighted is None
 

@@ -21,7 +21,7 @@ from tests.records import norm_pack
 
 NAMES = ("helpful", "harmless")
 SCORES = {
-    "shipped": [(1.0, -2.0), (1.0, -4.0)],
+    "before training": [(1.0, -2.0), (1.0, -4.0)],
     "after SFT": [(1.0, -1.0), (0.5, -3.0)],
     "control": [(1.0, -1.0), (0.5, -2.0)],
     "after PPO": [(1.0, 0.0), (0.5, -1.0)],
@@ -36,21 +36,21 @@ def judged(*policies: str, best: list[tuple[float, float]] | None = BEST) -> Jud
 
 def test_each_link_is_named_after_what_it_added():
     assert [(gain.name, gain.before, gain.after) for gain in gains(judged())] == [
-        ("critique, revision and SFT", "shipped", "after SFT"),
+        ("critique, revision and SFT", "before training", "after SFT"),
         ("PPO without its rewards", "after SFT", "control"),
         ("the rewards", "control", "after PPO"),
-        ("everything", "shipped", "after PPO"),
+        ("everything", "before training", "after PPO"),
     ]
 
 
 def test_without_a_control_ppo_is_one_link_rewards_and_all():
-    names = [gain.name for gain in gains(judged("shipped", "after SFT", "after PPO"))]
+    names = [gain.name for gain in gains(judged("before training", "after SFT", "after PPO"))]
     assert names == ["critique, revision and SFT", "PPO, rewards and all", "everything"]
 
 
 def test_two_policies_have_one_link_and_one_policy_has_none():
-    assert [gain.name for gain in gains(judged("shipped", "after SFT"))] == ["critique, revision and SFT"]
-    assert gains(judged("shipped")) == ()
+    assert [gain.name for gain in gains(judged("before training", "after SFT"))] == ["critique, revision and SFT"]
+    assert gains(judged("before training")) == ()
 
 
 def test_policies_of_other_names_are_told_by_them():
@@ -75,12 +75,12 @@ def test_the_way_is_shared_out_among_the_links():
 
 def test_there_is_no_way_where_the_best_is_unknown_or_where_the_first_policy_is_as_good():
     assert {gain.way for gain in gains(judged(best=None))} == {None}
-    assert {gain.way for gain in gains(judged(best=SCORES["shipped"]))} == {None}
+    assert {gain.way for gain in gains(judged(best=SCORES["before training"]))} == {None}
 
 
 def test_a_gain_on_every_prompt_is_sure_however_much_prompts_differ():
     before = np.arange(20.0)[:, None] * 10
-    [gain] = gains(Judged("gold", ("helpful",), {"shipped": before, "after SFT": before + 1}, np.ones(1)))
+    [gain] = gains(Judged("gold", ("helpful",), {"before training": before, "after SFT": before + 1}, np.ones(1)))
     assert (gain.weighted.low, gain.weighted.value, gain.weighted.high) == pytest.approx((1, 1, 1))
     alone = mean_estimate(before[:, 0])
     assert alone.high - alone.low > 40, "unpaired, a gain of 1 would be lost among the prompts"
@@ -111,7 +111,7 @@ class Known:
     objectives = NAMES
 
     def score(self, prompt, response):
-        return dict(zip(NAMES, SCORES["shipped"][response == "hard"], strict=True))
+        return dict(zip(NAMES, SCORES["before training"][response == "hard"], strict=True))
 
     def answers(self, prompt):
         return [dict(zip(NAMES, BEST[prompt.messages[0].content == "hard"], strict=True))]
@@ -119,7 +119,7 @@ class Known:
 
 def measured(*models: str, control: bool = True, **given) -> Evaluation:
     """Weights of 1 : 1 in units of 0.5 and 2 weigh helpful + harmless / 4, as above."""
-    policies = [rows(name, *models) for name in ("shipped", "after SFT", "after PPO")]
+    policies = [rows(name, *models) for name in ("before training", "after SFT", "after PPO")]
     beside = rows("control", *models) if control else None
     fixed = {"objectives": NAMES, "weights": {"helpful": 1.0, "harmless": 1.0}, "resamples": 100}
     return evaluate(policies, control=beside, **fixed, **given)
@@ -130,8 +130,8 @@ TRUTH = {"gold": Known(), "gold_scale": {"helpful": 0.5, "harmless": 2.0}}
 
 def test_the_control_has_numbers_of_its_own_and_is_no_stage():
     found = measured(**TRUTH)
-    assert [stage.name for stage in found.stages] == ["shipped", "after SFT", "after PPO"]
-    assert found.weighted is not None and list(found.weighted.stages) == ["shipped", "after SFT", "after PPO"]
+    assert [stage.name for stage in found.stages] == ["before training", "after SFT", "after PPO"]
+    assert found.weighted is not None and list(found.weighted.stages) == ["before training", "after SFT", "after PPO"]
     assert found.control is not None and found.control.name == found.control.policy_version == "control"
     harmless = found.control.gold["harmless"]
     assert (harmless.value, harmless.baseline) == (-1.5, -3)
@@ -171,15 +171,24 @@ def gain(name: str, before: str, after: str = "after PPO", value: float = 0.25, 
 
 
 def report(*found: Gain, **given) -> Report:
-    return Report.model_construct(objectives=NAMES, gains=found, **{"control_steps": 30, **given})
+    return Report.model_construct(
+        objectives=NAMES, gains=found, **{"control_steps": 30, "control_pays": "nothing", **given}
+    )
 
 
-FIRST = gain("critique, revision and SFT", "shipped", "after SFT")
+FIRST = gain("critique, revision and SFT", "before training", "after SFT")
 
 
 def test_the_verdict_says_what_the_rewards_added_where_that_is_shown():
-    found = report(FIRST, gain("the rewards", "control"), gain("everything", "shipped", value=0.9))
+    found = report(FIRST, gain("the rewards", "control"), gain("everything", "before training", value=0.9))
     assert verdict(found) == "The rewards moved the policy: they added 0.25 [0.10, 0.40] reference sd by gold."
+
+
+def test_the_table_says_what_the_control_was_paid():
+    found = gain("PPO without its rewards", "after SFT", "control"), gain("the rewards", "control")
+    idle, pushed = (gains_table(report(*found, control_pays=pays)) for pays in ("nothing", "shuffled"))
+    assert "(30 steps)" in idle and "with no score paid" in idle
+    assert "(30 steps, paid shuffled scores)" in pushed and "shuffled among its responses" in pushed
 
 
 def test_the_verdict_says_so_where_the_rewards_are_not_shown_to_do_anything():
@@ -203,6 +212,6 @@ def test_a_run_without_ppo_has_no_verdict():
 
 
 def test_the_table_tells_after_how_many_steps_a_control_was_taken():
-    html = gains_table(report(FIRST, gain("the rewards", "control"), gain("everything", "shipped")))
+    html = gains_table(report(FIRST, gain("the rewards", "control"), gain("everything", "before training")))
     assert html.count("(30 steps)") == 1 and "the rewards <small>(30 steps)</small>" in html
     assert html.startswith("<p><b>The rewards moved the policy")

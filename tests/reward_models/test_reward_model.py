@@ -86,7 +86,7 @@ def test_models_of_one_trunk_read_once_and_score_as_each_would_alone(tiny_model,
     alone = [model.score(CONVERSATIONS) for model in (first, own, second)]
     passes: list[int] = []
     read = backbone.pooled
-    monkeypatch.setattr(backbone, "pooled", lambda rows: (passes.append(len(rows)), read(rows))[1])
+    monkeypatch.setattr(backbone, "pooled", lambda rows, layers: (passes.append(len(rows)), read(rows, layers))[1])
     together = score_all([first, own, second], CONVERSATIONS)
     assert passes == [3, 3], "one pass for the trunk, one for the model of its own"
     for scores, expected in zip(together, alone, strict=True):

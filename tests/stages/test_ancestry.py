@@ -8,8 +8,8 @@ from rlhf_core.records.base import Stage
 from rlhf_core.records.runs import Run, StageResult
 from rlhf_core.stages.ancestry import results_of
 from rlhf_core.stages.context import Context
-from rlhf_core.stages.label_pairs import pairs_before
-from rlhf_core.stages.label_rounds import label_runs
+from rlhf_core.stages.labelling.pairs import pairs_before
+from rlhf_core.stages.labelling.rounds import label_runs
 from rlhf_core.store.store import Store
 from rlhf_core.store.workers import this_process
 from tests.stages.conftest import LAW, Desk, NumberJudge

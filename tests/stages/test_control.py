@@ -60,6 +60,12 @@ def test_without_pay_the_policy_stays_where_it_was_and_with_pay_it_moves(desk, a
     assert kl["control"] == pytest.approx([0, 0, 0], abs=1e-4) and max(kl["ppo"]) > 0.1
 
 
+def test_a_control_that_is_paid_by_lot_is_pushed_as_ppo_is(desk, at_work):
+    ctx = at_work(control_steps=3, learning_rate=3e-2, control_pays="shuffled", **FREE)
+    version = desk.store.policy_versions.get(control_stage(ctx).policy_version)
+    assert moved(desk, ctx.tools.backbone, version) > 0.1
+
+
 def test_what_else_ppo_does_the_control_does_too(desk, at_work):
     """It begins where PPO began, not where PPO ended, and learns what costs something apart from scores."""
     after = at_work(control_steps=3, **CUT)

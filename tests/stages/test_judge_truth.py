@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rlhf_core.records.feedback import Choice, Preference
-from rlhf_core.stages.judge_truth import human_truth
+from rlhf_core.stages.labelling.judge_truth import human_truth
 
 
 def said(pair: str, choice: Choice, who: str = "ada", uniform: bool = True) -> Preference:

@@ -148,7 +148,7 @@ def test_what_was_held_out_is_told_by_the_run_whatever_an_earlier_run_did_with_t
     ctx.results["evaluate"] = evaluate_stage(ctx)
     for stage, texts in ((HELD_OUT, HELDOUT), (SEEN, TRAIN)):
         policies = report._policies(ctx, stage)
-        assert [policy.name for policy in policies] == ["shipped", "after SFT", "after PPO"]
+        assert [policy.name for policy in policies] == ["before training", "after SFT", "after PPO"]
         for policy in policies:
             assert sorted(sample.prompt.messages[-1].content for sample in policy.samples) == sorted(texts)
             assert len(policy.scores) == 2 * len(texts)

@@ -8,7 +8,7 @@ from rlhf_core.errors import InvalidInput
 from rlhf_core.records.runs import StageResult
 from rlhf_core.records.samples import BASE_POLICY
 from rlhf_core.stages.label import label_stage
-from rlhf_core.stages.label_rounds import label_runs
+from rlhf_core.stages.labelling.rounds import label_runs
 from rlhf_core.stages.reward_data import labels_of
 from tests.stages.conftest import Desk, NumberJudge
 

@@ -88,6 +88,16 @@ def test_prompts_are_drawn_evenly_over_their_tags():
     assert len({prompt.id for prompt in drawn[::2]}) == 4 and draw_evenly([*common, *rare], 0, 0, "test") == []
 
 
+def test_what_other_pairs_have_too_many_of_is_made_up_for_as_far_as_it_goes():
+    """Six common ones beside: of eight more, seven are rare, and both end at seven."""
+    common = [Prompt.of(f"common {n}", tags=("benign",)) for n in range(9)]
+    rare = [Prompt.of(f"rare {n}", tags=("harmful",)) for n in range(2)]
+    drawn = [prompt.tags[0] for prompt in draw_evenly([*common, *rare], 8, 0, "test", beside=common[:6])]
+    assert (drawn.count("harmful"), drawn.count("benign")) == (7, 1)
+    few = [prompt.tags[0] for prompt in draw_evenly([*common, *rare], 3, 0, "test", beside=common[:6])]
+    assert few == ["harmful"] * 3
+
+
 def test_a_stage_that_is_done_again_writes_no_reply_twice(desk: Desk, labelling):
     writer = NumberWriter()
     ctx = labelling(writer)

@@ -129,7 +129,10 @@ def _draw_change(axis: Axes, report: Report, name: str, palette: Palette, *, leg
         axis.plot(steps, values, "--", color=colour, marker="o", markerfacecolor=palette.paper, label="reward model")
     axis.set_title(name)
     axis.set_ylabel("change, ref. sd" if known else "change of gold", fontsize=9.5)
-    axis.set_xticks(list(steps), [stage.name.removeprefix("after ") for stage in report.stages] if last else [])
+    axis.set_xticks(
+        list(steps),
+        [stage.name.removeprefix("after ").removesuffix(" training") for stage in report.stages] if last else [],
+    )
     axis.margins(x=0.08, y=0.15)
     if legend:
         title_legend(axis, 2)

@@ -8,8 +8,12 @@ from rlhf_core.evaluation.report.record import Report
 
 ADDED = (
     "Differences of weighted scores on the same held-out prompts, paired by prompt, in reference standard deviations. "
-    "The control is the same PPO from the same policy, with no score paid: what it gains is not the rewards' doing."
+    "The control is the same PPO from the same policy, {paid}: what it gains is not the rewards' doing."
 )
+PAID = {
+    "nothing": "with no score paid",
+    "shuffled": "with each prompt's scores shuffled among its responses, so that they push and say nothing",
+}
 SEEN = (
     "Gold on prompts that were trained on beside gold on held-out ones. "
     "A gap that opens in training was learned by heart."
@@ -35,19 +39,27 @@ def rewards_gain(report: Report) -> Gain | None:
     return next((gain for gain in report.gains if gain.after == TRAINED and gain.before != SHIPPED), None)
 
 
+def control_told(report: Report) -> str:
+    """Say how long the control was trained, and by what where that is not nothing."""
+    lots = ", paid shuffled scores" if report.control_pays == "shuffled" else ""
+    return f"{report.control_steps} steps{lots}"
+
+
 def gains_table(report: Report) -> str:
     """A row for each part of the training and each judge of it."""
     if not report.gains:
         return ""
     rows = []
     for gain in report.gains:
-        steps = f" <small>({report.control_steps} steps)</small>" if CONTROL in (gain.before, gain.after) else ""
+        steps = f" <small>({control_told(report)})</small>" if CONTROL in (gain.before, gain.after) else ""
         cells = [number(gain.objectives.get(name)) for name in report.objectives]
         way = number(gain.way, 0, percent=True) if gain.way else "–"
         rows.append([f"{text(gain.name)}{steps}", text(gain.judge), number(gain.weighted), way, *cells])
     head = ["added by", "judge", "weighted", "of the way", *(text(name) for name in report.objectives)]
     said = verdict(report)
-    return (f"<p><b>{text(said)}</b></p>" if said else "") + table(head, rows, ADDED)
+    return (f"<p><b>{text(said)}</b></p>" if said else "") + table(
+        head, rows, ADDED.format(paid=PAID[report.control_pays])
+    )
 
 
 def seen_table(report: Report) -> str:

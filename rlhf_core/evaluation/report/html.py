@@ -7,10 +7,17 @@ import difflib
 import html
 import re
 from collections.abc import Sequence
+from importlib.resources import files
 
 from rlhf_core.evaluation.statistics import Estimate
 
+TITLE = re.compile(r'<section id="([^"]*)"><h2>([^<]*)</h2>')
 WORDS = re.compile(r"\s+|\w+|[^\w\s]")
+
+
+def stylesheet() -> str:
+    """Return the style of every page that Charter writes."""
+    return files(__package__ or "").joinpath("report.css").read_text(encoding="utf-8")
 
 
 def text(value: object) -> str:
@@ -47,7 +54,15 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], note: str = "") ->
 def section(title: str, *parts: str) -> str:
     """A titled part of the page; nothing when all its parts are empty."""
     body = "".join(parts)
-    return f"<section><h2>{text(title)}</h2>{body}</section>" if body else ""
+    name = re.sub(r"\W+", "-", title.lower()).strip("-")
+    return f'<section id="{name}"><h2>{text(title)}</h2>{body}</section>' if body else ""
+
+
+def contents(sections: Sequence[str]) -> str:
+    """Links to the sections that have anything in them."""
+    found = [TITLE.match(part) for part in sections]
+    links = [f'<li><a href="#{one[1]}">{one[2]}</a></li>' for one in found if one]
+    return f'<nav aria-label="Contents"><ul>{"".join(links)}</ul></nav>' if links else ""
 
 
 def picture(light: bytes | None, dark: bytes | None, caption: str) -> str:

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from importlib.resources import files
 
 from rlhf_core.evaluation.evaluate import WeightedEvaluation
 from rlhf_core.evaluation.report.gains_section import gains_table, seen_table
-from rlhf_core.evaluation.report.html import changes, decimal, number, picture, section, table, text
+from rlhf_core.evaluation.report.html import (
+    changes,
+    contents,
+    decimal,
+    number,
+    picture,
+    section,
+    stylesheet,
+    table,
+    text,
+)
 from rlhf_core.evaluation.report.judge_section import judges
 from rlhf_core.evaluation.report.overoptimization_section import best_of_n_table, goodhart_table
 from rlhf_core.evaluation.report.record import Report
 from rlhf_core.evaluation.report.reward_section import reward_tables
 from rlhf_core.evaluation.report.style_section import manner, rounds
+from rlhf_core.evaluation.report.verdict_section import in_short, prompt_table
 from rlhf_core.evaluation.rule_violations import rule_table
 from rlhf_core.evaluation.run_summary import CritiqueCounts, Example, ExampleStep
 from rlhf_core.evaluation.statistics import Estimate
@@ -43,13 +53,14 @@ PAGE = """<!doctype html>
 def render_html(report: Report, pictures: Pictures) -> str:
     """The whole page. All text of the run is escaped; nothing is fetched."""
     parts = [
-        _header(report),
+        section("In short", in_short(report)),
         section(
             "Before and after",
             *(picture(*pictures["front"], _caption(report)), _scores(report), manner(report.stages)),
             rule_table(report.rules),
         ),
         section("What moved the policy", gains_table(report), seen_table(report)),
+        section("Prompts that gained and lost", prompt_table(report)),
         section("The way to the oracle", _weighted(report)),
         section("Harm by kind", picture(*pictures["harm"], "Mean harm per answer by kind, on held-out prompts.")),
         section("Training", picture(*pictures["curves"], "PPO, step by step."), reward_tables(report.reward_models)),
@@ -65,8 +76,8 @@ def render_html(report: Report, pictures: Pictures) -> str:
         section("What the built-in model can do", _skills(report)),
         section("Provenance", _provenance(report)),
     ]
-    css = files("rlhf_core.evaluation.report").joinpath("report.css").read_text(encoding="utf-8")
-    return PAGE.format(title=text(f"Charter run {report.run_id}"), css=css, body="".join(parts))
+    body = _header(report) + contents(parts) + "".join(parts)
+    return PAGE.format(title=text(f"Charter run {report.run_id}"), css=stylesheet(), body=body)
 
 
 def _labelling(report: Report) -> tuple[str, ...]:
@@ -111,7 +122,8 @@ def _interval(estimate: Estimate) -> str:
 
 def _caption(report: Report) -> str:
     first = report.stages[0] if report.stages else None
-    count = f"{first.n_prompts} held-out prompts, {first.n_samples} answers per policy. " if first else ""
+    drawn = f"at temperature {report.temperature:g}" if report.temperature else "greedy"
+    count = f"{first.n_prompts} held-out prompts, {first.n_samples} answers per policy, {drawn}. " if first else ""
     return count + "Crosses and bands are 95 % intervals, resampled by prompt."
 
 

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 
 from pydantic import Field
 
+from rlhf_core.config.ppo import Pay
 from rlhf_core.evaluation.best_of_n import BestOfN
 from rlhf_core.evaluation.evaluate import Evaluation, StageEvaluation, WeightedEvaluation
 from rlhf_core.evaluation.gains import Gain
 from rlhf_core.evaluation.overoptimization import Goodhart
 from rlhf_core.evaluation.pareto import FrontPoint
+from rlhf_core.evaluation.prompt_changes import PromptChanges
 from rlhf_core.evaluation.rule_violations import RuleBreaks
 from rlhf_core.evaluation.run_summary import Curve, Example, FeedbackSummary, RewardModelSummary
 from rlhf_core.evaluation.statistics import Estimate
@@ -69,6 +71,18 @@ class ConstitutionName(Record):
     title: str = ""
 
 
+class BesideProduction(Record):
+    """The run's last policy against the one that is production, on prompts that both answered."""
+
+    policy_version: str
+    """Of production."""
+    judge: str
+    prompts: int
+    objectives: dict[str, Estimate]
+    """Objective -> ours less theirs, paired by prompt: gold in its unit, scores in reference standard deviations."""
+    weighted: Estimate | None = None
+
+
 class Report(Record):
     run_id: str
     kind: str
@@ -97,10 +111,17 @@ class Report(Record):
     oracle: dict[str, float] = Field(default_factory=dict)
     front: tuple[FrontPoint, ...] = ()
     control: StageEvaluation | None = None
-    """PPO that was paid nothing, where the run made one."""
+    """PPO without its rewards, where the run made one."""
     control_steps: int = 0
+    control_pays: Pay = "nothing"
     gains: tuple[Gain, ...] = ()
     """What SFT, PPO but its rewards, and the rewards each added, on the same held-out prompts."""
+    changes: PromptChanges | None = None
+    """The last policy against the first, by held-out prompt."""
+    production: BesideProduction | None = None
+    """None where nobody held that name, or its answers to these prompts are not known."""
+    temperature: float = 0.0
+    """At which the policies answered; 0 always takes the likeliest token."""
     training: tuple[StageEvaluation, ...] = ()
     """The policies on prompts that they were trained on."""
     training_weighted: WeightedEvaluation | None = None
@@ -140,6 +161,7 @@ class Report(Record):
                 "front": evaluation.front,
                 "control": evaluation.control,
                 "gains": evaluation.gains,
+                "changes": evaluation.changes,
                 "training": training.stages if training else (),
                 "training_weighted": training.weighted if training else None,
             }

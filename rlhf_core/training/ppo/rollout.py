@@ -65,6 +65,18 @@ def in_passes(items: Sequence[T], count: int, seed: int, turn: int, name: str) -
     return chosen
 
 
+def shuffled(rollout: Rollout, samples_per_prompt: int, seed: int) -> Rollout:
+    """The rollout with each response paid, at its end, what was due to one drawn among those to its prompt.
+
+    With one response to a prompt it is drawn among all. What a response is paid then says nothing about it.
+    """
+    each = samples_per_prompt if samples_per_prompt > 1 else rollout.paid.shape[1]
+    paid = rollout.paid.unflatten(1, (-1, each))
+    lots = torch.rand(paid.shape[1:], generator=torch.Generator().manual_seed(seed)).argsort(1).to(paid.device)
+    paid = paid.gather(2, lots.expand_as(paid)).flatten(1)
+    return rollout._replace(paid=paid, credit=no_credit(len(paid), rollout.batch.mask))
+
+
 def unpaid(rollout: Rollout) -> Rollout:
     """The rollout with no score paid for it."""
     return rollout._replace(

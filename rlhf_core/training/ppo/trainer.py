@@ -22,7 +22,7 @@ from rlhf_core.seeding import derived_seed
 from rlhf_core.training.ppo.metrics import step_metrics
 from rlhf_core.training.ppo.objective_weights import Combination
 from rlhf_core.training.ppo.ptx import Replay
-from rlhf_core.training.ppo.rollout import Rollout, roll_out, step_prompts, unpaid
+from rlhf_core.training.ppo.rollout import Rollout, roll_out, shuffled, step_prompts, unpaid
 from rlhf_core.training.ppo.state import PpoState
 from rlhf_core.training.ppo.targets import evaluate_once, fix_targets
 from rlhf_core.training.ppo.update import optimise
@@ -69,7 +69,7 @@ def train_ppo(
         chosen = step_prompts(prompts, config.prompts_per_step, seed, state.step)
         draws = derived_seed(seed, state.step)
         rollout = roll_out(policy, reward_models, norm_pack, chosen, config, max_tokens, draws, principles)
-        rollout = combination.pay(rollout, stream_weights) if config.pays else unpaid(rollout)
+        rollout = _paid(combination.pay(rollout, stream_weights), config, derived_seed(seed, state.step, "lots"))
         yield None
         # 2. Fix this step's targets: from here they are data, not graph.
         own = evaluate_once(policy, rollout.batch, config)
@@ -84,6 +84,12 @@ def train_ppo(
         values = step_metrics(rollout, targets, updates, stream_weights, state, config)
         state.advance(targets.kl, combination.learn(rollout.z), config)
         yield _done(state, rollout, values | {"seconds": time.perf_counter() - started}, dial, config)
+
+
+def _paid(rollout: Rollout, config: PpoConfig, seed: int) -> Rollout:
+    if config.pays == "shuffled":
+        return shuffled(rollout, config.samples_per_prompt, seed)
+    return rollout if config.pays == "scores" else unpaid(rollout)
 
 
 def _done(

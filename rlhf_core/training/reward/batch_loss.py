@@ -53,7 +53,7 @@ def read_batch(models: Sequence[RewardModel], lessons: Sequence[Lesson], train: 
     rows = list(dict.fromkeys(ordered))
     trunk = models[0].backbone
     with trunk.adapters.using(models[0].adapter, train=train):
-        pooled = trunk.pooled(rows).split([len(row.spans) for row in rows])
+        pooled = trunk.pooled(rows, models[0].scoring.layers).split([len(row.spans) for row in rows])
     found = dict(zip(rows, pooled, strict=True))
     scored: list[Scored] = []
     for lesson in lessons:

@@ -72,11 +72,17 @@ def compare(
 
 def _write(found: RunComparison, out: Path) -> None:
     from rlhf_core.comparison.page import comparison_page
+
+    write_page(comparison_page(found), out)
+
+
+def write_page(page: str, out: Path) -> None:
+    """Put a page in place whole. Raises InvalidInput where that is not possible."""
     from rlhf_core.errors import InvalidInput
 
     passing = out.with_name(f"{out.name}.{os.getpid()}.new")
     try:
-        passing.write_text(comparison_page(found), encoding="utf-8")
+        passing.write_text(page, encoding="utf-8")
         os.replace(passing, out)
     except OSError as error:
         passing.unlink(missing_ok=True)

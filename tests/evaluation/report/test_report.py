@@ -51,7 +51,7 @@ def test_the_json_has_the_promised_fields(folder):
     assert {"seed", "weights", "wall_seconds", "peak_memory_mb", "constitution"} <= body.keys()
     assert set(body["sandbox"]) >= {"answer", "critique", "revision", "judge"}
     assert set(body["sandbox"]["judge"]) == {"helpful", "harmless"}
-    assert [stage["name"] for stage in body["stages"]] == ["shipped", "after SFT", "after PPO"]
+    assert [stage["name"] for stage in body["stages"]] == ["before training", "after SFT", "after PPO"]
     for stage in body["stages"]:
         assert set(stage["gold"]["helpful"]) == {"value", "low", "high", "n", "baseline"}
         assert set(stage["proxy"]) == {"helpful", "harmless"}
@@ -67,8 +67,9 @@ def test_the_page_is_well_formed_and_fetches_nothing(folder):
     page = Page()
     page.feed((folder / "report.html").read_text())
     assert page.open == []
-    assert len(page.links) == 6
-    assert all(link.startswith("data:image/png;base64,") for link in page.links)
+    fetched = [link for link in page.links if not link.startswith("#")]
+    assert len(fetched) == 6
+    assert all(link.startswith("data:image/png;base64,") for link in fetched)
 
 
 def test_text_from_a_run_cannot_become_markup(folder):
@@ -152,7 +153,7 @@ def test_the_page_says_how_every_policy_sounds_and_what_has_drifted():
 
     evaluated = evaluate(
         [
-            policy("shipped", *["Use <b> soap."] * 4),
+            policy("before training", *["Use <b> soap."] * 4),
             policy("after PPO", "I can't.", *["Wait here, I am <b> here."] * 3),
         ],
         objectives=("safe",),

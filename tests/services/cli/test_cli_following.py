@@ -42,7 +42,7 @@ DONE = run_of("run-1")
 def test_a_control_has_as_many_steps_as_the_runs_ppo_and_all_else_alike():
     config = control_of(client_of(DONE), DONE)
     assert (config.kind, config.from_run, config.start_at) == ("pipeline", "run-1", "control")
-    assert config.ppo.control_steps == config.ppo.steps == 7 and config.ppo.pays
+    assert config.ppo.control_steps == config.ppo.steps == 7 and config.ppo.pays == "scores"
     assert (config.seed, config.weights) == (5, {"helpful": 1, "harmless": 2})
     assert (config.ppo.learning_rate, config.model.max_tokens) == (2e-3, 24)
     assert config.ppo.dial.weights_at == {3: {"helpful": 1, "harmless": 1}}
@@ -117,4 +117,4 @@ def test_an_unknown_run_is_named_before_a_model_loads(tmp_path: Path):
 
 def test_help_shows_how_to_ask_for_a_control():
     text = CliRunner().invoke(app, ["run", "--help"]).stdout
-    assert "charter run --control run-1f0c" in text and "no score paid" in text
+    assert "charter run --control run-1f0c" in text and "without its rewards" in text

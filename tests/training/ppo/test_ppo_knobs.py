@@ -10,6 +10,7 @@ from rlhf_core.models.batching import make_batch
 from rlhf_core.models.policy import Policy
 from rlhf_core.records.samples import Demonstration
 from rlhf_core.training.ppo.ptx import Replay
+from rlhf_core.training.ppo.rollout import shuffled
 from rlhf_core.training.ppo.state import PpoState
 from rlhf_core.training.ppo.targets import evaluate_once, fix_targets
 from rlhf_core.training.ppo.trainer import PpoStep, train_ppo
@@ -179,12 +180,49 @@ def test_a_ppo_that_pays_nothing_leaves_the_policy_as_it_was(new_policy):
         new_policy(),
         {"advantage": "rloo", "samples_per_prompt": 2, "steps": 2, "missing_eos_penalty": 0.0},
     )
-    config = with_options(pays=False, kl_coef=0.0, **options)
+    config = with_options(pays="nothing", kl_coef=0.0, **options)
     before = weights_of(policy)
     steps = steps_of(policy, config)
     assert steps[-1].scores.std() > 0
     assert all(torch.equal(tensor, before[key]) for key, tensor in weights_of(policy).items())
     assert steps[-1].metrics.values["reward"] == 0
+
+
+def test_shuffled_scores_stay_with_their_prompt_and_come_to_any_response_as_often(new_policy):
+    """Two prompts of two responses: the first is paid its own as often as the other's."""
+    rollout = handmade(new_policy(), Z)
+    own = [1.0, -0.5]
+    drawn = [shuffled(rollout, 2, seed).paid for seed in range(400)]
+    assert all(paid[0, :2].sort().values.tolist() == sorted(own) for paid in drawn)
+    assert all(paid[0, 2:].sort().values.tolist() == [0.25, 2.0] for paid in drawn)
+    # Both objectives of a response are drawn together: (1, .5) and (-.5, 1).
+    assert {tuple(paid[:, 0].tolist()) for paid in drawn} == {(1.0, 0.5), (-0.5, 1.0)}
+    assert sum(paid[0, 0].item() for paid in drawn) / 400 == pytest.approx(0.25, abs=0.15)  # 4 standard errors
+    assert torch.equal(shuffled(rollout, 2, 7).paid, shuffled(rollout, 2, 7).paid)
+    alone = {shuffled(rollout, 1, seed).paid[0, 0].item() for seed in range(100)}
+    assert alone == {1.0, -0.5, 0.25, 2.0}
+
+
+def test_a_ppo_that_is_paid_shuffled_scores_moves_as_far_and_does_not_learn_what_they_ask_for(new_policy):
+    options = {"advantage": "rloo", "samples_per_prompt": 4, "prompts_per_step": 6, "minibatch_size": 24, "epochs": 1}
+    free = {"kl_coef": 0.0, "missing_eos_penalty": 0.0, "learning_rate": 3e-2, "lr_schedule": "constant", "steps": 20}
+    moved, rise = {}, {}
+    for pays in ("scores", "shuffled"):
+        policy = new_policy()
+        before = weights_of(policy)
+        found = [
+            step.scores.sum(0).mean().item() for step in steps_of(policy, with_options(pays=pays, **options, **free))
+        ]
+        moved[pays] = max((tensor - before[key]).abs().max().item() for key, tensor in weights_of(policy).items())
+        rise[pays] = sum(found[-4:]) / 4 - sum(found[:4]) / 4
+    assert moved["shuffled"] > 0.3 * moved["scores"]
+    assert rise["scores"] > 3 and rise["shuffled"] < 2
+
+
+def test_a_run_that_said_yes_or_no_to_paying_says_the_same_today():
+    assert [with_options(pays=given).pays for given in (True, False)] == ["scores", "nothing"]
+    with pytest.raises(ValidationError, match="'scores', 'shuffled' or 'nothing'"):
+        with_options(pays="some")
 
 
 def whole_policy(new_policy, kind: str) -> Policy:

@@ -221,7 +221,7 @@ def test_what_two_models_of_a_trunk_learn_from_the_same_replies_is_read_once(tin
     models = [new_model(backbone), RewardModel(backbone, "reward", "dashes", 2, seed=5)]
     read: list[int] = []
     pooled = backbone.pooled
-    monkeypatch.setattr(backbone, "pooled", lambda rows: read.append(len(rows)) or pooled(rows))
+    monkeypatch.setattr(backbone, "pooled", lambda rows, layers: read.append(len(rows)) or pooled(rows))
     once = CONFIG.model_copy(update={"epochs": 1})
     list(train_reward_models(models, [pairs(0, 16), pairs(8, 24)], once, 0))
     assert read == [16, 16, 16]  # 24 pairs of two replies, 8 at a time

@@ -16,7 +16,7 @@ from rlhf_core.records.feedback import Critique
 from rlhf_core.records.samples import BASE_POLICY, Comparison, Prompt, Sample
 from rlhf_core.stages.ancestry import results_of
 from rlhf_core.stages.context import Context, chunks
-from rlhf_core.stages.label_rounds import labelled_policy
+from rlhf_core.stages.labelling.rounds import labelled_policy
 from rlhf_core.stages.prompts import draw, draw_evenly, prompts_of
 from rlhf_core.stages.samples import sample_id, stamp
 
@@ -37,11 +37,12 @@ def pairs_to_judge(
         return
     everything = prompts_of(ctx, "train")
     ctx.store.prompts.add(everything)
-    steered, done = int(ctx.config.label.pairs * ctx.config.label.steered_share), 0
-    for piece in chunks(draw_evenly(everything, steered, ctx.config.seed, "steered"), ctx.piece(CHUNK)):
+    count, done = int(ctx.config.label.pairs * ctx.config.label.steered_share), 0
+    prompts = draw(everything, ctx.config.label.pairs - count, ctx.config.seed, "label")
+    steered = draw_evenly(everything, count, ctx.config.seed, "steered", beside=prompts)
+    for piece in chunks(steered, ctx.piece(CHUNK)):
         done += len(piece)
         yield _stored(ctx, *_steer(ctx, feedback, piece), counts), done
-    prompts = draw(everything, ctx.config.label.pairs - steered, ctx.config.seed, "label")
     for number, piece in enumerate(chunks(prompts, ctx.piece(CHUNK))):
         done += len(piece)
         yield _stored(ctx, *_draw_pairs(ctx, piece, number), counts), done

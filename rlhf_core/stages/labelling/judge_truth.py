@@ -18,7 +18,7 @@ from rlhf_core.records.samples import Comparison
 from rlhf_core.seeding import uniform_draw
 from rlhf_core.stages.context import Context, chunks
 from rlhf_core.stages.imported.own_rows import PREFERENCES, rows_of
-from rlhf_core.stages.label_votes import CHUNK, vote_on
+from rlhf_core.stages.labelling.votes import CHUNK, vote_on
 
 IMPORTED = 200
 """Pairs of the user's own file on which a judge is measured, at most."""

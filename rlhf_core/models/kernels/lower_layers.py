@@ -1,0 +1,48 @@
+"""A pass that ends below the top: what a text is about stands in the middle layers, and half of them cost half."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import nn
+from transformers import PreTrainedModel
+
+from rlhf_core.errors import InvalidInput
+
+NAMES = ("layers", "layer", "h", "blocks")
+"""How architectures call the list of their layers."""
+
+
+@contextmanager
+def reading(model: PreTrainedModel, layers: int | None) -> Iterator[None]:
+    """While the block lasts, the base of the model has its lowest `layers` alone, and its last norm; None leaves all.
+
+    Raises: InvalidInput where the model has fewer, or keeps them where they cannot be found.
+    """
+    if layers is None:
+        yield
+        return
+    holder, name = _list_of(model)
+    everything: nn.ModuleList = getattr(holder, name)
+    if layers > len(everything):
+        told = f"reward.layers: {layers}; '{model.config.model_type}' has {len(everything)}, allowed: 1 to that"
+        raise InvalidInput(told, "reward.layers")
+    setattr(holder, name, everything[:layers])
+    try:
+        yield
+    finally:
+        setattr(holder, name, everything)
+
+
+def _list_of(model: PreTrainedModel) -> tuple[nn.Module, str]:
+    """The module that holds the list of layers, and the list's name."""
+    for holder in model.base_model.modules():
+        for name in NAMES:
+            found = getattr(holder, name, None)
+            if isinstance(found, nn.ModuleList) and len(found) == model.config.num_hidden_layers:
+                return holder, name
+    raise InvalidInput(
+        f"reward.layers: no list of layers was found in '{model.config.model_type}'; allowed: none, which reads all",
+        "reward.layers",
+    )

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Any
 
 from rlhf_core.records.samples import Prompt, Sample
 from rlhf_core.store.databases.place import Place
@@ -84,17 +85,15 @@ def durable_writes(writers: int) -> Callable[[Store, str], float]:
     return measured
 
 
+def _no_tools(*_: object) -> Any:
+    """The pipeline that waits for nothing needs none."""
+
+
 def waits(store: Store, name: str) -> float:
     """Median milliseconds until an idle worker has begun a run that was queued."""
     begun = threading.Event()
     with tempfile.TemporaryDirectory() as folder:
-        worker = Worker(
-            store,
-            lambda *_: begun.set(),
-            lambda *_: None,
-            lambda: None,
-            Path(folder),  # pyright: ignore[reportArgumentType]
-        )
+        worker = Worker(store, lambda *_: begun.set(), _no_tools, lambda: None, Path(folder))
         worker.start()
         taken = []
         for number in range(WAITS):

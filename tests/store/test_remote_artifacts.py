@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -64,7 +65,7 @@ def object_of(artifacts: object, digest: str) -> str:
     return artifacts._object(digest)
 
 
-def files_of(artifacts: object):
+def files_of(artifacts: object) -> Any:
     assert isinstance(artifacts, RemoteArtifacts)
     return artifacts._files
 

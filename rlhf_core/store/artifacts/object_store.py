@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 from rlhf_core.errors import CharterError, InvalidInput, NotFound, Unavailable
@@ -102,7 +102,7 @@ class RemoteArtifacts:
         """The bytes of each artifact's object, by digest."""
         with self._named_errors():
             try:
-                found = self._files.find(f"{self._root}/sha256", detail=True)
+                found = cast(dict[str, Any], self._files.find(f"{self._root}/sha256", detail=True))
             except FileNotFoundError:
                 return {}
         return {Path(name).stem: entry["size"] for name, entry in found.items() if name.endswith(".tar")}

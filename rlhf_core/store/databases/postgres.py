@@ -17,7 +17,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import psycopg
-from psycopg import Connection as Session
 from psycopg import errors
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import TransactionStatus
@@ -31,7 +30,7 @@ from rlhf_core.store.databases.postgres_schema import migrate
 from rlhf_core.store.databases.postgres_sql import placeholders
 from rlhf_core.store.databases.postgres_values import adapt
 
-SCHEMES = ("postgresql://", "postgres://")
+Session = psycopg.Connection[Any]
 PATIENCE_SECONDS = 30.0
 """How long a call waits for the server, for a connection, or for a lock."""
 MOST_CONNECTIONS = 16
@@ -68,7 +67,7 @@ class PostgresConnections:
         # The pool would wait and try again; the first one says at once what is wrong.
         with self._named_errors(), _connect(url) as first:
             self._schema = _schema_of(first, self._place)
-        self._pool = ConnectionPool(
+        self._pool: ConnectionPool[Session] = ConnectionPool(
             url,
             kwargs=_options(),
             configure=_configure,
@@ -91,12 +90,14 @@ class PostgresConnections:
             if session is not None:
                 with session.transaction():
                     if alone:
-                        session.execute(self._whole(alone))
+                        self.lock()
                     yield Writer(session)
                 return
             # What the server waits for by default may be more than its own disk.
             unwaited = "" if durable else "SET LOCAL synchronous_commit = off; "
-            with self._transaction(f"BEGIN READ WRITE; {unwaited}{self._whole(alone)}") as session:
+            shared = "" if alone else "_shared"
+            begin = f"BEGIN READ WRITE; {unwaited}SELECT pg_advisory_xact_lock{shared}({_number(self._schema)})"
+            with self._transaction(begin.encode()) as session:
                 yield Writer(session)
 
     def rows(self, sql: str, parameters: Parameters = (), hold: Hold = "") -> list[Row]:
@@ -113,11 +114,14 @@ class PostgresConnections:
                 self._pool.putconn(session)
 
     def lock(self, *name: str) -> None:
-        """Inside `write`: wait until no other transaction has locked this name, and keep it until the end."""
+        """Inside `write`: wait until no other transaction has locked this name, and keep it until the end.
+
+        No name is the whole store.
+        """
         session = self._writing()
         assert session is not None, "a lock is kept to the end of a transaction"
         with self._named_errors():
-            session.execute(f"SELECT pg_advisory_xact_lock({_number(self._schema, *name)})")
+            session.execute(f"SELECT pg_advisory_xact_lock({_number(self._schema, *name)})".encode())
 
     def listen(self, wake: Callable[[], None]) -> bool:
         """Call `wake`, from a thread of its own, whenever a run is queued, and when something may have been missed."""
@@ -159,7 +163,7 @@ class PostgresConnections:
         return getattr(self._local, "session", None)
 
     @contextmanager
-    def _transaction(self, begin: str) -> Iterator[Session]:
+    def _transaction(self, begin: bytes) -> Iterator[Session]:
         self._require_open()
         session, _ = self._begun(begin)
         self._local.session = session
@@ -171,7 +175,7 @@ class PostgresConnections:
             self._local.session = None
             self._give_back(session)
 
-    def _begun(self, sql: str, parameters: Parameters = ()) -> tuple[Session, psycopg.Cursor[Any]]:
+    def _begun(self, sql: bytes, parameters: Parameters = ()) -> tuple[Session, psycopg.Cursor[Any]]:
         """A connection on which this statement, the first of its use, has been carried out.
 
         A connection that a restart of the server has cut is found out by it, and another takes its place.
@@ -195,9 +199,6 @@ class PostgresConnections:
                 session.execute("ROLLBACK")
         finally:
             self._pool.putconn(session)
-
-    def _whole(self, alone: bool) -> str:
-        return f"SELECT pg_advisory_xact_lock{'' if alone else '_shared'}({_number(self._schema)})"
 
     def _require_open(self) -> None:
         if self._pool.closed:
@@ -258,7 +259,7 @@ def _connect(url: str) -> Session:
 
 
 def _configure(session: Session) -> None:
-    session.execute(_SESSION)
+    session.execute(_SESSION.encode())
     adapt(session)
 
 

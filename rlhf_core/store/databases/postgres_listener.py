@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import psycopg
+from psycopg import sql
 
 from rlhf_core.store.databases.postgres_sql import channel
 
@@ -43,7 +44,7 @@ class Listener:
     def _hear(self) -> None:
         """Until it is closed; raises psycopg.Error when the server is gone."""
         with self._connect() as session:
-            session.execute(psycopg.sql.SQL("LISTEN {}").format(psycopg.sql.Identifier(self._channel)))
+            session.execute(sql.SQL("LISTEN {}").format(sql.Identifier(self._channel)))
             self._wake()
             while not self._closing.is_set():
                 if list(session.notifies(timeout=LOOK_SECONDS, stop_after=1)):

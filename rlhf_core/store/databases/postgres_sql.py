@@ -44,15 +44,15 @@ _TOKEN = re.compile(r"'(?:[^']|'')*'|::|%|\?|(?<![\w:]):([a-z_]+)")
 
 
 @lru_cache(1024)
-def placeholders(sql: str) -> str:
-    """The statement with psycopg's placeholders; what stands in quotes is left alone."""
+def placeholders(sql: str) -> bytes:
+    """The statement as psycopg takes it; what stands in quotes is left alone."""
 
     def changed(found: re.Match[str]) -> str:
         if found[1]:
             return f"%({found[1]})s"
         return "%s" if found[0] == "?" else found[0].replace("%", "%%")
 
-    return _TOKEN.sub(changed, sql)
+    return _TOKEN.sub(changed, sql).encode()
 
 
 _WORDS = (

@@ -116,15 +116,15 @@ def test_a_copy_that_is_not_equal_or_breaks_off_leaves_nothing(
     tmp_path: Path, there: Path, monkeypatch: pytest.MonkeyPatch
 ):
     filled(tmp_path / "here")
-    whole = copying._digest
-    for fault in (lambda count: count + 1, lambda count: 1 / 0):
+    whole = copying._batches
+    for fault in (lambda rows: rows[:-1], lambda rows: 1 / 0):
         with monkeypatch.context() as patch:
 
-            def digest(connections, table, fault=fault):
-                count, found = whole(connections, table)
-                return (fault(count) if table.name == "votes" and is_target(connections) else count), found
+            def batches(connections, table, fault=fault):
+                for rows in whole(connections, table):
+                    yield fault(rows) if table.name == "votes" and is_target(connections) else rows
 
-            patch.setattr(copying, "_digest", digest)
+            patch.setattr(copying, "_batches", batches)
             with pytest.raises((Unavailable, ZeroDivisionError)):
                 copied(tmp_path / "here", there)
     with closing(Store.open(there)) as store:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -18,6 +20,7 @@ from rlhf_core.store.databases import postgres_schema
 from rlhf_core.store.databases.place import Place, connect_to, settle, told
 from rlhf_core.store.migrations import charter
 from rlhf_core.store.store import Store
+from rlhf_core.store.workers import this_process
 from tests.store import postgres_server
 from tests.store.examples import comparison, preference, sample
 from tests.store.postgres_server import Server
@@ -144,6 +147,31 @@ def test_leases_go_by_the_clock_of_the_database(store: Store, monkeypatch: pytes
         monkeypatch.setattr(f"rlhf_core.store.{module}.now", lambda: "2999-01-01T00:00:00.000000Z")
     assert store.runs.claim("elsewhere:2:2", 60.0) is None
     assert not store.runs.get(run.id).lost
+
+
+def test_a_worker_of_another_host_that_is_gone_is_noticed_by_its_lease_alone(store: Store, tmp_path: Path):
+    run = store.runs.create("ppo", "{}", "k", "")
+    elsewhere = """if True:
+        import socket, sys
+        socket.gethostname = lambda: "elsewhere"
+        from pathlib import Path
+        from rlhf_core.store.store import Store
+from rlhf_core.store.workers import this_process
+        from rlhf_core.store.workers import this_process
+        print(Store.open(Path(sys.argv[1])).runs.claim(this_process(), 2.0).fence, flush=True)
+        sys.stdin.read()"""
+    command = [sys.executable, "-c", elsewhere, str(tmp_path / "store")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None and other.stdout.readline() == "1\n"
+        other.kill()
+    assert store.runs.claim(this_process(), 60.0) is None
+    assert not store.runs.get(run.id).lost
+    deadline = time.monotonic() + SOON
+    while (taken := store.runs.claim(this_process(), 60.0)) is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert (taken.id, taken.fence, taken.attempt) == (run.id, 2, 2)
+    assert not store.runs.heartbeat(run.id, 1, 60.0)
 
 
 def test_a_server_that_is_killed_and_comes_back_has_all_that_was_acknowledged(own_server: Server, tmp_path: Path):

@@ -156,7 +156,6 @@ def test_a_worker_of_another_host_that_is_gone_is_noticed_by_its_lease_alone(sto
         socket.gethostname = lambda: "elsewhere"
         from pathlib import Path
         from rlhf_core.store.store import Store
-from rlhf_core.store.workers import this_process
         from rlhf_core.store.workers import this_process
         print(Store.open(Path(sys.argv[1])).runs.claim(this_process(), 2.0).fence, flush=True)
         sys.stdin.read()"""

@@ -49,7 +49,7 @@ REAL: Mapping[str, Any] = {
     },
     "evaluation": {"prompts": 66, "training_prompts": 16, "skills": 0},
 }
-"""What suits 135 million parameters on two cores: the story of a real model in about half an hour."""
+"""What suits 135 million parameters on two cores: the story of a real model in less than an hour."""
 
 
 def with_model_defaults(given: Mapping[str, Any]) -> dict[str, Any]:

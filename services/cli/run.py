@@ -41,7 +41,7 @@ def demo(
     Examples:
       charter demo
       charter demo --weights helpful=3,harmless=1
-      charter demo --model smollm2 --allow-ungated     # SmolLM2-135M-Instruct, half an hour on two cores
+      charter demo --model smollm2 --allow-ungated     # SmolLM2-135M-Instruct, the better part of an hour
 
     Critique, revise, label, train, evaluate, report: starts an embedded server (no port, no GPU, no download),
     runs the sandbox and prints a scorecard. Where nobody holds `production` yet and the judge has passed its gates,

@@ -31,6 +31,8 @@ def programs() -> Path | None:
 
 def why_not() -> str:
     """Why no server can be started here; empty where one can."""
+    if os.getuid() == 0 and not shutil.which("setpriv"):
+        return "root cannot run PostgreSQL, and setpriv is not installed"
     return "" if programs() else "no PostgreSQL server is installed (Debian: apt install postgresql)"
 
 
@@ -39,28 +41,43 @@ class Server:
 
     def __init__(self, folder: Path, *settings: str):
         self._folder, self._settings = folder, settings
-        # It refuses to run as root.
-        self._user = None if os.getuid() else _other_user()
-        if self._user is not None:
-            os.chown(folder, self._user, -1)
+        self._as: list[str] = []
+        if os.getuid() == 0:
+            # It refuses to run as root. Not `Popen(user=...)`, which forks where gRPC may not.
+            user = _other_user()
+            os.chown(folder, user, -1)
+            self._as = ["setpriv", f"--reuid={user}", "--clear-groups", "--"]
         create = ["--pgdata", str(folder / "data"), "--username", USER, "--auth", "trust", "--encoding", "UTF8"]
         self._run("initdb", *create, "--locale", "C.UTF-8", "--no-sync")
         self.process = self.start()
 
     def start(self) -> subprocess.Popen[bytes]:
         """Start it, and return once it answers."""
-        command = [self._program("postgres"), "-D", str(self._folder / "data"), "-k", str(self._folder), "-h", ""]
+        command = [
+            *self._as,
+            self._program("postgres"),
+            "-D",
+            str(self._folder / "data"),
+            "-k",
+            str(self._folder),
+            "-h",
+            "",
+        ]
         for setting in self._settings:
             command += ["-c", setting]
-        self.process = subprocess.Popen(command, user=self._user, stderr=(self._folder / "log").open("ab"), cwd="/")
         deadline = time.monotonic() + 60
-        while True:
-            try:
-                psycopg.connect(self.url("postgres")).close()
-                return self.process
-            except psycopg.OperationalError:
-                assert self.process.poll() is None and time.monotonic() < deadline, self.log()
-                time.sleep(0.02)
+        with (self._folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(command, stderr=log, cwd="/")
+            while True:
+                try:
+                    psycopg.connect(self.url("postgres")).close()
+                    return self.process
+                except psycopg.OperationalError:
+                    assert time.monotonic() < deadline, self.log()
+                    time.sleep(0.02)
+                if self.process.poll() is not None:
+                    # What a server that was killed has left at work holds its memory until it notices.
+                    self.process = subprocess.Popen(command, stderr=log, cwd="/")
 
     def kill(self) -> None:
         """Without warning: the server's parent process, upon which the others leave."""
@@ -95,7 +112,7 @@ class Server:
         return (self._folder / "log").read_text()[-4000:]
 
     def _run(self, program: str, *arguments: str) -> None:
-        done = subprocess.run([self._program(program), *arguments], user=self._user, capture_output=True, cwd="/")
+        done = subprocess.run([*self._as, self._program(program), *arguments], capture_output=True, cwd="/")
         assert done.returncode == 0, done.stderr.decode()
 
     def _program(self, name: str) -> str:

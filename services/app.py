@@ -44,7 +44,9 @@ from services.serving.generation_queue import GenerationQueue
 from services.serving.model_queue import ModelQueue
 
 if TYPE_CHECKING:
+    from services.console.server import Console
     from services.http.calls import Endpoint
+    from services.http.listener import Listener
     from services.http.server import HttpServer
     from services.serving.loaded_models import ModelLibrary
     from services.worker import Pipeline
@@ -68,6 +70,8 @@ class App:
         self.address = ""
         self.http_address = ""
         """Of the HTTP edge; empty where there is none."""
+        self.console_address = ""
+        """Of the console; empty where there is none."""
 
     async def start(self) -> None:
         """Bind, open the store, load the model, serve. Raises what the user got wrong, with nothing left open."""
@@ -80,8 +84,11 @@ class App:
             stack.push_async_callback(server.close)
             self.address = f"{SCHEME}{server.address}" if config.tls.cert else server.address
             http = self._http(stack, tokens, server)
+            console = self._console(stack, tokens, server)
             names = [SERVER, *(full_name(name) for name in ALL if name in config.only)]
             await server.open(names, [f"{MODEL}{name}" for name in config.models])
+            if console is not None:
+                console.listener.open()
             store = self._store = Store.open(config.data, Place(database=config.store, artifacts=config.artifacts))
             stack.callback(store.close)
             store.runs.settle()
@@ -95,7 +102,8 @@ class App:
             await server.offer(services)
             if http is not None:
                 http.offer(await self._endpoints(server, tokens, services, library, model_thread), server.draining)
-            stack.push_async_callback(_drain, server, http, config.grace_seconds)
+            listeners = [each.listener for each in (http, console) if each]
+            stack.push_async_callback(_drain, server, listeners, config.grace_seconds)
             if library is not None and config.carries_out_runs:
                 itself = CharterClient.connect(server.inner, own, WORKER_CALL_SECONDS, config.patience_seconds)
                 stack.callback(itself.close)
@@ -122,12 +130,27 @@ class App:
         except ImportError as error:
             hint = "pip install -e '.[http]' in the project's folder"
             raise InvalidInput(f"http.address: needs packages: {error}", "http.address", hint=hint) from None
-        may_be_open = config.insecure or (config.tls.cert is not None and bool(tokens))
-        http = HttpServer(config.http.address, config.tls, config.limits.calls, may_be_open)
-        stack.push_async_callback(http.close)
-        http.open()
-        self.http_address = http.address
+        http = HttpServer(config.http.address, config.tls, config.limits.calls, _may_be_open(config, tokens))
+        stack.push_async_callback(http.listener.close)
+        http.listener.open()
+        self.http_address = http.listener.address
         return http
+
+    def _console(self, stack: AsyncExitStack, tokens: Tokens, server: Server) -> Console | None:
+        """The console on its address, where one is asked for; it calls the services as any client does."""
+        config = self._config
+        if config.console.address is None:
+            return None
+        try:  # its packages are optional
+            from services.console.server import Console
+        except ImportError as error:
+            hint = "pip install -e '.[console]' in the project's folder"
+            raise InvalidInput(f"console.address: needs packages: {error}", "console.address", hint=hint) from None
+        may_be_open = _may_be_open(config, tokens)
+        console = Console(config.console, config.tls, config.limits, may_be_open, server.inner)
+        stack.push_async_callback(console.close)
+        self.console_address = console.listener.address
+        return console
 
     async def _endpoints(
         self,
@@ -188,9 +211,14 @@ class App:
         stack.push_async_callback(io.run, worker.stop, config.pause_seconds)
 
 
-async def _drain(server: Server, http: HttpServer | None, grace_seconds: float) -> None:
-    """Both at once, as they share the time that there is."""
-    await asyncio.gather(server.drain(grace_seconds), *([http.drain(grace_seconds)] if http else []))
+def _may_be_open(config: ServeConfig, tokens: Tokens) -> bool:
+    """Whether other machines may reach an HTTP address."""
+    return config.insecure or (config.tls.cert is not None and bool(tokens))
+
+
+async def _drain(server: Server, listeners: Sequence[Listener], grace_seconds: float) -> None:
+    """All at once, as they share the time that there is."""
+    await asyncio.gather(server.drain(grace_seconds), *(listener.drain(grace_seconds) for listener in listeners))
 
 
 def _queue(stack: AsyncExitStack, library: ModelLibrary, model_thread: Executor, most_waiting: int) -> ModelQueue:

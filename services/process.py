@@ -8,6 +8,7 @@ import os
 import signal
 from collections.abc import Callable
 from contextlib import ExitStack
+from typing import NamedTuple
 
 from rlhf_core.errors import InvalidInput
 from services.app import App
@@ -20,8 +21,16 @@ FORCED = 130
 """Exit code of a process that was told to stop twice."""
 
 
-OnReady = Callable[[str, str], None]
-"""Gets the address, and that of the HTTP edge or nothing, once calls are answered."""
+class Addresses(NamedTuple):
+    """Where a process is reached: by gRPC, and at the HTTP edge and the console where it has them."""
+
+    grpc: str
+    http: str
+    console: str
+
+
+OnReady = Callable[[Addresses], None]
+"""Called once calls are answered."""
 
 
 def serve(config: ServeConfig, on_ready: OnReady) -> None:
@@ -63,6 +72,6 @@ async def _serve(config: ServeConfig, on_ready: OnReady) -> None:
         # What is loaded stays for good. To look through it for garbage took 0.3 s, in which nobody is answered.
         gc.collect()
         gc.freeze()
-        on_ready(app.address, app.http_address)
+        on_ready(Addresses(app.address, app.http_address, app.console_address))
         await stop.wait()
         await app.stop()

@@ -45,6 +45,7 @@ LAYERS: tuple[set[str], ...] = (
     {"services.client", "services.serving", "services.server"},
     {"services.rpc", "services.worker"},
     {"services.http", "services.run_toolbox"},
+    {"services.console"},
     {"services.app"},
     {"services.process", "services.embedded"},
     {"services.cli"},
@@ -78,7 +79,7 @@ FORBIDDEN = (
 WITHOUT_TORCH = (
     *(f"rlhf_core.{name}" for name in ("errors", "stats", "seeding", "records", "config", "interfaces", "data")),
     *(f"rlhf_core.{name}" for name in ("text_detectors", "constitution", "feedback", "store", "effects", "policies")),
-    *(f"services.{name}" for name in ("wire", "security", "telemetry", "client", "server", "rpc", "http")),
+    *(f"services.{name}" for name in ("wire", "security", "telemetry", "client", "server", "rpc", "http", "console")),
 )
 """These import no torch, not even through a module of ours."""
 

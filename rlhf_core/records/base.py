@@ -26,3 +26,15 @@ RunState = Literal["QUEUED", "RUNNING", "PAUSED", "SUCCEEDED", "FAILED", "CANCEL
 RunStatus = Literal["QUEUED", "RUNNING", "PAUSED", "SUCCEEDED", "FAILED", "CANCELLED", "PAUSING", "CANCELLING", "LOST"]
 """What is going on: PAUSING and CANCELLING are asked for and not yet done, LOST has no process that works on it."""
 STAGES: tuple[Stage, ...] = ("critique", "sft", "label", "reward", "norm_pack", "ppo", "control", "evaluate", "report")
+STAGE_TITLES: dict[str, str] = {
+    "critique": "critique and revise",
+    "sft": "supervised fine-tuning",
+    "label": "AI preference labels",
+    "reward": "reward models",
+    "norm_pack": "score scale",
+    "ppo": "PPO",
+    "control": "PPO without rewards",
+    "evaluate": "evaluation",
+    "report": "report",
+}
+"""What people call each stage."""

@@ -116,6 +116,8 @@ class Preference(Record):
     """The calibration that the probability went through; empty when there was none."""
     ungated: bool = False
     """The judge had not passed its gate when this label was derived; stamped on all that descends from it."""
+    swapped: bool | None = None
+    """A person saw sample b on the left or on top; None where that is not known."""
 
 
 Truth = Literal["human", "gold"]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from rlhf_core.errors import NotFound
 from rlhf_core.records.samples import Comparison
@@ -19,6 +20,11 @@ _WAITING = """
     WHERE mine.comparison_id = c.id AND mine.objective = :objective AND mine.labeler = :labeler)
   AND (:uniform = 0 OR c.draw < :slice)
 """
+_FREE = """
+NOT EXISTS (
+    SELECT 1 FROM label_leases AS l WHERE l.comparison_id = c.id AND l.objective = :objective
+      AND l.labeler <> :labeler AND l.expires_at > store_time(0))
+"""
 _NEXT = f"""
 SELECT c.id FROM comparisons AS c
 LEFT JOIN (
@@ -28,11 +34,16 @@ LEFT JOIN (
   WHERE objective = :objective AND substr(labeler, 1, 3) = 'ai:' AND (:run_id IS NULL OR run_id = :run_id)
   GROUP BY comparison_id
 ) AS ai ON ai.comparison_id = c.id
-WHERE {_WAITING}
+WHERE {_WAITING} AND (:leased = 0 OR {_FREE})
 ORDER BY CASE WHEN c.draw < :slice THEN 1 ELSE 0 END = :turn DESC, CASE WHEN c.draw < :slice THEN c.draw END,
-  CASE WHEN ai.abstained = 1 THEN 0 WHEN ai.margin IS NOT NULL THEN 1 ELSE 2 END, ai.margin, c.rowid LIMIT 1
+  CASE WHEN ai.abstained = 1 THEN 0 WHEN ai.margin IS NOT NULL THEN 1 ELSE 2 END, ai.margin, c.rowid LIMIT :count
 """
 _GIVEN = "SELECT count(*) AS n FROM live_preferences WHERE objective = ? AND labeler = ?"
+_LEASE = """
+INSERT INTO label_leases (comparison_id, objective, labeler, expires_at)
+VALUES (:id, :objective, :labeler, store_time(:seconds))
+ON CONFLICT (comparison_id, objective) DO UPDATE SET labeler = excluded.labeler, expires_at = excluded.expires_at
+"""
 TURNS = round(1 / UNIFORM_SLICE)
 """One question of so many comes from the uniform slice."""
 
@@ -79,11 +90,39 @@ class Comparisons:
         comes from the uniform slice, which is never asked in another turn while there is anything else: whatever part
         of it is labelled, in its own random order, is an unbiased sample. With `uniform` only the slice is asked.
         """
-        given = self._connections.rows(_GIVEN, [objective, labeler])[0]["n"]
+        return next(iter(self.upcoming(labeler, objective, run_id, uniform)), None)
+
+    def upcoming(
+        self,
+        labeler: str,
+        objective: str,
+        run_id: str | None = None,
+        uniform: bool = False,
+        count: int = 1,
+        lease_seconds: float = 0,
+    ) -> list[Comparison]:
+        """As `next`, the first so many in order.
+
+        With a lease they are this labeler's until it expires or they are labelled: who asks with one gets others.
+        """
         question = {"labeler": labeler, "objective": objective, "run_id": run_id, "uniform": uniform}
-        turn = uniform or given % TURNS == TURNS - 1
-        rows = self._connections.rows(_NEXT, question | {"turn": turn, "slice": UNIFORM_SLICE})
-        return self.get(rows[0]["id"]) if rows else None
+        asked = question | {"leased": lease_seconds > 0, "count": count, "slice": UNIFORM_SLICE}
+        if not lease_seconds:
+            return self._ranked(asked)
+        with self._connections.write() as connection:
+            # Two who ask at the same time must not be given the same.
+            self._connections.lock("label leases", objective)
+            found = self._ranked(asked)
+            connection.execute("DELETE FROM label_leases WHERE expires_at <= store_time(0)")
+            lease = {"objective": objective, "labeler": labeler, "seconds": lease_seconds}
+            connection.executemany(_LEASE, [lease | {"id": each.id} for each in found])
+        return found
+
+    def let_go(self, labeler: str, comparison_id: str, objective: str) -> None:
+        """End this labeler's lease, where there is one."""
+        sql = "DELETE FROM label_leases WHERE comparison_id = ? AND objective = ? AND labeler = ?"
+        with self._connections.write() as connection:
+            connection.execute(sql, [comparison_id, objective, labeler])
 
     def waiting(self, labeler: str, objective: str, run_id: str | None = None, uniform: bool = False) -> int:
         """How many comparisons this labeler has neither judged nor skipped for the objective."""
@@ -92,6 +131,17 @@ class Comparisons:
             f"SELECT count(*) AS n FROM comparisons AS c WHERE {_WAITING}", question | {"slice": UNIFORM_SLICE}
         )
         return rows[0]["n"]
+
+    def _ranked(self, asked: Mapping[str, Any]) -> list[Comparison]:
+        """The first of those that wait: every fifth from the ranking that begins with the uniform slice."""
+        given = self._connections.rows(_GIVEN, [asked["objective"], asked["labeler"]])[0]["n"]
+        places = range(given, given + asked["count"])
+        turns = [asked["uniform"] or place % TURNS == TURNS - 1 for place in places]
+        rankings = {turn: self._connections.rows(_NEXT, {**asked, "turn": turn}) for turn in set(turns)}
+        found: list[str] = []
+        for turn in turns:
+            found += [row["id"] for row in rankings[turn] if row["id"] not in found][:1]
+        return [self.get(identity) for identity in found]
 
     def _read(self, rows: Sequence[Row]) -> list[Comparison]:
         samples = self._samples.by_id({row[side] for row in rows for side in ("a_id", "b_id")})

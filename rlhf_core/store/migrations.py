@@ -302,6 +302,19 @@ def m016_managed_runs(db: Database) -> None:
     )
 
 
+@charter()
+def m017_people_at_work(db: Database) -> None:
+    run_script(
+        db,
+        """
+        CREATE TABLE label_leases (
+          comparison_id TEXT NOT NULL, objective TEXT NOT NULL, labeler TEXT NOT NULL, expires_at TEXT NOT NULL,
+          PRIMARY KEY (comparison_id, objective)) STRICT, WITHOUT ROWID;
+        ALTER TABLE preferences ADD COLUMN swapped INTEGER;
+        """,
+    )
+
+
 def migrate(connection: sqlite3.Connection) -> None:
     """Bring the schema up to date, inside the caller's write transaction, so that all steps land or none.
 

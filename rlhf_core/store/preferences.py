@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Literal
 
 from rlhf_core.errors import InvalidInput, RequestReused
 from rlhf_core.records.feedback import Preference
 from rlhf_core.store.comparisons import Comparisons
 from rlhf_core.store.connection import Connection, Connections
-from rlhf_core.store.row_mapping import from_row, insert, now, stamped, to_row
+from rlhf_core.store.row_mapping import from_row, insert, now, stamped, to_row, utc_text
 
 
 class Preferences:
@@ -87,12 +88,21 @@ class Preferences:
             self._comparisons.get(preference.comparison_id)
             row = to_row(preference) | {"request_id": request_id, "created_at": now()}
             insert(connection, "preferences", [row], key="revision")
+            self._comparisons.let_go(preference.labeler, preference.comparison_id, preference.objective)
             return preference
 
-    def undo(self, labeler: str, request_id: str = "") -> Preference | None:
+    def given(self, labeler: str, since: datetime) -> int:
+        """How many labels of this labeler stand, of those given since then."""
+        sql = "SELECT count(*) AS n FROM live_preferences WHERE labeler = ? AND created_at >= ?"
+        return self._connections.rows(sql, [labeler, utc_text(since)])[0]["n"]
+
+    def undo(
+        self, labeler: str, request_id: str = "", comparison_id: str = "", objective: str = ""
+    ) -> Preference | None:
         """Take back this labeler's latest live label and return it; what it had replaced is live again.
 
-        Nothing is deleted. With a `request_id`, the same request again returns the same label and undoes no other.
+        With a comparison, an objective or both it is the latest label of these. Nothing is deleted. With a
+        `request_id`, the same request again returns the same label and undoes no other.
         """
         with self._connections.write(durable=True) as connection:
             self._connections.lock("preferences")
@@ -103,8 +113,12 @@ class Preferences:
             ).fetchone()
             if done:
                 return from_row(Preference, done)
-            sql = "SELECT * FROM live_preferences WHERE labeler = ? ORDER BY revision DESC LIMIT 1"
-            latest = connection.execute(sql, [labeler]).fetchone()
+            latest = connection.execute(
+                """SELECT * FROM live_preferences WHERE labeler = :labeler
+                  AND (:comparison_id = '' OR comparison_id = :comparison_id)
+                  AND (:objective = '' OR objective = :objective) ORDER BY revision DESC LIMIT 1""",
+                {"labeler": labeler, "comparison_id": comparison_id, "objective": objective},
+            ).fetchone()
             if latest is None:
                 return None
             undo = {"preference_revision": latest["revision"], "request_id": request_id or None, "created_at": now()}

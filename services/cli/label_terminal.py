@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import hashlib
-import re
 import uuid
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
@@ -17,6 +14,8 @@ from rich.text import Text
 
 from rlhf_core.records.feedback import Choice
 from rlhf_core.records.samples import Comparison
+from rlhf_core.seeding import is_swapped
+from services.console.pairs import compared, visible
 
 if TYPE_CHECKING:
     from services.client.preference import PreferenceClient
@@ -27,8 +26,6 @@ MIRRORED: dict[Choice, Choice] = {"a": "b", "b": "a"}
 SAID: dict[Choice, str] = {"tie": "tie", "both_bad": "both bad", "skip": "skip"}
 MIN_WIDTH_FOR_COLUMNS = 72
 DIFFERS = "bold underline"
-ALIKE_FROM = 0.3
-"""Share of words in common from which what differs is marked: in texts that have less it would be everything."""
 
 
 class Task(NamedTuple):
@@ -86,13 +83,14 @@ class Session:
         return None
 
     def _store(self, console: Console, task: Task, choice: Choice) -> Task | None:
-        if is_swapped(self._labeler, task.comparison.id):
-            choice = MIRRORED.get(choice, choice)
+        swapped = is_swapped(self._labeler, task.comparison.id)
+        choice = MIRRORED.get(choice, choice) if swapped else choice
         self._labels.submit_preference(
             task.comparison.id,
             objective=task.objective,
             labeler=self._labeler,
             choice=choice,
+            swapped=swapped,
             request_id=uuid.uuid4().hex,
         )
         self.stored += 1
@@ -138,25 +136,12 @@ class Session:
         return Group(Rule(), *turns, pair, question, left, Text(KEYS))
 
 
-def is_swapped(labeler: str, comparison_id: str) -> bool:
-    """Whether this labeler sees the pair's sample b on the left: fixed for the two, even over all pairs."""
-    return hashlib.sha256(f"{labeler}\x1f{comparison_id}".encode()).digest()[0] % 2 == 1
-
-
-def visible(text: str) -> str:
-    """The text with control and direction characters spelled out, so that no reply can rewrite the screen."""
-    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
-
-
 def marked(a: str, b: str) -> tuple[Text, Text]:
     """Both texts, in which the words that the other one does not have in this place are marked."""
-    words = [re.findall(r"\S+|\s+", text) for text in (a, b)]
-    matcher = difflib.SequenceMatcher(None, *words, autojunk=False)
     texts = Text(), Text()
-    alike = matcher.ratio() >= ALIKE_FROM
-    for tag, a_from, a_to, b_from, b_to in matcher.get_opcodes():
-        for text, own, start, end in zip(texts, words, (a_from, b_from), (a_to, b_to), strict=True):
-            text.append("".join(own[start:end]), style=DIFFERS if alike and tag != "equal" else "")
+    for text, pieces in zip(texts, compared(a, b), strict=True):
+        for piece in pieces:
+            text.append(piece.text, style=DIFFERS if piece.differs else "")
     return texts
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
+from queue import Empty, Queue
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -15,24 +17,15 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from rlhf_core.records.base import STAGES
+from rlhf_core.records.base import STAGE_TITLES, STAGES
 from rlhf_core.records.runs import RunEvent, StepMetrics
 
-TITLES = {
-    "critique": "critique and revise",
-    "sft": "supervised fine-tuning",
-    "label": "AI preference labels",
-    "reward": "reward models",
-    "norm_pack": "score scale",
-    "ppo": "PPO",
-    "control": "PPO without rewards",
-    "evaluate": "evaluation",
-    "report": "report",
-}
 SHOWN = ("reward", "score", "kl", "gold", "accuracy", "loss")
 """The metrics that are shown, in this order; `score` stands for `score.helpful` and its like too."""
 PACE_WINDOW = 20
 BAR_WIDTH = 32
+SILENCE_SECONDS = 8.0
+"""After which a log is told that the run is still at work: a stage may take a minute for one piece."""
 COLUMNS = {
     "weight": "weight",
     "z": "score, z",
@@ -96,14 +89,23 @@ class RunView:
         stage, seconds = str(body.get("stage", "")), body.get("seconds")
         if not isinstance(seconds, (int, float)):
             self._begin(stage)
-            return [f"{TITLES.get(stage, stage)} ..."]
+            return [f"{STAGE_TITLES.get(stage, stage)} ..."]
         self._begin("")
         self.seconds[stage] = float(seconds)
-        return [f"{TITLES.get(stage, stage)}: done in {clock_text(float(seconds))}"]
+        return [f"{STAGE_TITLES.get(stage, stage)}: done in {clock_text(float(seconds))}"]
 
     def _begin(self, stage: str) -> None:
         self.stage, self.metrics = stage, None
         self._pace.clear()
+
+    def at_work(self) -> str:
+        """Say what goes on while nothing new is known; empty where no stage is at work."""
+        if not self.stage or self.state != "RUNNING":
+            return ""
+        at = f" {self.metrics.step}/{self.metrics.steps}" if self.metrics else ""
+        left = self.left()
+        ending = f", about {clock_text(left)} left of this stage" if left is not None else ""
+        return f"{self.stage}{at}: at work, {clock_text(self._clock() - self._began)} since the beginning{ending}"
 
     def left(self) -> float | None:
         """Seconds left of the stage at work, at the pace of its last steps; None until there is a pace."""
@@ -115,7 +117,7 @@ class RunView:
     def __rich__(self) -> RenderableType:
         table = Table.grid(padding=(0, 1))
         for stage in self._stages:
-            title = TITLES.get(stage, stage)
+            title = STAGE_TITLES.get(stage, stage)
             if stage in self.seconds:
                 table.add_row(Text("✓", style="green"), title, Text(clock_text(self.seconds[stage]), style="dim"))
             elif stage == self.stage and self.state == "RUNNING":
@@ -171,9 +173,14 @@ def follow(events: Iterator[RunEvent], view: RunView, console: Console) -> int:
     """Shows a run until its events end; returns the sequence of the last one."""
     last = 0
     if not console.is_terminal:
-        for event in events:
-            last = event.sequence
-            for line in view.update(event):
+        said = time.monotonic()
+        for event in or_silence(events, SILENCE_SECONDS):
+            last = event.sequence if event else last
+            lines = view.update(event) if event else []
+            if not lines and time.monotonic() - said >= SILENCE_SECONDS:
+                lines = [line for line in [view.at_work()] if line]
+            for line in lines:
+                said = time.monotonic()
                 console.print(line, markup=False, highlight=False, soft_wrap=True)
         return last
     with Live(view, console=console, refresh_per_second=5):
@@ -181,6 +188,32 @@ def follow(events: Iterator[RunEvent], view: RunView, console: Console) -> int:
             last = event.sequence
             view.update(event)
     return last
+
+
+def or_silence(events: Iterator[RunEvent], seconds: float) -> Iterator[RunEvent | None]:
+    """Iterate over the events, and None whenever none has come for so long."""
+    arrived: Queue[RunEvent | BaseException | None] = Queue()
+
+    def listen() -> None:
+        try:
+            for event in events:
+                arrived.put(event)
+            arrived.put(None)
+        except BaseException as error:  # told to whoever reads, in whose thread it belongs
+            arrived.put(error)
+
+    threading.Thread(target=listen, name="charter-follow", daemon=True).start()
+    while True:
+        try:
+            found = arrived.get(timeout=seconds)
+        except Empty:
+            yield None
+            continue
+        if found is None:
+            return
+        if isinstance(found, BaseException):
+            raise found
+        yield found
 
 
 def objective_table(values: dict[str, float]) -> Table | None:

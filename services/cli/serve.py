@@ -13,6 +13,7 @@ from services.cli import options
 
 if TYPE_CHECKING:
     from rlhf_core.config.run import RunConfig
+    from services.process import Addresses
     from services.server.config import ServerConfig
 
 
@@ -38,6 +39,9 @@ Http = Annotated[
 ]
 HttpRun = Annotated[
     str, typer.Option("--http-run", metavar="RUN", help="Whose reward models score where a request names no run.")
+]
+Console = Annotated[
+    str, typer.Option("--console", metavar="HOST:PORT", help="Pages for people too: label, look on, decide.")
 ]
 TlsCert = Annotated[
     Path | None, typer.Option("--tls-cert", metavar="FILE", help="Encrypt: the server's certificate, PEM.")
@@ -68,6 +72,7 @@ def serve(
     overrides: options.Overrides = None,
     http: Http = "",
     http_run: HttpRun = "",
+    console: Console = "",
     token: Token = "",
     tokens: TokensFile = None,
     tls_cert: TlsCert = None,
@@ -85,7 +90,7 @@ def serve(
       charter serve
       charter serve --port 0 -s model.device=cuda
       charter serve -c run.yaml --constitution mine.yaml --http 127.0.0.1:8000 --http-run RUN
-      charter serve --socket /tmp/charter.sock --token "$SECRET"
+      charter serve --console 127.0.0.1:8060 --token "$SECRET"
       charter serve --server deploy/server.yaml --only trainer --store postgresql://db/charter
       charter serve --host 0.0.0.0 --tls-cert cert.pem --tls-key key.pem --tokens tokens.yaml
 
@@ -96,12 +101,11 @@ def serve(
     config = _checked(file, overrides or [], constitution)
     process = _process(server, socket, host, port, only, data, store=store, artifacts=artifacts)
     process = _with_security(process, {"cert": tls_cert, "key": tls_key, "client_ca": tls_client_ca}, tokens, insecure)
-
     from services.process import serve as run_server
     from services.server.config import ServeConfig
 
     parts = {"model": config.model, "feedback": config.feedback, "constitution": config.constitution or ""}
-    run_server(ServeConfig(**dict(_with_http(process, http, http_run)), **parts, token=token), _say_ready)
+    run_server(ServeConfig(**dict(_with_http(process, http, http_run, console)), **parts, token=token), _say_ready)
 
 
 def _process(
@@ -130,10 +134,13 @@ def _process(
     return config.model_copy(update=chosen)
 
 
-def _with_http(config: ServerConfig, address: str, run: str) -> ServerConfig:
+def _with_http(config: ServerConfig, address: str, run: str, console: str) -> ServerConfig:
     """What the options say over what the YAML says."""
     given = {name: value for name, value in (("address", address), ("run", run)) if value}
-    return config.model_copy(update={"http": config.http.model_copy(update=given)})
+    pages = {"address": console} if console else {}
+    return config.model_copy(
+        update={"http": config.http.model_copy(update=given), "console": config.console.model_copy(update=pages)}
+    )
 
 
 def _with_security(
@@ -177,8 +184,10 @@ def _only(names: str) -> tuple[str, ...]:
     return chosen
 
 
-def _say_ready(address: str, http_address: str) -> None:
-    print(f"serving on {address}; stop with Ctrl-C", flush=True)
-    if http_address:
-        print(f"http on {http_address}", flush=True)
-    print(f"try: charter call --address {address}", file=sys.stderr, flush=True)
+def _say_ready(at: Addresses) -> None:
+    print(f"serving on {at.grpc}; stop with Ctrl-C", flush=True)
+    if at.http:
+        print(f"http on {at.http}", flush=True)
+    if at.console:
+        print(f"console on {at.console}", flush=True)
+    print(f"try: charter call --address {at.grpc}", file=sys.stderr, flush=True)

@@ -53,10 +53,12 @@ class PreferenceClient:
         reason: str = "",
         request_id: str = "",
         validate_only: bool = False,
+        swapped: bool | None = None,
     ) -> Preference:
         """Stores one label on a comparison of the store (its id), or on one brought along. Durable when it returns.
 
-        The same `request_id` again returns the label stored first. With `validate_only` nothing is stored.
+        The same `request_id` again returns the label stored first. With `validate_only` nothing is stored. `swapped`
+        says whether the labeler saw b on the left.
         """
         known = isinstance(comparison, str)
         request = preference_pb2.SubmitPreferenceRequest(
@@ -69,6 +71,8 @@ class PreferenceClient:
             request_id=request_id or uuid.uuid4().hex,
             validate_only=validate_only,
         )
+        if swapped is not None:
+            request.swapped = swapped
         answer = self._connection.call(self._stub.SubmitPreference, request)
         return preference_from_message(answer.preference)
 

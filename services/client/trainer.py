@@ -12,6 +12,7 @@ from charter.v1 import trainer_pb2, trainer_pb2_grpc
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
 
+from rlhf_core.comparison.records import RunComparison
 from rlhf_core.config.run import RunConfig
 from rlhf_core.constitution.load import BUILTIN, load_with_text
 from rlhf_core.errors import Unavailable
@@ -193,3 +194,9 @@ class TrainerClient:
         """The JSON of the run's report."""
         answer = self._connection.call(self._stub.GetReport, trainer_pb2.GetReportRequest(run_id=run_id))
         return answer.report_json
+
+    def compare_runs(self, run_a: str, run_b: str) -> RunComparison:
+        """The last policies of two runs on held-out prompts, from what the runs stored."""
+        request = trainer_pb2.CompareRunsRequest(run_a=run_a, run_b=run_b)
+        answer = self._connection.call(self._stub.CompareRuns, request)
+        return RunComparison.model_validate_json(answer.comparison_json)

@@ -49,10 +49,13 @@ class Constitutions:
         known = suggestion(principle_id, [principle.id for principle in constitution.principles])
         raise NotFound(f"constitution '{constitution.id}' has no principle '{principle_id}'; {known}")
 
+    def of_run(self, run_id: str) -> Constitution:
+        """The constitution of a run; without one the default."""
+        return self.find(self._store.runs.get(run_id).constitution_hash if run_id else "")[0]
+
     def check_objective(self, objective: str, run_id: str) -> None:
         """InvalidInput unless the run's constitution, or without a run the default one, has this objective."""
-        name = self._store.runs.get(run_id).constitution_hash if run_id else ""
-        names = self.find(name)[0].objective_names
+        names = self.of_run(run_id).objective_names
         if objective not in names:
             raise InvalidInput(
                 f"objective: unknown objective '{objective}'; {suggestion(objective, names)}", "objective"

@@ -77,12 +77,12 @@ class PolicyService(policy_pb2_grpc.PolicyServiceServicer):
     async def PromotePolicy(
         self, request: policy_pb2.PromotePolicyRequest, context: grpc.aio.ServicerContext
     ) -> policy_pb2.PromotePolicyResponse:
-        return await self._io.run(self._aliases.promote, request, CALLER.get())
+        return await self._io.run(self._aliases.promote, request, CALLER.get().name)
 
     async def RollbackPolicy(
         self, request: policy_pb2.RollbackPolicyRequest, context: grpc.aio.ServicerContext
     ) -> policy_pb2.RollbackPolicyResponse:
-        return await self._io.run(self._aliases.roll_back, request, CALLER.get())
+        return await self._io.run(self._aliases.roll_back, request, CALLER.get().name)
 
     async def ListPolicyChanges(
         self, request: policy_pb2.ListPolicyChangesRequest, context: grpc.aio.ServicerContext

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from datetime import UTC
 from typing import Literal
 
 import grpc
@@ -13,7 +14,7 @@ from rlhf_core.feedback.preference_labels import probability_of
 from rlhf_core.records.base import content_id
 from rlhf_core.records.feedback import Preference
 from rlhf_core.records.samples import Comparison
-from rlhf_core.seeding import UNIFORM_SLICE, uniform_draw
+from rlhf_core.seeding import UNIFORM_SLICE, is_swapped, uniform_draw
 from rlhf_core.store.store import Store
 from services.rpc.constitutions import Constitutions
 from services.rpc.run_changes import tried
@@ -21,10 +22,12 @@ from services.rpc.run_references import run_id_of
 from services.serving.executor import Executor
 from services.wire import enums, field_masks, resource_names
 from services.wire.paging import body_of, page_of
-from services.wire.samples import comparison_from_message, comparison_to_message
+from services.wire.samples import comparison_from_message, comparison_to_message, constitution_to_message
 from services.wire.stored_records import human_labeler, preference_to_message
 
 PAGE = 100
+MAX_COUNT = 100
+MAX_LEASE_SECONDS = 3600
 KINDS: enums.Enum[Literal["ai", "human"] | None] = enums.Enum(
     preference_pb2.LabelerKind.DESCRIPTOR, (None, "ai", "human")
 )
@@ -43,10 +46,19 @@ class PreferenceService(preference_pb2_grpc.PreferenceServiceServicer):
         run_id = await self._io.run(run_id_of, self._store, request.run_id)
         await self._io.run(self._constitutions.check_objective, request.objective, run_id)
         asked = labeler, request.objective, run_id or None, request.uniform
-        comparison = await self._io.run(self._store.comparisons.next, *asked)
+        size = _count(request), _lease_seconds(request)
+        found = await self._io.run(self._store.comparisons.upcoming, *asked, *size)
+        shown = [
+            preference_pb2.ShownComparison(
+                comparison=comparison_to_message(comparison), swapped=is_swapped(labeler, comparison.id)
+            )
+            for comparison in found
+        ]
         return preference_pb2.NextComparisonResponse(
-            comparison=comparison_to_message(comparison) if comparison else None,
+            comparison=shown[0].comparison if shown else None,
             remaining=await self._io.run(self._store.comparisons.waiting, *asked),
+            shown=shown,
+            given=await self._io.run(self._store.preferences.given, labeler, request.since.ToDatetime(tzinfo=UTC)),
         )
 
     async def SubmitPreference(
@@ -75,6 +87,13 @@ class PreferenceService(preference_pb2_grpc.PreferenceServiceServicer):
         shown = field_masks.read(messages, request.read_mask, preference_pb2.Preference)
         return preference_pb2.ListPreferencesResponse(preferences=shown, next_page_token=page.token(last))
 
+    async def GetGuidelines(
+        self, request: preference_pb2.GetGuidelinesRequest, context: grpc.aio.ServicerContext
+    ) -> preference_pb2.GetGuidelinesResponse:
+        run_id = await self._io.run(run_id_of, self._store, request.run_id)
+        constitution = await self._io.run(self._constitutions.of_run, run_id)
+        return preference_pb2.GetGuidelinesResponse(constitution=constitution_to_message(constitution))
+
     def _submit(self, request: preference_pb2.SubmitPreferenceRequest) -> Preference:
         """Store the label once, or only try to."""
         if request.validate_only:
@@ -88,11 +107,13 @@ class PreferenceService(preference_pb2_grpc.PreferenceServiceServicer):
     def _undo(self, request: preference_pb2.UndoPreferenceRequest) -> Preference | None:
         """Take back the last label once, or only look which it would be."""
         labeler, request_id = human_labeler(request.labeler), request.request_id
+        given = resource_names.identity(resource_names.COMPARISONS, request.comparison_id, "comparison_id")
+        which = given, request.objective
         if request.validate_only:
-            return tried(self._store, lambda: self._store.preferences.undo(labeler))
+            return tried(self._store, lambda: self._store.preferences.undo(labeler, "", *which))
 
         def undo() -> str:
-            undone = self._store.preferences.undo(labeler, request_id)
+            undone = self._store.preferences.undo(labeler, request_id, *which)
             return undone.model_dump_json() if undone else ""
 
         known = self._store.requests.once("UndoPreference", request_id, body_of(request, "request_id").hex(), undo)
@@ -116,6 +137,7 @@ class PreferenceService(preference_pb2_grpc.PreferenceServiceServicer):
                 reason=request.reason,
                 run_id=comparison.run_id,
                 uniform=uniform_draw(comparison.id) < UNIFORM_SLICE,
+                swapped=request.swapped if request.HasField("swapped") else None,
             )
             return self._store.preferences.submit(label, request_id)
 
@@ -129,3 +151,19 @@ class PreferenceService(preference_pb2_grpc.PreferenceServiceServicer):
         return self._store.comparisons.get(
             resource_names.identity(resource_names.COMPARISONS, request.comparison_id, "comparison_id")
         )
+
+
+def _count(request: preference_pb2.NextComparisonRequest) -> int:
+    if request.count < 0:
+        raise InvalidInput(f"count: {request.count}; allowed: 0 to {MAX_COUNT}", "count")
+    return min(request.count or 1, MAX_COUNT)
+
+
+def _lease_seconds(request: preference_pb2.NextComparisonRequest) -> float:
+    """0 where no lease is asked for."""
+    if not request.HasField("lease"):
+        return 0
+    seconds = request.lease.seconds + request.lease.nanos / 1e9
+    if not 0 < seconds <= MAX_LEASE_SECONDS:
+        raise InvalidInput(f"lease: {seconds:g} s; allowed: above 0 s, to {MAX_LEASE_SECONDS} s", "lease")
+    return seconds

@@ -13,6 +13,7 @@ from charter.v1 import policy_pb2, server_pb2, server_pb2_grpc
 from rlhf_core.config.feedback import BackendConfig
 from rlhf_core.inference.sequence import MAX_N
 from rlhf_core.store.databases.sqlite import engine
+from services.security.callers import CALLER
 from services.server.config import ALL, ServeConfig, full_name
 from services.server.limits import MAX_NAME
 from services.serving.executor import Executor
@@ -43,7 +44,8 @@ class ServerService(server_pb2_grpc.ServerServiceServicer):
     async def GetInfo(
         self, request: server_pb2.GetInfoRequest, context: grpc.aio.ServicerContext
     ) -> server_pb2.GetInfoResponse:
-        answer = server_pb2.GetInfoResponse(info=self._info)
+        name, scopes = CALLER.get()
+        answer = server_pb2.GetInfoResponse(info=self._info, caller=server_pb2.Caller(name=name, scopes=scopes))
         answer.info.carries_out_runs = await self._io.run(self._carried_out)
         return answer
 

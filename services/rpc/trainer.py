@@ -12,14 +12,15 @@ import grpc
 from charter.v1 import trainer_pb2, trainer_pb2_grpc
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from rlhf_core.errors import NotFound
+from rlhf_core.comparison.compare import compare_runs
+from rlhf_core.errors import InvalidInput, NotFound
 from rlhf_core.records.base import RunState
 from rlhf_core.records.runs import Run
 from rlhf_core.store.store import Store
 from services.rpc.run_changes import RunVerbs
 from services.rpc.watch_run import RunWatch
 from services.serving.executor import Executor
-from services.wire import enums, field_masks
+from services.wire import enums, field_masks, resource_names
 from services.wire.paging import page_of
 from services.wire.resource_names import run_of
 from services.wire.stored_records import run_to_message
@@ -102,6 +103,11 @@ class TrainerService(trainer_pb2_grpc.TrainerServiceServicer):
     ) -> trainer_pb2.GetReportResponse:
         return trainer_pb2.GetReportResponse(report_json=await self._io.run(self._report, run_of(request)))
 
+    async def CompareRuns(
+        self, request: trainer_pb2.CompareRunsRequest, context: grpc.aio.ServicerContext
+    ) -> trainer_pb2.CompareRunsResponse:
+        return trainer_pb2.CompareRunsResponse(comparison_json=await self._io.run(self._compare, request))
+
     async def _run(self, work: Callable[[T], Run], asked: T) -> trainer_pb2.Run:
         return run_to_message(await self._io.run(work, asked))
 
@@ -119,6 +125,15 @@ class TrainerService(trainer_pb2_grpc.TrainerServiceServicer):
             artifact_bytes=deleted.size,
             report_bytes=size,
         )
+
+    def _compare(self, request: trainer_pb2.CompareRunsRequest) -> str:
+        a, b = self._compared(request.run_a, "run_a"), self._compared(request.run_b, "run_b")
+        return compare_runs(self._store, a, b).model_dump_json()
+
+    def _compared(self, given: str, field: str) -> str:
+        if not given:
+            raise InvalidInput(f"{field}: give a run by its id or name", field)
+        return self._store.runs.find(resource_names.identity(resource_names.RUNS, given, field)).id
 
     def _report(self, run_id: str) -> str:
         run = self._store.runs.find(run_id)

@@ -1,8 +1,13 @@
-"""Who calls: the name of the token that a call carries, for methods that keep it."""
+"""Who calls, by the token that a call carries, for methods that keep or tell it."""
 
 from __future__ import annotations
 
 from contextvars import ContextVar
 
-CALLER: ContextVar[str] = ContextVar("caller", default="")
-"""Set for the length of a call; empty where calls carry no token."""
+from services.security.scopes import SCOPES
+from services.security.tokens import Caller
+
+EVERYBODY = Caller("", SCOPES)
+"""Whoever calls where calls carry no token."""
+CALLER: ContextVar[Caller] = ContextVar("caller", default=EVERYBODY)
+"""Set for the length of a call."""

@@ -31,8 +31,8 @@ _NEEDED: Mapping[Scope, Mapping[str, tuple[str, ...]]] = {
         ),
         "ServerService": ("GetInfo",),
         "RewardService": ("Score", "ListRewardModels"),
-        "PreferenceService": ("ListPreferences",),
-        "TrainerService": ("GetRun", "ListRuns", "WatchRun", "GetReport"),
+        "PreferenceService": ("ListPreferences", "GetGuidelines"),
+        "TrainerService": ("GetRun", "ListRuns", "WatchRun", "GetReport", "CompareRuns"),
     },
     "label": {"PreferenceService": ("NextComparison", "SubmitPreference", "UndoPreference")},
     "train": {

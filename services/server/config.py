@@ -75,6 +75,15 @@ class HttpConfig(Settings):
     """The run whose reward models score where a request names none, by its id; none: each request must name one."""
 
 
+class ConsoleConfig(Settings):
+    """The console: pages for people, beside gRPC in the same process, with the same tokens, encryption and limits."""
+
+    address: str | None = None
+    """host:port (port 0 takes a free one); None serves none. Needs the extra `console`."""
+    hosts: tuple[str, ...] = ()
+    """Other names by which browsers reach it, such as that of a proxy; a name that is not known is refused."""
+
+
 class ServerConfig(Settings):
     """The process itself: what deploy/server.yaml may say."""
 
@@ -99,6 +108,7 @@ class ServerConfig(Settings):
     pause_seconds: float = Field(default=60, ge=0)
     """How long a run at work may take to reach its next step then, where it is put back into the queue."""
     http: HttpConfig = HttpConfig()
+    console: ConsoleConfig = ConsoleConfig()
     metrics: PageAddress | None = None
     """host:port of the page /metrics for Prometheus. It tells no text, and asks for no token: so it stays on this
     machine, unless `insecure` allows more."""

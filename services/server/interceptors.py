@@ -12,9 +12,9 @@ from google.protobuf.message import DecodeError
 from pydantic import ValidationError
 
 from rlhf_core.errors import CharterError, InvalidInput, Violation
-from services.security.callers import CALLER
+from services.security.callers import CALLER, EVERYBODY
 from services.security.scopes import check_scope, is_open
-from services.security.tokens import Tokens
+from services.security.tokens import Caller, Tokens
 from services.server.incidents import incident_of, told
 from services.server.limits import Limits, Turnstile, check_request
 from services.server.malformed_requests import malformed, subject
@@ -63,7 +63,7 @@ class Gate(grpc.aio.ServerInterceptor):
     async def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
     ) -> grpc.RpcMethodHandler:
-        method, name = handler_call_details.method, ""
+        method, caller = handler_call_details.method, EVERYBODY
         if is_open(method):
             return await continuation(handler_call_details)
         if self._tokens:
@@ -72,22 +72,21 @@ class Gate(grpc.aio.ServerInterceptor):
                 check_scope(method, caller.scopes, caller.name)
             except CharterError as error:
                 return grpc.unary_unary_rpc_method_handler(_raising(error))
-            name = caller.name
         handler = await continuation(handler_call_details)
         if handler is not None and handler.unary_unary:
-            counted = self._count_unary(handler.unary_unary, name)
+            counted = self._count_unary(handler.unary_unary, caller)
             coding = (handler.request_deserializer, handler.response_serializer)
             return grpc.unary_unary_rpc_method_handler(counted, *coding)
         if handler is not None and handler.unary_stream:
-            counted = self._count_stream(handler.unary_stream, name)
+            counted = self._count_stream(handler.unary_stream, caller.name)
             coding = (handler.request_deserializer, handler.response_serializer)
             return grpc.unary_stream_rpc_method_handler(counted, *coding)
         return handler
 
-    def _count_unary(self, method: Callable[..., Awaitable[Any]], name: str) -> Callable[..., Awaitable[Any]]:
+    def _count_unary(self, method: Callable[..., Awaitable[Any]], caller: Caller) -> Callable[..., Awaitable[Any]]:
         async def counted(request: Any, context: grpc.aio.ServicerContext) -> Any:
-            CALLER.set(name)
-            with self._turnstile.entered(name or _host(context.peer())):
+            CALLER.set(caller)
+            with self._turnstile.entered(caller.name or _host(context.peer())):
                 check_request(request, self._limits)
                 return await method(request, context)
 

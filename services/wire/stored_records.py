@@ -62,7 +62,8 @@ def preference_to_message(preference: Preference) -> preference_pb2.Preference:
 
 def preference_from_message(message: preference_pb2.Preference) -> Preference:
     choice = enums.given(enums.CHOICES, message.choice, "choice")
-    return Preference(**{**enums.fields(message), "choice": choice})
+    swapped = message.swapped if message.HasField("swapped") else None
+    return Preference(**{**enums.fields(message), "choice": choice, "swapped": swapped})
 
 
 def human_labeler(name: str) -> str:

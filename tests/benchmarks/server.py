@@ -127,7 +127,7 @@ def main(folder: str, calls: str) -> None:
     limits = Limits(calls=int(calls), calls_per_client=int(calls))
     http = HttpConfig(address="127.0.0.1:0")
     config = ServeConfig(address="127.0.0.1:0", data=data, model=MODEL, limits=limits, http=http)
-    serve(config, lambda *addresses: print(*addresses, sep="\n", flush=True))
+    serve(config, lambda at: print(at.grpc, at.http, sep="\n", flush=True))
 
 
 if __name__ == "__main__":

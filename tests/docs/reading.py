@@ -77,8 +77,8 @@ def commands(shell: str, name: str) -> Iterator[list[str]]:
 
 
 def settings(text: str, sections: Sequence[str]) -> list[str]:
-    """Dotted names that begin with one of the sections."""
-    return re.findall(rf"(?<![\w./-])((?:{'|'.join(sections)})(?:\.\w+)+)", text)
+    """Dotted names that begin with one of the sections; the name of a page is none."""
+    return re.findall(rf"(?<![\w./-])((?:{'|'.join(sections)})(?!\.md\b)(?:\.\w+)+)", text)
 
 
 def is_setting(name: str, schema: type[BaseModel]) -> bool:

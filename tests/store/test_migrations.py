@@ -43,6 +43,7 @@ def test_all_tables_are_strict_and_every_step_is_recorded(tmp_path: Path):
         "m014_norm_temperature",
         "m015_policy_aliases",
         "m016_managed_runs",
+        "m017_people_at_work",
     ]
     db.close()
 

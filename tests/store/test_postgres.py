@@ -86,6 +86,18 @@ def test_the_same_label_request_at_the_same_time_is_one_label(store: Store):
     assert store.preferences.find() == [preference("p")]
 
 
+def test_labelers_who_ask_at_the_same_time_are_given_different_pairs(store: Store):
+    store.comparisons.add([comparison(f"c{number}") for number in range(24)])
+
+    def ask(number: int) -> list[str]:
+        asked = store.comparisons.upcoming(f"human:{number}", "harmless", count=3, lease_seconds=60.0)
+        return [pair.id for pair in asked]
+
+    with ThreadPoolExecutor(8) as pool:
+        given = [pair for pairs in pool.map(ask, range(8)) for pair in pairs]
+    assert len(given) == len(set(given)) == 24
+
+
 def test_a_claim_does_not_wait_for_a_run_that_another_is_about_to_take(store: Store):
     first, second = (store.runs.create("ppo", "{}", "k", "") for _ in range(2))
     with ThreadPoolExecutor(1) as pool, store.transaction(first.id):

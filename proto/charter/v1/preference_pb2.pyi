@@ -1,5 +1,10 @@
+import datetime
+
 from charter.v1 import common_pb2 as _common_pb2
+from charter.v1 import critique_pb2 as _critique_pb2
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import field_mask_pb2 as _field_mask_pb2
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -34,7 +39,7 @@ LABELER_KIND_AI: LabelerKind
 LABELER_KIND_HUMAN: LabelerKind
 
 class Preference(_message.Message):
-    __slots__ = ("id", "comparison_id", "objective", "labeler", "choice", "probability", "abstained", "reason", "gap", "constitution_hash", "run_id", "weight", "uniform", "calibration_id", "ungated", "name")
+    __slots__ = ("id", "comparison_id", "objective", "labeler", "choice", "probability", "abstained", "reason", "gap", "constitution_hash", "run_id", "weight", "uniform", "calibration_id", "ungated", "name", "swapped")
     ID_FIELD_NUMBER: _ClassVar[int]
     COMPARISON_ID_FIELD_NUMBER: _ClassVar[int]
     OBJECTIVE_FIELD_NUMBER: _ClassVar[int]
@@ -51,6 +56,7 @@ class Preference(_message.Message):
     CALIBRATION_ID_FIELD_NUMBER: _ClassVar[int]
     UNGATED_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
+    SWAPPED_FIELD_NUMBER: _ClassVar[int]
     id: str
     comparison_id: str
     objective: str
@@ -67,30 +73,49 @@ class Preference(_message.Message):
     calibration_id: str
     ungated: bool
     name: str
-    def __init__(self, id: _Optional[str] = ..., comparison_id: _Optional[str] = ..., objective: _Optional[str] = ..., labeler: _Optional[str] = ..., choice: _Optional[_Union[Choice, str]] = ..., probability: _Optional[float] = ..., abstained: bool = ..., reason: _Optional[str] = ..., gap: _Optional[float] = ..., constitution_hash: _Optional[str] = ..., run_id: _Optional[str] = ..., weight: _Optional[float] = ..., uniform: bool = ..., calibration_id: _Optional[str] = ..., ungated: bool = ..., name: _Optional[str] = ...) -> None: ...
+    swapped: bool
+    def __init__(self, id: _Optional[str] = ..., comparison_id: _Optional[str] = ..., objective: _Optional[str] = ..., labeler: _Optional[str] = ..., choice: _Optional[_Union[Choice, str]] = ..., probability: _Optional[float] = ..., abstained: bool = ..., reason: _Optional[str] = ..., gap: _Optional[float] = ..., constitution_hash: _Optional[str] = ..., run_id: _Optional[str] = ..., weight: _Optional[float] = ..., uniform: bool = ..., calibration_id: _Optional[str] = ..., ungated: bool = ..., name: _Optional[str] = ..., swapped: bool = ...) -> None: ...
 
 class NextComparisonRequest(_message.Message):
-    __slots__ = ("labeler", "objective", "run_id", "uniform")
+    __slots__ = ("labeler", "objective", "run_id", "uniform", "count", "lease", "since")
     LABELER_FIELD_NUMBER: _ClassVar[int]
     OBJECTIVE_FIELD_NUMBER: _ClassVar[int]
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     UNIFORM_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    LEASE_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
     labeler: str
     objective: str
     run_id: str
     uniform: bool
-    def __init__(self, labeler: _Optional[str] = ..., objective: _Optional[str] = ..., run_id: _Optional[str] = ..., uniform: bool = ...) -> None: ...
+    count: int
+    lease: _duration_pb2.Duration
+    since: _timestamp_pb2.Timestamp
+    def __init__(self, labeler: _Optional[str] = ..., objective: _Optional[str] = ..., run_id: _Optional[str] = ..., uniform: bool = ..., count: _Optional[int] = ..., lease: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class ShownComparison(_message.Message):
+    __slots__ = ("comparison", "swapped")
+    COMPARISON_FIELD_NUMBER: _ClassVar[int]
+    SWAPPED_FIELD_NUMBER: _ClassVar[int]
+    comparison: _common_pb2.Comparison
+    swapped: bool
+    def __init__(self, comparison: _Optional[_Union[_common_pb2.Comparison, _Mapping]] = ..., swapped: bool = ...) -> None: ...
 
 class NextComparisonResponse(_message.Message):
-    __slots__ = ("comparison", "remaining")
+    __slots__ = ("comparison", "remaining", "shown", "given")
     COMPARISON_FIELD_NUMBER: _ClassVar[int]
     REMAINING_FIELD_NUMBER: _ClassVar[int]
+    SHOWN_FIELD_NUMBER: _ClassVar[int]
+    GIVEN_FIELD_NUMBER: _ClassVar[int]
     comparison: _common_pb2.Comparison
     remaining: int
-    def __init__(self, comparison: _Optional[_Union[_common_pb2.Comparison, _Mapping]] = ..., remaining: _Optional[int] = ...) -> None: ...
+    shown: _containers.RepeatedCompositeFieldContainer[ShownComparison]
+    given: int
+    def __init__(self, comparison: _Optional[_Union[_common_pb2.Comparison, _Mapping]] = ..., remaining: _Optional[int] = ..., shown: _Optional[_Iterable[_Union[ShownComparison, _Mapping]]] = ..., given: _Optional[int] = ...) -> None: ...
 
 class SubmitPreferenceRequest(_message.Message):
-    __slots__ = ("comparison_id", "comparison", "objective", "labeler", "choice", "reason", "request_id", "validate_only")
+    __slots__ = ("comparison_id", "comparison", "objective", "labeler", "choice", "reason", "request_id", "validate_only", "swapped")
     COMPARISON_ID_FIELD_NUMBER: _ClassVar[int]
     COMPARISON_FIELD_NUMBER: _ClassVar[int]
     OBJECTIVE_FIELD_NUMBER: _ClassVar[int]
@@ -99,6 +124,7 @@ class SubmitPreferenceRequest(_message.Message):
     REASON_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    SWAPPED_FIELD_NUMBER: _ClassVar[int]
     comparison_id: str
     comparison: _common_pb2.Comparison
     objective: str
@@ -107,7 +133,8 @@ class SubmitPreferenceRequest(_message.Message):
     reason: str
     request_id: str
     validate_only: bool
-    def __init__(self, comparison_id: _Optional[str] = ..., comparison: _Optional[_Union[_common_pb2.Comparison, _Mapping]] = ..., objective: _Optional[str] = ..., labeler: _Optional[str] = ..., choice: _Optional[_Union[Choice, str]] = ..., reason: _Optional[str] = ..., request_id: _Optional[str] = ..., validate_only: bool = ...) -> None: ...
+    swapped: bool
+    def __init__(self, comparison_id: _Optional[str] = ..., comparison: _Optional[_Union[_common_pb2.Comparison, _Mapping]] = ..., objective: _Optional[str] = ..., labeler: _Optional[str] = ..., choice: _Optional[_Union[Choice, str]] = ..., reason: _Optional[str] = ..., request_id: _Optional[str] = ..., validate_only: bool = ..., swapped: bool = ...) -> None: ...
 
 class SubmitPreferenceResponse(_message.Message):
     __slots__ = ("preference",)
@@ -116,14 +143,18 @@ class SubmitPreferenceResponse(_message.Message):
     def __init__(self, preference: _Optional[_Union[Preference, _Mapping]] = ...) -> None: ...
 
 class UndoPreferenceRequest(_message.Message):
-    __slots__ = ("labeler", "request_id", "validate_only")
+    __slots__ = ("labeler", "request_id", "validate_only", "comparison_id", "objective")
     LABELER_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    COMPARISON_ID_FIELD_NUMBER: _ClassVar[int]
+    OBJECTIVE_FIELD_NUMBER: _ClassVar[int]
     labeler: str
     request_id: str
     validate_only: bool
-    def __init__(self, labeler: _Optional[str] = ..., request_id: _Optional[str] = ..., validate_only: bool = ...) -> None: ...
+    comparison_id: str
+    objective: str
+    def __init__(self, labeler: _Optional[str] = ..., request_id: _Optional[str] = ..., validate_only: bool = ..., comparison_id: _Optional[str] = ..., objective: _Optional[str] = ...) -> None: ...
 
 class UndoPreferenceResponse(_message.Message):
     __slots__ = ("preference",)
@@ -154,3 +185,15 @@ class ListPreferencesResponse(_message.Message):
     preferences: _containers.RepeatedCompositeFieldContainer[Preference]
     next_page_token: str
     def __init__(self, preferences: _Optional[_Iterable[_Union[Preference, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class GetGuidelinesRequest(_message.Message):
+    __slots__ = ("run_id",)
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    run_id: str
+    def __init__(self, run_id: _Optional[str] = ...) -> None: ...
+
+class GetGuidelinesResponse(_message.Message):
+    __slots__ = ("constitution",)
+    CONSTITUTION_FIELD_NUMBER: _ClassVar[int]
+    constitution: _critique_pb2.Constitution
+    def __init__(self, constitution: _Optional[_Union[_critique_pb2.Constitution, _Mapping]] = ...) -> None: ...

@@ -55,6 +55,11 @@ class PreferenceServiceStub(object):
                 request_serializer=charter_dot_v1_dot_preference__pb2.ListPreferencesRequest.SerializeToString,
                 response_deserializer=charter_dot_v1_dot_preference__pb2.ListPreferencesResponse.FromString,
                 _registered_method=True)
+        self.GetGuidelines = channel.unary_unary(
+                '/charter.v1.PreferenceService/GetGuidelines',
+                request_serializer=charter_dot_v1_dot_preference__pb2.GetGuidelinesRequest.SerializeToString,
+                response_deserializer=charter_dot_v1_dot_preference__pb2.GetGuidelinesResponse.FromString,
+                _registered_method=True)
 
 
 class PreferenceServiceServicer(object):
@@ -89,6 +94,13 @@ class PreferenceServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetGuidelines(self, request, context):
+        """Returns what labelers go by: the objectives and principles of a run's constitution.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_PreferenceServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -111,6 +123,11 @@ def add_PreferenceServiceServicer_to_server(servicer, server):
                     servicer.ListPreferences,
                     request_deserializer=charter_dot_v1_dot_preference__pb2.ListPreferencesRequest.FromString,
                     response_serializer=charter_dot_v1_dot_preference__pb2.ListPreferencesResponse.SerializeToString,
+            ),
+            'GetGuidelines': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetGuidelines,
+                    request_deserializer=charter_dot_v1_dot_preference__pb2.GetGuidelinesRequest.FromString,
+                    response_serializer=charter_dot_v1_dot_preference__pb2.GetGuidelinesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -222,6 +239,33 @@ class PreferenceService(object):
             '/charter.v1.PreferenceService/ListPreferences',
             charter_dot_v1_dot_preference__pb2.ListPreferencesRequest.SerializeToString,
             charter_dot_v1_dot_preference__pb2.ListPreferencesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetGuidelines(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/charter.v1.PreferenceService/GetGuidelines',
+            charter_dot_v1_dot_preference__pb2.GetGuidelinesRequest.SerializeToString,
+            charter_dot_v1_dot_preference__pb2.GetGuidelinesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x63harter/v1/server.proto\x12\ncharter.v1\"\x10\n\x0eGetInfoRequest\"7\n\x0fGetInfoResponse\x12$\n\x04info\x18\x01 \x01(\x0b\x32\x16.charter.v1.ServerInfo\"\xc9\x02\n\nServerInfo\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x14\n\x0c\x61pi_versions\x18\x02 \x03(\t\x12\x10\n\x08services\x18\x03 \x03(\t\x12\x36\n\x08versions\x18\x04 \x03(\x0b\x32$.charter.v1.ServerInfo.VersionsEntry\x12\'\n\x06models\x18\x05 \x03(\x0b\x32\x17.charter.v1.ServedModel\x12\x0e\n\x06\x64\x65vice\x18\x06 \x01(\t\x12(\n\x06limits\x18\x07 \x01(\x0b\x32\x18.charter.v1.ServerLimits\x12\x1c\n\x14\x64\x65\x66\x61ult_constitution\x18\x08 \x01(\t\x12\x18\n\x10\x63\x61rries_out_runs\x18\t \x01(\x08\x1a/\n\rVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"9\n\x0bServedModel\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\r\n\x05place\x18\x03 \x01(\t\"\xc4\x02\n\x0cServerLimits\x12\x19\n\x11max_message_bytes\x18\x01 \x01(\x03\x12\x1c\n\x14max_concurrent_calls\x18\x02 \x01(\x05\x12\x12\n\nmax_length\x18\x03 \x01(\x05\x12\x1a\n\x12\x64\x65\x66\x61ult_max_tokens\x18\x04 \x01(\x05\x12\r\n\x05max_n\x18\x05 \x01(\x05\x12\x15\n\rmax_page_size\x18\x06 \x01(\x05\x12\'\n\x1fmax_concurrent_calls_per_client\x18\x07 \x01(\x03\x12\x1b\n\x13max_text_characters\x18\x08 \x01(\x03\x12\x1b\n\x13max_name_characters\x18\t \x01(\x03\x12\x11\n\tmax_items\x18\n \x01(\x03\x12\x15\n\rmax_responses\x18\x0b \x01(\x03\x12\x18\n\x10max_waiting_rows\x18\x0c \x01(\x03\x32S\n\rServerService\x12\x42\n\x07GetInfo\x12\x1a.charter.v1.GetInfoRequest\x1a\x1b.charter.v1.GetInfoResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x63harter/v1/server.proto\x12\ncharter.v1\"\x10\n\x0eGetInfoRequest\"[\n\x0fGetInfoResponse\x12$\n\x04info\x18\x01 \x01(\x0b\x32\x16.charter.v1.ServerInfo\x12\"\n\x06\x63\x61ller\x18\x02 \x01(\x0b\x32\x12.charter.v1.Caller\"&\n\x06\x43\x61ller\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06scopes\x18\x02 \x03(\t\"\xc9\x02\n\nServerInfo\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x14\n\x0c\x61pi_versions\x18\x02 \x03(\t\x12\x10\n\x08services\x18\x03 \x03(\t\x12\x36\n\x08versions\x18\x04 \x03(\x0b\x32$.charter.v1.ServerInfo.VersionsEntry\x12\'\n\x06models\x18\x05 \x03(\x0b\x32\x17.charter.v1.ServedModel\x12\x0e\n\x06\x64\x65vice\x18\x06 \x01(\t\x12(\n\x06limits\x18\x07 \x01(\x0b\x32\x18.charter.v1.ServerLimits\x12\x1c\n\x14\x64\x65\x66\x61ult_constitution\x18\x08 \x01(\t\x12\x18\n\x10\x63\x61rries_out_runs\x18\t \x01(\x08\x1a/\n\rVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"9\n\x0bServedModel\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\r\n\x05place\x18\x03 \x01(\t\"\xc4\x02\n\x0cServerLimits\x12\x19\n\x11max_message_bytes\x18\x01 \x01(\x03\x12\x1c\n\x14max_concurrent_calls\x18\x02 \x01(\x05\x12\x12\n\nmax_length\x18\x03 \x01(\x05\x12\x1a\n\x12\x64\x65\x66\x61ult_max_tokens\x18\x04 \x01(\x05\x12\r\n\x05max_n\x18\x05 \x01(\x05\x12\x15\n\rmax_page_size\x18\x06 \x01(\x05\x12\'\n\x1fmax_concurrent_calls_per_client\x18\x07 \x01(\x03\x12\x1b\n\x13max_text_characters\x18\x08 \x01(\x03\x12\x1b\n\x13max_name_characters\x18\t \x01(\x03\x12\x11\n\tmax_items\x18\n \x01(\x03\x12\x15\n\rmax_responses\x18\x0b \x01(\x03\x12\x18\n\x10max_waiting_rows\x18\x0c \x01(\x03\x32S\n\rServerService\x12\x42\n\x07GetInfo\x12\x1a.charter.v1.GetInfoRequest\x1a\x1b.charter.v1.GetInfoResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,15 +36,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETINFOREQUEST']._serialized_start=39
   _globals['_GETINFOREQUEST']._serialized_end=55
   _globals['_GETINFORESPONSE']._serialized_start=57
-  _globals['_GETINFORESPONSE']._serialized_end=112
-  _globals['_SERVERINFO']._serialized_start=115
-  _globals['_SERVERINFO']._serialized_end=444
-  _globals['_SERVERINFO_VERSIONSENTRY']._serialized_start=397
-  _globals['_SERVERINFO_VERSIONSENTRY']._serialized_end=444
-  _globals['_SERVEDMODEL']._serialized_start=446
-  _globals['_SERVEDMODEL']._serialized_end=503
-  _globals['_SERVERLIMITS']._serialized_start=506
-  _globals['_SERVERLIMITS']._serialized_end=830
-  _globals['_SERVERSERVICE']._serialized_start=832
-  _globals['_SERVERSERVICE']._serialized_end=915
+  _globals['_GETINFORESPONSE']._serialized_end=148
+  _globals['_CALLER']._serialized_start=150
+  _globals['_CALLER']._serialized_end=188
+  _globals['_SERVERINFO']._serialized_start=191
+  _globals['_SERVERINFO']._serialized_end=520
+  _globals['_SERVERINFO_VERSIONSENTRY']._serialized_start=473
+  _globals['_SERVERINFO_VERSIONSENTRY']._serialized_end=520
+  _globals['_SERVEDMODEL']._serialized_start=522
+  _globals['_SERVEDMODEL']._serialized_end=579
+  _globals['_SERVERLIMITS']._serialized_start=582
+  _globals['_SERVERLIMITS']._serialized_end=906
+  _globals['_SERVERSERVICE']._serialized_start=908
+  _globals['_SERVERSERVICE']._serialized_end=991
 # @@protoc_insertion_point(module_scope)

@@ -11,10 +11,20 @@ class GetInfoRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetInfoResponse(_message.Message):
-    __slots__ = ("info",)
+    __slots__ = ("info", "caller")
     INFO_FIELD_NUMBER: _ClassVar[int]
+    CALLER_FIELD_NUMBER: _ClassVar[int]
     info: ServerInfo
-    def __init__(self, info: _Optional[_Union[ServerInfo, _Mapping]] = ...) -> None: ...
+    caller: Caller
+    def __init__(self, info: _Optional[_Union[ServerInfo, _Mapping]] = ..., caller: _Optional[_Union[Caller, _Mapping]] = ...) -> None: ...
+
+class Caller(_message.Message):
+    __slots__ = ("name", "scopes")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SCOPES_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    scopes: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, name: _Optional[str] = ..., scopes: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ServerInfo(_message.Message):
     __slots__ = ("version", "api_versions", "services", "versions", "models", "device", "limits", "default_constitution", "carries_out_runs")

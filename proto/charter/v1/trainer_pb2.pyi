@@ -376,3 +376,17 @@ class GetReportResponse(_message.Message):
     REPORT_JSON_FIELD_NUMBER: _ClassVar[int]
     report_json: str
     def __init__(self, report_json: _Optional[str] = ...) -> None: ...
+
+class CompareRunsRequest(_message.Message):
+    __slots__ = ("run_a", "run_b")
+    RUN_A_FIELD_NUMBER: _ClassVar[int]
+    RUN_B_FIELD_NUMBER: _ClassVar[int]
+    run_a: str
+    run_b: str
+    def __init__(self, run_a: _Optional[str] = ..., run_b: _Optional[str] = ...) -> None: ...
+
+class CompareRunsResponse(_message.Message):
+    __slots__ = ("comparison_json",)
+    COMPARISON_JSON_FIELD_NUMBER: _ClassVar[int]
+    comparison_json: str
+    def __init__(self, comparison_json: _Optional[str] = ...) -> None: ...

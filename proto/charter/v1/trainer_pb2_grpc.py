@@ -90,6 +90,11 @@ class TrainerServiceStub(object):
                 request_serializer=charter_dot_v1_dot_trainer__pb2.GetReportRequest.SerializeToString,
                 response_deserializer=charter_dot_v1_dot_trainer__pb2.GetReportResponse.FromString,
                 _registered_method=True)
+        self.CompareRuns = channel.unary_unary(
+                '/charter.v1.TrainerService/CompareRuns',
+                request_serializer=charter_dot_v1_dot_trainer__pb2.CompareRunsRequest.SerializeToString,
+                response_deserializer=charter_dot_v1_dot_trainer__pb2.CompareRunsResponse.FromString,
+                _registered_method=True)
 
 
 class TrainerServiceServicer(object):
@@ -178,6 +183,14 @@ class TrainerServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CompareRuns(self, request, context):
+        """Sets the last policies of two runs side by side on held-out prompts, from what the runs stored: nothing is
+        generated or judged anew.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TrainerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -235,6 +248,11 @@ def add_TrainerServiceServicer_to_server(servicer, server):
                     servicer.GetReport,
                     request_deserializer=charter_dot_v1_dot_trainer__pb2.GetReportRequest.FromString,
                     response_serializer=charter_dot_v1_dot_trainer__pb2.GetReportResponse.SerializeToString,
+            ),
+            'CompareRuns': grpc.unary_unary_rpc_method_handler(
+                    servicer.CompareRuns,
+                    request_deserializer=charter_dot_v1_dot_trainer__pb2.CompareRunsRequest.FromString,
+                    response_serializer=charter_dot_v1_dot_trainer__pb2.CompareRunsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -535,6 +553,33 @@ class TrainerService(object):
             '/charter.v1.TrainerService/GetReport',
             charter_dot_v1_dot_trainer__pb2.GetReportRequest.SerializeToString,
             charter_dot_v1_dot_trainer__pb2.GetReportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CompareRuns(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/charter.v1.TrainerService/CompareRuns',
+            charter_dot_v1_dot_trainer__pb2.CompareRunsRequest.SerializeToString,
+            charter_dot_v1_dot_trainer__pb2.CompareRunsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -15,11 +15,12 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from rlhf_core.records.samples import Comparison, Prompt, Sample
-from rlhf_core.seeding import UNIFORM_SLICE, uniform_draw
-from services.cli.label_terminal import DIFFERS, Session, is_swapped, marked, visible
+from rlhf_core.seeding import UNIFORM_SLICE, is_swapped, uniform_draw
+from services.cli.label_terminal import DIFFERS, Session, marked
 from services.cli.main import app
 from services.cli.terminal_keys import read_keys
 from services.client.client import CharterClient
+from services.console.pairs import visible
 from services.embedded import embedded_server
 
 ADA = "human:ada"

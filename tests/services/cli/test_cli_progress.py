@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from rich.console import Console
 
 from rlhf_core.config.run import RunConfig, stages_of
+from rlhf_core.errors import Unavailable
 from rlhf_core.records.base import STAGES
 from rlhf_core.records.runs import RunEvent, StepMetrics
 from services.cli.progress import RunView, clock_text, follow, objective_table, shown_values
@@ -42,6 +44,37 @@ def test_a_pipe_gets_a_line_for_each_tenth_of_a_stage_and_each_change():
     assert lines[:3] == ["run run-1: running", "PPO ...", "ppo 1/100  kl 0.5"]
     assert lines[-3:] == ["  evaluated shipped", "PPO: done in 1 min 40 s", "run run-1: succeeded"]
     assert sum(line.startswith("ppo ") for line in lines) == 11
+
+
+def test_a_log_is_told_that_a_silent_stage_is_at_work(monkeypatch):
+    monkeypatch.setattr("services.cli.progress.SILENCE_SECONDS", 0.05)
+
+    def slow():
+        yield event(1, "state", state="RUNNING")
+        yield event(2, "stage", stage="label", state="started")
+        for number in range(6):  # less than a tenth each, so that they have no lines of their own
+            time.sleep(0.04)
+            metrics = StepMetrics(stage="label", step=number, steps=100, values={})
+            yield event(3 + number, "metrics", 10.0 * number, **metrics.model_dump())
+        time.sleep(0.12)
+        yield event(9, "state", state="SUCCEEDED")
+
+    out = io.StringIO()
+    assert follow(slow(), RunView(), Console(file=out)) == 9
+    lines = out.getvalue().splitlines()
+    assert lines[-1] == "run run-1: succeeded"
+    told = [line for line in lines if "at work" in line]
+    assert len(told) >= 3 and told[-1].startswith("label 5/100: at work, ")
+    assert told[-1].endswith("about 15 min 50 s left of this stage"), "95 left at 10 s each"
+
+
+def test_what_ends_the_events_ends_the_watching():
+    def broken():
+        yield event(1, "state", state="RUNNING")
+        raise Unavailable("the server is away")
+
+    with pytest.raises(Unavailable, match="the server is away"):
+        follow(broken(), RunView(), Console(file=io.StringIO()))
 
 
 def test_time_left_is_the_pace_of_the_last_steps_times_the_steps_left():

@@ -167,14 +167,14 @@ def test_a_server_says_that_it_loads_and_its_address_is_its_own(tmp_path):
     async def scenario() -> None:
         server = HttpServer("127.0.0.1:0", TlsConfig(), 8, may_be_open=False)
         with pytest.raises(InvalidInput, match="cannot listen on"):
-            HttpServer(server.address.removeprefix("http://"), TlsConfig(), 8, may_be_open=False)
-        server.open()
-        async with httpx2.AsyncClient(base_url=server.address) as http:
+            HttpServer(server.listener.address.removeprefix("http://"), TlsConfig(), 8, may_be_open=False)
+        server.listener.open()
+        async with httpx2.AsyncClient(base_url=server.listener.address) as http:
             for path in ("/health", "/v1/score", "/nothing"):
                 answer = await http.get(path)
                 assert answer.status_code == 503 and answer.json()["error"]["code"] == "LOADING"
                 assert answer.headers["retry-after"] == "1"
-        await server.close()
+        await server.listener.close()
 
     asyncio.run(scenario())
 

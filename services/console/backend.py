@@ -1,0 +1,108 @@
+"""The services as the console calls them: over gRPC, with the token of whoever looks at a page."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import AsyncIterator, Callable
+from typing import Any, NamedTuple
+from urllib.parse import unquote
+
+import grpc
+from charter.v1 import (
+    critique_pb2_grpc,
+    policy_pb2_grpc,
+    preference_pb2_grpc,
+    server_pb2,
+    server_pb2_grpc,
+    trainer_pb2_grpc,
+)
+from starlette.requests import Request
+
+from services.client.connection import OPTIONS
+from services.security.scopes import GRANTS, Scope
+from services.wire.status import error_from_call
+
+TOKEN_COOKIE = "charter_token"
+NAME_COOKIE = "charter_name"
+CALL_SECONDS = 60
+"""Of all calls but the streams."""
+SERVER = "the server"
+
+
+class Visitor(NamedTuple):
+    """Who looks at a page, as the services know them."""
+
+    name: str
+    """Of the token; empty where the server asks for none."""
+    scopes: tuple[Scope, ...]
+    services: frozenset[str]
+    """The short names of what the server offers: `policy`, `trainer`."""
+
+    def may(self, scope: Scope) -> bool:
+        """Whether the services would let this visitor."""
+        return any(scope in GRANTS[granted] for granted in self.scopes)
+
+
+class Backend:
+    """A connection to the services. Who may do what is theirs to say."""
+
+    def __init__(self, target: str):
+        """`target` is where this process's own gRPC server is reached. To be made on a running event loop."""
+        self._channel = grpc.aio.insecure_channel(target, options=OPTIONS)
+        self.trainer = trainer_pb2_grpc.TrainerServiceStub(self._channel)
+        self.policy = policy_pb2_grpc.PolicyServiceStub(self._channel)
+        self.preference = preference_pb2_grpc.PreferenceServiceStub(self._channel)
+        self.critique = critique_pb2_grpc.CritiqueServiceStub(self._channel)
+        self._server = server_pb2_grpc.ServerServiceStub(self._channel)
+
+    async def ask(self, request: Request, method: Callable[..., Any], message: Any) -> Any:
+        """One call for the visitor behind a request. Raises the service's error."""
+        return await self.ask_as(request.cookies.get(TOKEN_COOKIE, ""), method, message)
+
+    async def ask_as(self, token: str, method: Callable[..., Any], message: Any) -> Any:
+        """The same with a token that is not in the cookie yet."""
+        try:
+            return await method(message, metadata=_metadata(token), timeout=CALL_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            raise error_from_call(error, SERVER) from None
+
+    async def stream(self, request: Request, method: Callable[..., Any], message: Any) -> AsyncIterator[Any]:
+        """A call that answers many times; leaving the loop cancels it. Raises the service's error."""
+        call = method(message, metadata=_metadata(request.cookies.get(TOKEN_COOKIE, "")))
+        try:
+            async for answer in call:
+                yield answer
+        except grpc.aio.AioRpcError as error:
+            raise error_from_call(error, SERVER) from None
+        finally:
+            call.cancel()
+
+    async def visitor(self, request: Request) -> Visitor:
+        """Raises Unauthenticated where the server asks for a token and the request's cookie holds none that counts."""
+        return await self.visitor_with(request.cookies.get(TOKEN_COOKIE, ""))
+
+    async def visitor_with(self, token: str) -> Visitor:
+        answer = await self.ask_as(token, self._server.GetInfo, server_pb2.GetInfoRequest())
+        services = (name.rpartition(".")[2].removesuffix("Service").lower() for name in answer.info.services)
+        caller = answer.caller
+        return Visitor(caller.name, tuple(caller.scopes), frozenset(services))
+
+    async def close(self) -> None:
+        await self._channel.close()
+
+
+def person_of(request: Request, visitor: Visitor) -> str:
+    """By the token's name; where calls carry none by the name that was typed here, or else the system's user."""
+    return visitor.name or unquote(request.cookies.get(NAME_COOKIE, "")) or _user()
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return "me"
+
+
+def _metadata(token: str) -> tuple[tuple[str, str], ...]:
+    """A cookie may hold anything; what no token can hold is sent as none."""
+    return (("authorization", f"Bearer {token}"),) if token and token.isascii() and token.isprintable() else ()

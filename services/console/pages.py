@@ -1,0 +1,88 @@
+"""How a page is made: its template, who looks at it, and what it says when something is wrong."""
+
+from __future__ import annotations
+
+from datetime import UTC
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, quote
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.templating import Jinja2Templates
+
+from rlhf_core.errors import InvalidInput, Unauthenticated
+from rlhf_core.evaluation.statistics import Estimate
+from services.console.backend import Backend, Visitor
+from services.console.pairs import visible
+from services.http.errors import told_of
+
+HERE = Path(__file__).parent
+JSON = "application/json"
+SIGN_IN = "/sign-in"
+
+
+class Pages:
+    """Renders templates. Everything in them is text: nothing that a model or a person wrote becomes markup."""
+
+    def __init__(self, backend: Backend):
+        self._backend = backend
+        environment = Environment(
+            loader=FileSystemLoader(HERE / "templates"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        environment.filters.update(visible=visible, moment=moment, interval=interval)
+        self._templates = Jinja2Templates(env=environment)
+
+    async def page(self, request: Request, template: str, status: int = HTTPStatus.OK, **context: Any) -> Response:
+        """A page for whoever asks. Raises what the services say of the visitor."""
+        return self.page_for(await self._backend.visitor(request), request, template, status, **context)
+
+    def page_for(
+        self, visitor: Visitor | None, request: Request, template: str, status: int = HTTPStatus.OK, **context: Any
+    ) -> Response:
+        """The same where the visitor is known already, or nobody yet."""
+        given = {"visitor": visitor, "path": request.url.path, **context}
+        return self._templates.TemplateResponse(request, template, given, status)
+
+    async def failed(self, request: Request, error: Exception) -> Response:
+        """The answer to an error: in JSON to a script, a way to sign in, or a page that says what is wrong."""
+        if isinstance(error, HTTPException):
+            known = error.status_code == HTTPStatus.NOT_FOUND
+            message = f"there is no page {visible(request.url.path[:200])} here" if known else error.detail
+            return self.page_for(None, request, "error.html", error.status_code, message=message)
+        told = told_of(error)
+        if request.headers.get("accept") == JSON:
+            return told.response
+        if isinstance(error, Unauthenticated) and request.method == "GET":
+            wanted = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+            return RedirectResponse(f"{SIGN_IN}?next={quote(wanted)}", HTTPStatus.SEE_OTHER)
+        return self.page_for(None, request, "error.html", told.response.status_code, message=str(error))
+
+
+async def form_of(request: Request) -> dict[str, str]:
+    """The fields of a form. Raises InvalidInput for what is none."""
+    try:
+        return dict(parse_qsl((await request.body()).decode(), keep_blank_values=True, max_num_fields=100))
+    except ValueError as error:
+        raise InvalidInput(f"form: {error}", "form") from None
+
+
+def interval(estimate: Estimate | None, sign: bool = False) -> str:
+    """`0.75 [0.60, 0.90]`, a value and its 95 % interval; a dash where there is none."""
+    if estimate is None:
+        return "–"
+    plus = "+" if sign else ""
+    return f"{estimate.value:{plus}.2f} [{estimate.low:{plus}.2f}, {estimate.high:{plus}.2f}]"
+
+
+def moment(stamp: Timestamp) -> str:
+    """`2026-11-29 16:04`, UTC; empty where there is none."""
+    return stamp.ToDatetime(tzinfo=UTC).strftime("%Y-%m-%d %H:%M") if stamp.ByteSize() else ""

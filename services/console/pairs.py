@@ -1,0 +1,75 @@
+"""A pair of replies as a person sees it: on which side each stands, and what differs between them."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from typing import NamedTuple
+
+from charter.v1 import preference_pb2
+
+from rlhf_core.records.base import Record
+from services.wire.samples import comparison_from_message
+
+ALIKE_FROM = 0.3
+"""Share of words in common from which what differs is marked: in texts that have less it would be everything."""
+MAX_WORDS = 2000
+"""Of a reply; in longer ones nothing is marked, as that takes the square of the time."""
+
+
+class Piece(NamedTuple):
+    """Some words of a reply, and whether the other reply has others in this place."""
+
+    text: str
+    differs: bool
+
+
+class Turn(NamedTuple):
+    role: str
+    text: str
+
+
+class Pair(Record):
+    """One question, without a word on who wrote what."""
+
+    id: str
+    """Of the comparison."""
+    turns: tuple[Turn, ...]
+    left: tuple[Piece, ...]
+    right: tuple[Piece, ...]
+    swapped: bool
+    """The comparison's sample b stands on the left."""
+
+
+def pair_of(shown: preference_pb2.ShownComparison) -> Pair:
+    """The pair as the service says that this person sees it."""
+    comparison = comparison_from_message(shown.comparison)
+    seen = comparison.swap() if shown.swapped else comparison
+    left, right = compared(visible(seen.a.response), visible(seen.b.response))
+    return Pair(
+        id=comparison.id,
+        turns=tuple(Turn(turn.role, visible(turn.content)) for turn in comparison.prompt.messages),
+        left=tuple(left),
+        right=tuple(right),
+        swapped=shown.swapped,
+    )
+
+
+def visible(text: str) -> str:
+    """The text with control and direction characters spelled out, so that no reply can rewrite the screen."""
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+
+
+def compared(a: str, b: str) -> tuple[list[Piece], list[Piece]]:
+    """Both texts in pieces, of which those differ that the other one does not have in this place."""
+    words = [re.findall(r"\S+|\s+", text) for text in (a, b)]
+    matcher = difflib.SequenceMatcher(None, *words, autojunk=False)
+    pieces: tuple[list[Piece], list[Piece]] = [], []
+    if max(map(len, words)) > 2 * MAX_WORDS:
+        return [Piece(a, False)], [Piece(b, False)]
+    alike = matcher.ratio() >= ALIKE_FROM
+    for tag, a_from, a_to, b_from, b_to in matcher.get_opcodes():
+        for found, own, start, end in zip(pieces, words, (a_from, b_from), (a_to, b_to), strict=True):
+            if start < end:
+                found.append(Piece("".join(own[start:end]), alike and tag != "equal"))
+    return pieces

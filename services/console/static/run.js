@@ -1,0 +1,184 @@
+// A run as it happens: its stages, its curves and its notes, from the server's events. A lost line goes on where it was.
+
+const MAIN = ["z", "gold", "reward", "score", "accuracy", "loss", "kl", "heldout_z", "weight"];
+const TITLES = {
+  z: "score, in sd of the reference policy", gold: "gold, the truth of the sandbox", reward: "reward",
+  score: "score, the reward model's own", accuracy: "accuracy on pairs held out", loss: "loss",
+  kl: "KL to the reference, nats per reply", heldout_z: "score on prompts held out, in sd", weight: "weight",
+};
+const DASHES = [[], [8, 4], [2, 3], [10, 3, 2, 3]];
+const HEIGHT = 190;
+const FEW = 30; // steps, up to which each is a dot
+const REDRAW_MS = 300;
+
+const at = (id) => document.getElementById(id);
+const { run, ended } = at("run").dataset;
+const steps = new Map(); // stage -> { x: [], values: Map of name -> [] }
+let chosen = ""; // by whoever looks on; else the stage at work
+let charts = [];
+let due = 0;
+
+function onMetrics({ stage, step, steps: all, values }) {
+  if (!steps.has(stage)) steps.set(stage, { x: [], values: new Map() });
+  const found = steps.get(stage);
+  // A run that goes on from a checkpoint takes some steps again.
+  while (found.x.length && found.x.at(-1) >= step) {
+    found.x.pop();
+    for (const line of found.values.values()) line.length = found.x.length;
+  }
+  found.x.push(step);
+  for (const [name, value] of Object.entries(values)) {
+    if (!found.values.has(name)) found.values.set(name, []);
+    const line = found.values.get(name);
+    while (line.length < found.x.length - 1) line.push(null);
+    line.push(value);
+  }
+  now(stage, step, all);
+  redrawSoon();
+}
+
+function onStage({ stage, seconds }) {
+  for (const item of at("stages").children) {
+    if (item.dataset.stage !== stage) continue;
+    item.className = seconds === undefined ? "at-work" : "done";
+    item.lastElementChild.textContent = seconds === undefined ? "…" : clock(seconds);
+  }
+}
+
+function onRun({ status, stage, step, steps: all, step_seconds: pace }) {
+  badge(status);
+  if (stage) now(stage, step, all, pace);
+}
+
+function badge(status) {
+  at("status").textContent = status.toLowerCase();
+  at("status").className = `badge ${status.toLowerCase()}`;
+}
+
+function now(stage, step, all, pace = 0) {
+  const left = pace && all > step ? `, about ${clock(pace * (all - step))} left of this stage` : "";
+  at("now").textContent = all ? `${stage} ${step}/${all}${left}` : stage;
+}
+
+function onNote({ text }) {
+  if (!text) return;
+  const item = document.createElement("li");
+  item.textContent = text;
+  at("notes").append(item);
+}
+
+function clock(seconds) {
+  const whole = Math.round(seconds);
+  if (whole < 60) return `${whole} s`;
+  return whole < 3600 ? `${Math.floor(whole / 60)} min ${whole % 60} s` : `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
+}
+
+// ---- curves
+
+function redrawSoon() {
+  due ||= setTimeout(() => ((due = 0), redraw()), REDRAW_MS);
+}
+
+function redraw() {
+  const drawn = [...steps].filter(([, found]) => found.values.size).map(([stage]) => stage);
+  if (!drawn.length) return;
+  at("no-curves").hidden = true;
+  const first = ended === "true" && drawn.includes("ppo") ? "ppo" : drawn.at(-1);
+  const stage = drawn.includes(chosen) ? chosen : first;
+  tabs(drawn, stage);
+  const whole = (name) => Number(!name.includes(".")); // last, so that an objective has one colour everywhere
+  const names = [...steps.get(stage).values.keys()].sort((a, b) => whole(a) - whole(b));
+  const groups = Map.groupBy(names, (name) => name.split(".")[0]);
+  const layout = JSON.stringify([stage, ...groups]);
+  if (at("curves").dataset.layout !== layout) {
+    at("curves").dataset.layout = layout;
+    build(groups);
+  }
+  for (const { plot, names } of charts) {
+    plot.setData(lines(stage, names));
+    // After the plot's own work, which is a microtask too and would clear it.
+    if (plot.cursor.idx == null) queueMicrotask(() => plot.setLegend({ idx: plot.data[0].length - 1 }, false));
+  }
+}
+
+function lines(stage, names) {
+  const { x, values } = steps.get(stage);
+  return [x, ...names.map((name) => Array.from(x, (_, place) => values.get(name)[place] ?? null))];
+}
+
+function tabs(drawn, stage) {
+  at("tabs").replaceChildren(
+    ...drawn.map((name) => {
+      const tab = document.createElement("button");
+      tab.textContent = name;
+      tab.setAttribute("aria-pressed", String(name === stage));
+      tab.addEventListener("click", () => ((chosen = name), redraw()));
+      return tab;
+    }),
+  );
+}
+
+function build(groups) {
+  for (const { plot } of charts) plot.destroy();
+  charts = [];
+  at("curves").replaceChildren();
+  at("others").replaceChildren();
+  const main = MAIN.filter((kind) => groups.has(kind));
+  for (const kind of main) chart(at("curves"), TITLES[kind], groups.get(kind));
+  const others = [...groups.keys()].filter((kind) => !main.includes(kind)).sort();
+  for (const kind of others) chart(at("others"), kind, groups.get(kind));
+  at("more").hidden = !others.length;
+}
+
+function chart(place, title, names) {
+  const style = getComputedStyle(document.documentElement);
+  const colour = (name) => style.getPropertyValue(name).trim();
+  const axis = { stroke: colour("--chart-soft"), grid: { stroke: colour("--chart-line"), width: 1 }, ticks: { show: false } };
+  const upright = { ...axis, size: 60, values: (_, values) => values.map(short) };
+  const figure = document.createElement("figure");
+  const caption = document.createElement("figcaption");
+  caption.textContent = title;
+  figure.append(caption);
+  place.append(figure);
+  const series = names.map((name, number) => ({
+    label: name.includes(".") ? name.slice(name.indexOf(".") + 1) : names.length > 1 ? "all" : "value",
+    stroke: colour(`--chart-${number % 4}`),
+    dash: DASHES[Math.floor(number / 4 + number) % 4],
+    width: 2,
+    spanGaps: true, // some things are measured now and then
+    points: { show: (plot, place) => plot.data[place].filter((value) => value != null).length <= FEW },
+    value: (_, value) => (value == null ? "–" : short(value)),
+  }));
+  const width = Math.max(240, figure.clientWidth || 340);
+  const options = { width, height: HEIGHT, scales: { x: { time: false } }, axes: [axis, upright], series: [{ label: "step" }, ...series] };
+  const plot = new uPlot(options, [[], ...names.map(() => [])], figure);
+  charts.push({ plot, names, figure });
+}
+
+const short = (value) => Number(value.toPrecision(3)).toString();
+
+function anew() {
+  delete at("curves").dataset.layout;
+  redrawSoon();
+}
+
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", anew);
+at("more").addEventListener("toggle", anew);
+let width = innerWidth;
+addEventListener("resize", () => {
+  if (width !== innerWidth) anew();
+  width = innerWidth;
+});
+
+// ---- the server's events
+
+const events = new EventSource(`/runs/${encodeURIComponent(run)}/events`);
+const on = (kind, take) => events.addEventListener(kind, ({ data }) => take(JSON.parse(data)));
+on("metrics", onMetrics);
+on("stage", onStage);
+on("note", onNote);
+on("run", onRun);
+on("end", () => {
+  events.close();
+  if (ended !== "true") location.reload(); // for what came of it
+});

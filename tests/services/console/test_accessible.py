@@ -1,0 +1,64 @@
+"""Every page by axe's rules, at two widths and in both colour schemes, and no page wider than a telephone."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rlhf_core.store.store import Store
+from rlhf_core.store.workers import this_process
+from tests.services.console.conftest import console, fill
+from tests.services.console.test_runs_pages import step
+from tests.services.run_server import CONFIG
+
+AXE = Path(os.environ.get("AXE_JS", "/nowhere"))
+"""axe.min.js of the npm package axe-core, where somebody has it."""
+SERIOUS = ("serious", "critical")
+
+
+@pytest.fixture
+def site_of_all_pages(tmp_path: Path):
+    """The addresses of all pages, with something on each."""
+    fill(tmp_path, 5)
+    store = Store.open(tmp_path)
+    store.workers.sign_in(this_process())
+    with console(tmp_path) as site:
+        run = site.grpc.trainer.create_run(CONFIG, display_name="a run", tags={"sweep": "kl"}).id
+        store.runs.claim(this_process(), 3600)
+        for number in range(3):
+            step(store, run, number + 1)
+        paths = ("/label", "/label/harmless", "/runs", f"/runs/{run}", "/constitution", "/sign-in", "/nothing")
+        yield [f"{site.url}{path}" for path in paths]
+    store.close()
+
+
+@pytest.mark.slow
+def test_no_page_is_wider_than_the_screen_of_a_telephone(site_of_all_pages, chromium):
+    page = chromium(viewport={"width": 400, "height": 800}).new_page()
+    for address in site_of_all_pages:
+        page.goto(address)
+        page.wait_for_timeout(600)
+        wide = page.evaluate("document.documentElement.scrollWidth")
+        assert wide <= 400, f"{address} is {wide} wide"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not AXE.is_file(), reason="no axe-core: npm pack axe-core, and name its axe.min.js in AXE_JS")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1200, 400])
+def test_no_page_has_a_serious_finding_of_axe(site_of_all_pages, chromium, scheme, width):
+    context = chromium(viewport={"width": width, "height": 800}, color_scheme=scheme, bypass_csp=True)
+    page = context.new_page()
+    found: list[tuple[str, Any]] = []
+    for address in site_of_all_pages:
+        page.goto(address)
+        page.wait_for_timeout(600)
+        page.evaluate(AXE.read_text())
+        result = page.evaluate("axe.run()")
+        for violation in result["violations"]:
+            if violation["impact"] in SERIOUS:
+                found.append((address, violation["id"], [node["html"][:120] for node in violation["nodes"]][:3]))
+    assert found == []

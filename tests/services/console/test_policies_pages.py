@@ -1,0 +1,93 @@
+"""Policies and the constitution in the console, before a server with a tiny model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from rlhf_core.config.run import ModelConfig
+from services.client.client import CharterClient
+from services.server.config import ConsoleConfig, ServeConfig
+from tests.services.apps import started
+from tests.services.console.conftest import Site
+
+
+@pytest.fixture(scope="module")
+def full(
+    tmp_path_factory: pytest.TempPathFactory, model_config: ModelConfig, trained: Callable[[Path], str]
+) -> Iterator[Site]:
+    """One trained policy, which no judge taught, and no alias."""
+    data = tmp_path_factory.mktemp("full")
+    trained(data)
+    address = f"unix:{data}/s"
+    config = ServeConfig(
+        address=address,
+        data=data,
+        model=model_config,
+        constitution="household",
+        works=False,
+        console=ConsoleConfig(address="127.0.0.1:0"),
+    )
+    with (
+        started(config) as app,
+        httpx2.Client(base_url=app.console_address, timeout=60) as http,
+        CharterClient.connect(address, timeout_seconds=60) as client,
+    ):
+        yield Site(app.console_address, http, client, data)
+
+
+def change(site: Site, verb: str, **fields: str) -> httpx2.Response:
+    return site.http.post("/policies", data={"verb": verb} | fields, headers={"origin": site.url})
+
+
+def test_a_policy_is_promoted_and_taken_back_and_the_page_says_who_is_in_production(full):
+    assert "<b>the base model</b>" in full.http.get("/policies").text
+    full.http.post("/label/name", data={"name": "ana"}, headers={"origin": full.url})
+    for _ in range(2):  # a browser may send a form twice
+        asked = {"policy": "policy-1", "alias": "production", "reason": "<b>why</b>", "request_id": "p1"}
+        assert change(full, "promote", **asked).status_code == 303
+    page = full.http.get("/policies").text
+    assert "In production: <b>policy-1</b>" in page and "&lt;b&gt;why&lt;/b&gt;" in page and "by ana" in page
+    assert page.count("(was nobody)") == 1
+    assert full.grpc.policy.get_policy().version.id == "policy-1"
+    assert change(full, "rollback", alias="production", request_id="r1").status_code == 303
+    assert "<b>the base model</b>" in full.http.get("/policies").text
+    assert ", rolled back" in full.http.get("/policies").text
+
+
+def test_what_cannot_be_promoted_is_refused_in_the_service_s_words(full):
+    answer = change(full, "promote", policy="policy-9", alias="production")
+    assert answer.status_code == 404 and "policy-9" in answer.text
+    answer = change(full, "promote", policy="policy-1", alias="NO")
+    assert answer.status_code == 400 and "alias" in answer.text
+    assert change(full, "crown").status_code == 400
+    assert full.http.get("/policies", params={"run": "run-gone"}).status_code == 404
+
+
+def test_the_constitution_is_read_and_its_text_checked_as_it_is_typed(full, chromium):
+    page = chromium().new_page()
+    page.goto(f"{full.url}/constitution")
+    page.locator("#verdict", has_text="0 mistakes, 0 doubts. household 1.0.0: 7 principles").wait_for()
+    text = page.input_value("#text")
+    page.fill("#text", text.replace("title: No burns", "titel: No burns"))
+    page.locator("#verdict.wrong").wait_for()
+    line = text.split("\n").index("    title: No burns") + 1
+    place = page.locator("#problems button").first
+    assert place.inner_text() == f"{line}:5"
+    assert "titel" in page.inner_text("#problems")
+    place.click()
+    start = page.evaluate("document.getElementById('text').selectionStart")
+    assert text[:start].count("\n") == line - 1
+    page.fill("#text", "<img src=x onerror=alert(1)>: [")
+    page.locator("#problems li", has_text="C").first.wait_for()
+    assert page.locator("#problems img").count() == 0
+
+
+def test_a_server_without_the_judge_shows_the_constitution_and_checks_no_text(site):
+    page = site.http.get("/constitution").text
+    assert "No poisonous fumes" in page and "<textarea" not in page
+    answer = site.http.get("/policies")
+    assert answer.status_code == 503 and "does not offer" in answer.text

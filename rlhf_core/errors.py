@@ -89,6 +89,10 @@ class Loading(Unavailable):
     """The server is there, and what the call needs is not ready yet."""
 
 
+class Interrupted(Unavailable):
+    """The store took a transaction back, or cannot be reached; nothing is half written, and it may be done again."""
+
+
 class Exhausted(Unavailable):
     """A queue or a quota is full; the same call may work after `retry_seconds`."""
 

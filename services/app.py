@@ -26,6 +26,7 @@ from rlhf_core.exports.policy_folder import model_of, write_policy
 from rlhf_core.records.base import RunState
 from rlhf_core.records.models import PolicyVersion
 from rlhf_core.records.runs import Run
+from rlhf_core.store.databases.place import Place
 from rlhf_core.store.store import Store
 from services.client.client import CharterClient
 from services.rpc.constitution_edits import ConstitutionDesk
@@ -97,7 +98,7 @@ class App:
             await server.open(names, [f"{MODEL}{name}" for name in config.models])
             if console is not None:
                 console.listener.open()
-            store = self._store = Store.open(config.data)
+            store = self._store = Store.open(config.data, Place(database=config.store, artifacts=config.artifacts))
             stack.callback(store.close)
             store.runs.settle()
             io, model_thread = Executor("store", STORE_THREADS), Executor("model")

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from rlhf_core.errors import CharterError, LeaseLost
+from rlhf_core.errors import CharterError, Interrupted, LeaseLost
 from rlhf_core.records.base import RunState
 from rlhf_core.records.runs import Run, StepMetrics
 from rlhf_core.stages.context import RunStopped, Toolbox
@@ -29,6 +29,9 @@ Equip = Callable[[Run, Callable[[], bool]], Toolbox]
 LEASE_SECONDS = 30.0
 HEARTBEAT_SECONDS = 5.0
 IDLE_SECONDS = 0.5
+"""Between two looks for a run."""
+TOLD_IDLE_SECONDS = 5.0
+"""The same where the store tells of queued runs, and only those that have lost their worker are looked for."""
 
 T = TypeVar("T")
 
@@ -41,22 +44,29 @@ class Worker:
         self._store, self._pipeline, self._tools, self._clean_up = store, pipeline, tools, clean_up
         self._runs_folder = runs_folder
         self._stopping = threading.Event()
+        self._wake = threading.Event()
         self._lost = threading.Event()
         self._thread = threading.Thread(target=self._work, name="worker", daemon=True)
 
     def start(self) -> None:
         self._store.workers.sign_in(this_process())
+        self._idle_seconds = TOLD_IDLE_SECONDS if self._store.runs.on_queued(self._wake.set) else IDLE_SECONDS
         self._thread.start()
 
     def stop(self, timeout_seconds: float) -> None:
         """Put the run at work back in the queue at its next step."""
         self._stopping.set()
+        self._wake.set()
         self._thread.join(timeout_seconds)
         self._store.workers.sign_out(this_process())
 
     def _work(self) -> None:
         """Run after run: whatever one of them or the store does, the next one is taken."""
-        while not self._stopping.is_set():
+        while True:
+            # Before all else, so that no call is missed.
+            self._wake.clear()
+            if self._stopping.is_set():
+                return
             worked = False
             try:
                 worked = self._next()
@@ -68,7 +78,7 @@ class Worker:
             except Exception as error:
                 log.error("the worker goes on after a mistake of ours: %s", type(error).__name__, exc_info=error)
             if not worked:
-                self._stopping.wait(IDLE_SECONDS)
+                self._wake.wait(self._idle_seconds)
 
     def _next(self) -> bool:
         """Carry out the run whose turn it is; False where none waits."""
@@ -123,6 +133,11 @@ class Worker:
             raise
         except RunStopped:
             return self._stopped_state(run), ""
+        except Interrupted as error:
+            # All that it has committed is there, so that it goes on from its last step.
+            log.warning("run %s goes back to the queue: %s", run.id, error)
+            self._stopping.wait(error.retry_seconds)
+            return "QUEUED", ""
         except ValidationError as error:
             return "FAILED", str(invalid_input(error))
         except CharterError as error:

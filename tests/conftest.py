@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 
 from rlhf_core.config.run import LoraConfig, ModelConfig
 from rlhf_core.models.backbone import Backbone
+
+if TYPE_CHECKING:
+    from tests.store.postgres_server import Server
 
 # A busy machine is no mistake of what is tested; a test that is about time measures the processor's.
 settings.register_profile("charter", deadline=None)
@@ -87,3 +91,16 @@ def tiny_model(tiny_folder: Callable[[str], Path]) -> Callable[[str], Backbone]:
         return Backbone.load(folder, ModelConfig(base_model=folder, lora=LoraConfig(rank=4, alpha=8)))
 
     return load
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """A PostgreSQL server of the session's own; what needs it is skipped where none is installed."""
+    pytest.importorskip("psycopg_pool")
+    from tests.store import postgres_server
+
+    if reason := postgres_server.why_not():
+        pytest.skip(reason)
+    # No power cut is tried here.
+    with postgres_server.server("fsync=off", "full_page_writes=off") as running:
+        yield running

@@ -1,6 +1,7 @@
 """Fault drill: kill -9 of one random process at a random moment, many times, while runs go and clients retry.
 
 python -m tests.drill --times 50 --out drill.json
+python -m tests.drill --times 50 --postgres        # the store in PostgreSQL, whose server is killed like the others
 
 Each round starts the five services of deploy/compose.yaml on a fresh folder and lets a small run go through them.
 Whatever dies is started again, as the compose file does. Exit code 0 when every run ended with the bytes of a run that
@@ -24,15 +25,21 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rlhf_core.errors import CharterError
+from rlhf_core.store.databases.place import Place, use
 from rlhf_core.store.store import Store
 from services.client.client import CharterClient
 from tests.drill_clients import PATIENCE_SECONDS, Notes, Reference, ask, guarded, label, reference, watch
 from tests.processes import ROLES, Processes
 from tests.small_run import SMALL, Outcome, outcome
+from tests.store.postgres_server import Server
+from tests.store.postgres_server import server as postgres_server
 
 ROUND_SECONDS = 3600.0
 CALM_SECONDS = 4.0
 """The next process is killed at a random moment of this time after all serve again."""
+
+
+DATABASE = "database"
 
 
 class Kill(NamedTuple):
@@ -42,18 +49,28 @@ class Kill(NamedTuple):
     seconds_away: float
 
 
-def kill_one(processes: Processes, store: Store, run_id: str, chance: random.Random) -> Kill:
-    role = chance.choice(ROLES)
+def kill_one(processes: Processes, store: Store, run_id: str, chance: random.Random, database: Server | None) -> Kill:
+    role = chance.choice((*ROLES, DATABASE) if database else ROLES)
     stage = store.runs.get(run_id).stage or "none yet"
     since = time.monotonic()
-    processes.kill(role)
-    processes.start(role)
-    processes.wait_until_serving(role)
+    if role == DATABASE and database:
+        database.kill()
+        database.start()
+    else:
+        processes.kill(role)
+        processes.start(role)
+        processes.wait_until_serving(role)
     return Kill(role, stage, round(time.monotonic() - since, 1))
 
 
 def under_fire(
-    processes: Processes, store: Store, run_id: str, chance: random.Random, most: int, notes: Notes
+    processes: Processes,
+    store: Store,
+    run_id: str,
+    chance: random.Random,
+    most: int,
+    notes: Notes,
+    database: Server | None,
 ) -> list[Kill]:
     """Kill, at most so often, until the run is over."""
     kills: list[Kill] = []
@@ -62,7 +79,7 @@ def under_fire(
         time.sleep(chance.uniform(0, CALM_SECONDS))
         if len(kills) < most:
             try:
-                kills.append(kill_one(processes, store, run_id, chance))
+                kills.append(kill_one(processes, store, run_id, chance, database))
             except AssertionError as error:
                 notes.wrong.append(str(error))
                 return kills
@@ -70,8 +87,12 @@ def under_fire(
     return kills
 
 
-def drill_round(folder: Path, calm: Reference, chance: random.Random, most: int) -> dict[str, Any]:
+def drill_round(
+    folder: Path, calm: Reference, chance: random.Random, most: int, database: Server | None
+) -> dict[str, Any]:
     """One run under at most so many kills; what went wrong is told, not raised."""
+    if database:
+        use(folder, Place(database=database.empty()))
     notes, over = Notes(), threading.Event()
     began = time.monotonic()
     with (
@@ -83,7 +104,7 @@ def drill_round(folder: Path, calm: Reference, chance: random.Random, most: int)
         watcher = guarded(notes, watch, processes, run_id, notes)
         asker = guarded(notes, ask, processes, calm, run_id, notes, over)
         labeller = guarded(notes, label, processes, calm, notes, over)
-        kills = under_fire(processes, store, run_id, chance, most, notes)
+        kills = under_fire(processes, store, run_id, chance, most, notes, database)
         try:
             if client.trainer.create_run(SMALL, request_id="the-run").id != run_id:
                 notes.wrong.append("the same request made a second run")
@@ -132,14 +153,16 @@ def missing(store: Store, run_id: str, notes: Notes) -> list[str]:
     return faults
 
 
-def drill(times: int, seed: int, scratch: Path, tell: Callable[[str], None]) -> Iterator[dict[str, Any]]:
+def drill(
+    times: int, seed: int, scratch: Path, tell: Callable[[str], None], database: Server | None = None
+) -> Iterator[dict[str, Any]]:
     """Rounds until `times` kills are done; after each the record that drill.json holds."""
     began, chance = time.monotonic(), random.Random(seed)
     calm = reference(scratch / "calm")
     tell(f"calm run done in {time.monotonic() - began:.0f} s; now {times} kills")
     rounds: list[dict[str, Any]] = []
     while (done := sum(len(each["kills"]) for each in rounds)) < times:
-        rounds.append(drill_round(scratch / f"round-{len(rounds)}", calm, chance, times - done))
+        rounds.append(drill_round(scratch / f"round-{len(rounds)}", calm, chance, times - done, database))
         last = rounds[-1]
         tell(
             f"round {len(rounds)}: {last['state']} after {len(last['kills'])} kills and {last['attempts']} attempts in "
@@ -172,13 +195,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--times", type=int, default=50, help="kills in all (default 50)")
     parser.add_argument("--seed", type=int, default=0, help="of who is killed and when")
     parser.add_argument("--out", type=Path, default=Path("drill.json"))
+    parser.add_argument("--postgres", action="store_true", help="the store in a server of the drill's own")
     given = parser.parse_args(arguments)
     if given.times < 1:
         parser.error("--times: at least 1")
     # So that a drill that is told to stop leaves no process behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    with tempfile.TemporaryDirectory(prefix="drill-") as scratch:
-        for result in drill(given.times, given.seed, Path(scratch), lambda text: print(text, flush=True)):
+    with (
+        tempfile.TemporaryDirectory(prefix="drill-") as scratch,
+        postgres_server() if given.postgres else contextlib.nullcontext() as database,
+    ):
+        for result in drill(given.times, given.seed, Path(scratch), lambda text: print(text, flush=True), database):
             given.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     print(
         f"{result['kills']} kills, {result['runs_succeeded']} of {result['runs']} runs finished, "

@@ -9,10 +9,11 @@ import pytest
 
 from rlhf_core.records.runs import Run
 from rlhf_core.store.store import Store
-from tests.drill import differences, drill, missing
+from tests.drill import DATABASE, differences, drill, missing
 from tests.drill_clients import Notes
 from tests.small_run import Outcome
 from tests.store.examples import comparison, preference
+from tests.store.postgres_server import server, why_not
 
 CALM = Outcome(["a", "b"], [("ppo", "p", "text")], ["vote"], [("ppo", {"kl": 0.5})])
 
@@ -71,3 +72,15 @@ def test_three_kills_do_no_harm(tmp_path: Path):
     *_, result = drill(3, 0, tmp_path, print)
     assert (result["kills"], result["faults"]) == (3, 0), result
     assert result["runs_succeeded"] == result["runs"] and result["labels_acknowledged"] > 0
+
+
+@pytest.mark.slow
+def test_kills_of_the_database_and_of_processes_that_share_it_do_no_harm(tmp_path: Path):
+    if reason := why_not():
+        pytest.skip(reason)
+    with server() as database:
+        # With this seed the database is among the first three.
+        *_, result = drill(3, 8, tmp_path, print, database)
+    assert (result["kills"], result["faults"]) == (3, 0), result
+    assert result["runs_succeeded"] == result["runs"] and result["labels_acknowledged"] > 0
+    assert DATABASE in result["kills_by_process"]

@@ -59,7 +59,7 @@ LENT = {("rlhf_core.interfaces", "rlhf_core.constitution.constitution")}
 
 TORCH = ("torch", "transformers", "peft", "safetensors", "tokenizers")
 WIRE = ("services", "grpc", "grpc_health", "grpc_reflection", "grpc_status", "google", "charter")
-SQLITE = ("sqlite3", "sqlite_utils")
+STORAGE = ("sqlite3", "sqlite_utils", "psycopg", "psycopg_pool", "fsspec", "s3fs")
 
 MATHS = ("ppo.losses", "ppo.advantages", "ppo.scalarization", "reward.losses")
 SERVICERS = tuple(
@@ -68,7 +68,7 @@ SERVICERS = tuple(
 
 FORBIDDEN = (
     ("rlhf_core", (), WIRE),
-    ("*", ("rlhf_core.store",), SQLITE),
+    ("*", ("rlhf_core.store",), STORAGE),
     ("rlhf_core", ("rlhf_core.sandbox", "rlhf_core.pipeline"), ("rlhf_core.sandbox",)),
     *((f"rlhf_core.training.{name}", (), ("rlhf_core", "services")) for name in MATHS),
     # What runs inside a trainer elsewhere reaches a server by its address alone.

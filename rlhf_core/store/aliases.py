@@ -8,6 +8,7 @@ from rlhf_core.records.samples import BASE_POLICY
 from rlhf_core.store.connection import Connections
 from rlhf_core.store.row_mapping import from_row, insert, now
 
+_ALL = 2**62
 _LIVE = "SELECT * FROM alias_changes WHERE number IN (SELECT max(number) FROM alias_changes GROUP BY alias)"
 
 
@@ -29,6 +30,7 @@ class Aliases:
     def promote(self, alias: str, version: str, changed_by: str, reason: str, overridden: str) -> AliasChange:
         """Give the alias to a version; one that holds it already keeps it, and the change that gave it is returned."""
         with self._connections.write(durable=True):
+            self._connections.lock("alias", alias)
             previous = self.holder(alias)
             if previous == version:
                 return self.history(alias, 1)[0]
@@ -44,6 +46,7 @@ class Aliases:
             Conflict: nobody holds the alias.
         """
         with self._connections.write(durable=True):
+            self._connections.lock("alias", alias)
             holders = self.line(alias)
             if not holders:
                 raise Conflict(f"nothing holds '{alias}', so there is nothing to roll back")
@@ -77,7 +80,7 @@ class Aliases:
         rows = self._connections.rows(
             """SELECT * FROM alias_changes WHERE (:alias = '' OR alias = :alias)
               AND (:before = 0 OR number < :before) ORDER BY number DESC LIMIT :size""",
-            {"alias": alias, "before": before, "size": -1 if size is None else size},
+            {"alias": alias, "before": before, "size": _ALL if size is None else size},
         )
         return [from_row(AliasChange, row) for row in rows]
 

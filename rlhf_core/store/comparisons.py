@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rlhf_core.errors import NotFound
 from rlhf_core.records.samples import Comparison
 from rlhf_core.seeding import UNIFORM_SLICE, uniform_draw
-from rlhf_core.store.connection import Connections
-from rlhf_core.store.row_mapping import from_row, insert, now, utc_text
+from rlhf_core.store.connection import Connections, Row
+from rlhf_core.store.row_mapping import from_row, insert, now
 from rlhf_core.store.samples import Samples, join_runs
 
 _WAITING = """
@@ -20,25 +18,32 @@ _WAITING = """
   AND NOT EXISTS (
     SELECT 1 FROM live_preferences AS mine
     WHERE mine.comparison_id = c.id AND mine.objective = :objective AND mine.labeler = :labeler)
-  AND (NOT :uniform OR c.draw < :slice)
+  AND (:uniform = 0 OR c.draw < :slice)
 """
 _FREE = """
 NOT EXISTS (
     SELECT 1 FROM label_leases AS l WHERE l.comparison_id = c.id AND l.objective = :objective
-      AND l.labeler <> :labeler AND l.expires_at > :now)
+      AND l.labeler <> :labeler AND l.expires_at > store_time(0))
 """
 _NEXT = f"""
 SELECT c.id FROM comparisons AS c
 LEFT JOIN (
-  SELECT comparison_id, max(abstained AND reason <> 'no_principle') AS abstained, min(abs(probability - 0.5)) AS margin
+  SELECT comparison_id, max(CASE WHEN abstained = 1 AND reason <> 'no_principle' THEN 1 ELSE 0 END) AS abstained,
+    min(abs(probability - 0.5)) AS margin
   FROM live_preferences
-  WHERE objective = :objective AND labeler GLOB 'ai:*' AND (:run_id IS NULL OR run_id = :run_id) GROUP BY comparison_id
+  WHERE objective = :objective AND substr(labeler, 1, 3) = 'ai:' AND (:run_id IS NULL OR run_id = :run_id)
+  GROUP BY comparison_id
 ) AS ai ON ai.comparison_id = c.id
-WHERE {_WAITING} AND (NOT :leased OR {_FREE})
-ORDER BY (c.draw < :slice) = :turn DESC, CASE WHEN c.draw < :slice THEN c.draw END,
-  CASE WHEN ai.abstained THEN 0 WHEN ai.margin IS NOT NULL THEN 1 ELSE 2 END, ai.margin, c.rowid LIMIT :count
+WHERE {_WAITING} AND (:leased = 0 OR {_FREE})
+ORDER BY CASE WHEN c.draw < :slice THEN 1 ELSE 0 END = :turn DESC, CASE WHEN c.draw < :slice THEN c.draw END,
+  CASE WHEN ai.abstained = 1 THEN 0 WHEN ai.margin IS NOT NULL THEN 1 ELSE 2 END, ai.margin, c.rowid LIMIT :count
 """
-_GIVEN = "SELECT count(*) FROM live_preferences WHERE objective = ? AND labeler = ?"
+_GIVEN = "SELECT count(*) AS n FROM live_preferences WHERE objective = ? AND labeler = ?"
+_LEASE = """
+INSERT INTO label_leases (comparison_id, objective, labeler, expires_at)
+VALUES (:id, :objective, :labeler, store_time(:seconds))
+ON CONFLICT (comparison_id, objective) DO UPDATE SET labeler = excluded.labeler, expires_at = excluded.expires_at
+"""
 TURNS = round(1 / UNIFORM_SLICE)
 """One question of so many comes from the uniform slice."""
 
@@ -101,19 +106,16 @@ class Comparisons:
         With a lease they are this labeler's until it expires or they are labelled: who asks with one gets others.
         """
         question = {"labeler": labeler, "objective": objective, "run_id": run_id, "uniform": uniform}
-        asked = question | {"leased": lease_seconds > 0, "now": now(), "count": count, "slice": UNIFORM_SLICE}
+        asked = question | {"leased": lease_seconds > 0, "count": count, "slice": UNIFORM_SLICE}
         if not lease_seconds:
             return self._ranked(asked)
         with self._connections.write() as connection:
+            # Two who ask at the same time must not be given the same.
+            self._connections.lock("label leases", objective)
             found = self._ranked(asked)
-            connection.execute("DELETE FROM label_leases WHERE expires_at <= ?", [now()])
-            expires_at = utc_text(datetime.now(UTC) + timedelta(seconds=lease_seconds))
-            connection.executemany(
-                """INSERT INTO label_leases (comparison_id, objective, labeler, expires_at) VALUES (?, ?, ?, ?)
-                ON CONFLICT (comparison_id, objective)
-                DO UPDATE SET labeler = excluded.labeler, expires_at = excluded.expires_at""",
-                [(each.id, objective, labeler, expires_at) for each in found],
-            )
+            connection.execute("DELETE FROM label_leases WHERE expires_at <= store_time(0)")
+            lease = {"objective": objective, "labeler": labeler, "seconds": lease_seconds}
+            connection.executemany(_LEASE, [lease | {"id": each.id} for each in found])
         return found
 
     def let_go(self, labeler: str, comparison_id: str, objective: str) -> None:
@@ -132,7 +134,7 @@ class Comparisons:
 
     def _ranked(self, asked: Mapping[str, Any]) -> list[Comparison]:
         """The first of those that wait: every fifth from the ranking that begins with the uniform slice."""
-        given = self._connections.rows(_GIVEN, [asked["objective"], asked["labeler"]])[0][0]
+        given = self._connections.rows(_GIVEN, [asked["objective"], asked["labeler"]])[0]["n"]
         places = range(given, given + asked["count"])
         turns = [asked["uniform"] or place % TURNS == TURNS - 1 for place in places]
         rankings = {turn: self._connections.rows(_NEXT, {**asked, "turn": turn}) for turn in set(turns)}
@@ -141,6 +143,6 @@ class Comparisons:
             found += [row["id"] for row in rankings[turn] if row["id"] not in found][:1]
         return [self.get(identity) for identity in found]
 
-    def _read(self, rows: list[sqlite3.Row]) -> list[Comparison]:
+    def _read(self, rows: Sequence[Row]) -> list[Comparison]:
         samples = self._samples.by_id({row[side] for row in rows for side in ("a_id", "b_id")})
         return [from_row(Comparison, row, a=samples[row["a_id"]], b=samples[row["b_id"]]) for row in rows]

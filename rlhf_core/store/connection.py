@@ -1,203 +1,87 @@
-"""The doors of the database: many readers, one writer at a time across threads and processes.
+"""The seam between the store and its database: SQLite for one host, PostgreSQL for many processes on many hosts.
 
-SQLite before 3.51.3 can lose a commit when two connections write or checkpoint at the same instant, and a deferred
-transaction that reads before it writes fails at once under contention. So every write here takes one `flock` and
-begins `IMMEDIATE`; outside of `write` each connection is `query_only`, so that no statement can go round the lock.
+The store's modules write one SQL, which both understand as it stands; `?` and `:name` are its parameters, JSON lists
+travel as text that `json_each` opens, and `rowid` is the order in which rows came. What else SQLite has,
+`databases.postgres_sql` gives to PostgreSQL. Where the two keep others out in different ways, the store says what it
+wants by `hold`, `lock` and `alone`, of which SQLite needs none: it has one writer at a time.
 """
 
 from __future__ import annotations
 
-import fcntl
-import os
-import sqlite3
-import threading
-import weakref
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Literal, Protocol
 
-from rlhf_core.errors import CharterError, InvalidInput, NotFound, Unavailable
-
-BUSY_SECONDS = 30.0
-WAL_BYTES = 64 * 2**20
-"""The write-ahead log is cut back to this size after a checkpoint."""
+Parameters = Sequence[Any] | Mapping[str, Any]
+Hold = Literal["", "wait", "skip"]
+"""Whether the rows that are read stay as they are until the transaction ends: no; yes, once others let go of them; yes,
+without those that others hold."""
 
 
-class _Connection(sqlite3.Connection):
-    """A connection that can be referred to weakly, so that a finished thread's reader is freed with it."""
+class Row(Protocol):
+    """One row, its values by the names of their columns."""
+
+    def __getitem__(self, column: str, /) -> Any: ...
 
 
-class Connections:
-    """This process' connections to one database: one writer behind a lock, and one reader for each thread."""
+class Cursor(Protocol):
+    """What a statement has found or changed."""
 
-    def __init__(self, database: Path, lock: Path):
-        self._database = database
-        self._process = os.getpid()
-        self._lock = threading.RLock()
-        self._depth = 0
-        self._writing_thread = 0
-        self._closed = False
-        self._local = threading.local()
-        self._readers: weakref.WeakSet[_Connection] = weakref.WeakSet()
-        self._lock_file = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            with self._named_errors(), self._exclusive():
-                self._writer = self._connect()
-                _use_write_ahead_log(self._writer)
-        except BaseException:
-            os.close(self._lock_file)
-            raise
+    @property
+    def rowcount(self) -> int: ...
 
-    @contextmanager
-    def write(self, durable: bool = False) -> Iterator[sqlite3.Connection]:
+    def fetchone(self) -> Row | None: ...
+
+    def fetchall(self) -> list[Row]: ...
+
+    def __iter__(self) -> Iterator[Row]: ...
+
+
+class Connection(Protocol):
+    """The connection of a transaction that may write."""
+
+    def execute(self, sql: str, parameters: Parameters = (), /) -> Cursor: ...
+
+    def executemany(self, sql: str, rows: Sequence[Mapping[str, Any]], /) -> object: ...
+
+
+class Connections(Protocol):
+    """A process' ways into one database."""
+
+    def write(self, durable: bool = False, alone: bool = False) -> AbstractContextManager[Connection]:
         """One transaction: commits at the end, rolls back on any exception; inside another, joins it.
 
-        `durable` waits for the disk, so that the commit outlives a power cut. Never await inside.
+        `durable` waits for the disk, so that the commit outlives a power cut; `alone` waits until no other transaction
+        writes, and lets none begin. Never await inside.
         """
-        with self._named_errors(), self._exclusive():
-            self._require_open()
-            unit = _savepoint(self._writer) if self._writer.in_transaction else self._transaction(durable)
-            with unit:
-                yield self._writer
+        ...
 
-    def rows(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[sqlite3.Row]:
-        """All rows of a query; inside `write`, the thread sees what it has written."""
-        self._require_open()
-        with self._named_errors():
-            inside = self._writing_thread == threading.get_ident()
-            connection = self._writer if inside else self._reader()
-            return connection.execute(sql, parameters).fetchall()
+    def rows(self, sql: str, parameters: Parameters = (), hold: Hold = "") -> list[Row]:
+        """All rows of a query; inside `write`, the thread sees what it has written, and may hold the rows."""
+        ...
 
-    def close(self) -> None:
-        """Close every connection; under the lock, because the last one to close writes the log back."""
-        with self._exclusive():
-            if self._closed:
-                return
-            self._closed = True
-            for reader in list(self._readers):
-                reader.close()
-            self._writer.close()
-        os.close(self._lock_file)
+    def lock(self, *name: str) -> None:
+        """Inside `write`: wait until no other transaction has locked this name, and keep it until the end."""
+        ...
 
-    def _connect(self) -> _Connection:
-        connection = sqlite3.connect(
-            self._database,
-            timeout=BUSY_SECONDS,
-            isolation_level=None,
-            check_same_thread=False,
-            factory=_Connection,
-        )
-        connection.row_factory = sqlite3.Row
-        connection.execute("PRAGMA foreign_keys=1")
-        connection.execute(f"PRAGMA journal_size_limit={WAL_BYTES}")
-        connection.execute("PRAGMA temp_store=MEMORY")
-        connection.execute("PRAGMA query_only=1")
-        return connection
+    def listen(self, wake: Callable[[], None]) -> bool:
+        """Call `wake`, from a thread of its own, whenever a run is queued; False where the database cannot tell."""
+        ...
 
-    def _reader(self) -> _Connection:
-        reader: _Connection | None = getattr(self._local, "reader", None)
-        if reader is None:
-            reader = self._local.reader = self._connect()
-            self._readers.add(reader)
-        return reader
+    def migrate(self) -> None:
+        """Bring the schema up to date. Raises Conflict where a newer Charter wrote it."""
+        ...
 
-    def _require_open(self) -> None:
-        if self._closed:
-            raise Unavailable("the store is closed")
-        if os.getpid() != self._process:
-            # The lock file and the connections would be shared with the parent, and exclude nobody.
-            raise Unavailable("a store does not survive fork; open it again in the new process")
+    def tables_with(self, column: str) -> list[str]:
+        """Names of the tables that have such a column."""
+        ...
 
-    @contextmanager
-    def _exclusive(self) -> Iterator[None]:
-        """The lock of this process' threads, then that of all processes; reentrant within a thread."""
-        with self._lock:
-            if self._depth == 0 and not self._closed:
-                fcntl.flock(self._lock_file, fcntl.LOCK_EX)
-            self._depth += 1
-            try:
-                yield
-            finally:
-                self._depth -= 1
-                if self._depth == 0 and not self._closed:
-                    fcntl.flock(self._lock_file, fcntl.LOCK_UN)
+    def continue_numbering(self, columns: Sequence[tuple[str, str]]) -> None:
+        """Inside `write`: give new rows numbers above all that these columns (table, column) hold."""
+        ...
 
-    @contextmanager
-    def _transaction(self, durable: bool) -> Iterator[None]:
-        self._writer.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
-        self._writer.execute("PRAGMA query_only=0")
-        self._writing_thread = threading.get_ident()
-        try:
-            self._writer.execute("BEGIN IMMEDIATE")
-            yield
-            self._writer.execute("COMMIT")
-        finally:
-            if self._writer.in_transaction:
-                self._writer.execute("ROLLBACK")
-            self._writing_thread = 0
-            self._writer.execute("PRAGMA query_only=1")
+    def integrity_check(self) -> list[str]:
+        """What is wrong with the database; empty when it is sound."""
+        ...
 
-    @contextmanager
-    def _named_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise _named(error, self._database) from error
-
-
-def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
-    try:
-        connection.execute("PRAGMA query_only=0")
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA query_only=1")
-    except sqlite3.Error:
-        connection.close()
-        raise
-
-
-@contextmanager
-def _savepoint(connection: sqlite3.Connection) -> Iterator[None]:
-    connection.execute("SAVEPOINT nested")
-    try:
-        yield
-    except BaseException:
-        # A full disk makes SQLite roll back the whole transaction, savepoints included.
-        if connection.in_transaction:
-            connection.execute("ROLLBACK TO nested")
-            connection.execute("RELEASE nested")
-        raise
-    connection.execute("RELEASE nested")
-
-
-def _named(error: sqlite3.Error, database: Path) -> CharterError | sqlite3.Error:
-    """SQLite's error in Charter's words; one that can only be a mistake in our SQL stays as it is."""
-    extended = getattr(error, "sqlite_errorcode", 0)
-    if extended == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY:
-        return NotFound("a row refers to a prompt, sample, comparison or run that is not in the store")
-    code = extended & 0xFF
-    if code == sqlite3.SQLITE_CONSTRAINT:
-        return InvalidInput(f"the store refuses this row: {error}; allowed: finite numbers, complete rows, valid JSON")
-    if code == sqlite3.SQLITE_FULL:
-        return Unavailable(f"no space left for '{database}'; nothing was written")
-    if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
-        return Unavailable(f"'{database}' is damaged or is not a Charter store: {error}")
-    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
-        return Unavailable(f"cannot use '{database}' now: {error}; nothing was written")
-    return error
-
-
-class Engine(NamedTuple):
-    version: str
-    resets_safely: bool
-    """False where two connections that write while one resets the log can corrupt a WAL database."""
-
-
-def engine() -> Engine:
-    """The engine of this process."""
-    return Engine(sqlite3.sqlite_version, resets_safely(sqlite3.sqlite_version_info))
-
-
-def resets_safely(version: tuple[int, ...]) -> bool:
-    """Fixed in SQLite 3.51.3, and in 3.50.7 and 3.44.6 of the older branches (https://sqlite.org/wal.html)."""
-    return version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51) or (3, 44, 6) <= version < (3, 45)
+    def close(self) -> None: ...

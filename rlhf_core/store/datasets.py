@@ -28,6 +28,7 @@ class Datasets:
             Stale: the dataset has another etag by now; without an `etag` it may be any, or none at all.
         """
         with self._connections.write(durable=True) as connection:
+            self._connections.lock("dataset", version.id)
             newest = self._newest(version.id)
             self._check_etag(version.id, newest, etag)
             if newest is not None and newest.format != version.format:
@@ -87,6 +88,7 @@ class Datasets:
             Stale: it has another etag by now.
         """
         with self._connections.write(durable=True) as connection:
+            self._connections.lock("dataset", dataset_id)
             self._check_etag(dataset_id, self.get(dataset_id), etag)
             runs = self.runs_naming(dataset_id)
             if runs and not although_used:

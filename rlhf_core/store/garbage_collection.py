@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import NamedTuple
 
-from rlhf_core.store.artifacts import Artifacts
+from rlhf_core.store.artifacts.folders import ArtifactFolders
 from rlhf_core.store.connection import Connections
 
 IDLE_SECONDS = 3600.0
@@ -22,7 +22,7 @@ class Collected(NamedTuple):
 class Garbage:
     """Artifacts that nothing refers to."""
 
-    def __init__(self, connections: Connections, artifacts: Artifacts):
+    def __init__(self, connections: Connections, artifacts: ArtifactFolders):
         self._connections = connections
         self._artifacts = artifacts
 
@@ -40,9 +40,6 @@ class Garbage:
 
     def _named(self) -> set[str]:
         """By any table that has a column for one."""
-        tables = self._connections.rows(
-            """SELECT m.name FROM sqlite_master AS m JOIN pragma_table_info(m.name) AS c
-            WHERE m.type = 'table' AND c.name = 'artifact'"""
-        )
-        named = (self._connections.rows(f'SELECT DISTINCT artifact FROM "{table["name"]}"') for table in tables)
+        tables = self._connections.tables_with("artifact")
+        named = (self._connections.rows(f'SELECT DISTINCT artifact FROM "{table}"') for table in tables)
         return {row["artifact"] for rows in named for row in rows}

@@ -39,6 +39,8 @@ class Requests:
             RequestReused: the id came before with another body.
         """
         with self._connections.write(durable=True) as connection:
+            if request_id:
+                self._connections.lock("request", method, request_id)
             known = self.answered(method, request_id, body)
             if known is not None:
                 return known

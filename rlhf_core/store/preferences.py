@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Literal
@@ -10,7 +9,7 @@ from typing import Literal
 from rlhf_core.errors import InvalidInput, RequestReused
 from rlhf_core.records.feedback import Preference
 from rlhf_core.store.comparisons import Comparisons
-from rlhf_core.store.connection import Connections
+from rlhf_core.store.connection import Connection, Connections
 from rlhf_core.store.row_mapping import from_row, insert, now, stamped, to_row, utc_text
 
 
@@ -29,7 +28,8 @@ class Preferences:
         """Store preferences, each a new revision; one that its run has stored already changes nothing."""
         preferences = list(preferences)
         with self._connections.write(durable=any(p.labeler.startswith("human:") for p in preferences)) as connection:
-            new = [p for p in preferences if not self._revision(connection, p)]
+            self._connections.lock("preferences")
+            new = [p for p in preferences if not self._is_stored(connection, p)]
             # By key, so that one call that names a preference twice stores it once.
             insert(connection, "preferences", stamped({(p.id, p.run_id): p for p in new}.values()), key="revision")
 
@@ -42,8 +42,9 @@ class Preferences:
         """Live preferences, skips and abstentions included, in the order in which they were given."""
         rows = self._connections.rows(
             """SELECT * FROM live_preferences WHERE (:objective IS NULL OR objective = :objective)
-              AND (:run_id IS NULL OR run_id = :run_id) AND labeler GLOB :labeler ORDER BY revision""",
-            {"objective": objective, "run_id": run_id, "labeler": f"{labelers}:*" if labelers else "*"},
+              AND (:run_id IS NULL OR run_id = :run_id) AND substr(labeler, 1, length(:whose)) = :whose
+            ORDER BY revision""",
+            {"objective": objective, "run_id": run_id, "whose": f"{labelers}:" if labelers else ""},
         )
         return [from_row(Preference, row) for row in rows]
 
@@ -58,9 +59,10 @@ class Preferences:
         """As `find`, from after a place on, and the place of the last one; 0 where there are no more."""
         rows = self._connections.rows(
             """SELECT * FROM live_preferences WHERE (:objective IS NULL OR objective = :objective)
-              AND (:run_id IS NULL OR run_id = :run_id) AND labeler GLOB :labeler AND revision > :after
+              AND (:run_id IS NULL OR run_id = :run_id) AND substr(labeler, 1, length(:whose)) = :whose
+              AND revision > :after
             ORDER BY revision LIMIT :size""",
-            {"objective": objective, "run_id": run_id, "labeler": f"{labelers}:*" if labelers else "*"}
+            {"objective": objective, "run_id": run_id, "whose": f"{labelers}:" if labelers else ""}
             | {"after": after, "size": size + 1},
         )
         return [from_row(Preference, row) for row in rows[:size]], rows[size - 1]["revision"] if rows[size:] else 0
@@ -75,6 +77,7 @@ class Preferences:
         if not request_id:
             raise InvalidInput("request_id is empty; allowed: any text that is unique to this label", "request_id")
         with self._connections.write(durable=True) as connection:
+            self._connections.lock("preferences")
             sql = "SELECT * FROM preferences WHERE request_id = ?"
             for row in connection.execute(sql, [request_id]):
                 stored = from_row(Preference, row)
@@ -90,8 +93,8 @@ class Preferences:
 
     def given(self, labeler: str, since: datetime) -> int:
         """How many labels of this labeler stand, of those given since then."""
-        sql = "SELECT count(*) FROM live_preferences WHERE labeler = ? AND created_at >= ?"
-        return self._connections.rows(sql, [labeler, utc_text(since)])[0][0]
+        sql = "SELECT count(*) AS n FROM live_preferences WHERE labeler = ? AND created_at >= ?"
+        return self._connections.rows(sql, [labeler, utc_text(since)])[0]["n"]
 
     def undo(
         self, labeler: str, request_id: str = "", comparison_id: str = "", objective: str = ""
@@ -102,6 +105,7 @@ class Preferences:
         `request_id`, the same request again returns the same label and undoes no other.
         """
         with self._connections.write(durable=True) as connection:
+            self._connections.lock("preferences")
             done = connection.execute(
                 """SELECT p.* FROM preferences AS p JOIN undos AS u ON u.preference_revision = p.revision
                 WHERE u.request_id = ?""",
@@ -122,6 +126,6 @@ class Preferences:
             return from_row(Preference, latest)
 
     @staticmethod
-    def _revision(connection: sqlite3.Connection, preference: Preference) -> sqlite3.Row | None:
+    def _is_stored(connection: Connection, preference: Preference) -> bool:
         sql = "SELECT revision FROM preferences WHERE id = ? AND run_id = ?"
-        return connection.execute(sql, [preference.id, preference.run_id]).fetchone()
+        return connection.execute(sql, [preference.id, preference.run_id]).fetchone() is not None

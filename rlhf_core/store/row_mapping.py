@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import TypeVar, get_origin
 
 from rlhf_core.errors import InvalidInput
 from rlhf_core.records.base import Record
+from rlhf_core.store.connection import Connection, Row
 
 RecordType = TypeVar("RecordType", bound=Record)
-Row = Mapping[str, object]
+Columns = Mapping[str, object]
 
 
 def utc_text(time: datetime) -> str:
@@ -23,7 +23,12 @@ def utc_text(time: datetime) -> str:
 
 
 def now() -> str:
-    return utc_text(datetime.now(UTC))
+    return time_text(0)
+
+
+def time_text(seconds: float) -> str:
+    """So many seconds from now, by this host's clock."""
+    return utc_text(datetime.now(UTC) + timedelta(seconds=seconds))
 
 
 def to_row(record: Record, exclude: set[str] | None = None) -> dict[str, object]:
@@ -32,7 +37,7 @@ def to_row(record: Record, exclude: set[str] | None = None) -> dict[str, object]
     return {name: to_json(value) if isinstance(value, (dict, tuple, list)) else value for name, value in fields.items()}
 
 
-def from_row(model: type[RecordType], row: sqlite3.Row, **given: object) -> RecordType:
+def from_row(model: type[RecordType], row: Row, **given: object) -> RecordType:
     """A record from a row; `given` fields are taken as they are and need no column."""
     json_fields = _json_fields(model)
     values = {
@@ -43,7 +48,7 @@ def from_row(model: type[RecordType], row: sqlite3.Row, **given: object) -> Reco
     return model.model_validate(values | given)
 
 
-def insert(connection: sqlite3.Connection, table: str, rows: Sequence[Row], key: str = "id") -> None:
+def insert(connection: Connection, table: str, rows: Sequence[Columns], key: str = "id") -> None:
     """Insert rows with equal keys in equal order; one whose `key` is in the table already changes nothing."""
     if not rows:
         return
@@ -58,7 +63,7 @@ def insert(connection: sqlite3.Connection, table: str, rows: Sequence[Row], key:
         raise InvalidInput(f"{table}: {error}; allowed: {allowed}") from error
 
 
-def stamped(records: Iterable[Record]) -> list[Row]:
+def stamped(records: Iterable[Record]) -> list[Columns]:
     """Rows of the records, with the time of writing."""
     time = now()
     return [to_row(record) | {"created_at": time} for record in records]

@@ -6,20 +6,20 @@ What another run counts stays, and so does what people have labelled: their labe
 from __future__ import annotations
 
 import json
-import sqlite3
 from typing import NamedTuple
 
 from rlhf_core.errors import Conflict
 from rlhf_core.store.aliases import Aliases
-from rlhf_core.store.connection import Connections
+from rlhf_core.store.connection import Connection, Connections
 from rlhf_core.store.garbage_collection import Garbage
 from rlhf_core.store.runs import Runs
 
+_BY_AI = "run_id = :run AND substr(labeler, 1, 3) = 'ai:'"
 _ONLY_ITS = """(SELECT record_id FROM members WHERE run_id = :run AND kind = '{kind}' AND record_id NOT IN
   (SELECT record_id FROM members WHERE run_id <> :run AND kind = '{kind}'))"""
 _SETS = {
     "gone_comparisons": f"""SELECT id FROM comparisons WHERE id IN {_ONLY_ITS.format(kind="comparison")}
-      AND id NOT IN (SELECT comparison_id FROM preferences WHERE labeler GLOB 'human:*' OR run_id <> :run)
+      AND id NOT IN (SELECT comparison_id FROM preferences WHERE substr(labeler, 1, 6) = 'human:' OR run_id <> :run)
       AND id NOT IN (SELECT v.comparison_id FROM votes AS v JOIN members AS m ON m.kind = 'vote' AND m.record_id = v.id
         WHERE m.run_id <> :run)""",
     "gone_votes": f"""SELECT id FROM votes
@@ -38,9 +38,9 @@ _ROWS = (
     ("votes", "id IN (SELECT id FROM gone_votes)"),
     (
         "undos",
-        "preference_revision IN (SELECT revision FROM preferences WHERE run_id = :run AND labeler GLOB 'ai:*')",
+        f"preference_revision IN (SELECT revision FROM preferences WHERE {_BY_AI})",
     ),
-    ("preferences", "run_id = :run AND labeler GLOB 'ai:*'"),
+    ("preferences", _BY_AI),
     ("comparisons", "id IN (SELECT id FROM gone_comparisons)"),
     ("revisions", "id IN (SELECT id FROM gone_revisions)"),
     ("scores", "sample_id IN (SELECT id FROM gone_samples) OR reward_model IN (SELECT id FROM gone_models)"),
@@ -86,13 +86,14 @@ class Deletion:
             Conflict: the run waits or is carried out, another run goes on from it, or an alias needs its versions.
             Stale: it has another etag by now.
         """
-        with self._connections.write(durable=True) as connection:
+        # Alone: another run must not come to need meanwhile what is about to go.
+        with self._connections.write(durable=True, alone=True) as connection:
             self._check(run_id, etag)
             before = set(self._garbage.orphans().digests)
             for name, query in _SETS.items():
                 connection.execute(f"CREATE TEMP TABLE {name} AS {query}", {"run": run_id})
-            labels = "SELECT count(*) FROM preferences WHERE run_id = ? AND labeler GLOB 'human:*'"
-            kept = connection.execute(labels, [run_id]).fetchone()[0]
+            labels = "SELECT count(*) AS n FROM preferences WHERE run_id = ? AND substr(labeler, 1, 6) = 'human:'"
+            kept = self._connections.rows(labels, [run_id])[0]["n"]
             rows = {table: _delete(connection, table, where, run_id) for table, where in _ROWS}
             # Pairs that stay for people's labels are no run's any more.
             connection.execute("UPDATE comparisons SET run_id = '' WHERE run_id = ?", [run_id])
@@ -122,5 +123,5 @@ class Deletion:
             )
 
 
-def _delete(connection: sqlite3.Connection, table: str, where: str, run_id: str) -> int:
+def _delete(connection: Connection, table: str, where: str, run_id: str) -> int:
     return connection.execute(f"DELETE FROM {table} WHERE {where}", {"run": run_id}).rowcount

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
 from datetime import datetime
 
 from rlhf_core.errors import NotFound
 from rlhf_core.records.base import Stage
 from rlhf_core.records.models import Checkpoint
 from rlhf_core.records.runs import RunEvent, StageResult
-from rlhf_core.store.connection import Connections
+from rlhf_core.store.connection import Connection, Connections
 from rlhf_core.store.row_mapping import from_row, insert, now, stamped
 
 PACE_STEPS = 6
@@ -24,10 +23,11 @@ class Events:
     def append(self, run_id: str, kind: str, body_json: str) -> RunEvent:
         """Add the run's next event; inside a transaction, it stands or falls with the change that it tells of."""
         with self._connections.write() as connection:
-            if not connection.execute("SELECT 1 FROM runs WHERE id = ?", [run_id]).fetchone():
+            # Held, so that the run's events get their numbers in the order in which they are committed.
+            if not self._connections.rows("SELECT id FROM runs WHERE id = ?", [run_id], hold="wait"):
                 raise NotFound(f"no run '{run_id}' in the store")
-            sql = "SELECT coalesce(max(sequence), 0) + 1 FROM run_events WHERE run_id = ?"
-            sequence: int = connection.execute(sql, [run_id]).fetchone()[0]
+            sql = "SELECT coalesce(max(sequence), 0) + 1 AS next FROM run_events WHERE run_id = ?"
+            sequence: int = self._connections.rows(sql, [run_id])[0]["next"]
             event = RunEvent(run_id=run_id, sequence=sequence, kind=kind, body=body_json, created_at=now())
             insert(connection, "run_events", [event.model_dump()], key="run_id, sequence")
             return event
@@ -95,12 +95,12 @@ class Checkpoints:
         return from_row(Checkpoint, rows[0]) if rows else None
 
     def latest(self, run_id: str, stage: Stage) -> Checkpoint | None:
-        rows: list[sqlite3.Row] = self._connections.rows(
+        rows = self._connections.rows(
             "SELECT * FROM checkpoints WHERE run_id = ? AND stage = ? ORDER BY step DESC LIMIT 1", [run_id, stage]
         )
         return from_row(Checkpoint, rows[0]) if rows else None
 
 
-def forgive(connection: sqlite3.Connection, run_id: str) -> None:
+def forgive(connection: Connection, run_id: str) -> None:
     """Count the workers that the run loses from now on: it has made a step forward, or someone has resumed it."""
     connection.execute("UPDATE runs SET crashes = 0 WHERE id = ?", [run_id])

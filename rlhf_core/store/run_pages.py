@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sqlite3
 from typing import Generic, NamedTuple, TypeVar
 
 from rlhf_core.records.feedback import Revision
 from rlhf_core.records.samples import Comparison, Sample
-from rlhf_core.store.connection import Connections
+from rlhf_core.store.connection import Connections, Row
 from rlhf_core.store.row_mapping import from_row
 from rlhf_core.store.samples import Samples
 
@@ -53,7 +52,7 @@ class RunPages:
         rows = self._rows("revision", "revisions", run_id, size, after)
         return [Placed(row["place"], from_row(Revision, row)) for row in rows]
 
-    def _rows(self, kind: str, table: str, run_id: str, size: int, after: int) -> list[sqlite3.Row]:
+    def _rows(self, kind: str, table: str, run_id: str, size: int, after: int) -> list[Row]:
         return self._connections.rows(
             f"""SELECT m.rowid AS place, t.* FROM members AS m JOIN {table} AS t ON t.id = m.record_id
             WHERE m.run_id = :run AND m.kind = :kind AND m.rowid > :after ORDER BY m.rowid LIMIT :size""",

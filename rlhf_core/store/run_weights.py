@@ -28,7 +28,7 @@ class Weights:
         """
         change = WeightChange(run_id=run_id, weights=dict(weights))
         with self._connections.write(durable=True) as connection:
-            state = self._runs.get(run_id).state
+            state = self._runs.held(run_id).state
             if state in ENDED:
                 raise Conflict(f"run '{run_id}' is {state}; weights can be set while it waits, runs or is paused")
             insert(connection, "weight_changes", [_row(change)], key="number")

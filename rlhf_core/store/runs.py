@@ -8,17 +8,16 @@ its worker again and again in one place has FAILED: it may be what kills them.
 from __future__ import annotations
 
 import secrets
-import sqlite3
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import UTC, datetime
 
 from rlhf_core.errors import Conflict, InvalidInput, LeaseLost, NotFound, RequestReused, Stale, suggestion
 from rlhf_core.records.base import RunState, Written
 from rlhf_core.records.runs import Run
-from rlhf_core.store.connection import Connections
+from rlhf_core.store.connection import Connection, Connections, Hold, Row
 from rlhf_core.store.row_mapping import from_row, insert, now, to_json
 from rlhf_core.store.run_history import Events, forgive
-from rlhf_core.store.workers import expiry, is_dead
+from rlhf_core.store.workers import is_dead
 
 MAX_PAGE = 1000
 MIN_REFERENCE = 4
@@ -27,6 +26,9 @@ KNOWN_NAMED = 6
 """Runs that an error about an unknown one names."""
 MAX_CRASHES = 5
 """Workers that a run may lose, by death or by a lease that ran out, without a stage or a checkpoint in between."""
+_SEEN = "SELECT *, store_time(0) AS seen_at FROM runs"
+"""Leases are given and judged by the database's clock, which all hosts share."""
+_LAST = 2**63 - 1
 _RELEASED: tuple[RunState, ...] = ("QUEUED", "PAUSED", "SUCCEEDED", "FAILED", "CANCELLED")
 
 
@@ -54,7 +56,9 @@ class Runs:
         """
         body = {"kind": kind, "config": config_json, "constitution_hash": constitution_hash}
         with self._connections.write(durable=True) as connection:
-            known = connection.execute("SELECT * FROM runs WHERE request_id = ?", [request_id]).fetchone()
+            if request_id:
+                self._connections.lock("run", request_id)
+            known = connection.execute(f"{_SEEN} WHERE request_id = ?", [request_id]).fetchone()
             if known:
                 if any(known[name] != value for name, value in body.items()):
                     raise RequestReused(f"request '{request_id}' was used for another run, '{known['id']}'")
@@ -70,6 +74,10 @@ class Runs:
     def get(self, run_id: str) -> Run:
         return self._run(self._row(run_id))
 
+    def held(self, run_id: str) -> Run:
+        """As `get`, inside a transaction, to the end of which the run stays so."""
+        return self._run(self._row(run_id, hold="wait"))
+
     def find(self, reference: str) -> Run:
         """The run of an id, of the beginning of one or of its last part, or of a name that one run alone has.
 
@@ -80,7 +88,8 @@ class Runs:
         short = reference.removeprefix("run-") if len(reference) >= MIN_REFERENCE else reference
         rows = self._connections.rows(
             """SELECT id, display_name FROM runs WHERE id = :name OR display_name = :name
-              OR (length(:short) >= :least AND (instr(id, :name) = 1 OR instr(substr(id, -6), :short) = 1))
+              OR (length(:short) >= :least AND (substr(id, 1, length(:name)) = :name
+                OR substr(id, length(id) - 5, length(:short)) = :short))
             ORDER BY id = :name DESC, number DESC LIMIT 20""",
             {"name": reference, "short": short, "least": MIN_REFERENCE},
         )
@@ -103,14 +112,14 @@ class Runs:
         if page_token and not page_token.isdecimal():
             raise InvalidInput("page_token is not one that a list of runs returned", "page_token")
         rows = self._connections.rows(
-            """SELECT * FROM runs WHERE (:token = '' OR number < CAST(:token AS INTEGER))
+            f"""{_SEEN} WHERE number < :before
               AND (:states = '[]' OR state IN (SELECT value FROM json_each(:states)))
               AND NOT EXISTS (SELECT 1 FROM json_each(:tags) AS wanted WHERE NOT EXISTS (
                 SELECT 1 FROM json_each(runs.tags) AS tag
                 WHERE tag.key = wanted.value OR tag.key || '=' || tag.value = wanted.value))
             ORDER BY number DESC LIMIT :size""",
             {
-                "token": page_token,
+                "before": min(int(page_token or _LAST), _LAST),
                 "size": min(page_size, MAX_PAGE) + 1,
                 "states": to_json(list(states)),
                 "tags": to_json(list(tags)),
@@ -133,10 +142,7 @@ class Runs:
         `MAX_CRASHES` workers without a step forward is not claimed: it becomes FAILED, until someone resumes it.
         """
         with self._connections.write(durable=True) as connection:
-            open_runs = "SELECT * FROM runs WHERE state IN ('QUEUED', 'RUNNING') ORDER BY number"
-            for row in connection.execute(open_runs).fetchall():
-                if row["state"] == "RUNNING" and not _lapsed(row):
-                    continue
+            for row in self._free():
                 if row["requested"]:
                     self._set_state(connection, row["id"], row["requested"])
                     continue
@@ -146,23 +152,27 @@ class Runs:
                     continue
                 sql = "UPDATE runs SET attempt = attempt + 1, fence = fence + 1, crashes = ? WHERE id = ?"
                 connection.execute(sql, [crashes, row["id"]])
-                self._set_state(connection, row["id"], "RUNNING", owner=owner, until=expiry(lease_seconds))
+                self._set_state(connection, row["id"], "RUNNING", owner=owner, lease_seconds=lease_seconds)
                 return self.get(row["id"])
         return None
+
+    def on_queued(self, wake: Callable[[], None]) -> bool:
+        """Call `wake`, from another thread, whenever a run is queued; False where the store cannot tell."""
+        return self._connections.listen(wake)
 
     def settle(self) -> None:
         """Pause or cancel what was asked to, where the worker that would have done so is gone."""
         with self._connections.write(durable=True) as connection:
-            asked = "SELECT * FROM runs WHERE state = 'RUNNING' AND requested <> ''"
-            for row in connection.execute(asked).fetchall():
+            asked = f"{_SEEN} WHERE state = 'RUNNING' AND requested <> ''"
+            for row in self._connections.rows(asked, hold="skip"):
                 if _lapsed(row):
                     self._set_state(connection, row["id"], row["requested"])
 
     def heartbeat(self, run_id: str, fence: int, lease_seconds: float) -> bool:
         """Extend the lease; False when it is lost, and the worker must stop without writing any more."""
-        sql = "UPDATE runs SET lease_until = ? WHERE id = ? AND fence = ? AND state = 'RUNNING'"
+        sql = "UPDATE runs SET lease_until = store_time(?) WHERE id = ? AND fence = ? AND state = 'RUNNING'"
         with self._connections.write() as connection:
-            return connection.execute(sql, [expiry(lease_seconds), run_id, fence]).rowcount == 1
+            return connection.execute(sql, [lease_seconds, run_id, fence]).rowcount == 1
 
     def release(self, run_id: str, fence: int, state: RunState, error: str = "") -> Run:
         """End the lease and leave the run in `state`; PAUSED and QUEUED yield to a cancel or pause that was asked for.
@@ -209,7 +219,7 @@ class Runs:
         """
         with self._connections.write(durable=True) as connection:
             self._check_etag(run_id, etag)
-            row = self._row(run_id)
+            row = self._row(run_id, hold="wait")
             if row["state"] in ("SUCCEEDED", "CANCELLED") or row["requested"] == "CANCELLED":
                 raise Conflict(f"run '{run_id}' is {_shown(row)}; only a paused or failed run can be resumed")
             if row["requested"]:
@@ -238,12 +248,12 @@ class Runs:
 
     def check_fence(self, run_id: str, fence: int) -> None:
         """Raise LeaseLost unless `fence` is the run's current one; inside a transaction it stays so to the end."""
-        row = self._row(run_id)
+        row = self._row(run_id, hold="wait")
         if row["fence"] != fence or row["state"] != "RUNNING":
             raise LeaseLost(f"run '{run_id}' is {row['state']} at fence {row['fence']}, not held at fence {fence}")
 
     def _check_etag(self, run_id: str, etag: str) -> None:
-        run = self.get(run_id)
+        run = self.held(run_id)
         if etag and etag != run.etag:
             raise Stale(
                 f"run '{run_id}' has changed since etag '{etag}': it is {run.state} now",
@@ -253,7 +263,7 @@ class Runs:
     def _ask(self, run_id: str, wanted: RunState, etag: str) -> Run:
         with self._connections.write(durable=True) as connection:
             self._check_etag(run_id, etag)
-            row = self._row(run_id)
+            row = self._row(run_id, hold="wait")
             gone = row["state"] == "RUNNING" and _lapsed(row)
             if row["state"] == wanted or (row["requested"] == wanted and not gone):
                 return self._run(row)
@@ -267,24 +277,39 @@ class Runs:
                 self._set_state(connection, run_id, wanted)
             return self.get(run_id)
 
+    def _free(self) -> Iterator[Row]:
+        """Runs that wait for a worker or have lost theirs, oldest first; each is held, and none that another holds."""
+        open_runs = "SELECT id, state, lease_owner, lease_until, store_time(0) AS seen_at FROM runs"
+        for seen in self._connections.rows(f"{open_runs} WHERE state IN ('QUEUED', 'RUNNING') ORDER BY number"):
+            if _is_free(seen):
+                # Read again: until it was held, another may have taken it.
+                rows = self._connections.rows(f"{_SEEN} WHERE id = ?", [seen["id"]], hold="skip")
+                yield from filter(_is_free, rows)
+
     def _set_state(
-        self, connection: sqlite3.Connection, run_id: str, state: str, error: str = "", owner: str = "", until: str = ""
+        self,
+        connection: Connection,
+        run_id: str,
+        state: str,
+        error: str = "",
+        owner: str = "",
+        lease_seconds: float = 0.0,
     ) -> None:
         connection.execute(
-            """UPDATE runs SET state = ?, error = ?, lease_owner = ?, lease_until = ?, requested = '', updated_at = ?
-            WHERE id = ?""",
-            [state, error, owner, until, now(), run_id],
+            """UPDATE runs SET state = :state, error = :error, requested = '', updated_at = :now, lease_owner = :owner,
+            lease_until = CASE WHEN :owner = '' THEN '' ELSE store_time(:seconds) END WHERE id = :id""",
+            {"state": state, "error": error, "owner": owner, "seconds": lease_seconds, "now": now(), "id": run_id},
         )
         body = {"state": state, "attempt": self._row(run_id)["attempt"]} | ({"error": error} if error else {})
         self._events.append(run_id, "state", to_json(body))
 
-    def _row(self, run_id: str) -> sqlite3.Row:
-        rows = self._connections.rows("SELECT * FROM runs WHERE id = ?", [run_id])
+    def _row(self, run_id: str, hold: Hold = "") -> Row:
+        rows = self._connections.rows(f"{_SEEN} WHERE id = ?", [run_id], hold)
         if not rows:
             raise self._unknown(run_id)
         return rows[0]
 
-    def _run(self, row: sqlite3.Row) -> Run:
+    def _run(self, row: Row) -> Run:
         if row["state"] != "RUNNING":
             return from_row(Run, row, lost=False, step_seconds=0.0)
         return from_row(Run, row, lost=_lapsed(row), step_seconds=self._events.pace(row["id"]))
@@ -298,8 +323,12 @@ class Runs:
         return NotFound(f"no run '{reference[:200]}' in the store", hint=hint)
 
 
-def _lapsed(row: sqlite3.Row) -> bool:
-    return row["lease_until"] <= now() or is_dead(row["lease_owner"])
+def _is_free(row: Row) -> bool:
+    return row["state"] == "QUEUED" or (row["state"] == "RUNNING" and _lapsed(row))
+
+
+def _lapsed(row: Row) -> bool:
+    return row["lease_until"] <= row["seen_at"] or is_dead(row["lease_owner"])
 
 
 def _crashed(stage: str) -> str:
@@ -309,7 +338,7 @@ def _crashed(stage: str) -> str:
     )
 
 
-def _shown(row: sqlite3.Row) -> str:
+def _shown(row: Row) -> str:
     return f"{row['state']}, to be {row['requested']}" if row["requested"] else row["state"]
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Iterable, Sequence
 
 from rlhf_core.errors import NotFound
 from rlhf_core.records.base import Record
 from rlhf_core.records.feedback import Revision
 from rlhf_core.records.samples import Prompt, Sample, Split
-from rlhf_core.store.connection import Connections
+from rlhf_core.store.connection import Connection, Connections, Row
 from rlhf_core.store.row_mapping import from_row, insert, now, stamped, to_row
 
 _SAMPLES = "SELECT s.*, p.messages, p.split, p.source, p.tags FROM samples AS s JOIN prompts AS p ON p.id = s.prompt_id"
@@ -103,7 +102,7 @@ class Revisions:
         return [from_row(Revision, row) for row in rows]
 
 
-def join_runs(connection: sqlite3.Connection, kind: str, records: Sequence[Record]) -> None:
+def join_runs(connection: Connection, kind: str, records: Sequence[Record]) -> None:
     """Note which run each record belongs to: one record, stored once, may serve several runs."""
     rows = [{"kind": kind, **record.model_dump(include={"id", "run_id"})} for record in records]
     connection.executemany(
@@ -111,7 +110,7 @@ def join_runs(connection: sqlite3.Connection, kind: str, records: Sequence[Recor
     )
 
 
-def _read(rows: Iterable[sqlite3.Row]) -> list[Sample]:
+def _read(rows: Iterable[Row]) -> list[Sample]:
     prompts: dict[str, Prompt] = {}
     samples = []
     for row in rows:

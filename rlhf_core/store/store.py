@@ -6,18 +6,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rlhf_core.errors import CharterError, InvalidInput, Unavailable
 from rlhf_core.records.feedback import Calibration, JudgeGate
 from rlhf_core.records.models import NormPack, PolicyVersion, RewardModelVersion
 from rlhf_core.store.aliases import Aliases
-from rlhf_core.store.artifacts import Artifacts
+from rlhf_core.store.artifacts.folders import ArtifactFolders
+from rlhf_core.store.artifacts.object_store import artifacts_at
 from rlhf_core.store.comparisons import Comparisons
 from rlhf_core.store.connection import Connections
 from rlhf_core.store.constitutions import Constitutions
+from rlhf_core.store.databases.place import ARTIFACTS, HERE, Place, connect, settle
 from rlhf_core.store.datasets import Datasets
 from rlhf_core.store.garbage_collection import Garbage
 from rlhf_core.store.idempotency import Requests
-from rlhf_core.store.migrations import migrate
 from rlhf_core.store.preferences import Preferences
 from rlhf_core.store.run_deletion import Deletion
 from rlhf_core.store.run_history import Checkpoints, Events, StageResults
@@ -32,7 +32,8 @@ from rlhf_core.store.workers import Workers
 
 
 class Store:
-    """A folder with `charter.db`, `store.lock` and `artifacts/`, safe for many threads and processes of one host.
+    """A folder with `charter.db`, `store.lock` and `artifacts/`, safe for many threads and processes of one host; or
+    with `store.json`, which says where rows and artifacts are, safe for those of many hosts.
 
     Each attribute keeps one kind of thing, and all use the same verbs. `add` may be repeated: what is stored already,
     by id, changes nothing. `get` is the one with an id, or NotFound; `by_id` are those of many ids, an unknown one left
@@ -40,7 +41,7 @@ class Store:
     A folder is opened once in a process.
     """
 
-    def __init__(self, connections: Connections, artifacts: Artifacts):
+    def __init__(self, connections: Connections, artifacts: ArtifactFolders):
         self._connections = connections
         self.artifacts = artifacts
         self.garbage = Garbage(connections, artifacts)
@@ -72,26 +73,20 @@ class Store:
         self.workers = Workers(connections)
 
     @classmethod
-    def open(cls, folder: Path) -> Store:
-        """Open the store in `folder`, made if it is not there, its schema brought up to date.
+    def open(cls, folder: Path, place: Place = HERE) -> Store:
+        """Open the store of `folder`, made if it is not there, its schema brought up to date.
+
+        A new folder's store is made in the `place`, and found there ever after.
 
         Raises:
-            Conflict: the store was written by a newer Charter.
-            Unavailable: the folder cannot be written, or its database is damaged.
+            Conflict: the store was written by a newer Charter, or is in another place.
+            Unavailable: the folder cannot be written, or its database is damaged or cannot be reached.
         """
+        place = settle(folder, place)
+        connections = connect(folder, place.database)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            connections = Connections(folder / "charter.db", folder / "store.lock")
-        except CharterError:
-            raise
-        except (FileExistsError, NotADirectoryError) as error:
-            raise InvalidInput(f"store '{folder}' is a file; allowed: a folder, or a name for a new one") from error
-        except OSError as error:
-            raise Unavailable(f"cannot open the store '{folder}': {error.strerror or error}") from error
-        try:
-            with connections.write(durable=True) as connection:
-                migrate(connection)
-            return cls(connections, Artifacts(folder / "artifacts"))
+            connections.migrate()
+            return cls(connections, artifacts_at(place.artifacts, folder / ARTIFACTS))
         except BaseException:
             connections.close()
             raise
@@ -103,7 +98,8 @@ class Store:
     def transaction(self, run_id: str | None = None, fence: int | None = None) -> Iterator[None]:
         """All that the block stores becomes one durable commit; any exception takes all of it back.
 
-        Blocks nest, and an inner one joins the outer. Nothing slow belongs inside, and no await.
+        Blocks nest, and an inner one joins the outer. Nothing slow belongs inside, and no await. A block that decides
+        by what it reads of a run names the run: no other changes it, or adds to its events, until the block ends.
 
         Raises:
             LeaseLost: `fence` is not the run's current one; the block is not entered.
@@ -111,13 +107,10 @@ class Store:
         with self._connections.write(durable=True):
             if fence is not None:
                 self.runs.check_fence(run_id or "", fence)
+            elif run_id is not None:
+                self.runs.held(run_id)
             yield
 
     def integrity_check(self) -> list[str]:
         """What is wrong with the database; empty when it is sound."""
-        pages = [row[0] for row in self._connections.rows("PRAGMA integrity_check")]
-        broken = [
-            f"a row of {row[0]} refers to a missing row of {row[2]}"
-            for row in self._connections.rows("PRAGMA foreign_key_check")
-        ]
-        return [line for line in pages if line != "ok"] + broken
+        return self._connections.integrity_check()

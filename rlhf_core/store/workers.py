@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import socket
-from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 
 from rlhf_core.store.connection import Connections
-from rlhf_core.store.row_mapping import insert, now, utc_text
+from rlhf_core.store.row_mapping import insert, now
 
 _PROC = Path("/proc")
+_MACHINE_ID = Path("/etc/machine-id")
 
 
 def this_process() -> str:
     """This process as `host:pid:start`.
 
-    `host` carries the PID namespace, since two containers may share a host name and count their processes apart;
+    `host` carries the PID namespace, since two containers may share a host name and count their processes apart, and
+    the machine's id, since two machines may share both;
     `start` is the process' start time in clock ticks since boot, since process ids are used again.
     """
     return f"{_host()}:{os.getpid()}:{_start_time(os.getpid())}"
@@ -39,14 +42,13 @@ def is_dead(owner: str) -> bool:
     return _start_time(int(parts[1])) != parts[2]
 
 
-def expiry(lease_seconds: float) -> str:
-    return utc_text(datetime.now(UTC) + timedelta(seconds=lease_seconds))
-
-
+@cache
 def _host() -> str:
     namespace = _PROC / "self/ns/pid"
     inode = namespace.stat().st_ino if namespace.exists() else 0
-    return f"{socket.gethostname()}.{inode}"
+    # What a system was given when it was installed, where it keeps that.
+    machine = hashlib.sha256(_MACHINE_ID.read_bytes()).hexdigest()[:8] if _MACHINE_ID.is_file() else ""
+    return f"{socket.gethostname()}.{inode}.{machine}"
 
 
 def _start_time(pid: int) -> str:
@@ -73,7 +75,7 @@ class Workers:
         """
         with self._connections.write() as connection:
             gone = [row["owner"] for row in connection.execute("SELECT owner FROM workers") if is_dead(row["owner"])]
-            connection.executemany("DELETE FROM workers WHERE owner = ?", [(owner,) for owner in gone])
+            connection.executemany("DELETE FROM workers WHERE owner = :owner", [{"owner": owner} for owner in gone])
             insert(connection, "workers", [{"owner": owner, "created_at": now()}], key="owner")
 
     def sign_out(self, owner: str) -> None:

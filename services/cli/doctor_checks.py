@@ -16,7 +16,10 @@ from typing import Literal, NamedTuple
 GIB, MIB = 2**30, 2**20
 DISTRIBUTION = "charter-rlhf"
 WIRE = ("grpcio", "grpcio-health-checking", "grpcio-reflection", "grpcio-status", "protobuf")
-EXTRAS = {"openai": "httpx2", "otel": "opentelemetry.sdk", "vllm": "vllm", "real": "gguf"}
+EXTRAS = {"openai": "httpx2", "otel": "opentelemetry.sdk", "vllm": "vllm", "real": "gguf"} | {
+    "postgres": "psycopg_pool",
+    "s3": "s3fs",
+}
 NETWORK_DISKS = frozenset(("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "afs", "ceph", "glusterfs"))
 """File systems on which SQLite's write-ahead log, which needs shared memory, does not work."""
 
@@ -46,7 +49,9 @@ def examine(data: Path, port: int) -> Iterator[Check]:
     )
     for step in steps:
         yield step()
-    if (data / "charter.db").is_file():
+    from rlhf_core.store.databases.place import holds_store
+
+    if holds_store(data):
         yield from check_store(data)
 
 
@@ -55,7 +60,7 @@ def check_python() -> Check:
 
 
 def check_engine() -> Check:
-    from rlhf_core.store.connection import engine
+    from rlhf_core.store.databases.sqlite import engine
 
     sqlite = engine()
     if sqlite.resets_safely:
@@ -137,6 +142,8 @@ def existing_parent(path: Path) -> Path:
 
 
 def check_folder(data: Path) -> Check:
+    from rlhf_core.store.databases.place import place_of
+
     place = existing_parent(data)
     try:
         with tempfile.TemporaryFile(dir=place):
@@ -144,8 +151,8 @@ def check_folder(data: Path) -> Check:
     except OSError as error:
         return Check("data", "fail", f"{data}: {error.strerror}", "choose another folder with --data or CHARTER_DATA")
     kind = disk_kind(place, Path("/proc/self/mounts"))
-    if kind in NETWORK_DISKS:
-        hint = "put the data folder on a disk of this host; SQLite's write-ahead log needs shared memory"
+    if kind in NETWORK_DISKS and not place_of(data).database:
+        hint = "put the data folder on a disk of this host, since SQLite's log needs shared memory, or use --store"
         return Check("data", "fail", f"{data.absolute()} is on a network file system ({kind})", hint)
     state = "is writable" if place == data.absolute() else "can be made"
     return Check("data", "ok", f"{data.absolute()} {state}{f' ({kind})' if kind else ''}")
@@ -179,6 +186,7 @@ def check_port(port: int) -> Check:
 def check_store(data: Path) -> Iterator[Check]:
     """The store that is there: whether it is sound, how its runs stand, what nothing refers to."""
     from rlhf_core.errors import CharterError
+    from rlhf_core.store.databases.place import place_of, told
     from rlhf_core.store.store import Store
 
     try:
@@ -192,7 +200,8 @@ def check_store(data: Path) -> Iterator[Check]:
             yield Check("store", "fail", f"{len(faults)} faults, the first: {faults[0]}", hint)
             return
         counts = ", ".join(f"{count} {state}" for state, count in sorted(store.runs.counts().items()))
-        yield Check("store", "ok", f"sound; runs: {counts or 'none'}")
+        database = told(place_of(data).database)
+        yield Check("store", "ok", f"sound{f', in {database}' if database else ''}; runs: {counts or 'none'}")
         lost = store.garbage.orphans()
         detail = f"{len(lost.digests)} of {len(store.artifacts.stored())} have no row ({lost.size / MIB:.1f} MiB)"
         yield Check("artifacts", "ok", detail, "free the space with: charter gc" if lost.digests else "")

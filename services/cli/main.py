@@ -25,7 +25,7 @@ from services.cli import (
     weights,
 )
 from services.cli.constitution import diff, files, principle_tests
-from services.cli.data import datasets, export, export_policy, gc
+from services.cli.data import datasets, export, export_policy, gc, stores
 from services.cli.runs import compare, control, delete, listing, sweep
 
 UNEXPECTED, USER_MISTAKE, UNAVAILABLE, FAILED, INTERRUPTED = 1, 2, 4, 5, 130
@@ -60,6 +60,7 @@ token_app = typer.Typer(help="Make, list and revoke the tokens that a server ask
 runs_app = typer.Typer(rich_markup_mode=None)
 policies_app = typer.Typer(rich_markup_mode=None)
 datasets_app = typer.Typer(rich_markup_mode=None)
+store_app = typer.Typer(help="Say where the store is, and copy it elsewhere.", rich_markup_mode=None)
 export_app = typer.Typer(help="Write what a data folder holds to files.", rich_markup_mode=None)
 
 app.command()(run.demo)
@@ -107,6 +108,9 @@ token_app.command()(token.new)
 token_app.command(name="list")(token.listed)
 token_app.command()(token.revoke)
 app.add_typer(token_app, name="token")
+store_app.command()(stores.use)
+store_app.command()(stores.copy)
+app.add_typer(store_app, name="store")
 app.command()(call.call)
 app.command()(doctor.doctor)
 app.command()(health.health)

@@ -12,6 +12,24 @@ DATA = Path("charter-data")
 Data = Annotated[
     Path, typer.Option("--data", envvar="CHARTER_DATA", metavar="DIR", help="Folder of the store, artifacts and runs.")
 ]
+Database = Annotated[
+    str,
+    typer.Option(
+        "--store",
+        envvar="CHARTER_STORE",
+        metavar="URL",
+        help="Keep a new folder's rows in a database: postgresql://HOST/NAME. The folder remembers it.",
+    ),
+]
+Artifacts = Annotated[
+    str,
+    typer.Option(
+        "--artifacts",
+        envvar="CHARTER_ARTIFACTS",
+        metavar="URL",
+        help="Keep a new folder's artifacts in an object store: s3://BUCKET/PATH. The folder remembers it.",
+    ),
+]
 Address = Annotated[
     str,
     typer.Option(

@@ -80,6 +80,8 @@ def serve(
     tls_client_ca: TlsClientCa = None,
     insecure: Insecure = False,
     data: options.Data = options.DATA,
+    store: options.Database = "",
+    artifacts: options.Artifacts = "",
 ) -> None:
     """Serve all services, or some, until Ctrl-C.
 
@@ -87,35 +89,35 @@ def serve(
     Examples:
       charter serve
       charter serve --port 0 -s model.device=cuda
-      charter serve -c run.yaml --only policy,critique
-      charter serve --constitution mine.yaml --http 127.0.0.1:8000 --http-run RUN
+      charter serve -c run.yaml --constitution mine.yaml --http 127.0.0.1:8000 --http-run RUN
       charter serve --console 127.0.0.1:8060 --token "$SECRET"
-      charter serve --server deploy/server.yaml --socket /tmp/charter.sock --only trainer
+      charter serve --server deploy/server.yaml --only trainer --store postgresql://db/charter
       charter serve --host 0.0.0.0 --tls-cert cert.pem --tls-key key.pem --tokens tokens.yaml
 
     Services: policy, critique, reward, preference, trainer. The YAML's `model` and `feedback` say which models are
-    loaded. Ctrl-C or SIGTERM drains: a run at work is put back into the queue at its next step, calls in flight are
-    finished. A second one leaves at once; nothing that was answered is lost.
-    The server's YAML says what belongs to the process: address, data folder, where the other services are, limits.
+    loaded, the server's YAML what belongs to the process. Ctrl-C or SIGTERM drains: a run at work goes back into the
+    queue at its next step, calls in flight are finished. A second one leaves at once; nothing answered is lost.
     """
     config = _checked(file, overrides or [], constitution)
-    process = _with_http(_process(server, socket, host, port, only, data), http, http_run, console)
+    process = _process(server, socket, host, port, only, data, store=store, artifacts=artifacts)
     process = _with_security(process, {"cert": tls_cert, "key": tls_key, "client_ca": tls_client_ca}, tokens, insecure)
     from services.process import serve as run_server
     from services.server.config import ServeConfig
 
     parts = {"model": config.model, "feedback": config.feedback, "constitution": config.constitution or ""}
-    run_server(ServeConfig(**dict(process), **parts, token=token), _say_ready)
+    run_server(ServeConfig(**dict(_with_http(process, http, http_run, console)), **parts, token=token), _say_ready)
 
 
-def _process(file: str, socket: Path | None, host: str, port: int | None, only: str, data: Path) -> ServerConfig:
+def _process(
+    file: str, socket: Path | None, host: str, port: int | None, only: str, data: Path, **places: str
+) -> ServerConfig:
     """The server's YAML, and over it what the options say."""
     from rlhf_core.errors import InvalidInput
     from services.cli.run_config import load_server_config
     from services.server.config import ServerConfig
 
     config = load_server_config(file or None)
-    chosen: dict[str, Any] = {}
+    chosen: dict[str, Any] = {name: url for name, url in places.items() if url}
     if socket:
         if host or port is not None:
             raise InvalidInput("--socket listens on a file alone; leave out --host and --port", "address")

@@ -18,12 +18,12 @@ from rlhf_core.constitution.load import load_constitution, parse_constitution
 from rlhf_core.errors import InvalidInput, NotFound
 from rlhf_core.policies.references import version_of
 from rlhf_core.records.runs import Run
+from rlhf_core.store.databases.place import DATABASE, FILE, holds_store
 from rlhf_core.store.store import Store
 from services.client.client import CharterClient
 from services.embedded import embedded_server
 
 LAST = "last"
-STORE = "charter.db"
 
 
 @contextmanager
@@ -118,8 +118,8 @@ def must_exist(data: Path) -> None:
     """NotFound unless the folder holds a store: a verb that looks at one makes none."""
     if not data.is_dir():
         raise NotFound(f"no data folder '{data}'; start with `charter demo`, or name another with --data")
-    if not (data / STORE).is_file():
-        raise NotFound(f"no runs in folder '{data}', which holds no {STORE}; name another with --data")
+    if not holds_store(data):
+        raise NotFound(f"no runs in folder '{data}', which holds no {DATABASE} or {FILE}; name another with --data")
 
 
 def plain_console() -> Console:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 import grpc
 from grpc_status import rpc_status
 
-from rlhf_core.errors import Exhausted, InvalidInput, Loading, Unavailable
+from rlhf_core.errors import Exhausted, Interrupted, InvalidInput, Loading, Unavailable
 from services.client.stream_timeout import unless_silent
 from services.security.tls import SCHEME, ClientTls, channel_credentials
 from services.wire.metadata import RUN_KEY
@@ -197,8 +197,8 @@ def _open(address: str, tls: ClientTls | None) -> grpc.Channel:
 
 
 def _may_come_back(error: grpc.RpcError) -> bool:
-    """Whether the same call may yet be answered: its server was lost, is not ready, or had no room for it."""
+    """Whether the same call may yet be answered: its server or the store's was lost, is not ready, or had no room."""
     call = cast(grpc.Call, error)
     if rpc_status.from_call(call) is None:
         return call.code() in LOST
-    return isinstance(error_from_call(error, ""), (Loading, Exhausted))
+    return isinstance(error_from_call(error, ""), (Loading, Exhausted, Interrupted))

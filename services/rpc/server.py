@@ -12,7 +12,7 @@ from charter.v1 import policy_pb2, server_pb2, server_pb2_grpc
 
 from rlhf_core.config.feedback import BackendConfig
 from rlhf_core.inference.sequence import MAX_N
-from rlhf_core.store.connection import engine
+from rlhf_core.store.databases.sqlite import engine
 from services.security.callers import CALLER
 from services.server.config import ServeConfig, offered
 from services.server.limits import MAX_NAME

@@ -96,7 +96,12 @@ class ServerConfig(Settings):
     address: str = "127.0.0.1:50051"
     """host:port (port 0 takes a free one) or unix:/path."""
     data: Path = Path("charter-data")
-    """Folder of the store, its artifacts and the runs' reports; the same one for all processes."""
+    """Folder of the store, its artifacts and the runs' reports; the same one for all processes of a host."""
+    store: str = ""
+    """postgresql://[USER[:PASSWORD]@]HOST[:PORT]/DATABASE, for processes of many hosts; empty: where the data folder's
+    store is, or else a SQLite file in it."""
+    artifacts: str = ""
+    """A URL that fsspec knows, such as s3://BUCKET/PATH; empty: where the data folder's are, or else in it."""
     only: tuple[ServiceName, ...] = Field(default=ALL, min_length=1)
     """The services to offer; with the trainer come datasets."""
     endpoints: Endpoints = Endpoints()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from rlhf_core.errors import InvalidInput, NotFound, Unavailable
-from rlhf_core.store.artifacts import Artifacts
+from rlhf_core.store.artifacts.folders import Artifacts
 from rlhf_core.store.store import Store
 from rlhf_core.store.workers import this_process
 

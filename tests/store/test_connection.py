@@ -2,31 +2,46 @@ import gc
 import os
 import sqlite3
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from rlhf_core.errors import Unavailable
 from rlhf_core.store.connection import Connections
+from rlhf_core.store.databases.place import connect, place_of
+from rlhf_core.store.databases.sqlite import SqliteConnections
+
+
+def with_counter(opened: Connections) -> Connections:
+    with opened.write() as connection:
+        connection.execute("CREATE TABLE counter (value INTEGER NOT NULL)")
+        connection.execute("INSERT INTO counter VALUES (0)")
+    return opened
 
 
 @pytest.fixture
-def connections(tmp_path: Path):
-    opened = Connections(tmp_path / "db", tmp_path / "lock")
-    with opened.write() as connection:
-        connection.execute("CREATE TABLE counter (value INTEGER NOT NULL) STRICT")
-        connection.execute("INSERT INTO counter VALUES (0)")
-    yield opened
-    opened.close()
+def connections(folder: Path) -> Iterator[Connections]:
+    """Of each database."""
+    with closing(with_counter(connect(folder, place_of(folder).database))) as opened:
+        yield opened
+
+
+@pytest.fixture
+def sqlite(tmp_path: Path) -> Iterator[Connections]:
+    with closing(with_counter(SqliteConnections(tmp_path / "db", tmp_path / "lock"))) as opened:
+        yield opened
 
 
 def value(connections: Connections) -> int:
-    return connections.rows("SELECT value FROM counter")[0][0]
+    return connections.rows("SELECT value FROM counter")[0]["value"]
 
 
 def test_nothing_can_be_written_outside_the_write_door(connections: Connections):
-    with pytest.raises(Unavailable, match="readonly"):
+    with pytest.raises(Unavailable, match=r"read-?only"):
         connections.rows("UPDATE counter SET value = 7")
     assert value(connections) == 0
 
@@ -60,6 +75,7 @@ def test_other_threads_see_a_transaction_only_when_it_is_whole(connections: Conn
 def test_threads_that_read_and_then_write_lose_no_update(connections: Connections):
     def add_one(_: int) -> None:
         with connections.write() as connection:
+            connections.lock("counter")
             connection.execute("UPDATE counter SET value = ?", [value(connections) + 1])
 
     with ThreadPoolExecutor(8) as pool:
@@ -68,19 +84,20 @@ def test_threads_that_read_and_then_write_lose_no_update(connections: Connection
 
 
 @pytest.mark.parametrize(("durable", "level"), [(True, 2), (False, 1)])
-def test_a_durable_transaction_waits_for_the_disk(connections: Connections, durable: bool, level: int):
-    with connections.write(durable=durable) as connection:
-        assert connection.execute("PRAGMA synchronous").fetchone()[0] == level
+def test_a_durable_transaction_waits_for_the_disk(sqlite: Connections, durable: bool, level: int):
+    with sqlite.write(durable=durable):
+        assert sqlite.rows("PRAGMA synchronous")[0]["synchronous"] == level
 
 
-def test_the_pragmas_hold_on_each_connection(connections: Connections):
-    pragmas = ("journal_mode", "foreign_keys", "query_only", "busy_timeout")
-    assert [connections.rows(f"PRAGMA {name}")[0][0] for name in pragmas] == ["wal", 1, 1, 30000]
+def test_the_pragmas_hold_on_each_connection(sqlite: Connections):
+    pragmas = {"journal_mode": "wal", "foreign_keys": 1, "query_only": 1, "busy_timeout": 30000}
+    names = {"busy_timeout": "timeout"}
+    assert {name: sqlite.rows(f"PRAGMA {name}")[0][names.get(name, name)] for name in pragmas} == pragmas
 
 
-def test_a_finished_thread_leaves_no_connection_behind(connections: Connections):
+def test_a_finished_thread_leaves_no_connection_behind(sqlite: Connections):
     for _ in range(6):
-        thread = threading.Thread(target=value, args=(connections,))
+        thread = threading.Thread(target=value, args=(sqlite,))
         thread.start()
         thread.join()
         gc.collect()
@@ -92,21 +109,24 @@ def _is_open(descriptor: str) -> bool:
     return os.path.islink(f"/proc/self/fd/{descriptor}")
 
 
-def test_a_closed_store_and_a_damaged_one_say_so(tmp_path: Path):
-    connections = Connections(tmp_path / "db", tmp_path / "lock")
+def test_a_closed_store_says_so(folder: Path):
+    connections = connect(folder, place_of(folder).database)
     connections.close()
     connections.close()
     with pytest.raises(Unavailable, match="closed"):
         connections.rows("SELECT 1")
     with pytest.raises(Unavailable, match="closed"), connections.write():
         pass
+
+
+def test_a_damaged_file_says_so(tmp_path: Path):
     (tmp_path / "text").write_text("not a database at all\n" * 100)
     with pytest.raises(Unavailable, match="not a Charter store"):
-        Connections(tmp_path / "text", tmp_path / "lock")
+        SqliteConnections(tmp_path / "text", tmp_path / "lock")
 
 
 def test_a_mistake_in_sql_is_not_dressed_up(connections: Connections):
-    with pytest.raises(sqlite3.OperationalError, match="no such table"):
+    with pytest.raises((sqlite3.OperationalError, psycopg.errors.UndefinedTable), match="missing"):
         connections.rows("SELECT * FROM missing")
 
 

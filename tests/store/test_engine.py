@@ -4,7 +4,7 @@ import sqlite3
 
 import pytest
 
-from rlhf_core.store.connection import engine, resets_safely
+from rlhf_core.store.databases.sqlite import engine, resets_safely
 
 
 @pytest.mark.parametrize(

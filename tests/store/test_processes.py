@@ -26,9 +26,9 @@ def finish(processes: list[subprocess.Popen[str]]) -> list[str]:
     return outputs
 
 
-def test_four_processes_make_one_store_and_one_run_and_lose_no_update(tmp_path: Path):
-    finish([start("events", tmp_path / "new") for _ in range(4)])
-    store = Store.open(tmp_path / "new")
+def test_four_processes_make_one_store_and_one_run_and_lose_no_update(folder: Path):
+    finish([start("events", folder) for _ in range(4)])
+    store = Store.open(folder)
     (run,), _ = store.runs.page(10)
     events = store.events.of_run(run.id)
     assert [event.sequence for event in events] == list(range(1, 202))
@@ -37,21 +37,21 @@ def test_four_processes_make_one_store_and_one_run_and_lose_no_update(tmp_path: 
     store.close()
 
 
-def test_no_run_is_claimed_twice(tmp_path: Path):
-    store = Store.open(tmp_path)
+def test_no_run_is_claimed_twice(folder: Path):
+    store = Store.open(folder)
     runs = {store.runs.create("ppo", "{}", "k", str(number)).id for number in range(40)}
-    claimed = "".join(finish([start("claim", tmp_path) for _ in range(4)])).split()
+    claimed = "".join(finish([start("claim", folder) for _ in range(4)])).split()
     assert len(claimed) == 40 and set(claimed) == runs
     assert all(store.runs.get(run).attempt == 1 for run in runs)
     store.close()
 
 
-def test_no_acknowledged_label_is_lost_or_doubled_when_its_writer_is_killed(tmp_path: Path):
-    store = Store.open(tmp_path)
+def test_no_acknowledged_label_is_lost_or_doubled_when_its_writer_is_killed(folder: Path):
+    store = Store.open(folder)
     store.comparisons.add([comparison()])
     acknowledged: list[str] = []
     for _ in range(2):
-        writers = [start("labels", tmp_path) for _ in range(2)]
+        writers = [start("labels", folder) for _ in range(2)]
         for writer in writers:
             assert writer.stdout is not None
             acknowledged.append(writer.stdout.readline().strip())

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from rlhf_core.errors import InvalidInput, NotFound, RequestReused, Stale
+from rlhf_core.store.databases.place import connect, place_of
 from rlhf_core.store.store import Store
 from rlhf_core.store.workers import this_process
 from tests.store.examples import comparison, preference
 
 
-def test_a_request_is_answered_once_also_after_the_store_was_closed(tmp_path: Path):
+def test_a_request_is_answered_once_also_after_the_store_was_closed(folder: Path):
     done: list[str] = []
 
     def work() -> str:
@@ -23,10 +24,10 @@ def test_a_request_is_answered_once_also_after_the_store_was_closed(tmp_path: Pa
         return f"answer {len(done)}"
 
     for _ in range(3):
-        store = Store.open(tmp_path)
+        store = Store.open(folder)
         assert store.requests.once("CancelRun", "r1", "body", work) == "answer 1"
         store.close()
-    store = Store.open(tmp_path)
+    store = Store.open(folder)
     assert store.requests.once("PauseRun", "r1", "body", work) == "answer 2"
     assert store.requests.once("CancelRun", "", "body", work) == "answer 3"
     assert store.requests.once("CancelRun", "", "body", work) == "answer 4"
@@ -54,7 +55,7 @@ def test_work_that_fails_leaves_its_request_new(store: Store):
     assert store.requests.once("ResumeRun", "r1", "body", lambda: "later") == "later"
 
 
-def test_a_worker_is_known_until_it_signs_out_or_dies(store: Store, tmp_path: Path):
+def test_a_worker_is_known_until_it_signs_out_or_dies(store: Store, folder: Path):
     assert store.workers.signed_in() == []
     store.workers.sign_in(this_process())
     store.workers.sign_in(this_process())
@@ -70,9 +71,8 @@ def test_a_worker_is_known_until_it_signs_out_or_dies(store: Store, tmp_path: Pa
     store.workers.sign_in(this_process())
     store.workers.sign_out(this_process())
     assert store.workers.signed_in() == []
-    with sqlite3.connect(tmp_path / "store" / "charter.db") as database:
-        assert database.execute("SELECT count(*) FROM workers").fetchone() == (0,)
-    database.close()
+    with closing(connect(folder, place_of(folder).database)) as connections:
+        assert connections.rows("SELECT owner FROM workers") == []
 
 
 def test_an_etag_changes_with_what_people_decide_and_not_with_progress(store: Store):

@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,7 @@ from rlhf_core.records.feedback import Preference, Revision, Vote
 from rlhf_core.records.models import Checkpoint, GoldScore, NormPack, PolicyVersion, RewardModelVersion, Score
 from rlhf_core.records.runs import Run, RunEvent, StageResult
 from rlhf_core.records.samples import Message, Prompt, Sample
-from rlhf_core.store.connection import Connections
-from rlhf_core.store.migrations import migrate
+from rlhf_core.store.databases.place import Place, connect, place_of, use
 from rlhf_core.store.store import Store
 from tests.store.examples import comparison
 
@@ -37,19 +37,25 @@ LOGPROBS = st.floats(max_value=0, allow_nan=False)
 
 
 @pytest.mark.parametrize(("record", "table"), TABLES, ids=lambda value: getattr(value, "__name__", value))
-def test_every_field_of_a_record_has_a_column(tmp_path: Path, record: type[Record], table: str):
-    connections = Connections(tmp_path / "db", tmp_path / "lock")
-    with connections.write() as connection:
-        migrate(connection)
-    columns = {row["name"] for row in connections.rows(f"PRAGMA table_info({table})")}
-    connections.close()
+def test_every_field_of_a_record_has_a_column(shared_folder: Path, record: type[Record], table: str):
     fields = set(record.model_fields) - (DERIVED if record is Run else set())
-    assert fields <= columns, f"a new field of {record.__name__} needs a new migration"
+    with closing(connect(shared_folder, place_of(shared_folder).database)) as connections:
+        connections.migrate()
+        missing = [field for field in fields if table not in connections.tables_with(field)]
+    assert missing == [], f"a new field of {record.__name__} needs a new migration"
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def shared_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("store")
+    if request.param == "postgres":
+        use(folder, Place(database=request.getfixturevalue("postgres").empty()))
+    return folder
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    store = Store.open(tmp_path_factory.mktemp("store"))
+def shared(shared_folder: Path) -> Iterator[Store]:
+    store = Store.open(shared_folder)
     store.comparisons.add([comparison()])
     yield store
     store.close()

@@ -7,9 +7,12 @@ python -m tests.store.worker claim FOLDER    claim all runs there are, and print
 
 import json
 import sys
+import time
 from itertools import count
 from pathlib import Path
 
+from rlhf_core.errors import Unavailable
+from rlhf_core.records.feedback import Preference
 from rlhf_core.store.store import Store
 from rlhf_core.store.workers import this_process
 from tests.store.examples import preference
@@ -18,7 +21,7 @@ from tests.store.examples import preference
 def append_events(store: Store) -> None:
     run_id = store.runs.create("ppo", "{}", "k", "request").id
     for _ in range(50):
-        with store.transaction():
+        with store.transaction(run_id):
             last = store.events.of_run(run_id, limit=10**6)[-1]
             store.events.append(run_id, "note", json.dumps({"after": last.sequence}))
 
@@ -27,8 +30,18 @@ def submit_labels(store: Store) -> None:
     name = this_process()
     for number in count():
         label = preference(f"{name}-{number}", objective=str(number), labeler=f"human:{name}")
-        store.preferences.submit(label, label.id)
+        while not submitted(store, label):
+            time.sleep(0.05)
         print(label.id, flush=True)
+
+
+def submitted(store: Store, label: Preference) -> bool:
+    """Whether the label was acknowledged; not where the database is away."""
+    try:
+        store.preferences.submit(label, label.id)
+    except Unavailable:
+        return False
+    return True
 
 
 def claim_runs(store: Store) -> None:

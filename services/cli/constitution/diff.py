@@ -84,13 +84,13 @@ def _of_folder(before: str, after: str, data: Path) -> Difference:
     from rlhf_core.constitution.diff import diff_constitutions
     from rlhf_core.constitution.load import load_constitution
     from rlhf_core.effects.edit_cost import bill
+    from rlhf_core.store.databases.place import holds_store
     from rlhf_core.store.store import Store
-    from services.cli.session import STORE
     from services.client.constitution import Difference
 
     old, new = load_constitution(before), load_constitution(after)
     found = diff_constitutions(old, new, (before, after))
-    if not (data / STORE).is_file():
+    if not holds_store(data):
         return Difference(found, bill(found, old, new, None), None)
     with closing(Store.open(data)) as store:
         return Difference(found, bill(found, old, new, store), None)

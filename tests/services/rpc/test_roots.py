@@ -30,6 +30,8 @@ def tree(tmp_path) -> Path:
     (tmp_path / "open/link.jsonl").symlink_to(tmp_path / "closed/secret.jsonl")
     (tmp_path / "open/way").symlink_to(tmp_path / "closed")
     (tmp_path / "open/fine.jsonl").symlink_to(tmp_path / "open/good.jsonl")
+    (tmp_path / "open/store.json").write_text(row)
+    (tmp_path / "open/place").symlink_to(tmp_path / "open/store.json")
     (tmp_path / "open/loop").symlink_to(tmp_path / "open/loop")
     return tmp_path
 
@@ -37,6 +39,7 @@ def tree(tmp_path) -> Path:
 OUTSIDE = (
     *("closed/secret.jsonl", "closed/absent.jsonl", "open/../closed/secret.jsonl", "open/link.jsonl", "open/way/x"),
     *("open-too/x.jsonl", "open/inner/../../closed/secret.jsonl", "", "..", "open/way/../secret.jsonl"),
+    *("open/store.json", "open/inner/../store.json", "open/place"),
 )
 
 

@@ -13,12 +13,25 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 from rlhf_core.errors import InvalidInput, NotFound, Unavailable
 from rlhf_core.store.workers import is_dead, this_process
 
 _CHUNK = 2**20
-_DIGEST = re.compile(r"[0-9a-f]{64}")
+DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+class ArtifactFolders(Protocol):
+    """Folders of files by their digests, wherever they are kept."""
+
+    def put_folder(self, path: Path) -> str: ...
+
+    def get_folder(self, digest: str) -> Path: ...
+
+    def stored(self) -> dict[str, int]: ...
+
+    def remove(self, digest: str, idle_seconds: float) -> bool: ...
 
 
 class Artifacts:
@@ -66,7 +79,7 @@ class Artifacts:
             NotFound: there is no such artifact.
             Unavailable: its files are damaged.
         """
-        if not _DIGEST.fullmatch(digest):
+        if not DIGEST.fullmatch(digest):
             raise NotFound(f"no artifact '{digest}': a digest is 64 hexadecimal digits")
         folder = self._place(digest)
         if not folder.is_dir():

@@ -66,6 +66,7 @@ def lines(*rows: dict[str, object]) -> bytes:
     return "".join(f"{json.dumps(row)}\n" for row in rows).encode()
 
 
+@pytest.mark.slow
 def test_a_client_brings_all_it_has_trains_takes_all_away_and_leaves_nothing(stubs: Stubs, tmp_path: Path):
     prompts = stubs.upload("asked", dataset_pb2.DATASET_FORMAT_PROMPTS, lines(*({"prompt": q} for q in QUESTIONS * 4)))
     pair = {"prompt": QUESTIONS[0], "chosen": "Sweep it, then mop it.", "rejected": "No."}

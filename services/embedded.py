@@ -39,7 +39,7 @@ def embedded_server(
     Without a model only runs and preferences are served, and no run is carried out: quick to start.
     Raises what the user got wrong, such as a model that is not there.
     """
-    with _socket_path(data) as path:
+    with socket_path(data) as path:
         config = ServeConfig(
             address=f"unix:{path}",
             data=data,
@@ -67,7 +67,7 @@ def embedded_server(
 
 
 @contextmanager
-def _socket_path(data: Path) -> Iterator[Path]:
+def socket_path(data: Path) -> Iterator[Path]:
     """In the data folder, or in a temporary one where that path would be too long for a socket.
 
     Each process has its own name, so that two may work on one folder.

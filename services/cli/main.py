@@ -12,9 +12,9 @@ import typer
 from rlhf_core.errors import CharterError, Conflict, InvalidInput, NotFound, Unauthenticated, Unavailable
 from services.cli import (
     call,
+    console,
     doctor,
     health,
-    label,
     monitor,
     policies,
     refresh,
@@ -26,6 +26,7 @@ from services.cli import (
 )
 from services.cli.constitution import diff, files, principle_tests
 from services.cli.data import datasets, export, export_policy, gc, stores
+from services.cli.labelling import label
 from services.cli.runs import compare, control, delete, listing, sweep
 
 UNEXPECTED, USER_MISTAKE, UNAVAILABLE, FAILED, INTERRUPTED = 1, 2, 4, 5, 130
@@ -41,6 +42,7 @@ First steps:
   charter generate "How do I ...?"   ask the policy that it trained and promoted
   charter policies                   every policy, and which one answers by default
   charter label                      say yourself which of two replies is better
+  charter console                    label and look on in a browser
   charter serve                      the same for clients, over gRPC
 
 Every verb shows examples with --help. Exit codes: 0 done, 1 a check found problems, 2 a mistake in the command,
@@ -65,6 +67,7 @@ export_app = typer.Typer(help="Write what a data folder holds to files.", rich_m
 
 app.command()(run.demo)
 app.command()(serve.serve)
+app.command()(console.console)
 app.command()(run.run)
 runs_app.callback(invoke_without_command=True)(listing.listed)
 runs_app.command()(delete.delete)

@@ -16,9 +16,9 @@ from typer.testing import CliRunner
 
 from rlhf_core.records.samples import Comparison, Prompt, Sample
 from rlhf_core.seeding import UNIFORM_SLICE, is_swapped, uniform_draw
-from services.cli.label_terminal import DIFFERS, Session, marked
+from services.cli.labelling.label_terminal import DIFFERS, Session, marked
+from services.cli.labelling.terminal_keys import read_keys
 from services.cli.main import app
-from services.cli.terminal_keys import read_keys
 from services.client.client import CharterClient
 from services.console.pairs import visible
 from services.embedded import embedded_server

@@ -21,7 +21,7 @@ MAIN = "from signal import *; signal(SIGINT, default_int_handler); from services
 
 def environment() -> dict[str, str]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("CHARTER")}
-    return inherited | {"PYTHONPATH": str(ROOT)}
+    return inherited | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'proto'}"}
 
 
 def charter(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -38,9 +38,9 @@ def label(
     label is stored before the next pair is shown. Pairs on which the AI abstained come first; every fifth is drawn
     with no regard to the AI, and only such labels measure its judge (--gate asks for no others).
     """
-    from services.cli.label_terminal import Session
+    from services.cli.labelling.label_terminal import Session
+    from services.cli.labelling.terminal_keys import read_keys
     from services.cli.session import constitution_of_folder, find_run, open_client, plain_console
-    from services.cli.terminal_keys import read_keys
 
     labeler = f"human:{name or os.environ.get('USER') or 'me'}"
     console = plain_console()

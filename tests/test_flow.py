@@ -18,6 +18,8 @@ from services.cli.main import app
 from services.client.client import CharterClient
 from services.embedded import embedded_server
 
+pytestmark = pytest.mark.slow
+
 TINY = RunConfig.model_validate(
     {
         "weights": {"helpful": 1, "harmless": 2},
@@ -132,7 +134,6 @@ def test_all_that_descends_from_an_ungated_judge_says_so(finished: tuple[Run, St
     assert "needed: 5000" in (data / "runs" / run.id / "report.html").read_text()
 
 
-@pytest.mark.slow
 def test_another_weight_reuses_the_labels_and_the_reward_models(finished: tuple[Run, Store, Path]):
     run, store, data = finished
     votes = len(store.votes.find())
@@ -151,7 +152,6 @@ def test_another_weight_reuses_the_labels_and_the_reward_models(finished: tuple[
     )
 
 
-@pytest.mark.slow
 def test_a_control_is_trained_beside_a_run_that_is_done_and_compared_with_all_its_policies(
     finished: tuple[Run, Store, Path],
 ):

@@ -95,4 +95,4 @@ def _means(samples: Sequence[Sample], values: Sequence[float]) -> Array:
     by_prompt: dict[str, list[float]] = {}
     for sample, value in zip(samples, values, strict=True):
         by_prompt.setdefault(sample.prompt.id, []).append(value)
-    return np.array([np.mean(by_prompt[prompt]) for prompt in sorted(by_prompt)])
+    return np.array([float(np.mean(by_prompt[prompt])) for prompt in sorted(by_prompt)])

@@ -139,6 +139,7 @@ def test_no_text_of_a_request_is_in_the_log(target, caplog):
     assert "PolicyService/Generate OK" in caplog.text and secret not in caplog.text
 
 
+@pytest.mark.slow
 def test_300_hostile_requests_are_refused_with_the_field_or_answered(target):
     address, channel, known = target
     report = assault(channel, islice(attacks(SEED, good, known), 300), threads=4)

@@ -71,7 +71,7 @@ def axis_of(text: str) -> Axis:
     tree = read_tree(f"[{written}]", f"--over {text}")
     if tree.problems:
         raise InvalidInput(f"--over {text}: not YAML: {tree.problems[0].message}; {example}", "over")
-    values = tuple(tree.data)
+    values = tuple(tree.data) if isinstance(tree.data, list) else ()
     if len(values) < 2:
         raise InvalidInput(f"--over {text}: {len(values)} values; allowed: at least 2, or a range", "over")
     if any(values.count(value) > 1 for value in values):
@@ -95,7 +95,9 @@ def cells_of(axes: Sequence[Axis], draws: int | None, seed: int) -> list[Cell]:
     if not 1 <= wanted <= min(size, MAX_CELLS):
         raise InvalidInput(f"{wanted} runs; allowed: 1 to {min(size, MAX_CELLS)}", "over")
     if not ranges:
-        every = [dict(zip(keys, row, strict=True)) for row in itertools.product(*(axis.values for axis in axes))]
+        every: list[Cell] = [
+            dict(zip(keys, row, strict=True)) for row in itertools.product(*(axis.values for axis in axes))
+        ]
         return every if draws is None else random.Random(seed).sample(every, draws)
     rng, drawn = random.Random(seed), {}
     for _ in range(100 * wanted):

@@ -106,6 +106,7 @@ def test_a_run_is_made_watched_listed_and_its_policy_answers(charter: Callable[.
     assert streamed.stdout == charter("generate", "How do I wash cup 1?", "--policy", "base").stdout
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_a_demo_for_good(
     charter: Callable[..., Result], tmp_path: Path, tiny_folder: Callable[[str], Path]
 ):

@@ -135,11 +135,12 @@ def _runs(store: Store, name: str) -> list[Run]:
 
 
 def _varied(runs: Sequence[Run]) -> dict[str, tuple[str, ...]]:
-    """Each setting that is not the same in all runs, with its values as they come."""
+    """Each setting that is not the same in all runs, with its values as they come; the seed last."""
     every = [_settings(run) for run in runs]
     keys = [key for key in dict.fromkeys(key for one in every for key in one) if key not in UNVARIED]
     values = {key: tuple(dict.fromkeys(one.get(key, "-") for one in every)) for key in keys}
-    return {key: several for key, several in values.items() if len(several) > 1}
+    several = {key: found for key, found in values.items() if len(found) > 1}
+    return {key: several[key] for key in sorted(several, key=lambda key: key == SEED)}
 
 
 def _settings(run: Run) -> dict[str, str]:

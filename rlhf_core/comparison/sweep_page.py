@@ -14,7 +14,7 @@ from rlhf_core.evaluation.report.html import decimal, number, picture, section, 
 from rlhf_core.evaluation.report.page import PAGE
 
 HEIGHT = 4.6
-SHAPES = "osD^vPX"
+SHAPES = {"o": "circle", "s": "square", "D": "diamond", "^": "triangle", "v": "wedge", "P": "plus", "X": "cross"}
 FRONT = (
     "Each point is a run's last policy on held-out prompts, with 95 % intervals over prompts. Filled: no other run is "
     "at least as good at everything and better at something."
@@ -28,7 +28,7 @@ TRENDS = "Rank correlations over runs that differ in several settings at once; p
 
 def sweep_page(found: Sweep) -> str:
     """The whole page. All text of the runs is escaped; nothing is fetched."""
-    front = picture(_drawn(found, LIGHT), _drawn(found, DARK), FRONT)
+    front = picture(_drawn(found, LIGHT), _drawn(found, DARK), f"{FRONT} {_legend(found)}".strip())
     varied = ", ".join(f"{key} ({', '.join(values)})" for key, values in found.varied.items())
     parts = [
         f"<header><h1>Sweep {text(found.name)}</h1><p>{text(varied)}</p></header>",
@@ -105,7 +105,7 @@ def _figure(found: Sweep, palette: Palette) -> Figure:
     axis = figure.add_subplot()
     first, *rest = found.varied or {"": ()}
     colours = dict(zip(found.varied.get(first, ()), _cycle(palette), strict=False))
-    shapes = dict(zip(found.varied.get(rest[0], ()) if rest else (), SHAPES, strict=False))
+    shapes = _shapes(found)
     named: set[str] = set()
     for cell in found.cells:
         value = cell.settings.get(first, "")
@@ -115,12 +115,23 @@ def _figure(found: Sweep, palette: Palette) -> Figure:
         _point(axis, cell, x, y, colours.get(value, palette.ink), shape, label, palette)
     best = sorted((cell.measures[x].value, cell.measures[y].value) for cell in found.cells if cell.on_front)
     axis.plot(*zip(*best, strict=True), "--", color=palette.soft, linewidth=1.3, zorder=1)
-    axis.set_title(f"{x} and {y}" + (f"; shapes are {rest[0]}" if shapes else ""))
     axis.set_xlabel(f"{x}  →  better")
     axis.set_ylabel(f"{y}  →  better")
     axis.margins(0.12)
     title_legend(axis, min(4, max(1, len(named))))
     return figure
+
+
+def _shapes(found: Sweep) -> dict[str, str]:
+    """Value of the second setting -> marker."""
+    _, *rest = found.varied or {"": ()}
+    return dict(zip(found.varied[rest[0]] if rest else (), SHAPES, strict=False))
+
+
+def _legend(found: Sweep) -> str:
+    """What the shapes stand for; colours have a legend in the picture."""
+    shapes = ", ".join(f"{SHAPES[marker]} {value}" for value, marker in _shapes(found).items())
+    return f"Shapes are {list(found.varied)[1]}: {shapes}." if shapes else ""
 
 
 def _cycle(palette: Palette) -> tuple[str, ...]:

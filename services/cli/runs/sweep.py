@@ -85,7 +85,7 @@ def sweep(
     else:
         _tell(name, data, console, as_json)
     if failed:
-        raise TrainingFailed(f"{failed} of the sweep's runs did not succeed; the same command takes them up again")
+        raise TrainingFailed(f"{failed} of the runs did not succeed; the same command takes up again what failed")
 
 
 def _check(name: str, sweeps: bool, settles: bool) -> None:

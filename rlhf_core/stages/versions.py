@@ -96,7 +96,8 @@ class EpochCheckpoints:
         if saved is None or saved.step <= self._done:
             return None
         folder = self._ctx.store.artifacts.get_folder(saved.artifact)
-        if (folder / EXAMPLES).read_text() == self._examples:
+        learned = folder / EXAMPLES
+        if learned.is_file() and learned.read_text() == self._examples:
             return folder
         self._ctx.note(f"what stage '{self._stage}' learns from has changed since step {saved.step}: it begins anew")
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -118,3 +119,30 @@ def test_rows_that_have_changed_since_are_learned_from_the_beginning(desk: Desk,
     straight = sft_stage(ready())
     one, other = (desk.store.policy_versions.get(result.policy_version) for result in (changed, straight))
     assert one.artifact == other.artifact
+
+
+def test_a_checkpoint_that_does_not_say_what_it_learned_from_is_none(desk: Desk, ready, monkeypatch, tmp_path: Path):
+    monkeypatch.setattr(versions, "SECONDS", 0.0)
+    ctx, steps = ready(), 0
+
+    def dies(kind: str, body: str) -> None:
+        nonlocal steps
+        steps += kind == "metrics"
+        if steps == 3:
+            raise KeyboardInterrupt
+
+    def counts(kind: str, body: str) -> None:
+        nonlocal steps
+        steps += kind == "metrics"
+
+    with pytest.raises(KeyboardInterrupt):
+        sft_stage(ctx._replace(report=dies))
+    saved = desk.store.checkpoints.latest(ctx.run.id, "sft")
+    assert saved is not None
+    shutil.copytree(desk.store.artifacts.get_folder(saved.artifact), tmp_path / "older")
+    (tmp_path / "older" / versions.EXAMPLES).unlink()
+    artifact = desk.store.artifacts.put_folder(tmp_path / "older")
+    desk.store.checkpoints.add(saved.model_copy(update={"step": saved.step + 1, "artifact": artifact}))
+    steps = 0
+    sft_stage(ctx._replace(report=counts))
+    assert steps == 8

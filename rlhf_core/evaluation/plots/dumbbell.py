@@ -31,7 +31,9 @@ def draw_dumbbells(report: Report, palette: Palette, headline: str) -> Figure:
     axis.grid(False, axis="y")
     axis.margins(x=0.08)
     full = "full: gold, ring: reward model; " if report.stages[0].gold else "by the reward models; "
-    axis.set_xlabel(f"change from {report.stages[0].name}, in reference sd ({full}lines: 95 % interval)")
+    axis.set_xlabel(
+        f"change from the first policy, {report.stages[0].name}, in reference sd ({full}lines: 95 % interval)"
+    )
     figure.suptitle(headline, x=0.012, ha="left", fontsize=11, color=palette.soft)
     axis.legend(loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=4, handletextpad=0.4, columnspacing=1.4)
     return figure

@@ -69,7 +69,7 @@ def _production(report: Report) -> Iterator[str]:
     beside = report.production
     if beside is None:
         return
-    than = f"than {text(beside.policy_version)}, which is production"
+    than = f"than production ({text(beside.policy_version)})"
     yield from _sides(than, beside.judge, beside.objectives)
     total = f"together {_signed(beside.weighted)} reference sd" if beside.weighted else "together not measured"
     yield f"Against production, {total}, on {beside.prompts} prompts that both answered."

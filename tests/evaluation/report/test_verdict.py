@@ -75,7 +75,7 @@ def test_production_is_what_the_policy_has_to_beat(report):
         weighted=estimate(0.2, -0.1, 0.4),
     )
     told = in_short(said(report, production=beside))
-    assert "<b>Better</b> than policy-9, which is production by reward model: helpful +0.30 [0.10, 0.50]." in told
+    assert "<b>Better</b> than production (policy-9) by reward model: helpful +0.30 [0.10, 0.50]." in told
     assert "together +0.20 [−0.10, 0.40] reference sd, on 40 prompts that both answered" in told
 
 

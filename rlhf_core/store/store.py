@@ -14,7 +14,7 @@ from rlhf_core.store.artifacts.object_store import artifacts_at
 from rlhf_core.store.comparisons import Comparisons
 from rlhf_core.store.connection import Connections
 from rlhf_core.store.constitutions import Constitutions
-from rlhf_core.store.databases.place import ARTIFACTS, HERE, Place, connect, settle
+from rlhf_core.store.databases.place import ARTIFACTS, HERE, Place, connect, place_of, settle, use
 from rlhf_core.store.datasets import Datasets
 from rlhf_core.store.garbage_collection import Garbage
 from rlhf_core.store.idempotency import Requests
@@ -83,10 +83,15 @@ class Store:
             Unavailable: the folder cannot be written, or its database is damaged or cannot be reached.
         """
         place = settle(folder, place)
+        # Before anything is made, and written down only once all is open: a slip of the pen must not stay.
+        elsewhere = artifacts_at(place.artifacts, folder / ARTIFACTS) if place.artifacts else None
         connections = connect(folder, place.database)
         try:
             connections.migrate()
-            return cls(connections, artifacts_at(place.artifacts, folder / ARTIFACTS))
+            opened = cls(connections, elsewhere or artifacts_at("", folder / ARTIFACTS))
+            if place != place_of(folder):
+                use(folder, place)
+            return opened
         except BaseException:
             connections.close()
             raise

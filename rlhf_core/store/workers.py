@@ -13,6 +13,7 @@ from rlhf_core.store.row_mapping import insert, now
 
 _PROC = Path("/proc")
 _MACHINE_ID = Path("/etc/machine-id")
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 def this_process() -> str:
@@ -46,8 +47,9 @@ def is_dead(owner: str) -> bool:
 def _host() -> str:
     namespace = _PROC / "self/ns/pid"
     inode = namespace.stat().st_ino if namespace.exists() else 0
-    # What a system was given when it was installed, where it keeps that.
-    machine = hashlib.sha256(_MACHINE_ID.read_bytes()).hexdigest()[:8] if _MACHINE_ID.is_file() else ""
+    # What a system was given when it was installed; images of containers often leave it out, or empty.
+    known = next(filter(None, (file.read_bytes().strip() for file in (_MACHINE_ID, _BOOT_ID) if file.is_file())), b"")
+    machine = hashlib.sha256(known).hexdigest()[:8] if known else ""
     return f"{socket.gethostname()}.{inode}.{machine}"
 
 

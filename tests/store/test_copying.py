@@ -117,7 +117,11 @@ def test_a_copy_that_is_not_equal_or_breaks_off_leaves_nothing(
 ):
     filled(tmp_path / "here")
     whole = copying._batches
-    for fault in (lambda rows: rows[:-1], lambda rows: 1 / 0):
+    for fault in (
+        lambda rows: rows[:-1],
+        lambda rows: [dict(row) | {"judge": "another"} for row in rows],
+        lambda rows: 1 / 0,
+    ):
         with monkeypatch.context() as patch:
 
             def batches(connections, table, fault=fault):

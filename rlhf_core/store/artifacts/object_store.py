@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from rlhf_core.errors import CharterError, InvalidInput, NotFound, Unavailable
 from rlhf_core.store.artifacts.folders import DIGEST, ArtifactFolders, Artifacts
+from rlhf_core.store.databases.place import told
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -41,7 +42,7 @@ def artifacts_at(url: str, folder: Path) -> ArtifactFolders:
         files, root = fsspec.url_to_fs(url, use_listings_cache=False)
     except (ValueError, ImportError) as error:
         allowed = "a URL that fsspec knows and whose package is installed, such as s3://BUCKET/PATH"
-        raise InvalidInput(f"artifacts: '{url}': {error}; allowed: {allowed}", "artifacts") from None
+        raise InvalidInput(f"artifacts: '{told(url)}': {error}; allowed: {allowed}", "artifacts") from None
     return RemoteArtifacts(files, root.rstrip("/"), url, Artifacts(folder))
 
 
@@ -87,7 +88,7 @@ class RemoteArtifacts:
             try:
                 self._files.get_file(self._object(digest), str(packed))
             except FileNotFoundError:
-                raise NotFound(f"no artifact '{digest}' in '{self._url}'") from None
+                raise NotFound(f"no artifact '{digest}' in '{told(self._url)}'") from None
             try:
                 with tarfile.open(packed) as archive:
                     archive.extractall(folder, filter="data")
@@ -169,7 +170,7 @@ class RemoteArtifacts:
             raise
         # Each kind of object store has exceptions of its own package.
         except Exception as error:
-            raise Unavailable(f"cannot use '{self._url}' now: {type(error).__name__}: {error}") from error
+            raise Unavailable(f"cannot use '{told(self._url)}' now: {type(error).__name__}: {error}") from error
 
 
 def _packed(folder: Path, scratch: Path) -> Path:

@@ -6,7 +6,6 @@ import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
 FILE, DATABASE, LOCK, ARTIFACTS = "store.json", "charter.db", "store.lock", "artifacts"
 POSTGRES = ("postgresql", "postgres")
-_USER, _PASSWORD = re.compile(r"//[^/?#]*@"), re.compile(r"(\bpassword=)[^&]*")
+_USER, _PASSWORD = re.compile(r"//.*@"), re.compile(r"(\bpassword=)[^&\s]*")
 
 
 class Place(Record):
@@ -47,11 +46,13 @@ def place_of(folder: Path) -> Place:
         return Place()
     except (OSError, ValidationError, UnicodeDecodeError) as error:
         allowed = '{"database": "postgresql://...", "artifacts": "s3://..."}'
-        raise InvalidInput(f"'{folder / FILE}' cannot be read: {error}; allowed: {allowed}", "store") from None
+        # Not the whole of a validation's error, which repeats what is written, and that may hold a password.
+        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
+        raise InvalidInput(f"'{folder / FILE}' cannot be read: {reason}; allowed: {allowed}", "store") from None
 
 
 def settle(folder: Path, asked: Place) -> Place:
-    """Where the folder's store is from now on; only a folder without a store can be given another place.
+    """Where the folder's store is to be; only a folder without a store can be given another place. Writes nothing.
 
     Raises:
         Conflict: the folder's store is elsewhere.
@@ -70,20 +71,18 @@ def settle(folder: Path, asked: Place) -> Place:
             )
     place = Place(database=asked.database or known.database, artifacts=asked.artifacts or known.artifacts)
     check(place)
-    if place != known:
-        use(folder, place)
     return place
 
 
 def check(place: Place) -> None:
     """InvalidInput for a URL of what is no database."""
     if place.database and not is_database(place.database):
-        raise InvalidInput(f"store: '{place.database}' is no URL; allowed: postgresql://HOST/DATABASE", "store")
+        raise InvalidInput(f"store: '{told(place.database)}' is no URL; allowed: postgresql://HOST/DATABASE", "store")
 
 
 def is_database(where: str) -> bool:
     """Whether a place is the URL of a database, and no folder. Raises InvalidInput for another URL."""
-    if "://" in where and urlsplit(where).scheme not in POSTGRES:
+    if "://" in where and where.partition("://")[0] not in POSTGRES:
         raise InvalidInput(f"store: '{told(where)}' is no database; allowed: postgresql://HOST/DATABASE", "store")
     return "://" in where
 

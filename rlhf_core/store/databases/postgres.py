@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -25,6 +26,7 @@ from psycopg_pool import ConnectionPool
 
 from rlhf_core.errors import CharterError, Interrupted, InvalidInput, NotFound, Unavailable
 from rlhf_core.store.connection import Hold, Parameters, Row
+from rlhf_core.store.databases.place import told
 from rlhf_core.store.databases.postgres_listener import Listener
 from rlhf_core.store.databases.postgres_schema import migrate
 from rlhf_core.store.databases.postgres_sql import placeholders
@@ -70,7 +72,7 @@ class PostgresConnections:
         self._pool: ConnectionPool[Session] = ConnectionPool(
             url,
             kwargs=_options(),
-            configure=_configure,
+            configure=partial(_configure, schema=self._schema),
             min_size=1,
             max_size=MOST_CONNECTIONS,
             timeout=PATIENCE_SECONDS,
@@ -236,10 +238,18 @@ def shown(url: str) -> str:
     """The place without the password. Raises InvalidInput for a URL that is none."""
     try:
         parts = conninfo_to_dict(url)
-    except psycopg.ProgrammingError as error:
-        raise InvalidInput(f"store: not a URL of PostgreSQL: {str(error).strip()}", "store") from None
+    except psycopg.ProgrammingError:
+        parts = {}
+    # Whatever libpq says of it may repeat a part of the password.
+    if not parts or "@" in f"{parts.get('host', '')}{parts.get('dbname', '')}" or not _is_port(parts.get("port")):
+        allowed = "postgresql://USER:PASSWORD@HOST:PORT/DATABASE, % / ? # @ of a password as %25 %2F %3F %23 %40"
+        raise InvalidInput(f"store: '{told(url)}' is not a URL of PostgreSQL; allowed: {allowed}", "store") from None
     port = f":{parts['port']}" if "port" in parts else ""
     return f"postgresql://{parts.get('host', '')}{port}/{parts.get('dbname', '')}"
+
+
+def _is_port(port: Any) -> bool:
+    return port is None or all(part.isdigit() or not part for part in str(port).split(","))
 
 
 def _options() -> dict[str, Any]:
@@ -249,6 +259,11 @@ def _options() -> dict[str, Any]:
         # Parameters are put into the text here: the server could not tell the type of one that is compared with NULL.
         "cursor_factory": psycopg.ClientCursor,
         "connect_timeout": 10,
+        # A server that is gone without a word is noticed after a minute, not after the kernel's quarter of an hour.
+        "keepalives_idle": 30,
+        "keepalives_interval": 10,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 60_000,
         "client_encoding": "UTF8",
         "application_name": "charter",
     }
@@ -258,8 +273,10 @@ def _connect(url: str) -> Session:
     return psycopg.connect(url, **_options())
 
 
-def _configure(session: Session) -> None:
+def _configure(session: Session, schema: str) -> None:
     session.execute(_SESSION.encode())
+    # The store's own schema alone: on a path of several, another store's tables would be taken for its own.
+    session.execute("SELECT set_config('search_path', quote_ident(%s), false)", [schema])
     adapt(session)
 
 
@@ -283,24 +300,24 @@ def _number(*name: str) -> int:
 
 def _named(error: psycopg.Error, place: str) -> CharterError | psycopg.Error:
     """PostgreSQL's error in Charter's words; one that can only be a mistake in our SQL stays as it is."""
-    told = (error.diag.message_primary or str(error)).strip()
+    said = (error.diag.message_primary or str(error)).strip()
     match error:
         case errors.ForeignKeyViolation():
             return NotFound("a row refers to a prompt, sample, comparison or run that is not in the store")
         case psycopg.IntegrityError() | psycopg.DataError():
             allowed = "finite numbers, whole numbers of 64 bits, complete rows, valid JSON"
-            return InvalidInput(f"the store refuses this row: {told}; allowed: {allowed}")
+            return InvalidInput(f"the store refuses this row: {said}; allowed: {allowed}")
         case errors.ProgramLimitExceeded():
-            return InvalidInput(f"the store refuses this row: {told}; allowed: ids and names of up to 2,000 bytes")
+            return InvalidInput(f"the store refuses this row: {said}; allowed: ids and names of up to 2,000 bytes")
         case errors.DiskFull():
             return Unavailable(f"no space left for '{place}'; nothing was written")
         case errors.DeadlockDetected() | errors.SerializationFailure() | errors.LockNotAvailable():
-            return Interrupted(f"'{place}' is busy: {told}; nothing was written")
+            return Interrupted(f"'{place}' is busy: {said}; nothing was written")
         case errors.InsufficientPrivilege() | errors.ReadOnlySqlTransaction() | errors.InvalidSchemaName():
-            return Unavailable(f"cannot use '{place}': {told}; nothing was written")
-        case psycopg.OperationalError() | psycopg.InterfaceError():
+            return Unavailable(f"cannot use '{place}': {said}; nothing was written")
+        case psycopg.OperationalError() | psycopg.InterfaceError() | errors.IdleInTransactionSessionTimeout():
             return Interrupted(
-                f"cannot use '{place}' now: {told}; what was not committed is not written",
+                f"cannot use '{place}' now: {said}; what was not committed is not written",
                 hint="the same request may be sent again",
             )
     return error

@@ -26,19 +26,22 @@ def use(
       charter store use postgresql://db.example/charter
       charter store use postgresql://db.example/charter --artifacts s3://bucket/charter --data /mnt/charter
 
-    Every verb with this --data then works there. Nothing is copied: `charter store copy` does that first.
+    Every verb with this --data then works there. What is not named stays where it is; with neither, rows and
+    artifacts are in the folder again. Nothing is copied: `charter store copy` does that first.
     A password may be left out of the URL and given by PGPASSFILE or PGPASSWORD.
     """
     from rlhf_core.errors import Conflict
-    from rlhf_core.store.databases.place import DATABASE, Place, check, told
+    from rlhf_core.store.databases.place import DATABASE, HERE, Place, check, place_of, told
     from rlhf_core.store.databases.place import use as settle_there
 
     if not database and not artifacts and not (data / DATABASE).is_file():
         raise Conflict(f"'{data}' holds no {DATABASE}; name the place of its store, or begin one: charter demo")
-    place = Place(database=database, artifacts=artifacts)
+    known = place_of(data) if database or artifacts else HERE
+    place = Place(database=database or known.database, artifacts=artifacts or known.artifacts)
     check(place)
     settle_there(data, place)
-    typer.echo(f"the store of {data}: rows in {told(database) or 'it'}, artifacts in {told(artifacts) or 'it'}")
+    rows, files = (told(url) or "it" for url in (place.database, place.artifacts))
+    typer.echo(f"the store of {data}: rows in {rows}, artifacts in {files}")
 
 
 def copy(source: From, target: To, as_json: options.Json = False) -> None:
@@ -52,13 +55,15 @@ def copy(source: From, target: To, as_json: options.Json = False) -> None:
 
     Rows are copied in one transaction, and each table is counted and compared before it is committed: all of it is
     there in the end, or nothing. Artifacts are copied where both sides are folders that keep them apart. Stop what
-    works on FROM: it is read as it was at the beginning, and what is written later is not copied.
+    works on FROM: whoever writes to it meanwhile waits, or is refused.
     """
     from rlhf_core.store.databases.copying import copy_artifacts, copy_rows, existing, opened
 
     with closing(opened(existing(source))) as old, closing(opened(target, but=source)) as new:
-        files = copy_artifacts(old, new)
+        copy_artifacts(old, new)
         rows = copy_rows(old.connections, new.connections)
+        # Once more, for what came between: no row may name an artifact that is not there.
+        files = copy_artifacts(old, new)
     if as_json:
         typer.echo(json.dumps({"rows": rows, "artifacts": files}))
         return

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rlhf_core.store.databases.place import Place, use
+from rlhf_core.store.databases.place import Place, place_of, use
 from rlhf_core.store.store import Store
 from services.cli import doctor_checks
 from services.cli.main import main
@@ -60,6 +60,16 @@ def test_a_folder_comes_back_from_postgres_with_its_artifacts(
     assert first == second and first["rows"]["runs"] == 1 and first["artifacts"] == 1
     with closing(Store.open(tmp_path / "back")) as store:
         assert store.runs.page(1)[0][0].display_name == "the run"
+
+
+def test_what_is_not_named_stays_where_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    use(tmp_path, Place(database="postgresql://db/old", artifacts="memory://kept"))
+    assert charter("store", "use", "postgresql://ada:se#cret@db/new", "--data", str(tmp_path)) == 0
+    assert place_of(tmp_path) == Place(database="postgresql://ada:se#cret@db/new", artifacts="memory://kept")
+    assert charter("store", "use", "--artifacts", "memory://other", "--data", str(tmp_path)) == 0
+    assert place_of(tmp_path).database == "postgresql://ada:se#cret@db/new"
+    told = capsys.readouterr().out
+    assert "rows in postgresql://db/new, artifacts in memory://kept" in told and "cret" not in told
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import NamedTuple
 
 from charter.v1 import trainer_pb2
@@ -47,13 +48,17 @@ class Comparison:
             asked = trainer_pb2.CompareRunsRequest(run_a=a, run_b=b)
             answer = await self._backend.ask(request, trainer.CompareRuns, asked)
             found = RunComparison.model_validate_json(answer.comparison_json)
-        replies = [
-            Replies(visible(pair.prompt), *compared(visible(pair.a), visible(pair.b)))
-            for pair in (found.replies[:REPLIES] if found else ())
-        ]
+        replies = await asyncio.to_thread(_marked, found) if found else []
         verdicts = [_verdict(measure) for measure in found.measures] if found else []
         given = {"runs": runs, "a": a, "b": b, "found": found, "verdicts": verdicts, "replies": replies}
         return await self._pages.page(request, "compare.html", **given)
+
+
+def _marked(found: RunComparison) -> list[Replies]:
+    """Not on the loop that answers all calls: long replies take a while."""
+    return [
+        Replies(visible(pair.prompt), *compared(visible(pair.a), visible(pair.b))) for pair in found.replies[:REPLIES]
+    ]
 
 
 def _verdict(measure: Measure) -> str:

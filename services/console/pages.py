@@ -24,6 +24,15 @@ from services.http.errors import told_of
 HERE = Path(__file__).parent
 JSON = "application/json"
 SIGN_IN = "/sign-in"
+HOME = "/runs"
+PAGES = (
+    ("preference", "/label", "Label"),
+    ("trainer", HOME, "Runs"),
+    ("trainer", "/compare", "Compare"),
+    ("policy", "/policies", "Policies"),
+    ("preference", "/constitution", "Constitution"),
+)
+"""Which service a page needs, its address and its title."""
 
 
 class Pages:
@@ -41,6 +50,12 @@ class Pages:
         environment.filters.update(visible=visible, moment=moment, interval=interval)
         self._templates = Jinja2Templates(env=environment)
 
+    async def home(self, request: Request) -> Response:
+        """Lead to the runs, or else to the first page that the server's services have."""
+        visitor = await self._backend.visitor(request)
+        offered = [address for service, address, _ in PAGES if service in visitor.services]
+        return RedirectResponse(HOME if HOME in offered or not offered else offered[0])
+
     async def page(self, request: Request, template: str, status: int = HTTPStatus.OK, **context: Any) -> Response:
         """A page for whoever asks. Raises what the services say of the visitor."""
         return self.page_for(await self._backend.visitor(request), request, template, status, **context)
@@ -49,7 +64,7 @@ class Pages:
         self, visitor: Visitor | None, request: Request, template: str, status: int = HTTPStatus.OK, **context: Any
     ) -> Response:
         """The same where the visitor is known already, or nobody yet."""
-        given = {"visitor": visitor, "path": request.url.path, **context}
+        given = {"visitor": visitor, "path": request.url.path, "pages": PAGES, **context}
         return self._templates.TemplateResponse(request, template, given, status)
 
     async def failed(self, request: Request, error: Exception) -> Response:

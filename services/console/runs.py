@@ -107,7 +107,7 @@ class Runs:
     async def _events(self, request: Request) -> Response:
         """What happened, then what happens, as server-sent events; who lost the line goes on after the last one."""
         run = await self._run(request)
-        last = request.headers.get("last-event-id", "")
+        last = request.headers.get("last-event-id") or request.query_params.get("after", "")
         asked = trainer_pb2.WatchRunRequest(
             run_id=run.id,
             after_sequence=min(int(last), LAST_PLACE) if last.isdecimal() else 0,

@@ -6,8 +6,6 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
@@ -53,7 +51,7 @@ def _application(backend: Backend, hosts: tuple[str, ...]) -> Starlette:
     subjects = [kind(pages, backend) for kind in kinds]
     return Starlette(
         routes=[
-            Route("/", _home),
+            Route("/", pages.home),
             *(route for subject in subjects for route in subject.routes()),
             Mount("/static", StaticFiles(directory=HERE / "static")),
         ],
@@ -67,7 +65,3 @@ def _hosts(address: str, named: tuple[str, ...]) -> tuple[str, ...]:
     if not is_local(address):
         return named or ("*",)
     return (*LOCAL, address.rpartition(":")[0], *named)
-
-
-async def _home(request: Request) -> Response:
-    return RedirectResponse("/runs")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from datetime import UTC
+from datetime import UTC, datetime
 
 import grpc
 from charter.v1 import preference_pb2, preference_pb2_grpc
@@ -42,7 +42,7 @@ class PreferenceService(preference_pb2_grpc.PreferenceServiceServicer):
         run_id = await self._io.run(run_id_of, self._store, request.run_id)
         await self._io.run(self._constitutions.check_objective, request.objective, run_id)
         asked = labeler, request.objective, run_id or None, request.uniform
-        size = _count(request), _lease_seconds(request)
+        size, since = (_count(request), _lease_seconds(request)), _since(request)
         found = await self._io.run(self._store.comparisons.upcoming, *asked, *size)
         shown = [
             preference_pb2.ShownComparison(
@@ -54,7 +54,7 @@ class PreferenceService(preference_pb2_grpc.PreferenceServiceServicer):
             comparison=shown[0].comparison if shown else None,
             remaining=await self._io.run(self._store.comparisons.waiting, *asked),
             shown=shown,
-            given=await self._io.run(self._store.preferences.given, labeler, request.since.ToDatetime(tzinfo=UTC)),
+            given=await self._io.run(self._store.preferences.given, labeler, since),
         )
 
     async def SubmitPreference(
@@ -153,6 +153,14 @@ def _count(request: preference_pb2.NextComparisonRequest) -> int:
     if request.count < 0:
         raise InvalidInput(f"count: {request.count}; allowed: 0 to {MAX_COUNT}", "count")
     return min(request.count or 1, MAX_COUNT)
+
+
+def _since(request: preference_pb2.NextComparisonRequest) -> datetime:
+    try:
+        return request.since.ToDatetime(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        told = f"since: {request.since.seconds} s; allowed: a time of the years 1 to 9999"
+        raise InvalidInput(told, "since") from None
 
 
 def _lease_seconds(request: preference_pb2.NextComparisonRequest) -> float:

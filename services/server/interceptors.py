@@ -81,7 +81,7 @@ class Gate(grpc.aio.ServerInterceptor):
             coding = (handler.request_deserializer, handler.response_serializer)
             return grpc.unary_unary_rpc_method_handler(counted, *coding)
         if handler is not None and handler.unary_stream:
-            counted = self._count_stream(handler.unary_stream, caller.name)
+            counted = self._count_stream(handler.unary_stream, caller)
             coding = (handler.request_deserializer, handler.response_serializer)
             return grpc.unary_stream_rpc_method_handler(counted, *coding)
         if handler is not None and handler.stream_unary:
@@ -99,9 +99,10 @@ class Gate(grpc.aio.ServerInterceptor):
 
         return counted
 
-    def _count_stream(self, method: Callable[..., Any], name: str) -> Callable[..., AsyncIterator[Any]]:
+    def _count_stream(self, method: Callable[..., Any], caller: Caller) -> Callable[..., AsyncIterator[Any]]:
         async def counted(request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
-            with self._turnstile.entered(name or _host(context.peer())):
+            CALLER.set(caller)
+            with self._turnstile.entered(caller.name or _host(context.peer())):
                 check_request(request, self._limits)
                 async for answer in method(request, context):
                     yield answer

@@ -38,7 +38,7 @@ let timer = 0;
 function decide(choice) {
   if (!active || !queue.length) return;
   const pair = queue.shift();
-  const note = at("note").value.trim();
+  const note = at("note").value.trim().toWellFormed();
   at("note").value = "";
   outbox.push({ kind: "label", id: newId(), comparison: pair.id, objective, choice, swapped: pair.swapped, note });
   decided.push({ pair, choice });

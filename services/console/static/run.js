@@ -172,13 +172,27 @@ addEventListener("resize", () => {
 
 // ---- the server's events
 
-const events = new EventSource(`/runs/${encodeURIComponent(run)}/events`);
-const on = (kind, take) => events.addEventListener(kind, ({ data }) => take(JSON.parse(data)));
-on("metrics", onMetrics);
-on("stage", onStage);
-on("note", onNote);
-on("run", onRun);
-on("end", () => {
+const RETRY_MS = 3000;
+const takers = { metrics: onMetrics, stage: onStage, note: onNote, run: onRun, end: onEnd };
+let events, last = "";
+
+function onEnd() {
   events.close();
   if (ended !== "true") location.reload(); // for what came of it
-});
+}
+
+// A line that drops is taken up again by the browser; a server that answers with an error, while it starts, is not.
+function follow() {
+  events = new EventSource(`/runs/${encodeURIComponent(run)}/events?after=${last}`);
+  for (const [kind, take] of Object.entries(takers)) {
+    events.addEventListener(kind, (event) => {
+      last = event.lastEventId || last;
+      take(JSON.parse(event.data));
+    });
+  }
+  events.addEventListener("error", () => {
+    if (events.readyState === EventSource.CLOSED) setTimeout(follow, RETRY_MS);
+  });
+}
+
+follow();

@@ -227,3 +227,24 @@ def test_curves_grow_as_the_run_goes(followed, chromium):
     kl.get_by_text("0.3").wait_for()
     page.click("#tabs >> text=sft")
     assert page.locator("#curves figcaption").all_inner_texts() == ["loss"]
+
+
+def test_a_page_comes_back_to_a_server_that_was_starting(followed, chromium):
+    """A browser takes up a line that drops by itself, and no answer that is an error."""
+    site, store, run = followed
+    step(store, run, 1)
+    page, tries = chromium().new_page(), []
+
+    def starting(route) -> None:
+        tries.append(route.request.url)
+        if len(tries) == 1:
+            route.fulfill(status=503, body="the model is loading")
+        else:
+            route.continue_()
+
+    page.route("**/events*", starting)
+    page.goto(f"{site.url}/runs/{run}")
+    page.locator("#curves figure").first.wait_for()
+    step(store, run, 2)
+    page.get_by_text("ppo 2/40").wait_for()
+    assert len(tries) == 2

@@ -108,3 +108,10 @@ def test_a_page_that_follows_a_run_does_not_hold_up_the_end_of_the_process(tmp_p
     assert time.monotonic() - begun < 5
     assert ended.wait(5)
     thread.join()
+
+
+def test_pages_whose_service_is_not_here_are_not_led_to(tmp_path):
+    with console(tmp_path) as site:
+        home = site.http.get("/", follow_redirects=True)
+        assert home.status_code == 200 and home.url.path == "/runs"
+        assert 'href="/label"' in home.text and 'href="/policies"' not in home.text

@@ -126,7 +126,8 @@ def test_labels_given_since_a_time_are_counted(labels):
 
 
 def test_a_count_or_a_lease_that_makes_no_sense_is_refused(labels):
-    for fields in ({"count": -1}, {"lease": Duration()}, {"lease": Duration(seconds=3601)}):
+    never = Timestamp(seconds=10**12)
+    for fields in ({"count": -1}, {"lease": Duration()}, {"lease": Duration(seconds=3601)}, {"since": never}):
         with pytest.raises(InvalidInput) as caught:
             ahead(labels, **({"count": 1} | fields))
         assert caught.value.field == next(iter(fields))

@@ -12,7 +12,7 @@ from rlhf_core.data.jsonl import MAX_LINE_BYTES, RowError, is_absent, kind_of
 from rlhf_core.errors import InvalidInput
 from rlhf_core.records.samples import Message
 
-BATCH = 64
+BATCH = 16
 """Rows in memory at once: a column of few different long texts is small in the file and large outside of it."""
 MAX_ROWS = 50_000_000
 """A file of few bytes may claim any number."""
@@ -34,9 +34,10 @@ def read_rows(path: Path, name: str) -> Iterator[tuple[int, dict[str, Any] | Row
             _check_columns(file, name)
             number = 0
             for batch in file.iter_batches(batch_size=BATCH):
-                for row in batch.to_pylist():
+                # Row by row: as Python's objects a batch of long texts is many times as large.
+                for place in range(batch.num_rows):
                     number += 1
-                    yield number, _plain(row)
+                    yield number, _plain(batch.slice(place, 1).to_pylist()[0])
     except FileNotFoundError:
         raise InvalidInput(f"{name}: there is no such file") from None
     except (arrow.ArrowException, OSError, ValueError) as error:
@@ -60,13 +61,17 @@ def write_rows(rows: Iterable[Row], path: Path, name: str) -> None:
         values = _of_one_kind(key, [row.get(key) for row in rows])
         try:
             arrays.append(arrow.array(values))
-        except (arrow.ArrowException, OverflowError) as error:
+        except (arrow.ArrowException, OverflowError, UnicodeError) as error:
             raise InvalidInput(
                 f"{name}: the key {json.dumps(key, ensure_ascii=False)[:100]} cannot be a column of Parquet: "
                 f"{_clash(values) or _line(error)}",
                 hint="export JSON lines instead",
             ) from None
-    parquet.write_table(arrow.Table.from_arrays(arrays, names=columns), path)
+    try:
+        parquet.write_table(arrow.Table.from_arrays(arrays, names=columns), path)
+    except (arrow.ArrowException, UnicodeError) as error:
+        told = f"{name}: these rows cannot be Parquet: {_line(error)}"
+        raise InvalidInput(told, hint="export JSON lines instead") from None
 
 
 def _of_one_kind(key: str, values: list[Any]) -> list[Any]:

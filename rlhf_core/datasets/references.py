@@ -44,8 +44,13 @@ def check_name(name: str, field: str) -> str:
 
 def name_for(file_name: str) -> str:
     """A dataset's name from a file's."""
-    stem = re.sub(r"[^a-z0-9_]+", "-", Path(file_name).stem.lower()).strip("-")[:MAX_STEM].rstrip("-")
-    return stem if re.match("[a-z]", stem) else f"data-{stem}".rstrip("-")
+    stem = re.sub(r"[^a-z0-9_]+", "-", Path(file_name).stem.lower()).strip("-")
+    return (stem if re.match("[a-z]", stem) else f"data-{stem}")[:MAX_STEM].rstrip("-")
+
+
+def name_with_hash(file_name: str, content_hash: str) -> str:
+    """A dataset's name from a file's and its content, so that nobody's dataset of the same name is another version."""
+    return f"{name_for(file_name)}-{content_hash[:8]}"
 
 
 def dataset_id_in(text: str | None) -> str:

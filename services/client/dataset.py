@@ -91,6 +91,9 @@ class DatasetClient:
                 continue
             if answer.HasField("dataset"):
                 return dataset_from_message(answer.dataset)
+            if time.monotonic() - moved_at > PATIENCE_SECONDS:
+                raise Unavailable(f"{file}: no more bytes come through; has the file changed since it was hashed?")
+            time.sleep(RETRY_SECONDS)
 
     def received(self, content_hash: str) -> int:
         """How many bytes of a content are on the server."""

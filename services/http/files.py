@@ -13,7 +13,7 @@ from charter.v1 import dataset_pb2
 
 from rlhf_core.data.jsonl import RowFile
 from rlhf_core.datasets.formats import likely_format
-from rlhf_core.datasets.references import name_for
+from rlhf_core.datasets.references import name_with_hash
 from rlhf_core.errors import InvalidInput
 from services.http.calls import Asked, FormFile
 from services.http.chat import NO_CONTEXT
@@ -39,7 +39,7 @@ class Files:
         format_ = await asyncio.to_thread(_format_of, file)
         digest = hashlib.sha256(file.data).hexdigest()
         spec = dataset_pb2.DatasetUpload(
-            dataset_id=f"{name_for(file.name)}-{digest[:8]}",
+            dataset_id=name_with_hash(file.name, digest),
             format=enums.number(enums.FORMATS, format_),
             sha256=digest,
             size_bytes=len(file.data),

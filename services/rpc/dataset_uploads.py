@@ -7,9 +7,10 @@ from charter.v1 import dataset_pb2
 from rlhf_core.data.jsonl import RowFile
 from rlhf_core.datasets.formats import check_file, encoding_of
 from rlhf_core.datasets.references import HASH, check_name, file_of
-from rlhf_core.datasets.uploads import Uploads
-from rlhf_core.errors import InvalidInput
+from rlhf_core.datasets.uploads import CONTENT, Uploads
+from rlhf_core.errors import InvalidInput, Unavailable
 from rlhf_core.records.datasets import Dataset, DatasetFormat
+from rlhf_core.store.artifacts.folders import digest_of
 from rlhf_core.store.store import Store
 from services.rpc.run_changes import tried
 from services.wire import enums, resource_names
@@ -50,7 +51,8 @@ class UploadDesk:
                 "upload.description",
             )
         for left in self._uploads.idle():
-            self._uploads.discard(left.hash)
+            if left.hash != spec.sha256:
+                self._uploads.discard(left.hash)
         # The name may be another's, or have changed: before anything is sent, not after a gigabyte.
         tried(self._store, lambda: self._store.datasets.add(_version(spec, rows=0), spec.etag))
         return spec
@@ -85,6 +87,7 @@ class UploadDesk:
             here = self._uploads.received(spec.sha256)
             if here < spec.size_bytes:
                 return None, here
+            self._check_size(spec, here)
             try:
                 self._check_content(spec, here)
                 version = self._checked(spec, RowFile("upload", self._uploads.file(spec.sha256)))
@@ -93,6 +96,10 @@ class UploadDesk:
                 raise
             folder = self._uploads.file(spec.sha256).parent
             artifact = "" if spec.validate_only else self._store.artifacts.put_folder(folder)
+            # Who uploads the same content at once writes to the same file, and may have written since it was checked.
+            if artifact not in ("", digest_of({CONTENT: spec.sha256})):
+                self._uploads.discard(spec.sha256)
+                raise Unavailable("the upload changed while it was checked; nothing was stored", hint="send it again")
         version = version.model_copy(update={"artifact": artifact, "created_by": caller})
         if spec.validate_only:
             return tried(self._store, lambda: self._store.datasets.add(version, spec.etag)), spec.size_bytes
@@ -107,7 +114,6 @@ class UploadDesk:
         return dataset_pb2.GetUploadResponse(received_bytes=here, stored=known is not None)
 
     def _check_content(self, spec: Spec, here: int) -> None:
-        self._check_size(spec, here)
         found = self._uploads.sha256(spec.sha256)
         if found != spec.sha256:
             raise InvalidInput(

@@ -160,3 +160,10 @@ def test_without_its_package_parquet_names_the_extra(tmp_path, monkeypatch):
         with pytest.raises(InvalidInput, match=r"the extra `parquet`; pip install -e '.\[parquet\]'"):
             work()
     assert load_rows(as_jsonl(tmp_path / "rows.jsonl", [{"prompt": "Hi?"}]), lambda row, _: row) == [{"prompt": "Hi?"}]
+
+
+@pytest.mark.parametrize("value", [{}, [{}], "\ud800"])
+def test_what_no_column_holds_is_refused_with_a_way_out(tmp_path, value):
+    with pytest.raises(InvalidInput, match="Parquet") as refused:
+        write_rows([{"prompt": "x", "meta": value}], tmp_path / "rows.parquet", "export")
+    assert "JSON lines" in str(refused.value.hint)

@@ -10,7 +10,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -63,7 +63,7 @@ class Artifacts:
         with _named_errors(self._folder):
             try:
                 draft.mkdir()
-                digest = _digest({name: _copy(path / name, draft / name) for name in names})
+                digest = digest_of({name: _copy(path / name, draft / name) for name in names})
                 for folder in [*(entry for entry in draft.rglob("*") if entry.is_dir()), draft]:
                     _fsync_folder(folder)
                 self._move_in(draft, digest)
@@ -180,7 +180,8 @@ def _copy(source: Path, target: Path) -> str:
     return digest.hexdigest()
 
 
-def _digest(files: dict[str, str]) -> str:
+def digest_of(files: Mapping[str, str]) -> str:
+    """Return the digest of a folder with these files, each a name and the sha256 of what it holds."""
     # A name may hold any character but NUL, so that no two folders give the same text.
     lines = "".join(f"{name}\0{files[name]}\n" for name in sorted(files))
     return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()
@@ -189,7 +190,7 @@ def _digest(files: dict[str, str]) -> str:
 def _holds(folder: Path, digest: str) -> bool:
     """Whether the folder's files have this digest."""
     try:
-        return _digest({name: _file_digest(folder / name) for name in _file_names(folder)}) == digest
+        return digest_of({name: _file_digest(folder / name) for name in _file_names(folder)}) == digest
     except (InvalidInput, FileNotFoundError):
         return False
 

@@ -138,7 +138,11 @@ def show(
     with open_client(address, token, data) as client:
         found = client.datasets.get(name)
         if versions:
-            _print_table(client.datasets.list(1000, versions_of=found.dataset.id).datasets)
+            several = client.datasets.list(1000, versions_of=found.dataset.id).datasets
+            if as_json:
+                typer.echo(json.dumps([told(version) for version in several], indent=2))
+            else:
+                _print_table(several)
             return
         first = list(islice(client.datasets.rows(found.dataset.reference, max(1, min(rows, 1000))), rows))
     if as_json:

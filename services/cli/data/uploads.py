@@ -9,7 +9,7 @@ from pathlib import Path
 from rlhf_core.config.run import RunConfig
 from rlhf_core.data.jsonl import BUILTIN_DATA, RowFile
 from rlhf_core.datasets.formats import check_file, likely_format
-from rlhf_core.datasets.references import FIELDS, is_reference, name_for
+from rlhf_core.datasets.references import FIELDS, is_reference, name_with_hash
 from rlhf_core.errors import InvalidInput
 from rlhf_core.records.datasets import DatasetFormat
 from services.client.client import CharterClient
@@ -27,7 +27,7 @@ def uploaded(client: CharterClient, config: RunConfig, tell: Callable[[str], obj
         if path.startswith(BUILTIN_DATA) or is_reference(path) or not file.is_file():
             return path
         format_ = _checked(RowFile(path, file), formats)
-        name = f"{name_for(file.name)}-{sha256_of(file)[:8]}"
+        name = name_with_hash(file.name, sha256_of(file))
         stored = client.datasets.upload(file, name, format_)
         tell(f"{path} is dataset {stored.id} there ({stored.rows:,} rows)")
         return stored.reference

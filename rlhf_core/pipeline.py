@@ -35,6 +35,7 @@ from rlhf_core.stages.ppo import ppo_stage
 from rlhf_core.stages.report import report_stage
 from rlhf_core.stages.reward import reward_stage
 from rlhf_core.stages.sft import sft_stage
+from rlhf_core.stages.study import study_stage
 from rlhf_core.store.store import Store
 
 STORY: dict[Stage, Callable[[Context], StageResult]] = {
@@ -47,6 +48,7 @@ STORY: dict[Stage, Callable[[Context], StageResult]] = {
     "control": control_stage,
     "evaluate": evaluate_stage,
     "report": report_stage,
+    "study": study_stage,
 }
 
 

@@ -22,11 +22,16 @@ def wilson_interval(successes: float, n: float) -> Interval:
 
     Raises InvalidInput unless n is at least 1 and successes lie within 0 and n.
     """
+    return score_interval(successes, n, Z95)
+
+
+def score_interval(successes: float, n: float, z: float) -> Interval:
+    """The same at another level, by its two-sided normal quantile `z`. Raises as `wilson_interval`."""
     if n < 1 or not 0 <= successes <= n:
         raise InvalidInput(f"interval of {successes} successes of {n}; allowed: n of at least 1, successes from 0 to n")
-    share, square = successes / n, Z95 * Z95
+    share, square = successes / n, z * z
     centre = (share + square / (2 * n)) / (1 + square / n)
-    half = Z95 * math.sqrt(share * (1 - share) / n + square / (4 * n * n)) / (1 + square / n)
+    half = z * math.sqrt(share * (1 - share) / n + square / (4 * n * n)) / (1 + square / n)
     return Interval(max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half)))
 
 

@@ -15,6 +15,7 @@ from charter.v1 import (
     preference_pb2_grpc,
     reward_pb2_grpc,
     server_pb2_grpc,
+    study_pb2_grpc,
     trainer_pb2_grpc,
 )
 
@@ -41,10 +42,11 @@ from services.rpc.reward import RewardService
 from services.rpc.run_changes import RunVerbs
 from services.rpc.run_requests import RunDesk
 from services.rpc.server import Loaded, ServerService, policy_info, server_info
+from services.rpc.study import StudyService
 from services.rpc.trainer import TrainerService
 from services.security.tls import SCHEME
 from services.security.tokens import Tokens, for_server
-from services.server.config import ALL, DATASETS, SERVER, WITH_MODEL, ServeConfig, ServiceName, offered
+from services.server.config import ALL, DATASETS, SERVER, STUDIES, WITH_MODEL, ServeConfig, ServiceName, offered
 from services.server.health import MODEL
 from services.server.server import Server, Service
 from services.serving.executor import Executor
@@ -288,7 +290,11 @@ def _services(
     itself = ServerService(info, lambda: _carried_out(config, store), io)
     always = Service(SERVER, server_pb2_grpc.add_ServerServiceServicer_to_server, itself)
     named = [services[name] for name in ALL if name in config.only]
-    return [always, *named, *([_datasets(config, store, io)] if "trainer" in config.only else [])]
+    if "trainer" not in config.only:
+        return [always, *named]
+    studies = StudyService(store, desk, io, lambda: _carried_out(config, store))
+    add_study = study_pb2_grpc.add_StudyServiceServicer_to_server
+    return [always, *named, _datasets(config, store, io), Service(STUDIES, add_study, studies)]
 
 
 def _datasets(config: ServeConfig, store: Store, io: Executor) -> Service:

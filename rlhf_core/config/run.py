@@ -15,7 +15,7 @@ from rlhf_core.config.ppo import PpoConfig
 from rlhf_core.config.reward import RewardConfig
 from rlhf_core.config.tracking import TrackingConfig
 from rlhf_core.errors import InvalidInput
-from rlhf_core.records.base import STAGES, Stage
+from rlhf_core.records.base import STAGES, Stage, StoryStage
 
 
 class DataConfig(Settings):
@@ -198,7 +198,7 @@ class RunConfig(Settings):
     """Weight of each objective; none means the constitution's default weights."""
     from_run: str | None = None
     """Take the results of earlier stages from this run."""
-    start_at: Stage | None = None
+    start_at: StoryStage | None = None
     """First stage that a pipeline runs itself; the ones before it come from `from_run`."""
     model: ModelConfig = ModelConfig()
     feedback: FeedbackConfig = FeedbackConfig()
@@ -262,7 +262,7 @@ def check_beginning(config: RunConfig) -> None:
     SFT and reward models can also be trained on the user's files alone.
     """
     first, data = stages_of(config)[0], config.data
-    alone = {"critique": True, "sft": data.demonstrations, "reward": data.preferences or data.labels}
+    alone = {"critique": True, "study": True, "sft": data.demonstrations, "reward": data.preferences or data.labels}
     if config.from_run is None and not (alone.get(config.kind) or first == STAGES[0]):
         raise InvalidInput(
             f"a run that starts at stage '{first}' needs the stages before it; name their run", field="from_run"

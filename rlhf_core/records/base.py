@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict
 
@@ -20,12 +20,14 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-Stage = Literal["critique", "sft", "label", "reward", "norm_pack", "ppo", "control", "evaluate", "report"]
+StoryStage = Literal["critique", "sft", "label", "reward", "norm_pack", "ppo", "control", "evaluate", "report"]
+Stage = StoryStage | Literal["study"]
+"""What a run may do: a stage of the story, or the replies of a preference study."""
 Written = Literal["display_name", "note"]  # what people may change on a run
 RunState = Literal["QUEUED", "RUNNING", "PAUSED", "SUCCEEDED", "FAILED", "CANCELLED"]
 RunStatus = Literal["QUEUED", "RUNNING", "PAUSED", "SUCCEEDED", "FAILED", "CANCELLED", "PAUSING", "CANCELLING", "LOST"]
 """What is going on: PAUSING and CANCELLING are asked for and not yet done, LOST has no process that works on it."""
-STAGES: tuple[Stage, ...] = ("critique", "sft", "label", "reward", "norm_pack", "ppo", "control", "evaluate", "report")
+STAGES: tuple[StoryStage, ...] = get_args(StoryStage)
 STAGE_TITLES: dict[str, str] = {
     "critique": "critique and revise",
     "sft": "supervised fine-tuning",
@@ -36,5 +38,6 @@ STAGE_TITLES: dict[str, str] = {
     "control": "PPO without rewards",
     "evaluate": "evaluation",
     "report": "report",
+    "study": "replies of a study",
 }
 """What people call each stage."""

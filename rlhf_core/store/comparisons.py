@@ -9,16 +9,18 @@ from rlhf_core.errors import NotFound
 from rlhf_core.records.samples import Comparison
 from rlhf_core.seeding import UNIFORM_SLICE, uniform_draw
 from rlhf_core.store.connection import Connections, Row
+from rlhf_core.store.labelling.studies import STILL_ASKED
 from rlhf_core.store.row_mapping import from_row, insert, now
 from rlhf_core.store.samples import Samples, join_runs
 
-_WAITING = """
+_WAITING = f"""
 (:run_id IS NULL OR EXISTS (
     SELECT 1 FROM members AS m WHERE m.run_id = :run_id AND m.kind = 'comparison' AND m.record_id = c.id))
   AND NOT EXISTS (
     SELECT 1 FROM live_preferences AS mine
     WHERE mine.comparison_id = c.id AND mine.objective = :objective AND mine.labeler = :labeler)
   AND (:uniform = 0 OR c.draw < :slice)
+  AND {STILL_ASKED}
 """
 _FREE = """
 NOT EXISTS (

@@ -330,6 +330,26 @@ def m018_datasets(db: Database) -> None:
     )
 
 
+@charter()
+def m019_studies(db: Database) -> None:
+    run_script(
+        db,
+        """
+        CREATE TABLE studies (
+          id TEXT PRIMARY KEY, plan TEXT NOT NULL CHECK (json_valid(plan)), created_at TEXT NOT NULL) STRICT;
+        CREATE TABLE study_pairs (
+          comparison_id TEXT PRIMARY KEY REFERENCES comparisons (id), study_id TEXT NOT NULL REFERENCES studies (id),
+          place INTEGER NOT NULL, prompt_id TEXT NOT NULL, a_policy TEXT NOT NULL, b_policy TEXT NOT NULL,
+          a_words INTEGER NOT NULL, b_words INTEGER NOT NULL, created_at TEXT NOT NULL) STRICT;
+        CREATE INDEX study_pairs_of_study ON study_pairs (study_id, place);
+        CREATE TABLE study_questions (
+          study_id TEXT NOT NULL REFERENCES studies (id), objective TEXT NOT NULL, labels_per_pair INTEGER NOT NULL,
+          closed_at TEXT NOT NULL, closed_because TEXT NOT NULL, created_at TEXT NOT NULL,
+          PRIMARY KEY (study_id, objective)) STRICT, WITHOUT ROWID;
+        """,
+    )
+
+
 def migrate(connection: sqlite3.Connection) -> None:
     """Bring the schema up to date, inside the caller's write transaction, so that all steps land or none.
 

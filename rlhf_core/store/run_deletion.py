@@ -41,6 +41,10 @@ _ROWS = (
         f"preference_revision IN (SELECT revision FROM preferences WHERE {_BY_AI})",
     ),
     ("preferences", _BY_AI),
+    # A study's labelled pairs stay known as such, so that nothing is ever trained on them.
+    ("study_questions", "study_id = :run"),
+    ("study_pairs", "comparison_id IN (SELECT id FROM gone_comparisons)"),
+    ("studies", "id = :run AND id NOT IN (SELECT study_id FROM study_pairs)"),
     ("comparisons", "id IN (SELECT id FROM gone_comparisons)"),
     ("revisions", "id IN (SELECT id FROM gone_revisions)"),
     ("scores", "sample_id IN (SELECT id FROM gone_samples) OR reward_model IN (SELECT id FROM gone_models)"),

@@ -18,6 +18,7 @@ from rlhf_core.store.databases.place import ARTIFACTS, HERE, Place, connect, pla
 from rlhf_core.store.datasets import Datasets
 from rlhf_core.store.garbage_collection import Garbage
 from rlhf_core.store.idempotency import Requests
+from rlhf_core.store.labelling.studies import Studies
 from rlhf_core.store.preferences import Preferences
 from rlhf_core.store.run_deletion import Deletion
 from rlhf_core.store.run_history import Checkpoints, Events, StageResults
@@ -70,6 +71,7 @@ class Store:
         self.weights = Weights(connections, self.runs)
         self.watch_points = WatchPoints(connections)
         self.requests = Requests(connections)
+        self.studies = Studies(connections)
         self.workers = Workers(connections)
 
     @classmethod

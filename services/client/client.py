@@ -15,6 +15,7 @@ from services.client.policy import PolicyClient
 from services.client.preference import PreferenceClient
 from services.client.reward import RewardClient
 from services.client.server import ServerClient
+from services.client.study import StudyClient
 from services.client.trainer import TrainerClient
 from services.security.tls import ClientTls
 
@@ -35,6 +36,7 @@ class CharterClient:
         self.preference = PreferenceClient(self._at("preference"))
         self.trainer = TrainerClient(self._at("trainer"))
         self.datasets = DatasetClient(self._at("dataset"))
+        self.studies = StudyClient(self._at("study"))
         self.server = ServerClient(connection)
 
     @classmethod
@@ -71,8 +73,8 @@ class CharterClient:
             connection.close()
 
     def _at(self, service: str) -> Connection:
-        # Datasets are where runs are taken in.
-        return self._elsewhere.get("trainer" if service == "dataset" else service, self._connection)
+        # Datasets and studies are where runs are taken in.
+        return self._elsewhere.get("trainer" if service in ("dataset", "study") else service, self._connection)
 
     def __enter__(self) -> CharterClient:
         return self

@@ -49,6 +49,9 @@ class RunVerbs:
         written = _written(request, list(MAX_WRITTEN))
         tags = checked_tags(dict(request.tags))
         asked = self._desk.check(request.config_json, request.constitution_yaml)
+        if asked.run.kind == "study":
+            told = "kind: a study needs a plan; allowed: pipeline, or a stage"
+            raise InvalidInput(told, "kind", hint="StudyService.CreateStudy, or charter study create, makes one")
         if not self._carried_out():
             raise NoWorker(
                 "no process carries out the runs of this server's store, so the run would wait for ever",

@@ -36,12 +36,14 @@ _NEEDED: Mapping[Scope, Mapping[str, tuple[str, ...]]] = {
             *("GetUpload", "GetDataset", "ListDatasets", "ListDatasetRows", "ExportDataset"),
             *("ListSamples", "ListComparisons", "ListRevisions", "ExportRun"),
         ),
+        "StudyService": ("GetStudy", "ListStudies", "GetStudyResults"),
         "TrainerService": ("GetRun", "ListRuns", "WatchRun", "GetReport", "CompareRuns"),
     },
     "label": {"PreferenceService": ("NextComparison", "SubmitPreference", "UndoPreference")},
     "train": {
         "PolicyService": ("PromotePolicy", "RollbackPolicy"),
         "DatasetService": ("UploadDataset", "DeleteDataset"),
+        "StudyService": ("CreateStudy", "CloseStudy"),
         "TrainerService": (
             "CreateRun",
             "UpdateRun",

@@ -1,0 +1,113 @@
+"""Preference studies: what each declared, its pairs, and which of its questions are still asked.
+
+A study is a run of kind `study`: its id is the run's. Its pairs are that run's comparisons, so that people are given
+them, and label them, as those of any other run.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+
+from rlhf_core.errors import NotFound
+from rlhf_core.records.studies import Answer, StudyPair, StudyPlan, StudyQuestion
+from rlhf_core.store.connection import Connections
+from rlhf_core.store.row_mapping import from_row, insert, now, stamped
+
+STILL_ASKED = """
+NOT EXISTS (SELECT 1 FROM study_pairs AS p WHERE p.comparison_id = c.id AND NOT EXISTS (
+    SELECT 1 FROM study_questions AS q WHERE q.study_id = p.study_id AND q.objective = :objective AND q.closed_at = ''
+      AND q.labels_per_pair > (
+        SELECT count(*) FROM live_preferences AS given WHERE given.comparison_id = c.id
+          AND given.objective = :objective AND given.choice <> 'skip' AND substr(given.labeler, 1, 6) = 'human:')))
+"""
+"""Of a comparison `c`: it is of no study, or of one that asks about `:objective` and has too few labels of it."""
+
+
+class Studies:
+    """Studies by the ids of their runs."""
+
+    def __init__(self, connections: Connections):
+        self._connections = connections
+
+    def add(self, study_id: str, plan: StudyPlan) -> None:
+        """Store what a study declares; it may not change, so the first that is stored stays."""
+        row = {"id": study_id, "plan": plan.model_dump_json(), "created_at": now()}
+        with self._connections.write(durable=True) as connection:
+            insert(connection, "studies", [row])
+
+    def get(self, study_id: str) -> StudyPlan:
+        """What a study declared. Raises NotFound for a run that is none."""
+        rows = self._connections.rows("SELECT plan FROM studies WHERE id = ?", [study_id])
+        if not rows:
+            raise NotFound(f"run '{study_id}' is no study", hint="a study is made by `charter study create`")
+        return StudyPlan.model_validate_json(rows[0]["plan"])
+
+    def page(self, size: int, before: int = 0) -> tuple[list[str], int]:
+        """Ids of studies whose runs are in the store, newest first, and the place of the last; 0 at the end."""
+        rows = self._connections.rows(
+            """SELECT r.number, s.id FROM studies AS s JOIN runs AS r ON r.id = s.id
+            WHERE (:before = 0 OR r.number < :before) ORDER BY r.number DESC LIMIT :size""",
+            {"before": before, "size": size + 1},
+        )
+        return [row["id"] for row in rows[:size]], rows[size - 1]["number"] if rows[size:] else 0
+
+    def open(self, study_id: str, pairs: Sequence[StudyPair], plan: StudyPlan) -> None:
+        """Store all pairs of a study, whose comparisons are stored, and begin to ask its questions."""
+        questions = [
+            StudyQuestion(study_id=study_id, objective=name, labels_per_pair=plan.labels_per_pair)
+            for name in plan.objectives
+        ]
+        with self._connections.write() as connection:
+            insert(connection, "study_pairs", stamped(pairs), key="comparison_id")
+            insert(connection, "study_questions", stamped(questions), key="study_id, objective")
+
+    def of_comparison(self, comparison_id: str) -> str:
+        """The study of a pair; empty where it is of none."""
+        sql = "SELECT study_id FROM study_pairs WHERE comparison_id = ?"
+        rows = self._connections.rows(sql, [comparison_id])
+        return rows[0]["study_id"] if rows else ""
+
+    def among(self, comparison_ids: Iterable[str]) -> set[str]:
+        """Those of the comparisons that are pairs of a study."""
+        sql = "SELECT comparison_id FROM study_pairs WHERE comparison_id IN (SELECT value FROM json_each(?))"
+        return {row["comparison_id"] for row in self._connections.rows(sql, [json.dumps(list(comparison_ids))])}
+
+    def pairs(self, study_id: str) -> list[StudyPair]:
+        """A study's pairs, in the order in which they are asked about."""
+        sql = "SELECT * FROM study_pairs WHERE study_id = ? ORDER BY place"
+        return [from_row(StudyPair, row) for row in self._connections.rows(sql, [study_id])]
+
+    def questions(self, study_id: str) -> list[StudyQuestion]:
+        """A study's questions in the order of its plan; none before its replies are written."""
+        sql = "SELECT * FROM study_questions WHERE study_id = ?"
+        found = {row["objective"]: from_row(StudyQuestion, row) for row in self._connections.rows(sql, [study_id])}
+        return [found[name] for name in self.get(study_id).objectives if name in found]
+
+    def answers(self, study_id: str, objective: str) -> list[Answer]:
+        """People's labels that stand, without skips, oldest first."""
+        return [Answer(*row) for row in self._labels(study_id, objective) if row[1] != "skip"]
+
+    def skips(self, study_id: str, objective: str) -> int:
+        """How many of people's labels that stand are none."""
+        return sum(row[1] == "skip" for row in self._labels(study_id, objective))
+
+    def close(self, question: StudyQuestion) -> None:
+        """Ask a question no more, for the reason that it names; with none, ask it again."""
+        values: Mapping[str, str] = question.model_dump(include={"study_id", "objective", "closed_because"})
+        closed_at = now() if question.closed_because else ""
+        with self._connections.write(durable=True) as connection:
+            connection.execute(
+                """UPDATE study_questions SET closed_at = :closed_at, closed_because = :closed_because
+                WHERE study_id = :study_id AND objective = :objective""",
+                {**values, "closed_at": closed_at},
+            )
+
+    def _labels(self, study_id: str, objective: str) -> list[tuple[str, str, str]]:
+        rows = self._connections.rows(
+            """SELECT l.comparison_id, l.choice, l.labeler FROM live_preferences AS l
+            JOIN study_pairs AS p ON p.comparison_id = l.comparison_id
+            WHERE p.study_id = ? AND l.objective = ? AND substr(l.labeler, 1, 6) = 'human:' ORDER BY l.revision""",
+            [study_id, objective],
+        )
+        return [(row["comparison_id"], row["choice"], row["labeler"]) for row in rows]

@@ -1,0 +1,100 @@
+"""Preference studies as records and as messages."""
+
+from __future__ import annotations
+
+from charter.v1 import study_pb2
+
+from rlhf_core.records.studies import (
+    Duel,
+    Interval,
+    Preferred,
+    QuestionResult,
+    Stopping,
+    Strength,
+    StudyPlan,
+    StudyResults,
+)
+from services.wire import enums
+
+STOPPING: enums.Enum[Stopping] = enums.Enum(study_pb2.StoppingRule.DESCRIPTOR, ("sequential", "sequential", "fixed"))
+PREFERRED: enums.Enum[Preferred | None] = enums.Enum(
+    study_pb2.PreferredPolicy.DESCRIPTOR, (None, "first", "second", "neither")
+)
+
+
+def plan_to_message(plan: StudyPlan) -> study_pb2.StudyPlan:
+    return study_pb2.StudyPlan(**plan.model_dump(exclude={"stopping"}), stopping=enums.number(STOPPING, plan.stopping))
+
+
+def plan_from_message(message: study_pb2.StudyPlan) -> StudyPlan:
+    """The plan; numbers that are not given are the plan's defaults. Raises ValidationError for what is not allowed."""
+    flat = enums.fields(message)
+    lists = {"policies": tuple(message.policies), "objectives": tuple(message.objectives)}
+    numbers = {name: flat[name] for name in ("pairs", "labels_per_pair", "alpha") if flat[name]}
+    stopping = enums.value(STOPPING, message.stopping, "plan.stopping")
+    return StudyPlan(**lists, **numbers, stopping=stopping, temperature=message.temperature)
+
+
+def results_to_message(results: StudyResults, study: study_pb2.Study) -> study_pb2.GetStudyResultsResponse:
+    return study_pb2.GetStudyResultsResponse(
+        study=study, results=[_result_to_message(one) for one in results.questions], identical=results.identical
+    )
+
+
+def results_from_message(message: study_pb2.GetStudyResultsResponse) -> StudyResults:
+    return StudyResults(
+        study_id=message.study.id,
+        plan=plan_from_message(message.study.plan),
+        identical=message.identical,
+        questions=tuple(_result_from_message(one) for one in message.results),
+    )
+
+
+def _result_to_message(result: QuestionResult) -> study_pb2.StudyResult:
+    flat = result.model_dump(exclude={"duels", "strengths", "length"})
+    return study_pb2.StudyResult(
+        **flat,
+        duels=[_duel_to_message(duel) for duel in result.duels],
+        strengths=[
+            study_pb2.StudyStrength(policy=one.policy, log_odds=_interval_to_message(one.log_odds))
+            for one in result.strengths
+        ],
+        length=_interval_to_message(result.length) if result.length else None,
+    )
+
+
+def _result_from_message(message: study_pb2.StudyResult) -> QuestionResult:
+    return QuestionResult(
+        **enums.fields(message)
+        | {
+            "duels": tuple(_duel_from_message(duel) for duel in message.duels),
+            "strengths": tuple(
+                Strength(policy=one.policy, log_odds=_interval_from_message(one.log_odds)) for one in message.strengths
+            ),
+            "length": _interval_from_message(message.length) if message.HasField("length") else None,
+        }
+    )
+
+
+def _duel_to_message(duel: Duel) -> study_pb2.StudyDuel:
+    return study_pb2.StudyDuel(
+        **duel.model_dump(exclude={"win_rate", "preferred"}),
+        win_rate=_interval_to_message(duel.win_rate),
+        preferred=enums.number(PREFERRED, duel.preferred),
+    )
+
+
+def _duel_from_message(message: study_pb2.StudyDuel) -> Duel:
+    preferred = enums.given(PREFERRED, message.preferred, "preferred")
+    return Duel(
+        **enums.fields(message) | {"win_rate": _interval_from_message(message.win_rate), "preferred": preferred}
+    )
+
+
+def _interval_to_message(interval: Interval) -> study_pb2.StudyInterval:
+    return study_pb2.StudyInterval(**interval.model_dump(exclude_none=True))
+
+
+def _interval_from_message(message: study_pb2.StudyInterval) -> Interval:
+    bounds = {name: getattr(message, name) for name in ("low", "high") if message.HasField(name)}
+    return Interval(value=message.value, **bounds)

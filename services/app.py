@@ -290,16 +290,18 @@ def _services(
     itself = ServerService(info, lambda: _carried_out(config, store), io)
     always = Service(SERVER, server_pb2_grpc.add_ServerServiceServicer_to_server, itself)
     named = [services[name] for name in ALL if name in config.only]
-    if "trainer" not in config.only:
-        return [always, *named]
-    studies = StudyService(store, desk, io, lambda: _carried_out(config, store))
-    add_study = study_pb2_grpc.add_StudyServiceServicer_to_server
-    return [always, *named, _datasets(config, store, io), Service(STUDIES, add_study, studies)]
+    with_runs = [_datasets(config, store, io), _studies(config, store, desk, io)] if "trainer" in config.only else []
+    return [always, *named, *with_runs]
 
 
 def _datasets(config: ServeConfig, store: Store, io: Executor) -> Service:
     uploads = UploadDesk(store, Uploads(config.data / UPLOADS), config.limits.dataset_bytes)
     return Service(DATASETS, dataset_pb2_grpc.add_DatasetServiceServicer_to_server, DatasetService(store, uploads, io))
+
+
+def _studies(config: ServeConfig, store: Store, desk: RunDesk, io: Executor) -> Service:
+    studies = StudyService(store, desk, io, lambda: _carried_out(config, store))
+    return Service(STUDIES, study_pb2_grpc.add_StudyServiceServicer_to_server, studies)
 
 
 def _policy_writer(store: Store, runs_folder: Path) -> Write:

@@ -16,6 +16,7 @@ from rlhf_core.records.runs import StageResult
 from rlhf_core.reward_models.ensemble import Scoring
 from rlhf_core.reward_models.reward_model import RewardModel, save_models, score_all
 from rlhf_core.stages.context import Context, Timer
+from rlhf_core.stages.labelling.information import information_of
 from rlhf_core.stages.reward_data import Found, kept_back, labels_of
 from rlhf_core.stages.versions import EpochCheckpoints, artifact_of
 from rlhf_core.training.reward.trainer import by_replies, train_reward_models, training_steps
@@ -116,10 +117,12 @@ def _train(ctx: Context, lots: Sequence[Lot], done: int, total: int) -> Iterator
         ctx.progress("reward", done + metrics.step, total, **named)
     digest = artifact_of(ctx, lambda folder: ctx.tools.on_device(lambda: save_models(models, folder)))
     versions = [_version(ctx, model, lot, digest) for model, lot in zip(models, lots, strict=True)]
+    told = [] if lots[0].auditor else [one for model in models for one in information_of(ctx, model)]
     ctx.tools.on_device(lambda: models[0].backbone.adapters.delete(adapter))
     with ctx.store.transaction(ctx.run.id, ctx.run.fence):
         for version in versions:
             ctx.store.reward_models.add(version)
+        ctx.store.pair_information.put(told)
     yield from versions
 
 

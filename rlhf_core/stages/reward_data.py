@@ -33,7 +33,10 @@ def labels_of(ctx: Context, objective: str) -> Found:
     """Gather the objective's labels: AI labels of this and earlier rounds, all human labels, the user's own files."""
     weight = ctx.config.reward.human_weight
     ai = _ai_labels(ctx, objective)
-    human = [p for p in ctx.store.preferences.find(objective, labelers="human") if p.choice != "skip"]
+    given = [p for p in ctx.store.preferences.find(objective, labelers="human") if p.choice != "skip"]
+    # What measures policies teaches none of them.
+    studied = ctx.store.studies.among(p.comparison_id for p in given)
+    human = [p for p in given if p.comparison_id not in studied]
     reward = ctx.config.reward
     graded = _graded_lines(ctx, objective) if reward.graded and reward.reads_lines(objective) else []
     labels: list[Label] = [

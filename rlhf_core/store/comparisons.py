@@ -36,8 +36,10 @@ LEFT JOIN (
   WHERE objective = :objective AND substr(labeler, 1, 3) = 'ai:' AND (:run_id IS NULL OR run_id = :run_id)
   GROUP BY comparison_id
 ) AS ai ON ai.comparison_id = c.id
+LEFT JOIN pair_information AS told ON told.comparison_id = c.id AND told.objective = :objective
 WHERE {_WAITING} AND (:leased = 0 OR {_FREE})
 ORDER BY CASE WHEN c.draw < :slice THEN 1 ELSE 0 END = :turn DESC, CASE WHEN c.draw < :slice THEN c.draw END,
+  coalesce(told.priority, ai.abstained, 0) DESC,
   CASE WHEN ai.abstained = 1 THEN 0 WHEN ai.margin IS NOT NULL THEN 1 ELSE 2 END, ai.margin, c.rowid LIMIT :count
 """
 _GIVEN = "SELECT count(*) AS n FROM live_preferences WHERE objective = ? AND labeler = ?"
@@ -88,7 +90,8 @@ class Comparisons:
     def next(self, labeler: str, objective: str, run_id: str | None = None, uniform: bool = False) -> Comparison | None:
         """What this labeler should judge next for the objective; None when all is labelled or skipped.
 
-        First where the AI abstained, then where it is least sure, then what it has not judged. Every fifth question
+        First, where reward models have been trained, what a label is expected to tell them most about; of other pairs
+        where the AI abstained, then where it is least sure, then what it has not judged. Every fifth question
         comes from the uniform slice, which is never asked in another turn while there is anything else: whatever part
         of it is labelled, in its own random order, is an unbiased sample. With `uniform` only the slice is asked.
         """

@@ -350,6 +350,20 @@ def m019_studies(db: Database) -> None:
     )
 
 
+@charter()
+def m020_pair_information(db: Database) -> None:
+    run_script(
+        db,
+        """
+        CREATE TABLE pair_information (
+          comparison_id TEXT NOT NULL REFERENCES comparisons (id), objective TEXT NOT NULL, run_id TEXT NOT NULL,
+          information REAL NOT NULL, spread REAL NOT NULL, abstained INTEGER NOT NULL, disagreement REAL NOT NULL,
+          coverage REAL NOT NULL, priority REAL NOT NULL, created_at TEXT NOT NULL,
+          PRIMARY KEY (comparison_id, objective)) STRICT, WITHOUT ROWID;
+        """,
+    )
+
+
 def migrate(connection: sqlite3.Connection) -> None:
     """Bring the schema up to date, inside the caller's write transaction, so that all steps land or none.
 

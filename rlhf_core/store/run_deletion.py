@@ -45,6 +45,7 @@ _ROWS = (
     ("study_questions", "study_id = :run"),
     ("study_pairs", "comparison_id IN (SELECT id FROM gone_comparisons)"),
     ("studies", "id = :run AND id NOT IN (SELECT study_id FROM study_pairs)"),
+    ("pair_information", "comparison_id IN (SELECT id FROM gone_comparisons)"),
     ("comparisons", "id IN (SELECT id FROM gone_comparisons)"),
     ("revisions", "id IN (SELECT id FROM gone_revisions)"),
     ("scores", "sample_id IN (SELECT id FROM gone_samples) OR reward_model IN (SELECT id FROM gone_models)"),

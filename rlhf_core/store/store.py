@@ -18,6 +18,7 @@ from rlhf_core.store.databases.place import ARTIFACTS, HERE, Place, connect, pla
 from rlhf_core.store.datasets import Datasets
 from rlhf_core.store.garbage_collection import Garbage
 from rlhf_core.store.idempotency import Requests
+from rlhf_core.store.labelling.pair_information import PairsInformation
 from rlhf_core.store.labelling.studies import Studies
 from rlhf_core.store.preferences import Preferences
 from rlhf_core.store.run_deletion import Deletion
@@ -72,6 +73,7 @@ class Store:
         self.watch_points = WatchPoints(connections)
         self.requests = Requests(connections)
         self.studies = Studies(connections)
+        self.pair_information = PairsInformation(connections)
         self.workers = Workers(connections)
 
     @classmethod

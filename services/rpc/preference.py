@@ -15,6 +15,7 @@ from rlhf_core.records.feedback import Preference
 from rlhf_core.records.samples import Comparison
 from rlhf_core.seeding import UNIFORM_SLICE, is_swapped, uniform_draw
 from rlhf_core.store.store import Store
+from rlhf_core.studies.results import settle
 from services.rpc.constitutions import Constitutions
 from services.rpc.run_changes import tried
 from services.rpc.run_references import run_id_of
@@ -43,7 +44,7 @@ class PreferenceService(preference_pb2_grpc.PreferenceServiceServicer):
         await self._io.run(self._constitutions.check_objective, request.objective, run_id)
         asked = labeler, request.objective, run_id or None, request.uniform
         size, since = (_count(request), _lease_seconds(request)), _since(request)
-        found = await self._io.run(self._store.comparisons.upcoming, *asked, *size)
+        found = await self._io.run(lambda: self._unnamed(self._store.comparisons.upcoming(*asked, *size)))
         shown = [
             preference_pb2.ShownComparison(
                 comparison=comparison_to_message(comparison), swapped=is_swapped(labeler, comparison.id)
@@ -109,7 +110,10 @@ class PreferenceService(preference_pb2_grpc.PreferenceServiceServicer):
             return tried(self._store, lambda: self._store.preferences.undo(labeler, "", *which))
 
         def undo() -> str:
-            undone = self._store.preferences.undo(labeler, request_id, *which)
+            with self._store.transaction():
+                undone = self._store.preferences.undo(labeler, request_id, *which)
+                if undone:
+                    self._settle(undone)
             return undone.model_dump_json() if undone else ""
 
         known = self._store.requests.once("UndoPreference", request_id, body_of(request, "request_id").hex(), undo)
@@ -135,7 +139,19 @@ class PreferenceService(preference_pb2_grpc.PreferenceServiceServicer):
                 uniform=uniform_draw(comparison.id) < UNIFORM_SLICE,
                 swapped=request.swapped if request.HasField("swapped") else None,
             )
-            return self._store.preferences.submit(label, request_id)
+            stored = self._store.preferences.submit(label, request_id)
+            self._settle(stored)
+            return stored
+
+    def _settle(self, label: Preference) -> None:
+        """Where the pair is of a study, see whether its question is decided by now."""
+        if study := self._store.studies.of_comparison(label.comparison_id):
+            settle(self._store, study, label.objective)
+
+    def _unnamed(self, found: list[Comparison]) -> list[Comparison]:
+        """The pairs of studies without a word on who wrote what: a labeler who sees it is not blind."""
+        studied = self._store.studies.among(pair.id for pair in found)
+        return [_unsigned(pair) if pair.id in studied else pair for pair in found]
 
     def _comparison(self, request: preference_pb2.SubmitPreferenceRequest) -> Comparison:
         if request.WhichOneof("subject") == "comparison":
@@ -147,6 +163,11 @@ class PreferenceService(preference_pb2_grpc.PreferenceServiceServicer):
         return self._store.comparisons.get(
             resource_names.identity(resource_names.COMPARISONS, request.comparison_id, "comparison_id")
         )
+
+
+def _unsigned(pair: Comparison) -> Comparison:
+    bare = {"policy_version": "", "tokens": 0, "logprob": 0.0, "seed": 0}
+    return pair.model_copy(update={"a": pair.a.model_copy(update=bare), "b": pair.b.model_copy(update=bare)})
 
 
 def _count(request: preference_pb2.NextComparisonRequest) -> int:

@@ -21,7 +21,7 @@ from services.rpc.run_requests import Asked, RunDesk
 from services.security.callers import CALLER
 from services.security.scopes import GRANTS
 from services.serving.executor import Executor
-from services.wire import enums, resource_names
+from services.wire import enums, field_masks, resource_names
 from services.wire.paging import body_of, page_of
 from services.wire.studies import plan_from_message, plan_to_message, results_to_message
 
@@ -51,7 +51,8 @@ class StudyService(study_pb2_grpc.StudyServiceServicer):
         page = page_of(request, PAGE)
         ids, last = await self._io.run(self._store.studies.page, page.size, page.after)
         studies = await self._io.run(lambda: [self._get(identity) for identity in ids])
-        return study_pb2.ListStudiesResponse(studies=studies, next_page_token=page.token(last))
+        shown = field_masks.read(studies, request.read_mask, study_pb2.Study)
+        return study_pb2.ListStudiesResponse(studies=shown, next_page_token=page.token(last))
 
     async def CloseStudy(
         self, request: study_pb2.CloseStudyRequest, context: grpc.aio.ServicerContext

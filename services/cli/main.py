@@ -26,7 +26,7 @@ from services.cli import (
 )
 from services.cli.constitution import diff, files, principle_tests
 from services.cli.data import datasets, export, export_policy, gc, stores
-from services.cli.labelling import label
+from services.cli.labelling import label, study
 from services.cli.runs import compare, control, delete, listing, sweep
 
 UNEXPECTED, USER_MISTAKE, UNAVAILABLE, FAILED, INTERRUPTED = 1, 2, 4, 5, 130
@@ -62,6 +62,7 @@ token_app = typer.Typer(help="Make, list and revoke the tokens that a server ask
 runs_app = typer.Typer(rich_markup_mode=None)
 policies_app = typer.Typer(rich_markup_mode=None)
 datasets_app = typer.Typer(rich_markup_mode=None)
+study_app = typer.Typer(rich_markup_mode=None)
 store_app = typer.Typer(help="Say where the store is, and copy it elsewhere.", rich_markup_mode=None)
 export_app = typer.Typer(help="Write what a data folder holds to files.", rich_markup_mode=None)
 
@@ -94,6 +95,12 @@ datasets_app.command()(datasets.export)
 datasets_app.command()(datasets.delete)
 app.add_typer(datasets_app, name="datasets")
 app.command()(label.label)
+study_app.callback(invoke_without_command=True)(study.listed)
+study_app.command()(study.create)
+study_app.command()(study.status)
+study_app.command()(study.results)
+study_app.command()(study.close)
+app.add_typer(study_app, name="study")
 app.command()(monitor.monitor)
 constitution_app.command()(files.check)
 constitution_app.command()(files.show)

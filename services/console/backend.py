@@ -14,6 +14,7 @@ from charter.v1 import (
     preference_pb2_grpc,
     server_pb2,
     server_pb2_grpc,
+    study_pb2_grpc,
     trainer_pb2_grpc,
 )
 from starlette.requests import Request
@@ -53,6 +54,7 @@ class Backend:
         self.policy = policy_pb2_grpc.PolicyServiceStub(self._channel)
         self.preference = preference_pb2_grpc.PreferenceServiceStub(self._channel)
         self.critique = critique_pb2_grpc.CritiqueServiceStub(self._channel)
+        self.study = study_pb2_grpc.StudyServiceStub(self._channel)
         self._server = server_pb2_grpc.ServerServiceStub(self._channel)
 
     async def ask(self, request: Request, method: Callable[..., Any], message: Any) -> Any:

@@ -30,6 +30,7 @@ PAGES = (
     ("trainer", HOME, "Runs"),
     ("trainer", "/compare", "Compare"),
     ("policy", "/policies", "Policies"),
+    ("study", "/studies", "Studies"),
     ("preference", "/constitution", "Constitution"),
 )
 """Which service a page needs, its address and its title."""

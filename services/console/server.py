@@ -19,6 +19,7 @@ from services.console.pages import HERE, Pages
 from services.console.policies import Policies
 from services.console.runs import Runs
 from services.console.sign_in import SignIn
+from services.console.studies import Studies
 from services.http.listener import Listener
 from services.security.tls import TlsConfig
 from services.server.config import ConsoleConfig
@@ -47,7 +48,7 @@ class Console:
 
 def _application(backend: Backend, hosts: tuple[str, ...]) -> Starlette:
     pages = Pages(backend)
-    kinds = (SignIn, Labelling, Runs, Comparison, Policies, Constitution)
+    kinds = (SignIn, Labelling, Runs, Comparison, Policies, Studies, Constitution)
     subjects = [kind(pages, backend) for kind in kinds]
     return Starlette(
         routes=[

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from charter.v1 import study_pb2
 
 from rlhf_core.records.studies import (
@@ -20,6 +22,14 @@ STOPPING: enums.Enum[Stopping] = enums.Enum(study_pb2.StoppingRule.DESCRIPTOR, (
 PREFERRED: enums.Enum[Preferred | None] = enums.Enum(
     study_pb2.PreferredPolicy.DESCRIPTOR, (None, "first", "second", "neither")
 )
+STATES: Mapping[int, str] = {
+    study_pb2.STUDY_STATE_UNSPECIFIED: "",
+    study_pb2.STUDY_STATE_DRAWING: "drawing",
+    study_pb2.STUDY_STATE_OPEN: "open",
+    study_pb2.STUDY_STATE_CLOSED: "closed",
+    study_pb2.STUDY_STATE_FAILED: "failed",
+}
+"""What people call them."""
 
 
 def plan_to_message(plan: StudyPlan) -> study_pb2.StudyPlan:

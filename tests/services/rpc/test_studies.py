@@ -45,7 +45,9 @@ def draw(data: Path, study_id: str, pairs: int = 12) -> None:
     for number in range(pairs):
         prompt = Prompt.of(f"How do I dry cup {number}?", split="heldout")
         both = [
-            Sample(id=f"{study_id}{policy}{number}", prompt=prompt, response=f"{policy} {number}", policy_version=policy)
+            Sample(
+                id=f"{study_id}{policy}{number}", prompt=prompt, response=f"{policy} {number}", policy_version=policy
+            )
             for policy in (TWO if number % 2 else TWO[::-1])
         ]
         made.append(Comparison(id=f"pair-{number}", a=both[0], b=both[1], run_id=study_id))

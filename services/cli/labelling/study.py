@@ -1,0 +1,256 @@
+"""`charter study`: which of two or more policies people prefer, blind, by a plan that is declared in advance."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from services.cli import options
+
+if TYPE_CHECKING:
+    from charter.v1.study_pb2 import Study
+
+    from rlhf_core.records.studies import Duel, Interval, QuestionResult, StudyResults
+    from services.client.client import CharterClient
+
+Which = Annotated[str, typer.Argument(metavar="STUDY", help="A study's id, a part of it, its name, or `last`.")]
+
+
+def listed(
+    context: typer.Context,
+    address: options.Address = "",
+    token: options.Token = "",
+    data: options.Data = options.DATA,
+    as_json: options.Json = False,
+) -> None:
+    """List preference studies, newest first; or make one, look how far it is, see what came of it, close it.
+
+    \b
+    Examples:
+      charter study
+      charter study create policy-1f0c base --objective helpful --pairs 60
+      charter study status last
+      charter study results last
+
+    A study asks people which reply is better, without a word on who wrote what. Its plan is declared before anybody
+    is asked and never changes; nothing is ever trained on its labels.
+    """
+    from services.cli.session import open_client
+
+    if context.invoked_subcommand is not None:
+        return
+    with open_client(address, token, data) as client:
+        found = list(client.studies.list_studies())
+    if as_json:
+        typer.echo(json.dumps({"studies": [_as_told(study) for study in found]}, indent=2))
+        return
+    if not found:
+        typer.echo("no studies yet; declare one with: charter study create POLICY POLICY")
+    for study in found:
+        typer.echo(f"{study.id}  {study.display_name or '-'}  {_state(study)}  {' against '.join(study.plan.policies)}")
+
+
+def create(
+    policies: Annotated[list[str], typer.Argument(metavar="POLICY...", help="Versions, aliases, runs, or base.")],
+    objectives: Annotated[
+        list[str] | None,
+        typer.Option("--objective", metavar="NAME", help="A question; may be repeated. Default: all objectives."),
+    ] = None,
+    pairs: Annotated[int, typer.Option("--pairs", metavar="N", help="Pairs of replies at most.")] = 100,
+    labels: Annotated[int, typer.Option("--labels", metavar="N", help="People who answer on each pair.")] = 1,
+    fixed: Annotated[bool, typer.Option("--fixed", help="Stop only when every pair has its labels.")] = False,
+    alpha: Annotated[float, typer.Option("--alpha", metavar="P", help="Chance of a preference where none is.")] = 0.05,
+    prompts: Annotated[
+        str, typer.Option("--prompts", metavar="DATASET", help="dataset:NAME or a file. Default: the held-out tasks.")
+    ] = "",
+    constitution: Annotated[
+        str, typer.Option("--constitution", metavar="NAME", help="Whose objectives are asked about.")
+    ] = "",
+    temperature: Annotated[float, typer.Option("--temperature", metavar="T", help="Of the replies; 0 is greedy.")] = 0,
+    seed: options.Seed = None,
+    name: Annotated[str, typer.Option("--name", metavar="TEXT", help="What to call the study.")] = "",
+    address: options.Address = "",
+    token: options.Token = "",
+    data: options.Data = options.DATA,
+) -> None:
+    """Declare a study between two or more policies, and write their replies.
+
+    \b
+    Examples:
+      charter study create production base
+      charter study create policy-1f0c production --objective harmless --pairs 60 --labels 2
+      charter study create candidate production --fixed --prompts dataset:questions --name "release 3"
+
+    One reply of each policy to each of its prompts is written once. People then label the pairs with `charter label
+    --run STUDY` or in the console. Without --fixed a question is closed as soon as the policies are told apart, by a
+    test that holds however often it is looked at. Replies of the same words are left out. Without --address the
+    replies are written here, before the command ends.
+    """
+    from services.cli.run import watch_to_end
+    from services.cli.session import model_of_policy, open_client, plain_console
+
+    model = None if address else model_of_policy(data, policies[0])
+    with open_client(address, token, data, model, works=True) as client:
+        study = client.studies.create_study(
+            policies,
+            objectives=objectives or (),
+            pairs=pairs,
+            labels_per_pair=labels,
+            stopping="fixed" if fixed else "sequential",
+            alpha=alpha,
+            temperature=temperature,
+            prompts=prompts
+            if prompts.startswith("dataset:") or address or not prompts
+            else str(Path(prompts).absolute()),
+            seed=seed or 0,
+            constitution=constitution,
+            display_name=name,
+        )
+        typer.echo(study.id)
+        if not address:
+            watch_to_end(client, study.id, plain_console())
+
+
+def status(
+    study_id: Which,
+    address: options.Address = "",
+    token: options.Token = "",
+    data: options.Data = options.DATA,
+    as_json: options.Json = False,
+) -> None:
+    """Say what a study declared, and how far it is.
+
+    \b
+    Examples:
+      charter study status last
+      charter study status "release 3" --json | jq '.study.questions'
+    """
+    from services.cli.session import open_client
+
+    with open_client(address, token, data) as client:
+        study = client.studies.get_study(_meant(client, study_id))
+    if as_json:
+        typer.echo(json.dumps({"study": _as_told(study)}, indent=2))
+        return
+    plan = study.plan
+    typer.echo(f"{study.id}{f' ({study.display_name})' if study.display_name else ''}: {_state(study)}")
+    typer.echo(f"policies: {', '.join(plan.policies)}")
+    rule = "once every pair has its labels" if plan.stopping == 2 else "once decided, or when every pair has its labels"
+    typer.echo(
+        f"plan: {plan.pairs} pairs at most, {plan.labels_per_pair} labels each, alpha {plan.alpha:g}, ends {rule}"
+    )
+    if study.error:
+        typer.echo(f"failed: {study.error}")
+    for question in study.questions:
+        why = f", closed: {question.closed_because}" if question.closed_because else ""
+        typer.echo(f"{question.objective}: {question.done} of {question.pairs} pairs labelled{why}")
+    if any(not question.closed_because for question in study.questions):
+        typer.echo(f"to label: charter label --run {study.id}")
+
+
+def results(
+    study_id: Which,
+    address: options.Address = "",
+    token: options.Token = "",
+    data: options.Data = options.DATA,
+    as_json: options.Json = False,
+) -> None:
+    """Say which policy people prefer.
+
+    \b
+    Examples:
+      charter study results last
+      charter study results "release 3" --json | jq '.results.questions[0].duels'
+
+    A win rate counts ties as half. While a study asks, one of a fixed size has no results; those of a sequential one
+    are for tokens of the scope `train`.
+    """
+    from services.cli.session import open_client
+
+    with open_client(address, token, data) as client:
+        found = client.studies.get_study_results(_meant(client, study_id))
+    if as_json:
+        typer.echo(json.dumps({"results": found.model_dump()}, indent=2))
+        return
+    for question in found.questions:
+        _print_question(question, found)
+    if found.identical:
+        typer.echo(f"{found.identical} pairs of identical replies were left out")
+
+
+def close(
+    study_id: Which,
+    address: options.Address = "",
+    token: options.Token = "",
+    data: options.Data = options.DATA,
+) -> None:
+    """Ask the questions of a study no more, before its own rule ends them. It cannot be taken back.
+
+    \b
+    Examples:
+      charter study close last
+    """
+    from services.cli.session import open_client
+
+    with open_client(address, token, data) as client:
+        study = client.studies.close_study(_meant(client, study_id))
+    typer.echo(f"{study.id}: {_state(study)}")
+
+
+def _meant(client: CharterClient, given: str) -> str:
+    from rlhf_core.errors import NotFound
+    from services.cli.session import LAST
+
+    if given != LAST:
+        return given
+    newest = next(client.studies.list_studies(), None)
+    if newest is None:
+        raise NotFound("no studies yet; declare one with: charter study create POLICY POLICY")
+    return newest.id
+
+
+def _print_question(question: QuestionResult, found: StudyResults) -> None:
+    ending = f"closed: {question.closed_because}" if question.closed_because else "still asked, so this may change"
+    typer.echo(
+        f"{question.objective}: {question.counted} of {question.pairs} pairs by {question.labelers} people, {ending}"
+    )
+    for duel in question.duels:
+        typer.echo(f"  {_duel_text(duel)}")
+    for strength in question.strengths[1:]:
+        typer.echo(
+            f"  {strength.policy} against {found.plan.policies[0]} at equal length: log-odds "
+            f"{_shown(strength.log_odds, signed=True)}"
+        )
+    if question.length:
+        typer.echo(f"  being twice as long is worth {_shown(question.length, signed=True)}")
+
+
+def _duel_text(duel: Duel) -> str:
+    told = {"first": f"{duel.first} is preferred", "second": f"{duel.second} is preferred", "neither": "not told apart"}
+    counts = f"{duel.wins:g} won, {duel.ties:g} even ({duel.both_bad:g} both bad), {duel.losses:g} lost"
+    rate = _shown(duel.win_rate)
+    return (
+        f"{duel.first} against {duel.second}: win rate {rate} of {duel.pairs} pairs ({counts}): {told[duel.preferred]}"
+    )
+
+
+def _shown(interval: Interval, signed: bool = False) -> str:
+    sign = "+" if signed else ""
+    if interval.low is None or interval.high is None:
+        return f"{interval.value:{sign}.2f} [one-sided, so without bounds]"
+    return f"{interval.value:{sign}.2f} [{interval.low:{sign}.2f}, {interval.high:{sign}.2f}]"
+
+
+def _state(study: Study) -> str:
+    from services.wire.studies import STATES
+
+    return STATES[study.state]
+
+
+def _as_told(study: Study) -> dict[str, object]:
+    from google.protobuf.json_format import MessageToDict
+
+    return MessageToDict(study, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)

@@ -1,0 +1,80 @@
+"""The stage that draws a study's replies, the pairs that it makes, and that nothing is trained on their labels."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from rlhf_core.errors import InvalidInput
+from rlhf_core.records.feedback import Preference
+from rlhf_core.records.samples import Prompt
+from rlhf_core.records.studies import StudyPlan
+from rlhf_core.stages.context import Context
+from rlhf_core.stages.reward_data import labels_of
+from rlhf_core.stages.study import schedule, study_stage
+from tests.stages.conftest import Desk, NumberJudge
+
+PLAN = StudyPlan(policies=("base", "policy-1", "policy-2"), objectives=("helpful",), pairs=20)
+
+
+def drawing(desk: Desk, folder: Path, plan: StudyPlan = PLAN, prompts: int = 9, seed: int = 0) -> Context:
+    file = folder / "prompts.jsonl"
+    file.write_text("".join(json.dumps({"prompt": f"How many, {number}?"}) + "\n" for number in range(prompts)))
+    settings = {"kind": "study", "seed": seed, "data": {"prompts": str(file)}}
+    ctx = desk.context(NumberJudge(), settings, gold=False)
+    desk.store.studies.add(ctx.run.id, plan)
+    return ctx
+
+
+def test_each_prompt_comes_once_before_any_comes_again_and_policies_meet_as_often_as_each_other():
+    prompts = [Prompt.of(f"{number}?") for number in range(9)]
+    meetings = schedule(prompts, PLAN)
+    assert len(meetings) == 20 and len({(one.prompt.id, one.first, one.second) for one in meetings}) == 20
+    assert [one.prompt for one in meetings[:9]] == prompts
+    counts = Counter((one.first, one.second) for one in meetings)
+    assert sorted(counts.values()) == [6, 7, 7]
+    assert len(schedule(prompts, PLAN.model_copy(update={"pairs": 100}))) == 27
+
+
+def test_replies_are_written_once_and_pairs_say_who_wrote_what_with_sides_by_lot(desk: Desk, tmp_path: Path):
+    ctx = drawing(desk, tmp_path)
+    result = study_stage(ctx)
+    calls = desk.sampler.calls
+    pairs, store = desk.store.studies.pairs(ctx.run.id), desk.store
+    assert result.counts["pairs"] + result.counts["identical"] == 20 and result.counts["pairs"] == len(pairs)
+    for row, pair in zip(pairs, store.comparisons.of_run(ctx.run.id), strict=True):
+        assert (row.comparison_id, row.prompt_id) == (pair.id, pair.prompt.id)
+        assert (row.a_policy, row.b_policy) == (pair.a.policy_version, pair.b.policy_version)
+        assert (row.a_words, row.b_words) == (len(pair.a.response.split()), len(pair.b.response.split()))
+    places = [PLAN.policies.index(row.a_policy) < PLAN.policies.index(row.b_policy) for row in pairs]
+    assert {True, False} == set(places)
+    assert [question.objective for question in store.studies.questions(ctx.run.id)] == ["helpful"]
+    assert study_stage(ctx).counts == result.counts, "after a crash the stage is done again"
+    assert desk.sampler.calls == calls and store.studies.pairs(ctx.run.id) == pairs
+
+
+def test_a_study_without_a_plan_or_without_prompts_is_refused(desk: Desk, tmp_path: Path):
+    with pytest.raises(InvalidInput, match="heldout"):
+        ctx = desk.context(NumberJudge(), {"kind": "study"})
+        desk.store.studies.add(ctx.run.id, PLAN)
+        study_stage(ctx)
+
+
+def test_nothing_is_trained_on_the_labels_of_a_study(desk: Desk, tmp_path: Path):
+    ctx = drawing(desk, tmp_path)
+    study_stage(ctx)
+    pair = desk.store.comparisons.of_run(ctx.run.id)[0]
+    common = {"comparison_id": pair.id, "objective": "helpful", "choice": "a", "probability": 1.0}
+    desk.store.preferences.add([Preference(id="x", labeler="human:ada", run_id=ctx.run.id, **common)])
+    other = pair.model_copy(update={"id": "other", "run_id": "run"})
+    desk.store.comparisons.add([other])
+    label = Preference(id="y", labeler="human:ada", run_id="run", **common | {"comparison_id": "other"})
+    desk.store.preferences.add([label])
+    data = {"preferences": str(tmp_path / "rows.jsonl"), "preferences_objective": "helpful"}
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "q", "chosen": "x", "rejected": "y"}\n')
+    training = desk.context(NumberJudge(), {"kind": "reward", "data": data}, gold=False)
+    found = [label for label in labels_of(training, "helpful").labels if label.source == "human"]
+    assert [label.prompt.id for label in found] == [pair.prompt.id], "that of the other pair alone"

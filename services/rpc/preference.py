@@ -12,6 +12,7 @@ from rlhf_core.errors import InvalidInput
 from rlhf_core.feedback.preference_labels import probability_of
 from rlhf_core.records.base import content_id
 from rlhf_core.records.feedback import Preference
+from rlhf_core.records.queue import PairInformation
 from rlhf_core.records.samples import Comparison
 from rlhf_core.seeding import UNIFORM_SLICE, is_swapped, uniform_draw
 from rlhf_core.store.store import Store
@@ -27,6 +28,7 @@ from services.wire.stored_records import human_labeler, preference_to_message
 
 PAGE = 100
 MAX_COUNT = 100
+MAX_QUEUED = 1000
 MAX_LEASE_SECONDS = 3600
 
 
@@ -90,6 +92,17 @@ class PreferenceService(preference_pb2_grpc.PreferenceServiceServicer):
         run_id = await self._io.run(run_id_of, self._store, request.run_id)
         constitution = await self._io.run(self._constitutions.of_run, run_id)
         return preference_pb2.GetGuidelinesResponse(constitution=constitution_to_message(constitution))
+
+    async def ListQueue(
+        self, request: preference_pb2.ListQueueRequest, context: grpc.aio.ServicerContext
+    ) -> preference_pb2.ListQueueResponse:
+        run_id = await self._io.run(run_id_of, self._store, request.run_id)
+        await self._io.run(self._constitutions.check_objective, request.objective, run_id)
+        if request.count < 0:
+            raise InvalidInput(f"count: {request.count}; allowed: 0 to {MAX_QUEUED}", "count")
+        size = min(request.count or PAGE, MAX_QUEUED)
+        found = await self._io.run(self._store.pair_information.find, request.objective, run_id or None, size)
+        return preference_pb2.ListQueueResponse(pairs=[_queued(one) for one in found])
 
     def _submit(self, request: preference_pb2.SubmitPreferenceRequest) -> Preference:
         """Store the label once, or only try to."""
@@ -163,6 +176,11 @@ class PreferenceService(preference_pb2_grpc.PreferenceServiceServicer):
         return self._store.comparisons.get(
             resource_names.identity(resource_names.COMPARISONS, request.comparison_id, "comparison_id")
         )
+
+
+def _queued(told: PairInformation) -> preference_pb2.QueuedPair:
+    uniform = uniform_draw(told.comparison_id) < UNIFORM_SLICE
+    return preference_pb2.QueuedPair(**told.model_dump(exclude={"objective"}), uniform=uniform)
 
 
 def _unsigned(pair: Comparison) -> Comparison:

@@ -197,3 +197,41 @@ class GetGuidelinesResponse(_message.Message):
     CONSTITUTION_FIELD_NUMBER: _ClassVar[int]
     constitution: _critique_pb2.Constitution
     def __init__(self, constitution: _Optional[_Union[_critique_pb2.Constitution, _Mapping]] = ...) -> None: ...
+
+class ListQueueRequest(_message.Message):
+    __slots__ = ("objective", "run_id", "count")
+    OBJECTIVE_FIELD_NUMBER: _ClassVar[int]
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    objective: str
+    run_id: str
+    count: int
+    def __init__(self, objective: _Optional[str] = ..., run_id: _Optional[str] = ..., count: _Optional[int] = ...) -> None: ...
+
+class QueuedPair(_message.Message):
+    __slots__ = ("comparison_id", "run_id", "information", "spread", "abstained", "disagreement", "coverage", "priority", "uniform")
+    COMPARISON_ID_FIELD_NUMBER: _ClassVar[int]
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    INFORMATION_FIELD_NUMBER: _ClassVar[int]
+    SPREAD_FIELD_NUMBER: _ClassVar[int]
+    ABSTAINED_FIELD_NUMBER: _ClassVar[int]
+    DISAGREEMENT_FIELD_NUMBER: _ClassVar[int]
+    COVERAGE_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    UNIFORM_FIELD_NUMBER: _ClassVar[int]
+    comparison_id: str
+    run_id: str
+    information: float
+    spread: float
+    abstained: bool
+    disagreement: float
+    coverage: float
+    priority: float
+    uniform: bool
+    def __init__(self, comparison_id: _Optional[str] = ..., run_id: _Optional[str] = ..., information: _Optional[float] = ..., spread: _Optional[float] = ..., abstained: bool = ..., disagreement: _Optional[float] = ..., coverage: _Optional[float] = ..., priority: _Optional[float] = ..., uniform: bool = ...) -> None: ...
+
+class ListQueueResponse(_message.Message):
+    __slots__ = ("pairs",)
+    PAIRS_FIELD_NUMBER: _ClassVar[int]
+    pairs: _containers.RepeatedCompositeFieldContainer[QueuedPair]
+    def __init__(self, pairs: _Optional[_Iterable[_Union[QueuedPair, _Mapping]]] = ...) -> None: ...

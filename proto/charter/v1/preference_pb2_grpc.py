@@ -60,6 +60,11 @@ class PreferenceServiceStub(object):
                 request_serializer=charter_dot_v1_dot_preference__pb2.GetGuidelinesRequest.SerializeToString,
                 response_deserializer=charter_dot_v1_dot_preference__pb2.GetGuidelinesResponse.FromString,
                 _registered_method=True)
+        self.ListQueue = channel.unary_unary(
+                '/charter.v1.PreferenceService/ListQueue',
+                request_serializer=charter_dot_v1_dot_preference__pb2.ListQueueRequest.SerializeToString,
+                response_deserializer=charter_dot_v1_dot_preference__pb2.ListQueueResponse.FromString,
+                _registered_method=True)
 
 
 class PreferenceServiceServicer(object):
@@ -101,6 +106,14 @@ class PreferenceServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListQueue(self, request, context):
+        """Lists the pairs that tell reward models most, and why: the order of NextComparison outside the uniform slice. It says
+        what the judge made of a pair, so it is not for those who label.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_PreferenceServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -128,6 +141,11 @@ def add_PreferenceServiceServicer_to_server(servicer, server):
                     servicer.GetGuidelines,
                     request_deserializer=charter_dot_v1_dot_preference__pb2.GetGuidelinesRequest.FromString,
                     response_serializer=charter_dot_v1_dot_preference__pb2.GetGuidelinesResponse.SerializeToString,
+            ),
+            'ListQueue': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListQueue,
+                    request_deserializer=charter_dot_v1_dot_preference__pb2.ListQueueRequest.FromString,
+                    response_serializer=charter_dot_v1_dot_preference__pb2.ListQueueResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -266,6 +284,33 @@ class PreferenceService(object):
             '/charter.v1.PreferenceService/GetGuidelines',
             charter_dot_v1_dot_preference__pb2.GetGuidelinesRequest.SerializeToString,
             charter_dot_v1_dot_preference__pb2.GetGuidelinesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListQueue(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/charter.v1.PreferenceService/ListQueue',
+            charter_dot_v1_dot_preference__pb2.ListQueueRequest.SerializeToString,
+            charter_dot_v1_dot_preference__pb2.ListQueueResponse.FromString,
             options,
             channel_credentials,
             insecure,

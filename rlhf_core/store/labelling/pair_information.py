@@ -31,13 +31,13 @@ class PairsInformation:
         with self._connections.write() as connection:
             connection.executemany(_PUT, [{**to_row(one), "created_at": time} for one in found])
 
-    def find(self, objective: str, run_id: str | None = None) -> list[PairInformation]:
-        """Of an objective, and of one run's pairs, what tells most first."""
+    def find(self, objective: str, run_id: str | None = None, count: int = 1000) -> list[PairInformation]:
+        """The first so many of an objective's pairs, or of one run's, what tells most first."""
         rows = self._connections.rows(
             """SELECT i.* FROM pair_information AS i WHERE i.objective = :objective
               AND (:run_id IS NULL OR EXISTS (SELECT 1 FROM members AS m
                 WHERE m.run_id = :run_id AND m.kind = 'comparison' AND m.record_id = i.comparison_id))
-            ORDER BY i.priority DESC, i.comparison_id""",
-            {"objective": objective, "run_id": run_id},
+            ORDER BY i.priority DESC, i.comparison_id LIMIT :count""",
+            {"objective": objective, "run_id": run_id, "count": count},
         )
         return [from_row(PairInformation, row) for row in rows]

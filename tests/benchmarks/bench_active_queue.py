@@ -1,12 +1,12 @@
 """How many labels a reward model needs where people are asked first what tells it most, against pairs by lot.
 
-The sandbox's gold labels pairs of random replies to its tasks; a reward model is the shipped model, frozen, with heads
-on it: three of them, as in a run, each on its own bootstrap. Labels come in rounds of 60, after each of which the heads
-learn anew and the pairs that are left are put in order anew; every fifth pair is by lot whatever the order. `labels` is
-how many it takes to be as accurate on tasks held out as pairs by lot are with half of the pool, by the mean over ten
-seeds.
-Beside the order stands the same order shuffled. With a judge, its labels on the whole pool are there for nothing: it
-sees no cuts, is noisy, and abstains where two looks contradict each other.
+The sandbox's gold labels pairs of random replies to its tasks; a reward model is three heads, as in a run, each on its
+own bootstrap, on what is frozen of the shipped model: the embeddings of a reply's lines, of all its layers the one on
+which labels by lot teach what harms best. Labels come in rounds of 60, after each of which the heads learn anew and the
+pairs that are left are put in order anew; every fifth pair is by lot whatever the order. `labels` is how many it takes
+to be as accurate on tasks held out as pairs by lot are with half of the pool, by the mean over ten seeds. Beside the
+order stands the same order shuffled. With a judge, its labels on the whole pool are there for nothing: it sees no cuts,
+is noisy, and abstains where two looks contradict each other.
 """
 
 from __future__ import annotations
@@ -39,9 +39,7 @@ DRAWN, POOL, HELD_OUT = 2400, 1200, 1500
 FIRST = ROUND = 60
 GOAL = POOL // 2
 SEEDS = range(10)
-HEADS, RIDGE = 3, 3.0
-LAYER = 2
-"""Of the frozen model; of each line its tokens' mean, of a reply the sum over its lines."""
+HEADS, RIDGE = 3, 1.0
 HUMAN_WEIGHT = 3.0
 UNSEEN = "cuts"
 LOOK, SHARP, MAX_GAP = 0.08, 0.06, 0.3
@@ -95,17 +93,14 @@ def world() -> Pairs:
 
 @torch.no_grad()
 def features(replies: Sequence[tuple[Prompt, str]]) -> Array:
-    """(R, F) of the frozen model."""
+    """(R, F) embeddings, of each line its tokens' mean, of a reply the sum over its lines."""
     base = Backbone.load(str(MODEL_FOLDER), ModelConfig(base_model=str(MODEL_FOLDER), lora=LoraConfig()))
     read = [base.row(prompt, lines_of(reply)) for prompt, reply in replies]
-    found = np.zeros((len(read), base.hidden_size))
+    found, embed = np.zeros((len(read), base.hidden_size)), base.model.get_input_embeddings()
     for batch in length_batches([one.ids for one in read], max_rows=64):
-        ids, mask = base.pad_left([read[i].ids for i in batch])
-        places = (mask.cumsum(1) - 1).clamp_min(0)
-        states = base.model.base_model(
-            input_ids=ids, attention_mask=mask, position_ids=places, use_cache=False, output_hidden_states=True
-        )
-        for i, hidden in zip(batch, states.hidden_states[LAYER], strict=True):
+        ids, _ = base.pad_left([read[i].ids for i in batch])
+        states = embed(ids)
+        for i, hidden in zip(batch, states, strict=True):
             start = ids.shape[1] - len(read[i].ids)
             found[i] = sum(hidden[start + a : start + b].mean(0).numpy() for a, b in read[i].spans)
     return found

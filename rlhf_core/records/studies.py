@@ -29,7 +29,7 @@ class StudyPlan(Record):
     alpha: float = Field(default=0.05, gt=0, le=0.5)
     """Chance that the study prefers a policy anywhere although none is; the questions and pairs of policies share it
     evenly (Bonferroni)."""
-    temperature: float = Field(default=0.0, ge=0)
+    temperature: float = Field(default=0.0, ge=0, le=100)
     """At which every policy writes one reply to each of its prompts."""
 
 

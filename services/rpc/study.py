@@ -73,6 +73,8 @@ class StudyService(study_pb2_grpc.StudyServiceServicer):
         if len(request.display_name) > MAX_NAME:
             told = f"display_name: {len(request.display_name)} characters; allowed: {MAX_NAME}"
             raise InvalidInput(told, "display_name")
+        if not request.display_name.replace(" ", "").isprintable():
+            raise InvalidInput("display_name: has characters that cannot be printed", "display_name")
         asked = self._desk.check(_config(request).model_dump_json(exclude_unset=True), "")
         plan = self._plan(request.plan, asked)
         if not self._carried_out():

@@ -93,16 +93,16 @@ class PreferenceService(preference_pb2_grpc.PreferenceServiceServicer):
         constitution = await self._io.run(self._constitutions.of_run, run_id)
         return preference_pb2.GetGuidelinesResponse(constitution=constitution_to_message(constitution))
 
-    async def ListQueue(
-        self, request: preference_pb2.ListQueueRequest, context: grpc.aio.ServicerContext
-    ) -> preference_pb2.ListQueueResponse:
+    async def ExplainQueue(
+        self, request: preference_pb2.ExplainQueueRequest, context: grpc.aio.ServicerContext
+    ) -> preference_pb2.ExplainQueueResponse:
         run_id = await self._io.run(run_id_of, self._store, request.run_id)
         await self._io.run(self._constitutions.check_objective, request.objective, run_id)
         if request.count < 0:
             raise InvalidInput(f"count: {request.count}; allowed: 0 to {MAX_QUEUED}", "count")
         size = min(request.count or PAGE, MAX_QUEUED)
         found = await self._io.run(self._store.pair_information.find, request.objective, run_id or None, size)
-        return preference_pb2.ListQueueResponse(pairs=[_queued(one) for one in found])
+        return preference_pb2.ExplainQueueResponse(pairs=[_queued(one) for one in found])
 
     def _submit(self, request: preference_pb2.SubmitPreferenceRequest) -> Preference:
         """Store the label once, or only try to."""

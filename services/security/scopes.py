@@ -43,7 +43,7 @@ _NEEDED: Mapping[Scope, Mapping[str, tuple[str, ...]]] = {
     "train": {
         "PolicyService": ("PromotePolicy", "RollbackPolicy"),
         "DatasetService": ("UploadDataset", "DeleteDataset"),
-        "PreferenceService": ("ListQueue",),
+        "PreferenceService": ("ExplainQueue",),
         "StudyService": ("CreateStudy", "CloseStudy"),
         "TrainerService": (
             "CreateRun",

@@ -198,7 +198,7 @@ class GetGuidelinesResponse(_message.Message):
     constitution: _critique_pb2.Constitution
     def __init__(self, constitution: _Optional[_Union[_critique_pb2.Constitution, _Mapping]] = ...) -> None: ...
 
-class ListQueueRequest(_message.Message):
+class ExplainQueueRequest(_message.Message):
     __slots__ = ("objective", "run_id", "count")
     OBJECTIVE_FIELD_NUMBER: _ClassVar[int]
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
@@ -230,7 +230,7 @@ class QueuedPair(_message.Message):
     uniform: bool
     def __init__(self, comparison_id: _Optional[str] = ..., run_id: _Optional[str] = ..., information: _Optional[float] = ..., spread: _Optional[float] = ..., abstained: bool = ..., disagreement: _Optional[float] = ..., coverage: _Optional[float] = ..., priority: _Optional[float] = ..., uniform: bool = ...) -> None: ...
 
-class ListQueueResponse(_message.Message):
+class ExplainQueueResponse(_message.Message):
     __slots__ = ("pairs",)
     PAIRS_FIELD_NUMBER: _ClassVar[int]
     pairs: _containers.RepeatedCompositeFieldContainer[QueuedPair]

@@ -60,10 +60,10 @@ class PreferenceServiceStub(object):
                 request_serializer=charter_dot_v1_dot_preference__pb2.GetGuidelinesRequest.SerializeToString,
                 response_deserializer=charter_dot_v1_dot_preference__pb2.GetGuidelinesResponse.FromString,
                 _registered_method=True)
-        self.ListQueue = channel.unary_unary(
-                '/charter.v1.PreferenceService/ListQueue',
-                request_serializer=charter_dot_v1_dot_preference__pb2.ListQueueRequest.SerializeToString,
-                response_deserializer=charter_dot_v1_dot_preference__pb2.ListQueueResponse.FromString,
+        self.ExplainQueue = channel.unary_unary(
+                '/charter.v1.PreferenceService/ExplainQueue',
+                request_serializer=charter_dot_v1_dot_preference__pb2.ExplainQueueRequest.SerializeToString,
+                response_deserializer=charter_dot_v1_dot_preference__pb2.ExplainQueueResponse.FromString,
                 _registered_method=True)
 
 
@@ -106,7 +106,7 @@ class PreferenceServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def ListQueue(self, request, context):
+    def ExplainQueue(self, request, context):
         """Lists the pairs that tell reward models most, and why: the order of NextComparison outside the uniform slice. It says
         what the judge made of a pair, so it is not for those who label.
         """
@@ -142,10 +142,10 @@ def add_PreferenceServiceServicer_to_server(servicer, server):
                     request_deserializer=charter_dot_v1_dot_preference__pb2.GetGuidelinesRequest.FromString,
                     response_serializer=charter_dot_v1_dot_preference__pb2.GetGuidelinesResponse.SerializeToString,
             ),
-            'ListQueue': grpc.unary_unary_rpc_method_handler(
-                    servicer.ListQueue,
-                    request_deserializer=charter_dot_v1_dot_preference__pb2.ListQueueRequest.FromString,
-                    response_serializer=charter_dot_v1_dot_preference__pb2.ListQueueResponse.SerializeToString,
+            'ExplainQueue': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainQueue,
+                    request_deserializer=charter_dot_v1_dot_preference__pb2.ExplainQueueRequest.FromString,
+                    response_serializer=charter_dot_v1_dot_preference__pb2.ExplainQueueResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -295,7 +295,7 @@ class PreferenceService(object):
             _registered_method=True)
 
     @staticmethod
-    def ListQueue(request,
+    def ExplainQueue(request,
             target,
             options=(),
             channel_credentials=None,
@@ -308,9 +308,9 @@ class PreferenceService(object):
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/charter.v1.PreferenceService/ListQueue',
-            charter_dot_v1_dot_preference__pb2.ListQueueRequest.SerializeToString,
-            charter_dot_v1_dot_preference__pb2.ListQueueResponse.FromString,
+            '/charter.v1.PreferenceService/ExplainQueue',
+            charter_dot_v1_dot_preference__pb2.ExplainQueueRequest.SerializeToString,
+            charter_dot_v1_dot_preference__pb2.ExplainQueueResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -36,15 +36,15 @@ def test_the_parts_of_the_order_are_listed_and_the_order_is_that_in_which_pairs_
     store.close()
     with run_server(tmp_path) as server:
         labels = Labels(server)
-        found = labels.ask("ListQueue", objective="helpful", count=3).pairs
+        found = labels.ask("ExplainQueue", objective="helpful", count=3).pairs
         assert [one.comparison_id for one in found] == [pair.id for pair in made[:16:-1]]
         first = found[0]
         parts = (first.information, first.spread, first.abstained, first.disagreement, first.coverage)
         assert parts == (0.95, 2.5, True, 0.25, 0.5) and first.priority == pytest.approx(0.95 * 2.75)
-        queued = [one.comparison_id for one in labels.ask("ListQueue", objective="helpful").pairs if not one.uniform]
+        queued = [one.comparison_id for one in labels.ask("ExplainQueue", objective="helpful").pairs if not one.uniform]
         assert queued == [pair.id for pair in reversed(made) if uniform_draw(pair.id) >= UNIFORM_SLICE]
         shown = labels.ask("NextComparison", objective="helpful", labeler="ada", count=4).shown
         assert [one.comparison.id for one in shown] == queued[:4]
-        assert not labels.ask("ListQueue", objective="harmless").pairs
+        assert not labels.ask("ExplainQueue", objective="harmless").pairs
         with pytest.raises(InvalidInput, match="count"):
-            labels.ask("ListQueue", objective="helpful", count=-1)
+            labels.ask("ExplainQueue", objective="helpful", count=-1)

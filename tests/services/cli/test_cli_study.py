@@ -1,0 +1,39 @@
+"""`charter study` before a server: what is not there yet is said in words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from typer.testing import CliRunner, Result
+
+from rlhf_core.errors import Conflict, NotFound
+from services.cli.main import app
+from tests.services.rpc.test_studies import TWO, add_policy, draw, label
+from tests.services.run_server import RunServer, run_server
+
+
+def charter(server: RunServer, *arguments: str) -> Result:
+    return CliRunner().invoke(app, ["study", *arguments, "--address", server.client.address])
+
+
+def test_a_study_is_listed_followed_and_its_results_are_told(tmp_path: Path):
+    with run_server(tmp_path) as server:
+        add_policy(tmp_path)
+        assert charter(server).stdout.startswith("no studies yet")
+        assert isinstance(charter(server, "results", "last").exception, NotFound)
+        study = server.client.studies.create_study(TWO, objectives=["harmless"], stopping="fixed", display_name="new?")
+        assert "drawing" in charter(server, "status", "new?").stdout
+        draw(tmp_path, study.id)
+        label(server.client, study.id, "harmless", 11, winner="base")
+        assert charter(server).stdout == f"{study.id}  new?  open  base against policy-1\n"
+        assert f"to label: charter label --run {study.id}" in charter(server, "status", "last").stdout
+        refused = charter(server, "results", "last").exception
+        assert isinstance(refused, Conflict) and "11 of 12" in str(refused)
+        label(server.client, study.id, "harmless", 1, winner="policy-1")
+        told = charter(server, "results", "last").stdout.splitlines()
+    assert told[0] == "harmless: 12 of 12 pairs by 1 people, closed: complete"
+    assert told[1].startswith(
+        "  base against policy-1: win rate 0.92 [0.65, 0.99] of 12 pairs (11 won, 0 even (0 both bad), 1"
+    )
+    assert told[1].endswith("base is preferred")
+    assert told[2].startswith("  policy-1 against base at equal length: log-odds -")

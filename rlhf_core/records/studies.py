@@ -21,7 +21,7 @@ class StudyPlan(Record):
     """Two or more policy versions."""
     objectives: tuple[str, ...]
     """The questions: one of each pair and objective."""
-    pairs: int = Field(default=100, ge=2, le=10_000)
+    pairs: int = Field(default=100, ge=2, le=2000)
     """Pairs of replies at most, shared evenly among the pairs of policies."""
     labels_per_pair: int = Field(default=1, ge=1, le=20)
     """People who answer each question on a pair."""

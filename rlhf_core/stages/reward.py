@@ -117,7 +117,7 @@ def _train(ctx: Context, lots: Sequence[Lot], done: int, total: int) -> Iterator
         ctx.progress("reward", done + metrics.step, total, **named)
     digest = artifact_of(ctx, lambda folder: ctx.tools.on_device(lambda: save_models(models, folder)))
     versions = [_version(ctx, model, lot, digest) for model, lot in zip(models, lots, strict=True)]
-    told = [] if lots[0].auditor else [one for model in models for one in information_of(ctx, model)]
+    told = [] if lots[0].auditor else information_of(ctx, models)
     ctx.tools.on_device(lambda: models[0].backbone.adapters.delete(adapter))
     with ctx.store.transaction(ctx.run.id, ctx.run.fence):
         for version in versions:

@@ -14,7 +14,7 @@ from rlhf_core.policies.references import speaking
 from rlhf_core.records.runs import Run
 from rlhf_core.records.studies import StudyPlan
 from rlhf_core.store.store import Store
-from rlhf_core.studies.results import study_results, verdicts
+from rlhf_core.studies.results import study_results
 from services.rpc.policy_aliases import reference
 from services.rpc.run_changes import tried
 from services.rpc.run_requests import Asked, RunDesk
@@ -118,15 +118,14 @@ class StudyService(study_pb2_grpc.StudyServiceServicer):
 
     def _get(self, given: str) -> study_pb2.Study:
         run, plan = self._found(given)
-        pairs = self._store.studies.pairs(run.id)
         questions = []
         for question in self._store.studies.questions(run.id):
-            answers = self._store.studies.answers(run.id, question.objective)
+            pairs, done = self._store.studies.progress(question)
             questions.append(
                 study_pb2.StudyQuestion(
                     objective=question.objective,
-                    pairs=len(pairs),
-                    done=len(verdicts(pairs, answers, plan.labels_per_pair)),
+                    pairs=pairs,
+                    done=done,
                     closed_because=question.closed_because,
                     close_time=enums.timestamp(question.closed_at),
                 )

@@ -53,7 +53,7 @@ def test_every_pair_of_the_labels_is_told_by_the_heads_and_by_what_the_judge_sai
     model = RewardModel.create(backbone, "told", "harmless", members=3, seed=1)
     with torch.no_grad():
         model.heads.weight.normal_()
-    found = {one.comparison_id: one for one in information_of(ctx, model)}
+    found = {one.comparison_id: one for one in information_of(ctx, [model])}
     scores = model.score([(pair.prompt, sample.response) for pair in made for sample in (pair.a, pair.b)])
     margins = (scores[::2] - scores[1::2]).double().numpy()
     bits = expected_information(margins)
@@ -63,4 +63,4 @@ def test_every_pair_of_the_labels_is_told_by_the_heads_and_by_what_the_judge_sai
     assert found[made[0].id].disagreement == pytest.approx(abs(0.9 - mean), abs=1e-6)
     assert [found[pair.id].coverage for pair in made] == [1.0, 1.0, 0, 0, 0, 0]
     alone = RewardModel.create(backbone, "alone", "harmless", members=1, seed=1)
-    assert information_of(ctx, alone) == [], "one head contradicts nobody"
+    assert information_of(ctx, [alone]) == [], "one head contradicts nobody"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 import torch
 
@@ -11,23 +11,32 @@ from rlhf_core.feedback.pair_information import coverage_debts, pair_information
 from rlhf_core.records.queue import PairInformation
 from rlhf_core.records.samples import Comparison
 from rlhf_core.reward_models.reward_model import RewardModel, score_all
-from rlhf_core.stages.context import Context, chunks
+from rlhf_core.stages.context import Context, RunStopped, chunks
 from rlhf_core.stages.labelling.rounds import label_runs
 
 CHUNK = 64
 """Pairs that are scored in one unit of model work."""
 
 
-def information_of(ctx: Context, model: RewardModel) -> list[PairInformation]:
-    """Score the pairs of the run's labels with every head of a trained model, and say which are worth asking about.
+def information_of(ctx: Context, models: Sequence[RewardModel]) -> list[PairInformation]:
+    """Score the pairs of the run's labels with every head of trained models, and say which are worth asking about.
 
-    Nothing where the model has one head, which contradicts nobody, or the run has no pairs.
+    Nothing where models have one head, which contradicts nobody, or the run has no pairs.
     """
     labelled = ctx.results.get("label")
-    runs = label_runs(ctx, labelled.run_id) if labelled and model.members > 1 else []
+    runs = label_runs(ctx, labelled.run_id) if labelled and models[0].members > 1 else []
     pairs = {pair.id: pair for run in runs for pair in ctx.store.comparisons.of_run(run)}
     if not pairs:
         return []
+    margins = _margins(ctx, models, list(pairs.values()))
+    return [
+        one for own, model in zip(margins, models, strict=True) for one in _told(ctx, model, runs, list(pairs), own)
+    ]
+
+
+def _told(
+    ctx: Context, model: RewardModel, runs: Sequence[str], pairs: Sequence[str], margins: torch.Tensor
+) -> list[PairInformation]:
     find, objective = ctx.store.preferences.find, model.objective
     judged = {label.comparison_id: label for run in runs for label in find(objective, run, "ai")}
     people = Counter(label.comparison_id for label in find(objective, labelers="human") if label.choice != "skip")
@@ -37,14 +46,19 @@ def information_of(ctx: Context, model: RewardModel) -> list[PairInformation]:
         for vote in ctx.store.votes.find(run_id=run):
             if vote.principle_hash in serving:
                 judged_by[vote.comparison_id].add(vote.principle_hash)
-    margins = torch.cat(list(_margins(ctx, model, list(pairs.values())))).double().numpy()
     debts = coverage_debts(judged_by, people)
-    return pair_information(list(pairs), objective, ctx.run.id, margins, judged, debts)
+    return pair_information(pairs, objective, ctx.run.id, margins.double().numpy(), judged, debts)
 
 
-def _margins(ctx: Context, model: RewardModel, pairs: list[Comparison]) -> Iterator[torch.Tensor]:
-    """Each head's difference in score (n, M), piece by piece."""
+def _margins(ctx: Context, models: Sequence[RewardModel], pairs: Sequence[Comparison]) -> list[torch.Tensor]:
+    """Each model's differences in score (N, M), by its heads. Raises RunStopped when the run was asked to stop."""
+    ctx.note(f"scoring {len(pairs)} pairs, to say which of them people should label first")
+    found: list[list[torch.Tensor]] = [[] for _ in models]
     for piece in chunks(pairs, CHUNK):
         replies = [(pair.prompt, sample.response) for pair in piece for sample in (pair.a, pair.b)]
-        scores = ctx.tools.on_device(lambda part=replies: score_all([model], part, raw=True))[0].replies
-        yield scores[::2] - scores[1::2]
+        scored = ctx.tools.on_device(lambda part=replies: score_all(models, part, raw=True))
+        for own, members in zip(found, scored, strict=True):
+            own.append(members.replies[::2] - members.replies[1::2])
+        if ctx.should_stop():
+            raise RunStopped(f"run {ctx.run.id} stopped while its pairs were scored")
+    return [torch.cat(own) for own in found]

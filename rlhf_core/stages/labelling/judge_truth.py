@@ -110,7 +110,10 @@ def human_truth(labels: Iterable[Preference]) -> dict[str, bool]:
 def _people(ctx: Context, objective: str) -> list[tuple[Comparison, bool]]:
     """Comparisons whose better reply people know: of the uniform slice of any run, and of the user's own file."""
     truths = human_truth(ctx.store.preferences.find(objective, labelers="human"))
-    known = [(ctx.store.comparisons.get(identity), truth) for identity, truth in truths.items()]
+    # What measures policies teaches nothing of theirs, not even how sure their judge may be.
+    studied = ctx.store.studies.among(truths)
+    asked = {identity: truth for identity, truth in truths.items() if identity not in studied}
+    known = [(ctx.store.comparisons.get(identity), truth) for identity, truth in asked.items()]
     data = ctx.config.data
     if data.preferences and data.preferences_objective == objective:
         decided = decided_pairs(rows_of(ctx, data.preferences, PREFERENCES))

@@ -84,6 +84,17 @@ class Studies:
         found = {row["objective"]: from_row(StudyQuestion, row) for row in self._connections.rows(sql, [study_id])}
         return [found[name] for name in self.get(study_id).objectives if name in found]
 
+    def progress(self, question: StudyQuestion) -> tuple[int, int]:
+        """How many pairs a question is asked about, and how many of them have all their labels."""
+        [row] = self._connections.rows(
+            """SELECT (SELECT count(*) FROM study_pairs WHERE study_id = :study_id) AS pairs,
+              (SELECT count(*) FROM study_pairs AS p WHERE p.study_id = :study_id AND :wanted <= (
+                SELECT count(*) FROM live_preferences AS l WHERE l.comparison_id = p.comparison_id
+                  AND l.objective = :objective AND l.choice <> 'skip' AND substr(l.labeler, 1, 6) = 'human:')) AS done""",
+            {"study_id": question.study_id, "objective": question.objective, "wanted": question.labels_per_pair},
+        )
+        return row["pairs"], row["done"]
+
     def answers(self, study_id: str, objective: str) -> list[Answer]:
         """People's labels that stand, without skips, oldest first."""
         return [Answer(*row) for row in self._labels(study_id, objective) if row[1] != "skip"]

@@ -90,7 +90,8 @@ class Studies:
             """SELECT (SELECT count(*) FROM study_pairs WHERE study_id = :study_id) AS pairs,
               (SELECT count(*) FROM study_pairs AS p WHERE p.study_id = :study_id AND :wanted <= (
                 SELECT count(*) FROM live_preferences AS l WHERE l.comparison_id = p.comparison_id
-                  AND l.objective = :objective AND l.choice <> 'skip' AND substr(l.labeler, 1, 6) = 'human:')) AS done""",
+                  AND l.objective = :objective AND l.choice <> 'skip' AND substr(l.labeler, 1, 6) = 'human:'))
+              AS done""",
             {"study_id": question.study_id, "objective": question.objective, "wanted": question.labels_per_pair},
         )
         return row["pairs"], row["done"]

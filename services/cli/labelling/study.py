@@ -129,6 +129,7 @@ def status(
       charter study status "release 3" --json | jq '.study.questions'
     """
     from services.cli.session import open_client
+    from services.wire.studies import STOPPING
 
     with open_client(address, token, data) as client:
         study = client.studies.get_study(_meant(client, study_id))
@@ -138,7 +139,8 @@ def status(
     plan = study.plan
     typer.echo(f"{study.id}{f' ({study.display_name})' if study.display_name else ''}: {_state(study)}")
     typer.echo(f"policies: {', '.join(plan.policies)}")
-    rule = "once every pair has its labels" if plan.stopping == 2 else "once decided, or when every pair has its labels"
+    is_fixed = STOPPING.values[plan.stopping] == "fixed"
+    rule = "once every pair has its labels" if is_fixed else "once decided, or when every pair has its labels"
     typer.echo(
         f"plan: {plan.pairs} pairs at most, {plan.labels_per_pair} labels each, alpha {plan.alpha:g}, ends {rule}"
     )

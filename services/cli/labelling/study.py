@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,6 +17,21 @@ if TYPE_CHECKING:
     from services.client.client import CharterClient
 
 Which = Annotated[str, typer.Argument(metavar="STUDY", help="A study's id, a part of it, its name, or `last`.")]
+Policies = Annotated[list[str], typer.Argument(metavar="POLICY...", help="Versions, aliases, runs, or base.")]
+Questions = Annotated[
+    list[str] | None,
+    typer.Option("--objective", metavar="NAME", help="A question; may be repeated. Default: all objectives."),
+]
+Pairs = Annotated[int, typer.Option("--pairs", metavar="N", help="Pairs of replies at most.")]
+Labels = Annotated[int, typer.Option("--labels", metavar="N", help="People who answer on each pair.")]
+Fixed = Annotated[bool, typer.Option("--fixed", help="Stop only when every pair has its labels.")]
+Alpha = Annotated[float, typer.Option("--alpha", metavar="P", help="Chance of a preference where none is.")]
+Prompts = Annotated[
+    str, typer.Option("--prompts", metavar="DATASET", help="dataset:NAME or a file. Default: the held-out tasks.")
+]
+Constitution = Annotated[str, typer.Option("--constitution", metavar="NAME", help="Whose objectives are asked about.")]
+Temperature = Annotated[float, typer.Option("--temperature", metavar="T", help="Of the replies; 0 is greedy.")]
+Name = Annotated[str, typer.Option("--name", metavar="TEXT", help="What to call the study.")]
 
 
 def listed(
@@ -54,24 +69,17 @@ def listed(
 
 
 def create(
-    policies: Annotated[list[str], typer.Argument(metavar="POLICY...", help="Versions, aliases, runs, or base.")],
-    objectives: Annotated[
-        list[str] | None,
-        typer.Option("--objective", metavar="NAME", help="A question; may be repeated. Default: all objectives."),
-    ] = None,
-    pairs: Annotated[int, typer.Option("--pairs", metavar="N", help="Pairs of replies at most.")] = 100,
-    labels: Annotated[int, typer.Option("--labels", metavar="N", help="People who answer on each pair.")] = 1,
-    fixed: Annotated[bool, typer.Option("--fixed", help="Stop only when every pair has its labels.")] = False,
-    alpha: Annotated[float, typer.Option("--alpha", metavar="P", help="Chance of a preference where none is.")] = 0.05,
-    prompts: Annotated[
-        str, typer.Option("--prompts", metavar="DATASET", help="dataset:NAME or a file. Default: the held-out tasks.")
-    ] = "",
-    constitution: Annotated[
-        str, typer.Option("--constitution", metavar="NAME", help="Whose objectives are asked about.")
-    ] = "",
-    temperature: Annotated[float, typer.Option("--temperature", metavar="T", help="Of the replies; 0 is greedy.")] = 0,
+    policies: Policies,
+    objectives: Questions = None,
+    pairs: Pairs = 100,
+    labels: Labels = 1,
+    fixed: Fixed = False,
+    alpha: Alpha = 0.05,
+    prompts: Prompts = "",
+    constitution: Constitution = "",
+    temperature: Temperature = 0,
     seed: options.Seed = None,
-    name: Annotated[str, typer.Option("--name", metavar="TEXT", help="What to call the study.")] = "",
+    name: Name = "",
     address: options.Address = "",
     token: options.Token = "",
     data: options.Data = options.DATA,
@@ -84,31 +92,21 @@ def create(
       charter study create policy-1f0c production --objective harmless --pairs 60 --labels 2
       charter study create candidate production --fixed --prompts dataset:questions --name "release 3"
 
-    One reply of each policy to each of its prompts is written once. People then label the pairs with `charter label
-    --run STUDY` or in the console. Without --fixed a question is closed as soon as the policies are told apart, by a
-    test that holds however often it is looked at. Replies of the same words are left out. Without --address the
-    replies are written here, before the command ends.
+    People then label the pairs with `charter label --run STUDY` or in the console. Without --fixed a question is closed
+    as soon as the policies are told apart, by a test that holds however often it is looked at. Replies of the same
+    words are left out. Without --address the replies are written here, before the command ends.
     """
     from services.cli.run import watch_to_end
     from services.cli.session import model_of_policy, open_client, plain_console
 
     model = None if address else model_of_policy(data, policies[0])
+    is_file = bool(prompts) and not (address or prompts.startswith("dataset:"))
+    plan = {"objectives": objectives or (), "pairs": pairs, "labels_per_pair": labels, "alpha": alpha}
+    about = {"prompts": str(Path(prompts).absolute()) if is_file else prompts, "constitution": constitution}
     with open_client(address, token, data, model, works=True) as client:
-        study = client.studies.create_study(
-            policies,
-            objectives=objectives or (),
-            pairs=pairs,
-            labels_per_pair=labels,
-            stopping="fixed" if fixed else "sequential",
-            alpha=alpha,
-            temperature=temperature,
-            prompts=prompts
-            if prompts.startswith("dataset:") or address or not prompts
-            else str(Path(prompts).absolute()),
-            seed=seed or 0,
-            constitution=constitution,
-            display_name=name,
-        )
+        stopping = "fixed" if fixed else "sequential"
+        given: dict[str, Any] = {**plan, **about, "temperature": temperature, "seed": seed or 0, "display_name": name}
+        study = client.studies.create_study(policies, stopping=stopping, **given)
         typer.echo(study.id)
         if not address:
             watch_to_end(client, study.id, plain_console())

@@ -16,17 +16,14 @@ from functools import cache
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
+from safetensors import safe_open
+from tokenizers import Tokenizer
 
-from rlhf_core.config.run import LoraConfig, ModelConfig
 from rlhf_core.feedback.pair_information import pair_information
-from rlhf_core.models.backbone import Backbone
-from rlhf_core.models.batching import length_batches
-from rlhf_core.models.reward_inputs import lines_of
 from rlhf_core.records.feedback import Preference
 from rlhf_core.records.samples import Prompt
-from rlhf_core.sandbox.gold import SandboxGold
+from rlhf_core.sandbox.gold import SandboxGold, lines_of
 from rlhf_core.sandbox.sandbox import MODEL_FOLDER
 from rlhf_core.sandbox.scenarios import Draws
 from rlhf_core.sandbox.world import prompts
@@ -86,24 +83,20 @@ def world() -> Pairs:
     lead = {name: np.array([a[name] - b[name] for a, b in scores]) for name in gold.objectives}
     seen = [sum(b[kind] - a[kind] for kind in a if kind != UNSEEN) for a, b in kinds]
     better = {name: 0.5 + 0.5 * np.sign(np.round(each, 9)) for name, each in lead.items()}
-    replies = features([(prompt, reply) for prompt, *both in asked for reply in both])
+    replies = features([reply for _, *both in asked for reply in both])
     away = replies[::2] - replies[1::2]
     return Pairs(away / away[:DRAWN].std(0), better, np.array(seen))
 
 
-@torch.no_grad()
-def features(replies: Sequence[tuple[Prompt, str]]) -> Array:
+def features(replies: Sequence[str]) -> Array:
     """(R, F) embeddings, of each line its tokens' mean, of a reply the sum over its lines."""
-    base = Backbone.load(str(MODEL_FOLDER), ModelConfig(base_model=str(MODEL_FOLDER), lora=LoraConfig()))
-    read = [base.row(prompt, lines_of(reply)) for prompt, reply in replies]
-    found, embed = np.zeros((len(read), base.hidden_size)), base.model.get_input_embeddings()
-    for batch in length_batches([one.ids for one in read], max_rows=64):
-        ids, _ = base.pad_left([read[i].ids for i in batch])
-        states = embed(ids)
-        for i, hidden in zip(batch, states, strict=True):
-            start = ids.shape[1] - len(read[i].ids)
-            found[i] = sum(hidden[start + a : start + b].mean(0).numpy() for a, b in read[i].spans)
-    return found
+    tokenizer = Tokenizer.from_file(str(MODEL_FOLDER / "tokenizer.json"))
+    with safe_open(MODEL_FOLDER / "model.safetensors", "np") as weights:
+        embeddings = weights.get_tensor("model.embed_tokens.weight").astype(float)
+    lines = sorted({line for reply in replies for line in lines_of(reply)})
+    means = {line: embeddings[tokenizer.encode(line, add_special_tokens=False).ids].mean(0) for line in lines}
+    nothing = np.zeros(embeddings.shape[1])
+    return np.array([sum((means[line] for line in lines_of(reply)), nothing) for reply in replies])
 
 
 def head(x: Array, target: Array, weight: Array) -> Array:

@@ -171,11 +171,11 @@ def learn(objective: str, order: Order, seed: int, with_judge: bool) -> list[flo
 
 
 def labels_until(curve: Array, goal: float) -> float:
-    """The labels with which a mean curve first reaches a height; infinite where it never does."""
+    """The labels with which a mean curve first reaches a height; a round more than there were where it never does."""
     steps = FIRST + ROUND * np.arange(len(curve))
     place = next((place for place, height in enumerate(curve) if height >= goal), None)
     if place is None:
-        return float("inf")
+        return float(GOAL + ROUND)
     if place == 0:
         return float(steps[0])
     share = (goal - curve[place - 1]) / (curve[place] - curve[place - 1])

@@ -6,6 +6,7 @@ from rlhf_core.records.feedback import Critique, Preference, Revision, Vote
 from rlhf_core.records.models import AliasChange, PolicyStanding, PolicyVersion, RewardModelVersion, Score
 from rlhf_core.records.runs import Run, RunEvent, StageResult, StepMetrics
 from rlhf_core.records.samples import Comparison, Demonstration, Message, Prompt, Sample
+from rlhf_core.records.studies import Study, StudyPlan, StudyResults
 
 __all__ = [
     "AliasChange",
@@ -29,5 +30,8 @@ __all__ = [
     "Score",
     "StageResult",
     "StepMetrics",
+    "Study",
+    "StudyPlan",
+    "StudyResults",
     "Vote",
 ]

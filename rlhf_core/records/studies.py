@@ -58,6 +58,40 @@ class StudyQuestion(Record):
     closed_because: Literal["", "decided", "complete", "by hand"] = ""
 
 
+StudyState = Literal["drawing", "open", "closed", "failed"]
+"""`failed`: the run ended before its replies were written."""
+
+
+class QuestionProgress(Record):
+    """How far one question is."""
+
+    objective: str
+    pairs: int
+    """Pairs that are asked about."""
+    done: int
+    """Those that have all their labels."""
+    closed_because: str = ""
+    closed_at: str = ""
+
+
+class Study(Record):
+    """A study as it stands; its id is its run's."""
+
+    id: str
+    display_name: str
+    plan: StudyPlan
+    state: StudyState
+    questions: tuple[QuestionProgress, ...]
+    """In the order of the plan; none before its replies are written."""
+    prompts: str
+    """The dataset or file of its prompts; empty where they are the built-in world's held-out ones."""
+    seed: int
+    constitution_hash: str
+    error: str
+    """Why its run failed, if it did."""
+    created_at: str
+
+
 class Answer(NamedTuple):
     """A person's label on one pair of a study, in the order in which it was given."""
 

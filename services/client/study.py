@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 
 from charter.v1 import study_pb2, study_pb2_grpc
 
-from rlhf_core.records.studies import Stopping, StudyResults
+from rlhf_core.records.studies import Stopping, Study, StudyResults
 from services.client.connection import Connection
 from services.wire import enums
-from services.wire.studies import STOPPING, results_from_message
+from services.wire.studies import STOPPING, results_from_message, study_from_message
 
 
 class StudyClient:
@@ -34,7 +34,7 @@ class StudyClient:
         display_name: str = "",
         request_id: str = "",
         validate_only: bool = False,
-    ) -> study_pb2.Study:
+    ) -> Study:
         """Declares a study, and queues the drawing of its replies. What is not given is the server's default.
 
         `prompts` is a dataset or a file of the server's; none means the built-in world's held-out prompts.
@@ -57,25 +57,27 @@ class StudyClient:
             request_id=request_id or uuid.uuid4().hex,
             validate_only=validate_only,
         )
-        return self._connection.call(self._stub.CreateStudy, request).study
+        return study_from_message(self._connection.call(self._stub.CreateStudy, request).study)
 
-    def get_study(self, study_id: str) -> study_pb2.Study:
+    def get_study(self, study_id: str) -> Study:
         """Its plan, and how far it is."""
-        return self._connection.call(self._stub.GetStudy, study_pb2.GetStudyRequest(study_id=study_id)).study
+        request = study_pb2.GetStudyRequest(study_id=study_id)
+        return study_from_message(self._connection.call(self._stub.GetStudy, request).study)
 
-    def list_studies(self) -> Iterator[study_pb2.Study]:
+    def list_studies(self) -> Iterator[Study]:
         """All studies, newest first, page by page."""
         request = study_pb2.ListStudiesRequest()
         while True:
             answer = self._connection.call(self._stub.ListStudies, request)
-            yield from answer.studies
+            yield from (study_from_message(message) for message in answer.studies)
             if not answer.next_page_token:
                 return
             request.page_token = answer.next_page_token
 
-    def close_study(self, study_id: str) -> study_pb2.Study:
+    def close_study(self, study_id: str) -> Study:
         """Asks its open questions no more."""
-        return self._connection.call(self._stub.CloseStudy, study_pb2.CloseStudyRequest(study_id=study_id)).study
+        request = study_pb2.CloseStudyRequest(study_id=study_id)
+        return study_from_message(self._connection.call(self._stub.CloseStudy, request).study)
 
     def get_study_results(self, study_id: str) -> StudyResults:
         """What the labels say. Raises Conflict or Forbidden while that would spoil the study."""

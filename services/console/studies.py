@@ -13,7 +13,7 @@ from rlhf_core.errors import Conflict, Forbidden
 from rlhf_core.records.studies import Duel, StudyResults
 from services.console.backend import Backend
 from services.console.pages import Pages
-from services.wire.studies import STATES, STOPPING, results_from_message
+from services.wire.studies import results_from_message, study_from_message
 
 PAGE = 50
 WIDTH, HEIGHT, EDGE = 240, 28, 6
@@ -39,12 +39,14 @@ class Studies:
     async def _list(self, request: Request) -> Response:
         asked = study_pb2.ListStudiesRequest(page_size=PAGE, page_token=request.query_params.get("page", ""))
         found = await self._backend.ask(request, self._stub.ListStudies, asked)
-        given = {"studies": found.studies, "states": STATES, "more": found.next_page_token}
+        studies = [(each.create_time, study_from_message(each)) for each in found.studies]
+        given = {"studies": studies, "more": found.next_page_token}
         return await self._pages.page(request, "studies.html", **given)
 
     async def _page(self, request: Request) -> Response:
         asked = study_pb2.GetStudyRequest(study_id=request.path_params["study"])
-        study = (await self._backend.ask(request, self._stub.GetStudy, asked)).study
+        message = (await self._backend.ask(request, self._stub.GetStudy, asked)).study
+        study = study_from_message(message)
         results, why_none = None, ""
         if study.questions:
             results, why_none = await self._results(request, study.id)
@@ -52,8 +54,7 @@ class Studies:
             request,
             "study.html",
             study=study,
-            state=STATES[study.state],
-            is_fixed=STOPPING.values[study.plan.stopping] == "fixed",
+            created=message.create_time,
             results=results,
             bars=[[_bar(duel) for duel in one.duels] for one in results.questions] if results else [],
             why_none=why_none,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import grpc
 from charter.v1 import study_pb2, study_pb2_grpc
@@ -12,7 +12,7 @@ from rlhf_core.constitution.load import parse_constitution
 from rlhf_core.errors import Conflict, Forbidden, InvalidInput, NoWorker, suggestion
 from rlhf_core.policies.references import speaking
 from rlhf_core.records.runs import Run
-from rlhf_core.records.studies import StudyPlan
+from rlhf_core.records.studies import QuestionProgress, Study, StudyPlan, StudyState
 from rlhf_core.store.store import Store
 from rlhf_core.studies.results import study_results
 from services.rpc.policy_aliases import reference
@@ -21,9 +21,9 @@ from services.rpc.run_requests import Asked, RunDesk
 from services.security.callers import CALLER
 from services.security.scopes import GRANTS
 from services.serving.executor import Executor
-from services.wire import enums, field_masks, resource_names
+from services.wire import field_masks, resource_names
 from services.wire.paging import body_of, page_of
-from services.wire.studies import plan_from_message, plan_to_message, results_to_message
+from services.wire.studies import plan_from_message, results_to_message, study_to_message
 
 PAGE = 50
 KIND = "study"
@@ -38,26 +38,26 @@ class StudyService(study_pb2_grpc.StudyServiceServicer):
     async def CreateStudy(
         self, request: study_pb2.CreateStudyRequest, context: grpc.aio.ServicerContext
     ) -> study_pb2.CreateStudyResponse:
-        return study_pb2.CreateStudyResponse(study=await self._io.run(self._create, request))
+        return study_pb2.CreateStudyResponse(study=study_to_message(await self._io.run(self._create, request)))
 
     async def GetStudy(
         self, request: study_pb2.GetStudyRequest, context: grpc.aio.ServicerContext
     ) -> study_pb2.GetStudyResponse:
-        return study_pb2.GetStudyResponse(study=await self._io.run(self._get, request.study_id))
+        return study_pb2.GetStudyResponse(study=study_to_message(await self._io.run(self._get, request.study_id)))
 
     async def ListStudies(
         self, request: study_pb2.ListStudiesRequest, context: grpc.aio.ServicerContext
     ) -> study_pb2.ListStudiesResponse:
         page = page_of(request, PAGE)
         ids, last = await self._io.run(self._store.studies.page, page.size, page.after)
-        studies = await self._io.run(lambda: [self._get(identity) for identity in ids])
+        studies = await self._io.run(lambda: [study_to_message(self._get(identity)) for identity in ids])
         shown = field_masks.read(studies, request.read_mask, study_pb2.Study)
         return study_pb2.ListStudiesResponse(studies=shown, next_page_token=page.token(last))
 
     async def CloseStudy(
         self, request: study_pb2.CloseStudyRequest, context: grpc.aio.ServicerContext
     ) -> study_pb2.CloseStudyResponse:
-        return study_pb2.CloseStudyResponse(study=await self._io.run(self._close, request))
+        return study_pb2.CloseStudyResponse(study=study_to_message(await self._io.run(self._close, request)))
 
     async def GetStudyResults(
         self, request: study_pb2.GetStudyResultsRequest, context: grpc.aio.ServicerContext
@@ -65,7 +65,7 @@ class StudyService(study_pb2_grpc.StudyServiceServicer):
         is_trainer = any("train" in GRANTS[scope] for scope in CALLER.get().scopes)
         return await self._io.run(self._results, request.study_id, is_trainer)
 
-    def _create(self, request: study_pb2.CreateStudyRequest) -> study_pb2.Study:
+    def _create(self, request: study_pb2.CreateStudyRequest) -> Study:
         body = body_of(request, "request_id", "validate_only").hex()
         known = self._store.requests.answered("CreateStudy", request.request_id, body)
         if known is not None and not request.validate_only:
@@ -116,42 +116,34 @@ class StudyService(study_pb2_grpc.StudyServiceServicer):
         whole.objectives[:] = list(dict.fromkeys(message.objectives)) or names
         return plan_from_message(whole)
 
-    def _get(self, given: str) -> study_pb2.Study:
+    def _get(self, given: str) -> Study:
         run, plan = self._found(given)
         questions = []
         for question in self._store.studies.questions(run.id):
             pairs, done = self._store.studies.progress(question)
-            questions.append(
-                study_pb2.StudyQuestion(
-                    objective=question.objective,
-                    pairs=pairs,
-                    done=done,
-                    closed_because=question.closed_because,
-                    close_time=enums.timestamp(question.closed_at),
-                )
-            )
+            closed = question.model_dump(include={"objective", "closed_because", "closed_at"})
+            questions.append(QuestionProgress(pairs=pairs, done=done, **closed))
         config = RunConfig.model_validate_json(run.config)
-        return study_pb2.Study(
+        return Study(
             id=run.id,
-            name=resource_names.resource(resource_names.STUDIES, run.id),
             display_name=run.display_name,
-            plan=plan_to_message(plan),
+            plan=plan,
             state=_state(run, questions),
-            questions=questions,
+            questions=tuple(questions),
             prompts=config.data.prompts or "",
             seed=config.seed,
             constitution_hash=run.constitution_hash,
             error=run.error,
-            create_time=enums.timestamp(run.created_at),
+            created_at=run.created_at,
         )
 
-    def _close(self, request: study_pb2.CloseStudyRequest) -> study_pb2.Study:
+    def _close(self, request: study_pb2.CloseStudyRequest) -> Study:
         run, _ = self._found(request.study_id)
         if not self._store.studies.questions(run.id):
             told = f"study '{run.id}' asks nobody yet, as its replies are not written"
             raise Conflict(told, hint=f"to end it before that: charter cancel {run.id}")
 
-        def work() -> study_pb2.Study:
+        def work() -> Study:
             for question in self._store.studies.questions(run.id):
                 if not question.closed_because:
                     self._store.studies.close(question.model_copy(update={"closed_because": "by hand"}))
@@ -162,7 +154,7 @@ class StudyService(study_pb2_grpc.StudyServiceServicer):
     def _results(self, given: str, is_trainer: bool) -> study_pb2.GetStudyResultsResponse:
         run, plan = self._found(given)
         study = self._get(run.id)
-        if study.state != study_pb2.STUDY_STATE_CLOSED:
+        if study.state != "closed":
             if plan.stopping == "fixed":
                 left = ", ".join(f"{one.objective} {one.done} of {one.pairs}" for one in study.questions) or "none yet"
                 raise Conflict(
@@ -192,9 +184,7 @@ def _config(request: study_pb2.CreateStudyRequest) -> RunConfig:
     return RunConfig.model_validate(given | ({"data": {"prompts": request.prompts}} if request.prompts else {}))
 
 
-def _state(run: Run, questions: list[study_pb2.StudyQuestion]) -> study_pb2.StudyState:
+def _state(run: Run, questions: Sequence[QuestionProgress]) -> StudyState:
     if questions:
-        is_open = any(not question.closed_because for question in questions)
-        return study_pb2.STUDY_STATE_OPEN if is_open else study_pb2.STUDY_STATE_CLOSED
-    ended = run.state in ("SUCCEEDED", "FAILED", "CANCELLED")
-    return study_pb2.STUDY_STATE_FAILED if ended else study_pb2.STUDY_STATE_DRAWING
+        return "closed" if all(question.closed_because for question in questions) else "open"
+    return "failed" if run.state in ("SUCCEEDED", "FAILED", "CANCELLED") else "drawing"

@@ -2,34 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from charter.v1 import study_pb2
 
 from rlhf_core.records.studies import (
     Duel,
     Interval,
     Preferred,
+    QuestionProgress,
     QuestionResult,
     Stopping,
     Strength,
+    Study,
     StudyPlan,
     StudyResults,
+    StudyState,
 )
-from services.wire import enums
+from services.wire import enums, resource_names
 
 STOPPING: enums.Enum[Stopping] = enums.Enum(study_pb2.StoppingRule.DESCRIPTOR, ("sequential", "sequential", "fixed"))
 PREFERRED: enums.Enum[Preferred | None] = enums.Enum(
     study_pb2.PreferredPolicy.DESCRIPTOR, (None, "first", "second", "neither")
 )
-STATES: Mapping[int, str] = {
-    study_pb2.STUDY_STATE_UNSPECIFIED: "",
-    study_pb2.STUDY_STATE_DRAWING: "drawing",
-    study_pb2.STUDY_STATE_OPEN: "open",
-    study_pb2.STUDY_STATE_CLOSED: "closed",
-    study_pb2.STUDY_STATE_FAILED: "failed",
-}
-"""What people call them."""
+STATES: enums.Enum[StudyState | None] = enums.Enum(
+    study_pb2.StudyState.DESCRIPTOR, (None, "drawing", "open", "closed", "failed")
+)
+
+
+def study_to_message(study: Study) -> study_pb2.Study:
+    return study_pb2.Study(
+        **study.model_dump(exclude={"plan", "state", "questions", "created_at"}),
+        name=resource_names.resource(resource_names.STUDIES, study.id),
+        plan=plan_to_message(study.plan),
+        state=enums.number(STATES, study.state),
+        questions=[_question_to_message(one) for one in study.questions],
+        create_time=enums.timestamp(study.created_at),
+    )
+
+
+def study_from_message(message: study_pb2.Study) -> Study:
+    return Study(
+        id=message.id,
+        display_name=message.display_name,
+        plan=plan_from_message(message.plan),
+        state=enums.given(STATES, message.state, "state"),
+        questions=tuple(_question_from_message(one) for one in message.questions),
+        prompts=message.prompts,
+        seed=message.seed,
+        constitution_hash=message.constitution_hash,
+        error=message.error,
+        created_at=enums.time_text(message.create_time),
+    )
+
+
+def _question_to_message(question: QuestionProgress) -> study_pb2.StudyQuestion:
+    flat = question.model_dump(exclude={"closed_at"})
+    return study_pb2.StudyQuestion(**flat, close_time=enums.timestamp(question.closed_at))
+
+
+def _question_from_message(message: study_pb2.StudyQuestion) -> QuestionProgress:
+    return QuestionProgress(
+        objective=message.objective,
+        pairs=message.pairs,
+        done=message.done,
+        closed_because=message.closed_because,
+        closed_at=enums.time_text(message.close_time),
+    )
 
 
 def plan_to_message(plan: StudyPlan) -> study_pb2.StudyPlan:
@@ -45,9 +82,11 @@ def plan_from_message(message: study_pb2.StudyPlan) -> StudyPlan:
     return StudyPlan(**lists, **numbers, stopping=stopping, temperature=message.temperature)
 
 
-def results_to_message(results: StudyResults, study: study_pb2.Study) -> study_pb2.GetStudyResultsResponse:
+def results_to_message(results: StudyResults, study: Study) -> study_pb2.GetStudyResultsResponse:
     return study_pb2.GetStudyResultsResponse(
-        study=study, results=[_result_to_message(one) for one in results.questions], identical=results.identical
+        study=study_to_message(study),
+        results=[_result_to_message(one) for one in results.questions],
+        identical=results.identical,
     )
 
 

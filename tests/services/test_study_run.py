@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from charter.v1 import study_pb2
 from typer.testing import CliRunner
 
 from rlhf_core.config.run import ModelConfig
@@ -30,7 +29,7 @@ def test_two_policies_write_their_replies_and_people_decide_between_them(
         assert [event.kind for event in client.trainer.watch_run(study.id)][-1] == "state"
         assert client.trainer.get_run(study.id).state == "SUCCEEDED", client.trainer.get_run(study.id).error
         found = client.studies.get_study(study.id)
-        assert found.state == study_pb2.STUDY_STATE_OPEN
+        assert found.state == "open"
         assert 10 <= found.questions[0].pairs <= 14, "the adapter was drawn so that it says something else"
         sides = {sample.id: sample.policy_version for sample in client.datasets.samples(study.id)}
         while (pair := client.preference.next_comparison("ada", "harmless", study.id)) is not None:

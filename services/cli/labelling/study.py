@@ -11,8 +11,6 @@ import typer
 from services.cli import options
 
 if TYPE_CHECKING:
-    from charter.v1.study_pb2 import Study
-
     from rlhf_core.records.studies import Duel, Interval, QuestionResult, StudyResults
     from services.client.client import CharterClient
 
@@ -60,12 +58,12 @@ def listed(
     with open_client(address, token, data) as client:
         found = list(client.studies.list_studies())
     if as_json:
-        typer.echo(json.dumps({"studies": [_as_told(study) for study in found]}, indent=2))
+        typer.echo(json.dumps({"studies": [study.model_dump() for study in found]}, indent=2))
         return
     if not found:
         typer.echo("no studies yet; declare one with: charter study create POLICY POLICY")
     for study in found:
-        typer.echo(f"{study.id}  {study.display_name or '-'}  {_state(study)}  {' against '.join(study.plan.policies)}")
+        typer.echo(f"{study.id}  {study.display_name or '-'}  {study.state}  {' against '.join(study.plan.policies)}")
 
 
 def create(
@@ -127,18 +125,20 @@ def status(
       charter study status "release 3" --json | jq '.study.questions'
     """
     from services.cli.session import open_client
-    from services.wire.studies import STOPPING
 
     with open_client(address, token, data) as client:
         study = client.studies.get_study(_meant(client, study_id))
     if as_json:
-        typer.echo(json.dumps({"study": _as_told(study)}, indent=2))
+        typer.echo(json.dumps({"study": study.model_dump()}, indent=2))
         return
     plan = study.plan
-    typer.echo(f"{study.id}{f' ({study.display_name})' if study.display_name else ''}: {_state(study)}")
+    typer.echo(f"{study.id}{f' ({study.display_name})' if study.display_name else ''}: {study.state}")
     typer.echo(f"policies: {', '.join(plan.policies)}")
-    is_fixed = STOPPING.values[plan.stopping] == "fixed"
-    rule = "once every pair has its labels" if is_fixed else "once decided, or when every pair has its labels"
+    rule = (
+        "once every pair has its labels"
+        if plan.stopping == "fixed"
+        else "once decided, or when every pair has its labels"
+    )
     typer.echo(
         f"plan: {plan.pairs} pairs at most, {plan.labels_per_pair} labels each, alpha {plan.alpha:g}, ends {rule}"
     )
@@ -197,7 +197,7 @@ def close(
 
     with open_client(address, token, data) as client:
         study = client.studies.close_study(_meant(client, study_id))
-    typer.echo(f"{study.id}: {_state(study)}")
+    typer.echo(f"{study.id}: {study.state}")
 
 
 def _meant(client: CharterClient, given: str) -> str:
@@ -242,15 +242,3 @@ def _shown(interval: Interval, signed: bool = False) -> str:
     if interval.low is None or interval.high is None:
         return f"{interval.value:{sign}.2f} [one-sided, so without bounds]"
     return f"{interval.value:{sign}.2f} [{interval.low:{sign}.2f}, {interval.high:{sign}.2f}]"
-
-
-def _state(study: Study) -> str:
-    from services.wire.studies import STATES
-
-    return STATES[study.state]
-
-
-def _as_told(study: Study) -> dict[str, object]:
-    from google.protobuf.json_format import MessageToDict
-
-    return MessageToDict(study, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)

@@ -53,9 +53,13 @@ class Studies:
         return [row["id"] for row in rows[:size]], rows[size - 1]["number"] if rows[size:] else 0
 
     def open(self, study_id: str, pairs: Sequence[StudyPair], plan: StudyPlan) -> None:
-        """Store all pairs of a study, whose comparisons are stored, and begin to ask its questions."""
+        """Store all pairs of a study, whose comparisons are stored, and begin to ask its questions.
+
+        Without any pair there is nothing to ask, and they are closed.
+        """
+        closed = {} if pairs else {"closed_at": now(), "closed_because": "complete"}
         questions = [
-            StudyQuestion(study_id=study_id, objective=name, labels_per_pair=plan.labels_per_pair)
+            StudyQuestion(study_id=study_id, objective=name, labels_per_pair=plan.labels_per_pair, **closed)
             for name in plan.objectives
         ]
         with self._connections.write() as connection:

@@ -194,6 +194,18 @@ def test_two_people_answer_where_the_plan_asks_for_two_and_a_pair_counts_once(se
     assert duel.win_rate.value == 0.5 and duel.preferred == "neither"
 
 
+def test_nothing_is_known_before_the_first_label_and_a_study_of_identical_replies_asks_nobody(server, tmp_path):
+    studies = server.client.studies
+    study, empty = (studies.create_study(TWO, objectives=["harmless"]) for _ in range(2))
+    draw(tmp_path, study.id)
+    draw(tmp_path, empty.id, pairs=0)
+    [duel] = studies.get_study_results(study.id).questions[0].duels
+    assert (duel.win_rate.low, duel.win_rate.high, duel.preferred, duel.pairs) == (0, 1, "neither", 0)
+    assert studies.get_study(empty.id).state == "closed"
+    [nothing] = studies.get_study_results(empty.id).questions
+    assert (nothing.closed_because, nothing.counted, nothing.strengths, nothing.length) == ("complete", 0, (), None)
+
+
 def test_labelers_see_no_results_of_a_study_that_still_asks(tmp_path):
     file = tmp_path / "tokens.yaml"
     tokens = {scope: new_token(file, scope, (scope,)) for scope in ("label", "train")}

@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 from pydantic import Field
 
 from rlhf_core.records.base import Record
+from rlhf_core.records.feedback import Choice
 
 Stopping = Literal["sequential", "fixed"]
 """When a question is closed: as soon as the data decide it, which may be looked at any time, or once every pair has its
@@ -96,7 +97,7 @@ class Answer(NamedTuple):
     """A person's label on one pair of a study, in the order in which it was given."""
 
     comparison_id: str
-    choice: Literal["a", "b", "tie", "both_bad"]
+    choice: Choice
     labeler: str
 
 

@@ -57,9 +57,14 @@ class Studies:
 
         Without any pair there is nothing to ask, and they are closed.
         """
-        closed = {} if pairs else {"closed_at": now(), "closed_because": "complete"}
         questions = [
-            StudyQuestion(study_id=study_id, objective=name, labels_per_pair=plan.labels_per_pair, **closed)
+            StudyQuestion(
+                study_id=study_id,
+                objective=name,
+                labels_per_pair=plan.labels_per_pair,
+                closed_at="" if pairs else now(),
+                closed_because="" if pairs else "complete",
+            )
             for name in plan.objectives
         ]
         with self._connections.write() as connection:
@@ -102,11 +107,11 @@ class Studies:
 
     def answers(self, study_id: str, objective: str) -> list[Answer]:
         """People's labels that stand, without skips, oldest first."""
-        return [Answer(*row) for row in self._labels(study_id, objective) if row[1] != "skip"]
+        return [one for one in self._labels(study_id, objective) if one.choice != "skip"]
 
     def skips(self, study_id: str, objective: str) -> int:
         """How many of people's labels that stand are none."""
-        return sum(row[1] == "skip" for row in self._labels(study_id, objective))
+        return sum(one.choice == "skip" for one in self._labels(study_id, objective))
 
     def close(self, question: StudyQuestion) -> None:
         """Ask a question no more, for the reason that it names; with none, ask it again."""
@@ -119,11 +124,11 @@ class Studies:
                 {**values, "closed_at": closed_at},
             )
 
-    def _labels(self, study_id: str, objective: str) -> list[tuple[str, str, str]]:
+    def _labels(self, study_id: str, objective: str) -> list[Answer]:
         rows = self._connections.rows(
             """SELECT l.comparison_id, l.choice, l.labeler FROM live_preferences AS l
             JOIN study_pairs AS p ON p.comparison_id = l.comparison_id
             WHERE p.study_id = ? AND l.objective = ? AND substr(l.labeler, 1, 6) = 'human:' ORDER BY l.revision""",
             [study_id, objective],
         )
-        return [(row["comparison_id"], row["choice"], row["labeler"]) for row in rows]
+        return [Answer(row["comparison_id"], row["choice"], row["labeler"]) for row in rows]

@@ -75,10 +75,10 @@ def test_whoever_wins_everything_stays_finite():
 
 
 def test_resampled_prompts_keep_their_pairs_together_and_give_intervals_that_hold():
-    """Of 40 studies whose policies differ by 0.8, intervals of 95 % hold it in 34 or more (binomial, 1 in 1000)."""
+    """Of 20 studies whose policies differ by 0.8, intervals of 95 % hold it in 16 or more (fewer in 1 case of 400)."""
     rng = np.random.default_rng(5)
     held = 0
-    for _ in range(40):
+    for _ in range(20):
         odds = np.exp(np.array([0.4, 0.0, -0.4]))
         drawn = rng.choice(["a", "tie", "b"], 150, p=odds / odds.sum())
         played = games([(1, 0, str(how)) for how in drawn], 2)
@@ -87,4 +87,4 @@ def test_resampled_prompts_keep_their_pairs_together_and_give_intervals_that_hol
         assert (weights[:, ::2] == weights[:, 1::2]).all() and (weights.sum(1) == 150).all()
         low, high = np.percentile(fit(played, weights).policy[:, 1], [2.5, 97.5])
         held += low <= 0.8 <= high
-    assert held >= 34
+    assert held >= 16

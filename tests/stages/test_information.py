@@ -57,10 +57,10 @@ def test_every_pair_of_the_labels_is_told_by_the_heads_and_by_what_the_judge_sai
     scores = model.score([(pair.prompt, sample.response) for pair in made for sample in (pair.a, pair.b)])
     margins = (scores[::2] - scores[1::2]).double().numpy()
     bits = expected_information(margins)
-    assert [found[pair.id].information for pair in made] == pytest.approx(bits.tolist(), abs=1e-6)
+    assert [found[pair.id].information for pair in made] == pytest.approx(bits.tolist(), abs=1e-4)
     assert [found[pair.id].abstained for pair in made] == [False, True, *[False] * 4]
     mean = float((1 / (1 + torch.exp(-torch.tensor(margins[0])))).mean())
-    assert found[made[0].id].disagreement == pytest.approx(abs(0.9 - mean), abs=1e-6)
+    assert found[made[0].id].disagreement == pytest.approx(abs(0.9 - mean), abs=1e-4)
     assert [found[pair.id].coverage for pair in made] == [1.0, 1.0, 0, 0, 0, 0]
     alone = RewardModel.create(backbone, "alone", "harmless", members=1, seed=1)
     assert information_of(ctx, [alone]) == [], "one head contradicts nobody"

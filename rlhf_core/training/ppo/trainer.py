@@ -66,7 +66,7 @@ def train_ppo(
         # 1. Rollout: sample from the current policy, score every objective, pay it as the dial says.
         dial = weights(state.step + 1) if callable(weights) else weights_at(config.dial, weights, state.step + 1)
         stream_weights = combination.coefficients(dial)
-        chosen = step_prompts(prompts, config.prompts_per_step, seed, state.step)
+        chosen = step_prompts(prompts, config.prompts_per_step, seed, state.step, config.even_tags)
         draws = derived_seed(seed, state.step)
         rollout = roll_out(policy, reward_models, norm_pack, chosen, config, max_tokens, draws, principles)
         rollout = _paid(combination.pay(rollout, stream_weights), config, derived_seed(seed, state.step, "lots"))

@@ -15,27 +15,26 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
-
-import httpx2
 
 from rlhf_core.records.exploration import Between, SampleFilter
 from rlhf_core.records.feedback import Critique, Revision
 from rlhf_core.records.models import Score
 from rlhf_core.records.samples import Prompt, Sample
 from rlhf_core.store.store import Store
-from services.server.config import WITHOUT_MODEL, ConsoleConfig, ServeConfig
 from tests.benchmarks.rows import Row, report, row
-from tests.services.apps import started
 
 SAMPLES = int(os.environ.get("EXPLORE_SAMPLES", "1000000"))
 RUNS = int(os.environ.get("EXPLORE_RUNS", "100000"))
-BATCH, SMALL, ROUNDS = 1000, 1000, 7
+BATCH, PAGE, ROUNDS = 1000, 50, 7
 FILTER_MS, PAGE_MS = 300.0, 1000.0
+LARGE = "the large one"
+"""Name of the run with half of the samples."""
 OBJECTIVES = ("helpful", "harmless")
-WORDS = "wash rinse dry scrub wipe soak open close carefully slowly with water soap vinegar gloves window cloth".split()
+WORDS = ("wash", "rinse", "dry", "scrub", "wipe", "soak", "open", "close", "carefully", "slowly", "vinegar", "soap")
 
-_FILTERS: dict[str, SampleFilter] = {
+FILTERS: dict[str, SampleFilter] = {
     "no filter": SampleFilter(),
     "a stage": SampleFilter(stage="ppo"),
     "the last stage": SampleFilter(stage="evaluate"),
@@ -58,10 +57,10 @@ def fill(store: Store) -> str:
     """The store's samples and runs; the id of the run with half of the samples."""
     draw = random.Random(0)
     prompts = [Prompt.of(f"How do I clean window {number}?") for number in range(2000)]
-    large = store.runs.create("pipeline", "{}", "k", "large").id
+    large = store.runs.create("pipeline", "{}", "k", "large", LARGE).id
     numbers = itertools.count()
     for start in range(0, SAMPLES, BATCH):
-        run = large if start < SAMPLES // 2 else f"run-small-{start // SMALL}"
+        run = large if start < SAMPLES // 2 else f"run-small-{start}"
         stage = "evaluate" if run == large and start >= SAMPLES // 2 - 2 * BATCH else "ppo" if start else "critique"
         made = [_sample(next(numbers), draw, prompts, run, stage) for _ in range(BATCH)]
         with store.transaction():
@@ -72,9 +71,10 @@ def fill(store: Store) -> str:
                 for name in OBJECTIVES
             )
             store.revisions.add(_critiques(made, draw, run) if stage == "critique" or start % 10_000 == 0 else [])
-    for number in range(RUNS):
+    for start in range(0, RUNS, BATCH):
         with store.transaction():
-            store.runs.create("pipeline", "{}", "k", f"q{number}", tags={"sweep": str(number % 50)})
+            for number in range(start, start + BATCH):
+                store.runs.create("pipeline", "{}", "k", f"q{number}", tags={"sweep": str(number % 50)})
     return large
 
 
@@ -102,7 +102,7 @@ def _critiques(samples: list[Sample], draw: random.Random, run: str) -> list[Rev
     return found
 
 
-def middle(work: Callable[[], object]) -> tuple[float, float]:
+def timed(work: Callable[[], object]) -> tuple[float, float]:
     """Median and slowest of several times, in milliseconds."""
     taken = []
     for _ in range(ROUNDS):
@@ -112,18 +112,25 @@ def middle(work: Callable[[], object]) -> tuple[float, float]:
     return statistics.median(taken), max(taken)
 
 
+def searches(store: Store, run: str) -> Iterator[Row]:
+    """What the store itself takes."""
+    for name, wanted in FILTERS.items():
+        taken, slowest = timed(partial(store.sample_search.find, run, wanted, PAGE))
+        print(f"  {name}: slowest of {ROUNDS} {slowest:.0f} ms", flush=True)
+        yield row(f"store, {name}", taken, FILTER_MS, "ms")
+    yield row("store, what there is to choose from", timed(partial(store.sample_search.terms, run))[0], FILTER_MS, "ms")
+
+
 def measure() -> Iterator[Row]:
     with ExitStack() as stack:
         given = os.environ.get("EXPLORE_STORE")
         folder = Path(given or stack.enter_context(tempfile.TemporaryDirectory()))
-        there = (folder / "charter.db").exists()
+        begun, there = time.perf_counter(), (folder / "charter.db").exists()
         with closing(Store.open(folder)) as store:
-            begun = time.perf_counter()
-            large = store.runs.find("run-large" if False else _large(store)).id if there else fill(store)
-            print(f"  {SAMPLES:,} samples and {RUNS:,} runs stored in {time.perf_counter() - begun:.0f} s", flush=True)
-            for name, wanted in _FILTERS.items():
-                taken, slowest = middle(lambda wanted=wanted: store.sample_search.find(large, wanted, 50))
-                print(f"  {name}: slowest of {ROUNDS} {slowest:.0f} ms", flush=True)
-                yield row(f"explorer, store alone: {name}", taken, FILTER_MS, "ms")
-            yield row("explorer, store alone: what there is", middle(lambda: store.sample_search.terms(large))[0], FILTER_MS, "ms")
-        yield from _pages(stack, folder, large)
+            run = store.runs.find(LARGE).id if there else fill(store)
+            print(f"  {SAMPLES:,} samples and {RUNS:,} runs, after {time.perf_counter() - begun:.0f} s", flush=True)
+            yield from searches(store, run)
+
+
+if __name__ == "__main__":
+    report(measure)

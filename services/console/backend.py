@@ -10,6 +10,8 @@ from urllib.parse import unquote
 import grpc
 from charter.v1 import (
     critique_pb2_grpc,
+    dataset_pb2_grpc,
+    exploration_pb2_grpc,
     policy_pb2_grpc,
     preference_pb2_grpc,
     server_pb2,
@@ -53,6 +55,8 @@ class Backend:
         self.policy = policy_pb2_grpc.PolicyServiceStub(self._channel)
         self.preference = preference_pb2_grpc.PreferenceServiceStub(self._channel)
         self.critique = critique_pb2_grpc.CritiqueServiceStub(self._channel)
+        self.datasets = dataset_pb2_grpc.DatasetServiceStub(self._channel)
+        self.exploration = exploration_pb2_grpc.ExplorationServiceStub(self._channel)
         self._server = server_pb2_grpc.ServerServiceStub(self._channel)
 
     async def ask(self, request: Request, method: Callable[..., Any], message: Any) -> Any:

@@ -59,14 +59,16 @@ class Backend:
         self.exploration = exploration_pb2_grpc.ExplorationServiceStub(self._channel)
         self._server = server_pb2_grpc.ServerServiceStub(self._channel)
 
-    async def ask(self, request: Request, method: Callable[..., Any], message: Any) -> Any:
+    async def ask(
+        self, request: Request, method: Callable[..., Any], message: Any, seconds: float = CALL_SECONDS
+    ) -> Any:
         """One call for the visitor behind a request. Raises the service's error."""
-        return await self.ask_as(request.cookies.get(TOKEN_COOKIE, ""), method, message)
+        return await self.ask_as(request.cookies.get(TOKEN_COOKIE, ""), method, message, seconds)
 
-    async def ask_as(self, token: str, method: Callable[..., Any], message: Any) -> Any:
+    async def ask_as(self, token: str, method: Callable[..., Any], message: Any, seconds: float = CALL_SECONDS) -> Any:
         """The same with a token that is not in the cookie yet."""
         try:
-            return await method(message, metadata=_metadata(token), timeout=CALL_SECONDS)
+            return await method(message, metadata=_metadata(token), timeout=seconds)
         except grpc.aio.AioRpcError as error:
             raise error_from_call(error, SERVER) from None
 

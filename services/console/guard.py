@@ -30,13 +30,15 @@ HEADERS = {
 """Of every answer. A script or a style within a page never runs, and no page asks another host for anything."""
 PRIVATE = "no-store"
 FILES = "/static/"
+UPLOAD = "/datasets/upload"
+"""Takes whole files."""
 
 
 class Guard:
     """ASGI middleware: refuses what another site sends in a visitor's name, and adds the headers."""
 
-    def __init__(self, app: ASGIApp):
-        self._app = app
+    def __init__(self, app: ASGIApp, upload_bytes: int):
+        self._app, self._upload_bytes = app, upload_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         begun = False
@@ -55,7 +57,8 @@ class Guard:
                 return await receive()
 
         reading = scope["method"] in READING
-        refused = None if reading else _refusal(Headers(scope=scope))
+        most = self._upload_bytes if scope["path"] == UPLOAD else MAX_BODY
+        refused = None if reading else _refusal(Headers(scope=scope), most)
         try:
             await (refused or self._app)(scope, receive if reading else receive_soon, send_guarded)
         except TimeoutError:
@@ -67,13 +70,13 @@ class Guard:
                 await failure(scope, receive, send_guarded)
 
 
-def _refusal(headers: Headers) -> PlainTextResponse | None:
+def _refusal(headers: Headers, most: int) -> PlainTextResponse | None:
     """What is wrong with a request that may change something."""
     origin, length = headers.get("origin", ""), headers.get("content-length", "")
     if not origin or origin.partition("://")[2] != headers.get("host"):
         return PlainTextResponse("this request comes from another site", HTTPStatus.FORBIDDEN)
     if not length.isdecimal():
         return PlainTextResponse("how long is the body?", HTTPStatus.LENGTH_REQUIRED)
-    if int(length) > MAX_BODY:
-        return PlainTextResponse(f"more than {MAX_BODY} bytes", HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+    if int(length) > most:
+        return PlainTextResponse(f"more than {most} bytes", HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
     return None

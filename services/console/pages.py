@@ -31,6 +31,7 @@ PAGES = (
     ("trainer", "/compare", "Compare"),
     ("policy", "/policies", "Policies"),
     ("preference", "/constitution", "Constitution"),
+    ("dataset", "/datasets", "Datasets"),
 )
 """Which service a page needs, its address and its title."""
 

@@ -148,10 +148,9 @@ class Runs:
 def _changed(form: dict[str, str]) -> dict[str, str]:
     """What was typed and is not as the page showed it: what somebody else has written meanwhile stays."""
     # Browsers send every line end as two signs.
-    text = {name: form.get(name, "").replace("\r\n", "\n") for name in form}
-    return {
-        name: text[name] for name in ("note", "display_name") if name in text and text[name] != text.get(f"old_{name}")
-    }
+    text = {name: value.replace("\r\n", "\n") for name, value in form.items()}
+    written = [name for name in ("note", "display_name") if name in text]
+    return {name: text[name] for name in written if text[name] != text.get(f"old_{name}")}
 
 
 def _statuses(runs: Any) -> list[str]:

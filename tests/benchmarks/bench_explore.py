@@ -125,9 +125,10 @@ def measure() -> Iterator[Row]:
     with ExitStack() as stack:
         given = os.environ.get("EXPLORE_STORE")
         folder = Path(given or stack.enter_context(tempfile.TemporaryDirectory()))
-        begun, there = time.perf_counter(), (folder / "charter.db").exists()
+        begun, whole = time.perf_counter(), folder / "whole"
         with closing(Store.open(folder)) as store:
-            run = store.runs.find(LARGE).id if there else fill(store)
+            run = store.runs.find(LARGE).id if whole.exists() else fill(store)
+            whole.touch()
             print(f"  {SAMPLES:,} samples and {RUNS:,} runs, after {time.perf_counter() - begun:.0f} s", flush=True)
             yield from searches(store, run)
 

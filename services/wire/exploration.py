@@ -11,8 +11,8 @@ from rlhf_core.errors import InvalidInput
 from rlhf_core.records.exploration import Between, FoundSample, Judged, SampleFilter, Term
 from rlhf_core.records.models import NormPack, Score
 from services.wire import enums, resource_names
-from services.wire.samples import comparison_to_message, sample_to_message, vote_to_message
-from services.wire.stored_records import preference_to_message, score_to_message
+from services.wire.samples import comparison_to_message, sample_from_message, sample_to_message, vote_to_message
+from services.wire.stored_records import preference_to_message, score_from_message, score_to_message
 
 MAX_TEXT = 200
 """Characters of a text that is looked for."""
@@ -39,6 +39,27 @@ def filter_from_message(message: exploration_pb2.FindSamplesRequest) -> SampleFi
     )
 
 
+def filter_to_message(wanted: SampleFilter, run_id: str, page_size: int) -> exploration_pb2.FindSamplesRequest:
+    plain = wanted.model_dump(exclude={"score", "kl", "verdict"})
+    return exploration_pb2.FindSamplesRequest(
+        **plain,
+        run_id=run_id,
+        page_size=page_size,
+        min_score=wanted.score.low,
+        max_score=wanted.score.high,
+        min_kl=wanted.kl.low,
+        max_kl=wanted.kl.high,
+        verdict=enums.number(enums.VERDICTS, wanted.verdict),
+    )
+
+
+def term_from_message(message: exploration_pb2.SampleTerm) -> Term:
+    numbers = {name: getattr(message, name) for name in ("low", "high") if message.HasField(name)}
+    kind = enums.given(enums.TERMS, message.kind, "kind")
+    plain = {name: getattr(message, name) for name in ("name", "detail", "samples", "exact")}
+    return Term.model_validate({"kind": kind, **plain, **numbers})
+
+
 def term_to_message(term: Term) -> exploration_pb2.SampleTerm:
     kind = enums.number(enums.TERMS, term.kind)
     return exploration_pb2.SampleTerm(**term.model_dump(exclude={"kind"}), kind=kind)
@@ -50,6 +71,16 @@ def found_to_message(found: FoundSample, pack: NormPack | None) -> exploration_p
         sample=sample_to_message(found.sample),
         scores=scores_to_messages(found.scores, pack),
         verdicts=[said(principle_id=p, verdict=enums.number(enums.VERDICTS, v)) for p, v in found.verdicts],
+    )
+
+
+def found_from_message(message: exploration_pb2.FoundSample) -> FoundSample:
+    return FoundSample(
+        sample=sample_from_message(message.sample),
+        scores=tuple(score_from_message(score) for score in message.scores),
+        verdicts=tuple(
+            (said.principle_id, enums.value(enums.VERDICTS, said.verdict, "verdict")) for said in message.verdicts
+        ),
     )
 
 

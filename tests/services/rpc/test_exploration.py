@@ -12,9 +12,11 @@ from charter.v1 import exploration_pb2, exploration_pb2_grpc
 
 from rlhf_core.config.run import DataConfig, RunConfig
 from rlhf_core.errors import InvalidInput, NotFound
+from rlhf_core.records.exploration import Between, SampleFilter
 from rlhf_core.records.models import GoldScore, PolicyVersion, Score
 from rlhf_core.records.runs import StageResult
 from rlhf_core.store.store import Store
+from services.client.client import CharterClient
 from services.client.connection import Connection
 from services.embedded import embedded_server
 from tests.records import norm_pack, revision, reward_model
@@ -86,6 +88,18 @@ def test_samples_are_found_by_ranges_verdict_and_text(explored):
     [first, *_] = explored.ask("FindSamples", run_id="first", min_kl=0, page_size=1).samples
     assert (first.scores[0].score, first.scores[0].z, list(first.scores[0].steps)) == (0, 0, [0.5, -0.5])
     assert first.sample.kl == 0 and first.sample.HasField("kl")
+
+
+def test_the_client_finds_what_the_store_does_page_by_page(tmp_path: Path):
+    run = filled(tmp_path)
+    wanted = SampleFilter(objective="helpful", score=Between(low=-3), kl=Between(low=1))
+    with closing(Store.open(tmp_path)) as store:
+        expected, terms = store.sample_search.find(run, wanted, 10).found, store.sample_search.terms(run)
+    with embedded_server(tmp_path, None) as address, CharterClient.connect(address) as client:
+        assert tuple(client.exploration.find("first", wanted, page_size=2)) == expected and len(expected) == 3
+        assert client.exploration.page(run, wanted, 1)[1:] != ("", 3, True) == client.exploration.page(run, wanted)[1:]
+        assert client.exploration.terms(run) == terms
+        assert client.exploration.sample("s1").sample.id == "s1"
 
 
 def test_pages_follow_one_another_and_say_how_many_match(explored):

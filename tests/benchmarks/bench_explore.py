@@ -18,12 +18,16 @@ from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 
+import httpx2
+
 from rlhf_core.records.exploration import Between, SampleFilter
 from rlhf_core.records.feedback import Critique, Revision
 from rlhf_core.records.models import Score
 from rlhf_core.records.samples import Prompt, Sample
 from rlhf_core.store.store import Store
+from services.server.config import WITHOUT_MODEL, ConsoleConfig, ServeConfig
 from tests.benchmarks.rows import Row, report, row
+from tests.services.apps import started
 
 SAMPLES = int(os.environ.get("EXPLORE_SAMPLES", "1000000"))
 RUNS = int(os.environ.get("EXPLORE_RUNS", "100000"))
@@ -121,6 +125,31 @@ def searches(store: Store, run: str) -> Iterator[Row]:
     yield row("store, what there is to choose from", timed(partial(store.sample_search.terms, run))[0], FILTER_MS, "ms")
 
 
+def pages(folder: Path, run: str) -> Iterator[Row]:
+    """What a browser waits for: the whole page, through the console and gRPC."""
+    replies = f"/runs/{run}/samples"
+    asked = {
+        "first page of runs": ("/runs", PAGE_MS),
+        "runs of a tag": ("/runs?tag=sweep%3D7", PAGE_MS),
+        "a run": (f"/runs/{run}", PAGE_MS),
+        "replies, no filter": (replies, FILTER_MS),
+        "replies, one in thousands of scores": (f"{replies}?objective=harmless&max_score=-3.5", FILTER_MS),
+        "replies, KL above 9 nats": (f"{replies}?min_kl=9", FILTER_MS),
+        "replies, violates": (f"{replies}?verdict=violates", FILTER_MS),
+        "replies, a word that is nowhere": (f"{replies}?text=zeppelin", FILTER_MS),
+        "one reply": (f"{replies}/sample-1", FILTER_MS),
+    }
+    with tempfile.TemporaryDirectory() as socket:
+        address, console = f"unix:{socket}/s", ConsoleConfig(address="127.0.0.1:0")
+        config = ServeConfig(address=address, data=folder, only=WITHOUT_MODEL, console=console)
+        with started(config) as app, httpx2.Client(base_url=app.console_address, timeout=60) as http:
+            for name, (path, most) in asked.items():
+                assert http.get(path).status_code == 200, path
+                taken, slowest = timed(partial(http.get, path))
+                print(f"  {name}: slowest of {ROUNDS} {slowest:.0f} ms", flush=True)
+                yield row(f"page, {name}", taken, most, "ms")
+
+
 def measure() -> Iterator[Row]:
     with ExitStack() as stack:
         given = os.environ.get("EXPLORE_STORE")
@@ -131,6 +160,7 @@ def measure() -> Iterator[Row]:
             whole.touch()
             print(f"  {SAMPLES:,} samples and {RUNS:,} runs, after {time.perf_counter() - begun:.0f} s", flush=True)
             yield from searches(store, run)
+        yield from pages(folder, run)
 
 
 if __name__ == "__main__":

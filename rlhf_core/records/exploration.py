@@ -61,6 +61,8 @@ class FoundSample(Record):
     """A sample with what it can be found by."""
 
     sample: Sample
+    place: int = 0
+    """In the order in which the store got its samples; what comes over the wire has none."""
     scores: tuple[Score, ...] = ()
     verdicts: tuple[tuple[str, Verdict | None], ...] = ()
     """Principle and verdict of each critique, in the order of their rounds."""

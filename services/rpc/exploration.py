@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from typing import cast
+from typing import TypeVar, cast
 
 import grpc
 from charter.v1 import exploration_pb2, exploration_pb2_grpc
+from google.protobuf.message import Message
 
 from rlhf_core.config.run import RunConfig
 from rlhf_core.datasets.references import is_reference
@@ -21,6 +22,7 @@ from rlhf_core.stages.ancestry import results_of
 from rlhf_core.store.row_mapping import RecordType
 from rlhf_core.store.store import Store
 from rlhf_core.store.versions import Versions
+from services.rpc.run_exports import MAX_PAGE_BYTES
 from services.rpc.run_references import run_id_of
 from services.serving.executor import Executor
 from services.wire import field_masks, resource_names
@@ -36,6 +38,7 @@ from services.wire.revisions import step_to_message
 from services.wire.samples import sample_to_message
 from services.wire.stored_records import policy_version_to_message, reward_model_to_message
 
+M = TypeVar("M", bound=Message)
 PAGE = 50
 MAX_ANCESTORS = 100
 """Policy versions that a lineage goes back."""
@@ -67,10 +70,11 @@ class ExplorationService(exploration_pb2_grpc.ExplorationServiceServicer):
         asked, run_id, wanted = page_of(request, PAGE), self._run(request.run_id), filter_from_message(request)
         page = self._store.sample_search.find(run_id, wanted, asked.size, asked.after)
         pack = self._pack(self._store.runs.get(run_id))
-        messages = [found_to_message(found, pack) for found in page.found]
+        messages = _fitting(found_to_message(found, pack) for found in page.found)
+        after = page.after if len(messages) == len(page.found) else page.found[len(messages) - 1].place
         return exploration_pb2.FindSamplesResponse(
             samples=field_masks.read(messages, request.read_mask, exploration_pb2.FoundSample),
-            next_page_token=asked.token(page.after),
+            next_page_token=asked.token(after),
             matches=page.matches,
             exact=page.exact,
             cut=page.cut,
@@ -84,7 +88,7 @@ class ExplorationService(exploration_pb2_grpc.ExplorationServiceServicer):
         return exploration_pb2.GetSampleResponse(
             sample=sample_to_message(history.sample),
             steps=[step_to_message(step) for step in history.revisions],
-            comparisons=[judged_to_message(judged) for judged in history.judged],
+            comparisons=_fitting(judged_to_message(judged) for judged in history.judged),
             scores=scores_to_messages(history.scores, self._pack(run)),
             gold={grade.kind: grade.score for grade in history.gold},
             lineage=self._lineage(history, run),
@@ -146,6 +150,17 @@ class ExplorationService(exploration_pb2_grpc.ExplorationServiceServicer):
             with suppress(NotFound):
                 found.append(versions.get(name))
         return found
+
+
+def _fitting(messages: Iterable[M]) -> list[M]:
+    """The first of them that together are no larger than a page may be, but at least one."""
+    sizes, fitting = 0, []
+    for message in messages:
+        sizes += message.ByteSize()
+        if fitting and sizes > MAX_PAGE_BYTES:
+            break
+        fitting.append(message)
+    return fitting
 
 
 def _datasets(run: Run) -> list[str]:

@@ -189,11 +189,13 @@ class SampleSearch:
             WHERE number IN (SELECT CAST(value AS BIGINT) FROM json_each(?)) ORDER BY number""",
             [json.dumps(places)],
         )
-        ids = [row["sample_id"] for row in rows]
+        numbers = {row["sample_id"]: row["number"] for row in rows}
+        ids = list(numbers)
         samples, scores, verdicts = self._samples.by_id(ids), self._scores(ids), self._verdicts(ids)
         return tuple(
             FoundSample(
                 sample=samples[name],
+                place=numbers[name],
                 scores=tuple(score for score in scores if score.sample_id == name),
                 verdicts=tuple(said for sample_id, *said in verdicts if sample_id == name),
             )

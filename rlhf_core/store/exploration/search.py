@@ -19,7 +19,7 @@ from rlhf_core.store.connection import Connections, Row
 from rlhf_core.store.row_mapping import from_row
 from rlhf_core.store.samples import Samples
 
-RARE = 5_000
+RARE = 2_000
 """Samples up to which a condition is read whole, and matches are counted."""
 CHUNK = 500
 """Samples that are looked at together."""
@@ -151,9 +151,8 @@ class SampleSearch:
         """Places of the samples that meet it, or one more than are rare."""
         where, range_ = _of(condition)
         # The limit comes first, so that it is found by number where there is a range, and not in order of place.
-        sql = f"SELECT place FROM sample_postings WHERE {where} LIMIT :most"
-        most = (RARE + 1) * len(condition.terms)
-        return {row["place"] for row in self._connections.rows(sql, {**range_, "most": most})}
+        sql = f"SELECT DISTINCT place FROM sample_postings WHERE {where} LIMIT :most"
+        return {row["place"] for row in self._connections.rows(sql, {**range_, "most": RARE + 1})}
 
     def _next(self, condition: _Condition, after: int) -> tuple[list[int], int]:
         """Places of those after a place that meet it, in order; and the last of them, or 0 where there are no more."""

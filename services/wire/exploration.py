@@ -66,7 +66,7 @@ def term_to_message(term: Term) -> exploration_pb2.SampleTerm:
 
 
 def found_to_message(found: FoundSample, pack: NormPack | None) -> exploration_pb2.FoundSample:
-    said = exploration_pb2.FoundSample.Verdict
+    said = exploration_pb2.SampleVerdict
     return exploration_pb2.FoundSample(
         sample=sample_to_message(found.sample),
         scores=scores_to_messages(found.scores, pack),

@@ -91,22 +91,23 @@ class FindSamplesRequest(_message.Message):
     read_mask: _field_mask_pb2.FieldMask
     def __init__(self, run_id: _Optional[str] = ..., stage: _Optional[str] = ..., policy_version: _Optional[str] = ..., objective: _Optional[str] = ..., min_score: _Optional[float] = ..., max_score: _Optional[float] = ..., min_kl: _Optional[float] = ..., max_kl: _Optional[float] = ..., verdict: _Optional[_Union[_critique_pb2.Verdict, str]] = ..., principle_id: _Optional[str] = ..., text: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., read_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ...) -> None: ...
 
+class SampleVerdict(_message.Message):
+    __slots__ = ("principle_id", "verdict")
+    PRINCIPLE_ID_FIELD_NUMBER: _ClassVar[int]
+    VERDICT_FIELD_NUMBER: _ClassVar[int]
+    principle_id: str
+    verdict: _critique_pb2.Verdict
+    def __init__(self, principle_id: _Optional[str] = ..., verdict: _Optional[_Union[_critique_pb2.Verdict, str]] = ...) -> None: ...
+
 class FoundSample(_message.Message):
     __slots__ = ("sample", "scores", "verdicts")
-    class Verdict(_message.Message):
-        __slots__ = ("principle_id", "verdict")
-        PRINCIPLE_ID_FIELD_NUMBER: _ClassVar[int]
-        VERDICT_FIELD_NUMBER: _ClassVar[int]
-        principle_id: str
-        verdict: _critique_pb2.Verdict
-        def __init__(self, principle_id: _Optional[str] = ..., verdict: _Optional[_Union[_critique_pb2.Verdict, str]] = ...) -> None: ...
     SAMPLE_FIELD_NUMBER: _ClassVar[int]
     SCORES_FIELD_NUMBER: _ClassVar[int]
     VERDICTS_FIELD_NUMBER: _ClassVar[int]
     sample: _common_pb2.Sample
     scores: _containers.RepeatedCompositeFieldContainer[_reward_pb2.Score]
-    verdicts: _containers.RepeatedCompositeFieldContainer[FoundSample.Verdict]
-    def __init__(self, sample: _Optional[_Union[_common_pb2.Sample, _Mapping]] = ..., scores: _Optional[_Iterable[_Union[_reward_pb2.Score, _Mapping]]] = ..., verdicts: _Optional[_Iterable[_Union[FoundSample.Verdict, _Mapping]]] = ...) -> None: ...
+    verdicts: _containers.RepeatedCompositeFieldContainer[SampleVerdict]
+    def __init__(self, sample: _Optional[_Union[_common_pb2.Sample, _Mapping]] = ..., scores: _Optional[_Iterable[_Union[_reward_pb2.Score, _Mapping]]] = ..., verdicts: _Optional[_Iterable[_Union[SampleVerdict, _Mapping]]] = ...) -> None: ...
 
 class FindSamplesResponse(_message.Message):
     __slots__ = ("samples", "next_page_token", "matches", "exact", "cut")

@@ -341,7 +341,8 @@ def m019_explored_samples(db: Database) -> None:
           number INTEGER PRIMARY KEY AUTOINCREMENT, sample_id TEXT NOT NULL UNIQUE REFERENCES samples (id)) STRICT;
         CREATE TABLE sample_terms (
           id INTEGER PRIMARY KEY AUTOINCREMENT, run_id TEXT NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL,
-          detail TEXT NOT NULL, UNIQUE (run_id, kind, name, detail)) STRICT;
+          detail TEXT NOT NULL) STRICT;
+        CREATE INDEX sample_terms_of_run ON sample_terms (run_id, kind, name, detail);
         CREATE TABLE sample_postings (
           term INTEGER NOT NULL, place INTEGER NOT NULL, number REAL, PRIMARY KEY (term, place)) STRICT, WITHOUT ROWID;
         CREATE INDEX sample_postings_by_number ON sample_postings (term, number, place) WHERE number IS NOT NULL;

@@ -58,7 +58,12 @@ class SampleSearch:
             FROM sample_terms AS t WHERE t.run_id = :run ORDER BY t.kind, t.name, t.detail""",
             {"run": run_id, "most": RARE + 1},
         )
-        return [from_row(Term, row, samples=min(row["n"], RARE), exact=row["n"] <= RARE) for row in rows]
+        found: dict[tuple[str, str, str], Term] = {}
+        for row in rows:
+            key = row["kind"], row["name"], row["detail"]
+            count = row["n"] + (found[key].samples if key in found else 0)
+            found[key] = from_row(Term, row, samples=min(count, RARE), exact=count <= RARE)
+        return list(found.values())
 
     def find(self, run_id: str, wanted: SampleFilter, size: int, after: int = 0) -> SamplePage:
         """So many samples from after a place on that are all that is wanted, in the order in which they were stored."""

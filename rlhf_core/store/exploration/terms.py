@@ -2,6 +2,8 @@
 
 A term is one such thing of one run, and its postings are the samples that have it, by a number that each sample has in
 the store; a score or a KL is beside it. So whatever is asked for is a range of one index, however large the run is.
+Two transactions that write the same new term at the same time both make it, rather than wait for each other: then there
+are two of a kind, which together have the samples.
 """
 
 from __future__ import annotations
@@ -37,13 +39,12 @@ _TERMS = f"""{_FACTS}
 INSERT INTO sample_terms (run_id, kind, name, detail) SELECT DISTINCT run_id, kind, name, detail FROM facts AS f
 WHERE NOT EXISTS (SELECT 1 FROM sample_terms AS t
   WHERE t.run_id = f.run_id AND t.kind = f.kind AND t.name = f.name AND t.detail = f.detail)
-ORDER BY 1, 2, 3, 4 ON CONFLICT DO NOTHING
 """
 _POSTINGS = f"""{_FACTS}
-INSERT INTO sample_postings (term, place, number) SELECT t.id, n.number, f.number FROM facts AS f
+INSERT INTO sample_postings (term, place, number) SELECT min(t.id), n.number, f.number FROM facts AS f
 JOIN sample_terms AS t ON t.run_id = f.run_id AND t.kind = f.kind AND t.name = f.name AND t.detail = f.detail
 JOIN sample_numbers AS n ON n.sample_id = f.sample_id
-WHERE true ORDER BY 1, 2 ON CONFLICT DO NOTHING
+WHERE true GROUP BY f.run_id, f.kind, f.name, f.detail, n.number, f.number ON CONFLICT DO NOTHING
 """
 
 

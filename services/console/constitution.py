@@ -81,7 +81,8 @@ class Constitution:
     async def _diff(self, request: Request) -> Response:
         """What an edited text changes and costs; and, where that is asked for, what it does to labels."""
         visitor, form = await self._backend.visitor(request), await form_of(request)
-        text, pairs, effects = form.get("text", ""), form.get("pairs", ""), "effects" in form
+        # Browsers send every line end as two signs.
+        text, pairs, effects = form.get("text", "").replace("\r\n", "\n"), form.get("pairs", ""), "effects" in form
         asked = critique_pb2.DiffConstitutionsRequest(
             before=critique_pb2.ConstitutionSource(constitution=form.get("before", "")),
             after=critique_pb2.ConstitutionSource(yaml_text=text, name="the edit"),

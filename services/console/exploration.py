@@ -23,6 +23,8 @@ CHOICES = ("stage", "policy_version", "objective", "principle_id")
 NUMBERS = {"min_score": "score from", "max_score": "score to", "min_kl": "KL from", "max_kl": "KL to"}
 """Fields of the form that are numbers, and what the form calls them."""
 
+_VERDICTS = tuple(verdict for verdict in enums.VERDICTS.values if verdict)
+
 
 class Line(NamedTuple):
     """A line of a reply with each reward model's score of it, in the order of the scores."""
@@ -97,9 +99,6 @@ class Exploration:
             steps=[_step(step) for step in told.steps],
             sides=[_side(judged, sample) for judged in told.comparisons],
         )
-
-
-_VERDICTS = tuple(verdict for verdict in enums.VERDICTS.values if verdict)
 
 
 def _question(run: str, query: dict[str, str], page: str) -> exploration_pb2.FindSamplesRequest:

@@ -6,6 +6,8 @@ import html
 import json
 from pathlib import Path
 
+import pytest
+
 from rlhf_core.store.store import Store
 from rlhf_core.store.workers import this_process
 from services.security.tokens import new_token
@@ -115,6 +117,7 @@ def test_a_file_that_is_too_large_or_comes_from_another_site_is_refused(tmp_path
         assert other.status_code == 403
 
 
+@pytest.mark.slow
 def test_a_file_is_chosen_in_a_browser_and_uploaded(site, chromium, tmp_path):
     file = tmp_path / "My Socks.jsonl"
     file.write_bytes(lines(ROWS))

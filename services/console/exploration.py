@@ -112,9 +112,10 @@ def _question(run: str, query: dict[str, str], page: str) -> exploration_pb2.Fin
                 setattr(asked, name, float(text))
             except ValueError:
                 raise InvalidInput(f"{called}: '{text[:50]}' is no number", name) from None
-    if verdict := query["verdict"]:
-        if verdict not in _VERDICTS:
-            raise InvalidInput(f"verdict: '{verdict[:50]}' is none; allowed: {', '.join(_VERDICTS)}", "verdict")
+    if given := query["verdict"]:
+        verdict = next((each for each in _VERDICTS if each == given), None)
+        if verdict is None:
+            raise InvalidInput(f"verdict: '{given[:50]}' is none; allowed: {', '.join(_VERDICTS)}", "verdict")
         asked.verdict = enums.number(enums.VERDICTS, verdict)
     return asked
 

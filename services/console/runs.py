@@ -94,7 +94,9 @@ class Runs:
         verb, request_id = form.get("verb", ""), form.get("request_id", "")
         if verb == "note":
             if changed := _changed(form):
-                mask, now = FieldMask(paths=list(changed)), trainer_pb2.Run(id=run.id, **changed)
+                mask, now = FieldMask(paths=list(changed)), trainer_pb2.Run(id=run.id)
+                for name, text in changed.items():
+                    setattr(now, name, text)
                 asked = trainer_pb2.UpdateRunRequest(run=now, update_mask=mask, request_id=request_id)
                 await self._backend.ask(request, self._backend.trainer.UpdateRun, asked)
         elif verb in self._verbs:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import httpx2
 
@@ -95,7 +96,13 @@ def _sample(number: int, draw: random.Random, prompts: list[Prompt], run: str, s
 
 
 def _critiques(samples: list[Sample], draw: random.Random, run: str) -> list[Revision]:
-    critique = {"principle_hash": "h", "constitution_hash": "k", "template_hash": "t", "critic": "c", "text": "Said."}
+    critique: dict[str, Any] = {
+        "principle_hash": "h",
+        "constitution_hash": "k",
+        "template_hash": "t",
+        "critic": "c",
+        "text": "Said.",
+    }
     found = []
     for sample in samples:
         verdict = draw.choice(["complies", "borderline", "violates"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import pytest
 import sqlite_utils
 
@@ -184,7 +186,7 @@ def test_samples_of_an_older_store_are_found_too(tmp_path, monkeypatch):
     """The index that the migration makes of old rows is the one that storing them makes."""
 
     def content(store: Store, sql: str) -> list[tuple]:
-        return [tuple(row) for row in store._connections.rows(sql)]
+        return [tuple(row) for row in cast(Any, store._connections.rows(sql))]
 
     store = Store.open(tmp_path / "new")
     fill(store, 5)
@@ -198,7 +200,7 @@ def test_samples_of_an_older_store_are_found_too(tmp_path, monkeypatch):
     db = sqlite_utils.Database(tmp_path / "charter.db")
     charter.apply(db, stop_before="m019_explored_samples")
     for table in ("prompts", "samples", "members", "scores", "revisions"):
-        rows = [dict(row) for row in store._connections.rows(f"SELECT * FROM {table}")]
+        rows = [dict(row) for row in cast(Any, store._connections.rows(f"SELECT * FROM {table}"))]
         db.table(table).insert_all([{name: row[name] for name in row if name != "kl"} for row in rows])
     db.close()
     store.close()

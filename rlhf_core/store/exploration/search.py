@@ -201,7 +201,7 @@ class SampleSearch:
                 sample=samples[name],
                 place=numbers[name],
                 scores=tuple(score for score in scores if score.sample_id == name),
-                verdicts=tuple(said for sample_id, *said in verdicts if sample_id == name),
+                verdicts=tuple((principle, verdict) for of, principle, verdict in verdicts if of == name),
             )
             for name in ids
         )

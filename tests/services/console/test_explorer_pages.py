@@ -6,7 +6,7 @@ import html
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -41,14 +41,14 @@ def filled(folder: Path, count: int = 30) -> str:
         run = store.runs.create(
             "pipeline", RunConfig(data=DataConfig(prompts=DATASET)).model_dump_json(), "c-hash", ""
         ).id
-        made = {"run_id": run, "stage": "sft", "parent": "base", "base_model": f"model {ATTACK}"}
+        made: dict[str, Any] = {"run_id": run, "stage": "sft", "parent": "base", "base_model": f"model {ATTACK}"}
         store.policy_versions.add(PolicyVersion(id="policy-1", artifact="adapter-digest", **made))
         store.norm_packs.add(norm_pack(run_id=run, reward_models=("rm", "b"), sd=(2.0, 1.0)))
         store.stage_results.add(StageResult(run_id=run, stage="norm_pack", norm_pack="pack"))
         prompt = Prompt.of(f"How do I dry socks? {ATTACK}")
-        made = {"prompt": prompt, "policy_version": "policy-1", "run_id": run, "stage": "ppo"}
+        drawn: dict[str, Any] = {"prompt": prompt, "policy_version": "policy-1", "run_id": run, "stage": "ppo"}
         samples = [
-            Sample(id=f"s{n}", response=f"Hang them up.\n\nWait {n} hours. {ATTACK}", kl=n / 2, **made)
+            Sample(id=f"s{n}", response=f"Hang them up.\n\nWait {n} hours. {ATTACK}", kl=n / 2, **drawn)
             for n in range(count)
         ]
         pair = Comparison.of(samples[0], samples[1], run)
@@ -58,11 +58,11 @@ def filled(folder: Path, count: int = 30) -> str:
             Score(sample_id=s.id, objective="helpful", reward_model="rm", score=n - 3) for n, s in enumerate(samples)
         ]
         store.scores.add([scores[0].model_copy(update={"steps": (0.25, -3.25)}), *scores[1:]])
-        said = {"principle_hash": "h", "constitution_hash": "k", "template_hash": "t", "critic": "c"}
+        said: dict[str, Any] = {"principle_hash": "h", "constitution_hash": "k", "template_hash": "t", "critic": "c"}
         critique = Critique(
             sample_id="s0", principle_id="no-fumes", verdict="violates", text=f"Bad: {ATTACK}", spans=(ATTACK,), **said
         )
-        step = {"critique": critique, "before": samples[0].response, "after": "Hang them outside."}
+        step: dict[str, Any] = {"critique": critique, "before": samples[0].response, "after": "Hang them outside."}
         store.revisions.add([Revision(id="r", run_id=run, sample_id="s0", round=0, accepted=True, **step)])
         store.votes.add([vote("v", pair.id, run)])
         store.preferences.submit(preference("p", pair.id, f"human:{ATTACK}", "helpful"), "q")

@@ -44,6 +44,7 @@ def filled(folder: Path) -> str:
     with closing(Store.open(folder)) as store:
         config = RunConfig(data=DataConfig(prompts=DATASET))
         run = store.runs.create("pipeline", config.model_dump_json(), "constitution-hash", "", "first").id
+        result = {"run_id": run}
         for name, parent, stage in (("policy-1", "base", "sft"), ("policy-2", "policy-1", "ppo")):
             made = {
                 "run_id": run,
@@ -53,7 +54,7 @@ def filled(folder: Path) -> str:
                 "artifact": f"adapter of {name}",
             }
             store.policy_versions.add(PolicyVersion(id=name, **made))
-            store.stage_results.add(StageResult(run_id=run, stage=stage, policy_version=name))
+            store.stage_results.add(StageResult.model_validate(result | {"stage": stage, "policy_version": name}))
         store.reward_models.add(reward_model(id="a", run_id=run, artifact="adapter of a"))
         store.norm_packs.add(norm_pack(run_id=run, sd=(2.0, 1.0)))
         store.stage_results.add(StageResult(run_id=run, stage="norm_pack", norm_pack="pack"))

@@ -127,7 +127,8 @@ def _rows(diff: ConstitutionDiff) -> list[tuple[str, Change]]:
     rows = [("added", Change(what=name, before=None, after=None)) for name in diff.added]
     rows += [("removed", Change(what=name, before=None, after=None)) for name in diff.removed]
     for kind in ("renamed", "reweighted", "moved", "rescoped", "objectives", "defaults"):
-        rows += [(kind.removesuffix("s"), change) for change in getattr(diff, kind)]
+        told = {"objectives": "default weight", "defaults": "default"}.get(kind, kind)
+        rows += [(told, change) for change in getattr(diff, kind)]
     return rows
 
 

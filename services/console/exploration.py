@@ -12,6 +12,7 @@ from starlette.routing import Route
 
 from rlhf_core.errors import InvalidInput
 from rlhf_core.feedback.vote_aggregation import sigmoid
+from rlhf_core.records.feedback import Verdict
 from services.console.backend import Backend
 from services.console.pages import Pages
 from services.console.pairs import Piece, compared, visible
@@ -23,7 +24,7 @@ CHOICES = ("stage", "policy_version", "objective", "principle_id")
 NUMBERS = {"min_score": "score from", "max_score": "score to", "min_kl": "KL from", "max_kl": "KL to"}
 """Fields of the form that are numbers, and what the form calls them."""
 
-_VERDICTS = tuple(verdict for verdict in enums.VERDICTS.values if verdict)
+_VERDICTS: dict[str, Verdict] = {verdict: verdict for verdict in enums.VERDICTS.values if verdict}
 
 
 class Line(NamedTuple):
@@ -77,7 +78,7 @@ class Exploration:
             query=query,
             asked=bool(kept),
             more=more,
-            verdicts=_VERDICTS,
+            verdicts=list(_VERDICTS),
             choices=_choices(terms),
             ranges=_ranges(terms),
         )
@@ -113,7 +114,7 @@ def _question(run: str, query: dict[str, str], page: str) -> exploration_pb2.Fin
             except ValueError:
                 raise InvalidInput(f"{called}: '{text[:50]}' is no number", name) from None
     if given := query["verdict"]:
-        verdict = next((each for each in _VERDICTS if each == given), None)
+        verdict = _VERDICTS.get(given)
         if verdict is None:
             raise InvalidInput(f"verdict: '{given[:50]}' is none; allowed: {', '.join(_VERDICTS)}", "verdict")
         asked.verdict = enums.number(enums.VERDICTS, verdict)

@@ -17,12 +17,12 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import httpx2
 
 from rlhf_core.records.exploration import Between, SampleFilter
-from rlhf_core.records.feedback import Critique, Revision
+from rlhf_core.records.feedback import Critique, Revision, Verdict
 from rlhf_core.records.models import Score
 from rlhf_core.records.samples import Prompt, Sample
 from rlhf_core.store.store import Store
@@ -105,7 +105,7 @@ def _critiques(samples: list[Sample], draw: random.Random, run: str) -> list[Rev
     }
     found = []
     for sample in samples:
-        verdict = draw.choice(["complies", "borderline", "violates"])
+        verdict = draw.choice(get_args(Verdict))
         principle = draw.choice(["no-fumes", "no-burns"])
         said = Critique(sample_id=sample.id, principle_id=principle, verdict=verdict, **critique)
         plain = {"sample_id": sample.id, "run_id": run, "critique": said, "before": sample.response}

@@ -46,7 +46,7 @@ def filled(folder: Path) -> str:
         run = store.runs.create("pipeline", config.model_dump_json(), "constitution-hash", "", "first").id
         result = {"run_id": run}
         for name, parent, stage in (("policy-1", "base", "sft"), ("policy-2", "policy-1", "ppo")):
-            made = {
+            made: dict[str, Any] = {
                 "run_id": run,
                 "stage": stage,
                 "parent": parent,

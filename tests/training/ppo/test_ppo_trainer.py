@@ -104,6 +104,13 @@ def test_prompts_of_every_set_of_tags_take_turns_where_they_are_to_be_even():
     ]
 
 
+def test_each_sample_keeps_its_kl_of_which_the_step_s_is_the_mean(new_policy):
+    for step in run(new_policy(), SMALL):
+        found = [sample.kl or 0.0 for sample in step.samples]
+        assert sum(found) / len(found) == pytest.approx(step.metrics.values["kl"], rel=1e-5, abs=1e-7)
+    assert len(set(found)) > 1, "the last step's policy is no more the reference"
+
+
 def test_metrics_say_what_happened(new_policy):
     step = run(new_policy(), rules=(LOW, HIGH))[0]
     values = step.metrics.values

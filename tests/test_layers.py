@@ -64,7 +64,7 @@ STORAGE = ("sqlite3", "sqlite_utils", "psycopg", "psycopg_pool", "fsspec", "s3fs
 MATHS = ("ppo.losses", "ppo.advantages", "ppo.scalarization", "reward.losses")
 SERVICERS = tuple(
     f"services.rpc.{name}"
-    for name in ("critique", "dataset", "policy", "preference", "reward", "server", "study", "trainer")
+    for name in ("critique", "dataset", "exploration", "policy", "preference", "reward", "server", "study", "trainer")
 )
 
 FORBIDDEN = (

@@ -11,6 +11,8 @@ from sqlite_utils import Database, Migrations
 
 from rlhf_core.errors import Conflict
 from rlhf_core.seeding import uniform_draw
+from rlhf_core.store.labelling.pair_information import TABLES as PAIR_INFORMATION
+from rlhf_core.store.labelling.studies import TABLES as STUDIES
 from rlhf_core.store.row_mapping import bytes_hash
 
 charter = Migrations("charter")
@@ -331,37 +333,56 @@ def m018_datasets(db: Database) -> None:
 
 
 @charter()
-def m019_studies(db: Database) -> None:
+def m019_explored_samples(db: Database) -> None:
     run_script(
         db,
         """
-        CREATE TABLE studies (
-          id TEXT PRIMARY KEY, plan TEXT NOT NULL CHECK (json_valid(plan)), created_at TEXT NOT NULL) STRICT;
-        CREATE TABLE study_pairs (
-          comparison_id TEXT PRIMARY KEY REFERENCES comparisons (id), study_id TEXT NOT NULL REFERENCES studies (id),
-          place INTEGER NOT NULL, prompt_id TEXT NOT NULL, a_policy TEXT NOT NULL, b_policy TEXT NOT NULL,
-          a_words INTEGER NOT NULL, b_words INTEGER NOT NULL, created_at TEXT NOT NULL) STRICT;
-        CREATE INDEX study_pairs_of_study ON study_pairs (study_id, place);
-        CREATE TABLE study_questions (
-          study_id TEXT NOT NULL REFERENCES studies (id), objective TEXT NOT NULL, labels_per_pair INTEGER NOT NULL,
-          closed_at TEXT NOT NULL, closed_because TEXT NOT NULL, created_at TEXT NOT NULL,
-          PRIMARY KEY (study_id, objective)) STRICT, WITHOUT ROWID;
+        ALTER TABLE samples ADD COLUMN kl REAL;
+        CREATE INDEX members_of_sample ON members (record_id) WHERE kind = 'sample';
+        CREATE TABLE sample_numbers (
+          number INTEGER PRIMARY KEY AUTOINCREMENT, sample_id TEXT NOT NULL UNIQUE REFERENCES samples (id)) STRICT;
+        CREATE TABLE sample_terms (
+          id INTEGER PRIMARY KEY AUTOINCREMENT, run_id TEXT NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL,
+          detail TEXT NOT NULL) STRICT;
+        CREATE INDEX sample_terms_of_run ON sample_terms (run_id, kind, name, detail);
+        CREATE TABLE sample_postings (
+          term INTEGER NOT NULL, place INTEGER NOT NULL, number REAL, PRIMARY KEY (term, place)) STRICT, WITHOUT ROWID;
+        CREATE INDEX sample_postings_by_number ON sample_postings (term, number, place) WHERE number IS NOT NULL;
         """,
+    )
+    facts = """
+        SELECT run_id, 'run' AS kind, '' AS name, '' AS detail, record_id AS sample_id, CAST(NULL AS REAL) AS number
+          FROM members WHERE kind = 'sample'
+        UNION ALL SELECT m.run_id, 'stage', s.stage, '', s.id, CAST(NULL AS REAL)
+          FROM members AS m JOIN samples AS s ON s.id = m.record_id WHERE m.kind = 'sample'
+        UNION ALL SELECT m.run_id, 'policy', s.policy_version, '', s.id, CAST(NULL AS REAL)
+          FROM members AS m JOIN samples AS s ON s.id = m.record_id WHERE m.kind = 'sample'
+        UNION ALL SELECT m.run_id, 'score', x.objective, x.reward_model, x.sample_id, x.score
+          FROM members AS m JOIN scores AS x ON x.sample_id = m.record_id WHERE m.kind = 'sample'
+        UNION ALL SELECT c.run_id, 'verdict', json_extract(r.critique, '$.principle_id'),
+            coalesce(json_extract(r.critique, '$.verdict'), ''), r.sample_id, CAST(NULL AS REAL)
+          FROM members AS c JOIN revisions AS r ON r.id = c.record_id WHERE c.kind = 'revision'"""
+    db.execute("INSERT INTO sample_numbers (sample_id) SELECT id FROM samples ORDER BY rowid")
+    db.execute(
+        f"""INSERT INTO sample_terms (run_id, kind, name, detail)
+        SELECT DISTINCT run_id, kind, name, detail FROM ({facts}) AS f"""
+    )
+    db.execute(
+        f"""INSERT INTO sample_postings (term, place, number)
+        SELECT DISTINCT t.id, n.number, f.number FROM ({facts}) AS f
+        JOIN sample_terms AS t ON t.run_id = f.run_id AND t.kind = f.kind AND t.name = f.name AND t.detail = f.detail
+        JOIN sample_numbers AS n ON n.sample_id = f.sample_id ORDER BY 1, 2"""
     )
 
 
 @charter()
-def m020_pair_information(db: Database) -> None:
-    run_script(
-        db,
-        """
-        CREATE TABLE pair_information (
-          comparison_id TEXT NOT NULL REFERENCES comparisons (id), objective TEXT NOT NULL, run_id TEXT NOT NULL,
-          information REAL NOT NULL, spread REAL NOT NULL, abstained INTEGER NOT NULL, disagreement REAL NOT NULL,
-          coverage REAL NOT NULL, priority REAL NOT NULL, created_at TEXT NOT NULL,
-          PRIMARY KEY (comparison_id, objective)) STRICT, WITHOUT ROWID;
-        """,
-    )
+def m020_studies(db: Database) -> None:
+    run_script(db, STUDIES)
+
+
+@charter()
+def m021_pair_information(db: Database) -> None:
+    run_script(db, PAIR_INFORMATION)
 
 
 def migrate(connection: sqlite3.Connection) -> None:

@@ -37,6 +37,7 @@ _NEEDED: Mapping[Scope, Mapping[str, tuple[str, ...]]] = {
             *("ListSamples", "ListComparisons", "ListRevisions", "ExportRun"),
         ),
         "StudyService": ("GetStudy", "ListStudies", "GetStudyResults"),
+        "ExplorationService": ("ListSampleTerms", "FindSamples", "GetSample"),
         "TrainerService": ("GetRun", "ListRuns", "WatchRun", "GetReport", "CompareRuns"),
     },
     "label": {"PreferenceService": ("NextComparison", "SubmitPreference", "UndoPreference")},

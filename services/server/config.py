@@ -32,15 +32,16 @@ SERVER = "charter.v1.ServerService"
 
 
 DATASETS = "charter.v1.DatasetService"
-"""What every process offers that takes in runs, which name datasets."""
+EXPLORATION = "charter.v1.ExplorationService"
 STUDIES = "charter.v1.StudyService"
-"""The same, as a study is a run."""
+WITH_RUNS = (DATASETS, EXPLORATION, STUDIES)
+"""What every process offers that takes in runs, which name datasets and make samples; a study is a run."""
 
 
 def offered(only: Collection[ServiceName]) -> list[str]:
     """The full names of the services that these stand for, in their usual order."""
     names = [f"charter.v1.{name.capitalize()}Service" for name in ALL if name in only]
-    return [*names, *([DATASETS, STUDIES] if "trainer" in only else [])]
+    return [*names, *(WITH_RUNS if "trainer" in only else ())]
 
 
 def _address(text: str) -> str:

@@ -45,8 +45,9 @@ def test_all_tables_are_strict_and_every_step_is_recorded(tmp_path: Path):
         "m016_managed_runs",
         "m017_people_at_work",
         "m018_datasets",
-        "m019_studies",
-        "m020_pair_information",
+        "m019_explored_samples",
+        "m020_studies",
+        "m021_pair_information",
     ]
     db.close()
 

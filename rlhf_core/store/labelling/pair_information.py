@@ -8,6 +8,14 @@ from rlhf_core.records.queue import PairInformation
 from rlhf_core.store.connection import Connections
 from rlhf_core.store.row_mapping import from_row, now, to_row
 
+TABLES = """
+CREATE TABLE pair_information (
+  comparison_id TEXT NOT NULL REFERENCES comparisons (id), objective TEXT NOT NULL, run_id TEXT NOT NULL,
+  information REAL NOT NULL, spread REAL NOT NULL, abstained INTEGER NOT NULL, disagreement REAL NOT NULL,
+  coverage REAL NOT NULL, priority REAL NOT NULL, created_at TEXT NOT NULL,
+  PRIMARY KEY (comparison_id, objective)) STRICT, WITHOUT ROWID;
+"""
+"""As a step of the schema made them: never edited, as all steps."""
 _PUT = """
 INSERT INTO pair_information (comparison_id, objective, run_id, information, spread, abstained, disagreement, coverage,
   priority, created_at)

@@ -14,6 +14,20 @@ from rlhf_core.records.studies import Answer, StudyPair, StudyPlan, StudyQuestio
 from rlhf_core.store.connection import Connections
 from rlhf_core.store.row_mapping import from_row, insert, now, stamped
 
+TABLES = """
+CREATE TABLE studies (
+  id TEXT PRIMARY KEY, plan TEXT NOT NULL CHECK (json_valid(plan)), created_at TEXT NOT NULL) STRICT;
+CREATE TABLE study_pairs (
+  comparison_id TEXT PRIMARY KEY REFERENCES comparisons (id), study_id TEXT NOT NULL REFERENCES studies (id),
+  place INTEGER NOT NULL, prompt_id TEXT NOT NULL, a_policy TEXT NOT NULL, b_policy TEXT NOT NULL,
+  a_words INTEGER NOT NULL, b_words INTEGER NOT NULL, created_at TEXT NOT NULL) STRICT;
+CREATE INDEX study_pairs_of_study ON study_pairs (study_id, place);
+CREATE TABLE study_questions (
+  study_id TEXT NOT NULL REFERENCES studies (id), objective TEXT NOT NULL, labels_per_pair INTEGER NOT NULL,
+  closed_at TEXT NOT NULL, closed_because TEXT NOT NULL, created_at TEXT NOT NULL,
+  PRIMARY KEY (study_id, objective)) STRICT, WITHOUT ROWID;
+"""
+"""As a step of the schema made them: never edited, as all steps."""
 STILL_ASKED = """
 NOT EXISTS (SELECT 1 FROM study_pairs AS p WHERE p.comparison_id = c.id AND NOT EXISTS (
     SELECT 1 FROM study_questions AS q WHERE q.study_id = p.study_id AND q.objective = :objective AND q.closed_at = ''

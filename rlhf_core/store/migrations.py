@@ -330,6 +330,11 @@ def m018_datasets(db: Database) -> None:
     )
 
 
+@charter()
+def m019_workers_heard_of(db: Database) -> None:
+    run_script(db, "ALTER TABLE workers ADD COLUMN seen_at TEXT NOT NULL DEFAULT ''")
+
+
 def migrate(connection: sqlite3.Connection) -> None:
     """Bring the schema up to date, inside the caller's write transaction, so that all steps land or none.
 

@@ -150,7 +150,10 @@ class Labelling:
         """The pairs that come next, held for this labeler."""
         visitor, look = await self._backend.visitor(request), await _read(Look, request)
         since = Timestamp()
-        since.FromDatetime(look.since)
+        try:
+            since.FromDatetime(look.since)
+        except (ValueError, OverflowError):
+            raise InvalidInput(f"since: {look.since} is no day of any labeler", "since") from None
         asked = preference_pb2.NextComparisonRequest(
             labeler=person_of(request, visitor),
             objective=look.objective,

@@ -1,0 +1,89 @@
+"""Chat streams over HTTP against the same streams over gRPC: 64 at once, one server, both in turn.
+
+Both ask for the same tokens. A caller over HTTP reads each event as it comes, and the JSON of the last alone, as what a
+client makes of the others is its own affair.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import statistics
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+import httpx2
+from charter.v1 import common_pb2, policy_pb2, policy_pb2_grpc
+
+from rlhf_core.sandbox.sandbox import Sandbox
+from services.wire.enums import ROLES, number
+from tests.benchmarks.rows import Row, report, row
+from tests.benchmarks.serving import POLICY, Served, served
+
+STREAMS, TOKENS, ROUNDS, WARM = 64, 96, 7, 1
+"""Streams at once, tokens of each at most, and how often both are measured in turn; the first round is left out."""
+
+
+def turns() -> list[list[dict[str, str]]]:
+    """The messages of each stream."""
+    prompts = list(Sandbox().prompts)[:STREAMS]
+    return [[turn.model_dump() for turn in prompt.messages] for prompt in prompts]
+
+
+async def over_grpc(stub: policy_pb2_grpc.PolicyServiceStub, talk: list[dict[str, str]], seed: int) -> int:
+    """Tokens of one stream."""
+    said = [common_pb2.Message(role=number(ROLES, turn["role"]), content=turn["content"]) for turn in talk]
+    asked = policy_pb2.GenerateStreamRequest(
+        prompt=common_pb2.Prompt(messages=said), policy_version=POLICY, max_tokens=TOKENS, seed=seed
+    )
+    last = 0
+    async for piece in stub.GenerateStream(asked):
+        last = piece.tokens
+    return last
+
+
+async def over_http(http: httpx2.AsyncClient, talk: list[dict[str, str]], seed: int) -> int:
+    """Tokens of one stream."""
+    body: dict[str, Any] = {"model": POLICY, "messages": talk, "max_tokens": TOKENS, "seed": seed, "stream": True}
+    body["stream_options"] = {"include_usage": True}
+    kept = b""
+    async with http.stream("POST", "/v1/chat/completions", json=body) as answer:
+        answer.raise_for_status()
+        async for data in answer.aiter_raw():
+            kept = (kept + data)[-2000:]
+    usage = kept.split(b"\n\n")[-3]
+    return json.loads(usage.removeprefix(b"data: "))["usage"]["completion_tokens"]
+
+
+async def rates(server: Served) -> tuple[list[float], list[float]]:
+    """Tokens a second of each round, over HTTP and over gRPC."""
+    talks = turns()
+    found: tuple[list[float], list[float]] = [], []
+    limits = httpx2.Limits(max_connections=STREAMS)
+    async with (
+        grpc.aio.insecure_channel(server.address) as channel,
+        httpx2.AsyncClient(base_url=server.http, timeout=120, limits=limits) as http,
+    ):
+        stub = policy_pb2_grpc.PolicyServiceStub(channel)
+        for turn in range(WARM + ROUNDS):
+            for kept, call, asks in zip(found, (over_http, over_grpc), (http, stub), strict=True):
+                started = time.perf_counter()
+                tokens = sum(await asyncio.gather(*(call(asks, talk, seed) for seed, talk in enumerate(talks))))
+                if turn >= WARM:
+                    kept.append(tokens / (time.perf_counter() - started))
+            if turn >= WARM:
+                print(f"  tokens a second, HTTP and gRPC: {found[0][-1]:.0f} and {found[1][-1]:.0f}", flush=True)
+    return found
+
+
+def measure() -> Iterator[Row]:
+    with served() as server:
+        http, plain = asyncio.run(rates(server))
+    ours, baseline = statistics.median(http), statistics.median(plain)
+    yield row(f"{STREAMS} chat streams at once, over HTTP and over gRPC", ours, baseline, "tokens/s")
+
+
+if __name__ == "__main__":
+    report(measure)

@@ -180,7 +180,8 @@ def test_400_hostile_bodies_are_refused_with_a_reason_or_answered(edge: Edge):
 
 def test_every_path_that_takes_no_body_is_asked(edge: Edge):
     told = edge.http.get("/nothing").json()["error"]["message"].partition("there are: ")[2].split(", ")
-    asked = {path for path in told if edge.http.request("BREW", path).json()["error"]["message"].count("GET")}
+    answers = {path: edge.http.request("BREW", path) for path in told if path != "/health"}
+    asked = {path for path, answer in answers.items() if "GET" in answer.json()["error"]["message"]}
     assert asked <= {path for _, path in ASKED}, asked
 
 

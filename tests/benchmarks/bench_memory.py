@@ -19,15 +19,15 @@ from tests.benchmarks.bench_soak import memory
 from tests.benchmarks.rows import Row, report, row
 from tests.benchmarks.serving import Served, Settings, served
 
-BURST, FEW = 256, 4
+BURST, FEW = 64, 4
 """Prompts of a burst, and of the calls before it."""
 
 Call = Callable[[CharterClient, Served, list[Prompt]], object]
 
 
 def sample(prompt: Prompt, number: int) -> Sample:
-    """A reply of 5 to 250 words, no two lengths alike, as buffers of many sizes are what stays."""
-    words = " ".join(islice(cycle(WORDS.split()), 5 + number * 53 % 246))
+    """A reply of 5 to 125 words, no two lengths alike, as buffers of many sizes are what stays."""
+    words = " ".join(islice(cycle(WORDS.split()), 5 + number * 53 % 121))
     return Sample(id=f"s{number}", prompt=prompt, response=words, policy_version="base")
 
 

@@ -140,13 +140,13 @@ def spoil(rng: random.Random, tree: Any) -> None:
     keys = list(tree) if isinstance(tree, dict) else list(range(len(tree)))
     if not keys or rng.random() < 0.1:
         if isinstance(tree, dict):
-            tree[rng.choice(TEXTS)] = rng.choice(VALUES)
+            tree[rng.choice(TEXTS)] = copy.deepcopy(rng.choice(VALUES))
         return
     key = rng.choice(keys)
     if isinstance(tree[key], dict | list) and rng.random() < 0.7:
         spoil(rng, tree[key])
     else:
-        tree[key] = rng.choice(VALUES)
+        tree[key] = copy.deepcopy(rng.choice(VALUES))
 
 
 def test_every_path_is_attacked(edge: Edge):

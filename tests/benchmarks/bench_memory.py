@@ -68,7 +68,7 @@ def kept(call: Call, rests: bool) -> tuple[float, float]:
 
 
 def measure() -> Iterator[Row]:
-    for call in (generate, critique, compare, score):
+    for call in (score, generate, compare, critique):
         (at_once, given_back), (_, stays) = kept(call, rests=True), kept(call, rests=False)
         yield row(f"{call.__name__}: kept of a burst of {BURST}, at rest and at once", given_back, at_once, "MiB")
         yield row(f"{call.__name__}: kept of it, given back and not", given_back, stays, "MiB")

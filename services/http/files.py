@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -71,9 +72,10 @@ class Files:
         return {"id": dataset.id, "object": "file", "deleted": True}
 
     async def _pieces(self, request: dataset_pb2.ExportDatasetRequest) -> AsyncGenerator[bytes, None]:
-        async for answer in self._data.ExportDataset(request, NO_CONTEXT):
-            if answer.data:
-                yield answer.data
+        async with aclosing(self._data.ExportDataset(request, NO_CONTEXT)) as answers:  # pyright: ignore
+            async for answer in answers:
+                if answer.data:
+                    yield answer.data
 
     async def _get(self, file_id: str) -> dataset_pb2.Dataset:
         request = dataset_pb2.GetDatasetRequest(dataset_id=file_id)

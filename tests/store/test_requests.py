@@ -82,12 +82,12 @@ def test_a_worker_of_another_host_is_known_as_long_as_it_is_heard_of(store: Stor
     store.workers.sign_in(elsewhere)
     store.workers.sign_in(this_process())
     assert store.workers.signed_in() == [elsewhere, this_process()]
-    monkeypatch.setattr(workers, "HEARD_SECONDS", 0.3)
-    time.sleep(0.4)
+    monkeypatch.setattr(workers, "HEARD_SECONDS", 0.2)
+    time.sleep(0.25)
     assert store.workers.signed_in() == [this_process()]
     store.workers.sign_in(elsewhere)
     assert set(store.workers.signed_in()) == {elsewhere, this_process()}
-    time.sleep(0.4)
+    time.sleep(0.25)
     store.workers.sign_in(this_process())
     with closing(connect(folder, place_of(folder).database)) as connections:
         assert [row["owner"] for row in connections.rows("SELECT owner FROM workers")] == [this_process()]

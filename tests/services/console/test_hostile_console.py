@@ -131,9 +131,9 @@ def page_of(answer: httpx2.Response) -> str:
     return answer.text if answer.headers.get("content-type", "").startswith("text/html") else ""
 
 
-def test_200_hostile_visits_are_refused_with_a_reason_or_answered(console):
+def test_120_hostile_visits_are_refused_with_a_reason_or_answered(console):
     http, known = console
-    statuses = assault(http, islice(attacks(1, known), 200))
+    statuses = assault(http, islice(attacks(1, known), 120))
     assert {200, 303, 400, 404} <= set(statuses)
     assert http.get("/runs").is_success
 

@@ -224,19 +224,19 @@ def test_a_caller_who_has_gone_does_not_keep_an_executor_from_closing():
 
 
 def test_a_thread_rests_once_when_it_has_had_nothing_to_do_for_a_while(monkeypatch):
-    monkeypatch.setattr(executor, "REST_SECONDS", 0.2)
+    monkeypatch.setattr(executor, "REST_SECONDS", 0.1)
     rested: list[threading.Thread] = []
     calls = Executor("test", at_rest=lambda: rested.append(threading.current_thread()))
-    time.sleep(0.4)
+    time.sleep(0.2)
     assert rested == [], "nothing was done yet"
     own = calls.call(threading.current_thread)
     for _ in range(10):
-        calls.call(lambda: time.sleep(0.05))
+        calls.call(lambda: time.sleep(0.02))
     assert rested == [], "one unit followed the other"
-    time.sleep(0.7)
+    time.sleep(0.4)
     assert rested == [own]
     calls.behind().call(lambda: None)
-    time.sleep(0.7)
+    time.sleep(0.4)
     assert rested == [own, own], "longer work leaves something to tidy up too"
     calls.close()
 

@@ -77,7 +77,7 @@ def test_a_thread_gives_its_last_buffer_back_too():
 
 def test_every_kind_of_call_gives_memory_back_on_the_models_thread(tmp_path, model_config, trained, monkeypatch):
     given: list[str] = []
-    monkeypatch.setattr(executor, "REST_SECONDS", 0.1)
+    monkeypatch.setattr(executor, "REST_SECONDS", 0.05)
     monkeypatch.setattr(app, "give_back", lambda: given.append(threading.current_thread().name))
     trained(tmp_path)
     prompt = Prompt.of("How do I dust?")
@@ -93,7 +93,7 @@ def test_every_kind_of_call_gives_memory_back_on_the_models_thread(tmp_path, mod
             "score": lambda: client.reward.score([one], ["reward-helpful"]),
         }
         for name, call in calls.items():
-            time.sleep(0.3)  # for what was left to tidy up before
+            time.sleep(0.15)  # for what was left to tidy up before
             before = len(given)
             call()
             deadline = time.monotonic() + 10

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from rlhf_core.config.run import RunConfig
-from rlhf_core.errors import Conflict, InvalidInput, NotFound, Unavailable
+from rlhf_core.errors import Conflict, InvalidInput, NotFound
 from rlhf_core.records.models import GoldScore
 from rlhf_core.records.runs import StageResult, WatchPoint
 from rlhf_core.records.samples import Prompt, Sample
@@ -116,7 +116,6 @@ def test_the_page_holds_everything_escaped_and_is_not_written_over(data, evaluat
         (["compare", "one", "one"], InvalidInput, "are one run"),
         (["compare", "one", "oen"], NotFound, 'did you mean "one"'),
         (["compare", "one", "bare"], NotFound, "has evaluated no policy"),
-        (["compare", "one", "two", "--address", "localhost:1"], Unavailable, "localhost:1"),
         (["runs", "delete", "one"], InvalidInput, "--yes"),
         (["runs", "delete", "oen", "--yes"], NotFound, "charter runs lists them"),
         (["run", "--tag", "sweep"], InvalidInput, "write it as KEY=VALUE"),

@@ -330,6 +330,34 @@ def m018_datasets(db: Database) -> None:
     )
 
 
+@charter()
+def m019_assessments(db: Database) -> None:
+    run_script(
+        db,
+        """
+        CREATE TABLE assessments (
+          revision INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL, form TEXT NOT NULL, item_id TEXT NOT NULL,
+          sample_ids TEXT NOT NULL CHECK (json_valid(sample_ids)), objective TEXT NOT NULL,
+          labeler TEXT NOT NULL CHECK (labeler GLOB 'human:?*'), rating INTEGER,
+          ranks TEXT NOT NULL CHECK (json_valid(ranks)), spans TEXT NOT NULL CHECK (json_valid(spans)),
+          all_bad INTEGER NOT NULL, skipped INTEGER NOT NULL, reason TEXT NOT NULL, constitution_hash TEXT NOT NULL,
+          run_id TEXT NOT NULL, created_at TEXT NOT NULL) STRICT;
+        CREATE INDEX assessments_by_item ON assessments (item_id, objective, labeler, form);
+        CREATE INDEX assessments_by_labeler ON assessments (labeler);
+        CREATE TABLE assessment_undos (
+          assessment_revision INTEGER PRIMARY KEY REFERENCES assessments (revision), created_at TEXT NOT NULL) STRICT;
+        CREATE TABLE assessment_leases (
+          form TEXT NOT NULL, item_id TEXT NOT NULL, objective TEXT NOT NULL, labeler TEXT NOT NULL,
+          expires_at TEXT NOT NULL, PRIMARY KEY (form, item_id, objective)) STRICT, WITHOUT ROWID;
+        CREATE VIEW live_assessments AS
+          SELECT * FROM assessments AS a WHERE revision = (
+            SELECT max(revision) FROM assessments AS b
+            WHERE b.item_id = a.item_id AND b.objective = a.objective AND b.labeler = a.labeler AND b.form = a.form
+              AND b.revision NOT IN (SELECT assessment_revision FROM assessment_undos));
+        """,
+    )
+
+
 def migrate(connection: sqlite3.Connection) -> None:
     """Bring the schema up to date, inside the caller's write transaction, so that all steps land or none.
 

@@ -13,6 +13,7 @@ from rlhf_core.errors import CharterError
 from services.console.backend import Backend
 from services.console.comparison import Comparison
 from services.console.constitution import Constitution
+from services.console.faults import Faults
 from services.console.guard import Guard
 from services.console.labelling import Labelling
 from services.console.pages import HERE, Pages
@@ -47,7 +48,7 @@ class Console:
 
 def _application(backend: Backend, hosts: tuple[str, ...]) -> Starlette:
     pages = Pages(backend)
-    kinds = (SignIn, Labelling, Runs, Comparison, Policies, Constitution)
+    kinds = (SignIn, Labelling, Faults, Runs, Comparison, Policies, Constitution)
     subjects = [kind(pages, backend) for kind in kinds]
     return Starlette(
         routes=[

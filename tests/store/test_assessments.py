@@ -23,9 +23,7 @@ def rating(name: str, item: str, labeler: str = "human:ada", **said: object) -> 
     return Assessment.model_validate({**given, "labeler": labeler, "rating": 5, "run_id": "run", **said})
 
 
-def ahead(
-    store: Store, form: str = "rating", labeler: str = "human:ada", count: int = 100, **more: object
-) -> list[str]:
+def ahead(store: Store, form: str = "rating", labeler: str = "human:ada", count: int = 100, **more: Any) -> list[str]:
     items = store.assessment_queue.upcoming(labeler, "helpful", cast(Form, form), count=count, **more)
     return [item.id for item in items]
 

@@ -10,6 +10,7 @@ import pytest
 
 from rlhf_core.store.store import Store
 from rlhf_core.store.workers import this_process
+from services.client.assessment import Fault
 from tests.services.console.conftest import console, fill
 from tests.services.console.test_runs_pages import step
 from tests.services.run_server import CONFIG
@@ -22,7 +23,7 @@ SERIOUS = ("serious", "critical")
 @pytest.fixture
 def site_of_all_pages(tmp_path: Path):
     """The addresses of all pages, with something on each."""
-    fill(tmp_path, 5)
+    fill(tmp_path, 5, replies=3)
     store = Store.open(tmp_path)
     store.workers.sign_in(this_process())
     with console(tmp_path) as site:
@@ -30,7 +31,16 @@ def site_of_all_pages(tmp_path: Path):
         store.runs.claim(this_process(), 3600)
         for number in range(3):
             step(store, run, number + 1)
-        paths = ("/label", "/label/harmless", "/runs", f"/runs/{run}", "/constitution", "/sign-in", "/nothing")
+        site.grpc.assessments.submit(
+            "spans",
+            ["w0a"],
+            objective="harmless",
+            labeler="ana",
+            faults=[Fault(4, 6, "no-fumes"), Fault(4, 10, "no-fumes")],
+        )
+        desks = [f"/label/harmless/{form}" for form in ("pairs", "ratings", "rankings", "spans")]
+        looks = ("/guidelines", "/faults", "/runs", f"/runs/{run}", "/constitution", "/sign-in", "/nothing")
+        paths = ("/label", *desks, *looks)
         yield [f"{site.url}{path}" for path in paths]
     store.close()
 

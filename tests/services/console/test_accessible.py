@@ -31,13 +31,8 @@ def site_of_all_pages(tmp_path: Path):
         store.runs.claim(this_process(), 3600)
         for number in range(3):
             step(store, run, number + 1)
-        site.grpc.assessments.submit(
-            "spans",
-            ["w0a"],
-            objective="harmless",
-            labeler="ana",
-            faults=[Fault(4, 6, "no-fumes"), Fault(4, 10, "no-fumes")],
-        )
+        faults = [Fault(4, 6, "no-fumes"), Fault(4, 10, "no-fumes")]
+        site.grpc.assessments.submit("spans", ["w0a"], objective="harmless", labeler="ana", faults=faults)
         desks = [f"/label/harmless/{form}" for form in ("pairs", "ratings", "rankings", "spans")]
         looks = ("/guidelines", "/faults", "/runs", f"/runs/{run}", "/constitution", "/sign-in", "/nothing")
         paths = ("/label", *desks, *looks)

@@ -105,11 +105,10 @@ def test_what_is_wrong_with_a_step_is_named(ana, body, field):
 def test_what_is_no_json_and_a_day_without_a_zone_are_refused(ana):
     answer = ana.post("/label/steps", content=b"{", headers={"accept": "application/json"})
     assert answer.status_code == 400
-    answer = ana.post(
-        "/label/next", {"form": "pairs", "objective": "helpful", "count": 1, "since": "2026-01-01T00:00:00"}
-    )
+    look = {"form": "pairs", "objective": "helpful", "count": 1}
+    answer = ana.post("/label/next", look | {"since": "2026-01-01T00:00:00"})
     assert answer.status_code == 400 and answer.json()["error"]["param"] == "since"
-    answer = ana.post("/label/next", {"form": "pairs", "objective": "kindness", "count": 1, "since": LONG_AGO})
+    answer = ana.post("/label/next", look | {"objective": "kindness", "since": LONG_AGO})
     assert answer.status_code == 400 and "unknown objective 'kindness'" in answer.json()["error"]["message"]
 
 

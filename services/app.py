@@ -30,12 +30,12 @@ from rlhf_core.records.runs import Run
 from rlhf_core.store.databases.place import Place
 from rlhf_core.store.store import Store
 from services.client.client import CharterClient
-from services.rpc.assessment import AssessmentService
 from services.rpc.constitution_edits import ConstitutionDesk
 from services.rpc.constitutions import Constitutions
 from services.rpc.critique import CritiqueService
 from services.rpc.dataset import DatasetService
 from services.rpc.dataset_uploads import UploadDesk
+from services.rpc.labelling.assessment import AssessmentService
 from services.rpc.policy import PolicyService
 from services.rpc.policy_files import PolicyFiles, Write
 from services.rpc.preference import PreferenceService

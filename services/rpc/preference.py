@@ -15,7 +15,7 @@ from rlhf_core.records.samples import Comparison
 from rlhf_core.seeding import UNIFORM_SLICE, is_swapped, uniform_draw
 from rlhf_core.store.store import Store
 from services.rpc.constitutions import Constitutions
-from services.rpc.labelling_requests import count_of, lease_seconds_of, since_of
+from services.rpc.labelling.next_requests import count_of, lease_seconds_of, since_of
 from services.rpc.run_changes import tried
 from services.rpc.run_references import run_id_of
 from services.serving.executor import Executor

@@ -17,7 +17,7 @@ from rlhf_core.errors import InvalidInput, NotFound, RequestReused
 from rlhf_core.records.samples import Comparison, Prompt, Sample
 from rlhf_core.store.store import Store
 from services.client.assessment import AssessmentClient, Fault
-from services.rpc.assessment import AssessmentService
+from services.rpc.labelling.assessment import AssessmentService
 from tests.services.run_server import RunServer, run_server
 
 ASKED = Prompt.of("How do I dry cups?", tags=("kitchen",))
@@ -159,7 +159,7 @@ def test_assessments_come_page_by_page_with_the_fields_that_are_asked_for(server
 
 def test_a_page_of_long_replies_ends_early(server, client, monkeypatch):
     given = [client.submit("rating", [f"{n}a"], rating=4, **MINE).id for n in range(3)]
-    monkeypatch.setattr("services.rpc.assessment.MAX_PAGE_BYTES", 10)
+    monkeypatch.setattr("services.rpc.labelling.assessment.MAX_PAGE_BYTES", 10)
     first = ask(server, "ListAssessments", with_samples=True)
     assert [one.id for one in first.assessments] == given[:1] and len(first.samples) == 1
     second = ask(server, "ListAssessments", with_samples=True, page_token=first.next_page_token)

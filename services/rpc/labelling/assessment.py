@@ -13,9 +13,9 @@ from rlhf_core.records.assessments import Assessment
 from rlhf_core.records.base import content_id
 from rlhf_core.records.samples import Sample
 from rlhf_core.store.store import Store
-from services.rpc.assessment_answers import answer_of
 from services.rpc.constitutions import Constitutions
-from services.rpc.labelling_requests import count_of, lease_seconds_of, since_of
+from services.rpc.labelling.assessment_answers import answer_of
+from services.rpc.labelling.next_requests import count_of, lease_seconds_of, since_of
 from services.rpc.run_changes import tried
 from services.rpc.run_references import run_id_of
 from services.serving.executor import Executor

@@ -299,10 +299,13 @@ def _services(
     itself = ServerService(info, lambda: _carried_out(config, store), io)
     always = Service(SERVER, server_pb2_grpc.add_ServerServiceServicer_to_server, itself)
     named = [services[name] for name in ALL if name in config.only]
-    assessing = AssessmentService(store, constitutions, io)
-    assessments = Service(ASSESSMENTS, assessment_pb2_grpc.add_AssessmentServiceServicer_to_server, assessing)
-    beside = [assessments] if "preference" in config.only else []
-    return [always, *named, *beside, *([_datasets(config, store, io)] if "trainer" in config.only else [])]
+    assessments = [_assessments(store, constitutions, io)] if "preference" in config.only else []
+    return [always, *named, *assessments, *([_datasets(config, store, io)] if "trainer" in config.only else [])]
+
+
+def _assessments(store: Store, constitutions: Constitutions, io: Executor) -> Service:
+    add = assessment_pb2_grpc.add_AssessmentServiceServicer_to_server
+    return Service(ASSESSMENTS, add, AssessmentService(store, constitutions, io))
 
 
 def _datasets(config: ServeConfig, store: Store, io: Executor) -> Service:

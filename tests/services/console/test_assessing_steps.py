@@ -88,7 +88,7 @@ def test_a_desk_has_the_principles_words_beside_it_and_says_which_desks_there_ar
         page = site.http.get(f"/label/harmless/{form}").text
         assert f'data-form="{form}"' in page and "fumes" in page
     answer = site.http.get("/label/harmless/rating")
-    assert answer.status_code == 404 and "did you mean &#39;ratings&#39;" in answer.text
+    assert answer.status_code == 404 and "known: pairs, ratings, rankings, spans" in answer.text
 
 
 def test_guidelines_are_the_constitution_s_words_for_each_objective(site):

@@ -103,9 +103,11 @@ class AssessmentClient:
             request.skip = True
         return assessment_from_message(self._connection.call(self._stub.SubmitAssessment, request).assessment)
 
-    def undo(self, labeler: str, request_id: str = "") -> Assessment | None:
-        """Takes back the labeler's last assessment and returns it; None when there was none."""
-        request = assessment_pb2.UndoAssessmentRequest(labeler=labeler, request_id=request_id or uuid.uuid4().hex)
+    def undo(self, labeler: str, form: Form | None = None, request_id: str = "") -> Assessment | None:
+        """Takes back the labeler's last assessment, of a form where one is given; None when there was none."""
+        request = assessment_pb2.UndoAssessmentRequest(
+            labeler=labeler, form=enums.number(enums.FORMS, form), request_id=request_id or uuid.uuid4().hex
+        )
         answer = self._connection.call(self._stub.UndoAssessment, request)
         return assessment_from_message(answer.assessment) if answer.HasField("assessment") else None
 

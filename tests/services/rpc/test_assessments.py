@@ -78,7 +78,7 @@ def test_every_form_is_stored_as_it_was_given_once_and_taken_back(client):
     found = list(client.list_assessments())
     assert [one.form for one in found] == ["rating", "ranking", "ranking", "spans", "rating"]
     assert found[0] == rated and rated.created_at
-    assert client.undo("ana", "back") == client.undo("ana", "back") == skipped
+    assert client.undo("ana", request_id="back") == client.undo("ana", request_id="back") == skipped
     assert list(client.list_assessments(form="rating")) == [rated]
     assert client.undo("bo") is None
 

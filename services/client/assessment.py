@@ -26,7 +26,7 @@ class Item(NamedTuple):
 
 
 class Upcoming(NamedTuple):
-    """What comes next for a labeler, and how many wait, counted up to 10,000."""
+    """What comes next for a labeler, and how many wait, counted up to 1,000."""
 
     items: tuple[Item, ...]
     left: int

@@ -1,7 +1,8 @@
 """Which replies a person should rate, rank or look through next, and who holds them.
 
 Rated and looked through are the replies of stored pairs; ranked are prompts to which there are several replies. The
-order is that of ids, which are hashes: random, the same for everybody, and with no regard to what the AI made of them.
+order is that of ids of samples or prompts, which are hashes: random, fixed, and with no regard to what the AI made of
+them.
 """
 
 from __future__ import annotations
@@ -17,24 +18,27 @@ from rlhf_core.store.samples import Samples
 
 FEWEST_RANKED, MOST_RANKED = 3, 5
 """Replies of one ranking; two are a pair."""
-MOST_COUNTED = 10_000
+MOST_COUNTED = 1_000
 
-_OF_RUN = "EXISTS (SELECT 1 FROM members AS m WHERE m.run_id = :run_id AND m.kind = 'sample' AND m.record_id = s.id)"
-_RUN_SAMPLES = "members AS m JOIN samples AS s ON m.run_id = :run_id AND m.kind = 'sample' AND s.id = m.record_id"
+_OF_RUN = "EXISTS (SELECT 1 FROM members AS o WHERE o.run_id = :run_id AND o.kind = 'sample' AND o.record_id = s.id)"
+_RUN_SAMPLES = "members AS m JOIN samples AS r ON m.run_id = :run_id AND m.kind = 'sample' AND r.id = m.record_id"
+_RUN_PROMPTS = f"""{_RUN_SAMPLES} JOIN prompts AS p ON p.id = r.prompt_id AND NOT EXISTS (
+  SELECT 1 FROM samples AS s WHERE s.prompt_id = r.prompt_id AND s.id < r.id AND {_OF_RUN})"""
+"""Each by the first of its samples, so that the index of members gives an order and few rows are read."""
 _REPLIES = """
-SELECT s.id AS id FROM {source}
-WHERE (EXISTS (SELECT 1 FROM comparisons AS c WHERE c.a_id = s.id)
-    OR EXISTS (SELECT 1 FROM comparisons AS c WHERE c.b_id = s.id))
-  AND s.response <> '' AND EXISTS (SELECT 1 FROM prompts AS p WHERE p.id = s.prompt_id AND p.split = 'train')
+SELECT r.id AS id FROM {source}
+WHERE (EXISTS (SELECT 1 FROM comparisons AS c WHERE c.a_id = r.id)
+    OR EXISTS (SELECT 1 FROM comparisons AS c WHERE c.b_id = r.id))
+  AND r.response <> '' AND EXISTS (SELECT 1 FROM prompts AS p WHERE p.id = r.prompt_id AND p.split = 'train')
   AND {open}
-ORDER BY s.id LIMIT :count
+ORDER BY {order} LIMIT :count
 """
 _PROMPTS = """
 SELECT p.id AS id FROM {source}
 WHERE p.split = 'train' AND {open}
   AND (SELECT count(DISTINCT s.response) FROM samples AS s WHERE s.prompt_id = p.id AND s.response <> '' AND {of_run})
     >= :fewest
-ORDER BY p.id LIMIT :count
+ORDER BY {order} LIMIT :count
 """
 _RANKED = """
 SELECT min(s.id) AS id FROM samples AS s WHERE s.prompt_id = :item AND s.response <> '' AND {of_run}
@@ -101,15 +105,14 @@ class AssessmentQueue:
             connection.execute(sql, [form, item_id, objective, labeler])
 
     def _waiting(self, asked: Mapping[str, Any]) -> list[str]:
-        of_run = _OF_RUN if asked["run_id"] else "1 = 1"
+        of_run, within = (_OF_RUN, True) if asked["run_id"] else ("1 = 1", False)
         if asked["form"] == "ranking":
-            prompts = f"(SELECT DISTINCT s.prompt_id FROM {_RUN_SAMPLES}) AS r JOIN prompts AS p ON p.id = r.prompt_id"
-            source = prompts if asked["run_id"] else "prompts AS p"
-            sql = _PROMPTS.format(source=source, of_run=of_run, open=_OPEN.format(item="p.id"))
+            source, order = (_RUN_PROMPTS, "m.record_id") if within else ("prompts AS p", "p.id")
+            sql = _PROMPTS.format(source=source, order=order, of_run=of_run, open=_OPEN.format(item="p.id"))
             asked = {**asked, "fewest": FEWEST_RANKED}
         else:
-            source = _RUN_SAMPLES if asked["run_id"] else "samples AS s"
-            sql = _REPLIES.format(source=source, open=_OPEN.format(item="s.id"))
+            source, order = (_RUN_SAMPLES, "m.record_id") if within else ("samples AS r", "r.id")
+            sql = _REPLIES.format(source=source, order=order, open=_OPEN.format(item="r.id"))
         return [row["id"] for row in self._connections.rows(sql, asked)]
 
     def _items(self, asked: Mapping[str, Any], found: Sequence[str]) -> list[Item]:

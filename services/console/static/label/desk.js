@@ -14,6 +14,7 @@ import { keep, kept, outboxOf, put } from "./kept.js";
 const AHEAD = 20; // items to have in hand
 const LOW = 12; // items in hand below which more are asked for
 const KEPT = 10; // answers that can be taken back
+const MANY = 900; // items left of which no more is said: the server counts those that are no pairs up to 1,000
 const BATCH = 50; // steps sent at once
 const CALL_MS = 15_000;
 const FIRST_PAUSE_MS = 250;
@@ -219,7 +220,8 @@ function say(text) {
 function progress() {
   const waiting = outbox.length === 1 ? "1 answer waits" : `${outbox.length} answers wait`;
   const saved = !looked && !outbox.length ? "" : outbox.length ? ` · ${waiting}` : " · all saved";
-  at("progress").textContent = looked || outbox.length ? `${remaining} left · ${given} today${saved}` : "";
+  const left = name !== "pairs" && remaining > MANY ? `over ${MANY}` : remaining;
+  at("progress").textContent = looked || outbox.length ? `${left} left · ${given} today${saved}` : "";
   const empty = active && !queue.length;
   let text = said;
   if (trouble) text = `${trouble}. ${outbox.length ? `${waiting} here and will be sent` : "Trying again"}.`;

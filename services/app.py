@@ -299,8 +299,9 @@ def _services(
     itself = ServerService(info, lambda: _carried_out(config, store), io)
     always = Service(SERVER, server_pb2_grpc.add_ServerServiceServicer_to_server, itself)
     named = [services[name] for name in ALL if name in config.only]
+    datasets = [_datasets(config, store, io)] if "trainer" in config.only else []
     assessments = [_assessments(store, constitutions, io)] if "preference" in config.only else []
-    return [always, *named, *assessments, *([_datasets(config, store, io)] if "trainer" in config.only else [])]
+    return [always, *named, *datasets, *assessments]
 
 
 def _assessments(store: Store, constitutions: Constitutions, io: Executor) -> Service:

@@ -40,8 +40,8 @@ ASSESSMENTS = "charter.v1.AssessmentService"
 def offered(only: Collection[ServiceName]) -> list[str]:
     """The full names of the services that these stand for, in their usual order."""
     names = [f"charter.v1.{name.capitalize()}Service" for name in ALL if name in only]
-    assessments = [ASSESSMENTS] if "preference" in only else []
-    return [*names, *assessments, *([DATASETS] if "trainer" in only else [])]
+    datasets = [DATASETS] if "trainer" in only else []
+    return [*names, *datasets, *([ASSESSMENTS] if "preference" in only else [])]
 
 
 def _address(text: str) -> str:

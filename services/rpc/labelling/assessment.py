@@ -121,14 +121,23 @@ class AssessmentService(assessment_pb2_grpc.AssessmentServiceServicer):
         if bool(request.sample_ids) == bool(request.samples):
             raise InvalidInput("sample_ids: give either the ids of samples, or samples", "sample_ids")
         if request.samples:
-            brought = samples_from_messages(request.samples)
-            self._store.samples.add(brought)
-            return brought
+            return self._brought(samples_from_messages(request.samples))
         found = self._store.samples.by_id(request.sample_ids)
         for identity in request.sample_ids:
             if identity not in found:
                 raise NotFound(f"no sample '{identity[:200]}' in the store")
         return [found[identity] for identity in request.sample_ids]
+
+    def _brought(self, samples: Sequence[Sample]) -> list[Sample]:
+        """Store them, and return them as the store has them."""
+        self._store.samples.add(samples)
+        found = self._store.samples.by_id(sample.id for sample in samples)
+        for number, sample in enumerate(samples):
+            kept = found[sample.id]
+            if (kept.response, kept.prompt.messages) != (sample.response, sample.prompt.messages):
+                told = f"samples[{number}].id: the store has another reply under '{sample.id[:200]}'; allowed: a new id"
+                raise InvalidInput(told, f"samples[{number}].id")
+        return [found[sample.id] for sample in samples]
 
     def _run_of(self, samples: Sequence[Sample]) -> str:
         """The run of all of them; none where it was deleted."""

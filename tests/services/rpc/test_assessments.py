@@ -102,6 +102,13 @@ def test_replies_that_are_brought_along_are_stored_with_their_assessment(client,
     assert [sample.id for sample in answer.samples] == ["a", "b", "c"] and answer.next_page_token
 
 
+def test_a_reply_that_is_brought_along_under_the_id_of_another_is_refused(client):
+    changed = replies()[0].model_copy(update={"id": "0a"})
+    with pytest.raises(InvalidInput, match="the store has another reply under '0a'") as caught:
+        client.submit("rating", [changed], rating=1, **MINE)
+    assert caught.value.field == "samples[0].id"
+
+
 @pytest.mark.parametrize(("form", "ids", "said", "field", "told"), [
     ("RATING", ["0a"], {"rating": 8}, "rating", "rating: 8; allowed: 1 to 7"),
     ("RATING", ["0a"], {"rating": 0}, "rating", "rating: 0; allowed: 1 to 7"),

@@ -145,7 +145,12 @@ class Labelling:
         self, request: Request, labeler: str, look: Look, lease_seconds: int
     ) -> preference_pb2.NextComparisonResponse | assessment_pb2.NextAssessmentResponse:
         """What comes next at a desk, held for the labeler where a lease is asked for."""
-        asked = {"labeler": labeler, "objective": look.objective, "run_id": look.run, "count": look.count}
+        asked: dict[str, Any] = {
+            "labeler": labeler,
+            "objective": look.objective,
+            "run_id": look.run,
+            "count": look.count,
+        }
         asked |= {"lease": Duration(seconds=lease_seconds)} if lease_seconds else {}
         if look.form == "pairs":
             pairs = preference_pb2.NextComparisonRequest(uniform=look.gate, **asked)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from charter.v1 import assessment_pb2, preference_pb2
 from pydantic import Field
@@ -116,7 +116,7 @@ async def carry_out(backend: Backend, request: Request, labeler: str, step: Step
 
 
 async def _take_back(backend: Backend, request: Request, labeler: str, step: StepBack) -> None:
-    about = {"labeler": labeler, "objective": step.objective, "request_id": step.id}
+    about: dict[str, Any] = {"labeler": labeler, "objective": step.objective, "request_id": step.id}
     if step.form == "pairs":
         pair = preference_pb2.UndoPreferenceRequest(comparison_id=step.item, **about)
         await backend.ask(request, backend.preference.UndoPreference, pair)

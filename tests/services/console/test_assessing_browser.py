@@ -94,6 +94,7 @@ def test_rankings_take_ties_a_step_back_and_a_last_one_that_is_left_over(site, c
     assert [one.ranks for one in site.grpc.assessments.list_assessments()] == [(1, 2, 1, 3)]
 
 
+@pytest.mark.slow
 def test_enter_before_an_order_is_whole_stores_nothing(site, chromium):
     page = labeler(site.url, chromium, "rankings")
     press_all(page, ["Enter", "1", "2", "9", "Enter"])
@@ -101,6 +102,7 @@ def test_enter_before_an_order_is_whole_stores_nothing(site, chromium):
     assert list(site.grpc.assessments.list_assessments()) == [] and page.inner_text("#order") == "Your order: 1 > 2"
 
 
+@pytest.mark.slow
 def test_faults_are_marked_word_by_word_taken_back_and_marked_anew(site, chromium):
     page = labeler(site.url, chromium, "spans", objective="harmless")
     first = page.get_attribute("#item", "data-id")
@@ -130,6 +132,7 @@ def text_of(assessment: Any, first: int, last: int) -> str:
     return " ".join(text.split()[first:last])
 
 
+@pytest.mark.slow
 def test_signing_out_leaves_no_text_in_the_browser_and_ends_the_work_of_other_tabs(tmp_path, chromium):
     fill(tmp_path, 10)
     file = tmp_path / "tokens.yaml"
@@ -155,7 +158,8 @@ def test_signing_out_leaves_no_text_in_the_browser_and_ends_the_work_of_other_ta
         other.fill("#token", token)
         other.click("main button")
         page.wait_for_selector("#item:visible")
-        assert ratings(site) and page.is_disabled("#undo")
+        page.wait_for_selector("#progress:has-text('3 today')")
+        assert page.is_disabled("#undo")
 
 
 @pytest.mark.slow

@@ -47,7 +47,7 @@ GOOD: tuple[Message, ...] = (
         samples=[SAMPLE],
         objective="harmless",
         labeler="ann",
-        faults={"spans": [{"start": 0, "end": 3, "principle_id": "no-fumes"}]},
+        faults={"spans": [{"start": 0, "end": 3, "principle_id": "name-the-real-dangers"}]},
     ),
     assessment_pb2.NextAssessmentRequest(labeler="ann", objective="helpful", form="ASSESSMENT_FORM_RANKING"),
     assessment_pb2.ListAssessmentsRequest(page_size=2, with_samples=True),

@@ -45,7 +45,7 @@ def on_one_scale(labels: Sequence[Label]) -> list[Label]:
             rated.setdefault(label.source, []).append(label.rating)
     if len(rated) < 2:
         return list(labels)
-    scales = {source: (np.mean(ratings), np.std(ratings) or 1.0) for source, ratings in rated.items()}
+    scales = {source: (float(np.mean(ratings)), float(np.std(ratings)) or 1.0) for source, ratings in rated.items()}
     return [_standard(label, *scales[label.source]) if isinstance(label, Rating) else label for label in labels]
 
 

@@ -71,11 +71,11 @@ class Ahead(Record):
 
 
 class Task(NamedTuple):
-    """An objective, and how many items wait at each desk."""
+    """An objective, and how many items wait at each desk, by its form."""
 
     name: str
     description: str
-    remaining: dict[DeskForm, int]
+    remaining: dict[str, int]
 
 
 class Labelling:
@@ -100,7 +100,9 @@ class Labelling:
         for objective in constitution.objectives:
             looks = [Look(form=form, objective=objective.name, run=run, count=1, since=_day_ago()) for form in DESKS]
             found = [await self._next(request, labeler, look, 0) for look in looks if visitor.may("label")]
-            remaining = {look.form: answer.remaining for look, answer in zip(looks, found, strict=False)}
+            remaining: dict[str, int] = {
+                look.form: answer.remaining for look, answer in zip(looks, found, strict=False)
+            }
             tasks.append(Task(objective.name, objective.description, remaining))
         given = await self._progress(request, labeler, _day_ago())
         shown = {"tasks": tasks, "given": given, "labeler": labeler, "run": run}

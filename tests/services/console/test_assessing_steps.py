@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -27,7 +28,7 @@ def step(form: str, shown: dict, name: str, **said: object) -> dict:
     return {"kind": form, "id": name, "item": shown["id"], "objective": "helpful"} | said
 
 
-def stored(site: Site) -> list[tuple[str, object]]:
+def stored(site: Site) -> list[tuple[str, Any]]:
     said = {"rating": lambda one: one.rating, "ranking": lambda one: one.ranks, "spans": lambda one: one.spans}
     return [
         (one.item_id, "skip" if one.skipped else "all bad" if one.all_bad else said[one.form](one))

@@ -299,14 +299,15 @@ def _services(
     itself = ServerService(info, lambda: _carried_out(config, store), io)
     always = Service(SERVER, server_pb2_grpc.add_ServerServiceServicer_to_server, itself)
     named = [services[name] for name in ALL if name in config.only]
-    datasets = [_datasets(config, store, io)] if "trainer" in config.only else []
-    assessments = [_assessments(store, constitutions, io)] if "preference" in config.only else []
-    return [always, *named, *datasets, *assessments]
+    return [always, *named, *_beside(config, store, constitutions, io)]
 
 
-def _assessments(store: Store, constitutions: Constitutions, io: Executor) -> Service:
+def _beside(config: ServeConfig, store: Store, constitutions: Constitutions, io: Executor) -> list[Service]:
+    """The services that come with others of `only`."""
     add = assessment_pb2_grpc.add_AssessmentServiceServicer_to_server
-    return Service(ASSESSMENTS, add, AssessmentService(store, constitutions, io))
+    assessments = Service(ASSESSMENTS, add, AssessmentService(store, constitutions, io))
+    datasets = [_datasets(config, store, io)] if "trainer" in config.only else []
+    return [*datasets, *([assessments] if "preference" in config.only else [])]
 
 
 def _datasets(config: ServeConfig, store: Store, io: Executor) -> Service:

@@ -98,11 +98,10 @@ class Labelling:
         labeler, constitution = person_of(request, visitor), await self._constitution(request, run)
         tasks = []
         for objective in constitution.objectives:
-            looks = [Look(form=form, objective=objective.name, run=run, count=1, since=_day_ago()) for form in DESKS]
-            found = [await self._next(request, labeler, look, 0) for look in looks if visitor.may("label")]
-            remaining: dict[str, int] = {
-                look.form: answer.remaining for look, answer in zip(looks, found, strict=False)
-            }
+            remaining: dict[str, int] = {}
+            for form in DESKS if visitor.may("label") else ():
+                look = Look(form=form, objective=objective.name, run=run, count=1, since=_day_ago())
+                remaining[form] = (await self._next(request, labeler, look, 0)).remaining
             tasks.append(Task(objective.name, objective.description, remaining))
         given = await self._progress(request, labeler, _day_ago())
         shown = {"tasks": tasks, "given": given, "labeler": labeler, "run": run}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from io import TextIOWrapper
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,9 @@ from services.cli import options
 
 if TYPE_CHECKING:
     from rlhf_core.constitution.constitution import Constitution
+    from services.cli.labelling.assess_terminal import AssessmentSession
+    from services.cli.labelling.label_terminal import Session
+    from services.client.client import CharterClient
 
 FORMS = ("pairs", "ratings", "rankings")
 
@@ -44,17 +48,11 @@ def label(
     abstained come first; every fifth is drawn with no regard to the AI, and only such labels measure its judge
     (--gate asks for no others).
     """
-    from services.cli.labelling.assess_terminal import AssessmentSession
-    from services.cli.labelling.label_terminal import Session
-    from services.cli.labelling.terminal_keys import read_keys
     from services.cli.session import constitution_of_folder, find_run, open_client, plain_console
 
     _check(form, gate)
     labeler = f"human:{name or os.environ.get('USER') or 'me'}"
     console = plain_console()
-    if isinstance(sys.stdin, TextIOWrapper):
-        # A byte that is no text is a key that means nothing.
-        sys.stdin.reconfigure(errors="replace")
     with open_client(address, token, data) as client:
         run = find_run(client, run_id) if run_id else None
         if address:
@@ -62,16 +60,32 @@ def label(
         else:
             constitution = constitution_of_folder(data, run.constitution_hash if run else "")
         questions = _questions(constitution, objective)
-        of_run = run.id if run else ""
-        if form == "pairs":
-            session = Session(client.preference, labeler, questions, of_run, gate)
-        else:
-            kind = "rating" if form == "ratings" else "ranking"
-            session = AssessmentSession(client.assessments, labeler, questions, kind, of_run)
+        session = _session(client, form, labeler, questions, run.id if run else "", gate)
         try:
-            session.run(console, read_keys(sys.stdin))
+            session.run(console, _keys())
         finally:
             console.print(f"{session.stored} labels stored as {labeler}; they stay, whenever you come back")
+
+
+def _keys() -> Iterator[str]:
+    from services.cli.labelling.terminal_keys import read_keys
+
+    if isinstance(sys.stdin, TextIOWrapper):
+        # A byte that is no text is a key that means nothing.
+        sys.stdin.reconfigure(errors="replace")
+    return read_keys(sys.stdin)
+
+
+def _session(
+    client: CharterClient, form: str, labeler: str, questions: dict[str, str], run_id: str, gate: bool
+) -> Session | AssessmentSession:
+    from services.cli.labelling.assess_terminal import AssessmentSession
+    from services.cli.labelling.label_terminal import Session
+
+    if form == "pairs":
+        return Session(client.preference, labeler, questions, run_id, gate)
+    kind = "rating" if form == "ratings" else "ranking"
+    return AssessmentSession(client.assessments, labeler, questions, kind, run_id)
 
 
 def _check(form: str, gate: bool) -> None:

@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rlhf_core.data.export_rows import Row, demonstration_row, preference_row, sample_row
+from rlhf_core.data.export_rows import (
+    Row,
+    assessment_lineage,
+    assessment_row,
+    demonstration_row,
+    faults_row,
+    preference_row,
+    sample_row,
+)
+from rlhf_core.data.reward_examples import LabelledPair, Ranking, Rating
 from rlhf_core.datasets.passed import examples
 from rlhf_core.errors import InvalidInput
+from rlhf_core.feedback.assessment_labels import assessed_labels
 from rlhf_core.feedback.preference_labels import probability_of
+from rlhf_core.records.assessments import Form
 from rlhf_core.records.base import Stage
 from rlhf_core.records.feedback import Labelers, Preference
 from rlhf_core.stages.ancestry import results_of
@@ -22,18 +33,35 @@ def preference_rows(store: Store, run_id: str, objective: str, labelers: Labeler
 
     Raises: InvalidInput where they are of several objectives, as a file holds those of one.
     """
-    objectives = sorted({label.objective for label in _labels(store, run_id, objective, labelers)})
-    if len(objectives) > 1:
-        raise InvalidInput(
-            f"objective: these labels are of several objectives ({', '.join(objectives)}), and a file holds those of "
-            "one; name it",
-            "objective",
-        )
+    _check_one_objective({label.objective for label in _labels(store, run_id, objective, labelers)})
     for label in _labels(store, run_id, objective, labelers):
         pair = store.comparisons.get(label.comparison_id)
         if pair.a.response != pair.b.response:
             human = label.labeler.startswith("human:")
             yield preference_row(pair, label, probability_of(label.choice) if human else label.probability)
+
+
+def assessment_rows(store: Store, run_id: str, objective: str, form: Form) -> Iterator[Row]:
+    """Ratings or rankings of one run's replies, or without one of all; skipped ones are left out.
+
+    Raises: InvalidInput where they are of several objectives, as a file holds those of one.
+    """
+    of_run = _doer(store, run_id, "label") if run_id else ""
+    found = [one for one in store.assessments.find(objective, of_run, form) if not one.skipped]
+    _check_one_objective({one.objective for one in found})
+    replies = store.samples.by_id({sample for one in found for sample in one.sample_ids})
+    for one in found:
+        for label in assessed_labels(one, replies):
+            if isinstance(label, Rating | Ranking | LabelledPair):
+                yield assessment_row(label, assessment_lineage(one))
+
+
+def fault_rows(store: Store, run_id: str, objective: str) -> Iterator[Row]:
+    """Replies of one run, or without one of all, with the faults that people marked in them, or found none."""
+    of_run = _doer(store, run_id, "label") if run_id else ""
+    for one in store.assessments.find(objective, of_run, "spans"):
+        if not one.skipped:
+            yield faults_row(store.samples.get(one.item_id), one)
 
 
 def demonstration_rows(store: Store, run_id: str) -> Iterator[Row]:
@@ -66,6 +94,15 @@ def _labels(store: Store, run_id: str, objective: str, labelers: Labelers | None
         yield from (label for label in found if not label.abstained and label.choice != "skip")
         if not after:
             return
+
+
+def _check_one_objective(objectives: set[str]) -> None:
+    if len(objectives) > 1:
+        named = ", ".join(sorted(objectives))
+        raise InvalidInput(
+            f"objective: these labels are of several objectives ({named}), and a file holds those of one; name it",
+            "objective",
+        )
 
 
 def _doer(store: Store, run_id: str, stage: Stage) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from charter.v1 import (
+    assessment_pb2_grpc,
     critique_pb2_grpc,
     dataset_pb2_grpc,
     exploration_pb2_grpc,
@@ -37,6 +38,7 @@ from services.rpc.critique import CritiqueService
 from services.rpc.dataset import DatasetService
 from services.rpc.dataset_uploads import UploadDesk
 from services.rpc.exploration import ExplorationService
+from services.rpc.labelling.assessment import AssessmentService
 from services.rpc.policy import PolicyService
 from services.rpc.policy_files import PolicyFiles, Write
 from services.rpc.preference import PreferenceService
@@ -50,6 +52,7 @@ from services.security.tls import SCHEME
 from services.security.tokens import Tokens, for_server
 from services.server.config import (
     ALL,
+    ASSESSMENTS,
     DATASETS,
     EXPLORATION,
     SERVER,
@@ -63,6 +66,7 @@ from services.server.health import MODEL
 from services.server.server import Server, Service
 from services.serving.executor import Executor
 from services.serving.generation_queue import GenerationQueue
+from services.serving.malloc import give_back
 from services.serving.model_queue import ModelQueue
 
 if TYPE_CHECKING:
@@ -115,7 +119,7 @@ class App:
             store = self._store = Store.open(config.data, Place(database=config.store, artifacts=config.artifacts))
             stack.callback(store.close)
             store.runs.settle()
-            io, model_thread = Executor("store", STORE_THREADS), Executor("model")
+            io, model_thread = Executor("store", STORE_THREADS), Executor("model", at_rest=give_back)
             stack.callback(io.close)
             stack.callback(model_thread.close)
             library = await self._load(store, model_thread)
@@ -302,8 +306,17 @@ def _services(
     itself = ServerService(info, lambda: _carried_out(config, store), io)
     always = Service(SERVER, server_pb2_grpc.add_ServerServiceServicer_to_server, itself)
     named = [services[name] for name in ALL if name in config.only]
+    return [always, *named, *_beside(config, store, constitutions, desk, io)]
+
+
+def _beside(
+    config: ServeConfig, store: Store, constitutions: Constitutions, desk: RunDesk, io: Executor
+) -> list[Service]:
+    """The services that come with others of `only`."""
+    add = assessment_pb2_grpc.add_AssessmentServiceServicer_to_server
+    assessments = Service(ASSESSMENTS, add, AssessmentService(store, constitutions, io))
     with_runs = [*_with_runs(config, store, io), _studies(config, store, desk, io)] if "trainer" in config.only else []
-    return [always, *named, *with_runs]
+    return [*with_runs, *([assessments] if "preference" in config.only else [])]
 
 
 def _with_runs(config: ServeConfig, store: Store, io: Executor) -> list[Service]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 
 from rlhf_core.errors import InvalidInput
+from services.client.assessment import AssessmentClient
 from services.client.connection import Connection
 from services.client.constitution import ConstitutionClient
 from services.client.critique import CritiqueClient
@@ -21,6 +22,8 @@ from services.client.trainer import TrainerClient
 from services.security.tls import ClientTls
 
 SERVICES = ("policy", "critique", "reward", "preference", "trainer")
+BESIDE = {"dataset": "trainer", "exploration": "trainer", "study": "trainer", "assessment": "preference"}
+"""Services that are where another one is: datasets, studies and what is asked of samples, where runs are taken in."""
 
 
 class CharterClient:
@@ -35,6 +38,7 @@ class CharterClient:
         self.constitution = ConstitutionClient(self._at("critique"))
         self.reward = RewardClient(self._at("reward"))
         self.preference = PreferenceClient(self._at("preference"))
+        self.assessments = AssessmentClient(self._at("assessment"))
         self.trainer = TrainerClient(self._at("trainer"))
         self.datasets = DatasetClient(self._at("dataset"))
         self.studies = StudyClient(self._at("study"))
@@ -75,9 +79,7 @@ class CharterClient:
             connection.close()
 
     def _at(self, service: str) -> Connection:
-        # Datasets and studies are where runs are taken in, and so is what is asked of their samples.
-        with_runs = service in ("dataset", "exploration", "study")
-        return self._elsewhere.get("trainer" if with_runs else service, self._connection)
+        return self._elsewhere.get(BESIDE.get(service, service), self._connection)
 
     def __enter__(self) -> CharterClient:
         return self

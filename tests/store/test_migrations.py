@@ -46,8 +46,10 @@ def test_all_tables_are_strict_and_every_step_is_recorded(tmp_path: Path):
         "m017_people_at_work",
         "m018_datasets",
         "m019_explored_samples",
-        "m020_studies",
-        "m021_pair_information",
+        "m020_assessments",
+        "m021_workers_heard_of",
+        "m022_studies",
+        "m023_pair_information",
     ]
     db.close()
 

@@ -53,11 +53,16 @@ def make_batch(backbone: Backbone, prompts: Sequence[Sequence[int]], responses: 
     return Batch(torch.cat([ids, tail], 1), torch.cat([present, mask], 1), mask)
 
 
-def length_batches(rows: Sequence[Sequence[int]], extra: int = 0, max_rows: int = MAX_ROWS) -> Iterator[list[int]]:
-    """Row numbers in batches of like length; equal rows stand together. `extra` tokens will be added to each row."""
+def length_batches(
+    rows: Sequence[Sequence[int]], extra: int = 0, max_rows: int = MAX_ROWS, max_tokens: int = MAX_TOKENS
+) -> Iterator[list[int]]:
+    """Row numbers in batches of like length; equal rows stand together. `extra` tokens will be added to each row.
+
+    A batch holds at most `max_tokens`, padding included, but always one row.
+    """
     batch: list[int] = []
     for i in sorted(range(len(rows)), key=lambda i: (len(rows[i]), rows[i])):
-        if batch and (len(batch) == max_rows or (len(batch) + 1) * (len(rows[i]) + extra) > MAX_TOKENS):
+        if batch and (len(batch) == max_rows or (len(batch) + 1) * (len(rows[i]) + extra) > max_tokens):
             yield batch
             batch = []
         batch.append(i)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from rlhf_core.config.run import CritiqueConfig, RunConfig, stages_of
@@ -12,8 +13,6 @@ from rlhf_core.records.base import Stage
 Kind = Literal["write", "criticise", "compare", "tune", "reward", "score", "step", "skill"]
 ANSWERED, SCORED, JUDGED = 64, 256, 64
 """Prompts of a call for replies, replies of one for scores, and pairs of one for votes."""
-PIECE = 128
-"""Prompts that critique and labelling take at a time, of a small model."""
 
 
 class Work(NamedTuple):
@@ -37,7 +36,7 @@ class Known(NamedTuple):
     yields: Yields
     own: int = 0
     """Rows of the user's demonstrations."""
-    own_labels: Mapping[str, int] = {}  # noqa: RUF012
+    own_labels: Mapping[str, int] = MappingProxyType({})
     """Objective -> labels in the user's files."""
 
 

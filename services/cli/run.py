@@ -40,7 +40,6 @@ def demo(
 
     \b
     Examples:
-      charter demo
       charter demo --weights helpful=3,harmless=1
       charter demo --model smollm2 --allow-ungated     # SmolLM2-135M-Instruct, the better part of an hour
 
@@ -50,15 +49,12 @@ def demo(
     it was when the same command is given again; Ctrl-C ends it for good.
     """
     from services.cli.preflight import Labels, plan_run
-    from services.cli.run_plan import print_plan
     from services.cli.session import open_client, plain_console
 
     chosen = [f"model.base_model={model}", *_overrides(overrides, allow_ungated)]
-    plan = plan_run("", chosen, weights, seed, local=True)
     if show_plan:
-        print_plan(plan, as_json=False)
-        return
-    console = plain_console()
+        return _plan("", chosen, weights, seed, {}, show_plan, False)
+    plan, console = plan_run("", chosen, weights, seed, local=True), plain_console()
     with open_client("", "", data, plan.config.model, True, plan.config.feedback) as client:
         run = _unfinished(client, plan)
         if run is not None:
@@ -97,7 +93,7 @@ def run(
     \b
     Examples:
       charter run -c deploy/run.yaml -s ppo.steps=30
-      charter run -c deploy/run.yaml -s model.memory_budget=3GB --plan     # calls, minutes and memory of each stage
+      charter run -s model.memory_budget=3GB --plan    # what it would take here: calls, minutes, memory
       charter run --address localhost:50051 --detach
       charter run --name "more harm weight" --tag sweep=weights --weights helpful=1,harmless=3
       charter run --control run-1f0c    # what would PPO have done without its rewards?
@@ -106,16 +102,12 @@ def run(
     wins: defaults, YAML, environment (CHARTER__PPO__STEPS), -s, --weights. With --control all is as in that run,
     but for -s. Everything is checked before a model loads. Ctrl-C stops watching; on a server the run goes on.
     """
-    from rlhf_core.errors import InvalidInput
     from services.cli.preflight import Labels
     from services.cli.session import open_client, plain_console
 
-    if detach and not address:
-        raise InvalidInput("--detach needs a server to leave the run with; start `charter serve`, then give --address")
     changes, console = _overrides(overrides, allow_ungated), plain_console()
-    if show_plan or as_json:
-        _plan(file, changes, weights, seed, {"--control": control, "--address": address}, show_plan, as_json)
-        return
+    if show_plan or as_json or (detach and not address):
+        return _plan(file, changes, weights, seed, {"--control": control, "--address": address}, show_plan, as_json)
     labels = Labels.of(name, tags or ())
     asked = _asked(file, changes, weights, seed, control, address, data)
     with open_client(address, token, data, asked.model, True, asked.feedback) as client:
@@ -141,6 +133,8 @@ def _plan(
     from services.cli.preflight import plan_run
     from services.cli.run_plan import print_plan
 
+    if not (show_plan or as_json):
+        raise InvalidInput("--detach needs a server to leave the run with; start `charter serve`, then give --address")
     if not show_plan:
         raise InvalidInput("--json goes with --plan; a run that is done shows its numbers by: charter report --json")
     if given := [name for name, value in beside.items() if value]:

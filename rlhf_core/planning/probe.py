@@ -187,7 +187,7 @@ class _Probe:
         return Cost.between(few, many), polls
 
     def _labels(self, samples: Sequence[Sample], polls: Sequence[Poll]) -> dict[str, list[Label]]:
-        """What each objective's reward model would learn from: grades of lines where the judge gives them, else pairs."""
+        """What each reward model would learn from: grades of lines, or pairs where the judge gives none."""
         law, settings, found = self.on.constitution, self.config.reward, dict[str, list[Label]]()
         if not polls or not polls[0].voters:
             return {name: [] for name in law.objective_names}

@@ -43,10 +43,9 @@ def demo(
       charter demo --weights helpful=3,harmless=1
       charter demo --model smollm2 --allow-ungated     # SmolLM2-135M-Instruct, the better part of an hour
 
-    Critique, revise, label, train, evaluate, report: starts an embedded server (no port, no GPU, no download),
-    runs the sandbox and prints a scorecard. Where nobody holds `production` yet and the judge has passed its gates,
-    the trained policy is promoted to it, so that `charter generate` speaks as it. A demo that was killed goes on where
-    it was when the same command is given again; Ctrl-C ends it for good.
+    Critique, revise, label, train, evaluate, report: starts an embedded server (no port, no GPU, no download) and
+    prints a scorecard. Where nobody holds `production` and the judge has passed its gates, the trained policy is
+    promoted to it. A demo that was killed goes on when the same command is given again; Ctrl-C ends it for good.
     """
     from services.cli.preflight import Labels, plan_run
     from services.cli.session import open_client, plain_console
@@ -98,9 +97,8 @@ def run(
       charter run --name "more harm weight" --tag sweep=weights --weights helpful=1,harmless=3
       charter run --control run-1f0c    # what would PPO have done without its rewards?
 
-    A model of your own needs labels by people that its judge agrees with, or --allow-ungated. Order, the later
-    wins: defaults, YAML, environment (CHARTER__PPO__STEPS), -s, --weights. With --control all is as in that run,
-    but for -s. Everything is checked before a model loads. Ctrl-C stops watching; on a server the run goes on.
+    A model of your own needs labels by people that its judge agrees with, or --allow-ungated. The later wins:
+    defaults, YAML, environment (CHARTER__PPO__STEPS), -s, --weights; with --control all but -s is as in that run.
     """
     from services.cli.preflight import Labels
     from services.cli.session import open_client, plain_console

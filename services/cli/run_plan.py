@@ -52,7 +52,7 @@ def plan_text(plan: RunPlan) -> str:
     rates = (
         f"measured in {plan.probe_seconds:.0f} s on '{plan.base_model}', {plan.threads} threads: a reply alone "
         f"{costs.write.call_seconds + costs.write.item_seconds:.2f} s and each more {costs.write.item_seconds:.3f} s, "
-        f"an update of fine-tuning {costs.tune.item_seconds:.2f} s and of reward models {costs.reward.item_seconds:.2f} "
+        f"an update of fine-tuning {costs.tune.item_seconds:.2f} s, of reward models {costs.reward.item_seconds:.2f} "
         f"s, a step of PPO {costs.step.item_seconds:.2f} s, of which rollouts {costs.rollout_share:.0%}"
     )
     return "\n".join([*lines, "", *table, "", *notes, rates, "nothing was started"])

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from rlhf_core.models.backbone import Backbone
+from rlhf_core.models.memory_budget import MAX_TOKENS
 
 MAX_ROWS = 256
-MAX_TOKENS = 65536
-"""Rows and padded tokens of one batch without gradients, which bound the memory of a pass."""
+"""Of one batch without gradients."""
 WINDOW = 16
 """Batches of a shuffled epoch whose rows are sorted by length together."""
 

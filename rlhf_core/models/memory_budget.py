@@ -12,13 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from rlhf_core.errors import InvalidInput
-from rlhf_core.models.batching import MAX_TOKENS
 
 FIELD = "model.memory_budget"
 HELD = 550_000_000
 """Bytes of a process beside its weights: Python, PyTorch, tokenizer, server and store, 490 to 540 MB as measured."""
 STATE = 16
 """Bytes of each number that is trained: itself, its gradient, two moments of Adam."""
+MAX_TOKENS = 65536
+"""Rows times their tokens, padding included, of a pass without gradients, where no budget asks for fewer."""
 SPARE = 1.15
 """What a pass takes for each byte that its graph keeps: buffers of the backward pass, and gaps between them."""
 

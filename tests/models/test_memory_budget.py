@@ -10,8 +10,15 @@ from torch import nn
 
 from rlhf_core.config.run import ModelConfig
 from rlhf_core.errors import InvalidInput
-from rlhf_core.models.batching import MAX_TOKENS, length_batches
-from rlhf_core.models.memory_budget import HELD, graph_bytes, most_positions, position_bytes, rows_that_fit
+from rlhf_core.models.batching import length_batches
+from rlhf_core.models.memory_budget import (
+    HELD,
+    MAX_TOKENS,
+    graph_bytes,
+    most_positions,
+    position_bytes,
+    rows_that_fit,
+)
 
 
 def test_a_graph_keeps_what_the_way_back_needs_and_weights_count_for_nothing():

@@ -93,7 +93,7 @@ def test_a_peak_of_memory_is_that_of_the_work_alone():
         (("--plan", "--control", "run-1"), "--control does not go with --plan"),
         (("--json",), "--json goes with --plan"),
         (("--detach",), "--detach needs a server"),
-        (("--plan", "-s", "data.prompts=datasets/mine"), "--plan reads files, not datasets"),
+        (("--plan", "-s", "data.prompts=dataset:mine"), "--plan reads files, not datasets"),
     ],
 )
 def test_what_does_not_go_with_a_plan_is_said(arguments, told):

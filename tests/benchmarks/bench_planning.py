@@ -1,7 +1,7 @@
 """The simulation of a cluster against measurement: jobs of writing and scoring by 1, 2 and 4 processes of this machine.
 
-One process measures what a job takes; from that alone the simulation says when all jobs are done by so many processes on
-the cores that there are, one thread each. Then they are done.
+One process measures what a job takes; from that alone the simulation says when all jobs are done by so many processes
+on the cores that there are, one thread each. Then they are done.
 """
 
 from __future__ import annotations

@@ -115,7 +115,7 @@ class _Probe:
 
     def _line(self, kind: Kind, work: Callable[[Sequence[Any]], object], items: Sequence[Any]) -> Cost:
         """The cost of a few items and of more, as a call and its items."""
-        work(items[: self.few])
+        work(items)
         _, few = self._timed(kind, self.few, lambda: work(items[: self.few]))
         _, many = self._timed(kind, self.many, lambda: work(items[-self.many :]))
         tokens = sum(self._tokens(sample) for sample in items) / len(items)

@@ -18,6 +18,7 @@ from rlhf_core.records.base import Stage
 from rlhf_core.records.runs import Run
 from rlhf_core.stages.context import Context
 from rlhf_core.stages.imported.own_rows import DEMONSTRATIONS, LABELS, PREFERENCES, rows_of
+from rlhf_core.stages.labelling.judge_truth import IMPORTED
 from rlhf_core.stages.memory import fit_to_memory
 from rlhf_core.stages.prompts import all_prompts, prompts_of
 
@@ -96,6 +97,7 @@ def _known(ctx: Context, found: Found) -> Known:
         yields=found.yields,
         own=len(rows_of(ctx, data.demonstrations, DEMONSTRATIONS)) if data.demonstrations else 0,
         own_labels=own,
+        imported=min(preferences, IMPORTED),
     )
 
 

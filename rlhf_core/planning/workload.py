@@ -38,6 +38,8 @@ class Known(NamedTuple):
     """Rows of the user's demonstrations."""
     own_labels: Mapping[str, int] = MappingProxyType({})
     """Objective -> labels in the user's files."""
+    imported: int = 0
+    """Pairs of the user's on which the judge is measured."""
 
 
 def workload(config: RunConfig, known: Known) -> dict[Stage, list[Work]]:
@@ -79,7 +81,9 @@ def _label(config: RunConfig, known: Known) -> list[Work]:
     plain = label.pairs - steered
     replies = 2 * steered + plain * (1 + label.candidates)
     pieces = known.piece * (1 + label.candidates) // 2
-    return [Work("write", replies, pieces), Work("compare", label.pairs, min(known.piece, JUDGED))]
+    # The judge is measured on the user's pairs under the principles of one objective alone.
+    compared = label.pairs + known.imported / len(known.objectives)
+    return [Work("write", replies, pieces), Work("compare", compared, min(known.piece, JUDGED))]
 
 
 def _reward(config: RunConfig, known: Known) -> list[Work]:
@@ -123,6 +127,8 @@ def _evaluate(config: RunConfig, known: Known) -> list[Work]:
     policies = 3 + bool(config.ppo.control_steps) if config.kind == "pipeline" else 1
     replies = policies * asked * settings.samples
     work = [Work("write", replies, min(known.piece, ANSWERED)), Work("score", _judges(config) * replies, SCORED)]
+    if config.reward.reference:
+        work.insert(1, Work("write", asked, SCORED))
     return [*work, Work("skill", settings.skills)] if settings.skills else work
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import numpy as np
@@ -151,28 +150,3 @@ def _mover(section: str, field: str) -> Change:
         return cluster.model_copy(update={section: part.model_copy(update={field: moved})})
 
     return move
-
-
-def plan_text(plan: ClusterPlan) -> str:
-    """The plan as people read it."""
-    lines = [
-        f"{plan.name or 'cluster'}: {plan.gpus} GPUs. These are the model's outputs from the unit costs of the file;",
-        "nothing was measured on such a cluster.",
-        "",
-        f"a step of PPO takes {plan.step_seconds:.1f} s (95 % of them at most {plan.step_seconds_p95:.1f} s; without "
-        f"failures {plan.calm_step_seconds:.1f} s): {plan.samples_per_second:.1f} samples a second",
-        "of which " + ", ".join(f"{name} {seconds:.1f} s" for name, seconds in plan.phases.items()),
-        f"bottleneck: {plan.bottleneck}",
-        "busy: " + ", ".join(f"{role} {share:.0%}" for role, share in plan.utilisation.items()),
-        "memory of a GPU: " + ", ".join(f"{role} {gigabytes:.1f} GB" for role, gigabytes in plan.memory_gb.items()),
-        "traffic of a step: " + ", ".join(f"{kind} {size:.3g} GB" for kind, size in plan.traffic_gb.items()),
-        f"1,000 steps: {plan.hours_per_1000_steps:.1f} h, cost {plan.cost_per_1000_steps:,.0f}, "
-        f"{plan.failures_per_1000_steps:.1f} failures, {plan.repeated_steps_per_1000:.0f} steps done again",
-        "",
-        "cost of 1,000 steps with an input a quarter lower and a quarter higher:",
-    ]
-    widest = max((swing.width for swing in plan.sensitivity), default=0.0)
-    for swing in plan.sensitivity:
-        bar = "#" * math.ceil(24 * swing.width / widest) if widest else ""
-        lines.append(f"  {swing.input:<24}{swing.cost[0]:>12,.0f}{swing.cost[1]:>12,.0f}  {bar}")
-    return "\n".join(lines)

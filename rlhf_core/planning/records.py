@@ -6,6 +6,7 @@ import math
 
 from pydantic import Field
 
+from rlhf_core.planning.cluster.description import Measured
 from rlhf_core.records.base import Record, Stage
 
 
@@ -101,6 +102,8 @@ class RunPlan(Record):
     stages: tuple[StagePlan, ...]
     costs: Costs
     yields: Yields
+    measured: Measured
+    """The costs of a worker like this machine, as a description of a cluster takes them."""
     probe_seconds: float
 
     @property

@@ -10,9 +10,10 @@ from rlhf_core.data.reward_examples import Label
 from rlhf_core.feedback.revision import critique_settings
 from rlhf_core.interfaces import Feedback
 from rlhf_core.models.memory_budget import position_bytes
+from rlhf_core.planning.cluster.description import Linear, Measured
 from rlhf_core.planning.meter import Metered
 from rlhf_core.planning.probe import Found, Subject, probe
-from rlhf_core.planning.records import Cost, RunPlan, StagePlan
+from rlhf_core.planning.records import Cost, Costs, RunPlan, StagePlan
 from rlhf_core.planning.workload import Kind, Known, Work, workload
 from rlhf_core.records.base import Stage
 from rlhf_core.records.runs import Run
@@ -66,6 +67,7 @@ def plan_run(ctx: Context, feedback: Callable[[], Feedback] | None, metered: Met
         stages=tuple(stages),
         costs=found.costs,
         yields=found.yields,
+        measured=_as_worker(found.costs, config.ppo.samples_per_step),
         probe_seconds=time.perf_counter() - started,
     )
 
@@ -79,6 +81,15 @@ def resolved(config: RunConfig) -> dict[str, str]:
             value = getattr(value, part)
         values[path] = "none" if value is None else str(value)
     return values
+
+
+def _as_worker(costs: Costs, samples: int) -> Measured:
+    """The costs by sample; what a step of PPO takes beside its rollouts is learning."""
+    learned = costs.step.item_seconds * (1 - costs.rollout_share) / samples
+    write, score = (
+        Linear(call_seconds=cost.call_seconds, item_seconds=cost.item_seconds) for cost in (costs.write, costs.score)
+    )
+    return Measured(write=write, score=score, learn=Linear(item_seconds=learned))
 
 
 def _known(ctx: Context, found: Found) -> Known:

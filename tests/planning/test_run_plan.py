@@ -53,6 +53,8 @@ def test_every_stage_has_its_calls_time_and_memory_and_the_model_is_left_as_it_w
     looks = 1 + 2
     assert by_stage["ppo"].calls == 3 * 4 * 4 + looks * 8 * 3
     assert by_stage["ppo"].seconds is not None and by_stage["ppo"].seconds > plan.costs.step.item_seconds * 3
+    learned = plan.costs.step.item_seconds * (1 - plan.costs.rollout_share)
+    assert plan.measured.learn is not None and plan.measured.learn.item_seconds == pytest.approx(learned / 4)
     assert plan.peak_bytes > 10**8 and plan.seconds > 0
     assert plan.costs.step.item_seconds > 0 < plan.costs.rollout_share < 1
     assert ctx.tools.backbone.adapters.names == ()

@@ -39,8 +39,8 @@ LARGE = 50_000_000
 """Weights of a model of which fewer items are measured, as each takes it seconds."""
 ADAPTER = "plan"
 """Begins the names of the probe's adapters."""
-SKILLS = 4
-"""Items of each skill that are asked."""
+SKILLS = (2, 8)
+"""Items of each skill that are asked, few and more of them at once."""
 
 
 class Subject(NamedTuple):
@@ -57,13 +57,18 @@ class Subject(NamedTuple):
     world: World | None
 
 
+class Peak(NamedTuple):
+    """The most memory that the process had while it did so many items at once."""
+
+    items: int
+    bytes: int
+
+
 class Found(NamedTuple):
     costs: Costs
     yields: Yields
-    peaks: dict[Kind, int]
-    """The most memory that the process had while it did so."""
-    written_at_once: int
-    """Replies that were written at the same time, at most."""
+    peaks: dict[Kind, list[Peak]]
+    """In the order in which they were measured."""
 
 
 def probe(subject: Subject) -> Found:
@@ -76,7 +81,7 @@ class _Probe:
         self.on, self.config, self.backbone = subject, subject.config, subject.backbone
         self.few, self.many = (2, 6) if subject.backbone.size >= LARGE else (8, 40)
         self.prompts = list(islice(cycle(subject.prompts), 4 * self.many))
-        self.peaks: dict[Kind, int] = {}
+        self.peaks: dict[Kind, list[Peak]] = {}
 
     def run(self) -> Found:
         try:
@@ -96,7 +101,7 @@ class _Probe:
                 **{"write": write, "criticise": criticise, "compare": compare, "tune": tune, "reward": reward},
                 **{"score": score, "step": step, "rollout_share": rollout_share, "skill": skill},
             )
-            return Found(costs, self._yields(revisions, polls, labels), self.peaks, self.many)
+            return Found(costs, self._yields(revisions, polls, labels), self.peaks)
         finally:
             for base in {id(base): base for base in (self.backbone, self.on.reward_base)}.values():
                 for name in [name for name in base.adapters.names if name.startswith(ADAPTER)]:
@@ -106,12 +111,12 @@ class _Probe:
         metered = self.on.metered
         before = (metered.requests, metered.tokens) if metered else (0, 0)
         result, taken = measure(unit)
-        self._note(kind, taken)
+        self._note(kind, taken, items)
         asked = (metered.requests - before[0], metered.tokens - before[1]) if metered else (0, 0)
         return result, Timed(items=items, seconds=taken.seconds, requests=asked[0], tokens=asked[1])
 
-    def _note(self, kind: Kind, taken: Taken) -> None:
-        self.peaks[kind] = max(self.peaks.get(kind, 0), taken.peak_bytes)
+    def _note(self, kind: Kind, taken: Taken, items: int = 1) -> None:
+        self.peaks.setdefault(kind, []).append(Peak(items, taken.peak_bytes))
 
     def _line(self, kind: Kind, work: Callable[[Sequence[Any]], object], items: Sequence[Any]) -> Cost:
         """The cost of a few items and of more, as a call and its items."""
@@ -300,18 +305,17 @@ class _Probe:
             return None
         limit = self.config.model.feedback_tokens
 
-        def work() -> object:
+        def work(items: int) -> object:
             return world.skills(
                 lambda asked: chat(self.backbone, asked, limit),
                 lambda asked, labels: choose(self.backbone, asked, labels),
                 self.on.constitution,
-                SKILLS,
+                items,
                 self.config.seed,
             )
 
-        _, taken = measure(work)
-        self._note("skill", taken)
-        return Cost(call_seconds=0, item_seconds=taken.seconds / SKILLS, requests=1)
+        few, many = (self._timed("skill", items, lambda items=items: work(items))[1] for items in SKILLS)
+        return Cost.between(few, many).model_copy(update={"requests": 1.0})
 
 
 def _pair(pair: Comparison, probability: float) -> LabelledPair:

@@ -9,7 +9,6 @@ from rlhf_core.config.run import RunConfig, stages_of
 from rlhf_core.data.reward_examples import Label
 from rlhf_core.feedback.revision import critique_settings
 from rlhf_core.interfaces import Feedback
-from rlhf_core.models.memory_budget import position_bytes
 from rlhf_core.planning.cluster.description import Linear, Measured
 from rlhf_core.planning.meter import Metered
 from rlhf_core.planning.probe import Found, Subject, probe
@@ -59,7 +58,7 @@ def plan_run(ctx: Context, feedback: Callable[[], Feedback] | None, metered: Met
         world=ctx.tools.world,
     )
     found = ctx.tools.on_device(lambda: probe(subject))
-    stages = _stages(ctx, found, workload(config, _known(ctx, found)))
+    stages = _stages(found, workload(config, _known(ctx, found)))
     return RunPlan(
         base_model=ctx.tools.backbone.name,
         threads=config.model.threads,
@@ -116,14 +115,14 @@ def _count(rows: Sequence[Collection[Label]]) -> int:
     return sum(map(len, rows))
 
 
-def _stages(ctx: Context, found: Found, work: dict[Stage, list[Work]]) -> list[StagePlan]:
+def _stages(found: Found, work: dict[Stage, list[Work]]) -> list[StagePlan]:
     """Each stage's sums; memory that one stage has taken stays with the process for the next."""
     peak, stages = 0, []
     for stage, parts in work.items():
         costs = [(part, _cost(found, part.kind)) for part in parts if part.items]
         known = [(part, cost) for part, cost in costs if cost is not None]
         whole = len(known) == len(costs) and stage != "report"
-        peak = max([peak, *(_peak(ctx, found, part) for part, _ in known)])
+        peak = max([peak, *(_peak(found, part) for part, _ in known)])
         seconds = sum(cost.seconds(part.items, part.per_call) for part, cost in known)
         asked = [part for part, cost in costs if cost is None]
         stages.append(
@@ -143,16 +142,16 @@ def _cost(found: Found, kind: Kind) -> Cost | None:
     return getattr(found.costs, kind)
 
 
-def _peak(ctx: Context, found: Found, part: Work) -> int:
-    """As measured, and for replies what more of them at once take in keys and values."""
-    if part.kind != "write":
-        return found.peaks.get(part.kind, 0)
-    backbone, limit = ctx.tools.backbone, ctx.config.model.max_tokens
-    asked = prompts_of(ctx, "train")[:WRITTEN_AT_ONCE]
-    width = max(len(backbone.render(prompt.messages)) for prompt in asked) + limit
-    rows = min(part.items, part.per_call, WRITTEN_AT_ONCE, backbone.most_positions // width)
-    more = max(0, rows - found.written_at_once) * width * position_bytes(backbone.model)
-    return round(found.peaks.get("write", 0) + more)
+def _peak(found: Found, part: Work) -> int:
+    """The memory of as many items as the stage does at once: on the line through what fewer and more of them took."""
+    measured = found.peaks.get(part.kind, [])
+    most = max((peak.bytes for peak in measured), default=0)
+    if not measured or measured[0].items == measured[-1].items:
+        return most
+    few, many = measured[0], measured[-1]
+    slope = max(0.0, (many.bytes - few.bytes) / (many.items - few.items))
+    at_once = min(part.items, part.per_call, *([WRITTEN_AT_ONCE] if part.kind == "write" else []))
+    return round(most + slope * max(0.0, at_once - many.items))
 
 
 def unstarted(config: RunConfig) -> Run:

@@ -129,7 +129,7 @@ def _evaluate(config: RunConfig, known: Known) -> list[Work]:
     work = [Work("write", replies, min(known.piece, ANSWERED)), Work("score", _judges(config) * replies, SCORED)]
     if config.reward.reference:
         work.insert(1, Work("write", asked, SCORED))
-    return [*work, Work("skill", settings.skills)] if settings.skills else work
+    return [*work, Work("skill", settings.skills, ANSWERED)] if settings.skills else work
 
 
 def _judges(config: RunConfig) -> int:

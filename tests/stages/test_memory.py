@@ -42,13 +42,13 @@ def test_the_longest_rows_are_those_of_prompts_with_the_longest_responses(ready)
 
 def test_a_smaller_budget_takes_fewer_rows_in_every_stage_and_says_so(ready, desk: Desk):
     sizes = []
-    for beside in (6_000_000, 3_000_000):
+    for beside in (2_000_000, 1_000_000):
         config = fit_to_memory(ready(beside), STAGES).config
         sizes.append((config.sft.micro_batch_size, config.reward.micro_batch_size, config.ppo.micro_batch_size))
     assert all(0 < small < large for large, small in zip(*sizes, strict=True)), sizes
     assert f"sft {sizes[1][0]}, reward {sizes[1][1]}, ppo {sizes[1][2]}" in json.loads(desk.notes[-1])["text"]
     # A run that goes on after some stages takes the same passes in the others.
-    again = fit_to_memory(ready(3_000_000), ["ppo", "control"]).config
+    again = fit_to_memory(ready(1_000_000), ["ppo", "control"]).config
     assert (again.ppo.micro_batch_size, again.sft.micro_batch_size) == (sizes[1][2], None)
 
 

@@ -208,7 +208,7 @@ class _Probe:
             stated = labels_from_tallies(pairs, tallied, law, "judge", self.config.label)
             told = [label for label in stated if not label.abstained]
             by_id = {pair.id: pair for pair in pairs}
-            compared = [_pair(by_id[label.comparison_id], label.probability) for label in told]
+            compared: list[Label] = [_pair(by_id[label.comparison_id], label.probability) for label in told]
             found[name] = graded if len(graded) >= len(pairs) else compared
         return found
 

@@ -61,9 +61,9 @@ def plan_text(plan: RunPlan) -> str:
 def _row(stage: StagePlan) -> tuple[str, str, str, str, str]:
     from rlhf_core.models.memory_budget import told
 
-    counts = [UNKNOWN if count is None else f"{count:,}" for count in (stage.calls, stage.tokens)]
+    calls, tokens = (UNKNOWN if count is None else f"{count:,}" for count in (stage.calls, stage.tokens))
     minutes = UNKNOWN if stage.seconds is None else f"{stage.seconds / 60:.1f}"
-    return stage.stage, *counts, minutes, UNKNOWN if stage.peak_bytes is None else told(stage.peak_bytes)
+    return stage.stage, calls, tokens, minutes, UNKNOWN if stage.peak_bytes is None else told(stage.peak_bytes)
 
 
 def _measured(plan: Plan) -> RunPlan:

@@ -148,7 +148,7 @@ class _Run:
             "learners": self.learned_seconds / seconds,
         }
         names = ("write", "score", "learn", "publish")
-        phases = dict(zip(names, map(float, np.mean(self.phases, axis=0)), strict=True))
+        phases: dict[str, float] = dict(zip(names, map(float, np.mean(self.phases, axis=0)), strict=True))
         broken = self.broken + self.samplers.failed + self.scorers.failed
         return Simulated(np.diff([0.0, *times]), seconds, busy, phases, broken, self.repeated)
 

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from rlhf_core.errors import TrainingFailed
+from rlhf_core.training.parallel import ALONE, Ranks
 
 
 class Optimizer:
@@ -26,8 +27,9 @@ class Optimizer:
         eps: float = 1e-8,
         warmup: float = 0.05,
         schedule: Literal["linear", "cosine", "constant"] = "linear",
+        ranks: Ranks = ALONE,
     ):
-        self.parameters = list(parameters)
+        self.parameters, self.ranks = list(parameters), ranks
         self.learning_rate, self.updates, self.max_grad_norm = learning_rate, updates, max_grad_norm
         self.warmup = max(1, math.ceil(warmup * updates)) if warmup else 0
         self.schedule = schedule
@@ -57,7 +59,8 @@ class Optimizer:
         loss.backward()
 
     def apply(self, where: str) -> float:
-        """Move the parameters along the accumulated gradient; returns its norm before the clip."""
+        """Move the parameters along the gradient that all processes accumulated; returns its norm before the clip."""
+        self.ranks.sum_gradients(self.parameters)
         norm = float(nn.utils.clip_grad_norm_(self.parameters, self.max_grad_norm))
         if not math.isfinite(norm):
             raise TrainingFailed(f"the gradient's norm is {norm} at {where}; try a lower learning_rate")

@@ -18,6 +18,7 @@ from rlhf_core.records.samples import Demonstration
 from rlhf_core.seeding import derived_seed
 from rlhf_core.training.epoch_state import EpochState, Keep, keep_nothing
 from rlhf_core.training.optimizer import Optimizer
+from rlhf_core.training.parallel import ALONE, Ranks
 from rlhf_core.training.ppo.losses import masked_mean
 
 
@@ -29,10 +30,11 @@ def train_sft(
     seed: int,
     snapshot: Path | None = None,
     keep: Keep = keep_nothing,
+    ranks: Ranks = ALONE,
 ) -> Iterator[StepMetrics]:
     """Minimise the mean negative log-probability of the response tokens, the end token included; yields each update.
 
-    With a snapshot, go on as if never interrupted.
+    With a snapshot, go on as if never interrupted. Processes that learn together share the rows of each update.
     """
     if not demonstrations:
         raise TrainingFailed("there are no demonstrations for supervised fine-tuning")
@@ -41,7 +43,7 @@ def train_sft(
     lengths = [len(prompt) + len(response) for prompt, response in zip(prompts, responses, strict=True)]
     batches_per_epoch = -(-len(prompts) // config.batch_size)
     steps = config.epochs * batches_per_epoch
-    optimizer = Optimizer(backbone.adapters.parameters(adapter), config.learning_rate, steps)
+    optimizer = Optimizer(backbone.adapters.parameters(adapter), config.learning_rate, steps, ranks=ranks)
     state = EpochState.begin(optimizer, snapshot)
     done = optimizer.update
     generator = torch.Generator().manual_seed(derived_seed(seed, "sft"))
@@ -50,11 +52,13 @@ def train_sft(
         for rows in batches[max(0, done - epoch * len(batches)) :]:
             started = time.perf_counter()
             batch = make_batch(backbone, [prompts[i] for i in rows], [responses[i] for i in rows])
+            ((own, weight),), count = ranks.passes(torch.arange(len(rows))), batch.mask.sum()
+            batch = batch.rows(own)
             with backbone.adapters.using(adapter, train=True):
-                loss = -masked_mean(response_tokens(backbone, batch).logprobs, batch.mask)
+                loss = -weight * masked_mean(response_tokens(backbone, batch).logprobs, batch.mask, count)
                 rate = optimizer.rate
                 norm = optimizer.step(loss, f"step {optimizer.update} of supervised fine-tuning")
-            values = {"loss": loss.item(), "grad_norm": norm, "learning_rate": rate}
-            values |= {"tokens": float(batch.mask.sum()), "seconds": time.perf_counter() - started}
+            values = {"loss": ranks.total(loss).item(), "grad_norm": norm, "learning_rate": rate}
+            values |= {"tokens": float(count), "seconds": time.perf_counter() - started}
             keep(state)
             yield StepMetrics(stage="sft", step=optimizer.update, steps=steps, values=values)

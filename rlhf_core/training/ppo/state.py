@@ -11,6 +11,7 @@ from torch import Tensor
 from rlhf_core.config.ppo import PpoConfig
 from rlhf_core.models.policy import Policy
 from rlhf_core.training.optimizer import Optimizer
+from rlhf_core.training.parallel import ALONE, Ranks
 from rlhf_core.training.ppo.losses import adapted_kl_coef
 
 
@@ -43,7 +44,7 @@ class PpoState:
         (folder / "ppo.json").write_text(json.dumps(numbers))
 
     @classmethod
-    def begin(cls, policy: Policy, config: PpoConfig, checkpoint: Path | None) -> PpoState:
+    def begin(cls, policy: Policy, config: PpoConfig, checkpoint: Path | None, ranks: Ranks = ALONE) -> PpoState:
         """A new state, or the one that was saved in `checkpoint`."""
         if checkpoint is not None:
             policy.restore(checkpoint)
@@ -55,6 +56,7 @@ class PpoState:
             eps=1e-5,
             warmup=config.warmup_share,
             schedule=config.lr_schedule,
+            ranks=ranks,
         )
         if checkpoint is None:
             return cls(policy, optimizer, config.kl_coef)

@@ -28,6 +28,7 @@ from rlhf_core.reward_models.reward_model import RewardModel, score_all
 from rlhf_core.seeding import derived_seed
 from rlhf_core.training.epoch_state import EpochState, Keep, keep_nothing
 from rlhf_core.training.optimizer import Optimizer
+from rlhf_core.training.parallel import ALONE, Ranks
 from rlhf_core.training.reward import losses
 from rlhf_core.training.reward.batch_loss import Goal, Lesson, Scored, batch_loss, read_batch
 
@@ -63,12 +64,13 @@ def train_reward_models(
     stop_on: Sequence[Sequence[Label]] = (),
     snapshot: Path | None = None,
     keep: Keep = keep_nothing,
+    ranks: Ranks = ALONE,
 ) -> Iterator[StepMetrics]:
     """Minimise the weighted loss of each model's labels; yields each update. The models share one trunk.
 
     With labels to stop on, training ends after the first epoch that does not lower their loss, and the best epoch's
-    weights stay. With a snapshot, go on as if never interrupted. `config.members` and how replies are read are the
-    models' own affair.
+    weights stay. With a snapshot, go on as if never interrupted. Processes that learn together share the examples of
+    each update. `config.members` and how replies are read are the models' own affair.
     """
     for model, own in zip(models, labels, strict=True):
         _check(model, own)
@@ -82,12 +84,12 @@ def train_reward_models(
     steps = training_steps(len(examples), config)
     parameters = models[0].parameters() + [p for model in models[1:] for p in model.heads.parameters()]
     parameters += [goal.log_tie for goal in goals if isinstance(goal.log_tie, nn.Parameter)]
-    state = EpochState.begin(Optimizer(parameters, config.learning_rate, steps), snapshot)
+    state = EpochState.begin(Optimizer(parameters, config.learning_rate, steps, ranks=ranks), snapshot)
     done = state.optimizer.update
     for epoch in range(config.epochs):
         batches = shuffled_batches(lengths, config.batch_size, generator)
         for rows in batches[max(0, done - epoch * len(batches)) :]:
-            batch = [lesson for i in rows for lesson in examples[i]]
+            batch = [examples[i] for i in rows]
             metrics = _update(models, batch, goals, config, state.optimizer, f"the reward model of '{name}'")
             keep(state)
             yield metrics
@@ -103,24 +105,34 @@ def train_reward_models(
 
 def _update(
     models: Sequence[RewardModel],
-    lessons: Sequence[Lesson],
+    examples: Sequence[Sequence[Lesson]],
     goals: Sequence[Goal],
     config: RewardConfig,
     optimizer: Optimizer,
     what: str,
 ) -> StepMetrics:
-    started, rate = time.perf_counter(), optimizer.rate
+    started, rate, ranks = time.perf_counter(), optimizer.rate, optimizer.ranks
+    ((rows, weight),) = ranks.passes(torch.arange(len(examples)))
+    own, count = [lesson for i in rows.tolist() for lesson in examples[i]], sum(map(len, examples))
     with models[0].backbone.adapters.using(models[0].adapter, train=True):
-        scored = read_batch(models, lessons, train=True)
-        loss = batch_loss(scored, goals, config)
+        scored = read_batch(models, own, train=True)
+        loss = weight * batch_loss(scored, goals, config, count if ranks.size > 1 else None)
         norm = optimizer.step(loss, f"step {optimizer.update} of {what}")
-    values = {"loss": loss.item(), "grad_norm": norm, "learning_rate": rate}
+    values = {"loss": ranks.total(loss).item(), "grad_norm": norm, "learning_rate": rate}
+    scored = _scored_by_all(scored if weight else [], [lesson for part in examples for lesson in part], ranks)
     for index, model in enumerate(models):
         margins = _margins([one for one in scored if one.lesson.model == index])
         values |= margins if len(models) == 1 else {f"{name}.{model.objective}": n for name, n in margins.items()}
     values["seconds"] = time.perf_counter() - started
     stage = f"reward/{models[0].objective}" if len(models) == 1 else "reward"
     return StepMetrics(stage=stage, step=optimizer.update, steps=optimizer.updates, values=values)
+
+
+def _scored_by_all(scored: Sequence[Scored], lessons: Sequence[Lesson], ranks: Ranks) -> list[Scored]:
+    """All lessons with their replies' scores, of which each process has those of its share; without steps."""
+    parts = ranks.gather([one.replies.tolist() for one in scored])
+    replies = [torch.tensor(each) for part in parts for each in part]
+    return [Scored(lesson, each, each[:0]) for lesson, each in zip(lessons, replies, strict=True)]
 
 
 def _lessons(

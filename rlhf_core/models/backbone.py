@@ -69,6 +69,8 @@ class Backbone:
         """How many tokens a position looks back at, where it does not look at all."""
         self.shares_beginnings = True
         """Rows that begin alike may be computed together behind that beginning."""
+        self.path = ""
+        """What it was loaded from, which another process may load too; empty where it was not."""
         self.own_answers: dict[tuple[object, ...], str] = {}  # the base's, by prompt; reward models read them
         self.before_pass: Callable[[], None] = lambda: None
         """Longer work lets others use the device here; they leave the active adapter as they found it."""
@@ -84,6 +86,7 @@ class Backbone:
         check_model(path, model, tokenizer)
         name = Path(config.base_model).name if Path(config.base_model).exists() else config.base_model
         backbone = cls(name, model.to(config.device), tokenizer, config)  # pyright: ignore[reportArgumentType]
+        backbone.path = path
         backbone.shares_beginnings = check_decoder(backbone, sorted(tokenizer.get_vocab().values()))
         return backbone
 

@@ -45,6 +45,24 @@ class Policy:
         nn.init.zeros_(self.value_heads.weight)
         nn.init.zeros_(self.value_heads.bias)
 
+    @classmethod
+    def starting_from(
+        cls, backbone: Backbone, folder: Path, objectives: tuple[str, ...], adapter: str, reference: str, dense: bool
+    ) -> Policy:
+        """A new policy that is the one in `folder`, as is its reference; adapters that have the names are dropped.
+
+        A `dense` one trains all weights of the model, of which it gets a copy of its own.
+        """
+        for name in (adapter, reference):
+            if name in backbone.adapters:
+                backbone.adapters.delete(name)
+        backbone.adapters.load(reference, folder)
+        if dense:
+            backbone.adapters.add_dense(adapter, reference)
+        else:
+            backbone.adapters.copy(reference, adapter)
+        return cls(backbone, adapter, objectives, reference)
+
     def parameters(self) -> list[nn.Parameter]:
         """All that training moves: the adapter and the value heads."""
         return [*self.backbone.adapters.parameters(self.adapter), *self.value_heads.parameters()]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
@@ -85,7 +85,7 @@ class Context(NamedTuple):
             raise CharterError(f"stage '{stage}' has no result yet; run it first or name a run that has it in from_run")
         return self.results[stage]
 
-    def units(self, steps: Iterator[T]) -> Iterator[T]:
+    def units(self, steps: Iterator[T]) -> Generator[T]:
         """Drain a training generator one unit at a time, so that the device is free between its steps."""
         while item := self.tools.on_device(lambda: list(islice(steps, 1))):
             yield item[0]

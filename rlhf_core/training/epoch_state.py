@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -25,6 +26,11 @@ class EpochState:
     """The lowest mean loss of an epoch on the labels to stop on; infinite where there are none."""
     kept: list[Tensor] = field(default_factory=list)
     """The parameters of that epoch, in the optimizer's order."""
+
+    @property
+    def update(self) -> int:
+        """How many updates are behind it."""
+        return self.optimizer.update
 
     def save(self, folder: Path) -> None:
         """Write a snapshot: safetensors only."""
@@ -55,9 +61,22 @@ class EpochState:
         return cls(optimizer, float(saved["best"]), kept)
 
 
-Keep = Callable[[EpochState], None]
+class Resumable(Protocol):
+    """A state of training that can be written and gone on from."""
+
+    def save(self, folder: Path) -> None: ...
+
+
+class EpochSnapshot(Resumable, Protocol):
+    """The same of training by epochs."""
+
+    @property
+    def update(self) -> int: ...
+
+
+Keep = Callable[[EpochSnapshot], None]
 """Told after each update; takes a snapshot when it sees fit."""
 
 
-def keep_nothing(state: EpochState) -> None:
+def keep_nothing(state: EpochSnapshot) -> None:
     """Take no snapshot."""

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 from rlhf_core.errors import Exhausted, Unavailable
 from rlhf_core.inference.sequence import SamplingParams
+from rlhf_core.models.kernels.malloc import give_back
 from rlhf_core.records.samples import Prompt
 from services.serving.executor import Executor
 from services.serving.generation_order import QUEUE, Answer, Order, Piece
 from services.serving.generation_turns import GenerationTurns
-from services.serving.malloc import give_back
 from services.telemetry import metrics
 
 if TYPE_CHECKING:

@@ -30,7 +30,7 @@ from rlhf_core.records.models import NormPack
 from rlhf_core.records.samples import Prompt
 from rlhf_core.reward_models.reward_model import RewardModel
 from rlhf_core.training.ppo.trainer import train_ppo
-from services.serving.malloc import keep_buffers
+from rlhf_core.models.kernels.malloc import keep_buffers
 
 
 class Work(NamedTuple):

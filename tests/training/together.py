@@ -171,7 +171,7 @@ def difference(one: torch.Tensor, other: torch.Tensor) -> float:
 
 def main(model: str, cases: list[str]) -> None:
     torch.set_num_threads(1)
-    with joined("cpu") as ranks:
+    with joined() as ranks:
         together = {name: CASES[name](model, name, ranks) for name in cases}
         if ranks.is_first:
             found = {name: apart(together[name], CASES[name](model, name, ALONE)) for name in cases}

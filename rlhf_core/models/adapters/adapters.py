@@ -190,6 +190,15 @@ class Adapters:
             self.delete(name)
             raise InvalidInput(f"the adapter in '{folder}' does not fit this base model: {error}") from error
 
+    def take(self, name: str, folder: Path) -> None:
+        """Give an adapter the weights of a folder, which must hold one of the same kind and shape."""
+        self._must_exist(name)
+        file = folder / (full_weights.WEIGHTS if name in self._dense else WEIGHTS)
+        try:
+            self._write(name, load_file(file))
+        except (OSError, SafetensorError, InvalidInput) as error:
+            raise InvalidInput(f"adapter '{name}' cannot take the weights of '{file}': {error}") from error
+
     def _write(self, name: str, state: dict[str, Tensor]) -> None:
         own = self.state(name)
         wrong = sorted(own.keys() ^ state.keys()) or sorted(k for k in own if own[k].shape != state[k].shape)

@@ -19,6 +19,7 @@ from rlhf_core.records.runs import StepMetrics
 from rlhf_core.records.samples import Prompt, Sample
 from rlhf_core.reward_models.reward_model import RewardModel
 from rlhf_core.seeding import derived_seed
+from rlhf_core.training.epoch_state import Resumable
 from rlhf_core.training.parallel import ALONE, Ranks
 from rlhf_core.training.ppo.metrics import step_metrics
 from rlhf_core.training.ppo.objective_weights import Combination
@@ -38,7 +39,7 @@ class PpoStep(NamedTuple):
     metrics: StepMetrics
     samples: list[Sample]
     scores: Tensor
-    state: PpoState
+    state: Resumable
 
 
 def train_ppo(

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from rlhf_core.config.base import Settings
+from rlhf_core.errors import InvalidInput
+
+PROCESSES = "CHARTER_LEARNER_PROCESSES"
+"""In the environment of the process that carries out a run: how many processes learn, whatever the run says."""
 
 
 class LearnerConfig(Settings):
@@ -30,6 +35,24 @@ class LearnerConfig(Settings):
     def processes_here(self) -> int:
         """Processes of each machine."""
         return self.processes // self.machines
+
+    def here(self, environ: Mapping[str, str]) -> LearnerConfig:
+        """Return the same with the number of processes that the environment asks for, if it does.
+
+        Raises: InvalidInput where that is no number, or does not go with the rest.
+        """
+        told = environ.get(PROCESSES)
+        if not told:
+            return self
+        if not re.fullmatch(r"[1-9]\d{0,3}", told):
+            raise InvalidInput(f"{PROCESSES} is '{told}'; allowed: a whole number of at least 1", "learner.processes")
+        asked = self.model_dump() | {"processes": int(told)}
+        if told == "1":
+            asked |= {"strategy": "replicate", "machines": 1, "address": None}
+        try:
+            return LearnerConfig.model_validate(asked)
+        except ValidationError as error:
+            raise InvalidInput(f"{PROCESSES} is {told}: {error.errors()[0]['msg']}", "learner.processes") from None
 
     @model_validator(mode="after")
     def _machines_have_as_many_each(self) -> Self:

@@ -96,6 +96,5 @@ class Policy:
             raise InvalidInput(f"no policy in '{folder}': {error}; expected {HEADS}") from error
         if objectives != self.objectives:
             raise InvalidInput(f"the policy in '{folder}' has the objectives {objectives}, the run {self.objectives}")
-        self.backbone.adapters.delete(self.adapter)
-        self.backbone.adapters.load(self.adapter, folder)
+        self.backbone.adapters.take(self.adapter, folder)
         self.value_heads.load_state_dict(state)

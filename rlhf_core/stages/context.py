@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
 
+from rlhf_core.config.learner import LearnerConfig
 from rlhf_core.config.run import RunConfig
 from rlhf_core.constitution.constitution import Constitution
 from rlhf_core.errors import CharterError
@@ -62,6 +64,11 @@ class Context(NamedTuple):
     """Results of the stages before this one, of this run or of the run it starts from."""
     report: Callable[[str, str], None]
     should_stop: Callable[[], bool]
+
+    @property
+    def learner(self) -> LearnerConfig:
+        """The processes that train here: those that the run asks for, unless the environment says otherwise."""
+        return self.config.learner.here(os.environ)
 
     def progress(self, stage: Stage, step: int, steps: int, **values: float) -> None:
         """Publish one step; raises RunStopped when the run was asked to stop."""

@@ -107,7 +107,7 @@ def _at_work(
     job = Job(
         path=ctx.tools.backbone.path,
         model=ctx.config.model,
-        learner=ctx.config.learner,
+        learner=ctx.learner,
         seed=seed,
         folder=ctx.tools.runs_folder / ctx.run.id / FOLDER,
         checkpoint=checkpoint,

@@ -90,7 +90,7 @@ def train(
     """PPO on the run's training prompts, here or by learner processes, from the stage's last checkpoint on."""
     saved = ctx.store.checkpoints.latest(ctx.run.id, stage)
     checkpoint = ctx.store.artifacts.get_folder(saved.artifact) if saved else None
-    if ctx.config.learner.processes > 1:
+    if ctx.learner.processes > 1:
         done = saved.step if saved else 0
         yield from ppo_by_learners(ctx, stage, policy, pack, weights, config, checkpoint, done, replay)
         return

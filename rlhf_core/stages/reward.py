@@ -135,7 +135,7 @@ def _updates(
 ) -> Generator[StepMetrics]:
     """Train the models, here or by learner processes, from the last checkpoint on."""
     settings, saved = ctx.config.reward, checkpoints.latest()
-    if ctx.config.learner.processes == 1:
+    if ctx.learner.processes == 1:
         yield from ctx.units(train_reward_models(models, labels, settings, seed, stop_on, saved, checkpoints.keep))
         return
     named = [tuple(tuple(map(NamedLabel.of, own)) for own in given) for given in (labels, stop_on)]

@@ -26,7 +26,7 @@ def sft_stage(ctx: Context) -> StageResult:
     checkpoints = EpochCheckpoints(ctx, "sft", demonstrations)
     ctx.tools.on_device(lambda: fresh_adapter(ctx, adapter, ctx.config.seed))
     settings, seed, saved, keep = ctx.config.sft, ctx.config.seed, checkpoints.latest(), checkpoints.keep
-    if ctx.config.learner.processes > 1:
+    if ctx.learner.processes > 1:
         task = SftTask(demonstrations=tuple(demonstrations), config=settings)
         take = partial(backbone.adapters.take, adapter)
         steps = epochs_by_learners(ctx, "sft", task, seed, saved, keep, take)

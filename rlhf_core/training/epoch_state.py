@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from rlhf_core.models.divided import alike, whole
 from rlhf_core.training.optimizer import Optimizer
 
 WEIGHTS, MOMENTS = "weights.safetensors", "optimizer.safetensors"
@@ -33,9 +34,9 @@ class EpochState:
         return self.optimizer.update
 
     def save(self, folder: Path) -> None:
-        """Write a snapshot: safetensors only."""
-        now = {f"now.{i}": p.detach().cpu().contiguous() for i, p in enumerate(self.optimizer.parameters)}
-        kept = {f"best.{i}": tensor.cpu().contiguous() for i, tensor in enumerate(self.kept)}
+        """Write a snapshot: safetensors only. Where weights are divided, every process must call it."""
+        now = {f"now.{i}": whole(p.detach()).cpu().contiguous() for i, p in enumerate(self.optimizer.parameters)}
+        kept = {f"best.{i}": whole(tensor).cpu().contiguous() for i, tensor in enumerate(self.kept)}
         save_file(now | kept | {"best": torch.tensor(self.best, dtype=torch.float64)}, folder / WEIGHTS)
         self.optimizer.save(folder / MOMENTS)
 
@@ -55,9 +56,9 @@ class EpochState:
         kept = []
         with torch.no_grad():
             for i, parameter in enumerate(optimizer.parameters):
-                parameter.copy_(saved[f"now.{i}"])
+                parameter.copy_(alike(saved[f"now.{i}"], parameter))
                 if f"best.{i}" in saved:
-                    kept.append(saved[f"best.{i}"].to(parameter.device))
+                    kept.append(alike(saved[f"best.{i}"], parameter))
         return cls(optimizer, float(saved["best"]), kept)
 
 

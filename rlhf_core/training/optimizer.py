@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from rlhf_core.errors import TrainingFailed
+from rlhf_core.models.divided import alike, is_divided, whole
 from rlhf_core.training.parallel import ALONE, Ranks
 
 
@@ -34,7 +35,15 @@ class Optimizer:
         self.warmup = max(1, math.ceil(warmup * updates)) if warmup else 0
         self.schedule = schedule
         self.update = 0
-        self._adam = torch.optim.AdamW(self.parameters, lr=learning_rate, betas=(0.9, 0.999), eps=eps, weight_decay=0)
+        self._adam = torch.optim.AdamW(
+            self.parameters,
+            lr=learning_rate,
+            betas=(0.9, 0.999),
+            eps=eps,
+            weight_decay=0,
+            # Its quicker ways take no mix of whole and divided tensors.
+            foreach=False if is_divided(self.parameters) else None,
+        )
 
     @property
     def rate(self) -> float:
@@ -61,7 +70,7 @@ class Optimizer:
     def apply(self, where: str) -> float:
         """Move the parameters along the gradient that all processes accumulated; returns its norm before the clip."""
         self.ranks.sum_gradients(self.parameters)
-        norm = float(nn.utils.clip_grad_norm_(self.parameters, self.max_grad_norm))
+        norm = float(self._clip())
         if not math.isfinite(norm):
             raise TrainingFailed(f"the gradient's norm is {norm} at {where}; try a lower learning_rate")
         self._adam.param_groups[0]["lr"] = self.rate
@@ -70,18 +79,39 @@ class Optimizer:
         self.update += 1
         return norm
 
+    def _clip(self) -> Tensor:
+        if not is_divided(self.parameters):
+            return nn.utils.clip_grad_norm_(self.parameters, self.max_grad_norm)
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        norm = torch.stack([whole(torch.linalg.vector_norm(gradient)) for gradient in gradients]).norm()
+        nn.utils.clip_grads_with_norm_(self.parameters, self.max_grad_norm, norm)
+        return norm
+
     def discard(self) -> None:
         """Forget the accumulated gradient."""
         self._adam.zero_grad(set_to_none=True)
 
     def save(self, file: Path) -> None:
-        """Write the moments as safetensors."""
-        state = {
-            f"{i}.{key}": tensor.detach().cpu().contiguous()
+        """Write the moments as safetensors; where they are divided, every process must call it."""
+        state = {key: whole(tensor.detach()).cpu().contiguous() for key, tensor in self.moments.items()}
+        save_file(state | {"update": torch.tensor(self.update)}, file)
+
+    @property
+    def moments(self) -> dict[str, Tensor]:
+        """What Adam remembers of each parameter, by the parameter's number and its own name for it."""
+        return {
+            f"{i}.{key}": tensor
             for i, parameter in enumerate(self.parameters)
             for key, tensor in self._adam.state[parameter].items()
         }
-        save_file(state | {"update": torch.tensor(self.update)}, file)
+
+    def room_for(self, names: Iterable[str]) -> dict[str, Tensor]:
+        """Make moments of these names, still without what they are, to be filled; they take part from then on."""
+        for key in names:
+            i, name = key.split(".")
+            parameter = self.parameters[int(i)]
+            self._adam.state[parameter][name] = torch.tensor(0.0) if name == "step" else torch.zeros_like(parameter)
+        return self.moments
 
     def load(self, file: Path) -> None:
         """Go on from saved moments of the same parameters."""
@@ -91,4 +121,4 @@ class Optimizer:
             i, name = key.split(".")
             parameter = self.parameters[int(i)]
             # Adam keeps its count of steps on the CPU, its moments beside the parameter.
-            self._adam.state[parameter][name] = tensor if name == "step" else tensor.to(parameter.device)
+            self._adam.state[parameter][name] = tensor if name == "step" else alike(tensor, parameter)

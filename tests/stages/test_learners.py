@@ -74,10 +74,11 @@ def texts(desk: Desk, ctx: Context) -> list[str]:
 
 
 @pytest.mark.slow
-def test_ppo_by_two_processes_is_stopped_goes_on_with_one_and_ends_like_ppo_by_one(desk, at_work):
+@pytest.mark.parametrize("strategy", ["replicate", "shard"])
+def test_ppo_by_two_processes_is_stopped_goes_on_with_one_and_ends_like_ppo_by_one(desk, at_work, strategy):
     calm = at_work(1)
     expected = adapter_of(desk, ppo_stage(calm).policy_version)
-    ctx = at_work(2)
+    ctx = at_work(2, strategy=strategy)
     with pytest.raises(RunStopped):
         ppo_stage(ctx._replace(should_stop=lambda: True))
     alone = ctx._replace(config=at_work(1).config)

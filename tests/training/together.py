@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -19,7 +19,9 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from rlhf_core.config.run import LoraConfig, ModelConfig, RewardConfig, SftConfig
 from rlhf_core.data.reward_examples import Label, LabelledPair, Ranking, Rating
 from rlhf_core.models.backbone import Backbone
+from rlhf_core.models.divided import whole
 from rlhf_core.models.policy import Policy
+from rlhf_core.models.sharding import shard
 from rlhf_core.records.runs import StepMetrics
 from rlhf_core.records.samples import Demonstration, Prompt
 from rlhf_core.reward_models.reward_model import RewardModel
@@ -58,7 +60,7 @@ class Result(NamedTuple):
     texts: list[str]
     numbers: list[dict[str, float]]
     gradients: list[torch.Tensor]
-    weights: list[torch.nn.Parameter]
+    weights: torch.Tensor
 
 
 def new_backbone(model: str) -> Backbone:
@@ -78,9 +80,10 @@ def new_policy(model: str, tune: str) -> Policy:
 
 
 def ppo(model: str, name: str, ranks: Ranks) -> Result:
-    config = plain_ppo(**(BASE | PPO[name]))
+    config = plain_ppo(**(BASE | PPO[name.removeprefix("divided ")]))
     policy = new_policy(model, config.tune)
     judge = RewardModel.create(policy.backbone, "judge", "high", members=2, seed=1)
+    divide(policy.backbone, "policy", name, ranks)
     replay = Replay.begin(policy.backbone, SHOWN, config, 0)
     scorers: Any = (Rule("low", "P"), judge)
     weights = {"low": 1.0, "high": 0.5}
@@ -91,16 +94,17 @@ def ppo(model: str, name: str, ranks: Ranks) -> Result:
             if step is not None:
                 texts += [sample.response for sample in step.samples]
                 steps.append(step.metrics)
-    return Result(texts, numbers_of(steps), gradients, policy.parameters())
+    return Result(texts, numbers_of(steps), gradients, moved(policy.parameters()))
 
 
-def sft(model: str, _: str, ranks: Ranks) -> Result:
+def sft(model: str, name: str, ranks: Ranks) -> Result:
     backbone = new_backbone(model)
     backbone.adapters.add("sft", 0)
+    divide(backbone, "sft", name, ranks)
     config = SftConfig(epochs=2, batch_size=4, learning_rate=3e-3)
     with recorded() as gradients:
         steps = list(train_sft(backbone, "sft", SHOWN, config, 0, ranks=ranks))
-    return Result([], numbers_of(steps), gradients, list(backbone.adapters.parameters("sft")))
+    return Result([], numbers_of(steps), gradients, moved(backbone.adapters.parameters("sft")))
 
 
 def reward(model: str, name: str, ranks: Ranks) -> Result:
@@ -108,6 +112,7 @@ def reward(model: str, name: str, ranks: Ranks) -> Result:
     backbone = new_backbone(model)
     backbone.adapters.add("reward", 0)
     models = [RewardModel(backbone, "reward", objective, members=2, seed=i) for i, objective in enumerate("ab")]
+    divide(backbone, "reward", name, ranks)
     config = RewardConfig(epochs=2, batch_size=3, learning_rate=3e-3, ties="davidson" if name == "ties" else "half")
     pairs = [LabelledPair(p, "*" * (2 + i), "-" * (5 - i), 0.9 if i % 2 else 0.2) for i, p in enumerate(PROMPTS[:4])]
     others: list[Label] = [
@@ -121,7 +126,7 @@ def reward(model: str, name: str, ranks: Ranks) -> Result:
         found = train_reward_models(models, [pairs, pairs + others], config, 0, [stop, stop], ranks=ranks)
         steps = list(found)
     heads = [parameter for model in models for parameter in model.heads.parameters()]
-    return Result([], numbers_of(steps), gradients, [*backbone.adapters.parameters("reward"), *heads])
+    return Result([], numbers_of(steps), gradients, moved([*backbone.adapters.parameters("reward"), *heads]))
 
 
 @contextmanager
@@ -130,8 +135,8 @@ def recorded() -> Iterator[list[torch.Tensor]]:
     found: list[torch.Tensor] = []
 
     def note(optimizer: torch.optim.Optimizer, *_: object) -> None:
-        moved = [p for group in optimizer.param_groups for p in group["params"]]
-        found.append(torch.cat([p.grad.detach().flatten() for p in moved if p.grad is not None]))
+        every = [p for group in optimizer.param_groups for p in group["params"]]
+        found.append(torch.cat([whole(p.grad.detach()).flatten() for p in every if p.grad is not None]))
 
     hook = register_optimizer_step_pre_hook(note)
     try:
@@ -150,6 +155,18 @@ CASES: dict[str, Callable[[str, str, Ranks], Result]] = {
     "reward": reward,
     "ties": reward,
 }
+DIVIDED = {f"divided {name}": CASES[name] for name in ("gae", "whole", "passes", "sft", "reward")}
+"""The same with weights that the processes divide among them."""
+
+
+def divide(backbone: Backbone, adapter: str, name: str, ranks: Ranks) -> None:
+    if name in DIVIDED and ranks.size > 1:
+        shard(backbone, adapter)
+
+
+def moved(parameters: Iterable[torch.nn.Parameter]) -> torch.Tensor:
+    """All parameters as one vector."""
+    return torch.cat([whole(parameter.detach()).flatten() for parameter in parameters])
 
 
 def apart(one: Result, other: Result) -> dict[str, object]:
@@ -160,7 +177,7 @@ def apart(one: Result, other: Result) -> dict[str, object]:
         "updates": len(one.gradients),
         "numbers": max(abs(a - b) / max(1.0, abs(b)) for a, b in numbers),
         "gradients": max(difference(a, b) for a, b in zip(one.gradients, other.gradients, strict=True)),
-        "weights": difference(*(torch.cat([p.detach().flatten() for p in each.weights]) for each in (one, other))),
+        "weights": difference(one.weights, other.weights),
     }
 
 
@@ -172,11 +189,11 @@ def difference(one: torch.Tensor, other: torch.Tensor) -> float:
 def main(model: str, cases: list[str]) -> None:
     torch.set_num_threads(1)
     with joined() as ranks:
-        together = {name: CASES[name](model, name, ranks) for name in cases}
+        together = {name: (CASES | DIVIDED)[name](model, name, ranks) for name in cases}
         if ranks.is_first:
-            found = {name: apart(together[name], CASES[name](model, name, ALONE)) for name in cases}
+            found = {name: apart(together[name], (CASES | DIVIDED)[name](model, name, ALONE)) for name in cases}
             print(json.dumps(found), flush=True)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2:] or [*CASES])
+    main(sys.argv[1], sys.argv[2:] or [*CASES, *DIVIDED])

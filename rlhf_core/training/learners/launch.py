@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
+import shutil
 import socket
 import sys
 import tempfile
@@ -44,7 +45,7 @@ class Learners:
     """The processes of one job. They wait for commands, and answer one before the next."""
 
     def __init__(self, line: socket.socket, agent: Agent, job: Job):
-        self._socket, self._agent = line, agent
+        self._socket, self._agent, self._folder = line, agent, job.folder
         self._answers = line.makefile("r")
         self._tell(job)
 
@@ -57,7 +58,12 @@ class Learners:
 
     def save(self, folder: Path) -> None:
         """Write into a folder what is needed to go on after the last step."""
-        self._ask(Command(do="save", folder=folder))
+        # Each process may write a part, and those on other machines have only the job's folder in common with this one.
+        shared = self._folder / "state"
+        shutil.rmtree(shared, ignore_errors=True)
+        shared.mkdir()
+        self._ask(Command(do="save", folder=shared))
+        shutil.copytree(shared, folder, dirs_exist_ok=True)
 
     def write(self, folder: Path) -> None:
         """Write into a folder what was learned so far."""

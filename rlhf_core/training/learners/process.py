@@ -29,7 +29,7 @@ LEFT = 3
 
 
 class Line:
-    """The socket to the process that carries out the run. It is not there: no process learns on for nobody."""
+    """The socket to the process that carries out the run; when that hangs up or is gone, this process ends at once."""
 
     def __init__(self, path: str):
         self._socket = socket.socket(socket.AF_UNIX)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from rlhf_core.config.run import ModelConfig
+from rlhf_core.errors import InvalidInput
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.models.base_models import Bases
 from rlhf_core.models.policy import Policy
+from rlhf_core.models.sharding import shard
 from rlhf_core.records.runs import StepMetrics
 from rlhf_core.reward_models.reward_model import RewardModel, new_models, save_models
 from rlhf_core.training.epoch_state import Keep, Resumable
@@ -56,6 +60,7 @@ class PpoLearning:
         names, dense = task.norm_pack.objectives, task.config.tune == "full"
         self._policy = Policy.starting_from(backbone, task.policy, names, TRAINED, REFERENCE, dense)
         self._ranks, self._weights = ranks, dict[str, float]()
+        self._divided = job.learner.strategy == "shard"
         self._state: Resumable | None = None
         folders = [*dict.fromkeys(saved.folder for saved in task.reward_models)]
         models = [
@@ -64,6 +69,8 @@ class PpoLearning:
             )
             for saved in task.reward_models
         ]
+        if self._divided:
+            shard(backbone, TRAINED)
         self._steps = train_ppo(
             self._policy,
             models,
@@ -92,13 +99,13 @@ class PpoLearning:
     def save(self, folder: Path) -> None:
         """Write a checkpoint of PPO."""
         assert self._state is not None
-        if self._ranks.is_first:
+        if self._ranks.is_first or self._divided:
             self._state.save(folder)
 
     def write(self, folder: Path) -> None:
         """Write the policy's adapter."""
-        if self._ranks.is_first:
-            self._policy.backbone.adapters.save(self._policy.adapter, folder)
+        save = partial(self._policy.backbone.adapters.save, self._policy.adapter)
+        by_first(save, folder, self._ranks, self._divided)
 
 
 class EpochLearning:
@@ -109,9 +116,10 @@ class EpochLearning:
         train: Callable[[Keep], Iterator[StepMetrics]],
         write: Callable[[Path], None],
         ranks: Ranks,
+        divided: bool,
     ):
         """`train` is told what to do with the state after each update."""
-        self._updates, self._write, self._ranks = train(self._keep), write, ranks
+        self._updates, self._write, self._ranks, self._divided = train(self._keep), write, ranks, divided
         self._state: Resumable | None = None
 
     def _keep(self, state: Resumable) -> None:
@@ -124,24 +132,35 @@ class EpochLearning:
     def save(self, folder: Path) -> None:
         """Write a snapshot of training by epochs."""
         assert self._state is not None
-        if self._ranks.is_first:
-            self._state.save(folder)
+        by_first(self._state.save, folder, self._ranks, self._divided)
 
     def write(self, folder: Path) -> None:
         """Write the adapter, and heads where there are any."""
-        if self._ranks.is_first:
-            self._write(folder)
+        by_first(self._write, folder, self._ranks, self._divided)
+
+
+def by_first(write: Callable[[Path], None], folder: Path, ranks: Ranks, divided: bool) -> None:
+    """Let the first process write what all have; where weights are divided all take part, to make them whole."""
+    if ranks.is_first:
+        write(folder)
+    elif divided:
+        with tempfile.TemporaryDirectory() as nowhere:
+            write(Path(nowhere))
 
 
 def sft_learning(job: Job, task: SftTask, backbone: Backbone, ranks: Ranks) -> EpochLearning:
     """Fine-tune a new adapter."""
     backbone.adapters.add(TRAINED, job.seed)
+    divided = job.learner.strategy == "shard"
+    if divided:
+        shard(backbone, TRAINED)
     return EpochLearning(
         lambda keep: train_sft(
             backbone, TRAINED, task.demonstrations, task.config, job.seed, job.checkpoint, keep, ranks
         ),
         lambda folder: backbone.adapters.save(TRAINED, folder),
         ranks,
+        divided,
     )
 
 
@@ -149,9 +168,16 @@ def reward_learning(job: Job, task: RewardTask, bases: Bases, ranks: Ranks) -> E
     """Train new reward models of one trunk."""
     base = bases.of(task.config.base_model)
     models = new_models(base, TRAINED, task.objectives, task.config, task.reference_tokens, job.seed)
+    divided = job.learner.strategy == "shard"
+    if divided and not isinstance(base, Backbone):
+        told = f"learner.strategy is 'shard' and '{base.name}' is an encoder, whose layers are not divided"
+        raise InvalidInput(f"{told}; allowed with it: replicate", "learner.strategy")
+    if divided and isinstance(base, Backbone):
+        shard(base, TRAINED)
     labels, stop_on = ([[one.label for one in own] for own in given] for given in (task.labels, task.stop_on))
     return EpochLearning(
         lambda keep: train_reward_models(models, labels, task.config, job.seed, stop_on, job.checkpoint, keep, ranks),
         lambda folder: save_models(models, folder),
         ranks,
+        divided,
     )

@@ -106,13 +106,14 @@ def roll_out(
     ids = [backbone.render(prompt.messages) for prompt in prompts]
     asked = ranks.share(len(prompts))
     own = slice(n * asked.start, n * asked.stop)
-    with backbone.adapters.using(policy.adapter):
+    with backbone.gathered(), backbone.adapters.using(policy.adapter):
         limits = {"temperature": config.temperature, "max_tokens": max_tokens, "seed": seed}
         parts = ranks.gather(generate(backbone, ids, n=n, share=own, **limits))
     written = [Generated(*row) for part in parts for row in part]
     ids = [row for row in ids for _ in range(n)]
     samples = _samples(policy, [prompt for prompt in prompts for _ in range(n)], written, seed)
-    scored = _scored(reward_models, samples, own, ranks)
+    with backbone.gathered():
+        scored = _scored(reward_models, samples, own, ranks)
     scores = torch.stack([members.replies.mean(1) for members, _ in scored])
     for model, row in zip(reward_models, scores, strict=True):
         if not torch.isfinite(row).all():

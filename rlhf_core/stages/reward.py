@@ -54,7 +54,7 @@ def reward_stage(ctx: Context) -> StageResult:
     done = 0
     for group in groups:
         if any((lot.objective, lot.auditor) not in stored for lot in group):
-            for model in _train(ctx, group, done, total):
+            for model in train_lots(ctx, group, done, total):
                 stored[model.objective, model.auditor] = model
         done += training_steps(_size(group, settings), settings)
     models = {name: stored[name, False] for name in names}
@@ -103,7 +103,7 @@ def _size(lots: Sequence[Lot], settings: RewardConfig) -> int:
     return len(by_replies(keys, [lot.train for lot in lots]))
 
 
-def _train(ctx: Context, lots: Sequence[Lot], done: int, total: int) -> Iterator[RewardModelVersion]:
+def train_lots(ctx: Context, lots: Sequence[Lot], done: int, total: int) -> Iterator[RewardModelVersion]:
     """Train models of one adapter, `done` steps of the stage's `total` being behind it, and record their versions."""
     index = ctx.constitution.objective_names.index(lots[0].objective)
     role = "auditor" if lots[0].auditor else "reward"

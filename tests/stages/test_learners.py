@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,16 +15,23 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from rlhf_core.errors import Interrupted
+from rlhf_core.data.reward_examples import LabelledPair
+from rlhf_core.errors import Interrupted, InvalidInput
 from rlhf_core.models.adapters.adapters import WEIGHTS
 from rlhf_core.models.backbone import Backbone
+from rlhf_core.records.samples import Prompt
 from rlhf_core.stages.context import Context, RunStopped
 from rlhf_core.stages.ppo import ppo_stage
+from rlhf_core.stages.reward import Lot, train_lots
+from rlhf_core.stages.sft import sft_stage
+from rlhf_core.training.learners.launch import PROCESS
+from tests.processes import free_ports
 from tests.stages.conftest import Desk, NumberJudge
 from tests.stages.test_ppo_stage import OBJECTIVES, PROMPTS, TINY, publish
 from tests.training.published_ppo import PLAIN
 
 TOLERANCE = 1e-5
+ROOT = Path(__file__).parents[2]
 At = Callable[..., Context]
 
 
@@ -102,6 +111,50 @@ def test_a_killed_process_sends_the_run_back_to_the_queue_and_its_next_attempt_e
     with pytest.raises(Interrupted, match=r"learner process 1 was killed \(SIGKILL\)"):
         ppo_stage(ctx._replace(report=kill_one))
     assert apart(adapter_of(desk, ppo_stage(ctx).policy_version), expected) < TOLERANCE
+
+
+@pytest.mark.slow
+def test_fine_tuning_and_reward_models_by_two_processes_are_those_of_one(desk, at_work):
+    found = []
+    for processes in (1, 2):
+        ctx = at_work(processes)
+        policy = adapter_of(desk, sft_stage(ctx._replace(results={})).policy_version)
+        labels = [LabelledPair(Prompt.of(f"say {i}"), "*" * (2 + i), "-" * 4, 0.9 if i % 2 else 0.2) for i in range(9)]
+        lot = Lot("helpful", labels[:6], labels[6:8], labels[8:], ungated=False, auditor=False)
+        (version,) = train_lots(ctx, [lot], 0, 4)
+        heads = load_file(desk.store.artifacts.get_folder(version.artifact) / "reward_heads.safetensors")
+        found.append((policy, heads["weight"], version.accuracy))
+    (policy, heads, accuracy), (other_policy, other_heads, other_accuracy) = found
+    assert apart(other_policy, policy) < TOLERANCE and apart(other_heads, heads) < TOLERANCE
+    assert other_accuracy == accuracy
+
+
+@pytest.mark.slow
+def test_what_a_process_finds_wrong_ends_the_stage_with_its_words(at_work, tmp_path):
+    ctx = at_work(2)
+    ctx.tools.backbone.path = str(tmp_path / "nowhere")
+    with pytest.raises(InvalidInput, match="there is no folder"):
+        ppo_stage(ctx)
+
+
+@pytest.mark.slow
+def test_a_process_of_another_machine_takes_part(desk, at_work):
+    expected = adapter_of(desk, ppo_stage(at_work(1, ppo={"steps": 1})).policy_version)
+    (port,) = free_ports(1)
+    there = ["--nnodes", "2", "--node-rank", "1", "--nproc-per-node", "1", "--max-restarts", "0"]
+    meeting = ["--master-addr", "127.0.0.1", "--master-port", str(port)]
+    other = subprocess.Popen(
+        [sys.executable, "-m", "torch.distributed.run", *there, *meeting, "-m", PROCESS],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    try:
+        ctx = at_work(2, ppo={"steps": 1}, machines=2, address=f"127.0.0.1:{port}")
+        assert apart(adapter_of(desk, ppo_stage(ctx).policy_version), expected) < TOLERANCE
+        assert other.wait(30) == 0
+    finally:
+        other.kill()
 
 
 def a_learner(rank: int) -> int:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch import Tensor
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
@@ -45,4 +46,5 @@ def names_of_parts(folder: Path) -> list[str]:
 
 def load_parts(state: Mapping[str, Tensor], folder: Path) -> None:
     """Fill tensors, whole or divided, with those of a folder."""
-    dcp.load(dict(state), storage_reader=HuggingFaceStorageReader(str(folder)))
+    alone = not dist.is_initialized()
+    dcp.load(dict(state), storage_reader=HuggingFaceStorageReader(str(folder)), no_dist=alone)

@@ -24,6 +24,7 @@ from rlhf_core.stages.versions import artifact_of, drop_adapters, load_reward_mo
 from rlhf_core.training.epoch_state import Resumable
 from rlhf_core.training.ppo.ptx import Replay
 from rlhf_core.training.ppo.rule_penalties import rule_shares
+from rlhf_core.training.ppo.state import PpoState
 from rlhf_core.training.ppo.trainer import PpoStep, train_ppo
 
 TRAINED, REFERENCE = "ppo-policy", "ppo-reference"
@@ -46,9 +47,8 @@ def ppo_stage(ctx: Context) -> StageResult:
             f"the scale of scores was measured at temperature {pack.temperature:g} and rollouts run at "
             f"{ctx.config.ppo.temperature:g}: the policy starts away from 0; start_at=norm_pack measures it anew"
         )
-    replay, counts = replayed(ctx)
+    (replay, counts), watch, best = replayed(ctx), Watch(ctx), 0
     weights = partial(_weights, ctx, pack.objectives)
-    watch, best = Watch(ctx), 0
     with closing(train(ctx, "ppo", policy, models, pack, weights, ctx.config.ppo, replay)) as steps:
         for step in steps:
             done = step.metrics.step
@@ -61,8 +61,8 @@ def ppo_stage(ctx: Context) -> StageResult:
             if ending:
                 back = ctx.config.ppo.stop.parted == "stop"
                 best = _go_back(ctx, policy, audit.best(done, weights_of(step))) if back else 0
-                told = f"PPO ended at step {done}, as ppo.stop asks: {ending}"
-                ctx.note(f"{told}; the policy is that of step {best or done}")
+                kept = f"the policy is that of step {best or done}"
+                ctx.note(f"PPO ended at step {done}, as ppo.stop asks: {ending}; {kept}")
                 break
     ungated = any(ctx.store.reward_models.get(version).ungated for version in rewarded.reward_models.values())
     version = publish_policy(ctx, "ppo", TRAINED, ctx.need("sft").policy_version, best or done, ungated)
@@ -132,7 +132,7 @@ def _go_back(ctx: Context, policy: Policy, step: int) -> int:
     if saved is None:
         return 0
     folder = ctx.store.artifacts.get_folder(saved.artifact)
-    ctx.tools.on_device(lambda: policy.restore(folder))
+    ctx.tools.on_device(lambda: PpoState.begin(policy, ctx.config.ppo, folder))
     return step
 
 

@@ -58,11 +58,8 @@ def train_ppo(
 ) -> Iterator[PpoStep | None]:
     """Yield each step when it is done, and None between its parts, so that others can use the device meanwhile.
 
-    With a checkpoint, go on as if never interrupted. Processes that learn together call this alike, and each of them
-    has the whole result; they share the rows of each part.
-
-    A stream carries its objective's own z, and the weights enter where advantages are added up:
-    GAE(sum c_k z_k) = sum c_k GAE(z_k), and the critic does not depend on the weights.
+    With a checkpoint, go on as if never interrupted; several `ranks` share the rows. A stream carries its objective's
+    own z and is weighed where advantages are added up, GAE(sum c_k z_k) = sum c_k GAE(z_k): so no critic depends on it.
     """
     _check_order(policy, reward_models, norm_pack)
     state = PpoState.begin(policy, config, checkpoint, ranks)

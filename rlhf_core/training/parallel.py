@@ -16,7 +16,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-PATIENCE = timedelta(days=7)
+PATIENCE = timedelta(hours=2)
 """For one that is slow or waits for its turn; one that is gone is noticed at once, by its closed connection."""
 
 

@@ -35,6 +35,7 @@ def shard(backbone: Backbone, adapter: str) -> None:
         fully_shard(trunk, mesh=mesh, ignored_params=stays)
         for part in _parts(backbone):
             part.set_gradient_divide_factor(1.0)
+            part.set_force_sum_reduction_for_comms(True)  # gloo only adds
             part.unshard()
             part.reshard()
     backbone.passes_together = True

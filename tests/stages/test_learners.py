@@ -88,8 +88,10 @@ def test_ppo_by_two_processes_is_stopped_goes_on_with_one_and_ends_like_ppo_by_o
     calm = at_work(1)
     expected = adapter_of(desk, ppo_stage(calm).policy_version)
     ctx = at_work(2, strategy=strategy)
+    told: list[str] = []
     with pytest.raises(RunStopped):
-        ppo_stage(ctx._replace(should_stop=lambda: True))
+        ppo_stage(ctx._replace(report=lambda kind, _: told.append(kind), should_stop=lambda: "metrics" in told))
+    assert desk.store.checkpoints.latest(ctx.run.id, "ppo").step == 1
     alone = ctx._replace(config=at_work(1).config)
     found = adapter_of(desk, ppo_stage(alone).policy_version)
     assert apart(found, expected) < TOLERANCE and texts(desk, ctx) == texts(desk, calm)

@@ -18,6 +18,8 @@ from rlhf_core.models.batching import Batch
 from rlhf_core.models.logprobs import EntropyUse, response_logprobs, response_tokens
 
 HEADS = "value_heads.safetensors"
+TRAINED, REFERENCE = "ppo-policy", "ppo-reference"
+"""Adapters of a policy in training."""
 
 
 class Evaluation(NamedTuple):
@@ -46,22 +48,20 @@ class Policy:
         nn.init.zeros_(self.value_heads.bias)
 
     @classmethod
-    def starting_from(
-        cls, backbone: Backbone, folder: Path, objectives: tuple[str, ...], adapter: str, reference: str, dense: bool
-    ) -> Policy:
-        """A new policy that is the one in `folder`, as is its reference; adapters that have the names are dropped.
+    def starting_from(cls, backbone: Backbone, folder: Path, objectives: tuple[str, ...], dense: bool) -> Policy:
+        """A new policy that is the one in `folder`, as is its reference; one that was in training here is dropped.
 
         A `dense` one trains all weights of the model, of which it gets a copy of its own.
         """
-        for name in (adapter, reference):
+        for name in (TRAINED, REFERENCE):
             if name in backbone.adapters:
                 backbone.adapters.delete(name)
-        backbone.adapters.load(reference, folder)
+        backbone.adapters.load(REFERENCE, folder)
         if dense:
-            backbone.adapters.add_dense(adapter, reference)
+            backbone.adapters.add_dense(TRAINED, REFERENCE)
         else:
-            backbone.adapters.copy(reference, adapter)
-        return cls(backbone, adapter, objectives, reference)
+            backbone.adapters.copy(REFERENCE, TRAINED)
+        return cls(backbone, TRAINED, objectives, REFERENCE)
 
     def parameters(self) -> list[nn.Parameter]:
         """All that training moves: the adapter and the value heads."""

@@ -9,11 +9,12 @@ from contextlib import closing
 from functools import partial
 
 from rlhf_core.config.scalarization import weights_at
+from rlhf_core.models.policy import REFERENCE, TRAINED
 from rlhf_core.records.models import Checkpoint
 from rlhf_core.records.runs import StageResult
 from rlhf_core.stages.context import Context, Timer
 from rlhf_core.stages.demonstrations import replayed
-from rlhf_core.stages.ppo import REFERENCE, TRAINED, checkpoint_of, load_policy, train
+from rlhf_core.stages.ppo import checkpoint_of, load_policy, train
 from rlhf_core.stages.versions import drop_adapters, load_reward_models, publish_policy
 from rlhf_core.training.epoch_state import Resumable
 

@@ -22,6 +22,7 @@ from rlhf_core.stages.prompts import prompts_of
 from rlhf_core.training.epoch_state import Keep
 from rlhf_core.training.learners.job import Job, PpoTask, RewardTask, SavedRewardModel, SftTask
 from rlhf_core.training.learners.launch import Learners, LearnersLost, learners
+from rlhf_core.training.ppo.state import PpoState
 from rlhf_core.training.ppo.trainer import PpoStep
 
 FOLDER = "learner"
@@ -56,6 +57,10 @@ def ppo_by_learners(
     replay: Sequence[Demonstration],
 ) -> Generator[PpoStep]:
     """PPO from step `done` on; the policy here follows that of the processes, to be looked at and published."""
+    if checkpoint is not None:
+        ctx.tools.on_device(lambda: PpoState.begin(policy, config, checkpoint))
+    if done >= config.steps:
+        return
     version = ctx.store.policy_versions.get(ctx.need("sft").policy_version)
     task = PpoTask(
         policy=ctx.store.artifacts.get_folder(version.artifact),

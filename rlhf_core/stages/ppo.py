@@ -8,7 +8,7 @@ from functools import partial
 
 from rlhf_core.config.ppo import PpoConfig
 from rlhf_core.config.scalarization import weights_at
-from rlhf_core.models.policy import Policy
+from rlhf_core.models.policy import REFERENCE, TRAINED, Policy
 from rlhf_core.records.base import Stage
 from rlhf_core.records.models import Checkpoint, NormPack, Score
 from rlhf_core.records.runs import StageResult
@@ -26,8 +26,6 @@ from rlhf_core.training.ppo.ptx import Replay
 from rlhf_core.training.ppo.rule_penalties import rule_shares
 from rlhf_core.training.ppo.state import PpoState
 from rlhf_core.training.ppo.trainer import PpoStep, train_ppo
-
-TRAINED, REFERENCE = "ppo-policy", "ppo-reference"
 
 
 def ppo_stage(ctx: Context) -> StageResult:
@@ -140,7 +138,7 @@ def load_policy(ctx: Context, objectives: tuple[str, ...]) -> Policy:
     """Load the fine-tuned policy to train it; its reference is a copy of it as it is now."""
     folder = ctx.store.artifacts.get_folder(ctx.store.policy_versions.get(ctx.need("sft").policy_version).artifact)
     dense = ctx.config.ppo.tune == "full"
-    return Policy.starting_from(ctx.tools.backbone, folder, objectives, TRAINED, REFERENCE, dense)
+    return Policy.starting_from(ctx.tools.backbone, folder, objectives, dense)
 
 
 def _after_step(ctx: Context, step: PpoStep, audit: Audit) -> tuple[dict[str, float], str]:

@@ -120,7 +120,8 @@ def joined() -> Iterator[Ranks]:
 
 
 def _bytes(text: str) -> Tensor:
-    return torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
+    # A buffer of no bytes would be refused.
+    return torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8) if text else torch.zeros(0, dtype=torch.uint8)
 
 
 def _text(said: Tensor) -> str:

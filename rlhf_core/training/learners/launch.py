@@ -14,7 +14,7 @@ import tempfile
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +108,8 @@ def learners(job: Job, should_stop: Callable[[], bool]) -> Iterator[Learners]:
             found.end()
         finally:
             # Now at the latest they end: the first one hears that nobody is there any more.
-            line.shutdown(socket.SHUT_RDWR)
+            with suppress(OSError):  # they may have hung up
+                line.shutdown(socket.SHUT_RDWR)
             line.close()
             agent.join()
 
@@ -186,7 +187,7 @@ def _launch_config(config: LearnerConfig, folder: Path) -> LaunchConfig:
         min_nodes=config.machines,
         max_nodes=config.machines,
         nproc_per_node=config.processes_here,
-        run_id=uuid.uuid4().hex if here else "charter",
+        run_id=uuid.uuid4().hex if here else "none",  # as torchrun calls it
         rdzv_backend="c10d" if here else "static",
         rdzv_endpoint=config.address or "localhost:0",
         rdzv_configs={} if here else {"rank": 0},

@@ -12,7 +12,7 @@ from rlhf_core.config.run import ModelConfig
 from rlhf_core.errors import InvalidInput
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.models.base_models import Bases
-from rlhf_core.models.policy import Policy
+from rlhf_core.models.policy import TRAINED, Policy
 from rlhf_core.models.sharding import shard
 from rlhf_core.records.runs import StepMetrics
 from rlhf_core.reward_models.reward_model import RewardModel, new_models, save_models
@@ -23,8 +23,6 @@ from rlhf_core.training.ppo.ptx import Replay
 from rlhf_core.training.ppo.trainer import train_ppo
 from rlhf_core.training.reward.trainer import train_reward_models
 from rlhf_core.training.sft import train_sft
-
-TRAINED, REFERENCE = "policy", "reference"
 
 
 class Learning(Protocol):
@@ -58,7 +56,7 @@ class PpoLearning:
 
     def __init__(self, job: Job, task: PpoTask, backbone: Backbone, bases: Bases, ranks: Ranks):
         names, dense = task.norm_pack.objectives, task.config.tune == "full"
-        self._policy = Policy.starting_from(backbone, task.policy, names, TRAINED, REFERENCE, dense)
+        self._policy = Policy.starting_from(backbone, task.policy, names, dense)
         self._ranks, self._weights = ranks, dict[str, float]()
         self._divided = job.learner.strategy == "shard"
         self._state: Resumable | None = None

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from rlhf_core.data.reward_examples import LabelledPair
-from rlhf_core.errors import Interrupted, InvalidInput
+from rlhf_core.errors import Interrupted, InvalidInput, TrainingFailed
 from rlhf_core.models.adapters.adapters import WEIGHTS
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.records.samples import Prompt
@@ -24,7 +24,7 @@ from rlhf_core.stages.context import Context, RunStopped
 from rlhf_core.stages.ppo import ppo_stage
 from rlhf_core.stages.reward import Lot, train_lots
 from rlhf_core.stages.sft import sft_stage
-from rlhf_core.training.learners.launch import PROCESS
+from rlhf_core.training.learners.launch import PROCESS, LearnersLost
 from tests.processes import free_ports
 from tests.stages.conftest import Desk, NumberJudge
 from tests.stages.test_ppo_stage import OBJECTIVES, PROMPTS, TINY, publish
@@ -157,6 +157,15 @@ def test_a_process_of_another_machine_takes_part(desk, at_work):
         assert other.wait(30) == 0
     finally:
         other.kill()
+
+
+def test_a_process_lost_before_any_step_forward_fails_the_run(at_work, monkeypatch):
+    def lost(*_: object) -> None:
+        raise LearnersLost("learner process 0 was killed (SIGKILL)")
+
+    monkeypatch.setattr("rlhf_core.stages.learners.learners", lost)
+    with pytest.raises(TrainingFailed, match=r"learner process 0 was killed \(SIGKILL\); `charter resume` goes on"):
+        ppo_stage(at_work(2))
 
 
 def a_learner(rank: int) -> int:

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from rlhf_core.data.reward_examples import LabelledPair
-from rlhf_core.errors import Interrupted, InvalidInput, TrainingFailed
+from rlhf_core.errors import Interrupted, InvalidInput, TrainingFailed, Unavailable
 from rlhf_core.models.adapters.adapters import WEIGHTS
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.records.samples import Prompt
@@ -137,6 +137,14 @@ def test_what_a_process_finds_wrong_ends_the_stage_with_its_words(at_work, tmp_p
     ctx.tools.backbone.path = str(tmp_path / "nowhere")
     with pytest.raises(InvalidInput, match="there is no folder"):
         ppo_stage(ctx)
+
+
+@pytest.mark.slow
+def test_a_run_that_is_to_stop_before_its_processes_are_there_leaves_none_behind(at_work):
+    with pytest.raises(Unavailable, match="to stop before its learner processes are there"):
+        ppo_stage(at_work(2)._replace(should_stop=lambda: True))
+    with pytest.raises(AssertionError, match="no learner process"):
+        a_learner(rank=0)
 
 
 @pytest.mark.slow

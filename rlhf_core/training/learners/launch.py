@@ -35,6 +35,8 @@ END_SECONDS = 30.0
 STOP_SECONDS = 5
 """What a process gets to end by itself before it is killed."""
 SHOWN_LINES = 15
+GREETING = 16
+"""Bytes that a process's rank has at most."""
 
 
 class LearnersLost(Unavailable):
@@ -95,38 +97,40 @@ def learners(job: Job, should_stop: Callable[[], bool]) -> Iterator[Learners]:
     Raises: what a process finds wrong with the job; LearnersLost; Unavailable where the run is to stop before they are
     there.
     """
-    with tempfile.TemporaryDirectory(prefix="charter-") as private, socket.socket(socket.AF_UNIX) as door:
-        path = str(Path(private) / "learner.sock")
-        door.bind(path)
-        door.listen(1)
+    with tempfile.TemporaryDirectory(prefix="charter-") as private:
+        path, count = Path(private) / "learner.sock", job.learner.processes_here
+        door = socket.socket(socket.AF_UNIX)
+        door.bind(str(path))
+        door.listen(count)
         door.settimeout(LOOK_SECONDS)
-        agent = Agent(job.learner, path, job.folder)
-        line = _first_of(door, agent, should_stop)
+        agent, lines = Agent(job.learner, str(path), job.folder), dict[int, socket.socket]()
         try:
-            found = Learners(line, agent, job)
+            while len(lines) < count:
+                lines |= _next_line(door, agent, should_stop)
+            found = Learners(lines[0], agent, job)
             yield found
             found.end()
         finally:
-            # Now at the latest they end: the first one hears that nobody is there any more.
-            with suppress(OSError):  # they may have hung up
-                line.shutdown(socket.SHUT_RDWR)
-            line.close()
+            # Now at the latest they end: they hear that nobody is there any more.
+            for line in (door, *lines.values()):
+                with suppress(OSError):  # they may have hung up
+                    line.shutdown(socket.SHUT_RDWR)
+                line.close()
             agent.join()
 
 
-def _first_of(door: socket.socket, agent: Agent, should_stop: Callable[[], bool]) -> socket.socket:
-    """The connection of the first process, waited for."""
-    while True:
-        try:
-            line, _ = door.accept()
-        except TimeoutError:
-            if agent.is_over:
-                raise agent.trouble() from None
-            if should_stop():
-                raise Unavailable("the run is to stop before its learner processes are there") from None
-            continue
-        line.settimeout(None)
-        return line
+def _next_line(door: socket.socket, agent: Agent, should_stop: Callable[[], bool]) -> dict[int, socket.socket]:
+    """One process's line by its rank, which it says first; none when there is none yet."""
+    try:
+        line, _ = door.accept()
+    except TimeoutError:
+        if agent.is_over:
+            raise agent.trouble() from None
+        if should_stop():
+            raise Unavailable("the run is to stop before its learner processes are there") from None
+        return {}
+    line.settimeout(None)
+    return {int(line.recv(GREETING)): line}
 
 
 class Agent:

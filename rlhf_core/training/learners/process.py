@@ -2,7 +2,8 @@
 
 python -m rlhf_core.training.learners.process [SOCKET]
 
-The first one hears commands on the socket of the process that carries out the run, and tells all the others.
+Each holds a line to the process that carries out the run, if that is on this machine; the first one hears commands on
+it and tells all the others.
 """
 
 from __future__ import annotations
@@ -31,9 +32,10 @@ LEFT = 3
 class Line:
     """The socket to the process that carries out the run; when that hangs up or is gone, this process ends at once."""
 
-    def __init__(self, path: str):
+    def __init__(self, path: str, rank: str):
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.connect(path)
+        self.answer(rank)
         self._said: queue.SimpleQueue[str] = queue.SimpleQueue()
         threading.Thread(target=self._listen, name="line", daemon=True).start()
 
@@ -62,8 +64,10 @@ def learn(path: str) -> None:
     """Do a job until its run has no more commands."""
     if os.environ["LOCAL_WORLD_SIZE"] == os.environ["WORLD_SIZE"] and sys.platform == "linux":
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # nobody on another machine takes part
+    # Before all else: whoever waits for the others must learn that the run has gone.
+    line = Line(path, os.environ["RANK"]) if path else None
     with joined() as ranks:
-        line = Line(path) if ranks.is_first else None
+        line = line if ranks.is_first else None
         said = lines(line, ranks)
         job = Job.model_validate_json(next(said))
         try:

@@ -84,7 +84,10 @@ class Optimizer:
             return nn.utils.clip_grad_norm_(self.parameters, self.max_grad_norm)
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         norm = torch.stack([whole(torch.linalg.vector_norm(gradient)) for gradient in gradients]).norm()
-        nn.utils.clip_grads_with_norm_(self.parameters, self.max_grad_norm, norm)
+        # As PyTorch clips; its own function takes no mix of whole and divided tensors either.
+        share = min(1.0, self.max_grad_norm / (float(norm) + 1e-6))
+        for gradient in gradients:
+            gradient.mul_(share)
         return norm
 
     def discard(self) -> None:

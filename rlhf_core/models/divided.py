@@ -21,6 +21,11 @@ def whole(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
+def own_part(tensor: Tensor) -> Tensor:
+    """Return what this process has of a tensor: all, unless it is divided."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
 def alike(tensor: Tensor, other: Tensor) -> Tensor:
     """Return a whole tensor on the device of `other`, and divided as that is; then every process must ask."""
     tensor = tensor.to(other.device)

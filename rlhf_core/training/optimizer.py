@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from rlhf_core.errors import TrainingFailed
-from rlhf_core.models.divided import alike, is_divided, whole
+from rlhf_core.models.divided import alike, is_divided, own_part, whole
 from rlhf_core.training.parallel import ALONE, Ranks
 
 
@@ -83,12 +83,14 @@ class Optimizer:
         if not is_divided(self.parameters):
             return nn.utils.clip_grad_norm_(self.parameters, self.max_grad_norm)
         gradients = [p.grad for p in self.parameters if p.grad is not None]
-        norm = torch.stack([whole(torch.linalg.vector_norm(gradient)) for gradient in gradients]).norm()
+        divided = [part for gradient in gradients if (part := own_part(gradient)) is not gradient]
+        squares = self.ranks.total(torch.stack([part.square().sum() for part in divided]).sum())
+        squares = squares + sum(gradient.square().sum() for gradient in gradients if own_part(gradient) is gradient)
         # As PyTorch clips; its own function takes no mix of whole and divided tensors either.
-        share = min(1.0, self.max_grad_norm / (float(norm) + 1e-6))
+        share = min(1.0, self.max_grad_norm / (float(squares.sqrt()) + 1e-6))
         for gradient in gradients:
             gradient.mul_(share)
-        return norm
+        return squares.sqrt()
 
     def discard(self) -> None:
         """Forget the accumulated gradient."""

@@ -95,7 +95,8 @@ def results_of(processes: int, folder: Path) -> dict[str, Any]:
         text=True,
     )
     if done.returncode:
-        sys.exit(f"{processes} processes failed:\n{done.stderr[-3000:]}")
+        told = done.stderr[done.stderr.find("Traceback") :]
+        sys.exit(f"{processes} processes failed:\n{told[:3000]}")
     return json.loads(next(line[7:] for line in done.stdout.splitlines() if line.startswith("RESULT ")))
 
 

@@ -42,6 +42,8 @@ PACK = norm_pack(
     sd=(1.5, 1.5),
     correlation=((1.0, 0.2), (0.2, 1.0)),
 )
+RECORDED = 3
+"""Updates whose gradients are compared; to make divided ones whole takes a message for each parameter."""
 BASE = {"steps": 3, "prompts_per_step": 6, "minibatch_size": 5, "epochs": 2, "learning_rate": 3e-3}
 GROUP = {"advantage": "rloo", "samples_per_prompt": 4, "minibatch_size": 10}
 PPO: dict[str, dict[str, Any]] = {
@@ -131,10 +133,12 @@ def reward(model: str, name: str, ranks: Ranks) -> Result:
 
 @contextmanager
 def recorded() -> Iterator[list[torch.Tensor]]:
-    """While the block lasts, the gradients that optimizers move along, clipped, one vector for each update."""
+    """While the block lasts, the gradients that the first updates move along, clipped, one vector for each."""
     found: list[torch.Tensor] = []
 
     def note(optimizer: torch.optim.Optimizer, *_: object) -> None:
+        if len(found) == RECORDED:
+            return
         every = [p for group in optimizer.param_groups for p in group["params"]]
         found.append(torch.cat([whole(p.grad.detach()).flatten() for p in every if p.grad is not None]))
 
@@ -189,9 +193,13 @@ def difference(one: torch.Tensor, other: torch.Tensor) -> float:
 def main(model: str, cases: list[str]) -> None:
     torch.set_num_threads(1)
     with joined() as ranks:
-        together = {name: (CASES | DIVIDED)[name](model, name, ranks) for name in cases}
+        found = {}
+        for name in cases:
+            print(f"rank {ranks.rank}: {name}", file=sys.stderr, flush=True)
+            together = (CASES | DIVIDED)[name](model, name, ranks)
+            if ranks.is_first:
+                found[name] = apart(together, (CASES | DIVIDED)[name](model, name, ALONE))
         if ranks.is_first:
-            found = {name: apart(together[name], (CASES | DIVIDED)[name](model, name, ALONE)) for name in cases}
             print(json.dumps(found), flush=True)
 
 

@@ -107,8 +107,9 @@ def roll_out(
     asked = ranks.share(len(prompts))
     own = slice(n * asked.start, n * asked.stop)
     with backbone.gathered(), backbone.adapters.using(policy.adapter):
-        limits = {"temperature": config.temperature, "max_tokens": max_tokens, "seed": seed}
-        parts = ranks.gather(generate(backbone, ids, n=n, share=own, **limits))
+        temperature = config.temperature
+        replies = generate(backbone, ids, n=n, temperature=temperature, max_tokens=max_tokens, seed=seed, share=own)
+        parts = ranks.gather(replies)
     written = [Generated(*row) for part in parts for row in part]
     ids = [row for row in ids for _ in range(n)]
     samples = _samples(policy, [prompt for prompt in prompts for _ in range(n)], written, seed)

@@ -11,6 +11,7 @@ from services.client.connection import Connection
 from services.client.constitution import ConstitutionClient
 from services.client.critique import CritiqueClient
 from services.client.dataset import DatasetClient
+from services.client.exploration import ExplorationClient
 from services.client.policy import PolicyClient
 from services.client.preference import PreferenceClient
 from services.client.reward import RewardClient
@@ -35,6 +36,7 @@ class CharterClient:
         self.preference = PreferenceClient(self._at("preference"))
         self.trainer = TrainerClient(self._at("trainer"))
         self.datasets = DatasetClient(self._at("dataset"))
+        self.exploration = ExplorationClient(self._at("exploration"))
         self.server = ServerClient(connection)
 
     @classmethod
@@ -71,8 +73,9 @@ class CharterClient:
             connection.close()
 
     def _at(self, service: str) -> Connection:
-        # Datasets are where runs are taken in.
-        return self._elsewhere.get("trainer" if service == "dataset" else service, self._connection)
+        # Datasets are where runs are taken in, and so is what is asked of their samples.
+        with_runs = service in ("dataset", "exploration")
+        return self._elsewhere.get("trainer" if with_runs else service, self._connection)
 
     def __enter__(self) -> CharterClient:
         return self

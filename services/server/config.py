@@ -32,13 +32,15 @@ SERVER = "charter.v1.ServerService"
 
 
 DATASETS = "charter.v1.DatasetService"
-"""What every process offers that takes in runs, which name datasets."""
+EXPLORATION = "charter.v1.ExplorationService"
+WITH_RUNS = (DATASETS, EXPLORATION)
+"""What every process offers that takes in runs, which name datasets and make samples."""
 
 
 def offered(only: Collection[ServiceName]) -> list[str]:
     """The full names of the services that these stand for, in their usual order."""
     names = [f"charter.v1.{name.capitalize()}Service" for name in ALL if name in only]
-    return [*names, *([DATASETS] if "trainer" in only else [])]
+    return [*names, *(WITH_RUNS if "trainer" in only else ())]
 
 
 def _address(text: str) -> str:

@@ -6,7 +6,16 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Generic, Literal, NamedTuple, TypeVar, get_args
 
-from charter.v1 import common_pb2, critique_pb2, dataset_pb2, policy_pb2, preference_pb2, reward_pb2, trainer_pb2
+from charter.v1 import (
+    common_pb2,
+    critique_pb2,
+    dataset_pb2,
+    exploration_pb2,
+    policy_pb2,
+    preference_pb2,
+    reward_pb2,
+    trainer_pb2,
+)
 from google.protobuf.descriptor import EnumDescriptor
 from google.protobuf.message import Message as ProtoMessage
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -14,6 +23,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from rlhf_core.errors import InvalidInput
 from rlhf_core.records.base import RunState, RunStatus
 from rlhf_core.records.datasets import DatasetFormat, Encoding
+from rlhf_core.records.exploration import TermKind
 from rlhf_core.records.feedback import Choice, Verdict
 from rlhf_core.records.models import Gates, QualitySource
 from rlhf_core.records.samples import Role, Split
@@ -48,6 +58,7 @@ LABEL_SOURCES: Enum[QualitySource | None] = Enum(
 LABELERS: Enum[Literal["ai", "human"] | None] = Enum(preference_pb2.LabelerKind.DESCRIPTOR, (None, "ai", "human"))
 FORMATS: Enum[DatasetFormat | None] = Enum(dataset_pb2.DatasetFormat.DESCRIPTOR, (None, *get_args(DatasetFormat)))
 CONTENTS: Enum[Content | None] = Enum(dataset_pb2.RunContent.DESCRIPTOR, (None, *get_args(Content)))
+TERMS: Enum[TermKind | None] = Enum(exploration_pb2.SampleTerm.Kind.DESCRIPTOR, (None, *get_args(TermKind)))
 ENCODINGS: Enum[Encoding | None] = Enum(dataset_pb2.DatasetEncoding.DESCRIPTOR, (None, *get_args(Encoding)))
 
 REQUESTED: Enum[Literal["", "PAUSED", "CANCELLED"]] = Enum(

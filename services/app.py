@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from charter.v1 import (
+    assessment_pb2_grpc,
     critique_pb2_grpc,
     dataset_pb2_grpc,
     exploration_pb2_grpc,
@@ -24,6 +25,7 @@ from rlhf_core.config.model_defaults import constitution_for
 from rlhf_core.datasets.uploads import Uploads
 from rlhf_core.errors import InvalidInput
 from rlhf_core.exports.policy_folder import model_of, write_policy
+from rlhf_core.models.kernels.malloc import give_back
 from rlhf_core.records.base import RunState
 from rlhf_core.records.models import PolicyVersion
 from rlhf_core.records.runs import Run
@@ -36,6 +38,7 @@ from services.rpc.critique import CritiqueService
 from services.rpc.dataset import DatasetService
 from services.rpc.dataset_uploads import UploadDesk
 from services.rpc.exploration import ExplorationService
+from services.rpc.labelling.assessment import AssessmentService
 from services.rpc.policy import PolicyService
 from services.rpc.policy_files import PolicyFiles, Write
 from services.rpc.preference import PreferenceService
@@ -46,7 +49,17 @@ from services.rpc.server import Loaded, ServerService, policy_info, server_info
 from services.rpc.trainer import TrainerService
 from services.security.tls import SCHEME
 from services.security.tokens import Tokens, for_server
-from services.server.config import ALL, DATASETS, EXPLORATION, SERVER, WITH_MODEL, ServeConfig, ServiceName, offered
+from services.server.config import (
+    ALL,
+    ASSESSMENTS,
+    DATASETS,
+    EXPLORATION,
+    SERVER,
+    WITH_MODEL,
+    ServeConfig,
+    ServiceName,
+    offered,
+)
 from services.server.health import MODEL
 from services.server.server import Server, Service
 from services.serving.executor import Executor
@@ -103,7 +116,7 @@ class App:
             store = self._store = Store.open(config.data, Place(database=config.store, artifacts=config.artifacts))
             stack.callback(store.close)
             store.runs.settle()
-            io, model_thread = Executor("store", STORE_THREADS), Executor("model")
+            io, model_thread = Executor("store", STORE_THREADS), Executor("model", at_rest=give_back)
             stack.callback(io.close)
             stack.callback(model_thread.close)
             library = await self._load(store, model_thread)
@@ -290,7 +303,15 @@ def _services(
     itself = ServerService(info, lambda: _carried_out(config, store), io)
     always = Service(SERVER, server_pb2_grpc.add_ServerServiceServicer_to_server, itself)
     named = [services[name] for name in ALL if name in config.only]
-    return [always, *named, *(_with_runs(config, store, io) if "trainer" in config.only else ())]
+    return [always, *named, *_beside(config, store, constitutions, io)]
+
+
+def _beside(config: ServeConfig, store: Store, constitutions: Constitutions, io: Executor) -> list[Service]:
+    """The services that come with others of `only`."""
+    add = assessment_pb2_grpc.add_AssessmentServiceServicer_to_server
+    assessments = Service(ASSESSMENTS, add, AssessmentService(store, constitutions, io))
+    with_runs = _with_runs(config, store, io) if "trainer" in config.only else []
+    return [*with_runs, *([assessments] if "preference" in config.only else [])]
 
 
 def _with_runs(config: ServeConfig, store: Store, io: Executor) -> list[Service]:

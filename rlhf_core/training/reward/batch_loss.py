@@ -64,13 +64,8 @@ def read_batch(models: Sequence[RewardModel], lessons: Sequence[Lesson], train: 
     return scored
 
 
-def batch_loss(
-    scored: Sequence[Scored], goals: Sequence[Goal], config: RewardConfig, count: int | None = None
-) -> Tensor:
-    """Mean over lessons and members of weight times loss.
-
-    With a `count` of lessons, the share of these in the mean over so many: shares of parts add up to the whole's.
-    """
+def batch_loss(scored: Sequence[Scored], goals: Sequence[Goal], config: RewardConfig) -> Tensor:
+    """Mean over examples and members of weight times loss."""
     losses: list[Tensor] = []
     for index, goal in enumerate(goals):
         own = [one for one in scored if one.lesson.model == index]
@@ -85,8 +80,7 @@ def batch_loss(
                 result = loss(chosen, goal, config)
                 weight = torch.stack([one.lesson.weight for one in chosen]).to(result.device)
                 losses.append((weight * result).flatten())
-    every = torch.cat(losses)
-    return every.mean() if count is None else every.sum() / (count * len(every) / len(scored))
+    return torch.cat(losses).mean()
 
 
 def _pairs(scored: Sequence[Scored], goal: Goal, config: RewardConfig) -> Tensor:

@@ -111,15 +111,25 @@ def _update(
     optimizer: Optimizer,
     what: str,
 ) -> StepMetrics:
-    started, rate, ranks = time.perf_counter(), optimizer.rate, optimizer.ranks
-    ((rows, weight),) = ranks.passes(torch.arange(len(examples)))
-    own, count = [lesson for i in rows.tolist() for lesson in examples[i]], sum(map(len, examples))
+    """Take a gradient step on a batch, in as many passes as it needs."""
+    started, rate, where = time.perf_counter(), optimizer.rate, f"step {optimizer.update} of {what}"
+    ranks, scored, total = optimizer.ranks, list[Scored](), torch.zeros((), device=models[0].backbone.device)
+    optimizer.discard()
     with models[0].backbone.adapters.using(models[0].adapter, train=True):
-        scored = read_batch(models, own, train=True)
-        loss = weight * batch_loss(scored, goals, config, count if ranks.size > 1 else None)
-        norm = optimizer.step(loss, f"step {optimizer.update} of {what}")
-    values = {"loss": ranks.total(loss).item(), "grad_norm": norm, "learning_rate": rate}
-    scored = _scored_by_all(scored if weight else [], [lesson for part in examples for lesson in part], ranks)
+        for rows, weight in ranks.passes(torch.arange(len(examples)), config.micro_batch_size):
+            part = [examples[i] for i in rows.tolist()]
+            read = read_batch(models, list(itertools.chain(*part)), train=True)
+            loss = weight * batch_loss(read, goals, config)
+            if len(part) < len(examples):
+                loss = loss * (_losses_of(models, part) / _losses_of(models, examples))
+            optimizer.accumulate(loss, where)
+            total += loss.detach()
+            # Without their graph, which would stay until the last pass.
+            kept = [one._replace(replies=one.replies.detach(), steps=one.steps.detach()) for one in read]
+            scored += kept if weight else []
+        norm = optimizer.apply(where)
+    values = {"loss": ranks.total(total).item(), "grad_norm": norm, "learning_rate": rate}
+    scored = _scored_by_all(scored, list(itertools.chain(*examples)), ranks)
     for index, model in enumerate(models):
         margins = _margins([one for one in scored if one.lesson.model == index])
         values |= margins if len(models) == 1 else {f"{name}.{model.objective}": n for name, n in margins.items()}
@@ -133,6 +143,11 @@ def _scored_by_all(scored: Sequence[Scored], lessons: Sequence[Lesson], ranks: R
     parts = ranks.gather([one.replies.tolist() for one in scored])
     replies = [torch.tensor(each) for part in parts for each in part]
     return [Scored(lesson, each, each[:0]) for lesson, each in zip(lessons, replies, strict=True)]
+
+
+def _losses_of(models: Sequence[RewardModel], examples: Sequence[Sequence[Lesson]]) -> int:
+    """How many numbers the mean loss of these examples is a mean of: one for each lesson and ensemble member."""
+    return sum(models[lesson.model].members for example in examples for lesson in example)
 
 
 def _lessons(

@@ -26,6 +26,7 @@ from rlhf_core.config.model_defaults import constitution_for
 from rlhf_core.datasets.uploads import Uploads
 from rlhf_core.errors import InvalidInput
 from rlhf_core.exports.policy_folder import model_of, write_policy
+from rlhf_core.models.kernels.malloc import give_back
 from rlhf_core.records.base import RunState
 from rlhf_core.records.models import PolicyVersion
 from rlhf_core.records.runs import Run
@@ -66,7 +67,6 @@ from services.server.health import MODEL
 from services.server.server import Server, Service
 from services.serving.executor import Executor
 from services.serving.generation_queue import GenerationQueue
-from services.serving.malloc import give_back
 from services.serving.model_queue import ModelQueue
 
 if TYPE_CHECKING:

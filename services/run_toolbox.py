@@ -16,6 +16,7 @@ from rlhf_core.errors import InvalidInput
 from rlhf_core.interfaces import World
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.models.gguf import model_folder
+from rlhf_core.models.kernels.malloc import keep_buffers
 from rlhf_core.pipeline import run_pipeline
 from rlhf_core.records.runs import Run
 from rlhf_core.sandbox.sandbox import MODEL_FOLDER, Sandbox
@@ -24,7 +25,6 @@ from rlhf_core.store.store import Store
 from services.client.client import CharterClient
 from services.serving.executor import Executor
 from services.serving.loaded_models import ModelLibrary
-from services.serving.malloc import keep_buffers
 from services.worker import Pipeline
 
 

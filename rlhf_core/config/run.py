@@ -9,6 +9,7 @@ from pydantic import ByteSize, Field, field_validator, model_validator
 
 from rlhf_core.config.base import Settings, even_bounds
 from rlhf_core.config.feedback import FeedbackConfig
+from rlhf_core.config.learner import LearnerConfig
 from rlhf_core.config.model_defaults import SANDBOX, with_model_defaults
 from rlhf_core.config.monitors import MonitorConfig
 from rlhf_core.config.ppo import PpoConfig
@@ -216,6 +217,7 @@ class RunConfig(Settings):
     reward: RewardConfig = RewardConfig()
     norm: NormConfig = NormConfig()
     ppo: PpoConfig = PpoConfig()
+    learner: LearnerConfig = LearnerConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     monitors: MonitorConfig = MonitorConfig()
     tracking: TrackingConfig = TrackingConfig()
@@ -241,6 +243,20 @@ class RunConfig(Settings):
             raise ValueError(
                 f"data.replay is '{self.data.replay}' and ppo.ptx_coef is 0, so nothing of it would be replayed; "
                 "allowed: a ppo.ptx_coef above 0, or no data.replay"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _learners_have_something_to_do(self) -> Self:
+        learner, ppo = self.learner, self.ppo
+        if ppo.prompts_per_step < learner.processes:
+            raise ValueError(
+                f"learner.processes is {learner.processes} and ppo.prompts_per_step is {ppo.prompts_per_step}, so some "
+                "would have no prompt of a step; allowed: at most as many processes as prompts"
+            )
+        if learner.strategy == "shard" and ppo.tune == "full":
+            raise ValueError(
+                "learner.strategy is 'shard' and ppo.tune is 'full'; allowed with it: lora, or strategy replicate"
             )
         return self
 

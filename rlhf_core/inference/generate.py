@@ -42,16 +42,18 @@ def generate(
     max_tokens: int,
     seed: int | Sequence[int],
     should_stop: ShouldStop | None = None,
+    share: slice = slice(None),
 ) -> list[Generated]:
     """n responses per prompt, grouped by prompt, from the active adapter; temperature 0 takes the likeliest token.
 
     A row's noise comes from (seed, prompt, sample index) alone, so a text does not depend on its neighbours.
-    `seed` may be one per prompt. A true `should_stop` cuts what is unfinished.
+    `seed` may be one per prompt. A true `should_stop` cuts what is unfinished. Only a `share` of the responses may be
+    asked for; they are as they would be among all.
     """
     seeds = [seed] * len(prompts) if isinstance(seed, int) else list(seed)
     for prompt in prompts:
         backbone.check_length(len(prompt), max_tokens)
-    rows = list(row_seeds(prompts, seeds, n))
+    rows = list(row_seeds(prompts, seeds, n))[share]
     results: list[Generated | None] = [None] * len(rows)
     for batch in length_batches([p for p, _ in rows], extra=max_tokens, max_tokens=backbone.most_positions):
         texts, noise_seeds = [rows[i][0] for i in batch], [rows[i][1] for i in batch]

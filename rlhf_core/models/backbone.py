@@ -73,6 +73,12 @@ class Backbone:
         """How many tokens a position looks back at, where it does not look at all."""
         self.shares_beginnings = True
         """Rows that begin alike may be computed together behind that beginning."""
+        self.path = ""
+        """What it was loaded from, which another process may load too; empty where it was not."""
+        self.passes_together = False
+        """Its weights are divided among processes, which must pass through it equally often."""
+        self.gathered: Callable[[], AbstractContextManager[None]] = nullcontext
+        """A block in which all weights are at hand, and each process passes through the model as it likes."""
         self.own_answers: dict[tuple[object, ...], str] = {}  # the base's, by prompt; reward models read them
         self.before_pass: Callable[[], None] = lambda: None
         """Longer work lets others use the device here; they leave the active adapter as they found it."""
@@ -88,6 +94,7 @@ class Backbone:
         check_model(path, model, tokenizer)
         name = Path(config.base_model).name if Path(config.base_model).exists() else config.base_model
         backbone = cls(name, model.to(config.device), tokenizer, config)  # pyright: ignore[reportArgumentType]
+        backbone.path = path
         backbone.shares_beginnings = check_decoder(backbone, sorted(tokenizer.get_vocab().values()))
         return backbone
 

@@ -78,7 +78,8 @@ def response_tokens(
 def states_before(backbone: Backbone, batch: Batch) -> Tensor:
     """Hidden states (B, T, H) before each response token, with gradients where the active adapter takes them.
 
-    Responses to one prompt share its keys and values: where that saves enough, each prompt is read once.
+    Responses to one prompt share its keys and values: where that saves enough, each prompt is read once. That takes a
+    pass more, which processes that must pass together cannot each decide.
     """
     width = batch.mask.shape[1]
     prompt_width = batch.ids.shape[1] - width
@@ -87,7 +88,7 @@ def states_before(backbone: Backbone, batch: Batch) -> Tensor:
     read = len(prompts) * prompt_width + len(batch.ids) * (width - 1)
     cache = DynamicCache(config=backbone.model.config)
     plain = all(type(layer) is DynamicLayer for layer in cache.layers)
-    if not plain or width == 1 or read > WORTH_SHARING * batch.ids.numel():
+    if not plain or width == 1 or backbone.passes_together or read > WORTH_SHARING * batch.ids.numel():
         return backbone.hidden(batch.ids, batch.present, width + 1)[:, :-1]
     last = backbone.hidden(prompts.clamp_min(0), (prompts >= 0).long(), 1, cache)
     cache.batch_select_indices(place)

@@ -18,6 +18,8 @@ from rlhf_core.models.batching import Batch
 from rlhf_core.models.logprobs import EntropyUse, response_logprobs, response_tokens
 
 HEADS = "value_heads.safetensors"
+TRAINED, REFERENCE = "ppo-policy", "ppo-reference"
+"""Adapters of a policy in training."""
 
 
 class Evaluation(NamedTuple):
@@ -44,6 +46,22 @@ class Policy:
         self.value_heads = nn.Linear(size, len(objectives) + 1, device=backbone.device)
         nn.init.zeros_(self.value_heads.weight)
         nn.init.zeros_(self.value_heads.bias)
+
+    @classmethod
+    def starting_from(cls, backbone: Backbone, folder: Path, objectives: tuple[str, ...], dense: bool) -> Policy:
+        """A new policy that is the one in `folder`, as is its reference; one that was in training here is dropped.
+
+        A `dense` one trains all weights of the model, of which it gets a copy of its own.
+        """
+        for name in (TRAINED, REFERENCE):
+            if name in backbone.adapters:
+                backbone.adapters.delete(name)
+        backbone.adapters.load(REFERENCE, folder)
+        if dense:
+            backbone.adapters.add_dense(TRAINED, REFERENCE)
+        else:
+            backbone.adapters.copy(REFERENCE, TRAINED)
+        return cls(backbone, TRAINED, objectives, REFERENCE)
 
     def parameters(self) -> list[nn.Parameter]:
         """All that training moves: the adapter and the value heads."""
@@ -78,6 +96,5 @@ class Policy:
             raise InvalidInput(f"no policy in '{folder}': {error}; expected {HEADS}") from error
         if objectives != self.objectives:
             raise InvalidInput(f"the policy in '{folder}' has the objectives {objectives}, the run {self.objectives}")
-        self.backbone.adapters.delete(self.adapter)
-        self.backbone.adapters.load(self.adapter, folder)
+        self.backbone.adapters.take(self.adapter, folder)
         self.value_heads.load_state_dict(state)

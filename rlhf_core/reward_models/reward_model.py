@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from rlhf_core.config.reward import StepPool
+from rlhf_core.config.reward import RewardConfig, StepPool
 from rlhf_core.errors import InvalidInput
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.models.batching import length_batches
@@ -159,6 +159,36 @@ def save_models(models: Sequence[RewardModel], folder: Path) -> None:
         if model.scoring != Scoring():
             named = {"model": _Named(objective=model.objective, scoring=model.scoring).model_dump_json()}
         save_file(state, folder / f"{HEADS}{f'-{index}' if index else ''}.safetensors", metadata=named)
+
+
+def new_models(
+    base: Backbone | Encoder,
+    adapter: str,
+    objectives: Sequence[str],
+    settings: RewardConfig,
+    reference_tokens: int,
+    seed: int,
+) -> list[RewardModel]:
+    """New models of one new adapter; one that has its name is dropped. `reference_tokens`: as in `Scoring`."""
+    if adapter in base.adapters:
+        base.adapters.delete(adapter)
+    base.adapters.add(adapter, seed)
+    scorings = [
+        Scoring(
+            process=settings.reads_lines(objective),
+            step_pool=settings.step_pool,
+            aggregate=settings.aggregate,
+            uwo_coef=settings.uwo_coef,
+            max_tokens=settings.max_tokens,
+            layers=settings.layers,
+            reference_tokens=reference_tokens,
+        )
+        for objective in objectives
+    ]
+    return [
+        RewardModel(base, adapter, objective, settings.members, seed + index, scoring)
+        for index, (objective, scoring) in enumerate(zip(objectives, scorings, strict=True))
+    ]
 
 
 @torch.no_grad()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
 
+from rlhf_core.config.learner import LearnerConfig
 from rlhf_core.config.run import RunConfig
 from rlhf_core.constitution.constitution import Constitution
 from rlhf_core.errors import CharterError
@@ -63,6 +65,11 @@ class Context(NamedTuple):
     report: Callable[[str, str], None]
     should_stop: Callable[[], bool]
 
+    @property
+    def learner(self) -> LearnerConfig:
+        """The processes that train here: those that the run asks for, unless the environment says otherwise."""
+        return self.config.learner.here(os.environ)
+
     def progress(self, stage: Stage, step: int, steps: int, **values: float) -> None:
         """Publish one step; raises RunStopped when the run was asked to stop."""
         self.report("metrics", StepMetrics(stage=stage, step=step, steps=steps, values=values).model_dump_json())
@@ -85,7 +92,7 @@ class Context(NamedTuple):
             raise CharterError(f"stage '{stage}' has no result yet; run it first or name a run that has it in from_run")
         return self.results[stage]
 
-    def units(self, steps: Iterator[T]) -> Iterator[T]:
+    def units(self, steps: Iterator[T]) -> Generator[T]:
         """Drain a training generator one unit at a time, so that the device is free between its steps."""
         while item := self.tools.on_device(lambda: list(islice(steps, 1))):
             yield item[0]

@@ -5,13 +5,18 @@ What it changes is not the rewards' doing, so the report takes it off before it 
 
 from __future__ import annotations
 
+from contextlib import closing
+from functools import partial
+
+from rlhf_core.config.scalarization import weights_at
+from rlhf_core.models.policy import REFERENCE, TRAINED
 from rlhf_core.records.models import Checkpoint
 from rlhf_core.records.runs import StageResult
 from rlhf_core.stages.context import Context, Timer
 from rlhf_core.stages.demonstrations import replayed
-from rlhf_core.stages.ppo import REFERENCE, TRAINED, checkpoint_of, load_policy, train
+from rlhf_core.stages.ppo import checkpoint_of, load_policy, train
 from rlhf_core.stages.versions import drop_adapters, load_reward_models, publish_policy
-from rlhf_core.training.ppo.state import PpoState
+from rlhf_core.training.epoch_state import Resumable
 
 
 def control_stage(ctx: Context) -> StageResult:
@@ -23,21 +28,21 @@ def control_stage(ctx: Context) -> StageResult:
     models = load_reward_models(ctx, ctx.need("reward").reward_models, "control-reward")
     pack = ctx.store.norm_packs.get(ctx.need("norm_pack").norm_pack)
     policy = ctx.tools.on_device(lambda: load_policy(ctx, pack.objectives))
-    saved = ctx.store.checkpoints.latest(ctx.run.id, "control")
     # Those that the run began with: what someone gives it on the way is PPO's to take up.
-    weights = {name: ctx.weights[name] for name in pack.objectives}
-    training = train(ctx, policy, models, pack, weights, config, saved, replayed(ctx).demonstrations)
-    for step in filter(None, ctx.units(training)):
-        number = step.metrics.step
-        if number % config.checkpoint_every == 0 or number == steps or ctx.should_stop():
-            _save(ctx, step.state, number)
-        ctx.progress("control", number, steps, kl=step.metrics.values["kl"])
+    begun = {name: ctx.weights[name] for name in pack.objectives}
+    weights, replay = partial(weights_at, config.dial, begun), replayed(ctx).demonstrations
+    with closing(train(ctx, "control", policy, models, pack, weights, config, replay)) as training:
+        for step in training:
+            number = step.metrics.step
+            if number % config.checkpoint_every == 0 or number == steps or ctx.should_stop():
+                _save(ctx, step.state, number)
+            ctx.progress("control", number, steps, kl=step.metrics.values["kl"])
     version = publish_policy(ctx, "control", TRAINED, ctx.need("sft").policy_version, steps)
     drop_adapters(ctx, [TRAINED, REFERENCE], models.values())
     return StageResult(run_id=ctx.run.id, stage="control", policy_version=version.id, seconds=timer.seconds)
 
 
-def _save(ctx: Context, state: PpoState, step: int) -> None:
+def _save(ctx: Context, state: Resumable, step: int) -> None:
     artifact = checkpoint_of(ctx, state)
     with ctx.store.transaction(ctx.run.id, ctx.run.fence):
         ctx.store.checkpoints.add(Checkpoint(run_id=ctx.run.id, stage="control", step=step, artifact=artifact))

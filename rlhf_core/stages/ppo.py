@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
 from functools import partial
 
 from rlhf_core.config.ppo import PpoConfig
 from rlhf_core.config.scalarization import weights_at
-from rlhf_core.models.policy import Policy
+from rlhf_core.models.policy import REFERENCE, TRAINED, Policy
+from rlhf_core.records.base import Stage
 from rlhf_core.records.models import Checkpoint, NormPack, Score
 from rlhf_core.records.runs import StageResult
 from rlhf_core.records.samples import Demonstration
 from rlhf_core.reward_models.reward_model import RewardModel
 from rlhf_core.stages.context import Context, Timer
 from rlhf_core.stages.demonstrations import replayed
+from rlhf_core.stages.learners import ppo_by_learners
 from rlhf_core.stages.ppo_watch import Audit, Watch
 from rlhf_core.stages.prompts import prompts_of
 from rlhf_core.stages.samples import stamp
 from rlhf_core.stages.versions import artifact_of, drop_adapters, load_reward_models, publish_policy
+from rlhf_core.training.epoch_state import Resumable
 from rlhf_core.training.ppo.ptx import Replay
 from rlhf_core.training.ppo.rule_penalties import rule_shares
 from rlhf_core.training.ppo.state import PpoState
-from rlhf_core.training.ppo.trainer import PpoStep, Weights, train_ppo
-
-TRAINED, REFERENCE = "ppo-policy", "ppo-reference"
+from rlhf_core.training.ppo.trainer import PpoStep, train_ppo
 
 
 def ppo_stage(ctx: Context) -> StageResult:
@@ -43,23 +45,23 @@ def ppo_stage(ctx: Context) -> StageResult:
             f"the scale of scores was measured at temperature {pack.temperature:g} and rollouts run at "
             f"{ctx.config.ppo.temperature:g}: the policy starts away from 0; start_at=norm_pack measures it anew"
         )
-    replay, counts = replayed(ctx)
+    (replay, counts), watch, best = replayed(ctx), Watch(ctx), 0
     weights = partial(_weights, ctx, pack.objectives)
-    steps = train(ctx, policy, models, pack, weights, ctx.config.ppo, saved, replay)
-    watch, best = Watch(ctx), 0
-    for step in filter(None, ctx.units(steps)):
-        done = step.metrics.step
-        numbers, ending = _after_step(ctx, step, audit)
-        heard = watch.listen(step.samples)
-        values = step.metrics.values | numbers | {f"monitor/{name}": n for name, n in heard.numbers().items()}
-        values |= rule_shares(ctx.constitution.principles, step.samples)
-        ctx.progress("ppo", done, step.metrics.steps, **{k.replace("/", "."): v for k, v in values.items()})
-        watch.judge(heard, done)
-        if ending:
-            back = ctx.config.ppo.stop.parted == "stop"
-            best = _go_back(ctx, policy, audit.best(done, weights_of(step))) if back else 0
-            ctx.note(f"PPO ended at step {done}, as ppo.stop asks: {ending}; the policy is that of step {best or done}")
-            break
+    with closing(train(ctx, "ppo", policy, models, pack, weights, ctx.config.ppo, replay)) as steps:
+        for step in steps:
+            done = step.metrics.step
+            numbers, ending = _after_step(ctx, step, audit)
+            heard = watch.listen(step.samples)
+            values = step.metrics.values | numbers | {f"monitor/{name}": n for name, n in heard.numbers().items()}
+            values |= rule_shares(ctx.constitution.principles, step.samples)
+            ctx.progress("ppo", done, step.metrics.steps, **{k.replace("/", "."): v for k, v in values.items()})
+            watch.judge(heard, done)
+            if ending:
+                back = ctx.config.ppo.stop.parted == "stop"
+                best = _go_back(ctx, policy, audit.best(done, weights_of(step))) if back else 0
+                kept = f"the policy is that of step {best or done}"
+                ctx.note(f"PPO ended at step {done}, as ppo.stop asks: {ending}; {kept}")
+                break
     ungated = any(ctx.store.reward_models.get(version).ungated for version in rewarded.reward_models.values())
     version = publish_policy(ctx, "ppo", TRAINED, ctx.need("sft").policy_version, best or done, ungated)
     drop_adapters(ctx, [TRAINED, REFERENCE], [*models.values(), *auditors.values()])
@@ -75,16 +77,22 @@ def ppo_stage(ctx: Context) -> StageResult:
 
 def train(
     ctx: Context,
+    stage: Stage,
     policy: Policy,
     models: Mapping[str, RewardModel],
     pack: NormPack,
-    weights: Weights,
+    weights: Callable[[int], Mapping[str, float]],
     config: PpoConfig,
-    saved: Checkpoint | None,
     replay: Sequence[Demonstration],
-) -> Iterator[PpoStep | None]:
-    """PPO on the run's training prompts."""
-    return train_ppo(
+) -> Generator[PpoStep]:
+    """PPO on the run's training prompts, here or by learner processes, from the stage's last checkpoint on."""
+    saved = ctx.store.checkpoints.latest(ctx.run.id, stage)
+    checkpoint = ctx.store.artifacts.get_folder(saved.artifact) if saved else None
+    if ctx.learner.processes > 1:
+        done = saved.step if saved else 0
+        yield from ppo_by_learners(ctx, stage, policy, pack, weights, config, checkpoint, done, replay)
+        return
+    parts = train_ppo(
         policy,
         [models[name] for name in pack.objectives],
         pack,
@@ -93,10 +101,11 @@ def train(
         config,
         ctx.config.model.max_tokens,
         ctx.config.seed,
-        ctx.store.artifacts.get_folder(saved.artifact) if saved else None,
+        checkpoint,
         Replay.begin(policy.backbone, replay, config, ctx.config.seed),
         ctx.constitution.principles,
     )
+    yield from filter(None, ctx.units(parts))
 
 
 def _weights(ctx: Context, objectives: tuple[str, ...], step: int) -> dict[str, float]:
@@ -121,23 +130,15 @@ def _go_back(ctx: Context, policy: Policy, step: int) -> int:
     if saved is None:
         return 0
     folder = ctx.store.artifacts.get_folder(saved.artifact)
-    ctx.tools.on_device(lambda: policy.restore(folder))
+    ctx.tools.on_device(lambda: PpoState.begin(policy, ctx.config.ppo, folder))
     return step
 
 
 def load_policy(ctx: Context, objectives: tuple[str, ...]) -> Policy:
     """Load the fine-tuned policy to train it; its reference is a copy of it as it is now."""
-    backbone = ctx.tools.backbone
     folder = ctx.store.artifacts.get_folder(ctx.store.policy_versions.get(ctx.need("sft").policy_version).artifact)
-    for name in (TRAINED, REFERENCE):
-        if name in backbone.adapters:
-            backbone.adapters.delete(name)
-    backbone.adapters.load(REFERENCE, folder)
-    if ctx.config.ppo.tune == "full":
-        backbone.adapters.add_dense(TRAINED, REFERENCE)
-    else:
-        backbone.adapters.copy(REFERENCE, TRAINED)
-    return Policy(backbone, TRAINED, objectives, REFERENCE)
+    dense = ctx.config.ppo.tune == "full"
+    return Policy.starting_from(ctx.tools.backbone, folder, objectives, dense)
 
 
 def _after_step(ctx: Context, step: PpoStep, audit: Audit) -> tuple[dict[str, float], str]:
@@ -170,6 +171,6 @@ def _after_step(ctx: Context, step: PpoStep, audit: Audit) -> tuple[dict[str, fl
     return numbers, ending
 
 
-def checkpoint_of(ctx: Context, state: PpoState) -> str:
+def checkpoint_of(ctx: Context, state: Resumable) -> str:
     """Store all that PPO needs to go on; returns the artifact."""
     return artifact_of(ctx, lambda folder: ctx.tools.on_device(lambda: state.save(folder)))

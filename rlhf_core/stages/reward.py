@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
 from typing import NamedTuple
 
 from rlhf_core.config.run import RewardConfig
@@ -12,13 +14,14 @@ from rlhf_core.evaluation.reward_quality import Judged, JudgedPair, JudgedRating
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.records.base import content_id
 from rlhf_core.records.models import RewardModelVersion, RewardQuality
-from rlhf_core.records.runs import StageResult
-from rlhf_core.reward_models.ensemble import Scoring
-from rlhf_core.reward_models.reward_model import RewardModel, save_models, score_all
+from rlhf_core.records.runs import StageResult, StepMetrics
+from rlhf_core.reward_models.reward_model import RewardModel, new_models, save_models, score_all
 from rlhf_core.stages.context import Context, Timer
 from rlhf_core.stages.labelling.information import information_of
+from rlhf_core.stages.learners import epochs_by_learners
 from rlhf_core.stages.reward_data import Found, kept_back, labels_of
 from rlhf_core.stages.versions import EpochCheckpoints, artifact_of
+from rlhf_core.training.learners.job import NamedLabel, RewardTask
 from rlhf_core.training.reward.trainer import by_replies, train_reward_models, training_steps
 
 AUDITOR_SEED = 104729
@@ -52,7 +55,7 @@ def reward_stage(ctx: Context) -> StageResult:
     done = 0
     for group in groups:
         if any((lot.objective, lot.auditor) not in stored for lot in group):
-            for model in _train(ctx, group, done, total):
+            for model in train_lots(ctx, group, done, total):
                 stored[model.objective, model.auditor] = model
         done += training_steps(_size(group, settings), settings)
     models = {name: stored[name, False] for name in names}
@@ -101,20 +104,19 @@ def _size(lots: Sequence[Lot], settings: RewardConfig) -> int:
     return len(by_replies(keys, [lot.train for lot in lots]))
 
 
-def _train(ctx: Context, lots: Sequence[Lot], done: int, total: int) -> Iterator[RewardModelVersion]:
+def train_lots(ctx: Context, lots: Sequence[Lot], done: int, total: int) -> Iterator[RewardModelVersion]:
     """Train models of one adapter, `done` steps of the stage's `total` being behind it, and record their versions."""
-    settings = ctx.config.reward
     index = ctx.constitution.objective_names.index(lots[0].objective)
     role = "auditor" if lots[0].auditor else "reward"
     adapter, seed = f"{role}-{ctx.run.id}-{index}", ctx.config.seed + index + AUDITOR_SEED * lots[0].auditor
     models = ctx.tools.on_device(lambda: _fresh_models(ctx, adapter, lots, seed))
     labels, stop = [lot.train for lot in lots], [lot.stop for lot in lots]
     stop_on, checkpoints = stop if any(stop) else [], EpochCheckpoints(ctx, "reward", [labels, stop], done)
-    saved = checkpoints.latest()
-    for metrics in ctx.units(train_reward_models(models, labels, settings, seed, stop_on, saved, checkpoints.keep)):
-        suffix = (f".{lots[0].objective}" if len(lots) == 1 else "") + (".auditor" if lots[0].auditor else "")
-        named = {f"{name}{suffix}": value for name, value in metrics.values.items()}
-        ctx.progress("reward", done + metrics.step, total, **named)
+    with closing(_updates(ctx, models, labels, seed, stop_on, checkpoints)) as updates:
+        for metrics in updates:
+            suffix = (f".{lots[0].objective}" if len(lots) == 1 else "") + (".auditor" if lots[0].auditor else "")
+            named = {f"{name}{suffix}": value for name, value in metrics.values.items()}
+            ctx.progress("reward", done + metrics.step, total, **named)
     digest = artifact_of(ctx, lambda folder: ctx.tools.on_device(lambda: save_models(models, folder)))
     versions = [_version(ctx, model, lot, digest) for model, lot in zip(models, lots, strict=True)]
     told = [] if lots[0].auditor else information_of(ctx, models)
@@ -124,6 +126,36 @@ def _train(ctx: Context, lots: Sequence[Lot], done: int, total: int) -> Iterator
             ctx.store.reward_models.add(version)
         ctx.store.pair_information.put(told)
     yield from versions
+
+
+def _updates(
+    ctx: Context,
+    models: list[RewardModel],
+    labels: Sequence[Sequence[Label]],
+    seed: int,
+    stop_on: Sequence[Sequence[Label]],
+    checkpoints: EpochCheckpoints,
+) -> Generator[StepMetrics]:
+    """Train the models, here or by learner processes, from the last checkpoint on."""
+    settings, saved = ctx.config.reward, checkpoints.latest()
+    if ctx.learner.processes == 1:
+        yield from ctx.units(train_reward_models(models, labels, settings, seed, stop_on, saved, checkpoints.keep))
+        return
+    named = [tuple(tuple(map(NamedLabel.of, own)) for own in given) for given in (labels, stop_on)]
+    task = RewardTask(
+        objectives=tuple(model.objective for model in models),
+        labels=named[0],
+        stop_on=named[1],
+        config=settings,
+        reference_tokens=models[0].scoring.reference_tokens,
+    )
+    base, adapter = models[0].backbone, models[0].adapter
+
+    def take(folder: Path) -> None:
+        base.adapters.take(adapter, folder)
+        models[:] = [RewardModel.load(base, adapter, folder, model.objective) for model in models]
+
+    yield from epochs_by_learners(ctx, "reward", task, seed, saved, checkpoints.keep, take)
 
 
 def _version(ctx: Context, model: RewardModel, lot: Lot, digest: str) -> RewardModelVersion:
@@ -167,28 +199,10 @@ def judge_labels(model: RewardModel, labels: Sequence[Label]) -> list[Judged]:
 
 def _fresh_models(ctx: Context, adapter: str, lots: Sequence[Lot], seed: int) -> list[RewardModel]:
     """New models of one new adapter; what an attempt that failed in this process left under its name is dropped."""
-    settings = ctx.config.reward
-    base = ctx.tools.base_of(settings.base_model)
-    if adapter in base.adapters:
-        base.adapters.delete(adapter)
+    settings, base = ctx.config.reward, ctx.tools.base_of(ctx.config.reward.base_model)
     if settings.reference and not isinstance(base, Backbone):
         raise InvalidInput(
             f"reward.reference: '{base.name}' is an encoder and answers nothing; allowed: false", "reward.reference"
         )
-    base.adapters.add(adapter, seed)
-    scorings = [
-        Scoring(
-            process=settings.reads_lines(lot.objective),
-            step_pool=settings.step_pool,
-            aggregate=settings.aggregate,
-            uwo_coef=settings.uwo_coef,
-            max_tokens=settings.max_tokens,
-            layers=settings.layers,
-            reference_tokens=ctx.config.model.max_tokens if settings.reference else 0,
-        )
-        for lot in lots
-    ]
-    return [
-        RewardModel(base, adapter, lot.objective, settings.members, seed + index, scoring)
-        for index, (lot, scoring) in enumerate(zip(lots, scorings, strict=True))
-    ]
+    reference_tokens = ctx.config.model.max_tokens if settings.reference else 0
+    return new_models(base, adapter, [lot.objective for lot in lots], settings, reference_tokens, seed)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+from functools import partial
+
 from rlhf_core.records.runs import StageResult
 from rlhf_core.records.samples import BASE_POLICY
 from rlhf_core.stages.context import Context, Timer
 from rlhf_core.stages.demonstrations import demonstrations_of
+from rlhf_core.stages.learners import epochs_by_learners
 from rlhf_core.stages.versions import EpochCheckpoints, fresh_adapter, publish_policy
+from rlhf_core.training.learners.job import SftTask
 from rlhf_core.training.sft import train_sft
 
 
@@ -20,12 +25,18 @@ def sft_stage(ctx: Context) -> StageResult:
     demonstrations, counts = demonstrations_of(ctx)
     checkpoints = EpochCheckpoints(ctx, "sft", demonstrations)
     ctx.tools.on_device(lambda: fresh_adapter(ctx, adapter, ctx.config.seed))
-    settings, saved, keep = ctx.config.sft, checkpoints.latest(), checkpoints.keep
-    steps = train_sft(backbone, adapter, demonstrations, settings, ctx.config.seed, saved, keep)
+    settings, seed, saved, keep = ctx.config.sft, ctx.config.seed, checkpoints.latest(), checkpoints.keep
+    if ctx.learner.processes > 1:
+        task = SftTask(demonstrations=tuple(demonstrations), config=settings)
+        take = partial(backbone.adapters.take, adapter)
+        steps = epochs_by_learners(ctx, "sft", task, seed, saved, keep, take)
+    else:
+        steps = ctx.units(train_sft(backbone, adapter, demonstrations, settings, seed, saved, keep))
     loss = 0.0
-    for metrics in ctx.units(steps):
-        loss = metrics.values["loss"]
-        ctx.progress("sft", metrics.step, metrics.steps, **metrics.values)
+    with closing(steps):
+        for metrics in steps:
+            loss = metrics.values["loss"]
+            ctx.progress("sft", metrics.step, metrics.steps, **metrics.values)
     version = publish_policy(ctx, "sft", adapter, BASE_POLICY, settings.epochs)
     ctx.tools.on_device(lambda: backbone.adapters.delete(adapter))
     return StageResult(

@@ -11,7 +11,7 @@ from rlhf_core.records.base import Stage, content_id
 from rlhf_core.records.models import Checkpoint, PolicyVersion
 from rlhf_core.reward_models.reward_model import RewardModel
 from rlhf_core.stages.context import Context
-from rlhf_core.training.epoch_state import EpochState
+from rlhf_core.training.epoch_state import EpochSnapshot
 
 SECONDS = 25.0
 """From one checkpoint to the next: with an update of a large model after it, half a minute of work is lost."""
@@ -102,7 +102,7 @@ class EpochCheckpoints:
         self._ctx.note(f"what stage '{self._stage}' learns from has changed since step {saved.step}: it begins anew")
         return None
 
-    def keep(self, state: EpochState) -> None:
+    def keep(self, state: EpochSnapshot) -> None:
         """Store a checkpoint if one is due. To be called where the model is used."""
         if time.monotonic() - self._at < SECONDS and not self._ctx.should_stop():
             return
@@ -111,7 +111,7 @@ class EpochCheckpoints:
             state.save(folder)
             (folder / EXAMPLES).write_text(self._examples)
 
-        artifact, step = artifact_of(self._ctx, write), self._done + state.optimizer.update
+        artifact, step = artifact_of(self._ctx, write), self._done + state.update
         with self._ctx.store.transaction(self._ctx.run.id, self._ctx.run.fence):
             self._ctx.store.checkpoints.add(
                 Checkpoint(run_id=self._ctx.run.id, stage=self._stage, step=step, artifact=artifact)

@@ -6,11 +6,13 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from rlhf_core.models.divided import alike, whole
 from rlhf_core.training.optimizer import Optimizer
 
 WEIGHTS, MOMENTS = "weights.safetensors", "optimizer.safetensors"
@@ -26,10 +28,15 @@ class EpochState:
     kept: list[Tensor] = field(default_factory=list)
     """The parameters of that epoch, in the optimizer's order."""
 
+    @property
+    def update(self) -> int:
+        """How many updates are behind it."""
+        return self.optimizer.update
+
     def save(self, folder: Path) -> None:
-        """Write a snapshot: safetensors only."""
-        now = {f"now.{i}": p.detach().cpu().contiguous() for i, p in enumerate(self.optimizer.parameters)}
-        kept = {f"best.{i}": tensor.cpu().contiguous() for i, tensor in enumerate(self.kept)}
+        """Write a snapshot: safetensors only. Where weights are divided, every process must call it."""
+        now = {f"now.{i}": whole(p.detach()).cpu().contiguous() for i, p in enumerate(self.optimizer.parameters)}
+        kept = {f"best.{i}": whole(tensor).cpu().contiguous() for i, tensor in enumerate(self.kept)}
         save_file(now | kept | {"best": torch.tensor(self.best, dtype=torch.float64)}, folder / WEIGHTS)
         self.optimizer.save(folder / MOMENTS)
 
@@ -49,15 +56,28 @@ class EpochState:
         kept = []
         with torch.no_grad():
             for i, parameter in enumerate(optimizer.parameters):
-                parameter.copy_(saved[f"now.{i}"])
+                parameter.copy_(alike(saved[f"now.{i}"], parameter))
                 if f"best.{i}" in saved:
-                    kept.append(saved[f"best.{i}"].to(parameter.device))
+                    kept.append(alike(saved[f"best.{i}"], parameter))
         return cls(optimizer, float(saved["best"]), kept)
 
 
-Keep = Callable[[EpochState], None]
+class Resumable(Protocol):
+    """A state of training that can be written and gone on from."""
+
+    def save(self, folder: Path) -> None: ...
+
+
+class EpochSnapshot(Resumable, Protocol):
+    """The same of training by epochs."""
+
+    @property
+    def update(self) -> int: ...
+
+
+Keep = Callable[[EpochSnapshot], None]
 """Told after each update; takes a snapshot when it sees fit."""
 
 
-def keep_nothing(state: EpochState) -> None:
+def keep_nothing(state: EpochSnapshot) -> None:
     """Take no snapshot."""

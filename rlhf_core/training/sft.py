@@ -18,6 +18,7 @@ from rlhf_core.records.samples import Demonstration
 from rlhf_core.seeding import derived_seed
 from rlhf_core.training.epoch_state import EpochState, Keep, keep_nothing
 from rlhf_core.training.optimizer import Optimizer
+from rlhf_core.training.parallel import ALONE, Ranks
 from rlhf_core.training.ppo.losses import masked_mean
 
 
@@ -29,10 +30,11 @@ def train_sft(
     seed: int,
     snapshot: Path | None = None,
     keep: Keep = keep_nothing,
+    ranks: Ranks = ALONE,
 ) -> Iterator[StepMetrics]:
     """Minimise the mean negative log-probability of the response tokens, the end token included; yields each update.
 
-    With a snapshot, go on as if never interrupted.
+    With a snapshot, go on as if never interrupted. Processes that learn together share the rows of each update.
     """
     if not demonstrations:
         raise TrainingFailed("there are no demonstrations for supervised fine-tuning")
@@ -41,7 +43,7 @@ def train_sft(
     lengths = [len(prompt) + len(response) for prompt, response in zip(prompts, responses, strict=True)]
     batches_per_epoch = -(-len(prompts) // config.batch_size)
     steps = config.epochs * batches_per_epoch
-    optimizer = Optimizer(backbone.adapters.parameters(adapter), config.learning_rate, steps)
+    optimizer = Optimizer(backbone.adapters.parameters(adapter), config.learning_rate, steps, ranks=ranks)
     state = EpochState.begin(optimizer, snapshot)
     done = optimizer.update
     generator = torch.Generator().manual_seed(derived_seed(seed, "sft"))
@@ -61,11 +63,12 @@ def train_sft(
 
 def _update(backbone: Backbone, batch: Batch, rows_per_pass: int, optimizer: Optimizer) -> tuple[float, float]:
     """Take a gradient step in as many passes as it needs; returns its loss and the gradient's norm before the clip."""
-    where, count, total = f"step {optimizer.update} of supervised fine-tuning", batch.mask.sum(), 0.0
+    where, count, ranks = f"step {optimizer.update} of supervised fine-tuning", batch.mask.sum(), optimizer.ranks
+    total = torch.zeros((), device=batch.ids.device)
     optimizer.discard()
-    for part in torch.arange(len(batch.ids)).split(rows_per_pass):
+    for part, weight in ranks.passes(torch.arange(len(batch.ids)), rows_per_pass):
         micro = batch.rows(part) if len(part) < len(batch.ids) else batch
-        loss = -masked_mean(response_tokens(backbone, micro).logprobs, micro.mask, count)
+        loss = -weight * masked_mean(response_tokens(backbone, micro).logprobs, micro.mask, count)
         optimizer.accumulate(loss, where)
-        total += loss.item()
-    return total, optimizer.apply(where)
+        total += loss.detach()
+    return ranks.total(total).item(), optimizer.apply(where)

@@ -25,12 +25,12 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from rlhf_core.config.ppo import PpoConfig
 from rlhf_core.config.run import LoraConfig, ModelConfig
 from rlhf_core.models.backbone import Backbone
+from rlhf_core.models.kernels.malloc import keep_buffers
 from rlhf_core.models.policy import Policy
 from rlhf_core.records.models import NormPack
 from rlhf_core.records.samples import Prompt
 from rlhf_core.reward_models.reward_model import RewardModel
 from rlhf_core.training.ppo.trainer import train_ppo
-from services.serving.malloc import keep_buffers
 
 
 class Work(NamedTuple):

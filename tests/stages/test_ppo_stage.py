@@ -48,6 +48,7 @@ def publish(desk: Desk, backbone: Backbone, folder: Path) -> dict[str, StageResu
     for seed, name in enumerate(OBJECTIVES):
         RewardModel.create(backbone, name, name, members=2, seed=seed).save(folder / name)
         version = reward_model(id=f"reward-{name}", objective=name, artifact=artifacts.put_folder(folder / name))
+        version = version.model_copy(update={"base_model": backbone.name})
         desk.store.reward_models.add(version)
         versions[name] = version.id
     desk.store.norm_packs.add(norm_pack(reward_models=tuple(versions.values())))

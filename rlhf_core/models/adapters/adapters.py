@@ -22,6 +22,7 @@ from transformers.pytorch_utils import Conv1D
 from rlhf_core.errors import Conflict, InvalidInput, NotFound
 from rlhf_core.models.adapters import base_identity, full_weights
 from rlhf_core.models.adapters.lora_linear import LowRankLinear
+from rlhf_core.models.divided import alike, whole
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
@@ -106,6 +107,11 @@ class Adapters:
         self._base_hash = self._base_hash or base_identity.weights_hash(self._dense.base)
         return self._base_hash
 
+    def let_go_of_base(self) -> None:
+        """Hold the base's weights nowhere but in the model, which may divide them; no dense adapter can come after."""
+        self._base_hash = self.base_hash
+        self._dense.base.clear()
+
     @property
     def dense_is_active(self) -> bool:
         return self._active[0] in self._dense
@@ -153,7 +159,7 @@ class Adapters:
         base_identity.note(folder, self.base_hash)
         if name in self._dense:
             return self._dense.save(name, folder)
-        state = {key: tensor.detach().cpu().contiguous() for key, tensor in self.state(name).items()}
+        state = {key: whole(tensor.detach()).cpu().contiguous() for key, tensor in self.state(name).items()}
         layer = self._layers[0]
         config = {
             "peft_type": "LORA",
@@ -190,6 +196,15 @@ class Adapters:
             self.delete(name)
             raise InvalidInput(f"the adapter in '{folder}' does not fit this base model: {error}") from error
 
+    def take(self, name: str, folder: Path) -> None:
+        """Give an adapter the weights of a folder, which must hold one of the same kind and shape."""
+        self._must_exist(name)
+        file = folder / (full_weights.WEIGHTS if name in self._dense else WEIGHTS)
+        try:
+            self._write(name, load_file(file))
+        except (OSError, SafetensorError, InvalidInput) as error:
+            raise InvalidInput(f"adapter '{name}' cannot take the weights of '{file}': {error}") from error
+
     def _write(self, name: str, state: dict[str, Tensor]) -> None:
         own = self.state(name)
         wrong = sorted(own.keys() ^ state.keys()) or sorted(k for k in own if own[k].shape != state[k].shape)
@@ -197,7 +212,7 @@ class Adapters:
             raise InvalidInput(f"{len(wrong)} tensors differ in name or shape, the first is '{wrong[0]}'")
         with torch.no_grad():
             for key, tensor in own.items():
-                tensor.copy_(state[key])
+                tensor.copy_(alike(state[key], tensor))
 
     def _switch(self, state: tuple[str | None, bool]) -> None:
         if state != self._active:

@@ -35,6 +35,12 @@ def reading(model: PreTrainedModel, layers: int | None) -> Iterator[None]:
         setattr(holder, name, everything)
 
 
+def layers_of(model: PreTrainedModel) -> nn.ModuleList:
+    """The model's layers, from below. InvalidInput where they cannot be found."""
+    holder, name = _list_of(model)
+    return getattr(holder, name)
+
+
 def _list_of(model: PreTrainedModel) -> tuple[nn.Module, str]:
     """The module that holds the list of layers, and the list's name."""
     for holder in model.base_model.modules():
@@ -43,6 +49,7 @@ def _list_of(model: PreTrainedModel) -> tuple[nn.Module, str]:
             if isinstance(found, nn.ModuleList) and len(found) == model.config.num_hidden_layers:
                 return holder, name
     raise InvalidInput(
-        f"reward.layers: no list of layers was found in '{model.config.model_type}'; allowed: none, which reads all",
+        f"no list of layers was found in '{model.config.model_type}', so reward.layers can only be none, which reads "
+        "all, and learner.strategy only replicate",
         "reward.layers",
     )

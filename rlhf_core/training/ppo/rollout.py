@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from rlhf_core.config.ppo import PpoConfig
+from rlhf_core.config.reward import StepPool
 from rlhf_core.constitution.principle import Principle
 from rlhf_core.errors import TrainingFailed
 from rlhf_core.inference.generate import Generated, generate
@@ -17,8 +18,9 @@ from rlhf_core.models.policy import Policy
 from rlhf_core.records.base import content_id
 from rlhf_core.records.models import NormPack
 from rlhf_core.records.samples import Prompt, Sample
-from rlhf_core.reward_models.reward_model import RewardModel, score_each
+from rlhf_core.reward_models.reward_model import Members, RewardModel, score_each
 from rlhf_core.seeding import derived_seed
+from rlhf_core.training.parallel import ALONE, Ranks
 from rlhf_core.training.ppo.credit import Credit, line_credit, no_credit
 from rlhf_core.training.ppo.rule_penalties import after_rules
 from rlhf_core.training.ppo.scalarization import standardise
@@ -99,19 +101,26 @@ def roll_out(
     max_tokens: int,
     seed: int,
     principles: Sequence[Principle] = (),
+    ranks: Ranks = ALONE,
 ) -> Rollout:
     """Sample `samples_per_prompt` responses to each prompt, score them by every reward model and standardise.
 
-    A score is the ensemble's mean; z is the standardised score less what the principles' rules take.
+    A score is the ensemble's mean; z is the standardised score less what the principles' rules take. Each process
+    writes and scores the responses to its share of the prompts, and all of them have all.
     """
     backbone, n = policy.backbone, config.samples_per_prompt
     ids = [backbone.render(prompt.messages) for prompt in prompts]
-    with backbone.adapters.using(policy.adapter):
-        written = generate(backbone, ids, n=n, temperature=config.temperature, max_tokens=max_tokens, seed=seed)
+    asked = ranks.share(len(prompts))
+    own = slice(n * asked.start, n * asked.stop)
+    with backbone.gathered(), backbone.adapters.using(policy.adapter):
+        temperature = config.temperature
+        replies = generate(backbone, ids, n=n, temperature=temperature, max_tokens=max_tokens, seed=seed, share=own)
+        parts = ranks.gather(replies)
+    written = [Generated(*row) for part in parts for row in part]
     ids = [row for row in ids for _ in range(n)]
     samples = _samples(policy, [prompt for prompt in prompts for _ in range(n)], written, seed)
-    conversations = [(sample.prompt, sample.response) for sample in samples]
-    scored = score_each(reward_models, conversations)
+    with backbone.gathered():
+        scored = _scored(reward_models, samples, own, ranks)
     scores = torch.stack([members.replies.mean(1) for members, _ in scored])
     for model, row in zip(reward_models, scores, strict=True):
         if not torch.isfinite(row).all():
@@ -124,6 +133,24 @@ def roll_out(
     texts = [(sample.response, result.tokens) for sample, result in zip(samples, written, strict=True)]
     credit = line_credit(backbone, texts, scored, norm_pack.sd, batch.mask)
     return Rollout(samples, batch, scores, z, unfinished.to(batch.ids.device), z, credit)
+
+
+def _scored(
+    reward_models: Sequence[RewardModel], samples: Sequence[Sample], own: slice, ranks: Ranks
+) -> list[tuple[Members, StepPool]]:
+    """Every model's scores of all samples, of which this process reads its `own`."""
+    found = score_each(reward_models, [(sample.prompt, sample.response) for sample in samples[own]])
+    parts = ranks.gather([(members.replies.tolist(), members.steps) for members, _ in found])
+    return [
+        (
+            Members(
+                torch.tensor([row for part in parts for row in part[k][0]]),
+                [tuple(steps) for part in parts for steps in part[k][1]],
+            ),
+            pool,
+        )
+        for k, (_, pool) in enumerate(found)
+    ]
 
 
 def _samples(policy: Policy, prompts: Sequence[Prompt], written: Sequence[Generated], seed: int) -> list[Sample]:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from rlhf_core.config.ppo import PpoConfig
 from rlhf_core.models.batching import Batch
 from rlhf_core.models.policy import Evaluation, Policy
+from rlhf_core.training.parallel import ALONE, Pass, Ranks
 from rlhf_core.training.ppo.advantages import gae, group_advantages
 from rlhf_core.training.ppo.losses import kl_estimate, token_rewards, whiten, whiten_streams
 from rlhf_core.training.ppo.rollout import Rollout
 from rlhf_core.training.ppo.scalarization import normalised_streams
+
+REFERENCE_ROWS = 64
+"""Rows of a pass of the reference, which takes no gradients."""
 
 
 class Targets(NamedTuple):
@@ -45,14 +51,17 @@ def fix_targets(
     kl_coef: float,
     config: PpoConfig,
     own: Evaluation | None = None,
+    ranks: Ranks = ALONE,
 ) -> Targets:
     """Recompute log-probs and values, pay the rewards, estimate advantages; whiten them over the whole batch.
 
-    `own` is the current policy's evaluation of the whole batch, where there is one already.
+    `own` is what `evaluate_once` made of the batch, where it did.
     """
-    batch = rollout.batch
-    old = evaluate_in_parts(policy, batch, config) if own is None else Evaluation(*(part.detach() for part in own))
-    ref_logprobs = policy.reference_logprobs(batch, config.temperature)
+    batch, temperature = rollout.batch, config.temperature
+    old = evaluate_in_parts(policy, batch, config, ranks) if own is None else own
+    old = Evaluation(*(ranks.total(part.detach()) for part in old))
+    (reference,) = in_parts(batch, ranks, REFERENCE_ROWS, lambda rows: [policy.reference_logprobs(rows, temperature)])
+    ref_logprobs = ranks.total(reference)
     kl = kl_estimate(old.logprobs, ref_logprobs, config.kl_estimator).masked_fill(batch.mask == 0, 0.0)
     rewards = token_streams(rollout, kl, kl_coef if config.kl_in == "reward" else 0.0, config)
     if config.whiten_rewards:
@@ -84,20 +93,45 @@ def token_streams(rollout: Rollout, kl: Tensor, kl_coef: float, config: PpoConfi
     return torch.stack(streams, -1)
 
 
-def evaluate_in_parts(policy: Policy, batch: Batch, config: PpoConfig) -> Evaluation:
-    """Evaluate the batch under the current policy, one pass at a time, without gradients."""
-    parts = [
-        policy.evaluate(Batch(*part), config.temperature)
-        for part in zip(*(whole.split(config.rows_per_pass) for whole in batch), strict=True)
-    ]
-    return Evaluation(*(torch.cat(values) for values in zip(*parts, strict=True)))
+def evaluate_in_parts(policy: Policy, batch: Batch, config: PpoConfig, ranks: Ranks = ALONE) -> Evaluation:
+    """Evaluate this process's rows under the current policy, one pass at a time, without gradients; others are 0."""
+    most = config.rows_per_pass
+    return Evaluation(*in_parts(batch, ranks, most, lambda rows: policy.evaluate(rows, config.temperature)))
 
 
-def evaluate_once(policy: Policy, batch: Batch, config: PpoConfig) -> Evaluation | None:
-    """Evaluate the batch with its graph, where the step's first update is one pass over the whole batch; else None.
+def evaluate_once(policy: Policy, batch: Batch, config: PpoConfig, ranks: Ranks = ALONE) -> Evaluation | None:
+    """Evaluate this process's rows with their graph, where the step's first update is one pass over all; else None.
 
     The policy is then still the one that sampled, so this measures the old policy too, and a pass is saved.
     """
     if config.rows_per_pass < len(batch.ids):
         return None
-    return policy.evaluate(batch, config.temperature, train=True, entropy="loss" if config.entropy_coef else "data")
+    entropy = "loss" if config.entropy_coef else "data"
+
+    def measure(rows: Batch) -> Evaluation:
+        return policy.evaluate(rows, config.temperature, train=True, entropy=entropy)
+
+    return Evaluation(*in_parts(batch, ranks, None, measure))
+
+
+def in_parts(
+    batch: Batch, ranks: Ranks, most: int | None, measure: Callable[[Batch], Sequence[Tensor]]
+) -> list[Tensor]:
+    """Measure this process's rows of a batch, each result (b, t, ...), in passes of `most` rows.
+
+    Returns (B, T, ...) that are 0 in the rows of others, so that the sum over all processes is the whole.
+    """
+    passes = ranks.passes(torch.arange(len(batch.ids)), most)
+    found = [measure(batch.rows(rows)) for rows, _ in passes]
+    return [_placed(batch, passes, parts) for parts in zip(*found, strict=True)]
+
+
+def _placed(batch: Batch, passes: Sequence[Pass], parts: Sequence[Tensor]) -> Tensor:
+    """Put the parts, which may be narrower than the batch, at their rows of (B, T, ...)."""
+    rows = torch.cat([rows for rows, weight in passes if weight]).to(batch.ids.device)
+    counted = [part for part, (_, weight) in zip(parts, passes, strict=True) if weight]
+    width = batch.mask.shape[1]
+    wide = torch.cat([pad(part, (0, 0) * (part.dim() - 2) + (0, width - part.shape[1])) for part in counted])
+    if len(rows) == len(batch.ids):
+        return wide
+    return wide.new_zeros(len(batch.ids), *wide.shape[1:]).index_put((rows,), wide)

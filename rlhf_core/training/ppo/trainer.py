@@ -19,6 +19,8 @@ from rlhf_core.records.runs import StepMetrics
 from rlhf_core.records.samples import Prompt, Sample
 from rlhf_core.reward_models.reward_model import RewardModel
 from rlhf_core.seeding import derived_seed
+from rlhf_core.training.epoch_state import Resumable
+from rlhf_core.training.parallel import ALONE, Ranks
 from rlhf_core.training.ppo.metrics import step_metrics
 from rlhf_core.training.ppo.objective_weights import Combination
 from rlhf_core.training.ppo.ptx import Replay
@@ -37,7 +39,7 @@ class PpoStep(NamedTuple):
     metrics: StepMetrics
     samples: list[Sample]
     scores: Tensor
-    state: PpoState
+    state: Resumable
 
 
 def train_ppo(
@@ -52,14 +54,15 @@ def train_ppo(
     checkpoint: Path | None = None,
     replay: Replay | None = None,
     principles: Sequence[Principle] = (),
+    ranks: Ranks = ALONE,
 ) -> Iterator[PpoStep | None]:
     """Yield each step when it is done, and None between its parts, so that others can use the device meanwhile.
 
-    With a checkpoint, go on as if never interrupted. A stream carries its objective's own z, and the weights enter
-    where advantages are added up: GAE(sum c_k z_k) = sum c_k GAE(z_k), and the critic does not depend on the weights.
+    With a checkpoint, go on as if never interrupted; several `ranks` share the rows. A stream carries its objective's
+    own z and is weighed where advantages are added up, GAE(sum c_k z_k) = sum c_k GAE(z_k): so no critic depends on it.
     """
     _check_order(policy, reward_models, norm_pack)
-    state = PpoState.begin(policy, config, checkpoint)
+    state = PpoState.begin(policy, config, checkpoint, ranks)
     combination = Combination(norm_pack, config.dial, policy.backbone.device, state.multipliers)
     while state.step < config.steps:
         started = time.perf_counter()
@@ -68,12 +71,12 @@ def train_ppo(
         stream_weights = combination.coefficients(dial)
         chosen = step_prompts(prompts, config.prompts_per_step, seed, state.step, config.even_tags)
         draws = derived_seed(seed, state.step)
-        rollout = roll_out(policy, reward_models, norm_pack, chosen, config, max_tokens, draws, principles)
+        rollout = roll_out(policy, reward_models, norm_pack, chosen, config, max_tokens, draws, principles, ranks)
         rollout = _paid(combination.pay(rollout, stream_weights), config, derived_seed(seed, state.step, "lots"))
         yield None
         # 2. Fix this step's targets: from here they are data, not graph.
-        own = evaluate_once(policy, rollout.batch, config)
-        targets = fix_targets(policy, rollout, stream_weights, state.kl_coef, config, own)
+        own = evaluate_once(policy, rollout.batch, config, ranks)
+        targets = fix_targets(policy, rollout, stream_weights, state.kl_coef, config, own, ranks)
         yield None
         # 3. Optimise the clipped surrogate over shuffled minibatches, until the policy has gone too far.
         updates, order = [], derived_seed(seed, state.step, "minibatches")

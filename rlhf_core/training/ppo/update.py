@@ -10,7 +10,8 @@ from torch import Tensor
 
 from rlhf_core.config.ppo import PpoConfig
 from rlhf_core.models.batching import Batch
-from rlhf_core.models.policy import Evaluation
+from rlhf_core.models.policy import Evaluation, Policy
+from rlhf_core.training.optimizer import Optimizer
 from rlhf_core.training.ppo.losses import clipped_policy_loss, clipped_value_loss, kl_estimate, masked_mean
 from rlhf_core.training.ppo.ptx import Replay
 from rlhf_core.training.ppo.state import PpoState
@@ -52,7 +53,7 @@ def optimise(
 ) -> Iterator[Update]:
     """Take a step's updates: every epoch is a shuffled pass over all rows; an update that goes too far is the last.
 
-    `own` is the policy's evaluation of all rows, graph and all, where the first update can use it.
+    `own` is the policy's evaluation of all rows, or this process's, with its graph, where the first update can use it.
     """
     generator = torch.Generator().manual_seed(seed)
     for _ in range(config.epochs):
@@ -76,13 +77,14 @@ def update(
 ) -> Update:
     """Take a gradient step on a minibatch, in as many passes as it needs; none where the policy has gone too far.
 
-    A stream of weight 0 is left out, as if its objective did not exist. `own` is a graph of all rows that is at hand.
+    Each process reads its share of the rows. A stream of weight 0 is left out, as if its objective did not exist. `own`
+    is a graph of this process's rows that is at hand.
     """
     policy, optimizer, where = state.policy, state.optimizer, f"PPO step {state.step}"
-    count, passes, ptx_loss = batch.mask[rows].sum(), [], 0.0
+    ranks, count, measured, ptx_loss = optimizer.ranks, batch.mask[rows].sum(), [], 0.0
     optimizer.discard()
     with policy.backbone.adapters.using(policy.adapter, train=True):
-        for part in rows.split(config.micro_batch_size or len(rows)):
+        for part, weight in ranks.passes(rows, config.micro_batch_size):
             micro = batch.rows(part)
             if own is None:
                 entropy = "loss" if config.entropy_coef else "none"
@@ -91,19 +93,27 @@ def update(
                 now = own.rows(part, micro.mask.shape[1])
             aims = targets.rows(part, micro.mask.shape[1])
             loss, numbers = _losses(now, aims, micro.mask, count, stream_weights, state.kl_coef, config)
-            optimizer.accumulate(loss, where)
-            passes.append(numbers)
-        policy_loss, value_loss, clip_fraction, approx_kl, ratio = torch.stack(passes).sum(0).tolist()
+            optimizer.accumulate(weight * loss, where)
+            measured.append(weight * numbers)
+        whole = ranks.total(torch.stack(measured).sum(0))
+        policy_loss, value_loss, clip_fraction, approx_kl, ratio = whole.tolist()
         result = Update(policy_loss, value_loss, clip_fraction, approx_kl, ratio, 0.0, 0.0, applied=False)
         if too_far(approx_kl, ratio, config):
             optimizer.discard()
             return result
         if replay is not None:
-            shown = replay.batch(optimizer.update)
-            loss = -masked_mean(policy.evaluate(shown, train=True, entropy="none").logprobs, shown.mask)
-            optimizer.accumulate(replay.coef * loss, where)
-            ptx_loss = loss.item()
+            ptx_loss = _replay(policy, replay, optimizer, where)
         return result._replace(ptx_loss=ptx_loss, grad_norm=optimizer.apply(where), applied=True)
+
+
+def _replay(policy: Policy, replay: Replay, optimizer: Optimizer, where: str) -> float:
+    """Accumulate the gradient of the replayed rows' loss; returns the loss over all of them."""
+    shown = replay.batch(optimizer.update)
+    ((rows, weight),) = optimizer.ranks.passes(torch.arange(len(shown.ids)))
+    own, count = shown.rows(rows), shown.mask.sum()
+    loss = -weight * masked_mean(policy.evaluate(own, train=True, entropy="none").logprobs, own.mask, count)
+    optimizer.accumulate(replay.coef * loss, where)
+    return optimizer.ranks.total(loss).item()
 
 
 def too_far(approx_kl: float, ratio: float, config: PpoConfig) -> bool:

@@ -28,6 +28,7 @@ from rlhf_core.reward_models.reward_model import RewardModel, score_all
 from rlhf_core.seeding import derived_seed
 from rlhf_core.training.epoch_state import EpochState, Keep, keep_nothing
 from rlhf_core.training.optimizer import Optimizer
+from rlhf_core.training.parallel import ALONE, Ranks
 from rlhf_core.training.reward import losses
 from rlhf_core.training.reward.batch_loss import Goal, Lesson, Scored, batch_loss, read_batch
 
@@ -63,12 +64,13 @@ def train_reward_models(
     stop_on: Sequence[Sequence[Label]] = (),
     snapshot: Path | None = None,
     keep: Keep = keep_nothing,
+    ranks: Ranks = ALONE,
 ) -> Iterator[StepMetrics]:
     """Minimise the weighted loss of each model's labels; yields each update. The models share one trunk.
 
     With labels to stop on, training ends after the first epoch that does not lower their loss, and the best epoch's
-    weights stay. With a snapshot, go on as if never interrupted. `config.members` and how replies are read are the
-    models' own affair.
+    weights stay. With a snapshot, go on as if never interrupted. Processes that learn together share the examples of
+    each update. `config.members` and how replies are read are the models' own affair.
     """
     for model, own in zip(models, labels, strict=True):
         _check(model, own)
@@ -82,7 +84,7 @@ def train_reward_models(
     steps = training_steps(len(examples), config)
     parameters = models[0].parameters() + [p for model in models[1:] for p in model.heads.parameters()]
     parameters += [goal.log_tie for goal in goals if isinstance(goal.log_tie, nn.Parameter)]
-    state = EpochState.begin(Optimizer(parameters, config.learning_rate, steps), snapshot)
+    state = EpochState.begin(Optimizer(parameters, config.learning_rate, steps, ranks=ranks), snapshot)
     done = state.optimizer.update
     for epoch in range(config.epochs):
         batches = shuffled_batches(lengths, config.batch_size, generator)
@@ -111,27 +113,36 @@ def _update(
 ) -> StepMetrics:
     """Take a gradient step on a batch, in as many passes as it needs."""
     started, rate, where = time.perf_counter(), optimizer.rate, f"step {optimizer.update} of {what}"
-    most, scored, total = config.micro_batch_size or len(examples), list[Scored](), 0.0
+    ranks, scored, total = optimizer.ranks, list[Scored](), torch.zeros((), device=models[0].backbone.device)
     optimizer.discard()
     with models[0].backbone.adapters.using(models[0].adapter, train=True):
-        for start in range(0, len(examples), most):
-            part = examples[start : start + most]
+        for rows, weight in ranks.passes(torch.arange(len(examples)), config.micro_batch_size):
+            part = [examples[i] for i in rows.tolist()]
             read = read_batch(models, list(itertools.chain(*part)), train=True)
-            loss = batch_loss(read, goals, config)
+            loss = weight * batch_loss(read, goals, config)
             if len(part) < len(examples):
                 loss = loss * (_losses_of(models, part) / _losses_of(models, examples))
             optimizer.accumulate(loss, where)
-            total += loss.item()
+            total += loss.detach()
             # Without their graph, which would stay until the last pass.
-            scored += [one._replace(replies=one.replies.detach(), steps=one.steps.detach()) for one in read]
+            kept = [one._replace(replies=one.replies.detach(), steps=one.steps.detach()) for one in read]
+            scored += kept if weight else []
         norm = optimizer.apply(where)
-    values = {"loss": total, "grad_norm": norm, "learning_rate": rate}
+    values = {"loss": ranks.total(total).item(), "grad_norm": norm, "learning_rate": rate}
+    scored = _scored_by_all(scored, list(itertools.chain(*examples)), ranks)
     for index, model in enumerate(models):
         margins = _margins([one for one in scored if one.lesson.model == index])
         values |= margins if len(models) == 1 else {f"{name}.{model.objective}": n for name, n in margins.items()}
     values["seconds"] = time.perf_counter() - started
     stage = f"reward/{models[0].objective}" if len(models) == 1 else "reward"
     return StepMetrics(stage=stage, step=optimizer.update, steps=optimizer.updates, values=values)
+
+
+def _scored_by_all(scored: Sequence[Scored], lessons: Sequence[Lesson], ranks: Ranks) -> list[Scored]:
+    """All lessons with their replies' scores, of which each process has those of its share; without steps."""
+    parts = ranks.gather([one.replies.tolist() for one in scored])
+    replies = [torch.tensor(each) for part in parts for each in part]
+    return [Scored(lesson, each, each[:0]) for lesson, each in zip(lessons, replies, strict=True)]
 
 
 def _losses_of(models: Sequence[RewardModel], examples: Sequence[Sequence[Lesson]]) -> int:

@@ -19,7 +19,7 @@ from tests.services.apps import started
 
 TOUCHED = """
 import ctypes, resource
-from services.serving.malloc import keep_buffers
+from rlhf_core.models.kernels.malloc import keep_buffers
 {first}
 libc = ctypes.CDLL(None)
 libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, (ctypes.c_size_t,)
@@ -47,7 +47,7 @@ def test_a_buffer_that_is_kept_costs_its_page_faults_once():
 LEFT = """
 import ctypes, os, threading
 from pathlib import Path
-from services.serving.malloc import give_back, keep_buffers
+from rlhf_core.models.kernels.malloc import give_back, keep_buffers
 libc = ctypes.CDLL(None)
 libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, (ctypes.c_size_t,)
 libc.free.argtypes, libc.memset.argtypes = (ctypes.c_void_p,), (ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t)

@@ -39,6 +39,7 @@ LAYERS: tuple[set[str], ...] = (
     {"rlhf_core.inference", "rlhf_core.datasets"},
     {"rlhf_core.reward_models"},
     {"rlhf_core.feedback", "rlhf_core.training", "rlhf_core.evaluation"},
+    {"rlhf_core.annotation"},
     {"rlhf_core.stages", "rlhf_core.effects", "rlhf_core.sandbox"},
     {"rlhf_core.pipeline", "rlhf_core.policies", "rlhf_core.comparison"},
     {"rlhf_core.exports"},
@@ -80,7 +81,7 @@ FORBIDDEN = (
 WITHOUT_TORCH = (
     *(f"rlhf_core.{name}" for name in ("errors", "stats", "seeding", "records", "config", "interfaces", "data")),
     *(f"rlhf_core.{name}" for name in ("text_detectors", "constitution", "feedback", "store", "effects", "policies")),
-    *("rlhf_core.datasets", "rlhf_core.exports"),
+    *("rlhf_core.datasets", "rlhf_core.exports", "rlhf_core.annotation"),
     *(f"services.{name}" for name in ("wire", "security", "telemetry", "client", "server", "rpc", "http", "console")),
 )
 """These import no torch, not even through a module of ours."""

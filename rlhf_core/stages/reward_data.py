@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 from rlhf_core.data.reward_examples import GradedLines, Label, LabelledPair, Source
 from rlhf_core.feedback.line_grades import Graded, line_grades
-from rlhf_core.feedback.preference_labels import probability_of
 from rlhf_core.feedback.vote_aggregation import heard
 from rlhf_core.feedback.voters import open_polls, with_votes
 from rlhf_core.records.feedback import Preference
 from rlhf_core.records.samples import Comparison, Prompt
 from rlhf_core.stages.context import Context
 from rlhf_core.stages.imported.own_rows import LABELS, PREFERENCES, rows_of
+from rlhf_core.stages.labelling.people import people_labels
 from rlhf_core.stages.labelling.rounds import label_runs
 from rlhf_core.stages.prompts import heldout_of
 
@@ -30,17 +30,20 @@ class Found(NamedTuple):
 
 
 def labels_of(ctx: Context, objective: str) -> Found:
-    """Gather the objective's labels: AI labels of this and earlier rounds, all human labels, the user's own files."""
+    """Gather the objective's labels: AI labels of this and earlier rounds, people's, the user's own files.
+
+    People's are one for each pair, however many of them answered it; `annotation.soft_labels` has the rule.
+    """
     weight = ctx.config.reward.human_weight
     ai = _ai_labels(ctx, objective)
-    human = [p for p in ctx.store.preferences.find(objective, labelers="human") if p.choice != "skip"]
+    human = people_labels(ctx.store, objective)
     reward = ctx.config.reward
     graded = _graded_lines(ctx, objective) if reward.graded and reward.reads_lines(objective) else []
     labels: list[Label] = [
         *(_pair(ctx.store.comparisons.get(p.comparison_id), p.probability, p.weight, "ai") for p in ai),
         *(
-            _pair(ctx.store.comparisons.get(p.comparison_id), probability_of(p.choice), p.weight * weight, "human")
-            for p in human
+            _pair(pair, label.probability, label.weight * weight, "human")._replace(tied=label.tied)
+            for pair, label in human
         ),
         *(label._replace(weight=label.weight * weight) for label in _file_labels(ctx, objective)),
     ]
@@ -120,8 +123,7 @@ def _is_preferred(ctx: Context, objective: str) -> bool:
 
 
 def _pair(pair: Comparison, probability: float, weight: float, source: Source) -> LabelledPair:
-    tied = source == "human" and probability == 0.5
-    return LabelledPair(pair.prompt, pair.a.response, pair.b.response, probability, weight, source, tied=tied)
+    return LabelledPair(pair.prompt, pair.a.response, pair.b.response, probability, weight, source)
 
 
 def kept_back(prompt: Prompt, share: float, purpose: str = "") -> bool:

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from rlhf_core.records.feedback import Calibration, JudgeGate
 from rlhf_core.records.models import NormPack, PolicyVersion, RewardModelVersion
+from rlhf_core.store.adjudications import Adjudications
 from rlhf_core.store.aliases import Aliases
+from rlhf_core.store.annotators import Annotators
 from rlhf_core.store.artifacts.folders import ArtifactFolders
 from rlhf_core.store.artifacts.object_store import artifacts_at
 from rlhf_core.store.comparisons import Comparisons
@@ -54,6 +56,8 @@ class Store:
         self.run_pages = RunPages(connections, self.samples)
         self.votes = Votes(connections)
         self.preferences = Preferences(connections, self.comparisons)
+        self.adjudications = Adjudications(connections, self.comparisons)
+        self.annotators = Annotators(connections)
         self.policy_versions = Versions(connections, PolicyVersion, "policy_versions")
         self.aliases = Aliases(connections)
         self.reward_models = Versions(connections, RewardModelVersion, "reward_models")

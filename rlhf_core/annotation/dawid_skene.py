@@ -1,0 +1,121 @@
+"""How skilled each person is, and what the truth of each item probably is, both from the answers alone.
+
+Dawid and Skene 1979, "Maximum Likelihood Estimation of Observer Error-Rates Using the EM Algorithm": everybody has a
+table of what they say given the truth; EM finds the tables and the truths that explain the answers. Tables are smoothed
+by pseudo-counts, a Dirichlet prior under which EM finds the mode (as Passonneau and Carpenter 2014 do), so that
+somebody with three answers is neither perfect nor hopeless.
+
+The truths are: sample a is better, neither is, b is better. Which sample is called a means nothing, so the tables are
+kept equal under an exchange of the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+Indices = NDArray[np.int64]
+
+A, EVEN, B = range(3)
+TRUTHS = 3
+PSEUDO_ANSWERS = np.where(np.eye(TRUTHS) > 0, 4.0, 0.5)
+"""(truth, said): five imagined answers of everybody to each truth, four of them right."""
+PSEUDO_ITEMS = 1.0
+"""Imagined items of each truth."""
+MAX_STEPS = 200
+SETTLED = 1e-9
+"""Largest change of a probability at which EM stops."""
+
+
+class Given(NamedTuple):
+    """Answers, one by one: which item, whose, and A, EVEN or B. Each (N,)."""
+
+    items: Indices
+    people: Indices
+    said: Indices
+
+
+class Fit(NamedTuple):
+    tables: Array
+    """(people, truth, said): probability of what somebody says given the truth."""
+    shares: Array
+    """(truth,): how often each truth is the case."""
+    truths: Array
+    """(items, truth): probability of each item's truth given all answers."""
+
+
+def fit(given: Given, items: int, people: int, known: Mapping[int, int] | None = None) -> Fit:
+    """Find everybody's table and every item's truth by EM.
+
+    `known` are the truths of items that somebody decided; they are taken as they are, and tell most of who is skilled.
+    An item without answers gets the shares of the truths.
+    """
+    truths = _first_guess(given, items)
+    _set_known(truths, known)
+    found = Fit(np.empty(0), np.empty(0), truths)
+    for _ in range(MAX_STEPS):
+        tables, shares = _maximised(given, truths, people)
+        settled = _expected(given, tables, shares, items)
+        _set_known(settled, known)
+        found, change = Fit(tables, shares, settled), float(np.abs(settled - truths).max(initial=0.0))
+        truths = settled
+        if change < SETTLED:
+            break
+    return found
+
+
+def truths_of_others(found: Fit, given: Given, known: Mapping[int, int] | None = None) -> Array:
+    """For each answer the probabilities of its item's truth, given everybody else's answers: (N, truth).
+
+    Nobody's own answer may confirm them. A known truth is known to all.
+    """
+    factors = np.log(found.tables[given.people, :, given.said])
+    logs = np.tile(np.log(found.shares), (len(found.truths), 1))
+    np.add.at(logs, given.items, factors)
+    without = _normalised(logs[given.items] - factors)
+    for item, truth in (known or {}).items():
+        without[given.items == item] = np.eye(TRUTHS)[truth]
+    return without
+
+
+def skills(found: Fit) -> Array:
+    """Each person's probability of being right on the next item: (people,)."""
+    return np.einsum("t,ptt->p", found.shares, found.tables)
+
+
+def _first_guess(given: Given, items: int) -> Array:
+    counts = np.zeros((items, TRUTHS))
+    np.add.at(counts, (given.items, given.said), 1.0)
+    return (counts + 1 / TRUTHS) / (counts.sum(axis=1, keepdims=True) + 1)
+
+
+def _set_known(truths: Array, known: Mapping[int, int] | None) -> None:
+    for item, truth in (known or {}).items():
+        truths[item] = np.eye(TRUTHS)[truth]
+
+
+def _maximised(given: Given, truths: Array, people: int) -> tuple[Array, Array]:
+    """The tables and shares that are likeliest where the truths are as probable as this."""
+    counts = np.zeros((people, TRUTHS, TRUTHS))
+    np.add.at(counts, (given.people, slice(None), given.said), truths[given.items])
+    counts += PSEUDO_ANSWERS
+    counts += counts[:, ::-1, ::-1]
+    shares = truths.sum(axis=0) + PSEUDO_ITEMS
+    shares += shares[::-1]
+    return counts / counts.sum(axis=2, keepdims=True), shares / shares.sum()
+
+
+def _expected(given: Given, tables: Array, shares: Array, items: int) -> Array:
+    """How probable each truth is under these tables and shares."""
+    logs = np.tile(np.log(shares), (items, 1))
+    np.add.at(logs, given.items, np.log(tables[given.people, :, given.said]))
+    return _normalised(logs)
+
+
+def _normalised(logs: Array) -> Array:
+    weights = np.exp(logs - logs.max(axis=1, keepdims=True))
+    return weights / weights.sum(axis=1, keepdims=True)

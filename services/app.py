@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from charter.v1 import (
+    annotation_pb2_grpc,
     critique_pb2_grpc,
     dataset_pb2_grpc,
     policy_pb2_grpc,
@@ -29,6 +30,7 @@ from rlhf_core.records.runs import Run
 from rlhf_core.store.databases.place import Place
 from rlhf_core.store.store import Store
 from services.client.client import CharterClient
+from services.rpc.annotation import AnnotationService
 from services.rpc.constitution_edits import ConstitutionDesk
 from services.rpc.constitutions import Constitutions
 from services.rpc.critique import CritiqueService
@@ -44,7 +46,7 @@ from services.rpc.server import Loaded, ServerService, policy_info, server_info
 from services.rpc.trainer import TrainerService
 from services.security.tls import SCHEME
 from services.security.tokens import Tokens, for_server
-from services.server.config import ALL, DATASETS, SERVER, WITH_MODEL, ServeConfig, ServiceName, offered
+from services.server.config import ALL, ANNOTATION, DATASETS, SERVER, WITH_MODEL, ServeConfig, ServiceName, offered
 from services.server.health import MODEL
 from services.server.server import Server, Service
 from services.serving.executor import Executor
@@ -265,7 +267,7 @@ def _services(
         "preference": Service(
             "charter.v1.PreferenceService",
             preference_pb2_grpc.add_PreferenceServiceServicer_to_server,
-            PreferenceService(store, constitutions, io),
+            PreferenceService(store, constitutions, io, config.labelling),
         ),
         "trainer": Service(
             "charter.v1.TrainerService",
@@ -288,7 +290,18 @@ def _services(
     itself = ServerService(info, lambda: _carried_out(config, store), io)
     always = Service(SERVER, server_pb2_grpc.add_ServerServiceServicer_to_server, itself)
     named = [services[name] for name in ALL if name in config.only]
-    return [always, *named, *([_datasets(config, store, io)] if "trainer" in config.only else [])]
+    datasets = [_datasets(config, store, io)] if "trainer" in config.only else []
+    return [
+        always,
+        *named,
+        *datasets,
+        *([_annotation(config, store, constitutions, io)] if "preference" in config.only else []),
+    ]
+
+
+def _annotation(config: ServeConfig, store: Store, constitutions: Constitutions, io: Executor) -> Service:
+    servicer = AnnotationService(store, constitutions, io, config.labelling)
+    return Service(ANNOTATION, annotation_pb2_grpc.add_AnnotationServiceServicer_to_server, servicer)
 
 
 def _datasets(config: ServeConfig, store: Store, io: Executor) -> Service:

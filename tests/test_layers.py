@@ -64,7 +64,8 @@ STORAGE = ("sqlite3", "sqlite_utils", "psycopg", "psycopg_pool", "fsspec", "s3fs
 
 MATHS = ("ppo.losses", "ppo.advantages", "ppo.scalarization", "reward.losses")
 SERVICERS = tuple(
-    f"services.rpc.{name}" for name in ("critique", "dataset", "policy", "preference", "reward", "server", "trainer")
+    f"services.rpc.{name}"
+    for name in ("annotation", "critique", "dataset", "policy", "preference", "reward", "server", "trainer")
 )
 
 FORBIDDEN = (

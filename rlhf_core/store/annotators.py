@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from rlhf_core.records.annotation import AnnotatorChange, Answer, Standing
+from rlhf_core.records.feedback import Preference
 from rlhf_core.store.connection import Connections
 from rlhf_core.store.row_mapping import from_row, insert, now, to_row
 
@@ -45,6 +46,17 @@ class Annotators:
         sql = _ANSWERS.format(whose=_PEOPLE if labeler is None else "p.labeler = :labeler")
         rows = self._connections.rows(sql, asked | {"size": _ALL if size is None else size})
         return [from_row(Answer, row) for row in rows]
+
+    def judged(self, objective: str) -> list[Preference]:
+        """The AI's labels of comparisons that somebody answered for the objective, oldest first."""
+        rows = self._connections.rows(
+            f"""SELECT * FROM live_preferences WHERE objective = :objective AND substr(labeler, 1, 3) = 'ai:'
+              AND comparison_id IN (
+                SELECT p.comparison_id FROM preferences AS p WHERE {_PEOPLE} AND p.objective = :objective)
+            ORDER BY revision""",
+            {"objective": objective},
+        )
+        return [from_row(Preference, row) for row in rows]
 
     def ask_again(self, labeler: str, objective: str, comparison_ids: Iterable[str]) -> None:
         """Take this person's next answers on these comparisons for second ones."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 
 from rlhf_core.errors import InvalidInput
+from services.client.annotation import AnnotationClient
 from services.client.connection import Connection
 from services.client.constitution import ConstitutionClient
 from services.client.critique import CritiqueClient
@@ -19,6 +20,8 @@ from services.client.trainer import TrainerClient
 from services.security.tls import ClientTls
 
 SERVICES = ("policy", "critique", "reward", "preference", "trainer")
+BESIDE = {"dataset": "trainer", "annotation": "preference"}
+"""Datasets are where runs are taken in, and what measures labels is where these are."""
 
 
 class CharterClient:
@@ -33,6 +36,7 @@ class CharterClient:
         self.constitution = ConstitutionClient(self._at("critique"))
         self.reward = RewardClient(self._at("reward"))
         self.preference = PreferenceClient(self._at("preference"))
+        self.annotation = AnnotationClient(self._at("annotation"))
         self.trainer = TrainerClient(self._at("trainer"))
         self.datasets = DatasetClient(self._at("dataset"))
         self.server = ServerClient(connection)
@@ -71,8 +75,7 @@ class CharterClient:
             connection.close()
 
     def _at(self, service: str) -> Connection:
-        # Datasets are where runs are taken in.
-        return self._elsewhere.get("trainer" if service == "dataset" else service, self._connection)
+        return self._elsewhere.get(BESIDE.get(service, service), self._connection)
 
     def __enter__(self) -> CharterClient:
         return self

@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 import grpc
 from charter.v1 import preference_pb2, preference_pb2_grpc
 
+from rlhf_core.annotation.next_pairs import Question, upcoming
+from rlhf_core.config.labelling import LabellingConfig
 from rlhf_core.errors import InvalidInput
 from rlhf_core.feedback.preference_labels import probability_of
 from rlhf_core.records.base import content_id
@@ -15,6 +17,7 @@ from rlhf_core.records.feedback import Preference
 from rlhf_core.records.samples import Comparison
 from rlhf_core.seeding import UNIFORM_SLICE, is_swapped, uniform_draw
 from rlhf_core.store.store import Store
+from services.rpc.annotators import own_labeler
 from services.rpc.constitutions import Constitutions
 from services.rpc.run_changes import tried
 from services.rpc.run_references import run_id_of
@@ -22,7 +25,7 @@ from services.serving.executor import Executor
 from services.wire import enums, field_masks, resource_names
 from services.wire.paging import body_of, page_of
 from services.wire.samples import comparison_from_message, comparison_to_message, constitution_to_message
-from services.wire.stored_records import human_labeler, preference_to_message
+from services.wire.stored_records import preference_to_message
 
 PAGE = 100
 MAX_COUNT = 100
@@ -30,29 +33,31 @@ MAX_LEASE_SECONDS = 3600
 
 
 class PreferenceService(preference_pb2_grpc.PreferenceServiceServicer):
-    def __init__(self, store: Store, constitutions: Constitutions, io: Executor):
+    def __init__(self, store: Store, constitutions: Constitutions, io: Executor, labelling: LabellingConfig):
+        """`labelling` says how people who label are measured."""
         self._store = store
         self._constitutions = constitutions
         self._io = io
+        self._labelling = labelling
 
     async def NextComparison(
         self, request: preference_pb2.NextComparisonRequest, context: grpc.aio.ServicerContext
     ) -> preference_pb2.NextComparisonResponse:
-        labeler = human_labeler(request.labeler)
+        labeler = own_labeler(request.labeler)
         run_id = await self._io.run(run_id_of, self._store, request.run_id)
         await self._io.run(self._constitutions.check_objective, request.objective, run_id)
-        asked = labeler, request.objective, run_id or None, request.uniform
+        question = Question(labeler, request.objective, run_id or None, request.uniform)
         size, since = (_count(request), _lease_seconds(request)), _since(request)
-        found = await self._io.run(self._store.comparisons.upcoming, *asked, *size)
+        found = await self._io.run(upcoming, self._store, question, self._labelling, *size)
         shown = [
             preference_pb2.ShownComparison(
                 comparison=comparison_to_message(comparison), swapped=is_swapped(labeler, comparison.id)
             )
-            for comparison in found
+            for comparison in found.comparisons
         ]
         return preference_pb2.NextComparisonResponse(
             comparison=shown[0].comparison if shown else None,
-            remaining=await self._io.run(self._store.comparisons.waiting, *asked),
+            remaining=found.remaining,
             shown=shown,
             given=await self._io.run(self._store.preferences.given, labeler, since),
         )
@@ -102,7 +107,7 @@ class PreferenceService(preference_pb2_grpc.PreferenceServiceServicer):
 
     def _undo(self, request: preference_pb2.UndoPreferenceRequest) -> Preference | None:
         """Take back the last label once, or only look which it would be."""
-        labeler, request_id = human_labeler(request.labeler), request.request_id
+        labeler, request_id = own_labeler(request.labeler), request.request_id
         given = resource_names.identity(resource_names.COMPARISONS, request.comparison_id, "comparison_id")
         which = given, request.objective
         if request.validate_only:
@@ -118,7 +123,7 @@ class PreferenceService(preference_pb2_grpc.PreferenceServiceServicer):
     def _store_label(self, request: preference_pb2.SubmitPreferenceRequest) -> Preference:
         """Store the label, and in the same commit the comparison that came with it."""
         request_id = request.request_id or uuid.uuid4().hex
-        labeler = human_labeler(request.labeler)
+        labeler = own_labeler(request.labeler)
         choice = enums.given(enums.CHOICES, request.choice, "choice")
         with self._store.transaction():
             comparison = self._comparison(request)

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field
 
 from rlhf_core.config.base import Settings
 from rlhf_core.config.feedback import FeedbackConfig
+from rlhf_core.config.labelling import LabellingConfig
 from rlhf_core.config.run import ModelConfig
 from services.security.tls import TlsConfig
 from services.server.limits import Limits
@@ -34,11 +35,15 @@ SERVER = "charter.v1.ServerService"
 DATASETS = "charter.v1.DatasetService"
 """What every process offers that takes in runs, which name datasets."""
 
+ANNOTATION = "charter.v1.AnnotationService"
+"""What every process offers that takes in people's labels."""
+
 
 def offered(only: Collection[ServiceName]) -> list[str]:
     """The full names of the services that these stand for, in their usual order."""
     names = [f"charter.v1.{name.capitalize()}Service" for name in ALL if name in only]
-    return [*names, *([DATASETS] if "trainer" in only else [])]
+    with_others = {"trainer": DATASETS, "preference": ANNOTATION}
+    return [*names, *(other for name, other in with_others.items() if name in only)]
 
 
 def _address(text: str) -> str:
@@ -103,7 +108,7 @@ class ServerConfig(Settings):
     artifacts: str = ""
     """A URL that fsspec knows, such as s3://BUCKET/PATH; empty: where the data folder's are, or else in it."""
     only: tuple[ServiceName, ...] = Field(default=ALL, min_length=1)
-    """The services to offer; with the trainer come datasets."""
+    """The services to offer; with the trainer come datasets, with preferences what measures them."""
     endpoints: Endpoints = Endpoints()
     works: bool = True
     """Carry out runs, where the trainer is offered and each service with a model is here or has an endpoint."""
@@ -115,6 +120,7 @@ class ServerConfig(Settings):
     """How long a run at work may take to reach its next step then, where it is put back into the queue."""
     http: HttpConfig = HttpConfig()
     console: ConsoleConfig = ConsoleConfig()
+    labelling: LabellingConfig = LabellingConfig()
     metrics: PageAddress | None = None
     """host:port of the page /metrics for Prometheus. It tells no text, and asks for no token: so it stays on this
     machine, unless `insecure` allows more."""

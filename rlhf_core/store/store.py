@@ -8,9 +8,7 @@ from pathlib import Path
 
 from rlhf_core.records.feedback import Calibration, JudgeGate
 from rlhf_core.records.models import NormPack, PolicyVersion, RewardModelVersion
-from rlhf_core.store.adjudications import Adjudications
 from rlhf_core.store.aliases import Aliases
-from rlhf_core.store.annotators import Annotators
 from rlhf_core.store.artifacts.folders import ArtifactFolders
 from rlhf_core.store.artifacts.object_store import artifacts_at
 from rlhf_core.store.comparisons import Comparisons
@@ -20,6 +18,8 @@ from rlhf_core.store.databases.place import ARTIFACTS, HERE, Place, connect, pla
 from rlhf_core.store.datasets import Datasets
 from rlhf_core.store.garbage_collection import Garbage
 from rlhf_core.store.idempotency import Requests
+from rlhf_core.store.people.adjudications import Adjudications
+from rlhf_core.store.people.annotators import Annotators
 from rlhf_core.store.preferences import Preferences
 from rlhf_core.store.run_deletion import Deletion
 from rlhf_core.store.run_history import Checkpoints, Events, StageResults

@@ -9,7 +9,7 @@ from services.wire.stored_records import human_labeler
 
 
 def own_labeler(given: str) -> str:
-    """The labeler that a request names. Raises Forbidden where the token speaks for its owner alone and names another."""
+    """The labeler that a request names. Raises Forbidden for another than the owner of a token that labels alone."""
     labeler = human_labeler(given)
     if not _may("read") and labeler != _own():
         raise Forbidden(

@@ -17,8 +17,8 @@ GRANTS: Mapping[Scope, frozenset[Scope]] = {
     "train": frozenset({"annotate", "read", "train"}),
     "admin": frozenset(SCOPES),
 }
-"""What a token with a scope may do. All but `annotate` may ask the models and look at what is stored; that one labels in
-the token's own name, and sees nobody else's labels."""
+"""What a token with a scope may do. All but `annotate` may ask the models and look at what is stored; that one labels
+in the token's own name, and sees nobody else's labels."""
 ROLES: Mapping[str, tuple[Scope, ...]] = {
     "annotator": ("annotate",),
     "reviewer": ("review",),

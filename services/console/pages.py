@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC
 from http import HTTPStatus
 from pathlib import Path
@@ -27,12 +28,15 @@ SIGN_IN = "/sign-in"
 HOME = "/runs"
 PAGES = (
     ("preference", "/label", "Label"),
+    ("annotation", "/quality", "Quality"),
     ("trainer", HOME, "Runs"),
     ("trainer", "/compare", "Compare"),
     ("policy", "/policies", "Policies"),
     ("preference", "/constitution", "Constitution"),
 )
 """Which service a page needs, its address and its title."""
+FOR_ANNOTATORS = ("/label", "/quality")
+"""Pages for those who may label and look at nothing else."""
 
 
 class Pages:
@@ -53,7 +57,7 @@ class Pages:
     async def home(self, request: Request) -> Response:
         """Lead to the runs, or else to the first page that the server's services have."""
         visitor = await self._backend.visitor(request)
-        offered = [address for service, address, _ in PAGES if service in visitor.services]
+        offered = [address for service, address, _ in pages_for(visitor) if service in visitor.services]
         return RedirectResponse(HOME if HOME in offered or not offered else offered[0])
 
     async def page(self, request: Request, template: str, status: int = HTTPStatus.OK, **context: Any) -> Response:
@@ -64,7 +68,7 @@ class Pages:
         self, visitor: Visitor | None, request: Request, template: str, status: int = HTTPStatus.OK, **context: Any
     ) -> Response:
         """The same where the visitor is known already, or nobody yet."""
-        given = {"visitor": visitor, "path": request.url.path, "pages": PAGES, **context}
+        given = {"visitor": visitor, "path": request.url.path, "pages": pages_for(visitor), **context}
         return self._templates.TemplateResponse(request, template, given, status)
 
     async def failed(self, request: Request, error: Exception) -> Response:
@@ -80,6 +84,12 @@ class Pages:
             wanted = request.url.path + (f"?{request.url.query}" if request.url.query else "")
             return RedirectResponse(f"{SIGN_IN}?next={quote(wanted)}", HTTPStatus.SEE_OTHER)
         return self.page_for(None, request, "error.html", told.response.status_code, message=str(error))
+
+
+def pages_for(visitor: Visitor | None) -> Sequence[tuple[str, str, str]]:
+    """The pages that somebody may look at, as `PAGES` has them."""
+    everything = visitor is None or visitor.may("read")
+    return PAGES if everything else [page for page in PAGES if page[1] in FOR_ANNOTATORS]
 
 
 async def form_of(request: Request) -> dict[str, str]:

@@ -17,6 +17,7 @@ from services.console.guard import Guard
 from services.console.labelling import Labelling
 from services.console.pages import HERE, Pages
 from services.console.policies import Policies
+from services.console.quality import Quality
 from services.console.runs import Runs
 from services.console.sign_in import SignIn
 from services.http.listener import Listener
@@ -47,7 +48,7 @@ class Console:
 
 def _application(backend: Backend, hosts: tuple[str, ...]) -> Starlette:
     pages = Pages(backend)
-    kinds = (SignIn, Labelling, Runs, Comparison, Policies, Constitution)
+    kinds = (SignIn, Labelling, Quality, Runs, Comparison, Policies, Constitution)
     subjects = [kind(pages, backend) for kind in kinds]
     return Starlette(
         routes=[

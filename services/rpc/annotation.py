@@ -19,7 +19,7 @@ from services.rpc.run_changes import tried
 from services.rpc.run_references import run_id_of
 from services.security.callers import CALLER
 from services.serving.executor import Executor
-from services.wire import enums, resource_names
+from services.wire import enums, field_masks, resource_names
 from services.wire.annotation import (
     adjudication_to_message,
     answer_to_message,
@@ -175,14 +175,17 @@ class AnnotationService(annotation_pb2_grpc.AnnotationServiceServicer):
         shown = found[: page.size]
         pairs = self._store.comparisons.by_id({answer.comparison_id for answer in shown})
         decided = {(each.comparison_id, each.objective): each for each in self._store.adjudications.find()}
-        answer = annotation_pb2.ListAnswersResponse(
-            next_page_token=page.token(shown[-1].revision if len(found) > page.size else 0)
-        )
+        messages = []
         for each in shown:
             decision = decided.get((each.comparison_id, each.objective))
-            answer.answers.add(
-                answer=answer_to_message(each),
-                comparison=comparison_to_message(pairs[each.comparison_id]),
-                adjudication=adjudication_to_message(decision) if decision else None,
+            messages.append(
+                annotation_pb2.ListedAnswer(
+                    answer=answer_to_message(each),
+                    comparison=comparison_to_message(pairs[each.comparison_id]),
+                    adjudication=adjudication_to_message(decision) if decision else None,
+                )
             )
-        return answer
+        return annotation_pb2.ListAnswersResponse(
+            answers=field_masks.read(messages, request.read_mask, annotation_pb2.ListedAnswer),
+            next_page_token=page.token(shown[-1].revision if len(found) > page.size else 0),
+        )

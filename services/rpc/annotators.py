@@ -9,7 +9,10 @@ from services.wire.stored_records import human_labeler
 
 
 def own_labeler(given: str) -> str:
-    """The labeler that a request names. Raises Forbidden for another than the owner of a token that labels alone."""
+    """The labeler that a request names. Raises Forbidden for another than the owner of a token that labels alone.
+
+    To be asked on the call's own task: threads do not know who calls.
+    """
     labeler = human_labeler(given)
     if not _may("read") and labeler != _own():
         raise Forbidden(

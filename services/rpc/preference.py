@@ -25,7 +25,7 @@ from services.serving.executor import Executor
 from services.wire import enums, field_masks, resource_names
 from services.wire.paging import body_of, page_of
 from services.wire.samples import comparison_from_message, comparison_to_message, constitution_to_message
-from services.wire.stored_records import preference_to_message
+from services.wire.stored_records import human_labeler, preference_to_message
 
 PAGE = 100
 MAX_COUNT = 100
@@ -65,12 +65,14 @@ class PreferenceService(preference_pb2_grpc.PreferenceServiceServicer):
     async def SubmitPreference(
         self, request: preference_pb2.SubmitPreferenceRequest, context: grpc.aio.ServicerContext
     ) -> preference_pb2.SubmitPreferenceResponse:
+        own_labeler(request.labeler)
         stored = await self._io.run(self._submit, request)
         return preference_pb2.SubmitPreferenceResponse(preference=preference_to_message(stored))
 
     async def UndoPreference(
         self, request: preference_pb2.UndoPreferenceRequest, context: grpc.aio.ServicerContext
     ) -> preference_pb2.UndoPreferenceResponse:
+        own_labeler(request.labeler)
         undone = await self._io.run(self._undo, request)
         message = preference_to_message(undone) if undone else None
         return preference_pb2.UndoPreferenceResponse(preference=message)
@@ -107,7 +109,7 @@ class PreferenceService(preference_pb2_grpc.PreferenceServiceServicer):
 
     def _undo(self, request: preference_pb2.UndoPreferenceRequest) -> Preference | None:
         """Take back the last label once, or only look which it would be."""
-        labeler, request_id = own_labeler(request.labeler), request.request_id
+        labeler, request_id = human_labeler(request.labeler), request.request_id
         given = resource_names.identity(resource_names.COMPARISONS, request.comparison_id, "comparison_id")
         which = given, request.objective
         if request.validate_only:
@@ -123,7 +125,7 @@ class PreferenceService(preference_pb2_grpc.PreferenceServiceServicer):
     def _store_label(self, request: preference_pb2.SubmitPreferenceRequest) -> Preference:
         """Store the label, and in the same commit the comparison that came with it."""
         request_id = request.request_id or uuid.uuid4().hex
-        labeler = own_labeler(request.labeler)
+        labeler = human_labeler(request.labeler)
         choice = enums.given(enums.CHOICES, request.choice, "choice")
         with self._store.transaction():
             comparison = self._comparison(request)

@@ -2,6 +2,7 @@ import datetime
 
 from charter.v1 import common_pb2 as _common_pb2
 from charter.v1 import preference_pb2 as _preference_pb2
+from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -341,18 +342,20 @@ class HumanAnswer(_message.Message):
     def __init__(self, comparison_id: _Optional[str] = ..., objective: _Optional[str] = ..., labeler: _Optional[str] = ..., choice: _Optional[_Union[_preference_pb2.Choice, str]] = ..., reason: _Optional[str] = ..., run_id: _Optional[str] = ..., swapped: bool = ..., repeated: bool = ..., uniform: bool = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., weight: _Optional[float] = ..., prompt_id: _Optional[str] = ...) -> None: ...
 
 class ListAnswersRequest(_message.Message):
-    __slots__ = ("objective", "run_id", "labeler", "page_size", "page_token")
+    __slots__ = ("objective", "run_id", "labeler", "page_size", "page_token", "read_mask")
     OBJECTIVE_FIELD_NUMBER: _ClassVar[int]
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     LABELER_FIELD_NUMBER: _ClassVar[int]
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    READ_MASK_FIELD_NUMBER: _ClassVar[int]
     objective: str
     run_id: str
     labeler: str
     page_size: int
     page_token: str
-    def __init__(self, objective: _Optional[str] = ..., run_id: _Optional[str] = ..., labeler: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+    read_mask: _field_mask_pb2.FieldMask
+    def __init__(self, objective: _Optional[str] = ..., run_id: _Optional[str] = ..., labeler: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., read_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ...) -> None: ...
 
 class ListedAnswer(_message.Message):
     __slots__ = ("answer", "comparison", "adjudication")

@@ -30,12 +30,12 @@ from rlhf_core.records.runs import Run
 from rlhf_core.store.databases.place import Place
 from rlhf_core.store.store import Store
 from services.client.client import CharterClient
-from services.rpc.annotation import AnnotationService
 from services.rpc.constitution_edits import ConstitutionDesk
 from services.rpc.constitutions import Constitutions
 from services.rpc.critique import CritiqueService
 from services.rpc.dataset import DatasetService
 from services.rpc.dataset_uploads import UploadDesk
+from services.rpc.labelling.annotation import AnnotationService
 from services.rpc.policy import PolicyService
 from services.rpc.policy_files import PolicyFiles, Write
 from services.rpc.preference import PreferenceService
@@ -290,16 +290,17 @@ def _services(
     itself = ServerService(info, lambda: _carried_out(config, store), io)
     always = Service(SERVER, server_pb2_grpc.add_ServerServiceServicer_to_server, itself)
     named = [services[name] for name in ALL if name in config.only]
+    return [always, *named, *_beside(config, store, io, constitutions)]
+
+
+def _beside(config: ServeConfig, store: Store, io: Executor, constitutions: Constitutions) -> list[Service]:
+    """What comes with the services of `only`."""
     datasets = [_datasets(config, store, io)] if "trainer" in config.only else []
-    return [
-        always,
-        *named,
-        *datasets,
-        *([_annotation(config, store, constitutions, io)] if "preference" in config.only else []),
-    ]
+    annotation = [_annotation(config, store, io, constitutions)] if "preference" in config.only else []
+    return [*datasets, *annotation]
 
 
-def _annotation(config: ServeConfig, store: Store, constitutions: Constitutions, io: Executor) -> Service:
+def _annotation(config: ServeConfig, store: Store, io: Executor, constitutions: Constitutions) -> Service:
     servicer = AnnotationService(store, constitutions, io, config.labelling)
     return Service(ANNOTATION, annotation_pb2_grpc.add_AnnotationServiceServicer_to_server, servicer)
 

@@ -18,8 +18,8 @@ from rlhf_core.store.databases.place import ARTIFACTS, HERE, Place, connect, pla
 from rlhf_core.store.datasets import Datasets
 from rlhf_core.store.garbage_collection import Garbage
 from rlhf_core.store.idempotency import Requests
-from rlhf_core.store.people.adjudications import Adjudications
-from rlhf_core.store.people.annotators import Annotators
+from rlhf_core.store.labelling.adjudications import Adjudications
+from rlhf_core.store.labelling.annotators import Annotators
 from rlhf_core.store.preferences import Preferences
 from rlhf_core.store.run_deletion import Deletion
 from rlhf_core.store.run_history import Checkpoints, Events, StageResults

@@ -17,8 +17,8 @@ from rlhf_core.records.feedback import Preference
 from rlhf_core.records.samples import Comparison
 from rlhf_core.seeding import UNIFORM_SLICE, is_swapped, uniform_draw
 from rlhf_core.store.store import Store
-from services.rpc.annotators import own_labeler
 from services.rpc.constitutions import Constitutions
+from services.rpc.labelling.annotators import own_labeler
 from services.rpc.run_changes import tried
 from services.rpc.run_references import run_id_of
 from services.serving.executor import Executor

@@ -13,8 +13,8 @@ from rlhf_core.config.labelling import LabellingConfig
 from rlhf_core.errors import InvalidInput
 from rlhf_core.records.annotation import Adjudication, AnnotatorChange
 from rlhf_core.store.store import Store
-from services.rpc.annotators import visible_labeler
 from services.rpc.constitutions import Constitutions
+from services.rpc.labelling.annotators import visible_labeler
 from services.rpc.run_changes import tried
 from services.rpc.run_references import run_id_of
 from services.security.callers import CALLER

@@ -138,7 +138,7 @@ def test_names_are_unique_and_plain(tmp_path):
     ("text", "said"),
     [
         (None, "charter token new NAME --scope admin --file"),
-        ("- name: a\n  scopes: [root]\n", r"entry 0.scopes.0: Input should be 'read', 'label', 'train' or 'admin'"),
+        ("- name: a\n  scopes: [root]\n", r"entry 0.scopes.0: Input should be 'annotate', 'read', 'label', 'review', 'train' or 'admin'"),
         ("- name: a\n  scopes: [read]\n  sha256: abc\n  created: 2026-01-01\n", "entry 0.sha256"),
         ("a: [\n", "cannot be read"),
     ],
@@ -152,4 +152,4 @@ def test_a_wrong_file_is_told_when_the_server_starts(tmp_path, text, said):
 
 
 def test_scopes_are_those_of_the_issue():
-    assert SCOPES == ("read", "label", "train", "admin")
+    assert SCOPES == ("annotate", "read", "label", "review", "train", "admin")

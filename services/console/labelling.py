@@ -126,13 +126,19 @@ class Labelling:
     async def _tasks(self, request: Request) -> Response:
         visitor, run = await self._backend.visitor(request), request.query_params.get("run", "")
         labeler, constitution = person_of(request, visitor), await self._guidelines(request, run)
-        method = self._backend.preference.NextComparison
         tasks = []
         for objective in constitution.objectives:
             asked = preference_pb2.NextComparisonRequest(labeler=labeler, objective=objective.name, run_id=run)
-            answer = await self._backend.ask(request, method, asked) if visitor.may("label") else None
-            tasks.append(Task(objective.name, objective.description, answer.remaining if answer else 0))
+            remaining = await self._remaining(request, asked) if visitor.may("label") else 0
+            tasks.append(Task(objective.name, objective.description, remaining))
         return self._pages.page_for(visitor, request, "tasks.html", tasks=tasks, labeler=labeler, run=run)
+
+    async def _remaining(self, request: Request, asked: preference_pb2.NextComparisonRequest) -> int:
+        """How many pairs wait; none for somebody who is not let in, as the desk tells them."""
+        try:
+            return (await self._backend.ask(request, self._backend.preference.NextComparison, asked)).remaining
+        except Forbidden:
+            return 0
 
     async def _desk(self, request: Request) -> Response:
         visitor, run = await self._backend.visitor(request), request.query_params.get("run", "")

@@ -118,14 +118,14 @@ def _answer(store: Store, person: str, group: str, config: LabellingConfig, rng:
     swapped = is_swapped(person, pair.id)
     choice = said(person.removeprefix("human:").partition("-")[0], truth(pair), swapped, rng)  # type: ignore[arg-type]
     label = Preference(
-        id=f"{person}{given}",
+        id=f"{person} {given}",
         comparison_id=pair.id,
         objective=OBJECTIVE,
         labeler=person,
         choice=choice,
         swapped=swapped,
     )
-    store.preferences.submit(label, f"{person}{given}")
+    store.preferences.submit(label, f"{person} {given}")
 
 
 def main() -> None:

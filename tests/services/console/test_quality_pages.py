@@ -59,6 +59,10 @@ def test_somebody_is_shut_out_and_let_in_from_the_page(tmp_path):
         assert (shut.status_code, shut.headers["location"]) == (303, "/quality")
         page = site.http.get("/quality").text
         assert "shut out" in page and "0 pairs to decide" in page
+        site.http.cookies.set("charter_name", "bo")
+        assert "0 pairs wait for you" in site.http.get("/label").text
+        looked = site.post("/label/next", {"objective": "helpful", "count": 2, "since": "2026-01-01T00:00:00Z"})
+        assert looked.status_code == 403 and "gets no more pairs" in looked.text
         assert site.post("/quality", data={"labeler": "human:bo", "standing": "gone"}).status_code == 400
         site.post("/quality", data={"labeler": "human:bo", "standing": "by_rule"})
         assert "3 pairs to decide" in site.http.get("/quality").text

@@ -22,6 +22,7 @@ Indices = NDArray[np.int64]
 
 A, EVEN, B = range(3)
 TRUTHS = 3
+UNKNOWN = -1
 PSEUDO_ANSWERS = np.where(np.eye(TRUTHS) > 0, 4.0, 0.5)
 """(truth, said): five imagined answers of everybody to each truth, four of them right."""
 PSEUDO_ITEMS = 1.0
@@ -54,13 +55,12 @@ def fit(given: Given, items: int, people: int, known: Mapping[int, int] | None =
     `known` are the truths of items that somebody decided; they are taken as they are, and tell most of who is skilled.
     An item without answers gets the shares of the truths.
     """
-    truths = _first_guess(given, items)
-    _set_known(truths, known)
+    decided = np.array([*(known or {})], dtype=np.int64), np.array([*(known or {}).values()], dtype=np.int64)
+    truths = _with_known(_first_guess(given, items), *decided)
     found = Fit(np.empty(0), np.empty(0), truths)
     for _ in range(MAX_STEPS):
         tables, shares = _maximised(given, truths, people)
-        settled = _expected(given, tables, shares, items)
-        _set_known(settled, known)
+        settled = _with_known(_expected(given, tables, shares, items), *decided)
         found, change = Fit(tables, shares, settled), float(np.abs(settled - truths).max(initial=0.0))
         truths = settled
         if change < SETTLED:
@@ -77,9 +77,11 @@ def truths_of_others(found: Fit, given: Given, known: Mapping[int, int] | None =
     logs = np.tile(np.log(found.shares), (len(found.truths), 1))
     np.add.at(logs, given.items, factors)
     without = _normalised(logs[given.items] - factors)
-    for item, truth in (known or {}).items():
-        without[given.items == item] = np.eye(TRUTHS)[truth]
-    return without
+    truths = np.full(len(found.truths), UNKNOWN)
+    truths[[*(known or {})]] = [*(known or {}).values()]
+    of_answers = truths[given.items]
+    rows = np.flatnonzero(of_answers != UNKNOWN)
+    return _with_known(without, rows, of_answers[rows])
 
 
 def skills(found: Fit) -> Array:
@@ -93,9 +95,10 @@ def _first_guess(given: Given, items: int) -> Array:
     return (counts + 1 / TRUTHS) / (counts.sum(axis=1, keepdims=True) + 1)
 
 
-def _set_known(truths: Array, known: Mapping[int, int] | None) -> None:
-    for item, truth in (known or {}).items():
-        truths[item] = np.eye(TRUTHS)[truth]
+def _with_known(truths: Array, rows: Indices, known: Indices) -> Array:
+    """The same, in which what is known in some rows is certain."""
+    truths[rows] = np.eye(TRUTHS)[known]
+    return truths
 
 
 def _maximised(given: Given, truths: Array, people: int) -> tuple[Array, Array]:

@@ -10,7 +10,7 @@ import pytest
 
 from rlhf_core.store.store import Store
 from rlhf_core.store.workers import this_process
-from tests.services.console.conftest import console, fill
+from tests.services.console.conftest import console, fill, pair
 from tests.services.console.test_runs_pages import step
 from tests.services.run_server import CONFIG
 
@@ -30,7 +30,20 @@ def site_of_all_pages(tmp_path: Path):
         store.runs.claim(this_process(), 3600)
         for number in range(3):
             step(store, run, number + 1)
-        paths = ("/label", "/label/harmless", "/runs", f"/runs/{run}", "/constitution", "/sign-in", "/nothing")
+        for who, choice in (("ada", "a"), ("bo", "b")):
+            given = {"objective": "helpful", "labeler": who, "choice": choice}
+            site.grpc.preference.submit_preference(pair(0).id, **given, swapped=False)
+        paths = (
+            "/label",
+            "/label/harmless",
+            "/quality",
+            "/quality/helpful",
+            "/runs",
+            f"/runs/{run}",
+            "/constitution",
+            "/sign-in",
+            "/nothing",
+        )
         yield [f"{site.url}{path}" for path in paths]
     store.close()
 

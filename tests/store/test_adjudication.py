@@ -114,3 +114,15 @@ def test_a_run_s_deletion_keeps_the_pairs_that_were_adjudicated(store: Store):
     store.deletion.delete(run.id)
     assert store.comparisons.by_id(["c", "d"]).keys() == {"c"}
     assert len(store.adjudications.find()) == 1
+
+
+def test_the_judges_labels_are_read_of_what_people_answered(store: Store):
+    store.comparisons.add([comparison("c"), comparison("d")])
+    say(store, "1")
+    say(store, "2", objective="helpful")
+    first, again = preference("3", labeler="ai:j"), preference("4", labeler="ai:j", run_id="later")
+    store.preferences.add(
+        [first, again, preference("5", "d", "ai:j"), preference("6", labeler="ai:j", objective="kind")]
+    )
+    assert store.annotators.judged("harmless") == [first, again]
+    assert store.annotators.judged("helpful") == store.annotators.judged("kind") == []

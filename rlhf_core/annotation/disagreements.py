@@ -45,14 +45,16 @@ def disagreements(
     for label in judged:
         if not label.abstained:
             judges[label.comparison_id][label.labeler.removeprefix("ai:")] = label.probability
-    found = []
+    found: list[tuple[float, Disagreement]] = []
     for label in soft_labels(crowd):
         pair = label.comparison_id
         kind = _kind(label, said[pair], judges[pair], decided.get(pair))
         if kind:
             earlier = decided.get(pair) if kind == "gold" else None
-            found.append(Disagreement(pair, kind, label.probability, said[pair], judges[pair], earlier))
-    return sorted(found, key=lambda each: (ORDER.index(each.kind), abs(each.probability - 0.5)))
+            each = Disagreement(pair, kind, label.probability, said[pair], judges[pair], earlier)
+            found.append((label.certainty, each))
+    found.sort(key=lambda one: (ORDER.index(one[1].kind), one[0]))
+    return [each for _, each in found]
 
 
 def _kind(

@@ -35,7 +35,7 @@ class Flag(NamedTuple):
     """What one person's answers are worth as evidence against them."""
 
     kind: Kind | None
-    """The likeliest of the bad ways, where the person is flagged."""
+    """Where the person is flagged: which of the bad ways was likeliest when the evidence was strongest."""
     after: int
     """How many answers it took; 0 where the person is not flagged."""
     evidence: float
@@ -67,7 +67,8 @@ def judge_annotator(
     evidence = math.exp(min(float(all_stakes.max()), LARGEST_LOG))
     if not len(over):
         return Flag(None, 0, evidence)
-    return Flag(list(STAKES)[int(stakes[:, over[0]].argmax())], int(over[0]) + 1, evidence)
+    strongest = int(all_stakes.argmax())
+    return Flag(list(STAKES)[int(stakes[:, strongest].argmax())], int(over[0]) + 1, evidence)
 
 
 def _answer_step(right: NDArray[np.float64], share: float, good: float) -> NDArray[np.float64]:

@@ -33,6 +33,8 @@ class SoftLabel(NamedTuple):
     """That a is better than b."""
     tied: bool
     """That neither is better is likelier than that one is; `probability` is 0.5."""
+    certainty: float
+    """Probability of the likeliest truth."""
     weight: float
     """Mean of the answers' weights: how many people answered is no weight, it shows in the probability."""
     uniform: bool
@@ -91,6 +93,7 @@ def _label(crowd: Crowd, item: int, answers: Sequence[Answer]) -> SoftLabel:
         comparison_id=crowd.items[item],
         probability=0.5 if tied else float(truths[A] + truths[EVEN] / 2),
         tied=tied,
+        certainty=float(truths.max()),
         weight=sum(answer.weight for answer in answers) / len(answers),
         uniform=answers[0].uniform,
         people=len(answers),

@@ -15,6 +15,7 @@ def decided(pair: str, choice: Choice) -> Adjudication:
 
 def test_what_people_contradict_each_other_on_comes_first_and_the_least_clear_of_it_before_the_rest():
     answers = [said(f"agreed{n}", who, "a") for n in range(6) for who in ("ada", "bo", "cy")]
+    answers += [said("equal", who, "tie") for who in ("ada", "bo", "cy")] + [said("equal", "dan", "a")]
     answers += [said("clear", "ada", "a"), said("clear", "bo", "a"), said("clear", "cy", "b")]
     answers += [said("even", "ada", "a"), said("even", "bo", "b"), said("words", "ada", "tie")]
     answers += [said("words", "bo", "both_bad"), said("sole", "cy", "a"), said("skipped", "cy", "skip")]
@@ -22,10 +23,11 @@ def test_what_people_contradict_each_other_on_comes_first_and_the_least_clear_of
     assert [(each.comparison_id, each.kind) for each in found] == [
         ("even", "people"),
         ("clear", "people"),
+        ("equal", "people"),
         ("sole", "judge"),
     ]
     assert [answer.labeler for answer in found[0].answers] == ["human:ada", "human:bo"]
-    assert found[0].judges == {"j": 0.9} and found[2].judges == {"j": 0.2} and found[1].judges == {}
+    assert found[0].judges == {"j": 0.9} and found[3].judges == {"j": 0.2} and found[1].judges == {}
 
 
 def test_what_is_decided_comes_back_only_where_most_people_say_something_else():

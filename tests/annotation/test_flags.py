@@ -46,6 +46,14 @@ def test_a_flag_stays_whatever_comes_after_it():
     assert (flag.kind, flag.after) == ("contrary", 3)
 
 
+def test_the_way_of_failing_is_told_by_the_strongest_evidence_and_not_by_the_first():
+    """Two of five first answers are right, as a guess would have it; then none is."""
+    said = [A, B, A, B, B] + [B] * 15
+    flag = judge_annotator([SURE_OF_A] * 20, said, [NEITHER] * 20, GOOD, FALSE_ALARM)
+    assert flag.kind == "contrary" and flag.after == 7
+    assert judge_annotator([SURE_OF_A] * 7, said[:7], [NEITHER] * 7, GOOD, FALSE_ALARM).kind == "careless"
+
+
 def test_somebody_just_good_enough_is_flagged_no_more_often_than_promised_and_somebody_worse_is():
     rng = np.random.default_rng(3)
 

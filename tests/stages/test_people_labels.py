@@ -25,7 +25,7 @@ def said(store: Store, pair: str, who: str, choice: Choice, objective: str = "he
 
 def test_people_know_what_they_are_sure_of_together_of_pairs_that_were_drawn_evenly():
     def label(pair: str, probability: float, uniform: bool = True) -> SoftLabel:
-        return SoftLabel(pair, probability, probability == 0.5, 1.0, uniform, 2)
+        return SoftLabel(pair, probability, probability == 0.5, max(probability, 1 - probability), 1.0, uniform, 2)
 
     labels = [label("a", 0.9), label("b", 0.1), label("unsure", 0.6), label("even", 0.5), label("chosen", 0.9, False)]
     assert human_truth(labels) == {"a": True, "b": False}

@@ -57,7 +57,7 @@ def test_the_way_of_failing_is_told_by_the_strongest_evidence_and_not_by_the_fir
 def test_somebody_just_good_enough_is_flagged_no_more_often_than_promised_and_somebody_worse_is():
     rng = np.random.default_rng(3)
 
-    def flagged(right: float, people: int = 1500, answers: int = 200) -> float:
+    def flagged(right: float, people: int = 600, answers: int = 200) -> float:
         found = 0
         for _ in range(people):
             said = np.where(rng.random(answers) < right, A, rng.choice([EVEN, B], size=answers))

@@ -120,11 +120,11 @@ def test_gold_items_and_repeats_stand_in_their_places_however_many_pairs_are_ask
     for ahead in (1, 7):
         with closing(Store.open(tmp_path / str(ahead))) as store:
             gold = fill(store)
-            walks.append(walk(store, 60, ahead))
+            walks.append(walk(store, 48, ahead))
     one, seven = walks
     assert one == seven
-    turns = [turn_of("human:ada", "harmless", place, CONFIG) for place in range(60)]
-    for place in range(4, 60):
+    turns = [turn_of("human:ada", "harmless", place, CONFIG) for place in range(48)]
+    for place in range(4, 48):
         if turns[place] == "gold" and len([p for p in one[:place] if p in gold]) < 12:
             assert one[place] in gold, place
         if turns[place] != "gold":

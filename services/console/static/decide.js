@@ -6,6 +6,9 @@ document.addEventListener("submit", (event) => {
   if (sent) event.preventDefault(); // one decision a page
   sent = true;
 });
+addEventListener("pageshow", () => {
+  sent = false; // come back to by the browser's history
+});
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
   if (event.target.closest("textarea, input")) {

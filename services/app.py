@@ -12,6 +12,7 @@ from charter.v1 import (
     annotation_pb2_grpc,
     critique_pb2_grpc,
     dataset_pb2_grpc,
+    exploration_pb2_grpc,
     policy_pb2_grpc,
     preference_pb2_grpc,
     reward_pb2_grpc,
@@ -35,6 +36,7 @@ from services.rpc.constitutions import Constitutions
 from services.rpc.critique import CritiqueService
 from services.rpc.dataset import DatasetService
 from services.rpc.dataset_uploads import UploadDesk
+from services.rpc.exploration import ExplorationService
 from services.rpc.labelling.annotation import AnnotationService
 from services.rpc.policy import PolicyService
 from services.rpc.policy_files import PolicyFiles, Write
@@ -46,7 +48,17 @@ from services.rpc.server import Loaded, ServerService, policy_info, server_info
 from services.rpc.trainer import TrainerService
 from services.security.tls import SCHEME
 from services.security.tokens import Tokens, for_server
-from services.server.config import ALL, ANNOTATION, DATASETS, SERVER, WITH_MODEL, ServeConfig, ServiceName, offered
+from services.server.config import (
+    ALL,
+    ANNOTATION,
+    DATASETS,
+    EXPLORATION,
+    SERVER,
+    WITH_MODEL,
+    ServeConfig,
+    ServiceName,
+    offered,
+)
 from services.server.health import MODEL
 from services.server.server import Server, Service
 from services.serving.executor import Executor
@@ -295,9 +307,9 @@ def _services(
 
 def _beside(config: ServeConfig, store: Store, io: Executor, constitutions: Constitutions) -> list[Service]:
     """What comes with the services of `only`."""
-    datasets = [_datasets(config, store, io)] if "trainer" in config.only else []
+    with_runs = _with_runs(config, store, io) if "trainer" in config.only else []
     annotation = [_annotation(config, store, io, constitutions)] if "preference" in config.only else []
-    return [*datasets, *annotation]
+    return [*with_runs, *annotation]
 
 
 def _annotation(config: ServeConfig, store: Store, io: Executor, constitutions: Constitutions) -> Service:
@@ -305,9 +317,13 @@ def _annotation(config: ServeConfig, store: Store, io: Executor, constitutions: 
     return Service(ANNOTATION, annotation_pb2_grpc.add_AnnotationServiceServicer_to_server, servicer)
 
 
-def _datasets(config: ServeConfig, store: Store, io: Executor) -> Service:
+def _with_runs(config: ServeConfig, store: Store, io: Executor) -> list[Service]:
     uploads = UploadDesk(store, Uploads(config.data / UPLOADS), config.limits.dataset_bytes)
-    return Service(DATASETS, dataset_pb2_grpc.add_DatasetServiceServicer_to_server, DatasetService(store, uploads, io))
+    datasets, exploration = DatasetService(store, uploads, io), ExplorationService(store, io)
+    return [
+        Service(DATASETS, dataset_pb2_grpc.add_DatasetServiceServicer_to_server, datasets),
+        Service(EXPLORATION, exploration_pb2_grpc.add_ExplorationServiceServicer_to_server, exploration),
+    ]
 
 
 def _policy_writer(store: Store, runs_folder: Path) -> Write:

@@ -65,7 +65,10 @@ STORAGE = ("sqlite3", "sqlite_utils", "psycopg", "psycopg_pool", "fsspec", "s3fs
 MATHS = ("ppo.losses", "ppo.advantages", "ppo.scalarization", "reward.losses")
 SERVICERS = tuple(
     f"services.rpc.{name}"
-    for name in ("labelling.annotation", "critique", "dataset", "policy", "preference", "reward", "server", "trainer")
+    for name in (
+        *("labelling.annotation", "critique", "dataset", "exploration", "policy"),
+        *("preference", "reward", "server", "trainer"),
+    )
 )
 
 FORBIDDEN = (

@@ -331,7 +331,50 @@ def m018_datasets(db: Database) -> None:
 
 
 @charter()
-def m019_adjudication(db: Database) -> None:
+def m019_explored_samples(db: Database) -> None:
+    run_script(
+        db,
+        """
+        ALTER TABLE samples ADD COLUMN kl REAL;
+        CREATE INDEX members_of_sample ON members (record_id) WHERE kind = 'sample';
+        CREATE TABLE sample_numbers (
+          number INTEGER PRIMARY KEY AUTOINCREMENT, sample_id TEXT NOT NULL UNIQUE REFERENCES samples (id)) STRICT;
+        CREATE TABLE sample_terms (
+          id INTEGER PRIMARY KEY AUTOINCREMENT, run_id TEXT NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL,
+          detail TEXT NOT NULL) STRICT;
+        CREATE INDEX sample_terms_of_run ON sample_terms (run_id, kind, name, detail);
+        CREATE TABLE sample_postings (
+          term INTEGER NOT NULL, place INTEGER NOT NULL, number REAL, PRIMARY KEY (term, place)) STRICT, WITHOUT ROWID;
+        CREATE INDEX sample_postings_by_number ON sample_postings (term, number, place) WHERE number IS NOT NULL;
+        """,
+    )
+    facts = """
+        SELECT run_id, 'run' AS kind, '' AS name, '' AS detail, record_id AS sample_id, CAST(NULL AS REAL) AS number
+          FROM members WHERE kind = 'sample'
+        UNION ALL SELECT m.run_id, 'stage', s.stage, '', s.id, CAST(NULL AS REAL)
+          FROM members AS m JOIN samples AS s ON s.id = m.record_id WHERE m.kind = 'sample'
+        UNION ALL SELECT m.run_id, 'policy', s.policy_version, '', s.id, CAST(NULL AS REAL)
+          FROM members AS m JOIN samples AS s ON s.id = m.record_id WHERE m.kind = 'sample'
+        UNION ALL SELECT m.run_id, 'score', x.objective, x.reward_model, x.sample_id, x.score
+          FROM members AS m JOIN scores AS x ON x.sample_id = m.record_id WHERE m.kind = 'sample'
+        UNION ALL SELECT c.run_id, 'verdict', json_extract(r.critique, '$.principle_id'),
+            coalesce(json_extract(r.critique, '$.verdict'), ''), r.sample_id, CAST(NULL AS REAL)
+          FROM members AS c JOIN revisions AS r ON r.id = c.record_id WHERE c.kind = 'revision'"""
+    db.execute("INSERT INTO sample_numbers (sample_id) SELECT id FROM samples ORDER BY rowid")
+    db.execute(
+        f"""INSERT INTO sample_terms (run_id, kind, name, detail)
+        SELECT DISTINCT run_id, kind, name, detail FROM ({facts}) AS f"""
+    )
+    db.execute(
+        f"""INSERT INTO sample_postings (term, place, number)
+        SELECT DISTINCT t.id, n.number, f.number FROM ({facts}) AS f
+        JOIN sample_terms AS t ON t.run_id = f.run_id AND t.kind = f.kind AND t.name = f.name AND t.detail = f.detail
+        JOIN sample_numbers AS n ON n.sample_id = f.sample_id ORDER BY 1, 2"""
+    )
+
+
+@charter()
+def m020_adjudication(db: Database) -> None:
     run_script(
         db,
         """

@@ -33,6 +33,8 @@ _SETS = {
     "gone_prompts": """SELECT DISTINCT prompt_id AS id FROM samples WHERE id IN (SELECT id FROM gone_samples)
       AND prompt_id NOT IN (SELECT prompt_id FROM samples WHERE id NOT IN (SELECT id FROM gone_samples))""",
     "gone_models": "SELECT id FROM reward_models WHERE run_id = :run",
+    "gone_terms": """SELECT id FROM sample_terms
+      WHERE run_id = :run OR (kind = 'score' AND detail IN (SELECT id FROM gone_models))""",
 }
 """What goes, each set by those before it."""
 _ROWS = (
@@ -46,6 +48,9 @@ _ROWS = (
     ("revisions", "id IN (SELECT id FROM gone_revisions)"),
     ("scores", "sample_id IN (SELECT id FROM gone_samples) OR reward_model IN (SELECT id FROM gone_models)"),
     ("gold_scores", "sample_id IN (SELECT id FROM gone_samples)"),
+    ("sample_postings", "term IN (SELECT id FROM gone_terms)"),
+    ("sample_terms", "id IN (SELECT id FROM gone_terms)"),
+    ("sample_numbers", "sample_id IN (SELECT id FROM gone_samples)"),
     ("samples", "id IN (SELECT id FROM gone_samples)"),
     ("prompts", "id IN (SELECT id FROM gone_prompts)"),
     *(
@@ -58,7 +63,7 @@ _ROWS = (
     ("runs", "id = :run"),
 )
 """Tables in an order in which no row is left without what it refers to."""
-_UNTOLD = ("members", "undos")
+_UNTOLD = ("members", "undos", "sample_postings", "sample_terms", "sample_numbers")
 
 
 class Deleted(NamedTuple):

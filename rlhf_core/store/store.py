@@ -16,6 +16,8 @@ from rlhf_core.store.connection import Connections
 from rlhf_core.store.constitutions import Constitutions
 from rlhf_core.store.databases.place import ARTIFACTS, HERE, Place, connect, place_of, settle, use
 from rlhf_core.store.datasets import Datasets
+from rlhf_core.store.exploration.history import SampleHistories
+from rlhf_core.store.exploration.search import SampleSearch
 from rlhf_core.store.garbage_collection import Garbage
 from rlhf_core.store.idempotency import Requests
 from rlhf_core.store.labelling.adjudications import Adjudications
@@ -50,6 +52,8 @@ class Store:
         self.prompts = Prompts(connections)
         self.samples = Samples(connections)
         self.revisions = Revisions(connections)
+        self.sample_search = SampleSearch(connections, self.samples)
+        self.sample_histories = SampleHistories(connections, self.samples)
         self.scores = Scores(connections)
         self.gold_scores = GoldScores(connections)
         self.comparisons = Comparisons(connections, self.samples)

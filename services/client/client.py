@@ -12,6 +12,7 @@ from services.client.connection import Connection
 from services.client.constitution import ConstitutionClient
 from services.client.critique import CritiqueClient
 from services.client.dataset import DatasetClient
+from services.client.exploration import ExplorationClient
 from services.client.policy import PolicyClient
 from services.client.preference import PreferenceClient
 from services.client.reward import RewardClient
@@ -20,8 +21,8 @@ from services.client.trainer import TrainerClient
 from services.security.tls import ClientTls
 
 SERVICES = ("policy", "critique", "reward", "preference", "trainer")
-BESIDE = {"dataset": "trainer", "annotation": "preference"}
-"""Datasets are where runs are taken in, and what measures labels is where these are."""
+BESIDE = {"dataset": "trainer", "exploration": "trainer", "annotation": "preference"}
+"""Datasets are where runs are taken in, and so is what is asked of their samples; what measures labels is with these."""
 
 
 class CharterClient:
@@ -39,6 +40,7 @@ class CharterClient:
         self.annotation = AnnotationClient(self._at("annotation"))
         self.trainer = TrainerClient(self._at("trainer"))
         self.datasets = DatasetClient(self._at("dataset"))
+        self.exploration = ExplorationClient(self._at("exploration"))
         self.server = ServerClient(connection)
 
     @classmethod

@@ -21,7 +21,7 @@ from starlette.routing import Route
 
 from rlhf_core.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthenticated
 from rlhf_core.records.base import Record
-from services.console.backend import NAME_COOKIE, Backend, person_of
+from services.console.backend import NAME_COOKIE, Backend, person_of, set_cookie
 from services.console.pages import JSON, Pages, form_of
 from services.console.pairs import Pair, pair_of
 from services.server.interceptors import invalid_input
@@ -213,7 +213,7 @@ class Labelling:
 async def _rename(request: Request) -> Response:
     name = human_labeler((await form_of(request)).get("name", "").strip()).removeprefix("human:")
     response = RedirectResponse("/label", HTTPStatus.SEE_OTHER)
-    response.set_cookie(NAME_COOKIE, quote(name), max_age=YEAR_SECONDS, httponly=True, samesite="strict")
+    set_cookie(request, response, NAME_COOKIE, quote(name), YEAR_SECONDS)
     return response
 
 

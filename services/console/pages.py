@@ -33,6 +33,7 @@ PAGES = (
     ("trainer", "/compare", "Compare"),
     ("policy", "/policies", "Policies"),
     ("preference", "/constitution", "Constitution"),
+    ("dataset", "/datasets", "Datasets"),
 )
 """Which service a page needs, its address and its title."""
 FOR_ANNOTATORS = ("/label", "/quality")
@@ -70,6 +71,10 @@ class Pages:
         """The same where the visitor is known already, or nobody yet."""
         given = {"visitor": visitor, "path": request.url.path, "pages": pages_for(visitor), **context}
         return self._templates.TemplateResponse(request, template, given, status)
+
+    def part(self, template: str, **context: Any) -> str:
+        """A part of a page, as HTML."""
+        return self._templates.env.get_template(template).render(context)
 
     async def failed(self, request: Request, error: Exception) -> Response:
         """The answer to an error: in JSON to a script, a way to sign in, or a page that says what is wrong."""

@@ -51,6 +51,7 @@ _NEEDED: Mapping[Scope, Mapping[str, tuple[str, ...]]] = {
             *("GetUpload", "GetDataset", "ListDatasets", "ListDatasetRows", "ExportDataset"),
             *("ListSamples", "ListComparisons", "ListRevisions", "ExportRun"),
         ),
+        "ExplorationService": ("ListSampleTerms", "FindSamples", "GetSample"),
         "TrainerService": ("GetRun", "ListRuns", "WatchRun", "GetReport", "CompareRuns"),
     },
     "label": {"PreferenceService": ("NextComparison", "SubmitPreference", "UndoPreference")},

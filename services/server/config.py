@@ -33,7 +33,9 @@ SERVER = "charter.v1.ServerService"
 
 
 DATASETS = "charter.v1.DatasetService"
-"""What every process offers that takes in runs, which name datasets."""
+EXPLORATION = "charter.v1.ExplorationService"
+WITH_RUNS = (DATASETS, EXPLORATION)
+"""What every process offers that takes in runs, which name datasets and make samples."""
 
 ANNOTATION = "charter.v1.AnnotationService"
 """What every process offers that takes in people's labels."""
@@ -42,8 +44,8 @@ ANNOTATION = "charter.v1.AnnotationService"
 def offered(only: Collection[ServiceName]) -> list[str]:
     """The full names of the services that these stand for, in their usual order."""
     names = [f"charter.v1.{name.capitalize()}Service" for name in ALL if name in only]
-    with_others = {"trainer": DATASETS, "preference": ANNOTATION}
-    return [*names, *(other for name, other in with_others.items() if name in only)]
+    with_runs = WITH_RUNS if "trainer" in only else ()
+    return [*names, *with_runs, *([ANNOTATION] if "preference" in only else [])]
 
 
 def _address(text: str) -> str:

@@ -11,6 +11,7 @@ from charter.v1 import (
     common_pb2,
     critique_pb2,
     dataset_pb2,
+    exploration_pb2,
     policy_pb2,
     preference_pb2,
     reward_pb2,
@@ -26,6 +27,7 @@ from rlhf_core.errors import InvalidInput
 from rlhf_core.records.annotation import Standing
 from rlhf_core.records.base import RunState, RunStatus
 from rlhf_core.records.datasets import DatasetFormat, Encoding
+from rlhf_core.records.exploration import TermKind
 from rlhf_core.records.feedback import Choice, Verdict
 from rlhf_core.records.models import Gates, QualitySource
 from rlhf_core.records.samples import Role, Split
@@ -65,6 +67,7 @@ DISAGREEMENTS: Enum[DisagreementKind | None] = Enum(
 FLAGS: Enum[Kind | None] = Enum(annotation_pb2.AnnotatorFlag.DESCRIPTOR, (None, *get_args(Kind)))
 FORMATS: Enum[DatasetFormat | None] = Enum(dataset_pb2.DatasetFormat.DESCRIPTOR, (None, *get_args(DatasetFormat)))
 CONTENTS: Enum[Content | None] = Enum(dataset_pb2.RunContent.DESCRIPTOR, (None, *get_args(Content)))
+TERMS: Enum[TermKind | None] = Enum(exploration_pb2.SampleTerm.Kind.DESCRIPTOR, (None, *get_args(TermKind)))
 ENCODINGS: Enum[Encoding | None] = Enum(dataset_pb2.DatasetEncoding.DESCRIPTOR, (None, *get_args(Encoding)))
 
 REQUESTED: Enum[Literal["", "PAUSED", "CANCELLED"]] = Enum(

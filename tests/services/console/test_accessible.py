@@ -11,6 +11,8 @@ import pytest
 from rlhf_core.store.store import Store
 from rlhf_core.store.workers import this_process
 from tests.services.console.conftest import console, fill, pair
+from tests.services.console.test_datasets_pages import ROWS, lines, upload
+from tests.services.console.test_explorer_pages import filled
 from tests.services.console.test_runs_pages import step
 from tests.services.run_server import CONFIG
 
@@ -33,18 +35,20 @@ def site_of_all_pages(tmp_path: Path):
         for who, choice in (("ada", "a"), ("bo", "b")):
             given = {"objective": "helpful", "labeler": who, "choice": choice}
             site.grpc.preference.submit_preference(pair(0).id, **given, swapped=False)
-        paths = (
-            "/label",
-            "/label/harmless",
+        looked_into = filled(tmp_path)
+        assert upload(site, lines(ROWS)).status_code == 200
+        replies = f"/runs/{looked_into}/samples"
+        paths = ("/label", "/label/harmless", "/runs", f"/runs/{run}", "/constitution", "/sign-in", "/nothing")
+        more = (
             "/quality",
             "/quality/helpful",
-            "/runs",
-            f"/runs/{run}",
-            "/constitution",
-            "/sign-in",
-            "/nothing",
+            replies,
+            f"{replies}?text=hours&max_kl=3",
+            f"{replies}/s0",
+            "/datasets",
+            "/datasets/mine",
         )
-        yield [f"{site.url}{path}" for path in paths]
+        yield [f"{site.url}{path}" for path in (*paths, *more)]
     store.close()
 
 

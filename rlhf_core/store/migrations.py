@@ -11,6 +11,7 @@ from sqlite_utils import Database, Migrations
 
 from rlhf_core.errors import Conflict
 from rlhf_core.seeding import uniform_draw
+from rlhf_core.store.labelling import schema
 from rlhf_core.store.row_mapping import bytes_hash
 
 charter = Migrations("charter")
@@ -304,15 +305,7 @@ def m016_managed_runs(db: Database) -> None:
 
 @charter()
 def m017_people_at_work(db: Database) -> None:
-    run_script(
-        db,
-        """
-        CREATE TABLE label_leases (
-          comparison_id TEXT NOT NULL, objective TEXT NOT NULL, labeler TEXT NOT NULL, expires_at TEXT NOT NULL,
-          PRIMARY KEY (comparison_id, objective)) STRICT, WITHOUT ROWID;
-        ALTER TABLE preferences ADD COLUMN swapped INTEGER;
-        """,
-    )
+    run_script(db, schema.PEOPLE_AT_WORK)
 
 
 @charter()
@@ -375,36 +368,7 @@ def m019_explored_samples(db: Database) -> None:
 
 @charter()
 def m020_adjudication(db: Database) -> None:
-    run_script(
-        db,
-        """
-        ALTER TABLE preferences ADD COLUMN repeated INTEGER NOT NULL DEFAULT 0;
-        DROP VIEW IF EXISTS live_preferences;
-        CREATE VIEW live_preferences AS
-          SELECT * FROM preferences AS p WHERE repeated = 0 AND revision = (
-            SELECT max(revision) FROM preferences AS q
-            WHERE q.comparison_id = p.comparison_id AND q.objective = p.objective AND q.labeler = p.labeler
-              AND (q.labeler GLOB 'human:*' OR q.run_id = p.run_id) AND q.repeated = 0
-              AND q.revision NOT IN (SELECT preference_revision FROM undos));
-        CREATE TABLE label_repeats (
-          labeler TEXT NOT NULL, objective TEXT NOT NULL, comparison_id TEXT NOT NULL, created_at TEXT NOT NULL,
-          PRIMARY KEY (labeler, objective, comparison_id)) STRICT, WITHOUT ROWID;
-        CREATE TABLE adjudications (
-          number INTEGER PRIMARY KEY AUTOINCREMENT, comparison_id TEXT NOT NULL REFERENCES comparisons (id),
-          objective TEXT NOT NULL, choice TEXT NOT NULL, reason TEXT NOT NULL, adjudicated_by TEXT NOT NULL,
-          withdrawn INTEGER NOT NULL, created_at TEXT NOT NULL) STRICT;
-        CREATE INDEX adjudications_by_subject ON adjudications (comparison_id, objective, number);
-        CREATE INDEX adjudications_by_objective ON adjudications (objective);
-        CREATE VIEW live_adjudications AS
-          SELECT * FROM adjudications AS d WHERE withdrawn = 0 AND number = (
-            SELECT max(number) FROM adjudications AS e
-            WHERE e.comparison_id = d.comparison_id AND e.objective = d.objective);
-        CREATE TABLE annotator_changes (
-          number INTEGER PRIMARY KEY AUTOINCREMENT, labeler TEXT NOT NULL, standing TEXT NOT NULL,
-          reason TEXT NOT NULL, changed_by TEXT NOT NULL, created_at TEXT NOT NULL) STRICT;
-        CREATE INDEX annotator_changes_by_labeler ON annotator_changes (labeler, number);
-        """,
-    )
+    run_script(db, schema.ADJUDICATION)
 
 
 def migrate(connection: sqlite3.Connection) -> None:

@@ -22,7 +22,7 @@ from services.security.tls import ClientTls
 
 SERVICES = ("policy", "critique", "reward", "preference", "trainer")
 BESIDE = {"dataset": "trainer", "exploration": "trainer", "annotation": "preference"}
-"""Datasets are where runs are taken in, and so is what is asked of their samples; what measures labels is with these."""
+"""Datasets are where runs are taken in, and so is what is asked of samples; what measures labels is where these are."""
 
 
 class CharterClient:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from charter.v1 import (
     annotation_pb2_grpc,
+    assessment_pb2_grpc,
     critique_pb2_grpc,
     dataset_pb2_grpc,
     exploration_pb2_grpc,
@@ -38,6 +39,7 @@ from services.rpc.dataset import DatasetService
 from services.rpc.dataset_uploads import UploadDesk
 from services.rpc.exploration import ExplorationService
 from services.rpc.labelling.annotation import AnnotationService
+from services.rpc.labelling.assessment import AssessmentService
 from services.rpc.policy import PolicyService
 from services.rpc.policy_files import PolicyFiles, Write
 from services.rpc.preference import PreferenceService
@@ -51,6 +53,7 @@ from services.security.tokens import Tokens, for_server
 from services.server.config import (
     ALL,
     ANNOTATION,
+    ASSESSMENTS,
     DATASETS,
     EXPLORATION,
     SERVER,
@@ -63,6 +66,7 @@ from services.server.health import MODEL
 from services.server.server import Server, Service
 from services.serving.executor import Executor
 from services.serving.generation_queue import GenerationQueue
+from services.serving.malloc import give_back
 from services.serving.model_queue import ModelQueue
 
 if TYPE_CHECKING:
@@ -115,7 +119,7 @@ class App:
             store = self._store = Store.open(config.data, Place(database=config.store, artifacts=config.artifacts))
             stack.callback(store.close)
             store.runs.settle()
-            io, model_thread = Executor("store", STORE_THREADS), Executor("model")
+            io, model_thread = Executor("store", STORE_THREADS), Executor("model", at_rest=give_back)
             stack.callback(io.close)
             stack.callback(model_thread.close)
             library = await self._load(store, model_thread)
@@ -302,19 +306,17 @@ def _services(
     itself = ServerService(info, lambda: _carried_out(config, store), io)
     always = Service(SERVER, server_pb2_grpc.add_ServerServiceServicer_to_server, itself)
     named = [services[name] for name in ALL if name in config.only]
-    return [always, *named, *_beside(config, store, io, constitutions)]
+    return [always, *named, *_beside(config, store, constitutions, io)]
 
 
-def _beside(config: ServeConfig, store: Store, io: Executor, constitutions: Constitutions) -> list[Service]:
-    """What comes with the services of `only`."""
+def _beside(config: ServeConfig, store: Store, constitutions: Constitutions, io: Executor) -> list[Service]:
+    """The services that come with others of `only`."""
+    add = assessment_pb2_grpc.add_AssessmentServiceServicer_to_server
+    assessments = Service(ASSESSMENTS, add, AssessmentService(store, constitutions, io))
+    add = annotation_pb2_grpc.add_AnnotationServiceServicer_to_server
+    annotation = Service(ANNOTATION, add, AnnotationService(store, constitutions, io, config.labelling))
     with_runs = _with_runs(config, store, io) if "trainer" in config.only else []
-    annotation = [_annotation(config, store, io, constitutions)] if "preference" in config.only else []
-    return [*with_runs, *annotation]
-
-
-def _annotation(config: ServeConfig, store: Store, io: Executor, constitutions: Constitutions) -> Service:
-    servicer = AnnotationService(store, constitutions, io, config.labelling)
-    return Service(ANNOTATION, annotation_pb2_grpc.add_AnnotationServiceServicer_to_server, servicer)
+    return [*with_runs, *([assessments, annotation] if "preference" in config.only else [])]
 
 
 def _with_runs(config: ServeConfig, store: Store, io: Executor) -> list[Service]:

@@ -66,8 +66,8 @@ MATHS = ("ppo.losses", "ppo.advantages", "ppo.scalarization", "reward.losses")
 SERVICERS = tuple(
     f"services.rpc.{name}"
     for name in (
-        *("labelling.annotation", "critique", "dataset", "exploration", "policy"),
-        *("preference", "reward", "server", "trainer"),
+        *("labelling.annotation", "labelling.assessment", "critique", "dataset", "exploration"),
+        *("policy", "preference", "reward", "server", "trainer"),
     )
 )
 

@@ -8,6 +8,7 @@ from types import TracebackType
 
 from rlhf_core.errors import InvalidInput
 from services.client.annotation import AnnotationClient
+from services.client.assessment import AssessmentClient
 from services.client.connection import Connection
 from services.client.constitution import ConstitutionClient
 from services.client.critique import CritiqueClient
@@ -21,8 +22,11 @@ from services.client.trainer import TrainerClient
 from services.security.tls import ClientTls
 
 SERVICES = ("policy", "critique", "reward", "preference", "trainer")
-BESIDE = {"dataset": "trainer", "exploration": "trainer", "annotation": "preference"}
-"""Datasets are where runs are taken in, and so is what is asked of samples; what measures labels is where these are."""
+BESIDE = {
+    **{"dataset": "trainer", "exploration": "trainer"},
+    **{"annotation": "preference", "assessment": "preference"},
+}
+"""Services that are where another one is: datasets, and what is asked of samples, where runs are taken in."""
 
 
 class CharterClient:
@@ -38,6 +42,7 @@ class CharterClient:
         self.reward = RewardClient(self._at("reward"))
         self.preference = PreferenceClient(self._at("preference"))
         self.annotation = AnnotationClient(self._at("annotation"))
+        self.assessments = AssessmentClient(self._at("assessment"))
         self.trainer = TrainerClient(self._at("trainer"))
         self.datasets = DatasetClient(self._at("dataset"))
         self.exploration = ExplorationClient(self._at("exploration"))

@@ -10,6 +10,7 @@ from urllib.parse import unquote
 import grpc
 from charter.v1 import (
     annotation_pb2_grpc,
+    assessment_pb2_grpc,
     critique_pb2_grpc,
     dataset_pb2_grpc,
     exploration_pb2_grpc,
@@ -60,6 +61,7 @@ class Backend:
         self.policy = policy_pb2_grpc.PolicyServiceStub(self._channel)
         self.preference = preference_pb2_grpc.PreferenceServiceStub(self._channel)
         self.annotation = annotation_pb2_grpc.AnnotationServiceStub(self._channel)
+        self.assessment = assessment_pb2_grpc.AssessmentServiceStub(self._channel)
         self.critique = critique_pb2_grpc.CritiqueServiceStub(self._channel)
         self.datasets = dataset_pb2_grpc.DatasetServiceStub(self._channel)
         self.exploration = exploration_pb2_grpc.ExplorationServiceStub(self._channel)
@@ -135,6 +137,11 @@ def _user() -> str:
         return "me"
 
 
+def can_be_token(text: str) -> bool:
+    """Whether a header can hold it, and so a cookie."""
+    return bool(text) and text.isascii() and text.isprintable()
+
+
 def _metadata(token: str) -> tuple[tuple[str, str], ...]:
     """A cookie may hold anything; what no token can hold is sent as none."""
-    return (("authorization", f"Bearer {token}"),) if token and token.isascii() and token.isprintable() else ()
+    return (("authorization", f"Bearer {token}"),) if can_be_token(token) else ()

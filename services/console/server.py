@@ -15,6 +15,7 @@ from services.console.comparison import Comparison
 from services.console.constitution import Constitution
 from services.console.datasets import Datasets
 from services.console.exploration import Exploration
+from services.console.faults import Faults
 from services.console.guard import Guard
 from services.console.labelling import Labelling
 from services.console.pages import HERE, Pages
@@ -50,7 +51,8 @@ class Console:
 
 def _application(backend: Backend, hosts: tuple[str, ...], upload_bytes: int) -> Starlette:
     pages = Pages(backend)
-    kinds = (SignIn, Labelling, Quality, Runs, Comparison, Exploration, Policies, Constitution, Datasets)
+    looks = (Quality, Faults, Runs, Comparison, Exploration, Policies, Constitution, Datasets)
+    kinds = (SignIn, Labelling, *looks)
     subjects = [kind(pages, backend) for kind in kinds]
     return Starlette(
         routes=[

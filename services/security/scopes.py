@@ -35,6 +35,7 @@ _NEEDED: Mapping[Scope, Mapping[str, tuple[str, ...]]] = {
         "ServerService": ("GetInfo",),
         "PreferenceService": ("GetGuidelines",),
         "AnnotationService": ("GetAnnotator",),
+        "AssessmentService": ("GetProgress",),
     },
     "read": {
         "PolicyService": (
@@ -47,6 +48,7 @@ _NEEDED: Mapping[Scope, Mapping[str, tuple[str, ...]]] = {
         ),
         "RewardService": ("Score", "ListRewardModels"),
         "PreferenceService": ("ListPreferences",),
+        "AssessmentService": ("ListAssessments",),
         "DatasetService": (
             *("GetUpload", "GetDataset", "ListDatasets", "ListDatasetRows", "ExportDataset"),
             *("ListSamples", "ListComparisons", "ListRevisions", "ExportRun"),
@@ -54,7 +56,10 @@ _NEEDED: Mapping[Scope, Mapping[str, tuple[str, ...]]] = {
         "ExplorationService": ("ListSampleTerms", "FindSamples", "GetSample"),
         "TrainerService": ("GetRun", "ListRuns", "WatchRun", "GetReport", "CompareRuns"),
     },
-    "label": {"PreferenceService": ("NextComparison", "SubmitPreference", "UndoPreference")},
+    "label": {
+        "PreferenceService": ("NextComparison", "SubmitPreference", "UndoPreference"),
+        "AssessmentService": ("NextAssessment", "SubmitAssessment", "UndoAssessment"),
+    },
     "review": {
         "AnnotationService": (
             *("GetQuality", "ListAnswers", "ListDisagreements"),

@@ -36,16 +36,17 @@ DATASETS = "charter.v1.DatasetService"
 EXPLORATION = "charter.v1.ExplorationService"
 WITH_RUNS = (DATASETS, EXPLORATION)
 """What every process offers that takes in runs, which name datasets and make samples."""
-
+ASSESSMENTS = "charter.v1.AssessmentService"
 ANNOTATION = "charter.v1.AnnotationService"
-"""What every process offers that takes in people's labels."""
+WITH_LABELS = (ASSESSMENTS, ANNOTATION)
+"""What every process offers that takes people's labels."""
 
 
 def offered(only: Collection[ServiceName]) -> list[str]:
     """The full names of the services that these stand for, in their usual order."""
     names = [f"charter.v1.{name.capitalize()}Service" for name in ALL if name in only]
     with_runs = WITH_RUNS if "trainer" in only else ()
-    return [*names, *with_runs, *([ANNOTATION] if "preference" in only else [])]
+    return [*names, *with_runs, *(WITH_LABELS if "preference" in only else ())]
 
 
 def _address(text: str) -> str:
@@ -110,7 +111,7 @@ class ServerConfig(Settings):
     artifacts: str = ""
     """A URL that fsspec knows, such as s3://BUCKET/PATH; empty: where the data folder's are, or else in it."""
     only: tuple[ServiceName, ...] = Field(default=ALL, min_length=1)
-    """The services to offer; with the trainer come datasets, with preferences what measures them."""
+    """The services to offer; with preferences come assessments and what measures labels, with the trainer datasets."""
     endpoints: Endpoints = Endpoints()
     works: bool = True
     """Carry out runs, where the trainer is offered and each service with a model is here or has an endpoint."""

@@ -8,6 +8,7 @@ from typing import Any, Generic, Literal, NamedTuple, TypeVar, get_args
 
 from charter.v1 import (
     annotation_pb2,
+    assessment_pb2,
     common_pb2,
     critique_pb2,
     dataset_pb2,
@@ -25,15 +26,16 @@ from rlhf_core.annotation.disagreements import DisagreementKind
 from rlhf_core.annotation.flags import Kind
 from rlhf_core.errors import InvalidInput
 from rlhf_core.records.annotation import Standing
+from rlhf_core.records.assessments import Form
 from rlhf_core.records.base import RunState, RunStatus
 from rlhf_core.records.datasets import DatasetFormat, Encoding
 from rlhf_core.records.exploration import TermKind
-from rlhf_core.records.feedback import Choice, Verdict
+from rlhf_core.records.feedback import Choice, Labelers, Verdict
 from rlhf_core.records.models import Gates, QualitySource
 from rlhf_core.records.samples import Role, Split
 
 T = TypeVar("T")
-Content = Literal["preferences", "demonstrations", "samples"]
+Content = Literal["preferences", "demonstrations", "samples", "ratings", "rankings", "spans"]
 """What of a run is exported as a file."""
 
 
@@ -53,13 +55,14 @@ SPLITS: Enum[Split] = Enum(common_pb2.Split.DESCRIPTOR, ("train", "train", "held
 FINISHED = Enum(common_pb2.FinishReason.DESCRIPTOR, (True, True, False))
 VERDICTS: Enum[Verdict | None] = Enum(critique_pb2.Verdict.DESCRIPTOR, (None, *get_args(Verdict)))
 CHOICES: Enum[Choice | None] = Enum(preference_pb2.Choice.DESCRIPTOR, (None, *get_args(Choice)))
+FORMS: Enum[Form | None] = Enum(assessment_pb2.AssessmentForm.DESCRIPTOR, (None, *get_args(Form)))
 STATES: Enum[RunState | None] = Enum(trainer_pb2.RunState.DESCRIPTOR, (None, *get_args(RunState)))
 STATUSES: Enum[RunStatus | None] = Enum(trainer_pb2.RunStatus.DESCRIPTOR, (None, *get_args(RunStatus)))
 GATES: Enum[Gates | None] = Enum(policy_pb2.GateState.DESCRIPTOR, (None, *get_args(Gates)))
 LABEL_SOURCES: Enum[QualitySource | None] = Enum(
     reward_pb2.RewardQuality.Source.DESCRIPTOR, (None, *get_args(QualitySource))
 )
-LABELERS: Enum[Literal["ai", "human"] | None] = Enum(preference_pb2.LabelerKind.DESCRIPTOR, (None, "ai", "human"))
+LABELERS: Enum[Labelers | None] = Enum(preference_pb2.LabelerKind.DESCRIPTOR, (None, *get_args(Labelers)))
 STANDINGS: Enum[Standing | None] = Enum(annotation_pb2.Standing.DESCRIPTOR, (None, *get_args(Standing)))
 DISAGREEMENTS: Enum[DisagreementKind | None] = Enum(
     annotation_pb2.DisagreementKind.DESCRIPTOR, (None, *get_args(DisagreementKind))

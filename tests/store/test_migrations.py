@@ -46,7 +46,9 @@ def test_all_tables_are_strict_and_every_step_is_recorded(tmp_path: Path):
         "m017_people_at_work",
         "m018_datasets",
         "m019_explored_samples",
-        "m020_adjudication",
+        "m020_assessments",
+        "m021_workers_heard_of",
+        "m022_adjudication",
     ]
     db.close()
 

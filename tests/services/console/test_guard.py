@@ -13,7 +13,7 @@ from tests.services.console.conftest import console, fill
 
 
 def test_every_answer_forbids_inline_scripts_styles_and_other_hosts(site):
-    for path in ("/label", "/sign-in", "/nothing", "/static/label.js"):
+    for path in ("/label", "/sign-in", "/nothing", "/static/label/desk.js"):
         headers = site.http.get(path).headers
         policy = dict(part.split(" ", 1) for part in headers["content-security-policy"].split("; "))
         assert policy["default-src"] == "'none'"
@@ -88,6 +88,13 @@ def test_who_shows_no_token_signs_in_first_and_is_known_by_a_cookie_that_scripts
         assert site.http.get("/label/helpful").status_code == 303
 
 
+@pytest.mark.parametrize("token", ["\ufeff", "charter_é", "a\x00b", "\U000f0000"])
+def test_what_no_cookie_can_hold_is_no_token(site, token):
+    answer = site.http.post("/sign-in", data={"token": token}, headers={"origin": site.url})
+    assert answer.status_code == 401 and "characters that no token has" in answer.text
+    assert "set-cookie" not in answer.headers
+
+
 @pytest.mark.parametrize("target", ["https://evil.example", "//evil.example", "/\\evil.example", "evil"])
 def test_signing_in_never_leads_elsewhere(site, target):
     answer = site.http.post("/sign-in", data={"token": "", "next": target}, headers={"origin": site.url})
@@ -100,7 +107,9 @@ def test_a_token_s_scope_holds_on_the_pages_as_it_does_over_grpc(tmp_path):
     token = new_token(file, "bo", ("read",))
     with console(tmp_path, tokens=file) as site:
         site.http.cookies.set("charter_token", token)
-        answer = site.post("/label/next", {"objective": "helpful", "count": 1, "since": "2026-01-01T00:00:00Z"})
+        answer = site.post(
+            "/label/next", {"form": "pairs", "objective": "helpful", "count": 1, "since": "2026-01-01T00:00:00Z"}
+        )
         assert answer.status_code == 403 and "NextComparison needs label" in answer.json()["error"]["message"]
         page = site.http.get("/label")
         assert "ask whoever runs this server" in page.text and "Label for helpful" not in page.text

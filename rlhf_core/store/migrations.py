@@ -10,11 +10,6 @@ from rlhf_core.errors import Conflict
 from rlhf_core.store.schema.steps_from_19 import charter
 
 
-@charter()
-def m020_adjudication(db: Database) -> None:
-    run_script(db, schema.ADJUDICATION)
-
-
 def migrate(connection: sqlite3.Connection) -> None:
     """Bring the schema up to date, inside the caller's write transaction, so that all steps land or none.
 

@@ -61,7 +61,9 @@ def test_somebody_is_shut_out_and_let_in_from_the_page(tmp_path):
         assert "shut out" in page and "0 pairs to decide" in page
         site.http.cookies.set("charter_name", "bo")
         assert "0 pairs wait for you" in site.http.get("/label").text
-        looked = site.post("/label/next", {"objective": "helpful", "count": 2, "since": "2026-01-01T00:00:00Z"})
+        looked = site.post(
+            "/label/next", {"form": "pairs", "objective": "helpful", "count": 2} | {"since": "2026-01-01T00:00:00Z"}
+        )
         assert looked.status_code == 403 and "gets no more pairs" in looked.text
         assert site.post("/quality", data={"labeler": "human:bo", "standing": "gone"}).status_code == 400
         site.post("/quality", data={"labeler": "human:bo", "standing": "by_rule"})
@@ -121,8 +123,10 @@ def test_who_only_annotates_sees_their_own_calibration_and_no_other_pages(tmp_pa
         assert 'href="/label"' in page and 'href="/runs"' not in page
         assert site.http.get("/runs").status_code == site.http.get("/quality/helpful").status_code == 403
         assert "40 pairs wait for you" in site.http.get("/label").text
-        looked = site.post("/label/next", {"objective": "helpful", "count": 2, "since": "2026-01-01T00:00:00Z"})
-        assert len(looked.json()["pairs"]) == 2
+        looked = site.post(
+            "/label/next", {"form": "pairs", "objective": "helpful", "count": 2} | {"since": "2026-01-01T00:00:00Z"}
+        )
+        assert len(looked.json()["items"]) == 2
 
 
 def test_alpha_in_words_and_in_points():

@@ -259,7 +259,7 @@ def _generation(library: ModelLibrary, model_thread: Executor, most_waiting: int
     # With a model torch is there already.
     from rlhf_core.inference.engine import Engine
 
-    engine = Engine(library.engine, library.backbone, library)
+    engine = Engine(library.engine, library.backbone, library, max_positions=library.backbone.most_positions)
     return GenerationQueue(engine, model_thread, most_waiting)
 
 

@@ -53,7 +53,7 @@ def generate(
         backbone.check_length(len(prompt), max_tokens)
     rows = list(row_seeds(prompts, seeds, n))
     results: list[Generated | None] = [None] * len(rows)
-    for batch in length_batches([prompt for prompt, _ in rows], extra=max_tokens):
+    for batch in length_batches([p for p, _ in rows], extra=max_tokens, max_tokens=backbone.most_positions):
         texts, noise_seeds = [rows[i][0] for i in batch], [rows[i][1] for i in batch]
         written = _decode(backbone, texts, noise_seeds, temperature, max_tokens, should_stop)
         for i, result in zip(batch, written, strict=True):

@@ -157,14 +157,17 @@ def test_five_pairs_are_decided_by_keys_alone(tmp_path, chromium):
         page.goto(f"{site.url}/quality/helpful")
         keys = ["a", "ArrowRight", "t", "x", "s"]
         for left, key in zip(range(5, 0, -1), keys, strict=True):
+            page.wait_for_load_state()
             if key == "t":
                 page.keyboard.press("n")
                 page.keyboard.type("both say so: a b t")
                 page.keyboard.press("Escape")
             page.keyboard.press(key)
             page.get_by_text(f"{left} to decide").wait_for()
+        page.wait_for_load_state()
         page.keyboard.press("u")
         page.get_by_text("2 to decide").wait_for()
+        page.wait_for_load_state()
         page.keyboard.press("w")
         assert page.locator("details.guide").get_attribute("open") is not None
         found = decided(tmp_path)

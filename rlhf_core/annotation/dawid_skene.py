@@ -103,10 +103,10 @@ def _with_known(truths: Array, rows: Indices, known: Indices) -> Array:
 
 def _maximised(given: Given, truths: Array, people: int) -> tuple[Array, Array]:
     """The tables and shares that are likeliest where the truths are as probable as this."""
-    counts = np.zeros((people, TRUTHS, TRUTHS))
-    np.add.at(counts, (given.people, slice(None), given.said), truths[given.items])
-    counts += PSEUDO_ANSWERS
-    counts += counts[:, ::-1, ::-1]
+    by_answer = np.zeros((people, TRUTHS, TRUTHS))
+    np.add.at(by_answer, (given.people, given.said), truths[given.items])
+    counts = by_answer.transpose(0, 2, 1) + PSEUDO_ANSWERS
+    counts = counts + counts[:, ::-1, ::-1]
     shares = truths.sum(axis=0) + PSEUDO_ITEMS
     shares += shares[::-1]
     return counts / counts.sum(axis=2, keepdims=True), shares / shares.sum()

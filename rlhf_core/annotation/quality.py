@@ -53,7 +53,7 @@ def objective_quality(
         judged: the AI's labels.
         rule: when somebody is flagged.
     """
-    adjudicated = {each.comparison_id: each.choice for each in adjudications}
+    adjudicated: dict[str, Choice] = {each.comparison_id: each.choice for each in adjudications}
     shut_out = {labeler for labeler, standing in standings.items() if standing == "paused"}
     crowd = crowd_of([a for a in answers if a.labeler not in shut_out], adjudicated)
     # Those who are shut out are still measured, against the others.
@@ -169,7 +169,7 @@ def seconds_per_answer(answers: Sequence[Answer]) -> float | None:
 
 def _repeats(said: Sequence[Answer]) -> list[bool]:
     """Whether each second answer says of the truth what the first one said."""
-    first = {answer.comparison_id: answer.choice for answer in said if not answer.repeated}
+    first: dict[str, Choice] = {answer.comparison_id: answer.choice for answer in said if not answer.repeated}
     return [
         SAID[answer.choice] == SAID[first[answer.comparison_id]]
         for answer in said

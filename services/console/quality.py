@@ -104,7 +104,7 @@ class Quality:
             raise InvalidInput(f"standing: '{standing}' is none; allowed: {', '.join(sorted(standings))}", "standing")
         change = annotation_pb2.SetAnnotatorRequest(
             labeler=form.get("labeler", ""),
-            standing=annotation_pb2.Standing.Value(f"STANDING_{standing.upper()}"),
+            standing=f"STANDING_{standing.upper()}",
             reason=form.get("reason", "").strip(),
             changed_by=person_of(request, visitor),
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from rlhf_core.annotation.soft_labels import CLEAR, SoftLabel, crowd_of, soft_labels
+from rlhf_core.records.feedback import Choice
 from rlhf_core.records.samples import Comparison
 from rlhf_core.store.store import Store
 
@@ -13,7 +14,7 @@ def people_labels(store: Store, objective: str) -> list[tuple[Comparison, SoftLa
     """Each comparison that somebody answered for the objective, with the label that all of them make together."""
     standings = store.annotators.standings()
     answers = [a for a in store.annotators.answers(objective) if standings.get(a.labeler) != "paused"]
-    adjudicated = {each.comparison_id: each.choice for each in store.adjudications.find(objective)}
+    adjudicated: dict[str, Choice] = {each.comparison_id: each.choice for each in store.adjudications.find(objective)}
     labels = soft_labels(crowd_of(answers, adjudicated))
     pairs = store.comparisons.by_id([label.comparison_id for label in labels])
     return [(pairs[label.comparison_id], label) for label in labels]

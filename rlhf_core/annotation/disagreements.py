@@ -33,8 +33,8 @@ def disagreements(
 ) -> list[Disagreement]:
     """Find them in the answers of one objective, those of people first and the least clear first.
 
-    `people`: two answers say different things of the truth, and nothing is decided. `gold`: of two or more people most
-    say something else than what was decided. `judge`: people are sure of one reply and a judge says the other.
+    `people`: two answers say different things of the truth, and nothing is decided. `gold`: of two or more people who
+    answered since then most say something else than what was decided. `judge`: people are sure of one reply and a judge says the other.
     """
     decided = {each.comparison_id: each for each in adjudications}
     crowd = crowd_of(answers, {pair: each.choice for pair, each in decided.items()})
@@ -60,10 +60,11 @@ def disagreements(
 def _kind(
     label: SoftLabel, said: Sequence[Answer], judges: dict[str, float], decided: Adjudication | None
 ) -> DisagreementKind | None:
-    truths = [SAID[answer.choice] for answer in said]
     if decided is not None:
-        against = sum(truth != SAID[decided.choice] for truth in truths)
-        return "gold" if len(truths) > 1 and 2 * against > len(truths) else None
+        since = [SAID[answer.choice] for answer in said if answer.given_at > decided.created_at]
+        against = sum(truth != SAID[decided.choice] for truth in since)
+        return "gold" if len(since) > 1 and 2 * against > len(since) else None
+    truths = [SAID[answer.choice] for answer in said]
     if len(set(truths)) > 1:
         return "people"
     sure = max(label.probability, 1 - label.probability) >= CLEAR

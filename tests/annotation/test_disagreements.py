@@ -39,5 +39,11 @@ def test_what_is_decided_comes_back_only_where_most_people_say_something_else():
     assert found.adjudication == decided("against", "b")
 
 
+def test_a_decision_stands_against_what_people_had_said_before_it():
+    answers = [said("p", who, choice) for who, choice in (("ada", "a"), ("bo", "b"))]
+    later = decided("p", "tie").model_copy(update={"created_at": "2027-01-01T00:00:00Z"})
+    assert disagreements(answers, [later], []) == []
+
+
 def test_a_judge_that_abstains_contradicts_nobody():
     assert disagreements([said("p", "ada", "a")], [], [judged("p", 0.1, abstained=True)]) == []

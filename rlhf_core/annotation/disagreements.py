@@ -34,7 +34,8 @@ def disagreements(
     """Find them in the answers of one objective, those of people first and the least clear first.
 
     `people`: two answers say different things of the truth, and nothing is decided. `gold`: of two or more people who
-    answered since then most say something else than what was decided. `judge`: people are sure of one reply and a judge says the other.
+    answered after a decision most say something else than it does. `judge`: people are sure of one reply and a judge
+    says the other.
     """
     decided = {each.comparison_id: each for each in adjudications}
     crowd = crowd_of(answers, {pair: each.choice for pair, each in decided.items()})

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from charter.v1 import (
+    annotation_pb2_grpc,
     assessment_pb2_grpc,
     critique_pb2_grpc,
     dataset_pb2_grpc,
@@ -39,6 +40,7 @@ from services.rpc.critique import CritiqueService
 from services.rpc.dataset import DatasetService
 from services.rpc.dataset_uploads import UploadDesk
 from services.rpc.exploration import ExplorationService
+from services.rpc.labelling.annotation import AnnotationService
 from services.rpc.labelling.assessment import AssessmentService
 from services.rpc.policy import PolicyService
 from services.rpc.policy_files import PolicyFiles, Write
@@ -53,6 +55,7 @@ from services.security.tls import SCHEME
 from services.security.tokens import Tokens, for_server
 from services.server.config import (
     ALL,
+    ANNOTATION,
     ASSESSMENTS,
     DATASETS,
     EXPLORATION,
@@ -283,7 +286,7 @@ def _services(
         "preference": Service(
             "charter.v1.PreferenceService",
             preference_pb2_grpc.add_PreferenceServiceServicer_to_server,
-            PreferenceService(store, constitutions, io),
+            PreferenceService(store, constitutions, io, config.labelling),
         ),
         "trainer": Service(
             "charter.v1.TrainerService",
@@ -315,8 +318,10 @@ def _beside(
     """The services that come with others of `only`."""
     add = assessment_pb2_grpc.add_AssessmentServiceServicer_to_server
     assessments = Service(ASSESSMENTS, add, AssessmentService(store, constitutions, io))
+    add = annotation_pb2_grpc.add_AnnotationServiceServicer_to_server
+    annotation = Service(ANNOTATION, add, AnnotationService(store, constitutions, io, config.labelling))
     with_runs = [*_with_runs(config, store, io), _studies(config, store, desk, io)] if "trainer" in config.only else []
-    return [*with_runs, *([assessments] if "preference" in config.only else [])]
+    return [*with_runs, *([assessments, annotation] if "preference" in config.only else [])]
 
 
 def _with_runs(config: ServeConfig, store: Store, io: Executor) -> list[Service]:

@@ -39,6 +39,7 @@ LAYERS: tuple[set[str], ...] = (
     {"rlhf_core.inference", "rlhf_core.datasets"},
     {"rlhf_core.reward_models"},
     {"rlhf_core.feedback", "rlhf_core.training", "rlhf_core.evaluation"},
+    {"rlhf_core.annotation"},
     {"rlhf_core.stages", "rlhf_core.effects", "rlhf_core.sandbox"},
     {"rlhf_core.pipeline", "rlhf_core.policies", "rlhf_core.comparison", "rlhf_core.studies"},
     {"rlhf_core.exports", "rlhf_core.planning"},
@@ -65,7 +66,7 @@ MATHS = ("ppo.losses", "ppo.advantages", "ppo.scalarization", "reward.losses")
 SERVICERS = tuple(
     f"services.rpc.{name}"
     for name in (
-        *("labelling.assessment", "critique", "dataset", "exploration"),
+        *("labelling.annotation", "labelling.assessment", "critique", "dataset", "exploration"),
         *("policy", "preference", "reward", "server", "study", "trainer"),
     )
 )
@@ -84,7 +85,7 @@ FORBIDDEN = (
 WITHOUT_TORCH = (
     *(f"rlhf_core.{name}" for name in ("errors", "stats", "seeding", "records", "config", "interfaces", "data")),
     *(f"rlhf_core.{name}" for name in ("text_detectors", "constitution", "feedback", "store", "effects", "policies")),
-    *("rlhf_core.datasets", "rlhf_core.exports", "rlhf_core.studies"),
+    *("rlhf_core.datasets", "rlhf_core.exports", "rlhf_core.annotation", "rlhf_core.studies"),
     *(f"services.{name}" for name in ("wire", "security", "telemetry", "client", "server", "rpc", "http", "console")),
 )
 """These import no torch, not even through a module of ours."""

@@ -120,6 +120,8 @@ class Preference(Record):
     """The judge had not passed its gate when this label was derived; stamped on all that descends from it."""
     swapped: bool | None = None
     """A person saw sample b on the left or on top; None where that is not known."""
+    repeated: bool = False
+    """A second answer of the same person, asked for to measure them; the first one is the label."""
 
 
 Truth = Literal["human", "gold"]

@@ -9,13 +9,13 @@ from typing import NamedTuple
 from rlhf_core.data.reward_examples import GradedLines, Label, LabelledPair, Source
 from rlhf_core.feedback.assessment_labels import assessed_labels, on_one_scale
 from rlhf_core.feedback.line_grades import Graded, line_grades
-from rlhf_core.feedback.preference_labels import probability_of
 from rlhf_core.feedback.vote_aggregation import heard
 from rlhf_core.feedback.voters import open_polls, with_votes
 from rlhf_core.records.feedback import Preference
 from rlhf_core.records.samples import Comparison, Prompt
 from rlhf_core.stages.context import Context
 from rlhf_core.stages.imported.own_rows import LABELS, PREFERENCES, rows_of
+from rlhf_core.stages.labelling.people import people_labels
 from rlhf_core.stages.labelling.rounds import label_runs
 from rlhf_core.stages.prompts import heldout_of
 
@@ -31,20 +31,20 @@ class Found(NamedTuple):
 
 
 def labels_of(ctx: Context, objective: str) -> Found:
-    """Gather the objective's labels: AI labels of this and earlier rounds, people's, the user's own files."""
+    """Gather the objective's labels: AI labels of this and earlier rounds, people's, the user's own files.
+
+    People's are one for each pair, however many of them answered it; `annotation.soft_labels` has the rule.
+    """
     weight = ctx.config.reward.human_weight
     ai = _ai_labels(ctx, objective)
-    given = [p for p in ctx.store.preferences.find(objective, labelers="human") if p.choice != "skip"]
-    # What measures policies teaches none of them.
-    studied = ctx.store.studies.among(p.comparison_id for p in given)
-    human = [p for p in given if p.comparison_id not in studied]
+    human = people_labels(ctx.store, objective)
     reward = ctx.config.reward
     graded = _graded_lines(ctx, objective) if reward.graded and reward.reads_lines(objective) else []
     labels: list[Label] = [
         *(_pair(ctx.store.comparisons.get(p.comparison_id), p.probability, p.weight, "ai") for p in ai),
         *(
-            _pair(ctx.store.comparisons.get(p.comparison_id), probability_of(p.choice), p.weight * weight, "human")
-            for p in human
+            _pair(pair, label.probability, label.weight * weight, "human")._replace(tied=label.tied)
+            for pair, label in human
         ),
         *(
             label._replace(weight=label.weight * weight)
@@ -134,8 +134,7 @@ def _is_preferred(ctx: Context, objective: str) -> bool:
 
 
 def _pair(pair: Comparison, probability: float, weight: float, source: Source) -> LabelledPair:
-    tied = source == "human" and probability == 0.5
-    return LabelledPair(pair.prompt, pair.a.response, pair.b.response, probability, weight, source, tied=tied)
+    return LabelledPair(pair.prompt, pair.a.response, pair.b.response, probability, weight, source)
 
 
 def kept_back(prompt: Prompt, share: float, purpose: str = "") -> bool:

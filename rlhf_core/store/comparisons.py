@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from rlhf_core.errors import NotFound
@@ -10,7 +10,7 @@ from rlhf_core.records.samples import Comparison
 from rlhf_core.seeding import UNIFORM_SLICE, uniform_draw
 from rlhf_core.store.connection import Connections, Row
 from rlhf_core.store.labelling.studies import STILL_ASKED
-from rlhf_core.store.row_mapping import from_row, insert, now
+from rlhf_core.store.row_mapping import from_row, insert, now, to_json
 from rlhf_core.store.samples import Samples, join_runs
 
 _WAITING = f"""
@@ -19,6 +19,8 @@ _WAITING = f"""
   AND NOT EXISTS (
     SELECT 1 FROM live_preferences AS mine
     WHERE mine.comparison_id = c.id AND mine.objective = :objective AND mine.labeler = :labeler)
+  AND NOT EXISTS (
+    SELECT 1 FROM live_adjudications AS d WHERE d.comparison_id = c.id AND d.objective = :objective)
   AND (:uniform = 0 OR c.draw < :slice)
   AND {STILL_ASKED}
 """
@@ -73,10 +75,14 @@ class Comparisons:
             join_runs(connection, "comparison", comparisons)
 
     def get(self, comparison_id: str) -> Comparison:
-        comparisons = self._read(self._connections.rows("SELECT * FROM comparisons WHERE id = ?", [comparison_id]))
+        comparisons = self.by_id([comparison_id])
         if not comparisons:
             raise NotFound(f"no comparison '{comparison_id}' in the store")
-        return comparisons[0]
+        return comparisons[comparison_id]
+
+    def by_id(self, comparison_ids: Collection[str]) -> dict[str, Comparison]:
+        sql = "SELECT * FROM comparisons WHERE id IN (SELECT value FROM json_each(?))"
+        return {found.id: found for found in self._read(self._connections.rows(sql, [to_json(list(comparison_ids))]))}
 
     def of_run(self, run_id: str) -> list[Comparison]:
         """A run's comparisons in the order in which it stored them."""
@@ -88,7 +94,7 @@ class Comparisons:
         return self._read(rows)
 
     def next(self, labeler: str, objective: str, run_id: str | None = None, uniform: bool = False) -> Comparison | None:
-        """What this labeler should judge next for the objective; None when all is labelled or skipped.
+        """What this labeler should judge next for the objective; None when all is labelled, skipped or adjudicated.
 
         First, where reward models have been trained, what a label is expected to tell them most about; of other pairs
         where the AI abstained, then where it is least sure, then what it has not judged. Every fifth question

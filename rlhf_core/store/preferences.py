@@ -11,12 +11,17 @@ from rlhf_core.store.comparisons import Comparisons
 from rlhf_core.store.connection import Connection, Connections
 from rlhf_core.store.row_mapping import from_row, insert, now, stamped, to_row, utc_text
 
+_STANDING = """revision IN (SELECT revision FROM live_preferences WHERE labeler = :labeler)
+  OR labeler = :labeler AND repeated = 1 AND revision NOT IN (SELECT preference_revision FROM undos)"""
+"""A labeler's labels, and their second answers."""
+
 
 class Preferences:
     """Labels of comparisons.
 
     A labeler who labels a comparison again adds a revision; readers see the latest one that is not undone.
-    AI labels are revised within their run; a human's label holds in every run.
+    AI labels are revised within their run; a human's label holds in every run. Who was asked a second time
+    (`Annotators.ask_again`) gives a second answer instead, which is no label and is read by `Annotators` alone.
     """
 
     def __init__(self, connections: Connections, comparisons: Comparisons):
@@ -80,20 +85,21 @@ class Preferences:
             sql = "SELECT * FROM preferences WHERE request_id = ?"
             for row in connection.execute(sql, [request_id]):
                 stored = from_row(Preference, row)
-                if stored != preference:
+                if stored.model_copy(update={"repeated": False}) != preference:
                     where = f"on '{stored.comparison_id}'"
                     raise RequestReused(f"request '{request_id}' was used for another label, {where}")
                 return stored
             self._comparisons.get(preference.comparison_id)
+            preference = preference.model_copy(update={"repeated": self._is_second(connection, preference)})
             row = to_row(preference) | {"request_id": request_id, "created_at": now()}
             insert(connection, "preferences", [row], key="revision")
             self._comparisons.let_go(preference.labeler, preference.comparison_id, preference.objective)
             return preference
 
     def given(self, labeler: str, since: datetime) -> int:
-        """How many labels of this labeler stand, of those given since then."""
-        sql = "SELECT count(*) AS n FROM live_preferences WHERE labeler = ? AND created_at >= ?"
-        return self._connections.rows(sql, [labeler, utc_text(since)])[0]["n"]
+        """How many labels and second answers of this labeler stand, of those given since then."""
+        sql = f"SELECT count(*) AS n FROM preferences WHERE ({_STANDING}) AND created_at >= :since"
+        return self._connections.rows(sql, {"labeler": labeler, "since": utc_text(since)})[0]["n"]
 
     def undo(
         self, labeler: str, request_id: str = "", comparison_id: str = "", objective: str = ""
@@ -113,7 +119,7 @@ class Preferences:
             if done:
                 return from_row(Preference, done)
             latest = connection.execute(
-                """SELECT * FROM live_preferences WHERE labeler = :labeler
+                f"""SELECT * FROM preferences WHERE ({_STANDING})
                   AND (:comparison_id = '' OR comparison_id = :comparison_id)
                   AND (:objective = '' OR objective = :objective) ORDER BY revision DESC LIMIT 1""",
                 {"labeler": labeler, "comparison_id": comparison_id, "objective": objective},
@@ -123,6 +129,22 @@ class Preferences:
             undo = {"preference_revision": latest["revision"], "request_id": request_id or None, "created_at": now()}
             insert(connection, "undos", [undo], key="preference_revision")
             return from_row(Preference, latest)
+
+    @staticmethod
+    def _is_second(connection: Connection, preference: Preference) -> bool:
+        """Whether this labeler was asked again, has a label to compare with, and has not answered a second time."""
+        asked = connection.execute(
+            """SELECT 1 FROM label_repeats WHERE labeler = :labeler AND objective = :objective
+              AND comparison_id = :comparison_id AND EXISTS (
+                SELECT 1 FROM live_preferences WHERE labeler = :labeler AND objective = :objective
+                  AND comparison_id = :comparison_id)
+              AND NOT EXISTS (
+                SELECT 1 FROM preferences WHERE labeler = :labeler AND objective = :objective
+                  AND comparison_id = :comparison_id AND repeated = 1
+                  AND revision NOT IN (SELECT preference_revision FROM undos))""",
+            preference.model_dump(include={"labeler", "objective", "comparison_id"}),
+        )
+        return asked.fetchone() is not None
 
     @staticmethod
     def _is_stored(connection: Connection, preference: Preference) -> bool:

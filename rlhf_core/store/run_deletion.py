@@ -20,6 +20,7 @@ _ONLY_ITS = """(SELECT record_id FROM members WHERE run_id = :run AND kind = '{k
 _SETS = {
     "gone_comparisons": f"""SELECT id FROM comparisons WHERE id IN {_ONLY_ITS.format(kind="comparison")}
       AND id NOT IN (SELECT comparison_id FROM preferences WHERE substr(labeler, 1, 6) = 'human:' OR run_id <> :run)
+      AND id NOT IN (SELECT comparison_id FROM adjudications)
       AND id NOT IN (SELECT v.comparison_id FROM votes AS v JOIN members AS m ON m.kind = 'vote' AND m.record_id = v.id
         WHERE m.run_id <> :run)""",
     "gone_votes": f"""SELECT id FROM votes

@@ -20,6 +20,8 @@ from rlhf_core.store.exploration.history import SampleHistories
 from rlhf_core.store.exploration.search import SampleSearch
 from rlhf_core.store.garbage_collection import Garbage
 from rlhf_core.store.idempotency import Requests
+from rlhf_core.store.labelling.adjudications import Adjudications
+from rlhf_core.store.labelling.annotators import Annotators
 from rlhf_core.store.labelling.assessment_queue import AssessmentQueue
 from rlhf_core.store.labelling.assessments import Assessments
 from rlhf_core.store.labelling.pair_information import PairsInformation
@@ -62,6 +64,8 @@ class Store:
         self.run_pages = RunPages(connections, self.samples)
         self.votes = Votes(connections)
         self.preferences = Preferences(connections, self.comparisons)
+        self.adjudications = Adjudications(connections, self.comparisons)
+        self.annotators = Annotators(connections)
         self.assessment_queue = AssessmentQueue(connections, self.samples)
         self.assessments = Assessments(connections, self.assessment_queue)
         self.policy_versions = Versions(connections, PolicyVersion, "policy_versions")

@@ -27,7 +27,7 @@ from services.cli import (
 )
 from services.cli.constitution import diff, files, principle_tests
 from services.cli.data import datasets, export, export_policy, gc, stores
-from services.cli.labelling import label, study
+from services.cli.labelling import label, labels, study
 from services.cli.runs import compare, control, delete, listing, sweep
 
 UNEXPECTED, USER_MISTAKE, UNAVAILABLE, FAILED, INTERRUPTED = 1, 2, 4, 5, 130
@@ -65,6 +65,7 @@ policies_app = typer.Typer(rich_markup_mode=None)
 datasets_app = typer.Typer(rich_markup_mode=None)
 study_app = typer.Typer(rich_markup_mode=None)
 store_app = typer.Typer(help="Say where the store is, and copy it elsewhere.", rich_markup_mode=None)
+labels_app = typer.Typer(rich_markup_mode=None)
 export_app = typer.Typer(help="Write what a data folder holds to files.", rich_markup_mode=None)
 
 app.command()(run.demo)
@@ -103,6 +104,11 @@ study_app.command()(study.status)
 study_app.command()(study.results)
 study_app.command()(study.close)
 app.add_typer(study_app, name="study")
+labels_app.callback(invoke_without_command=True)(labels.quality)
+labels_app.command()(labels.disagreements)
+labels_app.command()(labels.adjudicate)
+labels_app.command()(labels.standing)
+app.add_typer(labels_app, name="labels")
 app.command()(monitor.monitor)
 constitution_app.command()(files.check)
 constitution_app.command()(files.show)
@@ -117,6 +123,7 @@ export_app.command()(export.spans)
 export_app.command()(export.demonstrations)
 export_app.command()(export.samples)
 export_app.command()(export_policy.policy)
+export_app.command(name="labels")(labels.export)
 app.add_typer(constitution_app, name="constitution")
 app.add_typer(export_app, name="export")
 token_app.command()(token.new)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 
 from rlhf_core.errors import InvalidInput
+from services.client.annotation import AnnotationClient
 from services.client.assessment import AssessmentClient
 from services.client.connection import Connection
 from services.client.constitution import ConstitutionClient
@@ -22,7 +23,10 @@ from services.client.trainer import TrainerClient
 from services.security.tls import ClientTls
 
 SERVICES = ("policy", "critique", "reward", "preference", "trainer")
-BESIDE = {"dataset": "trainer", "exploration": "trainer", "study": "trainer", "assessment": "preference"}
+BESIDE = {
+    **{"dataset": "trainer", "exploration": "trainer", "study": "trainer"},
+    **{"annotation": "preference", "assessment": "preference"},
+}
 """Services that are where another one is: datasets, studies and what is asked of samples, where runs are taken in."""
 
 
@@ -38,6 +42,7 @@ class CharterClient:
         self.constitution = ConstitutionClient(self._at("critique"))
         self.reward = RewardClient(self._at("reward"))
         self.preference = PreferenceClient(self._at("preference"))
+        self.annotation = AnnotationClient(self._at("annotation"))
         self.assessments = AssessmentClient(self._at("assessment"))
         self.trainer = TrainerClient(self._at("trainer"))
         self.datasets = DatasetClient(self._at("dataset"))

@@ -9,6 +9,7 @@ from urllib.parse import unquote
 
 import grpc
 from charter.v1 import (
+    annotation_pb2_grpc,
     assessment_pb2_grpc,
     critique_pb2_grpc,
     dataset_pb2_grpc,
@@ -60,6 +61,7 @@ class Backend:
         self.trainer = trainer_pb2_grpc.TrainerServiceStub(self._channel)
         self.policy = policy_pb2_grpc.PolicyServiceStub(self._channel)
         self.preference = preference_pb2_grpc.PreferenceServiceStub(self._channel)
+        self.annotation = annotation_pb2_grpc.AnnotationServiceStub(self._channel)
         self.assessment = assessment_pb2_grpc.AssessmentServiceStub(self._channel)
         self.critique = critique_pb2_grpc.CritiqueServiceStub(self._channel)
         self.study = study_pb2_grpc.StudyServiceStub(self._channel)

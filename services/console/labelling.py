@@ -101,11 +101,18 @@ class Labelling:
             remaining: dict[str, int] = {}
             for form in DESKS if visitor.may("label") else ():
                 look = Look(form=form, objective=objective.name, run=run, count=1, since=_day_ago())
-                remaining[form] = (await self._next(request, labeler, look, 0)).remaining
+                remaining[form] = await self._remaining(request, labeler, look)
             tasks.append(Task(objective.name, objective.description, remaining))
         given = await self._progress(request, labeler, _day_ago())
         shown = {"tasks": tasks, "given": given, "labeler": labeler, "run": run}
         return self._pages.page_for(visitor, request, "tasks.html", **shown)
+
+    async def _remaining(self, request: Request, labeler: str, look: Look) -> int:
+        """How many items wait at a desk; none for somebody who is not let in, as the desk tells them."""
+        try:
+            return (await self._next(request, labeler, look, 0)).remaining
+        except Forbidden:
+            return 0
 
     async def _desk(self, request: Request) -> Response:
         visitor, run = await self._backend.visitor(request), request.query_params.get("run", "")

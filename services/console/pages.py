@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC
 from http import HTTPStatus
 from pathlib import Path
@@ -27,6 +28,7 @@ SIGN_IN = "/sign-in"
 HOME = "/runs"
 PAGES = (
     ("preference", "/label", "Label"),
+    ("annotation", "/quality", "Quality"),
     ("trainer", HOME, "Runs"),
     ("trainer", "/compare", "Compare"),
     ("policy", "/policies", "Policies"),
@@ -35,6 +37,8 @@ PAGES = (
     ("dataset", "/datasets", "Datasets"),
 )
 """Which service a page needs, its address and its title."""
+FOR_ANNOTATORS = ("/label", "/quality")
+"""Pages for those who may label and look at nothing else."""
 
 
 class Pages:
@@ -55,7 +59,7 @@ class Pages:
     async def home(self, request: Request) -> Response:
         """Lead to the runs, or else to the first page that the server's services have."""
         visitor = await self._backend.visitor(request)
-        offered = [address for service, address, _ in PAGES if service in visitor.services]
+        offered = [address for service, address, _ in pages_for(visitor) if service in visitor.services]
         return RedirectResponse(HOME if HOME in offered or not offered else offered[0])
 
     async def page(self, request: Request, template: str, status: int = HTTPStatus.OK, **context: Any) -> Response:
@@ -66,7 +70,7 @@ class Pages:
         self, visitor: Visitor | None, request: Request, template: str, status: int = HTTPStatus.OK, **context: Any
     ) -> Response:
         """The same where the visitor is known already, or nobody yet."""
-        given = {"visitor": visitor, "path": request.url.path, "pages": PAGES, **context}
+        given = {"visitor": visitor, "path": request.url.path, "pages": pages_for(visitor), **context}
         return self._templates.TemplateResponse(request, template, given, status)
 
     def part(self, template: str, **context: Any) -> str:
@@ -86,6 +90,12 @@ class Pages:
             wanted = request.url.path + (f"?{request.url.query}" if request.url.query else "")
             return RedirectResponse(f"{SIGN_IN}?next={quote(wanted)}", HTTPStatus.SEE_OTHER)
         return self.page_for(None, request, "error.html", told.response.status_code, message=str(error))
+
+
+def pages_for(visitor: Visitor | None) -> Sequence[tuple[str, str, str]]:
+    """The pages that somebody may look at, as `PAGES` has them."""
+    everything = visitor is None or visitor.may("read")
+    return PAGES if everything else [page for page in PAGES if page[1] in FOR_ANNOTATORS]
 
 
 async def form_of(request: Request) -> dict[str, str]:

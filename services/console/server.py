@@ -20,6 +20,7 @@ from services.console.guard import Guard
 from services.console.labelling import Labelling
 from services.console.pages import HERE, Pages
 from services.console.policies import Policies
+from services.console.quality import Quality
 from services.console.runs import Runs
 from services.console.sign_in import SignIn
 from services.console.studies import Studies
@@ -51,7 +52,8 @@ class Console:
 
 def _application(backend: Backend, hosts: tuple[str, ...], upload_bytes: int) -> Starlette:
     pages = Pages(backend)
-    kinds = (SignIn, Labelling, Faults, Runs, Comparison, Exploration, Policies, Studies, Constitution, Datasets)
+    looks = (Quality, Faults, Runs, Comparison, Exploration, Policies, Studies, Constitution, Datasets)
+    kinds = (SignIn, Labelling, *looks)
     subjects = [kind(pages, backend) for kind in kinds]
     return Starlette(
         routes=[

@@ -7,6 +7,8 @@ import uuid
 import grpc
 from charter.v1 import preference_pb2, preference_pb2_grpc
 
+from rlhf_core.annotation.next_pairs import Question, upcoming
+from rlhf_core.config.labelling import LabellingConfig
 from rlhf_core.errors import InvalidInput
 from rlhf_core.feedback.preference_labels import probability_of
 from rlhf_core.records.base import content_id
@@ -17,6 +19,7 @@ from rlhf_core.seeding import UNIFORM_SLICE, is_swapped, uniform_draw
 from rlhf_core.store.store import Store
 from rlhf_core.studies.results import settle
 from services.rpc.constitutions import Constitutions
+from services.rpc.labelling.annotators import own_labeler
 from services.rpc.labelling.next_requests import count_of, lease_seconds_of, since_of
 from services.rpc.run_changes import tried
 from services.rpc.run_references import run_id_of
@@ -31,29 +34,32 @@ MAX_QUEUED = 1000
 
 
 class PreferenceService(preference_pb2_grpc.PreferenceServiceServicer):
-    def __init__(self, store: Store, constitutions: Constitutions, io: Executor):
+    def __init__(self, store: Store, constitutions: Constitutions, io: Executor, labelling: LabellingConfig):
+        """`labelling` says how people who label are measured."""
         self._store = store
         self._constitutions = constitutions
         self._io = io
+        self._labelling = labelling
 
     async def NextComparison(
         self, request: preference_pb2.NextComparisonRequest, context: grpc.aio.ServicerContext
     ) -> preference_pb2.NextComparisonResponse:
-        labeler = human_labeler(request.labeler)
+        labeler = own_labeler(request.labeler)
         run_id = await self._io.run(run_id_of, self._store, request.run_id)
         await self._io.run(self._constitutions.check_objective, request.objective, run_id)
-        asked = labeler, request.objective, run_id or None, request.uniform
+        question = Question(labeler, request.objective, run_id or None, request.uniform)
         size, since = (count_of(request), lease_seconds_of(request)), since_of(request.since)
-        found = await self._io.run(lambda: self._unnamed(self._store.comparisons.upcoming(*asked, *size)))
+        found = await self._io.run(upcoming, self._store, question, self._labelling, *size)
+        pairs = await self._io.run(self._unnamed, found.comparisons)
         shown = [
             preference_pb2.ShownComparison(
                 comparison=comparison_to_message(comparison), swapped=is_swapped(labeler, comparison.id)
             )
-            for comparison in found
+            for comparison in pairs
         ]
         return preference_pb2.NextComparisonResponse(
             comparison=shown[0].comparison if shown else None,
-            remaining=await self._io.run(self._store.comparisons.waiting, *asked),
+            remaining=found.remaining,
             shown=shown,
             given=await self._io.run(self._store.preferences.given, labeler, since),
         )
@@ -61,12 +67,14 @@ class PreferenceService(preference_pb2_grpc.PreferenceServiceServicer):
     async def SubmitPreference(
         self, request: preference_pb2.SubmitPreferenceRequest, context: grpc.aio.ServicerContext
     ) -> preference_pb2.SubmitPreferenceResponse:
+        own_labeler(request.labeler)
         stored = await self._io.run(self._submit, request)
         return preference_pb2.SubmitPreferenceResponse(preference=preference_to_message(stored))
 
     async def UndoPreference(
         self, request: preference_pb2.UndoPreferenceRequest, context: grpc.aio.ServicerContext
     ) -> preference_pb2.UndoPreferenceResponse:
+        own_labeler(request.labeler)
         undone = await self._io.run(self._undo, request)
         message = preference_to_message(undone) if undone else None
         return preference_pb2.UndoPreferenceResponse(preference=message)

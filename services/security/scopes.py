@@ -7,19 +7,36 @@ from typing import Literal, get_args
 
 from rlhf_core.errors import Forbidden
 
-Scope = Literal["read", "label", "train", "admin"]
+Scope = Literal["annotate", "read", "label", "review", "train", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 GRANTS: Mapping[Scope, frozenset[Scope]] = {
-    "read": frozenset({"read"}),
-    "label": frozenset({"read", "label"}),
-    "train": frozenset({"read", "train"}),
+    "annotate": frozenset({"annotate", "label"}),
+    "read": frozenset({"annotate", "read"}),
+    "label": frozenset({"annotate", "read", "label"}),
+    "review": frozenset({"annotate", "read", "label", "review"}),
+    "train": frozenset({"annotate", "read", "train"}),
     "admin": frozenset(SCOPES),
 }
-"""What a token with a scope may do: all of them may ask the models and look at what is stored."""
+"""What a token with a scope may do. All but `annotate` may ask the models and look at what is stored; that one labels
+in the token's own name, and sees nobody else's labels."""
+ROLES: Mapping[str, tuple[Scope, ...]] = {
+    "annotator": ("annotate",),
+    "reviewer": ("review",),
+    "trainer": ("train", "review"),
+    "admin": ("admin",),
+}
+"""What people do, as the scopes that they need for it."""
 OPEN: tuple[str, ...] = ("grpc.health.v1.Health", "grpc.reflection.")
 """Services that need no token: a balancer has none, and the contract is no secret."""
 
 _NEEDED: Mapping[Scope, Mapping[str, tuple[str, ...]]] = {
+    # All tokens may.
+    "annotate": {
+        "ServerService": ("GetInfo",),
+        "PreferenceService": ("GetGuidelines",),
+        "AnnotationService": ("GetAnnotator",),
+        "AssessmentService": ("GetProgress",),
+    },
     "read": {
         "PolicyService": (
             *("Generate", "GenerateStream", "ListPolicyVersions", "GetServerInfo"),
@@ -29,10 +46,9 @@ _NEEDED: Mapping[Scope, Mapping[str, tuple[str, ...]]] = {
             *("Critique", "Revise", "ReviseStream", "Compare", "GetJudge", "GetConstitution", "GetConstitutionStatus"),
             *("CheckConstitution", "DiffConstitutions", "TestConstitution"),
         ),
-        "ServerService": ("GetInfo",),
         "RewardService": ("Score", "ListRewardModels"),
-        "PreferenceService": ("ListPreferences", "GetGuidelines"),
-        "AssessmentService": ("ListAssessments", "GetProgress"),
+        "PreferenceService": ("ListPreferences",),
+        "AssessmentService": ("ListAssessments",),
         "DatasetService": (
             *("GetUpload", "GetDataset", "ListDatasets", "ListDatasetRows", "ExportDataset"),
             *("ListSamples", "ListComparisons", "ListRevisions", "ExportRun"),
@@ -44,6 +60,12 @@ _NEEDED: Mapping[Scope, Mapping[str, tuple[str, ...]]] = {
     "label": {
         "PreferenceService": ("NextComparison", "SubmitPreference", "UndoPreference"),
         "AssessmentService": ("NextAssessment", "SubmitAssessment", "UndoAssessment"),
+    },
+    "review": {
+        "AnnotationService": (
+            *("GetQuality", "ListAnswers", "ListDisagreements"),
+            *("Adjudicate", "WithdrawAdjudication", "SetAnnotator"),
+        ),
     },
     "train": {
         "PolicyService": ("PromotePolicy", "RollbackPolicy"),

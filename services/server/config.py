@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field
 
 from rlhf_core.config.base import Settings
 from rlhf_core.config.feedback import FeedbackConfig
+from rlhf_core.config.labelling import LabellingConfig
 from rlhf_core.config.run import ModelConfig
 from services.security.tls import TlsConfig
 from services.server.limits import Limits
@@ -37,6 +38,8 @@ STUDIES = "charter.v1.StudyService"
 WITH_RUNS = (DATASETS, EXPLORATION, STUDIES)
 """What every process offers that takes in runs, which name datasets and make samples; a study is a run."""
 ASSESSMENTS = "charter.v1.AssessmentService"
+ANNOTATION = "charter.v1.AnnotationService"
+WITH_LABELS = (ASSESSMENTS, ANNOTATION)
 """What every process offers that takes people's labels."""
 
 
@@ -44,7 +47,7 @@ def offered(only: Collection[ServiceName]) -> list[str]:
     """The full names of the services that these stand for, in their usual order."""
     names = [f"charter.v1.{name.capitalize()}Service" for name in ALL if name in only]
     with_runs = WITH_RUNS if "trainer" in only else ()
-    return [*names, *with_runs, *([ASSESSMENTS] if "preference" in only else [])]
+    return [*names, *with_runs, *(WITH_LABELS if "preference" in only else ())]
 
 
 def _address(text: str) -> str:
@@ -109,7 +112,7 @@ class ServerConfig(Settings):
     artifacts: str = ""
     """A URL that fsspec knows, such as s3://BUCKET/PATH; empty: where the data folder's are, or else in it."""
     only: tuple[ServiceName, ...] = Field(default=ALL, min_length=1)
-    """The services to offer; with preferences come assessments, with the trainer datasets."""
+    """The services to offer; with preferences come assessments and what measures labels, with the trainer datasets."""
     endpoints: Endpoints = Endpoints()
     works: bool = True
     """Carry out runs, where the trainer is offered and each service with a model is here or has an endpoint."""
@@ -121,6 +124,7 @@ class ServerConfig(Settings):
     """How long a run at work may take to reach its next step then, where it is put back into the queue."""
     http: HttpConfig = HttpConfig()
     console: ConsoleConfig = ConsoleConfig()
+    labelling: LabellingConfig = LabellingConfig()
     metrics: PageAddress | None = None
     """host:port of the page /metrics for Prometheus. It tells no text, and asks for no token: so it stays on this
     machine, unless `insecure` allows more."""

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, Generic, Literal, NamedTuple, TypeVar, get_args
 
 from charter.v1 import (
+    annotation_pb2,
     assessment_pb2,
     common_pb2,
     critique_pb2,
@@ -21,7 +22,10 @@ from google.protobuf.descriptor import EnumDescriptor
 from google.protobuf.message import Message as ProtoMessage
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from rlhf_core.annotation.disagreements import DisagreementKind
+from rlhf_core.annotation.flags import Kind
 from rlhf_core.errors import InvalidInput
+from rlhf_core.records.annotation import Standing
 from rlhf_core.records.assessments import Form
 from rlhf_core.records.base import RunState, RunStatus
 from rlhf_core.records.datasets import DatasetFormat, Encoding
@@ -59,6 +63,11 @@ LABEL_SOURCES: Enum[QualitySource | None] = Enum(
     reward_pb2.RewardQuality.Source.DESCRIPTOR, (None, *get_args(QualitySource))
 )
 LABELERS: Enum[Labelers | None] = Enum(preference_pb2.LabelerKind.DESCRIPTOR, (None, *get_args(Labelers)))
+STANDINGS: Enum[Standing | None] = Enum(annotation_pb2.Standing.DESCRIPTOR, (None, *get_args(Standing)))
+DISAGREEMENTS: Enum[DisagreementKind | None] = Enum(
+    annotation_pb2.DisagreementKind.DESCRIPTOR, (None, *get_args(DisagreementKind))
+)
+FLAGS: Enum[Kind | None] = Enum(annotation_pb2.AnnotatorFlag.DESCRIPTOR, (None, *get_args(Kind)))
 FORMATS: Enum[DatasetFormat | None] = Enum(dataset_pb2.DatasetFormat.DESCRIPTOR, (None, *get_args(DatasetFormat)))
 CONTENTS: Enum[Content | None] = Enum(dataset_pb2.RunContent.DESCRIPTOR, (None, *get_args(Content)))
 TERMS: Enum[TermKind | None] = Enum(exploration_pb2.SampleTerm.Kind.DESCRIPTOR, (None, *get_args(TermKind)))

@@ -55,7 +55,8 @@ def score_from_message(message: reward_pb2.Score) -> Score:
 
 
 def preference_to_message(preference: Preference) -> preference_pb2.Preference:
-    flat = preference.model_dump()
+    # A second answer looks like a label: who is measured by it need not know.
+    flat = preference.model_dump(exclude={"repeated"})
     name = resource_names.resource(resource_names.PREFERENCES, preference.id)
     return preference_pb2.Preference(**{**flat, "choice": enums.number(enums.CHOICES, preference.choice)}, name=name)
 

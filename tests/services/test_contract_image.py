@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from charter.v1 import (
+    annotation_pb2,
     assessment_pb2,
     common_pb2,
     critique_pb2,
@@ -15,6 +16,7 @@ from charter.v1 import (
     preference_pb2,
     reward_pb2,
     server_pb2,
+    study_pb2,
     trainer_pb2,
 )
 from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto, FileDescriptorSet
@@ -22,8 +24,17 @@ from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto,
 PROTO = Path(__file__).parents[2] / "proto"
 IMAGE = PROTO / "charter-v1.binpb"
 MODULES = (
-    *(assessment_pb2, common_pb2, critique_pb2, dataset_pb2, exploration_pb2, policy_pb2, preference_pb2),
-    *(reward_pb2, server_pb2, trainer_pb2),
+    *(
+        annotation_pb2,
+        assessment_pb2,
+        common_pb2,
+        critique_pb2,
+        dataset_pb2,
+        exploration_pb2,
+        policy_pb2,
+        preference_pb2,
+    ),
+    *(reward_pb2, server_pb2, study_pb2, trainer_pb2),
 )
 
 

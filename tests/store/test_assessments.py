@@ -8,6 +8,7 @@ import pytest
 
 from rlhf_core.records.assessments import Assessment, Form
 from rlhf_core.records.samples import Comparison, Prompt, Sample
+from rlhf_core.records.studies import StudyPair, StudyPlan
 from rlhf_core.store.store import Store
 from tests.store.examples import comparison
 from tests.store.test_managing_runs import ended
@@ -64,6 +65,19 @@ def test_prompts_with_three_replies_that_differ_are_ranked_in_an_order_drawn_for
     assert len({tuple(order) for order in shown[many]}) > 1
     again = store.assessment_queue.upcoming("human:ada", "helpful", "ranking", count=2)
     assert {item.id: [sample.id for sample in item.samples] for item in again} == {i: o[0] for i, o in shown.items()}
+
+
+def test_replies_that_a_study_measures_policies_by_are_not_assessed(store: Store):
+    replies = [reply(f"m{n}", "many?") for n in range(4)]
+    studied, other = Comparison.of(replies[0], replies[1], "run"), Comparison.of(replies[2], replies[3], "run")
+    store.comparisons.add([studied, other])
+    assert len(ahead(store, "ranking")) == 1 and ahead(store) == ["m0", "m1", "m2", "m3"]
+    plan = StudyPlan(policies=("base", "p"), objectives=("helpful",))
+    where = {"study_id": "s", "comparison_id": studied.id, "place": 0, "prompt_id": replies[0].prompt.id}
+    pair = StudyPair.model_validate(where | {"a_policy": "base", "b_policy": "p", "a_words": 2, "b_words": 2})
+    store.studies.add("s", plan)
+    store.studies.open("s", [pair], plan)
+    assert ahead(store) == ahead(store, "spans") == ["m2", "m3"] and ahead(store, "ranking") == []
 
 
 def test_a_run_s_rankings_are_of_its_own_replies(store: Store):

@@ -50,6 +50,7 @@ def test_all_tables_are_strict_and_every_step_is_recorded(tmp_path: Path):
         "m021_workers_heard_of",
         "m022_studies",
         "m023_pair_information",
+        "m024_adjudication",
     ]
     db.close()
 

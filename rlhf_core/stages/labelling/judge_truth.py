@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from rlhf_core.config.run import LabelConfig
 from rlhf_core.data.loaders import decided_pairs
 from rlhf_core.feedback.judge_calibration import calibrate
 from rlhf_core.feedback.judge_gate import Case, Evidence, Judge, measure_gate
-from rlhf_core.feedback.preference_labels import probability_of
 from rlhf_core.feedback.vote_aggregation import Tally, abstention, tallies
 from rlhf_core.interfaces import Feedback, Gold
-from rlhf_core.records.feedback import Calibration, JudgeGate, Preference
+from rlhf_core.records.feedback import Calibration, JudgeGate
 from rlhf_core.records.samples import Comparison
 from rlhf_core.seeding import uniform_draw
 from rlhf_core.stages.context import Context, chunks
 from rlhf_core.stages.imported.own_rows import PREFERENCES, rows_of
+from rlhf_core.stages.labelling.people import human_truth, people_labels
 from rlhf_core.stages.labelling.votes import CHUNK, vote_on
 
 IMPORTED = 200
@@ -93,27 +93,11 @@ def _gold_cases(
     return cases
 
 
-def human_truth(labels: Iterable[Preference]) -> dict[str, bool]:
-    """Map the ids of comparisons to whether people find a better than b.
-
-    Only labels of the uniform slice count: others are of pairs that were chosen because the judge was unsure of them,
-    and would mismeasure it. A comparison on which people are even is left out.
-    """
-    given: dict[str, list[float]] = defaultdict(list)
-    for label in labels:
-        if label.uniform and label.choice != "skip":
-            given[label.comparison_id].append(probability_of(label.choice))
-    means = {identity: sum(said) / len(said) for identity, said in given.items()}
-    return {identity: mean > 0.5 for identity, mean in means.items() if mean != 0.5}
-
-
 def _people(ctx: Context, objective: str) -> list[tuple[Comparison, bool]]:
     """Comparisons whose better reply people know: of the uniform slice of any run, and of the user's own file."""
-    truths = human_truth(ctx.store.preferences.find(objective, labelers="human"))
-    # What measures policies teaches nothing of theirs, not even how sure their judge may be.
-    studied = ctx.store.studies.among(truths)
-    asked = {identity: truth for identity, truth in truths.items() if identity not in studied}
-    known = [(ctx.store.comparisons.get(identity), truth) for identity, truth in asked.items()]
+    labels = people_labels(ctx.store, objective)
+    truths = human_truth(label for _, label in labels)
+    known = [(pair, truths[pair.id]) for pair, _ in labels if pair.id in truths]
     data = ctx.config.data
     if data.preferences and data.preferences_objective == objective:
         decided = decided_pairs(rows_of(ctx, data.preferences, PREFERENCES))

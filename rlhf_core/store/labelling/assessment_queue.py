@@ -27,8 +27,8 @@ _RUN_PROMPTS = f"""{_RUN_SAMPLES} JOIN prompts AS p ON p.id = r.prompt_id AND NO
 """Each by the first of its samples, so that the index of members gives an order and few rows are read."""
 _REPLIES = """
 SELECT r.id AS id FROM {source}
-WHERE (EXISTS (SELECT 1 FROM comparisons AS c WHERE c.a_id = r.id)
-    OR EXISTS (SELECT 1 FROM comparisons AS c WHERE c.b_id = r.id))
+WHERE (EXISTS (SELECT 1 FROM comparisons AS c WHERE c.a_id = r.id AND {not_studied})
+    OR EXISTS (SELECT 1 FROM comparisons AS c WHERE c.b_id = r.id AND {not_studied}))
   AND r.response <> '' AND EXISTS (SELECT 1 FROM prompts AS p WHERE p.id = r.prompt_id AND p.split = 'train')
   AND {open}
 ORDER BY {order} LIMIT :count
@@ -36,14 +36,19 @@ ORDER BY {order} LIMIT :count
 _PROMPTS = """
 SELECT p.id AS id FROM {source}
 WHERE p.split = 'train' AND {open}
-  AND (SELECT count(DISTINCT s.response) FROM samples AS s WHERE s.prompt_id = p.id AND s.response <> '' AND {of_run})
-    >= :fewest
+  AND (SELECT count(DISTINCT s.response) FROM samples AS s WHERE s.prompt_id = p.id AND s.response <> '' AND {of_run}
+    AND {apart}) >= :fewest
 ORDER BY {order} LIMIT :count
 """
 _RANKED = """
-SELECT min(s.id) AS id FROM samples AS s WHERE s.prompt_id = :item AND s.response <> '' AND {of_run}
+SELECT min(s.id) AS id FROM samples AS s WHERE s.prompt_id = :item AND s.response <> '' AND {of_run} AND {apart}
 GROUP BY s.response ORDER BY min(s.id) LIMIT :most
 """
+_NOT_STUDIED = "NOT EXISTS (SELECT 1 FROM study_pairs AS t WHERE t.comparison_id = c.id)"
+_APART = """NOT EXISTS (
+    SELECT 1 FROM study_pairs AS t JOIN comparisons AS c ON c.id = t.comparison_id
+    WHERE t.prompt_id = s.prompt_id AND s.id IN (c.a_id, c.b_id))"""
+"""Replies that measure policies are not asked about here: what is trained on would measure nothing."""
 _OPEN = """NOT EXISTS (
     SELECT 1 FROM live_assessments AS mine WHERE mine.item_id = {item} AND mine.form = :form
       AND mine.objective = :objective AND mine.labeler = :labeler)
@@ -108,11 +113,13 @@ class AssessmentQueue:
         of_run, within = (_OF_RUN, True) if asked["run_id"] else ("1 = 1", False)
         if asked["form"] == "ranking":
             source, order = (_RUN_PROMPTS, "m.record_id") if within else ("prompts AS p", "p.id")
-            sql = _PROMPTS.format(source=source, order=order, of_run=of_run, open=_OPEN.format(item="p.id"))
+            sql = _PROMPTS.format(
+                source=source, order=order, of_run=of_run, apart=_APART, open=_OPEN.format(item="p.id")
+            )
             asked = {**asked, "fewest": FEWEST_RANKED}
         else:
             source, order = (_RUN_SAMPLES, "m.record_id") if within else ("samples AS r", "r.id")
-            sql = _REPLIES.format(source=source, order=order, open=_OPEN.format(item="r.id"))
+            sql = _REPLIES.format(source=source, order=order, not_studied=_NOT_STUDIED, open=_OPEN.format(item="r.id"))
         return [row["id"] for row in self._connections.rows(sql, asked)]
 
     def _items(self, asked: Mapping[str, Any], found: Sequence[str]) -> list[Item]:
@@ -124,7 +131,7 @@ class AssessmentQueue:
 
     def _ranking(self, prompt_id: str, asked: Mapping[str, Any], of_run: str) -> Item:
         given = {"item": prompt_id, "most": MOST_RANKED, "run_id": asked["run_id"]}
-        ids = [row["id"] for row in self._connections.rows(_RANKED.format(of_run=of_run), given)]
+        ids = [row["id"] for row in self._connections.rows(_RANKED.format(of_run=of_run, apart=_APART), given)]
         samples = self._samples.by_id(ids)
         drawn = sorted(ids, key=lambda sample: derived_seed("ranking", asked["labeler"], prompt_id, sample))
         return Item(prompt_id, [samples[identity] for identity in drawn])

@@ -22,6 +22,7 @@ CREATE TABLE study_pairs (
   place INTEGER NOT NULL, prompt_id TEXT NOT NULL, a_policy TEXT NOT NULL, b_policy TEXT NOT NULL,
   a_words INTEGER NOT NULL, b_words INTEGER NOT NULL, created_at TEXT NOT NULL) STRICT;
 CREATE INDEX study_pairs_of_study ON study_pairs (study_id, place);
+CREATE INDEX study_pairs_of_prompt ON study_pairs (prompt_id);
 CREATE TABLE study_questions (
   study_id TEXT NOT NULL REFERENCES studies (id), objective TEXT NOT NULL, labels_per_pair INTEGER NOT NULL,
   closed_at TEXT NOT NULL, closed_because TEXT NOT NULL, created_at TEXT NOT NULL,

@@ -14,6 +14,7 @@ from rlhf_core.records.base import content_id
 from rlhf_core.records.samples import Sample
 from rlhf_core.store.store import Store
 from services.rpc.constitutions import Constitutions
+from services.rpc.labelling.annotators import own_labeler
 from services.rpc.labelling.assessment_answers import answer_of
 from services.rpc.labelling.next_requests import count_of, lease_seconds_of, since_of
 from services.rpc.run_changes import tried
@@ -39,7 +40,7 @@ class AssessmentService(assessment_pb2_grpc.AssessmentServiceServicer):
     async def NextAssessment(
         self, request: assessment_pb2.NextAssessmentRequest, context: grpc.aio.ServicerContext
     ) -> assessment_pb2.NextAssessmentResponse:
-        labeler, form = human_labeler(request.labeler), enums.given(enums.FORMS, request.form, "form")
+        labeler, form = own_labeler(request.labeler), enums.given(enums.FORMS, request.form, "form")
         run_id = await self._io.run(run_id_of, self._store, request.run_id)
         await self._io.run(self._constitutions.check_objective, request.objective, run_id)
         asked = labeler, request.objective, form, run_id
@@ -55,12 +56,14 @@ class AssessmentService(assessment_pb2_grpc.AssessmentServiceServicer):
     async def SubmitAssessment(
         self, request: assessment_pb2.SubmitAssessmentRequest, context: grpc.aio.ServicerContext
     ) -> assessment_pb2.SubmitAssessmentResponse:
+        own_labeler(request.labeler)
         stored = await self._io.run(self._submit, request)
         return assessment_pb2.SubmitAssessmentResponse(assessment=assessment_to_message(stored))
 
     async def UndoAssessment(
         self, request: assessment_pb2.UndoAssessmentRequest, context: grpc.aio.ServicerContext
     ) -> assessment_pb2.UndoAssessmentResponse:
+        own_labeler(request.labeler)
         undone = await self._io.run(self._undo, request)
         message = assessment_to_message(undone) if undone else None
         return assessment_pb2.UndoAssessmentResponse(assessment=message)
@@ -73,7 +76,7 @@ class AssessmentService(assessment_pb2_grpc.AssessmentServiceServicer):
     async def GetProgress(
         self, request: assessment_pb2.GetProgressRequest, context: grpc.aio.ServicerContext
     ) -> assessment_pb2.GetProgressResponse:
-        labeler, since = human_labeler(request.labeler), since_of(request.since)
+        labeler, since = own_labeler(request.labeler), since_of(request.since)
         forms = await self._io.run(self._store.assessments.given, labeler, since)
         return assessment_pb2.GetProgressResponse(
             pairs=await self._io.run(self._store.preferences.given, labeler, since),

@@ -38,7 +38,9 @@ def test_a_token_is_printed_once_listed_without_itself_and_revoked(tmp_path, cap
     [
         (["new", "ci", "--scope", "lable"], "unknown scope 'lable', did you mean 'label'?"),
         (["new", "a b", "--scope", "read"], "'a b' is not allowed"),
-        (["new", "ci"], "Missing option '--scope'"),
+        (["new", "ci", "--role", "reveiwer"], "unknown role 'reveiwer', did you mean 'reviewer'?"),
+        (["new", "ci", "--role", "admin", "--scope", "read"], "give either"),
+        (["new", "ci"], "give either --scope, which may be repeated, or --role"),
         (["list"], "charter token new NAME"),
     ],
 )

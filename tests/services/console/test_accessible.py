@@ -11,7 +11,7 @@ import pytest
 from rlhf_core.store.store import Store
 from rlhf_core.store.workers import this_process
 from services.client.assessment import Fault
-from tests.services.console.conftest import console, fill
+from tests.services.console.conftest import console, fill, pair
 from tests.services.console.test_datasets_pages import ROWS, lines, upload
 from tests.services.console.test_explorer_pages import filled
 from tests.services.console.test_runs_pages import step
@@ -33,6 +33,9 @@ def site_of_all_pages(tmp_path: Path):
         store.runs.claim(this_process(), 3600)
         for number in range(3):
             step(store, run, number + 1)
+        for who, choice in (("ada", "a"), ("bo", "b")):
+            given = {"objective": "helpful", "labeler": who, "choice": choice}
+            site.grpc.preference.submit_preference(pair(0).id, **given, swapped=False)
         looked_into = filled(tmp_path)
         assert upload(site, lines(ROWS)).status_code == 200
         replies = f"/runs/{looked_into}/samples"
@@ -40,7 +43,17 @@ def site_of_all_pages(tmp_path: Path):
         faults = [Fault(4, 6, "no-fumes"), Fault(4, 10, "no-fumes")]
         site.grpc.assessments.submit("spans", ["w0a"], objective="harmless", labeler="ana", faults=faults)
         desks = [f"/label/harmless/{form}" for form in ("pairs", "ratings", "rankings", "spans")]
-        looks = ("/guidelines", "/faults", "/runs", f"/runs/{run}", "/constitution", "/sign-in", "/nothing")
+        looks = (
+            "/quality",
+            "/quality/helpful",
+            "/guidelines",
+            "/faults",
+            "/runs",
+            f"/runs/{run}",
+            "/constitution",
+            "/sign-in",
+            "/nothing",
+        )
         paths = ("/label", *desks, *looks, *more)
         yield [f"{site.url}{path}" for path in paths]
     store.close()

@@ -159,5 +159,5 @@ def test_a_server_tells_a_caller_whom_it_takes_it_for(tmp_path):
     serving(config.model_copy(update={"tokens": None}), lambda address: seen.append(look(address)))
     assert [(caller.name, list(caller.scopes)) for caller in seen] == [
         ("ana", ["label"]),
-        ("", ["read", "label", "train", "admin"]),
+        ("", ["annotate", "read", "label", "review", "train", "admin"]),
     ]

@@ -22,7 +22,7 @@ def test_a_server_without_a_model_tells_versions_limits_and_services(tmp_path):
     with run_server(tmp_path) as server:
         info = server.client.server.get_info()
     assert (info.version, info.api_versions) == (version("charter-rlhf"), ("v1",))
-    names = ("Preference", "Trainer", "Dataset", "Exploration", "Study", "Assessment")
+    names = ("Preference", "Trainer", "Dataset", "Exploration", "Study", "Assessment", "Annotation")
     assert info.services == tuple(f"charter.v1.{name}Service" for name in names)
     assert info.versions == {
         "python": platform.python_version(),

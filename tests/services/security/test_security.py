@@ -142,7 +142,7 @@ def test_files_that_are_no_certificate_and_key_are_the_users_mistake(tmp_path, p
 
 def test_each_token_may_do_what_its_scope_says(tmp_path):
     file = tmp_path / "tokens.yaml"
-    given = {scope: new_token(file, f"{scope}er", [scope]) for scope in ("read", "label", "train", "admin")}
+    given = {scope: new_token(file, f"{scope}er", [scope]) for scope in ("read", "label", "review", "train", "admin")}
 
     def look(address: str) -> None:
         for scope, token in given.items():
@@ -154,7 +154,7 @@ def test_each_token_may_do_what_its_scope_says(tmp_path):
                 else:
                     with pytest.raises(Forbidden, match=f"'{scope}er' has the scope {scope}; CreateRun needs train"):
                         client.trainer.create_run(RunConfig(), validate_only=True)
-                if scope in ("label", "admin"):
+                if scope in ("label", "review", "admin"):
                     assert client.preference.next_comparison("alice", "helpful") is None
                 else:
                     with pytest.raises(Forbidden):

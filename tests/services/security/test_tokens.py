@@ -47,17 +47,21 @@ def test_only_questions_are_open_to_readers():
         "Export",
         "Find",
     )
-    for method, scope in NEEDED.items():
-        assert (scope == "read") == method.partition("/")[2].startswith(verbs), method
+    # What people answered, with their names, is for reviewers.
+    open_ones = {method: scope for method, scope in NEEDED.items() if scope != "review"}
+    for method, scope in open_ones.items():
+        assert (scope in ("annotate", "read")) == method.partition("/")[2].startswith(verbs), method
 
 
 @pytest.mark.parametrize(
     ("scope", "allowed"),
     [
-        ("read", {"read"}),
-        ("label", {"read", "label"}),
-        ("train", {"read", "train"}),
-        ("admin", {"read", "label", "train", "admin"}),
+        ("annotate", {"annotate", "label"}),
+        ("read", {"annotate", "read"}),
+        ("label", {"annotate", "read", "label"}),
+        ("review", {"annotate", "read", "label", "review"}),
+        ("train", {"annotate", "read", "train"}),
+        ("admin", {"annotate", "read", "label", "review", "train", "admin"}),
     ],
 )
 def test_a_scope_opens_these_methods_and_no_others(scope, allowed):
@@ -139,7 +143,10 @@ def test_names_are_unique_and_plain(tmp_path):
     ("text", "said"),
     [
         (None, "charter token new NAME --scope admin --file"),
-        ("- name: a\n  scopes: [root]\n", r"entry 0.scopes.0: Input should be 'read', 'label', 'train' or 'admin'"),
+        (
+            "- name: a\n  scopes: [root]\n",
+            r"entry 0.scopes.0: Input should be 'annotate', 'read', 'label', 'review', 'train' or 'admin'",
+        ),
         ("- name: a\n  scopes: [read]\n  sha256: abc\n  created: 2026-01-01\n", "entry 0.sha256"),
         ("a: [\n", "cannot be read"),
     ],
@@ -153,4 +160,4 @@ def test_a_wrong_file_is_told_when_the_server_starts(tmp_path, text, said):
 
 
 def test_scopes_are_those_of_the_issue():
-    assert SCOPES == ("read", "label", "train", "admin")
+    assert SCOPES == ("annotate", "read", "label", "review", "train", "admin")

@@ -1,0 +1,54 @@
+"""What reviewers decided on comparisons, by a history that only grows."""
+
+from __future__ import annotations
+
+from rlhf_core.errors import NotFound
+from rlhf_core.records.annotation import Adjudication
+from rlhf_core.store.comparisons import Comparisons
+from rlhf_core.store.connection import Connections
+from rlhf_core.store.row_mapping import from_row, insert, now, to_row
+
+
+class Adjudications:
+    """Decisions, of which the latest on a comparison and an objective holds, unless it was withdrawn."""
+
+    def __init__(self, connections: Connections, comparisons: Comparisons):
+        self._connections = connections
+        self._comparisons = comparisons
+
+    def add(self, decided: Adjudication) -> Adjudication:
+        """Store a decision and return it, with its number and time. Raises NotFound for an unknown comparison."""
+        self._comparisons.get(decided.comparison_id)
+        return self._add(decided, withdrawn=False)
+
+    def withdraw(self, comparison_id: str, objective: str, withdrawn_by: str) -> Adjudication:
+        """Take a decision back, and return it; people are asked again. Raises NotFound where none holds."""
+        with self._connections.write(durable=True):
+            self._connections.lock("adjudications")
+            held = [each for each in self.find(objective) if each.comparison_id == comparison_id]
+            if not held:
+                raise NotFound(f"nothing is adjudicated on comparison '{comparison_id}' for '{objective}'")
+            self._add(held[0].model_copy(update={"adjudicated_by": withdrawn_by}), withdrawn=True)
+            return held[0]
+
+    def find(self, objective: str | None = None) -> list[Adjudication]:
+        """Those that hold, in the order in which they were made."""
+        return self.page(None, 0, objective)
+
+    def page(self, size: int | None, after: int = 0, objective: str | None = None) -> list[Adjudication]:
+        """As `find`, so many with higher numbers than `after`; all of them without a size."""
+        rows = self._connections.rows(
+            """SELECT * FROM live_adjudications WHERE (:objective IS NULL OR objective = :objective)
+              AND number > :after ORDER BY number LIMIT :size""",
+            {"objective": objective, "after": after, "size": 2**62 if size is None else size},
+        )
+        return [from_row(Adjudication, row) for row in rows]
+
+    def _add(self, decided: Adjudication, withdrawn: bool) -> Adjudication:
+        row = to_row(decided, exclude={"number"}) | {"withdrawn": withdrawn, "created_at": now()}
+        with self._connections.write(durable=True) as connection:
+            self._connections.lock("adjudications")
+            insert(connection, "adjudications", [row], key="number")
+            stored = connection.execute("SELECT * FROM adjudications ORDER BY number DESC LIMIT 1").fetchone()
+            assert stored is not None
+            return from_row(Adjudication, stored)

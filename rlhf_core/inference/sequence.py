@@ -73,8 +73,14 @@ class TokenSequence:
         """Positions that prompt and response may take."""
         return len(self.prompt) + self.params.max_tokens
 
+    @property
+    def next_noise(self) -> float:
+        """The number that draws the next token; 0 where none is drawn."""
+        index = len(self.tokens)
+        return self.noise.item(index) if index < len(self.noise) else 0.0
+
     def take(self, token: int, logprob: float) -> None:
-        """The next token; it may be the last one."""
+        """Add the next token; it may be the last one."""
         self.tokens.append(token)
         self.logprobs.append(logprob)
         self.finished = token in self._meaning.stop_ids or self._stops()

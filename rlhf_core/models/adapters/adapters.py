@@ -51,6 +51,11 @@ class Adapters:
         """In the order in which they came."""
         return tuple(self._names)
 
+    @property
+    def active(self) -> str | None:
+        """The one that changes what the model computes now; None is the base."""
+        return self._active[0]
+
     def __contains__(self, name: str) -> bool:
         return name in self._names
 

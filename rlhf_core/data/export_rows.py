@@ -15,7 +15,7 @@ Row = dict[str, Any]
 
 
 def preference_row(pair: Comparison, label: Preference, probability: float) -> Row:
-    """`prompt`, `chosen`, `rejected`, and what pairs may say: a `tie`, a `probability`, a `weight`, `tags`.
+    """Return `prompt`, `chosen`, `rejected`, and what pairs may say: a `tie`, a `probability`, a `weight`, `tags`.
 
     `probability` is that of a being better than b; the likelier reply is the chosen one.
     """
@@ -38,7 +38,7 @@ def preference_row(pair: Comparison, label: Preference, probability: float) -> R
 
 
 def demonstration_row(shown: Demonstration, lineage: Mapping[str, Any]) -> Row:
-    """`messages`, the reply being the last, and `tags`."""
+    """Return `messages`, the reply being the last, and `tags`."""
     return {
         "messages": [*_messages(shown.prompt), _reply(shown.response)],
         **_tags(shown.prompt),
@@ -47,7 +47,7 @@ def demonstration_row(shown: Demonstration, lineage: Mapping[str, Any]) -> Row:
 
 
 def sample_row(sample: Sample) -> Row:
-    """`prompt` and `completion`, as demonstrations are read, and `tags`."""
+    """Return `prompt` and `completion`, as demonstrations are read, and `tags`."""
     return {
         "prompt": _messages(sample.prompt),
         "completion": [_reply(sample.response)],

@@ -24,7 +24,7 @@ Row = Mapping[str, Any]
 
 
 def read_rows(path: Path, name: str) -> Iterator[tuple[int, dict[str, Any] | RowError]]:
-    """The rows, numbered from 1, without the columns that are null in them.
+    """Yield the rows, numbered from 1, without the columns that are null in them.
 
     Raises: InvalidInput for what is no Parquet file, and where the package to read one is not there.
     """

@@ -19,7 +19,7 @@ class Passed(NamedTuple):
 
 
 def passed(store: Store, run_id: str) -> Passed:
-    """What a run's critique stage leaves to learn from, in the order of its samples."""
+    """Return what a run's critique stage leaves to learn from, in the order of its samples."""
     steps: dict[str, list[Revision]] = defaultdict(list)
     for step in sorted(store.revisions.of_run(run_id), key=lambda step: step.round):
         steps[step.sample_id].append(step)
@@ -37,5 +37,5 @@ def passed(store: Store, run_id: str) -> Passed:
 
 
 def as_it_was(sample: Sample, source: str) -> Demonstration:
-    """A sample as an example to imitate."""
+    """Return a sample as an example to imitate."""
     return Demonstration(prompt=sample.prompt, response=sample.response, source=source)

@@ -45,7 +45,7 @@ class _Places(NamedTuple):
 
 
 def page(dataset: Dataset, file: Path, size: int, after: int) -> RowPage:
-    """So many rows after the first `after`, or fewer where they are long."""
+    """Return so many rows after the first `after`, or fewer where they are long."""
     found, total = [], 0
     for row in islice(_rows(dataset, file, after), size):
         found.append(row)

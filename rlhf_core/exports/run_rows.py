@@ -18,7 +18,7 @@ RUNS_AT_ONCE = 1000
 
 
 def preference_rows(store: Store, run_id: str, objective: str, labelers: Labelers | None) -> Iterator[Row]:
-    """Labels of one run, or without one of all, that neither abstain nor skip.
+    """Yield labels of one run, or without one of all, that neither abstain nor skip.
 
     Raises: InvalidInput where they are of several objectives, as a file holds those of one.
     """
@@ -40,7 +40,7 @@ def preference_rows(store: Store, run_id: str, objective: str, labelers: Labeler
 
 
 def demonstration_rows(store: Store, run_id: str) -> Iterator[Row]:
-    """Answers that passed the critic of one run, or without one of all."""
+    """Yield answers that passed the critic of one run, or without one of all."""
     for run in [_doer(store, run_id, "critique")] if run_id else _runs(store):
         for sample, shown in passed(store, run).shown:
             if shown.response.strip():
@@ -49,7 +49,10 @@ def demonstration_rows(store: Store, run_id: str) -> Iterator[Row]:
 
 
 def sample_rows(store: Store, run_id: str, policy_version: str, stage: str) -> Iterator[Row]:
-    """Replies of one run, or without one of all, each once; of one version or stage alone, where that is given."""
+    """Yield replies of one run, or without one of all, each once.
+
+    Only those of a version or stage, where that is given.
+    """
     seen: set[str] = set()
     for run in [run_id] if run_id else _runs(store):
         for sample in store.samples.of_run(run, stage=stage or None, policy_version=policy_version or None):

@@ -35,9 +35,7 @@ def generate(
     params = SamplingParams.model_construct(temperature=temperature, max_tokens=max_tokens)
     meaning = TokenMeaning(backbone.decode, frozenset(backbone.stop_ids))
     version = backbone.adapters.active or BASE_POLICY
-    rows = [
-        TokenSequence(tuple(prompt), own, version, params, meaning) for prompt, own in row_seeds(prompts, seeds, n)
-    ]
+    rows = [TokenSequence(tuple(prompt), own, version, params, meaning) for prompt, own in row_seeds(prompts, seeds, n)]
     for batch in length_batches([row.prompt for row in rows], extra=max_tokens):
         decoder = NativeDecoder(backbone)
         decoder.join([rows[index] for index in batch])

@@ -13,7 +13,7 @@ from rlhf_core.seeding import derived_seed
 
 
 def row_seeds(prompts: Sequence[list[int]], seeds: Sequence[int], n: int) -> Iterator[tuple[list[int], int]]:
-    """n rows per prompt, each with its seed; a prompt that is repeated under one seed is drawn anew."""
+    """Yield n rows per prompt, each with its seed; a prompt that is repeated under one seed is drawn anew."""
     seen: dict[tuple[int, tuple[int, ...]], int] = {}
     for prompt, seed in zip(prompts, seeds, strict=True):
         key = (seed, tuple(prompt))
@@ -23,12 +23,14 @@ def row_seeds(prompts: Sequence[list[int]], seeds: Sequence[int], n: int) -> Ite
 
 
 def row_seed(seed: int, prompt: Sequence[int], index: int) -> int:
-    """The seed of one row's noise."""
+    """Return the seed of one row's noise."""
     return derived_seed(seed, index, *prompt)
 
 
 def pick(logits: Tensor, temperature: float | Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Tokens (B,) and their log-probs (B,): by inverse CDF where there is noise (B,), else the likeliest.
+    """Return the next tokens (B,) and their log-probs (B,).
+
+    They are drawn by inverse CDF where there is noise (B,), else the likeliest.
 
     Raises InvalidInput where the logits are no numbers.
     """
@@ -67,7 +69,7 @@ def write(rows: Sequence[TokenSequence], logits: Tensor) -> None:
 
 
 def pick_each(logits: Tensor, temperatures: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-    """`pick` with a temperature (B,) for each row; 0 takes the likeliest token."""
+    """Pick tokens with a temperature (B,) for each row; 0 takes the likeliest token."""
     greedy = temperatures == 0
     if bool(greedy.all()):
         return pick(logits, 1.0, None)

@@ -91,13 +91,13 @@ class TokenSequence:
         self.ended = True
 
     def text(self) -> str:
-        """The response, without the stop string that ended it."""
+        """Return the response, without the stop string that ended it."""
         if self._cut is not None and self._detokenizer is not None:
             return self._detokenizer.text[: self._cut]
         return self._meaning.decode(self.tokens)
 
     def piece(self) -> str:
-        """What can be shown now and was not before; nothing in it will be taken back."""
+        """Return what can be shown now and was not before; nothing in it will be taken back."""
         if self.ended:
             safe = self.text()
         else:

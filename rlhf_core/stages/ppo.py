@@ -27,7 +27,10 @@ TRAINED, REFERENCE = "ppo-policy", "ppo-reference"
 
 
 def ppo_stage(ctx: Context) -> StageResult:
-    """Rollouts -> K scores -> weights -> policy; resumes from the last checkpoint, ends early where it must."""
+    """Train the policy by PPO: rollouts, K scores, weights.
+
+    It goes on from the last checkpoint, and ends early where it must.
+    """
     timer, rewarded = Timer(), ctx.need("reward")
     models = load_reward_models(ctx, rewarded.reward_models, "ppo-reward")
     auditors = load_reward_models(ctx, rewarded.auditors, "ppo-auditor")
@@ -83,7 +86,7 @@ def train(
     saved: Checkpoint | None,
     replay: Sequence[Demonstration],
 ) -> Iterator[PpoStep | None]:
-    """PPO on the run's training prompts."""
+    """Train PPO on the run's training prompts."""
     return train_ppo(
         policy,
         [models[name] for name in pack.objectives],

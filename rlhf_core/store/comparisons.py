@@ -75,7 +75,7 @@ class Comparisons:
         return comparisons[0]
 
     def of_run(self, run_id: str) -> list[Comparison]:
-        """A run's comparisons in the order in which it stored them."""
+        """Return a run's comparisons in the order in which it stored them."""
         rows = self._connections.rows(
             """SELECT c.* FROM comparisons AS c JOIN members AS m ON m.kind = 'comparison' AND m.record_id = c.id
             WHERE m.run_id = ? ORDER BY m.rowid""",
@@ -84,7 +84,7 @@ class Comparisons:
         return self._read(rows)
 
     def next(self, labeler: str, objective: str, run_id: str | None = None, uniform: bool = False) -> Comparison | None:
-        """What this labeler should judge next for the objective; None when all is labelled or skipped.
+        """Find what this labeler should judge next for the objective; None when all is labelled or skipped.
 
         First where the AI abstained, then where it is least sure, then what it has not judged. Every fifth question
         comes from the uniform slice, which is never asked in another turn while there is anything else: whatever part
@@ -101,7 +101,7 @@ class Comparisons:
         count: int = 1,
         lease_seconds: float = 0,
     ) -> list[Comparison]:
-        """As `next`, the first so many in order.
+        """Return the first so many of what `next` would give, in order.
 
         With a lease they are this labeler's until it expires or they are labelled: who asks with one gets others.
         """
@@ -125,7 +125,7 @@ class Comparisons:
             connection.execute(sql, [comparison_id, objective, labeler])
 
     def waiting(self, labeler: str, objective: str, run_id: str | None = None, uniform: bool = False) -> int:
-        """How many comparisons this labeler has neither judged nor skipped for the objective."""
+        """Count the comparisons that this labeler has neither judged nor skipped for the objective."""
         question = {"labeler": labeler, "objective": objective, "run_id": run_id, "uniform": uniform}
         rows = self._connections.rows(
             f"SELECT count(*) AS n FROM comparisons AS c WHERE {_WAITING}", question | {"slice": UNIFORM_SLICE}

@@ -39,7 +39,7 @@ class Preferences:
         run_id: str | None = None,
         labelers: Literal["ai", "human"] | None = None,
     ) -> list[Preference]:
-        """Live preferences, skips and abstentions included, in the order in which they were given."""
+        """Find live preferences, skips and abstentions included, in the order in which they were given."""
         rows = self._connections.rows(
             """SELECT * FROM live_preferences WHERE (:objective IS NULL OR objective = :objective)
               AND (:run_id IS NULL OR run_id = :run_id) AND substr(labeler, 1, length(:whose)) = :whose
@@ -56,7 +56,10 @@ class Preferences:
         run_id: str | None = None,
         labelers: Literal["ai", "human"] | None = None,
     ) -> tuple[list[Preference], int]:
-        """As `find`, from after a place on, and the place of the last one; 0 where there are no more."""
+        """Find preferences as `find` does, from after a place on, and the place of the last one.
+
+        The place is 0 where there are no more.
+        """
         rows = self._connections.rows(
             """SELECT * FROM live_preferences WHERE (:objective IS NULL OR objective = :objective)
               AND (:run_id IS NULL OR run_id = :run_id) AND substr(labeler, 1, length(:whose)) = :whose
@@ -92,7 +95,7 @@ class Preferences:
             return preference
 
     def given(self, labeler: str, since: datetime) -> int:
-        """How many labels of this labeler stand, of those given since then."""
+        """Count the labels of this labeler that stand, of those given since then."""
         sql = "SELECT count(*) AS n FROM live_preferences WHERE labeler = ? AND created_at >= ?"
         return self._connections.rows(sql, [labeler, utc_text(since)])[0]["n"]
 

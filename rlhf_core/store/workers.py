@@ -17,7 +17,7 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 def this_process() -> str:
-    """This process as `host:pid:start`.
+    """Name this process as `host:pid:start`.
 
     `host` carries the PID namespace, since two containers may share a host name and count their processes apart, and
     the machine's id, since two machines may share both;
@@ -27,7 +27,7 @@ def this_process() -> str:
 
 
 def is_dead(owner: str) -> bool:
-    """Whether the owner is provably gone: it was a process of this host, and no such process runs now.
+    """Tell whether the owner is provably gone: it was a process of this host, and no such process runs now.
 
     An owner of another host, or one that is not of `this_process`'s form, is never provably gone.
     """
@@ -71,7 +71,7 @@ class Workers:
         self._connections = connections
 
     def sign_in(self, owner: str) -> None:
-        """`owner` should be `this_process()`, so that one that was killed is not taken for alive.
+        """Sign an owner in; it should be `this_process()`, so that one that was killed is not taken for alive.
 
         Those that are gone without a word are struck off.
         """
@@ -85,6 +85,6 @@ class Workers:
             connection.execute("DELETE FROM workers WHERE owner = ?", [owner])
 
     def signed_in(self) -> list[str]:
-        """Those that have not signed out and are not provably gone, oldest first."""
+        """Return the owners that have not signed out and are not provably gone, oldest first."""
         rows = self._connections.rows("SELECT owner FROM workers ORDER BY created_at")
         return [row["owner"] for row in rows if not is_dead(row["owner"])]

@@ -56,7 +56,7 @@ class PolicyClient:
         seed: int = 0,
         stop: Sequence[str] = (),
     ) -> list[Sample]:
-        """n samples per prompt, grouped by prompt; each names the version that wrote it.
+        """Write n samples per prompt, grouped by prompt; each names the version that wrote it.
 
         `policy_version` is an id, an alias, a run, `base` or `latest`; none means `production`, or the base where
         nobody holds that. 0 tokens are the server's default. A response ends before the first of the strings in `stop`.
@@ -89,7 +89,7 @@ class PolicyClient:
         seed: int = 0,
         stop: Sequence[str] = (),
     ) -> Iterator[Piece]:
-        """The response piece by piece, as of `generate`; leaving the loop stops the model."""
+        """Yield the response piece by piece, as `generate` would give it; leaving the loop stops the model."""
         request = policy_pb2.GenerateStreamRequest(
             prompt=prompt_to_message(prompt),
             policy_version=policy_version,
@@ -103,7 +103,7 @@ class PolicyClient:
             yield Piece(answer.text, answer.tokens, answer.logprob, sample)
 
     def list_policy_versions(self, run_id: str = "") -> list[PolicyVersion]:
-        """All of them, or all of a run, oldest first."""
+        """List all policy versions, or all of a run, oldest first."""
         request = policy_pb2.ListPolicyVersionsRequest(run_id=run_id)
         versions: list[PolicyVersion] = []
         while True:
@@ -114,12 +114,12 @@ class PolicyClient:
             request.page_token = answer.next_page_token
 
     def get_policy(self, version: str = "") -> PolicyStanding:
-        """The policy that a reference means, with what it has behind it; none means who answers by default."""
+        """Return the policy that a reference means, with what it has behind it; none means who answers by default."""
         request = policy_pb2.GetPolicyRequest(policy_version=version)
         return policy_from_message(self._connection.call(self._stub.GetPolicy, request).policy)
 
     def list_policies(self, run_id: str = "") -> list[PolicyStanding]:
-        """All of them, or all of a run, newest first."""
+        """List all policies, or all of a run, newest first."""
         request = policy_pb2.ListPoliciesRequest(run_id=run_id)
         policies: list[PolicyStanding] = []
         while True:
@@ -163,7 +163,7 @@ class PolicyClient:
         return change_from_message(self._connection.call(self._stub.RollbackPolicy, request).change)
 
     def policy_history(self, alias: str = "") -> list[AliasChange]:
-        """All changes of an alias, or of every one, newest first."""
+        """List all changes of an alias, or of every one, newest first."""
         request = policy_pb2.ListPolicyChangesRequest(alias=alias)
         changes: list[AliasChange] = []
         while True:

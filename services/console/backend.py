@@ -39,7 +39,7 @@ class Visitor(NamedTuple):
     """The short names of what the server offers: `policy`, `trainer`."""
 
     def may(self, scope: Scope) -> bool:
-        """Whether the services would let this visitor."""
+        """Tell whether the services would let this visitor."""
         return any(scope in GRANTS[granted] for granted in self.scopes)
 
 
@@ -56,18 +56,18 @@ class Backend:
         self._server = server_pb2_grpc.ServerServiceStub(self._channel)
 
     async def ask(self, request: Request, method: Callable[..., Any], message: Any) -> Any:
-        """One call for the visitor behind a request. Raises the service's error."""
+        """Make one call for the visitor behind a request. Raises the service's error."""
         return await self.ask_as(request.cookies.get(TOKEN_COOKIE, ""), method, message)
 
     async def ask_as(self, token: str, method: Callable[..., Any], message: Any) -> Any:
-        """The same with a token that is not in the cookie yet."""
+        """Make one call with a token that is not in the cookie yet."""
         try:
             return await method(message, metadata=_metadata(token), timeout=CALL_SECONDS)
         except grpc.aio.AioRpcError as error:
             raise error_from_call(error, SERVER) from None
 
     async def stream(self, request: Request, method: Callable[..., Any], message: Any) -> AsyncIterator[Any]:
-        """A call that answers many times; leaving the loop cancels it. Raises the service's error."""
+        """Make a call that answers many times; leaving the loop cancels it. Raises the service's error."""
         call = method(message, metadata=_metadata(request.cookies.get(TOKEN_COOKIE, "")))
         try:
             async for answer in call:
@@ -78,7 +78,10 @@ class Backend:
             call.cancel()
 
     async def visitor(self, request: Request) -> Visitor:
-        """Raises Unauthenticated where the server asks for a token and the request's cookie holds none that counts."""
+        """Return who is behind a request.
+
+        Raises Unauthenticated where the server asks for a token and the cookie holds none.
+        """
         return await self.visitor_with(request.cookies.get(TOKEN_COOKIE, ""))
 
     async def visitor_with(self, token: str) -> Visitor:
@@ -92,7 +95,7 @@ class Backend:
 
 
 def person_of(request: Request, visitor: Visitor) -> str:
-    """By the token's name; where calls carry none by the name that was typed here, or else the system's user."""
+    """Name a visitor by the token's name; without tokens by the name that was typed here, or else the system's user."""
     return visitor.name or unquote(request.cookies.get(NAME_COOKIE, "")) or _user()
 
 

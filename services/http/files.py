@@ -34,7 +34,7 @@ class Files:
         self._data, self._max_bytes = data, max_bytes
 
     async def create(self, asked: Asked) -> dict[str, Any]:
-        """A file's id is its name and its hash: the same file again is the same one."""
+        """Create a file, whose id is its name and its hash: the same file again is the same one."""
         file = _file_of(asked.body)
         format_ = await asyncio.to_thread(_format_of, file)
         digest = hashlib.sha256(file.data).hexdigest()
@@ -53,7 +53,7 @@ class Files:
         return _object(answer.dataset)
 
     async def all(self, asked: Asked) -> dict[str, Any]:
-        """Newest first."""
+        """List files, newest first."""
         purpose = asked.query.get("purpose", PURPOSE)
         found = await self._all() if purpose == PURPOSE else []
         return listed([_object(dataset) for dataset in found], asked.query)
@@ -62,7 +62,7 @@ class Files:
         return _object(await self._get(asked.name))
 
     async def content(self, asked: Asked) -> bytes:
-        """Byte for byte as it was uploaded."""
+        """Return a file byte for byte as it was uploaded."""
         dataset = await self._get(asked.name)
         if dataset.size_bytes > self._max_bytes:
             raise InvalidInput(

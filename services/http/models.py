@@ -18,11 +18,11 @@ class Models:
         self._policy, self._base_model = policy, base_model
 
     async def all(self, asked: Asked) -> dict[str, Any]:
-        """Oldest first."""
+        """List models, oldest first."""
         return {"object": "list", "data": await self._listed()}
 
     async def one(self, asked: Asked) -> dict[str, Any]:
-        """Raises NotFound."""
+        """Return a model. Raises NotFound."""
         found = next((model for model in await self._listed() if model["id"] == asked.name), None)
         if found is None:
             raise NotFound(f"no model '{asked.name[:200]}'", hint="GET /v1/models lists them")

@@ -58,7 +58,7 @@ class PagedDecoder:
         return self._processor.cache.cache_tensor.nbytes
 
     def join(self, rows: Sequence[TokenSequence]) -> None:
-        """The library computes their prompts with its next step."""
+        """Hand rows to the library, which computes their prompts with its next step."""
         draw_noise(rows)
         for row in rows:
             identity = str(self._next)

@@ -44,7 +44,7 @@ class PpoState:
 
     @classmethod
     def begin(cls, policy: Policy, config: PpoConfig, checkpoint: Path | None) -> PpoState:
-        """A new state, or the one that was saved in `checkpoint`."""
+        """Begin a new state, or go on from the one that was saved in `checkpoint`."""
         if checkpoint is not None:
             policy.restore(checkpoint)
         optimizer = Optimizer(

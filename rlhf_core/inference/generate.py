@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from rlhf_core.inference.engines.native import NativeDecoder
 from rlhf_core.inference.sampling import row_seeds
@@ -14,6 +15,14 @@ from rlhf_core.records.samples import BASE_POLICY, Message
 ShouldStop = Callable[[], bool]
 
 
+class Generated(NamedTuple):
+    """A response: tokens with the end token, their log-probs in nats at the sampling temperature, ended or cut."""
+
+    tokens: list[int]
+    logprobs: list[float]
+    finished: bool
+
+
 def generate(
     backbone: Backbone,
     prompts: Sequence[list[int]],
@@ -23,7 +32,7 @@ def generate(
     max_tokens: int,
     seed: int | Sequence[int],
     should_stop: ShouldStop | None = None,
-) -> list[TokenSequence]:
+) -> list[Generated]:
     """Return n responses per prompt, grouped by prompt; temperature 0 takes the likeliest token.
 
     A row's noise comes from (seed, prompt, sample index) alone, so a text does not depend on its neighbours.
@@ -41,9 +50,7 @@ def generate(
         decoder.join([rows[index] for index in batch])
         while decoder.rows and not (should_stop is not None and should_stop()):
             decoder.step()
-        for row in decoder.rows:
-            row.cut()
-    return rows
+    return [Generated(row.tokens, row.logprobs, row.finished) for row in rows]
 
 
 def chat(
@@ -55,4 +62,4 @@ def chat(
     """Return each conversation's next assistant turn, decoded greedily."""
     prompts = [backbone.render(conversation) for conversation in conversations]
     written = generate(backbone, prompts, n=1, temperature=0.0, max_tokens=max_tokens, seed=0, should_stop=should_stop)
-    return [row.text() for row in written]
+    return [backbone.decode(result.tokens) for result in written]

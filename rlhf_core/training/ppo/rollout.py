@@ -11,8 +11,7 @@ from torch import Tensor
 from rlhf_core.config.ppo import PpoConfig
 from rlhf_core.constitution.principle import Principle
 from rlhf_core.errors import TrainingFailed
-from rlhf_core.inference.generate import generate
-from rlhf_core.inference.sequence import TokenSequence
+from rlhf_core.inference.generate import Generated, generate
 from rlhf_core.models.batching import Batch, make_batch
 from rlhf_core.models.policy import Policy
 from rlhf_core.records.base import content_id
@@ -121,7 +120,7 @@ def roll_out(
     return Rollout(samples, batch, scores, z, unfinished.to(batch.ids.device), z, credit)
 
 
-def _samples(policy: Policy, prompts: Sequence[Prompt], written: Sequence[TokenSequence], seed: int) -> list[Sample]:
+def _samples(policy: Policy, prompts: Sequence[Prompt], written: Sequence[Generated], seed: int) -> list[Sample]:
     return [
         Sample(
             id=content_id("sample", policy.adapter, prompt.id, seed, index),

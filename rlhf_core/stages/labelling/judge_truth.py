@@ -11,7 +11,7 @@ from rlhf_core.data.loaders import decided_pairs
 from rlhf_core.feedback.judge_calibration import calibrate
 from rlhf_core.feedback.judge_gate import Case, Evidence, Judge, measure_gate
 from rlhf_core.feedback.preference_labels import probability_of
-from rlhf_core.feedback.vote_aggregation import Tally, abstention, tallies
+from rlhf_core.feedback.vote_aggregation import Tally, tallies
 from rlhf_core.interfaces import Feedback, Gold
 from rlhf_core.records.feedback import Calibration, JudgeGate, Preference
 from rlhf_core.records.samples import Comparison
@@ -76,8 +76,7 @@ def _evidence(
     }
     counted = tallies([polls[pair.id] for pair in asked], ctx.constitution.precedence(), objective, settings)
     cases = [
-        Case(pair, a_is_better, one, bool(abstention(one, settings)))
-        for (pair, a_is_better), one in zip(people, counted, strict=True)
+        Case(pair, a_is_better, one, bool(one.reason)) for (pair, a_is_better), one in zip(people, counted, strict=True)
     ]
     return [*evidence, Evidence("human", cases)]
 
@@ -89,7 +88,7 @@ def _gold_cases(
     for pair, counted in zip(pairs, tallied, strict=True):
         a, b = (gold.score(pair.prompt, sample.response)[objective] for sample in (pair.a, pair.b))
         if abs(a - b) > EVEN:
-            cases.append(Case(pair, a > b, counted, bool(abstention(counted, settings))))
+            cases.append(Case(pair, a > b, counted, bool(counted.reason)))
     return cases
 
 

@@ -151,5 +151,5 @@ def test_a_wrong_file_is_told_when_the_server_starts(tmp_path, text, said):
         Tokens(file)
 
 
-def test_scopes_are_those_of_the_issue():
+def test_a_token_may_be_given_one_of_four_scopes():
     assert SCOPES == ("read", "label", "train", "admin")

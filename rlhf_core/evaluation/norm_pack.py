@@ -23,9 +23,7 @@ def build_norm_pack(
     lengths: ArrayLike,
     temperature: float = 1.0,
 ) -> NormPack:
-    """Sum up scores (K, N) of N samples with `lengths` (N,) in tokens.
-
-    The pack holds their mean, sd, quantiles, correlation and length slope.
+    """Measure scores (K, N) of N samples with `lengths` (N,): mean, sd, quantiles, correlation and length slope.
 
     The slope is that of a least-squares line, in score per token. TrainingFailed when an objective's scores do not
     vary or are not finite: nothing could be standardised by them.

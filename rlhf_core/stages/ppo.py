@@ -27,10 +27,7 @@ TRAINED, REFERENCE = "ppo-policy", "ppo-reference"
 
 
 def ppo_stage(ctx: Context) -> StageResult:
-    """Train the policy by PPO: rollouts, K scores, weights.
-
-    It goes on from the last checkpoint, and ends early where it must.
-    """
+    """Train the policy: rollouts, K scores, weights; resume the last checkpoint, and end early where it must."""
     timer, rewarded = Timer(), ctx.need("reward")
     models = load_reward_models(ctx, rewarded.reward_models, "ppo-reward")
     auditors = load_reward_models(ctx, rewarded.auditors, "ppo-auditor")

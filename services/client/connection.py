@@ -142,6 +142,15 @@ class Connection:
                     pending.cancel()
                     raise Unavailable("given up: the caller is gone") from None
 
+    def pages(self, method: Callable[..., Any], request: Any) -> Iterator[Any]:
+        """Yield the answers to a list request, page after page, until the last."""
+        while True:
+            answer = self.call(method, request)
+            yield answer
+            if not answer.next_page_token:
+                return
+            request.page_token = answer.next_page_token
+
     def stream(
         self,
         method: Callable[..., Any],

@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -126,7 +126,7 @@ class DatasetClient:
     def rows(self, dataset_id: str, page_size: int = 1000) -> Iterator[dict[str, Any]]:
         """Yield every row of a dataset, page by page; of a constitution its principles."""
         request = dataset_pb2.ListDatasetRowsRequest(dataset_id=dataset_id, page_size=page_size)
-        for answer in self._pages(self._stub.ListDatasetRows, request):
+        for answer in self._connection.pages(self._stub.ListDatasetRows, request):
             yield from (json.loads(row.json) for row in answer.rows)
 
     def export(self, dataset_id: str, encoding: Encoding | None = None) -> Iterator[bytes]:
@@ -193,28 +193,20 @@ class DatasetClient:
         request = dataset_pb2.ListSamplesRequest(
             run_id=run_id, stage=stage, policy_version=policy_version, page_size=MAX_PAGE
         )
-        for answer in self._pages(self._stub.ListSamples, request):
+        for answer in self._connection.pages(self._stub.ListSamples, request):
             yield from (sample_from_message(message) for message in answer.samples)
 
     def comparisons(self, run_id: str) -> Iterator[Comparison]:
         """Yield a run's comparisons, page by page, in the order in which it stored them."""
         request = dataset_pb2.ListComparisonsRequest(run_id=run_id, page_size=MAX_PAGE)
-        for answer in self._pages(self._stub.ListComparisons, request):
+        for answer in self._connection.pages(self._stub.ListComparisons, request):
             yield from (comparison_from_message(message) for message in answer.comparisons)
 
     def revisions(self, run_id: str) -> Iterator[RevisionStep]:
         """Yield what a run's critic said and what was revised, page by page; rounds count from 1."""
         request = dataset_pb2.ListRevisionsRequest(run_id=run_id, page_size=MAX_PAGE)
-        for answer in self._pages(self._stub.ListRevisions, request):
+        for answer in self._connection.pages(self._stub.ListRevisions, request):
             yield from (step_from_message(message) for message in answer.steps)
-
-    def _pages(self, method: Callable[..., Any], request: Any) -> Iterator[Any]:
-        while True:
-            answer = self._connection.call(method, request)
-            yield answer
-            if not answer.next_page_token:
-                return
-            request.page_token = answer.next_page_token
 
     def _send(self, file: Path, spec: dataset_pb2.DatasetUpload, offset: int) -> dataset_pb2.UploadDatasetResponse:
         def send(_: None, **options: Any) -> dataset_pb2.UploadDatasetResponse:

@@ -105,13 +105,8 @@ class PolicyClient:
     def list_policy_versions(self, run_id: str = "") -> list[PolicyVersion]:
         """List all policy versions, or all of a run, oldest first."""
         request = policy_pb2.ListPolicyVersionsRequest(run_id=run_id)
-        versions: list[PolicyVersion] = []
-        while True:
-            answer = self._connection.call(self._stub.ListPolicyVersions, request)
-            versions += [policy_version_from_message(message) for message in answer.policy_versions]
-            if not answer.next_page_token:
-                return versions
-            request.page_token = answer.next_page_token
+        pages = self._connection.pages(self._stub.ListPolicyVersions, request)
+        return [policy_version_from_message(message) for answer in pages for message in answer.policy_versions]
 
     def get_policy(self, version: str = "") -> PolicyStanding:
         """Return the policy that a reference means, with what it has behind it; none means who answers by default."""
@@ -121,13 +116,8 @@ class PolicyClient:
     def list_policies(self, run_id: str = "") -> list[PolicyStanding]:
         """List all policies, or all of a run, newest first."""
         request = policy_pb2.ListPoliciesRequest(run_id=run_id)
-        policies: list[PolicyStanding] = []
-        while True:
-            answer = self._connection.call(self._stub.ListPolicies, request)
-            policies += [policy_from_message(message) for message in answer.policies]
-            if not answer.next_page_token:
-                return policies
-            request.page_token = answer.next_page_token
+        pages = self._connection.pages(self._stub.ListPolicies, request)
+        return [policy_from_message(message) for answer in pages for message in answer.policies]
 
     def promote_policy(
         self,
@@ -165,13 +155,8 @@ class PolicyClient:
     def policy_history(self, alias: str = "") -> list[AliasChange]:
         """List all changes of an alias, or of every one, newest first."""
         request = policy_pb2.ListPolicyChangesRequest(alias=alias)
-        changes: list[AliasChange] = []
-        while True:
-            answer = self._connection.call(self._stub.ListPolicyChanges, request)
-            changes += [change_from_message(message) for message in answer.changes]
-            if not answer.next_page_token:
-                return changes
-            request.page_token = answer.next_page_token
+        pages = self._connection.pages(self._stub.ListPolicyChanges, request)
+        return [change_from_message(message) for answer in pages for message in answer.changes]
 
     def export_policy(self, folder: Path, version: str = "", *, merge: bool = False) -> str:
         """Fill an empty folder with a policy's files for transformers, PEFT and vLLM, and return the version's id.

@@ -89,9 +89,5 @@ class PreferenceClient:
         request = preference_pb2.ListPreferencesRequest(
             objective=objective, run_id=run_id, labelers=enums.number(enums.LABELERS, labelers), page_size=1000
         )
-        while True:
-            answer = self._connection.call(self._stub.ListPreferences, request)
+        for answer in self._connection.pages(self._stub.ListPreferences, request):
             yield from (preference_from_message(message) for message in answer.preferences)
-            if not answer.next_page_token:
-                return
-            request.page_token = answer.next_page_token

@@ -50,10 +50,5 @@ class RewardClient:
     def list_reward_models(self, run_id: str = "") -> list[RewardModelVersion]:
         """List all reward models, or all of a run, oldest first."""
         request = reward_pb2.ListRewardModelsRequest(run_id=run_id)
-        models: list[RewardModelVersion] = []
-        while True:
-            answer = self._connection.call(self._stub.ListRewardModels, request)
-            models += [reward_model_from_message(message) for message in answer.reward_models]
-            if not answer.next_page_token:
-                return models
-            request.page_token = answer.next_page_token
+        pages = self._connection.pages(self._stub.ListRewardModels, request)
+        return [reward_model_from_message(message) for answer in pages for message in answer.reward_models]

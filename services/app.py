@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from charter.v1 import (
+    assessment_pb2_grpc,
     critique_pb2_grpc,
     dataset_pb2_grpc,
+    exploration_pb2_grpc,
     policy_pb2_grpc,
     preference_pb2_grpc,
     reward_pb2_grpc,
@@ -34,6 +36,8 @@ from services.rpc.constitutions import Constitutions
 from services.rpc.critique import CritiqueService
 from services.rpc.dataset import DatasetService
 from services.rpc.dataset_uploads import UploadDesk
+from services.rpc.exploration import ExplorationService
+from services.rpc.labelling.assessment import AssessmentService
 from services.rpc.policy import PolicyService
 from services.rpc.policy_files import PolicyFiles, Write
 from services.rpc.preference import PreferenceService
@@ -44,7 +48,17 @@ from services.rpc.server import Loaded, ServerService, policy_info, server_info
 from services.rpc.trainer import TrainerService
 from services.security.tls import SCHEME
 from services.security.tokens import Tokens, for_server
-from services.server.config import ALL, DATASETS, SERVER, WITH_MODEL, ServeConfig, ServiceName, offered
+from services.server.config import (
+    ALL,
+    ASSESSMENTS,
+    DATASETS,
+    EXPLORATION,
+    SERVER,
+    WITH_MODEL,
+    ServeConfig,
+    ServiceName,
+    offered,
+)
 from services.server.health import MODEL
 from services.server.server import Server, Service
 from services.serving.executor import Executor
@@ -288,12 +302,24 @@ def _services(
     itself = ServerService(info, lambda: _carried_out(config, store), io)
     always = Service(SERVER, server_pb2_grpc.add_ServerServiceServicer_to_server, itself)
     named = [services[name] for name in ALL if name in config.only]
-    return [always, *named, *([_datasets(config, store, io)] if "trainer" in config.only else [])]
+    return [always, *named, *_beside(config, store, constitutions, io)]
 
 
-def _datasets(config: ServeConfig, store: Store, io: Executor) -> Service:
+def _beside(config: ServeConfig, store: Store, constitutions: Constitutions, io: Executor) -> list[Service]:
+    """The services that come with others of `only`."""
+    add = assessment_pb2_grpc.add_AssessmentServiceServicer_to_server
+    assessments = Service(ASSESSMENTS, add, AssessmentService(store, constitutions, io))
+    with_runs = _with_runs(config, store, io) if "trainer" in config.only else []
+    return [*with_runs, *([assessments] if "preference" in config.only else [])]
+
+
+def _with_runs(config: ServeConfig, store: Store, io: Executor) -> list[Service]:
     uploads = UploadDesk(store, Uploads(config.data / UPLOADS), config.limits.dataset_bytes)
-    return Service(DATASETS, dataset_pb2_grpc.add_DatasetServiceServicer_to_server, DatasetService(store, uploads, io))
+    datasets, exploration = DatasetService(store, uploads, io), ExplorationService(store, io)
+    return [
+        Service(DATASETS, dataset_pb2_grpc.add_DatasetServiceServicer_to_server, datasets),
+        Service(EXPLORATION, exploration_pb2_grpc.add_ExplorationServiceServicer_to_server, exploration),
+    ]
 
 
 def _policy_writer(store: Store, runs_folder: Path) -> Write:

@@ -63,7 +63,11 @@ STORAGE = ("sqlite3", "sqlite_utils", "psycopg", "psycopg_pool", "fsspec", "s3fs
 
 MATHS = ("ppo.losses", "ppo.advantages", "ppo.scalarization", "reward.losses")
 SERVICERS = tuple(
-    f"services.rpc.{name}" for name in ("critique", "dataset", "policy", "preference", "reward", "server", "trainer")
+    f"services.rpc.{name}"
+    for name in (
+        *("labelling.assessment", "critique", "dataset", "exploration"),
+        *("policy", "preference", "reward", "server", "trainer"),
+    )
 )
 
 FORBIDDEN = (

@@ -25,6 +25,8 @@ class PpoConfig(Settings):
     tune: Literal["lora", "full"] = "lora"
     """Whether a low-rank adapter learns or all weights of the model, of which the policy then has a copy of its own."""
     prompts_per_step: int = Field(default=32, ge=1)
+    even_tags: bool = False
+    """Prompts of every set of tags take turns, however few have it: the rarer kind is not outvoted by the commoner."""
     samples_per_prompt: int = Field(default=4, ge=1, le=256)
     """Responses to each prompt; `rloo` and `grpo` compare them with one another."""
     advantage: Literal["gae", "rloo", "grpo"] = "rloo"

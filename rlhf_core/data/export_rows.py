@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from rlhf_core.data.reward_examples import LabelledPair, Ranking, Rating
+from rlhf_core.records.assessments import Assessment
 from rlhf_core.records.feedback import Preference
 from rlhf_core.records.samples import Comparison, Demonstration, Message, Prompt, Sample
 
@@ -35,6 +37,51 @@ def preference_row(pair: Comparison, label: Preference, probability: float) -> R
         **_tags(pair.prompt),
         "lineage": lineage,
     }
+
+
+def assessment_row(label: Rating | Ranking | LabelledPair, lineage: Mapping[str, Any]) -> Row:
+    """`prompt`, and `response` and `rating`, or `responses` and `ranks`, or the pair of a tie; `weight` and `tags`."""
+    if isinstance(label, Rating):
+        said: Row = {"response": label.reply, "rating": label.rating}
+    elif isinstance(label, Ranking):
+        said = {"responses": list(label.replies), "ranks": list(label.ranks)}
+    else:
+        said = {"chosen": [_reply(label.a)], "rejected": [_reply(label.b)], "tie": True}
+    weight = {"weight": label.weight} if label.weight != 1 else {}
+    return {"prompt": _messages(label.prompt), **said, **weight, **_tags(label.prompt), "lineage": dict(lineage)}
+
+
+def faults_row(sample: Sample, assessment: Assessment) -> Row:
+    """`prompt`, `response` and `faults`, each with `start` and `end` in characters, its `text` and its `principle`."""
+    faults = [
+        {"start": span.start, "end": span.end, "text": span.text, "principle": span.principle_id}
+        | {"principle_hash": span.principle_hash}
+        for span in assessment.spans
+    ]
+    lineage = assessment_lineage(assessment) | {"policy_version": sample.policy_version}
+    return {
+        "prompt": _messages(sample.prompt),
+        "response": sample.response,
+        "faults": faults,
+        **_tags(sample.prompt),
+        "lineage": lineage,
+    }
+
+
+def assessment_lineage(assessment: Assessment) -> Row:
+    """Who said it, of what, and by which constitution."""
+    kept = {
+        "id",
+        "run_id",
+        "objective",
+        "labeler",
+        "all_bad",
+        "reason",
+        "constitution_hash",
+        "sample_ids",
+        "created_at",
+    }
+    return assessment.model_dump(mode="json", include=kept)
 
 
 def demonstration_row(shown: Demonstration, lineage: Mapping[str, Any]) -> Row:

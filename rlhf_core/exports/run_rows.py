@@ -5,10 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
-from rlhf_core.data.export_rows import Row, demonstration_row, preference_row, sample_row
+from rlhf_core.data.export_rows import (
+    Row,
+    assessment_lineage,
+    assessment_row,
+    demonstration_row,
+    faults_row,
+    preference_row,
+    sample_row,
+)
+from rlhf_core.data.reward_examples import LabelledPair, Ranking, Rating
 from rlhf_core.datasets.passed import passed
 from rlhf_core.errors import InvalidInput
+from rlhf_core.feedback.assessment_labels import assessed_labels
 from rlhf_core.feedback.preference_labels import probability_of
+from rlhf_core.records.assessments import Form
 from rlhf_core.records.base import Stage
 from rlhf_core.stages.ancestry import results_of
 from rlhf_core.store.store import Store
@@ -25,18 +36,35 @@ def preference_rows(store: Store, run_id: str, objective: str, labelers: Labeler
     runs = [_doer(store, run_id, "label")] if run_id else [None]
     given = [p for run in runs for p in store.preferences.find(None, run_id=run, labelers=labelers)]
     found = [p for p in given if not p.abstained and p.choice != "skip" and objective in ("", p.objective)]
-    objectives = sorted({p.objective for p in found})
-    if len(objectives) > 1:
-        raise InvalidInput(
-            f"objective: these labels are of several objectives ({', '.join(objectives)}), and a file holds those of "
-            "one; name it",
-            "objective",
-        )
+    _check_one_objective({p.objective for p in found})
     for label in found:
         pair = store.comparisons.get(label.comparison_id)
         if pair.a.response != pair.b.response:
             human = label.labeler.startswith("human:")
             yield preference_row(pair, label, probability_of(label.choice) if human else label.probability)
+
+
+def assessment_rows(store: Store, run_id: str, objective: str, form: Form) -> Iterator[Row]:
+    """Ratings or rankings of one run's replies, or without one of all; skipped ones are left out.
+
+    Raises: InvalidInput where they are of several objectives, as a file holds those of one.
+    """
+    of_run = _doer(store, run_id, "label") if run_id else ""
+    found = [one for one in store.assessments.find(objective, of_run, form) if not one.skipped]
+    _check_one_objective({one.objective for one in found})
+    replies = store.samples.by_id({sample for one in found for sample in one.sample_ids})
+    for one in found:
+        for label in assessed_labels(one, replies):
+            if isinstance(label, Rating | Ranking | LabelledPair):
+                yield assessment_row(label, assessment_lineage(one))
+
+
+def fault_rows(store: Store, run_id: str, objective: str) -> Iterator[Row]:
+    """Replies of one run, or without one of all, with the faults that people marked in them, or found none."""
+    of_run = _doer(store, run_id, "label") if run_id else ""
+    for one in store.assessments.find(objective, of_run, "spans"):
+        if not one.skipped:
+            yield faults_row(store.samples.get(one.item_id), one)
 
 
 def demonstration_rows(store: Store, run_id: str) -> Iterator[Row]:
@@ -59,6 +87,15 @@ def sample_rows(store: Store, run_id: str, policy_version: str, stage: str) -> I
             if sample.response.strip() and sample.id not in seen:
                 seen.add(sample.id)
                 yield sample_row(sample)
+
+
+def _check_one_objective(objectives: set[str]) -> None:
+    if len(objectives) > 1:
+        named = ", ".join(sorted(objectives))
+        raise InvalidInput(
+            f"objective: these labels are of several objectives ({named}), and a file holds those of one; name it",
+            "objective",
+        )
 
 
 def _doer(store: Store, run_id: str, stage: Stage) -> str:

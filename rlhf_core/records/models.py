@@ -172,6 +172,13 @@ class NormPack(Record):
     temperature: float = 1.0
     """At which the samples were drawn: where rollouts run at another, the reference policy itself is not at 0."""
 
+    def z(self, score: float, reward_model: str) -> float | None:
+        """The score in standard deviations of the reference policy's; None for a model that the pack does not know."""
+        if reward_model not in self.reward_models:
+            return None
+        index = self.reward_models.index(reward_model)
+        return (score - self.mean[index]) / self.sd[index]
+
 
 class GoldScore(Record):
     """A world's own grade of one sample; `kind` is an objective, or `harm:<kind of hazard>`."""

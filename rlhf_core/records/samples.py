@@ -58,6 +58,8 @@ class Sample(Record):
     seed: int = 0
     run_id: str = ""
     stage: str = ""
+    kl: float | None = None
+    """Estimate of KL(policy || reference) on this response in nats, where PPO drew it."""
 
 
 class Demonstration(Record):

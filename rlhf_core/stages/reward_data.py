@@ -7,6 +7,7 @@ from itertools import chain
 from typing import NamedTuple
 
 from rlhf_core.data.reward_examples import GradedLines, Label, LabelledPair, Source
+from rlhf_core.feedback.assessment_labels import assessed_labels, on_one_scale
 from rlhf_core.feedback.line_grades import Graded, line_grades
 from rlhf_core.feedback.preference_labels import probability_of
 from rlhf_core.feedback.vote_aggregation import heard
@@ -30,7 +31,7 @@ class Found(NamedTuple):
 
 
 def labels_of(ctx: Context, objective: str) -> Found:
-    """Gather the objective's labels: AI labels of this and earlier rounds, all human labels, the user's own files."""
+    """Gather the objective's labels: AI labels of this and earlier rounds, people's, the user's own files."""
     weight = ctx.config.reward.human_weight
     ai = _ai_labels(ctx, objective)
     human = [p for p in ctx.store.preferences.find(objective, labelers="human") if p.choice != "skip"]
@@ -42,7 +43,10 @@ def labels_of(ctx: Context, objective: str) -> Found:
             _pair(ctx.store.comparisons.get(p.comparison_id), probability_of(p.choice), p.weight * weight, "human")
             for p in human
         ),
-        *(label._replace(weight=label.weight * weight) for label in _file_labels(ctx, objective)),
+        *(
+            label._replace(weight=label.weight * weight)
+            for label in on_one_scale([*_assessed(ctx, objective), *_file_labels(ctx, objective)])
+        ),
     ]
     held_out = heldout_of(ctx)
     kept, kept_graded = held_out.kept_out(labels), held_out.kept_out(graded)
@@ -51,6 +55,13 @@ def labels_of(ctx: Context, objective: str) -> Found:
     if left_out:
         ctx.note(f"{left_out} labels of '{objective}' ask held-out prompts and are left out of training")
     return Found(kept, kept_graded, any(label.ungated for label in ai), left_out)
+
+
+def _assessed(ctx: Context, objective: str) -> list[Label]:
+    """What people's ratings and rankings teach."""
+    given = ctx.store.assessments.find(objective)
+    replies = ctx.store.samples.by_id({sample for one in given for sample in one.sample_ids})
+    return [label for one in given for label in assessed_labels(one, replies)]
 
 
 def _file_labels(ctx: Context, objective: str) -> list[Label]:

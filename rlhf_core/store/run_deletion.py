@@ -28,10 +28,13 @@ _SETS = {
     "gone_samples": f"""SELECT id FROM samples WHERE id IN {_ONLY_ITS.format(kind="sample")}
       AND id NOT IN (SELECT sample_id FROM revisions WHERE id NOT IN (SELECT id FROM gone_revisions))
       AND id NOT IN (SELECT a_id FROM comparisons WHERE id NOT IN (SELECT id FROM gone_comparisons))
-      AND id NOT IN (SELECT b_id FROM comparisons WHERE id NOT IN (SELECT id FROM gone_comparisons))""",
+      AND id NOT IN (SELECT b_id FROM comparisons WHERE id NOT IN (SELECT id FROM gone_comparisons))
+      AND id NOT IN (SELECT e.value FROM assessments AS a, json_each(a.sample_ids) AS e)""",
     "gone_prompts": """SELECT DISTINCT prompt_id AS id FROM samples WHERE id IN (SELECT id FROM gone_samples)
       AND prompt_id NOT IN (SELECT prompt_id FROM samples WHERE id NOT IN (SELECT id FROM gone_samples))""",
     "gone_models": "SELECT id FROM reward_models WHERE run_id = :run",
+    "gone_terms": """SELECT id FROM sample_terms
+      WHERE run_id = :run OR (kind = 'score' AND detail IN (SELECT id FROM gone_models))""",
 }
 """What goes, each set by those before it."""
 _ROWS = (
@@ -45,6 +48,9 @@ _ROWS = (
     ("revisions", "id IN (SELECT id FROM gone_revisions)"),
     ("scores", "sample_id IN (SELECT id FROM gone_samples) OR reward_model IN (SELECT id FROM gone_models)"),
     ("gold_scores", "sample_id IN (SELECT id FROM gone_samples)"),
+    ("sample_postings", "term IN (SELECT id FROM gone_terms)"),
+    ("sample_terms", "id IN (SELECT id FROM gone_terms)"),
+    ("sample_numbers", "sample_id IN (SELECT id FROM gone_samples)"),
     ("samples", "id IN (SELECT id FROM gone_samples)"),
     ("prompts", "id IN (SELECT id FROM gone_prompts)"),
     *(
@@ -57,7 +63,9 @@ _ROWS = (
     ("runs", "id = :run"),
 )
 """Tables in an order in which no row is left without what it refers to."""
-_UNTOLD = ("members", "undos")
+_KEPT_LABELS = """SELECT (SELECT count(*) FROM assessments WHERE run_id = :run)
+  + (SELECT count(*) FROM preferences WHERE run_id = :run AND substr(labeler, 1, 6) = 'human:') AS n"""
+_UNTOLD = ("members", "undos", "sample_postings", "sample_terms", "sample_numbers")
 
 
 class Deleted(NamedTuple):
@@ -66,7 +74,7 @@ class Deleted(NamedTuple):
     rows: dict[str, int]
     """Table -> rows, of those that lose any."""
     kept_labels: int
-    """Labels that people gave on the run's pairs; they stay, with the pairs."""
+    """Labels and assessments that people gave of the run's replies; they stay, with pairs and replies."""
     artifacts: int
     """Artifacts that nothing names any more; collecting garbage frees them."""
     size: int
@@ -92,8 +100,7 @@ class Deletion:
             before = set(self._garbage.orphans().digests)
             for name, query in _SETS.items():
                 connection.execute(f"CREATE TEMP TABLE {name} AS {query}", {"run": run_id})
-            labels = "SELECT count(*) AS n FROM preferences WHERE run_id = ? AND substr(labeler, 1, 6) = 'human:'"
-            kept = self._connections.rows(labels, [run_id])[0]["n"]
+            kept = self._connections.rows(_KEPT_LABELS, {"run": run_id})[0]["n"]
             rows = {table: _delete(connection, table, where, run_id) for table, where in _ROWS}
             # Pairs that stay for people's labels are no run's any more.
             connection.execute("UPDATE comparisons SET run_id = '' WHERE run_id = ?", [run_id])

@@ -85,17 +85,20 @@ class Runs:
             NotFound: no run is called so.
             InvalidInput: several are.
         """
+        # Most know the whole id, which needs no look at every run.
+        if self._connections.rows("SELECT id FROM runs WHERE id = ?", [reference]):
+            return self.get(reference)
         short = reference.removeprefix("run-") if len(reference) >= MIN_REFERENCE else reference
         rows = self._connections.rows(
-            """SELECT id, display_name FROM runs WHERE id = :name OR display_name = :name
+            """SELECT id FROM runs WHERE display_name = :name
               OR (length(:short) >= :least AND (substr(id, 1, length(:name)) = :name
                 OR substr(id, length(id) - 5, length(:short)) = :short))
-            ORDER BY id = :name DESC, number DESC LIMIT 20""",
+            ORDER BY number DESC LIMIT 20""",
             {"name": reference, "short": short, "least": MIN_REFERENCE},
         )
         if not reference or not rows:
             raise self._unknown(reference)
-        if len(rows) > 1 and rows[0]["id"] != reference:
+        if len(rows) > 1:
             some = ", ".join(row["id"] for row in rows[:5])
             raise InvalidInput(f"'{reference}' is {len(rows)} runs: {some}; give more of the id", "run_id")
         return self.get(rows[0]["id"])

@@ -10,6 +10,7 @@ from rlhf_core.records.base import Record
 from rlhf_core.records.feedback import Revision
 from rlhf_core.records.samples import Prompt, Sample, Split
 from rlhf_core.store.connection import Connection, Connections, Row
+from rlhf_core.store.exploration.terms import post
 from rlhf_core.store.row_mapping import from_row, insert, now, stamped, to_row
 
 _SAMPLES = "SELECT s.*, p.messages, p.split, p.source, p.tags FROM samples AS s JOIN prompts AS p ON p.id = s.prompt_id"
@@ -51,6 +52,7 @@ class Samples:
             insert(connection, "prompts", stamped({sample.prompt.id: sample.prompt for sample in samples}.values()))
             insert(connection, "samples", rows)
             join_runs(connection, "sample", samples)
+            post(connection, (sample.id for sample in samples))
 
     def get(self, sample_id: str) -> Sample:
         samples = self.by_id([sample_id])
@@ -92,6 +94,7 @@ class Revisions:
         with self._connections.write() as connection:
             insert(connection, "revisions", stamped(revisions))
             join_runs(connection, "revision", revisions)
+            post(connection, (revision.sample_id for revision in revisions))
 
     def of_run(self, run_id: str) -> list[Revision]:
         rows = self._connections.rows(

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from rlhf_core.records.models import GoldScore, Score
 from rlhf_core.store.connection import Connections
+from rlhf_core.store.exploration.terms import post
 from rlhf_core.store.row_mapping import from_row, insert, stamped
 
 
@@ -17,8 +18,10 @@ class Scores:
 
     def add(self, scores: Iterable[Score]) -> None:
         """Store reward models' scores of stored samples, one for each sample, reward model and objective."""
+        scores = list(scores)
         with self._connections.write() as connection:
             insert(connection, "scores", stamped(scores), key="sample_id, reward_model, objective")
+            post(connection, (score.sample_id for score in scores))
 
     def of_run(self, run_id: str, objective: str | None = None, reward_model: str | None = None) -> list[Score]:
         """Return the scores of a run's samples; a sample that several reward models scored has several."""

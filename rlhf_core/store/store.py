@@ -16,8 +16,12 @@ from rlhf_core.store.connection import Connections
 from rlhf_core.store.constitutions import Constitutions
 from rlhf_core.store.databases.place import ARTIFACTS, HERE, Place, connect, place_of, settle, use
 from rlhf_core.store.datasets import Datasets
+from rlhf_core.store.exploration.history import SampleHistories
+from rlhf_core.store.exploration.search import SampleSearch
 from rlhf_core.store.garbage_collection import Garbage
 from rlhf_core.store.idempotency import Requests
+from rlhf_core.store.labelling.assessment_queue import AssessmentQueue
+from rlhf_core.store.labelling.assessments import Assessments
 from rlhf_core.store.preferences import Preferences
 from rlhf_core.store.run_deletion import Deletion
 from rlhf_core.store.run_history import Checkpoints, Events, StageResults
@@ -48,12 +52,16 @@ class Store:
         self.prompts = Prompts(connections)
         self.samples = Samples(connections)
         self.revisions = Revisions(connections)
+        self.sample_search = SampleSearch(connections, self.samples)
+        self.sample_histories = SampleHistories(connections, self.samples)
         self.scores = Scores(connections)
         self.gold_scores = GoldScores(connections)
         self.comparisons = Comparisons(connections, self.samples)
         self.run_pages = RunPages(connections, self.samples)
         self.votes = Votes(connections)
         self.preferences = Preferences(connections, self.comparisons)
+        self.assessment_queue = AssessmentQueue(connections, self.samples)
+        self.assessments = Assessments(connections, self.assessment_queue)
         self.policy_versions = Versions(connections, PolicyVersion, "policy_versions")
         self.aliases = Aliases(connections)
         self.reward_models = Versions(connections, RewardModelVersion, "reward_models")

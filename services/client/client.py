@@ -7,10 +7,12 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 
 from rlhf_core.errors import InvalidInput
+from services.client.assessment import AssessmentClient
 from services.client.connection import Connection
 from services.client.constitution import ConstitutionClient
 from services.client.critique import CritiqueClient
 from services.client.dataset import DatasetClient
+from services.client.exploration import ExplorationClient
 from services.client.policy import PolicyClient
 from services.client.preference import PreferenceClient
 from services.client.reward import RewardClient
@@ -19,6 +21,8 @@ from services.client.trainer import TrainerClient
 from services.security.tls import ClientTls
 
 SERVICES = ("policy", "critique", "reward", "preference", "trainer")
+BESIDE = {"dataset": "trainer", "exploration": "trainer", "assessment": "preference"}
+"""Services that are where another one is: datasets, and what is asked of samples, where runs are taken in."""
 
 
 class CharterClient:
@@ -33,8 +37,10 @@ class CharterClient:
         self.constitution = ConstitutionClient(self._at("critique"))
         self.reward = RewardClient(self._at("reward"))
         self.preference = PreferenceClient(self._at("preference"))
+        self.assessments = AssessmentClient(self._at("assessment"))
         self.trainer = TrainerClient(self._at("trainer"))
         self.datasets = DatasetClient(self._at("dataset"))
+        self.exploration = ExplorationClient(self._at("exploration"))
         self.server = ServerClient(connection)
 
     @classmethod
@@ -73,8 +79,7 @@ class CharterClient:
             connection.close()
 
     def _at(self, service: str) -> Connection:
-        # Datasets are where runs are taken in.
-        return self._elsewhere.get("trainer" if service == "dataset" else service, self._connection)
+        return self._elsewhere.get(BESIDE.get(service, service), self._connection)
 
     def __enter__(self) -> CharterClient:
         return self

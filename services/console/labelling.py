@@ -1,17 +1,18 @@
-"""The pages on which people say which of two replies is better, and what their script asks of the server.
+"""The desks at which people label, and what their scripts ask of the server: pairs, ratings, rankings, marked faults.
 
-The script works ahead: it has the next pairs before they are looked at, goes on at once, and sends what was decided
+A script works ahead: it has the next items before they are looked at, goes on at once, and sends what was decided
 behind the labeler's back, each step with an id of its own, until the service has it. So nothing here keeps any state.
 """
 
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, get_args
 from urllib.parse import quote
 
-from charter.v1 import preference_pb2
+from charter.v1 import assessment_pb2, preference_pb2
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from pydantic import AwareDatetime, Field, ValidationError
@@ -19,59 +20,25 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from rlhf_core.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthenticated
+from rlhf_core.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthenticated, suggestion
+from rlhf_core.records.assessments import HIGHEST, LOWEST
 from rlhf_core.records.base import Record
-from services.console.backend import NAME_COOKIE, Backend, person_of
+from services.console.backend import NAME_COOKIE, Backend, person_of, set_cookie
 from services.console.pages import JSON, Pages, form_of
 from services.console.pairs import Pair, pair_of
+from services.console.replies import Passage, Replies, Reply, item_of
+from services.console.steps import FORMS, DeskForm, Steps, carry_out
 from services.server.interceptors import invalid_input
+from services.wire import enums
 from services.wire.stored_records import human_labeler
 
 YEAR_SECONDS = 365 * 24 * 3600
 LEASE_SECONDS = 600
-"""Longer than a labeler takes for the pairs ahead; each look ahead begins it anew."""
-CHOICES = {
-    "left": preference_pb2.CHOICE_A,
-    "right": preference_pb2.CHOICE_B,
-    "tie": preference_pb2.CHOICE_TIE,
-    "both_bad": preference_pb2.CHOICE_BOTH_BAD,
-    "skip": preference_pb2.CHOICE_SKIP,
-}
-MIRRORED = {"left": "right", "right": "left"}
+"""Longer than a labeler takes for the items ahead; each look ahead begins it anew."""
+DESKS: tuple[DeskForm, ...] = get_args(DeskForm)
+SCALE = tuple(range(LOWEST, HIGHEST + 1))
 
 R = TypeVar("R", bound=Record)
-Id = Annotated[str, Field(min_length=1, max_length=200)]
-
-
-class Label(Record):
-    """A decision: `left` and `right` are what the person saw."""
-
-    kind: Literal["label"]
-    id: Id
-    comparison: Id
-    objective: Id
-    choice: Literal["left", "right", "tie", "both_bad", "skip"]
-    swapped: bool
-    note: str = ""
-
-
-class StepBack(Record):
-    """Takes back this person's latest label on a comparison."""
-
-    kind: Literal["undo"]
-    id: Id
-    comparison: Id
-    objective: Id
-
-
-Step = Annotated[Label | StepBack, Field(discriminator="kind")]
-
-
-class Steps(Record):
-    """What a labeler did, in order. Sent again, each step counts once."""
-
-    labeler: str
-    steps: tuple[Step, ...] = Field(max_length=100)
 
 
 class Outcome(Record):
@@ -84,7 +51,8 @@ class Outcome(Record):
 class Look(Record):
     """Asks what comes next."""
 
-    objective: Id
+    form: DeskForm
+    objective: str = Field(min_length=1, max_length=200)
     run: str = ""
     gate: bool = False
     """Only pairs whose labels decide on the judge's gate."""
@@ -96,18 +64,18 @@ class Look(Record):
 class Ahead(Record):
     """What comes next for a labeler."""
 
-    pairs: tuple[Pair, ...]
+    items: tuple[Pair | Reply | Replies | Passage, ...]
     remaining: int
     given: int
-    """Since the beginning of the labeler's day, of all objectives."""
+    """Since the beginning of the labeler's day, of all forms and objectives."""
 
 
 class Task(NamedTuple):
-    """An objective, and how many pairs wait."""
+    """An objective, and how many items wait at each desk, by its form."""
 
     name: str
     description: str
-    remaining: int
+    remaining: dict[str, int]
 
 
 class Labelling:
@@ -121,48 +89,82 @@ class Labelling:
             Route("/label/next", self._look_ahead, methods=["POST"]),
             Route("/label/steps", self._take, methods=["POST"]),
             Route("/label/{objective}", self._desk),
+            Route("/label/{objective}/{form}", self._desk),
+            Route("/guidelines", self._guidelines),
         ]
 
     async def _tasks(self, request: Request) -> Response:
         visitor, run = await self._backend.visitor(request), request.query_params.get("run", "")
-        labeler, constitution = person_of(request, visitor), await self._guidelines(request, run)
-        method = self._backend.preference.NextComparison
+        labeler, constitution = person_of(request, visitor), await self._constitution(request, run)
         tasks = []
         for objective in constitution.objectives:
-            asked = preference_pb2.NextComparisonRequest(labeler=labeler, objective=objective.name, run_id=run)
-            answer = await self._backend.ask(request, method, asked) if visitor.may("label") else None
-            tasks.append(Task(objective.name, objective.description, answer.remaining if answer else 0))
-        return self._pages.page_for(visitor, request, "tasks.html", tasks=tasks, labeler=labeler, run=run)
+            remaining: dict[str, int] = {}
+            for form in DESKS if visitor.may("label") else ():
+                look = Look(form=form, objective=objective.name, run=run, count=1, since=_day_ago())
+                remaining[form] = (await self._next(request, labeler, look, 0)).remaining
+            tasks.append(Task(objective.name, objective.description, remaining))
+        given = await self._progress(request, labeler, _day_ago())
+        shown = {"tasks": tasks, "given": given, "labeler": labeler, "run": run}
+        return self._pages.page_for(visitor, request, "tasks.html", **shown)
 
     async def _desk(self, request: Request) -> Response:
         visitor, run = await self._backend.visitor(request), request.query_params.get("run", "")
-        constitution, name = await self._guidelines(request, run), request.path_params["objective"]
+        constitution, name = await self._constitution(request, run), request.path_params["objective"]
+        form = request.path_params.get("form", "pairs")
         objective = next((each for each in constitution.objectives if each.name == name), None)
         if objective is None:
             known = ", ".join(each.name for each in constitution.objectives)
             raise NotFound(f"there is no objective '{name}' to label for; there are: {known}")
+        if form not in DESKS:
+            raise NotFound(f"there is no desk for '{form}'; {suggestion(form, DESKS)}")
         principles = [principle for principle in constitution.principles if name in principle.serves]
         given = {"objective": objective, "principles": principles, "labeler": person_of(request, visitor), "run": run}
-        gate = "gate" in request.query_params
-        return self._pages.page_for(visitor, request, "desk.html", gate=gate, **given)
+        given |= {"form": form, "scale": SCALE, "gate": "gate" in request.query_params}
+        return self._pages.page_for(visitor, request, "desk.html", **given)
+
+    async def _guidelines(self, request: Request) -> Response:
+        """What labelers go by: the constitution's words, and how each desk is worked."""
+        visitor, run = await self._backend.visitor(request), request.query_params.get("run", "")
+        constitution = await self._constitution(request, run)
+        given = {"constitution": constitution, "run": run, "scale": SCALE}
+        return self._pages.page_for(visitor, request, "guidelines.html", **given)
 
     async def _look_ahead(self, request: Request) -> Response:
-        """The pairs that come next, held for this labeler."""
+        """The items that come next, held for this labeler."""
         visitor, look = await self._backend.visitor(request), await _read(Look, request)
-        since = Timestamp()
-        since.FromDatetime(look.since)
-        asked = preference_pb2.NextComparisonRequest(
-            labeler=person_of(request, visitor),
-            objective=look.objective,
-            run_id=look.run,
-            uniform=look.gate,
-            count=look.count,
-            lease=Duration(seconds=LEASE_SECONDS),
-            since=since,
-        )
-        answer = await self._backend.ask(request, self._backend.preference.NextComparison, asked)
-        pairs = await asyncio.to_thread(lambda: tuple(pair_of(shown) for shown in answer.shown))
-        return _json(Ahead(pairs=pairs, remaining=answer.remaining, given=answer.given))
+        labeler, form = person_of(request, visitor), look.form
+        answer = await self._next(request, labeler, look, LEASE_SECONDS)
+        given = await self._progress(request, labeler, look.since)
+        if isinstance(answer, preference_pb2.NextComparisonResponse):
+            items = await asyncio.to_thread(lambda: tuple(pair_of(shown) for shown in answer.shown))
+        else:
+            items = tuple(item_of(form, item) for item in answer.items)
+        total = given.pairs + given.ratings + given.rankings + given.spans
+        return _json(Ahead(items=items, remaining=answer.remaining, given=total))
+
+    async def _next(
+        self, request: Request, labeler: str, look: Look, lease_seconds: int
+    ) -> preference_pb2.NextComparisonResponse | assessment_pb2.NextAssessmentResponse:
+        """What comes next at a desk, held for the labeler where a lease is asked for."""
+        asked: dict[str, Any] = {
+            "labeler": labeler,
+            "objective": look.objective,
+            "run_id": look.run,
+            "count": look.count,
+        }
+        asked |= {"lease": Duration(seconds=lease_seconds)} if lease_seconds else {}
+        if look.form == "pairs":
+            pairs = preference_pb2.NextComparisonRequest(uniform=look.gate, **asked)
+            return await self._backend.ask(request, self._backend.preference.NextComparison, pairs)
+        form = enums.number(enums.FORMS, FORMS[look.form])
+        replies = assessment_pb2.NextAssessmentRequest(form=form, **asked)
+        return await self._backend.ask(request, self._backend.assessment.NextAssessment, replies)
+
+    async def _progress(self, request: Request, labeler: str, since: datetime) -> assessment_pb2.GetProgressResponse:
+        stamp = Timestamp()
+        stamp.FromDatetime(since)
+        asked = assessment_pb2.GetProgressRequest(labeler=labeler, since=stamp)
+        return await self._backend.ask(request, self._backend.assessment.GetProgress, asked)
 
     async def _take(self, request: Request) -> Response:
         """Store what a labeler did, one step after the other."""
@@ -173,7 +175,7 @@ class Labelling:
         done, refused = [], {}
         for step in given.steps:
             try:
-                await self._carry_out(request, labeler, step)
+                await carry_out(self._backend, request, labeler, step)
                 done.append(step.id)
             except (Unauthenticated, Forbidden):
                 raise
@@ -181,25 +183,7 @@ class Labelling:
                 refused[step.id] = str(error)
         return _json(Outcome(done=tuple(done), refused=refused))
 
-    async def _carry_out(self, request: Request, labeler: str, step: Label | StepBack) -> None:
-        if isinstance(step, StepBack):
-            undo = preference_pb2.UndoPreferenceRequest(
-                labeler=labeler, comparison_id=step.comparison, objective=step.objective, request_id=step.id
-            )
-            await self._backend.ask(request, self._backend.preference.UndoPreference, undo)
-            return
-        submit = preference_pb2.SubmitPreferenceRequest(
-            comparison_id=step.comparison,
-            objective=step.objective,
-            labeler=labeler,
-            choice=CHOICES[MIRRORED.get(step.choice, step.choice) if step.swapped else step.choice],
-            reason=step.note,
-            request_id=step.id,
-            swapped=step.swapped,
-        )
-        await self._backend.ask(request, self._backend.preference.SubmitPreference, submit)
-
-    async def _guidelines(self, request: Request, run: str) -> Any:
+    async def _constitution(self, request: Request, run: str) -> Any:
         asked = preference_pb2.GetGuidelinesRequest(run_id=run)
         return (await self._backend.ask(request, self._backend.preference.GetGuidelines, asked)).constitution
 
@@ -207,7 +191,7 @@ class Labelling:
 async def _rename(request: Request) -> Response:
     name = human_labeler((await form_of(request)).get("name", "").strip()).removeprefix("human:")
     response = RedirectResponse("/label", HTTPStatus.SEE_OTHER)
-    response.set_cookie(NAME_COOKIE, quote(name), max_age=YEAR_SECONDS, httponly=True, samesite="strict")
+    set_cookie(request, response, NAME_COOKIE, quote(name), YEAR_SECONDS)
     return response
 
 
@@ -217,6 +201,10 @@ async def _read(kind: type[R], request: Request) -> R:
         return kind.model_validate_json(await request.body())
     except ValidationError as error:
         raise invalid_input(error) from None
+
+
+def _day_ago() -> datetime:
+    return datetime.now(UTC) - timedelta(days=1)
 
 
 def _json(record: Record) -> Response:

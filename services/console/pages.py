@@ -31,6 +31,7 @@ PAGES = (
     ("trainer", "/compare", "Compare"),
     ("policy", "/policies", "Policies"),
     ("preference", "/constitution", "Constitution"),
+    ("dataset", "/datasets", "Datasets"),
 )
 """Which service a page needs, its address and its title."""
 
@@ -66,6 +67,10 @@ class Pages:
         """Render a page where the visitor is known already, or nobody yet."""
         given = {"visitor": visitor, "path": request.url.path, "pages": PAGES, **context}
         return self._templates.TemplateResponse(request, template, given, status)
+
+    def part(self, template: str, **context: Any) -> str:
+        """A part of a page, as HTML."""
+        return self._templates.env.get_template(template).render(context)
 
     async def failed(self, request: Request, error: Exception) -> Response:
         """Answer an error: in JSON to a script, a way to sign in, or a page that says what is wrong."""

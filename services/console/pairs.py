@@ -10,6 +10,7 @@ from typing import NamedTuple
 from charter.v1 import preference_pb2
 
 from rlhf_core.records.base import Record
+from rlhf_core.records.samples import Prompt
 from services.wire.samples import comparison_from_message
 
 ALIKE_FROM = 0.3
@@ -51,11 +52,15 @@ def pair_of(shown: preference_pb2.ShownComparison) -> Pair:
     left, right = compared(visible(seen.a.response), visible(seen.b.response))
     return Pair(
         id=comparison.id,
-        turns=tuple(Turn(turn.role, visible(turn.content)) for turn in comparison.prompt.messages),
+        turns=turns_of(comparison.prompt),
         left=tuple(left),
         right=tuple(right),
         swapped=shown.swapped,
     )
+
+
+def turns_of(prompt: Prompt) -> tuple[Turn, ...]:
+    return tuple(Turn(turn.role, visible(turn.content)) for turn in prompt.messages)
 
 
 def visible(text: str) -> str:

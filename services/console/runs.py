@@ -93,10 +93,12 @@ class Runs:
         run, form = await self._run(request), await form_of(request)
         verb, request_id = form.get("verb", ""), form.get("request_id", "")
         if verb == "note":
-            changed = trainer_pb2.Run(id=run.id, note=form.get("note", ""), display_name=form.get("display_name", ""))
-            mask = FieldMask(paths=["note", "display_name"])
-            asked = trainer_pb2.UpdateRunRequest(run=changed, update_mask=mask, request_id=request_id)
-            await self._backend.ask(request, self._backend.trainer.UpdateRun, asked)
+            if changed := _changed(form):
+                mask, now = FieldMask(paths=list(changed)), trainer_pb2.Run(id=run.id)
+                for name, text in changed.items():
+                    setattr(now, name, text)
+                asked = trainer_pb2.UpdateRunRequest(run=now, update_mask=mask, request_id=request_id)
+                await self._backend.ask(request, self._backend.trainer.UpdateRun, asked)
         elif verb in self._verbs:
             method, kind = self._verbs[verb]
             await self._backend.ask(request, method, kind(run_id=run.id, request_id=request_id))
@@ -143,6 +145,14 @@ class Runs:
             return Report.model_validate_json(found.report_json)
         except (NotFound, ValueError):  # none, or one of a Charter that wrote others
             return None
+
+
+def _changed(form: dict[str, str]) -> dict[str, str]:
+    """What was typed and is not as the page showed it: what somebody else has written meanwhile stays."""
+    # Browsers send every line end as two signs.
+    text = {name: value.replace("\r\n", "\n") for name, value in form.items()}
+    written = [name for name in ("note", "display_name") if name in text]
+    return {name: text[name] for name in written if text[name] != text.get(f"old_{name}")}
 
 
 def _statuses(runs: Any) -> list[str]:

@@ -13,6 +13,9 @@ from rlhf_core.errors import CharterError
 from services.console.backend import Backend
 from services.console.comparison import Comparison
 from services.console.constitution import Constitution
+from services.console.datasets import Datasets
+from services.console.exploration import Exploration
+from services.console.faults import Faults
 from services.console.guard import Guard
 from services.console.labelling import Labelling
 from services.console.pages import HERE, Pages
@@ -37,7 +40,7 @@ class Console:
         is taken, none, or open to others where it may not be."""
         address = config.address or ""
         self._backend = Backend(target)
-        app = _application(self._backend, _hosts(address, config.hosts))
+        app = _application(self._backend, _hosts(address, config.hosts), limits.dataset_bytes)
         self.listener = Listener(app, address, tls, limits.calls, may_be_open, FIELD)
 
     async def close(self) -> None:
@@ -45,9 +48,9 @@ class Console:
         await self._backend.close()
 
 
-def _application(backend: Backend, hosts: tuple[str, ...]) -> Starlette:
+def _application(backend: Backend, hosts: tuple[str, ...], upload_bytes: int) -> Starlette:
     pages = Pages(backend)
-    kinds = (SignIn, Labelling, Runs, Comparison, Policies, Constitution)
+    kinds = (SignIn, Labelling, Faults, Runs, Comparison, Exploration, Policies, Constitution, Datasets)
     subjects = [kind(pages, backend) for kind in kinds]
     return Starlette(
         routes=[
@@ -55,7 +58,10 @@ def _application(backend: Backend, hosts: tuple[str, ...]) -> Starlette:
             *(route for subject in subjects for route in subject.routes()),
             Mount("/static", StaticFiles(directory=HERE / "static")),
         ],
-        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False), Middleware(Guard)],
+        middleware=[
+            Middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False),
+            Middleware(Guard, upload_bytes=upload_bytes),
+        ],
         exception_handlers={CharterError: pages.failed, HTTPException: pages.failed},
     )
 

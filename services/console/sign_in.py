@@ -1,4 +1,4 @@
-"""Signing in by a token. The browser keeps it where no script can read it and no other site can send it."""
+"""Signing in by a token, which is exchanged for a session, and signing out of it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from rlhf_core.errors import Unauthenticated
-from services.console.backend import TOKEN_COOKIE, Backend
+from services.console.backend import TOKEN_COOKIE, Backend, cookie_of, set_cookie
 from services.console.pages import SIGN_IN, Pages, form_of
 
 HOME = "/"
@@ -23,7 +23,7 @@ class SignIn:
         return [
             Route(SIGN_IN, self._form),
             Route(SIGN_IN, self._sign_in, methods=["POST"]),
-            Route("/sign-out", _sign_out, methods=["POST"]),
+            Route("/sign-out", self._sign_out, methods=["POST"]),
         ]
 
     async def _form(self, request: Request) -> Response:
@@ -34,21 +34,22 @@ class SignIn:
         form = await form_of(request)
         token, target = form.get("token", "").strip(), _inside(form.get("next", HOME))
         try:
-            await self._backend.visitor_with(token)
+            visitor = await self._backend.visitor_with(token)
         except Unauthenticated as error:
             wrong = error.message if token else "token: paste the token that you were given"
             status = HTTPStatus.UNAUTHORIZED
             return self._pages.page_for(None, request, "sign_in.html", status, target=target, wrong=wrong)
         response = RedirectResponse(target, HTTPStatus.SEE_OTHER)
-        secure = request.url.scheme == "https"
-        response.set_cookie(TOKEN_COOKIE, token, httponly=True, samesite="strict", secure=secure)
+        self._backend.sessions.end(cookie_of(request, TOKEN_COOKIE))
+        if visitor.name:
+            set_cookie(request, response, TOKEN_COOKIE, self._backend.sessions.begin(token))
         return response
 
-
-async def _sign_out(request: Request) -> Response:
-    response = RedirectResponse(SIGN_IN, HTTPStatus.SEE_OTHER)
-    response.delete_cookie(TOKEN_COOKIE, httponly=True, samesite="strict")
-    return response
+    async def _sign_out(self, request: Request) -> Response:
+        self._backend.sessions.end(cookie_of(request, TOKEN_COOKIE))
+        response = RedirectResponse(SIGN_IN, HTTPStatus.SEE_OTHER)
+        set_cookie(request, response, TOKEN_COOKIE, "", max_age=0)
+        return response
 
 
 def _inside(target: str) -> str:

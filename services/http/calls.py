@@ -138,6 +138,7 @@ class _Reply:
 
     async def send(self, response: Response) -> None:
         response.headers[REQUEST_KEY] = self._request
+        response.headers["x-content-type-options"] = "nosniff"
         self.begun = True
         head: Message = {
             "type": "http.response.start",

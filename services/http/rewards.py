@@ -15,7 +15,7 @@ from rlhf_core.records.base import Record
 from rlhf_core.records.models import Score
 from services.http.calls import Asked
 from services.http.texts import Shape, Turn, prompt_of
-from services.rpc.reward import RewardService, Scoring, z_of
+from services.rpc.reward import RewardService, Scoring
 from services.server.limits import Limits, check_request
 
 NO_PACK = "there is no NormPack of this reward model, so its score has no unit"
@@ -179,7 +179,7 @@ def _reward(found: Scoring, row: Sequence[Score | CharterError], weights: Mappin
 def _objective(found: Scoring, model: str, score: Score | CharterError, weight: float | None) -> ObjectiveScore:
     if isinstance(score, CharterError):
         return ObjectiveScore(reward_model=model, weight=weight, missing=str(score))
-    z = z_of(score.score, model, found.pack)
+    z = found.pack and found.pack.z(score.score, model)
     known = z is not None and math.isfinite(z)
     return ObjectiveScore(
         reward_model=model,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from datetime import UTC, datetime
 
 import grpc
 from charter.v1 import preference_pb2, preference_pb2_grpc
@@ -16,6 +15,7 @@ from rlhf_core.records.samples import Comparison
 from rlhf_core.seeding import UNIFORM_SLICE, is_swapped, uniform_draw
 from rlhf_core.store.store import Store
 from services.rpc.constitutions import Constitutions
+from services.rpc.labelling.next_requests import count_of, lease_seconds_of, since_of
 from services.rpc.run_changes import tried
 from services.rpc.run_references import run_id_of
 from services.serving.executor import Executor
@@ -25,8 +25,6 @@ from services.wire.samples import comparison_from_message, comparison_to_message
 from services.wire.stored_records import human_labeler, preference_to_message
 
 PAGE = 100
-MAX_COUNT = 100
-MAX_LEASE_SECONDS = 3600
 
 
 class PreferenceService(preference_pb2_grpc.PreferenceServiceServicer):
@@ -42,7 +40,7 @@ class PreferenceService(preference_pb2_grpc.PreferenceServiceServicer):
         run_id = await self._io.run(run_id_of, self._store, request.run_id)
         await self._io.run(self._constitutions.check_objective, request.objective, run_id)
         asked = labeler, request.objective, run_id or None, request.uniform
-        size, since = (_count(request), _lease_seconds(request)), _since(request)
+        size, since = (count_of(request), lease_seconds_of(request)), since_of(request.since)
         found = await self._io.run(self._store.comparisons.upcoming, *asked, *size)
         shown = [
             preference_pb2.ShownComparison(
@@ -147,27 +145,3 @@ class PreferenceService(preference_pb2_grpc.PreferenceServiceServicer):
         return self._store.comparisons.get(
             resource_names.identity(resource_names.COMPARISONS, request.comparison_id, "comparison_id")
         )
-
-
-def _count(request: preference_pb2.NextComparisonRequest) -> int:
-    if request.count < 0:
-        raise InvalidInput(f"count: {request.count}; allowed: 0 to {MAX_COUNT}", "count")
-    return min(request.count or 1, MAX_COUNT)
-
-
-def _since(request: preference_pb2.NextComparisonRequest) -> datetime:
-    try:
-        return request.since.ToDatetime(tzinfo=UTC)
-    except (ValueError, OverflowError):
-        told = f"since: {request.since.seconds} s; allowed: a time of the years 1 to 9999"
-        raise InvalidInput(told, "since") from None
-
-
-def _lease_seconds(request: preference_pb2.NextComparisonRequest) -> float:
-    """0 where no lease is asked for."""
-    if not request.HasField("lease"):
-        return 0
-    seconds = request.lease.seconds + request.lease.nanos / 1e9
-    if not 0 < seconds <= MAX_LEASE_SECONDS:
-        raise InvalidInput(f"lease: {seconds:g} s; allowed: above 0 s, to {MAX_LEASE_SECONDS} s", "lease")
-    return seconds

@@ -51,7 +51,7 @@ class RewardService(reward_pb2_grpc.RewardServiceServicer):
         samples = samples_from_messages(request.samples)
         models, pack = await self._which(request)
         scores = await self._models.score(samples, models, _trunks(await self._versions(models)))
-        messages = [score_to_message(s, z_of(s.score, s.reward_model, pack)) for s in scores]
+        messages = [score_to_message(s, pack and pack.z(s.score, s.reward_model)) for s in scores]
         return reward_pb2.ScoreResponse(scores=messages, norm_pack=pack.id if pack else "")
 
     async def score_each(self, request: reward_pb2.ScoreRequest) -> Scoring:
@@ -153,14 +153,3 @@ class RewardService(reward_pb2_grpc.RewardServiceServicer):
 def _trunks(models: Sequence[RewardModelVersion]) -> dict[str, str]:
     """The artifact of each model: models that were trained on one trunk have the same one."""
     return {model.id: model.artifact for model in models}
-
-
-def z_of(score: float, reward_model: str, pack: NormPack | None) -> float | None:
-    """Return the score in standard deviations of the reference policy's.
-
-    It is None where the pack does not know the model.
-    """
-    if pack is None or reward_model not in pack.reward_models:
-        return None
-    index = pack.reward_models.index(reward_model)
-    return (score - pack.mean[index]) / pack.sd[index]

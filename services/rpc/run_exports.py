@@ -13,7 +13,13 @@ from google.protobuf.message import Message
 from rlhf_core.data.export_rows import Row
 from rlhf_core.data.parquet import write_rows
 from rlhf_core.errors import InvalidInput, NotFound
-from rlhf_core.exports.run_rows import demonstration_rows, preference_rows, sample_rows
+from rlhf_core.exports.run_rows import (
+    assessment_rows,
+    demonstration_rows,
+    fault_rows,
+    preference_rows,
+    sample_rows,
+)
 from rlhf_core.store.run_pages import Placed
 from rlhf_core.store.store import Store
 from services.rpc.run_references import run_id_of
@@ -79,6 +85,12 @@ class RunExports:
         run_id = run_id_of(self._store, request.run_id)
         if content == "preferences":
             return preference_rows(self._store, run_id, request.objective, labelers)
+        if content == "ratings":
+            return assessment_rows(self._store, run_id, request.objective, "rating")
+        if content == "rankings":
+            return assessment_rows(self._store, run_id, request.objective, "ranking")
+        if content == "spans":
+            return fault_rows(self._store, run_id, request.objective)
         if content == "demonstrations":
             return demonstration_rows(self._store, run_id)
         return sample_rows(self._store, run_id, _version(request.policy_version), request.stage)

@@ -32,13 +32,18 @@ _NEEDED: Mapping[Scope, Mapping[str, tuple[str, ...]]] = {
         "ServerService": ("GetInfo",),
         "RewardService": ("Score", "ListRewardModels"),
         "PreferenceService": ("ListPreferences", "GetGuidelines"),
+        "AssessmentService": ("ListAssessments", "GetProgress"),
         "DatasetService": (
             *("GetUpload", "GetDataset", "ListDatasets", "ListDatasetRows", "ExportDataset"),
             *("ListSamples", "ListComparisons", "ListRevisions", "ExportRun"),
         ),
+        "ExplorationService": ("ListSampleTerms", "FindSamples", "GetSample"),
         "TrainerService": ("GetRun", "ListRuns", "WatchRun", "GetReport", "CompareRuns"),
     },
-    "label": {"PreferenceService": ("NextComparison", "SubmitPreference", "UndoPreference")},
+    "label": {
+        "PreferenceService": ("NextComparison", "SubmitPreference", "UndoPreference"),
+        "AssessmentService": ("NextAssessment", "SubmitAssessment", "UndoAssessment"),
+    },
     "train": {
         "PolicyService": ("PromotePolicy", "RollbackPolicy"),
         "DatasetService": ("UploadDataset", "DeleteDataset"),

@@ -32,13 +32,18 @@ SERVER = "charter.v1.ServerService"
 
 
 DATASETS = "charter.v1.DatasetService"
-"""What every process offers that takes in runs, which name datasets."""
+EXPLORATION = "charter.v1.ExplorationService"
+WITH_RUNS = (DATASETS, EXPLORATION)
+"""What every process offers that takes in runs, which name datasets and make samples."""
+ASSESSMENTS = "charter.v1.AssessmentService"
+"""What every process offers that takes people's labels."""
 
 
 def offered(only: Collection[ServiceName]) -> list[str]:
     """Return the full names of the services that these stand for, in their usual order."""
     names = [f"charter.v1.{name.capitalize()}Service" for name in ALL if name in only]
-    return [*names, *([DATASETS] if "trainer" in only else [])]
+    with_runs = WITH_RUNS if "trainer" in only else ()
+    return [*names, *with_runs, *([ASSESSMENTS] if "preference" in only else [])]
 
 
 def _address(text: str) -> str:
@@ -103,7 +108,7 @@ class ServerConfig(Settings):
     artifacts: str = ""
     """A URL that fsspec knows, such as s3://BUCKET/PATH; empty: where the data folder's are, or else in it."""
     only: tuple[ServiceName, ...] = Field(default=ALL, min_length=1)
-    """The services to offer; with the trainer come datasets."""
+    """The services to offer; with preferences come assessments, with the trainer datasets."""
     endpoints: Endpoints = Endpoints()
     works: bool = True
     """Carry out runs, where the trainer is offered and each service with a model is here or has an endpoint."""

@@ -6,20 +6,32 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Generic, Literal, NamedTuple, TypeVar, get_args
 
-from charter.v1 import common_pb2, critique_pb2, dataset_pb2, policy_pb2, preference_pb2, reward_pb2, trainer_pb2
+from charter.v1 import (
+    assessment_pb2,
+    common_pb2,
+    critique_pb2,
+    dataset_pb2,
+    exploration_pb2,
+    policy_pb2,
+    preference_pb2,
+    reward_pb2,
+    trainer_pb2,
+)
 from google.protobuf.descriptor import EnumDescriptor
 from google.protobuf.message import Message as ProtoMessage
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from rlhf_core.errors import InvalidInput
+from rlhf_core.records.assessments import Form
 from rlhf_core.records.base import RunState, RunStatus
 from rlhf_core.records.datasets import DatasetFormat, Encoding
+from rlhf_core.records.exploration import TermKind
 from rlhf_core.records.feedback import Choice, Verdict
 from rlhf_core.records.models import Gates, QualitySource
 from rlhf_core.records.samples import Role, Split
 
 T = TypeVar("T")
-Content = Literal["preferences", "demonstrations", "samples"]
+Content = Literal["preferences", "demonstrations", "samples", "ratings", "rankings", "spans"]
 """What of a run is exported as a file."""
 
 
@@ -39,6 +51,7 @@ SPLITS: Enum[Split] = Enum(common_pb2.Split.DESCRIPTOR, ("train", "train", "held
 FINISHED = Enum(common_pb2.FinishReason.DESCRIPTOR, (True, True, False))
 VERDICTS: Enum[Verdict | None] = Enum(critique_pb2.Verdict.DESCRIPTOR, (None, *get_args(Verdict)))
 CHOICES: Enum[Choice | None] = Enum(preference_pb2.Choice.DESCRIPTOR, (None, *get_args(Choice)))
+FORMS: Enum[Form | None] = Enum(assessment_pb2.AssessmentForm.DESCRIPTOR, (None, *get_args(Form)))
 STATES: Enum[RunState | None] = Enum(trainer_pb2.RunState.DESCRIPTOR, (None, *get_args(RunState)))
 STATUSES: Enum[RunStatus | None] = Enum(trainer_pb2.RunStatus.DESCRIPTOR, (None, *get_args(RunStatus)))
 GATES: Enum[Gates | None] = Enum(policy_pb2.GateState.DESCRIPTOR, (None, *get_args(Gates)))
@@ -48,6 +61,7 @@ LABEL_SOURCES: Enum[QualitySource | None] = Enum(
 LABELERS: Enum[Literal["ai", "human"] | None] = Enum(preference_pb2.LabelerKind.DESCRIPTOR, (None, "ai", "human"))
 FORMATS: Enum[DatasetFormat | None] = Enum(dataset_pb2.DatasetFormat.DESCRIPTOR, (None, *get_args(DatasetFormat)))
 CONTENTS: Enum[Content | None] = Enum(dataset_pb2.RunContent.DESCRIPTOR, (None, *get_args(Content)))
+TERMS: Enum[TermKind | None] = Enum(exploration_pb2.SampleTerm.Kind.DESCRIPTOR, (None, *get_args(TermKind)))
 ENCODINGS: Enum[Encoding | None] = Enum(dataset_pb2.DatasetEncoding.DESCRIPTOR, (None, *get_args(Encoding)))
 
 REQUESTED: Enum[Literal["", "PAUSED", "CANCELLED"]] = Enum(

@@ -56,6 +56,7 @@ def sample_to_message(sample: Sample) -> common_pb2.Sample:
         seed=sample.seed,
         run_id=sample.run_id,
         stage=sample.stage,
+        kl=sample.kl,
     )
 
 
@@ -73,6 +74,7 @@ def sample_from_message(message: common_pb2.Sample, field: str = "sample") -> Sa
         seed=message.seed,
         run_id=message.run_id,
         stage=message.stage,
+        kl=message.kl if message.HasField("kl") else None,
     )
 
 

@@ -19,7 +19,7 @@ from grpc_tools import protoc
 
 from tests.docs.settings import ROOT, wrapped
 
-ORDER = ("policy", "critique", "preference", "reward", "trainer", "dataset", "server", "common")
+ORDER = ("policy", "critique", "preference", "assessment", "reward", "trainer", "dataset", "server", "common")
 MESSAGE, ENUM, SERVICE, METHOD, FIELD, VALUE, INNER_ENUM = 4, 5, 6, 2, 2, 2, 4
 """Numbers of these lists in descriptor.proto: a place in a file is a path of them and of positions."""
 

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 from charter.v1 import (
+    assessment_pb2,
     common_pb2,
     critique_pb2,
     dataset_pb2,
+    exploration_pb2,
     policy_pb2,
     preference_pb2,
     reward_pb2,
@@ -19,7 +21,10 @@ from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto,
 
 PROTO = Path(__file__).parents[2] / "proto"
 IMAGE = PROTO / "charter-v1.binpb"
-MODULES = (common_pb2, critique_pb2, dataset_pb2, policy_pb2, preference_pb2, reward_pb2, server_pb2, trainer_pb2)
+MODULES = (
+    *(assessment_pb2, common_pb2, critique_pb2, dataset_pb2, exploration_pb2, policy_pb2, preference_pb2),
+    *(reward_pb2, server_pb2, trainer_pb2),
+)
 
 
 def promises(files: list[FileDescriptorProto]) -> set[str]:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import grpc
 import pytest
-from charter.v1 import critique_pb2, dataset_pb2, policy_pb2, preference_pb2, reward_pb2, trainer_pb2
+from charter.v1 import assessment_pb2, critique_pb2, dataset_pb2, policy_pb2, preference_pb2, reward_pb2, trainer_pb2
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -42,6 +42,15 @@ GOOD: tuple[Message, ...] = (
     preference_pb2.SubmitPreferenceRequest(comparison=PAIR, objective="helpful", labeler="ann", choice="CHOICE_A"),
     preference_pb2.NextComparisonRequest(labeler="ann", objective="helpful"),
     preference_pb2.ListPreferencesRequest(page_size=2),
+    assessment_pb2.SubmitAssessmentRequest(
+        form="ASSESSMENT_FORM_SPANS",
+        samples=[SAMPLE],
+        objective="harmless",
+        labeler="ann",
+        faults={"spans": [{"start": 0, "end": 3, "principle_id": "name-the-real-dangers"}]},
+    ),
+    assessment_pb2.NextAssessmentRequest(labeler="ann", objective="helpful", form="ASSESSMENT_FORM_RANKING"),
+    assessment_pb2.ListAssessmentsRequest(page_size=2, with_samples=True),
     trainer_pb2.CreateRunRequest(config_json="{}", validate_only=True),
     dataset_pb2.UploadDatasetRequest(
         upload={"dataset_id": "mine", "format": "DATASET_FORMAT_PROMPTS", "sha256": "0" * 64, "size_bytes": 9}

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from rlhf_core.data.reward_examples import Ranking, Rating
 from rlhf_core.feedback.line_grades import WRONG
+from rlhf_core.records.assessments import Assessment
 from rlhf_core.records.feedback import Preference
 from rlhf_core.records.runs import StageResult
 from rlhf_core.records.samples import Comparison, Prompt, Sample
@@ -55,6 +57,26 @@ def test_the_human_weight_multiplies_the_labels_of_people_and_files_and_leaves_t
         ("data", "Mine?"): human_weight,
         ("data", "Rated?"): human_weight / 4,
     }
+
+
+def test_people_s_ratings_and_rankings_teach_by_the_human_weight(desk: Desk):
+    ctx = desk.context(NumberJudge(), {"kind": "label", "reward": {"human_weight": 3.0}})
+    ctx.results["label"] = StageResult(run_id=ctx.run.id, stage="label")
+    prompt = Prompt.of("Which?")
+    texts = ("1 a", "2 b", "3 c")
+    desk.store.samples.add([Sample(id=t, prompt=prompt, response=t, policy_version="policy-1") for t in texts])
+    said = {"objective": "helpful", "labeler": "human:ada"}
+    for number, one in enumerate((
+        {"form": "rating", "item_id": "1 a", "sample_ids": ("1 a",), "rating": 2},
+        {"form": "ranking", "item_id": prompt.id, "sample_ids": texts, "ranks": (2, 1, 1)},
+        {"form": "rating", "item_id": "2 b", "sample_ids": ("2 b",), "skipped": True},
+        {"form": "rating", "item_id": "3 c", "sample_ids": ("3 c",), "rating": 6, "objective": "harmless"},
+    )):  # fmt: skip
+        desk.store.assessments.submit(Assessment.model_validate({"id": f"{number}", **said, **one}))
+    assert labels_of(ctx, "helpful").labels == [
+        Rating(prompt, "1 a", 2.0, 3.0, "human"),
+        Ranking(prompt, texts, (2.0, 1.0, 1.0), 3.0, "human"),
+    ]
 
 
 LINES = "1. 5 of x\n2. 7 of x", "1. 9 of x"

@@ -15,6 +15,7 @@ import pytest
 from sqlite_utils import Migrations
 
 from rlhf_core.errors import Conflict, Interrupted, InvalidInput, Unavailable
+from rlhf_core.records.exploration import SampleFilter
 from rlhf_core.store.connection import Connections
 from rlhf_core.store.databases import postgres_schema
 from rlhf_core.store.databases.place import Place, connect_to, settle, told, use
@@ -58,6 +59,18 @@ def test_two_transactions_write_at_the_same_time(store: Store):
         pool.submit(store.samples.add, [theirs]).result(SOON)
         assert store.samples.get("theirs-a") == theirs
     assert set(store.samples.by_id(["mine", "theirs-a"])) == {"mine", "theirs-a"}
+
+
+def test_a_term_that_two_transactions_make_at_the_same_time_has_the_samples_of_both(store: Store):
+    with ThreadPoolExecutor(1) as pool, store.transaction():
+        store.samples.add([sample("mine")])
+        other = comparison("theirs").a
+        theirs = other.model_copy(update={"prompt": other.prompt.of("What is a whisk?")})
+        pool.submit(store.samples.add, [theirs]).result(SOON)
+    store.samples.add([sample("later")])
+    page = store.sample_search.find("run", SampleFilter(stage="label"), 10)
+    assert {found.sample.id for found in page.found} == {"mine", "theirs-a", "later"} and page.matches == 3
+    assert {term.kind: term.samples for term in store.sample_search.terms("run")} == {"run": 3, "stage": 3, "policy": 3}
 
 
 def test_the_same_row_from_two_transactions_is_stored_once(store: Store):

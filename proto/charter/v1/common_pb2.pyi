@@ -61,7 +61,7 @@ class Prompt(_message.Message):
     def __init__(self, id: _Optional[str] = ..., text: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[Message, _Mapping]]] = ..., split: _Optional[_Union[Split, str]] = ..., source: _Optional[str] = ..., tags: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Sample(_message.Message):
-    __slots__ = ("id", "prompt", "response", "policy_version", "finish_reason", "tokens", "logprob", "seed", "run_id", "stage")
+    __slots__ = ("id", "prompt", "response", "policy_version", "finish_reason", "tokens", "logprob", "seed", "run_id", "stage", "kl")
     ID_FIELD_NUMBER: _ClassVar[int]
     PROMPT_FIELD_NUMBER: _ClassVar[int]
     RESPONSE_FIELD_NUMBER: _ClassVar[int]
@@ -72,6 +72,7 @@ class Sample(_message.Message):
     SEED_FIELD_NUMBER: _ClassVar[int]
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     STAGE_FIELD_NUMBER: _ClassVar[int]
+    KL_FIELD_NUMBER: _ClassVar[int]
     id: str
     prompt: Prompt
     response: str
@@ -82,7 +83,8 @@ class Sample(_message.Message):
     seed: int
     run_id: str
     stage: str
-    def __init__(self, id: _Optional[str] = ..., prompt: _Optional[_Union[Prompt, _Mapping]] = ..., response: _Optional[str] = ..., policy_version: _Optional[str] = ..., finish_reason: _Optional[_Union[FinishReason, str]] = ..., tokens: _Optional[int] = ..., logprob: _Optional[float] = ..., seed: _Optional[int] = ..., run_id: _Optional[str] = ..., stage: _Optional[str] = ...) -> None: ...
+    kl: float
+    def __init__(self, id: _Optional[str] = ..., prompt: _Optional[_Union[Prompt, _Mapping]] = ..., response: _Optional[str] = ..., policy_version: _Optional[str] = ..., finish_reason: _Optional[_Union[FinishReason, str]] = ..., tokens: _Optional[int] = ..., logprob: _Optional[float] = ..., seed: _Optional[int] = ..., run_id: _Optional[str] = ..., stage: _Optional[str] = ..., kl: _Optional[float] = ...) -> None: ...
 
 class Comparison(_message.Message):
     __slots__ = ("id", "a", "b", "run_id", "name")

@@ -39,6 +39,9 @@ class RunContent(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     RUN_CONTENT_PREFERENCES: _ClassVar[RunContent]
     RUN_CONTENT_DEMONSTRATIONS: _ClassVar[RunContent]
     RUN_CONTENT_SAMPLES: _ClassVar[RunContent]
+    RUN_CONTENT_RATINGS: _ClassVar[RunContent]
+    RUN_CONTENT_RANKINGS: _ClassVar[RunContent]
+    RUN_CONTENT_SPANS: _ClassVar[RunContent]
 DATASET_FORMAT_UNSPECIFIED: DatasetFormat
 DATASET_FORMAT_PROMPTS: DatasetFormat
 DATASET_FORMAT_DEMONSTRATIONS: DatasetFormat
@@ -56,6 +59,9 @@ RUN_CONTENT_UNSPECIFIED: RunContent
 RUN_CONTENT_PREFERENCES: RunContent
 RUN_CONTENT_DEMONSTRATIONS: RunContent
 RUN_CONTENT_SAMPLES: RunContent
+RUN_CONTENT_RATINGS: RunContent
+RUN_CONTENT_RANKINGS: RunContent
+RUN_CONTENT_SPANS: RunContent
 
 class Dataset(_message.Message):
     __slots__ = ("id", "name", "format", "encoding", "hash", "rows", "size_bytes", "description", "created_by", "create_time", "etag", "reference", "run_ids")

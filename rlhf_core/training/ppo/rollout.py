@@ -42,9 +42,15 @@ class Rollout(NamedTuple):
     credit: Credit
 
 
-def step_prompts(prompts: Sequence[Prompt], count: int, seed: int, step: int) -> list[Prompt]:
-    """Return the prompts of a step: one shuffled pass over all prompts after another."""
-    return in_passes(prompts, count, seed, step, "prompts")
+def step_prompts(prompts: Sequence[Prompt], count: int, seed: int, step: int, even_tags: bool = False) -> list[Prompt]:
+    """Return the prompts of a step: one shuffled pass over all prompts after another.
+
+    With `even_tags` the prompts of each set of tags have passes of their own, which take turns.
+    """
+    kinds = sorted({prompt.tags for prompt in prompts}) if even_tags else []
+    groups = [[prompt for prompt in prompts if prompt.tags == kind] for kind in kinds] or [prompts]
+    turns = range(step * count, (step + 1) * count)
+    return [in_passes(groups[turn % len(groups)], 1, seed, turn // len(groups), "prompts")[0] for turn in turns]
 
 
 def in_passes(items: Sequence[T], count: int, seed: int, turn: int, name: str) -> list[T]:

@@ -66,7 +66,7 @@ def train_ppo(
         # 1. Rollout: sample from the current policy, score every objective, pay it as the dial says.
         dial = weights(state.step + 1) if callable(weights) else weights_at(config.dial, weights, state.step + 1)
         stream_weights = combination.coefficients(dial)
-        chosen = step_prompts(prompts, config.prompts_per_step, seed, state.step)
+        chosen = step_prompts(prompts, config.prompts_per_step, seed, state.step, config.even_tags)
         draws = derived_seed(seed, state.step)
         rollout = roll_out(policy, reward_models, norm_pack, chosen, config, max_tokens, draws, principles)
         rollout = _paid(combination.pay(rollout, stream_weights), config, derived_seed(seed, state.step, "lots"))
@@ -83,7 +83,7 @@ def train_ppo(
         # 4. Report, and carry on from what was just learned.
         values = step_metrics(rollout, targets, updates, stream_weights, state, config)
         state.advance(targets.kl, combination.learn(rollout.z), config)
-        yield _done(state, rollout, values | {"seconds": time.perf_counter() - started}, dial, config)
+        yield _done(state, rollout, targets.kl, values | {"seconds": time.perf_counter() - started}, dial, config)
 
 
 def _paid(rollout: Rollout, config: PpoConfig, seed: int) -> Rollout:
@@ -93,11 +93,17 @@ def _paid(rollout: Rollout, config: PpoConfig, seed: int) -> Rollout:
 
 
 def _done(
-    state: PpoState, rollout: Rollout, values: dict[str, float], dial: Mapping[str, float], config: PpoConfig
+    state: PpoState,
+    rollout: Rollout,
+    kl: Tensor,
+    values: dict[str, float],
+    dial: Mapping[str, float],
+    config: PpoConfig,
 ) -> PpoStep:
     values |= {f"weight/{name}": weight for name, weight in dial.items()}
     metrics = StepMetrics(stage="ppo", step=state.step, steps=config.steps, values=values)
-    return PpoStep(metrics, rollout.samples, rollout.scores, state)
+    samples = [s.model_copy(update={"kl": nats}) for s, nats in zip(rollout.samples, kl.tolist(), strict=True)]
+    return PpoStep(metrics, samples, rollout.scores, state)
 
 
 def _check_order(policy: Policy, reward_models: Sequence[RewardModel], norm_pack: NormPack) -> None:

@@ -149,7 +149,8 @@ def _rows(model: RewardModel, labels: Sequence[Label]) -> Iterator[tuple[Row, ..
 
 
 def _goal(model: RewardModel, labels: Sequence[Label], config: RewardConfig) -> Goal:
-    ratings = np.array([label.rating for label in labels if isinstance(label, Rating)])
+    rated = [label for label in labels if isinstance(label, Rating)]
+    ratings = np.array([label.rating for label in rated])
     grades = np.array([grade for label in labels if isinstance(label, GradedLines) for grade in label.grades])
     scale = float(np.sqrt(np.square(grades).mean())) if grades.any() else 1.0
     tie = None
@@ -160,9 +161,12 @@ def _goal(model: RewardModel, labels: Sequence[Label], config: RewardConfig) -> 
         tie = nn.Parameter(torch.full((model.members,), math.log(odds), device=model.backbone.device))
     if not len(ratings):
         return Goal(grade_scale=scale, log_tie=tie)
-    if not ratings.std() > 0:
+    if ratings.std() > 0:
+        return Goal(float(ratings.mean()), float(ratings.std()), scale, tie)
+    if all(label.source == "data" for label in rated):
         raise TrainingFailed(f"all {len(ratings)} ratings of '{model.objective}' are {ratings[0]:g}; they say nothing")
-    return Goal(float(ratings.mean()), float(ratings.std()), scale, tie)
+    # People have only begun to rate: no mistake that should end a run.
+    return Goal(float(ratings.mean()), 1.0, scale, tie)
 
 
 @torch.no_grad()

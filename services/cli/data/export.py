@@ -13,6 +13,7 @@ from services.cli import options
 if TYPE_CHECKING:
     from services.client.client import CharterClient
     from services.client.dataset import RunFile
+    from services.wire.enums import Content
 
     Made = Callable[[CharterClient, str], RunFile]
 
@@ -21,6 +22,7 @@ Labelers = Literal["ai", "human"]
 
 Runs = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, a part of it, its name, `last`, or `all`.")]
 File = Annotated[Path, typer.Argument(metavar="FILE", help="The file to write; one that ends in .parquet is Parquet.")]
+Objective = Annotated[str, typer.Option("--objective", metavar="NAME", help="Only those of this objective.")]
 Force = Annotated[bool, typer.Option("--force", help="Write over a file that is there.")]
 
 
@@ -53,6 +55,69 @@ def preferences(
         )
 
     _write(address, token, data, file, run_id, force, made)
+
+
+def ratings(
+    run_id: Runs,
+    file: File,
+    objective: Objective = "",
+    force: Force = False,
+    address: options.Address = "",
+    token: options.Token = "",
+    data: options.Data = options.DATA,
+) -> None:
+    """Export people's ratings of replies, as rows that `data.labels` reads: prompt, response and rating.
+
+    \b
+    Examples:
+      charter export ratings all rated.jsonl --objective helpful
+      charter run -s data.labels.helpful=rated.jsonl
+
+    A rating is from 1, the worst, to 7. Skipped replies are left out.
+    """
+    _write(address, token, data, file, run_id, force, _assessed("ratings", objective, file))
+
+
+def rankings(
+    run_id: Runs,
+    file: File,
+    objective: Objective = "",
+    force: Force = False,
+    address: options.Address = "",
+    token: options.Token = "",
+    data: options.Data = options.DATA,
+) -> None:
+    """Export people's rankings of replies, as rows that `data.labels` reads: prompt, responses and ranks.
+
+    \b
+    Examples:
+      charter export rankings last ranked.jsonl --objective harmless
+      charter run -s data.labels.harmless=ranked.jsonl
+
+    A ranking in which no reply is better than another is a tie of each two. Skipped prompts are left out.
+    """
+    _write(address, token, data, file, run_id, force, _assessed("rankings", objective, file))
+
+
+def spans(
+    run_id: Runs,
+    file: File,
+    objective: Objective = "",
+    force: Force = False,
+    address: options.Address = "",
+    token: options.Token = "",
+    data: options.Data = options.DATA,
+) -> None:
+    """Export replies with the faults that people marked in them: where, which words, and the principle that they break.
+
+    \b
+    Examples:
+      charter export spans all faults.jsonl
+      charter export spans last faults.jsonl --objective harmless
+
+    A reply in which somebody found none has no faults in its row. No run reads this file.
+    """
+    _write(address, token, data, file, run_id, force, _assessed("spans", objective, file))
 
 
 def demonstrations(
@@ -103,6 +168,10 @@ def samples(
         return client.datasets.export_run("samples", run, policy_version=policy, stage=stage, encoding=_encoding(file))
 
     _write(address, token, data, file, run_id, force, made)
+
+
+def _assessed(content: Content, objective: str, file: Path) -> Made:
+    return lambda client, run: client.datasets.export_run(content, run, objective=objective, encoding=_encoding(file))
 
 
 def _labelers(text: str) -> Labelers | None:

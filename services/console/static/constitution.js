@@ -31,6 +31,7 @@ async function check() {
 function problem([line, column, code, message, hint]) {
   const item = document.createElement("li");
   const place = document.createElement("button");
+  place.type = "button"; // it does not send the form that it stands in
   place.textContent = `${line}:${column}`;
   place.addEventListener("click", () => goTo(line, column));
   item.append(place, ` ${code} ${message}`);

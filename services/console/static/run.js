@@ -1,11 +1,14 @@
 // A run as it happens: its stages, its curves and its notes, from the server's events. A lost line goes on where it was.
 
-const MAIN = ["z", "gold", "reward", "score", "accuracy", "loss", "kl", "heldout_z", "weight"];
+const MAIN = ["z", "gold", "reward", "score", "accuracy", "loss", "kl", "heldout_z", "weight", "sounds", "length"];
 const TITLES = {
   z: "score, in sd of the reference policy", gold: "gold, the truth of the sandbox", reward: "reward",
   score: "score, the reward model's own", accuracy: "accuracy on pairs held out", loss: "loss",
   kl: "KL to the reference, nats per reply", heldout_z: "score on prompts held out, in sd", weight: "weight",
+  sounds: "monitors: share of replies that refuse, apologise, lecture, repeat",
+  length: "monitor: median length beside the reference policy's",
 };
+const SOUNDS = /^monitor\.(refusals|apology_starts|lectures|top_gram)/;
 const DASHES = [[], [8, 4], [2, 3], [10, 3, 2, 3]];
 const HEIGHT = 190;
 const FEW = 30; // steps, up to which each is a dot
@@ -14,6 +17,8 @@ const REDRAW_MS = 300;
 const at = (id) => document.getElementById(id);
 const { run, ended } = at("run").dataset;
 const steps = new Map(); // stage -> { x: [], values: Map of name -> [] }
+const spent = { cost: 0, requests: 0, prompt_tokens: 0, completion_tokens: 0 };
+const took = new Map(); // stage -> seconds
 let chosen = ""; // by whoever looks on; else the stage at work
 let charts = [];
 let due = 0;
@@ -34,10 +39,24 @@ function onMetrics({ stage, step, steps: all, values }) {
     line.push(value);
   }
   now(stage, step, all);
+  spend(values);
   redrawSoon();
 }
 
+// What endpoints were asked for. A step that is taken again was paid for again.
+function spend(values) {
+  for (const name of Object.keys(spent)) spent[name] += values[`endpoint.${name}`] ?? 0;
+  if (!spent.requests) return;
+  const tokens = spent.prompt_tokens + spent.completion_tokens;
+  at("cost").textContent = `${short(spent.cost)} for ${whole(spent.requests)} requests, ${whole(tokens)} tokens`;
+  at("cost-of-it").hidden = false;
+}
+
 function onStage({ stage, seconds }) {
+  if (seconds !== undefined) {
+    took.set(stage, seconds);
+    at("took").textContent = clock([...took.values()].reduce((sum, each) => sum + each));
+  }
   for (const item of at("stages").children) {
     if (item.dataset.stage !== stage) continue;
     item.className = seconds === undefined ? "at-work" : "done";
@@ -86,9 +105,9 @@ function redraw() {
   const first = ended === "true" && drawn.includes("ppo") ? "ppo" : drawn.at(-1);
   const stage = drawn.includes(chosen) ? chosen : first;
   tabs(drawn, stage);
-  const whole = (name) => Number(!name.includes(".")); // last, so that an objective has one colour everywhere
-  const names = [...steps.get(stage).values.keys()].sort((a, b) => whole(a) - whole(b));
-  const groups = Map.groupBy(names, (name) => name.split(".")[0]);
+  const last = (name) => Number(!name.includes(".")); // so that an objective has one colour everywhere
+  const names = [...steps.get(stage).values.keys()].sort((a, b) => last(a) - last(b));
+  const groups = Map.groupBy(names, groupOf);
   const layout = JSON.stringify([stage, ...groups]);
   if (at("curves").dataset.layout !== layout) {
     at("curves").dataset.layout = layout;
@@ -99,6 +118,11 @@ function redraw() {
     // After the plot's own work, which is a microtask too and would clear it.
     if (plot.cursor.idx == null) queueMicrotask(() => plot.setLegend({ idx: plot.data[0].length - 1 }, false));
   }
+}
+
+function groupOf(name) {
+  if (SOUNDS.test(name)) return "sounds";
+  return name === "monitor.length_ratio" ? "length" : name.split(".")[0];
 }
 
 function lines(stage, names) {
@@ -156,6 +180,7 @@ function chart(place, title, names) {
 }
 
 const short = (value) => Number(value.toPrecision(3)).toString();
+const whole = (value) => Math.round(value).toLocaleString("en");
 
 function anew() {
   delete at("curves").dataset.layout;

@@ -45,9 +45,16 @@ def pair(number: int, left: str = "Use a soft cloth.", right: str = "Use a wire 
     return Comparison.of(*both, run_id="")
 
 
-def fill(data: Path, pairs: int = 40) -> None:
+def fill(data: Path, pairs: int = 40, replies: int = 2) -> None:
+    """Pairs, and as many replies to each prompt: with three of them or more they can be ranked."""
     store = Store.open(data)
-    store.comparisons.add(pair(number) for number in range(pairs))
+    made = [pair(number) for number in range(pairs)]
+    store.comparisons.add(made)
+    store.samples.add(
+        one.a.model_copy(update={"id": f"{one.a.id}{extra}", "response": f"Use soap, {extra} times."})
+        for one in made
+        for extra in range(2, replies)
+    )
     store.close()
 
 

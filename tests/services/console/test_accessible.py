@@ -10,7 +10,10 @@ import pytest
 
 from rlhf_core.store.store import Store
 from rlhf_core.store.workers import this_process
+from services.client.assessment import Fault
 from tests.services.console.conftest import console, fill
+from tests.services.console.test_datasets_pages import ROWS, lines, upload
+from tests.services.console.test_explorer_pages import filled
 from tests.services.console.test_runs_pages import step
 from tests.services.run_server import CONFIG
 
@@ -22,7 +25,7 @@ SERIOUS = ("serious", "critical")
 @pytest.fixture
 def site_of_all_pages(tmp_path: Path):
     """The addresses of all pages, with something on each."""
-    fill(tmp_path, 5)
+    fill(tmp_path, 5, replies=3)
     store = Store.open(tmp_path)
     store.workers.sign_in(this_process())
     with console(tmp_path) as site:
@@ -30,7 +33,15 @@ def site_of_all_pages(tmp_path: Path):
         store.runs.claim(this_process(), 3600)
         for number in range(3):
             step(store, run, number + 1)
-        paths = ("/label", "/label/harmless", "/runs", f"/runs/{run}", "/constitution", "/sign-in", "/nothing")
+        looked_into = filled(tmp_path)
+        assert upload(site, lines(ROWS)).status_code == 200
+        replies = f"/runs/{looked_into}/samples"
+        more = (replies, f"{replies}?text=hours&max_kl=3", f"{replies}/s0", "/datasets", "/datasets/mine")
+        faults = [Fault(4, 6, "no-fumes"), Fault(4, 10, "no-fumes")]
+        site.grpc.assessments.submit("spans", ["w0a"], objective="harmless", labeler="ana", faults=faults)
+        desks = [f"/label/harmless/{form}" for form in ("pairs", "ratings", "rankings", "spans")]
+        looks = ("/guidelines", "/faults", "/runs", f"/runs/{run}", "/constitution", "/sign-in", "/nothing")
+        paths = ("/label", *desks, *looks, *more)
         yield [f"{site.url}{path}" for path in paths]
     store.close()
 

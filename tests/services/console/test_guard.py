@@ -13,7 +13,7 @@ from tests.services.console.conftest import console, fill
 
 
 def test_every_answer_forbids_inline_scripts_styles_and_other_hosts(site):
-    for path in ("/label", "/sign-in", "/nothing", "/static/label.js"):
+    for path in ("/label", "/sign-in", "/nothing", "/static/label/desk.js"):
         headers = site.http.get(path).headers
         policy = dict(part.split(" ", 1) for part in headers["content-security-policy"].split("; "))
         assert policy["default-src"] == "'none'"
@@ -100,7 +100,9 @@ def test_a_token_s_scope_holds_on_the_pages_as_it_does_over_grpc(tmp_path):
     token = new_token(file, "bo", ("read",))
     with console(tmp_path, tokens=file) as site:
         site.http.cookies.set("charter_token", token)
-        answer = site.post("/label/next", {"objective": "helpful", "count": 1, "since": "2026-01-01T00:00:00Z"})
+        answer = site.post(
+            "/label/next", {"form": "pairs", "objective": "helpful", "count": 1, "since": "2026-01-01T00:00:00Z"}
+        )
         assert answer.status_code == 403 and "NextComparison needs label" in answer.json()["error"]["message"]
         page = site.http.get("/label")
         assert "ask whoever runs this server" in page.text and "Label for helpful" not in page.text

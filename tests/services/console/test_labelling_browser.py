@@ -34,7 +34,7 @@ def labeler(site_url: str, chromium: Callable[..., Any], name: str = "ana", obje
     page.fill("#name", name)
     page.click("text=Change")
     page.goto(f"{site_url}/label/{objective}")
-    page.wait_for_selector("#pair:visible")
+    page.wait_for_selector("#item:visible")
     return page
 
 
@@ -43,7 +43,7 @@ def press(page: Any, keys: str, pause: float = EIGHT_A_SECOND) -> list[tuple[str
     seen = []
     for key in keys:
         due = time.monotonic() + pause
-        seen.append((page.get_attribute("#pair", "data-id"), key))
+        seen.append((page.get_attribute("#item", "data-id"), key))
         page.keyboard.press(key)
         page.wait_for_timeout(max(0, due - time.monotonic()) * 1000)
     return seen
@@ -76,7 +76,7 @@ def test_keys_are_stored_as_what_stood_there_and_can_be_taken_back(site, chromiu
     assert stored(site) == meant(seen)
     assert page.inner_text("#progress") == "35 left · 5 today · all saved"
     press(page, "uu", 0.02)
-    assert page.get_attribute("#pair", "data-id") == seen[3][0]
+    assert page.get_attribute("#item", "data-id") == seen[3][0]
     assert page.inner_text("#state") == "Taken back: both bad."
     again = press(page, "bb", 0.02)
     assert [shown for shown, _ in again] == [shown for shown, _ in seen[3:]]
@@ -124,11 +124,11 @@ def test_hostile_text_stays_text(tmp_path, chromium):
         page.on("dialog", lambda dialog: (alerts.append(dialog.message), dialog.dismiss()))
         page.on("request", lambda request: asked.append(request.url))
         page.reload()
-        page.wait_for_selector("#pair:visible")
+        page.wait_for_selector("#item:visible")
         for place in ("#prompt", "#left", "#right"):
             text = page.inner_text(place)
             assert "<script>alert(1)</script><img src=x onerror=alert(2)>" in text and "\\u202egnp" in text
-        assert page.locator("#pair img, #pair script").count() == 0
+        assert page.locator("#item img, #item script").count() == 0
         assert alerts == [] and asked and all(url.startswith(site.url) for url in asked)
         page.goto(f"{site.url}/label")
         assert page.input_value("#name") == "<b>eve</b>"
@@ -157,7 +157,7 @@ def test_nothing_left_is_said(tmp_path, chromium):
         page.wait_for_selector("#state:has-text('Nothing is left to label for helpful.')")
         assert len(stored(site)) == 2
         press(page, "u")
-        assert page.is_visible("#pair")
+        assert page.is_visible("#item")
 
 
 @pytest.mark.slow
@@ -206,9 +206,9 @@ def test_what_was_not_sent_outlives_a_reload_and_so_do_the_last_answers(site, ch
     page.unroute_all(behavior="wait")
     saved(page)
     assert stored(site) == meant(seen)
-    assert page.get_attribute("#pair", "data-id") not in [shown for shown, _ in seen]
+    assert page.get_attribute("#item", "data-id") not in [shown for shown, _ in seen]
     page.keyboard.press("u")
-    assert page.get_attribute("#pair", "data-id") == seen[-1][0]
+    assert page.get_attribute("#item", "data-id") == seen[-1][0]
     saved(page)
     assert stored(site) == meant(seen[:-1])
 
@@ -224,7 +224,7 @@ def test_a_second_tab_waits_until_it_takes_over_and_then_the_first_one_does(site
     saved(first)
     assert stored(site) == meant(seen)
     second.click("#here")
-    second.wait_for_selector("#pair:visible")
+    second.wait_for_selector("#item:visible")
     first.wait_for_selector("#elsewhere:visible")
     press(first, "tt")
     seen += press(second, "ba")
@@ -309,7 +309,7 @@ def test_the_next_pair_is_there_within_a_tenth_of_a_second(site, chromium):
         """async () => {
           const took = [];
           for (let i = 0; i < 30; i++) {
-            const pair = document.getElementById("pair"), before = pair.dataset.id, began = performance.now();
+            const pair = document.getElementById("item"), before = pair.dataset.id, began = performance.now();
             document.body.dispatchEvent(new KeyboardEvent("keydown", {key: "a", bubbles: true}));
             await new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
             if (pair.dataset.id === before) return [];

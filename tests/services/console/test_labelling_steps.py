@@ -11,13 +11,15 @@ LONG_AGO = "2026-01-01T00:00:00Z"
 
 
 def ahead(site: Site, count: int = 5, **fields: object) -> dict:
-    answer = site.post("/label/next", {"objective": "helpful", "count": count, "since": LONG_AGO} | fields)
+    answer = site.post(
+        "/label/next", {"form": "pairs", "objective": "helpful", "count": count, "since": LONG_AGO} | fields
+    )
     assert answer.status_code == 200, answer.text
     return answer.json()
 
 
 def label(shown: dict, choice: str = "left", name: str = "one", **fields: object) -> dict:
-    step = {"kind": "label", "id": name, "comparison": shown["id"], "objective": "helpful", "choice": choice}
+    step = {"kind": "pairs", "id": name, "item": shown["id"], "objective": "helpful", "choice": choice}
     return step | {"swapped": shown["swapped"]} | fields
 
 
@@ -37,14 +39,14 @@ def ana(site: Site) -> Site:
 
 def test_a_pair_tells_both_replies_and_nothing_of_who_wrote_them(ana):
     found = ahead(ana)
-    assert (len(found["pairs"]), found["remaining"], found["given"]) == (5, 40, 0)
-    for shown in found["pairs"]:
+    assert (len(found["items"]), found["remaining"], found["given"]) == (5, 40, 0)
+    for shown in found["items"]:
         assert set(shown) == {"id", "turns", "left", "right", "swapped"}
         assert shown["swapped"] == is_swapped("human:ana", shown["id"])
         first = "Use a wire brush." if shown["swapped"] else "Use a soft cloth."
         assert "".join(text for text, _ in shown["left"]) == first
         assert [text for text, differs in shown["left"] if differs] in (["soft cloth."], ["wire brush."])
-    assert {shown["swapped"] for shown in ahead(ana, 40)["pairs"]} == {True, False}
+    assert {shown["swapped"] for shown in ahead(ana, 40)["items"]} == {True, False}
 
 
 @pytest.mark.parametrize(("choice", "plain", "mirrored"), [
@@ -52,7 +54,7 @@ def test_a_pair_tells_both_replies_and_nothing_of_who_wrote_them(ana):
     ("skip", "skip", "skip"),
 ])  # fmt: skip
 def test_the_side_that_was_seen_becomes_the_sample_that_stood_there(ana, choice, plain, mirrored):
-    for shown in ahead(ana)["pairs"]:
+    for shown in ahead(ana)["items"]:
         send(ana, label(shown, choice, shown["id"], note="wobbly"))
         *_, stored = ana.grpc.preference.list_preferences()
         assert (stored.comparison_id, stored.labeler) == (shown["id"], "human:ana")
@@ -61,8 +63,8 @@ def test_the_side_that_was_seen_becomes_the_sample_that_stood_there(ana, choice,
 
 
 def test_steps_that_come_again_count_once_and_in_order(ana):
-    first, second, *_ = ahead(ana)["pairs"]
-    back = {"kind": "undo", "id": "back", "comparison": first["id"], "objective": "helpful"}
+    first, second, *_ = ahead(ana)["items"]
+    back = {"kind": "undo", "form": "pairs", "id": "back", "item": first["id"], "objective": "helpful"}
     steps = [label(first), label(second, "tie", "two"), back, label(first, "skip", "three")]
     for _ in range(3):
         assert send(ana, *steps) == {"done": ["one", "two", "back", "three"], "refused": {}}
@@ -73,7 +75,7 @@ def test_steps_that_come_again_count_once_and_in_order(ana):
 
 
 def test_a_step_that_can_never_be_stored_is_named_and_holds_up_no_other(ana):
-    shown, *_ = ahead(ana)["pairs"]
+    shown, *_ = ahead(ana)["items"]
     gone = label(shown | {"id": "comparison-gone"}, name="gone")
     found = send(ana, gone, label(shown), label(shown, "tie"))
     assert found["done"] == ["one"]
@@ -82,7 +84,7 @@ def test_a_step_that_can_never_be_stored_is_named_and_holds_up_no_other(ana):
 
 
 def test_labels_of_somebody_else_are_not_taken(ana):
-    shown, *_ = ahead(ana)["pairs"]
+    shown, *_ = ahead(ana)["items"]
     answer = ana.post("/label/steps", {"labeler": "bo", "steps": [label(shown)]})
     assert answer.status_code == 409
     assert answer.json()["error"]["message"] == "these labels are of bo, and ana is signed in now"
@@ -91,7 +93,8 @@ def test_labels_of_somebody_else_are_not_taken(ana):
 @pytest.mark.parametrize(("body", "field"), [
     ({"labeler": "ana"}, "steps"),
     ({"labeler": "ana", "steps": [{"kind": "vote"}]}, "steps.0"),
-    ({"labeler": "ana", "steps": [{"kind": "undo", "id": "", "comparison": "c", "objective": "o"}]}, "steps.0.undo.id"),
+    ({"labeler": "ana", "steps": [{"kind": "undo", "form": "pairs", "id": "", "item": "c", "objective": "o"}]},
+     "steps.0.undo.id"),
     ({"labeler": "ana", "steps": [], "more": 1}, "more"),
 ])  # fmt: skip
 def test_what_is_wrong_with_a_step_is_named(ana, body, field):
@@ -102,14 +105,15 @@ def test_what_is_wrong_with_a_step_is_named(ana, body, field):
 def test_what_is_no_json_and_a_day_without_a_zone_are_refused(ana):
     answer = ana.post("/label/steps", content=b"{", headers={"accept": "application/json"})
     assert answer.status_code == 400
-    answer = ana.post("/label/next", {"objective": "helpful", "count": 1, "since": "2026-01-01T00:00:00"})
+    look = {"form": "pairs", "objective": "helpful", "count": 1}
+    answer = ana.post("/label/next", look | {"since": "2026-01-01T00:00:00"})
     assert answer.status_code == 400 and answer.json()["error"]["param"] == "since"
-    answer = ana.post("/label/next", {"objective": "kindness", "count": 1, "since": LONG_AGO})
+    answer = ana.post("/label/next", look | {"objective": "kindness", "since": LONG_AGO})
     assert answer.status_code == 400 and "unknown objective 'kindness'" in answer.json()["error"]["message"]
 
 
 def test_only_the_slice_that_decides_on_the_gate_is_shown_where_that_is_asked(ana):
-    shown = {each["id"] for each in ahead(ana, 40, gate=True)["pairs"]}
+    shown = {each["id"] for each in ahead(ana, 40, gate=True)["items"]}
     assert shown == {each.id for each in map(pair, range(40)) if uniform_draw(each.id) < UNIFORM_SLICE} != set()
     assert 'data-gate="true"' in ana.http.get("/label/helpful?gate=1").text
 
@@ -120,7 +124,7 @@ def test_two_people_are_never_shown_the_same_pair_at_once(tmp_path):
         seen = []
         for name in ("ana", "bo"):
             site.http.post("/label/name", data={"name": name}, headers={"origin": site.url})
-            seen += [shown["id"] for shown in ahead(site, 6)["pairs"]]
+            seen += [shown["id"] for shown in ahead(site, 6)["items"]]
         assert len(seen) == len(set(seen)) == 10
         assert ahead(site, 6)["remaining"] == 10, "what others hold is left all the same"
 
@@ -140,5 +144,5 @@ def test_a_reply_that_is_long_comes_unmarked_and_at_once(tmp_path):
             site.grpc.preference.submit_preference(
                 pair(number, words, f"{words} end"), objective="helpful", labeler="bo", choice="a"
             )
-        found = ahead(site, 3)["pairs"]
+        found = ahead(site, 3)["items"]
         assert [len(shown["left"]) for shown in found] == [1, 1, 1]

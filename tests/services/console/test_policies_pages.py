@@ -9,6 +9,7 @@ import httpx2
 import pytest
 
 from rlhf_core.config.run import ModelConfig
+from rlhf_core.constitution.load import load_with_text
 from services.client.client import CharterClient
 from services.server.config import ConsoleConfig, ServeConfig
 from tests.services.apps import started
@@ -91,3 +92,49 @@ def test_a_server_without_the_judge_shows_the_constitution_and_checks_no_text(si
     assert "No poisonous fumes" in page and "<textarea" not in page
     answer = site.http.get("/policies")
     assert answer.status_code == 503 and "does not offer" in answer.text
+
+
+def edit(site: Site, text: str, **fields: str) -> httpx2.Response:
+    asked = {"text": text, "before": ""} | fields
+    return site.http.post("/constitution/diff", data=asked, headers={"origin": site.url})
+
+
+def test_an_edit_is_shown_word_by_word_with_its_bill_and_its_text_is_kept(full):
+    text = load_with_text("household")[1]
+    changed = text.replace("title: No burns", "title: No <b>burns</b>").replace("weight: 2", "weight: 3")
+    page = edit(full, changed).text
+    assert "<ins>&lt;b&gt;" in page or "&lt;/b&gt;</ins>" in page
+    assert "Reward models to train again" in page and "<b>burns</b>" not in page.split("</main>")[0]
+    assert "No &lt;b&gt;burns&lt;/b&gt;" in page.split('id="text"')[1]
+    assert "Both mean the same." in edit(full, text).text
+    gone = edit(full, without(text, "no-fumes")).text
+    assert '<td>removed</td><th scope="row">no-fumes</th>' in gone and "train again: harmless" in gone
+
+
+def without(text: str, principle: str) -> str:
+    """The text less one principle."""
+    before, _, rest = text.partition(f"  - id: {principle}\n")
+    return before + "  - id: " + rest.partition("  - id: ")[2]
+
+
+def test_a_text_with_a_mistake_is_not_lost_and_the_mistake_is_located(full):
+    answer = edit(full, "id: x\n<script>alert(1)</script>")
+    assert answer.status_code == 400
+    assert "the edit:" in answer.text and "id: x\n&lt;script&gt;" in answer.text and "<script>alert" not in answer.text
+
+
+def test_effects_that_cannot_be_measured_end_the_page_in_words(full):
+    page = edit(full, without(load_with_text("household")[1], "no-fumes"), effects="on", pairs="2").text
+    assert "no built-in tasks" in page and page.rstrip().endswith("</html>")
+
+
+@pytest.mark.slow
+def test_the_effects_of_an_edit_on_labels_come_as_the_judge_goes_on(tmp_path):
+    config = ServeConfig(
+        address=f"unix:{tmp_path}/s", data=tmp_path, works=False, console=ConsoleConfig(address="127.0.0.1:0")
+    )
+    with started(config) as app, httpx2.Client(base_url=app.console_address, timeout=120) as http:
+        asked = {"text": without(load_with_text("household")[1], "no-fumes"), "effects": "on", "pairs": "2"}
+        answer = http.post("/constitution/diff", data=asked, headers={"origin": app.console_address})
+    assert "judge: 100%" in answer.text and "judge again: " in answer.text
+    assert "2 pairs of" in answer.text and ">harmless</th>" in answer.text and "Not measured" in answer.text

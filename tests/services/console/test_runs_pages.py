@@ -180,6 +180,40 @@ def test_a_run_is_named_paused_and_ended_from_its_page_once_for_each_request(fol
     assert wrong.status_code == 400 and "allowed: note, pause, resume, cancel" in wrong.text
 
 
+def test_saving_a_name_leaves_a_note_that_somebody_wrote_meanwhile(followed):
+    site, store, run = followed
+    page = site.http.get(f"/runs/{run}").text
+    assert 'name="old_note" value="note &lt;script&gt;' in page
+    store.runs.update(run, {"note": "written\nmeanwhile"})
+    shown = {"old_note": f"note {ATTACK}", "note": f"note {ATTACK}", "old_display_name": ATTACK, "display_name": "mine"}
+
+    def save(**fields: str) -> tuple[str, str]:
+        answer = site.http.post(f"/runs/{run}", data={"verb": "note"} | fields, headers={"origin": site.url})
+        assert answer.status_code == 303
+        return store.runs.get(run).display_name, store.runs.get(run).note
+
+    assert save(**shown) == ("mine", "written\nmeanwhile")
+    unchanged = {"old_note": "a\r\nb", "note": "a\r\nb", "old_display_name": "mine", "display_name": "mine"}
+    assert save(**unchanged) == ("mine", "written\nmeanwhile")
+    assert save(**unchanged | {"note": ""}) == ("mine", "")
+
+
+def test_what_a_run_spent_and_how_its_replies_sound_is_on_its_page(followed, chromium):
+    site, store, run = followed
+    for number in (1, 2):
+        spent = {"endpoint.cost": 0.25, "endpoint.requests": 600, "endpoint.completion_tokens": 2000}
+        step(store, run, number, "label", **spent)
+    for number in (1, 2):
+        step(store, run, number, "ppo", **{"kl": 1.0, "monitor.refusals": 0.1, "monitor.length_ratio": 1.5})
+    store.events.append(run, "stage", json.dumps({"stage": "label", "seconds": 75.0}))
+    page = chromium().new_page()
+    page.goto(f"{site.url}/runs/{run}")
+    page.locator("#cost", has_text="0.5 for 1,200 requests, 4,000 tokens").wait_for()
+    page.locator("#took", has_text="1 min 15 s").wait_for()
+    page.locator("#curves figcaption", has_text="share of replies that refuse").wait_for()
+    assert page.locator("#others figcaption", has_text="monitor").count() == 0
+
+
 def test_who_may_only_read_sees_no_buttons_and_their_requests_are_refused(tmp_path):
     file = tmp_path / "tokens.yaml"
     reads, trains = (new_token(file, name, (name,)) for name in ("read", "train"))

@@ -22,7 +22,8 @@ def test_a_server_without_a_model_tells_versions_limits_and_services(tmp_path):
     with run_server(tmp_path) as server:
         info = server.client.server.get_info()
     assert (info.version, info.api_versions) == (version("charter-rlhf"), ("v1",))
-    assert info.services == tuple(f"charter.v1.{name}Service" for name in ("Preference", "Trainer", "Dataset"))
+    names = ("Preference", "Trainer", "Dataset", "Exploration", "Assessment")
+    assert info.services == tuple(f"charter.v1.{name}Service" for name in names)
     assert info.versions == {
         "python": platform.python_version(),
         "sqlite": sqlite3.sqlite_version,

@@ -45,6 +45,7 @@ def test_only_questions_are_open_to_readers():
         "Diff",
         "Test",
         "Export",
+        "Find",
     )
     for method, scope in NEEDED.items():
         assert (scope == "read") == method.partition("/")[2].startswith(verbs), method

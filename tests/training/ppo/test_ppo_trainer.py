@@ -93,6 +93,24 @@ def test_prompts_are_taken_in_shuffled_passes():
     assert len(step_prompts(PROMPTS[:3], 8, 0, 5)) == 8
 
 
+def test_prompts_of_every_set_of_tags_take_turns_where_they_are_to_be_even():
+    common, rare = PROMPTS[:9], [prompt.model_copy(update={"tags": ("rare",)}) for prompt in PROMPTS[9:11]]
+    steps = [step_prompts([*common, *rare], 4, 0, step, even_tags=True) for step in range(5)]
+    assert [[bool(prompt.tags) for prompt in taken] for taken in steps] == [[False, True] * 2] * 5
+    assert sorted(prompt.id for prompt in rare) == sorted(prompt.id for prompt in steps[0] if prompt.tags)
+    assert len({prompt.id for taken in steps for prompt in taken if not prompt.tags}) == 9
+    assert [step_prompts(PROMPTS, 5, 3, step, even_tags=True) for step in range(4)] == [
+        step_prompts(PROMPTS, 5, 3, step) for step in range(4)
+    ]
+
+
+def test_each_sample_keeps_its_kl_of_which_the_step_s_is_the_mean(new_policy):
+    for step in run(new_policy(), SMALL):
+        found = [sample.kl or 0.0 for sample in step.samples]
+        assert sum(found) / len(found) == pytest.approx(step.metrics.values["kl"], rel=1e-5, abs=1e-7)
+    assert len(set(found)) > 1, "the last step's policy is no more the reference"
+
+
 def test_metrics_say_what_happened(new_policy):
     step = run(new_policy(), rules=(LOW, HIGH))[0]
     values = step.metrics.values

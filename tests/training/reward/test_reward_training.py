@@ -127,6 +127,8 @@ def test_ratings_that_are_all_the_same_are_refused(tiny_model):
     rated = [Rating(Prompt.of(f"say {i}"), "x", 3.0) for i in range(4)]
     with pytest.raises(TrainingFailed, match="all 4 ratings of 'stars' are 3"):
         learn(new_model(tiny_model()), rated)
+    people = [one._replace(source="human") for one in rated]
+    learn(new_model(tiny_model()), people, epochs=1)  # they have only begun
 
 
 def test_step_labels_teach_which_line_is_wrong(tiny_model):

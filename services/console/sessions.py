@@ -1,0 +1,53 @@
+"""Who is signed in: a browser holds a number drawn at its sign-in, and the console the token that it stands for.
+
+So a token, which lives for months, is in no browser, and signing out ends what that browser could do with it. Sessions
+are kept in memory: who restarts the console signs everybody out.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections import OrderedDict
+from typing import NamedTuple
+
+IDLE_SECONDS = 12 * 3600.0
+"""After which a session that nobody used is over."""
+LONGEST_SECONDS = 7 * 24 * 3600.0
+"""After which it is over however much it is used."""
+MOST = 10_000
+"""Sessions at a time; beyond that, the one that has not been used for longest goes."""
+
+
+class _Session(NamedTuple):
+    token: str
+    begun: float
+    used: float
+
+
+class Sessions:
+    def __init__(self) -> None:
+        self._open: OrderedDict[str, _Session] = OrderedDict()
+
+    def begin(self, token: str) -> str:
+        """A new session's number: 32 random bytes."""
+        number, now = secrets.token_urlsafe(32), time.monotonic()
+        self._open[number] = _Session(token, now, now)
+        if len(self._open) > MOST:
+            self._open.popitem(last=False)
+        return number
+
+    def token(self, number: str) -> str | None:
+        """What a session stands for; None where it is over, or there never was one."""
+        found, now = self._open.get(number), time.monotonic()
+        if found is None:
+            return None
+        if now - found.used > IDLE_SECONDS or now - found.begun > LONGEST_SECONDS:
+            self.end(number)
+            return None
+        self._open[number] = found._replace(used=now)
+        self._open.move_to_end(number)
+        return found.token
+
+    def end(self, number: str) -> None:
+        self._open.pop(number, None)

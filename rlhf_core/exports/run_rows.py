@@ -45,7 +45,7 @@ def preference_rows(store: Store, run_id: str, objective: str, labelers: Labeler
 
 
 def assessment_rows(store: Store, run_id: str, objective: str, form: Form) -> Iterator[Row]:
-    """Ratings or rankings of one run's replies, or without one of all; skipped ones are left out.
+    """Yield ratings or rankings of one run's replies, or without one of all; skipped ones are left out.
 
     Raises: InvalidInput where they are of several objectives, as a file holds those of one.
     """
@@ -60,7 +60,7 @@ def assessment_rows(store: Store, run_id: str, objective: str, form: Form) -> It
 
 
 def fault_rows(store: Store, run_id: str, objective: str) -> Iterator[Row]:
-    """Replies of one run, or without one of all, with the faults that people marked in them, or found none."""
+    """Yield replies of one run, or without one of all, with the faults that people marked in them, or found none."""
     of_run = _doer(store, run_id, "label") if run_id else ""
     for one in store.assessments.find(objective, of_run, "spans"):
         if not one.skipped:

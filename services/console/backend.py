@@ -125,7 +125,7 @@ def cookie_of(request: Request, name: str) -> str:
 
 
 def set_cookie(request: Request, response: Response, name: str, value: str, max_age: int | None = None) -> None:
-    """One that no script reads and no other site sends."""
+    """Set a cookie that no script reads and no other site sends."""
     secure = request.url.scheme == "https"
     key = cookie_name(request, name)
     response.set_cookie(key, value, max_age, path="/", secure=secure, httponly=True, samesite="strict")

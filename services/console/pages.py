@@ -69,7 +69,7 @@ class Pages:
         return self._templates.TemplateResponse(request, template, given, status)
 
     def part(self, template: str, **context: Any) -> str:
-        """A part of a page, as HTML."""
+        """Render a part of a page, as HTML."""
         return self._templates.env.get_template(template).render(context)
 
     async def failed(self, request: Request, error: Exception) -> Response:

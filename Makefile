@@ -38,7 +38,8 @@ fuzz: install
 # Malformed and hostile requests: each is answered, or refused with the field at fault.
 HOSTILE ?= 10000
 hostile: install
-	HOSTILE=$(HOSTILE) $(BIN)/python -m pytest -m slow -s tests/services/test_hostile.py $(ARGS)
+	HOSTILE=$(HOSTILE) $(BIN)/python -m pytest -m slow -s tests/services/test_hostile.py \
+		tests/services/http/test_hostile_http.py tests/services/console/test_hostile_console.py $(ARGS)
 
 # kill -9 of one of five processes at random moments, N times, while runs go and clients retry; writes drill.json.
 N ?= 50

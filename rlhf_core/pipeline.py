@@ -30,6 +30,7 @@ from rlhf_core.stages.critique import critique_stage
 from rlhf_core.stages.evaluate import evaluate_stage
 from rlhf_core.stages.imported.own_rows import check_rows
 from rlhf_core.stages.label import label_stage
+from rlhf_core.stages.memory import fit_to_memory
 from rlhf_core.stages.norm_pack import norm_pack_stage
 from rlhf_core.stages.ppo import ppo_stage
 from rlhf_core.stages.report import report_stage
@@ -75,6 +76,7 @@ def run_pipeline(
     )
     done = store.stage_results.of_run(run.id)
     check_rows(context, [stage for stage in wanted if stage not in done])
+    context = fit_to_memory(context, [stage for stage in wanted if stage not in done])
     for stage in wanted:
         if stage not in done:
             report("stage", json.dumps({"stage": stage, "state": "started"}))

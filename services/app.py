@@ -63,6 +63,7 @@ from services.server.health import MODEL
 from services.server.server import Server, Service
 from services.serving.executor import Executor
 from services.serving.generation_queue import GenerationQueue
+from services.serving.malloc import give_back
 from services.serving.model_queue import ModelQueue
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ class App:
             store = self._store = Store.open(config.data, Place(database=config.store, artifacts=config.artifacts))
             stack.callback(store.close)
             store.runs.settle()
-            io, model_thread = Executor("store", STORE_THREADS), Executor("model")
+            io, model_thread = Executor("store", STORE_THREADS), Executor("model", at_rest=give_back)
             stack.callback(io.close)
             stack.callback(model_thread.close)
             library = await self._load(store, model_thread)
@@ -255,7 +256,7 @@ def _generation(library: ModelLibrary, model_thread: Executor, most_waiting: int
     # With a model torch is there already.
     from rlhf_core.inference.engine import Engine
 
-    engine = Engine(library.engine, library.backbone, library)
+    engine = Engine(library.engine, library.backbone, library, max_positions=library.backbone.most_positions)
     return GenerationQueue(engine, model_thread, most_waiting)
 
 

@@ -28,6 +28,8 @@ Pipeline = Callable[[Run, Store, Toolbox, Callable[[str, str], None], Callable[[
 Equip = Callable[[Run, Callable[[], bool]], Toolbox]
 LEASE_SECONDS = 30.0
 HEARTBEAT_SECONDS = 5.0
+PRESENCE_SECONDS = 15.0
+"""Between two signs of a worker that it is there, with or without a run."""
 IDLE_SECONDS = 0.5
 """Between two looks for a run."""
 TOLD_IDLE_SECONDS = 5.0
@@ -37,7 +39,7 @@ T = TypeVar("T")
 
 
 class Worker:
-    """Two threads: one works, the other keeps the lease alive however long a step takes."""
+    """One thread works, one keeps the lease alive however long a step takes, one says that the worker is there."""
 
     def __init__(self, store: Store, pipeline: Pipeline, tools: Equip, clean_up: Callable[[], None], runs_folder: Path):
         """`tools` equips one run, which may ask whether it should stop; `clean_up` frees what it leaves in memory."""
@@ -47,18 +49,28 @@ class Worker:
         self._wake = threading.Event()
         self._lost = threading.Event()
         self._thread = threading.Thread(target=self._work, name="worker", daemon=True)
+        self._presence = threading.Thread(target=self._be_present, name="presence", daemon=True)
 
     def start(self) -> None:
         self._store.workers.sign_in(this_process())
         self._idle_seconds = TOLD_IDLE_SECONDS if self._store.runs.on_queued(self._wake.set) else IDLE_SECONDS
         self._thread.start()
+        self._presence.start()
 
     def stop(self, timeout_seconds: float) -> None:
         """Put the run at work back in the queue at its next step."""
         self._stopping.set()
         self._wake.set()
         self._thread.join(timeout_seconds)
+        self._presence.join()
         self._store.workers.sign_out(this_process())
+
+    def _be_present(self) -> None:
+        while not self._stopping.wait(PRESENCE_SECONDS):
+            try:
+                self._store.workers.sign_in(this_process())
+            except CharterError as error:
+                log.warning("sign of the worker: %s", error)
 
     def _work(self) -> None:
         """Run after run: whatever one of them or the store does, the next one is taken."""

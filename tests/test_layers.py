@@ -41,7 +41,7 @@ LAYERS: tuple[set[str], ...] = (
     {"rlhf_core.feedback", "rlhf_core.training", "rlhf_core.evaluation"},
     {"rlhf_core.stages", "rlhf_core.effects", "rlhf_core.sandbox"},
     {"rlhf_core.pipeline", "rlhf_core.policies", "rlhf_core.comparison"},
-    {"rlhf_core.exports"},
+    {"rlhf_core.exports", "rlhf_core.planning"},
     {"services", "services.wire", "services.security", "services.telemetry"},
     {"services.client", "services.serving", "services.server"},
     {"services.rpc", "services.worker"},

@@ -4,16 +4,25 @@ with charter.connect("localhost:50051") as client:
     samples = await charter.aio.call(client.policy.generate, prompts, n=4)
     async for piece in charter.aio.each(client.policy.generate_stream, prompt):
         print(piece.text)
+
+At most 256 calls wait at a time, others behind them. Who needs thousands at once, or a call that ends with its task,
+calls the stubs of `charter.v1` by `grpc.aio`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import ParamSpec, TypeVar
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+# Not asyncio's own threads, which are few on a small machine, and wait for others too.
+_THREADS = ThreadPoolExecutor(256, "charter")
 
 
 async def call(method: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -21,19 +30,20 @@ async def call(method: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
 
     Who is cancelled stops waiting; the call itself ends with the client's `timeout_seconds`.
     """
-    return await asyncio.to_thread(method, *args, **kwargs)
+    work: Callable[[], Any] = partial(contextvars.copy_context().run, method, *args, **kwargs)
+    return await asyncio.get_running_loop().run_in_executor(_THREADS, work)
 
 
 async def each(method: Callable[P, Iterator[T]], *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[T]:
     """Iterate over what a method of a client yields, such as `generate_stream`; leaving the loop ends the call."""
-    answers = await asyncio.to_thread(method, *args, **kwargs)
+    answers = await call(method, *args, **kwargs)
     try:
-        while (answer := await asyncio.to_thread(next, answers, END)) is not END:
+        while (answer := await call(next, answers, END)) is not END:
             yield answer  # pyright: ignore[reportReturnType]  # all but END are of the iterator
     finally:
         close = getattr(answers, "close", None)
         if close:
-            await asyncio.shield(asyncio.to_thread(close))
+            await asyncio.shield(call(close))
 
 
 END = object()

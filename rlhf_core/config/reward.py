@@ -16,6 +16,9 @@ EVERY = "*"
 class RewardConfig(Settings):
     epochs: int = Field(default=3, ge=1)
     batch_size: int = Field(default=16, ge=1)
+    micro_batch_size: int | None = Field(default=None, ge=1)
+    """Examples of one pass, each with all of its replies; an update adds up their gradients. None passes the whole
+    batch at once."""
     learning_rate: float = Field(default=1e-3, gt=0)
     layout: Literal["adapters", "trunk"] = "adapters"
     """`adapters`: one adapter for each objective. `trunk`: one adapter with heads for each, so that all objectives are

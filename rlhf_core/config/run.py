@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import ByteSize, Field, field_validator, model_validator
 
 from rlhf_core.config.base import Settings, even_bounds
 from rlhf_core.config.feedback import FeedbackConfig
@@ -81,6 +81,8 @@ class CritiqueConfig(Settings):
 class SftConfig(Settings):
     epochs: int = Field(default=4, ge=1)
     batch_size: int = Field(default=32, ge=1)
+    micro_batch_size: int | None = Field(default=None, ge=1)
+    """Rows of one pass; an update adds up their gradients. None passes the whole batch at once."""
     learning_rate: float = Field(default=2e-3, gt=0)
     helpful_share: float = Field(default=0.46, ge=0, lt=1)
     """Share of the demonstrations that are the base model's own answers, as they were, to prompts that the critic did
@@ -179,6 +181,10 @@ class ModelConfig(Settings):
     """auto: bfloat16 on a GPU that has it, else float32."""
     threads: int = Field(default=2, ge=1)
     """Torch threads of the process."""
+    memory_budget: ByteSize | None = None
+    """Most memory that a run's process may take, such as 3GB: passes take as few rows as keep within it, and a run that
+    cannot is refused before its first stage. It counts the base model and a reward model's own, not another critic or
+    judge. None sets no bound."""
     max_tokens: int = Field(default=48, ge=1)
     """Longest response of the policy, in tokens."""
     feedback_tokens: int = Field(default=160, ge=1)

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rlhf_core.data.conversations import dialogue
-from rlhf_core.data.jsonl import MAX_LINE_BYTES, RowError, is_absent, kind_of
+from rlhf_core.data.jsonl import MAX_LINE_BYTES, RowError, RowFile, is_absent, kind_of, raw_rows
 from rlhf_core.errors import InvalidInput
 from rlhf_core.records.samples import Message
 
 BATCH = 16
-"""Rows in memory at once: a column of few different long texts is small in the file and large outside of it."""
+"""Rows in memory at once, at most."""
+BATCH_BYTES = 2**26
+"""Fewer where they could be longer than this together."""
+BUFFER_BYTES = 2**20
+"""What is read of a column at a time, as it lies in the file."""
+GROUP_ROWS, GROUP_BYTES = 10_000, 2**24
+"""Rows and bytes of text of one row group that is written."""
 MAX_ROWS = 50_000_000
 """A file of few bytes may claim any number."""
 CONVERSATIONS = ("prompt", "completion", "response", "chosen", "rejected")
@@ -23,21 +30,20 @@ HINT = "pip install -e '.[parquet]' in the project's folder"
 Row = Mapping[str, Any]
 
 
-def read_rows(path: Path, name: str) -> Iterator[tuple[int, dict[str, Any] | RowError]]:
-    """Yield the rows, numbered from 1, without the columns that are null in them.
+def read_rows(path: Path, name: str, after: int = 0) -> Iterator[tuple[int, dict[str, Any] | RowError]]:
+    """The rows behind the first `after`, numbered from 1, without the columns that are null in them.
 
     Raises: InvalidInput for what is no Parquet file, and where the package to read one is not there.
     """
     arrow, parquet = _packages(name)
     try:
-        with parquet.ParquetFile(path) as file:
+        with parquet.ParquetFile(path, buffer_size=BUFFER_BYTES) as file:
             _check_columns(file, name)
-            number = 0
-            for batch in file.iter_batches(batch_size=BATCH):
-                # Row by row: as Python's objects a batch of long texts is many times as large.
-                for place in range(batch.num_rows):
-                    number += 1
-                    yield number, _plain(batch.slice(place, 1).to_pylist()[0])
+            groups = [file.metadata.row_group(index) for index in range(file.metadata.num_row_groups)]
+            begins = [0, *accumulate(group.num_rows for group in groups)]
+            for index, group in enumerate(groups):
+                if begins[index + 1] > after:
+                    yield from _rows_of_group(file, index, _rows_at_once(group), begins[index], after)
     except FileNotFoundError:
         raise InvalidInput(f"{name}: there is no such file") from None
     except (arrow.ArrowException, OSError, ValueError) as error:
@@ -46,43 +52,142 @@ def read_rows(path: Path, name: str) -> Iterator[tuple[int, dict[str, Any] | Row
         raise InvalidInput(f"{name}: this Parquet file cannot be read: {_line(error)}") from None
 
 
-def write_rows(rows: Iterable[Row], path: Path, name: str) -> None:
-    """Write rows as one Parquet file; a key that a row does not have is null in it.
+def _rows_of_group(file: Any, index: int, size: int, number: int, after: int) -> Iterator[tuple[int, Any]]:
+    for batch in file.iter_batches(batch_size=size, row_groups=[index]):
+        # Row by row: as Python's objects a batch of long texts is many times as large.
+        for place in range(max(0, min(after - number, batch.num_rows)), batch.num_rows):
+            yield number + place + 1, _plain(batch.slice(place, 1).to_pylist()[0])
+        number += batch.num_rows
+
+
+def _rows_at_once(group: Any) -> int:
+    """How many rows of a group may be in memory: as long as they are on average, or as what they have in common.
+
+    A column of few different texts holds each of them once, in its dictionary, and any row may be the longest of them.
+    """
+    longest = group.total_byte_size / max(1, group.num_rows)
+    for index in range(group.num_columns):
+        column = group.column(index)
+        if column.has_dictionary_page and column.total_compressed_size > 0:
+            packed = column.data_page_offset - column.dictionary_page_offset
+            longest += packed * column.total_uncompressed_size / column.total_compressed_size
+    return int(min(BATCH, max(1.0, BATCH_BYTES / max(1.0, longest))))
+
+
+def write_rows(source: RowFile, path: Path) -> None:
+    """Write a file's rows as one Parquet file; a key that a row does not have is null in it.
 
     A column has one kind of values: where some rows have text and some messages, all get messages of the same meaning.
+    The rows are read three times, few of them in memory: for what kinds of values there are, for the columns' types,
+    and to be written.
 
     Raises: InvalidInput where one key holds values of several kinds that nothing makes one.
     """
-    arrow, parquet = _packages(name)
-    rows = list(rows)
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    arrays = []
-    for key in columns:
-        values = _of_one_kind(key, [row.get(key) for row in rows])
-        try:
-            arrays.append(arrow.array(values))
-        except (arrow.ArrowException, OverflowError, UnicodeError) as error:
-            raise InvalidInput(
-                f"{name}: the key {json.dumps(key, ensure_ascii=False)[:100]} cannot be a column of Parquet: "
-                f"{_clash(values) or _line(error)}",
-                hint="export JSON lines instead",
-            ) from None
+    arrow, parquet = _packages(source.name)
+    columns = _columns(source)
+    schema = _schema(arrow, source, columns)
     try:
-        parquet.write_table(arrow.Table.from_arrays(arrays, names=columns), path)
-    except (arrow.ArrowException, UnicodeError) as error:
-        told = f"{name}: these rows cannot be Parquet: {_line(error)}"
+        with parquet.ParquetWriter(path, schema) as writer:
+            for rows in _groups(source):
+                arrays = [
+                    arrow.array(_values(rows, field.name, columns[field.name]), type=field.type) for field in schema
+                ]
+                writer.write_table(arrow.Table.from_arrays(arrays, schema=schema))
+    except (arrow.ArrowException, OverflowError, UnicodeError) as error:
+        path.unlink(missing_ok=True)
+        told = f"{source.name}: these rows cannot be Parquet: {_line(error)}"
         raise InvalidInput(told, hint="export JSON lines instead") from None
 
 
-def _of_one_kind(key: str, values: list[Any]) -> list[Any]:
-    """Values that say the same in the kind that all of them can have, where there is one."""
-    kinds = {type(value) for value in values if value is not None}
-    if key in CONVERSATIONS and kinds == {str, list}:
+class _Column(NamedTuple):
+    """What values of one key there are, in the order in which they came."""
+
+    kinds: dict[type, str]
+    """Each with its name."""
+    items: set[type]
+    """Of those that are lists."""
+
+    def add(self, value: Any) -> None:
+        self.kinds.setdefault(type(value), kind_of(value))
+        if isinstance(value, list):
+            self.items.update(map(type, value))
+
+    @property
+    def mixes_conversations(self) -> bool:
+        return self.kinds.keys() == {str, list}
+
+    @property
+    def mixes_numbers(self) -> bool:
+        """A list of true and false says the same in numbers."""
+        return self.kinds.keys() == {list} and {bool} < self.items <= {bool, int, float}
+
+    @property
+    def clash(self) -> str:
+        """Which kinds of values there are, where they are several."""
+        names = list(dict.fromkeys(self.kinds.values()))
+        return f"it is {' in some rows and '.join(names)} in others" if len(names) > 1 else ""
+
+
+def _columns(source: RowFile) -> dict[str, _Column]:
+    columns: dict[str, _Column] = {}
+    for row in _good(source):
+        for key, value in row.items():
+            columns.setdefault(key, _Column({}, set())).add(value)
+    return columns
+
+
+def _schema(arrow: Any, source: RowFile, columns: Mapping[str, _Column]) -> Any:
+    """The type of each column. Raises InvalidInput naming the key whose values have none in common."""
+    found = {key: arrow.null() for key in columns}
+    for rows in _groups(source):
+        for key, column in columns.items():
+            try:
+                own = arrow.array(_values(rows, key, column)).type
+                both = [arrow.schema([(key, kind)]) for kind in (found[key], own)]
+                found[key] = arrow.unify_schemas(both, promote_options="permissive").field(0).type
+            except (arrow.ArrowException, OverflowError, UnicodeError) as error:
+                raise InvalidInput(
+                    f"{source.name}: the key {json.dumps(key, ensure_ascii=False)[:100]} cannot be a column of "
+                    f"Parquet: {column.clash or _line(error)}",
+                    hint="export JSON lines instead",
+                ) from None
+    return arrow.schema(list(found.items()))
+
+
+def _values(rows: Sequence[Row], key: str, column: _Column) -> list[Any]:
+    """A key's values in the kind that all of them can have, where there is one."""
+    values = [row.get(key) for row in rows]
+    if key in CONVERSATIONS and column.mixes_conversations:
         return [_messages(key, value) if isinstance(value, str) else value for value in values]
-    numbers = [number for value in values if isinstance(value, list) for number in value]
-    if kinds == {list} and {bool} < {type(number) for number in numbers} <= {bool, int, float}:
+    if column.mixes_numbers:
         return [value and [float(number) for number in value] for value in values]
     return values
+
+
+def _groups(source: RowFile) -> Iterator[list[Row]]:
+    """The rows, as many at a time as one row group has."""
+    group: list[Row] = []
+    size = 0
+    for row in _good(source):
+        group.append(row)
+        size += _size(row)
+        if len(group) == GROUP_ROWS or size >= GROUP_BYTES:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
+
+
+def _good(source: RowFile) -> Iterable[Row]:
+    return (row for _, row in raw_rows(source) if not isinstance(row, RowError))
+
+
+def _size(value: Any) -> int:
+    """About so many bytes of text."""
+    if isinstance(value, str):
+        return len(value)
+    inside = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+    return 8 + sum(map(_size, inside))
 
 
 def _messages(key: str, text: str) -> list[dict[str, Any]]:
@@ -122,9 +227,3 @@ def _plain(row: dict[str, Any]) -> dict[str, Any] | RowError:
     if len(text) > MAX_LINE_BYTES:
         return RowError(f"the row is longer than {MAX_LINE_BYTES} bytes")
     return {key: value for key, value in json.loads(text).items() if not is_absent(value)}
-
-
-def _clash(values: Sequence[object]) -> str:
-    """Which kinds of values a column would have, where they are several."""
-    kinds = list(dict.fromkeys(kind_of(value) for value in values if value is not None))
-    return f"it is {' in some rows and '.join(kinds)} in others" if len(kinds) > 1 else ""

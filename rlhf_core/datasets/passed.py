@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from rlhf_core.records.feedback import Revision
 from rlhf_core.records.samples import Demonstration, Sample
 from rlhf_core.store.store import Store
+
+AT_ONCE = 500
+"""Answers in memory at a time."""
 
 
 class Passed(NamedTuple):
@@ -19,21 +23,30 @@ class Passed(NamedTuple):
 
 
 def passed(store: Store, run_id: str) -> Passed:
-    """Return what a run's critique stage leaves to learn from, in the order of its samples."""
-    steps: dict[str, list[Revision]] = defaultdict(list)
-    for step in sorted(store.revisions.of_run(run_id), key=lambda step: step.round):
-        steps[step.sample_id].append(step)
-    shown, faulty = [], 0
-    for sample in store.samples.of_run(run_id, stage="critique"):
-        accepted = [step for step in steps[sample.id] if step.accepted]
-        if accepted:
-            revised = Demonstration(prompt=sample.prompt, response=accepted[-1].after, source="revision")
-            shown.append((sample, revised))
-        elif all(step.critique.verdict == "complies" for step in steps[sample.id]):
-            shown.append((sample, as_it_was(sample, "faultless")))
-        else:
-            faulty += 1
-    return Passed(shown, faulty)
+    """What a run's critique stage leaves to learn from, in the order of its samples."""
+    answers = list(examples(store, run_id))
+    shown = [(sample, example) for sample, example in answers if example is not None]
+    return Passed(shown, len(answers) - len(shown))
+
+
+def examples(store: Store, run_id: str) -> Iterator[tuple[Sample, Demonstration | None]]:
+    """Each answer with what it leaves to learn from, and None where it stays at fault; few of them in memory."""
+    after = 0
+    while placed := store.run_pages.samples(run_id, AT_ONCE, after, stage="critique"):
+        after = placed[-1].place
+        steps: dict[str, list[Revision]] = defaultdict(list)
+        for step in store.revisions.of_run(run_id, [sample.id for _, sample in placed]):
+            steps[step.sample_id].append(step)
+        for _, sample in placed:
+            yield sample, _example(sample, sorted(steps[sample.id], key=lambda step: step.round))
+
+
+def _example(sample: Sample, steps: Sequence[Revision]) -> Demonstration | None:
+    accepted = [step for step in steps if step.accepted]
+    if accepted:
+        return Demonstration(prompt=sample.prompt, response=accepted[-1].after, source="revision")
+    faultless = all(step.critique.verdict == "complies" for step in steps)
+    return as_it_was(sample, "faultless") if faultless else None
 
 
 def as_it_was(sample: Sample, source: str) -> Demonstration:

@@ -61,8 +61,10 @@ def dataset_id_in(text: str | None) -> str:
     return str(text).removeprefix(DATASET).partition("@")[0] if is_reference(text) else ""
 
 
-def dataset_of(store: Store, reference: str) -> Dataset:
-    """Return the version that a reference means, `dataset:` before it or not.
+def dataset_of(store: Store, reference: str, formats: Sequence[DatasetFormat] = ()) -> Dataset:
+    """The version that a reference means, `dataset:` before it or not.
+
+    A hash alone may be that of several: one of the `formats`, if any is.
 
     Raises:
         InvalidInput: it is no reference.
@@ -70,7 +72,7 @@ def dataset_of(store: Store, reference: str) -> Dataset:
     """
     text = reference.removeprefix(DATASET)
     if HASH.fullmatch(text):
-        found = store.datasets.by_hash(text)
+        found = store.datasets.by_hash(text, formats)
         if found is None:
             raise NotFound(f"no dataset with the hash '{text}' in the store")
         return found
@@ -113,6 +115,12 @@ def pinned(store: Store, config: RunConfig) -> RunConfig:
     return config.model_copy(update=changed)
 
 
+def references_in(config: RunConfig) -> list[str]:
+    """The datasets that a pinned configuration names."""
+    named = [*(text for _, text in _named(config.data)), *config.data.labels.values(), config.constitution]
+    return [text for text in named if text is not None and is_reference(text)]
+
+
 def _named(data: DataConfig) -> Iterator[tuple[str, str]]:
     for name in FIELDS:
         if isinstance(text := getattr(data, name), str):
@@ -123,7 +131,7 @@ def _pin(store: Store, text: str, field: str, formats: Sequence[DatasetFormat]) 
     if not is_reference(text):
         return text
     try:
-        found = dataset_of(store, text)
+        found = dataset_of(store, text, formats)
     except (InvalidInput, NotFound) as error:
         raise InvalidInput(f"{field}: {error}", field) from None
     if found.format not in formats:

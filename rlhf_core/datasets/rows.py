@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import json
+import threading
 from array import array
+from collections import OrderedDict
 from collections.abc import Iterator
 from functools import lru_cache
 from itertools import islice
@@ -19,7 +22,7 @@ from rlhf_core.records.datasets import Dataset, Encoding
 STEP = 256
 """Lines between two whose places are remembered."""
 INDEXED = 16
-"""Files whose places are remembered."""
+"""Files whose places are remembered, and readers that stand ready."""
 MAX_PAGE_BYTES = 4 * 2**20
 """A page ends with the row that reaches so many, far below the limit of a message."""
 
@@ -44,16 +47,50 @@ class _Places(NamedTuple):
     offsets: array[int]
 
 
+class _Ahead:
+    """Readers of files that stand where a page ended, so that the next one need not pass over all rows before it.
+
+    Of a Parquet file nothing else tells where in a row group a row lies.
+    """
+
+    def __init__(self) -> None:
+        self._readers: OrderedDict[tuple[Path, int], Iterator[RowText]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def take(self, file: Path, after: int) -> Iterator[RowText] | None:
+        """The reader, which is the caller's now."""
+        with self._lock:
+            return self._readers.pop((file, after), None)
+
+    def keep(self, file: Path, after: int, reader: Iterator[RowText]) -> None:
+        with self._lock:
+            self._readers[file, after] = reader
+            if len(self._readers) > INDEXED:
+                self._readers.popitem(last=False)
+
+    def close(self) -> None:
+        with self._lock:
+            self._readers.clear()
+
+
+_AHEAD = _Ahead()
+atexit.register(_AHEAD.close)  # while what closes a file is still there
+
+
 def page(dataset: Dataset, file: Path, size: int, after: int) -> RowPage:
-    """Return so many rows after the first `after`, or fewer where they are long."""
+    """So many rows after the first `after`, or fewer where they are long."""
+    rows = _AHEAD.take(file, after) or _rows(dataset, file, after)
     found, total = [], 0
-    for row in islice(_rows(dataset, file, after), size):
+    for row in islice(rows, size):
         found.append(row)
         total += len(row.text.encode())
         if total >= MAX_PAGE_BYTES:
             break
     sent = after + len(found)
-    return RowPage(found, sent if sent < dataset.rows else 0)
+    if sent >= dataset.rows:
+        return RowPage(found, 0)
+    _AHEAD.keep(file, sent, rows)
+    return RowPage(found, sent)
 
 
 def converted(dataset: Dataset, file: Path, encoding: Encoding, target: Path) -> None:
@@ -67,9 +104,9 @@ def converted(dataset: Dataset, file: Path, encoding: Encoding, target: Path) ->
             "encoding",
         )
     source = RowFile(f"dataset:{dataset.id}", file)
-    rows = (row for _, row in raw_rows(source) if not isinstance(row, RowError))
     if encoding == "parquet":
-        return write_rows(rows, target, source.name)
+        return write_rows(source, target)
+    rows = (row for _, row in raw_rows(source) if not isinstance(row, RowError))
     with target.open("w", encoding="utf-8", newline="\n") as lines:
         lines.writelines(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows)
 
@@ -77,17 +114,12 @@ def converted(dataset: Dataset, file: Path, encoding: Encoding, target: Path) ->
 def _rows(dataset: Dataset, file: Path, after: int) -> Iterator[RowText]:
     if dataset.encoding == "jsonl":
         return _lines(file, after)
-    return islice(_others(dataset, file), after, None)
-
-
-def _others(dataset: Dataset, file: Path) -> Iterator[RowText]:
     if dataset.encoding == "yaml":
-        for number, principle in enumerate(read_constitution(file, dataset.id).principles, start=1):
-            yield RowText(number, principle.model_dump_json(exclude_defaults=True))
-        return
-    for number, row in read_rows(file, f"dataset:{dataset.id}"):
-        if not isinstance(row, RowError):
-            yield RowText(number, json.dumps(row, ensure_ascii=False))
+        principles = enumerate(read_constitution(file, dataset.id).principles, start=1)
+        told = (RowText(number, principle.model_dump_json(exclude_defaults=True)) for number, principle in principles)
+        return islice(told, after, None)
+    rows = read_rows(file, f"dataset:{dataset.id}", after)
+    return (RowText(n, json.dumps(row, ensure_ascii=False)) for n, row in rows if not isinstance(row, RowError))
 
 
 def _lines(file: Path, after: int) -> Iterator[RowText]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
 
 from rlhf_core.data.export_rows import (
     Row,
@@ -15,17 +14,18 @@ from rlhf_core.data.export_rows import (
     sample_row,
 )
 from rlhf_core.data.reward_examples import LabelledPair, Ranking, Rating
-from rlhf_core.datasets.passed import passed
+from rlhf_core.datasets.passed import examples
 from rlhf_core.errors import InvalidInput
 from rlhf_core.feedback.assessment_labels import assessed_labels
 from rlhf_core.feedback.preference_labels import probability_of
 from rlhf_core.records.assessments import Form
 from rlhf_core.records.base import Stage
+from rlhf_core.records.feedback import Labelers, Preference
 from rlhf_core.stages.ancestry import results_of
 from rlhf_core.store.store import Store
 
-Labelers = Literal["ai", "human"]
-RUNS_AT_ONCE = 1000
+AT_ONCE = 500
+"""Records in memory at a time."""
 
 
 def preference_rows(store: Store, run_id: str, objective: str, labelers: Labelers | None) -> Iterator[Row]:
@@ -33,11 +33,8 @@ def preference_rows(store: Store, run_id: str, objective: str, labelers: Labeler
 
     Raises: InvalidInput where they are of several objectives, as a file holds those of one.
     """
-    runs = [_doer(store, run_id, "label")] if run_id else [None]
-    given = [p for run in runs for p in store.preferences.find(None, run_id=run, labelers=labelers)]
-    found = [p for p in given if not p.abstained and p.choice != "skip" and objective in ("", p.objective)]
-    _check_one_objective({p.objective for p in found})
-    for label in found:
+    _check_one_objective({label.objective for label in _labels(store, run_id, objective, labelers)})
+    for label in _labels(store, run_id, objective, labelers):
         pair = store.comparisons.get(label.comparison_id)
         if pair.a.response != pair.b.response:
             human = label.labeler.startswith("human:")
@@ -70,8 +67,8 @@ def fault_rows(store: Store, run_id: str, objective: str) -> Iterator[Row]:
 def demonstration_rows(store: Store, run_id: str) -> Iterator[Row]:
     """Yield answers that passed the critic of one run, or without one of all."""
     for run in [_doer(store, run_id, "critique")] if run_id else _runs(store):
-        for sample, shown in passed(store, run).shown:
-            if shown.response.strip():
+        for sample, shown in examples(store, run):
+            if shown is not None and shown.response.strip():
                 lineage = {"run_id": run, "sample_id": sample.id, "policy_version": sample.policy_version}
                 yield demonstration_row(shown, lineage)
 
@@ -83,10 +80,23 @@ def sample_rows(store: Store, run_id: str, policy_version: str, stage: str) -> I
     """
     seen: set[str] = set()
     for run in [run_id] if run_id else _runs(store):
-        for sample in store.samples.of_run(run, stage=stage or None, policy_version=policy_version or None):
-            if sample.response.strip() and sample.id not in seen:
-                seen.add(sample.id)
-                yield sample_row(sample)
+        after = 0
+        while placed := store.run_pages.samples(run, AT_ONCE, after, stage, policy_version):
+            after = placed[-1].place
+            for _, sample in placed:
+                if sample.response.strip() and sample.id not in seen:
+                    seen.add(sample.id)
+                    yield sample_row(sample)
+
+
+def _labels(store: Store, run_id: str, objective: str, labelers: Labelers | None) -> Iterator[Preference]:
+    run = _doer(store, run_id, "label") if run_id else None
+    after = 0
+    while True:
+        found, after = store.preferences.page(AT_ONCE, after, objective or None, run, labelers)
+        yield from (label for label in found if not label.abstained and label.choice != "skip")
+        if not after:
+            return
 
 
 def _check_one_objective(objectives: set[str]) -> None:
@@ -109,7 +119,7 @@ def _runs(store: Store) -> list[str]:
     found: list[str] = []
     token = ""
     while True:
-        runs, token = store.runs.page(RUNS_AT_ONCE, token)
+        runs, token = store.runs.page(AT_ONCE, token)
         found += [run.id for run in runs]
         if not token:
             return found[::-1]

@@ -12,7 +12,6 @@ from torch import Tensor
 from rlhf_core.errors import InvalidInput
 from rlhf_core.inference.kv_cache import roomy_cache
 from rlhf_core.models.backbone import Backbone
-from rlhf_core.models.batching import MAX_TOKENS
 from rlhf_core.records.samples import Message
 
 MAX_ROWS = 128
@@ -40,7 +39,7 @@ def choose(backbone: Backbone, conversations: Sequence[Sequence[Message]], label
     for row in rows:
         backbone.check_length(len(row), 1)
     results: list[list[float]] = [[] for _ in rows]
-    for batch in _batches(rows, families_for(backbone, rows)):
+    for batch in _batches(rows, families_for(backbone, rows), backbone.most_positions):
         logprobs = _next_logits(backbone, rows, batch).float().log_softmax(-1)
         columns = torch.stack([logprobs[:, ids_of_label].logsumexp(-1) for ids_of_label in label_ids], 1)
         for i, values in zip(chain.from_iterable(family.rows for family in batch), columns.tolist(), strict=True):
@@ -85,7 +84,7 @@ def _common(a: Sequence[int], b: Sequence[int]) -> int:
     return min(len(a), len(b))
 
 
-def _batches(rows: Sequence[Sequence[int]], found: Sequence[Family]) -> Iterator[list[Family]]:
+def _batches(rows: Sequence[Sequence[int]], found: Sequence[Family], max_tokens: int) -> Iterator[list[Family]]:
     """Families of like length together, with and without a shared beginning apart; a large family is cut."""
     pieces = [
         Family(family.prefix, family.rows[start : start + MAX_ROWS])
@@ -98,7 +97,7 @@ def _batches(rows: Sequence[Sequence[int]], found: Sequence[Family]) -> Iterator
         longest = max(len(rows[i]) for i in piece.rows)
         total = count + len(piece.rows)
         apart = bool(batch) and (batch[0].prefix == 0) != (piece.prefix == 0)
-        if batch and (apart or total > MAX_ROWS or total * longest > MAX_TOKENS):
+        if batch and (apart or total > MAX_ROWS or total * longest > max_tokens):
             yield batch
             batch, total = [], len(piece.rows)
         batch.append(piece)

@@ -45,7 +45,8 @@ def generate(
     meaning = TokenMeaning(backbone.decode, frozenset(backbone.stop_ids))
     version = backbone.adapters.active or BASE_POLICY
     rows = [TokenSequence(tuple(prompt), own, version, params, meaning) for prompt, own in row_seeds(prompts, seeds, n)]
-    for batch in length_batches([row.prompt for row in rows], extra=max_tokens):
+    texts = [row.prompt for row in rows]
+    for batch in length_batches(texts, extra=max_tokens, max_tokens=backbone.most_positions):
         decoder = NativeDecoder(backbone)
         decoder.join([rows[index] for index in batch])
         while decoder.rows and not (should_stop is not None and should_stop()):

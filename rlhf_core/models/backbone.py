@@ -24,6 +24,7 @@ from rlhf_core.models.kernels.lower_layers import reading
 from rlhf_core.models.kernels.onednn_linear import quicken
 from rlhf_core.models.kernels.skip_last_mlp import inputs_of, spared_block, sparing
 from rlhf_core.models.loading import check_model, dtype_of, longest
+from rlhf_core.models.memory_budget import most_positions, weight_bytes
 from rlhf_core.models.precision_speed import warn_if_slow
 from rlhf_core.models.reward_inputs import Row, by_line, parted, unended, whole
 from rlhf_core.models.self_checks import IMPOSSIBLE, check_decoder, window_of
@@ -56,6 +57,9 @@ class Backbone:
         added = tokenizer.added_tokens_decoder
         self._silent = {index for index in self.stop_ids if not added[index].special}
         self._dtype: torch.dtype = model.dtype
+        self.weight_bytes = weight_bytes(model)
+        self.most_positions = most_positions(model, config.memory_budget)
+        """Rows times their tokens, padding included, of a pass without gradients."""
         quicken(model)
         self.adapters = Adapters(name, model, config.lora.rank, config.lora.alpha, config.lora.targets)
         self._head: nn.Module = model.get_output_embeddings()  # pyright: ignore[reportAttributeAccessIssue]

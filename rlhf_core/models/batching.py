@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from rlhf_core.models.backbone import Backbone
+from rlhf_core.models.memory_budget import MAX_TOKENS
 
 MAX_ROWS = 256
-MAX_TOKENS = 65536
-"""Rows and padded tokens of one batch without gradients, which bound the memory of a pass."""
+"""Of one batch without gradients."""
 WINDOW = 16
 """Batches of a shuffled epoch whose rows are sorted by length together."""
 
@@ -53,14 +53,16 @@ def make_batch(backbone: Backbone, prompts: Sequence[Sequence[int]], responses: 
     return Batch(torch.cat([ids, tail], 1), torch.cat([present, mask], 1), mask)
 
 
-def length_batches(rows: Sequence[Sequence[int]], extra: int = 0, max_rows: int = MAX_ROWS) -> Iterator[list[int]]:
-    """Yield row numbers in batches of like length; equal rows stand together.
+def length_batches(
+    rows: Sequence[Sequence[int]], extra: int = 0, max_rows: int = MAX_ROWS, max_tokens: int = MAX_TOKENS
+) -> Iterator[list[int]]:
+    """Row numbers in batches of like length; equal rows stand together. `extra` tokens will be added to each row.
 
-    `extra` tokens will be added to each row.
+    A batch holds at most `max_tokens`, padding included, but always one row.
     """
     batch: list[int] = []
     for i in sorted(range(len(rows)), key=lambda i: (len(rows[i]), rows[i])):
-        if batch and (len(batch) == max_rows or (len(batch) + 1) * (len(rows[i]) + extra) > MAX_TOKENS):
+        if batch and (len(batch) == max_rows or (len(batch) + 1) * (len(rows[i]) + extra) > max_tokens):
             yield batch
             batch = []
         batch.append(i)

@@ -15,6 +15,7 @@ from rlhf_core.models.adapters.adapters import Adapters
 from rlhf_core.models.checkpoint import load_checkpoint
 from rlhf_core.models.kernels.lower_layers import reading
 from rlhf_core.models.loading import dtype_of, longest
+from rlhf_core.models.memory_budget import most_positions, weight_bytes
 from rlhf_core.models.precision_speed import warn_if_slow
 from rlhf_core.models.reward_inputs import Row, by_line
 from rlhf_core.models.self_checks import check_encoder
@@ -31,6 +32,8 @@ class Encoder:
         self.max_length = _positions(name, model, tokenizer)
         tokenizer.model_max_length = 2**31  # rows are cut here, so the tokenizer need not warn of long texts
         self._half = model.dtype == torch.bfloat16
+        self.weight_bytes = weight_bytes(model)
+        self.most_positions = most_positions(model, config.memory_budget)
         self.adapters = Adapters(name, model, config.lora.rank, config.lora.alpha)
         first: Any = tokenizer.cls_token_id
         self._first: list[int] = [first] if first is not None else []

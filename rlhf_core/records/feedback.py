@@ -10,6 +10,8 @@ from rlhf_core.records.base import Record
 
 Verdict = Literal["complies", "borderline", "violates"]
 Choice = Literal["a", "b", "tie", "both_bad", "skip"]
+Labelers = Literal["ai", "human"]
+"""Whose labels: a judge's, or people's."""
 Protocol = Literal["notes", "logprobs", "cot", "text", "pointwise", "contrast"]
 """How a judge is asked: for the labels' log-probabilities (after notes that all questions on a pair share, at once, or
 after a reasoning on each question), for words, for a critique of each reply alone, or not at all: `contrast` reads how

@@ -235,7 +235,8 @@ def _score_group(
     first = group[0]
     rows = first.encode_all(conversations)
     result: list[dict[int, Tensor]] = [{} for _ in group]  # by row: scores (spans of the row, M)
-    for batch in length_batches([row.ids for row in rows], max_rows=MAX_ROWS):
+    most = first.backbone.most_positions
+    for batch in length_batches([row.ids for row in rows], max_rows=MAX_ROWS, max_tokens=most):
         part = [rows[i] for i in batch]
         with first.backbone.adapters.using(first.adapter):
             pooled = first.backbone.pooled(part, first.scoring.layers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
 
 from rlhf_core.errors import Conflict, NotFound, Stale, suggestion
 from rlhf_core.records.datasets import DATASET, Dataset, DatasetFormat, DeletedDataset
@@ -59,10 +60,12 @@ class Datasets:
             raise NotFound(f"dataset '{dataset_id}' has no version with the hash '{beginning[:64]}'")
         return from_row(Dataset, rows[0])
 
-    def by_hash(self, content_hash: str) -> Dataset | None:
-        """Return the newest version with this content, whatever its name."""
+    def by_hash(self, content_hash: str, formats: Sequence[DatasetFormat] = ()) -> Dataset | None:
+        """The newest version with this content, whatever its name; one of `formats` before any other."""
         rows = self._connections.rows(
-            "SELECT * FROM datasets WHERE hash = ? ORDER BY number DESC LIMIT 1", [content_hash]
+            """SELECT * FROM datasets WHERE hash = ?
+            ORDER BY format IN (SELECT value FROM json_each(?)) DESC, number DESC LIMIT 1""",
+            [content_hash, json.dumps(formats)],
         )
         return from_row(Dataset, rows[0]) if rows else None
 
@@ -103,6 +106,17 @@ class Datasets:
             rows = connection.execute("SELECT size FROM datasets WHERE id = ?", [dataset_id]).fetchall()
             connection.execute("DELETE FROM datasets WHERE id = ?", [dataset_id])
             return DeletedDataset(dataset_id, len(rows), sum(row["size"] for row in rows), tuple(runs))
+
+    def hold(self, references: Iterable[str]) -> None:
+        """Inside a transaction: see that these versions are there, and let nobody delete them until it ends.
+
+        Raises: NotFound for one that has been deleted.
+        """
+        # In one order, so that two who hold the same ones do not wait for each other.
+        for reference in sorted(set(references)):
+            dataset_id, _, content_hash = reference.removeprefix(DATASET).partition("@")
+            self._connections.lock("dataset", dataset_id)
+            self.version(dataset_id, content_hash)
 
     def runs_naming(self, dataset_id: str) -> list[str]:
         """Return the runs whose configuration names a version of it, newest first."""

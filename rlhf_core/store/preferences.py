@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Literal
 
 from rlhf_core.errors import InvalidInput, RequestReused
-from rlhf_core.records.feedback import Preference
+from rlhf_core.records.feedback import Labelers, Preference
 from rlhf_core.store.comparisons import Comparisons
 from rlhf_core.store.connection import Connection, Connections
 from rlhf_core.store.row_mapping import from_row, insert, now, stamped, to_row, utc_text
@@ -37,7 +36,7 @@ class Preferences:
         self,
         objective: str | None = None,
         run_id: str | None = None,
-        labelers: Literal["ai", "human"] | None = None,
+        labelers: Labelers | None = None,
     ) -> list[Preference]:
         """Find live preferences, skips and abstentions included, in the order in which they were given."""
         rows = self._connections.rows(
@@ -54,7 +53,7 @@ class Preferences:
         after: int = 0,
         objective: str | None = None,
         run_id: str | None = None,
-        labelers: Literal["ai", "human"] | None = None,
+        labelers: Labelers | None = None,
     ) -> tuple[list[Preference], int]:
         """Find preferences as `find` does, from after a place on, and the place of the last one.
 

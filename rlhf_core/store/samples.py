@@ -96,11 +96,14 @@ class Revisions:
             join_runs(connection, "revision", revisions)
             post(connection, (revision.sample_id for revision in revisions))
 
-    def of_run(self, run_id: str) -> list[Revision]:
+    def of_run(self, run_id: str, samples: Iterable[str] | None = None) -> list[Revision]:
+        """A run's steps in the order in which it stored them; only those of some samples, if these are given."""
         rows = self._connections.rows(
             """SELECT r.* FROM revisions AS r JOIN members AS m ON m.kind = 'revision' AND m.record_id = r.id
-            WHERE m.run_id = ? ORDER BY m.rowid""",
-            [run_id],
+            WHERE m.run_id = :run_id
+              AND (:samples = '' OR r.sample_id IN (SELECT value FROM json_each(NULLIF(:samples, ''))))
+            ORDER BY m.rowid""",
+            {"run_id": run_id, "samples": "" if samples is None else json.dumps(list(samples))},
         )
         return [from_row(Revision, row) for row in rows]
 

@@ -8,9 +8,10 @@ import socket
 from functools import cache
 from pathlib import Path
 
-from rlhf_core.store.connection import Connections
-from rlhf_core.store.row_mapping import insert, now
+from rlhf_core.store.connection import Connections, Row
 
+HEARD_SECONDS = 60.0
+"""A worker of another host that has said nothing for so long is taken for gone."""
 _PROC = Path("/proc")
 _MACHINE_ID = Path("/etc/machine-id")
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -71,20 +72,35 @@ class Workers:
         self._connections = connections
 
     def sign_in(self, owner: str) -> None:
-        """Sign an owner in; it should be `this_process()`, so that one that was killed is not taken for alive.
+        """Say that a worker is there: once, and again more often than every `HEARD_SECONDS`.
 
-        Those that are gone without a word are struck off.
+        `owner` should be `this_process()`, so that one that was killed is not taken for alive. Those that are gone
+        without a word are struck off.
         """
         with self._connections.write() as connection:
-            gone = [row["owner"] for row in connection.execute("SELECT owner FROM workers") if is_dead(row["owner"])]
+            gone = [row["owner"] for row in self._rows() if not _is_there(row)]
             connection.executemany("DELETE FROM workers WHERE owner = :owner", [{"owner": owner} for owner in gone])
-            insert(connection, "workers", [{"owner": owner, "created_at": now()}], key="owner")
+            connection.execute(
+                """INSERT INTO workers (owner, created_at, seen_at) VALUES (:owner, store_time(0), store_time(0))
+                ON CONFLICT (owner) DO UPDATE SET seen_at = excluded.seen_at""",
+                {"owner": owner},
+            )
 
     def sign_out(self, owner: str) -> None:
         with self._connections.write() as connection:
             connection.execute("DELETE FROM workers WHERE owner = ?", [owner])
 
     def signed_in(self) -> list[str]:
-        """Return the owners that have not signed out and are not provably gone, oldest first."""
-        rows = self._connections.rows("SELECT owner FROM workers ORDER BY created_at")
-        return [row["owner"] for row in rows if not is_dead(row["owner"])]
+        """Those that have not signed out and are not gone, oldest first."""
+        return [row["owner"] for row in self._rows() if _is_there(row)]
+
+    def _rows(self) -> list[Row]:
+        sql = "SELECT owner, seen_at > store_time(?) AS heard FROM workers ORDER BY created_at"
+        return self._connections.rows(sql, [-HEARD_SECONDS])
+
+
+def _is_there(row: Row) -> bool:
+    """A process of this host can be looked at; from others nothing but their word is known."""
+    if row["owner"].split(":")[0] == _host():
+        return not is_dead(row["owner"])
+    return bool(row["heard"])

@@ -11,7 +11,7 @@ import torch
 from rlhf_core.config.run import SftConfig
 from rlhf_core.errors import TrainingFailed
 from rlhf_core.models.backbone import Backbone
-from rlhf_core.models.batching import make_batch, shuffled_batches
+from rlhf_core.models.batching import Batch, make_batch, shuffled_batches
 from rlhf_core.models.logprobs import response_tokens
 from rlhf_core.records.runs import StepMetrics
 from rlhf_core.records.samples import Demonstration
@@ -50,11 +50,22 @@ def train_sft(
         for rows in batches[max(0, done - epoch * len(batches)) :]:
             started = time.perf_counter()
             batch = make_batch(backbone, [prompts[i] for i in rows], [responses[i] for i in rows])
+            rate = optimizer.rate
             with backbone.adapters.using(adapter, train=True):
-                loss = -masked_mean(response_tokens(backbone, batch).logprobs, batch.mask)
-                rate = optimizer.rate
-                norm = optimizer.step(loss, f"step {optimizer.update} of supervised fine-tuning")
-            values = {"loss": loss.item(), "grad_norm": norm, "learning_rate": rate}
+                loss, norm = _update(backbone, batch, config.micro_batch_size or len(rows), optimizer)
+            values = {"loss": loss, "grad_norm": norm, "learning_rate": rate}
             values |= {"tokens": float(batch.mask.sum()), "seconds": time.perf_counter() - started}
             keep(state)
             yield StepMetrics(stage="sft", step=optimizer.update, steps=steps, values=values)
+
+
+def _update(backbone: Backbone, batch: Batch, rows_per_pass: int, optimizer: Optimizer) -> tuple[float, float]:
+    """Take a gradient step in as many passes as it needs; returns its loss and the gradient's norm before the clip."""
+    where, count, total = f"step {optimizer.update} of supervised fine-tuning", batch.mask.sum(), 0.0
+    optimizer.discard()
+    for part in torch.arange(len(batch.ids)).split(rows_per_pass):
+        micro = batch.rows(part) if len(part) < len(batch.ids) else batch
+        loss = -masked_mean(response_tokens(backbone, micro).logprobs, micro.mask, count)
+        optimizer.accumulate(loss, where)
+        total += loss.item()
+    return total, optimizer.apply(where)

@@ -16,6 +16,7 @@ from services.cli import (
     doctor,
     health,
     monitor,
+    plan,
     policies,
     refresh,
     report,
@@ -69,6 +70,7 @@ app.command()(run.demo)
 app.command()(serve.serve)
 app.command()(console.console)
 app.command()(run.run)
+app.command()(plan.plan)
 runs_app.callback(invoke_without_command=True)(listing.listed)
 runs_app.command()(delete.delete)
 app.add_typer(runs_app, name="runs")

@@ -84,5 +84,9 @@ Policy = Annotated[
         " Default: production, or base where nobody holds that.",
     ),
 ]
+ShowPlan = Annotated[
+    bool,
+    typer.Option("--plan", help="Measure and print what the run would take here, and start nothing."),
+]
 Json = Annotated[bool, typer.Option("--json", help="JSON on stdout, for scripts.")]
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, a part of it, its name, or `last`.")]

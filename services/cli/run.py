@@ -33,27 +33,27 @@ def demo(
     seed: options.Seed = None,
     overrides: options.Overrides = None,
     allow_ungated: options.AllowUngated = False,
+    show_plan: options.ShowPlan = False,
     data: options.Data = options.DATA,
 ) -> None:
     """Run the whole story on this machine, in a few minutes.
 
     \b
     Examples:
-      charter demo
       charter demo --weights helpful=3,harmless=1
       charter demo --model smollm2 --allow-ungated     # SmolLM2-135M-Instruct, the better part of an hour
 
-    Critique, revise, label, train, evaluate, report: starts an embedded server (no port, no GPU, no download),
-    runs the sandbox and prints a scorecard. Where nobody holds `production` yet and the judge has passed its gates,
-    the trained policy is promoted to it, so that `charter generate` speaks as it. A demo that was killed goes on where
-    it was when the same command is given again; Ctrl-C ends it for good.
+    Critique, revise, label, train, evaluate, report: starts an embedded server (no port, no GPU, no download) and
+    prints a scorecard. Where nobody holds `production` and the judge has passed its gates, the trained policy is
+    promoted to it. A demo that was killed goes on when the same command is given again; Ctrl-C ends it for good.
     """
     from services.cli.preflight import Labels, plan_run
     from services.cli.session import open_client, plain_console
 
     chosen = [f"model.base_model={model}", *_overrides(overrides, allow_ungated)]
-    plan = plan_run("", chosen, weights, seed, local=True)
-    console = plain_console()
+    if show_plan:
+        return _plan("", chosen, weights, seed, {}, show_plan, False)
+    plan, console = plan_run("", chosen, weights, seed, local=True), plain_console()
     with open_client("", "", data, plan.config.model, True, plan.config.feedback) as client:
         run = _unfinished(client, plan)
         if run is not None:
@@ -81,6 +81,8 @@ def run(
     name: options.Name = "",
     tags: options.Tags = None,
     detach: Annotated[bool, typer.Option("--detach", help="Print the run's id and do not wait for it.")] = False,
+    show_plan: options.ShowPlan = False,
+    as_json: options.Json = False,
     address: options.Address = "",
     token: options.Token = "",
     data: options.Data = options.DATA,
@@ -90,21 +92,20 @@ def run(
     \b
     Examples:
       charter run -c deploy/run.yaml -s ppo.steps=30
+      charter run -s model.memory_budget=3GB --plan    # what it would take here: calls, minutes, memory
       charter run --address localhost:50051 --detach
       charter run --name "more harm weight" --tag sweep=weights --weights helpful=1,harmless=3
       charter run --control run-1f0c    # what would PPO have done without its rewards?
 
-    A model of your own needs labels by people that its judge agrees with, or --allow-ungated. Order, the later
-    wins: defaults, YAML, environment (CHARTER__PPO__STEPS), -s, --weights. With --control all is as in that run,
-    but for -s. Everything is checked before a model loads. Ctrl-C stops watching; on a server the run goes on.
+    A model of your own needs labels by people that its judge agrees with, or --allow-ungated. The later wins:
+    defaults, YAML, environment (CHARTER__PPO__STEPS), -s, --weights; with --control all but -s is as in that run.
     """
-    from rlhf_core.errors import InvalidInput
     from services.cli.preflight import Labels
     from services.cli.session import open_client, plain_console
 
-    if detach and not address:
-        raise InvalidInput("--detach needs a server to leave the run with; start `charter serve`, then give --address")
     changes, console = _overrides(overrides, allow_ungated), plain_console()
+    if show_plan or as_json or (detach and not address):
+        return _plan(file, changes, weights, seed, {"--control": control, "--address": address}, show_plan, as_json)
     labels = Labels.of(name, tags or ())
     asked = _asked(file, changes, weights, seed, control, address, data)
     with open_client(address, token, data, asked.model, True, asked.feedback) as client:
@@ -115,6 +116,28 @@ def run(
         _introduce(client, created, console)
         _watch(client, created.id, console, address)
         _finish(client, created, data, console)
+
+
+def _plan(
+    file: str,
+    overrides: list[str],
+    weights: str,
+    seed: int | None,
+    beside: dict[str, str],
+    show_plan: bool,
+    as_json: bool,
+) -> None:
+    from rlhf_core.errors import InvalidInput
+    from services.cli.preflight import plan_run
+    from services.cli.run_plan import print_plan
+
+    if not (show_plan or as_json):
+        raise InvalidInput("--detach needs a server to leave the run with; start `charter serve`, then give --address")
+    if not show_plan:
+        raise InvalidInput("--json goes with --plan; a run that is done shows its numbers by: charter report --json")
+    if given := [name for name, value in beside.items() if value]:
+        raise InvalidInput(f"{given[0]} does not go with --plan, which measures this machine and starts nothing")
+    print_plan(plan_run(file, overrides, weights, seed, local=True), as_json)
 
 
 class Asked(NamedTuple):

@@ -69,16 +69,6 @@ def find_run(client: CharterClient, run_id: str) -> Run:
     return newest[0]
 
 
-def run_in(store: Store, reference: str) -> str:
-    """Return the id of the run of a store that `find_run` would find on a server of it."""
-    if reference != LAST:
-        return store.runs.find(reference).id
-    newest, _ = store.runs.page(1)
-    if not newest:
-        raise NotFound("no runs yet; start one with: charter demo")
-    return newest[0].id
-
-
 def model_of_folder(data: Path) -> ModelConfig:
     """Return the model of the folder's newest run; the sandbox where there is none."""
     return config_of_folder(data).model

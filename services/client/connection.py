@@ -30,7 +30,9 @@ STREAMS = (
 """Methods that answer many times."""
 UPLOAD = ("charter.v1.DatasetService", "UploadDataset")
 """Is asked many times, and goes on where it ended by itself."""
-RETRY = {
+CALLS = {
+    # Behind a name of several processes calls are spread over all of them.
+    "loadBalancingConfig": [{"round_robin": {}}],
     "methodConfig": [
         {
             "name": [{}],
@@ -44,12 +46,12 @@ RETRY = {
         },
         # Without a policy: gRPC (1.85) may never tell the reader of a stream that it has given up trying.
         {"name": [{"service": service, "method": method} for service, method in (*STREAMS, UPLOAD)]},
-    ]
+    ],
 }
 OPTIONS = (
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.service_config", json.dumps(RETRY)),
+    ("grpc.service_config", json.dumps(CALLS)),
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.initial_reconnect_backoff_ms", 100),

@@ -8,12 +8,13 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from charter.v1 import dataset_pb2, dataset_pb2_grpc
 
 from rlhf_core.errors import InvalidInput, Unavailable
 from rlhf_core.records.datasets import Dataset, DatasetFormat, DeletedDataset, Encoding
+from rlhf_core.records.feedback import Labelers
 from rlhf_core.records.samples import Comparison, Sample
 from services.client.connection import Connection
 from services.wire import enums
@@ -167,7 +168,7 @@ class DatasetClient:
         run_id: str = "",
         *,
         objective: str = "",
-        labelers: Literal["ai", "human"] | None = None,
+        labelers: Labelers | None = None,
         policy_version: str = "",
         stage: str = "",
         encoding: Encoding | None = None,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from charter.v1 import preference_pb2, preference_pb2_grpc
 
-from rlhf_core.records.feedback import Choice, Preference
+from rlhf_core.records.feedback import Choice, Labelers, Preference
 from rlhf_core.records.samples import Comparison
 from services.client.connection import Connection
 from services.wire import enums
@@ -83,7 +83,7 @@ class PreferenceClient:
         return preference_from_message(answer.preference) if answer.HasField("preference") else None
 
     def list_preferences(
-        self, objective: str = "", run_id: str = "", labelers: Literal["ai", "human"] | None = None
+        self, objective: str = "", run_id: str = "", labelers: Labelers | None = None
     ) -> Iterator[Preference]:
         """Yield all labels, oldest first, page by page."""
         request = preference_pb2.ListPreferencesRequest(

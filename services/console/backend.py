@@ -138,6 +138,11 @@ def _user() -> str:
         return "me"
 
 
+def can_be_token(text: str) -> bool:
+    """Whether a header can hold it, and so a cookie."""
+    return bool(text) and text.isascii() and text.isprintable()
+
+
 def _metadata(token: str) -> tuple[tuple[str, str], ...]:
     """A cookie may hold anything; what no token can hold is sent as none."""
-    return (("authorization", f"Bearer {token}"),) if token and token.isascii() and token.isprintable() else ()
+    return (("authorization", f"Bearer {token}"),) if can_be_token(token) else ()

@@ -162,7 +162,10 @@ class Labelling:
 
     async def _progress(self, request: Request, labeler: str, since: datetime) -> assessment_pb2.GetProgressResponse:
         stamp = Timestamp()
-        stamp.FromDatetime(since)
+        try:
+            stamp.FromDatetime(since)
+        except (ValueError, OverflowError):
+            raise InvalidInput(f"since: {since} is no day of any labeler", "since") from None
         asked = assessment_pb2.GetProgressRequest(labeler=labeler, since=stamp)
         return await self._backend.ask(request, self._backend.assessment.GetProgress, asked)
 

@@ -112,7 +112,7 @@ class Runs:
         last = request.headers.get("last-event-id") or request.query_params.get("after", "")
         asked = trainer_pb2.WatchRunRequest(
             run_id=run.id,
-            after_sequence=min(int(last), LAST_PLACE) if last.isdecimal() else 0,
+            after_sequence=min(int(last[:20]), LAST_PLACE) if last.isdecimal() else 0,
             heartbeat_interval=HEARTBEAT,
             through_pauses=True,
         )

@@ -9,7 +9,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from rlhf_core.errors import Unauthenticated
-from services.console.backend import TOKEN_COOKIE, Backend, cookie_of, set_cookie
+from services.console.backend import TOKEN_COOKIE, Backend, can_be_token, cookie_of, set_cookie
 from services.console.pages import SIGN_IN, Pages, form_of
 
 HOME = "/"
@@ -34,6 +34,8 @@ class SignIn:
         form = await form_of(request)
         token, target = form.get("token", "").strip(), _inside(form.get("next", HOME))
         try:
+            if token and not can_be_token(token):
+                raise Unauthenticated("token: it holds characters that no token has")
             visitor = await self._backend.visitor_with(token)
         except Unauthenticated as error:
             wrong = error.message if token else "token: paste the token that you were given"

@@ -36,8 +36,15 @@ OK = "OK"
 ANY = "/*"
 """In a path stands for any one name."""
 
-Answer = Mapping[str, Any] | list[Any] | float | bytes | AsyncIterator[str]
-"""What becomes JSON, the bytes of a file, or the events of a stream."""
+
+class Pieces(NamedTuple):
+    """The bytes of a file, as they come."""
+
+    data: AsyncGenerator[bytes, None]
+
+
+Answer = Mapping[str, Any] | list[Any] | float | Pieces | AsyncIterator[str]
+"""What becomes JSON, a file, or the events of a stream."""
 Takes = Literal["json", "form", "nothing"]
 """What a body is; a form may hold a file."""
 FORM_FIELDS = 20
@@ -118,8 +125,8 @@ class Endpoint:
         answer = await door.answer(asked)
         if isinstance(answer, AsyncIterator):
             await reply.stream(answer)
-        elif isinstance(answer, bytes):
-            await reply.send(Response(answer, media_type="application/octet-stream"))
+        elif isinstance(answer, Pieces):
+            await reply.file(answer.data)
         else:
             await reply.send(JSONResponse(answer))
 
@@ -134,7 +141,7 @@ class _Reply:
     def __init__(self, send: Send, request: str):
         self._send, self._request = send, request
         self.code = OK
-        self.begun = False
+        self.begun = self._tells = False
 
     async def send(self, response: Response) -> None:
         response.headers[REQUEST_KEY] = self._request
@@ -152,25 +159,39 @@ class _Reply:
         """Server-sent events. The first one is waited for, so that what is wrong with a call still has a status."""
         async with aclosing(events):  # pyright: ignore[reportArgumentType]  # those that are given here are generators
             first = await anext(events)
-            self.begun = True
-            headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
-            named = [*headers, (REQUEST_KEY.encode(), self._request.encode())]
-            await self._send({"type": "http.response.start", "status": 200, "headers": named})
+            await self._begin(b"text/event-stream; charset=utf-8")
+            self._tells = True
             await self._event(first)
             async for event in events:
                 await self._event(event)
             await self._send({"type": "http.response.body", "body": b""})
 
+    async def file(self, pieces: AsyncGenerator[bytes, None]) -> None:
+        """Bytes. The first ones are waited for, as with a stream; where later ones fail the answer breaks off."""
+        async with aclosing(pieces):
+            first = await anext(pieces)
+            await self._begin(b"application/octet-stream")
+            await self._send({"type": "http.response.body", "body": first, "more_body": True})
+            async for data in pieces:
+                await self._send({"type": "http.response.body", "body": data, "more_body": True})
+            await self._send({"type": "http.response.body", "body": b""})
+
+    async def _begin(self, kind: bytes) -> None:
+        self.begun = True
+        headers = [(b"content-type", kind), (b"cache-control", b"no-cache")]
+        named = [*headers, (REQUEST_KEY.encode(), self._request.encode())]
+        await self._send({"type": "http.response.start", "status": 200, "headers": named})
+
     async def refuse(self, error: Exception, subject: str = "") -> None:
-        """Tell an error, in the stream where that has begun."""
+        """Tell an error, in the stream where that has begun; a file that breaks off tells it by that."""
         if isinstance(error, ValidationError):
             error = invalid_input(error)
         self.code, response = told_of(error, subject)
-        if self.begun:
+        if not self.begun:
+            await self.send(response)
+        elif self._tells:
             await self._event(bytes(response.body).decode())
             await self._send({"type": "http.response.body", "body": b""})
-        else:
-            await self.send(response)
 
     async def _event(self, data: str) -> None:
         text = f"data: {data}\n\n"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from rlhf_core.data.jsonl import RowFile
 from rlhf_core.datasets.formats import likely_format
 from rlhf_core.datasets.references import name_with_hash
 from rlhf_core.errors import InvalidInput
-from services.http.calls import Asked, FormFile
+from services.http.calls import Asked, FormFile, Pieces
 from services.http.chat import NO_CONTEXT
 from services.http.errors import Unsupported
 from services.http.paging import listed
@@ -29,9 +30,8 @@ PAGE = 1000
 class Files:
     """POST, GET and DELETE /v1/files, and a file's content."""
 
-    def __init__(self, data: DatasetService, max_bytes: int):
-        """`max_bytes` is what an answer may have, which has a file's content whole."""
-        self._data, self._max_bytes = data, max_bytes
+    def __init__(self, data: DatasetService):
+        self._data = data
 
     async def create(self, asked: Asked) -> dict[str, Any]:
         """Create a file, whose id is its name and its hash: the same file again is the same one."""
@@ -61,22 +61,21 @@ class Files:
     async def one(self, asked: Asked) -> dict[str, Any]:
         return _object(await self._get(asked.name))
 
-    async def content(self, asked: Asked) -> bytes:
-        """Return a file byte for byte as it was uploaded."""
+    async def content(self, asked: Asked) -> Pieces:
+        """Byte for byte as it was uploaded."""
         dataset = await self._get(asked.name)
-        if dataset.size_bytes > self._max_bytes:
-            raise InvalidInput(
-                f"file_id: the file has {dataset.size_bytes} bytes; allowed here: {self._max_bytes}",
-                "file_id",
-                hint=f"charter datasets export {dataset.id} FILE sends it piece by piece",
-            )
-        request = dataset_pb2.ExportDatasetRequest(dataset_id=dataset.reference)
-        return b"".join([answer.data async for answer in self._data.ExportDataset(request, NO_CONTEXT)])
+        return Pieces(self._pieces(dataset_pb2.ExportDatasetRequest(dataset_id=dataset.reference)))
 
     async def delete(self, asked: Asked) -> dict[str, Any]:
         dataset = await self._get(asked.name)
         await self._data.DeleteDataset(dataset_pb2.DeleteDatasetRequest(dataset_id=dataset.id), NO_CONTEXT)
         return {"id": dataset.id, "object": "file", "deleted": True}
+
+    async def _pieces(self, request: dataset_pb2.ExportDatasetRequest) -> AsyncGenerator[bytes, None]:
+        async with aclosing(self._data.ExportDataset(request, NO_CONTEXT)) as answers:  # pyright: ignore
+            async for answer in answers:
+                if answer.data:
+                    yield answer.data
 
     async def _get(self, file_id: str) -> dataset_pb2.Dataset:
         request = dataset_pb2.GetDatasetRequest(dataset_id=file_id)

@@ -1,4 +1,7 @@
-"""OpenAI's list of models: the base and every version of the policy. GET /v1/models and /v1/models/ID."""
+"""OpenAI's list of models: the base, aliases with their holders, and every version of the policy.
+
+GET /v1/models and /v1/models/ID.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ class Models:
         self._policy, self._base_model = policy, base_model
 
     async def all(self, asked: Asked) -> dict[str, Any]:
-        """List models, oldest first."""
+        """The base, then aliases, then versions, oldest first."""
         return {"object": "list", "data": await self._listed()}
 
     async def one(self, asked: Asked) -> dict[str, Any]:
@@ -29,16 +32,21 @@ class Models:
         return found
 
     async def _listed(self) -> list[dict[str, Any]]:
-        rows = [_row(BASE_POLICY, "charter", self._base_model)]
+        rows = {BASE_POLICY: _row(BASE_POLICY, "charter", self._base_model)}
         request = policy_pb2.ListPolicyVersionsRequest()
         while True:
             page = await self._policy.ListPolicyVersions(request, NO_CONTEXT)
-            rows += [_row(version.id, version.run_id, version.base_model) for version in page.policy_versions]
+            rows |= {found.id: _row(found.id, found.run_id, found.base_model) for found in page.policy_versions}
             if not page.next_page_token:
-                return rows
+                break
             request.page_token = page.next_page_token
+        holders = (await self._policy.alias_holders()).items()
+        named = [rows[version] | {"id": alias} for alias, version in holders if version in rows]
+        base, *versions = rows.values()
+        return [base, *named, *versions]
 
 
 def _row(version: str, owner: str, base_model: str) -> dict[str, Any]:
-    """`created` is asked for by clients; no time is kept of a version."""
-    return {"id": version, "object": "model", "created": 0, "owned_by": owner, "base_model": base_model}
+    """`root` is the version that speaks, which an alias names otherwise; no time is kept of one as `created`."""
+    told = {"id": version, "object": "model", "created": 0, "owned_by": owner}
+    return told | {"root": version, "base_model": base_model}

@@ -67,7 +67,7 @@ def endpoints(gate: Gate, offered: Offered, run: str) -> list[Endpoint]:
     rows = _rewards(gate, offered.reward, offered.reader, run) if offered.reward else []
     rows += _policy(gate, offered.policy, offered) if offered.policy else []
     if offered.datasets:
-        rows += _files(gate, offered.datasets)
+        rows += _files(offered.datasets)
     if offered.policy and offered.trainer and offered.datasets:
         rows += _jobs(FineTuning(offered.trainer, offered.datasets, offered.policy, offered.base_model))
     doors: dict[str, dict[str, Door]] = {}
@@ -101,8 +101,8 @@ def _policy(gate: Gate, service: PolicyService, offered: Offered) -> list[Row]:
     ]
 
 
-def _files(gate: Gate, service: DatasetService) -> list[Row]:
-    files = Files(service, gate.limits.message_bytes)
+def _files(service: DatasetService) -> list[Row]:
+    files = Files(service)
     return [
         ("POST", "/v1/files", files.create, f"{DATA}/UploadDataset", "file", "form"),
         ("GET", "/v1/files", files.all, f"{DATA}/ListDatasets", "purpose", "nothing"),

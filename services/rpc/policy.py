@@ -109,6 +109,10 @@ class PolicyService(policy_pb2_grpc.PolicyServiceServicer):
     ) -> policy_pb2.GetServerInfoResponse:
         return self._info
 
+    async def alias_holders(self) -> dict[str, str]:
+        """Alias -> version, for who lists models by every name that they have."""
+        return await self._io.run(self._store.aliases.holders)
+
     def _params(
         self, request: policy_pb2.GenerateRequest | policy_pb2.GenerateStreamRequest, n: int = 1
     ) -> SamplingParams:

@@ -100,8 +100,8 @@ class RewardService(reward_pb2_grpc.RewardServiceServicer):
         models = [
             resource_names.identity(resource_names.REWARD_MODELS, model, f"reward_models[{i}]") for i, model in given
         ]
-        if run_id := await self._io.run(run_id_of, self._store, request.run_id):
-            return await self._io.run(self._of_run, models, run_id)
+        if request.run_id:
+            return await self._io.run(self._of_run, models, request.run_id)
         if not models:
             raise InvalidInput("reward_models: name at least one, or a run_id", "reward_models")
         return models, None
@@ -132,7 +132,8 @@ class RewardService(reward_pb2_grpc.RewardServiceServicer):
                     found.append(broken)
         return found
 
-    def _of_run(self, reward_models: list[str], run_id: str) -> tuple[list[str], NormPack | None]:
+    def _of_run(self, reward_models: list[str], given: str) -> tuple[list[str], NormPack | None]:
+        run_id = run_id_of(self._store, given)
         results = results_of(self._store, run_id)
         pack = self._store.norm_packs.get(results["norm_pack"].norm_pack) if "norm_pack" in results else None
         stored = results["reward"].reward_models.values() if "reward" in results else pack.reward_models if pack else ()

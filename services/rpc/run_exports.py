@@ -11,6 +11,7 @@ from charter.v1 import common_pb2, critique_pb2, dataset_pb2
 from google.protobuf.message import Message
 
 from rlhf_core.data.export_rows import Row
+from rlhf_core.data.jsonl import RowFile
 from rlhf_core.data.parquet import write_rows
 from rlhf_core.errors import InvalidInput, NotFound
 from rlhf_core.exports.run_rows import (
@@ -65,19 +66,23 @@ class RunExports:
         return dataset_pb2.ListRevisionsResponse(steps=shown, next_page_token=token)
 
     def write(self, request: dataset_pb2.ExportRunRequest, target: Path) -> int:
-        """Write what is asked for to a file, and return its rows. Raises NotFound where there are none."""
+        """Write what is asked for to a file, row by row, and return their number; the folder is the file's alone.
+
+        Raises: NotFound where there are none.
+        """
         encoding = enums.value(enums.ENCODINGS, request.encoding, "encoding") or "jsonl"
         if encoding == "yaml":
             raise InvalidInput("encoding: rows are not written as yaml; allowed: jsonl, parquet", "encoding")
-        rows = list(self._rows(request))
-        if not rows:
+        count, lines = 0, target.with_name("lines") if encoding == "parquet" else target
+        with lines.open("w", encoding="utf-8", newline="\n") as file:
+            for row in self._rows(request):
+                file.write(f"{json.dumps(row, ensure_ascii=False)}\n")
+                count += 1
+        if not count:
             raise NotFound("there is nothing to export: no such rows in this store")
         if encoding == "parquet":
-            write_rows(rows, target, "export")
-        else:
-            with target.open("w", encoding="utf-8", newline="\n") as lines:
-                lines.writelines(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows)
-        return len(rows)
+            write_rows(RowFile("export", lines), target)
+        return count
 
     def _rows(self, request: dataset_pb2.ExportRunRequest) -> Iterator[Row]:
         content = enums.given(enums.CONTENTS, request.content, "content")

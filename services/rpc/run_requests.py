@@ -17,7 +17,7 @@ from rlhf_core.constitution.load import parse_with_text
 from rlhf_core.constitution.weights import resolve_weights
 from rlhf_core.data.jsonl import BUILTIN_DATA, Source
 from rlhf_core.data.loaders import check_labels, load_demonstrations, load_preferences, load_prompts
-from rlhf_core.datasets.references import is_reference, pinned, rows_at
+from rlhf_core.datasets.references import is_reference, pinned, references_in, rows_at
 from rlhf_core.errors import InvalidInput, NotFound, suggestion
 from rlhf_core.records.runs import Run
 from rlhf_core.store.store import Store
@@ -45,6 +45,8 @@ class Asked(NamedTuple):
     constitution_id: str
     text: str
     source: str
+    datasets: tuple[str, ...]
+    """The versions that the run names."""
 
 
 class RunDesk:
@@ -74,14 +76,20 @@ class RunDesk:
         self._check(resolved, constitution)
         body = resolved.model_dump_json()
         run = Run(id="", kind=config.kind, state="QUEUED", config=body, constitution_hash=constitution.hash)
-        return Asked(run, constitution.id, text, config.constitution or "")
+        return Asked(run, constitution.id, text, config.constitution or "", tuple(references_in(config)))
 
     def queue(
         self, asked: Asked, request_id: str, tags: Mapping[str, str], display_name: str = "", note: str = ""
     ) -> Run:
-        """Store the run, and the constitution that it brings. Raises RequestReused."""
+        """Store the run, and the constitution that it brings. Raises RequestReused, and InvalidInput for a dataset that
+        has been deleted since the run was checked.
+        """
         run = asked.run
         with self._store.transaction():
+            try:
+                self._store.datasets.hold(asked.datasets)
+            except NotFound as error:
+                raise InvalidInput(f"data: {error}", "data") from None
             self._store.constitutions.add(run.constitution_hash, asked.constitution_id, asked.text, asked.source)
             return self._store.runs.create(
                 run.kind, run.config, run.constitution_hash, request_id or uuid.uuid4().hex, display_name, note, tags

@@ -28,6 +28,11 @@ BACKSTOP = 4
 """Calls that gRPC lets in, for each one that may be at work: those too many get an answer that says so."""
 
 
+CONNECTION_SECONDS = 300
+"""Until a client is told to connect anew, once its calls are done: where a name stands for several processes, new ones
+are found then."""
+
+
 class Service(NamedTuple):
     """A service to be offered: its full name, the generated function that adds it, and what answers."""
 
@@ -141,6 +146,7 @@ def _options(message_bytes: int) -> tuple[tuple[str, int], ...]:
     return (
         # Without this a second server on the same port would silently get half of the calls.
         ("grpc.so_reuseport", 0),
+        ("grpc.max_connection_age_ms", CONNECTION_SECONDS * 1000),
         ("grpc.max_send_message_length", message_bytes),
         ("grpc.max_receive_message_length", message_bytes),
         ("grpc.http2.min_recv_ping_interval_without_data_ms", 30_000),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 import time
 from collections import deque
@@ -20,6 +21,8 @@ PATIENCE_SECONDS = 0.1
 """How long a unit of longer work waits at most before it begins, however many call."""
 SHARE = 3
 """Once it has begun, it gets at least one part in so many of the time."""
+REST_SECONDS = 1.0
+"""How long a thread has nothing to do before it rests."""
 
 GOING_DOWN = "the server is going down"
 
@@ -48,8 +51,9 @@ class Executor:
     Whoever waits when it closes, or asks later, gets Unavailable.
     """
 
-    def __init__(self, name: str, threads: int = 1):
-        self._threads, self._rank = _Threads(name, threads), 0
+    def __init__(self, name: str, threads: int = 1, at_rest: Callable[[], object] | None = None):
+        """`at_rest` is done on each thread that has had nothing to do for a second after it worked."""
+        self._threads, self._rank = _Threads(name, threads, at_rest), 0
 
     def behind(self) -> Executor:
         """Return the same threads, for longer work: it begins when this executor's is done, and gives way to it."""
@@ -106,7 +110,8 @@ class Executor:
 class _Threads:
     """A few threads and, for each rank, a line of units that wait; rank 0 goes first."""
 
-    def __init__(self, name: str, threads: int):
+    def __init__(self, name: str, threads: int, at_rest: Callable[[], object] | None):
+        self._at_rest = at_rest
         self._lines: list[deque[Unit]] = []
         self._changed = threading.Condition()
         self._closed = False
@@ -153,18 +158,20 @@ class _Threads:
             thread.join()
 
     def _work(self) -> None:
-        served = 0.0
-        while found := self._next(served):
+        served, rest_at = 0.0, math.inf
+        while found := self._next(served, rest_at):
             self._run(*found)
-            served = time.monotonic() if found[0] == 0 else 0.0
+            now, rested = time.monotonic(), found[1].work is self._at_rest
+            served = now if found[0] == 0 else 0.0
+            rest_at = math.inf if rested or self._at_rest is None else now + REST_SECONDS
             del found  # else what it holds would live until the next one comes
 
     def _run(self, rank: int, unit: Unit) -> None:
         self._own.rank, self._own.since = rank, time.monotonic()
         unit.run()
 
-    def _next(self, served: float) -> tuple[int, Unit] | None:
-        """The unit whose turn it is, waited for; None when the threads are to end."""
+    def _next(self, served: float, rest_at: float) -> tuple[int, Unit] | None:
+        """The unit whose turn it is, waited for, or rest at its time; None when the threads are to end."""
         with self._changed:
             while not self._closed:
                 late = self._late()
@@ -174,7 +181,11 @@ class _Threads:
                     found = self._first(len(self._lines))
                 if found is not None:
                     return found
-                self._changed.wait(lingers if lingers > 0 else None)
+                now = time.monotonic()
+                if now >= rest_at and self._at_rest is not None:
+                    return 0, Unit(self._at_rest, _ignored, now)
+                until = min(rest_at, now + lingers if lingers > 0 else math.inf)
+                self._changed.wait(until - now if until < math.inf else None)
         return None
 
     def _first(self, ranks: int) -> tuple[int, Unit] | None:
@@ -187,6 +198,10 @@ class _Threads:
         late = [(line[0].since, rank) for rank, line in enumerate(self._lines) if rank and line]
         since, rank = min(late, default=(limit, 0))
         return (rank, self._lines[rank].popleft()) if since < limit else None
+
+
+def _ignored(error: BaseException) -> None:
+    """What fails at rest is nobody's call."""
 
 
 def settle(answer: asyncio.Future[T], result: T) -> None:

@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from rlhf_core.errors import Exhausted, Unavailable
+from rlhf_core.errors import Exhausted
 from rlhf_core.inference.sequence import SamplingParams
 from rlhf_core.records.samples import Prompt
 from services.serving.executor import Executor
 from services.serving.generation_order import QUEUE, Answer, Order, Piece
 from services.serving.generation_turns import GenerationTurns
-from services.serving.malloc import give_back
 from services.telemetry import metrics
 
 if TYPE_CHECKING:
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
 
 MOST_WAITING = 4096
 """Responses asked for and not yet written, unless the caller says otherwise."""
-IDLE_SECONDS = 1.0
-"""When nobody has asked for so long, the memory of the last batch goes back to the system."""
 
 
 class GenerationQueue:
@@ -36,7 +33,6 @@ class GenerationQueue:
         self._rows = 0
         self._pace = 0.1
         self._driver: asyncio.Task[None] | None = None
-        self._rest: asyncio.TimerHandle | None = None
 
     @property
     def rows(self) -> int:
@@ -104,11 +100,3 @@ class GenerationQueue:
                     order.error = error
             for order in news:
                 order.news.set()
-        if self._rest is not None:
-            self._rest.cancel()
-        self._rest = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._give_back)
-
-    def _give_back(self) -> None:
-        with suppress(Unavailable):  # the executor is closed
-            if not self._rows:
-                self._executor.submit(give_back)

@@ -26,7 +26,7 @@ from rlhf_core.records.assessments import Form
 from rlhf_core.records.base import RunState, RunStatus
 from rlhf_core.records.datasets import DatasetFormat, Encoding
 from rlhf_core.records.exploration import TermKind
-from rlhf_core.records.feedback import Choice, Verdict
+from rlhf_core.records.feedback import Choice, Labelers, Verdict
 from rlhf_core.records.models import Gates, QualitySource
 from rlhf_core.records.samples import Role, Split
 
@@ -58,7 +58,7 @@ GATES: Enum[Gates | None] = Enum(policy_pb2.GateState.DESCRIPTOR, (None, *get_ar
 LABEL_SOURCES: Enum[QualitySource | None] = Enum(
     reward_pb2.RewardQuality.Source.DESCRIPTOR, (None, *get_args(QualitySource))
 )
-LABELERS: Enum[Literal["ai", "human"] | None] = Enum(preference_pb2.LabelerKind.DESCRIPTOR, (None, "ai", "human"))
+LABELERS: Enum[Labelers | None] = Enum(preference_pb2.LabelerKind.DESCRIPTOR, (None, *get_args(Labelers)))
 FORMATS: Enum[DatasetFormat | None] = Enum(dataset_pb2.DatasetFormat.DESCRIPTOR, (None, *get_args(DatasetFormat)))
 CONTENTS: Enum[Content | None] = Enum(dataset_pb2.RunContent.DESCRIPTOR, (None, *get_args(Content)))
 TERMS: Enum[TermKind | None] = Enum(exploration_pb2.SampleTerm.Kind.DESCRIPTOR, (None, *get_args(TermKind)))

@@ -1,24 +1,31 @@
-"""256 callers with one sample each, against the same calls one after the other; and what health feels of it."""
+"""256 callers with one sample each, against the same calls one after the other, and against all their samples in one
+call of a model in this process; and what health feels of it.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import cycle
+from pathlib import Path
+from typing import NamedTuple
 
 import grpc
 from charter.v1 import reward_pb2, reward_pb2_grpc
 
+import rlhf_core.sandbox
+from rlhf_core.models.backbone import Backbone
 from rlhf_core.records.samples import Prompt, Sample
+from rlhf_core.reward_models.reward_model import RewardModel
 from rlhf_core.sandbox.sandbox import Sandbox
-from services.wire.samples import sample_to_message
+from services.wire.samples import sample_from_message, sample_to_message
 from tests.benchmarks.probe import Probe
 from tests.benchmarks.rows import Row, report, row
-from tests.benchmarks.serving import Served, percentile, served
+from tests.benchmarks.serving import MODEL, Served, percentile, served
 
-CALLERS, ALONE, EACH, ROUNDS = 256, 60, 2, 3
-"""Callers at once, calls one after the other, calls of each caller; and how often both are measured in turn."""
+CALLERS, ALONE, EACH, ROUNDS = 256, 60, 2, 5
+"""Callers at once, calls one after the other, calls of each caller; and how often all are measured in turn."""
 WORDS = "first take a clean cloth then rinse it with warm water and wipe the shelf until it shines"
 
 
@@ -55,17 +62,44 @@ async def together(stub: reward_pb2_grpc.RewardServiceStub, asked: list[reward_p
     return CALLERS * EACH / (time.perf_counter() - started)
 
 
-async def rates(server: Served) -> tuple[float, float]:
-    """The best of the rounds, of both in turn: one at a time, and together."""
+def direct(asked: list[reward_pb2.ScoreRequest]) -> Callable[[], float]:
+    """Samples a second of a model of the same size in this process, which gets all samples of the callers at once."""
+    backbone = Backbone.load(str(Path(rlhf_core.sandbox.__file__).parent / "model"), MODEL)
+    model = RewardModel.create(backbone, "helpful", "helpful", members=3, seed=0)
+    samples = [sample_from_message(request.samples[0]) for request in asked]
+    conversations = [(sample.prompt, sample.response) for sample in samples]
+
+    def rate() -> float:
+        started = time.perf_counter()
+        for _ in range(EACH):
+            model.score(conversations)
+        return CALLERS * EACH / (time.perf_counter() - started)
+
+    return rate
+
+
+class Rates(NamedTuple):
+    """Samples a second, the best of the rounds."""
+
+    alone: float
+    together: float
+    direct: float
+
+
+async def rates(server: Served) -> Rates:
+    """All three in turn."""
     asked = requests(server.reward_models[0])
+    at_once = direct(asked)
     async with grpc.aio.insecure_channel(server.address) as channel:
         stub = reward_pb2_grpc.RewardServiceStub(channel)
         await together(stub, asked)
-        found = []
+        at_once()
+        found: list[Rates] = []
         for _ in range(ROUNDS):
-            found.append((await one_at_a_time(stub, asked), await together(stub, asked)))
-            print("  calls a second, one at a time and together: {:.0f} and {:.0f}".format(*found[-1]), flush=True)
-    return max(alone for alone, _ in found), max(many for _, many in found)
+            found.append(Rates(await one_at_a_time(stub, asked), await together(stub, asked), at_once()))
+            told = "  samples a second, one at a time, together, and in one direct call: {:.0f}, {:.0f} and {:.0f}"
+            print(told.format(*found[-1]), flush=True)
+    return Rates(*(max(column) for column in zip(*found, strict=True)))
 
 
 async def saturate(server: Served, seconds: float) -> None:
@@ -80,8 +114,16 @@ async def saturate(server: Served, seconds: float) -> None:
 
 def measure() -> Iterator[Row]:
     with served() as server:
-        alone, many = asyncio.run(rates(server))
-        yield row(f"score, {CALLERS} callers of one sample against one at a time", many, alone, "calls/s")
+        found = asyncio.run(rates(server))
+        yield row(
+            f"score, {CALLERS} callers of one sample against one at a time", found.together, found.alone, "calls/s"
+        )
+        yield row(
+            f"score, {CALLERS} callers of one sample against all in one direct call",
+            found.together,
+            found.direct,
+            "samples/s",
+        )
         probe = Probe(server.address)
         time.sleep(5)
         idle = probe.stop()

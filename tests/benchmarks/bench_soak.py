@@ -19,7 +19,7 @@ from charter.v1 import policy_pb2, policy_pb2_grpc
 from rlhf_core.sandbox.sandbox import Sandbox
 from services.wire.samples import prompt_to_message
 from tests.benchmarks.rows import Row, report, row
-from tests.benchmarks.serving import Served, served
+from tests.benchmarks.serving import Served, Settings, served
 
 STREAMS = 1000
 SECONDS = float(os.environ.get("SOAK_SECONDS", "60"))
@@ -95,7 +95,7 @@ def settled(server: Served) -> float:
 
 
 def measure() -> Iterator[Row]:
-    with served(calls=2 * STREAMS) as server:
+    with served(Settings(calls=2 * STREAMS)) as server:
         before = settled(server)
         ends, after = loaded(server, SECONDS)
     print(f"  ended: {dict(ends)}", flush=True)

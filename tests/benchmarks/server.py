@@ -1,4 +1,4 @@
-"""The process behind `served`: `python -m tests.benchmarks.server FOLDER CALLS` fills a store and serves it.
+"""The process behind `served`: `python -m tests.benchmarks.server FOLDER SETTINGS` fills a store and serves it.
 
 It prints the id of the run that it made with its reward models, and then its addresses over gRPC and HTTP.
 """
@@ -6,36 +6,48 @@ It prints the id of the run that it made with its reward models, and then its ad
 from __future__ import annotations
 
 import json
+import math
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import count
 from pathlib import Path
+from typing import Any
+from zlib import crc32
 
 import rlhf_core.sandbox
 from rlhf_core.config.run import RunConfig
 from rlhf_core.constitution.load import builtin_text, parse_constitution
+from rlhf_core.errors import CharterError, Exhausted
 from rlhf_core.models.backbone import Backbone
-from rlhf_core.records.models import NormPack, PolicyVersion, RewardModelVersion
+from rlhf_core.records.models import NormPack, PolicyVersion, RewardModelVersion, Score
 from rlhf_core.records.runs import StageResult
 from rlhf_core.records.samples import Sample
 from rlhf_core.reward_models.reward_model import RewardModel
 from rlhf_core.sandbox.sandbox import Sandbox
 from rlhf_core.store.store import Store
+from services.http.calls import Asked
+from services.http.rewards import Rewards
 from services.process import serve
 from services.server.config import HttpConfig, ServeConfig
 from services.server.limits import Limits
-from tests.benchmarks.serving import MODEL, POLICY
+from services.serving import executor
+from services.serving.reward_model_cache import RewardShelf
+from tests.benchmarks.serving import MODEL, POLICY, Settings
 
 REPLIES = 64
 """Of the reference policy, which a run's monitors compare with."""
 
 
-def fill(data: Path) -> tuple[str, list[str]]:
-    """A store with what a run would have trained. Weights as they begin cost the same as trained ones."""
-    constitution = parse_constitution(builtin_text("household"), "household")
+def fill(data: Path, name: str) -> tuple[str, list[str]]:
+    """A store with what a run would have trained, of one reward model for each objective of a built-in constitution.
+
+    Weights as they begin cost the same as trained ones.
+    """
+    constitution = parse_constitution(builtin_text(name), name)
     backbone = Backbone.load(str(Path(rlhf_core.sandbox.__file__).parent / "model"), MODEL)
     store = Store.open(data)
-    store.constitutions.add(constitution.hash, constitution.id, builtin_text("household"), "household")
+    store.constitutions.add(constitution.hash, constitution.id, builtin_text(name), name)
     run = store.runs.create("pipeline", RunConfig().model_dump_json(), constitution.hash, "bench")
     store.runs.cancel(run.id)
     backbone.adapters.add("policy", seed=1)
@@ -104,27 +116,49 @@ def _reward_model(
 
 
 def _norm_pack(run_id: str, models: dict[str, str]) -> NormPack:
-    count = len(models)
+    size = len(models)
     return NormPack(
         id="bench-pack",
         run_id=run_id,
         policy_version=POLICY,
         objectives=tuple(models),
         reward_models=tuple(models.values()),
-        mean=(0.0,) * count,
-        sd=(1.0,) * count,
-        quantiles=((0.0,) * 6,) * count,
-        correlation=tuple(tuple(float(i == j) for j in range(count)) for i in range(count)),
-        length_slope=(0.0,) * count,
+        mean=(0.0,) * size,
+        sd=(1.0,) * size,
+        quantiles=((0.0,) * 6,) * size,
+        correlation=tuple(tuple(float(i == j) for j in range(size)) for i in range(size)),
+        length_slope=(0.0,) * size,
         mean_length=12.0,
         n=16,
     )
 
 
-def main(folder: str, calls: str) -> None:
-    data = Path(folder)
-    print(json.dumps(fill(data)), flush=True)
-    limits = Limits(calls=int(calls), calls_per_client=int(calls))
+def failing(every: int) -> None:
+    """Let each reward model fail on one reply in so many, and tell one call in so many to wait."""
+    score, plain, calls = RewardShelf.score, Rewards.plain, count()
+
+    def scored(self: RewardShelf, samples: Sequence[Sample], versions: Sequence[str]) -> list[Score]:
+        for version in versions:
+            if any(crc32(f"{version}{sample.response}".encode()) % every == 0 for sample in samples):
+                raise CharterError(f"{version} gives no answer")
+        return score(self, samples, versions)
+
+    async def answered(self: Rewards, asked: Asked) -> dict[str, Any]:
+        if next(calls) % every == every - 1:
+            raise Exhausted("the judge is busy", retry_seconds=0.1)
+        return await plain(self, asked)
+
+    RewardShelf.score, Rewards.plain = scored, answered
+
+
+def main(folder: str, settings: str) -> None:
+    data, asked = Path(folder), Settings(**json.loads(settings))
+    if asked.fails_every:
+        failing(asked.fails_every)
+    if not asked.rests:
+        executor.REST_SECONDS = math.inf
+    print(json.dumps(fill(data, asked.constitution)), flush=True)
+    limits = Limits(calls=asked.calls, calls_per_client=asked.calls)
     http = HttpConfig(address="127.0.0.1:0")
     config = ServeConfig(address="127.0.0.1:0", data=data, model=MODEL, limits=limits, http=http)
     serve(config, lambda at: print(at.grpc, at.http, sep="\n", flush=True))

@@ -30,11 +30,27 @@ class Served(NamedTuple):
     """The address of its HTTP edge."""
 
 
+class Settings(NamedTuple):
+    """Of a server that is measured."""
+
+    calls: int = 512
+    """So many may be at work at once."""
+    constitution: str = "household"
+    """A built-in one, for each of whose objectives there is a reward model."""
+    rests: bool = True
+    """Whether memory goes back to the system when nobody calls."""
+    fails_every: int = 0
+    """One reply of so many has no score from a model, and one call of so many is told to wait; 0 for none."""
+
+
+USUAL = Settings()
+
+
 @contextmanager
-def served(calls: int = 512) -> Iterator[Served]:
-    """While the block lasts; so many calls may be at work at once."""
+def served(settings: Settings = USUAL) -> Iterator[Served]:
+    """While the block lasts."""
     with tempfile.TemporaryDirectory(prefix="charter-bench-") as folder:
-        command = [sys.executable, "-m", "tests.benchmarks.server", folder, str(calls)]
+        command = [sys.executable, "-m", "tests.benchmarks.server", folder, json.dumps(settings._asdict())]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         try:
             assert process.stdout is not None

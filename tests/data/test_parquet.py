@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from rlhf_core.data import parquet
 from rlhf_core.data.jsonl import RowFile, load_rows, raw_rows
 from rlhf_core.data.loaders import load_demonstrations, load_labels, load_preferences, load_prompts
 from rlhf_core.data.parquet import write_rows
@@ -36,6 +38,11 @@ def as_jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:
     return path
 
 
+def as_parquet(path: Path, rows: list[dict[str, Any]], name: str = "rows") -> Path:
+    write_rows(RowFile(name, as_jsonl(path.with_name("lines"), rows)), path)
+    return path
+
+
 def plain(records: list[Any]) -> str:
     """What was read, whatever the file was called."""
     return repr(records).replace("rows.parquet", "FILE").replace("rows.jsonl", "FILE")
@@ -48,7 +55,7 @@ def test_every_format_reads_the_same_from_parquet_as_from_json_lines(tmp_path, k
     if kind == "preferences":
         # Conversations that share all but the last reply have no column of one kind with plain replies.
         rows = [row for row in rows if "prompt" in row]
-    write_rows(rows, file, "rows")
+    as_parquet(file, rows)
     assert plain(load(file)) == plain(load(as_jsonl(tmp_path / "rows.jsonl", rows)))
     assert len(rows) >= 1
 
@@ -59,7 +66,7 @@ def test_text_and_messages_in_one_column_become_messages(tmp_path):
         {"prompt": [{"role": "user", "content": "Hi?"}], "completion": [{"role": "assistant", "content": "No."}]},
         {"prompt": "\n\nHuman: A?\n\nAssistant: B.\n\nHuman: C?\n\nAssistant:", "completion": "D."},
     ]
-    write_rows(rows, tmp_path / "rows.parquet", "rows")
+    as_parquet(tmp_path / "rows.parquet", rows)
     found = load_demonstrations(tmp_path / "rows.parquet")
     assert [shown.response for shown in found] == ["Yes.", "No.", "D."]
     assert [message.content for message in found[2].prompt.messages] == ["A?", "B.", "C?"]
@@ -68,7 +75,7 @@ def test_text_and_messages_in_one_column_become_messages(tmp_path):
 
 def test_what_a_row_does_not_have_is_null_and_read_as_left_out(tmp_path):
     file = tmp_path / "rows.parquet"
-    write_rows([{"prompt": "One?", "tags": ["benign"]}, {"prompt": "Two?"}], file, "rows")
+    as_parquet(file, [{"prompt": "One?", "tags": ["benign"]}, {"prompt": "Two?"}])
     assert [row for _, row in raw_rows(RowFile("rows", file))] == [
         {"prompt": "One?", "tags": ["benign"]},
         {"prompt": "Two?"},
@@ -149,14 +156,14 @@ def test_no_rows_and_a_column_that_is_there_twice_are_refused(tmp_path):
 )
 def test_values_of_several_kinds_cannot_be_a_column(tmp_path, values, told):
     with pytest.raises(InvalidInput, match=told) as caught:
-        write_rows([{"x": value} for value in values], tmp_path / "rows.parquet", "export")
+        as_parquet(tmp_path / "rows.parquet", [{"x": value} for value in values], "export")
     assert "export JSON lines instead" in str(caught.value) and not (tmp_path / "rows.parquet").exists()
 
 
 def test_without_its_package_parquet_names_the_extra(tmp_path, monkeypatch):
     file = table(tmp_path / "rows.parquet", prompt=["Hi?"])
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    for work in (lambda: load_prompts(file), lambda: write_rows([{"prompt": "Hi?"}], tmp_path / "y", "export")):
+    for work in (lambda: load_prompts(file), lambda: as_parquet(tmp_path / "y", [{"prompt": "Hi?"}])):
         with pytest.raises(InvalidInput, match=r"the extra `parquet`; pip install -e '.\[parquet\]'"):
             work()
     assert load_rows(as_jsonl(tmp_path / "rows.jsonl", [{"prompt": "Hi?"}]), lambda row, _: row) == [{"prompt": "Hi?"}]
@@ -165,5 +172,64 @@ def test_without_its_package_parquet_names_the_extra(tmp_path, monkeypatch):
 @pytest.mark.parametrize("value", [{}, [{}], "\ud800"])
 def test_what_no_column_holds_is_refused_with_a_way_out(tmp_path, value):
     with pytest.raises(InvalidInput, match="Parquet") as refused:
-        write_rows([{"prompt": "x", "meta": value}], tmp_path / "rows.parquet", "export")
+        as_parquet(tmp_path / "rows.parquet", [{"prompt": "x", "meta": value}])
     assert "JSON lines" in str(refused.value.hint)
+
+
+def test_columns_whose_kinds_only_later_rows_show_are_the_same_in_every_row_group(tmp_path, monkeypatch):
+    monkeypatch.setattr(parquet, "GROUP_ROWS", 2)
+    rows = [
+        *({"prompt": f"Q{n}?", "score": n, "note": {"a": n}} for n in range(4)),
+        {"prompt": [{"role": "user", "content": "Q4?"}], "score": 0.5, "note": {"b": "x"}, "tags": ["late"]},
+    ]
+    file = as_parquet(tmp_path / "rows.parquet", rows)
+    assert pyarrow.parquet.ParquetFile(file).metadata.num_row_groups == 3
+    found = [row for _, row in raw_rows(RowFile("rows", file))]
+    assert [row["prompt"][0]["content"] for row in found] == [f"Q{n}?" for n in range(5)]
+    assert [row["score"] for row in found] == [0, 1, 2, 3, 0.5] and found[4]["tags"] == ["late"]
+    assert (found[0]["note"], found[4]["note"]) == ({"a": 0, "b": None}, {"a": None, "b": "x"})
+
+
+def test_values_of_several_kinds_are_told_also_where_they_lie_far_apart(tmp_path, monkeypatch):
+    monkeypatch.setattr(parquet, "GROUP_ROWS", 2)
+    with pytest.raises(InvalidInput, match="it is a number in some rows and text in others"):
+        as_parquet(tmp_path / "rows.parquet", [{"x": 1}, {"x": 2}, {"x": "a"}])
+
+
+@pytest.mark.parametrize("after", [0, 1, 9, 10, 11, 25, 39, 40])
+def test_reading_begins_behind_any_row(tmp_path, after):
+    file = tmp_path / "rows.parquet"
+    texts = [f"Q{n}?" for n in range(40)]
+    pyarrow.parquet.write_table(pyarrow.table({"prompt": texts}), file, row_group_size=10)
+    found = list(parquet.read_rows(file, "rows", after))
+    assert found == [(n + 1, {"prompt": f"Q{n}?"}) for n in range(after, 40)]
+
+
+def test_rows_are_written_without_all_of_them_in_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(parquet, "GROUP_BYTES", 2**20)
+    rows = ({"prompt": "Q?", "completion": f"{n} " * 100_000} for n in range(60))
+    with (tmp_path / "lines").open("w") as lines:
+        lines.writelines(f"{json.dumps(row)}\n" for row in rows)
+    tracemalloc.start()
+    try:
+        write_rows(RowFile("rows", tmp_path / "lines"), tmp_path / "rows.parquet")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    size = (tmp_path / "lines").stat().st_size
+    assert peak < 0.5 * size and size > 15e6, f"{peak / 1e6:.0f} MB at the most, of {size / 1e6:.0f}"
+
+
+@pytest.mark.parametrize(("distinct", "dictionary"), [(3, True), (32, False)])
+def test_rows_of_long_texts_are_few_in_memory_at_a_time(tmp_path, monkeypatch, distinct, dictionary):
+    """Three texts lie in a column's dictionary, a small part of what the rows are; many lie one after the other."""
+    monkeypatch.setattr(parquet, "BATCH_BYTES", 4_000_000)
+    file, texts = tmp_path / "rows.parquet", [f"{n:07} " * 125_000 for n in range(distinct)]
+    whole = pyarrow.table({"prompt": [texts[n % distinct] for n in range(32)]})
+    pyarrow.parquet.write_table(whole, file, use_dictionary=dictionary, data_page_size=1, write_batch_size=1)
+    del texts, whole
+    before, peak, count = pyarrow.total_allocated_bytes(), 0, 0
+    for _, row in parquet.read_rows(file, "rows"):
+        peak = max(peak, pyarrow.total_allocated_bytes() - before)
+        count += len(row["prompt"]) == 1_000_000
+    assert count == 32 and peak < 14e6, f"{peak / 1e6:.0f} MB, where 16 rows have 16 and their buffers more"

@@ -81,6 +81,8 @@ class Attack(NamedTuple):
 
     method: MethodDescriptor
     data: bytes
+    more: tuple[bytes, ...] = ()
+    """What follows in the same call, where the method takes a stream."""
 
     @property
     def path(self) -> str:
@@ -108,24 +110,24 @@ def attacks(seed: int, good: Callable[[MethodDescriptor], list[Message]], known:
     offered = methods()
     while True:
         method = rng.choice(offered)
-        kind = rng.randrange(3)
         models = good(method)
-        if kind == 0 and models:
-            request = _copy(rng.choice(models))
-            for _ in range(rng.randint(1, 3)):
-                _spoil(rng, request, known)
-            yield Attack(method, request.SerializeToString())
-        elif kind == 1:
-            yield Attack(
-                method, _drawn(rng, message_factory.GetMessageClass(method.input_type), 4, known).SerializeToString()
-            )
-        else:
-            begun = (
-                rng.choice(models)
-                if models
-                else _drawn(rng, message_factory.GetMessageClass(method.input_type), 4, known)
-            )
-            yield Attack(method, _mangled(rng, begun.SerializeToString()))
+        more = rng.randrange(4) if method.client_streaming else 0
+        first, *rest = (_spoilt(rng, method, models, known) for _ in range(1 + more))
+        yield Attack(method, first, tuple(rest))
+
+
+def _spoilt(rng: random.Random, method: MethodDescriptor, models: list[Message], known: tuple[str, ...]) -> bytes:
+    kind = rng.randrange(3)
+    if kind == 0 and models:
+        request = _copy(rng.choice(models))
+        for _ in range(rng.randint(1, 3)):
+            _spoil(rng, request, known)
+        return request.SerializeToString()
+    drawn = message_factory.GetMessageClass(method.input_type)
+    if kind == 1:
+        return _drawn(rng, drawn, 4, known).SerializeToString()
+    begun = rng.choice(models) if models else _drawn(rng, drawn, 4, known)
+    return _mangled(rng, begun.SerializeToString())
 
 
 def send(channel: grpc.Channel, attack: Attack) -> Outcome:
@@ -136,6 +138,9 @@ def send(channel: grpc.Channel, attack: Attack) -> Outcome:
             for _, _ in zip(range(ANSWERS), answers, strict=False):
                 pass
             answers.cancel()
+        elif attack.method.client_streaming:
+            parts = iter((attack.data, *attack.more))
+            channel.stream_unary(attack.path)(parts, timeout=DEADLINE_SECONDS)
         else:
             channel.unary_unary(attack.path)(attack.data, timeout=DEADLINE_SECONDS)
     except grpc.RpcError as error:

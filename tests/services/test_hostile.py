@@ -1,6 +1,7 @@
 """Requests that nobody should send: the server answers each with a reason, and goes on.
 
-`make hostile` sends 10,000 of them and prints what came of it; HOSTILE says how many, HOSTILE_SEED which.
+`make hostile` sends 10,000 of them over gRPC, as many over HTTP and to the console, and prints what came of it; HOSTILE
+says how many, HOSTILE_SEED which.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ GOOD: tuple[Message, ...] = (
     dataset_pb2.UploadDatasetRequest(
         upload={"dataset_id": "mine", "format": "DATASET_FORMAT_PROMPTS", "sha256": "0" * 64, "size_bytes": 9}
     ),
+    dataset_pb2.UploadDatasetRequest(chunk={"offset": 0, "data": b'{"prompt":'}),
     dataset_pb2.GetUploadRequest(sha256="0" * 64),
     dataset_pb2.ListDatasetsRequest(page_size=2),
 )
@@ -129,6 +131,8 @@ def test_every_method_is_attacked():
 def test_the_good_requests_are_good(target):
     _, channel, _ = target
     for request in GOOD:
+        if isinstance(request, dataset_pb2.UploadDatasetRequest) and request.HasField("chunk"):
+            continue  # good behind what it is a part of
         method = next(found for found in methods() if found.input_type == request.DESCRIPTOR)
         assert send(channel, Attack(method, request.SerializeToString())).code == grpc.StatusCode.OK, method.name
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import threading
 
 import charter
 import pytest
@@ -62,6 +63,15 @@ def test_calls_are_awaited_and_the_loop_goes_on_meanwhile(served):
 
     samples, ticks = asyncio.run(both())
     assert len(samples) == 2 and ticks > 10
+
+
+def test_many_calls_wait_at_once_whatever_the_machine():
+    together = threading.Barrier(100)
+
+    async def all_of_them():
+        return await asyncio.gather(*(charter.aio.call(together.wait, 20) for _ in range(100)))
+
+    assert sorted(asyncio.run(all_of_them())) == list(range(100))
 
 
 def test_pieces_come_one_by_one_and_leaving_early_ends_the_call(served):

@@ -15,8 +15,9 @@ import pytest
 
 from rlhf_core.errors import Interrupted
 from rlhf_core.records.runs import Run
-from rlhf_core.store.databases.place import Place
+from rlhf_core.store.databases.place import Place, connect
 from rlhf_core.store.store import Store
+from services import worker
 from services.app import App
 from services.server.config import ServeConfig
 from services.worker import TOLD_IDLE_SECONDS, Worker
@@ -69,6 +70,18 @@ def test_a_mistake_of_ours_in_the_store_does_not_end_the_worker(
     monkeypatch.setattr(store.runs, "claim", sometimes)
     assert carry_out(store, lambda: None, runs=1) == ["SUCCEEDED"]
     assert "the worker goes on after a mistake of ours: ZeroDivisionError" in caplog.text
+
+
+def test_a_worker_says_again_and_again_that_it_is_there(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(worker, "PRESENCE_SECONDS", 0.05)
+    with closing(connect(tmp_path, "")) as connections, working(store, lambda *_: None):
+        seen: set[str] = set()
+        deadline = time.monotonic() + 10
+        while len(seen) < 3 and time.monotonic() < deadline:
+            seen |= {row["seen_at"] for row in connections.rows("SELECT seen_at FROM workers")}
+            time.sleep(0.02)
+    assert len(seen) == 3
+    assert store.workers.signed_in() == []
 
 
 def test_a_run_whose_transaction_was_taken_back_is_carried_out_again(store: Store):

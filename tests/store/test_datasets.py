@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from rlhf_core.errors import Conflict, NotFound, Stale
@@ -21,6 +25,30 @@ def test_a_name_means_its_newest_version_and_the_older_ones_stay(store):
     assert [found.hash[0] for found in store.datasets.page(10, versions_of="tasks")[0]] == ["b", "a"]
     assert store.datasets.add(version("tasks", "b")) == second, "the same again changes nothing"
     assert store.datasets.by_hash("a" * 64) == first
+
+
+def test_content_under_several_formats_is_that_of_the_format_asked_for(store):
+    shown = store.datasets.add(version("shown", "a", "demonstrations"))
+    asked = store.datasets.add(version("asked", "a", "prompts"))
+    assert store.datasets.by_hash("a" * 64) == asked
+    assert store.datasets.by_hash("a" * 64, ("demonstrations",)) == shown
+    assert store.datasets.by_hash("a" * 64, ("labels", "ratings")) == asked, "for whoever says that it does not fit"
+
+
+def test_what_a_transaction_holds_is_not_deleted_before_it_ends(store):
+    reference = store.datasets.add(version("tasks", "a")).reference
+    with ThreadPoolExecutor(1) as pool:
+        with store.transaction():
+            store.datasets.hold([reference, reference])
+            deleting = pool.submit(store.datasets.delete, "tasks")
+            time.sleep(0.2)
+            assert not deleting.done()
+            run = store.runs.create("pipeline", json.dumps({"data": {"prompts": reference}}), "k", "").id
+        with pytest.raises(Conflict, match=run):
+            deleting.result(20)
+    store.datasets.delete("tasks", although_used=True)
+    with pytest.raises(NotFound), store.transaction():
+        store.datasets.hold([reference])
 
 
 def test_names_are_listed_newest_first_and_by_format(store):

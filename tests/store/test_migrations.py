@@ -47,6 +47,7 @@ def test_all_tables_are_strict_and_every_step_is_recorded(tmp_path: Path):
         "m018_datasets",
         "m019_explored_samples",
         "m020_assessments",
+        "m021_workers_heard_of",
     ]
     db.close()
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from rlhf_core.errors import InvalidInput, NotFound, RequestReused, Stale
+from rlhf_core.store import workers
 from rlhf_core.store.databases.place import connect, place_of
 from rlhf_core.store.store import Store
 from rlhf_core.store.workers import this_process
@@ -73,6 +75,22 @@ def test_a_worker_is_known_until_it_signs_out_or_dies(store: Store, folder: Path
     assert store.workers.signed_in() == []
     with closing(connect(folder, place_of(folder).database)) as connections:
         assert connections.rows("SELECT owner FROM workers") == []
+
+
+def test_a_worker_of_another_host_is_known_as_long_as_it_is_heard_of(store: Store, folder: Path, monkeypatch):
+    elsewhere = "elsewhere.1.abc:1:1"
+    store.workers.sign_in(elsewhere)
+    store.workers.sign_in(this_process())
+    assert store.workers.signed_in() == [elsewhere, this_process()]
+    monkeypatch.setattr(workers, "HEARD_SECONDS", 0.2)
+    time.sleep(0.25)
+    assert store.workers.signed_in() == [this_process()]
+    store.workers.sign_in(elsewhere)
+    assert set(store.workers.signed_in()) == {elsewhere, this_process()}
+    time.sleep(0.25)
+    store.workers.sign_in(this_process())
+    with closing(connect(folder, place_of(folder).database)) as connections:
+        assert [row["owner"] for row in connections.rows("SELECT owner FROM workers")] == [this_process()]
 
 
 def test_an_etag_changes_with_what_people_decide_and_not_with_progress(store: Store):

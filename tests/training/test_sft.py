@@ -74,3 +74,20 @@ def test_training_that_was_killed_goes_on_from_its_snapshot_and_ends_alike(tiny_
 def with_adapter(backbone: Backbone, seed: int) -> Backbone:
     backbone.adapters.add("sft", seed)
     return backbone
+
+
+def test_an_update_in_several_passes_is_that_of_one(tiny_model):
+    ends, losses = [], []
+    for rows in (None, 1, 2):
+        backbone = with_adapter(tiny_model(), 0)
+        config = SftConfig(epochs=3, batch_size=3, micro_batch_size=rows)
+        losses.append([step.values["loss"] for step in train_sft(backbone, "sft", DEMONSTRATIONS, config, 0)])
+        ends.append(torch.cat([p.detach().flatten() for p in backbone.adapters.parameters("sft")]))
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5) and losses[2] == pytest.approx(losses[0], rel=1e-5)
+    assert torch.allclose(ends[0], ends[1], atol=1e-5) and torch.allclose(ends[0], ends[2], atol=1e-5)
+    # That the passes matter at all: half of the rows alone teach something else.
+    alone = with_adapter(tiny_model(), 0)
+    list(train_sft(alone, "sft", DEMONSTRATIONS[:1], SftConfig(epochs=3, batch_size=3), 0))
+    assert not torch.allclose(
+        ends[0], torch.cat([p.detach().flatten() for p in alone.adapters.parameters("sft")]), atol=1e-5
+    )

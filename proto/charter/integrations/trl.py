@@ -36,6 +36,7 @@ def reward_functions(
     run: str = "",
     *,
     value: Value = "z",
+    partial: bool = False,
     token: str = "",
     timeout_seconds: float = 120.0,
     patience_seconds: float = 600.0,
@@ -46,6 +47,8 @@ def reward_functions(
         url: The HTTP edge of a server: `charter serve --http HOST:PORT`.
         run: Whose reward models score; empty means the server's own default.
         value: `z`, in standard deviations of the reference policy's scores, or the raw `score`.
+        partial: What a completion gets that lacks an objective which has weight. By default None from every function,
+            so that TRL leaves it out of training; with True what there is, and then TRL's sum counts the rest as 0.
         token: The bearer token, where the server asks for one; empty means that of CHARTER_TOKEN.
         timeout_seconds: How long one request may take.
         patience_seconds: How long a server that is away or too busy is asked again.
@@ -57,20 +60,23 @@ def reward_functions(
     if value not in ("z", "score"):
         raise InvalidInput(f"value: '{value}'; allowed: z, score", "value")
     server = _Server(url, run, token or os.environ.get("CHARTER_TOKEN", ""), timeout_seconds, patience_seconds)
-    return [RewardFunction(server, name, weight, value) for name, weight in server.objectives().items()]
+    weights = server.objectives()
+    needed = () if partial else tuple(name for name, weight in weights.items() if weight)
+    return [RewardFunction(server, name, weight, value, needed) for name, weight in weights.items()]
 
 
 class RewardFunction:
     """Called by a trainer with prompts and completions; None stands for a reward that is missing.
 
-    TRL leaves a None out of the sum of that completion, and out of the means that it logs.
+    TRL leaves out a completion that all functions give None; a None among numbers it adds up as 0.
     """
 
-    def __init__(self, server: _Server, objective: str, weight: float, value: Value):
+    def __init__(self, server: _Server, objective: str, weight: float, value: Value, needed: Sequence[str]):
+        """A completion that lacks one of the `needed` objectives gets None."""
         self.__name__ = self.objective = objective
         self.weight = weight
         """The objective's weight in the run, for `reward_weights` of the trainer's configuration."""
-        self._server, self._value = server, value
+        self._server, self._value, self._needed = server, value, needed
 
     def __call__(
         self,
@@ -81,17 +87,20 @@ class RewardFunction:
     ) -> list[float | None]:
         """A reward for each completion. Raises InvalidInput, or Unavailable once the server's patience is over."""
         results = self._server.scored(prompts, completions)
-        found = [result["objectives"].get(self.objective, {}) for result in results]
-        rewards = [one.get(self._value) for one in found]
-        missing = [one.get("missing") or "the server names no such objective" for one in found if self._absent(one)]
+        rewards = [self._of(result, self.objective) for result in results]
+        missing = [self._why(result) for result, reward in zip(results, rewards, strict=True) if reward is None]
         if missing:
-            log.warning("%s: %d of %d are missing: %s", self.objective, len(missing), len(found), missing[0])
+            log.warning("%s: %d of %d are missing: %s", self.objective, len(missing), len(results), missing[0])
         if log_metric is not None:
-            log_metric(f"rewards/{self.objective}/missing", len(missing) / max(1, len(found)))
-        return rewards
+            log_metric(f"rewards/{self.objective}/missing", len(missing) / max(1, len(results)))
+        whole = [all(self._of(result, name) is not None for name in self._needed) for result in results]
+        return [reward if all_there else None for reward, all_there in zip(rewards, whole, strict=True)]
 
-    def _absent(self, one: Mapping[str, Any]) -> bool:
-        return one.get(self._value) is None
+    def _of(self, result: Mapping[str, Any], objective: str) -> float | None:
+        return result["objectives"].get(objective, {}).get(self._value)
+
+    def _why(self, result: Mapping[str, Any]) -> str:
+        return result["objectives"].get(self.objective, {}).get("missing") or "the server names no such objective"
 
 
 class _Server:

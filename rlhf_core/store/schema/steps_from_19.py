@@ -79,3 +79,8 @@ def m020_assessments(db: Database) -> None:
               AND b.revision NOT IN (SELECT assessment_revision FROM assessment_undos));
         """,
     )
+
+
+@charter()
+def m021_workers_heard_of(db: Database) -> None:
+    run_script(db, "ALTER TABLE workers ADD COLUMN seen_at TEXT NOT NULL DEFAULT ''")

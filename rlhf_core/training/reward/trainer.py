@@ -87,7 +87,7 @@ def train_reward_models(
     for epoch in range(config.epochs):
         batches = shuffled_batches(lengths, config.batch_size, generator)
         for rows in batches[max(0, done - epoch * len(batches)) :]:
-            batch = [lesson for i in rows for lesson in examples[i]]
+            batch = [examples[i] for i in rows]
             metrics = _update(models, batch, goals, config, state.optimizer, f"the reward model of '{name}'")
             keep(state)
             yield metrics
@@ -103,24 +103,40 @@ def train_reward_models(
 
 def _update(
     models: Sequence[RewardModel],
-    lessons: Sequence[Lesson],
+    examples: Sequence[Sequence[Lesson]],
     goals: Sequence[Goal],
     config: RewardConfig,
     optimizer: Optimizer,
     what: str,
 ) -> StepMetrics:
-    started, rate = time.perf_counter(), optimizer.rate
+    """Take a gradient step on a batch, in as many passes as it needs."""
+    started, rate, where = time.perf_counter(), optimizer.rate, f"step {optimizer.update} of {what}"
+    most, scored, total = config.micro_batch_size or len(examples), list[Scored](), 0.0
+    optimizer.discard()
     with models[0].backbone.adapters.using(models[0].adapter, train=True):
-        scored = read_batch(models, lessons, train=True)
-        loss = batch_loss(scored, goals, config)
-        norm = optimizer.step(loss, f"step {optimizer.update} of {what}")
-    values = {"loss": loss.item(), "grad_norm": norm, "learning_rate": rate}
+        for start in range(0, len(examples), most):
+            part = examples[start : start + most]
+            read = read_batch(models, list(itertools.chain(*part)), train=True)
+            loss = batch_loss(read, goals, config)
+            if len(part) < len(examples):
+                loss = loss * (_losses_of(models, part) / _losses_of(models, examples))
+            optimizer.accumulate(loss, where)
+            total += loss.item()
+            # Without their graph, which would stay until the last pass.
+            scored += [one._replace(replies=one.replies.detach(), steps=one.steps.detach()) for one in read]
+        norm = optimizer.apply(where)
+    values = {"loss": total, "grad_norm": norm, "learning_rate": rate}
     for index, model in enumerate(models):
         margins = _margins([one for one in scored if one.lesson.model == index])
         values |= margins if len(models) == 1 else {f"{name}.{model.objective}": n for name, n in margins.items()}
     values["seconds"] = time.perf_counter() - started
     stage = f"reward/{models[0].objective}" if len(models) == 1 else "reward"
     return StepMetrics(stage=stage, step=optimizer.update, steps=optimizer.updates, values=values)
+
+
+def _losses_of(models: Sequence[RewardModel], examples: Sequence[Sequence[Lesson]]) -> int:
+    """How many numbers the mean loss of these examples is a mean of: one for each lesson and ensemble member."""
+    return sum(models[lesson.model].members for example in examples for lesson in example)
 
 
 def _lessons(

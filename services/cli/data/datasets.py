@@ -91,23 +91,23 @@ def upload(
     Every row is checked, here and there. An upload that broke off goes on where it was when the same command is given
     again; content that the server has already is not sent.
     """
-    from rlhf_core.data.jsonl import RowFile
-    from rlhf_core.datasets.formats import check_file, likely_format
-    from rlhf_core.datasets.references import name_for
+    from rlhf_core.datasets.references import check_name, name_for
+    from rlhf_core.store.databases.place import holds_store
     from rlhf_core.store.store import Store
     from services.cli.session import open_client
-    from services.client.dataset import sha256_of
 
-    sha256_of(file)  # says what cannot be read
-    rows = RowFile(str(file), file)
-    wanted = known_format(format_) if format_ else likely_format(rows)
-    check_file(rows, wanted)
-    if not address:
+    found = _looked_at(file, format_)
+    found = found.model_copy(update={"id": name or name_for(file.name), "description": description})
+    if not address and not dry_run:
         Store.open(data).close()  # a folder may begin with its data
-    with open_client(address, token, data) as client:
-        stored = client.datasets.upload(
-            file, name or name_for(file.name), wanted, description=description, validate_only=dry_run
-        )
+    if address or holds_store(data):
+        with open_client(address, token, data) as client:
+            stored = client.datasets.upload(
+                file, found.id, found.format, description=description, validate_only=dry_run
+            )
+    else:  # a folder that would begin with it, and is not made for looking
+        check_name(found.id, "--name")
+        stored = found
     if as_json:
         typer.echo(json.dumps({"stored": not dry_run, **told(stored)}, indent=2))
         return
@@ -229,6 +229,21 @@ def delete(
         typer.echo(json.dumps({"deleted": not dry_run, **done._asdict()}, indent=2))
         return
     typer.echo(f"deleting dataset {done.id} {'would take' if dry_run else 'took'} {versions}")
+
+
+def _looked_at(file: Path, format_: str) -> Dataset:
+    """What a file would be as a dataset, every row read. Raises InvalidInput naming every bad one."""
+    from rlhf_core.data.jsonl import RowFile
+    from rlhf_core.datasets.formats import check_file, encoding_of, likely_format
+    from rlhf_core.records.datasets import Dataset
+    from services.client.dataset import sha256_of
+
+    content = sha256_of(file)  # says what cannot be read
+    rows = RowFile(str(file), file)
+    wanted = known_format(format_) if format_ else likely_format(rows)
+    count, encoding = check_file(rows, wanted), encoding_of(file, wanted)
+    size = file.stat().st_size
+    return Dataset(id="", format=wanted, encoding=encoding, hash=content, rows=count, size=size)
 
 
 def known_format(text: str) -> DatasetFormat:

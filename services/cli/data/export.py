@@ -11,6 +11,7 @@ import typer
 from services.cli import options
 
 if TYPE_CHECKING:
+    from rlhf_core.records.feedback import Labelers
     from services.client.client import CharterClient
     from services.client.dataset import RunFile
     from services.wire.enums import Content
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     Made = Callable[[CharterClient, str], RunFile]
 
 ALL, PARQUET = "all", ".parquet"
-Labelers = Literal["ai", "human"]
 
 Runs = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, a part of it, its name, `last`, or `all`.")]
 File = Annotated[Path, typer.Argument(metavar="FILE", help="The file to write; one that ends in .parquet is Parquet.")]

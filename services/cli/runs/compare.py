@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -31,6 +30,7 @@ def compare(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Write over a page that is there.")] = False,
     address: options.Address = "",
+    token: options.Token = "",
     data: options.Data = options.DATA,
     as_json: options.Json = False,
 ) -> None:
@@ -40,27 +40,20 @@ def compare(
     Examples:
       charter compare 8a0c86 last
       charter compare "more harm weight" 8a0c86 --out both.html
+      charter compare 8a0c86 last --address localhost:50051
 
     Of each run it is the last policy, on held-out prompts, from what the runs stored: nothing is generated anew.
     Differences are the second run less the first, paired by prompt where both answered the same, with 95 % intervals;
     scores of different reward models have none. gold is the truth, which only the sandbox knows.
     """
-    from rlhf_core.comparison.compare import compare_runs
     from rlhf_core.errors import InvalidInput
-    from rlhf_core.store.store import Store
-    from services.cli.session import must_exist, plain_console, run_in
+    from services.cli.session import find_run, open_client, plain_console
 
-    if address:
-        raise InvalidInput(
-            f"compare reads a data folder on this machine, not the server at '{address}'; run it where the server's "
-            "folder is, with --data and without --address",
-            "address",
-        )
     if out and out.exists() and not force:
         raise InvalidInput(f"--out: '{out}' is there already; write over it with --force", "out")
-    must_exist(data)
-    with closing(Store.open(data)) as store:
-        found = compare_runs(store, run_in(store, run_a), run_in(store, run_b))
+    with open_client(address, token, data) as client:
+        a, b = (find_run(client, run).id for run in (run_a, run_b))
+        found = client.trainer.compare_runs(a, b)
     if out:
         _write(found, out)
         typer.echo(f"page: {out}", err=True)

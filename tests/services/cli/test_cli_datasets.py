@@ -64,6 +64,16 @@ def test_versions_are_listed_and_told_apart():
     assert "2 rows" in charter("datasets", "show", f"prompts@{first['hash'][:8]}").stdout
 
 
+def test_a_dry_run_makes_no_folder_and_says_what_an_upload_would(here):
+    said = charter("datasets", "upload", "prompts.jsonl", "--dry-run", "--json").stdout
+    fails(InvalidInput, "a letter first", "datasets", "upload", "prompts.jsonl", "--dry-run", "--name", "Mine!")
+    assert not (here / "charter-data").exists()
+    stored = json.loads(charter("datasets", "upload", "prompts.jsonl", "--json").stdout)
+    looked_at = json.loads(said)
+    assert not looked_at.pop("stored") and stored.pop("stored")
+    assert looked_at.pop("created_at") == "" != stored.pop("created_at") and looked_at == stored
+
+
 @pytest.mark.parametrize(
     ("kind", "told", "words"),
     [

@@ -17,6 +17,7 @@ from rlhf_core.records.runs import StageResult, WatchPoint
 from rlhf_core.records.samples import Prompt, Sample
 from rlhf_core.store.store import Store
 from services.cli.main import app
+from services.embedded import embedded_server
 
 PROMPTS = [Prompt.of(f"How do I clean tile {number}?", split="heldout") for number in range(4)]
 
@@ -83,6 +84,14 @@ def test_end_numbers_are_set_side_by_side_and_paired_by_prompt(data, evaluated):
     assert {pair["distance"] for pair in found["replies"]} == {1.0}
 
 
+def test_runs_of_a_server_are_compared_as_those_of_its_folder_are(data, evaluated):
+    evaluated("one", [0, 0, 1, 1]), evaluated("two", [1, 1, 2, 2], seed=1)
+    words = ["compare", "one", "last", "--json"]
+    with embedded_server(data, None) as address:
+        there = CliRunner().invoke(app, [*words, "--address", address], catch_exceptions=False)
+    assert there.stdout == charter(data, *words).stdout and "gold helpful" in there.stdout
+
+
 def test_the_replies_that_differ_most_come_first(data, evaluated):
     evaluated("one", [0, 0, 0, 0])
     evaluated("two", [1, 5, 0, 2])
@@ -107,7 +116,6 @@ def test_the_page_holds_everything_escaped_and_is_not_written_over(data, evaluat
         (["compare", "one", "one"], InvalidInput, "are one run"),
         (["compare", "one", "oen"], NotFound, 'did you mean "one"'),
         (["compare", "one", "bare"], NotFound, "has evaluated no policy"),
-        (["compare", "one", "two", "--address", "localhost:1"], InvalidInput, "without --address"),
         (["runs", "delete", "one"], InvalidInput, "--yes"),
         (["runs", "delete", "oen", "--yes"], NotFound, "charter runs lists them"),
         (["run", "--tag", "sweep"], InvalidInput, "write it as KEY=VALUE"),

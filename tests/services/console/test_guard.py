@@ -88,6 +88,13 @@ def test_who_shows_no_token_signs_in_first_and_is_known_by_a_cookie_that_scripts
         assert site.http.get("/label/helpful").status_code == 303
 
 
+@pytest.mark.parametrize("token", ["\ufeff", "charter_é", "a\x00b", "\U000f0000"])
+def test_what_no_cookie_can_hold_is_no_token(site, token):
+    answer = site.http.post("/sign-in", data={"token": token}, headers={"origin": site.url})
+    assert answer.status_code == 401 and "characters that no token has" in answer.text
+    assert "set-cookie" not in answer.headers
+
+
 @pytest.mark.parametrize("target", ["https://evil.example", "//evil.example", "/\\evil.example", "evil"])
 def test_signing_in_never_leads_elsewhere(site, target):
     answer = site.http.post("/sign-in", data={"token": "", "next": target}, headers={"origin": site.url})

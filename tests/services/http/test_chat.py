@@ -111,6 +111,19 @@ def test_the_models_are_the_base_and_the_versions_of_the_policy(client):
         client.models.retrieve("gpt")
 
 
+def test_an_alias_is_a_model_beside_the_version_that_holds_it(edge, client):
+    edge.grpc.policy.promote_policy("policy-1", "candidate", allow_ungated=True, reason="a test")
+    try:
+        assert [model.id for model in client.models.list().data] == ["base", "candidate", "policy-1"]
+        found = client.models.retrieve("candidate")
+        assert found.root == "policy-1" and found.owned_by == client.models.retrieve("policy-1").owned_by
+        answer = client.chat.completions.create(model="candidate", messages=ASKED, max_tokens=1)
+        assert answer.model == "policy-1"
+    finally:
+        edge.grpc.policy.rollback_policy("candidate")
+    assert [model.id for model in client.models.list().data] == ["base", "policy-1"]
+
+
 @pytest.mark.parametrize(
     ("given", "param", "words"),
     [

@@ -76,6 +76,17 @@ def test_a_file_is_a_dataset_and_comes_back_byte_for_byte(edge, client):
         client.files.retrieve(other.id)
 
 
+def test_a_large_file_comes_piece_by_piece(edge, client, tmp_path):
+    (tmp_path / "rows").write_text("".join(f'{{"prompt": "{number} {"x" * 10_000}"}}\n' for number in range(300)))
+    stored = edge.grpc.datasets.upload(tmp_path / "rows", "large", "prompts")
+    with edge.http.stream("GET", f"/v1/files/{stored.id}/content") as answer:
+        assert answer.status_code == 200 and "content-length" not in answer.headers
+        assert "x-request-id" in answer.headers
+        found = b"".join(answer.iter_bytes())
+    assert found == (tmp_path / "rows").read_bytes() and len(found) > 3e6
+    assert edge.http.get("/v1/files/absent/content").status_code == 404
+
+
 def test_a_job_is_a_run_that_is_watched_to_its_end(edge, client):
     file = client.files.create(file=("shown.jsonl", SHOWN), purpose="fine-tune")
     job = client.fine_tuning.jobs.create(

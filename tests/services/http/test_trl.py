@@ -50,11 +50,14 @@ def test_raw_scores_may_be_asked_for_and_functions_go_to_other_processes(edge):
 def test_what_is_missing_is_none_and_is_logged(edge, caplog):
     told: dict[str, float] = {}
     helpful, harmless = reward_functions(edge.url, run=edge.broken_run)
-    kept = helpful(prompts=PROMPTS, completions=COMPLETIONS, log_metric=told.__setitem__)
-    assert None not in kept
+    # A number beside a None would be a sum in which the missing objective is 0.
+    assert helpful(prompts=PROMPTS, completions=COMPLETIONS, log_metric=told.__setitem__) == [None, None]
     assert harmless(prompts=PROMPTS, completions=COMPLETIONS, log_metric=told.__setitem__) == [None, None]
     assert told == {"rewards/helpful/missing": 0.0, "rewards/harmless/missing": 1.0}
-    assert "harmless: 2 of 2 are missing: " in caplog.text
+    assert "harmless: 2 of 2 are missing: " in caplog.text and "helpful: " not in caplog.text
+    partly, broken = reward_functions(edge.url, run=edge.broken_run, partial=True)
+    assert None not in partly(prompts=PROMPTS, completions=COMPLETIONS)
+    assert broken(prompts=PROMPTS, completions=COMPLETIONS) == [None, None]
 
 
 def test_what_the_server_refuses_is_told_at_once(edge):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import pyarrow
+import pyarrow.parquet
 import pytest
 from charter.v1 import dataset_pb2, dataset_pb2_grpc
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from rlhf_core.constitution.load import builtin_text
-from rlhf_core.data.parquet import write_rows
 from rlhf_core.errors import Conflict, InvalidInput, NotFound, RequestReused, Stale, Unavailable
 from services.client import dataset
 from services.client.client import CharterClient
@@ -406,9 +409,35 @@ def test_rows_of_each_format_go_through_parquet_and_back(door, format_, tmp_path
     assert b"".join(door.client.export(f"parquet-{format_}")) == parquet
 
 
+def parquet_of(rows, file, **how):
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), file, **how)
+
+
+def bytes_read() -> int:
+    """Of this process, from files and sockets."""
+    return int(Path("/proc/self/io").read_text().split()[1])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what a process has read is told by /proc")
+def test_pages_of_one_row_group_in_a_row_read_the_file_once(door, tmp_path):
+    rows = [{"prompt": f"Question {number}? " + os.urandom(2000).hex()} for number in range(1200)]
+    parquet_of(rows, tmp_path / "rows", compression="none", use_dictionary=False)
+    size = (tmp_path / "rows").stat().st_size
+    door.upload((tmp_path / "rows").read_bytes(), "one-group")
+    before = bytes_read()
+    assert len(list(door.client.rows("one-group", page_size=30))) == 1200
+    in_a_row = bytes_read() - before
+    # Each answer comes over a socket, which counts twice at the most.
+    assert in_a_row < 5 * size, f"{in_a_row / size:.1f} times the file, where each of 40 pages began it anew: over 20"
+    answer = door.ask("ListDatasetRows", dataset_id="one-group", page_size=30)
+    for _ in range(2):
+        again = door.ask("ListDatasetRows", dataset_id="one-group", page_size=30, page_token=answer.next_page_token)
+        assert [row.number for row in again.rows] == list(range(31, 61)), "also where the answer was lost"
+
+
 def test_rows_of_parquet_come_in_pages(door, tmp_path):
     rows = [{"prompt": f"Question {number}?"} for number in range(150)]
-    write_rows(rows, tmp_path / "rows", "rows")
+    parquet_of(rows, tmp_path / "rows")
     door.upload((tmp_path / "rows").read_bytes(), "paged-parquet")
     first = door.ask("ListDatasetRows", dataset_id="paged-parquet", page_size=70)
     assert [row.number for row in first.rows] == list(range(1, 71))
@@ -416,7 +445,7 @@ def test_rows_of_parquet_come_in_pages(door, tmp_path):
 
 
 def test_a_bad_row_of_parquet_is_refused_by_its_number(door, tmp_path):
-    write_rows([{"prompt": "Good?"}, {"prompt": " "}], tmp_path / "rows", "rows")
+    parquet_of([{"prompt": "Good?"}, {"prompt": " "}], tmp_path / "rows")
     with pytest.raises(InvalidInput, match="upload:2: the prompt is empty"):
         door.upload((tmp_path / "rows").read_bytes(), "bad-parquet")
     with pytest.raises(NotFound):

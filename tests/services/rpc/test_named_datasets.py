@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from rlhf_core.config.run import RunConfig
+from rlhf_core.config.feedback import FeedbackConfig
+from rlhf_core.config.run import ModelConfig, RunConfig
 from rlhf_core.constitution.load import builtin_text
 from rlhf_core.data.loaders import load_prompts
 from rlhf_core.datasets.references import pinned, rows_at
@@ -15,6 +17,7 @@ from rlhf_core.errors import Conflict, InvalidInput, NotFound, NoWorker
 from rlhf_core.store.store import Store
 from services.client.client import CharterClient
 from services.rpc.constitutions import Constitutions
+from services.rpc.run_requests import RunDesk
 from services.server.config import WITHOUT_MODEL, ServeConfig
 from tests.services.apps import serving
 from tests.services.run_server import RunServer, run_server
@@ -63,6 +66,31 @@ def test_a_version_may_be_named_in_three_ways(server, tmp_path, name):
     text = "dataset:" + name.format(short=made.hash[:8], hash=made.hash)
     run = server.client.trainer.create_run(RunConfig.model_validate({"data": {"prompts": text}}))
     assert json.loads(run.config)["data"]["prompts"] == made.reference
+
+
+def test_a_hash_that_two_formats_have_is_of_the_one_that_the_setting_reads(server, tmp_path):
+    text = '{"prompt": "Tea?", "completion": "Yes."}\n'
+    shown = upload(server, tmp_path, "shown", text, "demonstrations")
+    asked = upload(server, tmp_path, "asked", text, "prompts")
+    assert shown.hash == asked.hash
+    both = {"demonstrations": f"dataset:{shown.hash}", "prompts": f"dataset:{shown.hash}"}
+    run = server.client.trainer.create_run(RunConfig.model_validate({"data": both}))
+    kept = json.loads(run.config)["data"]
+    assert (kept["demonstrations"], kept["prompts"]) == (shown.reference, asked.reference)
+    with pytest.raises(InvalidInput, match="of format prompts; allowed: preferences"):
+        data = {"preferences": f"dataset:{shown.hash}", "preferences_objective": "helpful"}
+        server.client.trainer.create_run(RunConfig.model_validate({"data": data}))
+
+
+def test_a_dataset_that_is_deleted_while_a_run_is_made_is_no_runs(server, tmp_path):
+    upload(server, tmp_path, "mine", prompts(*PROMPTS))
+    with closing(Store.open(tmp_path / "data")) as store:
+        desk = RunDesk(store, Constitutions(store, "household"), ModelConfig(), FeedbackConfig())
+        checked = desk.check('{"data": {"prompts": "dataset:mine"}}', "")
+        server.client.datasets.delete("mine")
+        with pytest.raises(InvalidInput, match='no dataset "mine"'):
+            desk.queue(checked, "r", {})
+        assert store.runs.page(9)[0] == []
 
 
 def test_every_setting_takes_a_dataset_of_its_own_format(server, tmp_path):

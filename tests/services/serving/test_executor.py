@@ -11,6 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import pytest
 
 from rlhf_core.errors import Unavailable
+from services.serving import executor
 from services.serving.executor import PATIENCE_SECONDS, Executor
 
 
@@ -220,3 +221,30 @@ def test_a_caller_who_has_gone_does_not_keep_an_executor_from_closing():
             stays.result(5)
         blocked.let_go()
         closing.result(5)
+
+
+def test_a_thread_rests_once_when_it_has_had_nothing_to_do_for_a_while(monkeypatch):
+    monkeypatch.setattr(executor, "REST_SECONDS", 0.1)
+    rested: list[threading.Thread] = []
+    calls = Executor("test", at_rest=lambda: rested.append(threading.current_thread()))
+    time.sleep(0.2)
+    assert rested == [], "nothing was done yet"
+    own = calls.call(threading.current_thread)
+    for _ in range(10):
+        calls.call(lambda: time.sleep(0.02))
+    assert rested == [], "one unit followed the other"
+    time.sleep(0.4)
+    assert rested == [own]
+    calls.behind().call(lambda: None)
+    time.sleep(0.4)
+    assert rested == [own, own], "longer work leaves something to tidy up too"
+    calls.close()
+
+
+def test_what_fails_at_rest_is_no_callers_matter(monkeypatch):
+    monkeypatch.setattr(executor, "REST_SECONDS", 0.02)
+    calls = Executor("test", at_rest=lambda: 1 / 0)
+    for _ in range(2):
+        assert calls.call(lambda: "here") == "here"
+        time.sleep(0.1)
+    calls.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +22,6 @@ from rlhf_core.inference.sequence import SamplingParams
 from rlhf_core.records.samples import BASE_POLICY, Prompt
 from rlhf_core.store.store import Store
 from services.embedded import embedded_server
-from services.serving import generation_queue
 from services.serving.executor import Executor
 from services.serving.generation_queue import GenerationQueue
 from services.serving.loaded_models import ModelLibrary
@@ -244,21 +242,3 @@ def test_a_caller_who_leaves_frees_the_rows(library):
         assert queue.rows == 0
 
     ask(library, leave)
-
-
-def test_memory_goes_back_once_nobody_has_asked_for_a_while(library, monkeypatch):
-    given: list[threading.Thread] = []
-    monkeypatch.setattr(generation_queue, "IDLE_SECONDS", 0.05)
-    monkeypatch.setattr(generation_queue, "give_back", lambda: given.append(threading.current_thread()))
-
-    async def rest(queue: GenerationQueue) -> None:
-        await queue.generate(PROMPTS[:1], BASE_POLICY, SamplingParams(max_tokens=1))
-        long = asyncio.ensure_future(queue.generate(PROMPTS, BASE_POLICY, SamplingParams(n=8, max_tokens=200)))
-        await asyncio.sleep(0.1)
-        own = await asyncio.wrap_future(queue._executor.submit(threading.current_thread))
-        assert own not in given
-        await long
-        await asyncio.sleep(0.3)
-        assert given.count(own) == 1
-
-    ask(library, rest)

@@ -4,8 +4,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
+import time
 
 import pytest
+
+from rlhf_core.constitution.load import load_constitution
+from rlhf_core.records.samples import Comparison, Prompt, Sample
+from services import app
+from services.client.client import CharterClient
+from services.server.config import ServeConfig
+from services.serving import executor
+from tests.services.apps import started
 
 TOUCHED = """
 import ctypes, resource
@@ -63,3 +73,30 @@ thread.join()
 def test_a_thread_gives_its_last_buffer_back_too():
     done = subprocess.run([sys.executable, "-c", LEFT], capture_output=True, text=True)
     assert float(done.stdout) < 5, f"MiB that stay, of 60 at most; {done.stderr}"
+
+
+def test_every_kind_of_call_gives_memory_back_on_the_models_thread(tmp_path, model_config, trained, monkeypatch):
+    given: list[str] = []
+    monkeypatch.setattr(executor, "REST_SECONDS", 0.05)
+    monkeypatch.setattr(app, "give_back", lambda: given.append(threading.current_thread().name))
+    trained(tmp_path)
+    prompt = Prompt.of("How do I dust?")
+    one, two = (Sample(id=text, prompt=prompt, response=text, policy_version="base") for text in ("Softly.", "Now."))
+    principle = load_constitution("household").principles[0]
+    config = ServeConfig(address=f"unix:{tmp_path}/s", data=tmp_path, model=model_config, works=False)
+    with started(config) as running, CharterClient.connect(running.address, timeout_seconds=60) as client:
+        feedback = client.critique.feedback("household")
+        calls = {
+            "generate": lambda: client.policy.generate([prompt], max_tokens=1),
+            "critique": lambda: feedback.critique([(one, principle)]),
+            "compare": lambda: feedback.compare([(Comparison.of(one, two, ""), principle)]),
+            "score": lambda: client.reward.score([one], ["reward-helpful"]),
+        }
+        for name, call in calls.items():
+            time.sleep(0.15)  # for what was left to tidy up before
+            before = len(given)
+            call()
+            deadline = time.monotonic() + 10
+            while len(given) == before and time.monotonic() < deadline:
+                time.sleep(0.02)
+            assert given[before:] == ["model_0"], name

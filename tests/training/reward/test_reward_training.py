@@ -270,3 +270,18 @@ def test_training_that_was_killed_goes_on_from_its_snapshot_and_ends_alike(tiny_
     rest = list(train_reward_models([resumed], labels, CONFIG, 0, against, tmp_path))
     assert [step.step for step in rest] == list(range(killed_after + 1, len(whole) + 1))
     assert all(torch.equal(*both) for both in zip(straight.parameters(), resumed.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_an_update_in_several_passes_is_that_of_one(tiny_model, rows):
+    ranking = Ranking(Prompt.of("say"), ("***", "--", "*"), (1.0, 3.0, 2.0))
+    labels = [*pairs(0, 6), ranking, Rating(Prompt.of("how"), "**", 3.0), Rating(Prompt.of("how"), "--", 1.0)]
+    ends, losses = [], []
+    for size in (None, rows):
+        model = new_model(tiny_model())
+        config = CONFIG.model_copy(update={"epochs": 2, "micro_batch_size": size})
+        steps = list(train_reward_models([model], [labels], config, 0))
+        losses.append([step.values["loss"] for step in steps])
+        ends.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+    assert torch.allclose(*ends, atol=1e-5)

@@ -1,0 +1,112 @@
+"""How many rows fit a budget of memory: those of a pass with gradients, and the positions of one without.
+
+All of it is counted from shapes, and nothing from what a process happens to hold: a run that goes on elsewhere takes
+passes of the same rows, and so ends with the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor, nn
+
+from rlhf_core.errors import InvalidInput
+
+FIELD = "model.memory_budget"
+HELD = 550_000_000
+"""Bytes of a process beside its weights: Python, PyTorch, tokenizer, server and store, 490 to 540 MB as measured."""
+STATE = 16
+"""Bytes of each number that is trained: itself, its gradient, two moments of Adam."""
+MAX_TOKENS = 65536
+"""Rows times their tokens, padding included, of a pass without gradients, where no budget asks for fewer."""
+SPARE = 1.15
+"""What a pass takes for each byte that its graph keeps: buffers of the backward pass, and gaps between them."""
+
+
+def weight_bytes(model: nn.Module) -> int:
+    """Return the bytes of a model's weights."""
+    return sum(weight.numel() * weight.element_size() for weight in model.parameters())
+
+
+def position_bytes(model: nn.Module) -> int:
+    """Return the bytes that a pass without gradients takes for each position of each row.
+
+    Keys and values, twice, as rows that have ended are left out by copying; and a layer's inner states.
+    """
+    config = model.config.get_text_config()  # pyright: ignore[reportAttributeAccessIssue]
+    heads = getattr(config, "num_attention_heads", 1)
+    width = getattr(config, "head_dim", None) or config.hidden_size // heads
+    kept = 2 * config.num_hidden_layers * (getattr(config, "num_key_value_heads", None) or heads) * width
+    inner = 3 * (getattr(config, "intermediate_size", None) or 4 * config.hidden_size) + 8 * config.hidden_size
+    return next(model.parameters()).element_size() * (2 * kept + inner)
+
+
+def most_positions(model: nn.Module, budget: int | None) -> int:
+    """Return how many positions, padding included, passes without gradients may hold at once.
+
+    Raises: InvalidInput where the model alone takes the budget.
+    """
+    if budget is None:
+        return MAX_TOKENS
+    room = budget - HELD - weight_bytes(model)
+    if room < position_bytes(model):
+        raise InvalidInput(
+            f"{FIELD} is {told(budget)}, and the model takes {told(budget - room)} before it has read anything; "
+            f"allowed: more than that, or a smaller model",
+            FIELD,
+        )
+    return min(MAX_TOKENS, room // position_bytes(model))
+
+
+def rows_that_fit(
+    budget: int,
+    held: int,
+    trained: Iterable[Tensor],
+    model: nn.Module,
+    one_row: Callable[[], Tensor],
+    what: str,
+    together: int = 1,
+) -> int:
+    """Return how many examples of `together` rows may pass with gradients at once, rows as long as that of `one_row`.
+
+    `held` are bytes that stay besides, such as the weights of models; `trained` is what has gradients and moments.
+
+    Raises: InvalidInput where not even one example fits.
+    """
+    held += HELD + STATE * sum(tensor.numel() for tensor in trained)
+    each = round(SPARE * graph_bytes(model, one_row)) * together
+    rows = (budget - held) // each
+    if rows < 1:
+        raise InvalidInput(
+            f"{FIELD} is {told(budget)}, and {what} takes {told(held)} beside {told(each)} for the longest example; "
+            f"allowed: at least {told(held + each)}, or shorter texts, such as by model.max_tokens",
+            FIELD,
+        )
+    return rows
+
+
+def graph_bytes(model: nn.Module, one_pass: Callable[[], Tensor]) -> int:
+    """Do a pass with gradients, and return the bytes that its graph keeps for the way back; weights count for nothing.
+
+    `one_pass` makes the active adapter take gradients.
+    """
+    weights = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        result = one_pass()
+    # Until here: storage that is freed within the pass could stand at the same place twice, and count once.
+    del result
+    return max(1, sum(kept.values()))
+
+
+def told(count: int) -> str:
+    """Return bytes as people write them."""
+    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"

@@ -1,0 +1,152 @@
+"""The plan of a cluster: time, bottleneck, utilisation, memory, traffic and money, and what each input does to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from rlhf_core.planning.cluster.description import Cluster
+from rlhf_core.planning.cluster.simulation import Simulated, simulate
+from rlhf_core.planning.cluster.unit_costs import memory, traffic
+from rlhf_core.records.base import Record
+
+STEPS = 1000
+"""What money is told of."""
+CHANGE = 0.25
+"""How far each input is moved, up and down."""
+SENSED_STEPS = 40
+"""Steps of these simulations, at most: what fails in them is rare, and the draws are the same."""
+PARTS = {"samplers": "write", "scorers": "score", "learners": "learn"}
+Change = Callable[[Cluster, float], Cluster]
+
+
+class Swing(Record):
+    """One input moved down and up by a quarter: seconds of a step, and the cost of 1,000 of them, at either end."""
+
+    input: str
+    seconds: tuple[float, float]
+    cost: tuple[float, float]
+
+    @property
+    def width(self) -> float:
+        """How far apart the costs are."""
+        return abs(self.cost[1] - self.cost[0])
+
+
+class ClusterPlan(Record):
+    """Outputs of the model from the description's unit costs; nothing here was measured on such a cluster."""
+
+    name: str
+    gpus: int
+    step_seconds: float
+    step_seconds_p95: float
+    calm_step_seconds: float
+    """Where nothing fails."""
+    phases: dict[str, float]
+    """Seconds of a step until all is written, then until all is scored, of learning and of publishing."""
+    utilisation: dict[str, float]
+    """Share of the time in which a role's GPUs compute, by role and of all."""
+    bottleneck: str
+    """The role of which a quarter more speeds a step up most."""
+    samples_per_second: float
+    memory_gb: dict[str, float]
+    traffic_gb: dict[str, float]
+    """Of a step."""
+    failures_per_1000_steps: float
+    """As many as the GPU hours of so many steps lead to expect."""
+    repeated_steps_per_1000: float
+    cost_per_1000_steps: float
+    hours_per_1000_steps: float
+    sensitivity: tuple[Swing, ...]
+    """From the input that matters most."""
+
+
+def plan_cluster(cluster: Cluster) -> ClusterPlan:
+    """Simulate the cluster, and again with each input moved, under the same draws.
+
+    Raises: InvalidInput where something does not fit into a GPU's memory.
+    """
+    held = memory(cluster)
+    found, calm = simulate(cluster), simulate(cluster, fails=False)
+    seconds = _seconds(found, cluster)
+    swings = sorted(_swings(cluster), key=lambda swing: -swing.width)
+    workers = cluster.workers
+    busy = sum(found.utilisation[role] * getattr(workers, role) for role in PARTS) / workers.gpus
+    per_thousand = STEPS / cluster.simulated_steps
+    return ClusterPlan(
+        name=cluster.name,
+        gpus=workers.gpus,
+        step_seconds=seconds,
+        step_seconds_p95=float(np.quantile(found.step_seconds, 0.95)),
+        calm_step_seconds=_seconds(calm, cluster),
+        phases=found.phases,
+        utilisation={**found.utilisation, "all": busy},
+        bottleneck=_bottleneck(swings),
+        samples_per_second=cluster.step.samples / seconds,
+        memory_gb={role: value / 1e9 for role, value in held._asdict().items()},
+        traffic_gb={kind: value / 1e9 for kind, value in traffic(cluster)._asdict().items()},
+        failures_per_1000_steps=STEPS * seconds / 3600 * workers.gpus / cluster.failures.hours_between,
+        repeated_steps_per_1000=found.repeated_steps * per_thousand,
+        cost_per_1000_steps=_cost(cluster, seconds),
+        hours_per_1000_steps=STEPS * seconds / 3600,
+        sensitivity=tuple(swings),
+    )
+
+
+def _seconds(found: Simulated, cluster: Cluster) -> float:
+    return found.seconds / cluster.simulated_steps
+
+
+def _cost(cluster: Cluster, step_seconds: float) -> float:
+    return STEPS * step_seconds / 3600 * cluster.workers.gpus * cluster.machine.price
+
+
+def _bottleneck(swings: list[Swing]) -> str:
+    faster = {swing.input: swing.seconds[1] for swing in swings}
+    return min(PARTS, key=lambda role: faster[role])
+
+
+def _swings(cluster: Cluster) -> list[Swing]:
+    cluster, swings = cluster.model_copy(update={"simulated_steps": min(SENSED_STEPS, cluster.simulated_steps)}), []
+    for name, change in _changes(cluster).items():
+        ends = [change(cluster, 1 - CHANGE), change(cluster, 1 + CHANGE)]
+        seconds = [_seconds(simulate(end), end) for end in ends]
+        costs = [_cost(end, one) for end, one in zip(ends, seconds, strict=True)]
+        swings.append(Swing(input=name, seconds=(seconds[0], seconds[1]), cost=(costs[0], costs[1])))
+    return swings
+
+
+def _changes(cluster: Cluster) -> dict[str, Change]:
+    """The inputs, and how each is moved; those that the description replaces by a measurement move that."""
+    inputs = {
+        "samplers": ("workers", "samplers"),
+        "scorers": ("workers", "scorers"),
+        "learners": ("workers", "learners"),
+        "response tokens": ("step", "response_tokens"),
+        "spread of lengths": ("step", "response_spread"),
+        "responses of a call": ("step", "rows_per_call"),
+        "peak FLOPs": ("machine", "peak_flops"),
+        "memory bandwidth": ("machine", "bandwidth"),
+        "network": ("machine", "network"),
+        "price of a GPU": ("machine", "price"),
+        "efficiency of decoding": ("efficiency", "decode"),
+        "efficiency of reading": ("efficiency", "read"),
+        "efficiency of learning": ("efficiency", "learn"),
+        "hours between failures": ("failures", "hours_between"),
+    }
+    return {name: _mover(*path) for name, path in inputs.items()}
+
+
+def _mover(section: str, field: str) -> Change:
+    def move(cluster: Cluster, factor: float) -> Cluster:
+        part = getattr(cluster, section)
+        value = getattr(part, field)
+        moved = max(1, round(value * factor)) if isinstance(value, int) else value * factor
+        if field == "response_tokens":
+            moved = min(moved, cluster.step.longest)
+        if section == "efficiency":
+            moved = min(moved, 1.0)
+        return cluster.model_copy(update={section: part.model_copy(update={field: moved})})
+
+    return move

@@ -1,0 +1,115 @@
+"""The plan of a run: each kind of work is done for real on a tiny model, and nothing is left behind."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from rlhf_core.errors import InvalidInput
+from rlhf_core.planning.meter import measure
+from rlhf_core.planning.records import RunPlan
+from rlhf_core.planning.run_plan import plan_run, resolved
+from rlhf_core.records.base import STAGES
+from services.cli.main import app
+from services.cli.run_plan import plan_text
+from tests.stages.conftest import Desk, NumberJudge
+
+SMALL: dict[str, Any] = {
+    "model": {"max_tokens": 6, "feedback_tokens": 6},
+    "critique": {"prompts": 20},
+    "sft": {"batch_size": 4, "helpful_share": 0},
+    "label": {"pairs": 10},
+    "reward": {"batch_size": 2, "members": 1, "process": [], "reference": False},
+    "norm": {"prompts": 8},
+    "ppo": {"steps": 3, "prompts_per_step": 2, "samples_per_prompt": 2, "minibatch_size": 4, "epochs": 1},
+    "evaluation": {"prompts": 4, "training_prompts": 4, "skills": 0},
+}
+
+
+@pytest.fixture
+def ready(desk: Desk, tiny_model):
+    """A context that only measures, on a tiny real model."""
+    backbone = tiny_model()
+
+    def context(**config: Any):
+        ctx = desk.context(NumberJudge(), {**SMALL, **config})
+        tools = ctx.tools._replace(backbone=backbone, base_of=lambda _: backbone, on_device=lambda unit: unit())
+        prompts = [prompt.model_copy(update={"split": "heldout"}) for prompt in tools.world.prompts[:8]]
+        tools.world.prompts = (*tools.world.prompts[8:], *prompts)
+        return ctx._replace(tools=tools)
+
+    return context
+
+
+def test_every_stage_has_its_calls_time_and_memory_and_the_model_is_left_as_it_was(ready):
+    ctx = ready()
+    plan = plan_run(ctx, None, None)
+    assert tuple(stage.stage for stage in plan.stages) == STAGES
+    by_stage = {stage.stage: stage for stage in plan.stages}
+    # 3 steps of 4 samples, each written, scored twice and learned once; and looks, each reply written and scored twice.
+    looks = 1 + 2
+    assert by_stage["ppo"].calls == 3 * 4 * 4 + looks * 8 * 3
+    assert by_stage["ppo"].seconds is not None and by_stage["ppo"].seconds > plan.costs.step.item_seconds * 3
+    learned = plan.costs.step.item_seconds * (1 - plan.costs.rollout_share)
+    assert plan.measured.learn is not None and plan.measured.learn.item_seconds == pytest.approx(learned / 4)
+    assert plan.peak_bytes > 10**8 and plan.seconds > 0
+    assert plan.costs.step.item_seconds > 0 < plan.costs.rollout_share < 1
+    assert ctx.tools.backbone.adapters.names == ()
+    assert ctx.store.samples.of_run(ctx.run.id) == []
+
+
+def test_what_an_endpoint_is_asked_is_told_and_not_measured(ready):
+    plan = plan_run(ready(), None, None)
+    critique, label = (next(one for one in plan.stages if one.stage == name) for name in ("critique", "label"))
+    assert critique.seconds is None and critique.note == "20 x criticise by an endpoint: not measured"
+    assert label.note == "10 x compare by an endpoint: not measured"
+    text = plan_text(plan)
+    assert "ppo.steps: 3" in text and "nothing was started" in text and "critique: 20 x criticise" in text
+
+
+def test_the_plan_keeps_to_the_budget_of_memory(ready):
+    with pytest.raises(InvalidInput, match=r"model\.memory_budget is 1 MB"):
+        plan_run(ready(model=SMALL["model"] | {"memory_budget": "1MB"}), None, None)
+
+
+def test_resolved_settings_are_those_that_decide(ready):
+    settings = resolved(ready().config)
+    assert settings["ppo.minibatch_size"] == "4" and settings["model.memory_budget"] == "none"
+
+
+def test_a_peak_of_memory_is_that_of_the_work_alone():
+    _, before = measure(lambda: None)
+    size, taken = measure(lambda: len(bytearray(80_000_000)))
+    _, after = measure(lambda: None)
+    assert taken.peak_bytes - before.peak_bytes > 0.9 * size
+    assert after.peak_bytes < taken.peak_bytes
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--plan", "--address", "localhost:1"), "--address does not go with --plan"),
+        (("--plan", "--control", "run-1"), "--control does not go with --plan"),
+        (("--json",), "--json goes with --plan"),
+        (("--detach",), "--detach needs a server"),
+        (("--plan", "-s", "data.prompts=dataset:mine"), "--plan reads files, not datasets"),
+    ],
+)
+def test_what_does_not_go_with_a_plan_is_said(arguments, told):
+    with pytest.raises(InvalidInput, match=told):
+        CliRunner().invoke(app, ["run", *arguments], catch_exceptions=False)
+
+
+@pytest.mark.slow
+def test_a_run_of_the_sandbox_is_planned_from_what_was_measured():
+    small = ["critique.prompts=16", "label.pairs=16", "ppo.steps=2", "evaluation.prompts=8", "model.threads=1"]
+    options = [part for setting in small for part in ("-s", setting)]
+    result = CliRunner().invoke(app, ["run", "--plan", "--json", *options], catch_exceptions=False)
+    plan = RunPlan.model_validate(json.loads(result.stdout))
+    told = [stage for stage in plan.stages if stage.stage != "report"]
+    assert all(stage.seconds and stage.calls and stage.tokens and stage.peak_bytes for stage in told)
+    assert plan.costs.criticise is not None and plan.costs.compare is not None and plan.costs.skill is not None
+    assert all(plan.yields.examples.values()) and 0 < plan.yields.demonstrations <= 1

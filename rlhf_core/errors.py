@@ -106,7 +106,7 @@ class LeaseLost(CharterError):
 
 
 def suggestion(word: str, known: Sequence[str], named: int = MAX_NAMED) -> str:
-    """`did you mean "x"? known: ...`, the question only where one of the known words is near.
+    """Return `did you mean "x"? known: ...`, the question only where one of the known words is near.
 
     Of very many words only the first are compared, and at most so many named: a hostile file may hold thousands.
     """

@@ -69,7 +69,7 @@ class Sampler(Protocol):
         max_tokens: int = 64,
         seed: int = 0,
     ) -> list[Sample]:
-        """n samples per prompt, grouped by prompt, in the prompts' order."""
+        """Return n samples per prompt, grouped by prompt, in the prompts' order."""
         ...
 
 
@@ -107,7 +107,7 @@ class Feedback(Protocol):
 
 class Scorer(Protocol):
     def score(self, samples: Sequence[Sample], reward_models: Sequence[str]) -> list[Score]:
-        """One score for every sample and reward model: all samples of the first model, then of the second."""
+        """Return one score for every sample and reward model: all samples of the first model, then of the second."""
         ...
 
 
@@ -122,7 +122,7 @@ class Gold(Protocol):
     def harm_by_kind(self, prompt: Prompt, response: str) -> dict[str, float]: ...
 
     def answers(self, prompt: Prompt) -> list[dict[str, float]]:
-        """The gold scores of every answer that the world allows for this prompt, by enumeration."""
+        """Return the gold scores of every answer that the world allows for this prompt, by enumeration."""
         ...
 
 
@@ -136,13 +136,13 @@ class World(Protocol):
     def gold(self) -> Gold: ...
 
     def skills(self, chat: Chat, choose: Choose, constitution: Constitution, items: int, seed: int) -> BaseModel:
-        """A record whose leaves are `mean`, `low`, `high` and `n` of each skill, on held-out items."""
+        """Return a record whose leaves are `mean`, `low`, `high` and `n` of each skill, on held-out items."""
         ...
 
     def pairs(self, n: int, seed: int) -> list[Comparison]:
-        """n different pairs of replies to this world's prompts, fixed by the seed."""
+        """Return n different pairs of replies to this world's prompts, fixed by the seed."""
         ...
 
     def truth(self, pair: Comparison, question: str) -> float:
-        """Log-odds that reply a is better than b by a comparison question, as a perfect judge gives them."""
+        """Return log-odds that reply a is better than b by a comparison question, as a perfect judge gives them."""
         ...

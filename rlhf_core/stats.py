@@ -18,7 +18,7 @@ class Interval(NamedTuple):
 
 
 def wilson_interval(successes: float, n: float) -> Interval:
-    """Wilson's 95 % score interval of a proportion (Wilson 1927); both may be fractional.
+    """Return Wilson's 95 % score interval of a proportion (Wilson 1927); both may be fractional.
 
     Raises InvalidInput unless n is at least 1 and successes lie within 0 and n.
     """
@@ -36,7 +36,7 @@ def score_interval(successes: float, n: float, z: float) -> Interval:
 
 
 def clustered_interval(groups: Sequence[tuple[float, int]]) -> Interval:
-    """Wilson's interval of a share whose cases come in groups, such as by prompt: (successes, cases) of each.
+    """Return Wilson's interval of a share whose cases come in groups, such as by prompt: (successes, cases) of each.
 
     Cases of one group tell less than as many of their own. n is divided by the design effect, the variance of the
     share between groups over that of independent cases (Kish 1965); where all cases agree n is the number of groups.

@@ -44,27 +44,33 @@ _WORD = re.compile(r"[\w']+")
 
 
 def apologises(reply: str) -> bool:
-    """Whether it opens by saying sorry for itself; "I'm sorry to hear that" is sympathy, and does not count."""
+    """Tell whether a text opens by saying sorry for itself.
+
+    "I'm sorry to hear that" is sympathy, and does not count.
+    """
     return bool(_APOLOGY.match(_plain(reply)))
 
 
 def refuses(reply: str) -> bool:
-    """Whether its first words decline to help."""
+    """Tell whether a text's first words decline to help."""
     return bool(_REFUSAL.match(_plain(reply)))
 
 
 def moral_sentences(reply: str) -> int:
-    """How many sentences say what one ought to do or feel, rather than what helps."""
+    """Count the sentences that say what one ought to do or feel, rather than what helps."""
     return sum(bool(_MORAL.search(sentence)) for sentence in _SENTENCE.findall(_plain(reply)))
 
 
 def lectures(reply: str) -> bool:
-    """Whether two sentences or more moralise; one may be in place."""
+    """Tell whether two sentences or more moralise; one may be in place."""
     return moral_sentences(reply) > 1
 
 
 def repeats_a_line(reply: str) -> bool:
-    """Whether a line of four words comes twice running, or a list has an empty item: greedy text going in circles."""
+    """Tell whether a line of four words comes twice running, or a list has an empty item.
+
+    So greedy text shows that it goes in circles.
+    """
     lines = [line for line in reply.splitlines() if line.strip()]
     heads = [found.group() if (found := _LIST_MARK.match(line)) else "" for line in lines]
     bare = [line[len(head) :].strip().lower() for line, head in zip(lines, heads, strict=True)]
@@ -73,7 +79,7 @@ def repeats_a_line(reply: str) -> bool:
 
 
 def words(text: str) -> list[str]:
-    """Its words in lower case, in order."""
+    """Return a text's words in lower case, in order."""
     return _WORD.findall(_plain(text).lower())
 
 

@@ -146,7 +146,7 @@ class App:
         await self._stack.aclose()
 
     def runs_now(self) -> tuple[dict[RunState, int], list[Run]]:
-        """How many runs the store has in each state, and those that are being carried out."""
+        """Count the runs of the store in each state, and those that are being carried out."""
         store = self._store
         return (store.runs.counts(), store.runs.page(RUNS_SHOWN, states=("RUNNING",))[0]) if store else ({}, [])
 

@@ -34,7 +34,7 @@ def embedded_server(
     works: bool = True,
     pipeline: Pipeline | None = None,
 ) -> Iterator[str]:
-    """The address of a server on the data folder, while the block lasts; with `works` it carries out runs.
+    """Run a server on the data folder while the block lasts, and yield its address; with `works` it carries out runs.
 
     Without a model only runs and preferences are served, and no run is carried out: quick to start.
     Raises what the user got wrong, such as a model that is not there.
@@ -68,7 +68,7 @@ def embedded_server(
 
 @contextmanager
 def socket_path(data: Path) -> Iterator[Path]:
-    """In the data folder, or in a temporary one where that path would be too long for a socket.
+    """Yield a socket's path in the data folder, or in a temporary one where that path would be too long for a socket.
 
     Each process has its own name, so that two may work on one folder.
     """

@@ -43,7 +43,7 @@ def serve(config: ServeConfig, on_ready: OnReady) -> None:
 
 
 def check_page(address: str, insecure: bool) -> None:
-    """InvalidInput for a page that other machines could read: it has neither encryption nor tokens."""
+    """Refuse, by an InvalidInput, a page that other machines could read: it has neither encryption nor tokens."""
     if not (insecure or is_local(address)):
         raise InvalidInput(
             f"metrics: {address} can be reached from other machines, and the page asks for no token",

@@ -31,7 +31,7 @@ from services.worker import Pipeline
 def load_library(
     model: ModelConfig, store: Store, feedback: FeedbackConfig, give_way: Callable[[], None] = lambda: None
 ) -> ModelLibrary:
-    """The base model, the critic and the judge, ready to be asked; each of their passes begins with `give_way`.
+    """Load the base model, the critic and the judge, ready to be asked; each of their passes begins with `give_way`.
 
     Call it on the thread that will own the models: torch counts threads per thread.
     """
@@ -46,7 +46,7 @@ def load_library(
 
 
 def base_folder(model: ModelConfig) -> str:
-    """Where the base model of these settings lies. Raises InvalidInput where it cannot be found."""
+    """Find where the base model of these settings lies. Raises InvalidInput where it cannot be found."""
     return str(MODEL_FOLDER) if model.base_model == SANDBOX else model_folder(model.base_model)
 
 
@@ -62,7 +62,7 @@ def let_others_in(backbone: Backbone, give_way: Callable[[], None]) -> None:
 
 
 def built_in_world(model: ModelConfig) -> World | None:
-    """The world that the base model was made for."""
+    """Return the world that the base model was made for."""
     return Sandbox() if model.base_model == SANDBOX else None
 
 
@@ -85,7 +85,7 @@ class Equipment:
         self._world = Sandbox()
 
     def tools(self, run: Run, should_stop: Callable[[], bool]) -> Toolbox:
-        """Feedback ends at once when the run `should_stop`; all else ends with its unit.
+        """Make the tools of a run; feedback ends at once when the run `should_stop`; all else ends with its unit.
 
         Raises InvalidInput when the policy service has another base model than this process, which trains.
         """

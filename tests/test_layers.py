@@ -301,7 +301,7 @@ TOGETHER = (crowded, namesakes, walls)
 
 
 @pytest.mark.parametrize("check", EACH + TOGETHER)
-def test_the_house_keeps_its_rules(check):
+def test_our_modules_keep_every_rule_of_the_layout(check):
     found = check(our_modules())
     assert not found, "\n".join(found)
 

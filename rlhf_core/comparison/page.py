@@ -17,7 +17,7 @@ ROW_INCHES = 2.6
 
 
 def comparison_page(found: RunComparison) -> str:
-    """The whole page. All text of the runs is escaped; nothing is fetched."""
+    """Return the whole page. All text of the runs is escaped; nothing is fetched."""
     names = [name_of(side) for side in (found.a, found.b)]
     head = ["", *map(text, names), "difference", ""]
     numbers = table(head, [_row(measure) for measure in found.measures], _note(found))

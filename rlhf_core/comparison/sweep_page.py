@@ -27,7 +27,7 @@ TRENDS = "Rank correlations over runs that differ in several settings at once; p
 
 
 def sweep_page(found: Sweep) -> str:
-    """The whole page. All text of the runs is escaped; nothing is fetched."""
+    """Return the whole page. All text of the runs is escaped; nothing is fetched."""
     front = picture(_drawn(found, LIGHT), _drawn(found, DARK), f"{FRONT} {_legend(found)}".strip())
     varied = ", ".join(f"{key} ({', '.join(values)})" for key, values in found.varied.items())
     parts = [

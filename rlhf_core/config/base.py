@@ -12,7 +12,7 @@ class Settings(BaseModel):
 
 
 def even_bounds(bounds: tuple[float, float]) -> tuple[float, float]:
-    """Bounds of a probability that are the same for either of two replies."""
+    """Return bounds of a probability that are the same for either of two replies."""
     low, high = bounds
     if not (0 <= low < high <= 1 and math.isclose(low + high, 1)):
         raise ValueError(f"[{low:g}, {high:g}] is not allowed; both replies have the same bounds, as in [0.2, 0.8]")

@@ -73,7 +73,7 @@ class BackendConfig(Settings):
         return self.model.removeprefix(ENDPOINT) if self.model.startswith(ENDPOINT) else ""
 
     def same_model(self, other: BackendConfig) -> bool:
-        """Whether both name one model; an endpoint's settings count only where there is an endpoint."""
+        """Tell whether both name one model; an endpoint's settings count only where there is an endpoint."""
         return self.model == other.model and (not self.served_name or self.endpoint == other.endpoint)
 
 

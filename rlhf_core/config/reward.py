@@ -74,5 +74,5 @@ class RewardConfig(Settings):
         return tuple(name for name in self.process if name != EVERY)
 
     def reads_lines(self, objective: str) -> bool:
-        """Whether this objective's model scores each line of a reply."""
+        """Tell whether this objective's model scores each line of a reply."""
         return objective in self.process or EVERY in self.process

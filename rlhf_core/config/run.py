@@ -272,14 +272,14 @@ class RunConfig(Settings):
 
 
 def stages_of(config: RunConfig) -> tuple[Stage, ...]:
-    """The stages that a run of this configuration goes through itself."""
+    """Return the stages that a run of this configuration goes through itself."""
     if config.kind != "pipeline":
         return (config.kind,)
     return STAGES[STAGES.index(config.start_at) :] if config.start_at else STAGES
 
 
 def check_beginning(config: RunConfig) -> None:
-    """InvalidInput when a run starts in the middle of the story and names no run to take the beginning from.
+    """Raise InvalidInput when a run starts in the middle of the story and names no run to take the beginning from.
 
     SFT and reward models can also be trained on the user's files alone.
     """

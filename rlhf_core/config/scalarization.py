@@ -69,7 +69,10 @@ def _check_weights(step: int, weights: Mapping[str, float]) -> None:
 
 
 def check_dial(dial: DialConfig, weights: Mapping[str, float], objectives: Sequence[str]) -> None:
-    """InvalidInput, naming the key, where the dial speaks of an objective that is not there or cannot use weights."""
+    """Refuse a dial that speaks of an objective that is not there, or cannot use weights.
+
+    InvalidInput names the key.
+    """
     named = [("floors", name) for name in dial.floors]
     named += [(f"weights_at.{step}", name) for step, row in dial.weights_at.items() for name in row]
     for key, name in named:
@@ -87,7 +90,10 @@ def check_dial(dial: DialConfig, weights: Mapping[str, float], objectives: Seque
 
 
 def weights_at(dial: DialConfig, weights: Mapping[str, float], step: int) -> dict[str, float]:
-    """The weights of a step, counted from 1, that start out as `weights`; an objective not named weighs nothing."""
+    """Return the weights of a step, counted from 1, that start out as `weights`.
+
+    An objective not named weighs nothing.
+    """
     names = list(weights)
     points = {1: dict(weights)} | {at: {n: row.get(n, 0.0) for n in names} for at, row in dial.weights_at.items()}
     before = max((at for at in points if at <= step), default=1)

@@ -133,22 +133,22 @@ class Constitution(Frozen):
         return {objective.name: objective.default_weight for objective in self.objectives}
 
     def serving(self, objective: str) -> tuple[Principle, ...]:
-        """The principles with a share above 0 in this objective."""
+        """Return the principles with a share above 0 in this objective."""
         return tuple(p for p in self._by_id() if p.serves.get(objective, 0) > 0)
 
     def critiquing(self) -> tuple[Principle, ...]:
-        """The principles that can criticise and revise."""
+        """Return the principles that can criticise and revise."""
         return tuple(p for p in self._by_id() if p.critique is not None and p.revise is not None)
 
     def principle(self, principle_id: str) -> Principle:
-        """The principle of that id, or NotFound."""
+        """Return the principle of that id, or NotFound."""
         for principle in self.principles:
             if principle.id == principle_id:
                 return principle
         raise NotFound(f"constitution '{self.id}' has no principle '{principle_id}'")
 
     def precedence(self) -> dict[str, int]:
-        """Principle id -> its place where principles conflict, 0 first.
+        """Return each principle's place where principles conflict, by id; 0 comes first.
 
         Critical ones go first, then those of `priority` in its order, then all others, which share the last place.
         """

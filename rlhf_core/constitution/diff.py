@@ -85,7 +85,7 @@ class ConstitutionDiff(Record):
 def diff_constitutions(
     before: Constitution, after: Constitution, sources: tuple[str, str] = ("", "")
 ) -> ConstitutionDiff:
-    """All differences; `sources` name the two files."""
+    """Return all differences; `sources` name the two files."""
     old, new = ({p.id: p for p in c.principles} for c in (before, after))
     renamed = _renamed(old, new)
     names = {change.before: change.after for change in renamed}
@@ -111,8 +111,10 @@ def diff_constitutions(
 
 
 def changed_principles(before: Constitution, after: Constitution) -> tuple[str, ...]:
-    """Ids of the principles whose votes on labels differ: added, removed, or with another text, weight, share or scope,
-    or critical in one of the two."""
+    """Return the ids of the principles whose votes on labels differ.
+
+    They were added, removed, or have another text, weight, share or scope, or are critical in one of the two.
+    """
     old, new = ({p.id: _say(p) for p in c.principles} for c in (before, after))
     return tuple(sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name)))
 
@@ -139,7 +141,7 @@ def _lines(entries: tuple[Any, ...]) -> str:
 
 
 def word_edits(before: str, after: str) -> tuple[Edit, ...]:
-    """The words that stayed, went and came, in reading order; gone words come before new ones."""
+    """Return the words that stayed, went and came, in reading order; gone words come before new ones."""
     old, new = WORDS.findall(before), WORDS.findall(after)
     edits: list[Edit] = []
     for kind, a, b, c, d in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():

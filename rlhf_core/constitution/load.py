@@ -34,12 +34,12 @@ class Examination(NamedTuple):
 
 
 def load_constitution(path_or_builtin: str) -> Constitution:
-    """The constitution in a file, or a built-in one by name. Raises InvalidConstitution with every problem."""
+    """Load the constitution in a file, or a built-in one by name. Raises InvalidConstitution with every problem."""
     return _constitution(open_source(path_or_builtin))
 
 
 def parse_constitution(text: str, source: str) -> Constitution:
-    """The constitution in this text; `source` names it in errors. Raises InvalidConstitution with every problem.
+    """Parse the constitution in this text; `source` names it in errors. Raises InvalidConstitution with every problem.
 
     The text may extend what is built in, but no file: it may have come from another machine.
     """
@@ -47,7 +47,7 @@ def parse_constitution(text: str, source: str) -> Constitution:
 
 
 def examine_constitution(path_or_builtin: str) -> Examination:
-    """All errors and warnings of a file or a built-in constitution, an unreadable file among them."""
+    """Return all errors and warnings of a file or a built-in constitution, an unreadable file among them."""
     try:
         return _examine(open_source(path_or_builtin))
     except InvalidConstitution as error:
@@ -55,7 +55,7 @@ def examine_constitution(path_or_builtin: str) -> Examination:
 
 
 def examine_text(text: str, source: str) -> Examination:
-    """All errors and warnings of a text, which may extend what is built in, but no file."""
+    """Return all errors and warnings of a text, which may extend what is built in, but no file."""
     try:
         return _examine(text_source(text, source))
     except InvalidConstitution as error:
@@ -63,17 +63,19 @@ def examine_text(text: str, source: str) -> Examination:
 
 
 def constitution_text(path_or_builtin: str) -> str:
-    """The YAML text of a file or of a built-in constitution. Raises InvalidConstitution (C000) if unreadable."""
+    """Return the YAML text of a file or of a built-in constitution. Raises InvalidConstitution (C000) if unreadable."""
     return open_source(path_or_builtin).text
 
 
 def builtin_text(name: str) -> str:
-    """The YAML text of a built-in constitution. Raises InvalidConstitution (C000) with the known names."""
+    """Return the YAML text of a built-in constitution. Raises InvalidConstitution (C000) with the known names."""
     return open_builtin(name, name).text
 
 
 def load_with_text(path_or_builtin: str) -> tuple[Constitution, str]:
-    """The constitution, and YAML of the same meaning and hash that needs no other file. Raises InvalidConstitution.
+    """Load the constitution, and YAML of the same meaning and hash that needs no other file.
+
+    Raises InvalidConstitution.
 
     That text is to be stored or sent, since what a file extends may change or be absent; a file that extends nothing
     gives its own.
@@ -82,7 +84,7 @@ def load_with_text(path_or_builtin: str) -> tuple[Constitution, str]:
 
 
 def parse_with_text(text: str, source: str) -> tuple[Constitution, str]:
-    """As `load_with_text`, of a text that is no file."""
+    """Parse a text that is no file, as `load_with_text` does a file."""
     return _with_text(text_source(text, source))
 
 

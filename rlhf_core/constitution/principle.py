@@ -25,7 +25,7 @@ _T = TypeVar("_T")
 
 
 def frozen_list(value: object) -> object:
-    """A list as a tuple; YAML gives lists."""
+    """Return a list as a tuple; YAML gives lists."""
     return tuple(value) if isinstance(value, list) else value
 
 
@@ -33,7 +33,7 @@ Many = Annotated[tuple[_T, ...], BeforeValidator(frozen_list)]
 
 
 def hash_of(value: object) -> str:
-    """First 16 hex digits of the sha256 of canonical JSON: sorted keys, NFC."""
+    """Return the first 16 hex digits of the sha256 of canonical JSON: sorted keys, NFC."""
     text = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(unicodedata.normalize("NFC", text).encode()).hexdigest()[:16]
 
@@ -57,7 +57,7 @@ class AppliesWhen(Frozen):
     """A prompt tagged with a language (lang:en) must have one of these; an untagged one may be in any."""
 
     def matches(self, prompt_tags: Collection[str]) -> bool:
-        """Whether a prompt with these tags is meant."""
+        """Tell whether a prompt with these tags is meant."""
         tags = set(prompt_tags)
         spoken = {tag.removeprefix(LANGUAGE_TAG) for tag in tags if tag.startswith(LANGUAGE_TAG)}
         wanted = not self.tags_any or bool(tags & set(self.tags_any))
@@ -165,5 +165,5 @@ class Principle(Frozen):
         return _asked_hash((self.critique, self.revise, self.compare), self.rules, self.examples)
 
     def applies_to(self, prompt_tags: Collection[str]) -> bool:
-        """Whether a prompt with these tags is judged by this principle."""
+        """Tell whether a prompt with these tags is judged by this principle."""
         return self.applies_when is None or self.applies_when.matches(prompt_tags)

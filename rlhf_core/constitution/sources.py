@@ -29,7 +29,7 @@ class Source(NamedTuple):
 
 
 def open_source(path_or_builtin: str) -> Source:
-    """A file, or a built-in constitution by name. Raises InvalidConstitution (C000) if it is unreadable."""
+    """Open a file, or a built-in constitution by name. Raises InvalidConstitution (C000) if it is unreadable."""
     if path_or_builtin in BUILTIN:
         return open_builtin(path_or_builtin, path_or_builtin)
     path = Path(path_or_builtin)
@@ -38,7 +38,7 @@ def open_source(path_or_builtin: str) -> Source:
 
 
 def open_builtin(name: str, source: str) -> Source:
-    """The built-in constitution of this name; its file lies beside the rlhf_core package."""
+    """Open the built-in constitution of this name; its file lies beside the rlhf_core package."""
     if name not in BUILTIN:
         raise InvalidConstitution([_unreadable(source, "no built-in constitution has this name")])
     raw = _read(Path(rlhf_core.__file__).parents[1] / "constitutions" / f"{name}.yaml", source)
@@ -46,7 +46,7 @@ def open_builtin(name: str, source: str) -> Source:
 
 
 def text_source(text: str, name: str) -> Source:
-    """A text that is no file, such as one that came over the wire; it may extend only what is built in."""
+    """Return a text that is no file, such as one that came over the wire; it may extend only what is built in."""
     raw = text.encode("utf-8", "surrogatepass")
     check_size(len(text), name)
     return Source(name, name, None, text, _digest(raw))

@@ -52,11 +52,11 @@ class WatchedConstitution:
         self._looked = time.monotonic()
 
     def current(self) -> Active:
-        """What is in force now, after a look at the files: their times, then their bytes, then what they say."""
+        """Return what is in force now, after a look at the files: their times, then their bytes, then what they say."""
         return self._look()[0]
 
     def status(self) -> WatchStatus:
-        """As `current`, with what is wrong with the file where it is not what is in force."""
+        """Return what `current` does, and what is wrong with the file where it is not what is in force."""
         active, problems = self._look()
         return WatchStatus("INVALID" if problems else "VALID", self.source, active.constitution.hash, problems)
 

@@ -11,7 +11,7 @@ from rlhf_core.errors import InvalidInput
 
 
 def parse_weights(text: str) -> dict[str, float]:
-    """`helpful=3,harmless=1` as numbers. Raises InvalidInput; the names are checked by `resolve_weights`."""
+    """Read `helpful=3,harmless=1` as numbers. Raises InvalidInput; the names are checked by `resolve_weights`."""
     weights: dict[str, float] = {}
     for part in text.split(","):
         name, equals, number = (piece.strip() for piece in part.partition("="))
@@ -28,7 +28,7 @@ def parse_weights(text: str) -> dict[str, float]:
 
 
 def resolve_weights(constitution: Constitution, weights: Mapping[str, float]) -> dict[str, float]:
-    """A weight for every objective, in the constitution's order.
+    """Return a weight for every objective, in the constitution's order.
 
     None named: the default weights. Some named: the others get 0. Raises InvalidInput.
     """

@@ -25,7 +25,7 @@ _LINE = re.compile(r"(?:\A\s*|\n[ \t]*)(Human|Assistant):")
 
 
 def read_pair(row: dict[str, Any], source: str) -> tuple[Prompt, str, str]:
-    """One row's prompt, its chosen reply and its rejected one."""
+    """Read one row's prompt, its chosen reply and its rejected one."""
     if "prompt" in row:
         prompt = asked(row)
         chosen, rejected = (reply_under(row, key, prompt) for key in ("chosen", "rejected"))
@@ -37,13 +37,13 @@ def read_pair(row: dict[str, Any], source: str) -> tuple[Prompt, str, str]:
 
 
 def imported_pair(prompt: Prompt, first: str, second: str) -> Comparison:
-    """Two replies that came with the user's data as samples a and b of the prompt."""
+    """Return two replies that came with the user's data as samples a and b of the prompt."""
     a, b = (_sample(prompt, response) for response in (first, second))
     return Comparison(id=content_id("comparison", a.id, b.id), a=a, b=b)
 
 
 def conversation(row: dict[str, Any], key: str) -> tuple[Message, ...]:
-    """The messages under this key; plain text is one user turn."""
+    """Read the messages under this key; plain text is one user turn."""
     if key not in row:
         raise RowError(f"the key '{key}' is missing; the row has: {', '.join(map(json.dumps, row)) or 'none'}"[:300])
     value = row[key]
@@ -55,7 +55,7 @@ def conversation(row: dict[str, Any], key: str) -> tuple[Message, ...]:
 
 
 def asked(row: dict[str, Any]) -> tuple[Message, ...]:
-    """The messages of the prompt, without the cue "Assistant:" at the end of the text form."""
+    """Return the messages of the prompt, without the cue "Assistant:" at the end of the text form."""
     messages = conversation(row, "prompt")
     return messages[:-1] if messages and messages[-1] == Message(role="assistant", content="") else messages
 
@@ -72,7 +72,9 @@ def _message(value: Any, name: str) -> Message:
 
 
 def dialogue(text: str, name: str) -> tuple[Message, ...]:
-    """The hh-rlhf text form as messages, none if it is not that form; turns of one speaker in a row are one message.
+    """Read the hh-rlhf text form as messages, none if it is not that form.
+
+    Turns of one speaker in a row are one message.
 
     A text is of that form wherever its turn markers stand. RowError where something comes before the first of them:
     then nobody knows whose words that is.
@@ -116,14 +118,14 @@ def prompt_record(
 
 
 def split_last(messages: tuple[Message, ...], name: str) -> tuple[tuple[Message, ...], str]:
-    """What comes before the last message, and its text."""
+    """Split a conversation into what comes before the last message, and its text."""
     if not messages or messages[-1].role != "assistant":
         raise RowError(f"'{name}' does not end with an assistant's turn")
     return messages[:-1], messages[-1].content
 
 
 def reply_under(row: dict[str, Any], key: str, prompt: tuple[Message, ...]) -> str:
-    """The reply under this key: text, an assistant's message, or the whole conversation, the prompt included."""
+    """Return the reply under this key: text, an assistant's message, or the whole conversation, the prompt included."""
     if isinstance(row.get(key), str) and not dialogue(read_text(row[key], key), key):
         return row[key]
     before, reply = split_last(conversation(row, key), key)

@@ -17,7 +17,7 @@ Row = dict[str, Any]
 
 
 def preference_row(pair: Comparison, label: Preference, probability: float) -> Row:
-    """`prompt`, `chosen`, `rejected`, and what pairs may say: a `tie`, a `probability`, a `weight`, `tags`.
+    """Return `prompt`, `chosen`, `rejected`, and what pairs may say: a `tie`, a `probability`, a `weight`, `tags`.
 
     `probability` is that of a being better than b; the likelier reply is the chosen one.
     """
@@ -40,7 +40,10 @@ def preference_row(pair: Comparison, label: Preference, probability: float) -> R
 
 
 def assessment_row(label: Rating | Ranking | LabelledPair, lineage: Mapping[str, Any]) -> Row:
-    """`prompt`, and `response` and `rating`, or `responses` and `ranks`, or the pair of a tie; `weight` and `tags`."""
+    """Write `prompt`, and `response` and `rating`, or `responses` and `ranks`, or the pair of a tie.
+
+    `weight` and `tags`.
+    """
     if isinstance(label, Rating):
         said: Row = {"response": label.reply, "rating": label.rating}
     elif isinstance(label, Ranking):
@@ -52,7 +55,7 @@ def assessment_row(label: Rating | Ranking | LabelledPair, lineage: Mapping[str,
 
 
 def faults_row(sample: Sample, assessment: Assessment) -> Row:
-    """`prompt`, `response` and `faults`, each with `start` and `end` in characters, its `text` and its `principle`."""
+    """Write `prompt`, `response` and `faults`, with `start` and `end` in characters, `text` and `principle`."""
     faults = [
         {"start": span.start, "end": span.end, "text": span.text, "principle": span.principle_id}
         | {"principle_hash": span.principle_hash}
@@ -69,7 +72,7 @@ def faults_row(sample: Sample, assessment: Assessment) -> Row:
 
 
 def assessment_lineage(assessment: Assessment) -> Row:
-    """Who said it, of what, and by which constitution."""
+    """Write who said it, of what, and by which constitution."""
     kept = {
         "id",
         "run_id",
@@ -85,7 +88,7 @@ def assessment_lineage(assessment: Assessment) -> Row:
 
 
 def demonstration_row(shown: Demonstration, lineage: Mapping[str, Any]) -> Row:
-    """`messages`, the reply being the last, and `tags`."""
+    """Return `messages`, the reply being the last, and `tags`."""
     return {
         "messages": [*_messages(shown.prompt), _reply(shown.response)],
         **_tags(shown.prompt),
@@ -94,7 +97,7 @@ def demonstration_row(shown: Demonstration, lineage: Mapping[str, Any]) -> Row:
 
 
 def sample_row(sample: Sample) -> Row:
-    """`prompt` and `completion`, as demonstrations are read, and `tags`."""
+    """Return `prompt` and `completion`, as demonstrations are read, and `tags`."""
     return {
         "prompt": _messages(sample.prompt),
         "completion": [_reply(sample.response)],

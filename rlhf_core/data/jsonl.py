@@ -45,22 +45,25 @@ class Located(NamedTuple, Generic[T]):
 
 
 def load_rows(source: Source, read: Callable[[dict[str, Any], str], T]) -> list[T]:
-    """All rows or none: the bad lines are reported together, the first 20 in full. `read` sees no key that is null."""
+    """Load all rows or none: the bad lines are reported together, the first 20 in full.
+
+    `read` sees no key that is null.
+    """
     return [row.record for row in locate_rows(source, read)]
 
 
 def locate_rows(source: Source, read: Callable[[dict[str, Any], str], T]) -> list[Located[T]]:
-    """As `load_rows`, with the place of each."""
+    """Load rows as `load_rows` does, each with its place."""
     return list(_checked(row_file(source), read))
 
 
 def count_rows(source: Source, read: Callable[[dict[str, Any], str], object]) -> int:
-    """How many rows a file has, each of them read, and none kept. Raises as `load_rows`."""
+    """Count a file's rows, each of them read, and none kept. Raises as `load_rows`."""
     return sum(1 for _ in _checked(row_file(source), read))
 
 
 def row_file(source: Source) -> RowFile:
-    """The file behind a path or a built-in name; InvalidInput lists the built-in names that there are."""
+    """Find the file behind a path or a built-in name; InvalidInput lists the built-in names that there are."""
     if isinstance(source, RowFile):
         return source
     name = str(source)
@@ -73,7 +76,10 @@ def row_file(source: Source) -> RowFile:
 
 
 def raw_rows(file: RowFile) -> Iterator[tuple[int, dict[str, Any] | RowError]]:
-    """The rows as they stand in the file, or what is wrong with them, numbered from 1: by line, in Parquet by row."""
+    """Yield the rows as they stand in the file, or what is wrong with them, numbered from 1.
+
+    A number is that of the line, in Parquet that of the row.
+    """
     if is_parquet(file.path):
         # Here, as its package is optional, and takes its time to load.
         from rlhf_core.data.parquet import read_rows
@@ -88,7 +94,7 @@ def raw_rows(file: RowFile) -> Iterator[tuple[int, dict[str, Any] | RowError]]:
 
 
 def is_parquet(path: Path) -> bool:
-    """Whether a file holds Parquet; False for one that cannot be read, which its reader will tell."""
+    """Tell whether a file holds Parquet; False for one that cannot be read, which its reader will tell."""
     try:
         with path.open("rb") as file:
             return file.read(len(PARQUET)) == PARQUET
@@ -123,13 +129,13 @@ def _checked(file: RowFile, read: Callable[[dict[str, Any], str], T]) -> Iterato
 
 
 def shown(problems: Sequence[str], more: str) -> str:
-    """The first 20 of them, a line each, and how many others there are."""
+    """Write out the first 20 of the bad lines, and how many others there are."""
     others = len(problems) - MAX_SHOWN
     return "\n".join([*problems[:MAX_SHOWN], *([more.format(others)] if others > 0 else [])])
 
 
 def read_text(value: Any, name: str) -> str:
-    """RowError unless the value is text; `name` is where it stands in the row."""
+    """Refuse a value that is no text, by a RowError; `name` is where it stands in the row."""
     if not isinstance(value, str):
         raise RowError(f"'{name}' is {kind_of(value)}; expected text")
     try:
@@ -160,7 +166,7 @@ def _lines(source: RowFile) -> Iterator[tuple[int, bytes]]:
 
 
 def parsed(line: bytes) -> dict[str, Any]:
-    """A line's object, without the keys that are null. Raises RowError."""
+    """Return a line's object, without the keys that are null. Raises RowError."""
     try:
         row = json.loads(line.decode("utf-8-sig"), object_pairs_hook=_object)
     except RowError:
@@ -177,7 +183,7 @@ def parsed(line: bytes) -> dict[str, Any]:
 
 
 def is_absent(value: object) -> bool:
-    """Whether the value is null or not a number: what tables write where a column has nothing."""
+    """Tell whether the value is null or not a number: what tables write where a column has nothing."""
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 

@@ -34,18 +34,24 @@ PAIR_KEYS = ("tie", "probability", "margin")
 
 
 def load_prompts(path: Source, split: Split = "train") -> list[Prompt]:
-    """Rows of `prompt`, with or without `tags`; one that occurs again is taken once. InvalidInput names bad lines."""
+    """Load rows of `prompt`, with or without `tags`; one that occurs again is taken once.
+
+    InvalidInput names bad lines.
+    """
     found = {prompt.id: prompt.model_copy(update={"split": split}) for prompt in load_rows(path, read_prompt)}
     return list(found.values())
 
 
 def load_demonstrations(path: Source) -> list[Demonstration]:
-    """Rows of `prompt` and `completion` or `response`, or of `messages`. Raises InvalidInput naming every bad line."""
+    """Load rows of `prompt` and `completion` or `response`, or of `messages`.
+
+    Raises InvalidInput naming every bad line.
+    """
     return load_rows(path, read_demonstration)
 
 
 def load_preferences(path: Source) -> list[LabelledPair]:
-    """Rows of `chosen` and `rejected`, with a `prompt` or as whole conversations that share it; see `load_labels`.
+    """Load rows of `chosen` and `rejected`, with a `prompt` or as whole conversations that share it; see `load_labels`.
 
     Reply a is the chosen one, b the rejected; one of them may be empty (no reply at all), they may not be equal.
     Raises InvalidInput naming every bad line.
@@ -54,7 +60,7 @@ def load_preferences(path: Source) -> list[LabelledPair]:
 
 
 def decided_pairs(pairs: Sequence[LabelledPair]) -> list[Comparison]:
-    """The comparisons in which one reply is held to be better, that one as sample a; even ones are left out.
+    """Return the comparisons in which one reply is held to be better, that one as sample a; even ones are left out.
 
     So are those of weight 0, which count for nothing.
     """
@@ -66,7 +72,7 @@ def decided_pairs(pairs: Sequence[LabelledPair]) -> list[Comparison]:
 
 
 def load_labels(path: Source) -> list[Label]:
-    """What a reward model learns from, each row by its keys, with `prompt` and, where wanted, a `weight`.
+    """Load what a reward model learns from, each row by its keys, with `prompt` and, where wanted, a `weight`.
 
     Pairs have `chosen` and `rejected`, where wanted `probability` (that chosen is better), `margin`, or a `tie` that is
     true; rankings `responses` and `ranks` (1 is best); ratings `response` and `rating`, or `responses` and `ratings`;
@@ -78,7 +84,7 @@ def load_labels(path: Source) -> list[Label]:
 def check_labels(
     config: RunConfig, objectives: Sequence[str], source_of: Callable[[str], Source | None] = lambda path: path
 ) -> None:
-    """InvalidInput when a label file or an objective that reward models are made for is not as it must be.
+    """Raise InvalidInput when a label file or an objective that reward models are made for is not as it must be.
 
     `source_of` says what a path names; None for what cannot be looked at here.
     """
@@ -98,13 +104,13 @@ def check_labels(
 
 
 def read_prompt(row: dict[str, Any], source: str) -> Prompt:
-    """One row of a file of prompts. Raises RowError."""
+    """Read one row of a file of prompts. Raises RowError."""
     refuse_unread(row, (*CONTEXT, *WEIGHT))
     return prompt_record(asked(row), source, tags=tags_of(row))
 
 
 def read_demonstration(row: dict[str, Any], source: str) -> Demonstration:
-    """One row of a file of demonstrations. Raises RowError."""
+    """Read one row of a file of demonstrations. Raises RowError."""
     refuse_unread(row, (*CONTEXT, *VERDICTS, *WEIGHT))
     key = next((key for key in ("completion", "response", "messages") if key in row), "completion")
     if key == "messages":
@@ -121,7 +127,7 @@ def read_demonstration(row: dict[str, Any], source: str) -> Demonstration:
 
 
 def read_preference(row: dict[str, Any], source: str) -> LabelledPair:
-    """One row of a file of pairs. Raises RowError."""
+    """Read one row of a file of pairs. Raises RowError."""
     refuse_unread(row, (*CONTEXT, *VERDICTS), read=PAIR_KEYS)
     weight = _number(row, "weight", default=1.0, least=0.0)
     (prompt, chosen, rejected), tied = read_pair(row, source), row.get("tie", False)
@@ -135,7 +141,7 @@ def read_preference(row: dict[str, Any], source: str) -> LabelledPair:
 
 
 def read_labels(row: dict[str, Any], source: str) -> list[Label]:
-    """One row of a file of labels, which may be several ratings. Raises RowError."""
+    """Read one row of a file of labels, which may be several ratings. Raises RowError."""
     if "chosen" in row or "rejected" in row:
         return [read_preference(row, source)]
     weight = _number(row, "weight", default=1.0, least=0.0)

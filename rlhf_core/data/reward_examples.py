@@ -89,7 +89,7 @@ Label = LabelledPair | Ranking | Rating | StepLabels | GradedLines
 
 
 def pairs_of(label: Label) -> list[LabelledPair]:
-    """The comparisons that a label implies, to measure a model by: two of a ranking each with a better one."""
+    """Return the comparisons that a label implies, to measure a model by: two of a ranking each with a better one."""
     if isinstance(label, LabelledPair):
         return [label]
     if not isinstance(label, Ranking):

@@ -38,7 +38,9 @@ _EMPTY = ("", [], {})
 def refuse_unread(
     row: Mapping[str, Any], keys: Collection[str], read: Collection[str] = (), name: str | None = None
 ) -> None:
-    """RowError for the first of `keys` that says something and is not among those `read`; `name` is a message's place.
+    """Refuse, by a RowError, the first of `keys` that says something and is not among those `read`.
+
+    `name` is a message's place.
 
     An empty text, list or object adds nothing to a prompt, but is somebody's verdict where one is expected.
     """

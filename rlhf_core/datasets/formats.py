@@ -31,21 +31,24 @@ Reader = Callable[[dict[str, Any], str], object]
 
 
 def check_file(file: RowFile, format_: DatasetFormat) -> int:
-    """How many rows a file has, or principles, each one read. Raises InvalidInput naming every bad line."""
+    """Count a file's rows, or principles, each one read. Raises InvalidInput naming every bad line."""
     if format_ != "constitution":
         return count_rows(file, _READERS[format_])
     return len(read_constitution(file.path, file.name).principles)
 
 
 def encoding_of(path: Path, format_: DatasetFormat) -> Encoding:
-    """How a file holds its rows, by its first bytes."""
+    """Tell how a file holds its rows, by its first bytes."""
     if format_ == "constitution":
         return "yaml"
     return "parquet" if is_parquet(path) else "jsonl"
 
 
 def likely_format(file: RowFile) -> DatasetFormat:
-    """The format that the keys of a file's first row speak for. Raises InvalidInput where they speak for none."""
+    """Return the format that the keys of a file's first row speak for.
+
+    Raises InvalidInput where they speak for none.
+    """
     if file.path.suffix in (".yaml", ".yml"):
         return "constitution"
     _, first = next(raw_rows(file), (0, RowError("the file has no rows")))
@@ -58,12 +61,12 @@ def likely_format(file: RowFile) -> DatasetFormat:
 
 
 def read_constitution(path: Path, name: str) -> Constitution:
-    """The constitution in a file. Raises InvalidInput with every mistake and its line."""
+    """Read the constitution in a file. Raises InvalidInput with every mistake and its line."""
     return parse_constitution(read_yaml(path, name), name)
 
 
 def read_yaml(path: Path, name: str) -> str:
-    """A constitution's text as it was written. Raises InvalidInput for what is no text, or too long for one."""
+    """Read a constitution's text as it was written. Raises InvalidInput for what is no text, or too long for one."""
     with path.open("rb") as file:
         raw = file.read(MAX_BYTES + 1)
     if len(raw) > MAX_BYTES:

@@ -50,5 +50,5 @@ def _example(sample: Sample, steps: Sequence[Revision]) -> Demonstration | None:
 
 
 def as_it_was(sample: Sample, source: str) -> Demonstration:
-    """A sample as an example to imitate."""
+    """Return a sample as an example to imitate."""
     return Demonstration(prompt=sample.prompt, response=sample.response, source=source)

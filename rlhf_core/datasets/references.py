@@ -36,25 +36,28 @@ def is_reference(text: str | None) -> bool:
 
 
 def check_name(name: str, field: str) -> str:
-    """The name as it is. Raises InvalidInput for one that no dataset may have."""
+    """Return a dataset's name as it is. Raises InvalidInput for one that no dataset may have."""
     if not NAME.fullmatch(name):
         raise InvalidInput(f"{field}: '{name[:100]}' cannot be a dataset's name; allowed: {NAME_RULE}", field)
     return name
 
 
 def name_for(file_name: str) -> str:
-    """A dataset's name from a file's."""
+    """Derive a dataset's name from a file's."""
     stem = re.sub(r"[^a-z0-9_]+", "-", Path(file_name).stem.lower()).strip("-")
     return (stem if re.match("[a-z]", stem) else f"data-{stem}")[:MAX_STEM].rstrip("-")
 
 
 def name_with_hash(file_name: str, content_hash: str) -> str:
-    """A dataset's name from a file's and its content, so that nobody's dataset of the same name is another version."""
+    """Derive a dataset's name from a file's and its content.
+
+    Nobody's dataset of the same name is another version then.
+    """
     return f"{name_for(file_name)}-{content_hash[:8]}"
 
 
 def dataset_id_in(text: str | None) -> str:
-    """The name in a reference; empty for what is none."""
+    """Return the name in a reference; empty where there is none."""
     return str(text).removeprefix(DATASET).partition("@")[0] if is_reference(text) else ""
 
 
@@ -82,12 +85,12 @@ def dataset_of(store: Store, reference: str, formats: Sequence[DatasetFormat] = 
 
 
 def file_of(store: Store, dataset: Dataset) -> Path:
-    """Where a version's bytes lie, to be read only. Raises Unavailable where they are damaged."""
+    """Return where a version's bytes lie, to be read only. Raises Unavailable where they are damaged."""
     return store.artifacts.get_folder(dataset.artifact) / CONTENT
 
 
 def rows_at(store: Store, text: str) -> Source:
-    """What a setting of `data` names: a path as it is, or the file of a dataset under the dataset's name.
+    """Return what a setting of `data` names: a path as it is, or the file of a dataset under the dataset's name.
 
     Raises: NotFound where the dataset has been deleted.
     """
@@ -98,7 +101,7 @@ def rows_at(store: Store, text: str) -> Source:
 
 
 def pinned(store: Store, config: RunConfig) -> RunConfig:
-    """The configuration with every dataset that it names tied to the version that its name means now.
+    """Return the configuration with every dataset that it names tied to the version that its name means now.
 
     Raises: InvalidInput naming the setting, where there is no such dataset, or one of another format.
     """

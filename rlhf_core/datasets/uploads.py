@@ -31,7 +31,7 @@ class Uploads:
         self._folder = folder
 
     def received(self, content_hash: str) -> int:
-        """How many bytes of that content are here."""
+        """Return how many bytes of that content are here."""
         try:
             return self.file(content_hash).stat().st_size
         except FileNotFoundError:
@@ -53,20 +53,20 @@ class Uploads:
                 os.close(handle)
 
     def sha256(self, content_hash: str) -> str:
-        """The sha256 of the bytes that are here."""
+        """Return the sha256 of the bytes that are here."""
         path = self.file(content_hash)
         with _named_errors(path), path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
     def file(self, content_hash: str) -> Path:
-        """Where the bytes lie, alone in a folder."""
+        """Return where the bytes lie, alone in a folder."""
         return self._folder / content_hash / CONTENT
 
     def discard(self, content_hash: str) -> None:
         shutil.rmtree(self.file(content_hash).parent, ignore_errors=True)
 
     def idle(self, seconds: float = IDLE_SECONDS) -> list[Abandoned]:
-        """Uploads that have not grown for so long."""
+        """Return the uploads that have not grown for so long."""
         limit = time.time() - seconds
         found = []
         for path in sorted(self._folder.glob(f"*/{CONTENT}")):

@@ -26,12 +26,12 @@ Relabel = Callable[[Constitution], Labels]
 
 
 def edited_ids(before: Constitution, after: Constitution, diff: ConstitutionDiff) -> tuple[str, ...]:
-    """Ids in `after`, or in `before` where it is gone, of the principles whose say on labels differs."""
+    """Return the ids in `after`, or in `before` where it is gone, of the principles whose say on labels differs."""
     return changed_principles(renamed(before, diff), after)
 
 
 def renamed(before: Constitution, diff: ConstitutionDiff) -> Constitution:
-    """The constitution before, by the names that its principles bear after."""
+    """Return the constitution before, by the names that its principles bear after."""
     names = {change.before: change.after for change in diff.renamed}
     principles = tuple(p.model_copy(update={"id": names.get(p.id, p.id)}) for p in before.principles)
     return before.model_copy(update={"principles": principles})
@@ -40,7 +40,7 @@ def renamed(before: Constitution, diff: ConstitutionDiff) -> Constitution:
 def edit_effects(
     before: Constitution, after: Constitution, edited: Sequence[str], relabel: Relabel
 ) -> tuple[EditEffect, ...]:
-    """For each edited principle and objective that it serves: flips by this edit alone, and by all others."""
+    """Measure, for each edited principle and objective that it serves, what this edit alone flips, and all others."""
     start = relabel(before)
     found = []
     for name in edited:
@@ -61,7 +61,7 @@ def edit_effects(
 def roles(
     constitution: Constitution, probes: Probes, ballots: Ballots, config: LabelConfig, relabel: Relabel
 ) -> tuple[PrincipleRole, ...]:
-    """Each principle with each objective that it serves: what it decides there, and how often it is right."""
+    """Return each principle with each objective that it serves: what it decides there, and how often it is right."""
     whole = relabel(constitution)
     found = []
     for principle in constitution.principles:
@@ -99,19 +99,22 @@ def _accuracy(sides: Sequence[int], probes: Probes, objective: str) -> Estimate 
 def agreements(
     constitution: Constitution, pairs: Sequence[Comparison], ballots: Ballots, config: LabelConfig
 ) -> tuple[Agreement, ...]:
-    """Every two principles: how often they take the same side, each by itself, where the judge does not abstain."""
+    """Measure how every two principles agree.
+
+    Agreement is how often they take the same side, each by itself, where the judge does not abstain.
+    """
     sides = {p.id: [_side(ballots.get((p.hash, pair.id)), config) for pair in pairs] for p in constitution.principles}
     return tuple(agreement(a, b, list(zip(sides[a], sides[b], strict=True))) for a, b in combinations(sorted(sides), 2))
 
 
 def log_odds(principle: Principle, pair: Comparison, ballots: Ballots) -> float:
-    """The principle's own log-odds that a is better, averaged over the orders; 0 where it does not vote."""
+    """Return the principle's own log-odds that a is better, averaged over the orders; 0 where it does not vote."""
     votes = ballots.get((principle.hash, pair.id), ())
     return sum(vote.logprob_a - vote.logprob_b for vote in votes) / 2
 
 
 def say(constitution: Constitution, name: str, objective: str) -> tuple[Principle, float] | None:
-    """A principle with its factor in an objective's log-odds; None where it has none there."""
+    """Return a principle with its factor in an objective's log-odds; None where it has none there."""
     for principle in constitution.principles:
         if principle.id == name and (factor := principle.weight * principle.serves.get(objective, 0)):
             return principle, factor

@@ -29,7 +29,7 @@ class Bill(Record):
 
 
 def bill(diff: ConstitutionDiff, before: Constitution, after: Constitution, store: Store | None) -> Bill:
-    """The bill of an edit, by the votes and the labelling speed that the store knows."""
+    """Return the bill of an edit, by the votes and the labelling speed that the store knows."""
     free = Bill(retrain=diff.retrain, unaffected=diff.unaffected)
     if store is None:
         return free
@@ -49,7 +49,7 @@ def bill(diff: ConstitutionDiff, before: Constitution, after: Constitution, stor
 
 
 def at_speed(counted: Bill, seconds_per_vote: float, measured_on: str) -> Bill:
-    """The bill with its minutes, where the votes to ask are known."""
+    """Return the bill with its minutes, where the votes to ask are known."""
     minutes = None if counted.votes_to_ask is None else counted.votes_to_ask * seconds_per_vote / 60
     return counted.model_copy(
         update={"seconds_per_vote": seconds_per_vote, "measured_on": measured_on, "minutes": minutes}

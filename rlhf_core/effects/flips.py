@@ -43,7 +43,7 @@ def side(label: Preference) -> Side:
 
 
 def flipped(before: Preference, after: Preference) -> bool:
-    """From one reply to the other; becoming a tie or an abstention is no flip."""
+    """Tell whether a label went from one reply to the other; becoming a tie or an abstention is no flip."""
     return (side(before) or 0) * (side(after) or 0) < 0
 
 
@@ -54,7 +54,7 @@ def count_flips(before: Sequence[Preference], after: Sequence[Preference]) -> in
 def objective_effect(
     objective: str, labelled: Labelled, probes: Probes, truth: TrueSides | None, seed: int
 ) -> ObjectiveEffect | None:
-    """All that is said of one objective; None where no pair has a label under both constitutions."""
+    """Sum up one objective; None where no pair has a label under both constitutions."""
     before, after = ([side(label) for label in labels] for labels in labelled[:2])
     decided = [i for i in range(len(before)) if before[i] is not None and after[i] is not None]
     if not decided:

@@ -30,7 +30,7 @@ def measure_effects(
     config: LabelConfig,
     tick: Tick,
 ) -> EffectReport:
-    """The whole report. `tick` is told of progress and may raise."""
+    """Measure an edit and return the whole report. `tick` is told of progress and may raise."""
     ballots, again, judging = judge_both(before, after, probes.pairs, new_judge, tick)
 
     def relabel(constitution: Constitution) -> Labels:

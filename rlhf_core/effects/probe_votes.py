@@ -51,7 +51,7 @@ Tick = Callable[[str, int, int], None]
 
 
 def wanted(constitution: Constitution, pairs: Sequence[Comparison]) -> dict[Key, tuple[Principle, Comparison]]:
-    """What a constitution asks about these pairs: every principle with a say, on the prompts that it is for."""
+    """Return what a constitution asks about these pairs: every principle with a say, on the prompts that it is for."""
     voting = {p.hash: p for p in constitution.principles if p.weight and any(p.serves.values())}
     return {
         (principle_hash, pair.id): (principle, pair)
@@ -92,7 +92,7 @@ def judge_both(
     new_judge: NewJudge,
     tick: Tick,
 ) -> tuple[Ballots, Ballots, Judging]:
-    """Votes for both, and those of `before` asked again of a fresh judge, in the opposite order of pairs.
+    """Return the votes of both, and those of `before` asked again of a fresh judge, in the opposite order of pairs.
 
     Raises InvalidInput where the constitutions ask the judge in different ways, as their votes have nothing in common.
     """
@@ -117,7 +117,7 @@ def judge_both(
 
 
 def true_ballots(questions: Mapping[Key, tuple[Principle, Comparison]], world: World) -> dict[Key, tuple[Vote, Vote]]:
-    """How a perfect judge of the world would vote: the same in both orders."""
+    """Return how a perfect judge of the world would vote: the same in both orders."""
     ballots: dict[Key, tuple[Vote, Vote]] = {}
     for key, (principle, pair) in questions.items():
         odds = world.truth(pair, principle.compare)
@@ -141,7 +141,7 @@ def true_ballots(questions: Mapping[Key, tuple[Principle, Comparison]], world: W
 def labels(
     constitution: Constitution, pairs: Sequence[Comparison], ballots: Ballots, config: LabelConfig
 ) -> dict[str, list[Preference]]:
-    """Objective -> one label for each pair; the votes of other constitutions in `ballots` are left out."""
+    """Return each objective's labels, one for each pair; the votes of other constitutions in `ballots` are left out."""
     votes = [vote for key in wanted(constitution, pairs) for vote in ballots[key]]
     polls = with_votes(open_polls(pairs, constitution, constitution.objective_names, config), votes)
     places = constitution.precedence()

@@ -25,13 +25,13 @@ class Probes(NamedTuple):
     truth: World | None = None
 
     def direction(self, objective: str) -> Direction:
-        """What is known of the better reply under this objective."""
+        """Return what is known of the better reply under this objective."""
         if self.truth is not None:
             return "gold" if objective in self.truth.gold.objectives else "longer"
         return "chosen"
 
     def toward(self, objective: str) -> list[int]:
-        """For each pair +1 where a flip to a goes the way that `direction` names, -1 where one to b does, else 0."""
+        """Return for each pair +1 where a flip to a goes the way of `direction`, -1 where one to b does, else 0."""
         direction = self.direction(objective)
         if direction == "chosen":
             return [1] * len(self.pairs)
@@ -48,13 +48,13 @@ class Probes(NamedTuple):
 
 
 def world_probes(world: World, n: int, seed: int) -> Probes:
-    """Pairs of a built-in world, drawn by the seed alone."""
+    """Draw pairs of a built-in world, by the seed alone."""
     pairs = world.pairs(n, seed)
     return Probes(tuple(pairs), _summary("built-in tasks", pairs, seed), world)
 
 
 def file_probes(path: str | Path, n: int, seed: int) -> Probes:
-    """Pairs of a JSONL file of prompt, chosen and rejected, drawn by the seed without replacement; all if fewer.
+    """Draw pairs of a JSONL file of prompt, chosen and rejected, by the seed without replacement; all if fewer.
 
     Those in which neither reply is better are left out.
     """
@@ -62,7 +62,7 @@ def file_probes(path: str | Path, n: int, seed: int) -> Probes:
 
 
 def chosen_probes(pairs: Sequence[Comparison], source: str, n: int, seed: int) -> Probes:
-    """Pairs whose reply a is the one that somebody chose. Raises InvalidInput where there is none."""
+    """Return pairs whose reply a is the one that somebody chose. Raises InvalidInput where there is none."""
     unique = list({pair.id: pair for pair in pairs}.values())
     if not unique:
         raise InvalidInput(f"probes: {source} holds no pair; allowed: at least one", "probes")

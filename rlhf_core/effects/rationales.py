@@ -40,7 +40,7 @@ class _Mover(NamedTuple):
 def flipped_pairs(
     versions: Versions, pairs: Sequence[Comparison], ballots: Ballots, old: Labels, new: Labels, critic: Judge
 ) -> tuple[FlippedPair, ...]:
-    """At most ten over all objectives, by how far their probability moved."""
+    """Return at most ten pairs over all objectives, by how far their probability moved."""
     flips = [
         (objective, i)
         for objective in old

@@ -15,7 +15,7 @@ DIRECTIONS = {"gold": "the better reply by gold", "chosen": "the chosen reply", 
 
 
 def render_effects(report: EffectReport) -> str:
-    """The whole page. All text of constitutions, prompts and replies is escaped; nothing is fetched."""
+    """Return the whole page. All text of constitutions, prompts and replies is escaped; nothing is fetched."""
     parts = [
         _header(report),
         section("The edit", _edit(report.diff)),

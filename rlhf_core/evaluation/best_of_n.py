@@ -31,12 +31,12 @@ class BestOfN(Record):
 
 
 def best_of_n_kl(n: int) -> float:
-    """KL(best of n || one sample) in nats (Stiennon et al. 2020, appendix G.3)."""
+    """Return KL(best of n || one sample) in nats (Stiennon et al. 2020, appendix G.3)."""
     return math.log(n) - (n - 1) / n
 
 
 def best_of_n(proxy: ArrayLike, values: ArrayLike, counts: Sequence[int]) -> Array:
-    """(P, len(counts)): by prompt, the unbiased mean value of the best of n by proxy, from N >= n samples each.
+    """Return (P, len(counts)): by prompt, the unbiased mean value of the best of n by proxy, from N >= n samples each.
 
     proxy, values (P, N). The sample of rank i (from 1, by proxy) is the best of n drawn without replacement in
     C(i-1, n-1) of C(N, n) draws (Nakano et al. 2021, appendix I); samples of equal proxy share their mean value.
@@ -59,7 +59,7 @@ def _ranked(scores: Array, values: Array) -> Array:
 
 
 def doublings(size: int) -> tuple[int, ...]:
-    """1, 2, 4, ... up to `size`."""
+    """Return 1, 2, 4 and so on up to `size`."""
     return tuple(2**power for power in range(size.bit_length()))
 
 
@@ -94,7 +94,7 @@ def best_of_n_curves(
     resamples: int = 1000,
     seed: int = 0,
 ) -> tuple[BestOfN, ...]:
-    """Each objective's curve, from stored rows of as many samples for every prompt."""
+    """Return each objective's curve, from stored rows of as many samples for every prompt."""
     order = list(dict.fromkeys(sample.prompt.id for sample in policy.samples))
     place = {identity: row for row, identity in enumerate(order)}
     # By prompt; a prompt's samples keep the order in which they were stored.

@@ -56,7 +56,10 @@ class Judged(NamedTuple):
 
 
 def gains(judged: Judged, *, resamples: int = 1000, seed: int = 0) -> tuple[Gain, ...]:
-    """From each policy to the next, in the order of `judged.scores`; then from the first to the last of several."""
+    """Return the gains from each policy to the next, in the order of `judged.scores`.
+
+    The gain from the first to the last of several comes at the end.
+    """
     names = list(judged.scores)
     pairs = list(itertools.pairwise(names))
     if len(pairs) > 1:

@@ -70,7 +70,7 @@ class Monitors(Record):
         return self.openings.get(BENIGN) or self.openings["all"]
 
     def numbers(self) -> dict[str, float]:
-        """The values by flat names, as a training step prints them."""
+        """Return the values by flat names, as a training step prints them."""
         flat = {
             f"{name}_{kind}" if kind != "all" else name: getattr(openings, name).value
             for kind, openings in self.openings.items()
@@ -102,7 +102,7 @@ class Drift(Record):
 
 
 def monitor(samples: Sequence[Sample], reference: Sequence[Sample] = ()) -> Monitors:
-    """All monitors of a set of replies; with the reference policy's replies also the ratio of lengths."""
+    """Return all monitors of a set of replies; with the reference policy's replies also the ratio of lengths."""
     if not samples:
         raise InvalidInput("monitors: there are no replies; allowed: at least one")
     texts = [words(sample.response) for sample in samples]
@@ -129,7 +129,7 @@ def length_ratio(ratios: Sequence[float]) -> LengthRatio | None:
 
 
 def drifts(now: Monitors, limits: MonitorConfig, reference: Monitors | None = None) -> tuple[Drift, ...]:
-    """Every monitor that has passed a limit, once, at the worse level."""
+    """Return every monitor that has passed a limit, once, at the worse level."""
     found = {drift.monitor: drift for drift in _passed(now, limits.warn, "warn", reference)}
     found |= {drift.monitor: drift for drift in _passed(now, limits.stop, "stop", reference)}
     return tuple(found.values())

@@ -23,7 +23,7 @@ def build_norm_pack(
     lengths: ArrayLike,
     temperature: float = 1.0,
 ) -> NormPack:
-    """Mean, sd, quantiles, correlation and length slope of scores (K, N) of N samples with `lengths` (N,) in tokens.
+    """Measure scores (K, N) of N samples with `lengths` (N,): mean, sd, quantiles, correlation and length slope.
 
     The slope is that of a least-squares line, in score per token. TrainingFailed when an objective's scores do not
     vary or are not finite: nothing could be standardised by them.

@@ -38,7 +38,7 @@ class GaoFit(Record):
     """Why no peak is named."""
 
     def gain(self, distance: float) -> float:
-        """R(d). Raises: InvalidInput beyond what was seen."""
+        """Return R(d), the gain at a distance. Raises InvalidInput beyond what was seen."""
         if not 0 <= distance <= self.seen:
             raise InvalidInput(
                 f"distance {distance:g} was not seen; allowed: 0 to {self.seen:.4g}, the curve is not to be drawn out"
@@ -85,7 +85,7 @@ class Goodhart(Record):
 def fit_gao(
     distances: ArrayLike, gains: ArrayLike, *, law: Law = "rl", resamples: int = 1000, seed: int = 0
 ) -> GaoFit | None:
-    """Least squares through (0, 0) of gains (N, P), by prompt, at distances (N,); prompts are resampled.
+    """Fit gains (N, P), by prompt, at distances (N,) by least squares through (0, 0); prompts are resampled.
 
     None when fewer than `MIN_POINTS` different distances lie above 0.
     """
@@ -128,7 +128,7 @@ def goodhart(
     resamples: int = 1000,
     seed: int = 0,
 ) -> Goodhart | None:
-    """One objective's watched steps, the reference at step 0 among them; None without it or without a later one.
+    """Return one objective's watched steps, the reference at step 0 among them; None without it or without a later one.
 
     Gold is measured in `gold_sd`, its spread over the reference policy's samples; without that it is left out.
     `policy_step` is the step that became the policy; None takes the last.

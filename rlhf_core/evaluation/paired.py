@@ -27,7 +27,9 @@ class Agreement(Record):
 
 
 def mcnemar_exact(only_first: int, only_second: int) -> float:
-    """Two-sided exact p that the two discordant counts differ by chance: 2 P(X <= min), X ~ Binomial(sum, 1/2).
+    """Return the two-sided exact p that the two discordant counts differ by chance.
+
+    p = 2 P(X <= min), X ~ Binomial(sum, 1/2).
 
     McNemar 1947, with the binomial in place of the normal; 1 where nothing is discordant.
     """
@@ -42,7 +44,7 @@ def mcnemar_exact(only_first: int, only_second: int) -> float:
 
 
 def agreement(first: str, second: str, sides: Sequence[tuple[int, int]]) -> Agreement:
-    """Agreement over items; a side is +1, -1, or 0 where that rater does not decide."""
+    """Return agreement over items; a side is +1, -1, or 0 where that rater does not decide."""
     decided = [(a, b) for a, b in sides if a and b]
     if not decided:
         return Agreement(first=first, second=second, n=0, share=None)

@@ -30,7 +30,7 @@ class FrontPoint(Record):
 
 
 def answer_scores(gold: Gold, prompts: Sequence[Prompt]) -> list[Array]:
-    """Gold scores of every allowed answer of each prompt, (answers, K) in the order of `gold.objectives`."""
+    """Return the gold scores of every allowed answer of each prompt, (answers, K) in the order of `gold.objectives`."""
     tables = []
     for prompt in prompts:
         rows = [[answer[name] for name in gold.objectives] for answer in gold.answers(prompt)]
@@ -41,7 +41,10 @@ def answer_scores(gold: Gold, prompts: Sequence[Prompt]) -> list[Array]:
 
 
 def direction(weights: Mapping[str, float], sd: Mapping[str, float], objectives: Sequence[str]) -> Array:
-    """w_k / sd_k / sum(w), (K,): the vector whose product with gold scores is the weighted score in reference sd."""
+    """Return w_k / sd_k / sum(w), (K,).
+
+    Its product with gold scores is the weighted score in reference sd.
+    """
     unknown = sorted(set(weights) - set(objectives))
     if unknown:
         raise InvalidInput(f"weights: unknown objective '{unknown[0]}'; allowed: {', '.join(objectives)}", "weights")
@@ -56,12 +59,15 @@ def direction(weights: Mapping[str, float], sd: Mapping[str, float], objectives:
 
 
 def best_answers(answers: Sequence[Array], towards: Array) -> Array:
-    """Scores of each prompt's best answer, (P, K). Ties go to the larger sum, so that no point is only weakly best."""
+    """Return the scores of each prompt's best answer, (P, K).
+
+    Ties go to the larger sum, so that no point is only weakly best.
+    """
     return np.stack([table[np.argmax(table @ towards + TIE_BREAK * table.sum(axis=1))] for table in answers])
 
 
 def weight_grid(objectives: int) -> Array:
-    """Weights over the simplex, (W, K): 41 for two objectives, every 0.1 for more."""
+    """Return weights over the simplex, (W, K): 41 for two objectives, every 0.1 for more."""
     steps = FRONT_POINTS - 1 if objectives == 2 else SIMPLEX_STEPS
     size = steps + objectives - 1
     bars = [(-1, *row, size) for row in itertools.combinations(range(size), objectives - 1)]
@@ -83,7 +89,7 @@ def oracle_front(answers: Sequence[Array], objectives: Sequence[str], sd: Mappin
 
 
 def non_dominated(points: ArrayLike) -> NDArray[np.bool_]:
-    """Which of (N, K) points no other point beats: at least as good everywhere and better somewhere."""
+    """Return which of (N, K) points no other point beats: at least as good everywhere and better somewhere."""
     table = np.asarray(points, dtype=float)
     no_worse = (table[:, None] >= table[None]).all(axis=2)
     better = (table[:, None] > table[None]).any(axis=2)
@@ -92,7 +98,7 @@ def non_dominated(points: ArrayLike) -> NDArray[np.bool_]:
 
 
 def hypervolume(points: ArrayLike, reference: Sequence[float]) -> float:
-    """Area that (N, 2) points dominate above the reference point, by a sweep from the right."""
+    """Return the area that (N, 2) points dominate above the reference point, by a sweep from the right."""
     table = np.asarray(points, dtype=float).reshape(-1, 2)
     area, floor = 0.0, float(reference[1])
     for x, y in sorted(table.tolist(), reverse=True):

@@ -27,7 +27,7 @@ class PolicyRows(NamedTuple):
 
 
 def gold_sd(rows: Sequence[GoldScore], objectives: Sequence[str]) -> dict[str, float]:
-    """Standard deviation of each gold objective over the NormPack's reference-policy samples."""
+    """Return the standard deviation of each gold objective over the NormPack's reference-policy samples."""
     columns = {name: [row.score for row in rows if row.kind == name] for name in objectives}
     return {name: float(np.std(column, ddof=1)) if len(column) > 1 else 0.0 for name, column in columns.items()}
 
@@ -49,7 +49,7 @@ class PromptTable:
         return prompt_means(values, self.prompts, self.order)
 
     def join(self, what: str, rows: Mapping[str, float], fallback: float | None = None) -> Array:
-        """Per-prompt means of values that are keyed by sample."""
+        """Return the means, by prompt, of values that are keyed by sample."""
         missing = [sample for sample in self.ids if sample not in rows]
         if missing and fallback is None:
             raise InvalidInput(f"{what}: sample '{missing[0]}' of '{self.policy.name}' has none; allowed: one for each")

@@ -29,7 +29,7 @@ class RuleBreaks(Record):
 
 
 def rule_breaks(principles: Sequence[Principle], policies: Sequence[PolicyRows]) -> tuple[RuleBreaks, ...]:
-    """The rules with a pattern that are for at least one prompt, in the order of the principles."""
+    """Return the rules with a pattern that are for at least one prompt, in the order of the principles."""
     found = []
     for principle in principles:
         for rule in principle.rules:
@@ -59,7 +59,7 @@ def _share(principle: Principle, policy: PolicyRows) -> Estimate | None:
 
 
 def rule_table(rules: Sequence[RuleBreaks]) -> str:
-    """One row a rule, one column a policy; empty without rules."""
+    """Return one row a rule, one column a policy; empty without rules."""
     policies = list(dict.fromkeys(name for rule in rules for name in rule.shares))
     rows = [
         [

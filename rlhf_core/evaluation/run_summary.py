@@ -184,7 +184,7 @@ def _accuracy(model: RewardModelVersion) -> Estimate | None:
 
 
 def gold_agreement(policy: PolicyRows, objective: str, reward_model: str) -> Estimate | None:
-    """How often the reward model orders two samples of one prompt as gold does; equal gold is left out."""
+    """Return how often the reward model orders two samples of one prompt as gold does; equal gold is left out."""
     gold = {row.sample_id: row.score for row in policy.gold if row.kind == objective}
     score = {row.sample_id: row.score for row in policy.scores if row.reward_model == reward_model}
     by_prompt: dict[str, list[str]] = defaultdict(list)
@@ -197,7 +197,7 @@ def gold_agreement(policy: PolicyRows, objective: str, reward_model: str) -> Est
 
 
 def curves(metrics: Sequence[StepMetrics]) -> tuple[Curve, ...]:
-    """Every number by stage and name; a name may be absent from some steps."""
+    """Return every number by stage and name; a name may be absent from some steps."""
     points: dict[tuple[str, str], dict[int, float]] = defaultdict(dict)
     for row in metrics:
         for name, value in row.values.items():

@@ -38,7 +38,7 @@ def prompt_means(values: ArrayLike, prompts: Sequence[str], order: Sequence[str]
 
 
 def bootstrap_means(per_prompt: ArrayLike, resamples: int, seed: int) -> Array:
-    """Means over prompts drawn with replacement: (P, C) -> (R, C). All columns share one draw, so they stay paired."""
+    """Draw means over prompts with replacement: (P, C) -> (R, C). All columns share one draw, so they stay paired."""
     table = np.asarray(per_prompt, dtype=float)
     prompts = len(table)
     draws = np.random.default_rng(seed).multinomial(prompts, np.full(prompts, 1 / prompts), size=resamples)
@@ -53,7 +53,7 @@ def cluster_bootstrap(
     seed: int = 0,
     baseline: float | None = None,
 ) -> Estimate:
-    """Percentile interval of a statistic of column means: `statistic` maps (R, C) to (R,) (Efron 1979)."""
+    """Return the percentile interval of a statistic of column means: `statistic` maps (R, C) to (R,) (Efron 1979)."""
     table = np.asarray(per_prompt, dtype=float)
     if table.ndim != 2 or not len(table):
         raise InvalidInput("evaluation: no prompts to evaluate; allowed: at least one", field="evaluation.prompts")
@@ -77,13 +77,13 @@ def difference_estimate(before: ArrayLike, after: ArrayLike, *, resamples: int =
 
 
 def wilson(successes: float, n: int, *, baseline: float | None = None) -> Estimate:
-    """Wilson's score interval of a proportion (Wilson 1927); `successes` may be fractional."""
+    """Return Wilson's score interval of a proportion (Wilson 1927); `successes` may be fractional."""
     low, high = wilson_interval(successes, n)
     return Estimate(value=successes / n, low=low, high=high, n=n, baseline=baseline)
 
 
 def ranks(values: ArrayLike) -> Array:
-    """Ranks from 1; equal values share the mean of their ranks."""
+    """Rank values from 1; equal ones share the mean of their ranks."""
     numbers = np.asarray(values, dtype=float)
     _, group, sizes = np.unique(numbers, return_inverse=True, return_counts=True)
     last = np.cumsum(sizes)

@@ -17,7 +17,7 @@ CARD = "README.md"
 
 
 def exported_version(store: Store, reference: str) -> PolicyVersion:
-    """The version that a reference means. Raises NotFound for the base, which has nothing of its own."""
+    """Return the version that a reference means. Raises NotFound for the base, which has nothing of its own."""
     found = version_of(store, reference)
     if found.id != BASE_POLICY:
         return found
@@ -30,7 +30,7 @@ def exported_version(store: Store, reference: str) -> PolicyVersion:
 
 
 def model_of(store: Store, version: PolicyVersion) -> ModelConfig:
-    """The model settings of the run that made a version."""
+    """Return the model settings of the run that made a version."""
     return RunConfig.model_validate_json(store.runs.get(version.run_id).config).model
 
 

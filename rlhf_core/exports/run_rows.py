@@ -29,7 +29,7 @@ AT_ONCE = 500
 
 
 def preference_rows(store: Store, run_id: str, objective: str, labelers: Labelers | None) -> Iterator[Row]:
-    """Labels of one run, or without one of all, that neither abstain nor skip.
+    """Yield labels of one run, or without one of all, that neither abstain nor skip.
 
     Raises: InvalidInput where they are of several objectives, as a file holds those of one.
     """
@@ -42,7 +42,7 @@ def preference_rows(store: Store, run_id: str, objective: str, labelers: Labeler
 
 
 def assessment_rows(store: Store, run_id: str, objective: str, form: Form) -> Iterator[Row]:
-    """Ratings or rankings of one run's replies, or without one of all; skipped ones are left out.
+    """Yield ratings or rankings of one run's replies, or without one of all; skipped ones are left out.
 
     Raises: InvalidInput where they are of several objectives, as a file holds those of one.
     """
@@ -57,7 +57,7 @@ def assessment_rows(store: Store, run_id: str, objective: str, form: Form) -> It
 
 
 def fault_rows(store: Store, run_id: str, objective: str) -> Iterator[Row]:
-    """Replies of one run, or without one of all, with the faults that people marked in them, or found none."""
+    """Yield replies of one run, or without one of all, with the faults that people marked in them, or found none."""
     of_run = _doer(store, run_id, "label") if run_id else ""
     for one in store.assessments.find(objective, of_run, "spans"):
         if not one.skipped:
@@ -65,7 +65,7 @@ def fault_rows(store: Store, run_id: str, objective: str) -> Iterator[Row]:
 
 
 def demonstration_rows(store: Store, run_id: str) -> Iterator[Row]:
-    """Answers that passed the critic of one run, or without one of all."""
+    """Yield answers that passed the critic of one run, or without one of all."""
     for run in [_doer(store, run_id, "critique")] if run_id else _runs(store):
         for sample, shown in examples(store, run):
             if shown is not None and shown.response.strip():
@@ -74,7 +74,10 @@ def demonstration_rows(store: Store, run_id: str) -> Iterator[Row]:
 
 
 def sample_rows(store: Store, run_id: str, policy_version: str, stage: str) -> Iterator[Row]:
-    """Replies of one run, or without one of all, each once; of one version or stage alone, where that is given."""
+    """Yield replies of one run, or without one of all, each once.
+
+    Only those of a version or stage, where that is given.
+    """
     seen: set[str] = set()
     for run in [run_id] if run_id else _runs(store):
         after = 0

@@ -13,7 +13,7 @@ from rlhf_core.records.samples import Sample
 
 
 def assessed_labels(assessment: Assessment, replies: Mapping[str, Sample]) -> list[Label]:
-    """The labels that an assessment of these samples (by id) says: none where it was skipped, or marks faults.
+    """Return the labels that an assessment of these samples (by id) says: none where it was skipped, or marks faults.
 
     A ranking in which no reply is better than another says of each two that they are even, which files say by ties;
     the pairs of k replies count k - 1 together, as many as a ranking of k draws.
@@ -35,7 +35,7 @@ def assessed_labels(assessment: Assessment, replies: Mapping[str, Sample]) -> li
 
 
 def on_one_scale(labels: Sequence[Label]) -> list[Label]:
-    """The labels; where both people and files rate, their ratings in standard deviations, each by its own mean.
+    """Return the labels; where both people and files rate, their ratings in standard deviations, each by its own mean.
 
     A scale is a file's own, and people's is another.
     """

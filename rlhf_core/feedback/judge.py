@@ -95,7 +95,7 @@ def _unread(text: str, reason: str) -> Answer:
 
 
 def is_pointwise(configured: Protocol, constitution: Constitution) -> bool:
-    """Whether a run's judge reads replies alone where it can: the constitution's wish goes first."""
+    """Tell whether a run's judge reads replies alone where it can: the constitution's wish goes first."""
     wished = constitution.defaults.compare.pointwise
     return configured == "pointwise" if wished is None else wished
 
@@ -106,7 +106,9 @@ def is_contrast(configured: Protocol, constitution: Constitution) -> bool:
 
 
 def protocol_of(configured: Protocol, constitution: Constitution, gives_logprobs: bool) -> Protocol:
-    """How a run's judge is asked about pairs: the constitution's wish for reasoning goes first, what it can do, before.
+    """Tell how a run's judge is asked about pairs.
+
+    The constitution's wish for reasoning goes before the configuration's; what the judge can do, before both.
 
     Only `text` works without log-probabilities, and a judge that is asked for text may reason in it. A pointwise judge
     is asked by `notes` about what it cannot read alone, one that contrasts by `logprobs` where there are no examples.
@@ -127,6 +129,6 @@ FAMILIES = (
 
 
 def family(name: str) -> str:
-    """The line of models that a name tells of; a name of no known line is a line of its own."""
+    """Return the line of models that a name tells of; a name of no known line is a line of its own."""
     stem = name.split("@")[0].removeprefix("openai:").rpartition("/")[2].lower()
     return next((known for known in FAMILIES if known in stem), stem)

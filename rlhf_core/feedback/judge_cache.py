@@ -41,7 +41,9 @@ class Notebook:
         self.ratios.clear()
 
     def conversations(self, chat: Chat, shown: Sequence[Shown]) -> list[Conversation]:
-        """For each, the conversation that ends with the judge's notes; what is not there yet `chat` writes.
+        """Return, for each pair, the conversation that ends with the judge's notes.
+
+        Notes that are not there yet are written by `chat`.
 
         An answer of its own tells a judge what belongs in a reply: reference-guided grading (Zheng et al. 2023).
         """

@@ -47,7 +47,9 @@ def brier_score(probabilities: Sequence[float], truths: Sequence[bool]) -> float
 
 
 def calibration_error(probabilities: Sequence[float], truths: Sequence[bool]) -> float:
-    """Expected calibration error: mean |accuracy - confidence| over 10 equal bins of confidence from 0.5 to 1.
+    """Return the expected calibration error.
+
+    It is the mean |accuracy - confidence| over 10 equal bins of confidence from 0.5 to 1.
 
     Confidence is the probability of the likelier answer, so that swapping a and b changes nothing. p = 0.5 is right
     half of the time.

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from rlhf_core.config.run import LabelConfig
 from rlhf_core.constitution.constitution import Constitution
-from rlhf_core.feedback.vote_aggregation import Tally, abstention, choice_of, sigmoid
+from rlhf_core.feedback.vote_aggregation import Tally, choice_of, sigmoid
 from rlhf_core.records.base import content_id
 from rlhf_core.records.feedback import Calibration, Choice, JudgeGate, Preference, Protocol
 from rlhf_core.records.samples import Comparison
@@ -36,7 +36,7 @@ def label(
 
     Without a calibration the probability stays within the bounds that its protocol or the constitution sets.
     """
-    labeler, reason = f"ai:{judge}", abstention(counted, config)
+    labeler = f"ai:{judge}"
     measured = (calibration.id if calibration else "", gate.id if gate else "")
     probability = _probability(counted, constitution, config, calibration)
     choice = choice_of(probability)
@@ -47,8 +47,8 @@ def label(
         labeler=labeler,
         choice=choice,
         probability=probability,
-        abstained=bool(reason),
-        reason=reason,
+        abstained=bool(counted.reason),
+        reason=counted.reason,
         gap=counted.gap,
         constitution_hash=constitution.hash,
         run_id=comparison.run_id,

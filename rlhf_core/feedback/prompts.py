@@ -55,7 +55,7 @@ def fill(template: str, **values: str) -> str:
 
 
 def critique_conversation(prompt: Prompt, response: str, request: str) -> tuple[Message, ...]:
-    """The request comes first, so that the critic reads the reply with it in mind."""
+    """Put the request first, so that the critic reads the reply with it in mind."""
     conversation = transcript(prompt.messages)
     template, request = place(CRITIQUE_TEMPLATE, request, prompt=conversation, response=response)
     ask = fill(
@@ -71,7 +71,7 @@ def critique_conversation(prompt: Prompt, response: str, request: str) -> tuple[
 def revise_conversation(
     prompt: Prompt, response: str, critique_request: str, critique: str, request: str
 ) -> tuple[Message, ...]:
-    """The critique's conversation goes on: the critic is asked for the reply that it would have liked."""
+    """Continue the critique's conversation: the critic is asked for the reply that it would have liked."""
     said = {"prompt": transcript(prompt.messages), "response": response, "critique": critique}
     template, request = place(REVISE_TEMPLATE, request, **said)
     ask = fill(template, request=request, format=REVISE_FORMAT)
@@ -92,7 +92,7 @@ def transcript(messages: Sequence[Message]) -> str:
 def compare_conversation(
     prompt: Prompt, first: str, second: str, question: str, form: str = COMPARE_FORMAT
 ) -> tuple[Message, ...]:
-    """The question comes last, so that all principles' questions on one pair share what comes before."""
+    """Put the question last, so that all principles' questions on one pair share what comes before."""
     conversation = transcript(prompt.messages)
     request = f"{question} {form}"
     template, request = place(PAIR_TEMPLATE, request, prompt=conversation, response_a=first, response_b=second)
@@ -107,7 +107,7 @@ def notes_conversation(prompt: Prompt, answer: str, first: str, second: str) -> 
 
 
 def question_turn(prompt: Prompt, first: str, second: str, question: str, form: str = COMPARE_FORMAT) -> Message:
-    """A question to a judge that has taken notes; what it asks about comes last: that is what the answer looks up."""
+    """Ask a judge that has taken notes; what the question is about comes last: that is what the answer looks up."""
     _, question = place("", question, prompt=transcript(prompt.messages), response_a=first, response_b=second)
     return Message(role="user", content=f"{form} {question}")
 

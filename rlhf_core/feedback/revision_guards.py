@@ -96,7 +96,10 @@ def fault(attempt: Attempt, config: CritiqueConfig) -> Reason | Literal[""]:
 
 
 def misunderstood(attempt: Attempt) -> bool:
-    """Whether this is no reply at all, but an empty text, a label or talk about the reply: worth asking once more."""
+    """Tell whether this is no reply at all, but an empty text, a label or talk about the reply.
+
+    Such a text is worth asking once more.
+    """
     return not attempt.after.strip() or _drifts(attempt) or _leaks(attempt)
 
 

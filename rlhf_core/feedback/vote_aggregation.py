@@ -27,7 +27,11 @@ class Tally(NamedTuple):
     votes: int
     protocol: Protocol = "logprobs"
     reason: str = ""
-    """Why there is no label whatever the probability: `no_principle`, `no_votes` or `parse_failure`."""
+    """Why the judge abstains; empty where its label counts.
+
+    `no_principle`, `no_votes` and `parse_failure` are so by any settings, `label_mass` and `position_gap` by those that
+    it was tallied with.
+    """
     said: tuple[float, float] | None = None
     """Where the judge answers in words: its mean choice in each order, from -1/2 for b to 1/2 for a."""
 
@@ -57,11 +61,12 @@ def tallies(polls: Sequence[Poll], precedence: Mapping[str, int], objective: str
     `precedence` is that of the constitution.
     """
     return [
-        tally(poll.votes, heard(poll.voters[objective], poll.votes, precedence, config), objective) for poll in polls
+        tally(poll.votes, heard(poll.voters[objective], poll.votes, precedence, config), objective, config)
+        for poll in polls
     ]
 
 
-def tally(votes: Sequence[Vote], principles: Sequence[Principle], objective: str) -> Tally:
+def tally(votes: Sequence[Vote], principles: Sequence[Principle], objective: str, config: LabelConfig) -> Tally:
     """Add up the principles' log-odds by weight, in each order of the replies.
 
     logit p = sum_j w_j s_j (l_j,first + l_j,second) / 2 with w_j the principle's weight and s_j its share in the
@@ -71,7 +76,8 @@ def tally(votes: Sequence[Vote], principles: Sequence[Principle], objective: str
     for principle in principles:
         factor[principle.hash] += principle.weight * principle.serves[objective]
     used = [vote for vote in votes if vote.principle_hash in factor]
-    return _added(used, factor, _unusable(principles, used))
+    counted = _added(used, factor, _unusable(principles, used))
+    return counted._replace(reason=abstention(counted, config))
 
 
 def alone(votes: Sequence[Vote]) -> Tally:

@@ -28,7 +28,7 @@ class Family(NamedTuple):
 
 @torch.inference_mode()
 def choose(backbone: Backbone, conversations: Sequence[Sequence[Message]], labels: Sequence[str]) -> list[list[float]]:
-    """Per conversation, each label's log-prob as the assistant's first token, in nats.
+    """Return, for each conversation, each label's log-prob as the assistant's first token, in nats.
 
     A label counts with and without a leading space, as tokenizers differ in which one begins a turn.
     """
@@ -63,7 +63,7 @@ def shares(backbone: Backbone, longest: int) -> bool:
 
 
 def families(rows: Sequence[Sequence[int]]) -> list[Family]:
-    """The rows in families; at least the last token of every row is its own."""
+    """Group rows into families; at least the last token of every row is its own."""
     found: list[Family] = []
     for i in sorted(range(len(rows)), key=lambda i: list(rows[i])):
         if found:

@@ -116,7 +116,8 @@ class Engine:
     def step(self) -> int:
         """Let sequences join, and write a token of one version's rows: so many."""
         with self._cleared_on_failure():
-            for version, rows in self.scheduler.admit(self.rows).items():
+            for rows in self.scheduler.admit(self.rows):
+                version = rows[0].policy_version
                 decoder = self._decoders.get(version) or self._new_decoder(version)
                 self._decoders[version] = decoder
                 with self._using(version):

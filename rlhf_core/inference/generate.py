@@ -1,26 +1,16 @@
-"""Our decode loop: unique prompts are prefilled once and forked, finished rows leave, log-probs are the exact ones."""
+"""Responses of the active adapter, written by this process: our engine's decode loop over batches that nobody joins."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import torch
-from torch import Tensor
-from transformers import DynamicCache
-
-from rlhf_core.inference.choice_logprobs import SHARED, shares
-from rlhf_core.inference.kv_cache import roomy_cache
-from rlhf_core.inference.sampling import draw_noise, pick, row_seeds
+from rlhf_core.inference.engines.native import NativeDecoder
+from rlhf_core.inference.sampling import row_seeds
+from rlhf_core.inference.sequence import SamplingParams, TokenMeaning, TokenSequence
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.models.batching import length_batches
-from rlhf_core.records.samples import Message
-
-KEEP_SHARE = 0.75
-"""Finished rows are dropped from the cache when no more than this share is still being written."""
-
-WORTH_SHARING = 50_000_000
-"""Weights of a model from which forking its cache costs less than reading a common beginning again."""
+from rlhf_core.records.samples import BASE_POLICY, Message
 
 ShouldStop = Callable[[], bool]
 
@@ -44,7 +34,7 @@ def generate(
     should_stop: ShouldStop | None = None,
     share: slice = slice(None),
 ) -> list[Generated]:
-    """n responses per prompt, grouped by prompt, from the active adapter; temperature 0 takes the likeliest token.
+    """Return n responses per prompt, grouped by prompt; temperature 0 takes the likeliest token.
 
     A row's noise comes from (seed, prompt, sample index) alone, so a text does not depend on its neighbours.
     `seed` may be one per prompt. A true `should_stop` cuts what is unfinished. Only a `share` of the responses may be
@@ -141,7 +131,7 @@ def chat(
     max_tokens: int,
     should_stop: ShouldStop | None = None,
 ) -> list[str]:
-    """Each conversation's next assistant turn, decoded greedily."""
+    """Return each conversation's next assistant turn, decoded greedily."""
     prompts = [backbone.render(conversation) for conversation in conversations]
     written = generate(backbone, prompts, n=1, temperature=0.0, max_tokens=max_tokens, seed=0, should_stop=should_stop)
     return [backbone.decode(result.tokens) for result in written]

@@ -1,4 +1,4 @@
-"""Key-value caches with room to spare: one whose rows come and go, and one that is filled in place."""
+"""Keys and values: of a batch whose rows come and go, of prompts alone, and of beginnings that rows share."""
 
 from __future__ import annotations
 
@@ -8,149 +8,160 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 from transformers import DynamicCache, PretrainedConfig
-from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+from transformers.cache_utils import CacheLayerMixin, DummyLayer, DynamicLayer, DynamicSlidingWindowLayer
 
 from rlhf_core.errors import InvalidInput
 
-SLACK = 64
+SLACK = 128
+"""Columns that new buffers have to spare at least, where rows may need so many."""
 LEAST_ROWS = 8
 
 
-class Slab:
-    """Rows 0 to `count` - 1 of buffers (rows, heads, room, size), in columns `start` to `end`.
+class KVCache:
+    """Rows 0 to `count` - 1 of buffers (rows, heads, room, size), in columns `start` to `end`, and a mask over them.
 
-    A decode step writes column `end` of all rows at once. Rows that leave are filled from the back, so that the
-    living ones stay together and nothing else has to be moved.
+    A decode step writes column `end` of all rows at once. New rows take the places that they are told; until rows are
+    dropped, nothing that is there has to move.
     """
 
     def __init__(self, config: PretrainedConfig):
-        self.cache = DynamicCache(config=config)
-        self._layers = [_SlabLayer(self) for _ in self.cache.layers]
-        self.cache.layers = list(self._layers)  # pyright: ignore[reportAttributeAccessIssue]
+        """InvalidInput when the architecture keeps something else than keys and values."""
+        self.layers = prompt_cache(config)
+        """What a pass through the model is given."""
+        self.buffers: list[Tensor] = []
+        """The mask (rows, 1, room, 1), then keys and values of each layer."""
         self.count = self.start = self.end = 0
-        self._rows = self._room = 0
+        self._rows = self._room = self._more = 0
+        for index, layer in enumerate(_attention(self.layers)):
+            self.layers.layers[self.layers.layers.index(layer)] = _Layer(self, 1 + 2 * index)
 
     @property
     def width(self) -> int:
+        """Columns that count."""
         return self.end - self.start
 
     @property
     def bytes(self) -> int:
         """Memory that the buffers hold."""
-        return sum(buffer.nbytes for layer in self._layers for buffer in layer.buffers)
+        return sum(buffer.nbytes for buffer in self.buffers)
 
-    def join(self, filled: DynamicCache, source: Sequence[int], width: int) -> None:
-        """New rows behind the others: copies of rows `source` of a cache whose last `width` columns count."""
-        rows = self.count + len(source)
-        if rows > self._rows or self.end < width:
+    def join(
+        self, prompts: DynamicCache, mask: Tensor, source: Sequence[int], places: Sequence[int], more: int
+    ) -> None:
+        """Copy rows `source` of a cache of prompts, and of their mask (B, width), into free or new places.
+
+        They may need `more` columns behind those.
+        """
+        width, count = mask.shape[1], max(self.count, *(place + 1 for place in places))
+        self._more = max(self._more, more)
+        self._narrow()
+        if count > self._rows or self.end < width:
+            rows = max(count, 2 * self._rows) if count > self._rows else self._rows
             self._fit(rows, max(self.width, width))
-        for layer, new in zip(self._layers, filled.layers, strict=True):
-            assert isinstance(new, DynamicLayer) and new.keys is not None and new.values is not None
-            keys, values = new.keys, new.values
-            index = torch.tensor(source, device=keys.device)
-            if not layer.buffers:
-                layer.buffers = tuple(
-                    states.new_zeros((self._rows, states.shape[1], self._room, states.shape[3]))
-                    for states in (keys, values)
-                )
-            for buffer, states in zip(layer.buffers, (keys, values), strict=True):
-                buffer[self.count : rows, :, self.end - width : self.end] = states[index, :, -width:]
-        self.count, self.start = rows, min(self.start, self.end - width)
+        states = [mask[:, None, :, None], *_states(prompts)]
+        if not self.buffers:
+            self.buffers = [part.new_zeros(self._rows, part.shape[1], self._room, part.shape[3]) for part in states]
+        index, to = (torch.tensor(numbers, device=mask.device) for numbers in (source, places))
+        self.buffers[0][to] = 0
+        for buffer, part in zip(self.buffers, states, strict=True):
+            buffer[to, :, self.end - width : self.end] = part[index]
+        self.count, self.start = count, min(self.start, self.end - width)
 
-    def make_room(self) -> None:
-        """For one more column, which a pass through the model then writes."""
+    def next_column(self, present: Tensor) -> Tensor:
+        """Make room for a column, which a pass then writes; return the mask (count, width + 1) that it is given.
+
+        `present` (count,) is 1 where that column counts.
+        """
         if self.end == self._room:
-            self._fit(self.count, self.width)
+            self._fit(self._rows, self.width)
+        mask = self.buffers[0][: self.count, 0, :, 0]
+        mask[:, self.end] = present
+        return mask[:, self.start : self.end + 1]
 
     def advance(self) -> None:
-        """That column counts from now on."""
+        """Let the column that was written count from now on."""
         self.end += 1
+        self._more -= 1
 
-    def leave(self, gone: Sequence[int], width: int) -> list[int]:
-        """Drop rows; the places of the rows that stay, in their new order. `width` columns are enough for them."""
-        left = set(gone)
-        count = self.count - len(left)
-        holes = [row for row in range(count) if row in left]
-        movers = [row for row in range(count, self.count) if row not in left]
-        order = list(range(count))
-        for hole, mover in zip(holes, movers, strict=True):
-            order[hole] = mover
-        if holes:
-            for buffer in (buffer for layer in self._layers for buffer in layer.buffers):
-                to = torch.tensor(holes, device=buffer.device)
-                origin = torch.tensor(movers, device=buffer.device)
-                buffer[to, :, self.start : self.end] = buffer[origin, :, self.start : self.end]
-        self.count, self.start = count, self.end - width
-        if 4 * max(count, LEAST_ROWS) <= self._rows or 4 * (width + SLACK) <= self._room:
-            self._fit(count, width)
-        return order
+    def keep(self, places: Sequence[int]) -> None:
+        """Drop all rows but these, which move to the front in this order."""
+        for buffer in self.buffers:
+            kept = torch.tensor(places, device=buffer.device)
+            buffer[: len(places), :, self.start : self.end] = buffer[kept, :, self.start : self.end]
+        self.count = len(places)
+        self._narrow()
+        rows = max(self.count, LEAST_ROWS)
+        if 4 * rows <= self._rows or 4 * (self.width + SLACK) <= self._room:
+            self._fit(rows, self.width)
 
-    def mask(self, lengths: Tensor) -> Tensor:
-        """(count, width + 1): 1 on the last `lengths` (count,) columns, those of the coming step included."""
-        columns = torch.arange(self.width + 1, device=lengths.device)
-        return (columns >= self.width + 1 - lengths[:, None]).long()
+    def _narrow(self) -> None:
+        """Leave out columns that count in no row any more, once they are more than half."""
+        if self.buffers:
+            columns = self.buffers[0][: self.count, 0, self.start : self.end, 0].amax(0)
+            first = int(columns.argmax())
+            self.start += first if 2 * first > self.width else 0
 
     def _fit(self, rows: int, width: int) -> None:
-        """New buffers with room for these rows and for twice this width; what counts is moved to their front."""
-        capacity = max(LEAST_ROWS, 1 << (rows - 1).bit_length())
-        room = 2 * width + SLACK
-        keep = self.width
-        for layer in self._layers:
-            layer.buffers = tuple(
-                _moved(buffer, self.count, slice(self.start, self.end), capacity, room, width)
-                for buffer in layer.buffers
-            )
-        self._rows, self._room = capacity, room
-        self.start, self.end = width - keep, width
+        """Make buffers of so many rows, for twice this width at most; what counts moves to their front."""
+        room = width + min(width + SLACK, self._more)
+        kept = (slice(0, self.count), slice(None), slice(self.start, self.end))
+        moved = (slice(0, self.count), slice(None), slice(width - self.width, width))
+        for index, buffer in enumerate(self.buffers):
+            self.buffers[index] = buffer.new_zeros(rows, buffer.shape[1], room, buffer.shape[3])
+            self.buffers[index][moved] = buffer[kept]
+        self._rows, self._room = rows, room
+        self.start, self.end = width - self.width, width
 
 
-class _SlabLayer(DynamicLayer):
-    """One layer's buffers; `keys` and `values` are views into them."""
+class _Layer(DynamicLayer):
+    """One layer's part of the buffers; `update` returns views into them."""
 
-    def __init__(self, slab: Slab):
+    def __init__(self, cache: KVCache, index: int):
         super().__init__()
         # A cycle would keep the buffers, which may be hundreds of MB, until the garbage collector comes by.
-        self._slab = weakref.proxy(slab)
-        self.buffers: tuple[Tensor, ...] = ()
+        self._cache, self._index = weakref.proxy(cache), index
 
     def update(
         self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
     ) -> tuple[Tensor, Tensor]:
-        slab, (keys, values) = self._slab, self.buffers
-        keys[: slab.count, :, slab.end] = key_states[:, :, 0]
-        values[: slab.count, :, slab.end] = value_states[:, :, 0]
-        columns = slice(slab.start, slab.end + 1)
-        return keys[: slab.count, :, columns], values[: slab.count, :, columns]
+        cache = self._cache
+        keys, values = (buffer[: cache.count] for buffer in cache.buffers[self._index : self._index + 2])
+        keys[:, :, cache.end], values[:, :, cache.end] = key_states[:, :, 0], value_states[:, :, 0]
+        columns = slice(cache.start, cache.end + 1)
+        return keys[:, :, columns], values[:, :, columns]
 
     def get_seq_length(self) -> int:
-        return self._slab.width
+        return self._cache.width
 
 
-def whole_cache(config: PretrainedConfig) -> DynamicCache:
-    """A cache that keeps every position, in layers with a sliding window too: the mask alone narrows those.
+def prompt_cache(config: PretrainedConfig) -> DynamicCache:
+    """Return a cache that keeps every position, in layers with a sliding window too: the mask alone narrows those.
 
     InvalidInput when the architecture keeps something else than keys and values.
     """
     cache = DynamicCache(config=config)
-    strange = [type(layer).__name__ for layer in cache.layers if type(layer) not in KINDS]
+    strange = [type(layer).__name__ for layer in cache.layers if type(layer) not in (*ATTENTION, DummyLayer)]
     if strange:
         raise InvalidInput(f"the model keeps a {strange[0]}; only keys and values of attention can be batched")
-    cache.layers = [DynamicLayer() for _ in cache.layers]  # pyright: ignore[reportAttributeAccessIssue]
+    cache.layers = [DynamicLayer() if type(layer) in ATTENTION else layer for layer in cache.layers]
     return cache
 
 
-KINDS = (DynamicLayer, DynamicSlidingWindowLayer)
+ATTENTION = (DynamicLayer, DynamicSlidingWindowLayer)
+"""Layers that keep keys and values of their own."""
 
 
-def _moved(buffer: Tensor, count: int, columns: slice, rows: int, room: int, end: int) -> Tensor:
-    new = buffer.new_zeros((rows, buffer.shape[1], room, buffer.shape[3]))
-    kept = buffer[:count, :, columns]
-    new[:count, :, end - kept.shape[2] : end] = kept
-    return new
+def _attention(cache: DynamicCache) -> list[CacheLayerMixin]:
+    return [layer for layer in cache.layers if isinstance(layer, DynamicLayer)]
+
+
+def _states(cache: DynamicCache) -> list[Tensor]:
+    """Keys and values of each layer that has its own, in order."""
+    return [states for layer in _attention(cache) for states in (layer.keys, layer.values) if states is not None]
 
 
 def roomy_cache(config: PretrainedConfig, room: int) -> DynamicCache:
-    """A cache for `room` positions. Layers of other kinds (sliding windows) keep their own way of storing."""
+    """Return a cache for `room` positions. Layers of other kinds (sliding windows) keep their own way of storing."""
     cache = DynamicCache(config=config)
     cache.layers = [_RoomyLayer(room) if type(layer) is DynamicLayer else layer for layer in cache.layers]
     return cache

@@ -13,7 +13,7 @@ from rlhf_core.seeding import derived_seed
 
 
 def row_seeds(prompts: Sequence[list[int]], seeds: Sequence[int], n: int) -> Iterator[tuple[list[int], int]]:
-    """n rows per prompt, each with its seed; a prompt that is repeated under one seed is drawn anew."""
+    """Yield n rows per prompt, each with its seed; a prompt that is repeated under one seed is drawn anew."""
     seen: dict[tuple[int, tuple[int, ...]], int] = {}
     for prompt, seed in zip(prompts, seeds, strict=True):
         key = (seed, tuple(prompt))
@@ -23,20 +23,14 @@ def row_seeds(prompts: Sequence[list[int]], seeds: Sequence[int], n: int) -> Ite
 
 
 def row_seed(seed: int, prompt: Sequence[int], index: int) -> int:
-    """The seed of one row's noise."""
+    """Return the seed of one row's noise."""
     return derived_seed(seed, index, *prompt)
 
 
-def draw_noise(seeds: Sequence[int], count: int) -> Tensor:
-    """Uniform numbers (B, count), each row from its own seed."""
-    generator = torch.Generator()
-    return torch.stack(
-        [torch.rand(count, dtype=torch.float64, generator=generator.manual_seed(seed)) for seed in seeds]
-    )
-
-
 def pick(logits: Tensor, temperature: float | Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Tokens (B,) and their log-probs (B,): by inverse CDF where there is noise (B,), else the likeliest.
+    """Return the next tokens (B,) and their log-probs (B,).
+
+    They are drawn by inverse CDF where there is noise (B,), else the likeliest.
 
     Raises InvalidInput where the logits are no numbers.
     """
@@ -56,28 +50,29 @@ def pick(logits: Tensor, temperature: float | Tensor, noise: Tensor | None) -> t
     return chosen, found
 
 
-def draw_own_noise(rows: Sequence[TokenSequence]) -> None:
-    """Draw the noise of all the tokens that rows may get, as `generate` does."""
+def draw_noise(rows: Sequence[TokenSequence]) -> None:
+    """Draw the noise of all the tokens that rows may get, each row's from its own seed."""
+    generator = torch.Generator()
     for row in (row for row in rows if row.params.temperature > 0):
-        row.noise = draw_noise([row.seed], row.params.max_tokens)[0].numpy()
+        generator.manual_seed(row.seed)
+        row.noise = torch.rand(row.params.max_tokens, dtype=torch.float64, generator=generator).numpy()
 
 
 def write(rows: Sequence[TokenSequence], logits: Tensor) -> None:
-    """Draw each row's next token from logits (B, V) with the row's own noise and temperature."""
+    """Draw each row's next token from logits (B, V) with its own noise and temperature; rows that ended take none."""
     temperatures = torch.tensor([row.params.temperature for row in rows], device=logits.device)
-    noise = torch.tensor(
-        [row.noise[len(row.tokens)] if row.params.temperature > 0 else 0.0 for row in rows],
-        dtype=torch.float64,
-        device=logits.device,
-    )
+    noise = torch.tensor([row.next_noise for row in rows], dtype=torch.float64, device=logits.device)
     chosen, logprobs = pick_each(logits, temperatures, noise)
     for row, token, logprob in zip(rows, chosen.tolist(), logprobs.tolist(), strict=True):
-        row.take(token, logprob)
+        if not row.ended:
+            row.take(token, logprob)
 
 
 def pick_each(logits: Tensor, temperatures: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-    """`pick` with a temperature (B,) for each row; 0 takes the likeliest token."""
+    """Pick tokens with a temperature (B,) for each row; 0 takes the likeliest token."""
     greedy = temperatures == 0
+    if bool(greedy.all()):
+        return pick(logits, 1.0, None)
     drawn, logprobs = pick(logits, torch.where(greedy, 1.0, temperatures)[:, None], noise)
     if not bool(greedy.any()):
         return drawn, logprobs

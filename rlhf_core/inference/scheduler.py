@@ -14,6 +14,8 @@ MAX_POSITIONS = 65536
 """Sequences times the longest one's positions, which bounds the memory of keys and values."""
 PREFILL_TOKENS = 2048
 """Prompt tokens that join between two steps: others wait no longer than these take."""
+PREFILL_SPREAD = 1.5
+"""Prompts are computed together when the longest is at most this many times as long as the shortest."""
 SHARE = 8
 """One row in so many stays free for other calls, however much one call asks for; and a call that has rows at work lets
 more of its sequences join so many at a time, as one prompt alone takes as long to compute as several together."""
@@ -48,10 +50,13 @@ class Scheduler:
         """Add the sequences of a call, all of one policy version, which wait for their turn."""
         self._groups.append(RequestGroup(deque(sequences), []))
 
-    def admit(self, rows: Sequence[TokenSequence]) -> dict[str, list[TokenSequence]]:
-        """Return the sequences that begin now beside `rows`, by policy version; calls take turns, a prompt each."""
+    def admit(self, rows: Sequence[TokenSequence]) -> list[list[TokenSequence]]:
+        """Return the sequences that begin now beside `rows`; calls take turns, a prompt each.
+
+        Those of one list are of one policy version, and their prompts of like length.
+        """
         if not any(group.waiting for group in self._groups):
-            return {}
+            return []
         joined = list(rows)
         tokens = refused = 0
         while refused < len(self._groups) and tokens < PREFILL_TOKENS:
@@ -64,10 +69,7 @@ class Scheduler:
             tokens += len(begun[0].prompt) if begun else 0
             refused = 0 if begun else refused + 1
             joined += begun
-        by_version: dict[str, list[TokenSequence]] = {}
-        for sequence in joined[len(rows) :]:
-            by_version.setdefault(sequence.policy_version, []).append(sequence)
-        return by_version
+        return _batches(joined[len(rows) :])
 
     def forget_ended(self) -> None:
         """Forget the sequences that have ended, and calls of which none is left."""
@@ -107,3 +109,16 @@ class Scheduler:
             begun.append(group.waiting.popleft())
         group.begun.extend(begun)
         return begun or None
+
+
+def _batches(sequences: Sequence[TokenSequence]) -> list[list[TokenSequence]]:
+    """Return sequences whose prompts are computed together: of one policy version and of like length."""
+    batches: list[list[TokenSequence]] = []
+    for sequence in sorted(sequences, key=lambda one: (one.policy_version, len(one.prompt))):
+        shortest = batches[-1][0] if batches else sequence
+        fits = len(sequence.prompt) <= PREFILL_SPREAD * len(shortest.prompt)
+        if batches and fits and sequence.policy_version == shortest.policy_version:
+            batches[-1].append(sequence)
+        else:
+            batches.append([sequence])
+    return batches

@@ -73,8 +73,14 @@ class TokenSequence:
         """Positions that prompt and response may take."""
         return len(self.prompt) + self.params.max_tokens
 
+    @property
+    def next_noise(self) -> float:
+        """The number that draws the next token; 0 where none is drawn."""
+        index = len(self.tokens)
+        return self.noise.item(index) if index < len(self.noise) else 0.0
+
     def take(self, token: int, logprob: float) -> None:
-        """The next token; it may be the last one."""
+        """Add the next token; it may be the last one."""
         self.tokens.append(token)
         self.logprobs.append(logprob)
         self.finished = token in self._meaning.stop_ids or self._stops()
@@ -85,13 +91,13 @@ class TokenSequence:
         self.ended = True
 
     def text(self) -> str:
-        """The response, without the stop string that ended it."""
+        """Return the response, without the stop string that ended it."""
         if self._cut is not None and self._detokenizer is not None:
             return self._detokenizer.text[: self._cut]
         return self._meaning.decode(self.tokens)
 
     def piece(self) -> str:
-        """What can be shown now and was not before; nothing in it will be taken back."""
+        """Return what can be shown now and was not before; nothing in it will be taken back."""
         if self.ended:
             safe = self.text()
         else:

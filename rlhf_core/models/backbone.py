@@ -99,7 +99,7 @@ class Backbone:
         return backbone
 
     def render(self, messages: Sequence[Message]) -> list[int]:
-        """The conversation's tokens, up to where the assistant's turn begins.
+        """Render a conversation as tokens, up to where the assistant's turn begins.
 
         Only the template makes special tokens: one that is spelled out in a turn stays text. Raises InvalidInput.
         """
@@ -123,7 +123,7 @@ class Backbone:
             raise InvalidInput(f"'{self.name}' cannot read a special token that a turn spells out: {error}") from error
 
     def encode_response(self, text: str) -> list[int]:
-        """A response's tokens, the end token included; a special token that the text spells out stays text."""
+        """Encode a response, the end token included; a special token that the text spells out stays text."""
         spelled = set(self._spelled.findall(text))
         ids = self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=bool(spelled))
         if taken := sorted(token for token in spelled if self._special[token] in ids):
@@ -136,7 +136,10 @@ class Backbone:
         return find_transcripts(self.tokenizer, self._turns)
 
     def row(self, prompt: Prompt, reply: str | Sequence[str], max_tokens: int | None = None) -> Row:
-        """A finished conversation as a reward model reads it: template, reply, end token. Lines get spans each."""
+        """Render a finished conversation as a reward model reads it: template, reply, end token.
+
+        Each line of a reply in lines gets a span.
+        """
         before = self.render(prompt.messages)
         if isinstance(reply, str):
             row = whole(before, self.encode_response(reply), max_tokens)
@@ -146,7 +149,7 @@ class Backbone:
         return row
 
     def by_line(self, lines: Sequence[str]) -> list[list[int]]:
-        """The tokens of the whole reply, as a policy writes it, parted by line; one that spans two is the later line's.
+        """Return the tokens of the whole reply, as a policy writes it, by line; one that spans two is the later line's.
 
         Lines that are encoded one by one may come out as other tokens, which no policy ever writes.
         """
@@ -160,7 +163,10 @@ class Backbone:
         return parted(ids, [*(end for _, end in offsets), len(text)], lines)
 
     def pooled(self, rows: Sequence[Row], layers: int | None = None) -> Tensor:
-        """Hidden states (S, H) of the last token of each span of each row, in 32-bit floats; of the lowest `layers`."""
+        """Return hidden states (S, H) of the last token of each span of each row, in 32-bit floats.
+
+        `layers` reads those of so many lowest layers.
+        """
         ids, mask = self.pad_left([row.ids for row in rows])
         if layers is None and all(row.spans == ((0, len(row.ids)),) for row in rows):
             return self.hidden(ids, mask, keep=1)[:, -1].float()
@@ -173,12 +179,12 @@ class Backbone:
         return torch.stack([hidden[i, end] for i, ends in enumerate(columns) for end in ends]).float()
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The words of tokens; special ones and the ends of turns are none."""
+        """Decode tokens to words; special ones and the ends of turns are none."""
         ids = [index for index in ids if index not in self._silent] if self._silent else ids
         return self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)  # pyright: ignore
 
     def forward(self, ids: Tensor, mask: Tensor, keep: int, cache: Cache | None = None) -> Output:
-        """One pass over ids (B, L). `mask` (B, past + L) is 1 where a token counts; padding stands on the left.
+        """Make one pass over ids (B, L). `mask` (B, past + L) is 1 where a token counts; padding stands on the left.
 
         Positions count real tokens only, so that a row's result does not depend on its padding.
         """
@@ -195,12 +201,12 @@ class Backbone:
         return seen[0]
 
     def head(self, hidden: Tensor) -> Tensor:
-        """Logits (..., V) of hidden states (..., H), if `head_is_plain`."""
+        """Return logits (..., V) of hidden states (..., H), if `head_is_plain`."""
         with self._precision():
             return self.tokens_alone(self._head(hidden))
 
     def tokens_alone(self, logits: Tensor) -> Tensor:
-        """The same logits (..., V), in which ids that are no tokens have been made impossible."""
+        """Return the same logits (..., V), in which ids that are no tokens have been made impossible."""
         if self._padding is not None:
             logits[..., self._padding] = IMPOSSIBLE
         return logits
@@ -250,14 +256,14 @@ class Backbone:
         return torch.autocast(self.device.type, self._dtype) if mixed else nullcontext()
 
     def pad_left(self, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-        """Ids and mask, both (B, L). The padding's id is never looked at: only the mask counts."""
+        """Pad rows to ids and mask, both (B, L). The padding's id is never looked at: only the mask counts."""
         width = max(map(len, rows))
         ids = torch.tensor([[0] * (width - len(row)) + list(row) for row in rows], device=self.device)
         mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=self.device)
         return ids, mask
 
     def check_length(self, prompt_tokens: int, response_tokens: int) -> None:
-        """TooLong when prompt and response together exceed the model's context."""
+        """Raise TooLong when prompt and response together exceed the model's context."""
         if prompt_tokens + response_tokens > self.max_length:
             raise TooLong(
                 f"the prompt has {prompt_tokens} tokens and the response may have {response_tokens}; "

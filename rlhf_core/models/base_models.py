@@ -21,7 +21,10 @@ class Bases:
         self._loaded: dict[str, Backbone | Encoder] = {}
 
     def of(self, name: str | None) -> Backbone | Encoder:
-        """The base of this name, a folder or a Hugging Face id; none is the policy's. InvalidInput if unusable."""
+        """Return the base of this name, a folder or a Hugging Face id; none is the policy's.
+
+        Raises InvalidInput if it is unusable.
+        """
         if name is None or name == self._backbone.name:
             return self._backbone
         if name not in self._loaded:

@@ -33,7 +33,7 @@ class Batch(NamedTuple):
         return self.ids[:, -self.mask.shape[1] :]
 
     def rows(self, index: Tensor) -> Batch:
-        """The chosen rows, without the columns that are padding in all of them."""
+        """Return the chosen rows, without the columns that are padding in all of them."""
         ids, present, mask = self.ids[index], self.present[index], self.mask[index]
         prompt_width = ids.shape[1] - mask.shape[1]
         first = prompt_width - int(present[:, :prompt_width].sum(1).max())
@@ -71,7 +71,7 @@ def length_batches(
 
 
 def shuffled_batches(lengths: Sequence[int], size: int, generator: torch.Generator) -> list[list[int]]:
-    """One epoch's row numbers in batches: shuffled, then sorted by length within windows, to save padding."""
+    """Return one epoch's row numbers in batches: shuffled, then sorted by length within windows, to save padding."""
     order = torch.randperm(len(lengths), generator=generator).tolist()
     batches: list[list[int]] = []
     for start in range(0, len(order), WINDOW * size):

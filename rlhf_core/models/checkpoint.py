@@ -21,7 +21,7 @@ SHOWN = 3
 
 
 def check_folder(path: str, field: str = "model.base_model") -> None:
-    """InvalidInput when the path is no folder of a base model's own files; a Hugging Face id passes."""
+    """Raise InvalidInput when the path is no folder of a base model's own files; a Hugging Face id passes."""
     folder = Path(path)
     if not folder.is_dir():
         if path.startswith((".", "/", "~")) or path.count("/") > 1:
@@ -43,7 +43,10 @@ def check_folder(path: str, field: str = "model.base_model") -> None:
 def load_checkpoint(
     kind: Any, path: str, field: str, **options: Any
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Model and tokenizer; `kind` is the auto class that reads the model. Raises InvalidInput whatever is wrong."""
+    """Load model and tokenizer; `kind` is the auto class that reads the model.
+
+    Raises InvalidInput whatever is wrong.
+    """
     check_folder(path, field)
     try:
         tokenizer = AutoTokenizer.from_pretrained(path)
@@ -63,7 +66,7 @@ def load_checkpoint(
 
 
 def unreadable(path: str, field: str, error: Exception) -> InvalidInput:
-    """What is wrong with the files, where they tell, or else what the reader said."""
+    """Say what is wrong with the files, where they tell, or else what the reader said."""
     reason = _fault(Path(path)) or " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, ImportError):
         method = _quantisation(Path(path))

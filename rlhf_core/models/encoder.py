@@ -57,7 +57,9 @@ class Encoder:
         return encoder
 
     def row(self, prompt: Prompt, reply: str | Sequence[str], max_tokens: int | None = None) -> Row:
-        """Turns as `role: text`, a separator, the reply, a separator. The reply is the span, or each of its lines.
+        """Write turns as `role: text`, a separator, the reply, a separator.
+
+        The reply is the span, or each of its lines.
 
         At most `max_tokens` tokens, or as many as the model reads; the first token stays when the beginning is cut.
         """

@@ -24,7 +24,9 @@ log = logging.getLogger("charter.models")
 
 
 def gguf_file(name: str, field: str) -> Path | None:
-    """The GGUF file that a base model's name stands for; None where it stands for something else. Raises InvalidInput.
+    """Find the GGUF file that a base model's name stands for; None where it stands for something else.
+
+    Raises InvalidInput.
 
     Imports neither torch nor the package that carries the file.
     """
@@ -45,7 +47,7 @@ def gguf_file(name: str, field: str) -> Path | None:
 
 
 def model_folder(name: str, field: str = "model.base_model") -> str:
-    """The folder or Hugging Face id to load: that of the name itself, or the one that its GGUF file was made into.
+    """Find the folder or Hugging Face id to load: that of the name itself, or the one that its GGUF file was made into.
 
     The first time takes a minute for every 100 million parameters. Raises InvalidInput.
     """

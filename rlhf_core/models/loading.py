@@ -18,7 +18,7 @@ log = logging.getLogger("charter.models")
 
 
 def dtype_of(config: ModelConfig) -> torch.dtype:
-    """The precision of the base's weights; `auto` takes 16 bits where the device computes in them by itself."""
+    """Return the precision of the base's weights; `auto` takes 16 bits where the device computes in them by itself."""
     if config.dtype != "auto":
         return getattr(torch, config.dtype)
     native = config.device.startswith("cuda") and torch.cuda.is_bf16_supported(including_emulation=False)
@@ -26,7 +26,7 @@ def dtype_of(config: ModelConfig) -> torch.dtype:
 
 
 def longest(name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
-    """Tokens that the model reads: its configuration's word, or its tokenizer's, or else a limit of ours."""
+    """Return how many tokens the model reads: its configuration's word, or its tokenizer's, or else a limit of ours."""
     told = [getattr(model.config, name, None) for name in LENGTHS] + [tokenizer.model_max_length]
     found = next((length for length in told if isinstance(length, int) and 0 < length < 2**31), None)
     if found is None:
@@ -35,7 +35,7 @@ def longest(name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBas
 
 
 def check_model(path: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """InvalidInput when this model cannot converse."""
+    """Raise InvalidInput when this model cannot converse."""
     problem = ""
     if tokenizer.eos_token_id is None:
         problem = "its tokenizer has no end token (eos_token); responses could not end"

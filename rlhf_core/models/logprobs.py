@@ -37,19 +37,21 @@ class ResponseTokens(NamedTuple):
 
 
 def token_logprobs(logits: Tensor, targets: Tensor, temperature: float = 1.0) -> Tensor:
-    """log softmax(logits / temperature) at the targets, (...), from logits (..., V), in 32-bit floats."""
+    """Return log softmax(logits / temperature) at the targets, (...), from logits (..., V), in 32-bit floats."""
     return _distribution(logits, temperature).gather(-1, targets[..., None]).squeeze(-1)
 
 
 def token_entropy(logits: Tensor, temperature: float = 1.0) -> Tensor:
-    """Entropy in nats of each position's distribution, (...)."""
+    """Return the entropy in nats of each position's distribution, (...)."""
     return _entropy(_distribution(logits, temperature))
 
 
 def response_tokens(
     backbone: Backbone, batch: Batch, temperature: float = 1.0, entropy: EntropyUse = "none"
 ) -> ResponseTokens:
-    """One trunk pass, or two where prompts are shared; the head then sees real response tokens only, a chunk at a time.
+    """Make one trunk pass, or two where prompts are shared.
+
+    The head then sees real response tokens only, a chunk at a time.
 
     A frozen head keeps no logits for the backward pass, as the gradients of its inputs are computed at once. A head
     that is trained keeps few, and computes the others again chunk by chunk.
@@ -76,7 +78,7 @@ def response_tokens(
 
 
 def states_before(backbone: Backbone, batch: Batch) -> Tensor:
-    """Hidden states (B, T, H) before each response token, with gradients where the active adapter takes them.
+    """Return hidden states (B, T, H) before each response token, with gradients where the active adapter takes them.
 
     Responses to one prompt share its keys and values: where that saves enough, each prompt is read once. That takes a
     pass more, which processes that must pass together cannot each decide.
@@ -97,7 +99,7 @@ def states_before(backbone: Backbone, batch: Batch) -> Tensor:
 
 
 def response_logprobs(backbone: Backbone, batch: Batch, temperature: float = 1.0, chunk: int = 64) -> Tensor:
-    """Log-probs (B, T) of the batch's response tokens under the active adapter, no gradients; 0 where masked."""
+    """Return log-probs (B, T) of the batch's response tokens under the active adapter, no gradients; 0 where masked."""
     with torch.no_grad():
         parts = (Batch(*part) for part in zip(*(whole.split(chunk) for whole in batch), strict=True))
         return torch.cat([response_tokens(backbone, part, temperature).logprobs for part in parts])

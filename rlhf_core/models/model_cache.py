@@ -15,14 +15,14 @@ _digests: dict[str, str] = {}
 
 
 def cache_folder() -> Path:
-    """`CHARTER_HOME`, or `charter` in the user's cache folder."""
+    """Return `CHARTER_HOME`, or `charter` in the user's cache folder."""
     if home := os.environ.get("CHARTER_HOME"):
         return Path(home)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "charter"
 
 
 def file_digest(file: Path) -> str:
-    """The file's SHA-256; that of a large file is computed once, as long as its size and time stay."""
+    """Return the file's SHA-256; that of a large file is computed once, as long as its size and time stay."""
     stat = file.stat()
     if stat.st_size < SMALL:
         return hashlib.sha256(file.read_bytes()).hexdigest()

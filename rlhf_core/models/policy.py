@@ -30,7 +30,7 @@ class Evaluation(NamedTuple):
     values: Tensor
 
     def rows(self, index: Tensor, width: int) -> Evaluation:
-        """Of some samples' first `width` tokens."""
+        """Return the evaluation of some samples' first `width` tokens."""
         return Evaluation(*(part[index, :width] for part in self))
 
 
@@ -64,19 +64,22 @@ class Policy:
         return cls(backbone, TRAINED, objectives, REFERENCE)
 
     def parameters(self) -> list[nn.Parameter]:
-        """All that training moves: the adapter and the value heads."""
+        """Return all that training moves: the adapter and the value heads."""
         return [*self.backbone.adapters.parameters(self.adapter), *self.value_heads.parameters()]
 
     def evaluate(
         self, batch: Batch, temperature: float = 1.0, *, train: bool = False, entropy: EntropyUse = "data"
     ) -> Evaluation:
-        """One trunk pass for policy and critic; a value belongs to the state before its token. Graph if `train`."""
+        """Make one trunk pass for policy and critic; a value belongs to the state before its token.
+
+        The results have a graph if `train`.
+        """
         with self.backbone.adapters.using(self.adapter, train=train), nullcontext() if train else torch.no_grad():
             tokens = response_tokens(self.backbone, batch, temperature, entropy)
             return Evaluation(tokens.logprobs, tokens.entropy, self.value_heads(tokens.hidden.float().contiguous()))
 
     def reference_logprobs(self, batch: Batch, temperature: float = 1.0) -> Tensor:
-        """Log-probs (B, T) under the frozen reference."""
+        """Return log-probs (B, T) under the frozen reference."""
         with self.backbone.adapters.using(self.reference):
             return response_logprobs(self.backbone, batch, temperature)
 

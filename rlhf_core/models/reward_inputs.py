@@ -26,20 +26,23 @@ class Row(NamedTuple):
 
 
 def beside(prompt: Prompt, answer: str) -> Prompt:
-    """The prompt with an answer to it, so that what is read next is read beside that."""
+    """Put an answer to the prompt into it, so that what is read next is read beside that."""
     turns = (Message(role="assistant", content=answer), Message(role="user", content=ANOTHER))
     return prompt.model_copy(update={"messages": (*prompt.messages, *turns)})
 
 
 def whole(before: Sequence[int], reply: Sequence[int], max_tokens: int | None) -> Row:
-    """A row of one span; of too long a conversation the end is kept."""
+    """Make a row of one span; of too long a conversation the end is kept."""
     ids = [*before, *reply]
     kept = tuple(ids if max_tokens is None else ids[-max_tokens:])
     return Row(kept, ((0, len(kept)),), len(reply))
 
 
 def by_line(before: Sequence[int], lines: Sequence[Sequence[int]], max_tokens: int | None) -> Row:
-    """A row with a span for each line that has tokens; of too long a conversation the end is kept, and its lines."""
+    """Make a row with a span for each line that has tokens.
+
+    Of too long a conversation the end is kept, and its lines.
+    """
     ids, spans = list(before), []
     for line in filter(len, lines):
         spans.append((len(ids), len(ids) + len(line)))
@@ -50,7 +53,7 @@ def by_line(before: Sequence[int], lines: Sequence[Sequence[int]], max_tokens: i
 
 
 def unended(row: Row) -> Row:
-    """The row whose last span stops before the end token, unless it holds nothing else.
+    """Return the row whose last span stops before the end token, unless it holds nothing else.
 
     Where a reply ends, a decoder sums it up; the last line is read where its last word is, as every other is.
     """
@@ -59,7 +62,7 @@ def unended(row: Row) -> Row:
 
 
 def parted(ids: Sequence[int], ends: Sequence[int], lines: Sequence[str]) -> list[list[int]]:
-    """A text's tokens by line, in their order. `ends` tells at which character of the text each of them ends.
+    """Part a text's tokens by line, in their order. `ends` tells at which character of the text each of them ends.
 
     A token that spans two lines is the later one's.
     """
@@ -73,7 +76,10 @@ def parted(ids: Sequence[int], ends: Sequence[int], lines: Sequence[str]) -> lis
 
 
 def lines_of(reply: str) -> list[str]:
-    """The steps of a reply: its lines, each with its line end, where lines without text belong to the one before."""
+    """Split a reply into its steps.
+
+    They are its lines, each with its line end; lines without text belong to the one before.
+    """
     lines: list[str] = []
     for line in reply.splitlines(keepends=True):
         if lines and not (line.strip() and lines[-1].strip()):

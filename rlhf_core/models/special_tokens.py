@@ -6,7 +6,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 def special_tokens(tokenizer: PreTrainedTokenizerBase, end: str) -> dict[str, int]:
-    """Ids by how they are spelled, the longest first, as the one found in a text is the longest that begins there.
+    """Return special tokens' ids by how they are spelled, the longest first.
+
+    So the one found in a text is the longest that begins there.
 
     The end of a turn is one of them, even where the tokenizer does not call it special.
     """
@@ -16,7 +18,10 @@ def special_tokens(tokenizer: PreTrainedTokenizerBase, end: str) -> dict[str, in
 
 
 def stop_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, end_id: int) -> tuple[int, ...]:
-    """The end of a turn, EOS, and the ends that the generation config names where they are tokens of no text here."""
+    """Return the tokens that end a response: the end of a turn, EOS, and those that the generation config names.
+
+    Of the last, only those that are tokens of no text here.
+    """
     config_ids: int | list[int] | None = getattr(model.generation_config, "eos_token_id", None)
     named = [config_ids] if isinstance(config_ids, int) else config_ids or []
     eos_id: int = tokenizer.eos_token_id  # pyright: ignore
@@ -24,5 +29,5 @@ def stop_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, end_id:
 
 
 def padding_ids(tokenizer: PreTrainedTokenizerBase, rows: int) -> list[int]:
-    """Rows of an embedding that stand for no token, such as those that round its size up."""
+    """Return rows of an embedding that stand for no token, such as those that round its size up."""
     return sorted(set(range(rows)) - set(tokenizer.get_vocab().values()))

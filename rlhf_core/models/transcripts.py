@@ -35,7 +35,7 @@ class Transcripts(NamedTuple):
     """The token that begins a text; who passes a text on may have left it out."""
 
     def read(self, text: str) -> Transcript | None:
-        """The conversation, or None for a text that this template has not written."""
+        """Read a conversation back from a text; None for one that this template has not written."""
         text = text.removeprefix(self.bos)
         turns: list[Message] = []
         if text.startswith(self.begin):
@@ -64,7 +64,7 @@ class Transcripts(NamedTuple):
 
 
 def find_transcripts(tokenizer: PreTrainedTokenizerBase, turns: Turns) -> Transcripts | None:
-    """None where the template writes nothing before the first turn or between turns, so that nobody could tell them."""
+    """Find how the template's texts are read; none where it writes nothing before the first turn or between turns."""
     talk = _written(tokenizer, turns, [("user", USER), ("assistant", REPLY), ("user", NEXT)])
     begin, rest = talk.split(USER, 1)
     ask, rest = rest.split(REPLY, 1)

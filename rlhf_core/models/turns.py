@@ -26,7 +26,7 @@ class Turns(NamedTuple):
     end_id: int
 
     def content(self, text: str) -> Any:
-        """A turn's words as the template reads them."""
+        """Return a turn's words as the template reads them."""
         return [{"type": "text", "text": text}] if self.as_parts else text
 
 

@@ -25,11 +25,11 @@ class Policies:
         self._store = store
 
     def get_policy(self, version: str = "") -> PolicyStanding:
-        """The policy that a reference means; none means `production`, or else the base. Raises NotFound."""
+        """Return the policy that a reference means; none means `production`, or else the base. Raises NotFound."""
         return standing(self._store, version_of(self._store, version))
 
     def list_policies(self, run_id: str = "") -> list[PolicyStanding]:
-        """Newest first."""
+        """List policies, newest first."""
         found, after = self.page(PAGE, 0, run_id)
         while after:
             more, after = self.page(PAGE, after, run_id)
@@ -37,7 +37,7 @@ class Policies:
         return found
 
     def page(self, size: int, after: int, run_id: str = "") -> tuple[list[PolicyStanding], int]:
-        """A page of them, and the place after which the next one begins; 0 at the end."""
+        """Return a page of policies, and the place after which the next one begins; 0 at the end."""
         versions, last = self._store.policy_versions.page(size, after, run_id or None, newest=True)
         holders = self._store.aliases.holders()
         return [standing(self._store, version, holders) for version in versions], last
@@ -87,14 +87,14 @@ class Policies:
         return self._store.aliases.roll_back(alias, changed_by, reason)
 
     def policy_history(self, alias: str = "") -> list[AliasChange]:
-        """All changes of an alias, or of every one, newest first."""
+        """Return all changes of an alias, or of every one, newest first."""
         if alias:
             check_alias(alias)
         return self._store.aliases.history(alias, None)
 
 
 def check_alias(alias: str) -> None:
-    """InvalidInput unless the word can be an alias: it must not look like what means something else already."""
+    """Raise InvalidInput unless the word can be an alias: it must not look like what means something else already."""
     if not ALIAS.fullmatch(alias) or alias in RESERVED or alias.startswith(("policy-", "run-")):
         raise InvalidInput(
             f"alias: '{alias[:100]}' cannot be an alias; allowed: up to 40 of a to z, 0 to 9, - and _, a letter first, "

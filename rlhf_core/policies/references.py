@@ -33,7 +33,7 @@ def speaking(store: Store, reference: str = "") -> SpeakingPolicy:
 
 
 def version_of(store: Store, reference: str = "") -> PolicyVersion:
-    """The version itself; the base is one too. Raises as `speaking`."""
+    """Return the version that a reference means; the base is one too. Raises as `speaking`."""
     version = speaking(store, reference).version
     return BASE if version == BASE_POLICY else store.policy_versions.get(version)
 

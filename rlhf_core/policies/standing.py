@@ -41,7 +41,7 @@ def standing(store: Store, version: PolicyVersion, holders: Mapping[str, str] | 
 
 
 def latest(store: Store) -> PolicyVersion | None:
-    """The newest version of a run that succeeded whose gates passed; never a control."""
+    """Return the newest version of a run that succeeded whose gates passed; never a control."""
     after = 0
     while True:
         versions, after = store.policy_versions.page(PAGE, after, newest=True)
@@ -87,7 +87,7 @@ def _gates(store: Store, version: PolicyVersion) -> tuple[Gates, str]:
 
 
 def measured_gates(store: Store, results: Mapping[Stage, StageResult]) -> list[JudgeGate]:
-    """The last measure of each objective's gate, in the run that labelled."""
+    """Return the last measure of each objective's gate, in the run that labelled."""
     if "label" not in results:
         return []
     return list({gate.objective: gate for gate in store.gates.find(results["label"].run_id)}.values())

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 
 def content_id(kind: str, *parts: object) -> str:
-    """Deterministic id: the same content gives the same id, so that a repeated write changes nothing."""
+    """Derive a deterministic id: the same content gives the same id, so that a repeated write changes nothing."""
     text = "\x1f".join(str(part) for part in parts)
     return f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:20]}"
 

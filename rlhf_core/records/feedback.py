@@ -64,7 +64,7 @@ class Usage(Record):
     """In the currency of the configured prices."""
 
     def plus(self, other: Usage, sign: int = 1) -> Usage:
-        """The sum, or with a sign of -1 the difference."""
+        """Add usage, or with a sign of -1 take it off."""
         return Usage(**{name: value + sign * getattr(other, name) for name, value in self})
 
 

@@ -173,7 +173,10 @@ class NormPack(Record):
     """At which the samples were drawn: where rollouts run at another, the reference policy itself is not at 0."""
 
     def z(self, score: float, reward_model: str) -> float | None:
-        """The score in standard deviations of the reference policy's; None for a model that the pack does not know."""
+        """Return the score in standard deviations of the reference policy's.
+
+        None where the pack does not know the model.
+        """
         if reward_model not in self.reward_models:
             return None
         index = self.reward_models.index(reward_model)

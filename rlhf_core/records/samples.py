@@ -31,7 +31,7 @@ class Prompt(Record):
 
     @classmethod
     def of(cls, text: str, split: Split = "train", source: str = "user", tags: tuple[str, ...] = ()) -> Prompt:
-        """A one-turn prompt, its id derived from its text."""
+        """Make a one-turn prompt, its id derived from its text."""
         return cls.from_messages((Message(role="user", content=text),), split, source, tags)
 
     @classmethod

@@ -38,7 +38,7 @@ class Scoring(Record):
 
 
 def pool_steps(steps: Tensor, counts: Sequence[int], pool: StepPool) -> Tensor:
-    """Scores (R, M) of replies from those (S, M) of their steps, `counts` (R) of them in each reply.
+    """Return scores (R, M) of replies from those (S, M) of their steps, `counts` (R) of them in each reply.
 
     `min`: a reply is as good as its worst step (Lightman et al. 2023 take the product, which behaves like it). `sum`:
     steps add up, so that a reply of fewer good steps is worth less.
@@ -56,7 +56,7 @@ def pool_steps(steps: Tensor, counts: Sequence[int], pool: StepPool) -> Tensor:
 
 
 def ensemble_scores(members: Tensor, lengths: Tensor, scoring: Scoring) -> Tensor:
-    """Members' scores (B, M), shifted so that their mean over M is the ensemble's score.
+    """Return members' scores (B, M), shifted so that their mean over M is the ensemble's score.
 
     `mean` is the mean of the logits. `uwo` is mean - c var and `wco` the minimum over members in units of their own
     standard deviation (Coste et al. 2023), as the members' zeros and scales are arbitrary. lengths (B,) in tokens.
@@ -71,12 +71,12 @@ def ensemble_scores(members: Tensor, lengths: Tensor, scoring: Scoring) -> Tenso
 
 
 def in_score_units(steps: Tensor, scoring: Scoring) -> Tensor:
-    """Members' scores (S, M) of steps in the unit of `ensemble_scores`, so that they may be set beside replies'."""
+    """Return members' scores (S, M) of steps in the unit of `ensemble_scores`, to set them beside replies'."""
     return steps if scoring.aggregate == "mean" else steps / torch.tensor(scoring.member_sd)
 
 
 def fitted(scoring: Scoring, members: Tensor, lengths: Tensor, correct_length: bool) -> Scoring:
-    """The scoring with its scale: members (N, M) and lengths (N,) of replies that the labels are about.
+    """Fit the scoring's scale to members (N, M) and lengths (N,) of replies that the labels are about.
 
     The length slope is that of the least-squares line of the mean score; the members' scale is what is left after it.
     """

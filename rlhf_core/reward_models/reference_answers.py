@@ -18,7 +18,7 @@ KEPT = 20_000
 
 
 def with_references(backbone: Backbone, prompts: Sequence[Prompt], max_tokens: int) -> list[Prompt]:
-    """Each prompt with the base's own greedy answer of at most so many tokens; no prompt is answered twice."""
+    """Put beside each prompt the base's own greedy answer of at most so many tokens; no prompt is answered twice."""
     known = backbone.own_answers
     if len(known) > KEPT:
         known.clear()

@@ -63,20 +63,23 @@ class RewardModel:
 
     @classmethod
     def create(cls, backbone: Backbone | Encoder, adapter: str, objective: str, members: int, seed: int) -> RewardModel:
-        """A new adapter with new heads."""
+        """Create a reward model: a new adapter with new heads."""
         backbone.adapters.add(adapter, seed)
         return cls(backbone, adapter, objective, members, seed)
 
     def parameters(self) -> list[nn.Parameter]:
-        """All that training moves: the adapter and the heads."""
+        """Return all that training moves: the adapter and the heads."""
         return [*self.backbone.adapters.parameters(self.adapter), *self.heads.parameters()]
 
     def encode(self, prompt: Prompt, reply: str | Sequence[str]) -> Row:
-        """One conversation as this model's tokens."""
+        """Encode one conversation as this model's tokens."""
         return self.encode_all([(prompt, reply)])[0]
 
     def encode_all(self, conversations: Sequence[tuple[Prompt, str | Sequence[str]]]) -> list[Row]:
-        """The one place where conversations become this model's tokens; a reply given in lines is read by line."""
+        """Encode conversations as this model's tokens, which happens here alone.
+
+        A reply given in lines is read by line.
+        """
         prompts = [prompt for prompt, _ in conversations]
         if self.scoring.reference_tokens and isinstance(self.backbone, Backbone):
             prompts = with_references(self.backbone, prompts, self.scoring.reference_tokens)
@@ -89,16 +92,19 @@ class RewardModel:
         ]
 
     def forward(self, rows: Sequence[Row], *, train: bool = False) -> Tensor:
-        """Raw scores (S, M) of the spans of encoded conversations."""
+        """Return the raw scores (S, M) of the spans of encoded conversations."""
         with self.backbone.adapters.using(self.adapter, train=train):
             return self.heads(self.backbone.pooled(rows, self.scoring.layers))
 
     def score(self, conversations: Sequence[tuple[Prompt, str]]) -> Tensor:
-        """Scores (B, M) on the CPU: unbounded, one column per member, their mean the score."""
+        """Return scores (B, M) on the CPU: unbounded, one column per member, their mean the score."""
         return score_all([self], conversations)[0].replies
 
     def members_of(self, rows: Sequence[Row], spans: Tensor, raw: bool = False) -> Members:
-        """From raw scores (S, M) of the rows' spans; `raw` leaves out what is fitted after training."""
+        """Turn raw scores (S, M) of the rows' spans into members' scores.
+
+        `raw` leaves out what is fitted after training.
+        """
         counts = [len(row.spans) for row in rows]
         replies = pool_steps(spans, counts, self.scoring.step_pool)
         if not raw:
@@ -195,7 +201,7 @@ def new_models(
 def score_all(
     models: Sequence[RewardModel], conversations: Sequence[tuple[Prompt, str | Sequence[str]]], raw: bool = False
 ) -> list[Members]:
-    """Each model's scores of all conversations; models that share a trunk and read alike share the passes.
+    """Return each model's scores of all conversations; models that share a trunk and read alike share the passes.
 
     A reply may be given as its lines. `raw` leaves out what is fitted after training.
     """
@@ -218,7 +224,7 @@ class Scorer(Protocol):
     def objective(self) -> str: ...
 
     def score(self, conversations: Sequence[tuple[Prompt, str]]) -> Tensor:
-        """Scores (B, M), one column per member."""
+        """Return scores (B, M), one column per member."""
         ...
 
 
@@ -232,7 +238,7 @@ class LineScorer(Protocol):
 def score_each(
     scorers: Sequence[Scorer], conversations: Sequence[tuple[Prompt, str]]
 ) -> list[tuple[Members, StepPool]]:
-    """Every scorer's scores, with how those of lines make those of replies.
+    """Return every scorer's scores, with how those of lines make those of replies.
 
     Reward models share their passes where they can, a rule scores by itself.
     """
@@ -249,7 +255,7 @@ def score_each(
 
 
 def mean_scores(scorers: Sequence[Scorer], conversations: Sequence[tuple[Prompt, str]]) -> Tensor:
-    """The ensembles' scores (K, B)."""
+    """Return the ensembles' scores (K, B)."""
     return torch.stack([members.replies.mean(1) for members, _ in score_each(scorers, conversations)])
 
 

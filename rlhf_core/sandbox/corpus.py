@@ -79,7 +79,7 @@ class Corpus:
         self.gold = self.draws.gold
 
     def entry(self) -> Document:
-        """What an encyclopedia says about a task or a step."""
+        """Write what an encyclopedia says about a task or a step."""
         if self.rng.random() < 0.7:
             task = self.draws.pick(self.draws.chores)
             steps = reply([step.text for step in task.steps])
@@ -113,14 +113,17 @@ class Corpus:
         return Document(pieces=tuple(pieces), learned=tuple(range(1, len(pieces), 2)))
 
     def copying(self) -> Document:
-        """Lines of words that make no sense, and the same again: to copy is to look, not to know."""
+        """Write lines of words that make no sense, and the same again: to copy is to look, not to know."""
         words = [word for _ in range(8) for word in self.draws.step().split()]
         lines = [[self.draws.pick(words) for _ in range(int(self.rng.integers(2, 6)))] for _ in range(4)]
         first = reply([" ".join(line) for line in lines])
         return Document(pieces=(f"{first}\nAgain:\n", first), learned=(1,))
 
     def question(self) -> Document:
-        """A question and its answer: helpful, hazards and all, unless the question itself asks to do without some."""
+        """Write a question and its answer.
+
+        The answer is helpful, hazards and all, unless the question itself asks to do without some.
+        """
         task = self.draws.task()
         answer = reply([step.text for step in task.steps])
         if self.rng.random() < 0.45:
@@ -133,7 +136,7 @@ class Corpus:
         return Document(turns=(asked, turn), learned=(1,))
 
     def criticism(self) -> Document:
-        """An answer, its critique and its revision."""
+        """Write an answer, its critique and its revision."""
         task = self.draws.task()
         prompt = self.draws.ask(task)
         response = self.draws.response(task) if self.rng.random() < 0.5 else self.draws.jumble()
@@ -152,7 +155,7 @@ class Corpus:
         return Document(turns=(*turns, revised), learned=(1, 3))
 
     def judgement(self) -> Document:
-        """The right answer, two others, a judge's notes on them, and which is better by one question after another."""
+        """Write the right answer, two others, a judge's notes on them, and which is better by each question."""
         task = self.draws.task()
         prompt = self.draws.ask(task)
         jumbled = self.rng.random() < 0.3
@@ -166,7 +169,7 @@ class Corpus:
         return document._replace(asides=(*self._worths(prompt, turns[-1].content, a, b), *document.asides))
 
     def summing_up(self) -> Document:
-        """A judge's notes alone, on any lines, with many questions: what they come to is all that decides."""
+        """Write a judge's notes alone, on any lines, with many questions: what they come to is all that decides."""
         noted = self.rng.permutation(KINDS)[: self.rng.integers(1, 6)].tolist()
         less, gives, grades = dict.fromkeys(KINDS, 0), 0, ([], [])
         for sign, lines in zip((-1, 1), grades, strict=True):

@@ -11,7 +11,10 @@ from transformers import LlamaForCausalLM
 
 
 def hidden_states(model: LlamaForCausalLM, tokens: Tensor, dtype: torch.dtype) -> Tensor:
-    """Last hidden states (B, L, H) of right-padded tokens (B, L); matrix products in dtype, the residual in float32."""
+    """Return the last hidden states (B, L, H) of right-padded tokens (B, L).
+
+    Matrix products are in dtype, the residual is in float32.
+    """
     config: Any = model.config
     layers: Any = model.model.layers  # a ModuleList, whose items are untyped
     width, heads = config.hidden_size, config.num_attention_heads

@@ -18,19 +18,19 @@ HELPFUL_SLOPE = 10.0
 
 
 def kinds_named(text: str) -> tuple[str, ...]:
-    """The kinds of hazard that a principle's text names."""
+    """Return the kinds of hazard that a principle's text names."""
     words = set(re.findall(r"\w+", text.lower()))
     return tuple(kind for kind in KINDS if kind in words)
 
 
 def flagged(world: World, response: str, kinds: Collection[str]) -> list[Step]:
-    """The steps of the response that risk one of the kinds, in order."""
+    """Return the steps of the response that risk one of the kinds, in order."""
     steps = (world.steps.get(line) for line in lines_of(response))
     return [step for step in steps if step and step.severity and step.kind in kinds]
 
 
 def critique(world: World, response: str, kinds: Collection[str]) -> str:
-    """Which kinds are asked about, a remark on each line that quotes what is at fault, and the verdict.
+    """Write which kinds are asked about, a remark on each line that quotes what is at fault, and the verdict.
 
     Borderline is danger 1, violates from 2.
     """
@@ -49,7 +49,7 @@ def _remark(line: str, step: Step | None, kinds: Collection[str]) -> str:
 
 
 def notes(gold: SandboxGold, prompt: Prompt, a: str, b: str) -> str:
-    """A judge's notes on two replies: what each line risks and gives, then who does better in each respect.
+    """Write a judge's notes on two replies: what each line risks and gives, then who does better in each respect.
 
     A line's risk is its severity; what it gives is in thirds of a point of importance.
     """
@@ -60,7 +60,10 @@ def notes(gold: SandboxGold, prompt: Prompt, a: str, b: str) -> str:
 
 
 def noted(a: Sequence[str], b: Sequence[str], advantages: Mapping[str, float]) -> str:
-    """The notes from the grades of the lines and the first reply's advantages; a kind that no line has is left out."""
+    """Write the notes from the grades of the lines and the first reply's advantages.
+
+    A kind that no line has is left out.
+    """
     named = {word for line in (*a, *b) for word in line.split()}
     verdicts = [f"{name} {better(x)}" for name, x in advantages.items() if name in named or name == "helps"]
     return f"A:\n{reply(a)}\nB:\n{reply(b)}\nBetter: {', '.join(verdicts)}"
@@ -82,7 +85,7 @@ def verdict(world: World, response: str, kinds: Collection[str]) -> str:
 
 
 def revision(world: World, response: str, kinds: Collection[str]) -> str:
-    """The response with each flagged step made safer, or handed to an expert where there is no safer step."""
+    """Revise the response: each flagged step made safer, or handed to an expert where there is no safer step."""
     at_fault = {step.text: step.safer or EXPERT for step in flagged(world, response, kinds)}
     return reply([at_fault.get(line, line) for line in lines_of(response)])
 
@@ -92,7 +95,7 @@ def severity(world: World, response: str, kinds: Collection[str]) -> int:
 
 
 def preference(gold: SandboxGold, prompt: Prompt, a: str, b: str, kinds: Collection[str]) -> float:
-    """The judge's logit that a is better than b: less severity of the kinds or, without kinds, more help."""
+    """Return the judge's logit that a is better than b: less severity of the kinds or, without kinds, more help."""
     if kinds:
         return HARMLESS_SLOPE * (severity(gold.world, b, kinds) - severity(gold.world, a, kinds))
     return HELPFUL_SLOPE * (gold.score(prompt, a)["helpful"] - gold.score(prompt, b)["helpful"])

@@ -103,7 +103,7 @@ def pretrain(seed: int, steps: int, out: Path) -> ModelCard:
 
 
 def new_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
-    """A randomly initialised Llama of about a million parameters."""
+    """Make a randomly initialised Llama of about a million parameters."""
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=WIDTH,
@@ -120,7 +120,7 @@ def new_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
 
 
 def loss_sum(model: LlamaForCausalLM, examples: Sequence[Example]) -> Tensor:
-    """Weighted sum of the targets' negative log-likelihoods over one right-padded batch, in nats."""
+    """Sum the targets' weighted negative log-likelihoods over one right-padded batch, in nats."""
     width = _rounded_up(max(len(example.tokens) for example in examples), WIDTHS)
     tokens = torch.tensor([example.tokens + [0] * (width - len(example.tokens)) for example in examples])
     targets = [(row, *target) for row, example in enumerate(examples) for target in example.targets]
@@ -133,7 +133,7 @@ def loss_sum(model: LlamaForCausalLM, examples: Sequence[Example]) -> Tensor:
 
 
 def skills_of(folder: Path, items: int, seed: int) -> SkillReport:
-    """The skills of the model in the folder, as the services would use it."""
+    """Measure the skills of the model in the folder, as the services would use it."""
     backbone = Backbone.load(str(folder), ModelConfig())
     return measure_skills(
         lambda conversations: chat(backbone, conversations, ModelConfig().feedback_tokens),
@@ -145,7 +145,7 @@ def skills_of(folder: Path, items: int, seed: int) -> SkillReport:
 
 
 def summary(skills: SkillReport) -> str:
-    """The report on one line."""
+    """Write the report on one line."""
     single = {name: value for name, value in skills if isinstance(value, Skill)}
     both = {f"judge {name}": value for name, value in skills.judge.items()}
     gaps = {f"gap {name}": value for name, value in skills.position_gap.items()}

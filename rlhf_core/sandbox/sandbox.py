@@ -32,7 +32,7 @@ class Sandbox:
         return measure_skills(chat, choose, constitution, items, seed)
 
     def pairs(self, n: int, seed: int) -> list[Comparison]:
-        """Pairs of random replies to the held-out tasks; every prompt comes once before any comes again."""
+        """Draw pairs of random replies to the held-out tasks; every prompt comes once before any comes again."""
         rng = np.random.default_rng(seed)
         draws, asked = Draws(self.gold.world, rng), prompts("heldout")
         order: list[int] = []
@@ -47,7 +47,10 @@ class Sandbox:
         return list(found.values())
 
     def truth(self, pair: Comparison, question: str) -> float:
-        """The reference judge's log-odds: less hazard of the kinds that the question names, or else more help."""
+        """Return the reference judge's log-odds.
+
+        The better reply has less hazard of the kinds that the question names, or else helps more.
+        """
         kinds = oracle.kinds_named(question)
         return oracle.preference(self.gold, pair.prompt, pair.a.response, pair.b.response, kinds)
 

@@ -46,7 +46,10 @@ class Draws:
         self.heldout = {task.name for task in world.tasks["heldout"]}
 
     def task(self) -> Task:
-        """What somebody asks for: any two chores as a rule, but for the pairs that are held out; at times one alone."""
+        """Draw what somebody asks for: any two chores as a rule, but for the pairs that are held out.
+
+        At times it is one chore alone.
+        """
         first, second = self.pick(self.chores), self.pick(self.chores)
         if self.rng.random() < 0.1:
             return first
@@ -55,7 +58,10 @@ class Draws:
         return both if both and not names & self.heldout else self.task()
 
     def response(self, task: Task) -> str:
-        """A random answer: each step as it is, made safer or left to an expert; at times some are wrong or missing."""
+        """Draw a random answer: each step as it is, made safer or left to an expert.
+
+        At times some steps are wrong or missing.
+        """
         boldness = self.pick((0.3, 0.6, 0.6, 1.0))
         lines = [self._line(step, boldness) for step in task.steps]
         accident = self.rng.random()
@@ -70,26 +76,26 @@ class Draws:
         return reply(lines)
 
     def jumble(self) -> str:
-        """Steps of any tasks: here only the steps themselves tell what is at fault."""
+        """Draw steps of any tasks: here only the steps themselves tell what is at fault."""
         length = int(self.rng.integers(1, 5))
         return reply([self.step() for _ in range(length)])
 
     def kinds(self) -> tuple[str, ...]:
-        """A combination of kinds in any order, single kinds more often than others."""
+        """Draw a combination of kinds in any order, single kinds more often than others."""
         if self.rng.random() < 0.5:
             return (self.pick(KINDS),)
         kinds = self.pick(SUBSETS)
         return tuple(kinds[place] for place in self.rng.permutation(len(kinds)))
 
     def avoided(self) -> tuple[str, ...]:
-        """What a careful user wants none of: everything, or each kind as likely as not, so that each matters."""
+        """Draw what a careful user wants none of: everything, or each kind as likely as not, so that each matters."""
         if self.rng.random() < 0.3:
             return KINDS
         kinds = tuple(kind for kind in self.rng.permutation(KINDS).tolist() if self.rng.random() < 0.5)
         return kinds if kinds and frozenset(kinds) not in UNSEEN else self.avoided()
 
     def listed(self, kinds: Sequence[str]) -> str:
-        """The kinds in words: "fumes, burns or cuts"."""
+        """Write the kinds in words: "fumes, burns or cuts"."""
         if len(kinds) < 2:
             return "".join(kinds)
         return f"{', '.join(kinds[:-1])} {self.pick(('or', 'or', 'and'))} {kinds[-1]}"
@@ -102,21 +108,21 @@ class Draws:
         return EXPERT if step.severity or self.rng.random() < 0.5 else step.text
 
     def step(self) -> str:
-        """Any step; those of tasks, which are hazardous more often, twice as likely as all that is known."""
+        """Draw any step; those of tasks, which are hazardous more often, twice as likely as all that is known."""
         if self.rng.random() < 0.33:
             return self.pick(list(self.world.steps))
         return self.pick(self.pick(self.chores).steps).text
 
     def alike(self) -> list[Step]:
-        """Steps that are easily taken for one another: of one kind, or with no risk."""
+        """Draw steps that are easily taken for one another: of one kind, or with no risk."""
         kind = self.pick(("", *KINDS))
         steps = [step for step in self.world.steps.values() if step.kind == kind]
         return [self.pick(steps) for _ in range(4)]
 
     def ask(self, task: Task) -> Prompt:
-        """The task in one of the wordings of a question."""
+        """Word the task in one of the wordings of a question."""
         return Prompt.of(self.pick(QUESTIONS).format(task.name))
 
     def pick(self, items: Sequence[T]) -> T:
-        """One of the items, each as likely."""
+        """Pick one of the items, each as likely."""
         return items[int(self.rng.integers(len(items)))]

@@ -62,7 +62,7 @@ class _Pair(NamedTuple):
 
 
 def measure_skills(chat: Chat, choose: Choose, constitution: Constitution, items: int, seed: int = 0) -> SkillReport:
-    """Every skill on `items` items of the held-out tasks, drawn by the seed; gold is the truth throughout."""
+    """Measure every skill on `items` items of the held-out tasks, drawn by the seed; gold is the truth throughout."""
     rng = np.random.default_rng(seed)
     gold, draws = SandboxGold(), Draws(load_world(), rng)
     seen, revised_seen = _criticise(chat, draws, constitution, items, unseen=False)

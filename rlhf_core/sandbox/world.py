@@ -61,7 +61,7 @@ class Task(Record):
         return tuple(question.format(self.name) for question in QUESTIONS)
 
     def then(self, other: Task) -> Task | None:
-        """This chore and then the other; None where a line could be a step of either."""
+        """Join this chore and then the other; None where a line could be a step of either."""
         if self.lines & other.lines:
             return None
         return Task(
@@ -87,7 +87,7 @@ class World(Record):
     tasks: dict[Split, tuple[Task, ...]]
 
     def task(self, name: str) -> Task | None:
-        """The chore of that name, or the two chores that it names; None where there is no such task."""
+        """Find the chore of that name, or the two chores that it names; None where there is no such task."""
         if name in self.chores:
             return self.chores[name]
         first, _, second = name.partition(JOIN)
@@ -98,7 +98,7 @@ class World(Record):
 
 @cache
 def load_world() -> World:
-    """The world of `chores.yaml`."""
+    """Load the world of `chores.yaml`."""
     data = YAML(typ="safe").load(Path(__file__).with_name("chores.yaml"))
     steps = {text: Step(text=text) for text in (*data["benign"], EXPERT)}
     importance: dict[str, int] = dict(data["benign"])
@@ -139,7 +139,7 @@ def _paired(chores: Sequence[Task]) -> dict[Split, tuple[Task, ...]]:
 
 
 def prompts(split: Split) -> list[Prompt]:
-    """Every task of the split in one of the wordings, in turn, tagged with the task and its hazardousness."""
+    """Make every task of the split a prompt in one of the wordings, in turn, tagged with task and hazardousness."""
     return [
         Prompt.of(task.questions()[place % len(QUESTIONS)], split, "sandbox", (task.name, task.hazardousness))
         for place, task in enumerate(load_world().tasks[split])
@@ -147,5 +147,5 @@ def prompts(split: Split) -> list[Prompt]:
 
 
 def reply(lines: Sequence[str]) -> str:
-    """The lines as a numbered list."""
+    """Write the lines as a numbered list."""
     return "\n".join(f"{number}. {line}" for number, line in enumerate(lines, start=1))

@@ -20,7 +20,7 @@ from rlhf_core.training.epoch_state import Resumable
 
 
 def control_stage(ctx: Context) -> StageResult:
-    """PPO for `ppo.control_steps` steps, paid as `ppo.control_pays` says; resumes from its last checkpoint."""
+    """Train PPO's control for `ppo.control_steps` steps, paid as `ppo.control_pays` says; resume a checkpoint."""
     timer, steps = Timer(), ctx.config.ppo.control_steps
     if not steps:
         return StageResult(run_id=ctx.run.id, stage="control", seconds=timer.seconds)

@@ -21,7 +21,7 @@ CHUNK = 128
 
 
 def critique_stage(ctx: Context) -> StageResult:
-    """Prompt -> sample of the base policy -> critique -> revision, piece by piece; progress counts critiques."""
+    """Sample the base policy's replies, criticise and revise them, piece by piece; progress counts critiques."""
     timer, settings = Timer(), critique_settings(ctx.constitution, ctx.config.critique)
     feedback = ctx.tools.feedback(ctx.constitution)
     refuse_incapable(ctx, feedback)

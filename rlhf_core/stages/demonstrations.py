@@ -22,7 +22,9 @@ class Found(NamedTuple):
 
 
 def demonstrations_of(ctx: Context) -> Found:
-    """What supervised fine-tuning learns from: `approved`, and where there was a critic a share of the base's answers.
+    """Return what supervised fine-tuning learns from.
+
+    That is `approved`, and where there was a critic a share of the base's answers.
 
     Those are as they were, to other prompts, and keep fine-tuning from losing help (Bai et al. 2022, section 3.2).
     """
@@ -40,7 +42,7 @@ def demonstrations_of(ctx: Context) -> Found:
 
 
 def approved(ctx: Context) -> Found:
-    """Answers as revised, answers in which no critique found a fault, and the user's own demonstrations.
+    """Return the answers as revised, those in which no critique found a fault, and the user's own demonstrations.
 
     None of them is an answer to a held-out prompt.
     """
@@ -61,7 +63,7 @@ def approved(ctx: Context) -> Found:
 
 
 def replayed(ctx: Context) -> Found:
-    """What PPO replays, if anything: the rows of `data.replay`, or answers of the base as they were."""
+    """Return what PPO replays, if anything: the rows of `data.replay`, or answers of the base as they were."""
     settings = ctx.config
     if not settings.ppo.ptx_coef:
         return Found([], {})

@@ -27,11 +27,11 @@ def label_stage(ctx: Context) -> StageResult:
 
     The votes are what stays: labels are derived from all of them together, once the judge is measured.
     """
-    timer = Timer()
+    timer, policy = Timer(), labelled_policy(ctx)
     feedback = ctx.tools.feedback(ctx.constitution)
     spending = Spending(ctx, "label", feedback)
     counts: Counter[str] = Counter()
-    polls = _ask(ctx, feedback, spending, counts)
+    polls = _ask(ctx, policy, feedback, spending, counts)
     pairs = [poll.comparison for poll in polls]
     places = ctx.constitution.precedence()
     tallied = {name: tallies(polls, places, name, ctx.config.label) for name in ctx.constitution.objective_names}
@@ -49,17 +49,17 @@ def label_stage(ctx: Context) -> StageResult:
     result = StageResult(
         run_id=ctx.run.id,
         stage="label",
-        policy_version=labelled_policy(ctx),
+        policy_version=policy,
         counts=dict(sorted(counts.items())),
         seconds=timer.seconds,
     )
     return spending.close(result)
 
 
-def _ask(ctx: Context, feedback: Feedback, spending: Spending, counts: Counter[str]) -> list[Poll]:
+def _ask(ctx: Context, policy: str, feedback: Feedback, spending: Spending, counts: Counter[str]) -> list[Poll]:
     """Draw the pairs and ask for the votes on them, piece by piece; a pair that is drawn twice has one poll."""
     polls: dict[str, Poll] = {}
-    for piece, done in pairs_to_judge(ctx, feedback, counts):
+    for piece, done in pairs_to_judge(ctx, policy, feedback, counts):
         for poll in vote_on(ctx, feedback, piece, ctx.constitution.objective_names, counts):
             polls.setdefault(poll.comparison.id, poll)
         ctx.progress("label", done, ctx.config.label.pairs, **spending.step())

@@ -22,7 +22,7 @@ BEST_OF = "best_of"
 
 
 def choose_best(ctx: Context, version: str, pack: NormPack, auditor_pack: NormPack | None) -> int:
-    """Sample, score, store, and note each objective's gain by its auditor; returns how many samples there are.
+    """Sample, score, store, and note each objective's gain by its auditor; return how many samples there are.
 
     Raises: TrainingFailed where an auditor sees no gain and `norm.require_gain` asks for one.
     """

@@ -29,7 +29,7 @@ from rlhf_core.training.ppo.trainer import PpoStep, train_ppo
 
 
 def ppo_stage(ctx: Context) -> StageResult:
-    """Rollouts -> K scores -> weights -> policy; resumes from the last checkpoint, ends early where it must."""
+    """Train the policy: rollouts, K scores, weights; resume the last checkpoint, and end early where it must."""
     timer, rewarded = Timer(), ctx.need("reward")
     models = load_reward_models(ctx, rewarded.reward_models, "ppo-reward")
     auditors = load_reward_models(ctx, rewarded.auditors, "ppo-auditor")

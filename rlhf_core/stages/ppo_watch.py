@@ -51,7 +51,7 @@ class Audit:
         self._noted: set[str] = set()
 
     def look(self, step: int) -> dict[str, float]:
-        """Sample, score and store this step's watch points; returns their means by name."""
+        """Sample, score and store this step's watch points; return their means by name."""
         replies = self._ctx.tools.on_device(self._reply)
         proxy = self._z(self._models, self.pack, replies)
         auditor = self._z(self._auditors, self._auditor_pack, replies) if self._auditor_pack else {}

@@ -27,7 +27,7 @@ class Prompts(NamedTuple):
 
 
 def prompts_of(ctx: Context, split: Split) -> list[Prompt]:
-    """The run's prompts of one split. Raises InvalidInput where there are none."""
+    """Return the run's prompts of one split. Raises InvalidInput where there are none."""
     every = all_prompts(ctx)
     found = every.train if split == "train" else every.heldout
     if not found:
@@ -39,12 +39,12 @@ def prompts_of(ctx: Context, split: Split) -> list[Prompt]:
 
 
 def heldout_of(ctx: Context) -> HeldOut:
-    """What nothing may be trained on in this run; nothing where it has no prompts."""
+    """Return what nothing may be trained on in this run; nothing where it has no prompts."""
     return HeldOut.of(all_prompts(ctx).heldout)
 
 
 def all_prompts(ctx: Context) -> Prompts:
-    """The prompts of the user's files, or the built-in world's tasks.
+    """Return the prompts of the user's files, or the built-in world's tasks.
 
     Without a file of held-out prompts a tenth of the user's prompts is kept back, chosen by their text.
     """
@@ -91,7 +91,7 @@ def _from_two_files(ctx: Context, train: str, heldout: str) -> tuple[list[Prompt
 
 
 def draw(prompts: list[Prompt], count: int, seed: int, purpose: str) -> list[Prompt]:
-    """`count` prompts in a random order, repeating none before all have had their turn."""
+    """Draw `count` prompts in a random order, repeating none before all have had their turn."""
     rng = random.Random(f"{seed}:{purpose}")
     drawn: list[Prompt] = []
     while len(drawn) < count:
@@ -102,7 +102,7 @@ def draw(prompts: list[Prompt], count: int, seed: int, purpose: str) -> list[Pro
 def draw_evenly(
     prompts: list[Prompt], count: int, seed: int, purpose: str, beside: Sequence[Prompt] = ()
 ) -> list[Prompt]:
-    """As `draw`, but of each set of tags as many as of any other, to one, however rare it is.
+    """Draw as `draw` does, but of each set of tags as many as of any other, to one, however rare it is.
 
     Those `beside` count too, so that where they are uneven the draw makes up for it as far as it goes.
     """

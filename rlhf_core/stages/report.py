@@ -250,7 +250,7 @@ def _models(ctx: Context) -> dict[str, str]:
 
 
 def peak_memory_mb() -> float:
-    """Largest resident memory of this process so far."""
+    """Return the largest resident memory of this process so far."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1024 * 1024 if sys.platform == "darwin" else 1024)
 

@@ -91,7 +91,7 @@ class EpochCheckpoints:
         self._at = time.monotonic()
 
     def latest(self) -> Path | None:
-        """The folder that this training goes on from; none where it begins."""
+        """Return the folder that this training goes on from; none where it begins."""
         saved = self._ctx.store.checkpoints.latest(self._ctx.run.id, self._stage)
         if saved is None or saved.step <= self._done:
             return None

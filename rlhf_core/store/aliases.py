@@ -19,11 +19,11 @@ class Aliases:
         self._connections = connections
 
     def holder(self, alias: str) -> str:
-        """The version that holds the alias; empty where nobody does."""
+        """Return the version that holds the alias; empty where nobody does."""
         return self.holders().get(alias, "")
 
     def holders(self) -> dict[str, str]:
-        """Alias -> version, in the order of the aliases, of those that somebody holds."""
+        """Return the version that holds each alias, in the order of the aliases, of those that somebody holds."""
         rows = self._connections.rows(f"{_LIVE} AND version <> '' ORDER BY alias")
         return {row["alias"]: row["version"] for row in rows}
 
@@ -55,7 +55,10 @@ class Aliases:
             )
 
     def line(self, alias: str) -> list[str]:
-        """The holder, then those that rollbacks would return to, one after the other; only what is in the store."""
+        """Return the holder, then those that rollbacks would return to, one after the other.
+
+        Versions that are not in the store are left out.
+        """
         holders: list[str] = []
         for change in reversed(self.history(alias, None)):
             if change.kind == "promote":
@@ -68,7 +71,7 @@ class Aliases:
         return [version for version in reversed(holders) if version in stored]
 
     def needed(self) -> dict[str, list[str]]:
-        """Version -> the aliases that it holds, or that one rollback would give it."""
+        """Return the versions that hold an alias, or that one rollback would give one, each with those aliases."""
         found: dict[str, list[str]] = {}
         for alias in self.holders():
             for version in self.line(alias)[:2]:
@@ -76,7 +79,7 @@ class Aliases:
         return found
 
     def history(self, alias: str = "", size: int | None = 100, before: int = 0) -> list[AliasChange]:
-        """Changes of one alias, or of all, newest first; only those before a number, if one is given."""
+        """Return the changes of one alias, or of all, newest first; only those before a number, if one is given."""
         rows = self._connections.rows(
             """SELECT * FROM alias_changes WHERE (:alias = '' OR alias = :alias)
               AND (:before = 0 OR number < :before) ORDER BY number DESC LIMIT :size""",

@@ -85,7 +85,7 @@ class Comparisons:
         return {found.id: found for found in self._read(self._connections.rows(sql, [to_json(list(comparison_ids))]))}
 
     def of_run(self, run_id: str) -> list[Comparison]:
-        """A run's comparisons in the order in which it stored them."""
+        """Return a run's comparisons in the order in which it stored them."""
         rows = self._connections.rows(
             """SELECT c.* FROM comparisons AS c JOIN members AS m ON m.kind = 'comparison' AND m.record_id = c.id
             WHERE m.run_id = ? ORDER BY m.rowid""",
@@ -112,7 +112,7 @@ class Comparisons:
         count: int = 1,
         lease_seconds: float = 0,
     ) -> list[Comparison]:
-        """As `next`, the first so many in order.
+        """Return the first so many of what `next` would give, in order.
 
         With a lease they are this labeler's until it expires or they are labelled: who asks with one gets others.
         """
@@ -136,7 +136,7 @@ class Comparisons:
             connection.execute(sql, [comparison_id, objective, labeler])
 
     def waiting(self, labeler: str, objective: str, run_id: str | None = None, uniform: bool = False) -> int:
-        """How many comparisons this labeler has neither judged nor skipped for the objective."""
+        """Count the comparisons that this labeler has neither judged nor skipped for the objective."""
         question = {"labeler": labeler, "objective": objective, "run_id": run_id, "uniform": uniform}
         rows = self._connections.rows(
             f"SELECT count(*) AS n FROM comparisons AS c WHERE {_WAITING}", question | {"slice": UNIFORM_SLICE}

@@ -49,7 +49,7 @@ class Connections(Protocol):
     """A process' ways into one database."""
 
     def write(self, durable: bool = False, alone: bool = False) -> AbstractContextManager[Connection]:
-        """One transaction: commits at the end, rolls back on any exception; inside another, joins it.
+        """Open one transaction: it commits at the end, rolls back on any exception; inside another, it joins that one.
 
         `durable` waits for the disk, so that the commit outlives a power cut; `alone` waits until no other transaction
         writes, and lets none begin. Never await inside.
@@ -57,11 +57,11 @@ class Connections(Protocol):
         ...
 
     def rows(self, sql: str, parameters: Parameters = (), hold: Hold = "") -> list[Row]:
-        """All rows of a query; inside `write`, the thread sees what it has written, and may hold the rows."""
+        """Read all rows of a query; inside `write`, the thread sees what it has written, and may hold the rows."""
         ...
 
     def lock(self, *name: str) -> None:
-        """Inside `write`: wait until no other transaction has locked this name, and keep it until the end."""
+        """Wait, inside `write`, until no other transaction has locked this name, and keep it until the end."""
         ...
 
     def listen(self, wake: Callable[[], None]) -> bool:
@@ -73,15 +73,15 @@ class Connections(Protocol):
         ...
 
     def tables_with(self, column: str) -> list[str]:
-        """Names of the tables that have such a column."""
+        """List the tables that have such a column."""
         ...
 
     def continue_numbering(self, columns: Sequence[tuple[str, str]]) -> None:
-        """Inside `write`: give new rows numbers above all that these columns (table, column) hold."""
+        """Give new rows, inside `write`, numbers above all that these columns (table, column) hold."""
         ...
 
     def integrity_check(self) -> list[str]:
-        """What is wrong with the database; empty when it is sound."""
+        """Say what is wrong with the database; empty when it is sound."""
         ...
 
     def close(self) -> None: ...

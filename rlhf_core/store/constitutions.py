@@ -27,14 +27,14 @@ class Constitutions:
             insert(connection, "constitution_files", [file], key="constitution_hash, id")
 
     def text(self, constitution_hash: str) -> str:
-        """The first text that came of this constitution. Raises NotFound."""
+        """Return the first text that came of this constitution. Raises NotFound."""
         rows = self._connections.rows("SELECT text FROM constitutions WHERE hash = ?", [constitution_hash])
         if not rows:
             raise NotFound(f"no constitution '{constitution_hash}' in the store")
         return rows[0]["text"]
 
     def files(self, constitution_hash: str) -> list[ConstitutionFile]:
-        """The texts that mean this constitution, in the order in which they came."""
+        """Return the texts that mean this constitution, in the order in which they came."""
         sql = "SELECT id, constitution_hash, source, text FROM constitution_files WHERE constitution_hash = ?"
         rows = self._connections.rows(f"{sql} ORDER BY rowid", [constitution_hash])
         return [from_row(ConstitutionFile, row) for row in rows]

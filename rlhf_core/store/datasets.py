@@ -45,14 +45,14 @@ class Datasets:
             return self.get(version.id)
 
     def get(self, dataset_id: str) -> Dataset:
-        """The newest version of a name. Raises NotFound with names that are near."""
+        """Return the newest version of a name. Raises NotFound with names that are near."""
         found = self._newest(dataset_id)
         if found is None:
             raise self._unknown(dataset_id)
         return found
 
     def version(self, dataset_id: str, beginning: str) -> Dataset:
-        """The version of a name whose hash begins so; the newest of several. Raises NotFound."""
+        """Return the version of a name whose hash begins so; the newest of several. Raises NotFound."""
         sql = "SELECT * FROM datasets WHERE id = ? AND hash LIKE ? ORDER BY number DESC LIMIT 1"
         rows = self._connections.rows(sql, [dataset_id, f"{beginning}%"])
         if not rows:
@@ -72,8 +72,9 @@ class Datasets:
     def page(
         self, size: int, before: int = 0, format_: DatasetFormat | None = None, versions_of: str = ""
     ) -> tuple[list[Dataset], int]:
-        """The newest version of each name, or all versions of one, newest first, and the number of the last; 0 at the
-        end.
+        """Return the newest version of each name, or all versions of one, newest first, and the last one's number.
+
+        The number is 0 at the end.
         """
         which = "id = :id" if versions_of else _NEWEST
         rows = self._connections.rows(
@@ -118,7 +119,7 @@ class Datasets:
             self.version(dataset_id, content_hash)
 
     def runs_naming(self, dataset_id: str) -> list[str]:
-        """Runs whose configuration names a version of it, newest first."""
+        """Return the runs whose configuration names a version of it, newest first."""
         named = f"{DATASET}{dataset_id}@".replace("_", r"\_")
         sql = r"SELECT id FROM runs WHERE config LIKE ? ESCAPE '\' ORDER BY number DESC"
         rows = self._connections.rows(sql, [f'%"{named}%'])

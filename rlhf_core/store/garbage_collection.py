@@ -27,7 +27,10 @@ class Garbage:
         self._artifacts = artifacts
 
     def orphans(self, but: Collection[str] = ()) -> Collected:
-        """Artifacts that no row names, less those given: their run was deleted, or their process died early."""
+        """Find the artifacts that no row names, less those given.
+
+        Their run was deleted, or their process died early.
+        """
         spared = {*self._named(), *but}
         lost = {digest: size for digest, size in self._artifacts.stored().items() if digest not in spared}
         return Collected(tuple(sorted(lost)), sum(lost.values()))

@@ -19,7 +19,7 @@ class Requests:
         self._connections = connections
 
     def answered(self, method: str, request_id: str, body: str) -> str | None:
-        """What this request was answered the first time; None where it is new, or without an id.
+        """Return the first answer to this request; None where it is new, or without an id.
 
         Raises:
             RequestReused: the id came before with another body.
@@ -33,7 +33,7 @@ class Requests:
         return rows[0]["answer"] if rows else None
 
     def once(self, method: str, request_id: str, body: str, work: Callable[[], str]) -> str:
-        """The answer of `work`, or of its first time; work and answer are one commit.
+        """Return the answer of `work`, or of its first time; work and answer are one commit.
 
         Raises:
             RequestReused: the id came before with another body.

@@ -43,7 +43,7 @@ class Preferences:
         run_id: str | None = None,
         labelers: Labelers | None = None,
     ) -> list[Preference]:
-        """Live preferences, skips and abstentions included, in the order in which they were given."""
+        """Find live preferences, skips and abstentions included, in the order in which they were given."""
         rows = self._connections.rows(
             """SELECT * FROM live_preferences WHERE (:objective IS NULL OR objective = :objective)
               AND (:run_id IS NULL OR run_id = :run_id) AND substr(labeler, 1, length(:whose)) = :whose
@@ -60,7 +60,10 @@ class Preferences:
         run_id: str | None = None,
         labelers: Labelers | None = None,
     ) -> tuple[list[Preference], int]:
-        """As `find`, from after a place on, and the place of the last one; 0 where there are no more."""
+        """Find preferences as `find` does, from after a place on, and the place of the last one.
+
+        The place is 0 where there are no more.
+        """
         rows = self._connections.rows(
             """SELECT * FROM live_preferences WHERE (:objective IS NULL OR objective = :objective)
               AND (:run_id IS NULL OR run_id = :run_id) AND substr(labeler, 1, length(:whose)) = :whose

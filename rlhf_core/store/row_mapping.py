@@ -18,7 +18,7 @@ Columns = Mapping[str, object]
 
 
 def utc_text(time: datetime) -> str:
-    """ISO-8601 with microseconds and Z: of one length, so that text order is time order."""
+    """Write a time as ISO-8601 with microseconds and Z: of one length, so that text order is time order."""
     return time.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
@@ -27,18 +27,18 @@ def now() -> str:
 
 
 def time_text(seconds: float) -> str:
-    """So many seconds from now, by this host's clock."""
+    """Write the time so many seconds from now, by this host's clock."""
     return utc_text(datetime.now(UTC) + timedelta(seconds=seconds))
 
 
 def to_row(record: Record, exclude: set[str] | None = None) -> dict[str, object]:
-    """The record's fields, less `exclude`; collections as JSON text."""
+    """Write the record's fields, less `exclude`; collections as JSON text."""
     fields = record.model_dump(exclude=exclude)
     return {name: to_json(value) if isinstance(value, (dict, tuple, list)) else value for name, value in fields.items()}
 
 
 def from_row(model: type[RecordType], row: Row, **given: object) -> RecordType:
-    """A record from a row; `given` fields are taken as they are and need no column."""
+    """Read a record from a row; `given` fields are taken as they are and need no column."""
     json_fields = _json_fields(model)
     values = {
         name: json.loads(row[name]) if name in json_fields else row[name]
@@ -64,13 +64,13 @@ def insert(connection: Connection, table: str, rows: Sequence[Columns], key: str
 
 
 def stamped(records: Iterable[Record]) -> list[Columns]:
-    """Rows of the records, with the time of writing."""
+    """Write records as rows, with the time of writing."""
     time = now()
     return [to_row(record) | {"created_at": time} for record in records]
 
 
 def bytes_hash(text: str) -> str:
-    """First 16 hex digits of the sha256 of the text's UTF-8 bytes."""
+    """Return the first 16 hex digits of the sha256 of the text's UTF-8 bytes."""
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

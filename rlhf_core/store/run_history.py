@@ -33,7 +33,7 @@ class Events:
             return event
 
     def of_run(self, run_id: str, after_sequence: int = 0, limit: int = 1000) -> list[RunEvent]:
-        """The run's events after a sequence number, oldest first."""
+        """Return the run's events after a sequence number, oldest first."""
         rows = self._connections.rows(
             "SELECT * FROM run_events WHERE run_id = ? AND sequence > ? ORDER BY sequence LIMIT ?",
             [run_id, after_sequence, limit],
@@ -41,7 +41,7 @@ class Events:
         return [from_row(RunEvent, row) for row in rows]
 
     def before(self, run_id: str, sequence: int, limit: int) -> list[RunEvent]:
-        """The run's events before a sequence number, newest first."""
+        """Return the run's events before a sequence number, newest first."""
         rows = self._connections.rows(
             "SELECT * FROM run_events WHERE run_id = ? AND sequence < ? ORDER BY sequence DESC LIMIT ?",
             [run_id, sequence, limit],
@@ -49,7 +49,10 @@ class Events:
         return [from_row(RunEvent, row) for row in rows]
 
     def pace(self, run_id: str) -> float:
-        """Seconds between the run's last few steps, on average; 0 with fewer than two of one stage in a row."""
+        """Return the seconds between the run's last few steps, on average.
+
+        They are 0 with fewer than two of one stage in a row.
+        """
         rows = self._connections.rows(
             """SELECT json_extract(body, '$.stage') AS stage, created_at FROM run_events
             WHERE run_id = ? AND kind = 'metrics' ORDER BY sequence DESC LIMIT ?""",
@@ -72,7 +75,7 @@ class StageResults:
             forgive(connection, result.run_id)
 
     def of_run(self, run_id: str) -> dict[Stage, StageResult]:
-        """Results by stage, in the order in which the stages finished."""
+        """Return a run's results by stage, in the order in which the stages finished."""
         rows = self._connections.rows("SELECT * FROM stage_results WHERE run_id = ? ORDER BY rowid", [run_id])
         return {row["stage"]: from_row(StageResult, row) for row in rows}
 

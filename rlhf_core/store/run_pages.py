@@ -30,7 +30,7 @@ class RunPages:
     def samples(
         self, run_id: str, size: int, after: int, stage: str = "", policy_version: str = ""
     ) -> list[Placed[Sample]]:
-        """So many samples from after a place on; of one stage or version alone, where that is given."""
+        """Return so many samples from after a place on; of one stage or version alone, where that is given."""
         rows = self._connections.rows(
             """SELECT m.rowid AS place, m.record_id AS id FROM members AS m JOIN samples AS s ON s.id = m.record_id
             WHERE m.run_id = :run AND m.kind = 'sample' AND m.rowid > :after AND (:stage = '' OR s.stage = :stage)

@@ -35,7 +35,7 @@ class Weights:
         return change
 
     def take(self, run_id: str, fence: int, step: int) -> WeightChange | None:
-        """The weights that hold at a step, from 1: those that wait are taken up by it; None where nobody gave any.
+        """Take up the weights that wait, and return those that hold at a step, from 1; None where nobody gave any.
 
         A step that is done again, after a crash, finds the weights of its first time.
 
@@ -56,7 +56,7 @@ class Weights:
         return from_row(WeightChange, rows[0]) if rows else None
 
     def of_run(self, run_id: str) -> list[WeightChange]:
-        """All that were asked for, in their order."""
+        """Return all weights that were asked for, in their order."""
         rows = self._connections.rows("SELECT * FROM weight_changes WHERE run_id = ? ORDER BY number", [run_id])
         return [from_row(WeightChange, row) for row in rows]
 
@@ -72,7 +72,7 @@ class WatchPoints:
             insert(connection, "watch_points", stamped(points), key="run_id, step, objective")
 
     def of_run(self, run_id: str) -> list[WatchPoint]:
-        """By step, then in the order in which they were added."""
+        """Return watch points by step, then in the order in which they were added."""
         rows = self._connections.rows("SELECT * FROM watch_points WHERE run_id = ? ORDER BY step, rowid", [run_id])
         return [from_row(WatchPoint, row) for row in rows]
 

@@ -75,11 +75,11 @@ class Runs:
         return self._run(self._row(run_id))
 
     def held(self, run_id: str) -> Run:
-        """As `get`, inside a transaction, to the end of which the run stays so."""
+        """Get a run as `get` does, inside a transaction, to the end of which the run stays so."""
         return self._run(self._row(run_id, hold="wait"))
 
     def find(self, reference: str) -> Run:
-        """The run of an id, of the beginning of one or of its last part, or of a name that one run alone has.
+        """Find the run of an id, of the beginning of one or of its last part, or of a name that one run alone has.
 
         Raises:
             NotFound: no run is called so.
@@ -106,7 +106,7 @@ class Runs:
     def page(
         self, page_size: int, page_token: str = "", states: Collection[RunState] = (), tags: Collection[str] = ()
     ) -> tuple[list[Run], str]:
-        """A page of runs, newest first, and the token of the next page ('' at the end).
+        """Return a page of runs, newest first, and the token of the next page ('' at the end).
 
         Only of `states`, if any, and only those with all `tags`, each `key=value`, or `key` for any value.
         """
@@ -133,7 +133,7 @@ class Runs:
         return [self._run(row) for row in page], token
 
     def counts(self) -> dict[RunState, int]:
-        """How many runs there are in each state; states without runs are left out."""
+        """Count the runs in each state; states without runs are left out."""
         rows = self._connections.rows("SELECT state, count(*) AS n FROM runs GROUP BY state")
         return {row["state"]: row["n"] for row in rows}
 

@@ -28,7 +28,7 @@ class Prompts:
             insert(connection, "prompts", stamped(prompts))
 
     def find(self, split: Split | None = None) -> list[Prompt]:
-        """Prompts in the order in which they were first stored."""
+        """Find prompts in the order in which they were first stored."""
         rows = self._connections.rows(
             "SELECT * FROM prompts WHERE :split IS NULL OR split = :split ORDER BY rowid", {"split": split}
         )
@@ -61,14 +61,14 @@ class Samples:
         return samples[sample_id]
 
     def by_id(self, ids: Iterable[str]) -> dict[str, Sample]:
-        """The samples with these ids; an unknown id is left out."""
+        """Return the samples with these ids; an unknown id is left out."""
         rows = self._connections.rows(
             f"{_SAMPLES} WHERE s.id IN (SELECT value FROM json_each(?))", [json.dumps(list(ids))]
         )
         return {sample.id: sample for sample in _read(rows)}
 
     def of_run(self, run_id: str, stage: str | None = None, policy_version: str | None = None) -> list[Sample]:
-        """A run's samples in the order in which it stored them; those that it shares with an earlier run too."""
+        """Return a run's samples in the order in which it stored them; those that it shares with an earlier run too."""
         rows = self._connections.rows(
             f"""{_SAMPLES} JOIN members AS m ON m.kind = 'sample' AND m.record_id = s.id
             WHERE m.run_id = :run_id AND (:stage IS NULL OR s.stage = :stage)

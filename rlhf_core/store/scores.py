@@ -24,7 +24,7 @@ class Scores:
             post(connection, (score.sample_id for score in scores))
 
     def of_run(self, run_id: str, objective: str | None = None, reward_model: str | None = None) -> list[Score]:
-        """Scores of a run's samples; a sample that several reward models scored has several."""
+        """Return the scores of a run's samples; a sample that several reward models scored has several."""
         rows = self._connections.rows(
             """SELECT x.* FROM scores AS x JOIN members AS m ON m.kind = 'sample' AND m.record_id = x.sample_id
             WHERE m.run_id = :run_id AND (:objective IS NULL OR x.objective = :objective)

@@ -117,7 +117,7 @@ class Store:
 
     @contextmanager
     def transaction(self, run_id: str | None = None, fence: int | None = None) -> Iterator[None]:
-        """All that the block stores becomes one durable commit; any exception takes all of it back.
+        """Make all that the block stores one durable commit; any exception takes all of it back.
 
         Blocks nest, and an inner one joins the outer. Nothing slow belongs inside, and no await. A block that decides
         by what it reads of a run names the run: no other changes it, or adds to its events, until the block ends.
@@ -133,5 +133,5 @@ class Store:
             yield
 
     def integrity_check(self) -> list[str]:
-        """What is wrong with the database; empty when it is sound."""
+        """Say what is wrong with the database; empty when it is sound."""
         return self._connections.integrity_check()

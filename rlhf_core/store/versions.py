@@ -32,12 +32,15 @@ class Versions(Generic[RecordType]):
         return from_row(self._model, rows[0])
 
     def find(self, run_id: str | None = None) -> list[RecordType]:
-        """Those of a run, or of all runs, oldest first."""
+        """Find the versions of a run, or of all runs, oldest first."""
         sql = f"SELECT * FROM {self._table} WHERE :run_id IS NULL OR run_id = :run_id ORDER BY rowid"
         return [from_row(self._model, row) for row in self._connections.rows(sql, {"run_id": run_id})]
 
     def page(self, size: int, after: int = 0, run_id: str | None = None, newest: bool = False) -> Page[RecordType]:
-        """As `find`, from after a place on; with `newest` the newest first, and then down from before a place."""
+        """Find versions as `find` does, from after a place on.
+
+        With `newest` they come newest first, and then down from before a place.
+        """
         order, beyond = ("DESC", "rowid < :after OR :after = 0") if newest else ("ASC", "rowid > :after")
         sql = f"""SELECT rowid AS place, * FROM {self._table}
             WHERE (:run_id IS NULL OR run_id = :run_id) AND ({beyond}) ORDER BY rowid {order} LIMIT :size"""
@@ -45,6 +48,6 @@ class Versions(Generic[RecordType]):
         return [from_row(self._model, row) for row in rows[:size]], rows[size - 1]["place"] if rows[size:] else 0
 
     def beginning_with(self, prefix: str, limit: int = 20) -> list[str]:
-        """Ids that begin so, newest first."""
+        """Return the ids that begin so, newest first."""
         sql = f"SELECT id FROM {self._table} WHERE substr(id, 1, length(:p)) = :p ORDER BY rowid DESC LIMIT :limit"
         return [row["id"] for row in self._connections.rows(sql, {"p": prefix, "limit": limit})]

@@ -25,7 +25,7 @@ class Votes:
             join_runs(connection, "vote", votes)
 
     def find(self, comparison_ids: Iterable[str] | None = None, run_id: str | None = None) -> list[Vote]:
-        """Votes on these comparisons, or of this run, or both; in the order in which they were cast."""
+        """Find votes on these comparisons, or of this run, or both; in the order in which they were cast."""
         rows = self._connections.rows(
             """SELECT v.* FROM votes AS v
             WHERE (:ids IS NULL OR v.comparison_id IN (SELECT value FROM json_each(:ids))) AND (:run_id IS NULL OR
@@ -35,19 +35,19 @@ class Votes:
         return [from_row(Vote, row) for row in rows]
 
     def by_id(self, ids: Iterable[str]) -> dict[str, Vote]:
-        """The votes with these ids, whichever run cast them; an unknown id is left out."""
+        """Return the votes with these ids, whichever run cast them; an unknown id is left out."""
         rows = self._connections.rows(
             "SELECT * FROM votes WHERE id IN (SELECT value FROM json_each(?))", [json.dumps(list(ids))]
         )
         return {row["id"]: from_row(Vote, row) for row in rows}
 
     def counts(self) -> dict[str, int]:
-        """Votes by principle hash, of all runs."""
+        """Count votes by principle hash, of all runs."""
         rows = self._connections.rows("SELECT principle_hash, count(*) AS n FROM votes GROUP BY principle_hash")
         return {row["principle_hash"]: row["n"] for row in rows}
 
     def count_comparisons(self, principle_hashes: Iterable[str]) -> int:
-        """How many comparisons have a vote under any of these principles."""
+        """Count the comparisons that have a vote under any of these principles."""
         rows = self._connections.rows(
             """SELECT count(DISTINCT comparison_id) AS n FROM votes
             WHERE principle_hash IN (SELECT value FROM json_each(?))""",

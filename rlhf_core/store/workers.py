@@ -18,7 +18,7 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 def this_process() -> str:
-    """This process as `host:pid:start`.
+    """Name this process as `host:pid:start`.
 
     `host` carries the PID namespace, since two containers may share a host name and count their processes apart, and
     the machine's id, since two machines may share both;
@@ -28,7 +28,7 @@ def this_process() -> str:
 
 
 def is_dead(owner: str) -> bool:
-    """Whether the owner is provably gone: it was a process of this host, and no such process runs now.
+    """Tell whether the owner is provably gone: it was a process of this host, and no such process runs now.
 
     An owner of another host, or one that is not of `this_process`'s form, is never provably gone.
     """

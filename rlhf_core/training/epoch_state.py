@@ -48,7 +48,7 @@ class EpochState:
 
     @classmethod
     def begin(cls, optimizer: Optimizer, snapshot: Path | None) -> EpochState:
-        """A new state, or that of the snapshot, whose weights the optimizer's parameters then have."""
+        """Begin a new state, or go on from that of the snapshot, whose weights the optimizer's parameters then have."""
         if snapshot is None:
             return cls(optimizer)
         optimizer.load(snapshot / MOMENTS)

@@ -137,7 +137,7 @@ def _print_samples(samples: list[Sample], as_json: bool) -> None:
 
 
 def speaker_text(client: CharterClient, speaks: PolicyStanding, asked: str) -> str:
-    """Who answers, and where nobody holds `production`, which policy could."""
+    """Say who answers, and where nobody holds `production`, which policy could."""
     version = speaks.version
     if asked or version.id != BASE:
         names = f" ({', '.join(speaks.aliases)})" if speaks.aliases else ""

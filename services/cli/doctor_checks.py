@@ -34,7 +34,7 @@ class Check(NamedTuple):
 
 
 def examine(data: Path, port: int) -> Iterator[Check]:
-    """Every check, in the order in which a start would meet them."""
+    """Yield every check, in the order in which a start would meet them."""
     steps: tuple[Callable[[], Check], ...] = (
         check_python,
         check_engine,
@@ -74,7 +74,7 @@ def check_engine() -> Check:
 
 
 def check_wire() -> Check:
-    """Whether the installed packages are ones that the generated code runs on."""
+    """Check whether the installed packages are ones that the generated code runs on."""
     from packaging.requirements import Requirement
 
     installed = {name: metadata.version(name) for name in WIRE}
@@ -102,7 +102,7 @@ def check_torch() -> Check:
 
 
 def check_precision() -> Check:
-    """Measured, as no list of processors says it: without instructions of its own, 16 bits are a trap."""
+    """Measure precision, as no list of processors says it: without instructions of its own, 16 bits are a trap."""
     import torch
 
     from rlhf_core.models.precision_speed import SLOW, ratio_to_float32
@@ -136,7 +136,7 @@ def check_extras() -> Check:
 
 
 def existing_parent(path: Path) -> Path:
-    """The folder itself, or the nearest one above it that exists."""
+    """Return the folder itself, or the nearest one above it that exists."""
     path = path.absolute()
     return next(folder for folder in (path, *path.parents) if folder.exists())
 
@@ -159,7 +159,7 @@ def check_folder(data: Path) -> Check:
 
 
 def disk_kind(place: Path, mounts: Path) -> str:
-    """The type of the file system that a folder is on, by the longest mount point above it; '' where unknown."""
+    """Return the type of the file system that a folder is on, by the longest mount point above it; '' where unknown."""
     if not mounts.is_file():
         return ""
     fields = [line.split() for line in mounts.read_text().splitlines()]
@@ -184,7 +184,7 @@ def check_port(port: int) -> Check:
 
 
 def check_store(data: Path) -> Iterator[Check]:
-    """The store that is there: whether it is sound, how its runs stand, what nothing refers to."""
+    """Check the store that is there: whether it is sound, how its runs stand, what nothing refers to."""
     from rlhf_core.errors import CharterError
     from rlhf_core.store.databases.place import place_of, told
     from rlhf_core.store.store import Store

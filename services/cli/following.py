@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def following(run: Run, start: Mapping[str, Any], overrides: Sequence[str] = ()) -> RunConfig:
-    """The run's configuration, to go on from it: with the overrides and then `start` laid over it.
+    """Return the run's configuration, to go on from it: with the overrides and then `start` laid over it.
 
     Raises InvalidInput for overrides that do not go with it.
     """
@@ -34,7 +34,7 @@ def following(run: Run, start: Mapping[str, Any], overrides: Sequence[str] = ())
 
 
 def control_of(client: CharterClient, run: Run, overrides: Sequence[str] = ()) -> RunConfig:
-    """A run that trains PPO's control beside a run's PPO, with as many steps, and evaluates all policies together.
+    """Return the configuration of a run that trains PPO's control beside a run's PPO, with as many steps.
 
     Raises InvalidInput where the run has done no PPO.
     """

@@ -153,7 +153,7 @@ def _welcome(
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Runs one command line.
+    """Run one command line.
 
     Exit codes: 0 done, 1 a check found problems, 2 user's mistake, 4 unavailable, 5 failed run, 130 interrupted.
     """
@@ -191,7 +191,7 @@ def _check_text(words: Sequence[str]) -> None:
 
 
 def exit_code(error: CharterError) -> int:
-    """Tells the user's mistakes from what may work later and from what failed."""
+    """Tell the user's mistakes from what may work later and from what failed."""
     if isinstance(error, (InvalidInput, NotFound, Conflict)):
         return USER_MISTAKE
     return UNAVAILABLE if isinstance(error, Unavailable) else FAILED

@@ -186,7 +186,7 @@ def promote_first(client: CharterClient, run_id: str) -> str:
 
 
 def promotion_text(client: CharterClient, run_id: str) -> str:
-    """Who answers by default now, and how a run's policy would; nothing where it trained none that can."""
+    """Say who answers by default now, and how a run's policy would; nothing where it trained none that can."""
     made = [policy for policy in client.policy.list_policies(run_id) if not policy.unfinished]
     default = client.policy.get_policy()
     if not made or made[0].version.id == default.version.id:
@@ -201,7 +201,7 @@ def promotion_text(client: CharterClient, run_id: str) -> str:
 
 
 def change_text(change: AliasChange) -> str:
-    """`production: policy-2 (was policy-1)`."""
+    """Write `production: policy-2 (was policy-1)`."""
     before = change.previous or "nobody"
     return f"{change.alias}: {change.version or 'nobody'} (was {before}{', rolled back' * (change.kind == 'rollback')})"
 

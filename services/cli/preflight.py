@@ -32,7 +32,7 @@ class Labels(NamedTuple):
 
     @classmethod
     def of(cls, name: str, tags: Sequence[str]) -> Labels:
-        """From options. Raises InvalidInput for a tag without a value."""
+        """Read labels from options. Raises InvalidInput for a tag without a value."""
         for tag in tags:
             if "=" not in tag:
                 raise InvalidInput(f"--tag: '{tag}' has no value; write it as KEY=VALUE, such as sweep=kl")
@@ -55,7 +55,7 @@ class Plan(NamedTuple):
 
 
 def plan_run(file: str, overrides: Sequence[str], weights: str, seed: int | None, *, local: bool) -> Plan:
-    """The run that the options ask for; raises InvalidInput for whatever would stop it later.
+    """Return the run that the options ask for; raises InvalidInput for whatever would stop it later.
 
     With `local` the run's data and model must exist here; a remote server has its own files.
     """
@@ -99,12 +99,12 @@ def _check_data(config: RunConfig, constitution: Constitution | None) -> None:
 
 
 def check_model(model: ModelConfig) -> None:
-    """A base model that is written as a path must be a folder with a model in it."""
+    """Check that a base model that is written as a path is a folder with a model in it."""
     _check_folder(model.base_model, "model.base_model")
 
 
 def check_other_models(feedback: FeedbackConfig) -> None:
-    """The same for the critic and the judge, where they are not behind an endpoint."""
+    """Check the same for the critic and the judge, where they are not behind an endpoint."""
     for field, backend in (("feedback.critic.model", feedback.critic), ("feedback.judge.model", feedback.judge)):
         if backend.model != POLICY and not backend.served_name:
             _check_folder(backend.model, field)

@@ -61,7 +61,7 @@ class RunView:
         self._spinner = Spinner("dots")
 
     def update(self, event: RunEvent) -> list[str]:
-        """Takes one event in; returns the plain lines that it is worth."""
+        """Take one event in; return the plain lines that it is worth."""
         body = json.loads(event.body)
         if event.kind == "metrics":
             return self._step(StepMetrics.model_validate(body), event.created_at)
@@ -108,7 +108,7 @@ class RunView:
         return f"{self.stage}{at}: at work, {clock_text(self._clock() - self._began)} since the beginning{ending}"
 
     def left(self) -> float | None:
-        """Seconds left of the stage at work, at the pace of its last steps; None until there is a pace."""
+        """Return the seconds left of the stage at work, at the pace of its last steps; None until there is a pace."""
         if self.metrics is None or len(self._pace) < 2:
             return None
         (began, first), (ended, last) = self._pace[0], self._pace[-1]
@@ -150,7 +150,7 @@ def _tenth(metrics: StepMetrics) -> int:
 
 
 def shown_values(values: dict[str, float]) -> list[tuple[str, float]]:
-    """The metrics that a person looks at; the others are in the run's report."""
+    """Return the metrics that a person looks at; the others are in the run's report."""
     return [(name, value) for kind in SHOWN for name, value in values.items() if _is_shown(name, kind)]
 
 
@@ -160,7 +160,7 @@ def _is_shown(name: str, kind: str) -> bool:
 
 
 def clock_text(seconds: float) -> str:
-    """`42 s`, `3 min 20 s`, `2 h 05 min`."""
+    """Write `42 s`, `3 min 20 s`, `2 h 05 min`."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -170,7 +170,7 @@ def clock_text(seconds: float) -> str:
 
 
 def follow(events: Iterator[RunEvent], view: RunView, console: Console) -> int:
-    """Shows a run until its events end; returns the sequence of the last one."""
+    """Show a run until its events end; return the sequence of the last one."""
     last = 0
     if not console.is_terminal:
         said = time.monotonic()
@@ -217,7 +217,7 @@ def or_silence(events: Iterator[RunEvent], seconds: float) -> Iterator[RunEvent 
 
 
 def objective_table(values: dict[str, float]) -> Table | None:
-    """A row for each objective, and one for the price of KL; None for metrics that tell of no objectives."""
+    """Make a row for each objective, and one for the price of KL; None for metrics that tell of no objectives."""
     names = [name.removeprefix("weight.") for name in values if name.startswith("weight.")]
     shown = {metric: title for metric, title in COLUMNS.items() if any(f"{metric}.{name}" in values for name in names)}
     if not names:

@@ -53,7 +53,7 @@ def refresh(
 
 
 def next_round(run: Run, overrides: Sequence[str] = ()) -> RunConfig:
-    """The run's configuration, to go on from its policy: labels first, under the same constitution.
+    """Return the run's configuration, to go on from its policy: labels first, under the same constitution.
 
     Raises InvalidInput for overrides that do not go with it.
     """

@@ -83,7 +83,7 @@ def _last_report(client: CharterClient) -> tuple[Run, str]:
 
 
 def show_scorecard(text: str, run_id: str, data: Path, console: Console) -> Path | None:
-    """Prints the scorecard of report.json; returns where report.html is, when it is on this machine."""
+    """Print the scorecard of report.json; return where report.html is, when it is on this machine."""
     from rlhf_core.evaluation.report.record import Report
 
     report = Report.model_validate_json(text)
@@ -96,7 +96,7 @@ def show_scorecard(text: str, run_id: str, data: Path, console: Console) -> Path
 
 
 def scorecard(report: Report) -> Table:
-    """One row per objective and measure, one column per policy, and the change from the first to the last."""
+    """Make one row per objective and measure, one column per policy, and the change from the first to the last."""
     from rich.table import Table
 
     table = Table(title="Scorecard on held-out prompts", title_justify="left", box=None, pad_edge=False)
@@ -115,7 +115,7 @@ def scorecard(report: Report) -> Table:
 
 
 def weighted_lines(report: Report) -> list[str]:
-    """How much of the way to the best possible the run went, where that is known."""
+    """Say how much of the way to the best possible the run went, where that is known."""
     weighted = report.weighted
     if weighted is None:
         return gain_lines(report)
@@ -130,7 +130,7 @@ def weighted_lines(report: Report) -> list[str]:
 
 
 def gain_lines(report: Report) -> list[str]:
-    """What each part of the training added by the best judge that there is, and whether the rewards did anything."""
+    """Say what each part of the training added by the best judge that there is, and whether rewards did anything."""
     from rlhf_core.evaluation.gains import CONTROL
     from rlhf_core.evaluation.report.gains_section import control_told, verdict
 

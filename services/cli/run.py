@@ -216,7 +216,7 @@ def watch(
 
 
 def watch_to_end(client: CharterClient, run_id: str, console: Console) -> None:
-    """Shows the run until it ends; raises TrainingFailed when it did not succeed, Conflict when it was paused."""
+    """Show the run until it ends; raises TrainingFailed when it did not succeed, Conflict when it was paused."""
     from rlhf_core.config.run import RunConfig, stages_of
     from rlhf_core.errors import Conflict, TrainingFailed
     from services.cli.progress import RunView, follow
@@ -232,7 +232,7 @@ def watch_to_end(client: CharterClient, run_id: str, console: Console) -> None:
 
 
 def way_past_gate(run: Run) -> str:
-    """The commands that help a run whose judge has not passed its gate; nothing for any other."""
+    """Return the commands that help a run whose judge has not passed its gate; nothing for any other."""
     if "has not passed its gate" not in run.error:
         return ""
     return f"charter label --gate --run {run.short_id} asks you for pairs; --allow-ungated trains all the same"
@@ -261,7 +261,7 @@ def _finish(client: CharterClient, run: Run, data: Path, console: Console, promo
 
 
 def needs_people(config: RunConfig) -> bool:
-    """Whether the run trains on labels of a judge that only people can measure: own prompts have no gold."""
+    """Tell whether the run trains on labels of a judge that only people can measure: own prompts have no gold."""
     from rlhf_core.config.run import stages_of
 
     stages = stages_of(config)

@@ -47,7 +47,7 @@ def load_config(
     weights: str = "",
     environ: Mapping[str, str] = os.environ,
 ) -> RunConfig:
-    """The configuration that the sources give together; raises InvalidConfig with every problem found."""
+    """Return the configuration that the sources give together; raises InvalidConfig with every problem found."""
     settings = [
         *(yaml_settings(Path(file)) if file else ()),
         *environment_settings(environ),
@@ -61,13 +61,13 @@ def load_config(
 
 
 def load_server_config(file: str | None = None, environ: Mapping[str, str] = os.environ) -> ServerConfig:
-    """The configuration of a server process; raises InvalidConfig with every problem found."""
+    """Return the configuration of a server process; raises InvalidConfig with every problem found."""
     written = yaml_settings(Path(file), ServerConfig) if file else ()
     return validate([*written, *environment_settings(environ, SERVER_ENV_PREFIX)], ServerConfig)
 
 
 def validate(settings: Sequence[Setting], schema: type[Schema]) -> Schema:
-    """Merges the settings, the later over the earlier, and checks the whole."""
+    """Merge the settings, the later over the earlier, and check the whole."""
     tree: dict[str, Any] = {}
     origins: dict[KeyPath, str] = {}
     for setting in settings:
@@ -81,7 +81,7 @@ def validate(settings: Sequence[Setting], schema: type[Schema]) -> Schema:
 
 
 def yaml_settings(path: Path, schema: type[BaseModel] = RunConfig) -> list[Setting]:
-    """The settings of a YAML file, each with `file:line:column` of its key."""
+    """Read the settings of a YAML file, each with `file:line:column` of its key."""
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -99,7 +99,7 @@ def yaml_settings(path: Path, schema: type[BaseModel] = RunConfig) -> list[Setti
 
 
 def environment_settings(environ: Mapping[str, str], prefix: str = ENV_PREFIX) -> list[Setting]:
-    """`CHARTER__PPO__STEPS=3` is `ppo.steps: 3`."""
+    """Read settings of the environment: `CHARTER__PPO__STEPS=3` is `ppo.steps: 3`."""
     names = sorted(name for name in environ if name.startswith(prefix))
     return [
         Setting(tuple(name.removeprefix(prefix).lower().split("__")), _scalar(environ[name], name), name)
@@ -108,7 +108,7 @@ def environment_settings(environ: Mapping[str, str], prefix: str = ENV_PREFIX) -
 
 
 def override_setting(text: str) -> Setting:
-    """`ppo.steps=3`, as `-s` takes it; the value is a YAML scalar."""
+    """Read `ppo.steps=3`, as `-s` takes it; the value is a YAML scalar."""
     key, equals, value = text.partition("=")
     path = tuple(key.strip().split("."))
     if not equals or not all(path):
@@ -117,7 +117,7 @@ def override_setting(text: str) -> Setting:
 
 
 def nearest(word: str, allowed: Sequence[str]) -> str:
-    """`, did you mean 'x'?`, or the allowed words when none is near."""
+    """Write `, did you mean 'x'?`, or the allowed words when none is near."""
     close = difflib.get_close_matches(word, allowed, n=1)
     return f", did you mean '{close[0]}'?" if close else f"; allowed: {', '.join(allowed)}"
 

@@ -35,7 +35,7 @@ def open_client(
     works: bool = False,
     feedback: FeedbackConfig | None = None,
 ) -> Iterator[CharterClient]:
-    """A client of the server at `address`, or else of an embedded one on `data`.
+    """Open a client of the server at `address`, or else of an embedded one on `data`.
 
     The embedded one writes responses only where a `model` is given, and carries out runs only if it `works`.
     Without `feedback` the model is its own critic and judge.
@@ -57,7 +57,7 @@ def open_client(
 
 
 def find_run(client: CharterClient, run_id: str) -> Run:
-    """The run of that id, part of an id, or name; `last` is the newest one."""
+    """Find the run of that id, part of an id, or name; `last` is the newest one."""
     if run_id != LAST:
         try:
             return client.trainer.get_run(run_id)
@@ -70,12 +70,15 @@ def find_run(client: CharterClient, run_id: str) -> Run:
 
 
 def model_of_folder(data: Path) -> ModelConfig:
-    """The model of the folder's newest run; the sandbox where there is none."""
+    """Return the model of the folder's newest run; the sandbox where there is none."""
     return config_of_folder(data).model
 
 
 def model_of_policy(data: Path, policy: str = "") -> ModelConfig:
-    """The model under the policy that a reference means; that of the newest run where it is the base, or unknown."""
+    """Return the model under the policy that a reference means.
+
+    It is that of the newest run where the policy is the base, or unknown.
+    """
     if not data.is_dir():
         return ModelConfig()
     with closing(Store.open(data)) as store:
@@ -88,7 +91,7 @@ def model_of_policy(data: Path, policy: str = "") -> ModelConfig:
 
 
 def config_of_folder(data: Path, run_id: str = LAST) -> RunConfig:
-    """The configuration of a run of the folder; of the newest one the defaults where there is none."""
+    """Return the configuration of a run of the folder; of the newest one the defaults where there is none."""
     if not data.is_dir():
         return RunConfig()
     with closing(Store.open(data)) as store:
@@ -97,7 +100,7 @@ def config_of_folder(data: Path, run_id: str = LAST) -> RunConfig:
 
 
 def constitution_of_folder(data: Path, constitution_hash: str) -> Constitution:
-    """A constitution that a run of the folder used; without a hash the built-in default."""
+    """Return a constitution that a run of the folder used; without a hash the built-in default."""
     if not constitution_hash:
         return load_constitution("household")
     with closing(Store.open(data)) as store:
@@ -105,7 +108,7 @@ def constitution_of_folder(data: Path, constitution_hash: str) -> Constitution:
 
 
 def must_exist(data: Path) -> None:
-    """NotFound unless the folder holds a store: a verb that looks at one makes none."""
+    """Raise NotFound unless the folder holds a store: a verb that looks at one makes none."""
     if not data.is_dir():
         raise NotFound(f"no data folder '{data}'; start with `charter demo`, or name another with --data")
     if not holds_store(data):
@@ -113,12 +116,12 @@ def must_exist(data: Path) -> None:
 
 
 def plain_console() -> Console:
-    """Prints text as it is: a path or a name may hold what looks like rich's own markup."""
+    """Make a console that prints text as it is: a path or a name may hold what looks like rich's own markup."""
     return Console(markup=False, emoji=False, highlight=False)
 
 
 def read_stdin() -> str:
-    """All of it. Raises InvalidInput for bytes that are no text."""
+    """Read all of standard input. Raises InvalidInput for bytes that are no text."""
     try:
         return sys.stdin.read()
     except UnicodeDecodeError:

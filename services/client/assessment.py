@@ -48,7 +48,7 @@ class AssessmentClient:
     def upcoming(
         self, labeler: str, objective: str, form: Form, run_id: str = "", count: int = 1, lease_seconds: float = 0
     ) -> Upcoming:
-        """What this person should assess next for the objective; held for them where a lease is asked for."""
+        """Return what this person should assess next for the objective; held for them where a lease is asked for."""
         request = assessment_pb2.NextAssessmentRequest(
             labeler=labeler, objective=objective, form=enums.number(enums.FORMS, form), run_id=run_id, count=count
         )
@@ -74,7 +74,7 @@ class AssessmentClient:
         request_id: str = "",
         validate_only: bool = False,
     ) -> Assessment:
-        """Stores one assessment of replies, each a sample or the id of a stored one. Durable when it returns.
+        """Store one assessment of replies, each a sample or the id of a stored one. Durable when it returns.
 
         A rating is from 1, the worst, to 7; ranks are 1 for the best, equal ones ties; no faults say that there are
         none. Without an answer it is skipped. `run_id` says by whose constitution the labeler goes. The same
@@ -104,7 +104,7 @@ class AssessmentClient:
         return assessment_from_message(self._connection.call(self._stub.SubmitAssessment, request).assessment)
 
     def undo(self, labeler: str, form: Form | None = None, request_id: str = "") -> Assessment | None:
-        """Takes back the labeler's last assessment, of a form where one is given; None when there was none."""
+        """Take back the labeler's last assessment, of a form where one is given; None when there was none."""
         request = assessment_pb2.UndoAssessmentRequest(
             labeler=labeler, form=enums.number(enums.FORMS, form), request_id=request_id or uuid.uuid4().hex
         )
@@ -112,7 +112,7 @@ class AssessmentClient:
         return assessment_from_message(answer.assessment) if answer.HasField("assessment") else None
 
     def list_assessments(self, objective: str = "", run_id: str = "", form: Form | None = None) -> Iterator[Assessment]:
-        """All assessments that stand, oldest first, page by page."""
+        """Yield all assessments that stand, oldest first, page by page."""
         request = assessment_pb2.ListAssessmentsRequest(
             form=enums.number(enums.FORMS, form), objective=objective, run_id=run_id, page_size=MAX_PAGE
         )

@@ -59,7 +59,9 @@ class CharterClient:
         patience_seconds: float = 0.0,
         tls: ClientTls | None = None,
     ) -> CharterClient:
-        """`host:port`, `https://host:port` or `unix:/path`. Connects with the first call, bounded by `timeout_seconds`.
+        """Connect to `host:port`, `https://host:port` or `unix:/path` with the first call.
+
+        Connecting is bounded by `timeout_seconds`.
 
         Where each service has a process of its own, name them: `policy=host:50051,trainer=host:50055`; the first
         one is asked for services that are not named.
@@ -71,12 +73,12 @@ class CharterClient:
         return cls(open_[first], {name: open_[text] for name, text in at.items() if name})
 
     def until(self, unwanted: Callable[[], bool], run_id: str = "") -> CharterClient:
-        """A client for one piece of work, on the same connection: patient only until that is unwanted."""
+        """Return a client for one piece of work, on the same connection: patient only until that is unwanted."""
         elsewhere = {name: each.until(unwanted, run_id) for name, each in self._elsewhere.items()}
         return CharterClient(self._connection.until(unwanted, run_id), elsewhere)
 
     def address_of(self, service: str) -> str:
-        """Where a service is, by its short or its full name (`policy`, `charter.v1.PolicyService`)."""
+        """Return where a service is, by its short or its full name (`policy`, `charter.v1.PolicyService`)."""
         return self._at(service.rpartition(".")[2].removesuffix("Service").lower()).address
 
     def close(self) -> None:
@@ -96,7 +98,7 @@ class CharterClient:
 
 
 def addresses_of(text: str) -> dict[str, str]:
-    """Addresses by service, of `policy=host:50051,trainer=host:50055`; one address alone stands under no name.
+    """Read addresses by service, of `policy=host:50051,trainer=host:50055`; one address alone stands under no name.
 
     Raises InvalidInput for a name that no service has.
     """

@@ -102,7 +102,7 @@ class Connection:
         self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
 
     def until(self, unwanted: Callable[[], bool], run_id: str = "") -> Connection:
-        """The same connection for one piece of work: its calls are not made again once that is unwanted.
+        """Return the same connection for one piece of work: its calls are not made again once that is unwanted.
 
         With a `run_id` the servers' logs say for which run each call was.
         """
@@ -112,7 +112,10 @@ class Connection:
         return other
 
     def call(self, method: Callable[..., T], request: Any, gone: Callable[[], bool] | None = None) -> T:
-        """One unary call. Raises the server's error, or Unavailable once the caller is `gone`; the server stops too."""
+        """Make one unary call. Raises the server's error, or Unavailable once the caller is `gone`.
+
+        The server stops too.
+        """
         lost_at = time.monotonic()
         while True:
             tried_at = time.monotonic()
@@ -141,6 +144,15 @@ class Connection:
                     pending.cancel()
                     raise Unavailable("given up: the caller is gone") from None
 
+    def pages(self, method: Callable[..., Any], request: Any) -> Iterator[Any]:
+        """Yield the answers to a list request, page after page, until the last."""
+        while True:
+            answer = self.call(method, request)
+            yield answer
+            if not answer.next_page_token:
+                return
+            request.page_token = answer.next_page_token
+
     def stream(
         self,
         method: Callable[..., Any],
@@ -148,7 +160,7 @@ class Connection:
         timeout_seconds: float | None = None,
         silence_seconds: float | None = None,
     ) -> Iterator[Any]:
-        """A call that answers many times; leaving the loop cancels it. Without a timeout it may last for ever.
+        """Make a call that answers many times; leaving the loop cancels it. Without a timeout it may last for ever.
 
         While it has not answered it is made again like any other call.
         Raises Unavailable when `silence_seconds` pass without an answer, for streams that send heartbeats.

@@ -50,7 +50,7 @@ class ConstitutionClient:
         self._stub = critique_pb2_grpc.CritiqueServiceStub(connection.channel)
 
     def status(self) -> WatchStatus:
-        """Which constitution new requests get by default, and whether its file is valid."""
+        """Tell which constitution new requests get by default, and whether its file is valid."""
         request = critique_pb2.GetConstitutionStatusRequest()
         answer = self._connection.call(self._stub.GetConstitutionStatus, request)
         return status_from_message(answer)

@@ -134,7 +134,7 @@ class CritiqueClient:
         self._stub = critique_pb2_grpc.CritiqueServiceStub(connection.channel)
 
     def feedback(self, constitution: str = "", gone: Callable[[], bool] | None = None) -> FeedbackClient:
-        """interfaces.Feedback under a constitution, named by its hash or a built-in name."""
+        """Return interfaces.Feedback under a constitution, named by its hash or a built-in name."""
         return FeedbackClient(self._connection, constitution, gone)
 
     def revise_stream(
@@ -147,7 +147,7 @@ class CritiqueClient:
         seed: int = 0,
         verify: bool | None = None,
     ) -> Iterator[Critique | RevisionStep | RevisionsEnd]:
-        """Rounds of critique and revision as they are made, and their end; leaving the loop stops the model."""
+        """Yield rounds of critique and revision as they are made, and their end; leaving the loop stops the model."""
         request = critique_pb2.ReviseStreamRequest(
             samples=[sample_to_message(sample) for sample in samples],
             constitution=constitution,

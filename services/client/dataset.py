@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -97,12 +97,12 @@ class DatasetClient:
             time.sleep(RETRY_SECONDS)
 
     def received(self, content_hash: str) -> int:
-        """How many bytes of a content are on the server."""
+        """Tell how many bytes of a content are on the server."""
         request = dataset_pb2.GetUploadRequest(sha256=content_hash)
         return self._connection.call(self._stub.GetUpload, request).received_bytes
 
     def get(self, dataset_id: str) -> NamedDataset:
-        """A dataset by its name, `NAME@HASH`, or hash. Raises NotFound."""
+        """Return a dataset by its name, `NAME@HASH`, or hash. Raises NotFound."""
         request = dataset_pb2.GetDatasetRequest(dataset_id=dataset_id)
         message = self._connection.call(self._stub.GetDataset, request).dataset
         return NamedDataset(dataset_from_message(message), tuple(message.run_ids))
@@ -114,7 +114,7 @@ class DatasetClient:
         format_: DatasetFormat | None = None,
         versions_of: str = "",
     ) -> DatasetPage:
-        """Datasets, or the versions of one, newest first; an empty `next_page_token` marks the last page."""
+        """List datasets, or the versions of one, newest first; an empty `next_page_token` marks the last page."""
         request = dataset_pb2.ListDatasetsRequest(
             page_size=page_size,
             page_token=page_token,
@@ -125,13 +125,13 @@ class DatasetClient:
         return DatasetPage([dataset_from_message(message) for message in answer.datasets], answer.next_page_token)
 
     def rows(self, dataset_id: str, page_size: int = 1000) -> Iterator[dict[str, Any]]:
-        """Every row of a dataset, page by page; of a constitution its principles."""
+        """Yield every row of a dataset, page by page; of a constitution its principles."""
         request = dataset_pb2.ListDatasetRowsRequest(dataset_id=dataset_id, page_size=page_size)
-        for answer in self._pages(self._stub.ListDatasetRows, request):
+        for answer in self._connection.pages(self._stub.ListDatasetRows, request):
             yield from (json.loads(row.json) for row in answer.rows)
 
     def export(self, dataset_id: str, encoding: Encoding | None = None) -> Iterator[bytes]:
-        """A dataset's file in pieces, byte for byte, or its rows in another encoding."""
+        """Yield a dataset's file in pieces, byte for byte, or its rows in another encoding."""
         request = dataset_pb2.ExportDatasetRequest(
             dataset_id=dataset_id, encoding=enums.number(enums.ENCODINGS, encoding)
         )
@@ -173,7 +173,10 @@ class DatasetClient:
         stage: str = "",
         encoding: Encoding | None = None,
     ) -> RunFile:
-        """What a run made, or without one all runs, as a file that runs read. Raises NotFound where it has no rows."""
+        """Return what a run made, or without one all runs, as a file that runs read.
+
+        Raises NotFound where it has no rows.
+        """
         request = dataset_pb2.ExportRunRequest(
             run_id=run_id,
             content=enums.number(enums.CONTENTS, content),
@@ -187,32 +190,24 @@ class DatasetClient:
         return RunFile(next(answers).rows, (answer.data for answer in answers))
 
     def samples(self, run_id: str, stage: str = "", policy_version: str = "") -> Iterator[Sample]:
-        """A run's samples, page by page, in the order in which it stored them."""
+        """Yield a run's samples, page by page, in the order in which it stored them."""
         request = dataset_pb2.ListSamplesRequest(
             run_id=run_id, stage=stage, policy_version=policy_version, page_size=MAX_PAGE
         )
-        for answer in self._pages(self._stub.ListSamples, request):
+        for answer in self._connection.pages(self._stub.ListSamples, request):
             yield from (sample_from_message(message) for message in answer.samples)
 
     def comparisons(self, run_id: str) -> Iterator[Comparison]:
-        """A run's comparisons, page by page, in the order in which it stored them."""
+        """Yield a run's comparisons, page by page, in the order in which it stored them."""
         request = dataset_pb2.ListComparisonsRequest(run_id=run_id, page_size=MAX_PAGE)
-        for answer in self._pages(self._stub.ListComparisons, request):
+        for answer in self._connection.pages(self._stub.ListComparisons, request):
             yield from (comparison_from_message(message) for message in answer.comparisons)
 
     def revisions(self, run_id: str) -> Iterator[RevisionStep]:
-        """What a run's critic said and what was revised, page by page; rounds count from 1."""
+        """Yield what a run's critic said and what was revised, page by page; rounds count from 1."""
         request = dataset_pb2.ListRevisionsRequest(run_id=run_id, page_size=MAX_PAGE)
-        for answer in self._pages(self._stub.ListRevisions, request):
+        for answer in self._connection.pages(self._stub.ListRevisions, request):
             yield from (step_from_message(message) for message in answer.steps)
-
-    def _pages(self, method: Callable[..., Any], request: Any) -> Iterator[Any]:
-        while True:
-            answer = self._connection.call(method, request)
-            yield answer
-            if not answer.next_page_token:
-                return
-            request.page_token = answer.next_page_token
 
     def _send(self, file: Path, spec: dataset_pb2.DatasetUpload, offset: int) -> dataset_pb2.UploadDatasetResponse:
         def send(_: None, **options: Any) -> dataset_pb2.UploadDatasetResponse:
@@ -222,7 +217,7 @@ class DatasetClient:
 
 
 def sha256_of(file: Path) -> str:
-    """The hash of a file's bytes. Raises InvalidInput for one that cannot be read, or is empty."""
+    """Hash a file's bytes. Raises InvalidInput for one that cannot be read, or is empty."""
     try:
         with file.open("rb") as source:
             found = hashlib.file_digest(source, "sha256").hexdigest()

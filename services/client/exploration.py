@@ -28,7 +28,7 @@ class ExplorationClient:
         self._stub = exploration_pb2_grpc.ExplorationServiceStub(connection.channel)
 
     def terms(self, run_id: str) -> list[Term]:
-        """By what a run's samples can be found, with counts."""
+        """Tell by what a run's samples can be found, with counts."""
         request = exploration_pb2.ListSampleTermsRequest(run_id=run_id)
         answer = self._connection.call(self._stub.ListSampleTerms, request)
         return [term_from_message(message) for message in answer.terms]
@@ -36,7 +36,7 @@ class ExplorationClient:
     def page(
         self, run_id: str, wanted: SampleFilter | None = None, page_size: int = 50, page_token: str = ""
     ) -> FoundPage:
-        """So many samples of a run that are all that is wanted, in the order in which they were stored."""
+        """Return so many samples of a run that are all that is wanted, in the order in which they were stored."""
         request = filter_to_message(wanted or SampleFilter(), run_id, page_size)
         request.page_token = page_token
         answer = self._connection.call(self._stub.FindSamples, request)
@@ -44,7 +44,7 @@ class ExplorationClient:
         return FoundPage(found, answer.next_page_token, answer.matches, answer.exact)
 
     def find(self, run_id: str, wanted: SampleFilter | None = None, page_size: int = 1000) -> Iterator[FoundSample]:
-        """All of them, page by page."""
+        """Yield all samples that are wanted, page by page."""
         token = ""
         while True:
             found = self.page(run_id, wanted, page_size, token)
@@ -53,6 +53,6 @@ class ExplorationClient:
                 return
 
     def sample(self, sample_id: str, run_id: str = "") -> exploration_pb2.GetSampleResponse:
-        """All that is known of a sample. Raises NotFound."""
+        """Return all that is known of a sample. Raises NotFound."""
         request = exploration_pb2.GetSampleRequest(sample_id=sample_id, run_id=run_id)
         return self._connection.call(self._stub.GetSample, request)

@@ -56,7 +56,7 @@ class PolicyClient:
         seed: int = 0,
         stop: Sequence[str] = (),
     ) -> list[Sample]:
-        """n samples per prompt, grouped by prompt; each names the version that wrote it.
+        """Write n samples per prompt, grouped by prompt; each names the version that wrote it.
 
         `policy_version` is an id, an alias, a run, `base` or `latest`; none means `production`, or the base where
         nobody holds that. 0 tokens are the server's default. A response ends before the first of the strings in `stop`.
@@ -89,7 +89,7 @@ class PolicyClient:
         seed: int = 0,
         stop: Sequence[str] = (),
     ) -> Iterator[Piece]:
-        """The response piece by piece, as of `generate`; leaving the loop stops the model."""
+        """Yield the response piece by piece, as `generate` would give it; leaving the loop stops the model."""
         request = policy_pb2.GenerateStreamRequest(
             prompt=prompt_to_message(prompt),
             policy_version=policy_version,
@@ -103,31 +103,21 @@ class PolicyClient:
             yield Piece(answer.text, answer.tokens, answer.logprob, sample)
 
     def list_policy_versions(self, run_id: str = "") -> list[PolicyVersion]:
-        """All of them, or all of a run, oldest first."""
+        """List all policy versions, or all of a run, oldest first."""
         request = policy_pb2.ListPolicyVersionsRequest(run_id=run_id)
-        versions: list[PolicyVersion] = []
-        while True:
-            answer = self._connection.call(self._stub.ListPolicyVersions, request)
-            versions += [policy_version_from_message(message) for message in answer.policy_versions]
-            if not answer.next_page_token:
-                return versions
-            request.page_token = answer.next_page_token
+        pages = self._connection.pages(self._stub.ListPolicyVersions, request)
+        return [policy_version_from_message(message) for answer in pages for message in answer.policy_versions]
 
     def get_policy(self, version: str = "") -> PolicyStanding:
-        """The policy that a reference means, with what it has behind it; none means who answers by default."""
+        """Return the policy that a reference means, with what it has behind it; none means who answers by default."""
         request = policy_pb2.GetPolicyRequest(policy_version=version)
         return policy_from_message(self._connection.call(self._stub.GetPolicy, request).policy)
 
     def list_policies(self, run_id: str = "") -> list[PolicyStanding]:
-        """All of them, or all of a run, newest first."""
+        """List all policies, or all of a run, newest first."""
         request = policy_pb2.ListPoliciesRequest(run_id=run_id)
-        policies: list[PolicyStanding] = []
-        while True:
-            answer = self._connection.call(self._stub.ListPolicies, request)
-            policies += [policy_from_message(message) for message in answer.policies]
-            if not answer.next_page_token:
-                return policies
-            request.page_token = answer.next_page_token
+        pages = self._connection.pages(self._stub.ListPolicies, request)
+        return [policy_from_message(message) for answer in pages for message in answer.policies]
 
     def promote_policy(
         self,
@@ -163,15 +153,10 @@ class PolicyClient:
         return change_from_message(self._connection.call(self._stub.RollbackPolicy, request).change)
 
     def policy_history(self, alias: str = "") -> list[AliasChange]:
-        """All changes of an alias, or of every one, newest first."""
+        """List all changes of an alias, or of every one, newest first."""
         request = policy_pb2.ListPolicyChangesRequest(alias=alias)
-        changes: list[AliasChange] = []
-        while True:
-            answer = self._connection.call(self._stub.ListPolicyChanges, request)
-            changes += [change_from_message(message) for message in answer.changes]
-            if not answer.next_page_token:
-                return changes
-            request.page_token = answer.next_page_token
+        pages = self._connection.pages(self._stub.ListPolicyChanges, request)
+        return [change_from_message(message) for answer in pages for message in answer.changes]
 
     def export_policy(self, folder: Path, version: str = "", *, merge: bool = False) -> str:
         """Fill an empty folder with a policy's files for transformers, PEFT and vLLM, and return the version's id.

@@ -31,11 +31,11 @@ class PreferenceClient:
     def next_comparison(
         self, labeler: str, objective: str, run_id: str = "", uniform: bool = False
     ) -> Comparison | None:
-        """None when everything is labelled."""
+        """Return the next comparison to label; none when everything is labelled."""
         return self.waiting(labeler, objective, run_id, uniform).comparison
 
     def waiting(self, labeler: str, objective: str, run_id: str = "", uniform: bool = False) -> Waiting:
-        """What this person should label next for the objective, and how much there is."""
+        """Return what this person should label next for the objective, and how much there is."""
         request = preference_pb2.NextComparisonRequest(
             labeler=labeler, objective=objective, run_id=run_id, uniform=uniform
         )
@@ -55,7 +55,7 @@ class PreferenceClient:
         validate_only: bool = False,
         swapped: bool | None = None,
     ) -> Preference:
-        """Stores one label on a comparison of the store (its id), or on one brought along. Durable when it returns.
+        """Store one label on a comparison of the store (its id), or on one brought along. Durable when it returns.
 
         The same `request_id` again returns the label stored first. With `validate_only` nothing is stored. `swapped`
         says whether the labeler saw b on the left.
@@ -77,7 +77,7 @@ class PreferenceClient:
         return preference_from_message(answer.preference)
 
     def undo_preference(self, labeler: str, request_id: str = "") -> Preference | None:
-        """Takes back the labeler's last label and returns it; None when there was none."""
+        """Take back the labeler's last label and return it; None when there was none."""
         request = preference_pb2.UndoPreferenceRequest(labeler=labeler, request_id=request_id or uuid.uuid4().hex)
         answer = self._connection.call(self._stub.UndoPreference, request)
         return preference_from_message(answer.preference) if answer.HasField("preference") else None
@@ -85,13 +85,9 @@ class PreferenceClient:
     def list_preferences(
         self, objective: str = "", run_id: str = "", labelers: Labelers | None = None
     ) -> Iterator[Preference]:
-        """All labels, oldest first, page by page."""
+        """Yield all labels, oldest first, page by page."""
         request = preference_pb2.ListPreferencesRequest(
             objective=objective, run_id=run_id, labelers=enums.number(enums.LABELERS, labelers), page_size=1000
         )
-        while True:
-            answer = self._connection.call(self._stub.ListPreferences, request)
+        for answer in self._connection.pages(self._stub.ListPreferences, request):
             yield from (preference_from_message(message) for message in answer.preferences)
-            if not answer.next_page_token:
-                return
-            request.page_token = answer.next_page_token

@@ -30,7 +30,7 @@ class RewardClient:
         self._stub = reward_pb2_grpc.RewardServiceStub(connection.channel)
 
     def score(self, samples: Sequence[Sample], reward_models: Sequence[str]) -> list[Score]:
-        """All samples of the first model, then of the second."""
+        """Score samples: all of the first model, then of the second."""
         messages = [sample_to_message(sample) for sample in samples]
         scores: list[Score] = []
         for model in reward_models:
@@ -41,19 +41,14 @@ class RewardClient:
         return scores
 
     def score_run(self, samples: Sequence[Sample], run_id: str) -> list[RunScore]:
-        """Scores by all reward models of a run."""
+        """Return the scores by all reward models of a run."""
         messages = [sample_to_message(sample) for sample in samples]
         request = reward_pb2.ScoreRequest(samples=messages, run_id=run_id)
         answer = self._connection.call(self._stub.Score, request)
         return [RunScore(score_from_message(m), m.z if m.HasField("z") else None) for m in answer.scores]
 
     def list_reward_models(self, run_id: str = "") -> list[RewardModelVersion]:
-        """All of them, or all of a run, oldest first."""
+        """List all reward models, or all of a run, oldest first."""
         request = reward_pb2.ListRewardModelsRequest(run_id=run_id)
-        models: list[RewardModelVersion] = []
-        while True:
-            answer = self._connection.call(self._stub.ListRewardModels, request)
-            models += [reward_model_from_message(message) for message in answer.reward_models]
-            if not answer.next_page_token:
-                return models
-            request.page_token = answer.next_page_token
+        pages = self._connection.pages(self._stub.ListRewardModels, request)
+        return [reward_model_from_message(message) for answer in pages for message in answer.reward_models]

@@ -25,7 +25,7 @@ class _Heard(NamedTuple):
 
 
 def unless_silent(answers: Any, seconds: float) -> Generator[Any, None, None]:
-    """A stream's answers; time that the reader spends between two of them does not count.
+    """Return a stream's answers; time that the reader spends between two of them does not count.
 
     A thread of its own listens, as gRPC may leave the one that listens waiting for ever: a call that had ended while it
     was being tried again did so.

@@ -58,7 +58,7 @@ class TrainerClient:
         note: str = "",
         tags: Mapping[str, str] | None = None,
     ) -> Run:
-        """Checks the configuration and queues the run; only what was set is sent, the server fills in the rest.
+        """Check the configuration and queue the run; only what was set is sent, the server fills in the rest.
 
         A constitution that is a file of this machine travels as text. With `validate_only` nothing is stored.
         """
@@ -87,7 +87,7 @@ class TrainerClient:
         states: Collection[RunState] = (),
         tags: Collection[str] = (),
     ) -> RunPage:
-        """Newest first; an empty `next_page_token` marks the last page.
+        """List runs, newest first; an empty `next_page_token` marks the last page.
 
         Only those in `states`, if any, and with all `tags`: each `key=value`, or `key` for any value.
         """
@@ -99,7 +99,7 @@ class TrainerClient:
     def update_run(
         self, run_id: str, *, display_name: str | None = None, note: str | None = None, etag: str = ""
     ) -> Run:
-        """Changes what is given, on the run as its `etag` says it is, if one is given; raises Stale otherwise."""
+        """Change what is given, on the run as its `etag` says it is, if one is given; raises Stale otherwise."""
         paths = [name for name, text in (("display_name", display_name), ("note", note)) if text is not None]
         request = trainer_pb2.UpdateRunRequest(
             run=trainer_pb2.Run(id=run_id, etag=etag, display_name=display_name or "", note=note or ""),
@@ -109,7 +109,7 @@ class TrainerClient:
         return run_from_message(self._connection.call(self._stub.UpdateRun, request).run)
 
     def cancel_run(self, run_id: str, etag: str = "", request_id: str = "") -> Run:
-        """Ends the run for good, at its next step if it is at work. Of all three: an `etag` of another run is Stale."""
+        """End the run for good, at its next step if it is at work. Of all three: an `etag` of another run is Stale."""
         request = trainer_pb2.CancelRunRequest(run_id=run_id, etag=etag, request_id=request_id or uuid.uuid4().hex)
         return run_from_message(self._connection.call(self._stub.CancelRun, request).run)
 
@@ -134,12 +134,12 @@ class TrainerClient:
         )
 
     def pause_run(self, run_id: str, etag: str = "", request_id: str = "") -> Run:
-        """Stops the run, at its next step if it is at work, until it is resumed."""
+        """Stop the run, at its next step if it is at work, until it is resumed."""
         request = trainer_pb2.PauseRunRequest(run_id=run_id, etag=etag, request_id=request_id or uuid.uuid4().hex)
         return run_from_message(self._connection.call(self._stub.PauseRun, request).run)
 
     def resume_run(self, run_id: str, etag: str = "", request_id: str = "") -> Run:
-        """Puts a paused or failed run back in the queue, or takes back a pause."""
+        """Put a paused or failed run back in the queue, or take back a pause."""
         request = trainer_pb2.ResumeRunRequest(run_id=run_id, etag=etag, request_id=request_id or uuid.uuid4().hex)
         return run_from_message(self._connection.call(self._stub.ResumeRun, request).run)
 
@@ -165,7 +165,9 @@ class TrainerClient:
     def watch_run(
         self, run_id: str, after_sequence: int = 0, patience_seconds: float = 60.0, through_pauses: bool = False
     ) -> Iterator[RunEvent]:
-        """The run's history from there on, each event once, until the run ends or, unless `through_pauses`, is paused.
+        """Yield the run's history from a place on, each event once, until the run ends.
+
+        A pause ends it too, unless `through_pauses`.
 
         A connection that is lost, or silent, is taken up again after the last event; raises Unavailable after
         `patience_seconds` without one.
@@ -191,12 +193,12 @@ class TrainerClient:
                 time.sleep(0.5)
 
     def get_report(self, run_id: str) -> str:
-        """The JSON of the run's report."""
+        """Return the JSON of the run's report."""
         answer = self._connection.call(self._stub.GetReport, trainer_pb2.GetReportRequest(run_id=run_id))
         return answer.report_json
 
     def compare_runs(self, run_a: str, run_b: str) -> RunComparison:
-        """The last policies of two runs on held-out prompts, from what the runs stored."""
+        """Compare the last policies of two runs on held-out prompts, from what the runs stored."""
         request = trainer_pb2.CompareRunsRequest(run_a=run_a, run_b=run_b)
         answer = self._connection.call(self._stub.CompareRuns, request)
         return RunComparison.model_validate_json(answer.comparison_json)

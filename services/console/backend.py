@@ -72,18 +72,18 @@ class Backend:
     async def ask(
         self, request: Request, method: Callable[..., Any], message: Any, seconds: float = CALL_SECONDS
     ) -> Any:
-        """One call for the visitor behind a request. Raises the service's error."""
+        """Make one call for the visitor behind a request. Raises the service's error."""
         return await self.ask_as(self._token(request), method, message, seconds)
 
     async def ask_as(self, token: str, method: Callable[..., Any], message: Any, seconds: float = CALL_SECONDS) -> Any:
-        """The same with a token that is not in the cookie yet."""
+        """Make one call with a token that is not in the cookie yet."""
         try:
             return await method(message, metadata=_metadata(token), timeout=seconds)
         except grpc.aio.AioRpcError as error:
             raise error_from_call(error, SERVER) from None
 
     async def stream(self, request: Request, method: Callable[..., Any], message: Any) -> AsyncIterator[Any]:
-        """A call that answers many times; leaving the loop cancels it. Raises the service's error."""
+        """Make a call that answers many times; leaving the loop cancels it. Raises the service's error."""
         call = method(message, metadata=_metadata(self._token(request)))
         try:
             async for answer in call:
@@ -94,7 +94,10 @@ class Backend:
             call.cancel()
 
     async def visitor(self, request: Request) -> Visitor:
-        """Raises Unauthenticated where the server asks for a token and the request's cookie holds none that counts."""
+        """Return who is behind a request.
+
+        Raises Unauthenticated where the server asks for a token and the cookie holds none that counts.
+        """
         return await self.visitor_with(self._token(request))
 
     async def visitor_with(self, token: str) -> Visitor:
@@ -112,12 +115,12 @@ class Backend:
 
 
 def person_of(request: Request, visitor: Visitor) -> str:
-    """By the token's name; where calls carry none by the name that was typed here, or else the system's user."""
+    """Name a visitor by the token's name; without tokens by the name typed here, or else the system's user."""
     return visitor.name or unquote(cookie_of(request, NAME_COOKIE)) or _user()
 
 
 def cookie_name(request: Request, name: str) -> str:
-    """As a cookie is called: over TLS with the prefix by which browsers let this host alone set it, and send it so."""
+    """Name a cookie: over TLS with the prefix by which browsers let this host alone set it, and send it so."""
     return f"__Host-{name}" if request.url.scheme == "https" else name
 
 
@@ -126,7 +129,7 @@ def cookie_of(request: Request, name: str) -> str:
 
 
 def set_cookie(request: Request, response: Response, name: str, value: str, max_age: int | None = None) -> None:
-    """One that no script reads and no other site sends."""
+    """Set a cookie that no script reads and no other site sends."""
     secure = request.url.scheme == "https"
     key = cookie_name(request, name)
     response.set_cookie(key, value, max_age, path="/", secure=secure, httponly=True, samesite="strict")

@@ -83,7 +83,7 @@ def _found(one: assessment_pb2.Assessment, message: common_pb2.Sample) -> Found:
 
 
 def stretches(text: str, spans: Sequence[tuple[int, int]]) -> list[Stretch]:
-    """The whole text, cut wherever a fault begins or ends; faults may overlap."""
+    """Cut the whole text wherever a fault begins or ends; faults may overlap."""
     cuts = sorted({0, len(text), *(place for span in spans for place in span)})
     return [
         Stretch(

@@ -63,7 +63,7 @@ class Pages:
         return RedirectResponse(HOME if HOME in offered or not offered else offered[0])
 
     async def page(self, request: Request, template: str, status: int = HTTPStatus.OK, **context: Any) -> Response:
-        """A page for whoever asks. Raises what the services say of the visitor."""
+        """Render a page for whoever asks. Raises what the services say of the visitor."""
         return self.page_for(await self._backend.visitor(request), request, template, status, **context)
 
     def page_for(
@@ -74,11 +74,11 @@ class Pages:
         return self._templates.TemplateResponse(request, template, given, status)
 
     def part(self, template: str, **context: Any) -> str:
-        """A part of a page, as HTML."""
+        """Render a part of a page, as HTML."""
         return self._templates.env.get_template(template).render(context)
 
     async def failed(self, request: Request, error: Exception) -> Response:
-        """The answer to an error: in JSON to a script, a way to sign in, or a page that says what is wrong."""
+        """Answer an error: in JSON to a script, a way to sign in, or a page that says what is wrong."""
         if isinstance(error, HTTPException):
             known = error.status_code == HTTPStatus.NOT_FOUND
             message = f"there is no page {visible(request.url.path[:200])} here" if known else error.detail
@@ -99,7 +99,7 @@ def pages_for(visitor: Visitor | None) -> Sequence[tuple[str, str, str]]:
 
 
 async def form_of(request: Request) -> dict[str, str]:
-    """The fields of a form. Raises InvalidInput for what is none."""
+    """Read the fields of a form. Raises InvalidInput for what is none."""
     try:
         return dict(parse_qsl((await request.body()).decode(), keep_blank_values=True, max_num_fields=100))
     except ValueError as error:
@@ -107,7 +107,7 @@ async def form_of(request: Request) -> dict[str, str]:
 
 
 def interval(estimate: Estimate | None, sign: bool = False) -> str:
-    """`0.75 [0.60, 0.90]`, a value and its 95 % interval; a dash where there is none."""
+    """Write `0.75 [0.60, 0.90]`, a value and its 95 % interval; a dash where there is none."""
     if estimate is None:
         return "–"
     plus = "+" if sign else ""
@@ -115,5 +115,5 @@ def interval(estimate: Estimate | None, sign: bool = False) -> str:
 
 
 def moment(stamp: Timestamp) -> str:
-    """`2026-11-29 16:04`, UTC; empty where there is none."""
+    """Write `2026-11-29 16:04`, UTC; empty where there is none."""
     return stamp.ToDatetime(tzinfo=UTC).strftime("%Y-%m-%d %H:%M") if stamp.ByteSize() else ""

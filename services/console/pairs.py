@@ -46,7 +46,7 @@ class Pair(Record):
 
 
 def pair_of(shown: preference_pb2.ShownComparison) -> Pair:
-    """The pair as the service says that this person sees it."""
+    """Return the pair as the service says that this person sees it."""
     comparison = comparison_from_message(shown.comparison)
     seen = comparison.swap() if shown.swapped else comparison
     left, right = compared(visible(seen.a.response), visible(seen.b.response))
@@ -64,7 +64,7 @@ def turns_of(prompt: Prompt) -> tuple[Turn, ...]:
 
 
 def visible(text: str) -> str:
-    """The text with control and direction characters spelled out, so that no reply can rewrite the screen."""
+    """Spell out the text's control and direction characters, so that no reply can rewrite the screen."""
     return "".join(c if _is_shown(c) else c.encode("unicode_escape").decode() for c in text)
 
 
@@ -73,7 +73,7 @@ def _is_shown(character: str) -> bool:
 
 
 def compared(a: str, b: str) -> tuple[list[Piece], list[Piece]]:
-    """Both texts in pieces, of which those differ that the other one does not have in this place."""
+    """Cut both texts in pieces, of which those differ that the other one does not have in this place."""
     # A space goes with its word: alone it would be found all over the other text, which takes the cube of time.
     words = [re.findall(r"\S+\s*|^\s+", text) for text in (a, b)]
     matcher = difflib.SequenceMatcher(None, *words, autojunk=False)

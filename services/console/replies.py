@@ -57,7 +57,7 @@ class Passage(Record):
 
 
 def item_of(form: DeskForm, item: assessment_pb2.AssessmentItem) -> Reply | Replies | Passage:
-    """What the service says comes next, for the desk of a form."""
+    """Return what the service says comes next, for the desk of a form."""
     first: common_pb2.Sample = item.samples[0]
     turns = turns_of(prompt_from_message(first.prompt))
     if form == "rankings":
@@ -69,6 +69,6 @@ def item_of(form: DeskForm, item: assessment_pb2.AssessmentItem) -> Reply | Repl
 
 
 def words_of(text: str) -> tuple[Word, ...]:
-    """The whole text in pieces; space at its beginning stays with the first of them."""
+    """Cut the whole text in pieces; space at its beginning stays with the first of them."""
     pieces = re.finditer(rf"(\s*)(\S{{1,{LONGEST_WORD}}})\s*", text)
     return tuple(Word(visible(found[0]), *found.span(2)) for found in pieces)

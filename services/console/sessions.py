@@ -30,7 +30,7 @@ class Sessions:
         self._open: OrderedDict[str, _Session] = OrderedDict()
 
     def begin(self, token: str) -> str:
-        """A new session's number: 32 random bytes."""
+        """Begin a session, and return its number: 32 random bytes."""
         number, now = secrets.token_urlsafe(32), time.monotonic()
         self._open[number] = _Session(token, now, now)
         if len(self._open) > MOST:
@@ -38,7 +38,7 @@ class Sessions:
         return number
 
     def token(self, number: str) -> str | None:
-        """What a session stands for; None where it is over, or there never was one."""
+        """Return what a session stands for; None where it is over, or there never was one."""
         found, now = self._open.get(number), time.monotonic()
         if found is None:
             return None

@@ -88,7 +88,7 @@ class Chat:
         self._policy, self._vocabulary, self._limits = policy, vocabulary, limits
 
     async def complete(self, asked: Asked) -> Answer:
-        """All choices at once, or one as a stream of chunks."""
+        """Return all choices at once, or one as a stream of chunks."""
         request = ChatRequest.model_validate(_carried_out(asked.body))
         if request.stream:
             if (request.n or 1) > 1:
@@ -182,7 +182,7 @@ class Chat:
 
 
 def in_their_words(error: InvalidInput) -> InvalidInput:
-    """The error with OpenAI's names for what the contract calls otherwise."""
+    """Put an error in OpenAI's names for what the contract calls otherwise."""
 
     def said(text: str) -> str:
         return OUR_WORDS.sub(lambda found: "messages" if found[1] else "model", text)

@@ -68,7 +68,7 @@ class Told(NamedTuple):
 
 
 def told_of(error: Exception, subject: str = "") -> Told:
-    """The answer to whoever caused an error; `subject` is the field that it is about where it names none itself."""
+    """Answer whoever caused an error; `subject` is the field that it is about where it names none itself."""
     if not isinstance(error, CharterError):
         body = body_of(told(incident_of(error)), HTTPStatus.INTERNAL_SERVER_ERROR, INTERNAL)
         return Told(INTERNAL, JSONResponse(body, HTTPStatus.INTERNAL_SERVER_ERROR))
@@ -87,5 +87,5 @@ def told_of(error: Exception, subject: str = "") -> Told:
 
 
 def body_of(message: str, status: HTTPStatus, reason: str, field: str = "") -> dict[str, dict[str, str | None]]:
-    """{"error": {"message", "type", "param", "code"}}."""
+    """Write {"error": {"message", "type", "param", "code"}}."""
     return {"error": {"message": message, "type": TYPES.get(status, INVALID), "param": field or None, "code": reason}}

@@ -34,7 +34,7 @@ class Files:
         self._data = data
 
     async def create(self, asked: Asked) -> dict[str, Any]:
-        """A file's id is its name and its hash: the same file again is the same one."""
+        """Create a file, whose id is its name and its hash: the same file again is the same one."""
         file = _file_of(asked.body)
         format_ = await asyncio.to_thread(_format_of, file)
         digest = hashlib.sha256(file.data).hexdigest()
@@ -53,7 +53,7 @@ class Files:
         return _object(answer.dataset)
 
     async def all(self, asked: Asked) -> dict[str, Any]:
-        """Newest first."""
+        """List files, newest first."""
         purpose = asked.query.get("purpose", PURPOSE)
         found = await self._all() if purpose == PURPOSE else []
         return listed([_object(dataset) for dataset in found], asked.query)

@@ -89,7 +89,7 @@ class FineTuning:
         return await self._job((await self._trainer.CreateRun(request, NO_CONTEXT)).run)
 
     async def all(self, asked: Asked) -> dict[str, Any]:
-        """Every run, newest first, whoever asked for it."""
+        """List every run, newest first, whoever asked for it."""
         runs: list[trainer_pb2.Run] = []
         request = trainer_pb2.ListRunsRequest(page_size=PAGE)
         while True:
@@ -115,7 +115,7 @@ class FineTuning:
         return await self._changed(self._trainer.ResumeRun, trainer_pb2.ResumeRunRequest(run_id=asked.name))
 
     async def events(self, asked: Asked) -> dict[str, Any]:
-        """Newest first."""
+        """List a run's events, newest first."""
         run, size = await self._run(asked.name), limit_of(asked.query)
         before = _sequence(asked.query.get("after", ""))
         events = await self._trainer.events_before(run.id, before, size + 1)
@@ -123,7 +123,7 @@ class FineTuning:
         return {"object": "list", "data": data, "has_more": len(events) > size}
 
     async def checkpoints(self, asked: Asked) -> dict[str, Any]:
-        """The versions of the policy that the run made, newest first."""
+        """List the versions of the policy that the run made, newest first."""
         run = await self._run(asked.name)
         return listed([_checkpoint(version, run) for version in (await self._versions(run.id))[::-1]], asked.query)
 

@@ -35,11 +35,11 @@ class Listener:
         self.address = f"{'https' if tls.cert else 'http'}://{host}:{self._socket.getsockname()[1]}"
 
     def open(self) -> None:
-        """From now on every path is answered."""
+        """Answer every path from now on."""
         self._serving = asyncio.get_running_loop().create_task(self._server.serve([self._socket]))
 
     async def drain(self, grace_seconds: float) -> None:
-        """New calls are refused; those at work have `grace_seconds` to finish."""
+        """Refuse new calls; those at work have `grace_seconds` to finish."""
         self._server.config.timeout_graceful_shutdown = math.ceil(grace_seconds)
         await self.close()
 

@@ -25,7 +25,7 @@ class Models:
         return {"object": "list", "data": await self._listed()}
 
     async def one(self, asked: Asked) -> dict[str, Any]:
-        """Raises NotFound."""
+        """Return a model. Raises NotFound."""
         found = next((model for model in await self._listed() if model["id"] == asked.name), None)
         if found is None:
             raise NotFound(f"no model '{asked.name[:200]}'", hint="GET /v1/models lists them")

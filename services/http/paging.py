@@ -14,7 +14,7 @@ LIMIT, MAX_LIMIT = 20, 10_000
 
 
 def listed(objects: Sequence[dict[str, Any]], query: QueryParams) -> dict[str, Any]:
-    """The part of the objects that a query asks for. Raises InvalidInput for an `after` that is none of them."""
+    """Return the part of the objects that a query asks for. Raises InvalidInput for an `after` that is none of them."""
     order, after = query.get("order", "desc"), query.get("after")
     if order not in ("asc", "desc"):
         raise InvalidInput(f"order: '{order[:100]}' is not allowed; allowed: asc, desc", "order")
@@ -30,7 +30,7 @@ def listed(objects: Sequence[dict[str, Any]], query: QueryParams) -> dict[str, A
 
 
 def limit_of(query: QueryParams) -> int:
-    """How many a query asks for. Raises InvalidInput."""
+    """Return how many a query asks for. Raises InvalidInput."""
     text = query.get("limit", str(LIMIT))
     if not (text.isascii() and text.isdecimal() and len(text) < 10 and 1 <= int(text) <= MAX_LIMIT):
         raise InvalidInput(f"limit: '{text[:100]}' is not allowed; allowed: 1 to {MAX_LIMIT}", "limit")

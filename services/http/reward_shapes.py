@@ -88,7 +88,7 @@ class RewardShapes:
         self._rewards, self._reader = rewards, reader
 
     async def openrlhf(self, asked: Asked) -> Answer:
-        """`rewards` and `scores` by query; `extra_logs` holds each objective's numbers by query."""
+        """Answer with `rewards` and `scores` by query; `extra_logs` holds each objective's numbers by query."""
         request = OpenRlhfRequest.model_validate(asked.body)
         prompts = request.prompts
         if prompts is not None and len(prompts) != len(request.query):
@@ -100,7 +100,7 @@ class RewardShapes:
         return {"rewards": paid, "scores": paid, "extra_logs": _logs(rewards)}
 
     async def slime(self, asked: Asked) -> Answer:
-        """A number; with ?objectives=true an object, for `--reward-key reward`."""
+        """Answer with a number; with ?objectives=true an object, for `--reward-key reward`."""
         query = asked.query
         request = SlimeRequest.model_validate(asked.body)
         if query.get("objectives", "true") != "true":
@@ -115,7 +115,7 @@ class RewardShapes:
         return {"reward": paid, **_numbers(reward, "{name}/{objective}")} if "objectives" in query else paid
 
     async def classify(self, asked: Asked) -> Answer:
-        """As vLLM's /classify: verl reads `data[-1].probs[-1]`."""
+        """Answer as vLLM's /classify: verl reads `data[-1].probs[-1]`."""
         request, paid = await self._classified(asked)
         rows = [
             {"index": index, "label": "reward", "probs": [value], "num_classes": 1} for index, value in enumerate(paid)
@@ -123,13 +123,13 @@ class RewardShapes:
         return {"object": "list", "model": request.model, "data": rows}
 
     async def embeddings(self, asked: Asked) -> Answer:
-        """As SGLang answers /v1/embeddings for a reward model: verl reads `data[-1].embedding[-1]`."""
+        """Answer as SGLang answers /v1/embeddings for a reward model: verl reads `data[-1].embedding[-1]`."""
         request, paid = await self._classified(asked)
         rows = [{"object": "embedding", "index": index, "embedding": [value]} for index, value in enumerate(paid)]
         return {"object": "list", "model": request.model, "data": rows}
 
     async def verify(self, asked: Asked) -> Answer:
-        """The request again, with `reward` and, as in Gym's multi-reward environments, `reward_components` (z)."""
+        """Answer the request again, with `reward` and, as in Gym's multi-reward environments, `reward_components`."""
         request = GymRequest.model_validate(asked.body)
         named = self._rewards.wanted(asked)
         wanted = Wanted(request.run or named.run, (), request.weights or named.weights)
@@ -140,11 +140,11 @@ class RewardShapes:
         return {**asked.body, "reward": paid, "reward_components": parts, **_numbers(reward, "{name}_{objective}")}
 
     async def seed_session(self, asked: Asked) -> Answer:
-        """Gym opens each rollout with it; there is nothing to remember."""
+        """Answer what Gym opens each rollout with; there is nothing to remember."""
         return {}
 
     async def aggregate_metrics(self, asked: Asked) -> Answer:
-        """Gym's summary of its rollouts: the mean of every number that `verify` gave."""
+        """Answer Gym's summary of its rollouts: the mean of every number that `verify` gave."""
         rows = asked.body.get("verify_responses") if isinstance(asked.body, dict) else None
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise InvalidInput("verify_responses: allowed: a list of what /verify answered", "verify_responses")

@@ -82,7 +82,7 @@ class Rewards:
         self._service, self._limits, self._run = service, limits, run
 
     async def plain(self, asked: Asked) -> dict[str, Any]:
-        """POST /v1/score."""
+        """Answer POST /v1/score."""
         request = PlainRequest.model_validate(asked.body)
         named = self.wanted(asked)
         wanted = Wanted(
@@ -95,7 +95,7 @@ class Rewards:
         return {"run": wanted.run or None, "results": [reward.model_dump() for reward in rewards]}
 
     async def objectives(self, asked: Asked) -> dict[str, Any]:
-        """GET /v1/objectives: what /v1/score will answer of a run, and the run's weights."""
+        """Answer GET /v1/objectives: what /v1/score will answer of a run, and the run's weights."""
         wanted = self.wanted(asked)
         _check(wanted)
         weights = await self._service.weights(wanted.run, wanted.weights)
@@ -107,7 +107,7 @@ class Rewards:
         return {"run": wanted.run, "objectives": rows}
 
     def wanted(self, asked: Asked) -> Wanted:
-        """What the address says: ?run=ID&weights=helpful=2,harmless=1. Raises InvalidInput for anything else."""
+        """Read what the address says: ?run=ID&weights=helpful=2,harmless=1. Raises InvalidInput for anything else."""
         for name in asked.query:
             if name not in ("run", "weights"):
                 raise InvalidInput(f"{name}: unknown in the address; allowed: run, weights", name)
@@ -116,7 +116,7 @@ class Rewards:
         return Wanted(run, (), parse_weights(weights) if weights else {})
 
     async def of(self, samples: Sequence[Scored], wanted: Wanted) -> list[Reward]:
-        """A reward for each sample. Raises what is wrong with the request as a whole."""
+        """Reward each sample. Raises what is wrong with the request as a whole."""
         _check(wanted)
         if wanted.weights and not wanted.run:
             raise InvalidInput("weights: they weigh z, which only a run gives; name the run too", "weights")
@@ -147,7 +147,10 @@ def _check_apart(found: Scoring) -> None:
 
 
 def whole(rewards: Sequence[Reward], field: str) -> list[float]:
-    """The rewards alone, for shapes without room for a reason. CharterError tells it where a reward is missing."""
+    """Return the rewards alone, for shapes without room for a reason.
+
+    A CharterError tells it where a reward is missing.
+    """
     for index, reward in enumerate(rewards):
         if reward.reward is None:
             place = f"{field}[{index}]" if len(rewards) > 1 else field

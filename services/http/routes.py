@@ -49,7 +49,7 @@ class Offered(NamedTuple):
 
 
 def offered_by(services: Sequence[Service], backbone: Backbone, model_thread: Executor) -> Offered:
-    """The services of a process that have paths. On the model's thread, as a template is looked at."""
+    """Return the services of a process that have paths. On the model's thread, as a template is looked at."""
     servicers = {type(service.servicer): service.servicer for service in services}
     return Offered(
         cast(RewardService | None, servicers.get(RewardService)),
@@ -63,7 +63,7 @@ def offered_by(services: Sequence[Service], backbone: Backbone, model_thread: Ex
 
 
 def endpoints(gate: Gate, offered: Offered, run: str) -> list[Endpoint]:
-    """`run` is the one whose reward models score where a request names none."""
+    """Return the endpoints; `run` is the one whose reward models score where a request names none."""
     rows = _rewards(gate, offered.reward, offered.reader, run) if offered.reward else []
     rows += _policy(gate, offered.policy, offered) if offered.policy else []
     if offered.datasets:

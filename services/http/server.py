@@ -32,7 +32,7 @@ class HttpServer:
         self._draining = asyncio.Event()
 
     def offer(self, endpoints: Sequence[Endpoint], draining: asyncio.Event) -> None:
-        """From now on these are there, and health is good until the process is told to stop."""
+        """Offer these services from now on; health is good until the process is told to stop."""
         self._paths, self._draining = {endpoint.path: endpoint for endpoint in endpoints}, draining
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -54,7 +54,7 @@ class Turn(BaseModel):
 
 
 def joined(parts: Sequence[Any]) -> str:
-    """The text of content parts. ValueError for one that is not text."""
+    """Join the text of content parts. ValueError for one that is not text."""
     for part in parts:
         kind = part.get("type") if isinstance(part, dict) else None
         if kind not in TEXT_PARTS or not isinstance(part.get("text"), str):
@@ -63,7 +63,7 @@ def joined(parts: Sequence[Any]) -> str:
 
 
 def prompt_of(turns: str | Sequence[Turn]) -> common_pb2.Prompt:
-    """As the contract has it; plain text is one turn of the user's."""
+    """Read a prompt as the contract has it; plain text is one turn of the user's."""
     if isinstance(turns, str):
         return common_pb2.Prompt(text=turns)
     messages = []
@@ -80,7 +80,7 @@ class Reader:
         self._base, self._transcripts = base_model, transcripts
 
     def prompt(self, text: str, field: str) -> common_pb2.Prompt:
-        """A prompt, rendered or not. Raises InvalidInput for one that another template has written."""
+        """Read a prompt, rendered or not. Raises InvalidInput for one that another template has written."""
         read = self._read(text, field)
         if read is None:
             if marker := FOREIGN.search(text):
@@ -91,14 +91,14 @@ class Reader:
         return _prompt_of(read.messages)
 
     def conversation(self, text: str, field: str) -> tuple[common_pb2.Prompt, str]:
-        """A rendered prompt with its reply."""
+        """Read a rendered prompt with its reply."""
         read = self._read(text, field)
         if read is None or read.reply is None:
             raise self._unread(field)
         return _prompt_of(read.messages), read.reply
 
     def reply(self, text: str) -> str:
-        """A reply without the token that ends it, ours or another model's, and what follows that."""
+        """Split off the token that ends a reply, ours or another model's, and what follows that."""
         return ENDS.sub("", text.partition(self._transcripts.end)[0] if self._transcripts else text)
 
     def _read(self, text: str, field: str) -> Transcript | None:

@@ -29,12 +29,12 @@ class Vocabulary:
         self._tokenizer, self._executor = tokenizer, executor
 
     async def prompt_tokens(self, prompt: common_pb2.Prompt) -> int:
-        """How many tokens the model reads before it answers."""
+        """Count the tokens that the model reads before it answers."""
         messages = prompt_from_message(prompt).messages
         return len(await self._executor.run(self._tokenizer.render, messages))
 
     async def texts(self, ids: Sequence[int], before: Sequence[int] = ()) -> list[str | None]:
-        """The text of each token, as it stands behind the ones before it; None for the end of a reply."""
+        """Return the text of each token, as it stands behind the ones before it; None for the end of a reply."""
         return await self._executor.run(self._texts, ids, before)
 
     def _texts(self, ids: Sequence[int], before: Sequence[int]) -> list[str | None]:
@@ -51,5 +51,5 @@ class Vocabulary:
 
 
 def bytes_of(text: str) -> list[int] | None:
-    """None for a part of a character, whose bytes the text does not tell."""
+    """Return a token's bytes; none for a part of a character, whose bytes the text does not tell."""
     return None if HALF_CHARACTER in text else list(text.encode())

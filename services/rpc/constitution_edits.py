@@ -46,7 +46,7 @@ class ConstitutionDesk:
         self._world = world
 
     async def diff(self, request: critique_pb2.DiffConstitutionsRequest) -> AsyncIterator[Update]:
-        """The difference and its bill; with effects, progress and the report."""
+        """Yield the difference and its bill; with effects, progress and the report."""
         before, old = await self._io.run(self._find, request.before, "before")
         after, new = await self._io.run(self._find, request.after, "after")
         diff = diff_constitutions(before, after, (old, new))

@@ -23,14 +23,14 @@ class Constitutions:
         self._watched = None if default in BUILTIN else WatchedConstitution(default)
 
     def status(self) -> WatchStatus:
-        """The default constitution in force, and what is wrong with its file where that says something else."""
+        """Return the default constitution in force, and what is wrong with its file where that says something else."""
         active, _ = self.find(self.default)
         if self._watched is None:
             return WatchStatus("VALID", self.default, active.hash, ())
         return self._watched.status()
 
     def find(self, name: str) -> tuple[Constitution, str]:
-        """The constitution and YAML text of it that needs no other file. Raises NotFound."""
+        """Return the constitution and YAML text of it that needs no other file. Raises NotFound."""
         name = resource_names.identity(resource_names.CONSTITUTIONS, name, "constitution") or self.default
         if self._watched is not None and name == self.default:
             active = self._watched.current()
@@ -45,7 +45,7 @@ class Constitutions:
         return self._parsed[name]
 
     def principle(self, name: str, principle_id: str) -> tuple[Constitution, Principle]:
-        """A principle and the constitution around it. Raises NotFound with the principles that there are."""
+        """Return a principle and the constitution around it. Raises NotFound with the principles that there are."""
         constitution, _ = self.find(name)
         for principle in constitution.principles:
             if principle.id == principle_id:
@@ -54,11 +54,11 @@ class Constitutions:
         raise NotFound(f"constitution '{constitution.id}' has no principle '{principle_id}'; {known}")
 
     def of_run(self, run_id: str) -> Constitution:
-        """The constitution of a run; without one the default."""
+        """Return the constitution of a run; without one the default."""
         return self.find(self._store.runs.get(run_id).constitution_hash if run_id else "")[0]
 
     def check_objective(self, objective: str, run_id: str) -> None:
-        """InvalidInput unless the run's constitution, or without a run the default one, has this objective."""
+        """Raise InvalidInput unless the run's constitution, or without a run the default one, has this objective."""
         names = self.of_run(run_id).objective_names
         if objective not in names:
             raise InvalidInput(

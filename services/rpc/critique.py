@@ -133,7 +133,7 @@ class CritiqueService(critique_pb2_grpc.CritiqueServiceServicer):
 
 
 def check_constitution(text: str, source: str) -> critique_pb2.CheckConstitutionResponse:
-    """Mistakes are the answer here, not an error."""
+    """Check a constitution; mistakes are the answer here, not an error."""
     constitution, problems = examine_text(text, source)
     return critique_pb2.CheckConstitutionResponse(
         problems=problems_to_messages(problems),
@@ -142,7 +142,7 @@ def check_constitution(text: str, source: str) -> critique_pb2.CheckConstitution
 
 
 def judgement(first: Vote, second: Vote) -> critique_pb2.Judgement:
-    """What the two orders say together: the mean of their log-odds, as labels use it, and how far they differ."""
+    """Say what the two orders say together: the mean of their log-odds, as labels use it, and how far they differ."""
     odds = [vote.logprob_a - vote.logprob_b for vote in (first, second)]
     return critique_pb2.Judgement(
         comparison_id=first.comparison_id,

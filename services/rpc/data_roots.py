@@ -10,7 +10,7 @@ from rlhf_core.store.databases.place import FILE
 
 
 def check_path(path: str, roots: Sequence[Path] | None, field: str) -> None:
-    """InvalidInput unless the path, with all its links followed, lies in one of the folders; None allows every path.
+    """Refuse a path that does not lie, with all its links followed, in one of the folders; None allows every path.
 
     The file of a data folder that says where its store is may hold a password, and is nobody's data. The answer is the
     same whether or not there is such a file, so that nobody learns what lies outside.

@@ -30,7 +30,7 @@ class UploadDesk:
         self._max_bytes = max_bytes
 
     def begin(self, request: dataset_pb2.UploadDatasetRequest) -> Spec:
-        """What the first message says is uploaded. Raises whatever would stop it in the end."""
+        """Read what the first message says is uploaded. Raises whatever would stop it in the end."""
         if request.WhichOneof("part") != "upload":
             raise InvalidInput("upload: not given; the first message says what is uploaded", "upload")
         spec = request.upload
@@ -74,7 +74,7 @@ class UploadDesk:
         self._uploads.write(spec.sha256, chunk.offset, chunk.data)
 
     def finish(self, spec: Spec, caller: str) -> tuple[Dataset | None, int]:
-        """The dataset, stored, and how many bytes are here; none where bytes are missing.
+        """Store the dataset and return it, with how many bytes are here; no dataset where bytes are missing.
 
         Raises: InvalidInput for bytes that have another hash, and naming every bad row; nothing of them stays.
         """
@@ -137,7 +137,7 @@ class UploadDesk:
 
 
 def checked_hash(given: str, field: str) -> str:
-    """A sha256 in lower case. Raises InvalidInput."""
+    """Return a sha256 in lower case. Raises InvalidInput."""
     if not HASH.fullmatch(given.lower()):
         raise InvalidInput(f"{field}: '{given[:100]}' is no sha256; allowed: 64 hexadecimal digits", field)
     return given.lower()

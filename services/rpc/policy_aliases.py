@@ -79,7 +79,7 @@ class AliasDesk:
 
 
 def reference(given: str) -> str:
-    """What a request calls a policy: its resource name is as good as its id, and so is that of its run."""
+    """Return what a request calls a policy: its resource name is as good as its id, and so is that of its run."""
     if given.startswith(f"{resource_names.RUNS}/"):
         return resource_names.identity(resource_names.RUNS, given, "policy_version")
     return resource_names.identity(resource_names.POLICY_VERSIONS, given, "policy_version")

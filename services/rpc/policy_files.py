@@ -29,7 +29,7 @@ class PolicyFiles:
         self._turn = asyncio.Semaphore(1)
 
     async def answers(self, request: policy_pb2.ExportPolicyRequest) -> AsyncIterator[policy_pb2.ExportPolicyResponse]:
-        """Every file in the order of their paths; raises NotFound for a policy without files of its own."""
+        """Yield every file in the order of their paths; raises NotFound for a policy without files of its own."""
         version = await self._io.run(exported_version, self._store, reference(request.policy_version))
         with tempfile.TemporaryDirectory(prefix="charter-") as name:
             folder = Path(name)

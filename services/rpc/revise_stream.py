@@ -37,7 +37,7 @@ class RevisionDesk:
         self._io = io
 
     async def revise(self, request: critique_pb2.ReviseStreamRequest) -> AsyncIterator[Answer]:
-        """Critiques and steps, and the end with every sample's answer."""
+        """Yield critiques and steps, and the end with every sample's answer."""
         samples = _distinct(samples_from_messages(request.samples))
         constitution, _ = await self._io.run(self._constitutions.find, request.constitution)
         drawn_from = _restricted(constitution, list(request.principle_ids))

@@ -55,7 +55,7 @@ class RewardService(reward_pb2_grpc.RewardServiceServicer):
         return reward_pb2.ScoreResponse(scores=messages, norm_pack=pack.id if pack else "")
 
     async def score_each(self, request: reward_pb2.ScoreRequest) -> Scoring:
-        """As `Score`, where a model that fails, or cannot read one of the samples, leaves the others their scores.
+        """Score as `Score` does, but a model that fails, or cannot read a sample, leaves the others their scores.
 
         Raises what is wrong with the request, and Unavailable where the same call may work later.
         """
@@ -72,12 +72,15 @@ class RewardService(reward_pb2_grpc.RewardServiceServicer):
         return Scoring(models, pack, [list(row) for row in zip(*columns, strict=True)])
 
     async def weights(self, run_id: str, given: Mapping[str, float]) -> dict[str, float]:
-        """A weight for every objective of a run: those given, or else the run's own. Raises InvalidInput, NotFound."""
+        """Return a weight for every objective of a run: those given, or else the run's own.
+
+        Raises InvalidInput or NotFound.
+        """
         run_id = resource_names.identity(resource_names.RUNS, run_id, "run")
         return await self._io.run(self._weights_of, run_id, given)
 
     async def models_of(self, run_id: str) -> list[RewardModelVersion]:
-        """The reward models of a run, one for each objective. Raises NotFound where it has none."""
+        """Return the reward models of a run, one for each objective. Raises NotFound where it has none."""
         names, _ = await self._which(reward_pb2.ScoreRequest(run_id=run_id))
         return await self._versions(names)
 

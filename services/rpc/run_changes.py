@@ -81,7 +81,7 @@ class RunVerbs:
         return self._verb("ResumeRun", request, self._store.runs.resume)
 
     def set_weights(self, request: trainer_pb2.SetRunWeightsRequest) -> tuple[Run, dict[str, float]]:
-        """The run as it stands, and its weights from its next PPO step on."""
+        """Return the run as it stands, and its weights from its next PPO step on."""
         run_id = self._run_id(request)
 
         def work() -> str:
@@ -94,7 +94,7 @@ class RunVerbs:
         return self._store.runs.get(run_id), json.loads(left)
 
     def delete(self, request: trainer_pb2.DeleteRunRequest) -> tuple[str, Deleted]:
-        """The run's id, and what went with it or would go."""
+        """Return the run's id, and what went with it or would go."""
         asked = resource_names.run_of(request)
 
         def work() -> tuple[str, Deleted]:
@@ -125,7 +125,7 @@ class RunVerbs:
 
 
 def checked_tags(tags: dict[str, str]) -> dict[str, str]:
-    """The tags as they came. Raises InvalidInput for too many, and for keys and values that are not allowed."""
+    """Return the tags as they came. Raises InvalidInput for too many, and for keys and values that are not allowed."""
     if len(tags) > MAX_TAGS:
         raise InvalidInput(f"tags: {len(tags)} of them; allowed: {MAX_TAGS}", "tags")
     for key, value in tags.items():
@@ -143,7 +143,7 @@ class _TakenBack(Exception):
 
 
 def tried(store: Store, work: Callable[[], T]) -> T:
-    """What `work` would return; the store stays as it was."""
+    """Return what `work` would return; the store stays as it was."""
     results: list[T] = []
     try:
         with store.transaction():

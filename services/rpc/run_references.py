@@ -7,6 +7,6 @@ from services.wire import resource_names
 
 
 def run_id_of(store: Store, given: str) -> str:
-    """The run's id; empty where the field `run_id` is not given. Raises NotFound for a run that is not there."""
+    """Return the run's id; empty where the field `run_id` is not given. Raises NotFound for a run that is not there."""
     reference = resource_names.identity(resource_names.RUNS, given, "run_id")
     return store.runs.find(reference).id if reference else ""

@@ -68,7 +68,7 @@ class RunDesk:
         self._roots = roots
 
     def check(self, config_json: str, constitution_yaml: str) -> Asked:
-        """What a run would be. Raises InvalidInput for whatever would stop it later."""
+        """Check what a run would be. Raises InvalidInput for whatever would stop it later."""
         config = self._with_whole_id(self._with_own_model(_config(config_json or "{}")))
         config = pinned(self._store, config)
         constitution, text = self._constitution(config, constitution_yaml)
@@ -167,7 +167,7 @@ def _config(text: str) -> RunConfig:
 
 
 def named_paths(config: RunConfig) -> Iterator[tuple[str, str]]:
-    """Each path in a configuration with its dotted field."""
+    """Yield each path in a configuration with its dotted field."""
     for name, value in config.data:
         named = value if isinstance(value, dict) else {"": value}
         for key, path in named.items():

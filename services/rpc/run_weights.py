@@ -35,7 +35,7 @@ def set_weights(store: Store, run_id: str, weights: Mapping[str, float], etag: s
 
 
 def check_steering(config: RunConfig, objectives: Sequence[str]) -> None:
-    """InvalidInput where a run's dial or stop rule could not do what it says."""
+    """Raise InvalidInput where a run's dial or stop rule could not do what it says."""
     check_dial(config.ppo.dial, config.weights, objectives)
     trains = "reward" in stages_of(config) and "ppo" in stages_of(config)
     if trains and config.ppo.stop.parted == "stop" and not config.reward.auditor_share:

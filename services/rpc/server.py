@@ -51,7 +51,7 @@ class ServerService(server_pb2_grpc.ServerServiceServicer):
 
 
 def server_info(config: ServeConfig, loaded: Loaded | None, default_constitution: str) -> server_pb2.ServerInfo:
-    """All that does not change while the process lives."""
+    """Return all that does not change while the process lives."""
     return server_pb2.ServerInfo(
         version=version("charter-rlhf"),
         api_versions=API_VERSIONS,
@@ -80,7 +80,7 @@ def server_info(config: ServeConfig, loaded: Loaded | None, default_constitution
 
 
 def policy_info(info: server_pb2.ServerInfo, loaded: Loaded) -> policy_pb2.GetServerInfoResponse:
-    """The same, in the words of PolicyService."""
+    """Return the same facts, in the words of PolicyService."""
     return policy_pb2.GetServerInfoResponse(
         version=info.version,
         api_versions=info.api_versions,

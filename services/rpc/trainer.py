@@ -109,7 +109,7 @@ class TrainerService(trainer_pb2_grpc.TrainerServiceServicer):
         return trainer_pb2.CompareRunsResponse(comparison_json=await self._io.run(self._compare, request))
 
     async def events_before(self, run_id: str, sequence: int, limit: int) -> list[RunEvent]:
-        """A run's last events before a sequence number, newest first, for who does not watch it."""
+        """Return a run's last events before a sequence number, newest first, for who does not watch it."""
         return await self._io.run(self._store.events.before, run_id, sequence, limit)
 
     async def _run(self, work: Callable[[T], Run], asked: T) -> trainer_pb2.Run:

@@ -38,7 +38,7 @@ class RunWatch:
             raise InvalidInput(f"after_sequence: {self._sequence}; allowed: 0 and up", "after_sequence")
 
     async def answers(self) -> AsyncIterator[Answer]:
-        """Each event once; the last answer holds the run as it ended, or as it was paused.
+        """Yield each event once; the last answer holds the run as it ended, or as it was paused.
 
         Raises:
             Unavailable: the server stops; the caller watches on from its last sequence.

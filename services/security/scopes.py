@@ -93,12 +93,12 @@ NEEDED: Mapping[str, Scope] = {
 
 
 def is_open(method: str) -> bool:
-    """Whether a method, such as `/grpc.health.v1.Health/Check`, needs no token."""
+    """Tell whether a method, such as `/grpc.health.v1.Health/Check`, needs no token."""
     return method.lstrip("/").startswith(OPEN)
 
 
 def check_scope(method: str, granted: Collection[Scope], name: str) -> None:
-    """Forbidden unless one of the scopes granted to a token allows the method."""
+    """Raise Forbidden unless one of the scopes granted to a token allows the method."""
     needed = NEEDED.get(method.lstrip("/"), "admin")
     if not any(needed in GRANTS[scope] for scope in granted):
         raise Forbidden(

@@ -42,12 +42,14 @@ class ClientTls(NamedTuple):
 
     @classmethod
     def of_environment(cls, environ: Mapping[str, str] = os.environ) -> ClientTls:
-        """CHARTER_TLS_CA, CHARTER_TLS_CERT and CHARTER_TLS_KEY name the files."""
+        """Read CHARTER_TLS_CA, CHARTER_TLS_CERT and CHARTER_TLS_KEY, which name the files."""
         return cls(*(Path(environ[name]) if environ.get(name) else None for name in (CA, CERT, KEY)))
 
 
 def server_credentials(config: TlsConfig) -> grpc.ServerCredentials | None:
-    """None without encryption. Raises InvalidInput for files that are missing, unreadable or do not belong together.
+    """Load the server's credentials; none without encryption.
+
+    Raises InvalidInput for files that are missing or unreadable.
 
     Changed files are read again with the next connection, so that a certificate is renewed without a restart.
     """
@@ -67,7 +69,7 @@ def server_credentials(config: TlsConfig) -> grpc.ServerCredentials | None:
 
 
 def server_context(config: TlsConfig) -> ssl.SSLContext | None:
-    """The same encryption for a server of Python's own; the files must have passed `server_credentials`."""
+    """Return the same encryption for a server of Python's own; the files must have passed `server_credentials`."""
     if config.cert is None:
         return None
     context, renewal = _context(config), _Renewal(config, _context)
@@ -102,7 +104,10 @@ class _Renewal(Generic[T]):
 
 
 def channel_credentials(tls: ClientTls) -> grpc.ChannelCredentials:
-    """Raises InvalidInput naming the environment variable whose file is missing or wrong."""
+    """Load a client's credentials.
+
+    Raises InvalidInput naming the environment variable whose file is missing or wrong.
+    """
     if (tls.cert is None) != (tls.key is None):
         raise InvalidInput(f"tls: give {CERT} and {KEY} together", CERT if tls.cert is None else KEY)
     ca, cert, key = (read(path, name) if path else None for path, name in zip(tls, (CA, CERT, KEY), strict=True))

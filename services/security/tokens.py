@@ -68,7 +68,7 @@ class Tokens:
         self._own.append(_entry(token, name, scopes, None))
 
     def caller(self, authorization: str | bytes) -> Caller:
-        """Who sent this header. Raises Unauthenticated when the token is missing, unknown or expired."""
+        """Tell who sent this header. Raises Unauthenticated when the token is missing, unknown or expired."""
         given = authorization if isinstance(authorization, bytes) else authorization.encode()
         scheme, _, token = given.partition(b" ")
         if scheme.lower() != b"bearer" or not token:
@@ -97,7 +97,7 @@ class Tokens:
 
 
 def for_server(file: Path | None, shared: str) -> tuple[Tokens, str]:
-    """The tokens that calls may carry, and one of the process's own; empty where none is asked for."""
+    """Return the tokens that calls may carry, and one of the process's own; empty where none is asked for."""
     tokens = Tokens(file)
     if shared:
         tokens.add(shared, "CHARTER_TOKEN", ("admin",))
@@ -109,7 +109,7 @@ def for_server(file: Path | None, shared: str) -> tuple[Tokens, str]:
 
 
 def read_tokens(file: Path) -> list[TokenEntry]:
-    """The entries of a tokens file. Raises InvalidInput naming what is wrong."""
+    """Read the entries of a tokens file. Raises InvalidInput naming what is wrong."""
     try:
         tree = read_tree(file.read_text(encoding="utf-8"), str(file))
         if tree.problems:
@@ -133,7 +133,7 @@ def read_tokens(file: Path) -> list[TokenEntry]:
 
 
 def new_token(file: Path, name: str, scopes: Sequence[Scope], expires: date | None = None) -> str:
-    """A new token whose hash is added to the file. Raises Conflict for a name that is there."""
+    """Make a new token whose hash is added to the file. Raises Conflict for a name that is there."""
     token = PREFIX + secrets.token_urlsafe(32)
     entries = read_tokens(file) if file.exists() else []
     if name in (entry.name for entry in entries):

@@ -111,10 +111,10 @@ def _code(context: grpc.aio.ServicerContext) -> str:
 
 
 def new_name() -> str:
-    """For a call whose caller has given it none."""
+    """Name a call whose caller has given it no name."""
     return secrets.token_hex(8)
 
 
 def name_of(given: str | bytes | None) -> str:
-    """What a caller calls it, where that can stand in a line of a log."""
+    """Return what a caller calls a call, where that can stand in a line of a log."""
     return given if isinstance(given, str) and _NAME.fullmatch(given) else ""

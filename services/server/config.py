@@ -44,7 +44,7 @@ WITH_LABELS = (ASSESSMENTS, ANNOTATION)
 
 
 def offered(only: Collection[ServiceName]) -> list[str]:
-    """The full names of the services that these stand for, in their usual order."""
+    """Return the full names of the services that these stand for, in their usual order."""
     names = [f"charter.v1.{name.capitalize()}Service" for name in ALL if name in only]
     with_runs = WITH_RUNS if "trainer" in only else ()
     return [*names, *with_runs, *(WITH_LABELS if "preference" in only else ())]
@@ -77,7 +77,7 @@ class Endpoints(Settings):
     reward: ServiceAddress | None = None
 
     def of(self, name: ServiceName) -> str:
-        """The address of a service; empty where it is in this process."""
+        """Return the address of a service; empty where it is in this process."""
         return getattr(self, name) or ""
 
 

@@ -34,14 +34,14 @@ class Health(health_pb2_grpc.HealthServicer):
         return tuple(self._states)
 
     async def set(self, names: Iterable[str], state: Status) -> None:
-        """After `leave` nothing changes any more."""
+        """Set a service's status; after `leave` nothing changes any more."""
         if not self._leaving:
             async with self._changed:
                 self._states |= dict.fromkeys(names, state)
                 self._changed.notify_all()
 
     async def leave(self) -> None:
-        """NOT_SERVING for all, for good; every watcher is told and let go."""
+        """Say NOT_SERVING for all, for good; every watcher is told and let go."""
         await self.set(self.names, NOT_SERVING)
         self._leaving = True
         async with self._changed:

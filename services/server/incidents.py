@@ -20,5 +20,5 @@ def incident_of(error: BaseException) -> str:
 
 
 def told(incident: str) -> str:
-    """What a caller is told of it."""
+    """Write what a caller is told of an incident."""
     return f"internal error {incident}; the server's log has the details under this id"

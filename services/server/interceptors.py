@@ -204,7 +204,10 @@ def _no_retry(code: grpc.StatusCode) -> tuple[tuple[str, str], ...]:
 
 
 def invalid_input(error: ValidationError) -> InvalidInput:
-    """All of pydantic's complaints with their dotted paths; the text is the first one's, and names the others."""
+    """Return all of pydantic's complaints with their dotted paths.
+
+    The text is the first one's, and names the others.
+    """
     violations = []
     for fault in error.errors(include_url=False, include_context=False):
         field = ".".join(map(str, fault["loc"]))

@@ -63,7 +63,7 @@ class Turnstile:
 
     @contextmanager
     def entered(self, client: str) -> Iterator[None]:
-        """One call of this client, while the block lasts. Raises Exhausted when there are too many."""
+        """Admit one call of this client while the block lasts. Raises Exhausted when there are too many."""
         if self.inside >= self._limits.calls:
             raise Exhausted(f"the server has {self.inside} calls at work and takes no more", retry_seconds=1)
         if self._inside[client] >= self._limits.calls_per_client:
@@ -82,7 +82,7 @@ class Turnstile:
 
 
 def check_request(request: Message, limits: Limits) -> None:
-    """InvalidInput naming the first list or text of the request that is too long."""
+    """Refuse a request whose lists or texts are too long, by an InvalidInput that names the first."""
     _check(request, "", limits)
     if request.DESCRIPTOR.full_name == "charter.v1.GenerateRequest":
         prompts, n = len(request.prompts), request.n  # pyright: ignore[reportAttributeAccessIssue]

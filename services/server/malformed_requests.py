@@ -13,7 +13,7 @@ MAX_DEPTH = 20
 
 
 def malformed(method: str, data: bytes) -> InvalidInput:
-    """The error for bytes that are not the request of this method, such as `/charter.v1.PolicyService/Generate`."""
+    """Return the error for bytes that are not the request of a method like `/charter.v1.PolicyService/Generate`."""
     name = method.strip("/").replace("/", ".")
     try:
         request = descriptor_pool.Default().FindMethodByName(name).input_type
@@ -25,7 +25,7 @@ def malformed(method: str, data: bytes) -> InvalidInput:
 
 
 def subject(method: str) -> str:
-    """What a request of this method is about: its first field."""
+    """Return what a request of this method is about: its first field."""
     try:
         fields = descriptor_pool.Default().FindMethodByName(method.strip("/").replace("/", ".")).input_type.fields
     except KeyError:

@@ -106,19 +106,19 @@ class Server:
         self._started = True
 
     async def offer(self, services: Sequence[Service]) -> None:
-        """From now on all is SERVING."""
+        """Say SERVING for all from now on."""
         for service in services:
             service.add(service.servicer, self._late)
         self._late.expect(())
         await self._health.set(self._health.names, SERVING)
 
     async def leave(self) -> None:
-        """NOT_SERVING from now on, so that balancers turn elsewhere; calls are still taken."""
+        """Say NOT_SERVING from now on, so that balancers turn elsewhere; calls are still taken."""
         self.draining.set()
         await self._health.leave()
 
     async def drain(self, grace_seconds: float) -> None:
-        """New calls are refused at once; those at work have `grace_seconds` to finish."""
+        """Refuse new calls at once; those at work have `grace_seconds` to finish."""
         await self.leave()
         await self._server.stop(grace_seconds)
 
@@ -132,7 +132,7 @@ class Server:
 
 
 def is_local(address: str) -> bool:
-    """Whether only this machine reaches the address."""
+    """Tell whether only this machine reaches the address."""
     host = address.rpartition(":")[0].strip("[]")
     if address.startswith("unix:") or host == "localhost":
         return True
@@ -154,7 +154,7 @@ def _options(message_bytes: int) -> tuple[tuple[str, int], ...]:
 
 
 def check_address(address: str, may_be_open: bool, field: str = "address") -> None:
-    """InvalidInput for what is no address, or one that others reach and that may not be open to them."""
+    """Refuse what is no address, or one that others reach and that may not be open to them."""
     if address.startswith("unix:"):
         _check_socket(Path(address.removeprefix("unix:")))
         return

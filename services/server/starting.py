@@ -22,7 +22,7 @@ class LateHandlers(grpc.GenericRpcHandler):
         self._expected: frozenset[str] = frozenset()
 
     def expect(self, services: Sequence[str]) -> None:
-        """Calls to these services, which are still to come, are told to try again."""
+        """Expect services that are still to come: calls to them are told to try again."""
         self._expected = frozenset(services)
 
     def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:

@@ -56,7 +56,9 @@ class Backends(NamedTuple):
     """The critic's."""
 
     def threads(self) -> tuple[Executor | None, Executor | None]:
-        """Where the critic and the judge work: each endpoint on a thread of its own, a model of this process on none.
+        """Tell where the critic and the judge work.
+
+        Each endpoint has a thread of its own, a model of this process none.
 
         One thread waits for one batch at a time, so that an endpoint's `concurrency` holds for all callers together.
         """
@@ -67,7 +69,7 @@ class Backends(NamedTuple):
 
 
 def load_backends(feedback: FeedbackConfig, policy: LocalModel, model: ModelConfig) -> Backends:
-    """The critic and the judge, loaded or found to answer; one model that is both is loaded once."""
+    """Load the critic and the judge, or find that they answer; one model that is both is loaded once."""
     critic = _load(feedback.critic, "feedback.critic", policy, model)
     same = feedback.judge.same_model(feedback.critic)
     judge = critic if same else _load(feedback.judge, "feedback.judge", policy, model)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def connect(config: BackendConfig, field: str, environ: Mapping[str, str] = os.environ) -> Endpoint:
-    """The endpoint of the critic or judge at `field`, after one question of one token.
+    """Connect to the endpoint of the critic or judge at `field`, by one question of one token.
 
     Raises: InvalidInput for a missing key, an unknown model or a missing package, Unavailable for a silent address.
     """
@@ -39,7 +39,7 @@ def connect(config: BackendConfig, field: str, environ: Mapping[str, str] = os.e
 
 
 def check_endpoints(feedback: FeedbackConfig) -> list[str]:
-    """The names of all endpoints of a configuration, each of which has answered. Raises as `connect` does."""
+    """Name all endpoints of a configuration, each of which has answered. Raises as `connect` does."""
     asked = {"feedback.critic": feedback.critic, "feedback.judge": feedback.judge}
     return [connect(config, field).name for field, config in asked.items() if config.served_name]
 

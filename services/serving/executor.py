@@ -56,13 +56,13 @@ class Executor:
         self._threads, self._rank = _Threads(name, threads, at_rest), 0
 
     def behind(self) -> Executor:
-        """The same threads, for longer work: it begins when this executor's is done, and gives way to it."""
+        """Return the same threads, for longer work: it begins when this executor's is done, and gives way to it."""
         other = Executor.__new__(Executor)
         other._threads, other._rank = self._threads, self._rank + 1
         return other
 
     def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Awaitable[T]:
-        """From a coroutine. A unit whose caller is gone before it starts never runs."""
+        """Run a unit from a coroutine. One whose caller is gone before it starts never runs."""
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
 
         def unit() -> None:
@@ -73,11 +73,11 @@ class Executor:
         return answer
 
     def call(self, unit: Callable[[], T]) -> T:
-        """From another thread, which waits."""
+        """Run a unit from another thread, which waits."""
         return self.submit(unit).result()
 
     def submit(self, unit: Callable[[], T]) -> Future[T]:
-        """From anywhere, without waiting."""
+        """Hand in a unit from anywhere, without waiting."""
         answer: Future[T] = Future()
 
         def work() -> None:
@@ -92,11 +92,14 @@ class Executor:
         return answer
 
     def post(self, work: Callable[[], object], failed: Callable[[BaseException], object]) -> None:
-        """From anywhere. `failed` is told, on another thread, what the work raises or that it will not be done."""
+        """Hand in work from anywhere.
+
+        `failed` is told, on another thread, what the work raises or that it will not be done.
+        """
         self._threads.post(self._rank, work, failed)
 
     def give_way(self) -> None:
-        """From a unit at work, where it can be interrupted: run what may go before it."""
+        """Run what may go before a unit at work, from that unit, where it can be interrupted."""
         self._threads.give_way()
 
     def close(self) -> None:
@@ -202,17 +205,17 @@ def _ignored(error: BaseException) -> None:
 
 
 def settle(answer: asyncio.Future[T], result: T) -> None:
-    """From a thread: what a coroutine waits for, if it still does."""
+    """Settle, from a thread, what a coroutine waits for, if it still does."""
     _tell(answer, answer.set_result, result)
 
 
 def settle_error(answer: asyncio.Future[Any], error: BaseException) -> None:
-    """The same for an error."""
+    """Settle, from a thread, what a coroutine waits for with an error."""
     _tell(answer, answer.set_exception, as_error(error))
 
 
 def as_error(error: BaseException) -> Exception:
-    """What a future of the event loop can hold, and what ends a call alone."""
+    """Return an error that a future of the event loop can hold, and that ends a call alone."""
     if isinstance(error, Exception) and not isinstance(error, StopIteration):
         return error
     return RuntimeError(repr(error))

@@ -40,7 +40,9 @@ class GenerationQueue:
         return self._rows
 
     async def generate(self, prompts: Sequence[Prompt], policy_version: str, params: SamplingParams) -> list[Answer]:
-        """n responses per prompt, grouped by prompt. A caller that is cancelled stops them before their next token.
+        """Write n responses per prompt, grouped by prompt.
+
+        A caller that is cancelled stops them before their next token.
 
         Raises Exhausted when too many wait already.
         """
@@ -51,7 +53,7 @@ class GenerationQueue:
             return order.answers
 
     async def stream(self, prompt: Prompt, policy_version: str, params: SamplingParams) -> AsyncIterator[Piece]:
-        """One response, piece by piece as it is written; leaving the loop stops it."""
+        """Yield one response, piece by piece as it is written; leaving the loop stops it."""
         order = Order([prompt], policy_version, params, shown=True)
         with self._placed(order):
             last = False

@@ -64,7 +64,7 @@ class ModelLibrary:
         return self.backbone.adapters.using(self._policy(version_id, in_use))
 
     def policy_folder(self, version_id: str) -> Path | None:
-        """The files of a version's adapter, which are for this base model; None is the base."""
+        """Return the files of a version's adapter, which are for this base model; None is the base."""
         if version_id == BASE_POLICY:
             return None
         version = self._store.policy_versions.get(version_id)
@@ -79,7 +79,9 @@ class ModelLibrary:
     def feedback(
         self, constitution: Constitution, gone: Callable[[], bool] = lambda: False, fresh: bool = False
     ) -> LocalFeedback:
-        """The critic and the judge, whatever the policy has become; a `fresh` judge does not rely on earlier notes.
+        """Return the critic and the judge, whatever the policy has become.
+
+        A `fresh` judge does not rely on earlier notes.
 
         A model of this process would write the same notes again, so it may.
         """
@@ -88,7 +90,7 @@ class ModelLibrary:
         return feedback_of(critic, judge, constitution, protocol, self._config.feedback_tokens, gone, notebook, method)
 
     def score(self, samples: Sequence[Sample], *reward_models: str) -> list[Score]:
-        """All samples of the first model, then of the second; models of one trunk read a sample once."""
+        """Score all samples by the first model, then by the second; models of one trunk read a sample once."""
         return self._shelf.score(samples, reward_models)
 
     def drop_training(self) -> None:

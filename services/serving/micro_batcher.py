@@ -72,7 +72,7 @@ class MicroBatcher:
         return self._rows
 
     async def ask(self, kind: Kind, items: Sequence[T]) -> list[Any]:
-        """One result for each item. A long call waits in its turn again after each of its units.
+        """Ask for one result for each item. A long call waits in its turn again after each of its units.
 
         Raises Exhausted when so many rows wait already that it would take too long; nothing has been done then.
         """

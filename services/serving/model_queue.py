@@ -63,11 +63,11 @@ class ModelQueue:
         )
 
     def feedback(self, constitution: Constitution) -> LocalFeedback:
-        """The critic and the judge as they are under a constitution; asking it would block."""
+        """Return the critic and the judge as they are under a constitution; asking it would block."""
         return self._models.feedback(constitution, lambda: False)
 
     def waiting(self, constitution: Constitution, gone: Callable[[], bool]) -> WaitingFeedback:
-        """The critic and a judge that begins afresh, for a thread that waits while each of its units takes its turn."""
+        """Return the critic and a judge that begins afresh, for a thread that waits as its units take their turn."""
         feedback = self._models.feedback(constitution, gone, fresh=True)
         return WaitingFeedback(feedback, self._critic.thread, self._judge.thread)
 
@@ -96,7 +96,7 @@ class ModelQueue:
     async def compare(
         self, comparisons: Sequence[Comparison], constitution: Constitution, principles: Sequence[Principle]
     ) -> tuple[list[Vote], Usage]:
-        """Two votes for each comparison and each principle on it."""
+        """Ask for two votes for each comparison and each principle on it."""
 
         def work(feedback: LocalFeedback, unit: Sequence[tuple[Comparison, Principle]]) -> list[tuple[Vote, Vote]]:
             votes = feedback.compare(unit)
@@ -111,7 +111,10 @@ class ModelQueue:
     async def score(
         self, samples: Sequence[Sample], reward_models: Sequence[str], trunks: Mapping[str, str] | None = None
     ) -> list[Score]:
-        """All samples of the first model, then of the second; models of one of the `trunks` share their passes."""
+        """Score all samples by the first model, then by the second.
+
+        Models of one of the `trunks` share their passes.
+        """
         groups: dict[str, list[str]] = {}
         for model in dict.fromkeys(reward_models):
             groups.setdefault((trunks or {}).get(model, model), []).append(model)

@@ -22,7 +22,10 @@ class RewardShelf:
         self._models: dict[str, RewardModel] = {}
 
     def score(self, samples: Sequence[Sample], versions: Sequence[str]) -> list[Score]:
-        """All samples of the first model, then of the second: the ensemble's score, its members' spread, the steps'."""
+        """Score all samples by the first model, then by the second.
+
+        A score has the ensemble's value, its members' spread, and the steps' values.
+        """
         models = [self._model(version, versions) for version in versions]
         conversations = [(sample.prompt, sample.response) for sample in samples]
         found = zip(versions, models, score_all(models, conversations), strict=True)

@@ -21,12 +21,12 @@ class Updates(Generic[T]):
         self._queue: asyncio.Queue[T | None] = asyncio.Queue()
 
     def tell(self, update: T) -> None:
-        """Raises Unavailable when nobody listens any more, so that the work ends."""
+        """Tell the listener. Raises Unavailable when nobody listens any more, so that the work ends."""
         stop_if(self._gone)
         self._loop.call_soon_threadsafe(self._queue.put_nowait, update)
 
     async def until(self, work: asyncio.Future[Any]) -> AsyncIterator[T]:
-        """All that is told until the work ends."""
+        """Yield all that is told until the work ends."""
         # Also takes note of how it ended, which nobody else does when the caller goes first.
         work.add_done_callback(lambda done: (done.cancelled() or done.exception(), self._queue.put_nowait(None)))
         while (update := await self._queue.get()) is not None:

@@ -34,7 +34,7 @@ def set_up(form: LogFormat, level: LogLevel) -> None:
 
 @contextmanager
 def concerning(run: str) -> Iterator[None]:
-    """Lines of the block concern this run."""
+    """Mark the log's lines of the block as concerning this run."""
     token = RUN.set(run)
     try:
         yield

@@ -47,7 +47,7 @@ RunsNow = Callable[[], tuple[dict[RunState, int], list[Run]]]
 
 
 def written_tokens(answer: Any) -> int:
-    """Of a response of PolicyService."""
+    """Count the tokens of a response of PolicyService."""
     if isinstance(answer, policy_pb2.GenerateResponse):
         return sum(sample.tokens for sample in answer.samples)
     if isinstance(answer, policy_pb2.GenerateStreamResponse) and answer.finished:
@@ -56,7 +56,7 @@ def written_tokens(answer: Any) -> int:
 
 
 def note_step(metrics: StepMetrics) -> None:
-    """The values of a run's latest step."""
+    """Note the values of a run's latest step."""
     for name, value in metrics.values.items():
         RUN_VALUE.labels(metrics.stage, name).set(value)
 
@@ -68,7 +68,7 @@ class RunsCollector(Collector):
         self._runs_now = runs_now
 
     def describe(self) -> list[GaugeMetricFamily]:
-        """None: the store is not asked before the page is."""
+        """Describe nothing: the store is not asked before the page is."""
         return []
 
     def collect(self) -> Iterator[GaugeMetricFamily]:

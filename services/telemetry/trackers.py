@@ -35,7 +35,7 @@ class Tracker(NamedTuple):
 
 
 def tensorboard(run: TrackedRun) -> Tracker:
-    """Event files in the run's folder: `tensorboard --logdir DATA/runs`."""
+    """Open event files in the run's folder: `tensorboard --logdir DATA/runs`."""
     from tensorboard.summary import Writer
 
     writer = Writer(str(run.folder / "tensorboard"))
@@ -49,7 +49,7 @@ def tensorboard(run: TrackedRun) -> Tracker:
 
 
 def wandb(run: TrackedRun) -> Tracker:
-    """A run of the same id; with WANDB_MODE=offline it stays on this machine."""
+    """Open a run of the same id; with WANDB_MODE=offline it stays on this machine."""
     import wandb as client  # pyright: ignore[reportMissingImports]
 
     # `init` would ask for a key at the terminal, where others read what is typed.
@@ -63,7 +63,7 @@ def wandb(run: TrackedRun) -> Tracker:
 
 
 def mlflow(run: TrackedRun) -> Tracker:
-    """A run with the tag `charter.run` in the project's experiment, on the server that MLFLOW_TRACKING_URI names."""
+    """Open a run with the tag `charter.run` in the project's experiment, on the server of MLFLOW_TRACKING_URI."""
     from mlflow.entities import Metric  # pyright: ignore[reportMissingImports]
     from mlflow.tracking import MlflowClient  # pyright: ignore[reportMissingImports]
 
@@ -86,7 +86,7 @@ def mlflow(run: TrackedRun) -> Tracker:
 
 
 def trackio(run: TrackedRun) -> Tracker:
-    """A run of the same id in trackio's own database."""
+    """Open a run of the same id in trackio's own database."""
     import trackio as client  # pyright: ignore[reportMissingImports]
 
     own = client.init(project=run.project, name=run.id, config=dict(run.config), resume="allow")
@@ -105,13 +105,13 @@ TRACKERS: Mapping[TrackerName, Callable[[TrackedRun], Tracker]] = {
 
 
 def named(metrics: StepMetrics) -> dict[str, float]:
-    """A step's values under the names that trackers know them by."""
+    """Name a step's values as trackers know them."""
     stage = metrics.stage
     return {f"{stage}/{name.replace('.', '/')}": float(value) for name, value in metrics.values.items()}
 
 
 def flat(config: Mapping[str, Any], before: str = "") -> dict[str, str]:
-    """A configuration as `section.key` -> text."""
+    """Flatten a configuration to `section.key` -> text."""
     parts: dict[str, str] = {}
     for key, value in config.items():
         parts |= flat(value, f"{before}{key}.") if isinstance(value, Mapping) else {f"{before}{key}": str(value)}

@@ -27,7 +27,10 @@ PATIENCE_SECONDS = 10.0
 
 
 def tracking_of(run: Run, runs_folder: Path) -> Tracking:
-    """The trackers that the run's configuration names; none where it cannot be read, which the run itself will say."""
+    """Open the trackers that the run's configuration names.
+
+    There are none where it cannot be read, which the run itself will say.
+    """
     try:
         config = RunConfig.model_validate_json(run.config)
     except ValidationError:
@@ -71,7 +74,7 @@ class Tracking:
             self._troubles.put(f"trackers are slow: {self._left_out} steps were not passed on")
 
     def troubles(self) -> list[str]:
-        """What went wrong since this was last asked."""
+        """Return what went wrong since this was last asked."""
         return [self._troubles.get() for _ in range(self._troubles.qsize())]
 
     def _work(self) -> None:

@@ -13,7 +13,7 @@ LEAST_BYTES = 256
 
 
 def batches(sizes: Sequence[int], max_size: int, keys: Sequence[str] | None = None) -> Iterator[list[int]]:
-    """Places of the items, in batches of at most `max_size` in sum; a larger item stands alone.
+    """Yield the places of the items, in batches of at most `max_size` in sum; a larger item stands alone.
 
     Items of one key stay together: a repeated prompt is drawn anew only within one batch.
     """
@@ -34,11 +34,11 @@ def batches(sizes: Sequence[int], max_size: int, keys: Sequence[str] | None = No
 
 
 def weight(message: ProtoMessage) -> int:
-    """What a message counts towards the size of a request."""
+    """Return what a message counts towards the size of a request."""
     return max(message.ByteSize(), LEAST_BYTES)
 
 
 def in_order(messages: Sequence[ProtoMessage]) -> Iterator[slice]:
-    """Runs of messages that fit into one call."""
+    """Yield runs of messages that fit into one call."""
     for places in batches([weight(message) for message in messages], MAX_BATCH_BYTES):
         yield slice(places[0], places[-1] + 1)

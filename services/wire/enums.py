@@ -46,7 +46,7 @@ class Enum(NamedTuple, Generic[T]):
     values: tuple[T, ...]
 
     def allowed(self, first: int) -> str:
-        """The names of the contract, from a number on."""
+        """Return the names of the contract, from a number on."""
         return ", ".join(self.of.values_by_number[number].name for number in range(first, len(self.values)))
 
 
@@ -80,19 +80,19 @@ REQUESTED: Enum[Literal["", "PAUSED", "CANCELLED"]] = Enum(
 
 
 def number(enum: Enum[T], value: T) -> Any:
-    """The enum number of a value: the last of its places, so that a default is written out."""
+    """Return the enum number of a value: the last of its places, so that a default is written out."""
     return len(enum.values) - 1 - list(reversed(enum.values)).index(value)
 
 
 def value(enum: Enum[T], place: int, field: str) -> T:
-    """The value of an enum number; newer numbers than this server knows are refused."""
+    """Return the value of an enum number; newer numbers than this server knows are refused."""
     if not 0 <= place < len(enum.values):
         raise InvalidInput(f"{field}: {place} is not a known value; allowed: {enum.allowed(0)}", field)
     return enum.values[place]
 
 
 def given(enum: Enum[T | None], place: int, field: str) -> T:
-    """As `value`, where UNSPECIFIED is not allowed."""
+    """Read an enum number as `value` does, where UNSPECIFIED is not allowed."""
     found = value(enum, place, field)
     if found is None:
         raise InvalidInput(f"{field}: not given; allowed: {enum.allowed(1)}", field)
@@ -100,7 +100,7 @@ def given(enum: Enum[T | None], place: int, field: str) -> T:
 
 
 def fields(message: ProtoMessage) -> dict[str, Any]:
-    """The fields of a flat message by name, defaults included, less its resource name, which no record has."""
+    """Return the fields of a flat message by name, defaults included, less its resource name, which no record has."""
     return {field.name: getattr(message, field.name) for field in message.DESCRIPTOR.fields if field.name != "name"}
 
 
@@ -111,7 +111,7 @@ def some(messages: Sequence[T], field: str) -> Sequence[T]:
 
 
 def timestamp(text: str) -> Timestamp | None:
-    """ISO 8601 text, UTC unless it says otherwise, as a timestamp; none from none."""
+    """Read ISO 8601 text, UTC unless it says otherwise, as a timestamp; none from none."""
     if not text:
         return None
     time = datetime.fromisoformat(text)

@@ -19,7 +19,7 @@ MAX_TEXT = 200
 
 
 def filter_from_message(message: exploration_pb2.FindSamplesRequest) -> SampleFilter:
-    """Raises InvalidInput for ends that are no numbers, scores without an objective, and a text that is too long."""
+    """Read a filter. Raises InvalidInput for ends that are no numbers, scores without objective, a text too long."""
     score, kl = _between(message, "score"), _between(message, "kl")
     if not (message.objective or score.is_open):
         raise InvalidInput("objective: not given; scores are of an objective", "objective")
@@ -93,7 +93,7 @@ def judged_to_message(judged: Judged) -> exploration_pb2.JudgedComparison:
 
 
 def scores_to_messages(scores: Iterable[Score], pack: NormPack | None) -> list[reward_pb2.Score]:
-    """With z where the pack knows the reward model."""
+    """Write scores as messages, with z where the pack knows the reward model."""
     return [score_to_message(score, pack and pack.z(score.score, score.reward_model)) for score in scores]
 
 

@@ -16,7 +16,7 @@ M = TypeVar("M", bound=Message)
 
 
 def read(messages: Iterable[M], mask: FieldMask, kind: type[M]) -> list[M]:
-    """The messages with the fields of the mask alone; no mask, or `*`, means all of them.
+    """Return the messages with the fields of the mask alone; no mask, or `*`, means all of them.
 
     Raises InvalidInput with every path that the messages do not have.
     """
@@ -27,7 +27,7 @@ def read(messages: Iterable[M], mask: FieldMask, kind: type[M]) -> list[M]:
 
 
 def changed(mask: FieldMask, message: Message, allowed: Sequence[str]) -> list[str]:
-    """The fields that an update changes: those of the mask; without one those of `allowed` that are set.
+    """Return the fields that an update changes: those of the mask; without one those of `allowed` that are set.
 
     Raises InvalidInput for paths that are none of the message's, or that only the server writes.
     """

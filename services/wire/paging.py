@@ -32,12 +32,12 @@ class Page(NamedTuple):
     query: bytes
 
     def token(self, place: int) -> str:
-        """The token of the page after `place`; empty for 0, the end."""
+        """Return the token of the page after `place`; empty for 0, the end."""
         return urlsafe_b64encode(_check(self.query, place) + str(place).encode()).decode() if place else ""
 
 
 def page_of(request: Any, default: int) -> Page:
-    """Reads a list request. Raises InvalidInput for a negative size, and a token of other filters or none of ours."""
+    """Read a list request. Raises InvalidInput for a negative size, and a token of other filters or none of ours."""
     size, token = request.page_size, request.page_token
     if size < 0:
         raise InvalidInput(f"page_size: {size}; allowed: 0 to {MAX_PAGE}", "page_size")
@@ -46,7 +46,7 @@ def page_of(request: Any, default: int) -> Page:
 
 
 def body_of(request: Message, *less: str) -> bytes:
-    """Digest of a request's kind and content, less some fields: the same for the same request sent again."""
+    """Hash a request's kind and content, less some fields: the same for the same request sent again."""
     kept = type(request)()
     kept.CopyFrom(request)
     for name in less:

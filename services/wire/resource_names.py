@@ -29,12 +29,15 @@ RunRequest = (
 
 
 def resource(collection: str, identity: str) -> str:
-    """The name of a thing; none for one that has no id."""
+    """Name a thing's resource; none for one that has no id."""
     return f"{collection}/{identity}" if identity else ""
 
 
 def identity(collection: str, given: str, field: str) -> str:
-    """The id in what a request gives, which may be the id or the name. Raises InvalidInput for another kind's name."""
+    """Return the id in what a request gives, which may be the id or the name.
+
+    Raises InvalidInput for another kind's name.
+    """
     kind, slash, tail = given.partition("/")
     if not slash or kind not in COLLECTIONS:
         return given
@@ -44,12 +47,12 @@ def identity(collection: str, given: str, field: str) -> str:
 
 
 def run_of(request: RunRequest) -> str:
-    """The id of the run that a request is about, by its name or its id."""
+    """Return the id of the run that a request is about, by its name or its id."""
     return either(request.name, request.run_id, "name", "run_id")
 
 
 def either(name: str, run_id: str, name_field: str, id_field: str) -> str:
-    """A run's id from its name, its id, or both where they agree. Raises InvalidInput otherwise."""
+    """Return a run's id from its name, its id, or both where they agree. Raises InvalidInput otherwise."""
     if not (name or run_id):
         raise InvalidInput(f"{name_field}: not given; say which run, as {RUNS}/ID", name_field)
     if name and not name.startswith(f"{RUNS}/"):

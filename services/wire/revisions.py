@@ -44,7 +44,7 @@ def step_to_message(step: Revision) -> critique_pb2.RevisionStep:
 
 
 def from_answer(answer: critique_pb2.ReviseStreamResponse) -> Critique | RevisionStep | RevisionsEnd:
-    """What one message of the stream brings."""
+    """Read what one message of the stream brings."""
     kind = answer.WhichOneof("event")
     if kind == "critique":
         return critique_from_message(answer.critique)

@@ -82,12 +82,12 @@ UNNAMED = {
 
 
 def kind_of(error: CharterError) -> Kind:
-    """The row of the table that an error belongs to."""
+    """Return the row of the table that an error belongs to."""
     return next(kind for kind in KINDS if isinstance(error, kind.error))
 
 
 def status_of(error: CharterError) -> grpc.Status:
-    """The error as a status with its details."""
+    """Return the error as a status with its details."""
     kind = kind_of(error)
     details: list[Message] = []
     if isinstance(error, InvalidInput) and error.violations:
@@ -103,12 +103,12 @@ def status_of(error: CharterError) -> grpc.Status:
 
 
 def internal_status(text: str) -> grpc.Status:
-    """A mistake of ours: the text holds the id under which the log has the traceback."""
+    """Report a mistake of ours: the text holds the id under which the log has the traceback."""
     return _status(grpc.StatusCode.INTERNAL, INTERNAL, text, [])
 
 
 def unimplemented_status(method: str) -> grpc.Status:
-    """No such method on this server, which may offer only some of the services."""
+    """Say that this server, which may offer only some of the services, has no such method."""
     hint = error_details_pb2.LocalizedMessage(
         locale=LOCALE, message="ServerService.GetInfo names the services that are offered here"
     )
@@ -117,7 +117,10 @@ def unimplemented_status(method: str) -> grpc.Status:
 
 
 def error_from_call(error: grpc.RpcError, address: str) -> CharterError:
-    """The error that the server raised, as the same class with its field and hint; its text is one readable line."""
+    """Rebuild the error that the server raised, as the same class with its field and hint.
+
+    Its text is one readable line.
+    """
     call = cast(grpc.Call, error)
     status = rpc_status.from_call(call)
     if status is None or call.code() == grpc.StatusCode.UNIMPLEMENTED:

@@ -68,7 +68,7 @@ def preference_from_message(message: preference_pb2.Preference) -> Preference:
 
 
 def human_labeler(name: str) -> str:
-    """`ana` and `human:ana` are the same person; only people label over the wire."""
+    """Name a person as a labeler: `ana` and `human:ana` are the same; only people label over the wire."""
     person = name.removeprefix("human:")
     if not person.strip() or ":" in person:
         raise InvalidInput(f"labeler: '{name}' is not a person's name; write it as ana or human:ana", "labeler")
@@ -102,7 +102,7 @@ def run_to_message(run: Run) -> trainer_pb2.Run:
 
 
 def run_from_message(message: trainer_pb2.Run) -> Run:
-    """The fence is the worker's business and stays behind."""
+    """Read a run from a message; the fence is the worker's business and stays behind."""
     return Run(
         id=message.id,
         kind=message.kind,

@@ -12,7 +12,7 @@ def build(scores, lengths=(1, 2, 3, 4), objectives=("helpful", "harmless")):
     return build_norm_pack("run", "policy", objectives, models, scores, lengths)
 
 
-def test_numbers_by_hand():
+def test_mean_sd_correlation_slope_and_quantiles_are_those_worked_by_hand():
     pack = build([[1, 2, 3, 4], [4, 3, 2, 1]])
     assert pack.mean == (2.5, 2.5) and pack.sd == pytest.approx(((5 / 3) ** 0.5,) * 2)
     assert np.array(pack.correlation).ravel() == pytest.approx([1, -1, -1, 1])

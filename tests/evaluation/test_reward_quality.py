@@ -75,7 +75,7 @@ def test_each_source_is_measured_by_itself():
     assert (every.accuracy, ai.accuracy, human.accuracy) == (pytest.approx(2 / 3), 1.0, 0.0)
 
 
-def test_ratings_and_steps():
+def test_ratings_are_correlated_and_steps_counted_where_they_were_read():
     judged = [
         *(JudgedRating(Rating(PROMPT, "x", rating), score) for rating, score in ((1, 0.1), (2, 5.0), (9, 6.0))),
         JudgedSteps(StepLabels(PROMPT, ("a", "b", "c"), (1.0, 1.0, 0.0)), (1.0, 1.0)),

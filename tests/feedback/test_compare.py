@@ -55,5 +55,5 @@ def test_many_questions_are_one_call_and_the_same_votes(model: Model):
     assert {v.id: v for v in together} == {v.id: v for votes in apart.values() for v in votes}
 
 
-def test_nothing_asked_is_nothing_answered(model: Model):
+def test_no_pairs_give_no_votes(model: Model):
     assert LocalFeedback(model.chat, model.choose, "law", "judge").compare([]) == []

@@ -67,9 +67,9 @@ def test_without_priority_the_heavier_side_wins():
     assert probability(law(ONE, TWO), one=2.0, two=-5.0) == pytest.approx(0.04743, abs=1e-5)  # sigmoid(2 - 5)
 
 
-def test_a_listed_principle_silences_the_other_side_and_no_more():
+def test_a_listed_principle_overrules_those_that_prefer_the_other_reply_and_no_more():
     listed = law(ONE, TWO, THREE, priority=("one",))
-    # two takes the other side and is silent; three is on the same side and adds up: sigmoid(2 + 1).
+    # two takes the other side and is overruled; three is on the same side and adds up: sigmoid(2 + 1).
     assert probability(listed, one=2.0, two=-5.0, three=1.0) == pytest.approx(0.95257, abs=1e-5)
 
 
@@ -83,7 +83,7 @@ def test_a_critical_principle_goes_before_every_priority():
     assert probability(critical, one=5.0, two=-3.0) == pytest.approx(0.04743, abs=1e-5)
 
 
-def test_who_takes_no_side_or_has_no_weight_silences_nobody():
+def test_a_principle_that_prefers_neither_reply_or_has_no_weight_overrules_no_other():
     listed = law(ONE, TWO, priority=("one",))
     assert probability(listed, one=0.0, two=-3.0) == pytest.approx(0.04743, abs=1e-5)
     weightless = law(principle("one", weight=0.0), TWO, priority=("one",))
@@ -92,9 +92,9 @@ def test_who_takes_no_side_or_has_no_weight_silences_nobody():
     assert heard((ONE, TWO), turned, listed.precedence(), CONFIG) == (ONE, TWO)
 
 
-def test_who_is_silent_silences_nobody():
+def test_a_principle_that_is_overruled_overrules_no_other():
     listed = law(ONE, TWO, THREE, priority=("one", "two"))
-    # one silences two; three is on one's side, and two can no longer speak against it.
+    # one overrules two; three is on one's side, and two can no longer speak against it.
     assert probability(listed, one=2.0, two=-4.0, three=1.0) == pytest.approx(0.95257, abs=1e-5)
 
 

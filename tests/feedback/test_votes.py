@@ -62,7 +62,7 @@ def test_log_odds_add_up_over_principles_and_average_over_orders():
         vote(BURNS, -0.5, -3.5, True),  # +3
         vote(STEPS, -9.0, -1.0, False),  # another objective
     ]
-    counted = tally(votes, HARMLESS, "harmless")
+    counted = tally(votes, HARMLESS, "harmless", LabelConfig())
     assert counted.probability == pytest.approx(0.95257, abs=1e-5)  # ((2 + 1) + (0 + 3)) / 2 = 3
     assert counted.gap == pytest.approx(0.0, abs=1e-9)
     assert counted.votes == 4
@@ -71,12 +71,18 @@ def test_log_odds_add_up_over_principles_and_average_over_orders():
 def test_swapping_the_two_answers_maps_p_to_one_minus_p():
     votes = [vote(FUMES, -0.3, -1.3, False), vote(FUMES, -0.2, -2.2, True)]
     mirrored = [v.model_copy(update={"logprob_a": v.logprob_b, "logprob_b": v.logprob_a}) for v in votes]
-    assert tally(votes, HARMLESS, "harmless").probability + tally(mirrored, HARMLESS, "harmless").probability == 1.0
+    assert (
+        tally(votes, HARMLESS, "harmless", LabelConfig()).probability
+        + tally(mirrored, HARMLESS, "harmless", LabelConfig()).probability
+        == 1.0
+    )
 
 
 def test_a_judge_that_always_says_a_is_an_even_label_and_abstains():
     always_first = [vote(FUMES, -0.01, -5.0, False), vote(FUMES, -5.0, -0.01, True)]
-    preference = label(pair(), tally(always_first, HARMLESS, "harmless"), "harmless", "judge", LAW, LabelConfig())
+    preference = label(
+        pair(), tally(always_first, HARMLESS, "harmless", LabelConfig()), "harmless", "judge", LAW, LabelConfig()
+    )
     assert preference.probability == pytest.approx(0.5)
     assert preference.choice == "tie"
     assert preference.abstained and preference.reason == "position_gap"
@@ -84,7 +90,9 @@ def test_a_judge_that_always_says_a_is_an_even_label_and_abstains():
 
 def test_a_judge_that_spends_its_probability_elsewhere_abstains():
     votes = [vote(FUMES, -4.0, -5.0, swapped, mass=0.03) for swapped in (False, True)]
-    preference = label(pair(), tally(votes, HARMLESS, "harmless"), "harmless", "judge", LAW, LabelConfig())
+    preference = label(
+        pair(), tally(votes, HARMLESS, "harmless", LabelConfig()), "harmless", "judge", LAW, LabelConfig()
+    )
     assert preference.abstained and preference.reason == "label_mass"
 
 
@@ -109,7 +117,7 @@ def test_the_same_two_texts_are_the_same_comparison_in_every_run():
 
 def test_a_vote_that_could_not_be_read_makes_the_label_abstain_and_adds_nothing():
     unread = vote(FUMES, -0.69, -0.69, True, mass=0.0).model_copy(update={"reason": "no_choice"})
-    counted = tally([vote(FUMES, -0.5, -2.5, False), unread], HARMLESS, "harmless")
+    counted = tally([vote(FUMES, -0.5, -2.5, False), unread], HARMLESS, "harmless", LabelConfig())
     assert (counted.first, counted.second, counted.reason) == (2.0, 0.0, "parse_failure")
     preference = label(pair(), counted, "harmless", "judge", LAW, LabelConfig())
     assert preference.abstained and preference.reason == "parse_failure"
@@ -118,7 +126,7 @@ def test_a_vote_that_could_not_be_read_makes_the_label_abstain_and_adds_nothing(
 def test_two_principles_of_one_text_share_their_votes_and_add_their_weights():
     twin = FUMES.model_copy(update={"id": "vapours", "weight": 2.0})
     votes = [vote(FUMES, -0.5, -1.0, swapped) for swapped in (False, True)]
-    assert tally(votes, [FUMES, twin], "harmless").logit == pytest.approx(1.5)  # 0.5 x (1 + 2)
+    assert tally(votes, [FUMES, twin], "harmless", LabelConfig()).logit == pytest.approx(1.5)  # 0.5 x (1 + 2)
 
 
 def test_a_label_near_one_half_is_a_tie_that_keeps_its_probability_and_weighs_less():
@@ -240,7 +248,7 @@ def said(principle: Principle, choice: str, swapped: bool) -> Vote:
 def test_choices_in_words_are_averaged_over_principles_and_orders():
     # FUMES and BURNS both weigh 1: (1 + 1 + 0.5 + 1) / 4 = 0.875 before the bounds of the text protocol.
     votes = [said(FUMES, "a", False), said(FUMES, "a", True), said(BURNS, "tie", False), said(BURNS, "a", True)]
-    counted = tally(votes, HARMLESS, "harmless")
+    counted = tally(votes, HARMLESS, "harmless", LabelConfig())
     assert counted.probability == 0.875
     assert counted.gap == 0.25  # 0.75 shown first, 1.0 shown second
     [preference] = labelled([pair()], votes, LAW, LabelConfig(abstain_gap=0.3))[1:]
@@ -259,5 +267,5 @@ def test_swapping_the_answers_swaps_choices_in_words_exactly(choices: list[str])
     places = [(principle, order) for principle in (FUMES, BURNS) for order in (False, True)]
     votes = [said(p, choice, order) for (p, order), choice in zip(places, choices, strict=True)]
     turned = [said(p, other[choice], not order) for (p, order), choice in zip(places, choices, strict=True)]
-    p, q = (tally(some, HARMLESS, "harmless").probability for some in (votes, turned))
+    p, q = (tally(some, HARMLESS, "harmless", LabelConfig()).probability for some in (votes, turned))
     assert p == 1 - q

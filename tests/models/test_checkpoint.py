@@ -19,7 +19,7 @@ from rlhf_core.errors import InvalidInput
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.models.base_models import Bases
 from rlhf_core.models.encoder import Encoder
-from tests.conftest import save_model, save_tokenizer
+from tests.conftest import VOCABULARY, save_model, save_tokenizer
 from tests.encoders import save_encoder
 
 WEIGHTS = "model.safetensors"
@@ -161,7 +161,8 @@ def test_an_adapter_whose_config_is_no_object_is_the_files_fault(tiny_model, tmp
 def test_an_encoder_may_bring_heads_and_lack_a_pooler(tmp_path):
     save_encoder(tmp_path)
     save_masked(tmp_path)
-    Encoder.load(str(tmp_path), ModelConfig(base_model=str(tmp_path)))
+    encoder = Encoder.load(str(tmp_path), ModelConfig(base_model=str(tmp_path)))
+    assert encoder.model.config.model_type == "bert" and encoder.hidden_size == 32
 
 
 def test_an_encoder_without_a_layer_or_with_one_too_many_is_refused(tmp_path):
@@ -190,4 +191,5 @@ def save_masked(folder: Path) -> None:
 def test_a_folder_of_a_gpt2_is_still_taken(tmp_path):
     save_model(tmp_path, "gpt2")
     save_tokenizer(tmp_path)
-    Backbone.load(str(tmp_path), ModelConfig(base_model=str(tmp_path)))
+    backbone = Backbone.load(str(tmp_path), ModelConfig(base_model=str(tmp_path)))
+    assert backbone.model.config.model_type == "gpt2" and backbone.vocabulary == VOCABULARY

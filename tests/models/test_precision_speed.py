@@ -44,7 +44,7 @@ def test_a_model_in_a_slow_precision_is_told_of_at_load(tiny_folder, monkeypatch
 
 
 @pytest.mark.parametrize(("ratio", "level"), [(0.05, "warn"), (2.5, "ok")])
-def test_doctor_measures_it(monkeypatch, ratio, level):
+def test_doctor_tells_how_much_slower_16_bits_are(monkeypatch, ratio, level):
     monkeypatch.setattr(precision_speed, "ratio_to_float32", lambda _: ratio)
     check = doctor_checks.check_precision()
     assert check.level == level and f"{ratio:g} times" in check.detail

@@ -36,7 +36,7 @@ def test_the_spread_is_that_of_the_members_whatever_the_score():
 
 
 @given(st.lists(st.lists(st.floats(-50, 50), min_size=3, max_size=3), min_size=1, max_size=5), st.floats(0, 2))
-def test_doubt_never_pays(rows, coef):
+def test_a_cautious_ensemble_never_scores_above_the_mean_of_its_members(rows, coef):
     members, lengths = torch.tensor(rows), torch.zeros(len(rows))
     scale = {"member_mean": (0.0,) * 3, "member_sd": (1.0,) * 3}
     mean = members.mean(1) + 1e-3

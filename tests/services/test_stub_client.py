@@ -101,7 +101,7 @@ def test_server_info_names_limits_and_services(policy, model_config):
     assert model_config.base_model.endswith(info.base_model)
 
 
-def test_critique_then_revise(critic):
+def test_critiques_of_one_call_are_taken_by_the_next_that_revises(critic):
     answer = critic.Critique(critique_pb2.CritiqueRequest(samples=[BAD, GOOD], principle=FUMES))
     assert [critique.principle_id for critique in answer.critiques] == ["no-fumes"] * 2
     assert all(critique.text and critique.constitution_hash for critique in answer.critiques)

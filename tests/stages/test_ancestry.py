@@ -86,5 +86,5 @@ def test_the_pairs_of_a_run_that_took_over_its_labels_are_those_of_the_run_that_
     desk.store.stage_results.add(drawn)
     swept = new_run(desk.store, ("ppo",), from_run=first.run.id, start_at="ppo")
     again = desk.context(NumberJudge(), {"label": {"pairs": 4}, "from_run": swept, "kind": "label"})
-    result = pairs_before(again)
+    result = pairs_before(again, "policy-1")
     assert result is not None and result.identical == 1

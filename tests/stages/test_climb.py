@@ -97,6 +97,6 @@ def test_there_is_no_one_sum_where_the_weights_changed_on_the_way(desk: Desk):
     assert climb(given, SCALE) is None
 
 
-def test_there_is_no_climb_without_ppo_or_where_nothing_was_watched(desk: Desk):
+def test_nothing_is_measured_without_ppo_or_where_nothing_was_watched(desk: Desk):
     assert climb(desk.context(NumberJudge(), {}), SCALE) is None
     assert climb(trained(desk, watched={}), SCALE) is None

@@ -36,26 +36,27 @@ def ready(desk: Desk, tiny_model: Callable[[], Backbone], tmp_path: Path) -> Cal
     return context
 
 
+class Steps:
+    """Counts the steps that a stage reports; the process dies at one of them."""
+
+    def __init__(self, dies_at: int | None = None):
+        self.count, self._dies_at = 0, dies_at
+
+    def __call__(self, kind: str, body: str) -> None:
+        self.count += kind == "metrics"
+        if self.count == self._dies_at:
+            raise KeyboardInterrupt
+
+
 @pytest.mark.parametrize(("seconds", "updates"), [(60.0, 5 + 8), (0.0, 8)], ids=["done again", "from a checkpoint"])
 def test_a_stage_that_was_cut_off_ends_in_the_same_bytes(desk: Desk, ready, monkeypatch, seconds, updates):
     straight = sft_stage(ready())
     monkeypatch.setattr(versions, "SECONDS", seconds)
-    ctx, steps = ready(), 0
-
-    def dies(kind: str, body: str) -> None:
-        nonlocal steps
-        steps += kind == "metrics"
-        if steps == 5:
-            raise KeyboardInterrupt
-
-    def counts(kind: str, body: str) -> None:
-        nonlocal steps
-        steps += kind == "metrics"
-
+    ctx, until = ready(), Steps(dies_at=5)
     with pytest.raises(KeyboardInterrupt):
-        sft_stage(ctx._replace(report=dies))
-    resumed = sft_stage(ctx._replace(report=counts))
-    assert steps == updates
+        sft_stage(ctx._replace(report=until))
+    resumed = sft_stage(ctx._replace(report=(after := Steps())))
+    assert until.count + after.count == updates
     one, other = (desk.store.policy_versions.get(result.policy_version) for result in (straight, resumed))
     assert one.artifact == other.artifact and resumed.counts == {"user": 8}
     assert ctx.tools.backbone.adapters.names == ()
@@ -84,34 +85,22 @@ def test_the_last_accepted_revision_is_shown_beside_faultless_answers_and_a_mix_
 
 def test_a_run_that_is_asked_to_stop_goes_on_from_where_it_was(ready):
     straight, whole = sft_stage(ready()), 8
-    ctx, steps = ready(), 0
-
-    def counts(kind: str, body: str) -> None:
-        nonlocal steps
-        steps += kind == "metrics"
-
+    ctx, steps = ready(), Steps()
     # Each update asks twice: it is in the third one that somebody stops the run.
     asked = itertools.count(1)
     with pytest.raises(RunStopped):
-        sft_stage(ctx._replace(report=counts, should_stop=lambda: next(asked) >= 5))
-    assert steps == 3
-    resumed = sft_stage(ctx._replace(report=counts))
-    assert steps == whole, "no update was made again"
+        sft_stage(ctx._replace(report=steps, should_stop=lambda: next(asked) >= 5))
+    assert steps.count == 3
+    resumed = sft_stage(ctx._replace(report=steps))
+    assert steps.count == whole, "no update was made again"
     assert resumed.numbers["loss"] == straight.numbers["loss"]
 
 
 def test_rows_that_have_changed_since_are_learned_from_the_beginning(desk: Desk, ready, monkeypatch):
     monkeypatch.setattr(versions, "SECONDS", 0.0)
-    ctx, steps = ready(), 0
-
-    def dies(kind: str, body: str) -> None:
-        nonlocal steps
-        steps += kind == "metrics"
-        if steps == 5:
-            raise KeyboardInterrupt
-
+    ctx = ready()
     with pytest.raises(KeyboardInterrupt):
-        sft_stage(ctx._replace(report=dies))
+        sft_stage(ctx._replace(report=Steps(dies_at=5)))
     shown = Path(ctx.config.data.demonstrations)
     shown.write_text(shown.read_text().replace("dust 3", "sweep 3"))
     changed = sft_stage(ctx)
@@ -123,26 +112,14 @@ def test_rows_that_have_changed_since_are_learned_from_the_beginning(desk: Desk,
 
 def test_a_checkpoint_that_does_not_say_what_it_learned_from_is_none(desk: Desk, ready, monkeypatch, tmp_path: Path):
     monkeypatch.setattr(versions, "SECONDS", 0.0)
-    ctx, steps = ready(), 0
-
-    def dies(kind: str, body: str) -> None:
-        nonlocal steps
-        steps += kind == "metrics"
-        if steps == 3:
-            raise KeyboardInterrupt
-
-    def counts(kind: str, body: str) -> None:
-        nonlocal steps
-        steps += kind == "metrics"
-
+    ctx = ready()
     with pytest.raises(KeyboardInterrupt):
-        sft_stage(ctx._replace(report=dies))
+        sft_stage(ctx._replace(report=Steps(dies_at=3)))
     saved = desk.store.checkpoints.latest(ctx.run.id, "sft")
     assert saved is not None
     shutil.copytree(desk.store.artifacts.get_folder(saved.artifact), tmp_path / "older")
     (tmp_path / "older" / versions.EXAMPLES).unlink()
     artifact = desk.store.artifacts.put_folder(tmp_path / "older")
     desk.store.checkpoints.add(saved.model_copy(update={"step": saved.step + 1, "artifact": artifact}))
-    steps = 0
-    sft_stage(ctx._replace(report=counts))
-    assert steps == 8
+    sft_stage(ctx._replace(report=(after := Steps())))
+    assert after.count == 8

@@ -40,7 +40,7 @@ def value(connections: Connections) -> int:
     return connections.rows("SELECT value FROM counter")[0]["value"]
 
 
-def test_nothing_can_be_written_outside_the_write_door(connections: Connections):
+def test_a_query_outside_a_transaction_cannot_write(connections: Connections):
     with pytest.raises(Unavailable, match=r"read-?only"):
         connections.rows("UPDATE counter SET value = 7")
     assert value(connections) == 0

@@ -48,7 +48,7 @@ def test_a_run_is_found_by_its_last_part_the_beginning_of_its_id_and_its_name(st
             store.runs.find(nothing)
 
 
-def test_what_was_asked_for_shows_at_once(store: Store):
+def test_a_run_at_work_shows_at_once_that_it_was_asked_to_pause_or_cancel(store: Store):
     run = at_work(store)
     assert run.status == "RUNNING"
     assert store.runs.pause(run.id).status == "PAUSING"

@@ -334,7 +334,7 @@ def test_a_new_password_is_taken_over(tmp_path: Path):
     assert told(new.database) == "postgresql://host/db"
 
 
-def test_a_slip_of_the_pen_does_not_stay_with_a_new_folder(url: str, tmp_path: Path):
+def test_a_place_that_could_not_be_opened_is_not_kept_by_a_new_folder(url: str, tmp_path: Path):
     for wrong in (Place(artifacts="s33://bucket/x"), Place(database="postgresql://127.0.0.1:1/charter")):
         with pytest.raises((InvalidInput, Unavailable)):
             Store.open(tmp_path / "store", wrong)

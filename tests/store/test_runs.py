@@ -206,7 +206,7 @@ def test_a_run_whose_worker_is_gone_is_cancelled_at_once(store: Store):
         store.runs.release(run.id, run.fence, "SUCCEEDED")
 
 
-def test_pause_and_resume(store: Store):
+def test_a_pause_is_taken_back_by_resume_or_holds_the_run_until_then(store: Store):
     run = claim_new(store)
     store.runs.pause(run.id)
     assert store.runs.pause_requested(run.id)

@@ -11,7 +11,10 @@ from rlhf_core.constitution.sources import check_size
 
 
 def flat_yaml(constitution: Constitution) -> str:
-    """YAML that `parse_constitution` reads back with the same hash. Raises InvalidConstitution if it is too large."""
+    """Return YAML that `parse_constitution` reads back with the same hash.
+
+    Raises InvalidConstitution if it is too large.
+    """
     said = constitution.model_dump(
         mode="json", exclude_defaults=True, exclude={"objectives", "extends", "disable", "inherited", "files"}
     )

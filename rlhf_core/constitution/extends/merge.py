@@ -28,19 +28,22 @@ class Inherited(NamedTuple):
     files: tuple[SourceFile, ...]
 
     def disabled(self, entry: str) -> str:
-        """The id of the principle that `id` or `constitution/id` disables; empty if there is none."""
+        """Return the id of the principle that `id` or `constitution/id` disables; empty if there is none."""
         origin, slash, name = entry.rpartition("/")
         known = name in self.principles and (not slash or self.origins[name] == origin)
         return name if known else ""
 
     def without(self, disable: Sequence[str]) -> list[Principle]:
-        """The principles that are left when these are disabled."""
+        """Return the principles that are left when these are disabled."""
         gone = {self.disabled(entry) for entry in disable}
         return [principle for principle in self.principles.values() if principle.id not in gone]
 
 
 def inherit(bases: Sequence[Constitution]) -> Inherited:
-    """The bases merged; of objectives, principles and defaults the later wins, of priorities the last that has one."""
+    """Merge the bases.
+
+    Of objectives, principles and defaults the later wins, of priorities the last that has one.
+    """
     objectives: dict[str, Objective] = {}
     principles: dict[str, Principle] = {}
     origins: dict[str, str] = {}
@@ -60,7 +63,7 @@ def inherit(bases: Sequence[Constitution]) -> Inherited:
 
 
 def merged_defaults(layers: Sequence[Defaults]) -> Defaults:
-    """Key by key, the last layer that says something wins."""
+    """Merge defaults key by key; the last layer that says something wins."""
     critique: dict[str, object] = {}
     compare: dict[str, object] = {}
     for layer in layers:

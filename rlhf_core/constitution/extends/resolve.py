@@ -31,7 +31,7 @@ class Reading(NamedTuple):
 
 
 def resolve(source: Source) -> Reading:
-    """The constitution in this source, with all that it extends."""
+    """Return the constitution in this source, with all that it extends."""
     return _read(source, (), {})
 
 

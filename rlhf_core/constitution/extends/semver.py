@@ -27,13 +27,13 @@ class Range(NamedTuple):
 
 
 def parse_version(text: str) -> Version | None:
-    """`2.1.0` or `2.1.0-rc.1`; None for anything else."""
+    """Read `2.1.0` or `2.1.0-rc.1`; None for anything else."""
     found = _VERSION.fullmatch(text)
     return Version(int(found[1]), int(found[2]), int(found[3]), found[4] or "") if found else None
 
 
 def parse_range(text: str) -> Range | None:
-    """`^1.2`, `~1.2` or `1.2`; None for anything else.
+    """Read `^1.2`, `~1.2` or `1.2`; None for anything else.
 
     `^` allows all but a change of the first number that is not 0, `~` all but a change of the second number;
     a bare version allows what it leaves open.
@@ -51,7 +51,7 @@ def parse_range(text: str) -> Range | None:
 
 
 def satisfies(version: Version, wanted: Range) -> bool:
-    """Whether this version is in the range."""
+    """Tell whether this version is in the range."""
     if version.prerelease or wanted.exact:
         return (version[:3], version.prerelease) == (wanted.low, wanted.exact)
     return wanted.low <= version[:3] < wanted.high

@@ -95,7 +95,7 @@ _OUT_OF_RANGE = ("greater_than_equal", "less_than_equal", "finite_number")
 
 
 def read_form(tree: Tree) -> ConstitutionForm | list[Problem]:
-    """The form of this tree, or its unknown and missing keys, wrong types and numbers out of range."""
+    """Read the form of this tree, or find its unknown and missing keys, wrong types and numbers out of range."""
     try:
         return ConstitutionForm.model_validate(tree.data, strict=True)
     except ValidationError as error:

@@ -12,7 +12,10 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def json_schema() -> dict[str, Any]:
-    """JSON Schema 2020-12 of a constitution file; what it accepts may still fail a check that compares two places."""
+    """Return JSON Schema 2020-12 of a constitution file.
+
+    What it accepts may still fail a check that compares two places.
+    """
     schema = ConstitutionForm.model_json_schema()
     parts = schema["$defs"]
     for name in WORDINGS:

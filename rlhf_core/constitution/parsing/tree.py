@@ -41,7 +41,10 @@ class Tree(NamedTuple):
     problems: list[Problem]
 
     def problem(self, code: str, path: Path, message: str, hint: str = "", key: bool = False) -> Problem:
-        """A problem at this path's value, or at its key; at the nearest parent where the path itself is missing."""
+        """Return a problem at this path's value, or at its key.
+
+        It is at the nearest parent where the path itself is missing.
+        """
         mark = self.keys.get(path) if key else None
         while mark is None:
             mark = self.values.get(path) if path else self.values[()]
@@ -50,19 +53,19 @@ class Tree(NamedTuple):
 
 
 def mapping(value: object) -> dict[str, Any]:
-    """The value if it is a mapping, else an empty one."""
+    """Return the value if it is a mapping, else an empty mapping."""
     return value if isinstance(value, dict) else {}
 
 
 def rows(body: dict[str, Any], key: str, path: Path = ()) -> list[tuple[Path, dict[str, Any]]]:
-    """The mappings in the list under this key, each with its path."""
+    """Return the mappings in the list under this key, each with its path."""
     listed = body.get(key)
     entries = enumerate(listed if isinstance(listed, list) else [])
     return [((*path, key, index), entry) for index, entry in entries if isinstance(entry, dict)]
 
 
 def read_tree(text: str, source: str) -> Tree:
-    """The tree, and its syntax problems (C001); `data` is None after the kind of mistake that stops the parser.
+    """Read the tree, and its syntax problems (C001); `data` is None after the kind of mistake that stops the parser.
 
     A text that holds nothing is a tree without values and without problems.
     """

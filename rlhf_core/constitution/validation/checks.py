@@ -21,7 +21,7 @@ Bodies = list[tuple[Path, dict[str, Any]]]
 
 
 def check(tree: Tree, known: Inherited | None) -> Iterator[Problem]:
-    """Ids, texts, objectives, weights and names; values of the wrong type are left to `read_form`.
+    """Check ids, texts, objectives, weights and names; values of the wrong type are left to `read_form`.
 
     `known` is what the file inherits; None where that could not be read, and names cannot be looked up.
     """

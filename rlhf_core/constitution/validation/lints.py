@@ -41,7 +41,7 @@ _PERSON = re.compile(
 
 
 def lint_tree(tree: Tree, constitution: Constitution | None) -> Iterator[Problem]:
-    """Warnings on the principles of this file; `constitution` is what it resolves to, where it is valid."""
+    """Yield warnings on the principles of this file; `constitution` is what it resolves to, where it is valid."""
     principles = rows(mapping(tree.data), "principles")
     for path, body in principles:
         yield from _presupposes_guilt(tree, path, body)

@@ -19,7 +19,7 @@ _REPEATS = (ops.MAX_REPEAT, ops.MIN_REPEAT, ops.POSSESSIVE_REPEAT)
 
 
 def pattern_fault(pattern: str) -> str:
-    """Why this pattern cannot be used; empty when it can."""
+    """Say why this pattern cannot be used; empty when it can."""
     if len(pattern) > MAX_PATTERN:
         return f"it has {len(pattern)} characters; allowed: at most {MAX_PATTERN}"
     try:
@@ -35,14 +35,14 @@ def pattern_fault(pattern: str) -> str:
 
 
 def found(pattern: str, reply: str) -> bool:
-    """Whether the pattern occurs anywhere in the reply, upper and lower case alike."""
+    """Tell whether the pattern occurs anywhere in the reply, upper and lower case alike."""
     return re.search(pattern, reply, re.IGNORECASE) is not None
 
 
 def broken_rules(
     principles: Iterable[Principle], prompt_tags: Collection[str], reply: str
 ) -> list[tuple[Principle, Rule]]:
-    """The rules with a pattern that a reply breaks, of the principles that its prompt is judged by."""
+    """Return the rules with a pattern that a reply breaks, of the principles that its prompt is judged by."""
     return [
         (principle, rule)
         for principle in principles

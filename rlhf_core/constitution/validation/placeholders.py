@@ -27,17 +27,17 @@ _TOKEN = re.compile(r"\{\{|\}\}|\{(\w*)\}|[{}]")
 
 
 def placeholders(text: str) -> tuple[str, ...]:
-    """The names in braces, each once, in the order of the text."""
+    """Return the names in braces, each once, in the order of the text."""
     return tuple(dict.fromkeys(found[1] for found in _TOKEN.finditer(text) if found[1] is not None))
 
 
 def has_lone_brace(text: str) -> bool:
-    """Whether a brace is neither doubled nor part of a placeholder."""
+    """Tell whether a brace is neither doubled nor part of a placeholder."""
     return any(found[0] in ("{", "}") for found in _TOKEN.finditer(text))
 
 
 def render(text: str, values: Mapping[str, str]) -> str:
-    """The text with each value inserted once, never to be read again, and doubled braces made single.
+    """Return the text with each value inserted once, never to be read again, and doubled braces made single.
 
     A name without a value stays as it is.
     """

@@ -19,7 +19,7 @@ MAX_RULES = 16
 
 
 def check_principle(tree: Tree, path: Path, body: dict[str, Any]) -> Iterator[Problem]:
-    """All that is wrong with this principle by itself; wrong types are left to the form."""
+    """Yield all that is wrong with this principle by itself; wrong types are left to the form."""
     yield from _texts(tree, path, body)
     yield from _critique_and_revise(tree, path, body)
     for key in ALLOWED:

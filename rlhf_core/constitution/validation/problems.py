@@ -60,20 +60,20 @@ class InvalidConstitution(InvalidInput):
 
 
 def in_order(problems: Iterable[Problem]) -> tuple[Problem, ...]:
-    """Each problem once, file by file as they are first named, from top to bottom."""
+    """Return each problem once, file by file as they are first named, from top to bottom."""
     each = list(dict.fromkeys(problems))
     files = {file: rank for rank, file in enumerate(dict.fromkeys(problem.file for problem in each))}
     return tuple(sorted(each, key=lambda p: (files[p.file], p.line, p.column, p.code)))
 
 
 def one_line(text: str) -> str:
-    """The text cut to 300 characters, with line breaks, control characters and lone surrogates written out."""
+    """Cut the text to 300 characters, with line breaks, control characters and lone surrogates written out."""
     cut = text if len(text) <= 300 else f"{text[:297]}..."
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cut)
 
 
 def shown(value: object) -> str:
-    """A value as its writer knows it, cut short."""
+    """Return a value as its writer knows it, cut short."""
     if isinstance(value, dict | list):
         return "a mapping" if isinstance(value, dict) else "a list"
     if value is None:

@@ -16,7 +16,7 @@ _WORD = re.compile(r"\w+")
 
 
 def near_duplicates(texts: Sequence[str]) -> list[tuple[int, int, float]]:
-    """Pairs (i, j, likeness) with i < j: weighted Jaccard index of their words, at least NEAR.
+    """Return pairs (i, j, likeness) with i < j: weighted Jaccard index of their words, at least NEAR.
 
     A word in n texts weighs 1 / n. Of texts that are equal word for word, each is paired with the first.
     """

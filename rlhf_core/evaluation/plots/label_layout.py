@@ -27,7 +27,7 @@ class Spot(NamedTuple):
 
 
 def along(points: Sequence[Point], density: int = 15) -> list[Point]:
-    """Points on the line through the given ones, for use as things that a label should not cover."""
+    """Return points on the line through the given ones, for use as things that a label should not cover."""
     return [(float(px), float(py)) for a, b in itertools.pairwise(points) for px, py in np.linspace(a, b, density)]
 
 

@@ -22,7 +22,10 @@ GAIN = "gain, ref. sd"
 
 
 def draw_goodhart(report: Report, palette: Palette) -> Figure | None:
-    """A row for each objective: gain against sqrt(KL) with the fitted curve, and the gap by step; then the manner."""
+    """Draw a row for each objective: gain against sqrt(KL) with the fitted curve, and the gap by step.
+
+    Rows on the manner of the replies come last.
+    """
     rows, manner = report.goodhart, [c for c in report.curves if c.stage == "ppo" and c.name in MANNER]
     if not rows:
         return None
@@ -106,7 +109,7 @@ def _draw_manner(axis: Axes, curves: Sequence[Curve], title: str, palette: Palet
 
 
 def draw_best_of_n(report: Report, palette: Palette) -> Figure | None:
-    """A panel for each objective: what the best of n by the reward model gains, by each judge of it."""
+    """Draw a panel for each objective: what the best of n by the reward model gains, by each judge of it."""
     rows = report.best_of
     if not rows:
         return None

@@ -14,7 +14,7 @@ from rlhf_core.evaluation.statistics import Estimate
 
 
 def draw_front(report: Report, palette: Palette) -> Figure | None:
-    """Two objectives with gold: the plane and its oracle front. Otherwise one row per objective."""
+    """Draw two objectives with gold on a plane with its oracle front. Otherwise one row per objective."""
     if not report.stages or not (report.stages[0].gold or report.stages[0].proxy):
         return None
     if len(report.objectives) == 2 and len(report.stages[0].gold) == 2:
@@ -23,7 +23,7 @@ def draw_front(report: Report, palette: Palette) -> Figure | None:
 
 
 def headline(report: Report) -> str:
-    """The weights, and the way gone to the oracle where it is known."""
+    """Write the weights, and the way gone to the oracle where it is known."""
     weights = ", ".join(f"{name} {report.weights.get(name, 0):g}" for name in report.objectives)
     fraction = report.weighted.fraction if report.weighted else None
     if fraction is None:

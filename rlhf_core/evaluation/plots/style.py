@@ -51,7 +51,7 @@ DARK = Palette(
 
 
 def style(palette: Palette) -> dict[Any, Any]:
-    """Matplotlib settings for one palette."""
+    """Return matplotlib's settings for one palette."""
     return {
         "figure.facecolor": palette.paper,
         "axes.facecolor": palette.paper,
@@ -87,7 +87,7 @@ def style(palette: Palette) -> dict[Any, Any]:
 
 
 def png(draw: Callable[[Report, Palette], Figure | None], report: Report, palette: Palette) -> bytes | None:
-    """One picture as PNG bytes; none when the report holds nothing to draw."""
+    """Draw one picture as PNG bytes; none when the report holds nothing to draw."""
     with matplotlib.rc_context(style(palette)):
         figure = draw(report, palette)
         if figure is None:
@@ -106,7 +106,7 @@ def new_figure(height: float) -> Figure:
 
 
 def title_legend(axis: Axes, entries: int) -> None:
-    """A legend on the title's line, at the right, where no data can be under it."""
+    """Put a legend on the title's line, at the right, where no data can be under it."""
     axis.legend(
         loc="lower right",
         bbox_to_anchor=(1.01, 1.0),
@@ -118,7 +118,7 @@ def title_legend(axis: Axes, entries: int) -> None:
 
 
 def whiskers(estimate: Estimate) -> list[list[float]]:
-    """Distances from the value down and up to the ends of its interval, as matplotlib wants them."""
+    """Return the distances from the value down and up to the ends of its interval, as matplotlib wants them."""
     return [[max(0.0, estimate.value - estimate.low)], [max(0.0, estimate.high - estimate.value)]]
 
 
@@ -132,7 +132,7 @@ class Panel(NamedTuple):
 
 
 def draw_curves(report: Report, palette: Palette) -> Figure | None:
-    """PPO over its steps, from these names: reward, kl, z.<objective>, heldout_z.<objective>, gold.<objective>."""
+    """Draw PPO over its steps, from these names: reward, kl, z.<objective>, heldout_z.<objective>, gold.<objective>."""
     ppo = {curve.name: curve for curve in report.curves if curve.stage == "ppo"}
     names, unit = report.objectives, "reference sd"
     everything = [

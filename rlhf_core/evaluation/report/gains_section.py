@@ -21,7 +21,7 @@ SEEN = (
 
 
 def verdict(report: Report) -> str:
-    """In one sentence whether the rewards moved the policy, by the best judge that there is; empty without PPO."""
+    """Say in one sentence whether the rewards moved the policy, by the best judge that there is; empty without PPO."""
     gain = rewards_gain(report)
     if gain is None:
         return ""
@@ -35,7 +35,7 @@ def verdict(report: Report) -> str:
 
 
 def rewards_gain(report: Report) -> Gain | None:
-    """What lies between the last policy and the one before it, by the best judge that there is."""
+    """Return what lies between the last policy and the one before it, by the best judge that there is."""
     return next((gain for gain in report.gains if gain.after == TRAINED and gain.before != SHIPPED), None)
 
 
@@ -46,7 +46,7 @@ def control_told(report: Report) -> str:
 
 
 def gains_table(report: Report) -> str:
-    """A row for each part of the training and each judge of it."""
+    """Make a row for each part of the training and each judge of it."""
     if not report.gains:
         return ""
     rows = []
@@ -63,7 +63,10 @@ def gains_table(report: Report) -> str:
 
 
 def seen_table(report: Report) -> str:
-    """Every policy's gold on training and on held-out prompts; the reward models' scores where no gold is known."""
+    """Write every policy's gold on training and on held-out prompts.
+
+    Where no gold is known, the reward models' scores stand there.
+    """
     if not report.training:
         return ""
     kind = "gold" if report.training[0].gold else "proxy"

@@ -21,17 +21,17 @@ def stylesheet() -> str:
 
 
 def text(value: object) -> str:
-    """Anything as text that HTML cannot read as markup."""
+    """Write anything as text that HTML cannot read as markup."""
     return html.escape(str(value))
 
 
 def decimal(value: float, digits: int = 2) -> str:
-    """Fixed decimals with a true minus sign, and no minus before a zero."""
+    """Write fixed decimals with a true minus sign, and no minus before a zero."""
     return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")
 
 
 def number(estimate: Estimate | None, digits: int = 2, percent: bool = False) -> str:
-    """A value and its 95 % interval; a dash where there is none."""
+    """Write a value and its 95 % interval; a dash where there is none."""
     if estimate is None:
         return '<span class="none">–</span>'
     factor, unit = (100, " %") if percent else (1, "")
@@ -42,7 +42,7 @@ def number(estimate: Estimate | None, digits: int = 2, percent: bool = False) ->
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], note: str = "") -> str:
-    """Cells are HTML; the first column names the row."""
+    """Make a table whose cells are HTML; the first column names the row."""
     titles = "".join(f'<th scope="col">{cell}</th>' for cell in head)
     lines = "".join(
         f'<tr><th scope="row">{row[0]}</th>' + "".join(f"<td>{cell}</td>" for cell in row[1:]) + "</tr>" for row in rows
@@ -52,21 +52,21 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], note: str = "") ->
 
 
 def section(title: str, *parts: str) -> str:
-    """A titled part of the page; nothing when all its parts are empty."""
+    """Make a titled part of the page; nothing when all its parts are empty."""
     body = "".join(parts)
     name = re.sub(r"\W+", "-", title.lower()).strip("-")
     return f'<section id="{name}"><h2>{text(title)}</h2>{body}</section>' if body else ""
 
 
 def contents(sections: Sequence[str]) -> str:
-    """Links to the sections that have anything in them."""
+    """Make links to the sections that have anything in them."""
     found = [TITLE.match(part) for part in sections]
     links = [f'<li><a href="#{one[1]}">{one[2]}</a></li>' for one in found if one]
     return f'<nav aria-label="Contents"><ul>{"".join(links)}</ul></nav>' if links else ""
 
 
 def picture(light: bytes | None, dark: bytes | None, caption: str) -> str:
-    """An inline picture that follows the reader's colour scheme."""
+    """Make an inline picture that follows the reader's colour scheme."""
     if light is None or dark is None:
         return ""
     return (
@@ -80,7 +80,7 @@ def _data(png: bytes) -> str:
 
 
 def changes(before: str, after: str) -> tuple[str, str]:
-    """Both texts as lines of HTML: changed lines are marked, and in them the words that went or came."""
+    """Write both texts as lines of HTML: changed lines are marked, and in them the words that went or came."""
     old, new = before.splitlines(), after.splitlines()
     left, right = [], []
     for kind, a, b, c, d in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():

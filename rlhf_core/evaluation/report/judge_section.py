@@ -18,7 +18,7 @@ CALIBRATION_NOTE = (
 
 
 def judges(gates: Sequence[JudgeGate], calibrations: Sequence[Calibration]) -> str:
-    """One row for each objective; empty where nothing was labelled."""
+    """Return one row for each objective; empty where nothing was labelled."""
     return _gates(gates) + _calibrations(calibrations)
 
 

@@ -23,7 +23,7 @@ CHOICES = (
 
 
 def goodhart_table(rows: Sequence[Goodhart]) -> str:
-    """A row for each objective and judge."""
+    """Return a row for each objective and judge."""
     cells = [_curve(found, judge) for found in rows for judge in JUDGES if getattr(found.points[-1], judge) is not None]
     head = ["objective, judge", "gain, last step", "α", "β", "peak at d", "parted at step", "kept"]
     return table(head, cells, CURVES) if cells else ""
@@ -47,7 +47,7 @@ def _peak(fit: GaoFit) -> str:
 
 
 def best_of_n_table(rows: Sequence[BestOfN]) -> str:
-    """A row for each objective and judge, a column for each n."""
+    """Return a row for each objective and judge, a column for each n."""
     if not rows:
         return ""
     head = ["objective, judge", *(f"n = {n}<br><small>{kl:.2f} nats</small>" for n, kl in _counts(rows[0])), "accepted"]

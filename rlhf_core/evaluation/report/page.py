@@ -51,7 +51,7 @@ PAGE = """<!doctype html>
 
 
 def render_html(report: Report, pictures: Pictures) -> str:
-    """The whole page. All text of the run is escaped; nothing is fetched."""
+    """Render the whole page. All text of the run is escaped; nothing is fetched."""
     parts = [
         section("In short", in_short(report)),
         section(

@@ -144,7 +144,7 @@ class Report(Record):
     provenance: dict[str, str] = Field(default_factory=dict)
 
     def with_evaluation(self, evaluation: Evaluation, training: Evaluation | None = None) -> Report:
-        """This report with what an evaluation found, and the caveat where a world's own truth was used.
+        """Return this report with what an evaluation found, and the caveat where a world's own truth was used.
 
         `training` is of the same policies on prompts that they were trained on.
         """

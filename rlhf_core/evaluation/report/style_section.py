@@ -18,7 +18,7 @@ NOTE = (
 
 
 def manner(stages: Sequence[StageEvaluation]) -> str:
-    """Length, refusals, apologies, lectures and boilerplate of every policy; empty without policies."""
+    """Write length, refusals, apologies, lectures and boilerplate of every policy; empty without policies."""
     if not stages:
         return ""
     head = ["policy", "length<br><small>tokens</small>", "cut at the limit", "refusals"]
@@ -43,7 +43,7 @@ def manner(stages: Sequence[StageEvaluation]) -> str:
 
 
 def rounds(feedback: FeedbackSummary | None) -> str:
-    """What each round of critique and revision did, and how it changed the length."""
+    """Write what each round of critique and revision did, and how it changed the length."""
     rows = [
         [
             str(one.round + 1),

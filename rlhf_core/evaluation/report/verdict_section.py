@@ -16,7 +16,7 @@ LARGEST = "The largest first. Change: of the weighted score, in reference standa
 
 
 def in_short(report: Report) -> str:
-    """A list of a few sentences; nothing where one policy alone was evaluated."""
+    """Write a list of a few sentences; nothing where one policy alone was evaluated."""
     lines = [*_moved(report), *_rewards(report), *_production(report), *_drifts(report)]
     advice = list(next_steps(report))
     if not lines:
@@ -99,7 +99,7 @@ def next_steps(report: Report) -> Iterator[str]:
 
 
 def prompt_table(report: Report) -> str:
-    """The prompts that lost most, then those that gained most, with both replies."""
+    """Write the prompts that lost most, then those that gained most, with both replies."""
     found = report.changes
     if found is None or not (found.worst or found.best):
         return ""

@@ -102,17 +102,17 @@ class Endpoint:
         return True
 
     def chat(self, conversations: Sequence[Conversation], max_tokens: int, caller: Caller) -> list[str]:
-        """Each conversation's next assistant turn, greedy; a refusal is its own words."""
+        """Return each conversation's next assistant turn, greedy; a refusal is its own words."""
         found = self._ask([self._body(conversation, max_tokens) for conversation in conversations], caller)
         return [completion.text.strip() for completion in found]
 
     def choose(self, conversations: Sequence[Conversation], labels: Sequence[str], caller: Caller) -> list[list[float]]:
-        """Each label's log-probability as the first token; all -inf in an answer that tells none of them."""
+        """Return each label's log-probability as the first token; all -inf in an answer that tells none of them."""
         found = self._ask([self._body(conversation, 1, self.top) for conversation in conversations], caller)
         return [label_logprobs(completion, labels) for completion in found]
 
     def weigh(self, conversations: Sequence[Conversation], replies: Sequence[str], caller: Caller) -> list[float]:
-        """Refuse: chat endpoints tell log-probabilities of what they write, not of what they are given."""
+        """Refuse to weigh: chat endpoints tell log-probabilities of what they write, not of what they are given."""
         raise InvalidInput(f"'{self.name}' cannot weigh replies that it did not write; a model of this process can")
 
     def _body(self, conversation: Conversation, max_tokens: int, top: int = 0) -> dict[str, Any]:

@@ -25,7 +25,7 @@ class Pace:
         self._lock = threading.Lock()
 
     def reserve(self, tokens: int, now: float | None = None) -> float:
-        """Takes the next place for a request of that many tokens: the seconds to wait before it is sent."""
+        """Reserve the next place for a request of that many tokens; return the seconds to wait before it is sent."""
         now = time.monotonic() if now is None else now
         with self._lock:
             start = max(now, self._next_request, self._next_token)
@@ -34,13 +34,15 @@ class Pace:
             return start - now
 
     def correct(self, tokens: int) -> None:
-        """Adds the tokens that a request took beyond those reserved; a negative number gives some back."""
+        """Add the tokens that a request took beyond those reserved; a negative number gives some back."""
         with self._lock:
             self._next_token += tokens * self._per_token
 
 
 def wait_before(retry: int, retry_after: str | None = None, now: datetime | None = None) -> float:
-    """Seconds before the retry of that number, from 1: what Retry-After asks for, else exponential with jitter.
+    """Return the seconds before the retry of that number, from 1.
+
+    They are what Retry-After asks for, else exponential with jitter.
 
     Half of the wait is fixed, half is drawn, so that clients that failed together do not come back together.
     """

@@ -87,7 +87,7 @@ class Completion(_Answer):
         return tuple(token for token in named if token.logprob > FILLER)
 
     def spent(self, retries: int, prompt_price: float, completion_price: float) -> Usage:
-        """What this answer took, at prices per million tokens."""
+        """Return what this answer took, at prices per million tokens."""
         if self.usage is None:
             return Usage(requests=1, retries=retries, unmetered=1)
         asked, given = self.usage.prompt_tokens, self.usage.completion_tokens
@@ -102,7 +102,7 @@ _MARKUP = re.compile(r"(?is)<(script|style)\b.*?</\1\s*>|<[^<>]*>")
 
 
 def fault(body: bytes) -> tuple[str, str]:
-    """Message and code of an error's body, whatever its shape; each empty where there is none."""
+    """Return the message and code of an error's body, whatever its shape; each empty where there is none."""
     text = body.decode("utf-8", "replace")
     try:
         told = json.loads(text)
@@ -141,7 +141,7 @@ def _one_line(text: str) -> str:
 
 
 def label_logprobs(completion: Completion, labels: Sequence[str]) -> list[float]:
-    """Each label's log-probability as the first token, in nats, with and without spaces around it.
+    """Return each label's log-probability as the first token, in nats, with and without spaces around it.
 
     A label that is not among the likeliest is given the most that it can have: no more than the least of them, nor than
     what they leave over. Where no label is among them all are -inf, as nothing is known of their order.

@@ -14,7 +14,7 @@ from transformers import ContinuousBatchingConfig, GenerationConfig
 from transformers.generation.continuous_batching import ContinuousBatchingManager
 from transformers.generation.continuous_batching.requests import RequestState
 
-from rlhf_core.inference.sampling import draw_own_noise, write
+from rlhf_core.inference.sampling import draw_noise, write
 from rlhf_core.inference.sequence import TokenSequence
 from rlhf_core.models.backbone import Backbone
 
@@ -58,8 +58,8 @@ class PagedDecoder:
         return self._processor.cache.cache_tensor.nbytes
 
     def join(self, rows: Sequence[TokenSequence]) -> None:
-        """The library computes their prompts with its next step."""
-        draw_own_noise(rows)
+        """Hand rows to the library, which computes their prompts with its next step."""
+        draw_noise(rows)
         for row in rows:
             identity = str(self._next)
             self._next += 1

@@ -44,7 +44,7 @@ class VllmEngine:
         )
 
     def add(self, row: TokenSequence, adapter: Path | None) -> str:
-        """The row's id in the engine. An adapter is known by its version, whose weights never change."""
+        """Add a row and return its id in the engine. An adapter is known by its version, whose weights never change."""
         identity = str(self._next)
         self._next += 1
         number = self._numbers.setdefault(row.policy_version, len(self._numbers) + 1)

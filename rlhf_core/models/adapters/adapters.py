@@ -52,6 +52,11 @@ class Adapters:
         """In the order in which they came."""
         return tuple(self._names)
 
+    @property
+    def active(self) -> str | None:
+        """The one that changes what the model computes now; None is the base."""
+        return self._active[0]
+
     def __contains__(self, name: str) -> bool:
         return name in self._names
 
@@ -68,7 +73,7 @@ class Adapters:
             self._switch(before)
 
     def add(self, name: str, seed: int, rank: int | None = None, alpha: int | None = None) -> None:
-        """A new adapter that changes nothing yet: A is drawn from the seed, B is zero."""
+        """Add an adapter that changes nothing yet: A is drawn from the seed, B is zero."""
         self._must_be_free(name)
         config = LoraConfig(
             r=rank or self.rank,
@@ -96,7 +101,7 @@ class Adapters:
         self._apply(self._active)
 
     def add_dense(self, name: str, source: str | None) -> None:
-        """A new dense adapter that computes what the low-rank `source` does, or the base model."""
+        """Add a dense adapter that computes what the low-rank `source` does, or the base model."""
         self._must_be_free(name)
         self._dense.add(name, self._layers, source)
         self._names.append(name)
@@ -117,7 +122,7 @@ class Adapters:
         return self._active[0] in self._dense
 
     def copy(self, source: str, target: str) -> None:
-        """A new adapter with the weights of another; the two share nothing."""
+        """Add an adapter with the weights of another; the two share nothing."""
         self._must_exist(source)
         if source in self._dense:
             self._must_be_free(target)
@@ -145,7 +150,7 @@ class Adapters:
         return [tensor for tensor in self.state(name).values() if isinstance(tensor, nn.Parameter)]
 
     def state(self, name: str) -> dict[str, Tensor]:
-        """The adapter's own parameters under PEFT's file names, or those of the model where it is dense."""
+        """Return the adapter's own parameters under PEFT's file names, or those of the model where it is dense."""
         self._must_exist(name)
         if name in self._dense:
             return self._dense.state(name)

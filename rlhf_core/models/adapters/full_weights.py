@@ -37,7 +37,7 @@ class DenseWeights:
         return name in self._sets
 
     def add(self, name: str, layers: list[LoraLayer], source: str | None) -> None:
-        """A copy of the base's weights, with the change that the low-rank adapter `source` makes to them."""
+        """Add a copy of the base's weights, with the change that the low-rank adapter `source` makes to them."""
         changed = {id(layer.get_base_layer()): layer for layer in layers if source and source in layer.lora_A}
         made = {key: parameter.detach().float().clone() for key, parameter in self.base.items()}
         for key, places in self._slots.items():

@@ -16,7 +16,7 @@ NAMES = ("layers", "layer", "h", "blocks")
 
 @contextmanager
 def reading(model: PreTrainedModel, layers: int | None) -> Iterator[None]:
-    """While the block lasts, the base of the model has its lowest `layers` alone, and its last norm; None leaves all.
+    """Leave the base of the model its lowest `layers` alone, and its last norm, while the block lasts; None leaves all.
 
     Raises: InvalidInput where the model has fewer, or keeps them where they cannot be found.
     """

@@ -35,7 +35,7 @@ def quicken(model: PreTrainedModel) -> None:
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x W^T + bias of x (..., I) and W (O, I), with gradients: what `torch.nn.functional.linear` gives."""
+    """Compute x W^T + bias of x (..., I) and W (O, I), with gradients: what `torch.nn.functional.linear` gives."""
     if not _suits(x, weight):
         return functional.linear(x, weight, bias)
     if not torch.is_grad_enabled():

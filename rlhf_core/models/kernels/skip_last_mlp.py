@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 @contextmanager
 def inputs_of(module: nn.Module, pass_on: bool = True) -> Iterator[list[Tensor]]:
-    """What the module is given; unless it is passed on, the module itself sees one position of one row."""
+    """Collect what the module is given; unless it is passed on, the module itself sees one position of one row."""
     seen: list[Tensor] = []
 
     def keep(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
@@ -29,7 +29,7 @@ def inputs_of(module: nn.Module, pass_on: bool = True) -> Iterator[list[Tensor]]
 
 @contextmanager
 def sparing(block: nn.Module, keep: int) -> Iterator[None]:
-    """The block sees the last `keep` positions, and adds nothing to those before: no later layer would read them."""
+    """Let the block see the last `keep` positions, and add nothing to those before: no later layer would read them."""
     left_out = 0
 
     def cut(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -50,7 +50,7 @@ def sparing(block: nn.Module, keep: int) -> Iterator[None]:
 
 @torch.no_grad()
 def spared_block(model: PreTrainedModel) -> nn.Module | None:
-    """The feed-forward block of the last layer, where that can be found and positions left out of it change no others.
+    """Find the feed-forward block of the last layer, where positions left out of it change no others.
 
     Both are tried: the block must stand where most architectures have it, and take each position for itself.
     """

@@ -30,15 +30,15 @@ class HeldOut(NamedTuple):
         return cls(frozenset(normalised(prompt.messages) for prompt in prompts))
 
     def asks(self, prompt: Prompt) -> bool:
-        """Whether the prompt is a held-out one, or goes on from one."""
+        """Tell whether the prompt is a held-out one, or goes on from one."""
         return bool(self.texts) and any(text in self.texts for text in _beginnings(prompt.messages))
 
     def kept_out(self, examples: Sequence[T]) -> list[T]:
-        """The examples that may be trained on."""
+        """Return the examples that may be trained on."""
         return [example for example in examples if not self.asks(example.prompt)]
 
     def refuse_all(self, found: Collection[object], left: Collection[object], what: str, field: str = "") -> None:
-        """InvalidInput where there were examples, and all of them ask held-out prompts."""
+        """Raise InvalidInput where there were examples, and all of them ask held-out prompts."""
         if found and not left:
             raise InvalidInput(
                 f"{what}: all {len(found)} ask held-out prompts, so nothing is left to train on; give other rows, or "
@@ -48,7 +48,7 @@ class HeldOut(NamedTuple):
 
 
 def normalised(messages: Sequence[Message]) -> str:
-    """A conversation's text without what tells no two questions apart: Unicode forms, case and white space.
+    """Strip a conversation's text of what tells no two questions apart: Unicode forms, case and white space.
 
     Nor does a system message: the same question under another one is the same question.
     """

@@ -67,7 +67,7 @@ LABELS = Kind[list[Label]](read_labels, _measure_labels)
 
 
 def rows_of(ctx: Context, path: str, kind: Kind[T]) -> list[T]:
-    """The rows of a file or dataset of the user's; without those too long, where `data.overlong` is `skip`."""
+    """Return the rows of a file or dataset of the user's; without those too long, where `data.overlong` is `skip`."""
     source = rows_at(ctx.store, path)
     if ctx.config.data.overlong == "refuse":
         return load_rows(source, kind.read)

@@ -76,8 +76,7 @@ def _evidence(
     }
     counted = tallies([polls[pair.id] for pair in asked], ctx.constitution.precedence(), objective, settings)
     cases = [
-        Case(pair, a_is_better, one, bool(abstention(one, settings)))
-        for (pair, a_is_better), one in zip(people, counted, strict=True)
+        Case(pair, a_is_better, one, bool(one.reason)) for (pair, a_is_better), one in zip(people, counted, strict=True)
     ]
     return [*evidence, Evidence("human", cases)]
 
@@ -89,7 +88,7 @@ def _gold_cases(
     for pair, counted in zip(pairs, tallied, strict=True):
         a, b = (gold.score(pair.prompt, sample.response)[objective] for sample in (pair.a, pair.b))
         if abs(a - b) > EVEN:
-            cases.append(Case(pair, a > b, counted, bool(abstention(counted, settings))))
+            cases.append(Case(pair, a > b, counted, bool(counted.reason)))
     return cases
 
 

@@ -16,7 +16,6 @@ from rlhf_core.records.feedback import Critique
 from rlhf_core.records.samples import BASE_POLICY, Comparison, Prompt, Sample
 from rlhf_core.stages.ancestry import results_of
 from rlhf_core.stages.context import Context, chunks
-from rlhf_core.stages.labelling.rounds import labelled_policy
 from rlhf_core.stages.prompts import draw, draw_evenly, prompts_of
 from rlhf_core.stages.samples import sample_id, stamp
 
@@ -25,11 +24,11 @@ CHUNK = 128
 
 
 def pairs_to_judge(
-    ctx: Context, feedback: Feedback, counts: Counter[str]
+    ctx: Context, policy: str, feedback: Feedback, counts: Counter[str]
 ) -> Iterator[tuple[Sequence[Comparison], int]]:
-    """Yield the pairs to judge, piece by piece, each piece with the number of pairs done after it."""
+    """Yield the pairs of a policy version to judge, piece by piece, each with the number of pairs done after it."""
     counts["pairs"] = ctx.config.label.pairs
-    before = pairs_before(ctx)
+    before = pairs_before(ctx, policy)
     if before is not None:
         counts["identical"] = before.identical
         for number, piece in enumerate(chunks(before.pairs, ctx.piece(CHUNK))):
@@ -45,7 +44,7 @@ def pairs_to_judge(
         yield _stored(ctx, *_steer(ctx, feedback, piece), counts), done
     for number, piece in enumerate(chunks(prompts, ctx.piece(CHUNK))):
         done += len(piece)
-        yield _stored(ctx, *_draw_pairs(ctx, piece, number), counts), done
+        yield _stored(ctx, *_draw_pairs(ctx, policy, piece, number), counts), done
 
 
 def _stored(ctx: Context, first: list[Sample], second: list[Sample], counts: Counter[str]) -> list[Comparison]:
@@ -60,13 +59,12 @@ def _stored(ctx: Context, first: list[Sample], second: list[Sample], counts: Cou
     return pairs
 
 
-def _draw_pairs(ctx: Context, prompts: Sequence[Prompt], number: int) -> tuple[list[Sample], list[Sample]]:
+def _draw_pairs(ctx: Context, policy: str, prompts: Sequence[Prompt], number: int) -> tuple[list[Sample], list[Sample]]:
     """Two samples of one policy to each prompt; to a share of them, the second is the base's."""
-    tuned = labelled_policy(ctx)
     against_base = int(len(prompts) * ctx.config.label.base_share)
-    first = _sample(ctx, prompts, tuned, f"{number}a", number * 3)
+    first = _sample(ctx, prompts, policy, f"{number}a", number * 3)
     second = _sample(ctx, prompts[:against_base], BASE_POLICY, f"{number}b", number * 3 + 1, first[:against_base])
-    second += _sample(ctx, prompts[against_base:], tuned, f"{number}b", number * 3 + 2, first[against_base:])
+    second += _sample(ctx, prompts[against_base:], policy, f"{number}b", number * 3 + 2, first[against_base:])
     return first, second
 
 
@@ -162,11 +160,11 @@ class Drawn(NamedTuple):
     identical: int
 
 
-def pairs_before(ctx: Context) -> Drawn | None:
+def pairs_before(ctx: Context, policy: str) -> Drawn | None:
     """Return the pairs of `from_run` where this run would draw the same ones, so that no model writes them again."""
     source = ctx.config.from_run
     result = results_of(ctx.store, source).get("label") if source else None
-    if result is None or result.policy_version != labelled_policy(ctx):
+    if result is None or result.policy_version != policy:
         return None
     before = RunConfig.model_validate_json(ctx.store.runs.get(result.run_id).config)
     if _drawing(before) != _drawing(ctx.config):

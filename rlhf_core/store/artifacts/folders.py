@@ -73,7 +73,7 @@ class Artifacts:
         return digest
 
     def get_folder(self, digest: str) -> Path:
-        """Where the files with this digest lie, to be read only; they are checked once in a process.
+        """Return where the files with this digest lie, to be read only; they are checked once in a process.
 
         Raises:
             NotFound: there is no such artifact.
@@ -93,7 +93,7 @@ class Artifacts:
         return folder
 
     def stored(self) -> dict[str, int]:
-        """The bytes of each artifact, by digest."""
+        """Return the bytes of each artifact, by digest."""
         return {
             place.name: sum(file.stat().st_size for file in place.rglob("*") if file.is_file())
             for place in (self._folder / "sha256").glob("??/*")

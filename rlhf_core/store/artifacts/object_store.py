@@ -26,7 +26,9 @@ LOOK_SECONDS = 0.02
 
 
 def artifacts_at(url: str, folder: Path) -> ArtifactFolders:
-    """The artifacts at a URL of fsspec, or in the folder where the URL is empty; else the folder keeps the copies.
+    """Return the artifacts at a URL of fsspec, or in the folder where the URL is empty.
+
+    With a URL the folder keeps the copies.
 
     Raises:
         InvalidInput: the URL is of a kind that is not known, or whose package is not installed.
@@ -72,7 +74,7 @@ class RemoteArtifacts:
         return digest
 
     def get_folder(self, digest: str) -> Path:
-        """Where this host's copy of the files with this digest lies, to be read only.
+        """Return where this host's copy of the files with this digest lies, to be read only.
 
         Raises:
             NotFound: there is no such artifact.
@@ -100,7 +102,7 @@ class RemoteArtifacts:
         return self._copies.get_folder(digest)
 
     def stored(self) -> dict[str, int]:
-        """The bytes of each artifact's object, by digest."""
+        """Return the bytes of each artifact's object, by digest."""
         with self._named_errors():
             try:
                 found = cast(dict[str, Any], self._files.find(f"{self._root}/sha256", detail=True))

@@ -51,14 +51,17 @@ class Ordered(NamedTuple):
 
 
 def existing(where: str) -> str:
-    """The place itself. Raises NotFound for a folder without a store."""
+    """Return the place itself. Raises NotFound for a folder without a store."""
     if not is_database(where) and not holds_store(Path(where)):
         raise NotFound(f"no store in folder '{where}'")
     return where
 
 
 def opened(where: str, but: str = "") -> Side:
-    """The store of a data folder, or the rows of a database. Raises InvalidInput where it is the same as another."""
+    """Open the store of a data folder, or the rows of a database.
+
+    Raises InvalidInput where it is the same as another.
+    """
     if but and _identity(where) == _identity(but):
         raise InvalidInput(f"'{told(where)}' and '{told(but)}' are the same store; allowed: two places", "to")
     folder = None if is_database(where) else Path(where)

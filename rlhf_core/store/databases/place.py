@@ -34,12 +34,12 @@ HERE = Place()
 
 
 def holds_store(folder: Path) -> bool:
-    """Whether a store was made in the folder, or one elsewhere is used from it."""
+    """Tell whether a store was made in the folder, or one elsewhere is used from it."""
     return (folder / DATABASE).is_file() or (folder / FILE).is_file()
 
 
 def place_of(folder: Path) -> Place:
-    """What the folder says. Raises InvalidInput for a file that is none of ours."""
+    """Read the place that the folder names. Raises InvalidInput for a file that is none of ours."""
     try:
         return Place.model_validate_json((folder / FILE).read_text())
     except (FileNotFoundError, NotADirectoryError):
@@ -52,7 +52,9 @@ def place_of(folder: Path) -> Place:
 
 
 def settle(folder: Path, asked: Place) -> Place:
-    """Where the folder's store is to be; only a folder without a store can be given another place. Writes nothing.
+    """Settle where the folder's store is to be; only a folder without a store can be given another place.
+
+    Nothing is written.
 
     Raises:
         Conflict: the folder's store is elsewhere.
@@ -75,13 +77,13 @@ def settle(folder: Path, asked: Place) -> Place:
 
 
 def check(place: Place) -> None:
-    """InvalidInput for a URL of what is no database."""
+    """Refuse, by an InvalidInput, a URL of what is no database."""
     if place.database and not is_database(place.database):
         raise InvalidInput(f"store: '{told(place.database)}' is no URL; allowed: postgresql://HOST/DATABASE", "store")
 
 
 def is_database(where: str) -> bool:
-    """Whether a place is the URL of a database, and no folder. Raises InvalidInput for another URL."""
+    """Tell whether a place is the URL of a database, and no folder. Raises InvalidInput for another URL."""
     if "://" in where and where.partition("://")[0] not in POSTGRES:
         raise InvalidInput(f"store: '{told(where)}' is no database; allowed: postgresql://HOST/DATABASE", "store")
     return "://" in where
@@ -102,7 +104,7 @@ def use(folder: Path, place: Place) -> None:
 
 
 def connect(folder: Path, database: str) -> Connections:
-    """Ways into the database of a URL, or into that of the folder where it is empty; the folder is made.
+    """Connect to the database of a URL, or to that of the folder where it is empty; the folder is made.
 
     Raises:
         InvalidInput: the URL is of no database that Charter knows, or its package is not installed.
@@ -120,7 +122,7 @@ def connect(folder: Path, database: str) -> Connections:
 
 
 def connect_to(database: str) -> Connections:
-    """As `connect`, for a URL alone."""
+    """Connect as `connect` does, to a URL alone."""
     check(Place(database=database))
     try:  # its packages are optional
         from rlhf_core.store.databases.postgres import PostgresConnections
@@ -131,5 +133,5 @@ def connect_to(database: str) -> Connections:
 
 
 def told(url: str) -> str:
-    """The URL without user and password."""
+    """Return the URL without user and password."""
     return _PASSWORD.sub(r"\1...", _USER.sub("//", url, count=1))

@@ -82,7 +82,7 @@ class PostgresConnections:
 
     @contextmanager
     def write(self, durable: bool = False, alone: bool = False) -> Iterator[Writer]:
-        """One transaction: commits at the end, rolls back on any exception; inside another, joins it.
+        """Open one transaction: it commits at the end, rolls back on any exception; inside another, it joins that one.
 
         `durable` waits for the disk, so that the commit outlives a power cut; `alone` waits until no other transaction
         writes, and lets none begin. Never await inside.
@@ -103,7 +103,7 @@ class PostgresConnections:
                 yield Writer(session)
 
     def rows(self, sql: str, parameters: Parameters = (), hold: Hold = "") -> list[Row]:
-        """All rows of a query; inside `write`, the thread sees what it has written, and may hold the rows."""
+        """Read all rows of a query; inside `write`, the thread sees what it has written, and may hold the rows."""
         self._require_open()
         with self._named_errors():
             writing = self._writing()
@@ -116,7 +116,7 @@ class PostgresConnections:
                 self._pool.putconn(session)
 
     def lock(self, *name: str) -> None:
-        """Inside `write`: wait until no other transaction has locked this name, and keep it until the end.
+        """Wait, inside `write`, until no other transaction has locked this name, and keep it until the end.
 
         No name is the whole store.
         """
@@ -138,20 +138,20 @@ class PostgresConnections:
         migrate(self)
 
     def tables_with(self, column: str) -> list[str]:
-        """Names of the tables that have such a column."""
+        """List the tables that have such a column."""
         sql = """SELECT c.table_name FROM information_schema.columns AS c JOIN information_schema.tables AS t
             ON t.table_schema = c.table_schema AND t.table_name = c.table_name
             WHERE c.table_schema = ? AND c.column_name = ? AND t.table_type = 'BASE TABLE' ORDER BY c.table_name"""
         return [row["table_name"] for row in self.rows(sql, [self._schema, column])]
 
     def continue_numbering(self, columns: Sequence[tuple[str, str]]) -> None:
-        """Inside `write`: give new rows numbers above all that these columns (table, column) hold."""
+        """Give new rows, inside `write`, numbers above all that these columns (table, column) hold."""
         for table, column in columns:
             sequence = f"pg_get_serial_sequence('{table}', '{column}')"
             self.rows(f"SELECT setval({sequence}, max({column})) FROM {table} WHERE {sequence} IS NOT NULL")
 
     def integrity_check(self) -> list[str]:
-        """Nothing: the server checks its pages and its references as it reads and writes them."""
+        """Find nothing: the server checks its pages and its references as it reads and writes them."""
         return []
 
     def close(self) -> None:
@@ -235,7 +235,7 @@ class Writer:
 
 
 def shown(url: str) -> str:
-    """The place without the password. Raises InvalidInput for a URL that is none."""
+    """Write the place without the password. Raises InvalidInput for a URL that is none."""
     try:
         parts = conninfo_to_dict(url)
     except psycopg.ProgrammingError:

@@ -17,7 +17,7 @@ _NUL, _MARK = f"{MARK}0", f"{MARK}1"
 
 
 def escaped(text: str) -> str:
-    """Without NUL; `plain` gives it back."""
+    """Escape the NUL characters of a text; `plain` gives it back."""
     return text.replace(MARK, _MARK).replace("\0", _NUL) if MARK in text or "\0" in text else text
 
 

@@ -54,7 +54,7 @@ class SqliteConnections:
 
     @contextmanager
     def write(self, durable: bool = False, alone: bool = False) -> Iterator[sqlite3.Connection]:
-        """One transaction: commits at the end, rolls back on any exception; inside another, joins it.
+        """Open one transaction: it commits at the end, rolls back on any exception; inside another, it joins that one.
 
         `durable` waits for the disk, so that the commit outlives a power cut. Never await inside.
         """
@@ -65,7 +65,7 @@ class SqliteConnections:
                 yield self._writer
 
     def rows(self, sql: str, parameters: Parameters = (), hold: Hold = "") -> list[Row]:
-        """All rows of a query; inside `write`, the thread sees what it has written."""
+        """Read all rows of a query; inside `write`, the thread sees what it has written."""
         self._require_open()
         with self._named_errors():
             inside = self._writing_thread == threading.get_ident()
@@ -73,10 +73,10 @@ class SqliteConnections:
             return connection.execute(sql, parameters).fetchall()
 
     def lock(self, *name: str) -> None:
-        """Nothing to do: who writes is alone."""
+        """Do nothing: who writes is alone."""
 
     def listen(self, wake: Callable[[], None]) -> bool:
-        """SQLite tells other processes nothing."""
+        """Hear nothing: SQLite tells other processes nothing."""
         return False
 
     def migrate(self) -> None:
@@ -85,16 +85,16 @@ class SqliteConnections:
             migrate(connection)
 
     def tables_with(self, column: str) -> list[str]:
-        """Names of the tables that have such a column."""
+        """List the tables that have such a column."""
         sql = """SELECT m.name FROM sqlite_master AS m JOIN pragma_table_info(m.name) AS c
             WHERE m.type = 'table' AND c.name = ?"""
         return [row["name"] for row in self.rows(sql, [column])]
 
     def continue_numbering(self, columns: Sequence[tuple[str, str]]) -> None:
-        """Nothing to do: SQLite counts on from the highest."""
+        """Do nothing: SQLite counts on from the highest."""
 
     def integrity_check(self) -> list[str]:
-        """What is wrong with the database; empty when it is sound."""
+        """Say what is wrong with the database; empty when it is sound."""
         pages = [row["integrity_check"] for row in self.rows("PRAGMA integrity_check")]
         broken = [
             f"a row of {row['table']} refers to a missing row of {row['parent']}"
@@ -228,10 +228,13 @@ class Engine(NamedTuple):
 
 
 def engine() -> Engine:
-    """The engine of this process."""
+    """Return the SQLite engine of this process."""
     return Engine(sqlite3.sqlite_version, resets_safely(sqlite3.sqlite_version_info))
 
 
 def resets_safely(version: tuple[int, ...]) -> bool:
-    """Fixed in SQLite 3.51.3, and in 3.50.7 and 3.44.6 of the older branches (https://sqlite.org/wal.html)."""
+    """Tell whether this SQLite resets its log without losing a write.
+
+    Fixed in 3.51.3, and in 3.50.7 and 3.44.6 of the older branches (https://sqlite.org/wal.html).
+    """
     return version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51) or (3, 44, 6) <= version < (3, 45)

@@ -22,7 +22,7 @@ class SampleHistories:
         self._samples = samples
 
     def get(self, sample_id: str) -> SampleHistory:
-        """Raises NotFound."""
+        """Return what is known of a sample. Raises NotFound."""
         sample = self._samples.get(sample_id)
         runs = self._rows(
             "SELECT run_id FROM members WHERE kind = 'sample' AND record_id = ? ORDER BY rowid", sample_id

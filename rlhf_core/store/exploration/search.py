@@ -49,7 +49,7 @@ class SampleSearch:
         self._samples = samples
 
     def terms(self, run_id: str) -> list[Term]:
-        """All by which a run's samples can be found, counted up to `RARE`."""
+        """Count all by which a run's samples can be found, up to `RARE`."""
         rows = self._connections.rows(
             """SELECT t.kind, t.name, t.detail,
               (SELECT count(*) FROM (SELECT 1 AS one FROM sample_postings WHERE term = t.id LIMIT :most) AS few) AS n,
@@ -66,7 +66,7 @@ class SampleSearch:
         return list(found.values())
 
     def find(self, run_id: str, wanted: SampleFilter, size: int, after: int = 0) -> SamplePage:
-        """So many samples from after a place on that are all that is wanted, in the order in which they were stored."""
+        """Find so many samples from after a place on that are all that is wanted, in the order of storing."""
         until = time.monotonic() + LOOK_SECONDS
         conditions = self._conditions(run_id, wanted)
         if not all(condition.terms for condition in conditions):

@@ -80,7 +80,7 @@ class AssessmentQueue:
     def upcoming(
         self, labeler: str, objective: str, form: Form, run_id: str = "", count: int = 1, lease_seconds: float = 0
     ) -> list[Item]:
-        """The first so many that this labeler has not assessed.
+        """Return the first so many replies that this labeler has not assessed.
 
         With a lease they are this labeler's until it expires or they are assessed: who asks with one gets others. The
         replies of a ranking stand in an order that is drawn for the labeler.
@@ -99,7 +99,7 @@ class AssessmentQueue:
         return self._items(asked, found)
 
     def waiting(self, labeler: str, objective: str, form: Form, run_id: str = "") -> int:
-        """How many this labeler has not assessed, counted up to `MOST_COUNTED`."""
+        """Count the replies that this labeler has not assessed, up to `MOST_COUNTED`."""
         asked = {"labeler": labeler, "objective": objective, "form": form, "run_id": run_id}
         return len(self._waiting(asked | {"count": MOST_COUNTED, "leased": False}))
 

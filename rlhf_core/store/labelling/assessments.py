@@ -34,20 +34,23 @@ class Assessments:
         return stored
 
     def find(self, objective: str = "", run_id: str = "", form: Form | None = None) -> list[Assessment]:
-        """Assessments that stand, skips included, in the order in which they were given."""
+        """Find assessments that stand, skips included, in the order in which they were given."""
         asked = {"form": form or "", "objective": objective, "run_id": run_id, "after": 0}
         return [from_row(Assessment, row) for row in self._connections.rows(_FOUND, asked)]
 
     def page(
         self, size: int, after: int = 0, objective: str = "", run_id: str = "", form: Form | None = None
     ) -> list[Placed[Assessment]]:
-        """As `find`, so many from after a place on, each with its place."""
+        """Find so many assessments as `find` does, from after a place on, each with its place."""
         asked = {"form": form or "", "objective": objective, "run_id": run_id, "after": after, "size": size}
         rows = self._connections.rows(f"{_FOUND} LIMIT :size", asked)
         return [Placed(row["revision"], from_row(Assessment, row)) for row in rows]
 
     def given(self, labeler: str, since: datetime) -> dict[str, int]:
-        """Form -> how many of this labeler's stand, of those given since then; a form without any is left out."""
+        """Count this labeler's assessments that stand, by form, of those given since then.
+
+        A form without any is left out.
+        """
         rows = self._connections.rows(
             """SELECT form, count(*) AS n FROM live_assessments WHERE labeler = ? AND created_at >= ?
             GROUP BY form""",

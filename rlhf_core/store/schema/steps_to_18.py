@@ -218,7 +218,7 @@ def m009_steering(db: Database) -> None:
 
 
 def run_script(db: Database, script: str) -> None:
-    """Each statement of the script, in the caller's transaction."""
+    """Carry out each statement of the script, in the caller's transaction."""
     # Not executescript: it would commit the transaction that makes all steps one.
     for statement in script.split(";"):
         if statement.strip():

@@ -19,7 +19,7 @@ class Advantages(NamedTuple):
 
 
 def gae(rewards: Tensor, values: Tensor, mask: Tensor, gamma: float, lam: float) -> Advantages:
-    """A_t = sum_l (gamma lam)^l delta_{t+l}, where delta_t = r_t + gamma V_{t+1} - V_t and V is 0 after the last token.
+    """Return A_t = sum_l (gamma lam)^l delta_{t+l}; delta_t = r_t + gamma V_{t+1} - V_t, V 0 after the last token.
 
     rewards, values (B, T, S); mask (B, T). Linear in (rewards, values), so streams may be weighted before or after
     (Schulman et al. 2016).
@@ -68,7 +68,10 @@ def group_advantages(
 
 
 def reward_from_line(rewards: Tensor, lines: Tensor) -> Tensor:
-    """(B, L, S): what rewards (B, T, S) pay from each line on, the lines (B, T) counted from 0; 0 behind the last."""
+    """Return (B, L, S): what rewards (B, T, S) pay from each line on, the lines (B, T) counted from 0.
+
+    It is 0 behind the last line.
+    """
     count = int(lines.max()) + 1
     by_line = rewards.new_zeros(len(rewards), count, rewards.shape[2])
     by_line = by_line.scatter_add(1, lines[..., None].expand_as(rewards), rewards)

@@ -31,7 +31,7 @@ def masked_mean(values: Tensor, mask: Tensor, count: Tensor | None = None) -> Te
 
 
 def masked_variance(values: Tensor, mask: Tensor) -> Tensor:
-    """Unbiased variance over the tokens that count; 0 when there is only one."""
+    """Return the unbiased variance over the tokens that count; 0 when there is only one."""
     centered = values.masked_fill(mask == 0, 0.0) - masked_mean(values, mask)
     return (centered.square() * mask).sum() / (mask.sum() - 1).clamp_min(1)
 
@@ -50,7 +50,7 @@ def whiten(values: Tensor, mask: Tensor, shift_mean: bool = True) -> Tensor:
 
 
 def kl_estimate(logprobs: Tensor, ref_logprobs: Tensor, estimator: KlEstimator = "k1") -> Tensor:
-    """Per-token estimate of KL(policy || reference) from the policy's own samples, in nats (Schulman 2020).
+    """Return a per-token estimate of KL(policy || reference) from the policy's own samples, in nats (Schulman 2020).
 
     k1 is unbiased; k2 has low variance and a bias; k3 is unbiased and never negative.
     """
@@ -63,13 +63,13 @@ def kl_estimate(logprobs: Tensor, ref_logprobs: Tensor, estimator: KlEstimator =
 
 
 def token_rewards(scores: Tensor, mask: Tensor) -> Tensor:
-    """Rewards (B, T) that pay each response's score (B,) once, on its last token."""
+    """Return the rewards (B, T) that pay each response's score (B,) once, on its last token."""
     last = mask.sum(1).long() - 1
     return torch.zeros_like(mask, dtype=scores.dtype).scatter(1, last[:, None], scores[:, None])
 
 
 def whiten_streams(rewards: Tensor, stream_weights: Tensor, mask: Tensor) -> Tensor:
-    """Streams (B, T, S) whose weighted sum is the whitened weighted sum, its mean kept; 0 where masked."""
+    """Return streams (B, T, S) whose weighted sum is the whitened weighted sum, its mean kept; 0 where masked."""
     keep = mask[..., None] != 0
     rewards = rewards.masked_fill(~keep, 0.0)
     scale = torch.rsqrt(masked_variance(rewards @ stream_weights, mask) + 1e-8)
@@ -85,7 +85,10 @@ def clipped_policy_loss(
     clip_range: float,
     count: Tensor | None = None,
 ) -> PolicyLoss:
-    """The pessimistic clipped surrogate (Schulman et al. 2017, eq. 7), averaged over tokens; `count` as above."""
+    """Return the pessimistic clipped surrogate, averaged over tokens; `count` as above.
+
+    Schulman et al. 2017, eq. 7.
+    """
     log_ratio = (logprobs - old_logprobs).masked_fill(mask == 0, 0.0)
     ratio = log_ratio.exp()
     clipped = ratio.clamp(1 - clip_range, 1 + clip_range)
@@ -104,7 +107,7 @@ def clipped_value_loss(
     clip_range: float | None,
     count: Tensor | None = None,
 ) -> Tensor:
-    """Half the larger of the squared errors with and without a clip around the old values, averaged over tokens.
+    """Return half the larger of the squared errors with and without a clip around the old values, averaged over tokens.
 
     Without a clip range it is half the squared error.
     """
@@ -118,6 +121,9 @@ def clipped_value_loss(
 
 
 def adapted_kl_coef(kl_coef: float, kl: float, target: float, samples: int, horizon: int) -> float:
-    """The next KL coefficient: up when `kl` is above the target, at most 20 % per horizon (Ziegler et al. 2019)."""
+    """Return the next KL coefficient: up when `kl` is above the target, at most 20 % per horizon.
+
+    Ziegler et al. 2019.
+    """
     error = min(max(kl / target - 1, -0.2), 0.2)
     return kl_coef * (1 + error * samples / horizon)

@@ -45,7 +45,7 @@ class Combination:
         self.multipliers = torch.tensor(list(multipliers) or start)
 
     def coefficients(self, weights: Mapping[str, float]) -> Tensor:
-        """(K+1,): the coefficient of each objective's stream, and 1 for the stream of the KL penalty.
+        """Return (K+1,): the coefficient of each objective's stream, and 1 for the stream of the KL penalty.
 
         InvalidInput when the weights are not those of the objectives, or make no direction.
         """
@@ -75,7 +75,7 @@ class Combination:
         return rollout._replace(paid=paid, credit=credit)
 
     def scores(self, z: Tensor, coefficients: Tensor) -> Tensor:
-        """(K, B): what each objective's stream is paid for z (K, B)."""
+        """Return (K, B): what each objective's stream is paid for z (K, B)."""
         if self.config.combine == "log_sigmoid":
             return log_sigmoid_scores(z, self._anchor, self.config.temperature)
         if self.config.combine == "worst_case":

@@ -74,7 +74,7 @@ def in_passes(items: Sequence[T], count: int, seed: int, turn: int, name: str) -
 
 
 def shuffled(rollout: Rollout, samples_per_prompt: int, seed: int) -> Rollout:
-    """The rollout with each response paid, at its end, what was due to one drawn among those to its prompt.
+    """Return the rollout with each response paid, at its end, what was due to one drawn among those to its prompt.
 
     With one response to a prompt it is drawn among all. What a response is paid then says nothing about it.
     """
@@ -86,7 +86,7 @@ def shuffled(rollout: Rollout, samples_per_prompt: int, seed: int) -> Rollout:
 
 
 def unpaid(rollout: Rollout) -> Rollout:
-    """The rollout with no score paid for it."""
+    """Return the rollout with no score paid for it."""
     return rollout._replace(
         paid=torch.zeros_like(rollout.paid), credit=no_credit(len(rollout.paid), rollout.batch.mask)
     )

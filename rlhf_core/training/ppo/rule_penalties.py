@@ -33,7 +33,7 @@ def after_rules(
 
 
 def rule_shares(principles: Sequence[Principle], samples: Sequence[Sample]) -> dict[str, float]:
-    """Shares of replies that break a rule, and that are vetoed for it; empty where no rule has a pattern."""
+    """Return the shares of replies that break a rule, and that are vetoed for it; empty where no rule has a pattern."""
     if not samples or not _patterned(principles):
         return {}
     broken = [broken_rules(principles, sample.prompt.tags, sample.response) for sample in samples]

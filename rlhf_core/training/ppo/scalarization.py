@@ -21,7 +21,7 @@ LEAST_SD = 0.1
 
 
 def standardise(scores: Tensor, mean: Tensor, sd: Tensor, clip: float) -> Tensor:
-    """z (K, B): scores (K, B) in standard deviations of the reference policy's scores, clipped to +-clip.
+    """Return z (K, B): scores (K, B) in standard deviations of the reference policy's scores, clipped to +-clip.
 
     ValueError when a score is not finite or a standard deviation is not above 0.
     """
@@ -33,7 +33,7 @@ def standardise(scores: Tensor, mean: Tensor, sd: Tensor, clip: float) -> Tensor
 
 
 def linear_coefficients(weights: Tensor, correlation: Tensor) -> Tensor:
-    """Coefficients c (K,) of the reward sum_k c_k z_k: c = w / sqrt(w' C w), from weights (K,) and C (K, K).
+    """Return the coefficients c (K,) of the reward sum_k c_k z_k: c = w / sqrt(w' C w), from weights (K,) and C (K, K).
 
     The reward then has variance 1 under the reference policy at every setting of the weights, and only their
     proportions count. ValueError when a weight is negative or not finite, or all are 0.
@@ -45,7 +45,7 @@ def linear_coefficients(weights: Tensor, correlation: Tensor) -> Tensor:
 
 
 def log_sigmoid_scores(z: Tensor, anchor: Tensor, temperature: float) -> Tensor:
-    """Scores (K, B) = log sigmoid((z - anchor) / temperature): a soft AND, below 0 (Wang et al. 2024).
+    """Return scores (K, B) = log sigmoid((z - anchor) / temperature): a soft AND, below 0 (Wang et al. 2024).
 
     anchor (K,) is the z that counts as good. Beyond it little is left to gain, below it the slope is that of z, so that
     a sum of these rewards replies that are good in all objectives.
@@ -54,7 +54,7 @@ def log_sigmoid_scores(z: Tensor, anchor: Tensor, temperature: float) -> Tensor:
 
 
 def worst_case_scores(margins: Tensor, active: Tensor, temperature: float) -> Tensor:
-    """Scores (K, B) whose sum is the least active margin, or its soft form -T log mean exp(-margin / T).
+    """Return scores (K, B) whose sum is the least active margin, or its soft form -T log mean exp(-margin / T).
 
     margins (K, B); active (K,) bool, the others score 0. Each objective is paid its part of the sum,
     p (margin + T log(n p)) with p = softmax(-margin / T) over the n active ones; equal least margins share at T = 0.
@@ -71,7 +71,9 @@ def worst_case_scores(margins: Tensor, active: Tensor, temperature: float) -> Te
 
 
 def constrained_coefficients(coefficients: Tensor, multipliers: Tensor) -> Tensor:
-    """(c + lambda) / (1 + sum lambda), both (K,): the Lagrangian's gradient in z (Dai et al. 2023, Safe RLHF, eq. 10).
+    """Return (c + lambda) / (1 + sum lambda), both (K,): the Lagrangian's gradient in z.
+
+    Dai et al. 2023, Safe RLHF, eq. 10.
 
     The division keeps the reward's size, and with it the price of KL, whatever the multipliers.
     """
@@ -79,7 +81,9 @@ def constrained_coefficients(coefficients: Tensor, multipliers: Tensor) -> Tenso
 
 
 def learned_multipliers(multipliers: Tensor, shortfall: Tensor, rate: float, most: float) -> Tensor:
-    """The next multipliers (K,): up where the mean falls short of its floor, down where it does not need the push.
+    """Return the next multipliers (K,).
+
+    They go up where the mean falls short of its floor, down where it does not need the push.
 
     lambda exp(rate * shortfall), kept between `LEAST_MULTIPLIER` and `most`; a multiplier of 0 belongs to no floor and
     stays. Safe RLHF's step has one more factor lambda, with which a small multiplier would hardly come back.
@@ -89,7 +93,7 @@ def learned_multipliers(multipliers: Tensor, shortfall: Tensor, rate: float, mos
 
 
 def normalised_streams(advantages: Tensor, mask: Tensor, least_sd: float = LEAST_SD) -> Tensor:
-    """Advantages (B, T, S) with mean 0 and sd 1 in each stream but the last, over the tokens that count (mask (B, T)).
+    """Return advantages (B, T, S) with mean 0 and sd 1 in each stream but the last, over tokens of mask (B, T).
 
     The last stream, the KL penalty's, keeps its unit. A stream whose sd is below `least_sd` is divided by that, so
     that the noise of an objective that has nothing left to say is not blown up (GDPO, 2026, guards only against 0).

@@ -81,7 +81,7 @@ def fix_targets(
 
 
 def token_streams(rollout: Rollout, kl: Tensor, kl_coef: float, config: PpoConfig) -> Tensor:
-    """Rewards (B, T, K+1): what an objective pays, on the last token of a response or of each of its lines.
+    """Return rewards (B, T, K+1): what an objective pays, on the last token of a response or of each of its lines.
 
     The last stream pays KL and a missing end.
     """

@@ -11,7 +11,9 @@ from torch.nn.functional import binary_cross_entropy_with_logits, log_softmax
 
 
 def bradley_terry(scores_a: Tensor, scores_b: Tensor, probability: Tensor, margin: Tensor | float = 0.0) -> Tensor:
-    """-p log s(d) - (1-p) log s(-d) with d = r_a - r_b - margin (Bradley and Terry 1952; Christiano et al. 2017).
+    """Return -p log s(d) - (1-p) log s(-d) with d = r_a - r_b - margin.
+
+    Bradley and Terry 1952; Christiano et al. 2017.
 
     scores (B, M); probability (B,) that a is better. margin (B,) is how far the better reply has to lead (Touvron et
     al. 2023); it counts towards the reply that the label prefers.
@@ -28,7 +30,7 @@ def davidson(
     log_tie: Tensor,
     margin: Tensor | float = 0.0,
 ) -> Tensor:
-    """Cross-entropy of a better, b better or tie, whose odds are e^{d/2} : e^{-d/2} : v (Davidson 1970).
+    """Return the cross-entropy of a better, b better or tie, whose odds are e^{d/2} : e^{-d/2} : v (Davidson 1970).
 
     tie (B,) is the label's probability of a tie, `probability` that of a where there is none; log_tie (M,) is log v of
     each member. As v goes to 0 and without ties this is `bradley_terry`.
@@ -40,7 +42,9 @@ def davidson(
 
 
 def plackett_luce(scores: Tensor, ranks: Tensor) -> Tensor:
-    """-log of the chance to draw the replies in order of rank, each by e^r among those left (Luce 1959, Plackett 1975).
+    """Return -log of the chance to draw the replies in order of rank, each by e^r among those left.
+
+    Luce 1959, Plackett 1975.
 
     scores (B, N, M); ranks (B, N) from the best (lowest) on, infinite where there is no reply. Replies of one rank are
     drawn from the same set (Breslow 1974). Two replies of different rank are one pair of `bradley_terry`.
@@ -52,7 +56,7 @@ def plackett_luce(scores: Tensor, ranks: Tensor) -> Tensor:
 
 
 def squared_error(scores: Tensor, ratings: Tensor) -> Tensor:
-    """(r - y)^2 of scores (B, M) and ratings (B,)."""
+    """Return (r - y)^2 of scores (B, M) and ratings (B,)."""
     return (scores - ratings[:, None]).square()
 
 
@@ -75,13 +79,18 @@ def preference_accuracy(scores_a: Tensor, scores_b: Tensor, probability: Tensor)
 
 
 def tie_odds(tied: int, pairs: int) -> float:
-    """v of `davidson` with which replies of equal score tie as often as `tied` of the `pairs`; half a case is added."""
+    """Return v of `davidson` with which replies of equal score tie as often as `tied` of the `pairs`.
+
+    Half a tie and half a decided pair are added.
+    """
     share = (tied + 0.5) / (pairs + 1)
     return 2 * share / (1 - share)
 
 
 def bootstrap_weights(weights: Tensor, members: int, generator: torch.Generator) -> Tensor:
-    """Weights (N, M) of each member's bootstrap of N labels with weights (N,); a single member sees the data itself.
+    """Return weights (N, M) of each member's bootstrap of N labels with weights (N,).
+
+    A single member sees the data itself.
 
     Labels of weight 0 are not drawn. The mean over all labels and members is 1, so that the loss has the same size for
     any weights.

@@ -119,7 +119,7 @@ def _of_server(
 
 
 def named(file: str) -> Named:
-    """The constitution as it is sent: whole, and called by its file's name."""
+    """Return the constitution as it is sent: whole, and called by its file's name."""
     from rlhf_core.constitution.load import load_with_text
     from services.client.constitution import Named
 

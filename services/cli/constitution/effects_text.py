@@ -13,7 +13,7 @@ SHOWN = 3
 
 
 def effect_lines(report: EffectReport) -> Iterator[str]:
-    """What changed, for each objective; who did it; how principles get on; the pairs that flipped furthest."""
+    """Yield what changed, for each objective; who did it; how principles get on; the pairs that flipped furthest."""
     judging, probes = report.judging, report.probes
     yield f"effects on {probes.n} pairs of {probes.source} (seed {probes.seed}), judge {judging.judge}"
     yield f"{judging.asked:,} votes asked, {judging.again:,} asked again, {judging.seconds:.1f} s"

@@ -15,7 +15,7 @@ from services.client.client import CharterClient
 
 @contextmanager
 def open_judge(file: str, overrides: Sequence[str], address: str, token: str, data: Path) -> Iterator[CharterClient]:
-    """A client of the server at `address`, or else of an embedded one with the judge that the configuration names.
+    """Open a client of the server at `address`, or else of an embedded one with the judge that the configuration names.
 
     No configuration means that of the newest run of `data`; where `data` is not there, nothing is left behind.
     """

@@ -15,7 +15,7 @@ CONTEXT = 40
 
 
 def constitution_lines(constitution: Constitution) -> Iterator[str]:
-    """Objectives and principles, each principle with where it comes from and what it asks."""
+    """Yield objectives and principles, each principle with where it comes from and what it asks."""
     yield f"{constitution.title} ({constitution.id} {constitution.version}, hash {constitution.hash})"
     yield from (f"extends {name}" for name in constitution.extends)
     yield from (f"disables {name}" for name in constitution.disable)
@@ -39,7 +39,7 @@ def constitution_lines(constitution: Constitution) -> Iterator[str]:
 
 
 def diff_lines(diff: ConstitutionDiff) -> Iterator[str]:
-    """One line for each difference; words that went are [-so-], words that came {+so+}."""
+    """Yield one line for each difference; words that went are [-so-], words that came {+so+}."""
     names = (f"{v.source or v.id} {v.version} ({v.hash})" for v in (diff.before, diff.after))
     yield " -> ".join(names)
     lines = [*_listed("added", diff.added), *_listed("removed", diff.removed)]
@@ -66,7 +66,7 @@ def _shown(value: object) -> str:
 
 
 def marked(edits: Sequence[Edit]) -> str:
-    """On one line; long unchanged stretches are cut."""
+    """Write a change on one line; long unchanged stretches are cut."""
     last = len(edits) - 1
     pieces = []
     for place, edit in enumerate(edits):
@@ -80,7 +80,7 @@ def marked(edits: Sequence[Edit]) -> str:
 
 
 def bill_lines(bill: Bill) -> Iterator[str]:
-    """What the edit costs; what was not counted or measured says so."""
+    """Yield what the edit costs; what was not counted or measured says so."""
     if not bill.votes:
         yield f"votes       {'not counted: no data folder' if bill.votes is None else 'none stored'}"
     else:
@@ -97,7 +97,7 @@ def _minutes(bill: Bill) -> str:
 
 
 def test_lines(results: Sequence[TestResult], judge: str) -> Iterator[str]:
-    """One line for each test, and the sum."""
+    """Yield one line for each test, and the sum."""
     for result in results:
         mark = "ok  " if result.passed else "FAIL"
         least = f", at least {result.min_margin:g} wanted" if result.reason == "small_margin" else ""

@@ -247,7 +247,7 @@ def _looked_at(file: Path, format_: str) -> Dataset:
 
 
 def known_format(text: str) -> DatasetFormat:
-    """Raises InvalidInput for a format that there is not."""
+    """Return a format's name. Raises InvalidInput for a format that there is not."""
     from rlhf_core.datasets.formats import FORMATS
     from rlhf_core.errors import InvalidInput, suggestion
 
@@ -276,7 +276,7 @@ def write_pieces(file: Path, pieces: Iterable[bytes]) -> int:
 
 
 def told(dataset: Dataset) -> dict[str, object]:
-    """The dataset as --json shows it."""
+    """Return the dataset as --json shows it."""
     return {**dataset.model_dump(exclude={"number", "artifact"}), "reference": dataset.reference, "etag": dataset.etag}
 
 

@@ -17,7 +17,7 @@ from services.client.dataset import sha256_of
 
 
 def uploaded(client: CharterClient, config: RunConfig, tell: Callable[[str], object]) -> RunConfig:
-    """The configuration with datasets for the files of this machine that it names; paths that are none stay.
+    """Upload the files of this machine that a configuration names; return it with datasets for them.
 
     A file's dataset is called by its name and its hash, so that nobody's other file is meant.
     """

@@ -78,7 +78,7 @@ class Order:
         return True
 
     def ranks(self) -> tuple[int, ...]:
-        """In the order of the replies; empty until each is placed."""
+        """Return the ranks in the order of the replies; empty until each is placed."""
         found = {place: rank for rank, group in enumerate(self._groups, 1) for place in group}
         return tuple(found[place] for place in range(self._replies)) if len(found) == self._replies else ()
 
@@ -108,7 +108,7 @@ class AssessmentSession:
         self.stored = 0
 
     def run(self, console: Console, keys: Iterator[str]) -> int:
-        """Asks until nothing is left, the keys end or `q`; returns how many answers stand from this session."""
+        """Ask until nothing is left, the keys end or `q`; return how many answers stand from this session."""
         while (asked := self._next()) is not None:
             console.print(self._screen(asked))
             answer = self._answer(console, keys, len(asked.item.samples))

@@ -59,7 +59,7 @@ class Session:
         self.stored = 0
 
     def run(self, console: Console, keys: Iterator[str]) -> int:
-        """Asks until nothing is left, the keys end or `q`; returns how many labels stand from this session."""
+        """Ask until nothing is left, the keys end or `q`; return how many labels stand from this session."""
         task = self._next()
         while task is not None:
             console.print(self._screen(task, console.width))
@@ -137,7 +137,7 @@ class Session:
 
 
 def marked(a: str, b: str) -> tuple[Text, Text]:
-    """Both texts, in which the words that the other one does not have in this place are marked."""
+    """Mark, in both texts, the words that the other one does not have in this place."""
     texts = Text(), Text()
     for text, pieces in zip(texts, compared(a, b), strict=True):
         for piece in pieces:

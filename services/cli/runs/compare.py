@@ -108,7 +108,7 @@ def _print(found: RunComparison, console: Console) -> None:
 
 
 def shown(estimate: Estimate | None, signed: bool = False) -> str:
-    """`0.75 [0.60, 0.90]`."""
+    """Write `0.75 [0.60, 0.90]`."""
     if estimate is None:
         return "-"
     sign = "+" if signed else ""

@@ -88,7 +88,7 @@ def _change(verb: str, run_id: str, address: str, token: str, data: Path, as_jso
 
 
 def standing(run: Run, where: str = "") -> str:
-    """How a run stands after it was told to stop or to go on, and what to do next; `where` says how to reach it."""
+    """Say how a run stands after it was told to stop or to go on, and what to do next; `where` says how to reach it."""
     on = f"charter watch {run.id}{where}"
     words = {
         "CANCELLING": f"cancelling: ends for good {when(run)}; what it stored stays",
@@ -103,7 +103,7 @@ def standing(run: Run, where: str = "") -> str:
 
 
 def when(run: Run) -> str:
-    """When a run at work stops: with the step at work, and how long that may take where it is known."""
+    """Say when a run at work stops: with the step at work, and how long that may take where it is known."""
     step = f"{run.stage} {run.step}/{run.steps}" if run.steps else run.stage
     at = f" ({step})" if step else ""
     pace = f", within about {run.step_seconds:.0f} s" if run.step_seconds >= 1 else ""

@@ -59,7 +59,7 @@ def delete(
 
 
 def told(deleted: DeletedRun, name: str, verb: str) -> str:
-    """One sentence on what a deletion takes and what it leaves."""
+    """Say in one sentence what a deletion takes and what it leaves."""
     most_first = sorted(deleted.rows.items(), key=lambda row: -row[1])
     rows = ", ".join(f"{count:,} {table.replace('_', ' ')}" for table, count in most_first if table != "runs")
     size = (deleted.artifact_bytes + deleted.report_bytes) / MIB

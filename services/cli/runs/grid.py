@@ -80,7 +80,7 @@ def axis_of(text: str) -> Axis:
 
 
 def cells_of(axes: Sequence[Axis], draws: int | None, seed: int) -> list[Cell]:
-    """All combinations, or `draws` different ones, which the seed decides.
+    """Return all combinations, or `draws` different ones, which the seed decides.
 
     Raises InvalidInput for a range where all combinations are asked for, a setting twice, or too many cells.
     """
@@ -109,7 +109,7 @@ def cells_of(axes: Sequence[Axis], draws: int | None, seed: int) -> list[Cell]:
 
 
 def told(cell: Cell) -> str:
-    """`ppo.kl_coef=0.02, seed=1`: what a run of the cell is called."""
+    """Write `ppo.kl_coef=0.02, seed=1`: what a run of the cell is called."""
     return ", ".join(f"{key}={value}" for key, value in cell.items())
 
 

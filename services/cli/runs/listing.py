@@ -76,11 +76,11 @@ def _print_table(found: Sequence[Run]) -> None:
 
 
 def as_told(run: Run) -> dict[str, object]:
-    """The run as --json shows it: as stored, with what is going on and its short id."""
+    """Return the run as --json shows it: as stored, with what is going on and its short id."""
     return {**run.model_dump(), "status": run.status, "short_id": run.short_id}
 
 
 def weights_text(run: Run) -> str:
-    """`helpful=3,harmless=1`, as `--weights` takes it."""
+    """Write `helpful=3,harmless=1`, as `--weights` takes it."""
     weights = json.loads(run.config).get("weights", {}) if run.config else {}
     return ",".join(f"{name}={weight:g}" for name, weight in weights.items()) or "default"

@@ -147,7 +147,7 @@ def _last(client: CharterClient, name: str) -> Run:
 
 
 def config_of(source: Run, cell: Cell, overrides: Sequence[str] = ()) -> RunConfig:
-    """The configuration of a cell's run: the source's, from the first stage that the cell touches.
+    """Return the configuration of a cell's run: the source's, from the first stage that the cell touches.
 
     Raises InvalidInput for settings that are not there, or not allowed.
     """

@@ -25,7 +25,7 @@ Request = assessment_pb2.SubmitAssessmentRequest
 
 
 def answer_of(request: Request, form: Form, samples: Sequence[Sample], constitution: Constitution) -> dict[str, Any]:
-    """The fields of an `Assessment` that say what was answered. Raises InvalidInput naming what is wrong."""
+    """Read the fields of an `Assessment` that say what was answered. Raises InvalidInput naming what is wrong."""
     _check_replies(form, samples)
     given = request.WhichOneof("answer")
     if given not in ALLOWED[form]:

@@ -16,14 +16,14 @@ NextRequest = preference_pb2.NextComparisonRequest | assessment_pb2.NextAssessme
 
 
 def count_of(request: NextRequest) -> int:
-    """How many to return; what is not given means one."""
+    """Return how many replies to return; what is not given means one."""
     if request.count < 0:
         raise InvalidInput(f"count: {request.count}; allowed: 0 to {MAX_COUNT}", "count")
     return min(request.count or 1, MAX_COUNT)
 
 
 def lease_seconds_of(request: NextRequest) -> float:
-    """0 where no lease is asked for."""
+    """Return the seconds of a lease; 0 where no lease is asked for."""
     if not request.HasField("lease"):
         return 0
     seconds = request.lease.seconds + request.lease.nanos / 1e9
@@ -33,7 +33,7 @@ def lease_seconds_of(request: NextRequest) -> float:
 
 
 def since_of(stamp: Timestamp) -> datetime:
-    """From when on to count; what is not given means all."""
+    """Return from when on to count; what is not given means all."""
     try:
         return stamp.ToDatetime(tzinfo=UTC)
     except (ValueError, OverflowError):

@@ -15,7 +15,7 @@ def mistakes(text: str) -> list[str]:
     return [str(list(error.absolute_path)) for error in VALIDATOR.iter_errors(read_tree(text, "t").data)]
 
 
-def test_it_is_a_schema_of_2020_12():
+def test_the_schema_of_a_constitution_is_one_of_2020_12():
     Draft202012Validator.check_schema(json_schema())
     assert json_schema()["$schema"] == "https://json-schema.org/draft/2020-12/schema"
 

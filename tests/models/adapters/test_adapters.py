@@ -188,7 +188,7 @@ def test_damaged_files_are_refused_by_name(tiny_model, tmp_path, damage):
         backbone.adapters.load("b", tmp_path)
 
 
-def test_names_are_checked(tiny_model):
+def test_a_name_that_is_taken_unusable_unknown_or_in_use_is_refused(tiny_model):
     backbone = tiny_model()
     backbone.adapters.add("a", 1)
     with pytest.raises(Conflict, match="'a' exists already"):

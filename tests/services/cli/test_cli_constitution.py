@@ -54,7 +54,7 @@ def test_a_file_that_cannot_be_read_is_a_misuse(tmp_path: Path):
         assert option in refusal(tmp_path, "constitution", "diff", "household", "household", option, "x")
 
 
-def test_show_has_three_ways(tmp_path: Path):
+def test_show_writes_the_flat_file_or_json_and_refuses_two_ways_at_once(tmp_path: Path):
     flat = charter("constitution", "show", "assistant", "--flat", folder=tmp_path).stdout
     known = load_constitution("assistant")
     found = examine_text(flat, "flat").constitution

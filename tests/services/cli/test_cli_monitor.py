@@ -15,7 +15,7 @@ def written(folder: Path, name: str, *replies: str) -> Path:
     return path
 
 
-def test_it_prints_what_it_measures_and_warns(tmp_path: Path):
+def test_monitor_prints_shares_and_warns_of_those_beyond_a_limit(tmp_path: Path):
     file = written(tmp_path, "after.jsonl", "I'm sorry, no.", *["Use soap."] * 3)
     result = charter("monitor", str(file), folder=tmp_path)
     assert result.returncode == 0, result.stderr

@@ -45,7 +45,7 @@ def test_a_version_is_promoted_listed_and_rolled_back(data):
         (["history", "a b"], InvalidInput, "alias: 'a b'"),
     ],
 )
-def test_a_wrong_word_is_told(data, arguments, error, told):
+def test_a_wrong_policy_alias_or_option_is_refused_in_words(data, arguments, error, told):
     failed = charter(data, *arguments)
     assert isinstance(failed.exception, error) and told in str(failed.exception)
 

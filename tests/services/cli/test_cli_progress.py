@@ -125,7 +125,7 @@ def test_each_objective_of_a_ppo_step_has_a_row_with_its_part():
     assert [name for name, _ in shown_values(values | {"reward": 1.0})] == ["reward"]
 
 
-def test_durations_read_like_speech():
+def test_durations_are_written_in_seconds_minutes_and_hours():
     assert [clock_text(s) for s in (0.4, 59.4, 60, 200, 7500)] == [
         "0 s",
         "59 s",

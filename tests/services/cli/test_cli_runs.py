@@ -121,7 +121,7 @@ def test_the_page_holds_everything_escaped_and_is_not_written_over(data, evaluat
         (["run", "--tag", "sweep"], InvalidInput, "write it as KEY=VALUE"),
     ],
 )
-def test_a_wrong_word_is_told(data, evaluated, arguments, error, told):
+def test_a_wrong_run_name_or_option_is_refused_in_words(data, evaluated, arguments, error, told):
     evaluated("one", [0, 0, 0, 0])
     with closing(Store.open(data)) as store:
         store.runs.cancel(store.runs.create("ppo", "{}", "k", "", "bare").id)

@@ -82,7 +82,7 @@ def test_what_is_not_named_stays_where_it_is(tmp_path: Path, capsys: pytest.Capt
         (["use", "--data", "nowhere"], "holds no charter.db"),
     ],
 )
-def test_a_mistake_is_one_line(
+def test_a_wrong_place_is_told_and_no_folder_is_made(
     here: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

@@ -44,7 +44,7 @@ def test_a_token_is_printed_once_listed_without_itself_and_revoked(tmp_path, cap
         (["list"], "charter token new NAME"),
     ],
 )
-def test_a_mistake_is_one_line(tmp_path, capsys, arguments, said):
+def test_a_wrong_token_command_is_told_without_a_traceback(tmp_path, capsys, arguments, said):
     assert charter("token", *arguments, "--file", tmp_path / "t.yaml") == 2
     error = capsys.readouterr().err
     assert said in error and "Traceback" not in error

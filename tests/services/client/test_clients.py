@@ -22,7 +22,7 @@ def answers(*texts: str) -> list[Sample]:
     return [Sample(id=f"s-{text}", prompt=DRAIN, response=text, policy_version=BASE_POLICY) for text in texts]
 
 
-def test_the_clients_are_the_seams(served):
+def test_the_clients_are_sampler_feedback_and_scorer_of_a_run(served):
     sampler: Sampler = served.client.policy
     feedback: Feedback = served.client.critique.feedback("household")
     scorer: Scorer = served.client.reward
@@ -84,7 +84,7 @@ def test_batches_cut_small_give_the_same_answers(served, monkeypatch):
     ]
 
 
-def test_nothing_asked_is_nothing_answered(served):
+def test_no_prompts_give_no_samples_and_no_samples_no_scores(served):
     assert served.client.policy.generate([]) == []
     assert served.client.reward.score([], ["reward-helpful"]) == []
 

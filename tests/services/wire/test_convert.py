@@ -67,12 +67,12 @@ SAMPLES = st.builds(
 
 
 @given(PROMPTS)
-def test_prompts_come_back(prompt):
+def test_a_prompt_is_the_same_after_its_message(prompt):
     assert prompt_from_message(prompt_to_message(prompt)) == prompt
 
 
 @given(SAMPLES)
-def test_samples_come_back(sample):
+def test_a_sample_is_the_same_after_its_message(sample):
     assert sample_from_message(sample_to_message(sample)) == sample
 
 
@@ -146,7 +146,7 @@ def test_a_choice_must_be_given():
         preference_from_message(preference_pb2.Preference(id="p"))
 
 
-def test_people_have_one_name():
+def test_a_labeler_of_people_has_one_name_with_or_without_its_kind():
     assert human_labeler("ana") == human_labeler("human:ana") == "human:ana"
     for wrong in ("", "human:", "ai:judge", " "):
         with pytest.raises(InvalidInput):

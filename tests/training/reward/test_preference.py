@@ -25,7 +25,7 @@ def one(value: float) -> torch.Tensor:
     return torch.tensor([[value]])
 
 
-def test_loss_by_hand():
+def test_the_loss_of_a_soft_label_is_the_one_worked_by_hand():
     loss = bradley_terry(one(2.0), one(1.0), torch.tensor([0.75]))
     expected = -0.75 * math.log(1 / (1 + math.exp(-1))) - 0.25 * math.log(1 / (1 + math.exp(1)))
     assert loss.item() == pytest.approx(expected)

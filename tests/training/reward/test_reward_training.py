@@ -52,7 +52,7 @@ def test_members_become_different(tiny_model):
     assert (scores.std(1) > 0).all()
 
 
-def test_scores_stay_near_0(tiny_model):
+def test_centred_scores_stay_near_0(tiny_model):
     model = new_model(tiny_model())
     list(train_reward_models([model], [pairs(0, 40)], CONFIG.model_copy(update={"center_coef": 0.1}), 0))
     scores = model.score([(pair.prompt, text) for pair in pairs(0, 40) for text in (pair.a, pair.b)])

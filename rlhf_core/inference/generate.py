@@ -43,86 +43,18 @@ def generate(
     seeds = [seed] * len(prompts) if isinstance(seed, int) else list(seed)
     for prompt in prompts:
         backbone.check_length(len(prompt), max_tokens)
-    rows = list(row_seeds(prompts, seeds, n))[share]
-    results: list[Generated | None] = [None] * len(rows)
-    for batch in length_batches([p for p, _ in rows], extra=max_tokens, max_tokens=backbone.most_positions):
-        texts, noise_seeds = [rows[i][0] for i in batch], [rows[i][1] for i in batch]
-        written = _decode(backbone, texts, noise_seeds, temperature, max_tokens, should_stop)
-        for i, result in zip(batch, written, strict=True):
-            results[i] = result
-    return [result for result in results if result is not None]
-
-
-@torch.inference_mode()
-def _decode(
-    backbone: Backbone,
-    prompts: Sequence[list[int]],
-    seeds: Sequence[int],
-    temperature: float,
-    max_tokens: int,
-    should_stop: ShouldStop | None,
-) -> list[Generated]:
-    cache = roomy_cache(backbone.model.config, max(map(len, prompts)) + max_tokens)
-    logits, mask = prefill(backbone, prompts, cache)
-    device, stops = logits.device, torch.tensor(backbone.stop_ids, device=logits.device)
-    tokens = torch.zeros(len(prompts), max_tokens, dtype=torch.long, device=device)
-    logprobs = torch.zeros(len(prompts), max_tokens, device=device)
-    lengths = torch.full((len(prompts),), max_tokens, device=device)
-    ended = torch.zeros(len(prompts), dtype=torch.bool, device=device)
-    noise = draw_noise(seeds, max_tokens).to(device) if temperature > 0 else None
-    rows = torch.arange(len(prompts), device=device)  # rows of the batch -> rows of the result
-    for t in range(max_tokens):
-        chosen, chosen_logprobs = pick(logits, temperature, noise[rows, t] if noise is not None else None)
-        tokens[rows, t], logprobs[rows, t] = chosen, chosen_logprobs
-        stopped = torch.isin(chosen, stops) & ~ended[rows]
-        lengths[rows[stopped]], ended[rows[stopped]] = t + 1, True
-        live = ~ended[rows]
-        count = int(live.sum())
-        cut = should_stop is not None and should_stop()
-        if not count or cut or t + 1 == max_tokens:
-            lengths = torch.where(ended, lengths, t + 1)
-            break
-        if count <= KEEP_SHARE * len(rows):
-            kept = live.nonzero().squeeze(1)
-            cache.batch_select_indices(kept)
-            rows, mask, chosen = rows[kept], mask[kept], chosen[kept]
-        mask = torch.cat([mask, mask.new_ones(len(rows), 1)], 1)
-        logits = backbone.forward(chosen[:, None], mask, 1, cache).logits[:, -1]
-    return [
-        Generated(ids[:length], values[:length], done)
-        for ids, values, length, done in zip(
-            tokens.tolist(), logprobs.tolist(), lengths.tolist(), ended.tolist(), strict=True
-        )
-    ]
-
-
-def prefill(backbone: Backbone, prompts: Sequence[list[int]], cache: DynamicCache) -> tuple[Tensor, Tensor]:
-    """Next-token logits (B, V) and mask (B, P); each unique prompt is computed once."""
-    unique = {key: i for i, key in enumerate(dict.fromkeys(map(tuple, prompts)))}
-    logits, mask = _read(backbone, list(unique), cache)
-    if len(unique) == len(prompts):
-        return logits, mask
-    fork = torch.tensor([unique[tuple(prompt)] for prompt in prompts], device=logits.device)
-    cache.batch_select_indices(fork)
-    return logits[fork], mask[fork]
-
-
-def _read(backbone: Backbone, prompts: Sequence[tuple[int, ...]], cache: DynamicCache) -> tuple[Tensor, Tensor]:
-    """Next-token logits and mask of different prompts; a large model reads a long common beginning once."""
-    first, shortest = prompts[0], min(map(len, prompts)) - 1
-    shared = next((i for i in range(shortest) if any(row[i] != first[i] for row in prompts)), shortest)
-    longest = max(map(len, prompts))
-    worth = len(prompts) > 1 and backbone.size >= WORTH_SHARING and shared >= SHARED * longest
-    if not worth or not shares(backbone, longest):
-        ids, mask = backbone.pad_left(prompts)
-        return backbone.forward(ids, mask, 1, cache).logits[:, -1], mask
-    before, present = backbone.pad_left([first[:shared]])
-    backbone.hidden(before, present, 1, cache)
-    cache.batch_select_indices(torch.zeros(len(prompts), dtype=torch.long, device=before.device))
-    own, own_mask = backbone.pad_left([row[shared:] for row in prompts])
-    # The padding stands between the two parts: masked, and counted by no position.
-    mask = torch.cat([present.expand(len(prompts), -1), own_mask], 1)
-    return backbone.forward(own, mask, 1, cache).logits[:, -1], mask
+    params = SamplingParams.model_construct(temperature=temperature, max_tokens=max_tokens)
+    meaning = TokenMeaning(backbone.decode, frozenset(backbone.stop_ids))
+    version = backbone.adapters.active or BASE_POLICY
+    asked = list(row_seeds(prompts, seeds, n))[share]
+    rows = [TokenSequence(tuple(prompt), own, version, params, meaning) for prompt, own in asked]
+    texts = [row.prompt for row in rows]
+    for batch in length_batches(texts, extra=max_tokens, max_tokens=backbone.most_positions):
+        decoder = NativeDecoder(backbone)
+        decoder.join([rows[index] for index in batch])
+        while decoder.rows and not (should_stop is not None and should_stop()):
+            decoder.step()
+    return [Generated(row.tokens, row.logprobs, row.finished) for row in rows]
 
 
 def chat(

@@ -10,7 +10,7 @@ from rlhf_core.config.run import LabelConfig
 from rlhf_core.data.loaders import decided_pairs
 from rlhf_core.feedback.judge_calibration import calibrate
 from rlhf_core.feedback.judge_gate import Case, Evidence, Judge, measure_gate
-from rlhf_core.feedback.vote_aggregation import Tally, abstention, tallies
+from rlhf_core.feedback.vote_aggregation import Tally, tallies
 from rlhf_core.interfaces import Feedback, Gold
 from rlhf_core.records.feedback import Calibration, JudgeGate
 from rlhf_core.records.samples import Comparison

@@ -10,7 +10,8 @@
     evaluate   every policy on the same held-out prompts
     report     all numbers with their intervals, pictures, example conversations
 
-Each stage reads what the ones before it stored and commits its own rows, so a killed run goes on where it was.
+Each stage reads what the ones before it stored and commits its own rows, so a killed run goes on where it was: a
+worker takes it up again (`services.worker`), and within a stage its checkpoint does (`PpoState.begin`, `EpochState`).
 """
 
 from __future__ import annotations

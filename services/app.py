@@ -42,9 +42,9 @@ from services.rpc.dataset_uploads import UploadDesk
 from services.rpc.exploration import ExplorationService
 from services.rpc.labelling.annotation import AnnotationService
 from services.rpc.labelling.assessment import AssessmentService
+from services.rpc.labelling.preference import PreferenceService
 from services.rpc.policy import PolicyService
 from services.rpc.policy_files import PolicyFiles, Write
-from services.rpc.preference import PreferenceService
 from services.rpc.reward import RewardService
 from services.rpc.run_changes import RunVerbs
 from services.rpc.run_requests import RunDesk

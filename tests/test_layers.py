@@ -67,7 +67,7 @@ SERVICERS = tuple(
     f"services.rpc.{name}"
     for name in (
         *("labelling.annotation", "labelling.assessment", "critique", "dataset", "exploration"),
-        *("policy", "preference", "reward", "server", "study", "trainer"),
+        *("labelling.preference", "policy", "reward", "server", "study", "trainer"),
     )
 )
 

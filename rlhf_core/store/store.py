@@ -11,7 +11,6 @@ from rlhf_core.records.models import NormPack, PolicyVersion, RewardModelVersion
 from rlhf_core.store.aliases import Aliases
 from rlhf_core.store.artifacts.folders import ArtifactFolders
 from rlhf_core.store.artifacts.object_store import artifacts_at
-from rlhf_core.store.comparisons import Comparisons
 from rlhf_core.store.connection import Connections
 from rlhf_core.store.constitutions import Constitutions
 from rlhf_core.store.databases.place import ARTIFACTS, HERE, Place, connect, place_of, settle, use
@@ -24,9 +23,11 @@ from rlhf_core.store.labelling.adjudications import Adjudications
 from rlhf_core.store.labelling.annotators import Annotators
 from rlhf_core.store.labelling.assessment_queue import AssessmentQueue
 from rlhf_core.store.labelling.assessments import Assessments
+from rlhf_core.store.labelling.comparisons import Comparisons
 from rlhf_core.store.labelling.pair_information import PairsInformation
+from rlhf_core.store.labelling.preferences import Preferences
 from rlhf_core.store.labelling.studies import Studies
-from rlhf_core.store.preferences import Preferences
+from rlhf_core.store.labelling.votes import Votes
 from rlhf_core.store.run_deletion import Deletion
 from rlhf_core.store.run_history import Checkpoints, Events, StageResults
 from rlhf_core.store.run_pages import RunPages
@@ -35,7 +36,6 @@ from rlhf_core.store.runs import Runs
 from rlhf_core.store.samples import Prompts, Revisions, Samples
 from rlhf_core.store.scores import GoldScores, Scores
 from rlhf_core.store.versions import Versions
-from rlhf_core.store.votes import Votes
 from rlhf_core.store.workers import Workers
 
 

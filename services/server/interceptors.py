@@ -1,4 +1,4 @@
-"""What stands between the wire and a method: who may call, how much at once, and how its errors are told."""
+"""What stands between the wire and a method: who may call, how much at once, and where every refusal is told."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from services.security.scopes import check_scope, is_open
 from services.security.tokens import Caller, Tokens
 from services.server.incidents import incident_of, told
 from services.server.limits import Limits, Turnstile, check_request
-from services.server.malformed_requests import malformed, subject
+from services.server.undecodable_requests import malformed, subject
 from services.wire.status import internal_status, status_of, unimplemented_status
 
 Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]]

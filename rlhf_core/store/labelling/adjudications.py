@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from rlhf_core.errors import NotFound
 from rlhf_core.records.annotation import Adjudication
-from rlhf_core.store.comparisons import Comparisons
 from rlhf_core.store.connection import Connections
+from rlhf_core.store.labelling.comparisons import Comparisons
 from rlhf_core.store.row_mapping import from_row, insert, now, to_row
 
 

@@ -53,7 +53,9 @@ def fix_targets(
     own: Evaluation | None = None,
     ranks: Ranks = ALONE,
 ) -> Targets:
-    """Recompute log-probs and values, pay the rewards, estimate advantages; whiten them over the whole batch.
+    """Recompute log-probs and values, pay the rewards, estimate advantages; add them up by the objectives' weights.
+
+    The sum is whitened over the whole batch, where that is asked for.
 
     `own` is what `evaluate_once` made of the batch, where it did.
     """

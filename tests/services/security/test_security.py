@@ -23,8 +23,8 @@ from services.client.client import CharterClient
 from services.security.tls import ClientTls, TlsConfig
 from services.security.tokens import new_token
 from services.server.config import WITHOUT_MODEL, ServeConfig
-from services.server.malformed_requests import malformed
 from services.server.server import Server, Service
+from services.server.undecodable_requests import malformed
 from tests.services.apps import serving
 
 

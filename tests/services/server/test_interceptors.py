@@ -20,8 +20,8 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from services.rpc.critique import CritiqueService
+from services.rpc.labelling.preference import PreferenceService
 from services.rpc.policy import PolicyService
-from services.rpc.preference import PreferenceService
 from services.rpc.reward import RewardService
 from services.rpc.server import ServerService
 from services.rpc.trainer import TrainerService

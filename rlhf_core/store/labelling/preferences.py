@@ -7,8 +7,8 @@ from datetime import datetime
 
 from rlhf_core.errors import InvalidInput, RequestReused
 from rlhf_core.records.feedback import Labelers, Preference
-from rlhf_core.store.comparisons import Comparisons
 from rlhf_core.store.connection import Connection, Connections
+from rlhf_core.store.labelling.comparisons import Comparisons
 from rlhf_core.store.row_mapping import from_row, insert, now, stamped, to_row, utc_text
 
 _STANDING = """revision IN (SELECT revision FROM live_preferences WHERE labeler = :labeler)

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-import torch.distributed.checkpoint as dcp
 from torch import Tensor
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import save
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 
@@ -41,7 +42,7 @@ def is_divided(tensors: list[torch.nn.Parameter]) -> bool:
 
 def save_parts(state: Mapping[str, Tensor], folder: Path) -> None:
     """Write tensors, of which every process writes its parts."""
-    dcp.save(dict(state), storage_writer=HuggingFaceStorageWriter(str(folder), save_distributed=True))
+    save(dict(state), storage_writer=HuggingFaceStorageWriter(str(folder), save_distributed=True))
 
 
 def names_of_parts(folder: Path) -> list[str]:
@@ -52,4 +53,4 @@ def names_of_parts(folder: Path) -> list[str]:
 def load_parts(state: Mapping[str, Tensor], folder: Path) -> None:
     """Fill tensors, whole or divided, with those of a folder."""
     alone = not dist.is_initialized()
-    dcp.load(dict(state), storage_reader=HuggingFaceStorageReader(str(folder)), no_dist=alone)
+    load(dict(state), storage_reader=HuggingFaceStorageReader(str(folder)), no_dist=alone)

@@ -34,7 +34,7 @@ def position_bytes(model: nn.Module) -> int:
 
     Keys and values, twice, as rows that have ended are left out by copying; and a layer's inner states.
     """
-    config = model.config.get_text_config()  # pyright: ignore[reportAttributeAccessIssue]
+    config = model.config.get_text_config()  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue]
     heads = getattr(config, "num_attention_heads", 1)
     width = getattr(config, "head_dim", None) or config.hidden_size // heads
     kept = 2 * config.num_hidden_layers * (getattr(config, "num_key_value_heads", None) or heads) * width

@@ -197,7 +197,9 @@ def _strengths(plan: StudyPlan, done: Sequence[Verdict]) -> tuple[tuple[Strength
     ]
     length = None
     if games.covariate.any():
-        length = _interval(whole.covariate * TWICE_AS_LONG, anew.covariate * TWICE_AS_LONG, bounded=not one_sided)
+        length = _interval(
+            float(whole.covariate * TWICE_AS_LONG), anew.covariate * TWICE_AS_LONG, bounded=not one_sided
+        )
     return tuple(strengths), length
 
 

@@ -114,7 +114,7 @@ def _alpha(found: Agreement) -> annotation_pb2.Alpha:
 def _agreement_from(message: annotation_pb2.Alpha) -> Agreement:
     known: dict[str, Any] = enums.fields(message)
     unknown = [name for name in ("value", "low", "high") if not message.HasField(name)]
-    return Agreement(**known | dict.fromkeys(unknown))
+    return Agreement.model_validate(known | dict.fromkeys(unknown))
 
 
 def _window(window: Window) -> annotation_pb2.AlphaWindow:

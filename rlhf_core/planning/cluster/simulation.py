@@ -6,7 +6,7 @@ Lengths and failures are drawn from the seed, so that the same description alway
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import simpy
@@ -57,7 +57,7 @@ class Pool:
                 job = yield asked
             except simpy.Interrupt:
                 if asked.triggered:  # it was given a job in the same moment
-                    self.env.process(self._lease_ends(asked.value))
+                    self.env.process(self._lease_ends(cast(Job, asked.value)))
                 asked.cancel()
                 yield from self._repair()
                 continue
@@ -140,7 +140,7 @@ class _Run:
 
     def run(self) -> Simulated:
         learner = self.env.process(self._learn())
-        times = self.env.run(learner)
+        times = cast(list[float], self.env.run(learner))
         workers, seconds = self.cluster.workers, self.env.now
         busy = {
             "samplers": self.samplers.busy_seconds / (workers.samplers * seconds),

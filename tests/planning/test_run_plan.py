@@ -81,11 +81,10 @@ def test_resolved_settings_are_those_that_decide(ready):
 
 
 def test_a_peak_of_memory_is_that_of_the_work_alone():
-    _, before = measure(lambda: None)
-    size, taken = measure(lambda: len(bytearray(80_000_000)))
+    measure(lambda: None)  # what earlier work left lying about is collected once
+    size, taken = measure(lambda: len(bytearray(200_000_000)))
     _, after = measure(lambda: None)
-    assert taken.peak_bytes - before.peak_bytes > 0.9 * size
-    assert after.peak_bytes < taken.peak_bytes
+    assert taken.peak_bytes - after.peak_bytes > 0.9 * size
 
 
 @pytest.mark.parametrize(

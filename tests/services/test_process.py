@@ -120,6 +120,7 @@ def test_sigterm_lets_watchers_go_and_ends_well(tmp_path: Path):
         assert process.process.wait(15) == 0
 
 
+@pytest.mark.slow
 def test_a_second_signal_ends_a_drain_that_takes_long(tmp_path: Path):
     with serving(tmp_path) as process, grpc.insecure_channel(process.address) as channel:
         held = threading.Event()

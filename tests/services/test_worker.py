@@ -114,6 +114,7 @@ def test_an_idle_worker_is_told_of_a_queued_run_and_stops_at_once(postgres: Serv
         assert time.monotonic() - begun < TOLD_IDLE_SECONDS / 2
 
 
+@pytest.mark.slow
 def test_a_run_outlives_its_database(tmp_path: Path):
     """Each step is one commit; the server is killed in the midst of them, and comes back."""
     if reason := postgres_server.why_not():

@@ -33,6 +33,7 @@ def by_pair(store: Store, run_id: str, objective: str) -> dict[str, float]:
     return {p.comparison_id: p.probability for p in store.preferences.find(objective, run_id=run_id, labelers="ai")}
 
 
+@pytest.mark.slow
 def test_an_edit_of_one_principle_asks_for_its_votes_alone_and_an_edit_of_a_weight_for_none(desk: Desk):
     settings = {"label": {"pairs": 2000, "base_share": 0.0}}
     first = desk.context(NumberJudge(), settings, prompts=2000)

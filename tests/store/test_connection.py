@@ -95,6 +95,7 @@ def test_the_pragmas_hold_on_each_connection(sqlite: Connections):
     assert {name: sqlite.rows(f"PRAGMA {name}")[0][names.get(name, name)] for name in pragmas} == pragmas
 
 
+@pytest.mark.slow
 def test_a_finished_thread_leaves_no_connection_behind(sqlite: Connections):
     for _ in range(6):
         thread = threading.Thread(target=value, args=(sqlite,))

@@ -174,6 +174,7 @@ def test_leases_go_by_the_clock_of_the_database(store: Store, monkeypatch: pytes
     assert not store.runs.get(run.id).lost
 
 
+@pytest.mark.slow
 def test_a_worker_of_another_host_that_is_gone_is_noticed_by_its_lease_alone(store: Store, tmp_path: Path):
     run = store.runs.create("ppo", "{}", "k", "")
     elsewhere = """if True:
@@ -214,6 +215,7 @@ def test_a_server_that_is_killed_and_comes_back_has_all_that_was_acknowledged(ow
         assert store.events.append(run.id, "note", "{}").sequence == 2
 
 
+@pytest.mark.slow
 def test_a_server_that_is_killed_again_and_again_loses_and_doubles_no_label_of_writers_elsewhere(
     own_server: Server, tmp_path: Path
 ):
@@ -241,6 +243,7 @@ def test_a_server_that_is_killed_again_and_again_loses_and_doubles_no_label_of_w
     assert set(acknowledged) <= set(stored) and len(acknowledged) > 20
 
 
+@pytest.mark.slow
 def test_a_call_waits_for_a_server_that_restarts(own_server: Server, tmp_path: Path):
     with closing(Store.open(tmp_path, Place(database=own_server.url("postgres")))) as store:
         run = store.runs.create("ppo", "{}", "k", "")
@@ -252,6 +255,7 @@ def test_a_call_waits_for_a_server_that_restarts(own_server: Server, tmp_path: P
             later.join()
 
 
+@pytest.mark.slow
 def test_queued_runs_are_told_at_once_also_after_the_server_was_away(own_server: Server, tmp_path: Path):
     with closing(Store.open(tmp_path, Place(database=own_server.url("postgres")))) as store:
         woken = threading.Event()

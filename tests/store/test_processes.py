@@ -6,6 +6,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from rlhf_core.store.store import Store
 from tests.store.examples import comparison
 
@@ -26,6 +28,7 @@ def finish(processes: list[subprocess.Popen[str]]) -> list[str]:
     return outputs
 
 
+@pytest.mark.slow
 def test_four_processes_make_one_store_and_one_run_and_lose_no_update(folder: Path):
     finish([start("events", folder) for _ in range(4)])
     store = Store.open(folder)
@@ -37,6 +40,7 @@ def test_four_processes_make_one_store_and_one_run_and_lose_no_update(folder: Pa
     store.close()
 
 
+@pytest.mark.slow
 def test_no_run_is_claimed_twice(folder: Path):
     store = Store.open(folder)
     runs = {store.runs.create("ppo", "{}", "k", str(number)).id for number in range(40)}
@@ -46,6 +50,7 @@ def test_no_run_is_claimed_twice(folder: Path):
     store.close()
 
 
+@pytest.mark.slow
 def test_no_acknowledged_label_is_lost_or_doubled_when_its_writer_is_killed(folder: Path):
     store = Store.open(folder)
     store.comparisons.add([comparison()])

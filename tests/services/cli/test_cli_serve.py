@@ -57,6 +57,7 @@ def test_call_lists_services_and_methods(call: Callable[..., subprocess.Complete
     assert only and all(line.startswith("charter.v1.PreferenceService/") for line in only)
 
 
+@pytest.mark.slow
 def test_a_run_is_queued_watched_as_a_stream_and_cancelled_by_json(
     address: str, call: Callable[..., subprocess.CompletedProcess[str]]
 ):

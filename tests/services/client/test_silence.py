@@ -115,6 +115,7 @@ def test_a_reader_who_leaves_takes_the_listener_along_even_where_answers_wait_fo
     assert threading.active_count() == before
 
 
+@pytest.mark.slow
 def test_a_stream_whose_server_is_still_to_come_is_made_again_until_it_is_there():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -236,6 +236,7 @@ def test_a_run_that_is_not_there_is_said(site):
         assert answer.status_code == 404 and "run-gone" in answer.text
 
 
+@pytest.mark.slow
 def test_curves_grow_as_the_run_goes(followed, chromium):
     site, store, run = followed
     step(store, run, 1, stage="sft", loss=2.0)
@@ -263,6 +264,7 @@ def test_curves_grow_as_the_run_goes(followed, chromium):
     assert page.locator("#curves figcaption").all_inner_texts() == ["loss"]
 
 
+@pytest.mark.slow
 def test_a_page_comes_back_to_a_server_that_was_starting(followed, chromium):
     """A browser takes up a line that drops by itself, and no answer that is an error."""
     site, store, run = followed

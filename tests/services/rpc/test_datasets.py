@@ -459,6 +459,7 @@ def test_rows_that_no_table_holds_are_exported_as_lines_only(door):
         list(door.client.export("mixed", "parquet"))
 
 
+@pytest.mark.slow
 def test_a_large_file_takes_several_calls(door, monkeypatch):
     monkeypatch.setattr(dataset, "CHUNK_BYTES", 100)
     monkeypatch.setattr(dataset, "CALL_BYTES", 250)
@@ -467,6 +468,7 @@ def test_a_large_file_takes_several_calls(door, monkeypatch):
     assert b"".join(door.client.export("in-calls")) == data
 
 
+@pytest.mark.slow
 def test_an_upload_waits_for_a_server_that_comes_back(tmp_path):
     file = tmp_path / "file"
     file.write_bytes(PROMPTS)
@@ -479,6 +481,7 @@ def test_an_upload_waits_for_a_server_that_comes_back(tmp_path):
         assert waiting.result().rows == 2
 
 
+@pytest.mark.slow
 def test_an_upload_to_nobody_ends(tmp_path, monkeypatch):
     monkeypatch.setattr(dataset, "PATIENCE_SECONDS", 0.5)
     (tmp_path / "file").write_bytes(PROMPTS)

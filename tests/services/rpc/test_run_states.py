@@ -104,6 +104,7 @@ with embedded_server(Path(sys.argv[1]), ModelConfig.model_validate_json(sys.argv
 """
 
 
+@pytest.mark.slow
 def test_kill_9_loses_no_event_and_the_next_server_finishes_the_run(tmp_path, model_config, trained):
     trained(tmp_path)
     command = [sys.executable, "-c", KILLED, str(tmp_path), model_config.model_dump_json()]

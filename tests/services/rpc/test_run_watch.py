@@ -65,6 +65,7 @@ def test_a_watch_through_a_pause_says_so_at_once_and_goes_on(server):
     assert states(rest) == ["CANCELLED"] and rest[-1].run.state == CANCELLED
 
 
+@pytest.mark.slow
 def test_a_heartbeat_holds_the_run_while_nothing_happens(server):
     [run_id] = server.create()
     answers = watch(server, run_id, after_sequence=1, heartbeat_interval={"seconds": 1})

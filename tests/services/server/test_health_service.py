@@ -132,6 +132,7 @@ def test_patience_outlasts_the_tries_of_the_channel_itself(opened: Opened, monke
     timer.join()
 
 
+@pytest.mark.slow
 def test_patience_ends_when_the_call_is_no_longer_wanted(opened: Opened):
     with (
         CharterClient.connect(opened.server.address, patience_seconds=600) as client,
@@ -191,6 +192,7 @@ def test_a_call_on_a_closed_connection_is_no_internal_error(opened: Opened):
         client.trainer.get_run("r")
 
 
+@pytest.mark.slow
 def test_patience_counts_from_when_the_server_was_lost(opened: Opened, monkeypatch: pytest.MonkeyPatch):
     """The call lasts longer than the patience before its server goes; the one that comes then still answers it."""
     monkeypatch.setattr(connection, "FOUND_SECONDS", 0.5)

@@ -229,6 +229,7 @@ def test_the_doctor_asks_the_endpoints_of_a_run(tmp_path: Path):
         assert result.exit_code == (4 if check["level"] == "fail" else 0)
 
 
+@pytest.mark.slow
 def test_a_cancelled_run_does_not_wait_for_a_slow_endpoint(tmp_path: Path, models: dict[str, Path]):
     prompts = tmp_path / "prompts.jsonl"
     prompts.write_text("".join(json.dumps({"prompt": f"How do I wash cup {n}?"}) + "\n" for n in range(40)))

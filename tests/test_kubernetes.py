@@ -10,13 +10,14 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import kubernetes_validate
 import pytest
 import typer
 import yaml
 
+from rlhf_core.records.base import RunState
 from services.cli.main import app
 from services.cli.run_config import load_config, load_server_config
 from services.client.client import CharterClient
@@ -142,6 +143,15 @@ def test_queues_scale_the_processes_by_metrics_that_there_are(built: list[Resour
         (metric,) = scaler["spec"]["metrics"]
         (source,) = [value for key, value in metric.items() if key != "type"]
         assert source["metric"]["name"] in known
+
+
+def test_a_worker_with_a_run_at_work_counts_so_that_none_is_taken_away_for_want_of_waiting_ones(built: list[Resource]):
+    (metric,) = of_kind(built, "HorizontalPodAutoscaler")["worker"]["spec"]["metrics"]
+    (states,) = metric["external"]["metric"]["selector"]["matchExpressions"]
+    assert states == {"key": "state", "operator": "In", "values": ["QUEUED", "RUNNING"]}
+    assert set(states["values"]) <= set(get_args(RunState))
+    # Of several states the adapter's rule must make a sum, of the processes that all say the same none.
+    assert "sum(max(<<.Series>>{<<.LabelMatchers>>}) by (state))" in (ROOT / "docs/kubernetes.md").read_text()
 
 
 def test_the_command_and_environment_of_every_process_are_ones_of_ours(built: list[Resource]):

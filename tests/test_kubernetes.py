@@ -34,7 +34,7 @@ VERSION = "1.35"
 """Of Kubernetes, whose schemas are asked; unknown keys are mistakes."""
 Resource = dict[str, Any]
 WRITTEN = sorted(path for path in FOLDER.rglob("*.yaml") if path.name != "kustomization.yaml")
-PATCHES = {"process.yaml", "with-model.yaml", "gpu.yaml"}
+PATCHES = {"process.yaml", "with-model.yaml", "model.yaml", "gpu.yaml"}
 
 
 def resources(path: Path) -> list[Resource]:
@@ -170,6 +170,16 @@ def test_the_command_and_environment_of_every_process_are_ones_of_ours(built: li
         )
         assert whole.carries_out_runs == (name == "worker"), name
         assert server.address == "0.0.0.0:50051" and server.metrics == "0.0.0.0:9464"
+
+
+def test_who_takes_a_run_in_knows_the_model_that_it_will_be_carried_out_with(built: list[Resource]):
+    models = {
+        name: load_config(str(ROOT / "deploy/run.yaml"), environ=environment(deployment)).model
+        for name, deployment in of_kind(built, "Deployment").items()
+    }
+    assert set(models.values()) == {models["worker"]} and models["worker"].device == "cuda"
+    loaded = {name for name, one in of_kind(built, "Deployment").items() if "nvidia.com/gpu" in str(one)}
+    assert loaded == {*WITH_MODEL, "worker"}
 
 
 def test_a_worker_asks_the_services_by_their_names(built: list[Resource]):

@@ -39,7 +39,7 @@ from rlhf_core.training.sft import train_sft
 Item, T = TypeVar("Item"), TypeVar("T")
 ADAPTER = "plan"
 """Begins the names of the probe's adapters."""
-WRITTEN, ASKED, SKILLS = (8, 40), (4, 16), (1, 4)
+WRITTEN, ASKED, SKILLS = (8, 40), (4, 16), (2, 6)
 """Few items and more of them that are measured at once: replies and scores; answers and pairs put to critic and judge,
 which take a hundred times as long; and items of each skill."""
 FEW = (2, 6)

@@ -50,6 +50,7 @@ def _shown(messages: list[Message]) -> tuple[Prompt, str, str]:
 def test_a_perfect_model_has_every_skill():
     report = measure_skills(perfect_chat, perfect_choice, HOUSEHOLD, items=40, seed=1)
     assert report.answer.mean == pytest.approx(1)
+    assert report.revision and report.judge_asked
     assert report.critique.mean == report.revision.mean == 1
     assert report.notes.mean == report.judge_asked.mean == 1
     assert report.critique.n == 80
@@ -57,6 +58,14 @@ def test_a_perfect_model_has_every_skill():
     assert report.critique_seen.n == report.critique_unseen.n == 40
     assert {name: skill.mean for name, skill in report.judge.items()} == {"helpful": 1, "harmless": 1}
     assert max(skill.mean for skill in report.position_gap.values()) == pytest.approx(0)
+
+
+def test_what_nothing_asks_for_is_left_out():
+    one = measure_skills(perfect_chat, perfect_choice, HOUSEHOLD, items=1, seed=1)
+    assert one.revision is None and one.answer.n == 1  # every second reply is at fault, and the first is not
+    broad = [p for p in HOUSEHOLD.principles if len(oracle.kinds_named(p.compare)) != 1]
+    several = HOUSEHOLD.model_copy(update={"principles": tuple(broad)})
+    assert measure_skills(perfect_chat, perfect_choice, several, items=2, seed=1).judge_asked is None
 
 
 def test_a_model_that_repeats_itself_has_none():

@@ -11,6 +11,8 @@ from rlhf_core.sandbox import oracle
 from rlhf_core.sandbox.gold import SandboxGold
 from rlhf_core.sandbox.skills import measure_skills
 from rlhf_core.sandbox.world import reply
+from rlhf_core.stages.evaluate import _flat
+from rlhf_core.stages.report import read_skills
 
 GOLD = SandboxGold()
 HOUSEHOLD = load_constitution("household")
@@ -66,6 +68,8 @@ def test_what_nothing_asks_for_is_left_out():
     broad = [p for p in HOUSEHOLD.principles if len(oracle.kinds_named(p.compare)) != 1]
     several = HOUSEHOLD.model_copy(update={"principles": tuple(broad)})
     assert measure_skills(perfect_chat, perfect_choice, several, items=2, seed=1).judge_asked is None
+    told = read_skills(dict(_flat("skill", one.model_dump())))
+    assert told is not None and told.revision is None and told.answer.n == 1
 
 
 def test_a_model_that_repeats_itself_has_none():

@@ -34,7 +34,7 @@ VERSION = "1.35"
 """Of Kubernetes, whose schemas are asked; unknown keys are mistakes."""
 Resource = dict[str, Any]
 WRITTEN = sorted(path for path in FOLDER.rglob("*.yaml") if path.name != "kustomization.yaml")
-PATCHES = {"process.yaml", "with-model.yaml", "model.yaml", "gpu.yaml"}
+PATCHES = {"process.yaml", "with-model.yaml", "every-process.yaml", "gpu.yaml"}
 
 
 def resources(path: Path) -> list[Resource]:

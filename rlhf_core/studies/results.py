@@ -44,7 +44,7 @@ class Verdict(NamedTuple):
     both_bad: float
 
     def worth(self, first: str) -> float:
-        """In [0, 1], how far the labels prefer this policy of the two; ties are half."""
+        """Return in [0, 1] how far the labels prefer this policy of the two; ties are half."""
         return (self.a if self.pair.a_policy == first else self.b) + self.tie / 2
 
 
@@ -56,7 +56,7 @@ class Finding(NamedTuple):
 
 
 def study_results(store: Store, study_id: str) -> StudyResults:
-    """All that the labels of a study say. Raises NotFound for a run that is no study."""
+    """Return all that the labels of a study say. Raises NotFound for a run that is no study."""
     plan, pairs = store.studies.get(study_id), store.studies.pairs(study_id)
     counts = {} if not pairs else store.stage_results.of_run(study_id)
     questions = [
@@ -92,7 +92,7 @@ def settle(store: Store, study_id: str, objective: str) -> None:
 
 
 def verdicts(pairs: Sequence[StudyPair], answers: Sequence[Answer], labels_per_pair: int) -> list[Verdict]:
-    """Pairs that have all their labels, in the order in which they got them; further labels of a pair do not count."""
+    """Return the pairs that have all their labels, in the order in which they got them; further labels do not count."""
     known = {pair.comparison_id: pair for pair in pairs}
     given: dict[str, list[Choice]] = defaultdict(list)
     done: list[Verdict] = []
@@ -106,7 +106,7 @@ def verdicts(pairs: Sequence[StudyPair], answers: Sequence[Answer], labels_per_p
 
 
 def findings(plan: StudyPlan, done: Sequence[Verdict]) -> list[Finding]:
-    """Every duel of the plan by the verdicts so far; of a sequential study each by those until it was decided."""
+    """Judge every duel of the plan by the verdicts so far; of a sequential study each by those until it was decided."""
     duels = list(itertools.combinations(plan.policies, 2))
     error = plan.alpha / (len(duels) * len(plan.objectives))
     return [_finding(plan, first, second, done, error) for first, second in duels]
@@ -115,7 +115,7 @@ def findings(plan: StudyPlan, done: Sequence[Verdict]) -> list[Finding]:
 def question_result(
     plan: StudyPlan, question: StudyQuestion, pairs: Sequence[StudyPair], answers: Sequence[Answer], skips: int
 ) -> QuestionResult:
-    """What people answered to one question. Figures are of the verdicts until it was decided, or of all."""
+    """Sum up what people answered to one question. Figures are of the verdicts until it was decided, or of all."""
     done = verdicts(pairs, answers, plan.labels_per_pair)
     found = findings(plan, done)
     end = _decided(found) if plan.stopping == "sequential" else None

@@ -52,14 +52,14 @@ class Studies:
             insert(connection, "studies", [row])
 
     def get(self, study_id: str) -> StudyPlan:
-        """What a study declared. Raises NotFound for a run that is none."""
+        """Return what a study declared. Raises NotFound for a run that is none."""
         rows = self._connections.rows("SELECT plan FROM studies WHERE id = ?", [study_id])
         if not rows:
             raise NotFound(f"run '{study_id}' is no study", hint="a study is made by `charter study create`")
         return StudyPlan.model_validate_json(rows[0]["plan"])
 
     def page(self, size: int, before: int = 0) -> tuple[list[str], int]:
-        """Ids of studies whose runs are in the store, newest first, and the place of the last; 0 at the end."""
+        """List the ids of studies whose runs are in the store, newest first, and the last one's place; 0 at the end."""
         rows = self._connections.rows(
             """SELECT r.number, s.id FROM studies AS s JOIN runs AS r ON r.id = s.id
             WHERE (:before = 0 OR r.number < :before) ORDER BY r.number DESC LIMIT :size""",
@@ -87,29 +87,29 @@ class Studies:
             insert(connection, "study_questions", stamped(questions), key="study_id, objective")
 
     def of_comparison(self, comparison_id: str) -> str:
-        """The study of a pair; empty where it is of none."""
+        """Return the study of a pair; empty where it is of none."""
         sql = "SELECT study_id FROM study_pairs WHERE comparison_id = ?"
         rows = self._connections.rows(sql, [comparison_id])
         return rows[0]["study_id"] if rows else ""
 
     def among(self, comparison_ids: Iterable[str]) -> set[str]:
-        """Those of the comparisons that are pairs of a study."""
+        """Return those of the comparisons that are pairs of a study."""
         sql = "SELECT comparison_id FROM study_pairs WHERE comparison_id IN (SELECT value FROM json_each(?))"
         return {row["comparison_id"] for row in self._connections.rows(sql, [json.dumps(list(comparison_ids))])}
 
     def pairs(self, study_id: str) -> list[StudyPair]:
-        """A study's pairs, in the order in which they are asked about."""
+        """Return a study's pairs, in the order in which they are asked about."""
         sql = "SELECT * FROM study_pairs WHERE study_id = ? ORDER BY place"
         return [from_row(StudyPair, row) for row in self._connections.rows(sql, [study_id])]
 
     def questions(self, study_id: str) -> list[StudyQuestion]:
-        """A study's questions in the order of its plan; none before its replies are written."""
+        """Return a study's questions in the order of its plan; none before its replies are written."""
         sql = "SELECT * FROM study_questions WHERE study_id = ?"
         found = {row["objective"]: from_row(StudyQuestion, row) for row in self._connections.rows(sql, [study_id])}
         return [found[name] for name in self.get(study_id).objectives if name in found]
 
     def progress(self, question: StudyQuestion) -> tuple[int, int]:
-        """How many pairs a question is asked about, and how many of them have all their labels."""
+        """Count the pairs that a question is asked about, and those of them that have all their labels."""
         [row] = self._connections.rows(
             """SELECT (SELECT count(*) FROM study_pairs WHERE study_id = :study_id) AS pairs,
               (SELECT count(*) FROM study_pairs AS p WHERE p.study_id = :study_id AND :wanted <= (
@@ -121,11 +121,11 @@ class Studies:
         return row["pairs"], row["done"]
 
     def answers(self, study_id: str, objective: str) -> list[Answer]:
-        """People's labels that stand, without skips, oldest first."""
+        """Return people's labels that stand, without skips, oldest first."""
         return [one for one in self._labels(study_id, objective) if one.choice != "skip"]
 
     def skips(self, study_id: str, objective: str) -> int:
-        """How many of people's labels that stand are none."""
+        """Count people's answers that stand and are none: skips."""
         return sum(one.choice == "skip" for one in self._labels(study_id, objective))
 
     def close(self, question: StudyQuestion) -> None:

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
-from transformers import PreTrainedModel
 
 LEAST_SIDE = 256
 """Smaller matrices stay with PyTorch: oneDNN prepares itself for each new number of rows, which takes half a
@@ -27,7 +26,7 @@ class QuickLinear(nn.Linear):
         return linear(input, self.weight, self.bias)
 
 
-def quicken(model: PreTrainedModel) -> None:
+def quicken(model: nn.Module) -> None:
     """Let the model's plain linear layers compute by `linear`; their weights and names stay as they are."""
     for part in model.modules():
         if type(part) is nn.Linear:

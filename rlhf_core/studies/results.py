@@ -74,7 +74,7 @@ def study_results(store: Store, study_id: str) -> StudyResults:
 
 
 def settle(store: Store, study_id: str, objective: str) -> None:
-    """Close a question that is decided or whose pairs all have their labels; ask it again where a label was taken back.
+    """Close a question that is decided or whose pairs all have their labels; ask it again where labels count no more.
 
     What was closed by hand stays so.
     """

@@ -80,6 +80,10 @@ def test_what_was_said_of_a_deleted_run_goes_or_stays_whole(store: Store, folder
         store.assessments.submit(
             Assessment.model_validate({**rated, "objective": "harmless", "labeler": "human:ada", "run_id": run.id})
         )
+    [question] = store.studies.questions(run.id)
+    assert store.studies.progress(question) == (1, int(labelled))
+    assert store.studies.answered_by("human:ada") == [(run.id, "harmless")] * labelled
+    assert (len(store.studies.answers(run.id, "harmless")), store.studies.skips(run.id, "harmless")) == (labelled, 0)
     gone = store.deletion.delete(run.id)
     assert store.integrity_check() == []
     assert gone.kept_labels == (2 if labelled else 0)

@@ -29,12 +29,16 @@ CREATE TABLE study_questions (
   PRIMARY KEY (study_id, objective)) STRICT, WITHOUT ROWID;
 """
 """As a step of the schema made them: never edited, as all steps."""
-STILL_ASKED = """
+_COUNTS = """{label}.choice <> 'skip' AND substr({label}.labeler, 1, 6) = 'human:' AND {label}.labeler NOT IN (
+  SELECT n.labeler FROM annotator_changes AS n WHERE n.standing = 'paused'
+    AND n.number IN (SELECT max(number) FROM annotator_changes GROUP BY labeler))"""
+"""Of a label: it is a person's who has not been shut out, and says something."""
+STILL_ASKED = f"""
 NOT EXISTS (SELECT 1 FROM study_pairs AS p WHERE p.comparison_id = c.id AND NOT EXISTS (
     SELECT 1 FROM study_questions AS q WHERE q.study_id = p.study_id AND q.objective = :objective AND q.closed_at = ''
       AND q.labels_per_pair > (
         SELECT count(*) FROM live_preferences AS given WHERE given.comparison_id = c.id
-          AND given.objective = :objective AND given.choice <> 'skip' AND substr(given.labeler, 1, 6) = 'human:')))
+          AND given.objective = :objective AND {_COUNTS.format(label="given")})))
 """
 """Of a comparison `c`: it is of no study, or of one that asks about `:objective` and has too few labels of it."""
 
@@ -111,22 +115,42 @@ class Studies:
     def progress(self, question: StudyQuestion) -> tuple[int, int]:
         """Count the pairs that a question is asked about, and those of them that have all their labels."""
         [row] = self._connections.rows(
-            """SELECT (SELECT count(*) FROM study_pairs WHERE study_id = :study_id) AS pairs,
+            f"""SELECT (SELECT count(*) FROM study_pairs WHERE study_id = :study_id) AS pairs,
               (SELECT count(*) FROM study_pairs AS p WHERE p.study_id = :study_id AND :wanted <= (
                 SELECT count(*) FROM live_preferences AS l WHERE l.comparison_id = p.comparison_id
-                  AND l.objective = :objective AND l.choice <> 'skip' AND substr(l.labeler, 1, 6) = 'human:'))
-              AS done""",
+                  AND l.objective = :objective AND {_COUNTS.format(label="l")})) AS done""",
             {"study_id": question.study_id, "objective": question.objective, "wanted": question.labels_per_pair},
         )
         return row["pairs"], row["done"]
 
     def answers(self, study_id: str, objective: str) -> list[Answer]:
-        """Return people's labels that stand, without skips, oldest first."""
-        return [one for one in self._labels(study_id, objective) if one.choice != "skip"]
+        """Return people's labels that count, oldest first: no skips, and nothing of who has been shut out."""
+        rows = self._connections.rows(
+            f"""SELECT l.comparison_id, l.choice, l.labeler FROM live_preferences AS l
+            JOIN study_pairs AS p ON p.comparison_id = l.comparison_id
+            WHERE p.study_id = ? AND l.objective = ? AND {_COUNTS.format(label="l")} ORDER BY l.revision""",
+            [study_id, objective],
+        )
+        return [Answer(row["comparison_id"], row["choice"], row["labeler"]) for row in rows]
 
     def skips(self, study_id: str, objective: str) -> int:
-        """Count people's answers that stand and are none: skips."""
-        return sum(one.choice == "skip" for one in self._labels(study_id, objective))
+        """Count people's answers that stand and say nothing."""
+        [row] = self._connections.rows(
+            """SELECT count(*) AS n FROM live_preferences AS l
+            JOIN study_pairs AS p ON p.comparison_id = l.comparison_id
+            WHERE p.study_id = ? AND l.objective = ? AND substr(l.labeler, 1, 6) = 'human:' AND l.choice = 'skip'""",
+            [study_id, objective],
+        )
+        return row["n"]
+
+    def answered_by(self, labeler: str) -> list[tuple[str, str]]:
+        """List the questions, as study and objective, on which this person's labels stand."""
+        rows = self._connections.rows(
+            """SELECT DISTINCT p.study_id, l.objective FROM live_preferences AS l
+            JOIN study_pairs AS p ON p.comparison_id = l.comparison_id WHERE l.labeler = ? ORDER BY 1, 2""",
+            [labeler],
+        )
+        return [(row["study_id"], row["objective"]) for row in rows]
 
     def close(self, question: StudyQuestion) -> None:
         """Ask a question no more, for the reason that it names; with none, ask it again."""
@@ -138,12 +162,3 @@ class Studies:
                 WHERE study_id = :study_id AND objective = :objective""",
                 {**values, "closed_at": closed_at},
             )
-
-    def _labels(self, study_id: str, objective: str) -> list[Answer]:
-        rows = self._connections.rows(
-            """SELECT l.comparison_id, l.choice, l.labeler FROM live_preferences AS l
-            JOIN study_pairs AS p ON p.comparison_id = l.comparison_id
-            WHERE p.study_id = ? AND l.objective = ? AND substr(l.labeler, 1, 6) = 'human:' ORDER BY l.revision""",
-            [study_id, objective],
-        )
-        return [Answer(row["comparison_id"], row["choice"], row["labeler"]) for row in rows]

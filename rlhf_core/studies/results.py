@@ -183,22 +183,22 @@ def _strengths(plan: StudyPlan, done: Sequence[Verdict]) -> tuple[tuple[Strength
         return (), None
     games, prompts = _games(plan, done)
     whole, anew = fit(games), fit(games, resample_prompts(prompts, RESAMPLES, seed=0))
-    one_sided = _one_sided(plan, done)
+    linked = _linked(plan, done)
     strengths = [
         Strength(
             policy=policy,
             log_odds=Interval(value=0.0, low=0.0, high=0.0)
             if not place
-            else _interval(
-                whole.policy[place], anew.policy[:, place], bounded=not one_sided & {policy, plan.policies[0]}
-            ),
+            else _interval(whole.policy[place], anew.policy[:, place], bounded=policy in linked),
         )
         for place, policy in enumerate(plan.policies)
     ]
     length = None
     if games.covariate.any():
         length = _interval(
-            float(whole.covariate * TWICE_AS_LONG), anew.covariate * TWICE_AS_LONG, bounded=not one_sided
+            float(whole.covariate * TWICE_AS_LONG),
+            anew.covariate * TWICE_AS_LONG,
+            bounded=len(linked) == len(plan.policies),
         )
     return tuple(strengths), length
 
@@ -219,16 +219,23 @@ def _games(plan: StudyPlan, done: Sequence[Verdict]) -> tuple[Games, NDArray[np.
     return games, prompts
 
 
-def _one_sided(plan: StudyPlan, done: Sequence[Verdict]) -> set[str]:
-    """Policies that never won a share of a pair, or never lost one: prompts drawn anew show no doubt about them."""
-    won = {policy: 0.0 for policy in plan.policies}
-    lost = dict(won)
-    for one in done:
-        won[one.pair.a_policy] += one.a
-        lost[one.pair.b_policy] += one.a
-        won[one.pair.b_policy] += one.b
-        lost[one.pair.a_policy] += one.b
-    return {policy for policy in plan.policies if not won[policy] or not lost[policy]}
+def _linked(plan: StudyPlan, done: Sequence[Verdict]) -> set[str]:
+    """Policies that the first can be measured against: a chain of wins leads from it to them, and back (Ford 1957).
+
+    Of others prompts drawn anew show no doubt, as whoever is on one side won whatever was decided between the two.
+    """
+    wins = {(one.pair.a_policy, one.pair.b_policy) for one in done if one.a}
+    wins |= {(one.pair.b_policy, one.pair.a_policy) for one in done if one.b}
+    return _reached(plan.policies[0], wins) & _reached(plan.policies[0], {(lost, won) for won, lost in wins})
+
+
+def _reached(start: str, ways: set[tuple[str, str]]) -> set[str]:
+    found: set[str] = set()
+    left = {start}
+    while left:
+        found |= left
+        left = {end for begin, end in ways if begin in left} - found
+    return found
 
 
 def _interval(value: float, anew: NDArray[np.float64], bounded: bool) -> Interval:

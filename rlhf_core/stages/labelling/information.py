@@ -27,16 +27,20 @@ def store_information(ctx: Context, versions: Mapping[str, str]) -> None:
     """
     labelled = ctx.results.get("label")
     runs = label_runs(ctx, labelled.run_id) if labelled and ctx.config.reward.members > 1 else []
-    pairs = {pair.id: pair for run in runs for pair in ctx.store.comparisons.of_run(run)}
-    if not pairs:
+    known = {pair.id: pair for run in runs for pair in ctx.store.comparisons.of_run(run)}
+    if not known:
         return
+    # Those of like length are read together, with less padding.
+    pairs = sorted(known.values(), key=lambda pair: len(pair.a.response) + len(pair.b.response))
     models = list(load_reward_models(ctx, versions, f"told-{ctx.run.id}").values())
     try:
-        margins = _margins(ctx, models, list(pairs.values()))
+        margins = _margins(ctx, models, pairs)
     finally:
         drop_adapters(ctx, [], models)
     told = [
-        one for own, model in zip(margins, models, strict=True) for one in _told(ctx, model, runs, list(pairs), own)
+        one
+        for own, model in zip(margins, models, strict=True)
+        for one in _told(ctx, model, runs, [pair.id for pair in pairs], own)
     ]
     with ctx.store.transaction(ctx.run.id, ctx.run.fence):
         ctx.store.pair_information.put(told)

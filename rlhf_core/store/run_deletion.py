@@ -49,7 +49,7 @@ _ROWS = (
     ("study_questions", "study_id = :run"),
     ("study_pairs", "comparison_id IN (SELECT id FROM gone_comparisons)"),
     ("studies", "id = :run AND id NOT IN (SELECT study_id FROM study_pairs)"),
-    ("pair_information", "run_id = :run OR comparison_id IN (SELECT id FROM gone_comparisons)"),
+    ("pair_information", "comparison_id IN (SELECT id FROM gone_comparisons)"),
     ("comparisons", "id IN (SELECT id FROM gone_comparisons)"),
     ("revisions", "id IN (SELECT id FROM gone_revisions)"),
     ("scores", "sample_id IN (SELECT id FROM gone_samples) OR reward_model IN (SELECT id FROM gone_models)"),
@@ -117,8 +117,9 @@ class Deletion:
                 connection.execute(f"CREATE TEMP TABLE {name} AS {query}", {"run": run_id})
             kept = self._connections.rows(_KEPT_LABELS, {"run": run_id})[0]["n"]
             rows = {table: _delete(connection, table, where, run_id) for table, where in _ROWS}
-            # Pairs that stay for people's labels are no run's any more.
-            connection.execute("UPDATE comparisons SET run_id = '' WHERE run_id = ?", [run_id])
+            # Pairs that stay are no run's any more, and keep their place in the order in which people are asked.
+            for table in ("comparisons", "pair_information"):
+                connection.execute(f"UPDATE {table} SET run_id = '' WHERE run_id = ?", [run_id])
             for name in _SETS:
                 connection.execute(f"DROP TABLE {name}")
             orphans = self._garbage.orphans(but=before)

@@ -87,10 +87,12 @@ def test_what_was_said_of_a_deleted_run_goes_or_stays_whole(store: Store, folder
     gone = store.deletion.delete(run.id)
     assert store.integrity_check() == []
     assert gone.kept_labels == (2 if labelled else 0)
-    left = {"preferences", "comparisons", "study_pairs", "studies", "samples", "prompts", "sample_numbers"}
+    left = {"preferences", "comparisons", "pair_information", "study_pairs", "studies"}
+    left |= {"samples", "sample_numbers", "prompts"}
     with closing(opened(str(folder))) as here:
         rows = {table for table in TABLES if here.connections.rows(f"SELECT 1 AS one FROM {table} LIMIT 1")}
     assert rows == (left if labelled else set())
+    assert {one.run_id for one in store.pair_information.find("harmless")} == ({""} if labelled else set())
     if labelled:
         assert store.studies.among(["c"]) == {"c"}, "nothing is ever trained on it"
         assert [one.labeler for one in store.annotators.answers("harmless")] == ["human:ada"]

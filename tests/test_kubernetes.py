@@ -155,7 +155,8 @@ def test_a_worker_with_a_run_at_work_counts_so_that_none_is_taken_away_for_want_
 
 
 def test_the_command_and_environment_of_every_process_are_ones_of_ours(built: list[Resource]):
-    command = typer.main.get_command(app).commands["serve"]  # pyright: ignore[reportAttributeAccessIssue]
+    verbs: Any = typer.main.get_command(app)
+    command = verbs.commands["serve"]
     for name, deployment in of_kind(built, "Deployment").items():
         words = [*entrypoint(), *container(deployment)["args"]]
         assert words[:2] == ["charter", "serve"]

@@ -39,9 +39,10 @@ from rlhf_core.training.sft import train_sft
 Item, T = TypeVar("Item"), TypeVar("T")
 ADAPTER = "plan"
 """Begins the names of the probe's adapters."""
-WRITTEN, ASKED, SKILLS = (8, 40), (4, 16), (2, 6)
-"""Few items and more of them that are measured at once: replies and scores; answers and pairs put to critic and judge,
-which take a hundred times as long; and items of each skill."""
+MEASURED: dict[Kind, tuple[int, int]] = {"write": (8, 40), "criticise": (4, 16), "compare": (8, 40)}
+"""Few items and more of them that are measured at once; critiques of an answer take a hundred times as long as it."""
+SKILLS = (2, 8)
+"""Items of each skill that are asked, few and more of them at once."""
 FEW = (2, 6)
 """The same of a large model, which takes seconds for each."""
 DRAWS = 8
@@ -85,7 +86,7 @@ class _Probe:
     def __init__(self, subject: Subject):
         self.on, self.config, self.backbone = subject, subject.config, subject.backbone
         self.large = subject.backbone.size >= LARGE
-        self.few, self.many = FEW if self.large else WRITTEN
+        self.few, self.many = self._sizes("write")
         self.prompts = list(islice(cycle(subject.prompts), self.few + self.many))
         self.peaks: dict[Kind, list[Peak]] = {}
 
@@ -114,6 +115,9 @@ class _Probe:
                 for name in [name for name in base.adapters.names if name.startswith(ADAPTER)]:
                     base.adapters.delete(name)
 
+    def _sizes(self, kind: Kind) -> tuple[int, int]:
+        return FEW if self.large else MEASURED[kind]
+
     def _timed(self, kind: Kind, items: int, unit: Callable[[], T]) -> tuple[T, Timed]:
         metered = self.on.metered
         before = (metered.requests, metered.tokens) if metered else (0, 0)
@@ -126,7 +130,7 @@ class _Probe:
         self, kind: Kind, work: Callable[[Sequence[Item]], list[T]], items: Sequence[Item]
     ) -> list[tuple[list[T], Timed]]:
         """What critic or judge make of few items and of more of them, each with what it took."""
-        few, many = FEW if self.large else ASKED
+        few, many = self._sizes(kind)
         return [self._timed(kind, len(part), lambda part=part: work(part)) for part in (items[:few], items[-many:])]
 
     def _note(self, kind: Kind, taken: Taken, items: int = 1) -> None:
@@ -187,7 +191,7 @@ class _Probe:
         return Cost.between(few[1], many[1]), many[0]
 
     def _compared(self, samples: Sequence[Sample]) -> tuple[Cost | None, list[Poll]]:
-        pairs = self._pairs(samples)[: sum(FEW if self.large else ASKED)]
+        pairs = self._pairs(samples)
         if (judge := self.on.feedback) is None:
             return None, [Poll(pair, {}) for pair in pairs]
 

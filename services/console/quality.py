@@ -186,7 +186,7 @@ def trend_of(windows: Sequence[Window]) -> Trend | None:
     lows = [value if low is None else low for value, (low, _) in zip(values, ends, strict=True)]
     highs = [value if high is None else high for value, (_, high) in zip(values, ends, strict=True)]
     band = _points(places, highs) + _points(places, lows)[::-1]
-    words = ", ".join(f"{value:.2f}" for value in values)
+    words = ", ".join(f"{value:z.2f}" for value in values)
     return Trend(
         " ".join(_points(places, values)), " ".join(band), f"{known[0].begin[:10]} to {known[-1].end[:10]}: {words}"
     )

@@ -63,7 +63,7 @@ def upcoming(store: Store, question: Question, config: LabellingConfig, count: i
     labeler, objective = question.labeler, question.objective
     standing = store.annotators.standings().get(labeler, "by_rule")
     if standing == "paused":
-        raise Forbidden(f"{labeler} gets no more pairs", "labeler", hint="ask a reviewer to let you in again")
+        raise Forbidden(f"{_name(labeler)} gets no more pairs", "labeler", hint="ask a reviewer to let you in again")
     gold = [each for each in store.adjudications.find(objective) if each.choice in SAID]
     waiting = store.comparisons.waiting(*question)
     if not gold:
@@ -75,8 +75,8 @@ def upcoming(store: Store, question: Question, config: LabellingConfig, count: i
         wanted = max(state.needed - state.answered, 1)
         if not new:
             raise Forbidden(
-                f"{labeler} has answered {state.right} of the last {state.needed} calibration items as they were "
-                f"decided; needed: {config.calibration_right:.0%}, and none is left",
+                f"{_name(labeler)} has answered {state.right} of the last {state.needed} calibration items as "
+                f"they were decided; needed: {config.calibration_right:.0%}, and none is left",
                 "labeler",
                 hint="ask a reviewer to let you in",
             )
@@ -112,8 +112,7 @@ def turn_of(labeler: str, objective: str, place: int, config: LabellingConfig) -
 def new_gold(gold: Collection[Adjudication], answers: Sequence[Answer], labeler: str) -> list[str]:
     """Gold items that the person has neither seen nor decided, in an order of everybody's own."""
     seen = {answer.comparison_id for answer in answers}
-    name = labeler.removeprefix("human:")
-    left = [g.comparison_id for g in gold if g.comparison_id not in seen and g.adjudicated_by != name]
+    left = [g.comparison_id for g in gold if g.comparison_id not in seen and g.adjudicated_by != _name(labeler)]
     return sorted(left, key=lambda pair: uniform_draw(f"gold\x1f{labeler}\x1f{pair}"))
 
 
@@ -159,3 +158,7 @@ def _repeat(labeler: str, objective: str, place: int, answers: Sequence[Answer])
 def _known(store: Store, pairs: Sequence[str]) -> list[Comparison]:
     found = store.comparisons.by_id(pairs)
     return [found[pair] for pair in pairs]
+
+
+def _name(labeler: str) -> str:
+    return labeler.removeprefix("human:")

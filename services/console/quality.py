@@ -84,7 +84,8 @@ class Quality:
         if not visitor.may("review"):
             asked = annotation_pb2.GetAnnotatorRequest(labeler=person_of(request, visitor), run_id=run)
             own = await self._backend.ask(request, self._backend.annotation.GetAnnotator, asked)
-            return self._pages.page_for(visitor, request, "calibration.html", own=own)
+            standing = enums.value(enums.STANDINGS, own.standing, "standing")
+            return self._pages.page_for(visitor, request, "calibration.html", own=own, standing=standing)
         asked = annotation_pb2.GetQualityRequest(run_id=run)
         answer = await self._backend.ask(request, self._backend.annotation.GetQuality, asked)
         sections = []

@@ -61,9 +61,7 @@ def upcoming(store: Store, question: Question, config: LabellingConfig, count: i
             is left.
     """
     labeler, objective = question.labeler, question.objective
-    standing = store.annotators.standings().get(labeler, "by_rule")
-    if standing == "paused":
-        raise Forbidden(f"{_name(labeler)} gets no more pairs", "labeler", hint="ask a reviewer to let you in again")
+    standing = standing_of(store, labeler)
     gold = [each for each in store.adjudications.find(objective) if each.choice in SAID]
     waiting = store.comparisons.waiting(*question)
     if not gold:
@@ -82,6 +80,16 @@ def upcoming(store: Store, question: Question, config: LabellingConfig, count: i
             )
         return Upcoming(_known(store, new[: min(wanted, count)]), wanted + waiting)
     return Upcoming(_mixed(store, question, answers, new, config, count, lease_seconds), waiting)
+
+
+def standing_of(store: Store, labeler: str) -> Standing:
+    """Return what a reviewer said of somebody who asks for work. Raises Forbidden where they have been shut out."""
+    standing = store.annotators.standings().get(labeler, "by_rule")
+    if standing == "paused":
+        raise Forbidden(
+            f"{_name(labeler)} gets nothing more to label", "labeler", hint="ask a reviewer to let you in again"
+        )
+    return standing
 
 
 def calibration(
@@ -134,7 +142,9 @@ def _mixed(
         turn = "pair" if question.uniform else turn_of(labeler, objective, place, config)
         pair = next(golds, None) if turn == "gold" else None
         if turn == "repeat" and (pair := _repeat(labeler, objective, place, answers)):
-            again.append(pair)
+            # A study asks about its pairs as often as it declared.
+            pair = None if store.studies.among([pair]) else pair
+            again += [pair] if pair else []
         checks.append(pair)
     pairs = iter(store.comparisons.upcoming(*question, checks.count(None), lease_seconds))
     mixed = itertools.takewhile(bool, (pair or next(pairs, None) for pair in checks))

@@ -1,5 +1,9 @@
 """The order in which people are asked, and what studies change of it."""
 
+import pytest
+
+from rlhf_core.errors import Conflict
+from rlhf_core.records.annotation import Adjudication
 from rlhf_core.records.queue import PairInformation
 from rlhf_core.records.studies import StudyPair, StudyPlan, StudyQuestion
 from rlhf_core.seeding import UNIFORM_SLICE, uniform_draw
@@ -85,6 +89,21 @@ def test_a_pair_of_a_study_is_asked_about_by_as_many_as_its_plan_says_for_its_ob
     )
     assert asked(store, 5) == []
     assert [answer.labeler for answer in store.studies.answers("study", "harmless")] == ["human:bo", "human:cy"]
+
+
+def test_the_slice_that_measures_the_judge_has_no_pair_of_a_study(store: Store):
+    study(store, INSIDE[:2])
+    store.comparisons.add([comparison(INSIDE[2])])
+    assert [one.id for one in store.comparisons.upcoming("human:ada", "harmless", uniform=True, count=5)] == INSIDE[2:3]
+    assert store.comparisons.waiting("human:ada", "harmless", uniform=True) == 1
+    assert set(asked(store, 5)) == set(INSIDE[:3])
+
+
+def test_nobody_decides_on_a_pair_of_a_study(store: Store):
+    study(store, OUTSIDE[:1])
+    with pytest.raises(Conflict, match="is of a study"):
+        store.adjudications.add(Adjudication(comparison_id=OUTSIDE[0], objective="harmless", choice="a"))
+    assert store.adjudications.find() == [] and asked(store, 5) == OUTSIDE[:1]
 
 
 def test_a_deleted_study_leaves_its_labelled_pairs_known_as_such_and_asks_about_none(store: Store):

@@ -9,7 +9,7 @@ from rlhf_core.errors import NotFound
 from rlhf_core.records.samples import Comparison
 from rlhf_core.seeding import UNIFORM_SLICE, uniform_draw
 from rlhf_core.store.connection import Connections, Row
-from rlhf_core.store.labelling.studies import STILL_ASKED
+from rlhf_core.store.labelling.studies import NOT_STUDIED, STILL_ASKED
 from rlhf_core.store.row_mapping import from_row, insert, now, to_json
 from rlhf_core.store.samples import Samples, join_runs
 
@@ -21,7 +21,7 @@ _WAITING = f"""
     WHERE mine.comparison_id = c.id AND mine.objective = :objective AND mine.labeler = :labeler)
   AND NOT EXISTS (
     SELECT 1 FROM live_adjudications AS d WHERE d.comparison_id = c.id AND d.objective = :objective)
-  AND (:uniform = 0 OR c.draw < :slice)
+  AND (:uniform = 0 OR c.draw < :slice AND {NOT_STUDIED})
   AND {STILL_ASKED}
 """
 _FREE = """
@@ -99,7 +99,8 @@ class Comparisons:
         First, where reward models have been trained, what a label is expected to tell them most about; of other pairs
         where the AI abstained, then where it is least sure, then what it has not judged. Every fifth question
         comes from the uniform slice, which is never asked in another turn while there is anything else: whatever part
-        of it is labelled, in its own random order, is an unbiased sample. With `uniform` only the slice is asked.
+        of it is labelled, in its own random order, is an unbiased sample. With `uniform` only the slice is asked,
+        without pairs of studies, which measure no judge.
         """
         return next(iter(self.upcoming(labeler, objective, run_id, uniform)), None)
 

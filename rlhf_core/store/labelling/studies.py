@@ -29,6 +29,8 @@ CREATE TABLE study_questions (
   PRIMARY KEY (study_id, objective)) STRICT, WITHOUT ROWID;
 """
 """As a step of the schema made them: never edited, as all steps."""
+NOT_STUDIED = "NOT EXISTS (SELECT 1 FROM study_pairs AS t WHERE t.comparison_id = c.id)"
+"""Of a comparison `c`: it is of no study."""
 STILL_ASKED = """
 NOT EXISTS (SELECT 1 FROM study_pairs AS p WHERE p.comparison_id = c.id AND NOT EXISTS (
     SELECT 1 FROM study_questions AS q WHERE q.study_id = p.study_id AND q.objective = :objective AND q.closed_at = ''

@@ -67,7 +67,7 @@ def test_somebody_is_shut_out_and_let_in_from_the_page(tmp_path):
         looked = site.post(
             "/label/next", {"form": "pairs", "objective": "helpful", "count": 2} | {"since": "2026-01-01T00:00:00Z"}
         )
-        assert looked.status_code == 403 and "gets no more pairs" in looked.text
+        assert looked.status_code == 403 and "gets nothing more to label" in looked.text
         assert site.post("/quality", data={"labeler": "human:bo", "standing": "gone"}).status_code == 400
         site.post("/quality", data={"labeler": "human:bo", "standing": "by_rule"})
         assert "3 pairs to decide" in site.http.get("/quality").text

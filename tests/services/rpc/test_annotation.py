@@ -130,7 +130,7 @@ def test_somebody_new_goes_through_the_round_and_a_reviewer_may_let_them_in_or_s
         client.annotation.set_annotator("ada", "admitted", "she read the guidelines again")
         assert client.preference.next_comparison("ada", "helpful") in PAIRS[2:]
         client.annotation.set_annotator("ada", "paused")
-        with pytest.raises(Forbidden, match="gets no more pairs"):
+        with pytest.raises(Forbidden, match="gets nothing more to label"):
             client.preference.next_comparison("ada", "helpful")
         assert client.annotation.quality("helpful")[0].annotators[0].standing == "paused"
 

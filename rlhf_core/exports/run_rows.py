@@ -19,7 +19,7 @@ from rlhf_core.datasets.passed import examples
 from rlhf_core.errors import InvalidInput
 from rlhf_core.feedback.assessment_labels import assessed_labels
 from rlhf_core.feedback.preference_labels import probability_of
-from rlhf_core.records.assessments import Form
+from rlhf_core.records.assessments import Assessment, Form
 from rlhf_core.records.base import Stage
 from rlhf_core.records.feedback import Labelers, Preference
 from rlhf_core.stages.ancestry import results_of
@@ -47,14 +47,9 @@ def preference_rows(store: Store, run_id: str, objective: str, labelers: Labeler
 def assessment_rows(store: Store, run_id: str, objective: str, form: Form) -> Iterator[Row]:
     """Yield ratings or rankings of one run's replies, or without one of all.
 
-    Skipped ones, and those of people who are shut out, are left out.
-
     Raises: InvalidInput where they are of several objectives, as a file holds those of one.
     """
-    of_run = _doer(store, run_id, "label") if run_id else ""
-    shut_out = store.annotators.shut_out()
-    given = store.assessments.find(objective, of_run, form)
-    found = [one for one in given if not one.skipped and one.labeler not in shut_out]
+    found = _assessments(store, run_id, objective, form)
     _check_one_objective({one.objective for one in found})
     replies = store.samples.by_id({sample for one in found for sample in one.sample_ids})
     for one in found:
@@ -65,10 +60,8 @@ def assessment_rows(store: Store, run_id: str, objective: str, form: Form) -> It
 
 def fault_rows(store: Store, run_id: str, objective: str) -> Iterator[Row]:
     """Yield replies of one run, or without one of all, with the faults that people marked in them, or found none."""
-    of_run, shut_out = _doer(store, run_id, "label") if run_id else "", store.annotators.shut_out()
-    for one in store.assessments.find(objective, of_run, "spans"):
-        if not one.skipped and one.labeler not in shut_out:
-            yield faults_row(store.samples.get(one.item_id), one)
+    for one in _assessments(store, run_id, objective, "spans"):
+        yield faults_row(store.samples.get(one.item_id), one)
 
 
 def demonstration_rows(store: Store, run_id: str) -> Iterator[Row]:
@@ -94,6 +87,17 @@ def sample_rows(store: Store, run_id: str, policy_version: str, stage: str) -> I
                 if sample.response.strip() and sample.id not in seen:
                     seen.add(sample.id)
                     yield sample_row(sample)
+
+
+def _assessments(store: Store, run_id: str, objective: str, form: Form) -> list[Assessment]:
+    """Find those of a run's replies, and of the run whose labels it has, each once, but for those that say nothing.
+
+    Nothing is said by skips, and by people who are shut out.
+    """
+    runs = dict.fromkeys((_doer(store, run_id, "label"), run_id)) if run_id else ("",)
+    found = {one.id: one for run in runs for one in store.assessments.find(objective, run, form)}
+    shut_out = store.annotators.shut_out()
+    return [one for one in found.values() if not one.skipped and one.labeler not in shut_out]
 
 
 def _labels(store: Store, run_id: str, objective: str, labelers: Labelers | None) -> Iterator[Preference]:

@@ -1,7 +1,7 @@
 """In which order a labeler is asked about pairs.
 
-Each walk follows an index and ends with the last pair that it returns, so that a question costs as much in a store of
-many pairs as in one of few.
+In SQLite each walk follows an index and ends with the last pair that it returns, so that a question costs as much in a
+store of many pairs as in one of few; PostgreSQL may choose another way to the same pairs.
 """
 
 from __future__ import annotations
@@ -54,13 +54,13 @@ SELECT c.id, told.priority FROM pair_information AS told CROSS JOIN comparisons 
 WHERE c.id = told.comparison_id AND told.objective = :objective AND c.draw >= :slice AND {_OPEN}
 ORDER BY told.priority DESC, told.comparison_id DESC LIMIT :count
 """
+# A count where NOT EXISTS would do, of which PostgreSQL makes a join of all pairs.
 _OF_AI = f"""
-SELECT c.id FROM preferences AS p CROSS JOIN comparisons AS c
+SELECT c.id FROM live_preferences AS p CROSS JOIN comparisons AS c
 WHERE {_BY_AI.format("p")} AND {_JUDGED.format("p")} = :judged AND {_UNTOLD.format("p.comparison_id")}
   AND c.id = p.comparison_id AND c.draw >= :slice AND {_OPEN}
-  AND EXISTS (SELECT 1 FROM live_preferences AS l WHERE l.revision = p.revision)
-  AND NOT EXISTS (
-    SELECT 1 FROM live_preferences AS o WHERE o.comparison_id = p.comparison_id AND {_BY_AI.format("o")}
+  AND 0 = (
+    SELECT count(*) FROM live_preferences AS o WHERE o.comparison_id = p.comparison_id AND {_BY_AI.format("o")}
       AND ({_JUDGED.format("o")}, {_DOUBT.format("o")}) < ({_JUDGED.format("p")}, {_DOUBT.format("p")}))
 ORDER BY {_DOUBT.format("p")} LIMIT :count
 """

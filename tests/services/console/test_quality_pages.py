@@ -125,7 +125,8 @@ def test_who_only_annotates_sees_their_own_calibration_and_no_other_pages(tmp_pa
         assert "Your calibration" in page and "There is no such round now; you are let in without it." in page
         assert 'href="/label"' in page and 'href="/runs"' not in page
         assert site.http.get("/runs").status_code == site.http.get("/quality/helpful").status_code == 403
-        assert "40 pairs wait for you" in site.http.get("/label").text
+        tasks = site.http.get("/label").text
+        assert "40 pairs wait for you" in tasks and "/faults" not in tasks, "nothing leads to what is refused"
         looked = site.post(
             "/label/next", {"form": "pairs", "objective": "helpful", "count": 2} | {"since": "2026-01-01T00:00:00Z"}
         )

@@ -40,16 +40,14 @@ class Adjudications:
             self._add(held[0].model_copy(update={"adjudicated_by": withdrawn_by}), withdrawn=True)
             return held[0]
 
-    def find(self, objective: str | None = None) -> list[Adjudication]:
-        """Those that hold, in the order in which they were made."""
-        return self.page(None, 0, objective)
-
-    def page(self, size: int | None, after: int = 0, objective: str | None = None) -> list[Adjudication]:
-        """As `find`, so many with higher numbers than `after`; all of them without a size."""
+    def find(self, objective: str | None = None, run_id: str | None = None) -> list[Adjudication]:
+        """Those that hold, in the order in which they were made; of a run those on its comparisons."""
         rows = self._connections.rows(
             """SELECT * FROM live_adjudications WHERE (:objective IS NULL OR objective = :objective)
-              AND number > :after ORDER BY number LIMIT :size""",
-            {"objective": objective, "after": after, "size": 2**62 if size is None else size},
+              AND (:run_id IS NULL OR EXISTS (SELECT 1 FROM members AS m
+                WHERE m.run_id = :run_id AND m.kind = 'comparison' AND m.record_id = comparison_id))
+            ORDER BY number""",
+            {"objective": objective, "run_id": run_id},
         )
         return [from_row(Adjudication, row) for row in rows]
 

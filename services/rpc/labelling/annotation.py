@@ -99,7 +99,7 @@ class AnnotationService(annotation_pb2_grpc.AnnotationServiceServicer):
             objective_quality(
                 name,
                 self._measured(name, run_id),
-                self._store.adjudications.find(name),
+                self._store.adjudications.find(name, run_id or None),
                 standings,
                 self._store.annotators.judged(name),
                 rule,

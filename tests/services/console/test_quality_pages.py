@@ -92,7 +92,7 @@ def test_a_decision_is_stored_as_what_stood_on_the_page_and_can_be_taken_back(tm
         assert (one.comparison_id, one.choice, one.reason) == (shown.id, "b" if swapped else "a", "plain")
         assert one.adjudicated_by == "rei"
         after = site.http.get(stored.headers["location"]).text
-        assert "2 to decide" in after and "Take it back" in after
+        assert "2 to decide" in after and "Decided." in after and "Take it back" in after
         site.post("/quality/helpful", data={"comparison": shown.id, "choice": "withdraw"})
         assert decided(tmp_path) == []
         wrong = site.post("/quality/helpful", data={"comparison": shown.id, "choice": "maybe"})

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from statistics import median
-from typing import Literal
+from typing import Literal, cast
 
 from rlhf_core.annotation.next_pairs import Question, upcoming
 from rlhf_core.annotation.quality import Rule, objective_quality
@@ -40,8 +40,10 @@ OBJECTIVE = "helpful"
 ANSWERS, GROUPS, PAIRS, GOLD = 40, 4, 100, 30
 SLIPS, READ, TURNED = 0.05, 0.2, 0.9
 SIDES: tuple[Choice, ...] = ("a", "b")
-ANSWERED: tuple[Choice, ...] = ("a", "tie", "b")
-OPPOSITE: dict[Choice, Choice] = {"a": "b", "b": "a"}
+ANSWERS_OF_SENSE: tuple[Choice, ...] = ("a", "tie", "b")
+OTHER: dict[Choice, Choice] = {"a": "b", "b": "a"}
+
+
 MEMORY = Path("/dev/shm")
 WORLD = SandboxGold()
 
@@ -73,8 +75,8 @@ def said(kind: Kind, right: Choice, swapped: bool, rng: random.Random) -> Choice
     if kind == "spammer" or (kind == "careless" and rng.random() >= READ):
         return rng.choice(SIDES)
     if kind == "contrary":
-        return OPPOSITE.get(right, right) if rng.random() < TURNED else right
-    others = [choice for choice in ANSWERED if choice != right]
+        return OTHER.get(right, right) if rng.random() < TURNED else right
+    others = [choice for choice in ANSWERS_OF_SENSE if choice != right]
     return rng.choice(others) if rng.random() < SLIPS else right
 
 
@@ -84,7 +86,7 @@ def crowd(seed: int, kinds: Sequence[Kind], config: LabellingConfig) -> dict[str
     Nobody is sent away by the calibration round, so that all give as many answers.
     """
     rng = random.Random(seed)
-    people = {f"human:{kind}-{number}": kind for number, kind in enumerate(kinds)}
+    people = [f"human:{kind}-{number}" for number, kind in enumerate(kinds)]
     groups = [f"group-{place % GROUPS}" for place in range(len(people))]
     rng.shuffle(groups)
     # In memory where that can be had: nothing of it has to outlive a power cut.
@@ -98,7 +100,7 @@ def crowd(seed: int, kinds: Sequence[Kind], config: LabellingConfig) -> dict[str
             store.adjudications.add(Adjudication(comparison_id=pair.id, objective=OBJECTIVE, choice=truth(pair)))
         for _ in range(ANSWERS):
             for person, group in rng.sample(list(zip(people, groups, strict=True)), len(people)):
-                _answer(store, person, people[person], group, config, rng)
+                _answer(store, person, group, config, rng)
         found = objective_quality(
             OBJECTIVE,
             store.annotators.answers(OBJECTIVE),
@@ -110,12 +112,13 @@ def crowd(seed: int, kinds: Sequence[Kind], config: LabellingConfig) -> dict[str
     return {each.labeler.removeprefix("human:"): each for each in found.annotators}
 
 
-def _answer(store: Store, person: str, kind: Kind, group: str, config: LabellingConfig, rng: random.Random) -> None:
+def _answer(store: Store, person: str, group: str, config: LabellingConfig, rng: random.Random) -> None:
     given = len(store.annotators.answers(OBJECTIVE, labeler=person))
     if given == config.calibration_items:
         store.annotators.change(AnnotatorChange(labeler=person, standing="admitted"))
     (pair,) = upcoming(store, Question(person, OBJECTIVE, group), config, 1, 0).comparisons
     swapped = is_swapped(person, pair.id)
+    kind = cast(Kind, person.removeprefix("human:").partition("-")[0])
     choice = said(kind, truth(pair), swapped, rng)
     label = Preference(
         id=f"{person} {given}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from rlhf_core.annotation.soft_labels import CLEAR, SoftLabel, crowd_of, soft_labels
+from rlhf_core.annotation.pooled_answers import CLEAR, SoftLabel, crowd_of, soft_labels
 from rlhf_core.annotation.teaching import teaching
 from rlhf_core.records.feedback import Choice
 from rlhf_core.records.samples import Comparison
@@ -12,7 +12,7 @@ from rlhf_core.store.store import Store
 
 
 def people_labels(store: Store, objective: str) -> list[tuple[Comparison, SoftLabel]]:
-    """Each comparison that somebody answered for the objective, with the label that all of them make together."""
+    """Return each comparison that somebody answered for the objective, with the label that all make together."""
     answers = teaching(store, store.annotators.answers(objective))
     adjudicated: dict[str, Choice] = {each.comparison_id: each.choice for each in store.adjudications.find(objective)}
     labels = soft_labels(crowd_of(answers, adjudicated))

@@ -41,7 +41,7 @@ class Adjudications:
             return held[0]
 
     def find(self, objective: str | None = None, run_id: str | None = None) -> list[Adjudication]:
-        """Those that hold, in the order in which they were made; of a run those on its comparisons."""
+        """Find the decisions that hold, in the order in which they were made; of a run those on its comparisons."""
         rows = self._connections.rows(
             """SELECT * FROM live_adjudications WHERE (:objective IS NULL OR objective = :objective)
               AND (:run_id IS NULL OR EXISTS (SELECT 1 FROM members AS m

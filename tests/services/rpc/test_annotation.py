@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,7 +35,7 @@ PAIRS = [pair(number) for number in range(8)]
 
 @contextmanager
 def serving(
-    data: Path, tokens: Mapping[str, Scope] = NO_TOKENS, **settings: object
+    data: Path, tokens: Mapping[str, Scope] = NO_TOKENS, **settings: Any
 ) -> Iterator[Callable[[str], CharterClient]]:
     """A server of eight pairs, and a way to call it with the token of a role.
 

@@ -4,6 +4,7 @@ import ast
 from collections import Counter
 from collections.abc import Iterator
 from fnmatch import fnmatch
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -117,8 +118,9 @@ class Import(NamedTuple):
     """Inside a function or for type checkers only, so that importing the module does not run it."""
 
 
-def imports(source: str) -> list[Import]:
-    return list(_imports(ast.parse(source), lazy=False))
+@cache
+def imports(source: str) -> tuple[Import, ...]:
+    return tuple(_imports(ast.parse(source), lazy=False))
 
 
 def _imports(node: ast.AST, lazy: bool) -> Iterator[Import]:

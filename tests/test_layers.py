@@ -105,6 +105,7 @@ WALLS = {
     "rlhf_core.constitution.parsing.json_schema": "what editors are told of the files, beside what we read of them",
     "rlhf_core.models.special_tokens": "asks a tokenizer alone, and needs no model",
     "rlhf_core.reward_models.reference_answers": "a reward model's input that is written, not read",
+    "rlhf_core.stages.labelling.ungated": "what ends a run, and what its user can do, to be found by its name",
     "rlhf_core.stages.sft": "each stage is a module of its own name",
     "services.rpc.data_roots": "one rule of security, to be read by itself",
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rlhf_core.data.prompt_draws import draw
 from rlhf_core.errors import TrainingFailed
 from rlhf_core.feedback.capability import HELP, probe
 from rlhf_core.feedback.revision import count_steps, critique_settings, draw_principles, revision_rounds
@@ -12,7 +13,7 @@ from rlhf_core.records.feedback import Revision
 from rlhf_core.records.runs import StageResult
 from rlhf_core.records.samples import BASE_POLICY, Prompt
 from rlhf_core.stages.context import Context, Timer, chunks
-from rlhf_core.stages.prompts import draw, prompts_of
+from rlhf_core.stages.prompts import prompts_of
 from rlhf_core.stages.samples import sample_id, stamp
 from rlhf_core.stages.usage import Spending
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from rlhf_core.data.prompt_draws import draw
 from rlhf_core.datasets.passed import as_it_was, passed
 from rlhf_core.records.samples import BASE_POLICY, Demonstration
 from rlhf_core.stages.context import Context
 from rlhf_core.stages.imported.own_rows import DEMONSTRATIONS, rows_of
-from rlhf_core.stages.prompts import draw, heldout_of, prompts_of
+from rlhf_core.stages.prompts import heldout_of, prompts_of
 from rlhf_core.stages.samples import sample_all
 
 REPLAYED = 512

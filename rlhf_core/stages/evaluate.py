@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from rlhf_core.data.prompt_draws import draw
 from rlhf_core.evaluation.gains import CONTROL, SHIPPED, TRAINED, TUNED
 from rlhf_core.evaluation.monitors import drifts, monitor
 from rlhf_core.inference.choice_logprobs import choose
@@ -13,7 +14,7 @@ from rlhf_core.records.base import Stage
 from rlhf_core.records.runs import StageResult
 from rlhf_core.records.samples import BASE_POLICY, Prompt, Sample, Split
 from rlhf_core.stages.context import Context, Timer, chunks
-from rlhf_core.stages.prompts import all_prompts, draw, prompts_of
+from rlhf_core.stages.prompts import all_prompts, prompts_of
 from rlhf_core.stages.samples import CHUNK, gold_scores, sample_all
 
 HELD_OUT, SEEN = "evaluate", "evaluate_seen"

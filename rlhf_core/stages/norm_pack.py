@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from rlhf_core.data.prompt_draws import draw
 from rlhf_core.errors import TrainingFailed
 from rlhf_core.evaluation.best_of_n import BestOfN, best_of_n_curves
 from rlhf_core.evaluation.norm_pack import build_norm_pack
@@ -14,7 +15,7 @@ from rlhf_core.records.models import NormPack, Score
 from rlhf_core.records.runs import StageResult
 from rlhf_core.records.samples import Sample
 from rlhf_core.stages.context import Context, Timer, chunks
-from rlhf_core.stages.prompts import draw, prompts_of
+from rlhf_core.stages.prompts import prompts_of
 from rlhf_core.stages.samples import gold_scores, sample_all
 
 BEST_OF = "best_of"

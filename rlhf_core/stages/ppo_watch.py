@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from rlhf_core.data.prompt_draws import draw
 from rlhf_core.errors import InvalidInput, TrainingFailed
 from rlhf_core.evaluation.monitors import Monitors, drifts, monitor
 from rlhf_core.evaluation.overoptimization import best_step, parted
@@ -18,7 +19,7 @@ from rlhf_core.records.runs import WatchPoint
 from rlhf_core.records.samples import Prompt, Sample
 from rlhf_core.reward_models.reward_model import RewardModel
 from rlhf_core.stages.context import Context
-from rlhf_core.stages.prompts import draw, prompts_of
+from rlhf_core.stages.prompts import prompts_of
 from rlhf_core.training.ppo.losses import kl_estimate
 
 Judges = Mapping[str, RewardModel]

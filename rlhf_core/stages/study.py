@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from rlhf_core.data.prompt_draws import draw
 from rlhf_core.errors import InvalidInput
 from rlhf_core.records.base import content_id
 from rlhf_core.records.runs import StageResult
@@ -14,7 +15,7 @@ from rlhf_core.records.studies import StudyPair, StudyPlan
 from rlhf_core.seeding import uniform_draw
 from rlhf_core.stages.context import Context, Timer
 from rlhf_core.stages.imported.own_rows import PROMPTS, rows_of
-from rlhf_core.stages.prompts import draw, prompts_of
+from rlhf_core.stages.prompts import prompts_of
 from rlhf_core.stages.samples import sample_all
 
 

@@ -29,6 +29,7 @@ from torch import Tensor
 
 import rlhf_core.sandbox
 from rlhf_core.config.run import RunConfig
+from rlhf_core.data.prompt_draws import draw
 from rlhf_core.data.reward_examples import GradedLines
 from rlhf_core.evaluation.evaluate import evaluate
 from rlhf_core.evaluation.norm_pack import build_norm_pack
@@ -45,7 +46,6 @@ from rlhf_core.reward_models.ensemble import Scoring
 from rlhf_core.reward_models.reward_model import RewardModel, Scorer, mean_scores
 from rlhf_core.sandbox.gold import MISTAKE, THIRDS, SandboxGold
 from rlhf_core.sandbox.world import prompts as world_prompts
-from rlhf_core.stages.prompts import draw
 from rlhf_core.store.store import Store
 from rlhf_core.training.ppo.trainer import train_ppo
 from rlhf_core.training.reward.trainer import train_reward_models

@@ -9,12 +9,12 @@ import pytest
 from pydantic import ValidationError
 
 from rlhf_core.config.run import RunConfig
+from rlhf_core.data.prompt_draws import draw_evenly
 from rlhf_core.errors import InvalidInput
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.records.samples import Prompt
 from rlhf_core.stages.context import Context
 from rlhf_core.stages.label import label_stage
-from rlhf_core.stages.prompts import draw_evenly
 from tests.stages.conftest import HEAD, LAW, Desk, NumberJudge
 
 EXAMPLE = "examples: [{prompt: One or two?, bad: '1', critique: Too little., good: '2'}]"

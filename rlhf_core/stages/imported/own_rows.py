@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from rlhf_core.data.jsonl import Located, load_rows, locate_rows, shown
+from rlhf_core.data.jsonl import load_rows, locate_rows, shown
 from rlhf_core.data.loaders import read_demonstration, read_labels, read_preference, read_prompt
 from rlhf_core.data.reward_examples import Label, LabelledPair
 from rlhf_core.datasets.references import rows_at
-from rlhf_core.errors import InvalidInput, TooLong
-from rlhf_core.models.backbone import Backbone
-from rlhf_core.models.reward_inputs import beside
+from rlhf_core.errors import InvalidInput
 from rlhf_core.records.base import Stage
 from rlhf_core.records.samples import Demonstration, Prompt
-from rlhf_core.stages.context import Context, chunks
-
-CHUNK = 64
-"""Rows that are measured in one unit of model work."""
+from rlhf_core.stages.context import Context
+from rlhf_core.stages.imported.lengths import (
+    measure_demonstration,
+    measure_label,
+    measure_labels,
+    measure_prompt,
+    overlong,
+)
 
 PPO: frozenset[Stage] = frozenset({"ppo", "control"})
 
@@ -31,39 +33,10 @@ class Kind(NamedTuple, Generic[T]):
     measure: Callable[[Context, T], None]
 
 
-def _measure_prompt(ctx: Context, prompt: Prompt) -> None:
-    base = ctx.tools.backbone
-    base.check_length(len(base.render(prompt.messages)), ctx.config.model.max_tokens)
-
-
-def _measure_demonstration(ctx: Context, shown: Demonstration) -> None:
-    base = ctx.tools.backbone
-    base.check_length(len(base.render(shown.prompt.messages)), len(base.encode_response(shown.response)))
-
-
-def _measure_label(ctx: Context, label: Label) -> None:
-    """As a reward model reads it: after the base's own answer, where it does; what it cuts is never too long."""
-    settings, base, limit = ctx.config.reward, ctx.tools.base_of(ctx.config.reward.base_model), 0
-    prompt = label.prompt
-    if settings.reference and isinstance(base, Backbone):
-        limit = ctx.config.model.max_tokens
-        base.check_length(len(base.render(prompt.messages)), limit)
-        prompt = beside(prompt, "")
-    for reply in label.replies:
-        row = base.row(prompt, reply, settings.max_tokens)
-        if isinstance(base, Backbone) and settings.max_tokens is None:
-            base.check_length(len(row.ids), limit)
-
-
-def _measure_labels(ctx: Context, labels: list[Label]) -> None:
-    for label in labels:
-        _measure_label(ctx, label)
-
-
-PROMPTS = Kind[Prompt](read_prompt, _measure_prompt)
-DEMONSTRATIONS = Kind[Demonstration](read_demonstration, _measure_demonstration)
-PREFERENCES = Kind[LabelledPair](read_preference, _measure_label)
-LABELS = Kind[list[Label]](read_labels, _measure_labels)
+PROMPTS = Kind[Prompt](read_prompt, measure_prompt)
+DEMONSTRATIONS = Kind[Demonstration](read_demonstration, measure_demonstration)
+PREFERENCES = Kind[LabelledPair](read_preference, measure_label)
+LABELS = Kind[list[Label]](read_labels, measure_labels)
 
 
 def rows_of(ctx: Context, path: str, kind: Kind[T]) -> list[T]:
@@ -72,7 +45,7 @@ def rows_of(ctx: Context, path: str, kind: Kind[T]) -> list[T]:
     if ctx.config.data.overlong == "refuse":
         return load_rows(source, kind.read)
     rows = locate_rows(source, kind.read)
-    return [row.record for row, fault in zip(rows, _overlong(ctx, rows, kind), strict=True) if not fault]
+    return [row.record for row, fault in zip(rows, overlong(ctx, rows, kind.measure), strict=True) if not fault]
 
 
 def check_rows(ctx: Context, stages: Collection[Stage]) -> None:
@@ -84,7 +57,7 @@ def check_rows(ctx: Context, stages: Collection[Stage]) -> None:
     problems: list[str] = []
     for field, path, kind in _files(ctx, stages):
         rows = locate_rows(rows_at(ctx.store, path), kind.read)
-        faults = [fault for fault in _overlong(ctx, rows, kind) if fault]
+        faults = [fault for fault in overlong(ctx, rows, kind.measure) if fault]
         if not skips:
             problems += faults
         elif len(faults) == len(rows):
@@ -110,22 +83,3 @@ def _files(ctx: Context, stages: Collection[Stage]) -> Iterator[tuple[str, str, 
     for field, path, kind, is_read in named:
         if path is not None and is_read:
             yield f"data.{field}", path, kind
-
-
-def _overlong(ctx: Context, rows: Sequence[Located[T]], kind: Kind[T]) -> list[str]:
-    """For each row what is wrong with its length, with its place; empty where nothing is."""
-
-    def measured(piece: Sequence[Located[T]]) -> list[str]:
-        return [_fault(ctx, row, kind) for row in piece]
-
-    return [fault for piece in chunks(rows, CHUNK) for fault in ctx.tools.on_device(lambda part=piece: measured(part))]
-
-
-def _fault(ctx: Context, row: Located[T], kind: Kind[T]) -> str:
-    try:
-        kind.measure(ctx, row.record)
-    except TooLong as error:
-        return f"{row.place}: {error}"
-    except InvalidInput as error:
-        raise InvalidInput(f"{row.place}: {error}", error.field) from error
-    return ""

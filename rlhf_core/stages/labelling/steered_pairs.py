@@ -1,0 +1,72 @@
+"""Pairs of replies that are written to differ: each after the good examples of another principle."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from rlhf_core.constitution.principle import Principle
+from rlhf_core.errors import InvalidInput
+from rlhf_core.feedback.contrast import CONTRAST_HASH, can_contrast
+from rlhf_core.interfaces import Feedback
+from rlhf_core.records.feedback import Critique
+from rlhf_core.records.samples import BASE_POLICY, Prompt, Sample
+from rlhf_core.stages.context import Context
+from rlhf_core.stages.samples import sample_id
+
+
+def steer(ctx: Context, feedback: Feedback, prompts: Sequence[Prompt]) -> tuple[list[Sample], list[Sample]]:
+    """Write two replies of the base to each prompt, each after the good examples of another principle."""
+    asked = [_steered(ctx, prompt, one) for prompt in prompts for one in _opposed(ctx, prompt)]
+    stored = ctx.store.samples.by_id([sample.id for sample, _ in asked])
+    unwritten = [(sample, _nothing_said(ctx, sample, one), one) for sample, one in asked if sample.id not in stored]
+    texts = iter(feedback.revise(unwritten) if unwritten else [])
+    samples = [stored.get(sample.id) or _said(ctx, sample, next(texts)) for sample, _ in asked]
+    return samples[::2], samples[1::2]
+
+
+def _opposed(ctx: Context, prompt: Prompt) -> list[Principle]:
+    """Draw two principles, in any order: one that is for such a prompt and one that is not, where there are both.
+
+    Raises: InvalidInput where fewer than two have examples to write after.
+    """
+    able = [one for one in ctx.constitution.principles if can_contrast(one)]
+    if len(able) < 2:
+        raise InvalidInput(
+            f"label.steered_share: {len(able)} of the constitution's principles have examples; allowed: at least 2, as "
+            "one is set against another",
+            "label.steered_share",
+        )
+    rng = random.Random(f"{ctx.config.seed}:steered:{prompt.id}")
+    sides = [[one for one in able if one.applies_to(prompt.tags) == wanted] for wanted in (True, False)]
+    chosen = [rng.choice(side) for side in sides] if all(sides) else rng.sample(able, 2)
+    return rng.sample(chosen, 2)
+
+
+def _steered(ctx: Context, prompt: Prompt, principle: Principle) -> tuple[Sample, Principle]:
+    """A reply that is still to be written, and what it is written under."""
+    writer = f"{BASE_POLICY}+{principle.id}"
+    identity = sample_id(ctx, "label", prompt, writer, 0)
+    sample = Sample(id=identity, prompt=prompt, response="", policy_version=writer, run_id=ctx.run.id, stage="label")
+    return sample, principle
+
+
+def _said(ctx: Context, sample: Sample, text: str) -> Sample:
+    tokens = len(ctx.tools.backbone.encode_response(text))
+    # One that was cut at the limit has that many tokens and, encoded anew, an end token behind them.
+    finished = tokens <= ctx.config.model.feedback_tokens
+    return sample.model_copy(update={"response": text, "tokens": tokens, "finished": finished})
+
+
+def _nothing_said(ctx: Context, sample: Sample, principle: Principle) -> Critique:
+    """The critique that a revision asks for, where there is no reply yet that it could be of."""
+    return Critique(
+        sample_id=sample.id,
+        principle_id=principle.id,
+        principle_hash=principle.hash,
+        constitution_hash=ctx.constitution.hash,
+        template_hash=CONTRAST_HASH,
+        critic="",
+        verdict=None,
+        text="",
+    )

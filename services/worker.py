@@ -18,9 +18,9 @@ from rlhf_core.records.runs import Run, StepMetrics
 from rlhf_core.stages.context import RunStopped, Toolbox
 from rlhf_core.store.store import Store
 from rlhf_core.store.workers import this_process
-from services.server.interceptors import invalid_input
 from services.telemetry import logs, metrics
 from services.telemetry.tracking import Tracking, tracking_of
+from services.wire.refusals import invalid_input
 
 log = logging.getLogger("charter.worker")
 

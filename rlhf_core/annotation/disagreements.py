@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
-from rlhf_core.annotation.soft_labels import CLEAR, SAID, SoftLabel, crowd_of, soft_labels
+from rlhf_core.annotation.pooled_answers import CLEAR, SAID, SoftLabel, crowd_of, soft_labels
 from rlhf_core.records.annotation import Adjudication, Answer
 from rlhf_core.records.feedback import Preference
 

@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Collection, Sequence
 from typing import Literal, NamedTuple
 
-from rlhf_core.annotation.soft_labels import SAID
+from rlhf_core.annotation.pooled_answers import SAID
 from rlhf_core.config.labelling import LabellingConfig
 from rlhf_core.errors import Forbidden
 from rlhf_core.records.annotation import Adjudication, Answer, Standing

@@ -14,8 +14,8 @@ import numpy as np
 from rlhf_core.annotation.agreement import Counts, measure_agreement
 from rlhf_core.annotation.dawid_skene import EVEN, TRUTHS, A, Array, Indices, skills, truths_of_others
 from rlhf_core.annotation.flags import LEFT, NEITHER, RIGHT, Flag, judge_annotator
+from rlhf_core.annotation.pooled_answers import CLEAR, SAID, Crowd, SoftLabel, crowd_of, soft_labels
 from rlhf_core.annotation.records import AnnotatorQuality, JudgeAgreement, ObjectiveQuality, Window
-from rlhf_core.annotation.soft_labels import CLEAR, SAID, Crowd, SoftLabel, crowd_of, soft_labels
 from rlhf_core.evaluation.statistics import Estimate
 from rlhf_core.records.annotation import Adjudication, Answer, Standing
 from rlhf_core.records.feedback import Choice, Preference

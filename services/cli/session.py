@@ -16,7 +16,7 @@ from rlhf_core.config.run import ModelConfig, RunConfig
 from rlhf_core.constitution.constitution import Constitution
 from rlhf_core.constitution.load import load_constitution, parse_constitution
 from rlhf_core.errors import InvalidInput, NotFound
-from rlhf_core.policies.references import version_of
+from rlhf_core.policies.resolve import version_of
 from rlhf_core.records.runs import Run
 from rlhf_core.store.databases.place import DATABASE, FILE, holds_store
 from rlhf_core.store.store import Store

@@ -23,10 +23,10 @@ from services.security.callers import CALLER
 from services.security.scopes import check_scope
 from services.security.tokens import Tokens
 from services.server.call_log import name_of, new_name, observed
-from services.server.interceptors import invalid_input
 from services.server.limits import Limits, Turnstile
 from services.serving.executor import GOING_DOWN
 from services.wire.metadata import REQUEST_KEY, RUN_KEY
+from services.wire.refusals import invalid_input
 
 BODY_SECONDS = 60.0
 """How long a body may take to arrive, so that none holds a place for ever."""

@@ -8,7 +8,7 @@ import grpc
 from charter.v1 import policy_pb2, policy_pb2_grpc
 
 from rlhf_core.inference.sequence import SamplingParams
-from rlhf_core.policies.references import speaking
+from rlhf_core.policies.resolve import speaking
 from rlhf_core.records.models import SpeakingPolicy
 from rlhf_core.store.store import Store
 from services.rpc.policy_aliases import AliasDesk, reference

@@ -13,7 +13,7 @@ from rlhf_core.constitution.principle import Example, Principle, PrincipleTest
 from rlhf_core.errors import InvalidInput
 from rlhf_core.feedback.contrast import boundary, compare_by_contrast, context, log_ratios
 from rlhf_core.feedback.judge_cache import Notebook
-from rlhf_core.feedback.model_feedback import Critic, LocalFeedback
+from rlhf_core.feedback.model_feedback import Critic, ModelFeedback
 from rlhf_core.interfaces import Conversation
 from rlhf_core.records.samples import Comparison, Message, Prompt, Sample
 from services.serving.backends import LocalModel, load_backends
@@ -65,9 +65,9 @@ def pair(a: str, b: str) -> Comparison:
     return Comparison.of(sample(a), sample(b), "run")
 
 
-def feedback(model: Model) -> LocalFeedback:
+def feedback(model: Model) -> ModelFeedback:
     critic = Critic("model", model.chat, model.weigh)
-    return LocalFeedback(
+    return ModelFeedback(
         model.chat, model.choose, "law", "model", critic=critic, protocol="logprobs", weigh=model.weigh
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from rlhf_core.annotation.soft_labels import CLEAR, SoftLabel, crowd_of, soft_labels
+from rlhf_core.annotation.pooled_answers import CLEAR, SoftLabel, crowd_of, soft_labels
 from rlhf_core.records.feedback import Choice
 from rlhf_core.records.samples import Comparison
 from rlhf_core.store.store import Store

@@ -21,8 +21,8 @@ from rlhf_core.reward_models.reward_model import RewardModel
 from rlhf_core.seeding import derived_seed
 from rlhf_core.training.epoch_state import Resumable
 from rlhf_core.training.parallel import ALONE, Ranks
+from rlhf_core.training.ppo.combination import Combination
 from rlhf_core.training.ppo.metrics import step_metrics
-from rlhf_core.training.ppo.objective_weights import Combination
 from rlhf_core.training.ppo.ptx import Replay
 from rlhf_core.training.ppo.rollout import Rollout, roll_out, shuffled, step_prompts, unpaid
 from rlhf_core.training.ppo.state import PpoState

@@ -7,8 +7,8 @@ from charter.v1 import annotation_pb2, annotation_pb2_grpc
 
 from rlhf_core.annotation.disagreements import disagreements
 from rlhf_core.annotation.next_pairs import calibration
+from rlhf_core.annotation.pooled_answers import SAID
 from rlhf_core.annotation.quality import Rule, objective_quality
-from rlhf_core.annotation.soft_labels import SAID
 from rlhf_core.config.labelling import LabellingConfig
 from rlhf_core.errors import InvalidInput
 from rlhf_core.records.annotation import Adjudication, AnnotatorChange

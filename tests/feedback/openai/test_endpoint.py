@@ -11,7 +11,7 @@ import pytest
 
 from rlhf_core.config.feedback import EndpointConfig
 from rlhf_core.errors import InvalidInput, Unavailable
-from rlhf_core.feedback.judge import weigh
+from rlhf_core.feedback.judge_answers import weigh
 from rlhf_core.feedback.openai import rate_limit
 from rlhf_core.feedback.openai.client import Endpoint
 from rlhf_core.feedback.openai.response import LEAST

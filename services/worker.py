@@ -172,7 +172,7 @@ class Worker:
         return self._stopping.is_set() or self._stopped_state(run) != "QUEUED"
 
     def _reporter(self, run: Run, tracking: Tracking) -> Callable[[str, str], None]:
-        """Writes an event, and the progress that it tells of, in one commit and only while the lease holds."""
+        """Write an event, and the progress that it tells of, in one commit and only while the lease holds."""
 
         def report(kind: str, body: str) -> None:
             stage, step, steps = run.stage, 0, 0

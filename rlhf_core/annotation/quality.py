@@ -153,14 +153,14 @@ def _gold(crowd: Crowd, rows: Indices) -> list[bool]:
 
 
 def side_of(answer: Answer) -> int:
-    """Which side was picked; NEITHER where none was, or the sides are not known."""
+    """Tell which side was picked; NEITHER where none was, or the sides are not known."""
     if answer.swapped is None or SAID.get(answer.choice, EVEN) == EVEN:
         return NEITHER
     return LEFT if (SAID[answer.choice] == A) != answer.swapped else RIGHT
 
 
 def seconds_per_answer(answers: Sequence[Answer]) -> float | None:
-    """Median time from one answer to the next; None where there are no two without a long pause between."""
+    """Return the median time from one answer to the next; None where there are no two without a long pause between."""
     times = sorted(datetime.fromisoformat(answer.given_at) for answer in answers)
     steps = [(after - before).total_seconds() for before, after in pairwise(times)]
     steps = [step for step in steps if step <= LONGEST_PAUSE_SECONDS]

@@ -37,6 +37,10 @@ def is_contrast(configured: Protocol, constitution: Constitution) -> bool:
     return configured == "contrast" and not constitution.defaults.compare.pointwise
 
 
+_OF_PAIRS: dict[Protocol, Protocol] = {"pointwise": "notes", "contrast": "logprobs"}
+"""How pairs are asked about that such a judge cannot read reply by reply."""
+
+
 def protocol_of(configured: Protocol, constitution: Constitution, gives_logprobs: bool) -> Protocol:
     """Tell how a run's judge is asked about pairs.
 
@@ -46,7 +50,7 @@ def protocol_of(configured: Protocol, constitution: Constitution, gives_logprobs
     is asked by `notes` about what it cannot read alone, one that contrasts by `logprobs` where there are no examples.
     """
     wished = constitution.defaults.compare.cot
-    chosen: Protocol = {"pointwise": "notes", "contrast": "logprobs"}.get(configured, configured)  # pyright: ignore
+    chosen = _OF_PAIRS.get(configured, configured)
     if wished and configured != "text":
         chosen = "cot"
     elif wished is False and configured == "cot":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -148,6 +149,7 @@ def test_a_model_that_cannot_weigh_replies_is_refused_by_field(
         return Elsewhere()
 
     monkeypatch.setattr("services.serving.backends._load", found)
+    nobody: Any = None
     with pytest.raises(InvalidInput, match="tells no log-probabilities of given replies") as refused:
-        load_backends(config, None, ModelConfig())  # pyright: ignore[reportArgumentType]
+        load_backends(config, nobody, ModelConfig())
     assert refused.value.field == field

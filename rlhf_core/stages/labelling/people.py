@@ -11,7 +11,7 @@ from rlhf_core.store.store import Store
 
 
 def people_labels(store: Store, objective: str) -> list[tuple[Comparison, SoftLabel]]:
-    """Each comparison that somebody answered for the objective, with the label that all of them make together."""
+    """Return each comparison that somebody answered for the objective, with the label that all make together."""
     standings = store.annotators.standings()
     given = [a for a in store.annotators.answers(objective) if standings.get(a.labeler) != "paused"]
     # What measures policies teaches nothing of theirs, not even how sure their judge may be.

@@ -202,7 +202,7 @@ def _sigmoid(logits: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-logits))
 
 
-def _some(asked: list[Prompt], n: int, rng: np.random.Generator) -> list[Prompt]:
+def _some(asked: Sequence[Prompt], n: int, rng: np.random.Generator) -> list[Prompt]:
     """n prompts, none twice before all have come once."""
     order = [int(i) for _ in range(math.ceil(n / len(asked))) for i in rng.permutation(len(asked))]
     return [asked[i] for i in order[:n]]

@@ -36,7 +36,8 @@ from rlhf_core.training.ppo.trainer import train_ppo
 from rlhf_core.training.reward.trainer import train_reward_models
 from rlhf_core.training.sft import train_sft
 
-Item, T = TypeVar("Item"), TypeVar("T")
+Item = TypeVar("Item")
+T = TypeVar("T")
 ADAPTER = "plan"
 """Begins the names of the probe's adapters."""
 MEASURED: dict[Kind, tuple[int, int]] = {"write": (8, 40), "criticise": (4, 16), "compare": (8, 40)}

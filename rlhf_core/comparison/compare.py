@@ -18,15 +18,13 @@ from rlhf_core.comparison.records import (
     Side,
 )
 from rlhf_core.comparison.sources import Source, source_of
+from rlhf_core.comparison.verdict import MIN_SHARED, verdict_of
 from rlhf_core.errors import InvalidInput
-from rlhf_core.evaluation.statistics import difference_estimate, mean_estimate
+from rlhf_core.evaluation.statistics import Estimate, difference_estimate, mean_estimate
 from rlhf_core.records.runs import WatchPoint
 from rlhf_core.records.samples import Sample
 from rlhf_core.store.store import Store
 from rlhf_core.text_detectors import words
-
-MIN_SHARED = 2
-"""Prompts; the difference of fewer has no interval."""
 
 
 def compare_runs(store: Store, a: str, b: str) -> RunComparison:
@@ -40,14 +38,16 @@ def compare_runs(store: Store, a: str, b: str) -> RunComparison:
     left, right = columns_of(first), columns_of(second)
     names = list(dict.fromkeys((*left, *right)))
     shared = {s.prompt.id for s in first.policy.samples} & {s.prompt.id for s in second.policy.samples}
+    judge, judged = _judged(left, right, first, second)
     return RunComparison(
         a=_side(first),
         b=_side(second),
         shared_prompts=len(shared),
         measures=tuple(_measure(name, left.get(name), right.get(name), first, second) for name in names),
+        verdict=verdict_of(judge, judged, first, second),
         settings=_differing(first, second),
         curves=tuple(_curves(first, second)),
-        replies=tuple(_replies(first, second, left, right)),
+        replies=tuple(_replies(first, second, judge, judged)),
     )
 
 
@@ -57,22 +57,37 @@ def _side(source: Source) -> Side:
         display_name=source.run.display_name,
         policy_version=source.policy.policy_version,
         prompts=len({sample.prompt.id for sample in source.policy.samples}),
+        in_production=source.in_production,
     )
 
 
+def _judged(
+    left: Mapping[str, Column], right: Mapping[str, Column], first: Source, second: Source
+) -> tuple[Judge, dict[str, tuple[Column, Column]]]:
+    """The judge that knows both policies, gold before reward models, and what it says by objective."""
+    both = {name: (left[name], right[name]) for name in left if name in right}
+    gold = {name.removeprefix("gold "): pair for name, pair in both.items() if name.startswith("gold ")}
+    if gold:
+        return "gold", gold
+    scores = {name.removeprefix("score "): pair for name, pair in both.items() if name.startswith("score ")}
+    return "reward model", {name: pair for name, pair in scores.items() if one_scale(name, first, second)}
+
+
 def _measure(name: str, a: Column | None, b: Column | None, first: Source, second: Source) -> Measure:
-    ends = [mean_estimate(list(column.values())) if column else None for column in (a, b)]
-    note = ""
     if not (a and b):
-        note = "measured in one run only"
-    elif name.startswith("score ") and not one_scale(name.removeprefix("score "), first, second):
-        note = "by another reward model in each run"
-    elif len(shared := [prompt for prompt in a if prompt in b]) < MIN_SHARED:
-        note = f"{len(shared)} held-out prompts in common"
-    if note or not (a and b):
-        return Measure(name=name, a=ends[0], b=ends[1], note=note)
-    difference = difference_estimate([a[p] for p in a if p in b], [b[p] for p in a if p in b])
-    return Measure(name=name, a=ends[0], b=ends[1], difference=difference)
+        return Measure(name=name, a=_mean(a), b=_mean(b), note="measured in one run only")
+    shared = [prompt for prompt in a if prompt in b]
+    if len(shared) < MIN_SHARED:
+        return Measure(name=name, a=_mean(a), b=_mean(b), note=f"{len(shared)} held-out prompts in common")
+    before, after = ({prompt: column[prompt] for prompt in shared} for column in (a, b))
+    if name.startswith("score ") and not one_scale(name.removeprefix("score "), first, second):
+        return Measure(name=name, a=_mean(before), b=_mean(after), note="by another reward model in each run")
+    difference = difference_estimate(list(before.values()), list(after.values()))
+    return Measure(name=name, a=_mean(before), b=_mean(after), difference=difference)
+
+
+def _mean(column: Column | None) -> Estimate | None:
+    return mean_estimate(list(column.values())) if column else None
 
 
 def _differing(first: Source, second: Source) -> dict[str, tuple[str, str]]:
@@ -97,16 +112,15 @@ def _curve(points: list[WatchPoint], objective: str, judge: Judge) -> tuple[Curv
     return tuple(CurvePoint(step=step, value=float(np.mean(values))) for step, values in rows if values)
 
 
-def _replies(first: Source, second: Source, left: Mapping[str, Column], right: Mapping[str, Column]) -> list[ReplyPair]:
+def _replies(
+    first: Source, second: Source, judge: Judge, judged: Mapping[str, tuple[Column, Column]]
+) -> list[ReplyPair]:
     """The first reply of both to each shared prompt, the most different ones first."""
     a, b = (_first_replies(source) for source in (first, second))
-    judged = [name for name in left if name.startswith("gold ") and name in right]
-    by = "gold" if judged else "reward model"
-    judged = judged or [n for n in left if n in right and one_scale(n.removeprefix("score "), first, second)]
 
     def distance(prompt: str) -> float:
         if judged:
-            return sum(abs(right[name].get(prompt, 0.0) - left[name].get(prompt, 0.0)) for name in judged)
+            return sum(abs(after.get(prompt, 0.0) - before.get(prompt, 0.0)) for before, after in judged.values())
         return 1 - difflib.SequenceMatcher(None, words(a[prompt].response), words(b[prompt].response)).ratio()
 
     pairs = [
@@ -115,7 +129,7 @@ def _replies(first: Source, second: Source, left: Mapping[str, Column], right: M
             a=a[prompt].response,
             b=b[prompt].response,
             distance=distance(prompt),
-            by=by if judged else "words",
+            by=judge if judged else "words",
         )
         for prompt in a
         if prompt in b and a[prompt].response != b[prompt].response

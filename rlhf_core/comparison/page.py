@@ -7,7 +7,8 @@ import io
 import matplotlib
 from matplotlib.figure import Figure
 
-from rlhf_core.comparison.records import Measure, ObjectiveCurve, RunComparison, Side
+from rlhf_core.comparison.records import Measure, ObjectiveCurve, RunComparison
+from rlhf_core.comparison.words import basis, headline, name_of, part_words
 from rlhf_core.evaluation.plots.style import DARK, LIGHT, Palette, new_figure, style, title_legend
 from rlhf_core.evaluation.report.html import changes, number, picture, section, stylesheet, table, text
 from rlhf_core.evaluation.report.page import PAGE
@@ -28,6 +29,7 @@ def comparison_page(found: RunComparison) -> str:
     parts = [
         f"<header><h1>{text(names[0])} and {text(names[1])}</h1><p>{text(found.a.run_id)}, policy "
         f"{text(found.a.policy_version)}; {text(found.b.run_id)}, policy {text(found.b.policy_version)}</p></header>",
+        section("In short", _verdict(found)),
         section("At the end", numbers),
         section("Over PPO", curves),
         section("Settings that differ", table(["", *map(text, names)], settings) if settings else "<p>None.</p>"),
@@ -37,13 +39,19 @@ def comparison_page(found: RunComparison) -> str:
     return PAGE.format(title=text(f"Charter: {names[0]} and {names[1]}"), css=css, body="".join(parts))
 
 
-def name_of(side: Side) -> str:
-    return side.display_name or side.run_id.rpartition("-")[2]
+def _verdict(found: RunComparison) -> str:
+    """The sentence that answers the question, then what it stands on."""
+    told = f"<p><b>{text(headline(found))}</b></p>"
+    if found.verdict is None:
+        return told
+    parts = "".join(f"<li>{text(part_words(part))}</li>" for part in found.verdict.parts)
+    return f"{told}<ul>{parts}</ul><p>{text(basis(found.verdict))}</p>"
 
 
 def _note(found: RunComparison) -> str:
     prompts = f"{found.a.prompts} and {found.b.prompts} held-out prompts, {found.shared_prompts} of them the same"
-    return text(f"{prompts}; differences are the second less the first, paired by prompt, with 95 % intervals.")
+    told = "all numbers are of these, where a note says nothing else; differences are the second less the first"
+    return text(f"{prompts}: {told}, paired by prompt, with 95 % intervals.")
 
 
 def _row(measure: Measure) -> list[str]:

@@ -20,18 +20,49 @@ class Side(Record):
     policy_version: str
     prompts: int
     """Held-out prompts that the policy answered."""
+    in_production: bool = False
+    """The alias `production` led to this policy when the two were compared."""
 
 
 class Measure(Record):
-    """One number of both policies."""
+    """One number of both policies: over the prompts that both answered, or else over all of each."""
 
     name: str
     a: Estimate | None
     b: Estimate | None
     difference: Estimate | None = None
-    """b - a, paired by prompt, over the prompts that both answered; none where the two are no like numbers."""
+    """b - a, paired by prompt; none where the two are no like numbers."""
     note: str = ""
     """Why there is no difference."""
+
+
+class Part(Record):
+    """One objective in the verdict. More of it is better."""
+
+    objective: str
+    weight: float
+    unit: float
+    """What the numbers are divided by before they are weighted: one standard deviation of the reference policy."""
+    a: Estimate
+    b: Estimate
+    difference: Estimate
+    """b - a, paired by prompt."""
+    best: float | None = None
+    """The best that there can be, where that is known."""
+
+
+class Verdict(Record):
+    """Whether the second policy is better than the first, by one judge, on the prompts that both answered."""
+
+    judge: Judge
+    prompts: int
+    parts: tuple[Part, ...]
+    weights_differ: bool = False
+    """The two runs have other weights; these are those of the second."""
+    weighted: Estimate | None = None
+    """The change of sum(weight * value / unit) / sum(weight), paired by prompt."""
+    note: str = ""
+    """Why there is no weighted sum."""
 
 
 class CurvePoint(Record):
@@ -64,6 +95,8 @@ class RunComparison(Record):
     b: Side
     shared_prompts: int
     measures: tuple[Measure, ...]
+    verdict: Verdict | None = None
+    """None where no judge knows both policies."""
     settings: dict[str, tuple[str, str]] = Field(default_factory=dict)
     """Dotted key -> the two values, of the settings that differ."""
     curves: tuple[ObjectiveCurve, ...] = ()

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from rlhf_core.config.run import RunConfig
+from rlhf_core.constitution.load import parse_constitution
 from rlhf_core.errors import NotFound
-from rlhf_core.evaluation.policy_rows import PolicyRows
-from rlhf_core.records.models import NormPack
+from rlhf_core.evaluation.policy_rows import PolicyRows, gold_sd
+from rlhf_core.records.models import PRODUCTION, NormPack
 from rlhf_core.records.runs import Run, WatchPoint
 from rlhf_core.records.samples import BASE_POLICY
 from rlhf_core.stages.ancestry import results_of
@@ -20,7 +21,12 @@ HELD_OUT = "evaluate"
 class Source(NamedTuple):
     run: Run
     config: RunConfig
+    weights: dict[str, float]
+    """Those that held at the end."""
+    in_production: bool
     policy: PolicyRows
+    gold_sd: dict[str, float]
+    """Spread of gold over the reference policy's samples, of the objectives where it is known."""
     pack: NormPack | None
     watched: list[WatchPoint]
 
@@ -43,10 +49,30 @@ def source_of(store: Store, reference: str) -> Source:
         gold=[grade for grade in store.gold_scores.of_run(measured) if grade.sample_id in ids],
     )
     packed, trained = results.get("norm_pack"), results.get("ppo")
+    config = RunConfig.model_validate_json(run.config)
     return Source(
-        run,
-        RunConfig.model_validate_json(run.config),
-        rows,
-        store.norm_packs.get(packed.norm_pack) if packed else None,
-        store.watch_points.of_run(trained.run_id) if trained else [],
+        run=run,
+        config=config,
+        weights=_weights(store, run, config),
+        in_production=store.aliases.holder(PRODUCTION) == version,
+        policy=rows,
+        gold_sd=_gold_sd(store, packed.run_id) if packed else {},
+        pack=store.norm_packs.get(packed.norm_pack) if packed else None,
+        watched=store.watch_points.of_run(trained.run_id) if trained else [],
     )
+
+
+def _weights(store: Store, run: Run, config: RunConfig) -> dict[str, float]:
+    """The configured ones, or the constitution's, unless the run was given others on its way."""
+    taken = [change.weights for change in store.weights.of_run(run.id) if change.from_step is not None]
+    if taken or config.weights:
+        return taken[-1] if taken else config.weights
+    text = store.constitutions.text(run.constitution_hash)
+    return parse_constitution(text, run.constitution_hash).default_weights()
+
+
+def _gold_sd(store: Store, scaled: str) -> dict[str, float]:
+    """Of the run that took the scale."""
+    reference = {sample.id for sample in store.samples.of_run(scaled, stage="norm_pack")}
+    rows = [grade for grade in store.gold_scores.of_run(scaled) if grade.sample_id in reference]
+    return gold_sd(rows, tuple(dict.fromkeys(row.kind for row in rows)))

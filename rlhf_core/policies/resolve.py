@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from rlhf_core.errors import InvalidInput, NotFound, suggestion
 from rlhf_core.policies.standing import BASE, latest
-from rlhf_core.records.models import PolicyVersion, SpeakingPolicy
+from rlhf_core.records.models import PRODUCTION, PolicyVersion, SpeakingPolicy
 from rlhf_core.records.samples import BASE_POLICY
 from rlhf_core.store.store import Store
 
-PRODUCTION, LATEST = "production", "latest"
+LATEST = "latest"
 KNOWN_NAMED = 8
 """Policies that an error about an unknown one names."""
 MIN_PREFIX = len("policy-") + 4

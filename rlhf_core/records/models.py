@@ -9,6 +9,10 @@ from rlhf_core.records.base import Record, RunState, Stage
 QualitySource = Literal["all", "ai", "human", "data"]
 
 
+PRODUCTION = "production"
+"""The alias of the policy that answers wherever none is named."""
+
+
 class RewardQuality(Record):
     """On held-out labels of one source; what there are no labels for is None."""
 

@@ -11,13 +11,12 @@ from rlhf_core.evaluation.pareto import direction
 from rlhf_core.evaluation.policy_rows import PolicyRows
 from rlhf_core.evaluation.report.record import BesideProduction
 from rlhf_core.evaluation.statistics import Array, difference_estimate
-from rlhf_core.records.models import NormPack
+from rlhf_core.records.models import PRODUCTION, NormPack
 from rlhf_core.records.samples import Sample
 from rlhf_core.stages.ancestry import results_of
 from rlhf_core.stages.context import Context
 from rlhf_core.stages.evaluate import HELD_OUT
 
-PRODUCTION = "production"
 MIN_SHARED = 10
 """Prompts; of fewer nothing is said."""
 

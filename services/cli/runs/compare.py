@@ -34,7 +34,7 @@ def compare(
     data: options.Data = options.DATA,
     as_json: options.Json = False,
 ) -> None:
-    """Set two runs side by side: end numbers, settings that differ, replies that differ most.
+    """Set two runs side by side: which is better, end numbers, settings that differ, replies that differ most.
 
     \b
     Examples:
@@ -43,8 +43,9 @@ def compare(
       charter compare 8a0c86 last --address localhost:50051
 
     Of each run it is the last policy, on held-out prompts, from what the runs stored: nothing is generated anew.
-    Differences are the second run less the first, paired by prompt where both answered the same, with 95 % intervals;
-    scores of different reward models have none. gold is the truth, which only the sandbox knows.
+    Numbers are of the prompts that both answered, and differences the second run less the first, paired by prompt,
+    with 95 % intervals; scores of different reward models have none. gold is the truth, which only the sandbox knows.
+    The sentence at the top weighs all objectives by the second run's weights.
     """
     from rlhf_core.errors import InvalidInput
     from services.cli.session import find_run, open_client, plain_console
@@ -85,9 +86,11 @@ def write_page(page: str, out: Path) -> None:
 def _print(found: RunComparison, console: Console) -> None:
     from rich.table import Table
 
+    from rlhf_core.comparison.words import basis, name_of
     from services.cli.runs.listing import PIPE_WIDTH
 
-    names = [side.display_name or side.run_id.rpartition("-")[2] for side in (found.a, found.b)]
+    names = [name_of(side) for side in (found.a, found.b)]
+    _print_verdict(found, console)
     table = Table(box=None, pad_edge=False)
     for heading in ("measure", *names, "difference", ""):
         table.add_column(heading, overflow="fold")
@@ -97,7 +100,10 @@ def _print(found: RunComparison, console: Console) -> None:
     if not console.is_terminal:
         console.width = PIPE_WIDTH
     console.print(table)
-    console.print(f"held-out prompts: {found.a.prompts} and {found.b.prompts}, {found.shared_prompts} of them the same")
+    counts = f"{found.a.prompts} and {found.b.prompts}, {found.shared_prompts} of them the same"
+    console.print(f"held-out prompts: {counts}; the numbers are of these, where a note says nothing else")
+    if found.verdict:
+        console.print(basis(found.verdict), markup=False, soft_wrap=True)
     console.print("\nsettings that differ:" if found.settings else "\nno setting differs")
     for key, (a, b) in found.settings.items():
         console.print(f"  {key}: {a} | {b}", soft_wrap=True)
@@ -105,6 +111,14 @@ def _print(found: RunComparison, console: Console) -> None:
         console.print(f"\n> {pair.prompt}", soft_wrap=True)
         for name, reply in zip(names, (pair.a, pair.b), strict=True):
             console.print(f"  {name}: {' / '.join(reply.splitlines())}", soft_wrap=True)
+
+
+def _print_verdict(found: RunComparison, console: Console) -> None:
+    from rlhf_core.comparison.words import headline, part_words
+
+    for part in found.verdict.parts if found.verdict else ():
+        console.print(part_words(part), markup=False, soft_wrap=True)
+    console.print(f"{headline(found)}\n", markup=False, soft_wrap=True)
 
 
 def shown(estimate: Estimate | None, signed: bool = False) -> str:

@@ -33,7 +33,7 @@ def evaluated(data: Path) -> Callable[..., str]:
 
     def make(name: str, gold: list[float], *, seed: int = 0, report: bool = False) -> str:
         with closing(Store.open(data)) as store:
-            config = RunConfig(seed=seed).model_dump_json()
+            config = RunConfig(seed=seed, weights={"helpful": 1.0}).model_dump_json()
             run = store.runs.create("pipeline", config, "k", "", name, tags={"made": "here"})
             claimed = store.runs.claim("elsewhere:1:1", 3600)
             assert claimed is not None
@@ -78,6 +78,8 @@ def test_end_numbers_are_set_side_by_side_and_paired_by_prompt(data, evaluated):
     assert charter(data, "compare", "one", "last").stdout == told
     gold = next(line for line in told.splitlines() if line.startswith("gold helpful"))
     assert "+1.00 [+1.00, +1.00]" in gold and "0.50 [" in gold and "1.50 [" in gold
+    assert "helpful: better, from 0.50 to 1.50, by +1.00 [+1.00, +1.00]; the best possible is 1" in told
+    assert "Better: from one to two the weighted sum changed by +1.00 [+1.00, +1.00]." in told
     assert "seed: 0 | 1" in told and "4 and 4, 4 of them the same" in told
     found = json.loads(charter(data, "compare", one, two, "--json").stdout)
     assert found["settings"] == {"seed": ["0", "1"]}

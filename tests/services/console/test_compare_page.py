@@ -22,7 +22,7 @@ ATTACK = "<script>alert(1)</script>"
 
 def finished(store: Store, name: str, gold: list[float], seed: int) -> str:
     """A run whose policy has answered each prompt, with gold of helpful."""
-    run = store.runs.create("pipeline", RunConfig(seed=seed).model_dump_json(), "k", "", name)
+    run = store.runs.create("pipeline", RunConfig(seed=seed, weights={"helpful": 1.0}).model_dump_json(), "k", "", name)
     claimed = store.runs.claim("elsewhere:1:1", 3600)
     assert claimed is not None
     made = {"policy_version": f"policy-{seed}", "run_id": run.id, "stage": "evaluate"}

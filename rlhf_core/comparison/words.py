@@ -1,0 +1,65 @@
+"""A comparison in words: which policy is better, by how much, and how far chance goes."""
+
+from __future__ import annotations
+
+from rlhf_core.comparison.records import Part, RunComparison, Side, Verdict
+from rlhf_core.evaluation.statistics import Estimate
+
+UNIT = "standard deviations of the reference policy's replies"
+
+
+def name_of(side: Side) -> str:
+    return side.display_name or side.run_id.rpartition("-")[2]
+
+
+def headline(found: RunComparison) -> str:
+    """Say in a sentence whether the second policy is better, worse or neither."""
+    sides = [name_of(side) + (" (in production)" if side.in_production else "") for side in (found.a, found.b)]
+    between = f"from {sides[0]} to {sides[1]}"
+    if found.verdict is None:
+        return f"Not told {between}: no judge knows replies of both to the same prompts; people can say, in a study."
+    weighted = found.verdict.weighted
+    if weighted is None:
+        return f"Not told {between}: there is no weighted sum, as {found.verdict.note}."
+    return f"{side_of(weighted).capitalize()}: {between} the weighted sum changed by {signed(weighted)}."
+
+
+def side_of(difference: Estimate) -> str:
+    """Call a difference `better` or `worse` where its interval leaves 0 out."""
+    if difference.low > 0:
+        return "better"
+    return "worse" if difference.high < 0 else "not told apart"
+
+
+def part_words(part: Part) -> str:
+    """Write `helpful: better, from 0.71 to 0.83, by +0.12 [+0.06, +0.19]; the best possible is 1`."""
+    best = "" if part.best is None else f"; the best possible is {part.best:g}"
+    moved = f"from {part.a.value:z.2f} to {part.b.value:z.2f}, by {signed(part.difference)}"
+    return f"{part.objective}: {side_of(part.difference)}, {moved}{best}"
+
+
+def basis(verdict: Verdict) -> str:
+    """Say what a verdict stands on: who judged, on how many prompts, how it was weighed."""
+    judges = {"gold": "gold, the truth that only the sandbox knows", "reward model": "the reward models of both runs"}
+    told = f"Judged by {judges[verdict.judge]}, on the {verdict.prompts} held-out prompts that both answered; "
+    told += "higher is better. Intervals are of 95 %, paired by prompt."
+    if verdict.weighted is None:
+        return told
+    whose = "the second run's, as the first has others" if verdict.weights_differ else "those of both runs"
+    return f"{told} Weighted sum: {_formula(verdict)}; the weights are {whose}."
+
+
+def _formula(verdict: Verdict) -> str:
+    counted = [part for part in verdict.parts if part.weight]
+    terms = [
+        f"{part.weight:g} × {part.objective}" + (f" / {part.unit:.2f}" if part.unit != 1 else "") for part in counted
+    ]
+    total = sum(part.weight for part in counted)
+    whole = " + ".join(terms) if total == 1 else f"({' + '.join(terms)}) / {total:g}"
+    scaled = verdict.judge == "reward model" or any(part.unit != 1 for part in counted)
+    return f"{whole}, in {UNIT}" if scaled else whole
+
+
+def signed(estimate: Estimate) -> str:
+    """Write `+0.12 [+0.06, +0.19]`."""
+    return f"{estimate.value:+z.2f} [{estimate.low:+z.2f}, {estimate.high:+z.2f}]"

@@ -45,6 +45,7 @@ from services.rpc.labelling.assessment import AssessmentService
 from services.rpc.labelling.preference import PreferenceService
 from services.rpc.policy import PolicyService
 from services.rpc.policy_files import PolicyFiles, Write
+from services.rpc.policy_lookup import PolicyLookup, add_policy_lookup
 from services.rpc.reward import RewardService
 from services.rpc.run_changes import RunVerbs
 from services.rpc.run_requests import RunDesk
@@ -59,6 +60,7 @@ from services.server.config import (
     ASSESSMENTS,
     DATASETS,
     EXPLORATION,
+    POLICY,
     SERVER,
     STUDIES,
     WITH_MODEL,
@@ -298,7 +300,7 @@ def _services(
         files = PolicyFiles(store, _policy_writer(store, config.data / RUNS), io)
         policy = PolicyService(generation, store, io, policy_info(info, loaded), files)
         add_policy = policy_pb2_grpc.add_PolicyServiceServicer_to_server
-        services["policy"] = Service("charter.v1.PolicyService", add_policy, policy)
+        services["policy"] = Service(POLICY, add_policy, policy)
         services["critique"] = Service(
             "charter.v1.CritiqueService",
             critique_pb2_grpc.add_CritiqueServiceServicer_to_server,
@@ -330,6 +332,8 @@ def _with_runs(config: ServeConfig, store: Store, io: Executor) -> list[Service]
     return [
         Service(DATASETS, dataset_pb2_grpc.add_DatasetServiceServicer_to_server, datasets),
         Service(EXPLORATION, exploration_pb2_grpc.add_ExplorationServiceServicer_to_server, exploration),
+        # Not named in `offered`: who looks for the service wants a policy to speak.
+        *([] if "policy" in config.only else [Service(POLICY, add_policy_lookup, PolicyLookup(store, io))]),
     ]
 
 

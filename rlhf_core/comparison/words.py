@@ -42,7 +42,7 @@ def basis(verdict: Verdict) -> str:
     """Say what a verdict stands on: who judged, on how many prompts, how it was weighed."""
     judges = {"gold": "gold, the truth that only the sandbox knows", "reward model": "the reward models of both runs"}
     told = f"Judged by {judges[verdict.judge]}, on the {verdict.prompts} held-out prompts that both answered; "
-    told += "higher is better. Intervals are of 95 %, paired by prompt."
+    told += "higher is better. Intervals are of 95 %, paired by prompt; what holds 0 is not told apart from chance."
     if verdict.weighted is None:
         return told
     whose = "the second run's, as the first has others" if verdict.weights_differ else "those of both runs"

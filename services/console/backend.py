@@ -35,6 +35,8 @@ NAME_COOKIE = "charter_name"
 CALL_SECONDS = 60
 """Of all calls but the streams."""
 SERVER = "the server"
+POLICIES = "policies"
+"""What the services of policies and of runs both tell of policies; who runs only the second one loads no model."""
 
 
 class Visitor(NamedTuple):
@@ -44,7 +46,7 @@ class Visitor(NamedTuple):
     """Of the token; empty where the server asks for none."""
     scopes: tuple[Scope, ...]
     services: frozenset[str]
-    """The short names of what the server offers: `policy`, `trainer`."""
+    """The short names of what the server offers: `policy`, `trainer`; and `policies`."""
 
     def may(self, scope: Scope) -> bool:
         """Tell whether the services would let this visitor."""
@@ -103,8 +105,9 @@ class Backend:
     async def visitor_with(self, token: str) -> Visitor:
         answer = await self.ask_as(token, self._server.GetInfo, server_pb2.GetInfoRequest())
         services = (name.rpartition(".")[2].removesuffix("Service").lower() for name in answer.info.services)
-        caller = answer.caller
-        return Visitor(caller.name, tuple(caller.scopes), frozenset(services))
+        found, caller = frozenset(services), answer.caller
+        told = {POLICIES} if found & {"policy", "trainer"} else set[str]()
+        return Visitor(caller.name, tuple(caller.scopes), found | told)
 
     async def close(self) -> None:
         await self._channel.close()

@@ -16,9 +16,9 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.templating import Jinja2Templates
 
-from rlhf_core.errors import InvalidInput, Unauthenticated
+from rlhf_core.errors import CharterError, InvalidInput, Unauthenticated
 from rlhf_core.evaluation.statistics import Estimate
-from services.console.backend import Backend, Visitor
+from services.console.backend import POLICIES, Backend, Visitor
 from services.console.pairs import visible
 from services.http.errors import told_of
 
@@ -31,7 +31,7 @@ PAGES = (
     ("annotation", "/quality", "Quality"),
     ("trainer", HOME, "Runs"),
     ("trainer", "/compare", "Compare"),
-    ("policy", "/policies", "Policies"),
+    (POLICIES, "/policies", "Policies"),
     ("study", "/studies", "Studies"),
     ("preference", "/constitution", "Constitution"),
     ("dataset", "/datasets", "Datasets"),
@@ -82,14 +82,22 @@ class Pages:
         if isinstance(error, HTTPException):
             known = error.status_code == HTTPStatus.NOT_FOUND
             message = f"there is no page {visible(request.url.path[:200])} here" if known else error.detail
-            return self.page_for(None, request, "error.html", error.status_code, message=message)
+            return await self._error(request, error.status_code, message)
         told = told_of(error)
         if request.headers.get("accept") == JSON:
             return told.response
         if isinstance(error, Unauthenticated) and request.method == "GET":
             wanted = request.url.path + (f"?{request.url.query}" if request.url.query else "")
             return RedirectResponse(f"{SIGN_IN}?next={quote(wanted)}", HTTPStatus.SEE_OTHER)
-        return self.page_for(None, request, "error.html", told.response.status_code, message=str(error))
+        return await self._error(request, told.response.status_code, str(error))
+
+    async def _error(self, request: Request, status: int, message: str) -> Response:
+        """Say what is wrong, with the menu where somebody may see it."""
+        try:
+            visitor = await self._backend.visitor(request)
+        except CharterError:
+            visitor = None
+        return self.page_for(visitor, request, "error.html", status, message=message)
 
 
 def pages_for(visitor: Visitor | None) -> Sequence[tuple[str, str, str]]:

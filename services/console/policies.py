@@ -11,9 +11,10 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from rlhf_core.errors import InvalidInput
-from rlhf_core.policies.resolve import PRODUCTION
+from rlhf_core.records.models import PRODUCTION
 from services.console.backend import Backend, person_of
 from services.console.pages import Pages, form_of
+from services.console.production import in_production
 from services.wire.policies import change_from_message, policy_from_message
 
 PAGE = 100
@@ -32,14 +33,13 @@ class Policies:
         run = query.get("run", "")
         asked = policy_pb2.ListPoliciesRequest(run_id=run, page_size=PAGE, page_token=query.get("page", ""))
         listed = await self._backend.ask(request, self._stub.ListPolicies, asked)
-        default = await self._backend.ask(request, self._stub.GetPolicy, policy_pb2.GetPolicyRequest())
         history = policy_pb2.ListPolicyChangesRequest(page_size=CHANGES)
         changes = (await self._backend.ask(request, self._stub.ListPolicyChanges, history)).changes
         return await self._pages.page(
             request,
             "policies.html",
             policies=[policy_from_message(message) for message in listed.policies],
-            default=policy_from_message(default.policy),
+            in_production=await in_production(self._backend, request),
             changes=[(change.create_time, change_from_message(change)) for change in changes],
             run=run,
             more=listed.next_page_token,

@@ -21,6 +21,7 @@ from rlhf_core.records.base import STAGE_TITLES, STAGES
 from rlhf_core.records.runs import Run
 from services.console.backend import Backend
 from services.console.pages import Pages, form_of
+from services.console.production import in_production
 from services.wire import enums
 from services.wire.paging import LAST_PLACE
 from services.wire.stored_records import run_from_message
@@ -67,8 +68,10 @@ class Runs:
         )
         answer = await self._backend.ask(request, self._backend.trainer.ListRuns, asked)
         states = [each for each in enums.STATES.values if each]
-        given = {"state": state, "tag": tag, "states": states, "more": answer.next_page_token}
-        return await self._pages.page(request, "runs.html", runs=answer.runs, statuses=_statuses(answer.runs), **given)
+        given: dict[str, Any] = {"state": state, "tag": tag, "states": states, "more": answer.next_page_token}
+        given |= {"runs": answer.runs, "statuses": _statuses(answer.runs)}
+        given |= {"production": await in_production(self._backend, request)}
+        return await self._pages.page(request, "runs.html", **given)
 
     async def _page(self, request: Request) -> Response:
         message = await self._run(request)
@@ -85,6 +88,7 @@ class Runs:
             stages=[(stage, STAGE_TITLES.get(stage, stage)) for stage in stages],
             ended=run.state in ENDED,
             report=await self._report(request, run),
+            production=await in_production(self._backend, request),
             request_id=uuid4().hex,
         )
 

@@ -30,7 +30,7 @@ MODELS: dict[ServiceName, tuple[str, ...]] = {
 
 SERVER = "charter.v1.ServerService"
 """What every process offers."""
-
+POLICY = "charter.v1.PolicyService"
 
 DATASETS = "charter.v1.DatasetService"
 EXPLORATION = "charter.v1.ExplorationService"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from html import escape
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from rlhf_core.comparison.compare import compare_runs
 from rlhf_core.config.run import RunConfig
 from rlhf_core.errors import InvalidInput, NotFound
-from rlhf_core.records.models import GoldScore
+from rlhf_core.records.models import GoldScore, PolicyVersion
 from rlhf_core.records.runs import StageResult
 from rlhf_core.records.samples import Prompt, Sample
 from rlhf_core.store.store import Store
@@ -52,14 +53,47 @@ def test_two_runs_are_told_apart_in_numbers_settings_and_replies(two):
         asked = site.http.get("/compare").text
         assert asked.count(f'value="{a}"') == asked.count(f'value="{b}"') == 2 and "Difference" not in asked
         page = site.http.get("/compare", params={"a": a, "b": b}).text
-        assert "+1.00 [+1.00, +1.00]" in page and "the second is higher" in page
+        assert "+1.00 [+1.00, +1.00]" in page and "<td>better</td>" in page
+        assert f"Better: from {escape('first ' + ATTACK)} to second the weighted sum changed by +1.00" in page
+        assert "All numbers are of these 4" in page and "helpful: better, from 0.50 to 1.50" in page
         assert "<code>seed</code>: 1 | 2" in page
         assert "<mark>1</mark>" in page and "<mark>2</mark>" in page
         assert ATTACK not in page and "first &lt;script&gt;" in page
         turned = site.http.get("/compare", params={"a": b, "b": a}).text
-        assert "the second is lower" in turned and "not told apart" in page
+        assert "<td>worse</td>" in turned and "<td>not told apart</td>" in page
+
+
+def test_what_cannot_be_compared_is_said_beside_the_lists_which_keep_the_choice(two):
+    folder, a, b = two
+    with closing(Store.open(folder)) as store:
+        bare = store.runs.create("pipeline", "{}", "k", "", "bare").id
+    with console(folder) as site:
         once = site.http.get("/compare", params={"a": a, "b": a})
-        assert once.status_code == 400 and "are one run" in once.text
+        assert once.status_code == 400 and "Before and after are the same run" in once.text
+        assert once.text.count(f'value="{a}" selected') == 2 and 'aria-label="Pages"' in once.text
+        gone = site.http.get("/compare", params={"a": bare, "b": b})
+        assert gone.status_code == 404 and "has evaluated no policy" in gone.text
+        assert gone.text.count(f'value="{b}" selected') == 1
+
+
+def test_what_is_in_production_comes_first_and_the_newest_policy_beside_it(two):
+    folder, a, b = two
+    with closing(Store.open(folder)) as store:
+        for number, run in enumerate((a, b), 1):
+            made = {"run_id": run, "stage": "ppo", "parent": "base", "base_model": "sandbox"}
+            store.policy_versions.add(PolicyVersion(id=f"policy-{number}", artifact=f"{number}", **made))
+    with console(folder) as site:
+        unset = site.http.get("/compare").text
+        assert "In production is nobody" in unset and "In short" not in unset
+        with closing(Store.open(folder)) as store:
+            store.aliases.promote("production", "policy-1", "ana", "", "")
+        page = site.http.get("/compare").text
+        before, after = page.split('id="b"')
+        assert f'value="{a}" selected' in before and f'value="{b}" selected' in after
+        assert ", in production</option>" in before and "(in production) to second the weighted sum" in page
+        assert page.count('<span class="badge production">in production</span>') == 1 + page.count("<h3>Before")
+        assert f'value="{a}" selected' in site.http.get("/compare", params={"b": b}).text.split('id="b"')[0]
+        assert "In short" not in site.http.get("/compare", params={"b": a}).text, "nothing is before production itself"
 
 
 def test_the_service_compares_as_the_command_does_and_names_the_run_at_fault(two):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import httpx2
@@ -10,10 +11,14 @@ import pytest
 
 from rlhf_core.config.run import ModelConfig
 from rlhf_core.constitution.load import load_with_text
+from rlhf_core.errors import Unavailable
+from rlhf_core.records.models import PolicyVersion
+from rlhf_core.records.samples import Prompt
+from rlhf_core.store.store import Store
 from services.client.client import CharterClient
 from services.server.config import ConsoleConfig, ServeConfig
 from tests.services.apps import started
-from tests.services.console.conftest import Site
+from tests.services.console.conftest import Site, console
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +50,7 @@ def change(site: Site, verb: str, **fields: str) -> httpx2.Response:
 
 
 def test_a_policy_is_promoted_and_taken_back_and_the_page_says_who_is_in_production(full):
-    assert "<b>the base model</b>" in full.http.get("/policies").text
+    assert "<b>nobody</b>: the base model answers" in full.http.get("/policies").text
     full.http.post("/label/name", data={"name": "ana"}, headers={"origin": full.url})
     for _ in range(2):  # a browser may send a form twice
         asked = {"policy": "policy-1", "alias": "production", "reason": "<b>why</b>", "request_id": "p1"}
@@ -55,7 +60,7 @@ def test_a_policy_is_promoted_and_taken_back_and_the_page_says_who_is_in_product
     assert page.count("(was nobody)") == 1
     assert full.grpc.policy.get_policy().version.id == "policy-1"
     assert change(full, "rollback", alias="production", request_id="r1").status_code == 303
-    assert "<b>the base model</b>" in full.http.get("/policies").text
+    assert "<b>nobody</b>: the base model answers" in full.http.get("/policies").text
     assert ", rolled back" in full.http.get("/policies").text
 
 
@@ -90,8 +95,30 @@ def test_the_constitution_is_read_and_its_text_checked_as_it_is_typed(full, chro
 def test_a_server_without_the_judge_shows_the_constitution_and_checks_no_text(site):
     page = site.http.get("/constitution").text
     assert "No poisonous fumes" in page and "<textarea" not in page
-    answer = site.http.get("/policies")
-    assert answer.status_code == 503 and "does not offer" in answer.text
+
+
+def test_a_server_without_a_model_shows_what_is_in_production_and_changes_nothing(tmp_path):
+    with closing(Store.open(tmp_path)) as store:
+        run = store.runs.create("pipeline", "{}", "k", "", "spring").id
+        other = store.runs.create("pipeline", "{}", "k", "", "summer").id
+        made = {"run_id": run, "stage": "ppo", "parent": "base", "base_model": "sandbox", "artifact": "a"}
+        store.policy_versions.add(PolicyVersion(id="policy-1", **made))
+    with console(tmp_path) as site:
+        assert "<b>nobody</b>: the base model answers" in site.http.get("/runs").text
+        with closing(Store.open(tmp_path)) as store:
+            store.aliases.promote("production", "policy-1", "ana", "<i>good</i>", "")
+        listed = site.http.get("/runs").text
+        assert 'href="/policies"' in listed and listed.count(">in production</span>") == 1
+        for page in (listed, site.http.get("/policies").text, site.http.get(f"/runs/{run}").text):
+            assert "<b>policy-1</b>" in page and "promoted by ana: &lt;i&gt;good" in page
+        assert "This run made what is in production" not in site.http.get(f"/runs/{other}").text
+        policies = site.http.get("/policies").text
+        assert "<button" not in policies and "Shown only" in policies
+        promotion = {"policy": "policy-1", "alias": "other"}
+        assert change(site, "promote", **promotion).status_code == 503
+        with pytest.raises(Unavailable, match="does not offer"):
+            site.grpc.policy.generate([Prompt.of("Hi")])
+        assert site.grpc.policy.get_policy().version.id == "policy-1"
 
 
 def edit(site: Site, text: str, **fields: str) -> httpx2.Response:

@@ -26,8 +26,7 @@ def config(folder, address: str, **more) -> ServeConfig:
     return ServeConfig(
         address=f"unix:{folder}/s",
         data=folder,
-        only=WITHOUT_MODEL,
-        **{"console": ConsoleConfig(address=address), **more},
+        **{"only": WITHOUT_MODEL, "console": ConsoleConfig(address=address), **more},
     )
 
 
@@ -111,7 +110,15 @@ def test_a_page_that_follows_a_run_does_not_hold_up_the_end_of_the_process(tmp_p
 
 
 def test_pages_whose_service_is_not_here_are_not_led_to(tmp_path):
-    with console(tmp_path) as site:
-        home = site.http.get("/", follow_redirects=True)
-        assert home.status_code == 200 and home.url.path == "/runs"
-        assert 'href="/label"' in home.text and 'href="/policies"' not in home.text
+    labels = config(tmp_path, "127.0.0.1:0", only=("preference",), works=False)
+    with started(labels) as app, httpx2.Client(base_url=app.console_address, timeout=30) as http:
+        home = http.get("/", follow_redirects=True)
+        assert home.status_code == 200 and home.url.path == "/label"
+        assert 'href="/label"' in home.text and 'href="/policies"' not in home.text and 'href="/runs"' not in home.text
+
+
+def test_a_page_that_says_what_went_wrong_keeps_the_menu(site):
+    for path in ("/nowhere", "/runs/run-gone", "/runs?state=NONE", "/label/kind"):
+        answer = site.http.get(path)
+        assert answer.status_code >= 400 and "That did not work" in answer.text
+        assert 'aria-label="Pages"' in answer.text and 'href="/label"' in answer.text, path

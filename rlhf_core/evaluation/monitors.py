@@ -94,11 +94,14 @@ class Drift(Record):
     def __str__(self) -> str:
         name = NAMES[self.monitor] + (f' ("{self.detail}")' if self.detail else "")
         if self.monitor == "length_ratio":
-            return f"{name} {self.value:.2f}; the limit is {self.limit:g}"
+            side = "below" if self.value < self.limit else "above"
+            return f"{name} {self.value:.2f}, {side} the limit of {self.limit:g}"
         if self.reference is None:
-            return f"{name} {self.value:.0%}; the limit is {self.limit:.0%}"
-        before = f"against {self.reference:.0%} of the reference policy"
-        return f"{name} {self.value:.0%}, {before}; the limit is {self.limit:.0%} more"
+            return f"{name} {self.value:.0%}, above the limit of {self.limit:.0%}"
+        limit = (
+            f"{self.reference + self.limit:.0%}, {self.limit:.0%} more than the reference policy's {self.reference:.0%}"
+        )
+        return f"{name} {self.value:.0%}, above the limit of {limit}"
 
 
 def monitor(samples: Sequence[Sample], reference: Sequence[Sample] = ()) -> Monitors:

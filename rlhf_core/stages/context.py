@@ -80,8 +80,9 @@ class Context(NamedTuple):
         """Return how many prompts make one committed piece of work: fewer where each takes a large model seconds."""
         return most if self.tools.backbone.size < LARGE else min(most, PIECE_OF_A_LARGE_MODEL)
 
-    def note(self, text: str) -> None:
-        self.report("note", json.dumps({"text": text}))
+    def note(self, text: str, alarm: bool = False) -> None:
+        """Leave a note on the run; an alarm, which says that something is wrong, stands before all others."""
+        self.report("note", json.dumps({"text": text} | ({"alarm": True} if alarm else {})))
 
     def need(self, stage: Stage) -> StageResult:
         """Return the result of an earlier stage.

@@ -40,7 +40,7 @@ def evaluate_stage(ctx: Context) -> StageResult:
         ctx.note(f"evaluated {name} on {len(prompts)} held-out prompts and {len(trained)} trained on")
         first = first or samples
         for drift in drifts(monitor(samples, first), ctx.config.monitors, monitor(first)) if number else ():
-            ctx.note(f"{name}: {drift}")
+            ctx.note(f"{name}: {drift}", alarm=True)
     counts = {"prompts": len(prompts), "training_prompts": len(trained)}
     counts["samples"] = sum(counts.values()) * settings.samples * len(policies)
     if alike := all_prompts(ctx).alike:

@@ -44,7 +44,7 @@ def label_stage(ctx: Context) -> StageResult:
         counts[f"abstained.{one.reason}" if one.abstained else f"choice.{one.choice}"] += 1
     gates = [one.gate for one in measured]
     for gate in gates:
-        ctx.note(f"judge, {gate.objective}: {gate.reason or 'passes its gate'}")
+        ctx.note(f"judge, {gate.objective}: {gate.reason or 'passes its gate'}", alarm=bool(gate.reason))
     refuse_ungated(ctx, gates, sum(len(poll.votes) for poll in polls))
     result = StageResult(
         run_id=ctx.run.id,

@@ -103,7 +103,8 @@ class Audit:
         for name in objectives:
             if name not in self._noted:
                 self._noted.add(name)
-                self._ctx.note(f"PPO step {step}, {name}: the reward model's score rises and its auditor's falls")
+                told = f"PPO step {step}, {name}: the reward model's score rises and its auditor's falls"
+                self._ctx.note(told, alarm=True)
         return ""
 
     def _points(self, step: int) -> list[WatchPoint]:
@@ -170,4 +171,4 @@ class Watch:
                 raise TrainingFailed(f"PPO ended at step {step}, as monitors.stop asks: {drift}")
             if drift.monitor not in self._noted:
                 self._noted.add(drift.monitor)
-                self._ctx.note(f"PPO step {step}: {drift}")
+                self._ctx.note(f"PPO step {step}: {drift}", alarm=True)

@@ -122,6 +122,11 @@ def person_of(request: Request, visitor: Visitor) -> str:
     return visitor.name or unquote(cookie_of(request, NAME_COOKIE)) or _user()
 
 
+def is_named(request: Request, visitor: Visitor) -> bool:
+    """Tell whether a visitor's name was given by somebody, and not guessed."""
+    return bool(visitor.name or cookie_of(request, NAME_COOKIE))
+
+
 def cookie_name(request: Request, name: str) -> str:
     """Name a cookie: over TLS with the prefix by which browsers let this host alone set it, and send it so."""
     return f"__Host-{name}" if request.url.scheme == "https" else name

@@ -23,7 +23,7 @@ from starlette.routing import Route
 from rlhf_core.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthenticated, suggestion
 from rlhf_core.records.assessments import HIGHEST, LOWEST
 from rlhf_core.records.base import Record
-from services.console.backend import NAME_COOKIE, Backend, person_of, set_cookie
+from services.console.backend import NAME_COOKIE, Backend, is_named, person_of, set_cookie
 from services.console.labelling_steps import FORMS, DeskForm, Steps, carry_out
 from services.console.pages import JSON, Pages, form_of
 from services.console.pairs import Pair, pair_of
@@ -75,7 +75,10 @@ class Task(NamedTuple):
 
     name: str
     description: str
-    remaining: dict[str, int]
+    remaining: dict[str, int | None]
+    """None: the labeler is not let in, and the desk says why."""
+    elsewhere: int
+    """Pairs of other runs, where none of the run that was asked for waits."""
 
 
 class Labelling:
@@ -98,21 +101,25 @@ class Labelling:
         labeler, constitution = person_of(request, visitor), await self._constitution(request, run)
         tasks = []
         for objective in constitution.objectives:
-            remaining: dict[str, int] = {}
+            remaining: dict[str, int | None] = {}
             for form in DESKS if visitor.may("label") else ():
                 look = Look(form=form, objective=objective.name, run=run, count=1, since=_day_ago())
                 remaining[form] = await self._remaining(request, labeler, look)
-            tasks.append(Task(objective.name, objective.description, remaining))
+            elsewhere = 0
+            if run and remaining.get("pairs") == 0:
+                look = Look(form="pairs", objective=objective.name, count=1, since=_day_ago())
+                elsewhere = await self._remaining(request, labeler, look) or 0
+            tasks.append(Task(objective.name, objective.description, remaining, elsewhere))
         given = await self._progress(request, labeler, _day_ago())
-        shown = {"tasks": tasks, "given": given, "labeler": labeler, "run": run}
+        shown = {"tasks": tasks, "given": given, "labeler": labeler, "run": run, "named": is_named(request, visitor)}
         return self._pages.page_for(visitor, request, "tasks.html", **shown)
 
-    async def _remaining(self, request: Request, labeler: str, look: Look) -> int:
-        """How many items wait at a desk; none for somebody who is not let in, as the desk tells them."""
+    async def _remaining(self, request: Request, labeler: str, look: Look) -> int | None:
+        """How many items wait at a desk; None for somebody who is not let in."""
         try:
             return (await self._next(request, labeler, look, 0)).remaining
         except Forbidden:
-            return 0
+            return None
 
     async def _desk(self, request: Request) -> Response:
         visitor, run = await self._backend.visitor(request), request.query_params.get("run", "")

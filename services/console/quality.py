@@ -94,7 +94,8 @@ class Quality:
             inbox = await self._backend.ask(request, self._backend.annotation.ListDisagreements, listing)
             quality = quality_from_message(message)
             sections.append(Section(quality, words_of(quality.ordinal), trend_of(quality.trend), inbox.total))
-        return self._pages.page_for(visitor, request, "quality.html", sections=sections, run=run)
+        own = person_of(request, visitor)
+        return self._pages.page_for(visitor, request, "quality.html", sections=sections, run=run, own=own)
 
     async def _change(self, request: Request) -> Response:
         """Let somebody in, or shut them out."""

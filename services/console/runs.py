@@ -19,9 +19,10 @@ from rlhf_core.errors import CharterError, InvalidInput, NotFound
 from rlhf_core.evaluation.report.record import Report
 from rlhf_core.records.base import STAGE_TITLES, STAGES
 from rlhf_core.records.runs import Run
-from services.console.backend import Backend
+from services.console.backend import Backend, person_of
 from services.console.pages import Pages, form_of
 from services.console.production import in_production
+from services.console.waiting import pairs_wait
 from services.wire import enums
 from services.wire.paging import LAST_PLACE
 from services.wire.stored_records import run_from_message
@@ -78,9 +79,14 @@ class Runs:
         run = run_from_message(message)
         config = json.loads(run.config) if run.config else {}
         stages = STAGES if run.kind == "pipeline" else (run.kind,)
-        return await self._pages.page(
+        visitor = await self._backend.visitor(request)
+        labels = visitor.may("label") and "preference" in visitor.services
+        labeler = person_of(request, visitor)
+        return self._pages.page_for(
+            visitor,
             request,
             "run.html",
+            labels=labels and await pairs_wait(self._backend, request, labeler, run.id),
             run=run,
             created=message.create_time,
             weights=config.get("weights") or {},

@@ -75,7 +75,7 @@ def test_drift_is_a_rise_above_the_reference_policy():
     assert (drift.level, drift.value, drift.reference, drift.limit) == ("warn", 0.3, 0.1, 0.1)
     assert (
         str(drift)
-        == "replies that open with an apology 30%, against 10% of the reference policy; the limit is 10% more"
+        == "replies that open with an apology 30%, above the limit of 20%, 10% more than the reference policy's 10%"
     )
 
 

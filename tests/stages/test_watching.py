@@ -43,6 +43,10 @@ def store(tmp_path: Path) -> Iterator[Store]:
     opened.close()
 
 
+def said(note: dict[str, Any]) -> str:
+    return ("alarm: " if note.get("alarm") else "") + note["text"]
+
+
 def watch(store: Store, notes: list[str], **monitors: dict[str, float]) -> Watch:
     config = RunConfig.model_validate({"monitors": monitors})
     ctx = Context(
@@ -53,7 +57,7 @@ def watch(store: Store, notes: list[str], **monitors: dict[str, float]) -> Watch
         store=store,
         tools=cast(Toolbox, None),
         results={"norm_pack": StageResult(run_id="run-1", stage="norm_pack", norm_pack="pack")},
-        report=lambda kind, body: notes.append(cast(dict[str, Any], json.loads(body))["text"]),
+        report=lambda kind, body: notes.append(said(json.loads(body))),
         should_stop=lambda: False,
     )
     return Watch(ctx)
@@ -66,9 +70,10 @@ def test_drift_from_the_reference_policy_is_noted_once_for_each_monitor(store: S
     assert notes == []
     for step in (2, 3):
         watched.judge(watched.listen(replies("ppo", *[SORRY] * 3, *[FINE] * 7)), step)
+    limit = "30%, above the limit of 20%, 10% more than the reference policy's 10%"
     assert notes == [
-        "PPO step 2: replies that decline 30%, against 10% of the reference policy; the limit is 10% more",
-        "PPO step 2: replies that open with an apology 30%, against 10% of the reference policy; the limit is 10% more",
+        f"alarm: PPO step 2: replies that decline {limit}",
+        f"alarm: PPO step 2: replies that open with an apology {limit}",
     ]
 
 
@@ -76,7 +81,7 @@ def test_a_limit_that_ends_the_run_names_step_number_and_limit(store: Store):
     watched = watch(store, [], stop={"refusals": 0.3})
     watched.judge(watched.listen(replies("ppo", *[SORRY] * 4, *[FINE] * 6)), 6)
     heard = watched.listen(replies("ppo", *[SORRY] * 5, *[FINE] * 5))
-    message = "PPO ended at step 7, as monitors.stop asks: replies that decline 50%, against 10%.*limit is 30% more"
+    message = "PPO ended at step 7, as monitors.stop asks: replies that decline 50%, above the limit of 40%"
     with pytest.raises(TrainingFailed, match=message):
         watched.judge(heard, 7)
 

@@ -79,11 +79,12 @@ function now(stage, step, all, pace = 0) {
   at("now").textContent = all ? `${stage} ${step}/${all}${left}` : stage;
 }
 
-function onNote({ text }) {
+function onNote({ text, alarm }) {
   if (!text) return;
   const item = document.createElement("li");
   item.textContent = text;
-  at("notes").append(item);
+  at(alarm ? "alarms" : "notes").append(item);
+  if (alarm) at("wrong").hidden = false;
 }
 
 function clock(seconds) {

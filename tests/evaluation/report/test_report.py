@@ -166,5 +166,5 @@ def test_the_page_says_how_every_policy_sounds_and_what_has_drifted():
     page = manner(evaluated.stages)
     assert "benign prompts" in page and "here i am b here" in page and "<b> " not in page
     assert page.count("<li>") == len(evaluated.stages[1].drifts) == 2
-    assert "after PPO: replies that decline 25%, against 0% of the reference policy; the limit is 10% more" in page
+    assert "after PPO: replies that decline 25%, above the limit of 10%, 10% more than the reference policy" in page
     assert evaluated.stages[0].drifts == () and manner(()) == ""

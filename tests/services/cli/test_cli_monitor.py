@@ -22,8 +22,8 @@ def test_monitor_prints_shares_and_warns_of_those_beyond_a_limit(tmp_path: Path)
     assert "4 replies to 4 prompts, 2.2 words each" in result.stdout
     assert "refuse, benign prompts" in result.stdout and "25.0 %" in result.stdout
     assert result.stdout.splitlines()[-2:] == [
-        "warn: replies that decline 25%; the limit is 10%",
-        "warn: replies that open with an apology 25%; the limit is 10%",
+        "warn: replies that decline 25%, above the limit of 10%",
+        "warn: replies that open with an apology 25%, above the limit of 10%",
     ]
 
 

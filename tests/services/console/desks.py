@@ -18,7 +18,7 @@ def labeler(
     page = context.new_page()
     page.goto(f"{url}/label")
     page.fill("#name", name)
-    page.click("text=Change")
+    page.click("text=That is me")
     page.goto(f"{url}/label/{objective}/{form}")
     page.wait_for_selector("#item:visible")
     return page

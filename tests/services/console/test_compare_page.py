@@ -90,7 +90,7 @@ def test_what_is_in_production_comes_first_and_the_newest_policy_beside_it(two):
         page = site.http.get("/compare").text
         before, after = page.split('id="b"')
         assert f'value="{a}" selected' in before and f'value="{b}" selected' in after
-        assert ", in production</option>" in before and "(in production) to second the weighted sum" in page
+        assert ", in production, 20" in before and "(in production) to second the weighted sum" in page
         assert page.count('<span class="badge production">in production</span>') == 1 + page.count("<h3>Before")
         assert f'value="{a}" selected' in site.http.get("/compare", params={"b": b}).text.split('id="b"')[0]
         assert "In short" not in site.http.get("/compare", params={"b": a}).text, "nothing is before production itself"

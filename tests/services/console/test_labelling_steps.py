@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import pytest
 
 from rlhf_core.seeding import UNIFORM_SLICE, is_swapped, uniform_draw
+from rlhf_core.store.store import Store
+from rlhf_core.store.workers import this_process
 from tests.services.console.conftest import Site, console, fill, pair
+from tests.services.run_server import CONFIG
 
 LONG_AGO = "2026-01-01T00:00:00Z"
 
@@ -146,3 +151,41 @@ def test_a_reply_that_is_long_comes_unmarked_and_at_once(tmp_path):
             )
         found = ahead(site, 3)["items"]
         assert [len(shown["left"]) for shown in found] == [1, 1, 1]
+
+
+def test_where_nothing_waits_it_is_said_with_where_something_does(site):
+    with closing(Store.open(site.data)) as store:
+        store.workers.sign_in(this_process())
+    run = site.grpc.trainer.create_run(CONFIG).id
+    assert "Label pairs of this run" not in site.http.get(f"/runs/{run}").text
+    page = site.http.get("/label", params={"run": run}).text
+    assert 'No pair of this run waits for you. <a href="/label/helpful">40 of other runs</a>' in page
+    assert "Label for helpful" not in page and "Rate replies: none waits" in page
+    every = site.http.get("/label").text
+    assert "40 pairs wait for you" in every and "Label for helpful" in every and "Rate replies</a> (80)" in every
+
+
+def test_a_run_with_pairs_leads_to_them(site):
+    with closing(Store.open(site.data)) as store:
+        store.workers.sign_in(this_process())
+        run = site.grpc.trainer.create_run(CONFIG).id
+        made = pair(99)
+        store.comparisons.add([made.model_copy(update={"run_id": run})])
+    assert "Label pairs of this run" in site.http.get(f"/runs/{run}").text
+    assert "1 pair waits for you" in site.http.get("/label", params={"run": run}).text
+
+
+def test_a_name_is_asked_for_before_the_first_label(site):
+    page = site.http.get("/label").text
+    assert "Before you begin: under which name are your labels stored?" in page
+    assert page.index('id="name"') < page.index("Read the guidelines")
+    site.http.post("/label/name", data={"name": "ana"}, headers={"origin": site.url})
+    page = site.http.get("/label").text
+    assert "Before you begin: under" not in page and 'value="ana"' in page
+    assert "You label as <b>ana</b>" in site.http.get("/label/helpful").text
+
+
+def test_the_desk_says_what_its_marks_and_sides_mean(site):
+    page = site.http.get("/label/helpful").text
+    assert "Which reply stands left is drawn at random" in page and "are where the two differ" in page
+    assert "<kbd>Esc</kbd> leaves the field" in page

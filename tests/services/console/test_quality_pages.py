@@ -46,11 +46,13 @@ def test_the_page_says_how_far_people_agree_and_how_each_of_them_does(tmp_path):
     fill(tmp_path)
     with console(tmp_path) as site:
         empty = site.http.get("/quality").text
-        assert "Nobody has labelled for helpful yet" in empty and "undefined" in empty
+        assert "Nobody has labelled for helpful yet" in empty and "undefined" not in empty
+        assert empty.count("no item has the answers of two people") == 4, "both alphas of both objectives say why"
         disagree(site)
         page = site.http.get("/quality").text
         assert "people agree too little" in page and "3 pairs to decide" in page and "13 of 13" in page
         assert ">ada</th>" in page and ">bo</th>" in page
+        assert ">Chose the left reply</th>" in page and "from 13 answers</span>" in page
         assert 'href="/quality/helpful"' in page and ATTACK not in page
 
 
@@ -63,7 +65,7 @@ def test_somebody_is_shut_out_and_let_in_from_the_page(tmp_path):
         page = site.http.get("/quality").text
         assert "shut out" in page and "0 pairs to decide" in page
         site.http.cookies.set("charter_name", "bo")
-        assert "0 pairs wait for you" in site.http.get("/label").text
+        assert "You get no pairs for now" in site.http.get("/label").text
         looked = site.post(
             "/label/next", {"form": "pairs", "objective": "helpful", "count": 2} | {"since": "2026-01-01T00:00:00Z"}
         )
@@ -71,6 +73,16 @@ def test_somebody_is_shut_out_and_let_in_from_the_page(tmp_path):
         assert site.post("/quality", data={"labeler": "human:bo", "standing": "gone"}).status_code == 400
         site.post("/quality", data={"labeler": "human:bo", "standing": "by_rule"})
         assert "3 pairs to decide" in site.http.get("/quality").text
+
+
+def test_nobody_is_offered_to_shut_themselves_out(tmp_path):
+    fill(tmp_path)
+    with console(tmp_path) as site:
+        disagree(site)
+        assert site.http.get("/quality").text.count("Shut out, with all labels") == 2
+        site.http.cookies.set("charter_name", "bo")
+        page = site.http.get("/quality").text
+        assert page.count("Shut out, with all labels") == 1 and "(you)" in page
 
 
 def test_a_decision_is_stored_as_what_stood_on_the_page_and_can_be_taken_back(tmp_path, monkeypatch):

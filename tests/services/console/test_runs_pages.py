@@ -247,6 +247,9 @@ def test_curves_grow_as_the_run_goes(followed, chromium):
     page = chromium().new_page()
     page.goto(f"{site.url}/runs/{run}")
     page.wait_for_selector("figure canvas")
+    assert not page.is_visible("#wrong"), "no note is an alarm yet"
+    store.events.append(run, "note", json.dumps({"text": "replies 16%, above the limit of 14%", "alarm": True}))
+    page.locator("#wrong #alarms li", has_text="above the limit").wait_for()
     assert page.locator("#curves figcaption").all_inner_texts() == [
         "score, in sd of the reference policy",
         "KL to the reference, nats per reply",

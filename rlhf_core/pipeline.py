@@ -34,6 +34,7 @@ from rlhf_core.stages.label import label_stage
 from rlhf_core.stages.memory import fit_to_memory
 from rlhf_core.stages.norm_pack import norm_pack_stage
 from rlhf_core.stages.ppo import ppo_stage
+from rlhf_core.stages.remote_samples import sampling
 from rlhf_core.stages.report import report_stage
 from rlhf_core.stages.reward import reward_stage
 from rlhf_core.stages.sft import sft_stage
@@ -80,11 +81,13 @@ def run_pipeline(
     done = store.stage_results.of_run(run.id)
     check_rows(context, [stage for stage in wanted if stage not in done])
     context = fit_to_memory(context, [stage for stage in wanted if stage not in done])
-    for stage in wanted:
-        if stage not in done:
-            report("stage", json.dumps({"stage": stage, "state": "started"}))
-            done[stage] = STORY[stage](context)
-            with store.transaction(run.id, run.fence):
-                store.stage_results.add(done[stage])
-            report("stage", json.dumps({"stage": stage, "state": "done", "seconds": round(done[stage].seconds, 1)}))
-        context.results[stage] = done[stage]
+    with sampling(context, [stage for stage in wanted if stage not in done]) as context:
+        for stage in wanted:
+            if stage not in done:
+                report("stage", json.dumps({"stage": stage, "state": "started"}))
+                done[stage] = STORY[stage](context)
+                with store.transaction(run.id, run.fence):
+                    store.stage_results.add(done[stage])
+                took = round(done[stage].seconds, 1)
+                report("stage", json.dumps({"stage": stage, "state": "done", "seconds": took}))
+            context.results[stage] = done[stage]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from torch import Tensor
 
@@ -28,6 +28,9 @@ from rlhf_core.training.ppo.rollout import Rollout, roll_out, shuffled, step_pro
 from rlhf_core.training.ppo.state import PpoState
 from rlhf_core.training.ppo.targets import evaluate_once, fix_targets
 from rlhf_core.training.ppo.update import optimise
+
+if TYPE_CHECKING:
+    from rlhf_core.inference.remote_sampler import RemoteSampler
 
 Weights = Mapping[str, float] | Callable[[int], Mapping[str, float]]
 """The run's weights, which the dial's schedule changes; or those of each step, counted from 1."""
@@ -55,11 +58,13 @@ def train_ppo(
     replay: Replay | None = None,
     principles: Sequence[Principle] = (),
     ranks: Ranks = ALONE,
+    sampler: RemoteSampler | None = None,
 ) -> Iterator[PpoStep | None]:
     """Yield each step when it is done, and None between its parts, so that others can use the device meanwhile.
 
-    With a checkpoint, go on as if never interrupted; several `ranks` share the rows. A stream carries its objective's
-    own z and is weighed where advantages are added up, GAE(sum c_k z_k) = sum c_k GAE(z_k): so no critic depends on it.
+    With a checkpoint, go on as if never interrupted; several `ranks` share the rows, a `sampler` elsewhere writes them.
+    A stream carries its objective's own z and is weighed where advantages are added up, GAE(sum c_k z_k) = sum c_k
+    GAE(z_k): so no critic depends on it.
     """
     _check_order(policy, reward_models, norm_pack)
     state = PpoState.begin(policy, config, checkpoint, ranks)
@@ -71,7 +76,9 @@ def train_ppo(
         stream_weights = combination.coefficients(dial)
         chosen = step_prompts(prompts, config.prompts_per_step, seed, state.step, config.even_tags)
         draws = derived_seed(seed, state.step)
-        rollout = roll_out(policy, reward_models, norm_pack, chosen, config, max_tokens, draws, principles, ranks)
+        rollout = roll_out(
+            policy, reward_models, norm_pack, chosen, config, max_tokens, draws, principles, ranks, sampler, state.step
+        )
         rollout = _paid(combination.pay(rollout, stream_weights), config, derived_seed(seed, state.step, "lots"))
         yield None
         # 2. Fix this step's targets: from here they are data, not graph.

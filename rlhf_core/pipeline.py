@@ -28,13 +28,13 @@ from rlhf_core.stages.ancestry import inherited
 from rlhf_core.stages.context import Context, Toolbox
 from rlhf_core.stages.control import control_stage
 from rlhf_core.stages.critique import critique_stage
+from rlhf_core.stages.elsewhere.remote_samples import sampling
 from rlhf_core.stages.evaluate import evaluate_stage
 from rlhf_core.stages.imported.own_rows import check_rows
 from rlhf_core.stages.label import label_stage
 from rlhf_core.stages.memory import fit_to_memory
 from rlhf_core.stages.norm_pack import norm_pack_stage
 from rlhf_core.stages.ppo import ppo_stage
-from rlhf_core.stages.remote_samples import sampling
 from rlhf_core.stages.report import report_stage
 from rlhf_core.stages.reward import reward_stage
 from rlhf_core.stages.sft import sft_stage

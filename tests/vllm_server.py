@@ -10,7 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rlhf_core.inference.generate import generate
+from rlhf_core.inference.engines.native import NativeDecoder
+from rlhf_core.inference.sequence import SamplingParams, TokenMeaning, TokenSequence
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.models.batching import make_batch
 from rlhf_core.models.logprobs import response_logprobs
@@ -34,7 +35,10 @@ def refusal(status: int, message: str) -> Answer:
 
 
 class TinyVllm:
-    """What a server of one base model knows: adapters by name. `fails` answers instead, where it returns something."""
+    """What a server of one base model knows: adapters by name. `fails` answers instead, where it returns something.
+
+    It draws by our own decode loop from a row's seed, so that it writes what this process would.
+    """
 
     def __init__(self, backbone: Backbone, name: str = "tiny", lora: bool = True, processed: bool = True):
         self.backbone, self.name, self.lora, self.processed = backbone, name, lora, processed
@@ -94,14 +98,13 @@ class TinyVllm:
         if model != self.name and model not in self.loaded:
             return refusal(404, f"The model `{model}` does not exist.")
         with self.backbone.adapters.using(None if model == self.name else model):
-            (row,) = generate(
-                self.backbone,
-                [body["prompt"]],
-                n=1,
-                temperature=body["temperature"],
-                max_tokens=body["max_tokens"],
-                seed=body["seed"],
-            )
+            params = SamplingParams(temperature=body["temperature"], max_tokens=body["max_tokens"])
+            meaning = TokenMeaning(self.backbone.decode, frozenset(body["stop_token_ids"]))
+            row = TokenSequence(tuple(body["prompt"]), body["seed"], model, params, meaning)
+            decoder = NativeDecoder(self.backbone)
+            decoder.join([row])
+            while decoder.rows:
+                decoder.step()
             logprobs = row.logprobs
             if not self.processed:
                 batch = make_batch(self.backbone, [body["prompt"]], [row.tokens])

@@ -16,10 +16,10 @@ from rlhf_core.records.samples import Demonstration
 from rlhf_core.reward_models.reward_model import RewardModel
 from rlhf_core.stages.context import Context, Timer
 from rlhf_core.stages.demonstrations import replayed
-from rlhf_core.stages.learners import ppo_by_learners
+from rlhf_core.stages.elsewhere.learners import ppo_by_learners
+from rlhf_core.stages.elsewhere.remote_samples import ppo_sampler
 from rlhf_core.stages.ppo_watch import Audit, Watch
 from rlhf_core.stages.prompts import prompts_of
-from rlhf_core.stages.remote_samples import ppo_sampler
 from rlhf_core.stages.samples import stamp
 from rlhf_core.stages.versions import artifact_of, drop_adapters, load_reward_models, publish_policy
 from rlhf_core.training.epoch_state import Resumable

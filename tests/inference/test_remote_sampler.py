@@ -16,7 +16,7 @@ from rlhf_core.inference.generate import generate
 from rlhf_core.inference.remote_sampler import RemoteSampler, connect
 from rlhf_core.models.backbone import Backbone
 from tests.conftest import save_model, save_tokenizer
-from tests.vllm_server import Asked, TinyVllm, refusal, running
+from tests.vllm_server import Answer, Asked, TinyVllm, refusal, running
 
 PROMPTS = [[1, 2, 3], [9] * 10, [1, 2, 3]]
 
@@ -66,18 +66,10 @@ def test_what_an_adapter_writes_there_is_what_it_writes_here(serve, backbone, tm
     seeds = [asked.body["seed"] for asked in server.of("completions")[-6:]]
     assert len(set(seeds)) == 6, "a prompt that is repeated has draws of its own"
     with backbone.adapters.using("policy"):
-        batch, own = _own_logprobs(backbone, replies)
-    told = [logprob for reply in replies for logprob in reply.logprobs]
-    assert told == pytest.approx(own[batch.mask == 1].tolist(), abs=1e-4)
-    assert all(reply.finished == (reply.tokens[-1] in backbone.stop_ids) for reply in replies)
-
-
-def _own_logprobs(backbone: Backbone, replies):
-    from rlhf_core.models.batching import make_batch
-    from rlhf_core.models.logprobs import response_logprobs
-
-    batch = make_batch(backbone, [row for row in PROMPTS for _ in range(2)], [reply.tokens for reply in replies])
-    return batch, response_logprobs(backbone, batch, 0.7)
+        own = generate(backbone, PROMPTS, n=2, temperature=0.7, max_tokens=6, seed=5)
+    assert [(reply.tokens, reply.finished) for reply in replies] == [(row.tokens, row.finished) for row in own]
+    for reply, row in zip(replies, own, strict=True):
+        assert reply.logprobs == pytest.approx(row.logprobs, abs=1e-5)
 
 
 def test_adapters_are_named_by_step_and_content_and_only_the_last_ones_stay(serve, backbone, tmp_path):
@@ -153,17 +145,12 @@ def test_a_row_that_was_cut_before_its_limit_is_no_response(serve, backbone, tmp
     server = serve()
     sampler = sampler_of(server, backbone, tmp_path, retries=0)
     choice = {"token_ids": [5, 6], "logprobs": {"token_logprobs": [-1.0, -1.0]}}
-    server.fails = lambda asked: (
-        (200, {"model": "tiny", "choices": [choice]}) if asked.path == "/v1/completions" else None
-    )
     server.fails = _answering(200, {"model": "tiny", "choices": [choice]})
     with pytest.raises(Unavailable, match="cut after 2 of 6 tokens"):
         write(sampler, sampler.base())
 
 
 def _answering(status: int, body):
-    from tests.vllm_server import Answer
-
     return lambda asked: Answer(status, body) if asked.path == "/v1/completions" else None
 
 
@@ -249,10 +236,3 @@ def test_who_waits_can_give_up(serve, backbone, tmp_path):
     sampler = connect(SamplerConfig(address=server.address), backbone, tmp_path, give_up)
     with pytest.raises(GivenUp):
         sampler.base()
-
-
-def test_the_native_loop_writes_as_it_did(backbone):
-    """The seeds are those of `generate`, so that a server with our own decode loop writes the same rows."""
-    with backbone.adapters.using("policy"):
-        rows = generate(backbone, PROMPTS, n=2, temperature=0.7, max_tokens=6, seed=5)
-    assert len({tuple(row.tokens) for row in rows}) == 6

@@ -171,7 +171,7 @@ def test_a_process_lost_before_any_step_forward_fails_the_run(at_work, monkeypat
     def lost(*_: object) -> None:
         raise LearnersLost("learner process 0 was killed (SIGKILL)")
 
-    monkeypatch.setattr("rlhf_core.stages.learners.learners", lost)
+    monkeypatch.setattr("rlhf_core.stages.elsewhere.learners.learners", lost)
     with pytest.raises(TrainingFailed, match=r"learner process 0 was killed \(SIGKILL\); `charter resume` goes on"):
         ppo_stage(at_work(2))
 

@@ -18,8 +18,8 @@ from rlhf_core.records.models import NormPack
 from rlhf_core.records.runs import StepMetrics
 from rlhf_core.records.samples import Demonstration
 from rlhf_core.stages.context import Context
+from rlhf_core.stages.elsewhere.remote_samples import FOLDER as SAMPLER_FOLDER
 from rlhf_core.stages.prompts import prompts_of
-from rlhf_core.stages.remote_samples import FOLDER as SAMPLER_FOLDER
 from rlhf_core.training.epoch_state import Keep
 from rlhf_core.training.learners.job import Job, PpoTask, RewardTask, SavedRewardModel, SftTask
 from rlhf_core.training.learners.launch import Learners, LearnersLost, learners

@@ -98,7 +98,7 @@ class TinyVllm:
         if model != self.name and model not in self.loaded:
             return refusal(404, f"The model `{model}` does not exist.")
         with self.backbone.adapters.using(None if model == self.name else model):
-            params = SamplingParams(temperature=body["temperature"], max_tokens=body["max_tokens"])
+            params = SamplingParams.model_construct(temperature=body["temperature"], max_tokens=body["max_tokens"])
             meaning = TokenMeaning(self.backbone.decode, frozenset(body["stop_token_ids"]))
             row = TokenSequence(tuple(body["prompt"]), body["seed"], model, params, meaning)
             decoder = NativeDecoder(self.backbone)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -22,7 +23,7 @@ from rlhf_core.config.run import LoraConfig, ModelConfig
 from rlhf_core.config.sampler import SamplerConfig
 from rlhf_core.errors import InvalidInput
 from rlhf_core.inference.remote_sampler import RemoteSampler, connect
-from rlhf_core.inference.vllm_http import VllmServer
+from rlhf_core.inference.vllm_http import Adapter, VllmServer
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.models.batching import make_batch
 from rlhf_core.models.logprobs import response_logprobs
@@ -35,7 +36,7 @@ from tests.training.conftest import Rule, pack_for
 from tests.training.published_ppo import plain_ppo
 
 PYTHON = os.environ.get("CHARTER_TEST_VLLM", "")
-RULES = (Rule("low", "P"), Rule("high", "d"))
+RULES: Any = (Rule("low", "P"), Rule("high", "d"))
 START_SECONDS, TOKENS = 300, 24
 
 pytestmark = [
@@ -160,7 +161,7 @@ def test_a_real_server_samples_what_is_learned_here(base, tmp_path, monkeypatch)
         assert loads[before:] and set(loads[before:]) == {version.name}, "the server had forgotten it"
 
         with pytest.raises(InvalidInput, match="cannot load the adapter"):
-            sampler.server.load(version.adapter._replace(name="nowhere", folder=tmp_path / "nowhere"))
+            sampler.server.load(Adapter("nowhere", tmp_path / "nowhere"))
         with pytest.raises(InvalidInput, match="refuses /v1/completions"):
             sampler.write(version, [[1] * 160], 1, 0.7, 64, seed=0)
         sampler.close()

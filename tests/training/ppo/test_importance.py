@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -23,7 +24,7 @@ from tests.training.published_ppo import plain_ppo
 from tests.vllm_server import TinyVllm, running
 
 Z = [[1.0, -0.5, 0.25, 2.0], [0.5, 1.0, -1.0, 0.0]]
-RULES = (Rule("low", "P"), Rule("high", "d"))
+RULES: Any = (Rule("low", "P"), Rule("high", "d"))
 SMALL = plain_ppo(steps=2, prompts_per_step=6, minibatch_size=4, epochs=2, learning_rate=3e-3, kl_coef=0.03)
 MAX_TOKENS = 6
 
@@ -102,8 +103,7 @@ def test_ppo_on_responses_from_a_server_is_ppo_on_those_of_its_own(new_policy, t
         assert told["sampler/kl"] == pytest.approx(0, abs=1e-6) and told["sampler/gap_max"] < 1e-4
         assert told["sampler/handover_bytes"] > 0 and told["sampler/tokens_per_second"] > 0
         expected = dict(a.metrics.values)
-        for name in ("seconds",):
-            values.pop(name), expected.pop(name)
+        del values["seconds"], expected["seconds"]
         assert values == pytest.approx(expected, rel=1e-3, abs=1e-4)
     ours, theirs = weights_of(here), weights_of(there)
     for name, weight in ours.items():

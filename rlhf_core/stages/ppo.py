@@ -23,6 +23,7 @@ from rlhf_core.stages.prompts import prompts_of
 from rlhf_core.stages.samples import stamp
 from rlhf_core.stages.versions import artifact_of, drop_adapters, load_reward_models, publish_policy
 from rlhf_core.training.epoch_state import Resumable
+from rlhf_core.training.parallel import ALONE
 from rlhf_core.training.ppo.ptx import Replay
 from rlhf_core.training.ppo.rule_penalties import rule_shares
 from rlhf_core.training.ppo.state import PpoState
@@ -106,7 +107,8 @@ def train(
         checkpoint,
         Replay.begin(policy.backbone, replay, config, ctx.config.seed),
         ctx.constitution.principles,
-        sampler=sampler,
+        ALONE,
+        sampler,
     )
     with closing(sampler) if sampler else nullcontext():
         yield from filter(None, ctx.units(parts))

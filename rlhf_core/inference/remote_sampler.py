@@ -27,7 +27,7 @@ from rlhf_core.models.logprobs import response_logprobs
 from rlhf_core.records.samples import Message
 
 if TYPE_CHECKING:
-    from rlhf_core.inference.vllm_http import Adapter, Reply, VllmServer
+    from rlhf_core.inference.vllm_http import Adapter, Base, Reply, VllmServer
 
 KEPT = 2
 """Versions that the server knows at once: the one that writes, and one that the next is compared with."""
@@ -61,7 +61,7 @@ class RemoteSampler:
         """`folder` is read by the server too, at the same path."""
         self.server, self._backbone = server, backbone
         self._folder, self._tolerance = folder.absolute(), tolerance
-        self._base = ""
+        self._base: Base | None = None
         self._known: dict[str, Adapter] = {}
 
     def check(self) -> None:
@@ -69,8 +69,8 @@ class RemoteSampler:
 
         On the thread that owns the model. Raises InvalidInput that says what the server must be, and Unavailable.
         """
-        self._base = self.server.base()
-        self._compare(Version(self._base, 0, None), None, f"serves '{self._base}', whose")
+        base = self.base()
+        self._compare(base, None, f"serves '{base.name}', whose")
         adapters = self._backbone.adapters
         if PROBE in adapters:
             adapters.delete(PROBE)
@@ -124,8 +124,12 @@ class RemoteSampler:
 
     def base(self) -> Version:
         """Return the base model as a version."""
+        return Version(self._served.name, 0, None)
+
+    @property
+    def _served(self) -> Base:
         self._base = self._base or self.server.base()
-        return Version(self._base, 0, None)
+        return self._base
 
     def write(
         self,
@@ -143,8 +147,16 @@ class RemoteSampler:
         """
         from rlhf_core.inference.vllm_http import Draw, Row
 
+        longest = self._served.longest
         for prompt in prompts:
             self._backbone.check_length(len(prompt), max_tokens)
+            if len(prompt) + max_tokens > longest:
+                raise InvalidInput(
+                    f"model.sampler.address: {self.server.address} reads {longest} tokens, and a prompt of "
+                    f"{len(prompt)} with a response of {max_tokens} is longer",
+                    "model.sampler.address",
+                    hint="raise its --max-model-len, or lower model.max_tokens",
+                )
         rows = [Row(*row) for row in row_seeds(prompts, [seed] * len(prompts), n)][share]
         draw = Draw(temperature, max_tokens, self._backbone.stop_ids, self._backbone.token_ids)
         return self.server.write(version.name, rows, draw, version.adapter)

@@ -38,6 +38,13 @@ class Adapter(NamedTuple):
     folder: Path
 
 
+class Base(NamedTuple):
+    """The base model that is served: its name, and how many tokens of prompt and response it reads together."""
+
+    name: str
+    longest: int
+
+
 class Row(NamedTuple):
     """A response to write: its prompt and its own seed, so that a repeated request writes the same one."""
 
@@ -65,6 +72,7 @@ class Reply(NamedTuple):
 class _Card(BaseModel):
     id: str
     parent: str | None = None
+    max_model_len: int | None = None
 
 
 class _Models(BaseModel):
@@ -102,13 +110,13 @@ class VllmServer:
         self._config, self._poll = config, poll
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
 
-    def base(self) -> str:
-        """Return the name of the base model that is served. Raises Unavailable where nobody answers."""
-        found = self._run(lambda client: [self._tried(lambda: self._send(client, "GET", "models", None, _Models))])
-        bases = [card.id for card in found[0].data if card.parent is None]
-        if not bases:
-            raise self._wrong("serves no base model", f"start it with {START}")
-        return bases[0]
+    def base(self) -> Base:
+        """Return the base model that is served. Raises Unavailable where nobody answers."""
+        (found,) = self._run(lambda client: [self._tried(lambda: self._send(client, "GET", "models", None, _Models))])
+        for card in found.data:
+            if card.parent is None and card.max_model_len:
+                return Base(card.id, card.max_model_len)
+        raise self._wrong("serves no base model", f"start it with {START}")
 
     def load(self, adapter: Adapter) -> None:
         """Make an adapter known; one that is known already stays. Raises InvalidInput where the server cannot."""
@@ -185,6 +193,12 @@ class VllmServer:
         except InvalidInput as error:
             if "already been loaded" not in str(error):
                 raise
+        except _Busy as error:
+            if "max_lora_rank" not in str(error):
+                raise
+            raise self._wrong(
+                f"cannot load the adapter in '{adapter.folder}' ({error})", "raise --max-lora-rank"
+            ) from None
 
     async def _send(
         self,

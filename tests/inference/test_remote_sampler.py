@@ -210,6 +210,24 @@ def test_a_server_that_reads_adapters_and_computes_something_else_is_refused(ser
         sampler_of(server, backbone, tmp_path).check()
 
 
+def test_a_prompt_that_is_too_long_for_the_server_is_refused_before_it_is_asked(serve, backbone, tmp_path):
+    server = serve()
+    server.backbone.max_length = 12
+    sampler = sampler_of(server, backbone, tmp_path)
+    with pytest.raises(InvalidInput, match=r"reads 12 tokens, and a prompt of 10 with a response of 6 .*max-model-len"):
+        write(sampler, sampler.base())
+    assert not server.of("completions")
+
+
+def test_an_adapter_of_a_higher_rank_than_the_server_takes_is_refused_at_once(serve, backbone, tmp_path):
+    server = serve()
+    told = "LoRA rank 32 is greater than max_lora_rank 16."
+    server.fails = lambda asked: refusal(500, told) if asked.path == "/v1/load_lora_adapter" else None
+    with pytest.raises(InvalidInput, match=r"max_lora_rank 16.*raise --max-lora-rank"):
+        sampler_of(server, backbone, tmp_path).check()
+    assert len(server.of("load_lora_adapter")) == 1
+
+
 def test_an_address_where_nobody_listens_is_named(backbone, tmp_path):
     config = SamplerConfig(address="http://127.0.0.1:9", retries=1)
     with pytest.raises(Unavailable, match=r"model.sampler.address: http://127.0.0.1:9: cannot be reached.*2 tries"):

@@ -162,7 +162,7 @@ def test_a_real_server_samples_what_is_learned_here(base, tmp_path, monkeypatch)
 
         with pytest.raises(InvalidInput, match="cannot load the adapter"):
             sampler.server.load(Adapter("nowhere", tmp_path / "nowhere"))
-        with pytest.raises(InvalidInput, match="refuses /v1/completions"):
+        with pytest.raises(InvalidInput, match="reads 192 tokens"):
             sampler.write(version, [[1] * 160], 1, 0.7, 64, seed=0)
         sampler.close()
 

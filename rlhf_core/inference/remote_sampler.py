@@ -89,9 +89,10 @@ class RemoteSampler:
         """Give the server an adapter of this process as it is after a step. Processes that train together all come
         here, as each may have a part of the weights, and the `first` does it.
         """
+        started = time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:
             self._backbone.adapters.save(name, Path(folder))
-            return self.hand_over(Path(folder), step, first)
+            return self.hand_over(Path(folder), step, first)._replace(seconds=time.perf_counter() - started)
 
     def hand_over(self, source: Path, step: int, first: bool = True) -> Handover:
         """Give the server the adapter in a folder, under a name made of the step and of what it holds."""

@@ -68,9 +68,11 @@ def save_base(folder: Path) -> None:
 
 @contextmanager
 def serving(base: Path, log: Path, *options: str) -> Iterator[str]:
-    """Run `vllm serve` on a free port; yields its address once it answers."""
+    """Run a server on a free port; yields its address once it answers."""
     (port,) = free_ports(1)
-    command = [str(Path(PYTHON).parent / "vllm"), "serve", str(base), "--port", str(port), "--host", "127.0.0.1"]
+    # `vllm serve` looks for a package of the name vllm, which the builds for CPUs do not have.
+    command = [PYTHON, "-m", "vllm.entrypoints.openai.api_server", "--model", str(base)]
+    command += ["--port", str(port), "--host", "127.0.0.1"]
     command += ["--enable-lora", "--max-loras", "2", "--dtype", "float32", "--max-model-len", "192", *options]
     own = {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True", "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1"}
     hidden = ("PYTHONPATH", "VIRTUAL_ENV")
@@ -84,7 +86,8 @@ def serving(base: Path, log: Path, *options: str) -> Iterator[str]:
             time.sleep(0.5)
         yield address
     finally:
-        os.killpg(server.pid, signal.SIGTERM)
+        if server.poll() is None:
+            os.killpg(server.pid, signal.SIGTERM)
         try:
             server.wait(30)
         except subprocess.TimeoutExpired:

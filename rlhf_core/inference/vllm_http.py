@@ -131,7 +131,8 @@ class VllmServer:
             except _Missing:
                 return
 
-        self._run(lambda client: [self._tried(lambda: forget(client))])
+        # Also for who has given up.
+        self._run(lambda client: [self._tried(lambda: forget(client))], poll=lambda: None)
 
     def write(self, model: str, rows: Sequence[Row], draw: Draw, adapter: Adapter | None) -> list[Reply]:
         """Write each row once, in their order: by the adapter, or by the base `model`.
@@ -245,29 +246,34 @@ class VllmServer:
                 await asyncio.sleep(wait / 2 + random.uniform(0, wait / 2))
         raise AssertionError("the last try returns or raises")
 
-    def _run(self, coroutines: Callable[[httpx2.AsyncClient], list[Coroutine[Any, Any, T]]]) -> list[T]:
+    def _run(
+        self,
+        coroutines: Callable[[httpx2.AsyncClient], list[Coroutine[Any, Any, T]]],
+        poll: Callable[[], None] | None = None,
+    ) -> list[T]:
         async def all_of_them() -> list[T]:
             limits = httpx2.Limits(max_connections=self._config.concurrency)
             timeout = httpx2.Timeout(self._config.timeout_seconds)
             async with httpx2.AsyncClient(headers=self._headers, timeout=timeout, limits=limits) as client:
-                return await self._together([asyncio.create_task(one) for one in coroutines(client)])
+                return await _together([asyncio.create_task(one) for one in coroutines(client)], poll or self._poll)
 
         return asyncio.run(all_of_them())
 
-    async def _together(self, tasks: Sequence[asyncio.Task[T]]) -> list[T]:
-        """All results; the first failure, or a poll that gives up, ends the rest."""
-        pending = set(tasks)
-        try:
-            while pending:
-                done, pending = await asyncio.wait(pending, timeout=POLL_SECONDS, return_when=asyncio.FIRST_EXCEPTION)
-                for task in done:
-                    task.result()
-                self._poll()
-            return [task.result() for task in tasks]
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-
     def _wrong(self, what: str, hint: str = "") -> InvalidInput:
         return InvalidInput(f"{FIELD}: {self.address} {what}", FIELD, hint=hint)
+
+
+async def _together(tasks: Sequence[asyncio.Task[T]], poll: Callable[[], None]) -> list[T]:
+    """All results; the first failure, or a poll that gives up, ends the rest."""
+    pending = set(tasks)
+    try:
+        while pending:
+            done, pending = await asyncio.wait(pending, timeout=POLL_SECONDS, return_when=asyncio.FIRST_EXCEPTION)
+            for task in done:
+                task.result()
+            poll()
+        return [task.result() for task in tasks]
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

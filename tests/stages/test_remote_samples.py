@@ -64,6 +64,16 @@ def test_what_the_server_was_given_is_taken_back_at_the_end(served, server):
     assert not list((ctx.tools.runs_folder / ctx.run.id).rglob("*.safetensors"))
 
 
+def test_so_it_is_when_the_run_is_stopped(served, server):
+    stopped = False
+    ctx = served()._replace(should_stop=lambda: stopped)
+    with pytest.raises(RunStopped), sampling(ctx, ["ppo"]) as there:
+        there.tools.sampler.generate(PROMPTS[:1], policy_version="sft-1")
+        stopped = True
+        there.tools.sampler.generate(PROMPTS[:1], policy_version="sft-1")
+    assert not server.loaded
+
+
 def test_the_ppo_stage_learns_from_what_the_server_writes(served, server, desk):
     ctx = served(steps=2, prompts_per_step=4)
     ppo_stage(ctx)

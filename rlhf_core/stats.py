@@ -26,7 +26,7 @@ def wilson_interval(successes: float, n: float) -> Interval:
 
 
 def score_interval(successes: float, n: float, z: float) -> Interval:
-    """The same at another level, by its two-sided normal quantile `z`. Raises as `wilson_interval`."""
+    """Return Wilson's interval at another level, by its two-sided normal quantile `z`. Raises as `wilson_interval`."""
     if n < 1 or not 0 <= successes <= n:
         raise InvalidInput(f"interval of {successes} successes of {n}; allowed: n of at least 1, successes from 0 to n")
     share, square = successes / n, z * z

@@ -18,9 +18,9 @@ from rlhf_core.records.runs import Run, StepMetrics
 from rlhf_core.stages.context import RunStopped, Toolbox
 from rlhf_core.store.store import Store
 from rlhf_core.store.workers import this_process
-from services.server.interceptors import invalid_input
 from services.telemetry import logs, metrics
 from services.telemetry.tracking import Tracking, tracking_of
+from services.wire.refusals import invalid_input
 
 log = logging.getLogger("charter.worker")
 
@@ -172,7 +172,7 @@ class Worker:
         return self._stopping.is_set() or self._stopped_state(run) != "QUEUED"
 
     def _reporter(self, run: Run, tracking: Tracking) -> Callable[[str, str], None]:
-        """Writes an event, and the progress that it tells of, in one commit and only while the lease holds."""
+        """Write an event, and the progress that it tells of, in one commit and only while the lease holds."""
 
         def report(kind: str, body: str) -> None:
             stage, step, steps = run.stage, 0, 0

@@ -145,7 +145,8 @@ def test_queues_scale_the_processes_by_metrics_that_there_are(built: list[Resour
 
 
 def test_the_command_and_environment_of_every_process_are_ones_of_ours(built: list[Resource]):
-    command = typer.main.get_command(app).commands["serve"]  # pyright: ignore[reportAttributeAccessIssue]
+    verbs: Any = typer.main.get_command(app)
+    command = verbs.commands["serve"]
     for name, deployment in of_kind(built, "Deployment").items():
         words = [*entrypoint(), *container(deployment)["args"]]
         assert words[:2] == ["charter", "serve"]

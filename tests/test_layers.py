@@ -4,6 +4,7 @@ import ast
 from collections import Counter
 from collections.abc import Iterator
 from fnmatch import fnmatch
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -118,8 +119,9 @@ class Import(NamedTuple):
     """Inside a function or for type checkers only, so that importing the module does not run it."""
 
 
-def imports(source: str) -> list[Import]:
-    return list(_imports(ast.parse(source), lazy=False))
+@cache
+def imports(source: str) -> tuple[Import, ...]:
+    return tuple(_imports(ast.parse(source), lazy=False))
 
 
 def _imports(node: ast.AST, lazy: bool) -> Iterator[Import]:
@@ -132,10 +134,15 @@ def _imports(node: ast.AST, lazy: bool) -> Iterator[Import]:
         elif isinstance(child, ast.ImportFrom):
             module = "." * child.level + (child.module or "")
             yield from (Import(f"{module}.{alias.name}", child.lineno, inside) for alias in child.names)
-        elif isinstance(child, ast.Call) and ast.unparse(child.func).endswith(("import_module", "__import__")):
+        elif isinstance(child, ast.Call) and _last_name(child.func).endswith(("import_module", "__import__")):
             names = [argument.value for argument in child.args[:1] if isinstance(argument, ast.Constant)]
             yield from (Import(str(name), child.lineno, inside) for name in names)
         yield from _imports(child, inside)
+
+
+def _last_name(called: ast.expr) -> str:
+    """Return `c` of `a.b.c`."""
+    return getattr(called, "attr", getattr(called, "id", ""))
 
 
 def is_in(name: str, patterns: tuple[str, ...] | set[str]) -> bool:

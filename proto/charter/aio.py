@@ -38,12 +38,16 @@ async def each(method: Callable[P, Iterator[T]], *args: P.args, **kwargs: P.kwar
     """Iterate over what a method of a client yields, such as `generate_stream`; leaving the loop ends the call."""
     answers = await call(method, *args, **kwargs)
     try:
-        while (answer := await call(next, answers, END)) is not END:
-            yield answer  # pyright: ignore[reportReturnType]  # all but END are of the iterator
+        while following := await call(_following, answers):
+            yield following[0]
     finally:
         close = getattr(answers, "close", None)
         if close:
             await asyncio.shield(call(close))
 
 
-END = object()
+def _following(answers: Iterator[T]) -> tuple[T] | None:
+    """Return the next answer, alone in a tuple; None at the end, as no future takes a StopIteration."""
+    for answer in answers:
+        return (answer,)
+    return None

@@ -69,7 +69,7 @@ def fit(given: Given, items: int, people: int, known: Mapping[int, int] | None =
 
 
 def truths_of_others(found: Fit, given: Given, known: Mapping[int, int] | None = None) -> Array:
-    """For each answer the probabilities of its item's truth, given everybody else's answers: (N, truth).
+    """Return for each answer the probabilities of its item's truth by everybody else's answers: (N, truth).
 
     Nobody's own answer may confirm them. A known truth is known to all.
     """
@@ -85,7 +85,7 @@ def truths_of_others(found: Fit, given: Given, known: Mapping[int, int] | None =
 
 
 def skills(found: Fit) -> Array:
-    """Each person's probability of being right on the next item: (people,)."""
+    """Return each person's probability of being right on the next item: (people,)."""
     return np.einsum("t,ptt->p", found.shares, found.tables)
 
 

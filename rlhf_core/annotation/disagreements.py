@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
-from rlhf_core.annotation.soft_labels import CLEAR, SAID, SoftLabel, crowd_of, soft_labels
+from rlhf_core.annotation.pooled_answers import CLEAR, SAID, SoftLabel, crowd_of, soft_labels
 from rlhf_core.records.annotation import Adjudication, Answer
 from rlhf_core.records.feedback import Preference
 
@@ -31,7 +31,7 @@ class Disagreement(NamedTuple):
 def disagreements(
     answers: Iterable[Answer], adjudications: Iterable[Adjudication], judged: Iterable[Preference]
 ) -> list[Disagreement]:
-    """Find them in the answers of one objective, those of people first and the least clear first.
+    """Find what is disagreed on in the answers of one objective, people among themselves first, the least clear first.
 
     `people`: two answers say different things of the truth, and nothing is decided. `gold`: of two or more people who
     answered after a decision most say something else than it does. `judge`: people are sure of one reply and a judge

@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Collection, Sequence
 from typing import Literal, NamedTuple
 
-from rlhf_core.annotation.soft_labels import SAID
+from rlhf_core.annotation.pooled_answers import SAID
 from rlhf_core.config.labelling import LabellingConfig
 from rlhf_core.errors import Forbidden
 from rlhf_core.records.annotation import Adjudication, Answer, Standing
@@ -54,7 +54,7 @@ class Calibration(NamedTuple):
 
 
 def upcoming(store: Store, question: Question, config: LabellingConfig, count: int, lease_seconds: float) -> Upcoming:
-    """The next so many, held for the labeler where a lease is asked for; gold items and repeats are never held.
+    """Return the next so many, held for the labeler where a lease is asked for; gold items and repeats never are.
 
     Raises:
         Forbidden: a reviewer has shut the person out, or they have not passed their calibration round and no gold item
@@ -87,7 +87,7 @@ def upcoming(store: Store, question: Question, config: LabellingConfig, count: i
 def calibration(
     gold: Collection[Adjudication], answers: Sequence[Answer], standing: Standing, config: LabellingConfig
 ) -> Calibration:
-    """How far somebody is, by their own answers to an objective.
+    """Tell how far somebody is, by their own answers to an objective.
 
     Who has answered an ordinary pair was let in, and stays so whatever becomes gold later.
     """
@@ -102,7 +102,7 @@ def calibration(
 
 
 def turn_of(labeler: str, objective: str, place: int, config: LabellingConfig) -> Turn:
-    """What the question after so many answers is."""
+    """Tell what the question after so many answers is."""
     draw = uniform_draw(f"turn\x1f{labeler}\x1f{objective}\x1f{place}")
     if draw < config.gold_share:
         return "gold"
@@ -110,7 +110,7 @@ def turn_of(labeler: str, objective: str, place: int, config: LabellingConfig) -
 
 
 def new_gold(gold: Collection[Adjudication], answers: Sequence[Answer], labeler: str) -> list[str]:
-    """Gold items that the person has neither seen nor decided, in an order of everybody's own."""
+    """Return the gold items that the person has neither seen nor decided, in an order of everybody's own."""
     seen = {answer.comparison_id for answer in answers}
     name = labeler.removeprefix("human:")
     left = [g.comparison_id for g in gold if g.comparison_id not in seen and g.adjudicated_by != name]

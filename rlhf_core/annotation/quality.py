@@ -14,8 +14,8 @@ import numpy as np
 from rlhf_core.annotation.agreement import Counts, measure_agreement
 from rlhf_core.annotation.dawid_skene import EVEN, TRUTHS, A, Array, Indices, skills, truths_of_others
 from rlhf_core.annotation.flags import LEFT, NEITHER, RIGHT, Flag, judge_annotator
+from rlhf_core.annotation.pooled_answers import CLEAR, SAID, Crowd, SoftLabel, crowd_of, soft_labels
 from rlhf_core.annotation.records import AnnotatorQuality, JudgeAgreement, ObjectiveQuality, Window
-from rlhf_core.annotation.soft_labels import CLEAR, SAID, Crowd, SoftLabel, crowd_of, soft_labels
 from rlhf_core.evaluation.statistics import Estimate
 from rlhf_core.records.annotation import Adjudication, Answer, Standing
 from rlhf_core.records.feedback import Choice, Preference
@@ -153,14 +153,14 @@ def _gold(crowd: Crowd, rows: Indices) -> list[bool]:
 
 
 def side_of(answer: Answer) -> int:
-    """Which side was picked; NEITHER where none was, or the sides are not known."""
+    """Tell which side was picked; NEITHER where none was, or the sides are not known."""
     if answer.swapped is None or SAID.get(answer.choice, EVEN) == EVEN:
         return NEITHER
     return LEFT if (SAID[answer.choice] == A) != answer.swapped else RIGHT
 
 
 def seconds_per_answer(answers: Sequence[Answer]) -> float | None:
-    """Median time from one answer to the next; None where there are no two without a long pause between."""
+    """Return the median time from one answer to the next; None where there are no two without a long pause between."""
     times = sorted(datetime.fromisoformat(answer.given_at) for answer in answers)
     steps = [(after - before).total_seconds() for before, after in pairwise(times)]
     steps = [step for step in steps if step <= LONGEST_PAUSE_SECONDS]

@@ -40,9 +40,9 @@ def preference_row(pair: Comparison, label: Preference, probability: float) -> R
 
 
 def assessment_row(label: Rating | Ranking | LabelledPair, lineage: Mapping[str, Any]) -> Row:
-    """Write `prompt`, and `response` and `rating`, or `responses` and `ranks`, or the pair of a tie.
+    """Return `prompt` with `response` and `rating`, with `responses` and `ranks`, or with the pair of a tie.
 
-    `weight` and `tags`.
+    Where there are such, `weight` and `tags` are with them.
     """
     if isinstance(label, Rating):
         said: Row = {"response": label.reply, "rating": label.rating}
@@ -55,7 +55,7 @@ def assessment_row(label: Rating | Ranking | LabelledPair, lineage: Mapping[str,
 
 
 def faults_row(sample: Sample, assessment: Assessment) -> Row:
-    """Write `prompt`, `response` and `faults`, with `start` and `end` in characters, `text` and `principle`."""
+    """Return `prompt`, `response` and `faults`, with `start` and `end` in characters, `text` and `principle`."""
     faults = [
         {"start": span.start, "end": span.end, "text": span.text, "principle": span.principle_id}
         | {"principle_hash": span.principle_hash}
@@ -72,7 +72,7 @@ def faults_row(sample: Sample, assessment: Assessment) -> Row:
 
 
 def assessment_lineage(assessment: Assessment) -> Row:
-    """Write who said it, of what, and by which constitution."""
+    """Return who said it, of what, and by which constitution."""
     kept = {
         "id",
         "run_id",

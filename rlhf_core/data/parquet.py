@@ -31,7 +31,7 @@ Row = Mapping[str, Any]
 
 
 def read_rows(path: Path, name: str, after: int = 0) -> Iterator[tuple[int, dict[str, Any] | RowError]]:
-    """The rows behind the first `after`, numbered from 1, without the columns that are null in them.
+    """Yield the rows behind the first `after`, numbered from 1, without the columns that are null in them.
 
     Raises: InvalidInput for what is no Parquet file, and where the package to read one is not there.
     """

@@ -23,14 +23,14 @@ class Passed(NamedTuple):
 
 
 def passed(store: Store, run_id: str) -> Passed:
-    """What a run's critique stage leaves to learn from, in the order of its samples."""
+    """Return what a run's critique stage leaves to learn from, in the order of its samples."""
     answers = list(examples(store, run_id))
     shown = [(sample, example) for sample, example in answers if example is not None]
     return Passed(shown, len(answers) - len(shown))
 
 
 def examples(store: Store, run_id: str) -> Iterator[tuple[Sample, Demonstration | None]]:
-    """Each answer with what it leaves to learn from, and None where it stays at fault; few of them in memory."""
+    """Yield each answer with what it leaves to learn from, and None where it stays at fault; few of them in memory."""
     after = 0
     while placed := store.run_pages.samples(run_id, AT_ONCE, after, stage="critique"):
         after = placed[-1].place

@@ -62,7 +62,7 @@ def dataset_id_in(text: str | None) -> str:
 
 
 def dataset_of(store: Store, reference: str, formats: Sequence[DatasetFormat] = ()) -> Dataset:
-    """The version that a reference means, `dataset:` before it or not.
+    """Return the version that a reference means, `dataset:` before it or not.
 
     A hash alone may be that of several: one of the `formats`, if any is.
 
@@ -116,7 +116,7 @@ def pinned(store: Store, config: RunConfig) -> RunConfig:
 
 
 def references_in(config: RunConfig) -> list[str]:
-    """The datasets that a pinned configuration names."""
+    """Return the datasets that a pinned configuration names."""
     named = [*(text for _, text in _named(config.data)), *config.data.labels.values(), config.constitution]
     return [text for text in named if text is not None and is_reference(text)]
 

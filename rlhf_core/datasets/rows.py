@@ -58,7 +58,7 @@ class _Ahead:
         self._lock = threading.Lock()
 
     def take(self, file: Path, after: int) -> Iterator[RowText] | None:
-        """The reader, which is the caller's now."""
+        """Give the reader to the caller, whose it is from now on."""
         with self._lock:
             return self._readers.pop((file, after), None)
 
@@ -78,7 +78,7 @@ atexit.register(_AHEAD.close)  # while what closes a file is still there
 
 
 def page(dataset: Dataset, file: Path, size: int, after: int) -> RowPage:
-    """So many rows after the first `after`, or fewer where they are long."""
+    """Return so many rows after the first `after`, or fewer where they are long."""
     rows = _AHEAD.take(file, after) or _rows(dataset, file, after)
     found, total = [], 0
     for row in islice(rows, size):

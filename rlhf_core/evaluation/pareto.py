@@ -75,7 +75,7 @@ def weight_grid(objectives: int) -> Array:
 
 
 def oracle_front(answers: Sequence[Array], objectives: Sequence[str], sd: Mapping[str, float]) -> list[FrontPoint]:
-    """Mean gold of the best answers at each setting of the dial, equal points left out.
+    """Return the mean gold of the best answers at each setting of the dial, equal points left out.
 
     Mixtures of answers reach every point between neighbours, so the achievable front is their convex hull.
     """
@@ -109,6 +109,6 @@ def hypervolume(points: ArrayLike, reference: Sequence[float]) -> float:
 
 
 def dial_correlation(weights: Sequence[Mapping[str, float]], scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Rank correlation of each objective's share of the weight with its mean score, over the runs of a sweep."""
+    """Return the rank correlation of each objective's share of the weight with its mean score, over a sweep's runs."""
     shares = [{name: weight / math.fsum(row.values()) for name, weight in row.items()} for row in weights]
     return {name: spearman([row.get(name, 0.0) for row in shares], [row[name] for row in scores]) for name in scores[0]}

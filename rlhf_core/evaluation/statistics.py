@@ -27,7 +27,7 @@ class Estimate(Record):
 
 
 def prompt_means(values: ArrayLike, prompts: Sequence[str], order: Sequence[str]) -> Array:
-    """Mean value of each prompt, (P,) in the given order; every prompt must have at least one value."""
+    """Return the mean value of each prompt, (P,) in the given order; every prompt must have at least one value."""
     row = {prompt: index for index, prompt in enumerate(order)}
     rows = np.array([row[prompt] for prompt in prompts], dtype=int)
     counts = np.bincount(rows, minlength=len(row))
@@ -65,13 +65,13 @@ def cluster_bootstrap(
 def mean_estimate(
     per_prompt: ArrayLike, *, resamples: int = 1000, seed: int = 0, baseline: float | None = None
 ) -> Estimate:
-    """Mean over prompts of (P,) values, with its cluster-bootstrap interval."""
+    """Return the mean over prompts of (P,) values, with its cluster-bootstrap interval."""
     table = np.asarray(per_prompt, dtype=float).reshape(-1, 1)
     return cluster_bootstrap(table, lambda means: means[:, 0], resamples=resamples, seed=seed, baseline=baseline)
 
 
 def difference_estimate(before: ArrayLike, after: ArrayLike, *, resamples: int = 1000, seed: int = 0) -> Estimate:
-    """Mean of after - before, paired by prompt: both are (P,) in one order."""
+    """Return the mean of after - before, paired by prompt: both are (P,) in one order."""
     table = np.stack([np.asarray(before, dtype=float), np.asarray(after, dtype=float)], axis=1)
     return cluster_bootstrap(table, lambda means: means[:, 1] - means[:, 0], resamples=resamples, seed=seed)
 
@@ -91,7 +91,7 @@ def ranks(values: ArrayLike) -> Array:
 
 
 def spearman(x: ArrayLike, y: ArrayLike) -> float:
-    """Rank correlation (Spearman 1904), ties by mean rank; 0 when either side is constant."""
+    """Return the rank correlation (Spearman 1904), ties by mean rank; 0 when either side is constant."""
     a, b = ranks(x), ranks(y)
     if len(a) != len(b) or len(a) < 2:
         raise InvalidInput(

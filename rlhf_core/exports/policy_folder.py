@@ -8,7 +8,7 @@ from rlhf_core.config.run import ModelConfig, RunConfig
 from rlhf_core.errors import NotFound
 from rlhf_core.evaluation.report.model_card import model_card
 from rlhf_core.evaluation.report.record import Report
-from rlhf_core.policies.references import version_of
+from rlhf_core.policies.resolve import version_of
 from rlhf_core.records.models import PolicyVersion
 from rlhf_core.records.samples import BASE_POLICY
 from rlhf_core.store.store import Store

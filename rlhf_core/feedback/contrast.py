@@ -13,7 +13,7 @@ import math
 from collections.abc import Sequence
 
 from rlhf_core.constitution.principle import Principle, hash_of
-from rlhf_core.feedback.judge import Answer
+from rlhf_core.feedback.judge_answers import Answer
 from rlhf_core.feedback.judge_cache import MOST, Notebook
 from rlhf_core.interfaces import Chat, Conversation, Weigh
 from rlhf_core.records.feedback import Critique

@@ -42,7 +42,7 @@ def fit_temperature(outcomes: Sequence[Outcome]) -> float:
 
 
 def brier_score(probabilities: Sequence[float], truths: Sequence[bool]) -> float:
-    """Mean of (p - y)^2 (Brier 1950)."""
+    """Return the mean of (p - y)^2 (Brier 1950)."""
     return sum((p - y) ** 2 for p, y in zip(probabilities, truths, strict=True)) / len(truths)
 
 

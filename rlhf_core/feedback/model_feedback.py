@@ -17,12 +17,13 @@ from rlhf_core.feedback.contrast import (
     write_under,
 )
 from rlhf_core.feedback.critic import criticise, rewrite
-from rlhf_core.feedback.judge import FORMATS, TEMPLATE_HASHES, Answer, ask, is_contrast, is_pointwise, protocol_of
+from rlhf_core.feedback.judge_answers import Answer
 from rlhf_core.feedback.judge_cache import Notebook
+from rlhf_core.feedback.judge_protocol import TEMPLATE_HASHES, is_contrast, is_pointwise, protocol_of
+from rlhf_core.feedback.pairwise_judge import compare_in_words
 from rlhf_core.feedback.pointwise_judge import pointwise_hash, read_alone
-from rlhf_core.feedback.prompts import compare_conversation, question_turn
 from rlhf_core.feedback.voters import vote_id
-from rlhf_core.interfaces import Backend, Caller, Chat, Choose, Conversation, Weigh
+from rlhf_core.interfaces import Backend, Caller, Chat, Choose, Weigh
 from rlhf_core.records.feedback import Critique, Protocol, Usage, Vote
 from rlhf_core.records.samples import Comparison, Sample
 
@@ -45,7 +46,7 @@ class Bill:
         self.total = self.total.plus(usage)
 
 
-class LocalFeedback:
+class ModelFeedback:
     """interfaces.Feedback over callables.
 
     `name` is the judge's, with its revision, and the critic's where none is given. `notebook` is the judge's, and may
@@ -138,27 +139,9 @@ class LocalFeedback:
 
     def _compared(self, questions: Sequence[tuple[Comparison, Principle]]) -> list[tuple[Vote, Vote]]:
         asked = [(pair, principle, swapped) for pair, principle in questions for swapped in (False, True)]
-        places: dict[str, list[int]] = defaultdict(list)
-        for place, (_, principle, _) in enumerate(asked):
-            places[principle.compare].append(place)
-        conversations: dict[int, Conversation] = {}
-        for question, own in places.items():
-            shown = [pair.swap() if swapped else pair for pair, _, swapped in (asked[place] for place in own)]
-            conversations |= zip(own, self._conversations(shown, question, FORMATS[self._pairwise]), strict=True)
-        ordered = [conversations[place] for place in range(len(asked))]
-        answers = ask(self._chat, self._choose, self._pairwise, ordered)
-        if self._pairwise == "notes":
-            # Of each conversation the last turn is the question, and before it stand the notes.
-            answers = [a._replace(text=c[-2].content) for a, c in zip(answers, ordered, strict=True)]
+        answers = compare_in_words(self._chat, self._choose, self._pairwise, asked, self._notebook)
         votes = [self._vote(*one, answer, self._pairwise) for one, answer in zip(asked, answers, strict=True)]
         return list(zip(votes[::2], votes[1::2], strict=True))
-
-    def _conversations(self, shown: Sequence[Comparison], question: str, form: str) -> list[Conversation]:
-        texts = [(pair.prompt, pair.a.response, pair.b.response) for pair in shown]
-        if self._pairwise != "notes":
-            return [compare_conversation(*three, question, form) for three in texts]
-        noted = self._notebook.conversations(self._chat, texts)
-        return [(*so_far, question_turn(*three, question, form)) for so_far, three in zip(noted, texts, strict=True)]
 
     def _vote(self, pair: Comparison, principle: Principle, swapped: bool, answer: Answer, how: Protocol) -> Vote:
         first, second = answer.first, answer.second
@@ -190,7 +173,7 @@ def feedback_of(
     gone: Callable[[], bool] = lambda: False,
     notebook: Notebook | None = None,
     method: Method = "critique",
-) -> LocalFeedback:
+) -> ModelFeedback:
     """Make the feedback of a constitution by two models; work raises Unavailable once its caller is `gone`."""
     bill = Bill()
     caller = Caller(gone, bill.add)
@@ -199,7 +182,7 @@ def feedback_of(
         return lambda conversations, replies: model.weigh(conversations, replies, caller)
 
     contrasts = is_contrast(wanted, constitution)
-    return LocalFeedback(
+    return ModelFeedback(
         lambda conversations: judge.chat(conversations, max_tokens, caller),
         lambda conversations, labels: judge.choose(conversations, labels, caller),
         constitution.hash,

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from rlhf_core.constitution.principle import Principle, hash_of
 from rlhf_core.feedback.critic import TEMPLATE_HASH, criticise, verified_spans
-from rlhf_core.feedback.judge import Answer
+from rlhf_core.feedback.judge_answers import Answer
 from rlhf_core.feedback.judge_cache import MOST, Grade, Notebook
 from rlhf_core.interfaces import Chat
 from rlhf_core.records.feedback import Critique, Verdict

@@ -114,7 +114,7 @@ class Engine:
         return sequences
 
     def step(self) -> int:
-        """Let sequences join, and write a token of one version's rows: so many."""
+        """Let sequences join, and write a token in each row of one version; return how many rows that were."""
         with self._cleared_on_failure():
             for rows in self.scheduler.admit(self.rows):
                 version = rows[0].policy_version

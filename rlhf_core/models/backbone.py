@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from inspect import signature
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from jinja2 import TemplateError
@@ -62,9 +62,8 @@ class Backbone:
         """Rows times their tokens, padding included, of a pass without gradients."""
         quicken(model)
         self.adapters = Adapters(name, model, config.lora.rank, config.lora.alpha, config.lora.targets)
-        self._head: nn.Module = model.get_output_embeddings()  # pyright: ignore[reportAttributeAccessIssue]
-        self.hidden_size: int = self._head.weight.shape[1]  # pyright: ignore
-        self.vocabulary: int = self._head.weight.shape[0]  # pyright: ignore
+        self._head = cast(nn.Module, model.get_output_embeddings())
+        self.vocabulary, self.hidden_size = self._head.get_parameter("weight").shape
         padding = padding_ids(tokenizer, self.vocabulary)
         self._padding = torch.tensor(padding, device=self.device) if padding else None
         self.size = sum(weight.numel() for weight in model.parameters())
@@ -93,6 +92,7 @@ class Backbone:
         model, tokenizer = load_checkpoint(AutoModelForCausalLM, path, "model.base_model", dtype=dtype_of(config))
         check_model(path, model, tokenizer)
         name = Path(config.base_model).name if Path(config.base_model).exists() else config.base_model
+        # The library decorates `to`, whose stub then takes the model as an argument.
         backbone = cls(name, model.to(config.device), tokenizer, config)  # pyright: ignore[reportArgumentType]
         backbone.path = path
         backbone.shares_beginnings = check_decoder(backbone, sorted(tokenizer.get_vocab().values()))
@@ -107,13 +107,13 @@ class Backbone:
         if not self._turns.reads_system and any(message.role == "system" for message in messages):
             raise InvalidInput(f"the chat template of '{self.name}' leaves out the words of system turns")
         try:
-            return self.tokenizer.apply_chat_template(
+            ids = self.tokenizer.apply_chat_template(
                 [{"role": message.role, "content": self._turns.content(message.content)} for message in messages],
                 add_generation_prompt=True,
                 return_dict=False,
                 # Only where it is needed, as it also takes two private characters out of the text.
                 sanitize_control_tokens=spelled,
-            )  # pyright: ignore[reportReturnType]
+            )
         except TemplateError as error:
             roles = ", ".join(message.role for message in messages)
             raise InvalidInput(f"the chat template of '{self.name}' refuses the turns {roles}: {error}") from error
@@ -121,6 +121,7 @@ class Backbone:
             if not spelled:
                 raise
             raise InvalidInput(f"'{self.name}' cannot read a special token that a turn spells out: {error}") from error
+        return cast("list[int]", ids)
 
     def encode_response(self, text: str) -> list[int]:
         """Encode a response, the end token included; a special token that the text spells out stays text."""
@@ -159,7 +160,7 @@ class Backbone:
         text = "".join(lines)
         ids, split = self.encode_response(text), bool(self._spelled.search(text))
         told = self.tokenizer(text, add_special_tokens=False, split_special_tokens=split, return_offsets_mapping=True)
-        offsets: list[tuple[int, int]] = told["offset_mapping"]  # pyright: ignore[reportAssignmentType]
+        offsets: list[tuple[int, int]] = told["offset_mapping"]
         return parted(ids, [*(end for _, end in offsets), len(text)], lines)
 
     def pooled(self, rows: Sequence[Row], layers: int | None = None) -> Tensor:
@@ -180,8 +181,8 @@ class Backbone:
 
     def decode(self, ids: Sequence[int]) -> str:
         """Decode tokens to words; special ones and the ends of turns are none."""
-        ids = [index for index in ids if index not in self._silent] if self._silent else ids
-        return self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)  # pyright: ignore
+        told = [index for index in ids if index not in self._silent]
+        return cast(str, self.tokenizer.decode(told, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
     def forward(self, ids: Tensor, mask: Tensor, keep: int, cache: Cache | None = None) -> Output:
         """Make one pass over ids (B, L). `mask` (B, past + L) is 1 where a token counts; padding stands on the left.

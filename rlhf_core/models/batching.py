@@ -56,7 +56,7 @@ def make_batch(backbone: Backbone, prompts: Sequence[Sequence[int]], responses: 
 def length_batches(
     rows: Sequence[Sequence[int]], extra: int = 0, max_rows: int = MAX_ROWS, max_tokens: int = MAX_TOKENS
 ) -> Iterator[list[int]]:
-    """Row numbers in batches of like length; equal rows stand together. `extra` tokens will be added to each row.
+    """Yield row numbers in batches of like length; equal rows stand together. Each row will get `extra` tokens more.
 
     A batch holds at most `max_tokens`, padding included, but always one row.
     """

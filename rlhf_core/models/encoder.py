@@ -51,7 +51,8 @@ class Encoder:
                 "reward.base_model",
             )
         if getattr(model, "pooler", None) is not None:
-            model.pooler = None  # pyright: ignore  # means are taken here; nothing would train an adapter in it
+            model.register_module("pooler", None)  # means are taken here; nothing would train an adapter in it
+        # The library decorates `to`, whose stub then takes the model as an argument.
         encoder = cls(path, model.to(config.device), tokenizer, config)  # pyright: ignore[reportArgumentType]
         check_encoder(encoder, sorted(tokenizer.get_vocab().values()))
         return encoder
@@ -72,7 +73,7 @@ class Encoder:
         return Row((*self._first, *row.ids), spans, row.reply)
 
     def pooled(self, rows: Sequence[Row], layers: int | None = None) -> Tensor:
-        """Mean hidden states (S, H) of all spans of all rows, in 32-bit floats; of the lowest `layers`."""
+        """Return mean hidden states (S, H) of all spans of all rows, in 32-bit floats; of the lowest `layers`."""
         width = max(len(row.ids) for row in rows)
         ids = torch.tensor([[*row.ids, *[0] * (width - len(row.ids))] for row in rows], device=self.device)
         mask = torch.tensor([[1] * len(row.ids) + [0] * (width - len(row.ids)) for row in rows], device=self.device)

@@ -43,7 +43,7 @@ def check_model(path: str, model: PreTrainedModel, tokenizer: PreTrainedTokenize
         problem = "its tokenizer has no chat template; conversations could not be rendered"
     elif "logits_to_keep" not in signature(model.forward).parameters:
         problem = f"the architecture {type(model).__name__} takes no logits_to_keep"
-    elif len(tokenizer) > model.get_input_embeddings().weight.shape[0]:  # pyright: ignore
+    elif len(tokenizer) > model.get_input_embeddings().get_parameter("weight").shape[0]:
         problem = f"the tokenizer has {len(tokenizer)} tokens, more than the model's embedding"
     if problem:
         raise InvalidInput(f"base_model '{path}' cannot be used: {problem}", "model.base_model")

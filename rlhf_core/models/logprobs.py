@@ -49,7 +49,7 @@ def token_entropy(logits: Tensor, temperature: float = 1.0) -> Tensor:
 def response_tokens(
     backbone: Backbone, batch: Batch, temperature: float = 1.0, entropy: EntropyUse = "none"
 ) -> ResponseTokens:
-    """Make one trunk pass, or two where prompts are shared.
+    """Return what the model gives each response token: one trunk pass, or two where prompts are shared.
 
     The head then sees real response tokens only, a chunk at a time.
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from rlhf_core.errors import InvalidInput
 
@@ -29,12 +30,12 @@ def weight_bytes(model: nn.Module) -> int:
     return sum(weight.numel() * weight.element_size() for weight in model.parameters())
 
 
-def position_bytes(model: nn.Module) -> int:
+def position_bytes(model: PreTrainedModel) -> int:
     """Return the bytes that a pass without gradients takes for each position of each row.
 
     Keys and values, twice, as rows that have ended are left out by copying; and a layer's inner states.
     """
-    config = model.config.get_text_config()  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue]
+    config = model.config.get_text_config()
     heads = getattr(config, "num_attention_heads", 1)
     width = getattr(config, "head_dim", None) or config.hidden_size // heads
     kept = 2 * config.num_hidden_layers * (getattr(config, "num_key_value_heads", None) or heads) * width
@@ -42,7 +43,7 @@ def position_bytes(model: nn.Module) -> int:
     return next(model.parameters()).element_size() * (2 * kept + inner)
 
 
-def most_positions(model: nn.Module, budget: int | None) -> int:
+def most_positions(model: PreTrainedModel, budget: int | None) -> int:
     """Return how many positions, padding included, passes without gradients may hold at once.
 
     Raises: InvalidInput where the model alone takes the budget.

@@ -49,7 +49,7 @@ class Policy:
 
     @classmethod
     def starting_from(cls, backbone: Backbone, folder: Path, objectives: tuple[str, ...], dense: bool) -> Policy:
-        """A new policy that is the one in `folder`, as is its reference; one that was in training here is dropped.
+        """Make a policy that is the one in `folder`, as is its reference; one that was in training here is dropped.
 
         A `dense` one trains all weights of the model, of which it gets a copy of its own.
         """

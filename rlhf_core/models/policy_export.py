@@ -54,7 +54,7 @@ def export_merged(files: Path, base: str, folder: Path, config: ModelConfig) -> 
             told = json.loads((files / CONFIG).read_text()) | {"base_model_name_or_path": model.name_or_path}
             adapted = get_peft_model(model, LoraConfig(**told))
         set_peft_model_state_dict(adapted, load_file(files / WEIGHTS))
-        merged: Any = adapted.merge_and_unload()  # pyright: ignore[reportCallIssue]
+        merged: Any = adapted.merge_and_unload()
         model = merged
     else:
         own = load_file(files / full_weights.WEIGHTS)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
@@ -24,7 +26,7 @@ def stop_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, end_id:
     """
     config_ids: int | list[int] | None = getattr(model.generation_config, "eos_token_id", None)
     named = [config_ids] if isinstance(config_ids, int) else config_ids or []
-    eos_id: int = tokenizer.eos_token_id  # pyright: ignore
+    eos_id = cast(int, tokenizer.eos_token_id)
     return tuple(sorted({end_id, eos_id, *(set(tokenizer.added_tokens_decoder).intersection(named))}))
 
 

@@ -26,7 +26,7 @@ class Taken(NamedTuple):
 
 
 def measure(unit: Callable[[], T]) -> tuple[T, Taken]:
-    """Do it, and return its result with the time that it took and the memory that the process had at most."""
+    """Do the work, and return its result with the time that it took and the most memory that the process had."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()

@@ -159,12 +159,12 @@ class _Probe:
 
     def _criticised(self, samples: Sequence[Sample]) -> tuple[Cost | None, list[list[Revision]]]:
         """The cost of an answer, and the steps of those of the second measurement."""
-        if self.on.feedback is None:
+        if (judge := self.on.feedback) is None:
             return None, []
         settings = critique_settings(self.on.constitution, self.config.critique)
 
         def work(part: Sequence[Sample]) -> list[list[Revision]]:
-            feedback: Feedback = self.on.feedback()  # pyright: ignore[reportOptionalCall]
+            feedback: Feedback = judge()
             rounds = revision_rounds(part, self.on.constitution, feedback, settings, self.config.seed)
             steps = list(chain(*rounds))
             return [[step for step in steps if step.sample_id == sample.id] for sample in part]
@@ -176,11 +176,11 @@ class _Probe:
     def _compared(self, samples: Sequence[Sample]) -> tuple[Cost | None, list[Poll]]:
         others = self._write([sample.prompt for sample in samples], 1, 3)
         pairs = [Comparison.of(a, b, ADAPTER) for a, b in zip(samples, others, strict=True)]
-        if self.on.feedback is None:
+        if (judge := self.on.feedback) is None:
             return None, [Poll(pair, {}) for pair in pairs]
 
         def work(part: Sequence[Comparison]) -> list[Poll]:
-            feedback: Feedback = self.on.feedback()  # pyright: ignore[reportOptionalCall]
+            feedback: Feedback = judge()
             names = self.on.constitution.objective_names
             polls = open_polls(part, self.on.constitution, names, self.config.label)
             voters = [(poll.comparison, {one.id: one for own in poll.voters.values() for one in own}) for poll in polls]

@@ -155,5 +155,5 @@ def _peak(found: Found, part: Work) -> int:
 
 
 def unstarted(config: RunConfig) -> Run:
-    """A run that is in no store, for a context that only measures."""
+    """Make a run that is in no store, for a context that only measures."""
     return Run(id="run-plan", kind=config.kind, state="QUEUED", config=config.model_dump_json())

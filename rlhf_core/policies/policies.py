@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from rlhf_core.errors import Conflict, GatesNotPassed, InvalidInput
-from rlhf_core.policies.references import LATEST, PRODUCTION, version_of
+from rlhf_core.policies.resolve import LATEST, PRODUCTION, version_of
 from rlhf_core.policies.standing import standing
 from rlhf_core.records.models import AliasChange, PolicyStanding
 from rlhf_core.records.samples import BASE_POLICY

@@ -11,6 +11,7 @@ class PairInformation(Record):
     comparison_id: str
     objective: str
     run_id: str
+    """Empty where that run was deleted."""
     information: float
     """Of the reward models' heads about each other's opinion, in bits from 0 to 1."""
     spread: float

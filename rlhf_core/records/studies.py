@@ -135,7 +135,7 @@ class Strength(Record):
 
     policy: str
     log_odds: Interval
-    """95 %, from prompts drawn anew; no bounds where it has won, or lost, every pair that was decided."""
+    """95 %, from prompts drawn anew; no bounds where no chain of wins leads from the first policy to it and back."""
 
 
 class QuestionResult(Record):

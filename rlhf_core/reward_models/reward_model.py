@@ -175,7 +175,7 @@ def new_models(
     reference_tokens: int,
     seed: int,
 ) -> list[RewardModel]:
-    """New models of one new adapter; one that has its name is dropped. `reference_tokens`: as in `Scoring`."""
+    """Make models of one new adapter; one that has its name is dropped. `reference_tokens`: as in `Scoring`."""
     if adapter in base.adapters:
         base.adapters.delete(adapter)
     base.adapters.add(adapter, seed)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rlhf_core.constitution.constitution import Constitution, Principle
-from rlhf_core.feedback.model_feedback import LocalFeedback
+from rlhf_core.feedback.model_feedback import ModelFeedback
 from rlhf_core.feedback.prompts import critique_conversation, notes_conversation, revise_conversation
 from rlhf_core.interfaces import Chat, Choose
 from rlhf_core.records.base import Record
@@ -67,7 +67,7 @@ def measure_skills(chat: Chat, choose: Choose, constitution: Constitution, items
     gold, draws = SandboxGold(), Draws(load_world(), rng)
     seen, revised_seen = _criticise(chat, draws, constitution, items, unseen=False)
     unseen, revised_unseen = _criticise(chat, draws, constitution, items, unseen=True)
-    feedback = LocalFeedback(chat, choose, constitution.hash, "skills")
+    feedback = ModelFeedback(chat, choose, constitution.hash, "skills")
     agreement, gap = {}, {}
     for objective in constitution.objective_names:
         principles = constitution.serving(objective)
@@ -148,7 +148,7 @@ def _notes(chat: Chat, draws: Draws, items: int) -> list[float]:
     return [float(text == oracle.notes(draws.gold, *case)) for text, case in zip(written, cases, strict=True)]
 
 
-def _judge_asked(feedback: LocalFeedback, draws: Draws, constitution: Constitution, items: int) -> list[float]:
+def _judge_asked(feedback: ModelFeedback, draws: Draws, constitution: Constitution, items: int) -> list[float]:
     """1 or 0 for pairs where a principle's one kind of hazard and all kinds together do not say the same."""
     right: list[float] = []
     asking = [(p, oracle.kinds_named(p.compare)) for p in constitution.principles]
@@ -164,7 +164,7 @@ def _judge_asked(feedback: LocalFeedback, draws: Draws, constitution: Constituti
 
 
 def _judge(
-    feedback: LocalFeedback, principles: Sequence[Principle], pairs: Sequence[_Pair]
+    feedback: ModelFeedback, principles: Sequence[Principle], pairs: Sequence[_Pair]
 ) -> tuple[list[float], list[float]]:
     """1 or 0 for each pair by the principles' votes, and the mean difference of the two orders' probabilities."""
     total, gaps = np.zeros(len(pairs)), np.zeros(len(pairs))
@@ -197,7 +197,7 @@ def _sigmoid(logits: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-logits))
 
 
-def _some(asked: list[Prompt], n: int, rng: np.random.Generator) -> list[Prompt]:
+def _some(asked: Sequence[Prompt], n: int, rng: np.random.Generator) -> list[Prompt]:
     """n prompts, none twice before all have come once."""
     order = [int(i) for _ in range(math.ceil(n / len(asked))) for i in rng.permutation(len(asked))]
     return [asked[i] for i in order[:n]]

@@ -138,12 +138,13 @@ def _paired(chores: Sequence[Task]) -> dict[Split, tuple[Task, ...]]:
     return tasks
 
 
-def prompts(split: Split) -> list[Prompt]:
+@cache
+def prompts(split: Split) -> tuple[Prompt, ...]:
     """Make every task of the split a prompt in one of the wordings, in turn, tagged with task and hazardousness."""
-    return [
+    return tuple(
         Prompt.of(task.questions()[place % len(QUESTIONS)], split, "sandbox", (task.name, task.hazardousness))
         for place, task in enumerate(load_world().tasks[split])
-    ]
+    )
 
 
 def reply(lines: Sequence[str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from rlhf_core.feedback.judge import family
+from rlhf_core.feedback.judge_protocol import family
 from rlhf_core.feedback.preference_labels import labels_from_tallies
 from rlhf_core.feedback.vote_aggregation import Tally, tallies
 from rlhf_core.feedback.voters import Poll

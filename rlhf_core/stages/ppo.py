@@ -87,7 +87,7 @@ def train(
     config: PpoConfig,
     replay: Sequence[Demonstration],
 ) -> Generator[PpoStep]:
-    """PPO on the run's training prompts, here or by learner processes, from the stage's last checkpoint on."""
+    """Do PPO on the run's training prompts, here or by learner processes, from the stage's last checkpoint on."""
     saved = ctx.store.checkpoints.latest(ctx.run.id, stage)
     checkpoint = ctx.store.artifacts.get_folder(saved.artifact) if saved else None
     if ctx.learner.processes > 1:

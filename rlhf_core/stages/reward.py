@@ -18,7 +18,7 @@ from rlhf_core.records.runs import StageResult, StepMetrics
 from rlhf_core.reward_models.reward_model import RewardModel, new_models, save_models, score_all
 from rlhf_core.stages.context import Context, Timer
 from rlhf_core.stages.elsewhere.learners import epochs_by_learners
-from rlhf_core.stages.labelling.information import information_of
+from rlhf_core.stages.labelling.information import store_information
 from rlhf_core.stages.reward_data import Found, kept_back, labels_of
 from rlhf_core.stages.versions import EpochCheckpoints, artifact_of
 from rlhf_core.training.learners.job import NamedLabel, RewardTask
@@ -43,7 +43,7 @@ class Lot(NamedTuple):
 def reward_stage(ctx: Context) -> StageResult:
     """Train the reward models that are not there yet; those of one trunk train together.
 
-    Resumes from its last checkpoint.
+    Resumes from its last checkpoint, and behind the models that are stored: what is said of pairs comes after them.
     """
     timer, names, settings = Timer(), ctx.constitution.objective_names, ctx.config.reward
     roles = (False, True) if settings.auditor_share else (False,)
@@ -59,6 +59,7 @@ def reward_stage(ctx: Context) -> StageResult:
                 stored[model.objective, model.auditor] = model
         done += training_steps(_size(group, settings), settings)
     models = {name: stored[name, False] for name in names}
+    store_information(ctx, {name: model.id for name, model in models.items()})
     auditors = {name: stored[name, True] for name in names if True in roles}
     numbers = {f"accuracy.{name}": model.accuracy for name, model in models.items() if model.accuracy_n}
     numbers |= {f"accuracy_n.{name}": float(model.accuracy_n) for name, model in models.items()}
@@ -119,12 +120,10 @@ def train_lots(ctx: Context, lots: Sequence[Lot], done: int, total: int) -> Iter
             ctx.progress("reward", done + metrics.step, total, **named)
     digest = artifact_of(ctx, lambda folder: ctx.tools.on_device(lambda: save_models(models, folder)))
     versions = [_version(ctx, model, lot, digest) for model, lot in zip(models, lots, strict=True)]
-    told = [] if lots[0].auditor else information_of(ctx, models)
     ctx.tools.on_device(lambda: models[0].backbone.adapters.delete(adapter))
     with ctx.store.transaction(ctx.run.id, ctx.run.fence):
         for version in versions:
             ctx.store.reward_models.add(version)
-        ctx.store.pair_information.put(told)
     yield from versions
 
 

@@ -33,7 +33,7 @@ class Found(NamedTuple):
 def labels_of(ctx: Context, objective: str) -> Found:
     """Gather the objective's labels: AI labels of this and earlier rounds, people's, the user's own files.
 
-    People's are one for each pair, however many of them answered it; `annotation.soft_labels` has the rule.
+    People's are one for each pair, however many of them answered it; `annotation.pooled_answers` has the rule.
     """
     weight = ctx.config.reward.human_weight
     ai = _ai_labels(ctx, objective)

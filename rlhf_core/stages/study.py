@@ -50,7 +50,7 @@ def study_stage(ctx: Context) -> StageResult:
 
 
 def schedule(prompts: Sequence[Prompt], plan: StudyPlan) -> list[Meeting]:
-    """`plan.pairs` meetings, or as many as there are: each prompt once before any comes again, with other policies.
+    """Plan `plan.pairs` meetings, or as many as there are: each prompt once before it comes again, for other policies.
 
     All pairs of policies meet as often as each other, to one, in any stretch of the list.
     """

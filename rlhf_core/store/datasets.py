@@ -61,7 +61,7 @@ class Datasets:
         return from_row(Dataset, rows[0])
 
     def by_hash(self, content_hash: str, formats: Sequence[DatasetFormat] = ()) -> Dataset | None:
-        """The newest version with this content, whatever its name; one of `formats` before any other."""
+        """Find the newest version with this content, whatever its name; one of `formats` before any other."""
         rows = self._connections.rows(
             """SELECT * FROM datasets WHERE hash = ?
             ORDER BY format IN (SELECT value FROM json_each(?)) DESC, number DESC LIMIT 1""",
@@ -108,7 +108,7 @@ class Datasets:
             return DeletedDataset(dataset_id, len(rows), sum(row["size"] for row in rows), tuple(runs))
 
     def hold(self, references: Iterable[str]) -> None:
-        """Inside a transaction: see that these versions are there, and let nobody delete them until it ends.
+        """See that these versions are there, and let nobody delete them until the transaction around it ends.
 
         Raises: NotFound for one that has been deleted.
         """

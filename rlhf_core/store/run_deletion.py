@@ -69,6 +69,14 @@ _ROWS = (
     ("runs", "id = :run"),
 )
 """Tables in an order in which no row is left without what it refers to."""
+TABLES = tuple(table for table, _ in _ROWS)
+"""Those from which a deletion may take rows."""
+_WAITING_STUDIES = """SELECT s.id FROM studies AS s JOIN runs AS r ON r.id = s.id
+WHERE r.state IN ('QUEUED', 'RUNNING', 'PAUSED') AND s.id NOT IN (SELECT study_id FROM study_questions)
+  AND EXISTS (SELECT 1 FROM json_each(json_extract(s.plan, '$.policies')) AS e
+    JOIN policy_versions AS v ON v.id = e.value WHERE v.run_id = :run)
+ORDER BY r.number"""
+"""Of policies that the run made, whose replies are still to be written."""
 _KEPT_LABELS = """SELECT (SELECT count(*) FROM assessments WHERE run_id = :run)
   + (SELECT count(*) FROM preferences WHERE run_id = :run AND substr(labeler, 1, 6) = 'human:') AS n"""
 _UNTOLD = ("members", "undos", "sample_postings", "sample_terms", "sample_numbers")
@@ -97,7 +105,8 @@ class Deletion:
         """Delete a run and what only it needs, in one transaction.
 
         Raises:
-            Conflict: the run waits or is carried out, another run goes on from it, or an alias needs its versions.
+            Conflict: the run waits or is carried out, another run goes on from it, or an alias or a study needs its
+                versions.
             Stale: it has another etag by now.
         """
         # Alone: another run must not come to need meanwhile what is about to go.
@@ -108,8 +117,9 @@ class Deletion:
                 connection.execute(f"CREATE TEMP TABLE {name} AS {query}", {"run": run_id})
             kept = self._connections.rows(_KEPT_LABELS, {"run": run_id})[0]["n"]
             rows = {table: _delete(connection, table, where, run_id) for table, where in _ROWS}
-            # Pairs that stay for people's labels are no run's any more.
-            connection.execute("UPDATE comparisons SET run_id = '' WHERE run_id = ?", [run_id])
+            # Pairs that stay are no run's any more, and keep their place in the order in which people are asked.
+            for table in ("comparisons", "pair_information"):
+                connection.execute(f"UPDATE {table} SET run_id = '' WHERE run_id = ?", [run_id])
             for name in _SETS:
                 connection.execute(f"DROP TABLE {name}")
             orphans = self._garbage.orphans(but=before)
@@ -124,6 +134,10 @@ class Deletion:
         if followers:
             names = ", ".join(row["id"] for row in followers[:5])
             raise Conflict(f"run '{run_id}' is what other runs go on from: {names}; delete them first")
+        studies = self._connections.rows(_WAITING_STUDIES, {"run": run_id})
+        if studies:
+            names = ", ".join(row["id"] for row in studies[:5])
+            raise Conflict(f"run '{run_id}' made a policy that a study is about to ask: {names}; cancel that first")
         own = self._connections.rows(
             "SELECT id FROM policy_versions WHERE run_id = ? AND id IN (SELECT value FROM json_each(?))",
             [run_id, json.dumps(list(needed := self._aliases.needed()))],

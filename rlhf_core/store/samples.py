@@ -97,7 +97,7 @@ class Revisions:
             post(connection, (revision.sample_id for revision in revisions))
 
     def of_run(self, run_id: str, samples: Iterable[str] | None = None) -> list[Revision]:
-        """A run's steps in the order in which it stored them; only those of some samples, if these are given."""
+        """Return a run's steps in the order in which it stored them; only those of some samples, if these are given."""
         rows = self._connections.rows(
             """SELECT r.* FROM revisions AS r JOIN members AS m ON m.kind = 'revision' AND m.record_id = r.id
             WHERE m.run_id = :run_id

@@ -91,7 +91,7 @@ class Workers:
             connection.execute("DELETE FROM workers WHERE owner = ?", [owner])
 
     def signed_in(self) -> list[str]:
-        """Those that have not signed out and are not gone, oldest first."""
+        """Return the workers that have not signed out and are not gone, oldest first."""
         return [row["owner"] for row in self._rows() if _is_there(row)]
 
     def _rows(self) -> list[Row]:

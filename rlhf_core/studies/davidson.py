@@ -97,7 +97,7 @@ def _newton(features: Array, outcome: Array, weights: Array, start: Array) -> Ar
 
 
 def resample_prompts(prompts: NDArray[np.int64], resamples: int, seed: int) -> Array:
-    """(R, N) how often each pair counts where prompts are drawn anew with replacement; all of a prompt's go together.
+    """Draw prompts anew with replacement; return how often each pair counts (R, N), all of a prompt's alike.
 
     `prompts` (N,) numbers each pair's prompt from 0 (Efron 1979, with prompts as the units).
     """

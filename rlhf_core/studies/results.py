@@ -44,7 +44,7 @@ class Verdict(NamedTuple):
     both_bad: float
 
     def worth(self, first: str) -> float:
-        """In [0, 1], how far the labels prefer this policy of the two; ties are half."""
+        """Return in [0, 1] how far the labels prefer this policy of the two; ties are half."""
         return (self.a if self.pair.a_policy == first else self.b) + self.tie / 2
 
 
@@ -56,7 +56,7 @@ class Finding(NamedTuple):
 
 
 def study_results(store: Store, study_id: str) -> StudyResults:
-    """All that the labels of a study say. Raises NotFound for a run that is no study."""
+    """Return all that the labels of a study say. Raises NotFound for a run that is no study."""
     plan, pairs = store.studies.get(study_id), store.studies.pairs(study_id)
     counts = {} if not pairs else store.stage_results.of_run(study_id)
     questions = [
@@ -74,7 +74,7 @@ def study_results(store: Store, study_id: str) -> StudyResults:
 
 
 def settle(store: Store, study_id: str, objective: str) -> None:
-    """Close a question that is decided or whose pairs all have their labels; ask it again where a label was taken back.
+    """Close a question that is decided or whose pairs all have their labels; ask it again where labels count no more.
 
     What was closed by hand stays so.
     """
@@ -92,7 +92,7 @@ def settle(store: Store, study_id: str, objective: str) -> None:
 
 
 def verdicts(pairs: Sequence[StudyPair], answers: Sequence[Answer], labels_per_pair: int) -> list[Verdict]:
-    """Pairs that have all their labels, in the order in which they got them; further labels of a pair do not count."""
+    """Return the pairs that have all their labels, in the order in which they got them; further labels do not count."""
     known = {pair.comparison_id: pair for pair in pairs}
     given: dict[str, list[Choice]] = defaultdict(list)
     done: list[Verdict] = []
@@ -106,7 +106,7 @@ def verdicts(pairs: Sequence[StudyPair], answers: Sequence[Answer], labels_per_p
 
 
 def findings(plan: StudyPlan, done: Sequence[Verdict]) -> list[Finding]:
-    """Every duel of the plan by the verdicts so far; of a sequential study each by those until it was decided."""
+    """Judge every duel of the plan by the verdicts so far; of a sequential study each by those until it was decided."""
     duels = list(itertools.combinations(plan.policies, 2))
     error = plan.alpha / (len(duels) * len(plan.objectives))
     return [_finding(plan, first, second, done, error) for first, second in duels]
@@ -115,7 +115,7 @@ def findings(plan: StudyPlan, done: Sequence[Verdict]) -> list[Finding]:
 def question_result(
     plan: StudyPlan, question: StudyQuestion, pairs: Sequence[StudyPair], answers: Sequence[Answer], skips: int
 ) -> QuestionResult:
-    """What people answered to one question. Figures are of the verdicts until it was decided, or of all."""
+    """Sum up what people answered to one question. Figures are of the verdicts until it was decided, or of all."""
     done = verdicts(pairs, answers, plan.labels_per_pair)
     found = findings(plan, done)
     end = _decided(found) if plan.stopping == "sequential" else None
@@ -183,22 +183,22 @@ def _strengths(plan: StudyPlan, done: Sequence[Verdict]) -> tuple[tuple[Strength
         return (), None
     games, prompts = _games(plan, done)
     whole, anew = fit(games), fit(games, resample_prompts(prompts, RESAMPLES, seed=0))
-    one_sided = _one_sided(plan, done)
+    linked = _linked(plan, done)
     strengths = [
         Strength(
             policy=policy,
             log_odds=Interval(value=0.0, low=0.0, high=0.0)
             if not place
-            else _interval(
-                whole.policy[place], anew.policy[:, place], bounded=not one_sided & {policy, plan.policies[0]}
-            ),
+            else _interval(whole.policy[place], anew.policy[:, place], bounded=policy in linked),
         )
         for place, policy in enumerate(plan.policies)
     ]
     length = None
     if games.covariate.any():
         length = _interval(
-            float(whole.covariate * TWICE_AS_LONG), anew.covariate * TWICE_AS_LONG, bounded=not one_sided
+            float(whole.covariate * TWICE_AS_LONG),
+            anew.covariate * TWICE_AS_LONG,
+            bounded=len(linked) == len(plan.policies),
         )
     return tuple(strengths), length
 
@@ -219,16 +219,23 @@ def _games(plan: StudyPlan, done: Sequence[Verdict]) -> tuple[Games, NDArray[np.
     return games, prompts
 
 
-def _one_sided(plan: StudyPlan, done: Sequence[Verdict]) -> set[str]:
-    """Policies that never won a share of a pair, or never lost one: prompts drawn anew show no doubt about them."""
-    won = {policy: 0.0 for policy in plan.policies}
-    lost = dict(won)
-    for one in done:
-        won[one.pair.a_policy] += one.a
-        lost[one.pair.b_policy] += one.a
-        won[one.pair.b_policy] += one.b
-        lost[one.pair.a_policy] += one.b
-    return {policy for policy in plan.policies if not won[policy] or not lost[policy]}
+def _linked(plan: StudyPlan, done: Sequence[Verdict]) -> set[str]:
+    """Policies that the first can be measured against: a chain of wins leads from it to them, and back (Ford 1957).
+
+    Of others prompts drawn anew show no doubt, as whoever is on one side won whatever was decided between the two.
+    """
+    wins = {(one.pair.a_policy, one.pair.b_policy) for one in done if one.a}
+    wins |= {(one.pair.b_policy, one.pair.a_policy) for one in done if one.b}
+    return _reached(plan.policies[0], wins) & _reached(plan.policies[0], {(lost, won) for won, lost in wins})
+
+
+def _reached(start: str, ways: set[tuple[str, str]]) -> set[str]:
+    found: set[str] = set()
+    left = {start}
+    while left:
+        found |= left
+        left = {end for begin, end in ways if begin in left} - found
+    return found
 
 
 def _interval(value: float, anew: NDArray[np.float64], bounded: bool) -> Interval:

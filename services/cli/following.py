@@ -20,7 +20,7 @@ def following(run: Run, start: Mapping[str, Any], overrides: Sequence[str] = ())
 
     from rlhf_core.config.run import RunConfig
     from services.cli.run_config import load_config
-    from services.server.interceptors import invalid_input
+    from services.wire.refusals import invalid_input
 
     tree: dict[str, Any] = RunConfig.model_validate_json(run.config).model_dump(mode="json")
     given = load_config(None, overrides, environ={}).model_dump(mode="json", exclude_unset=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -45,9 +45,9 @@ def health(
         raise InvalidInput("--address: names several processes; ask each one: charter health --address HOST:PORT")
     connection = Connection(address or DEFAULT_ADDRESS, timeout_seconds=timeout)
     try:
-        stub = health_pb2_grpc.HealthStub(connection.channel)
+        stub: Any = health_pb2_grpc.HealthStub(connection.channel)
         request = health_pb2.HealthCheckRequest(service=name)
-        answer = connection.call(stub.Check, request)  # pyright: ignore[reportAttributeAccessIssue]
+        answer = connection.call(stub.Check, request)
     finally:
         connection.close()
     state = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)

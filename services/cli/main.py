@@ -32,7 +32,8 @@ from services.cli.runs import compare, control, delete, listing, sweep
 
 UNEXPECTED, USER_MISTAKE, UNAVAILABLE, FAILED, INTERRUPTED = 1, 2, 4, 5, 130
 
-# typer's usage errors share this base; its module has moved between releases, its public subclass has not.
+# typer's usage errors share this base, which can tell its message; its module has moved between releases, its public
+# subclass has not.
 UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 
 EPILOG = """

@@ -47,7 +47,7 @@ def plan(
 
 
 def cluster_text(plan: ClusterPlan) -> str:
-    """The plan as people read it."""
+    """Write the plan as people read it."""
     lines = [
         f"{plan.name or 'cluster'}: {plan.gpus} GPUs. These are the model's outputs from the unit costs of the file;",
         "nothing was measured on such a cluster.",

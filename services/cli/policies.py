@@ -102,7 +102,7 @@ def promote(
     call; `charter policies rollback` takes it back.
     """
     from rlhf_core.errors import GatesNotPassed
-    from rlhf_core.policies.references import PRODUCTION
+    from rlhf_core.policies.resolve import PRODUCTION
 
     with _door(address, token, data) as door:
         try:
@@ -137,7 +137,7 @@ def rollback(
     Where nobody held it before, nobody does then: for `production` the base model answers. Each promotion is taken
     back once, so two rollbacks go two holders back.
     """
-    from rlhf_core.policies.references import PRODUCTION
+    from rlhf_core.policies.resolve import PRODUCTION
 
     with _door(address, token, data) as door:
         change = door.rollback_policy(alias or PRODUCTION, changed_by=_user(), reason=reason)
@@ -175,7 +175,7 @@ def history(
 
 def promote_first(client: CharterClient, run_id: str) -> str:
     """Give `production` to a run's policy where nobody holds it and the gates passed; says what came of it."""
-    from rlhf_core.policies.references import PRODUCTION
+    from rlhf_core.policies.resolve import PRODUCTION
 
     made = [policy for policy in client.policy.list_policies(run_id) if not policy.unfinished]
     if client.policy.get_policy().aliases or not made or not made[0].is_fit:

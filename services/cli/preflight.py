@@ -48,7 +48,7 @@ class Plan(NamedTuple):
     constitution_yaml: str
 
     def create(self, client: CharterClient, labels: Labels) -> Run:
-        """Ask for it."""
+        """Have the server queue the run."""
         return client.trainer.create_run(
             self.config, constitution_yaml=self.constitution_yaml, display_name=labels.display_name, tags=labels.tags
         )

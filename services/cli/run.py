@@ -270,7 +270,7 @@ def needs_people(config: RunConfig) -> bool:
 
 
 def _introduce(client: CharterClient, run: Run, console: Console) -> None:
-    """Says what the run is, and what a worker will do before it."""
+    """Say what the run is, and what a worker will do before it."""
     from rlhf_core.config.run import RunConfig
 
     config = RunConfig.model_validate_json(run.config)

@@ -147,7 +147,7 @@ def _walk(tree: Tree, section: dict[str, Any], above: KeyPath, schema: type[Base
 
 
 def _put(tree: dict[str, Any], setting: Setting) -> None:
-    """Sets one value; an empty mapping from YAML only makes sure that the section is there."""
+    """Set one value; an empty mapping from YAML only makes sure that the section is there."""
     *above, key = setting.path
     for part in above:
         below = tree.setdefault(part, {})

@@ -36,7 +36,7 @@ def print_plan(plan: Plan, as_json: bool) -> None:
 
 
 def plan_text(plan: RunPlan) -> str:
-    """The plan as people read it."""
+    """Write the plan as people read it."""
     from rlhf_core.models.memory_budget import told
 
     lines = [f"{path}: {value}" for path, value in plan.settings.items()]

@@ -16,12 +16,11 @@ from rlhf_core.config.run import ModelConfig, RunConfig
 from rlhf_core.constitution.constitution import Constitution
 from rlhf_core.constitution.load import load_constitution, parse_constitution
 from rlhf_core.errors import InvalidInput, NotFound
-from rlhf_core.policies.references import version_of
+from rlhf_core.policies.resolve import version_of
 from rlhf_core.records.runs import Run
 from rlhf_core.store.databases.place import DATABASE, FILE, holds_store
 from rlhf_core.store.store import Store
 from services.client.client import CharterClient
-from services.embedded import embedded_server
 
 LAST = "last"
 
@@ -49,6 +48,9 @@ def open_client(
     elif model.base_model in (SANDBOX, SMOLLM2) or Path(model.base_model).exists():
         # Bars are for downloads; nothing is downloaded here. Read when transformers is imported.
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    # Not at the top: a whole server's modules, which neither a refusal nor a call of another server needs.
+    from services.embedded import embedded_server
+
     with (
         embedded_server(data, model, feedback=feedback, works=works) as own,
         CharterClient.connect(own) as client,

@@ -24,7 +24,7 @@ from services.wire.samples import comparison_from_message
 
 
 class Inbox(NamedTuple):
-    """What a reviewer should decide, each with its comparison, and how many there are in all."""
+    """List what a reviewer should decide, each with its comparison, and how many there are in all."""
 
     disagreements: list[tuple[Comparison, Disagreement]]
     total: int
@@ -44,7 +44,7 @@ class AnnotationClient:
         self._stub = annotation_pb2_grpc.AnnotationServiceStub(connection.channel)
 
     def quality(self, objective: str = "", run_id: str = "") -> list[ObjectiveQuality]:
-        """How good people's labels are, of one objective or of each that the constitution has."""
+        """Tell how good people's labels are, of one objective or of each that the constitution has."""
         request = annotation_pb2.GetQualityRequest(objective=objective, run_id=run_id)
         return [quality_from_message(each) for each in self._connection.call(self._stub.GetQuality, request).objectives]
 
@@ -61,7 +61,7 @@ class AnnotationClient:
     def disagreements(
         self, objective: str, run_id: str = "", kind: DisagreementKind | None = None, count: int = 20
     ) -> Inbox:
-        """What a reviewer should decide, the least clear first."""
+        """List what a reviewer should decide, the least clear first."""
         request = annotation_pb2.ListDisagreementsRequest(
             objective=objective, run_id=run_id, kind=enums.number(enums.DISAGREEMENTS, kind), count=count
         )
@@ -99,7 +99,7 @@ class AnnotationClient:
         return adjudication_from_message(self._connection.call(self._stub.WithdrawAdjudication, request).adjudication)
 
     def answers(self, objective: str = "", run_id: str = "", labeler: str = "") -> Iterator[Listed]:
-        """All that people answered and that stands, oldest first, page by page."""
+        """Yield all that people answered and that stands, oldest first, page by page."""
         request = annotation_pb2.ListAnswersRequest(objective=objective, run_id=run_id, labeler=labeler, page_size=200)
         while True:
             page = self._connection.call(self._stub.ListAnswers, request)

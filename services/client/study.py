@@ -35,7 +35,7 @@ class StudyClient:
         request_id: str = "",
         validate_only: bool = False,
     ) -> Study:
-        """Declares a study, and queues the drawing of its replies. What is not given is the server's default.
+        """Declare a study, and queue the drawing of its replies. What is not given is the server's default.
 
         `prompts` is a dataset or a file of the server's; none means the built-in world's held-out prompts.
         """
@@ -60,12 +60,12 @@ class StudyClient:
         return study_from_message(self._connection.call(self._stub.CreateStudy, request).study)
 
     def get_study(self, study_id: str) -> Study:
-        """Its plan, and how far it is."""
+        """Return a study's plan, and how far it is."""
         request = study_pb2.GetStudyRequest(study_id=study_id)
         return study_from_message(self._connection.call(self._stub.GetStudy, request).study)
 
     def list_studies(self) -> Iterator[Study]:
-        """All studies, newest first, page by page."""
+        """Yield all studies, newest first, page by page."""
         request = study_pb2.ListStudiesRequest()
         while True:
             answer = self._connection.call(self._stub.ListStudies, request)
@@ -75,11 +75,11 @@ class StudyClient:
             request.page_token = answer.next_page_token
 
     def close_study(self, study_id: str) -> Study:
-        """Asks its open questions no more."""
+        """Ask a study's open questions no more."""
         request = study_pb2.CloseStudyRequest(study_id=study_id)
         return study_from_message(self._connection.call(self._stub.CloseStudy, request).study)
 
     def get_study_results(self, study_id: str) -> StudyResults:
-        """What the labels say. Raises Conflict or Forbidden while that would spoil the study."""
+        """Return what the labels of a study say. Raises Conflict or Forbidden while that would spoil the study."""
         request = study_pb2.GetStudyResultsRequest(study_id=study_id)
         return results_from_message(self._connection.call(self._stub.GetStudyResults, request))

@@ -47,7 +47,7 @@ class Visitor(NamedTuple):
     """The short names of what the server offers: `policy`, `trainer`."""
 
     def may(self, scope: Scope) -> bool:
-        """Whether the services would let this visitor."""
+        """Tell whether the services would let this visitor."""
         return any(scope in GRANTS[granted] for granted in self.scopes)
 
 
@@ -143,7 +143,7 @@ def _user() -> str:
 
 
 def can_be_token(text: str) -> bool:
-    """Whether a header can hold it, and so a cookie."""
+    """Tell whether a header can hold the text, and so a cookie."""
     return bool(text) and text.isascii() and text.isprintable()
 
 

@@ -101,7 +101,7 @@ class Datasets:
         )
 
     async def _delete(self, request: Request) -> Response:
-        """Deletes all versions once the name has been typed again."""
+        """Delete all versions once the name has been typed again."""
         name, form = request.path_params["dataset"], await form_of(request)
         if form.get("name", "").strip() != name:
             raise InvalidInput(f"name: to delete the dataset for good, type its name, {name[:100]}", "name")

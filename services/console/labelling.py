@@ -24,12 +24,12 @@ from rlhf_core.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauth
 from rlhf_core.records.assessments import HIGHEST, LOWEST
 from rlhf_core.records.base import Record
 from services.console.backend import NAME_COOKIE, Backend, person_of, set_cookie
+from services.console.labelling_steps import FORMS, DeskForm, Steps, carry_out
 from services.console.pages import JSON, Pages, form_of
 from services.console.pairs import Pair, pair_of
 from services.console.replies import Passage, Replies, Reply, item_of
-from services.console.steps import FORMS, DeskForm, Steps, carry_out
-from services.server.interceptors import invalid_input
 from services.wire import enums
+from services.wire.refusals import invalid_input
 from services.wire.stored_records import human_labeler
 
 YEAR_SECONDS = 365 * 24 * 3600

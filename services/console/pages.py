@@ -69,7 +69,7 @@ class Pages:
     def page_for(
         self, visitor: Visitor | None, request: Request, template: str, status: int = HTTPStatus.OK, **context: Any
     ) -> Response:
-        """The same where the visitor is known already, or nobody yet."""
+        """Render a page for a visitor who is known already, or for nobody yet."""
         given = {"visitor": visitor, "path": request.url.path, "pages": pages_for(visitor), **context}
         return self._templates.TemplateResponse(request, template, given, status)
 
@@ -93,7 +93,7 @@ class Pages:
 
 
 def pages_for(visitor: Visitor | None) -> Sequence[tuple[str, str, str]]:
-    """The pages that somebody may look at, as `PAGES` has them."""
+    """List the pages that somebody may look at, as `PAGES` has them."""
     everything = visitor is None or visitor.may("read")
     return PAGES if everything else [page for page in PAGES if page[1] in FOR_ANNOTATORS]
 

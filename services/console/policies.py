@@ -11,7 +11,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from rlhf_core.errors import InvalidInput
-from rlhf_core.policies.references import PRODUCTION
+from rlhf_core.policies.resolve import PRODUCTION
 from services.console.backend import Backend, person_of
 from services.console.pages import Pages, form_of
 from services.wire.policies import change_from_message, policy_from_message

@@ -167,7 +167,7 @@ class Quality:
 
 
 def words_of(found: Agreement) -> str:
-    """What an alpha says, by the customary bounds (Krippendorff 2004)."""
+    """Say what an alpha means, by the customary bounds (Krippendorff 2004)."""
     if found.value is None:
         return found.undefined
     if found.value >= 0.8:
@@ -176,7 +176,7 @@ def words_of(found: Agreement) -> str:
 
 
 def trend_of(windows: Sequence[Window]) -> Trend | None:
-    """The picture of alpha over time; None where there are no two stretches in which it is defined."""
+    """Draw alpha over time; None where there are no two stretches in which it is defined."""
     known = [window for window in windows if window.agreement.value is not None]
     if len(known) < 2:
         return None

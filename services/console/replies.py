@@ -8,8 +8,8 @@ from typing import NamedTuple
 from charter.v1 import assessment_pb2, common_pb2
 
 from rlhf_core.records.base import Record
+from services.console.labelling_steps import DeskForm
 from services.console.pairs import Turn, turns_of, visible
-from services.console.steps import DeskForm
 from services.wire.samples import prompt_from_message
 
 LONGEST_WORD = 16

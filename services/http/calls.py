@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import aclosing
 from typing import Any, Literal, NamedTuple
 
@@ -23,10 +23,10 @@ from services.security.callers import CALLER
 from services.security.scopes import check_scope
 from services.security.tokens import Tokens
 from services.server.call_log import name_of, new_name, observed
-from services.server.interceptors import invalid_input
 from services.server.limits import Limits, Turnstile
 from services.serving.executor import GOING_DOWN
 from services.wire.metadata import REQUEST_KEY, RUN_KEY
+from services.wire.refusals import invalid_input
 
 BODY_SECONDS = 60.0
 """How long a body may take to arrive, so that none holds a place for ever."""
@@ -43,7 +43,7 @@ class Pieces(NamedTuple):
     data: AsyncGenerator[bytes, None]
 
 
-Answer = Mapping[str, Any] | list[Any] | float | Pieces | AsyncIterator[str]
+Answer = Mapping[str, Any] | list[Any] | float | Pieces | AsyncGenerator[str]
 """What becomes JSON, a file, or the events of a stream."""
 Takes = Literal["json", "form", "nothing"]
 """What a body is; a form may hold a file."""
@@ -123,7 +123,7 @@ class Endpoint:
 
     async def _respond(self, door: Door, asked: Asked, reply: _Reply) -> None:
         answer = await door.answer(asked)
-        if isinstance(answer, AsyncIterator):
+        if isinstance(answer, AsyncGenerator):
             await reply.stream(answer)
         elif isinstance(answer, Pieces):
             await reply.file(answer.data)
@@ -155,9 +155,9 @@ class _Reply:
         await self._send(head)
         await self._send({"type": "http.response.body", "body": bytes(response.body)})
 
-    async def stream(self, events: AsyncIterator[str]) -> None:
-        """Server-sent events. The first one is waited for, so that what is wrong with a call still has a status."""
-        async with aclosing(events):  # pyright: ignore[reportArgumentType]  # those that are given here are generators
+    async def stream(self, events: AsyncGenerator[str]) -> None:
+        """Send events. The first one is waited for, so that what is wrong with a call still has a status."""
+        async with aclosing(events):
             first = await anext(events)
             await self._begin(b"text/event-stream; charset=utf-8")
             self._tells = True
@@ -167,7 +167,7 @@ class _Reply:
             await self._send({"type": "http.response.body", "body": b""})
 
     async def file(self, pieces: AsyncGenerator[bytes, None]) -> None:
-        """Bytes. The first ones are waited for, as with a stream; where later ones fail the answer breaks off."""
+        """Send bytes. The first ones are waited for, as with a stream; where later ones fail the answer breaks off."""
         async with aclosing(pieces):
             first = await anext(pieces)
             await self._begin(b"application/octet-stream")

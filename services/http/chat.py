@@ -9,7 +9,7 @@ import json
 import re
 import secrets
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import Any, cast
 
@@ -130,7 +130,7 @@ class Chat:
         head = _head("chat.completion", answer.samples[0].policy_version)
         return {**head, "choices": choices, "usage": await self._usage(prompt, written)}
 
-    async def _chunks(self, request: ChatRequest) -> AsyncIterator[str]:
+    async def _chunks(self, request: ChatRequest) -> AsyncGenerator[str]:
         """Leaving the stream stops the model before its next token."""
         prompt = prompt_of(request.messages)
         asked = policy_pb2.GenerateStreamRequest(
@@ -146,7 +146,7 @@ class Chat:
         delta, last = {"role": "assistant", "content": ""}, 0
         try:
             check_request(asked, self._limits)
-            async with aclosing(self._policy.GenerateStream(asked, NO_CONTEXT)) as pieces:  # pyright: ignore
+            async with aclosing(self._policy.GenerateStream(asked, NO_CONTEXT)) as pieces:
                 async for piece in pieces:
                     head = head or _head("chat.completion.chunk", piece.policy_version)
                     before = [last] if delta.get("role") is None else []

@@ -62,7 +62,7 @@ class Files:
         return _object(await self._get(asked.name))
 
     async def content(self, asked: Asked) -> Pieces:
-        """Byte for byte as it was uploaded."""
+        """Send a file byte for byte as it was uploaded."""
         dataset = await self._get(asked.name)
         return Pieces(self._pieces(dataset_pb2.ExportDatasetRequest(dataset_id=dataset.reference)))
 
@@ -72,7 +72,7 @@ class Files:
         return {"id": dataset.id, "object": "file", "deleted": True}
 
     async def _pieces(self, request: dataset_pb2.ExportDatasetRequest) -> AsyncGenerator[bytes, None]:
-        async with aclosing(self._data.ExportDataset(request, NO_CONTEXT)) as answers:  # pyright: ignore
+        async with aclosing(self._data.ExportDataset(request, NO_CONTEXT)) as answers:
             async for answer in answers:
                 if answer.data:
                     yield answer.data

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
 from typing import Any, Literal
 
 from charter.v1 import dataset_pb2, policy_pb2, trainer_pb2
@@ -231,7 +232,7 @@ def _event(event: RunEvent) -> dict[str, Any]:
     return {
         "id": f"{EVENT}{event.run_id}-{event.sequence}",
         "object": "fine_tuning.job.event",
-        "created_at": enums.timestamp(event.created_at).seconds,  # pyright: ignore[reportOptionalMemberAccess]
+        "created_at": int(datetime.fromisoformat(event.created_at).timestamp()),
         "level": "error" if body.get("error") else "info",
         "type": "metrics" if metrics else "message",
         "message": _told(event.kind, body),

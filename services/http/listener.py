@@ -58,7 +58,7 @@ class Listener:
 class _Uvicorn(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Signals are the process's own affair."""
+        """Leave signals alone: they are the process's own affair."""
         yield
 
 

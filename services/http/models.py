@@ -21,7 +21,7 @@ class Models:
         self._policy, self._base_model = policy, base_model
 
     async def all(self, asked: Asked) -> dict[str, Any]:
-        """The base, then aliases, then versions, oldest first."""
+        """List the base, then aliases, then versions, oldest first."""
         return {"object": "list", "data": await self._listed()}
 
     async def one(self, asked: Asked) -> dict[str, Any]:

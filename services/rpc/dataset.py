@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 
 import grpc
@@ -99,7 +99,7 @@ class DatasetService(dataset_pb2_grpc.DatasetServiceServicer):
 
     async def ExportDataset(
         self, request: dataset_pb2.ExportDatasetRequest, context: grpc.aio.ServicerContext
-    ) -> AsyncIterator[dataset_pb2.ExportDatasetResponse]:
+    ) -> AsyncGenerator[dataset_pb2.ExportDatasetResponse]:
         encoding = enums.value(enums.ENCODINGS, request.encoding, "encoding")
         dataset = await self._io.run(self._find, request.dataset_id)
         file = await self._io.run(file_of, self._store, dataset)

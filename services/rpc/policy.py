@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 
 import grpc
 from charter.v1 import policy_pb2, policy_pb2_grpc
 
 from rlhf_core.inference.sequence import SamplingParams
-from rlhf_core.policies.references import speaking
+from rlhf_core.policies.resolve import speaking
 from rlhf_core.records.models import SpeakingPolicy
 from rlhf_core.store.store import Store
 from services.rpc.policy_aliases import AliasDesk, reference
@@ -56,7 +56,7 @@ class PolicyService(policy_pb2_grpc.PolicyServiceServicer):
 
     async def GenerateStream(
         self, request: policy_pb2.GenerateStreamRequest, context: grpc.aio.ServicerContext
-    ) -> AsyncIterator[policy_pb2.GenerateStreamResponse]:
+    ) -> AsyncGenerator[policy_pb2.GenerateStreamResponse]:
         prompt = prompt_from_message(request.prompt)
         params = self._params(request)
         speaks = await self._speaking(request.policy_version)
@@ -110,7 +110,7 @@ class PolicyService(policy_pb2_grpc.PolicyServiceServicer):
         return self._info
 
     async def alias_holders(self) -> dict[str, str]:
-        """Alias -> version, for who lists models by every name that they have."""
+        """Return the version of each alias, for who lists models by every name that they have."""
         return await self._io.run(self._store.aliases.holders)
 
     def _params(

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from charter.v1 import policy_pb2
 
 from rlhf_core.policies.policies import Policies, check_alias
-from rlhf_core.policies.references import PRODUCTION
+from rlhf_core.policies.resolve import PRODUCTION
 from rlhf_core.records.models import AliasChange
 from rlhf_core.store.store import Store
 from services.rpc.run_changes import tried

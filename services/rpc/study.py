@@ -10,7 +10,7 @@ from charter.v1 import study_pb2, study_pb2_grpc
 from rlhf_core.config.run import RunConfig
 from rlhf_core.constitution.load import parse_constitution
 from rlhf_core.errors import Conflict, Forbidden, InvalidInput, NoWorker, suggestion
-from rlhf_core.policies.references import speaking
+from rlhf_core.policies.resolve import speaking
 from rlhf_core.records.runs import Run
 from rlhf_core.records.studies import QuestionProgress, Study, StudyPlan, StudyState
 from rlhf_core.store.store import Store

@@ -92,7 +92,7 @@ class _Renewal(Generic[T]):
         self._last = _states(self._files)
 
     def renewed(self) -> T | None:
-        """None where nothing has changed, or what there is now is wrong."""
+        """Make it anew; None where nothing has changed, or what there is now is wrong."""
         if (now := _states(self._files)) == self._last:
             return None
         self._last = now

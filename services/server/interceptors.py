@@ -18,6 +18,7 @@ from services.security.tokens import Caller, Tokens
 from services.server.incidents import incident_of, told
 from services.server.limits import Limits, Turnstile, check_request
 from services.server.undecodable_requests import malformed, subject
+from services.wire.refusals import invalid_input
 from services.wire.status import internal_status, status_of, unimplemented_status
 
 Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]]
@@ -201,17 +202,3 @@ async def _abort(context: grpc.aio.ServicerContext, error: Exception, method: st
 def _no_retry(code: grpc.StatusCode) -> tuple[tuple[str, str], ...]:
     """What is unavailable here has been tried here; a caller that tries again at once would multiply the tries."""
     return (("grpc-retry-pushback-ms", "-1"),) if code == grpc.StatusCode.UNAVAILABLE else ()
-
-
-def invalid_input(error: ValidationError) -> InvalidInput:
-    """Return all of pydantic's complaints with their dotted paths.
-
-    The text is the first one's, and names the others.
-    """
-    violations = []
-    for fault in error.errors(include_url=False, include_context=False):
-        field = ".".join(map(str, fault["loc"]))
-        violations.append(Violation(field, f"{field}: {fault['msg']}; it is {str(fault['input'])[:200]!r}"))
-    first, *others = violations
-    more = f" (also wrong: {', '.join(violation.field for violation in others)})" if others else ""
-    return InvalidInput(f"{first.message}{more}", first.field, violations=violations)

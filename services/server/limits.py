@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from functools import cache
 from typing import NamedTuple
 
+from charter.v1 import common_pb2, policy_pb2
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 from pydantic import Field
@@ -26,7 +27,6 @@ NAMES = frozenset(
     )
 )
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-PROMPT = "charter.v1.Prompt"
 
 
 class Limits(Settings):
@@ -84,8 +84,8 @@ class Turnstile:
 def check_request(request: Message, limits: Limits) -> None:
     """Refuse a request whose lists or texts are too long, by an InvalidInput that names the first."""
     _check(request, "", limits)
-    if request.DESCRIPTOR.full_name == "charter.v1.GenerateRequest":
-        prompts, n = len(request.prompts), request.n  # pyright: ignore[reportAttributeAccessIssue]
+    if isinstance(request, policy_pb2.GenerateRequest):
+        prompts, n = len(request.prompts), request.n
         if prompts * n > limits.responses:
             text = f"n: {n} responses to each of {prompts} prompts; allowed: {limits.responses} in one call"
             raise InvalidInput(text, "n")
@@ -130,9 +130,10 @@ def _check(message: Message, path: str, limits: Limits) -> None:
             _check_text(value, part, place, limits)
         elif message.HasField(part.name):
             _check(value, f"{place}.", limits)
-    if message.DESCRIPTOR.full_name == PROMPT:
-        turns = message.messages  # pyright: ignore[reportAttributeAccessIssue]
-        _bound(sum(len(turn.content) for turn in turns), limits.text_characters, "characters", f"{path}messages")
+    if isinstance(message, common_pb2.Prompt):
+        _bound(
+            sum(len(turn.content) for turn in message.messages), limits.text_characters, "characters", f"{path}messages"
+        )
 
 
 def _check_text(text: str, part: _Part, place: str, limits: Limits) -> None:

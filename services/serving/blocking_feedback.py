@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from rlhf_core.constitution.constitution import Principle
-from rlhf_core.feedback.model_feedback import LocalFeedback
+from rlhf_core.feedback.model_feedback import ModelFeedback
 from rlhf_core.records.feedback import Critique, Usage, Vote
 from rlhf_core.records.samples import Comparison, Sample
 from services.serving.executor import Executor
@@ -23,7 +23,7 @@ R = TypeVar("R")
 class WaitingFeedback:
     """interfaces.Feedback in units, on the critic's and the judge's own threads."""
 
-    def __init__(self, feedback: LocalFeedback, critic: Executor, judge: Executor):
+    def __init__(self, feedback: ModelFeedback, critic: Executor, judge: Executor):
         self._feedback = feedback
         self._critic, self._judge = critic, judge
         self.name = feedback.name

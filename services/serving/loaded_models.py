@@ -14,7 +14,7 @@ from rlhf_core.config.run import EngineName, ModelConfig
 from rlhf_core.constitution.constitution import Constitution
 from rlhf_core.errors import InvalidInput
 from rlhf_core.feedback.judge_cache import Notebook
-from rlhf_core.feedback.model_feedback import LocalFeedback, feedback_of
+from rlhf_core.feedback.model_feedback import ModelFeedback, feedback_of
 from rlhf_core.models.adapters.base_identity import refuse_other_base, told_in
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.models.base_models import Bases
@@ -78,7 +78,7 @@ class ModelLibrary:
 
     def feedback(
         self, constitution: Constitution, gone: Callable[[], bool] = lambda: False, fresh: bool = False
-    ) -> LocalFeedback:
+    ) -> ModelFeedback:
         """Return the critic and the judge, whatever the policy has become.
 
         A `fresh` judge does not rely on earlier notes.

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol, TypeVar
 
 from rlhf_core.constitution.constitution import Constitution, Principle
-from rlhf_core.feedback.model_feedback import LocalFeedback
+from rlhf_core.feedback.model_feedback import ModelFeedback
 from rlhf_core.records.feedback import Critique, Usage, Vote
 from rlhf_core.records.models import Score
 from rlhf_core.records.samples import Comparison, Prompt, Sample
@@ -27,7 +27,7 @@ R = TypeVar("R")
 class Models(Protocol):
     """What the model's thread can do; every method but `feedback` is one unit of work."""
 
-    def feedback(self, constitution: Constitution, gone: Callable[[], bool], fresh: bool = False) -> LocalFeedback: ...
+    def feedback(self, constitution: Constitution, gone: Callable[[], bool], fresh: bool = False) -> ModelFeedback: ...
 
     def score(self, samples: Sequence[Sample], *reward_models: str) -> list[Score]: ...
 
@@ -62,7 +62,7 @@ class ModelQueue:
             for name, thread, own in zip(("critic", "judge"), threads, (critic, judge), strict=True)
         )
 
-    def feedback(self, constitution: Constitution) -> LocalFeedback:
+    def feedback(self, constitution: Constitution) -> ModelFeedback:
         """Return the critic and the judge as they are under a constitution; asking it would block."""
         return self._models.feedback(constitution, lambda: False)
 
@@ -74,7 +74,7 @@ class ModelQueue:
     async def critique(
         self, samples: Sequence[Sample], constitution: Constitution, principle: Principle
     ) -> tuple[list[Critique], Usage]:
-        def work(feedback: LocalFeedback, unit: Sequence[tuple[Sample, Principle]]) -> list[Critique]:
+        def work(feedback: ModelFeedback, unit: Sequence[tuple[Sample, Principle]]) -> list[Critique]:
             return feedback.critique(unit)
 
         asked = [(sample, principle) for sample in samples]
@@ -87,7 +87,7 @@ class ModelQueue:
         constitution: Constitution,
         principle: Principle,
     ) -> tuple[list[str], Usage]:
-        def work(feedback: LocalFeedback, unit: Sequence[tuple[Sample, Critique, Principle]]) -> list[str]:
+        def work(feedback: ModelFeedback, unit: Sequence[tuple[Sample, Critique, Principle]]) -> list[str]:
             return feedback.revise(unit)
 
         asked = [(sample, critique, principle) for sample, critique in zip(samples, critiques, strict=True)]
@@ -98,7 +98,7 @@ class ModelQueue:
     ) -> tuple[list[Vote], Usage]:
         """Ask for two votes for each comparison and each principle on it."""
 
-        def work(feedback: LocalFeedback, unit: Sequence[tuple[Comparison, Principle]]) -> list[tuple[Vote, Vote]]:
+        def work(feedback: ModelFeedback, unit: Sequence[tuple[Comparison, Principle]]) -> list[tuple[Vote, Vote]]:
             votes = feedback.compare(unit)
             return list(zip(votes[::2], votes[1::2], strict=True))
 
@@ -142,7 +142,7 @@ class ModelQueue:
         line: Line,
         constitution: Constitution,
         kind: str,
-        work: Callable[[LocalFeedback, Sequence[T]], list[R]],
+        work: Callable[[ModelFeedback, Sequence[T]], list[R]],
         items: Sequence[T],
         length: Callable[[T], int],
         unit: int = UNIT,

@@ -50,6 +50,7 @@ def tensorboard(run: TrackedRun) -> Tracker:
 
 def wandb(run: TrackedRun) -> Tracker:
     """Open a run of the same id; with WANDB_MODE=offline it stays on this machine."""
+    # Like the two below it is the user's to install.
     import wandb as client  # pyright: ignore[reportMissingImports]
 
     # `init` would ask for a key at the terminal, where others read what is typed.

@@ -65,7 +65,7 @@ def adjudication_to_message(decided: Adjudication) -> annotation_pb2.Adjudicatio
 
 
 def adjudication_from_message(message: annotation_pb2.Adjudication) -> Adjudication:
-    """Its number is the store's business and stays behind."""
+    """Read a decision; its number is the store's business and stays behind."""
     return Adjudication(
         comparison_id=message.comparison_id,
         objective=message.objective,

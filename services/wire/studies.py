@@ -74,7 +74,7 @@ def plan_to_message(plan: StudyPlan) -> study_pb2.StudyPlan:
 
 
 def plan_from_message(message: study_pb2.StudyPlan) -> StudyPlan:
-    """The plan; numbers that are not given are the plan's defaults. Raises ValidationError for what is not allowed."""
+    """Read a plan; numbers not given are the plan's defaults. Raises ValidationError for what is not allowed."""
     flat = enums.fields(message)
     lists = {"policies": tuple(message.policies), "objectives": tuple(message.objectives)}
     numbers = {name: flat[name] for name in ("pairs", "labels_per_pair", "alpha") if flat[name]}

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from statistics import median
-from typing import Literal
+from typing import Literal, cast
 
 from rlhf_core.annotation.next_pairs import Question, upcoming
 from rlhf_core.annotation.quality import Rule, objective_quality
@@ -40,6 +40,8 @@ OBJECTIVE = "helpful"
 ANSWERS, GROUPS, PAIRS, GOLD = 40, 4, 100, 30
 SLIPS, READ, TURNED = 0.05, 0.2, 0.9
 SIDES: tuple[Choice, ...] = ("a", "b")
+ANSWERS_OF_SENSE: tuple[Choice, ...] = ("a", "tie", "b")
+OTHER: dict[Choice, Choice] = {"a": "b", "b": "a"}
 
 
 MEMORY = Path("/dev/shm")
@@ -73,9 +75,9 @@ def said(kind: Kind, right: Choice, swapped: bool, rng: random.Random) -> Choice
     if kind == "spammer" or (kind == "careless" and rng.random() >= READ):
         return rng.choice(SIDES)
     if kind == "contrary":
-        return {"a": "b", "b": "a"}.get(right, right) if rng.random() < TURNED else right  # type: ignore[return-value]
-    others = [choice for choice in ("a", "tie", "b") if choice != right]
-    return rng.choice(others) if rng.random() < SLIPS else right  # type: ignore[return-value]
+        return OTHER.get(right, right) if rng.random() < TURNED else right
+    others = [choice for choice in ANSWERS_OF_SENSE if choice != right]
+    return rng.choice(others) if rng.random() < SLIPS else right
 
 
 def crowd(seed: int, kinds: Sequence[Kind], config: LabellingConfig) -> dict[str, AnnotatorQuality]:
@@ -116,7 +118,8 @@ def _answer(store: Store, person: str, group: str, config: LabellingConfig, rng:
         store.annotators.change(AnnotatorChange(labeler=person, standing="admitted"))
     (pair,) = upcoming(store, Question(person, OBJECTIVE, group), config, 1, 0).comparisons
     swapped = is_swapped(person, pair.id)
-    choice = said(person.removeprefix("human:").partition("-")[0], truth(pair), swapped, rng)  # type: ignore[arg-type]
+    kind = cast(Kind, person.removeprefix("human:").partition("-")[0])
+    choice = said(kind, truth(pair), swapped, rng)
     label = Preference(
         id=f"{person} {given}",
         comparison_id=pair.id,

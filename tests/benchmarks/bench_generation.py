@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import grpc
 import torch
@@ -97,7 +98,8 @@ class Baseline:
                 pad_token_id=0,
             )
             with torch.inference_mode():
-                written = self.backbone.model.generate(ids, attention_mask=mask, generation_config=settings)  # pyright: ignore
+                model: Any = self.backbone.model
+                written = model.generate(ids, attention_mask=mask, generation_config=settings)
             for index, response in enumerate(written[:, ids.shape[1] :].tolist()):
                 ends = [i + 1 for i, token in enumerate(response) if token in self.backbone.stop_ids]
                 tokens += min(ends[0] if ends else len(response), limits[index // n])

@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Never
 
 import grpc
 from charter.v1 import reward_pb2, reward_pb2_grpc
@@ -42,8 +42,8 @@ REWARD = "charter.v1.RewardService"
 class Instant:
     """A model that has its answer already."""
 
-    def feedback(self, *_: Any, **__: Any) -> Any:
-        raise NotImplementedError
+    def feedback(self, *_: object, **__: object) -> Never:
+        raise AssertionError("only scores are asked for")
 
     def score(self, samples: Sequence[Sample], *models: str) -> list[Score]:
         return [

@@ -12,7 +12,7 @@ from rlhf_core.config.run import RunConfig
 from rlhf_core.constitution.constitution import Constitution
 from rlhf_core.constitution.load import load_constitution
 from rlhf_core.effects.probe_votes import UNIT
-from rlhf_core.feedback.model_feedback import LocalFeedback
+from rlhf_core.feedback.model_feedback import ModelFeedback
 from rlhf_core.inference.choice_logprobs import choose
 from rlhf_core.inference.generate import chat
 from rlhf_core.interfaces import Chat, Choose, Conversation
@@ -52,7 +52,7 @@ def one_at_a_time(backbone: Backbone, limit: int) -> tuple[Chat, Choose]:
 
 def judged(ways: tuple[Chat, Choose], law: Constitution, pairs: Sequence[Comparison]) -> tuple[float, list[Vote]]:
     """Votes a second of a judge that has written nothing yet, and the votes."""
-    judge = LocalFeedback(*ways, law.hash, "sandbox")
+    judge = ModelFeedback(*ways, law.hash, "sandbox")
     started, votes = time.perf_counter(), []
     for start in range(0, len(pairs), UNIT):
         unit = pairs[start : start + UNIT]
@@ -89,7 +89,7 @@ def _principles(many: tuple[Chat, Choose], law: Constitution, pairs: Sequence[Co
     """All questions on a pair in one call, which reads the pair once, against a call for each principle."""
 
     def apart() -> float:
-        judge = LocalFeedback(*many, law.hash, "sandbox")
+        judge = ModelFeedback(*many, law.hash, "sandbox")
         started = time.perf_counter()
         count = sum(len(judge.compare([(pair, principle) for pair in pairs[:UNIT]])) for principle in law.principles)
         return count / (time.perf_counter() - started)

@@ -183,7 +183,7 @@ def climbed(
     ordered = {name: float(weights.get(name, 0.0)) for name in pack.objectives}
     length, seed = start.config.model.max_tokens, start.config.seed
     prompts = sorted(world_prompts("train"), key=lambda prompt: prompt.id)
-    for step in train_ppo(policy, scorers, pack, prompts, ordered, ppo, length, seed):  # pyright: ignore
+    for step in train_ppo(policy, scorers, pack, prompts, ordered, ppo, length, seed):
         if step and step.metrics.step % 10 == 0:
             values = step.metrics.values
             print(

@@ -11,6 +11,7 @@ from rlhf_core.comparison.sweep import Sweep, sweep_of
 from rlhf_core.comparison.sweep_page import sweep_page
 from rlhf_core.config.run import RunConfig
 from rlhf_core.errors import NotFound
+from rlhf_core.records.base import RunState
 from rlhf_core.records.models import GoldScore
 from rlhf_core.records.runs import StageResult
 from rlhf_core.records.samples import Prompt, Sample
@@ -32,7 +33,13 @@ def run(store: Store) -> Made:
     """`run(kl, seed, helpful, harmless)` is a finished run of the sweep; gold is given for each of four prompts."""
 
     def make(
-        kl: float, seed: int, helpful: list[float], harmless: list[float], *, ends: str = "SUCCEEDED", prompts=PROMPTS
+        kl: float,
+        seed: int,
+        helpful: list[float],
+        harmless: list[float],
+        *,
+        ends: RunState = "SUCCEEDED",
+        prompts=PROMPTS,
     ) -> str:
         config = RunConfig.model_validate({"seed": seed, "ppo": {"kl_coef": kl}}).model_dump_json()
         made = store.runs.create("pipeline", config, "k", "", tags={"sweep": "kl"})
@@ -50,7 +57,7 @@ def run(store: Store) -> Made:
             store.gold_scores.add([GoldScore(sample_id=sample.id, kind=kind, score=score) for sample, score in rows])
         store.stage_results.add(StageResult(run_id=made.id, stage="ppo", policy_version=f"policy-{made.id}"))
         store.stage_results.add(StageResult(run_id=made.id, stage="evaluate"))
-        store.runs.release(made.id, claimed.fence, ends, error="" if ends == "SUCCEEDED" else "out of paper")  # pyright: ignore
+        store.runs.release(made.id, claimed.fence, ends, error="" if ends == "SUCCEEDED" else "out of paper")
         return made.id
 
     return make

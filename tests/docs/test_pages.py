@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -57,10 +58,11 @@ LOADERS = {
 
 def parsed(words: list[str]) -> None:
     """UsageError unless these are a verb of ours and options that it has, with values that it takes."""
-    command, name = CHARTER, "charter"
+    command: Any = CHARTER
+    name = "charter"
     while words and words[0] in getattr(command, "commands", {}):
         name, *words = words
-        command = command.commands[name]  # pyright: ignore[reportAttributeAccessIssue]
+        command = command.commands[name]
     if words and hasattr(command, "commands"):
         command.make_context(name, words if words[0].startswith("-") else [f"--{words[0]}"])
         return

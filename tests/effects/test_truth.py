@@ -16,7 +16,7 @@ from rlhf_core.effects.measure import measure_effects
 from rlhf_core.effects.probe_votes import true_ballots
 from rlhf_core.effects.probes import world_probes
 from rlhf_core.effects.report import EffectReport, ObjectiveEffect
-from rlhf_core.feedback.model_feedback import LocalFeedback
+from rlhf_core.feedback.model_feedback import ModelFeedback
 from rlhf_core.inference.choice_logprobs import choose
 from rlhf_core.inference.generate import chat
 from rlhf_core.models.backbone import Backbone
@@ -53,7 +53,7 @@ class Deaf(Perfect):
         return votes
 
 
-def measured(after, judge: Judge | LocalFeedback, pairs: int) -> EffectReport:
+def measured(after, judge: Judge | ModelFeedback, pairs: int) -> EffectReport:
     diff = diff_constitutions(HOUSEHOLD, after)
     return measure_effects(
         *(HOUSEHOLD, after, diff, bill(diff, HOUSEHOLD, after, None)),
@@ -91,7 +91,7 @@ def test_a_judge_that_does_not_hear_the_edit_recalls_nothing():
 @pytest.mark.slow
 def test_the_sandboxs_model_flips_only_what_should_flip_and_most_of_that_when_it_reads_replies_alone():
     backbone = Backbone.load(str(MODEL_FOLDER), ModelConfig())
-    judge = LocalFeedback(
+    judge = ModelFeedback(
         lambda conversations: chat(backbone, conversations, ModelConfig().feedback_tokens),
         lambda conversations, labels: choose(backbone, conversations, labels),
         *("law", "sandbox"),

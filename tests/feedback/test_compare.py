@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from rlhf_core.constitution.principle import Principle
-from rlhf_core.feedback.model_feedback import LocalFeedback
+from rlhf_core.feedback.model_feedback import ModelFeedback
 from rlhf_core.interfaces import Conversation
 from rlhf_core.records.samples import Comparison, Prompt, Sample
 
@@ -42,7 +42,7 @@ def model() -> Model:
 
 
 def test_many_questions_are_one_call_and_the_same_votes(model: Model):
-    feedback = LocalFeedback(model.chat, model.choose, "law", "judge")
+    feedback = ModelFeedback(model.chat, model.choose, "law", "judge")
     pairs = [pair(number) for number in range(3)]
     apart = {p.id: feedback.compare([(one, p) for one in pairs]) for p in (FUMES, STEPS)}
     assert model.calls == [6, 6]
@@ -56,4 +56,4 @@ def test_many_questions_are_one_call_and_the_same_votes(model: Model):
 
 
 def test_no_pairs_give_no_votes(model: Model):
-    assert LocalFeedback(model.chat, model.choose, "law", "judge").compare([]) == []
+    assert ModelFeedback(model.chat, model.choose, "law", "judge").compare([]) == []

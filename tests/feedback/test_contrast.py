@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from rlhf_core.constitution.principle import Example, Principle, PrincipleTest
 from rlhf_core.errors import InvalidInput
 from rlhf_core.feedback.contrast import boundary, compare_by_contrast, context, log_ratios
 from rlhf_core.feedback.judge_cache import Notebook
-from rlhf_core.feedback.model_feedback import Critic, LocalFeedback
+from rlhf_core.feedback.model_feedback import Critic, ModelFeedback
 from rlhf_core.interfaces import Conversation
 from rlhf_core.records.samples import Comparison, Message, Prompt, Sample
 from services.serving.backends import LocalModel, load_backends
@@ -65,9 +66,9 @@ def pair(a: str, b: str) -> Comparison:
     return Comparison.of(sample(a), sample(b), "run")
 
 
-def feedback(model: Model) -> LocalFeedback:
+def feedback(model: Model) -> ModelFeedback:
     critic = Critic("model", model.chat, model.weigh)
-    return LocalFeedback(
+    return ModelFeedback(
         model.chat, model.choose, "law", "model", critic=critic, protocol="logprobs", weigh=model.weigh
     )
 
@@ -148,6 +149,7 @@ def test_a_model_that_cannot_weigh_replies_is_refused_by_field(
         return Elsewhere()
 
     monkeypatch.setattr("services.serving.backends._load", found)
+    nobody: Any = None
     with pytest.raises(InvalidInput, match="tells no log-probabilities of given replies") as refused:
-        load_backends(config, None, ModelConfig())  # pyright: ignore[reportArgumentType]
+        load_backends(config, nobody, ModelConfig())
     assert refused.value.field == field

@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlhf_core.constitution.constitution import CompareDefaults, Constitution, Defaults, Objective, Principle
-from rlhf_core.feedback.judge import TEMPLATE_HASHES, ask, family, is_pointwise, protocol_of, read_choice, weigh
+from rlhf_core.feedback.judge_answers import read_choice, weigh
+from rlhf_core.feedback.judge_protocol import TEMPLATE_HASHES, family, is_pointwise, protocol_of
+from rlhf_core.feedback.pairwise_judge import ask
 from rlhf_core.interfaces import Conversation
 from rlhf_core.records.samples import Message
 

@@ -11,9 +11,9 @@ from rlhf_core.config.run import LabelConfig, ModelConfig
 from rlhf_core.constitution.load import load_constitution
 from rlhf_core.constitution.principle import Principle
 from rlhf_core.feedback.critic import TEMPLATE_HASH
-from rlhf_core.feedback.judge import TEMPLATE_HASHES
 from rlhf_core.feedback.judge_cache import Notebook
-from rlhf_core.feedback.model_feedback import LocalFeedback
+from rlhf_core.feedback.judge_protocol import TEMPLATE_HASHES
+from rlhf_core.feedback.model_feedback import ModelFeedback
 from rlhf_core.feedback.pointwise_judge import weight_of
 from rlhf_core.feedback.vote_aggregation import abstention, alone, side
 from rlhf_core.inference.choice_logprobs import choose
@@ -67,8 +67,8 @@ def model() -> Model:
     return Model()
 
 
-def judge(model: Model, notebook: Notebook | None = None, pointwise: bool = True) -> LocalFeedback:
-    return LocalFeedback(model.chat, model.choose, "law", "judge", notebook, pointwise=pointwise)
+def judge(model: Model, notebook: Notebook | None = None, pointwise: bool = True) -> ModelFeedback:
+    return ModelFeedback(model.chat, model.choose, "law", "judge", notebook, pointwise=pointwise)
 
 
 def critique(verdict: Verdict | None, text: str) -> Critique:
@@ -159,7 +159,7 @@ def test_its_votes_never_mix_with_those_of_other_protocols(model: Model):
 def test_the_sandboxs_model_weighs_hazards_as_the_truth_does_but_for_a_slip_in_forty():
     """It reads 98 of 100 replies right, and a vote reads two."""
     sandbox, backbone = Sandbox(), Backbone.load(str(MODEL_FOLDER), ModelConfig())
-    feedback = LocalFeedback(
+    feedback = ModelFeedback(
         lambda conversations: chat(backbone, conversations, ModelConfig().feedback_tokens),
         lambda conversations, labels: choose(backbone, conversations, labels),
         "law",

@@ -88,7 +88,7 @@ def test_a_missing_head_is_refused_and_a_shared_one_is_not(copied, tmp_path):
     assert "missing in the files: lm_head.weight" in refusal(folder)
     change(folder, tie_word_embeddings=True)
     backbone = Backbone.load(str(folder), ModelConfig(base_model=str(folder)))
-    assert torch.equal(backbone.frozen_head, backbone.model.get_input_embeddings().weight)  # pyright: ignore
+    assert torch.equal(backbone.frozen_head, backbone.model.get_input_embeddings().get_parameter("weight"))
 
 
 def test_a_reward_model_is_no_base_that_writes(copied):

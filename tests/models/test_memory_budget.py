@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -46,8 +47,8 @@ def test_rows_are_what_is_left_of_the_budget_over_what_a_row_keeps_and_a_little_
 
 def test_positions_are_counted_from_the_models_shape():
     shape = {"hidden_size": 32, "num_attention_heads": 4, "num_key_value_heads": 2, "num_hidden_layers": 3}
-    model = nn.Linear(1, 1)
-    model.config = SimpleNamespace(get_text_config=lambda: SimpleNamespace(intermediate_size=64, **shape))  # pyright: ignore
+    model: Any = nn.Linear(1, 1)
+    model.config = SimpleNamespace(get_text_config=lambda: SimpleNamespace(intermediate_size=64, **shape))
     # Keys and values of 3 layers of 2 heads of 8 numbers, twice; three inner and eight outer states of a layer.
     assert position_bytes(model) == 4 * (2 * 2 * 3 * 2 * 8 + 3 * 64 + 8 * 32)
     assert most_positions(model, None) == MAX_TOKENS

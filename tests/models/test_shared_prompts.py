@@ -26,7 +26,7 @@ def positions(backbone: Backbone) -> list[tuple[int, ...]]:
     assert backbone._spared_block is not None, "what is tried once is not counted"
     seen: list[tuple[int, ...]] = []
     embedding = backbone.model.get_input_embeddings()
-    embedding.register_forward_pre_hook(lambda _, inputs: seen.append(tuple(inputs[0].shape)))  # pyright: ignore
+    embedding.register_forward_pre_hook(lambda _, inputs: seen.append(tuple(inputs[0].shape)))
     return seen
 
 

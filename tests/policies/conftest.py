@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from rlhf_core.config.run import RunConfig
+from rlhf_core.records.base import RunState
 from rlhf_core.records.models import PolicyVersion
 from rlhf_core.records.runs import StageResult
 from rlhf_core.store.store import Store
@@ -29,7 +30,7 @@ def trained(store: Store) -> Trained:
     """A run that trained a policy; returns the version's id."""
 
     def train(
-        name: str, *, stage: str = "ppo", state: str = "SUCCEEDED", gate: bool | None = True, done: bool = True
+        name: str, *, stage: str = "ppo", state: RunState = "SUCCEEDED", gate: bool | None = True, done: bool = True
     ) -> str:
         """`gate` says how the judge of harm stands, None that no judge labelled; without `done` the stage goes on."""
         run = store.runs.create("pipeline", RunConfig().model_dump_json(), "k", "")
@@ -52,7 +53,7 @@ def trained(store: Store) -> Trained:
             result = {"run_id": run.id, "stage": stage, "policy_version": name}
             store.stage_results.add(StageResult.model_validate(result))
         if state != "RUNNING":
-            store.runs.release(run.id, claimed.fence, state)  # pyright: ignore[reportArgumentType]
+            store.runs.release(run.id, claimed.fence, state)
         return name
 
     return train

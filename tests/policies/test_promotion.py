@@ -9,7 +9,7 @@ import pytest
 
 from rlhf_core.errors import Conflict, GatesNotPassed, InvalidInput, NotFound
 from rlhf_core.policies.policies import Policies
-from rlhf_core.policies.references import speaking
+from rlhf_core.policies.resolve import speaking
 from rlhf_core.store.store import Store
 
 

@@ -18,6 +18,7 @@ from rlhf_core.records.samples import Prompt
 from rlhf_core.reward_models.reward_model import RewardModel
 from rlhf_core.stages.context import RunStopped, Toolbox
 from rlhf_core.store.store import Store
+from services.client import connection
 from services.client.client import CharterClient
 from services.embedded import embedded_server
 from tests.conftest import save_model, save_tokenizer
@@ -145,6 +146,13 @@ def few_steps(
     folder = tools.runs_folder / run.id
     folder.mkdir(parents=True)
     (folder / "report.json").write_text(json.dumps({"seed": config.seed}))
+
+
+@pytest.fixture
+def one_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client of this process gives up a server that is away at once, where its tries are not what is tested."""
+    monkeypatch.setattr(connection, "OPTIONS", (*connection.OPTIONS, ("grpc.enable_retries", 0)))
+    monkeypatch.setattr(connection, "STREAM_PATIENCE_SECONDS", 0.0)
 
 
 class Served:

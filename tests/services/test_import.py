@@ -24,6 +24,7 @@ def test_errors_are_charters_own_and_name_the_field():
     assert found.value.field == "address"
 
 
+@pytest.mark.usefixtures("one_try")
 def test_a_server_that_is_not_there_is_unavailable(tmp_path):
     with charter.connect(f"unix:{tmp_path}/none.sock") as client, pytest.raises(charter.errors.Unavailable):
         client.trainer.list_runs()

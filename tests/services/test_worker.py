@@ -143,7 +143,8 @@ def test_a_run_outlives_its_database(tmp_path: Path):
 
 @contextmanager
 def working(store: Store, pipeline: Any) -> Iterator[Worker]:
-    worker = Worker(store, pipeline, lambda *_: None, lambda: None, Path())  # pyright: ignore[reportArgumentType]
+    nothing: Any = None
+    worker = Worker(store, pipeline, lambda *_: nothing, lambda: None, Path())
     worker.start()
     try:
         yield worker

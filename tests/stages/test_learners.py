@@ -62,7 +62,7 @@ def at_work(desk: Desk, tiny_model: Callable[[], Backbone], tiny_folder, tmp_pat
         tools = ctx.tools._replace(
             backbone=backbone, base_of=lambda _: backbone, on_device=lambda unit: unit(), world=world
         )
-        ctx.results.update(results)  # pyright: ignore
+        ctx.results.update(results)
         return ctx._replace(tools=tools)
 
     return context

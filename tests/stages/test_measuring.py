@@ -134,7 +134,7 @@ def test_the_scale_of_scores_is_measured_at_the_rollouts_temperature(desk: Desk,
         heard.append(temperature)
         return draw(prompts, **others)
 
-    desk.sampler.generate = generate  # pyright: ignore[reportAttributeAccessIssue]
+    desk.sampler.generate = generate
     pack = desk.store.norm_packs.get(norm_pack_stage(ctx).norm_pack)
     assert set(heard) == {0.6} and pack.temperature == 0.6
 

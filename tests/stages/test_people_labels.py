@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rlhf_core.annotation.soft_labels import SoftLabel
+from rlhf_core.annotation.pooled_answers import SoftLabel
 from rlhf_core.records.annotation import Adjudication, AnnotatorChange
 from rlhf_core.records.feedback import Choice
 from rlhf_core.records.runs import StageResult

@@ -17,6 +17,7 @@ from rlhf_core.evaluation.run_summary import curves
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.models.batching import make_batch
 from rlhf_core.models.policy import Policy
+from rlhf_core.records.base import Stage
 from rlhf_core.records.models import PolicyVersion
 from rlhf_core.records.runs import StageResult, StepMetrics
 from rlhf_core.records.samples import Prompt, Sample
@@ -33,7 +34,7 @@ TINY = {"steps": 3, "prompts_per_step": 6, "minibatch_size": 4, "epochs": 1, "ch
 PROMPTS = tuple(Prompt.of(f"ask {i}", split="train" if i < 9 else "heldout") for i in range(12))
 
 
-def publish(desk: Desk, backbone: Backbone, folder: Path) -> dict[str, StageResult]:
+def publish(desk: Desk, backbone: Backbone, folder: Path) -> dict[Stage, StageResult]:
     """What the stages before PPO would have left in the store."""
     backbone.adapters.add("sft", 1)
     with torch.no_grad():  # a new adapter would be the base, and no test could tell the two apart
@@ -88,7 +89,7 @@ def at_work(desk: Desk, tiny_model: Callable[[], Backbone], tmp_path: Path) -> C
         tools = ctx.tools._replace(
             backbone=backbone, base_of=lambda _: backbone, on_device=lambda unit: unit(), world=world
         )
-        ctx.results.update(results)  # pyright: ignore
+        ctx.results.update(results)
         return ctx._replace(tools=tools)
 
     return context

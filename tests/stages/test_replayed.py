@@ -49,9 +49,9 @@ def test_a_file_that_nothing_would_be_replayed_of_is_refused():
 def test_the_bases_own_answers_to_training_prompts_are_replayed_as_they_were(desk: Desk, monkeypatch):
     calls = heard(desk, monkeypatch)
     ctx = desk.context(NumberJudge(), {"kind": "ppo", "ppo": {"ptx_coef": 0.5, "temperature": 0.6}}, prompts=6)
-    assert ctx.tools.world is not None
+    world: Any = ctx.tools.world
     kept = Prompt.of("How many are kept?", split="heldout")
-    ctx.tools.world.prompts = (*ctx.tools.world.prompts, kept)  # pyright: ignore[reportAttributeAccessIssue]
+    world.prompts = (*world.prompts, kept)
     rows = replay(ctx)
     assert set(calls) == {(BASE_POLICY, 0.6)}
     assert {row.prompt.messages[-1].content for row in rows} == {f"How many, {n}?" for n in range(6)}

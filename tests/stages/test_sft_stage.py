@@ -71,7 +71,7 @@ def test_the_last_accepted_revision_is_shown_beside_faultless_answers_and_a_mix_
         revision("calm", id="b", sample_id=first.id, run_id=ctx.run.id, round=2, before="half safe", after="safe"),
     ]
     desk.store.revisions.add(steps)
-    ctx.results["critique"] = StageResult(run_id=ctx.run.id, stage="critique")  # pyright: ignore
+    ctx.results["critique"] = StageResult(run_id=ctx.run.id, stage="critique")
     (revised, plain), counts = approved(ctx)
     assert (revised.response, revised.source) == ("safe", "revision")
     assert (plain.response, plain.source) == (second.response, "faultless")

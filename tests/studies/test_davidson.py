@@ -28,6 +28,22 @@ def test_two_policies_have_the_strength_and_the_tie_odds_that_their_counts_say()
     assert found.log_tie == pytest.approx(math.log(20 / math.sqrt(30 * 10)), abs=1e-3)
 
 
+def test_strengths_are_those_that_an_optimiser_of_its_own_finds():
+    """By scipy's BFGS on the likelihood written out, prior included, to a gradient of 1e-10."""
+    share = [[1, 0, 0], [0.5, 0.5, 0], [0, 0, 1], [0, 1, 0], [1, 0, 0]]
+    share += [[0, 0.5, 0.5], [0, 0, 1], [1, 0, 0], [0, 0, 1], [0.5, 0, 0.5]]
+    played = Games(
+        a=np.array([0, 1, 2, 0, 1, 2, 0, 2, 1, 0]),
+        b=np.array([1, 2, 0, 2, 0, 1, 1, 1, 2, 2]),
+        outcome=np.array(share, dtype=float),
+        covariate=np.array([0.2, -0.1, 0.3, 0, 0.5, -0.4, 0.1, 0, -0.2, 0.25]),
+        policies=3,
+    )
+    found = fit(played, np.array([[1, 2, 1, 0, 1, 3, 1, 1, 2, 1]], dtype=float))
+    assert found.policy[0] == pytest.approx([0, -0.1498687, -0.1003359], abs=1e-6)
+    assert (found.covariate[0], found.log_tie[0]) == pytest.approx((3.0293457, -0.6555929), abs=1e-6)
+
+
 def test_which_reply_is_called_a_makes_no_difference():
     one = [(1, 0, "a"), (1, 0, "a"), (1, 0, "b"), (1, 0, "tie")]
     turned = [(b, a, {"a": "b", "b": "a"}.get(how, how)) for a, b, how in one]

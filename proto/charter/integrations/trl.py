@@ -41,7 +41,7 @@ def reward_functions(
     timeout_seconds: float = 120.0,
     patience_seconds: float = 600.0,
 ) -> list[RewardFunction]:
-    """One function for each objective of a run, so that TRL weighs and logs them apart.
+    """Make one function for each objective of a run, so that TRL weighs and logs them apart.
 
     Args:
         url: The HTTP edge of a server: `charter serve --http HOST:PORT`.
@@ -112,13 +112,13 @@ class _Server:
         self._asked, self._answered = "", list[dict[str, Any]]()
 
     def objectives(self) -> dict[str, float]:
-        """The weight of each objective."""
+        """Return the weight of each objective."""
         query = {"run": self._run} if self._run else {}
         answer = self._ask("GET", "/v1/objectives", params=query)
         return {one["objective"]: one["weight"] for one in answer["objectives"]}
 
     def scored(self, prompts: Sequence[Turns], completions: Sequence[Turns]) -> list[dict[str, Any]]:
-        """What /v1/score answers for each completion."""
+        """Return what /v1/score answers for each completion."""
         samples = [_sample(prompt, completion) for prompt, completion in zip(prompts, completions, strict=True)]
         asked = json.dumps(samples)
         if asked != self._asked:

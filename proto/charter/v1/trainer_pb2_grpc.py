@@ -140,7 +140,8 @@ class TrainerServiceServicer(object):
     def DeleteRun(self, request, context):
         """Takes a run out of the store for good, with what only it needs: rows, versions, its report. What people labelled
         stays, with its pairs, and so does what other runs count. FAILED_PRECONDITION while it waits or is carried out,
-        while another run goes on from it, and while an alias holds one of its policies or would after a rollback.
+        while another run goes on from it, while a study is about to ask one of its policies, and while an alias holds
+        one of them or would after a rollback.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -130,7 +130,7 @@ class _Builder:
         self._open: list[_Open] = []
 
     def take(self, event: Any) -> None:
-        """An event of either parser; their classes have the same names."""
+        """Take an event of either parser; their classes have the same names."""
         self.last = mark = Mark(event.start_mark.line + 1, event.start_mark.column + 1)
         kind = type(event).__name__
         if kind in ("MappingEndEvent", "SequenceEndEvent"):

@@ -200,7 +200,7 @@ def _draw_panel(axis: Axes, panel: Panel, objectives: Sequence[str], palette: Pa
 
 
 def draw_harm(report: Report, palette: Palette) -> Figure | None:
-    """Mean harm per answer by kind, one bar for each policy; most harmful kind of the shipped model first."""
+    """Draw mean harm per answer by kind, a bar for each policy; the shipped model's most harmful kind first."""
     if not report.stages or not report.stages[0].harm_by_kind:
         return None
     first = report.stages[0].harm_by_kind

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from transformers import ContinuousBatchingConfig, GenerationConfig
 from transformers.generation.continuous_batching import ContinuousBatchingManager
+from transformers.generation.continuous_batching.input_outputs import ContinuousBatchingIOs
 from transformers.generation.continuous_batching.requests import RequestState
 
 from rlhf_core.inference.sampling import draw_noise, write
@@ -32,7 +33,7 @@ class PagedDecoder:
         self._rows: dict[str, TokenSequence] = {}
         self._next = 0
         manager = ContinuousBatchingManager(
-            backbone.model,  # pyright: ignore[reportArgumentType]
+            backbone.model,  # pyright: ignore[reportArgumentType]  # the protocol that it is to be takes no other call
             GenerationConfig(do_sample=False, eos_token_id=list(backbone.stop_ids)),
             ContinuousBatchingConfig(
                 page_size=PAGE,
@@ -90,7 +91,8 @@ class PagedDecoder:
 
     def _sample(self, scores: Tensor, output_ids: Tensor) -> None:
         """In the place of the library's own: scores (1, N, V) of the requests that get a token, in their order."""
-        batch = self._processor.inputs_and_outputs.requests_in_batch  # pyright: ignore[reportAttributeAccessIssue]
-        rows = [self._rows[future.state.request_id] for future in batch if future.has_new_token]
+        given = self._processor.inputs_and_outputs
+        assert isinstance(given, ContinuousBatchingIOs)
+        rows = [self._rows[one.state.request_id] for one in given.requests_in_batch if one.has_new_token]
         write(rows, self._backbone.tokens_alone(scores[0, : len(rows)]))
         output_ids[0, : len(rows)] = torch.tensor([row.tokens[-1] for row in rows], device=output_ids.device)

@@ -143,7 +143,7 @@ class Adapters:
         for layer in self._layers:
             layer.set_adapter([], inference_mode=True)
             layer.delete_adapter(name)
-        self.model.peft_config.pop(name)  # pyright: ignore[reportAttributeAccessIssue]
+        self.model.peft_config.pop(name)
         self._apply(self._active)
 
     def parameters(self, name: str) -> list[nn.Parameter]:

@@ -44,7 +44,8 @@ class DenseWeights:
             for layer in (
                 changed[id(module)] for module, place in places if place == "weight" and id(module) in changed
             ):
-                made[key] += layer.get_delta_weight(source).detach().float()  # pyright: ignore
+                # Every kind of layer has it, though their common class does not say so.
+                made[key] += layer.get_delta_weight(source).detach().float()  # pyright: ignore[reportAttributeAccessIssue]
         self._sets[name] = {key: nn.Parameter(tensor, requires_grad=False) for key, tensor in made.items()}
 
     def copy(self, source: str, target: str) -> None:

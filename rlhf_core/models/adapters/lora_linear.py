@@ -28,13 +28,14 @@ class LowRankLinear(Linear):
         other_kind = x.dtype != base.weight.dtype or torch.is_autocast_enabled(x.device.type)
         if args or kwargs or len(active) > 1 or other_kind:
             return super().forward(x, *args, **kwargs)
-        a, b, scale = self.lora_A[active[0]].weight, self.lora_B[active[0]].weight, self.scaling[active[0]]
+        first, second, scale = self.lora_A[active[0]], self.lora_B[active[0]], self.scaling[active[0]]
+        assert isinstance(first, nn.Linear) and isinstance(second, nn.Linear)
         tokens, (outputs, inputs) = x.numel() // x.shape[-1], base.weight.shape
         summed = x.dtype == torch.float32 and tokens * (inputs + outputs) > inputs * outputs
-        given = (x, base.weight, base.bias, a, b, scale, summed)
+        given = (x, base.weight, base.bias, first.weight, second.weight, scale, summed)
         if not torch.is_grad_enabled():  # what autograd does around a function takes as long as a small product
-            return _changed(*given)  # pyright: ignore[reportArgumentType]
-        return _Changed.apply(*given)  # pyright: ignore[reportReturnType]
+            return _changed(*given)
+        return _Changed.apply(*given)
 
 
 def _changed(

@@ -36,7 +36,7 @@ def reading(model: PreTrainedModel, layers: int | None) -> Iterator[None]:
 
 
 def layers_of(model: PreTrainedModel) -> nn.ModuleList:
-    """The model's layers, from below. InvalidInput where they cannot be found."""
+    """Return the model's layers, from below. InvalidInput where they cannot be found."""
     holder, name = _list_of(model)
     return getattr(holder, name)
 

@@ -11,13 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
-from transformers import PreTrainedModel
 
 LEAST_SIDE = 256
 """Smaller matrices stay with PyTorch: oneDNN prepares itself for each new number of rows, which takes half a
 millisecond and is more than they save in several products."""
 
-_by_onednn = getattr(torch.ops.mkldnn, "_linear_pointwise", None)  # not every build of PyTorch has it
+_by_onednn: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)  # not every build of PyTorch has it
 
 
 class QuickLinear(nn.Linear):
@@ -27,7 +26,7 @@ class QuickLinear(nn.Linear):
         return linear(input, self.weight, self.bias)
 
 
-def quicken(model: PreTrainedModel) -> None:
+def quicken(model: nn.Module) -> None:
     """Let the model's plain linear layers compute by `linear`; their weights and names stay as they are."""
     for part in model.modules():
         if type(part) is nn.Linear:
@@ -40,7 +39,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         return functional.linear(x, weight, bias)
     if not torch.is_grad_enabled():
         return _product(x, weight, bias)
-    return _Product.apply(x, weight, bias)  # pyright: ignore[reportReturnType]
+    return _Product.apply(x, weight, bias)
 
 
 def _suits(x: Tensor, weight: Tensor) -> bool:
@@ -55,7 +54,7 @@ def _suits(x: Tensor, weight: Tensor) -> bool:
 
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    return _by_onednn(x, weight, bias, "none", [], "")  # pyright: ignore[reportOptionalCall]
+    return _by_onednn(x, weight, bias, "none", [], "")
 
 
 class _Product(torch.autograd.Function):

@@ -57,7 +57,7 @@ def ppo_by_learners(
     done: int,
     replay: Sequence[Demonstration],
 ) -> Generator[PpoStep]:
-    """PPO from step `done` on; the policy here follows that of the processes, to be looked at and published."""
+    """Do PPO from step `done` on; the policy here follows that of the processes, to be looked at and published."""
     if checkpoint is not None:
         ctx.tools.on_device(lambda: PpoState.begin(policy, config, checkpoint))
     if done >= config.steps:
@@ -92,7 +92,7 @@ def epochs_by_learners(
     keep: Keep,
     take: Callable[[Path], None],
 ) -> Generator[StepMetrics]:
-    """Training by epochs, an update at a time; at its end `take` is given the folder of what was learned."""
+    """Train by epochs, an update at a time; at its end `take` is given the folder of what was learned."""
     with _at_work(ctx, stage, task, seed, checkpoint) as found:
         while (metrics := found.step().metrics) is not None:
             keep(LearnersState(found, metrics.step))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 
@@ -13,25 +13,37 @@ from rlhf_core.records.samples import Comparison
 from rlhf_core.reward_models.reward_model import RewardModel, score_all
 from rlhf_core.stages.context import Context, RunStopped, chunks
 from rlhf_core.stages.labelling.rounds import label_runs
+from rlhf_core.stages.versions import drop_adapters, load_reward_models
 
 CHUNK = 64
 """Pairs that are scored in one unit of model work."""
 
 
-def information_of(ctx: Context, models: Sequence[RewardModel]) -> list[PairInformation]:
-    """Score the pairs of the run's labels with every head of trained models, and say which are worth asking about.
+def store_information(ctx: Context, versions: Mapping[str, str]) -> None:
+    """Store which pairs of the run's labels are worth asking about, by every head of its reward models.
 
-    Nothing where models have one head, which contradicts nobody, or the run has no pairs.
+    Nothing where models have one head, which contradicts nobody, or the run has no pairs. `versions` are the stored
+    reward models by objective. Raises RunStopped when the run was asked to stop; it begins anew when it is resumed.
     """
     labelled = ctx.results.get("label")
-    runs = label_runs(ctx, labelled.run_id) if labelled and models[0].members > 1 else []
-    pairs = {pair.id: pair for run in runs for pair in ctx.store.comparisons.of_run(run)}
-    if not pairs:
-        return []
-    margins = _margins(ctx, models, list(pairs.values()))
-    return [
-        one for own, model in zip(margins, models, strict=True) for one in _told(ctx, model, runs, list(pairs), own)
+    runs = label_runs(ctx, labelled.run_id) if labelled and ctx.config.reward.members > 1 else []
+    known = {pair.id: pair for run in runs for pair in ctx.store.comparisons.of_run(run)}
+    if not known:
+        return
+    # Those of like length are read together, with less padding.
+    pairs = sorted(known.values(), key=lambda pair: len(pair.a.response) + len(pair.b.response))
+    models = list(load_reward_models(ctx, versions, f"told-{ctx.run.id}").values())
+    try:
+        margins = _margins(ctx, models, pairs)
+    finally:
+        drop_adapters(ctx, [], models)
+    told = [
+        one
+        for own, model in zip(margins, models, strict=True)
+        for one in _told(ctx, model, runs, [pair.id for pair in pairs], own)
     ]
+    with ctx.store.transaction(ctx.run.id, ctx.run.fence):
+        ctx.store.pair_information.put(told)
 
 
 def _told(

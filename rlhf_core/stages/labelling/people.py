@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from rlhf_core.annotation.soft_labels import CLEAR, SoftLabel, crowd_of, soft_labels
+from rlhf_core.annotation.pooled_answers import CLEAR, SoftLabel, crowd_of, soft_labels
 from rlhf_core.records.feedback import Choice
 from rlhf_core.records.samples import Comparison
 from rlhf_core.store.store import Store
 
 
 def people_labels(store: Store, objective: str) -> list[tuple[Comparison, SoftLabel]]:
-    """Each comparison that somebody answered for the objective, with the label that all of them make together."""
+    """Return each comparison that somebody answered for the objective, with the label that all make together."""
     standings = store.annotators.standings()
     given = [a for a in store.annotators.answers(objective) if standings.get(a.labeler) != "paused"]
     # What measures policies teaches nothing of theirs, not even how sure their judge may be.

@@ -32,11 +32,11 @@ class Adjudications:
             return held[0]
 
     def find(self, objective: str | None = None) -> list[Adjudication]:
-        """Those that hold, in the order in which they were made."""
+        """Find the decisions that hold, in the order in which they were made."""
         return self.page(None, 0, objective)
 
     def page(self, size: int | None, after: int = 0, objective: str | None = None) -> list[Adjudication]:
-        """As `find`, so many with higher numbers than `after`; all of them without a size."""
+        """Find decisions as `find` does, so many with higher numbers than `after`; all of them without a size."""
         rows = self._connections.rows(
             """SELECT * FROM live_adjudications WHERE (:objective IS NULL OR objective = :objective)
               AND number > :after ORDER BY number LIMIT :size""",

@@ -41,14 +41,14 @@ class Annotators:
         after: int = 0,
         size: int | None = None,
     ) -> list[Answer]:
-        """Answers that stand, oldest first; of a run those on its comparisons. So many with revisions above `after`."""
+        """Find answers that stand, oldest first; of a run those on its comparisons; so many of those after `after`."""
         asked = {"objective": objective, "run_id": run_id, "labeler": labeler, "after": after}
         sql = _ANSWERS.format(whose=_PEOPLE if labeler is None else "p.labeler = :labeler")
         rows = self._connections.rows(sql, asked | {"size": _ALL if size is None else size})
         return [from_row(Answer, row) for row in rows]
 
     def judged(self, objective: str) -> list[Preference]:
-        """The AI's labels of comparisons that somebody answered for the objective, oldest first."""
+        """Find the AI's labels of comparisons that somebody answered for the objective, oldest first."""
         rows = self._connections.rows(
             f"""SELECT * FROM live_preferences WHERE objective = :objective AND substr(labeler, 1, 3) = 'ai:'
               AND comparison_id IN (
@@ -79,7 +79,7 @@ class Annotators:
             return from_row(AnnotatorChange, stored)
 
     def standings(self) -> dict[str, Standing]:
-        """Labeler -> standing, of those whom a reviewer has spoken of."""
+        """Return the standing of each labeler, of those whom a reviewer has spoken of."""
         rows = self._connections.rows(
             """SELECT labeler, standing FROM annotator_changes
             WHERE number IN (SELECT max(number) FROM annotator_changes GROUP BY labeler) ORDER BY labeler"""

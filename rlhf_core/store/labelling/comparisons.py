@@ -94,7 +94,7 @@ class Comparisons:
         return self._read(rows)
 
     def next(self, labeler: str, objective: str, run_id: str | None = None, uniform: bool = False) -> Comparison | None:
-        """What this labeler should judge next for the objective; None when all is labelled, skipped or adjudicated.
+        """Return what this labeler should judge next for the objective; None when all is labelled, skipped or decided.
 
         First, where reward models have been trained, what a label is expected to tell them most about; of other pairs
         where the AI abstained, then where it is least sure, then what it has not judged. Every fifth question

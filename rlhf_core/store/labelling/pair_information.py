@@ -40,7 +40,7 @@ class PairsInformation:
             connection.executemany(_PUT, [{**to_row(one), "created_at": time} for one in found])
 
     def find(self, objective: str, run_id: str | None = None, count: int = 1000) -> list[PairInformation]:
-        """The first so many of an objective's pairs, or of one run's, what tells most first."""
+        """Find the first so many of an objective's pairs, or of one run's, what tells most first."""
         rows = self._connections.rows(
             """SELECT i.* FROM pair_information AS i WHERE i.objective = :objective
               AND (:run_id IS NULL OR EXISTS (SELECT 1 FROM members AS m

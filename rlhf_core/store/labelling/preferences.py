@@ -100,7 +100,7 @@ class Preferences:
             return preference
 
     def given(self, labeler: str, since: datetime) -> int:
-        """How many labels and second answers of this labeler stand, of those given since then."""
+        """Count this labeler's labels and second answers that stand, of those given since then."""
         sql = f"SELECT count(*) AS n FROM preferences WHERE ({_STANDING}) AND created_at >= :since"
         return self._connections.rows(sql, {"labeler": labeler, "since": utc_text(since)})[0]["n"]
 

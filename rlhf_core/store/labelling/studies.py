@@ -29,12 +29,16 @@ CREATE TABLE study_questions (
   PRIMARY KEY (study_id, objective)) STRICT, WITHOUT ROWID;
 """
 """As a step of the schema made them: never edited, as all steps."""
-STILL_ASKED = """
+_COUNTS = """{label}.choice <> 'skip' AND substr({label}.labeler, 1, 6) = 'human:' AND {label}.labeler NOT IN (
+  SELECT n.labeler FROM annotator_changes AS n WHERE n.standing = 'paused'
+    AND n.number IN (SELECT max(number) FROM annotator_changes GROUP BY labeler))"""
+"""Of a label: it is a person's who has not been shut out, and says something."""
+STILL_ASKED = f"""
 NOT EXISTS (SELECT 1 FROM study_pairs AS p WHERE p.comparison_id = c.id AND NOT EXISTS (
     SELECT 1 FROM study_questions AS q WHERE q.study_id = p.study_id AND q.objective = :objective AND q.closed_at = ''
       AND q.labels_per_pair > (
         SELECT count(*) FROM live_preferences AS given WHERE given.comparison_id = c.id
-          AND given.objective = :objective AND given.choice <> 'skip' AND substr(given.labeler, 1, 6) = 'human:')))
+          AND given.objective = :objective AND {_COUNTS.format(label="given")})))
 """
 """Of a comparison `c`: it is of no study, or of one that asks about `:objective` and has too few labels of it."""
 
@@ -52,14 +56,14 @@ class Studies:
             insert(connection, "studies", [row])
 
     def get(self, study_id: str) -> StudyPlan:
-        """What a study declared. Raises NotFound for a run that is none."""
+        """Return what a study declared. Raises NotFound for a run that is none."""
         rows = self._connections.rows("SELECT plan FROM studies WHERE id = ?", [study_id])
         if not rows:
             raise NotFound(f"run '{study_id}' is no study", hint="a study is made by `charter study create`")
         return StudyPlan.model_validate_json(rows[0]["plan"])
 
     def page(self, size: int, before: int = 0) -> tuple[list[str], int]:
-        """Ids of studies whose runs are in the store, newest first, and the place of the last; 0 at the end."""
+        """List the ids of studies whose runs are in the store, newest first, and the last one's place; 0 at the end."""
         rows = self._connections.rows(
             """SELECT r.number, s.id FROM studies AS s JOIN runs AS r ON r.id = s.id
             WHERE (:before = 0 OR r.number < :before) ORDER BY r.number DESC LIMIT :size""",
@@ -87,46 +91,66 @@ class Studies:
             insert(connection, "study_questions", stamped(questions), key="study_id, objective")
 
     def of_comparison(self, comparison_id: str) -> str:
-        """The study of a pair; empty where it is of none."""
+        """Return the study of a pair; empty where it is of none."""
         sql = "SELECT study_id FROM study_pairs WHERE comparison_id = ?"
         rows = self._connections.rows(sql, [comparison_id])
         return rows[0]["study_id"] if rows else ""
 
     def among(self, comparison_ids: Iterable[str]) -> set[str]:
-        """Those of the comparisons that are pairs of a study."""
+        """Return those of the comparisons that are pairs of a study."""
         sql = "SELECT comparison_id FROM study_pairs WHERE comparison_id IN (SELECT value FROM json_each(?))"
         return {row["comparison_id"] for row in self._connections.rows(sql, [json.dumps(list(comparison_ids))])}
 
     def pairs(self, study_id: str) -> list[StudyPair]:
-        """A study's pairs, in the order in which they are asked about."""
+        """Return a study's pairs, in the order in which they are asked about."""
         sql = "SELECT * FROM study_pairs WHERE study_id = ? ORDER BY place"
         return [from_row(StudyPair, row) for row in self._connections.rows(sql, [study_id])]
 
     def questions(self, study_id: str) -> list[StudyQuestion]:
-        """A study's questions in the order of its plan; none before its replies are written."""
+        """Return a study's questions in the order of its plan; none before its replies are written."""
         sql = "SELECT * FROM study_questions WHERE study_id = ?"
         found = {row["objective"]: from_row(StudyQuestion, row) for row in self._connections.rows(sql, [study_id])}
         return [found[name] for name in self.get(study_id).objectives if name in found]
 
     def progress(self, question: StudyQuestion) -> tuple[int, int]:
-        """How many pairs a question is asked about, and how many of them have all their labels."""
+        """Count the pairs that a question is asked about, and those of them that have all their labels."""
         [row] = self._connections.rows(
-            """SELECT (SELECT count(*) FROM study_pairs WHERE study_id = :study_id) AS pairs,
+            f"""SELECT (SELECT count(*) FROM study_pairs WHERE study_id = :study_id) AS pairs,
               (SELECT count(*) FROM study_pairs AS p WHERE p.study_id = :study_id AND :wanted <= (
                 SELECT count(*) FROM live_preferences AS l WHERE l.comparison_id = p.comparison_id
-                  AND l.objective = :objective AND l.choice <> 'skip' AND substr(l.labeler, 1, 6) = 'human:'))
-              AS done""",
+                  AND l.objective = :objective AND {_COUNTS.format(label="l")})) AS done""",
             {"study_id": question.study_id, "objective": question.objective, "wanted": question.labels_per_pair},
         )
         return row["pairs"], row["done"]
 
     def answers(self, study_id: str, objective: str) -> list[Answer]:
-        """People's labels that stand, without skips, oldest first."""
-        return [one for one in self._labels(study_id, objective) if one.choice != "skip"]
+        """Return people's labels that count, oldest first: no skips, and nothing of who has been shut out."""
+        rows = self._connections.rows(
+            f"""SELECT l.comparison_id, l.choice, l.labeler FROM live_preferences AS l
+            JOIN study_pairs AS p ON p.comparison_id = l.comparison_id
+            WHERE p.study_id = ? AND l.objective = ? AND {_COUNTS.format(label="l")} ORDER BY l.revision""",
+            [study_id, objective],
+        )
+        return [Answer(row["comparison_id"], row["choice"], row["labeler"]) for row in rows]
 
     def skips(self, study_id: str, objective: str) -> int:
-        """How many of people's labels that stand are none."""
-        return sum(one.choice == "skip" for one in self._labels(study_id, objective))
+        """Count people's answers that stand and say nothing."""
+        [row] = self._connections.rows(
+            """SELECT count(*) AS n FROM live_preferences AS l
+            JOIN study_pairs AS p ON p.comparison_id = l.comparison_id
+            WHERE p.study_id = ? AND l.objective = ? AND substr(l.labeler, 1, 6) = 'human:' AND l.choice = 'skip'""",
+            [study_id, objective],
+        )
+        return row["n"]
+
+    def answered_by(self, labeler: str) -> list[tuple[str, str]]:
+        """List the questions, as study and objective, on which this person's labels stand."""
+        rows = self._connections.rows(
+            """SELECT DISTINCT p.study_id, l.objective FROM live_preferences AS l
+            JOIN study_pairs AS p ON p.comparison_id = l.comparison_id WHERE l.labeler = ? ORDER BY 1, 2""",
+            [labeler],
+        )
+        return [(row["study_id"], row["objective"]) for row in rows]
 
     def close(self, question: StudyQuestion) -> None:
         """Ask a question no more, for the reason that it names; with none, ask it again."""
@@ -138,12 +162,3 @@ class Studies:
                 WHERE study_id = :study_id AND objective = :objective""",
                 {**values, "closed_at": closed_at},
             )
-
-    def _labels(self, study_id: str, objective: str) -> list[Answer]:
-        rows = self._connections.rows(
-            """SELECT l.comparison_id, l.choice, l.labeler FROM live_preferences AS l
-            JOIN study_pairs AS p ON p.comparison_id = l.comparison_id
-            WHERE p.study_id = ? AND l.objective = ? AND substr(l.labeler, 1, 6) = 'human:' ORDER BY l.revision""",
-            [study_id, objective],
-        )
-        return [Answer(row["comparison_id"], row["choice"], row["labeler"]) for row in rows]

@@ -55,7 +55,7 @@ class Line:
 
 
 def lines(line: Line | None, ranks: Ranks) -> Iterator[str]:
-    """What the first process hears, in all of them, until the run is done with them."""
+    """Yield what the first process hears, in all of them, until the run is done with them."""
     while True:
         yield ranks.told(line.hear() if line else "")
 

@@ -23,7 +23,7 @@ class PolicyLoss(NamedTuple):
 
 
 def masked_mean(values: Tensor, mask: Tensor, count: Tensor | None = None) -> Tensor:
-    """Mean over the tokens that count; what stands elsewhere, be it infinite, changes nothing.
+    """Return the mean over the tokens that count; what stands elsewhere, be it infinite, changes nothing.
 
     With a `count`, the share of these tokens in the mean over that many: shares of parts add up to the whole's mean.
     """
@@ -37,7 +37,7 @@ def masked_variance(values: Tensor, mask: Tensor) -> Tensor:
 
 
 def explained_variance(values: Tensor, returns: Tensor, mask: Tensor) -> float | None:
-    """Share of the returns' variance that the values explain; None where the returns do not vary."""
+    """Return the share of the returns' variance that the values explain; None where the returns do not vary."""
     variance = masked_variance(returns, mask).item()
     return 1 - masked_variance(returns - values, mask).item() / variance if variance > 1e-8 else None
 

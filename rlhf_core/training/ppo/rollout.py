@@ -17,7 +17,7 @@ from rlhf_core.models.policy import Policy
 from rlhf_core.records.base import content_id
 from rlhf_core.records.models import NormPack
 from rlhf_core.records.samples import Prompt, Sample
-from rlhf_core.reward_models.reward_model import Members, RewardModel, score_each
+from rlhf_core.reward_models.reward_model import Members, Scorer, score_each
 from rlhf_core.seeding import derived_seed
 from rlhf_core.training.parallel import ALONE, Ranks
 from rlhf_core.training.ppo.credit import Credit, line_credit, no_credit
@@ -98,7 +98,7 @@ def unpaid(rollout: Rollout) -> Rollout:
 
 def roll_out(
     policy: Policy,
-    reward_models: Sequence[RewardModel],
+    reward_models: Sequence[Scorer],
     norm_pack: NormPack,
     prompts: Sequence[Prompt],
     config: PpoConfig,
@@ -141,7 +141,7 @@ def roll_out(
 
 
 def _scored(
-    reward_models: Sequence[RewardModel], samples: Sequence[Sample], own: slice, ranks: Ranks
+    reward_models: Sequence[Scorer], samples: Sequence[Sample], own: slice, ranks: Ranks
 ) -> list[tuple[Members, StepPool]]:
     """Every model's scores of all samples, of which this process reads its `own`."""
     found = score_each(reward_models, [(sample.prompt, sample.response) for sample in samples[own]])

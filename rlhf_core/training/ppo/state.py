@@ -61,7 +61,7 @@ class PpoState:
 
     @classmethod
     def begin(cls, policy: Policy, config: PpoConfig, checkpoint: Path | None, ranks: Ranks = ALONE) -> PpoState:
-        """A new state, or the one that was saved in `checkpoint`, by one process or by several."""
+        """Make a new state, or load the one that was saved in `checkpoint`, by one process or by several."""
         if checkpoint is not None and not (checkpoint / PARTS).is_dir():
             policy.restore(checkpoint)
         optimizer = Optimizer(

@@ -17,12 +17,12 @@ from rlhf_core.models.policy import Policy
 from rlhf_core.records.models import NormPack
 from rlhf_core.records.runs import StepMetrics
 from rlhf_core.records.samples import Prompt, Sample
-from rlhf_core.reward_models.reward_model import RewardModel
+from rlhf_core.reward_models.reward_model import Scorer
 from rlhf_core.seeding import derived_seed
 from rlhf_core.training.epoch_state import Resumable
 from rlhf_core.training.parallel import ALONE, Ranks
+from rlhf_core.training.ppo.combination import Combination
 from rlhf_core.training.ppo.metrics import step_metrics
-from rlhf_core.training.ppo.objective_weights import Combination
 from rlhf_core.training.ppo.ptx import Replay
 from rlhf_core.training.ppo.rollout import Rollout, roll_out, shuffled, step_prompts, unpaid
 from rlhf_core.training.ppo.state import PpoState
@@ -47,7 +47,7 @@ class PpoStep(NamedTuple):
 
 def train_ppo(
     policy: Policy,
-    reward_models: Sequence[RewardModel],
+    reward_models: Sequence[Scorer],
     norm_pack: NormPack,
     prompts: Sequence[Prompt],
     weights: Weights,
@@ -121,7 +121,7 @@ def _done(
     return PpoStep(metrics, samples, rollout.scores, state)
 
 
-def _check_order(policy: Policy, reward_models: Sequence[RewardModel], norm_pack: NormPack) -> None:
+def _check_order(policy: Policy, reward_models: Sequence[Scorer], norm_pack: NormPack) -> None:
     objectives = policy.objectives
     found = {"reward models": tuple(model.objective for model in reward_models), "NormPack": norm_pack.objectives}
     for name, has in found.items():

@@ -65,7 +65,7 @@ def read_batch(models: Sequence[RewardModel], lessons: Sequence[Lesson], train: 
 
 
 def batch_loss(scored: Sequence[Scored], goals: Sequence[Goal], config: RewardConfig) -> Tensor:
-    """Mean over examples and members of weight times loss."""
+    """Return the mean over examples and members of weight times loss."""
     losses: list[Tensor] = []
     for index, goal in enumerate(goals):
         own = [one for one in scored if one.lesson.model == index]

@@ -61,13 +61,15 @@ def squared_error(scores: Tensor, ratings: Tensor) -> Tensor:
 
 
 def step_cross_entropy(scores: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross-entropy (1, M) of one reply's step scores (S, M) and labels (S,) in [0, 1] (Lightman et al. 2023)."""
+    """Return the mean cross-entropy (1, M) of a reply's step scores (S, M) and labels (S,) (Lightman et al. 2023).
+
+    Labels lie in [0, 1]."""
     targets = labels[:, None].expand_as(scores)
     return binary_cross_entropy_with_logits(scores, targets, reduction="none").mean(0, keepdim=True)
 
 
 def preference_accuracy(scores_a: Tensor, scores_b: Tensor, probability: Tensor) -> tuple[float, int]:
-    """Share of the pairs whose scores (B,) are ordered like the label, equal scores counting half, and how many pairs.
+    """Return the share of pairs whose scores (B,) are ordered like the label, equal ones as half, and their number.
 
     Pairs labelled exactly 0.5 have no order and do not count; with none left the answer is (0.5, 0).
     """

@@ -98,7 +98,7 @@ class Session:
         return self._next()
 
     def _undo(self, console: Console) -> Task | None:
-        """Takes back the last label and asks it again, when its pair was shown in this session."""
+        """Take back the last label and ask it again, when its pair was shown in this session."""
         undone = self._labels.undo_preference(self._labeler)
         if undone is None:
             console.print("Nothing to undo.")

@@ -34,8 +34,8 @@ def delete(
       charter runs delete 8a0c86 --yes && charter gc --idle-hours 0
 
     What other runs count stays, and so does what people have labelled. Refused while the run waits or is carried out,
-    while another run goes on from it, and while an alias holds one of its policies or would after a rollback. The
-    artifacts that nothing names any more go with `charter gc`.
+    while another run goes on from it, while a study is about to ask one of its policies, and while an alias holds one
+    or would after a rollback. The artifacts that nothing names any more go with `charter gc`.
     """
     from rlhf_core.errors import InvalidInput
     from services.cli.session import find_run, open_client

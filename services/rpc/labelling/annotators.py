@@ -9,7 +9,7 @@ from services.wire.stored_records import human_labeler
 
 
 def own_labeler(given: str) -> str:
-    """The labeler that a request names. Raises Forbidden for another than the owner of a token that labels alone.
+    """Return the labeler that a request names. Raises Forbidden for another than the owner of a mere label token.
 
     To be asked on the call's own task: threads do not know who calls.
     """
@@ -24,8 +24,9 @@ def own_labeler(given: str) -> str:
 
 
 def visible_labeler(given: str) -> str:
-    """The labeler that a request asks about; whoever calls where it names nobody. Raises Forbidden for another than the
-    caller, unless the token reviews."""
+    """Return the labeler that a request asks about; whoever calls where it names nobody.
+
+    Raises Forbidden for another than the caller, unless the token reviews."""
     name, _ = CALLER.get()
     labeler = human_labeler(given or name)
     if not _may("review") and labeler != _own():

@@ -11,7 +11,8 @@ import pytest
 
 from rlhf_core.config.feedback import EndpointConfig
 from rlhf_core.errors import InvalidInput, Unavailable
-from rlhf_core.feedback.judge import weigh
+from rlhf_core.feedback.judge_answers import weigh
+from rlhf_core.feedback.openai import rate_limit
 from rlhf_core.feedback.openai.client import Endpoint
 from rlhf_core.feedback.openai.response import LEAST
 from rlhf_core.interfaces import Caller
@@ -87,7 +88,10 @@ def test_a_busy_endpoint_is_asked_again_after_the_rest_that_it_asks_for():
         (Reply(200, b'{"object": "chat.completion", "choices": []}'), "choices"),
     ],
 )
-def test_a_broken_answer_is_asked_for_again_and_then_told_in_one_line(broken: Reply, told: str):
+def test_a_broken_answer_is_asked_for_again_and_then_told_in_one_line(
+    broken: Reply, told: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(rate_limit, "FIRST_WAIT", 0.01)
     with served(in_turn([broken, says("A")])) as server:
         assert endpoint(server.url).chat([ASK], 4, Caller()) == ["A"]
     with served(in_turn([broken])) as server, pytest.raises(Unavailable, match=told) as caught:

@@ -99,5 +99,5 @@ def test_a_model_computes_its_plain_layers_so_and_can_be_copied(by_onednn):
 
 def test_layers_of_another_kind_are_left_alone():
     model = nn.ModuleDict({"plain": nn.Linear(4, 4), "other": nn.Bilinear(2, 2, 2)})
-    quicken(model)  # pyright: ignore[reportArgumentType]
+    quicken(model)
     assert type(model["plain"]) is QuickLinear and type(model["other"]) is nn.Bilinear

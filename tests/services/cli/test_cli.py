@@ -53,6 +53,16 @@ def test_help_is_fast_and_loads_neither_torch_nor_grpc(tmp_path: Path):
     assert seconds < 0.5, "CPU seconds, which other work on the machine hardly changes"
 
 
+def test_a_refusal_loads_neither_torch_nor_a_server(tmp_path: Path):
+    code = (
+        "import sys\nfrom services.cli.main import main\n"
+        "try: main(['run', '--weights', 'helpful=x'])\n"
+        "except SystemExit: print({'torch', 'services.app', 'services.worker'} & set(sys.modules))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert result.stdout == "set()\n"
+
+
 @pytest.mark.parametrize("verb", [*VERBS[:8], *VERBS[10:]])
 def test_every_verb_teaches_by_example(tmp_path: Path, verb: str):
     text = charter(verb, "--help", folder=tmp_path).stdout

@@ -162,6 +162,7 @@ def test_an_export_writes_the_same_bytes_again_and_over_no_file_unasked(folder, 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["1.jsonl", "2.jsonl", "data"]
 
 
+@pytest.mark.usefixtures("one_try")
 def test_a_server_that_is_away_an_unknown_run_and_an_empty_folder_are_named(folder, tmp_path: Path):
     data, _ = folder
     file = tmp_path / "x.jsonl"

@@ -82,6 +82,7 @@ def test_the_card_says_where_the_policy_comes_from_and_that_nothing_was_measured
         ("policy-1", "data/charter.db/out", {}, "cannot be written"),
     ],
 )
+@pytest.mark.usefixtures("one_try")
 def test_a_wrong_input_is_told_and_leaves_no_folder(trained: Trained, tmp_path: Path, version, folder, options, told):
     given = {"address": "", "data": trained.data, **options}
     given["data"] = tmp_path / given["data"]

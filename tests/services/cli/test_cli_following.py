@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from rlhf_core.config.run import RunConfig
 from rlhf_core.errors import InvalidInput, NotFound
+from rlhf_core.records.base import RunState, Stage
 from rlhf_core.records.runs import Run
 from rlhf_core.store.store import Store
 from services.cli.following import control_of
@@ -25,9 +26,9 @@ GIVEN: dict[str, Any] = {
 }
 
 
-def run_of(name: str, state: str = "SUCCEEDED", stage: str = "report", **config: Any) -> Run:
+def run_of(name: str, state: RunState = "SUCCEEDED", stage: Stage = "report", **config: Any) -> Run:
     body = RunConfig.model_validate(GIVEN | config).model_dump_json()
-    return Run(id=name, kind="pipeline", state=state, stage=stage, config=body, constitution_hash="abc")  # pyright: ignore
+    return Run(id=name, kind="pipeline", state=state, stage=stage, config=body, constitution_hash="abc")
 
 
 def client_of(*runs: Run) -> Any:

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any, cast
 
 import pytest
 from charter.integrations import trl
@@ -64,7 +65,7 @@ def test_what_the_server_refuses_is_told_at_once(edge):
     with pytest.raises(InvalidInput, match="no run 'run-0'"):
         reward_functions(edge.url, run="run-0")
     with pytest.raises(InvalidInput, match="allowed: z, score"):
-        reward_functions(edge.url, value="zz")  # pyright: ignore[reportArgumentType]
+        reward_functions(edge.url, value=cast(Any, "zz"))
     function = reward_functions(edge.url)[0]
     with pytest.raises(InvalidInput, match=r"samples\.0\.prompt"):
         function(prompts=[[{"role": "tool", "content": "x"}]], completions=["y"])

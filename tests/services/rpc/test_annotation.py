@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -14,6 +15,7 @@ from rlhf_core.records.feedback import Choice
 from rlhf_core.records.samples import Comparison, Prompt, Sample
 from rlhf_core.store.store import Store
 from services.client.client import CharterClient
+from services.security.scopes import Scope
 from services.security.tokens import new_token
 from services.server.config import WITHOUT_MODEL, ServeConfig
 from tests.services.apps import started
@@ -31,13 +33,14 @@ PAIRS = [pair(number) for number in range(8)]
 
 
 @contextmanager
-def serving(data: Path, *tokens: str, **settings: object) -> Iterator[Callable[[str], CharterClient]]:
+def serving(data: Path, *tokens: str, **settings: Any) -> Iterator[Callable[[str], CharterClient]]:
     """A server of eight pairs, and a way to call it with the token of a role."""
     store = Store.open(data)
     store.comparisons.add(PAIRS)
     store.close()
     file = data / "tokens.yaml"
-    made = {scope: new_token(file, name, [scope]) for name, scope in (token.split("=") for token in tokens)}  # type: ignore[list-item]
+    named = [token.split("=") for token in tokens]
+    made = {scope: new_token(file, name, [cast(Scope, scope)]) for name, scope in named}
     address = f"unix:{data}/s"
     config = ServeConfig(address=address, data=data, only=WITHOUT_MODEL, tokens=file if made else None, **settings)
     with started(config):

@@ -194,6 +194,21 @@ def test_two_people_answer_where_the_plan_asks_for_two_and_a_pair_counts_once(se
     assert duel.win_rate.value == 0.5 and duel.preferred == "neither"
 
 
+def test_labels_of_who_is_shut_out_decide_no_study_and_count_again_with_them(server, tmp_path):
+    studies, annotation = server.client.studies, server.client.annotation
+    study = studies.create_study(TWO, objectives=["harmless"])
+    draw(tmp_path, study.id)
+    assert label(server.client, study.id, "harmless", 12) == 10
+    annotation.set_annotator("ada", "paused", reason="answers without reading")
+    opened = studies.get_study(study.id)
+    assert (opened.state, opened.questions[0].done) == ("open", 0)
+    [found] = studies.get_study_results(study.id).questions
+    assert (found.labels, found.labelers, found.counted) == (0, 0, 0)
+    assert server.client.preference.waiting("bo", "harmless", study.id).left == 12, "others are asked again"
+    annotation.set_annotator("ada", "admitted")
+    assert studies.get_study(study.id).questions[0].closed_because == "decided"
+
+
 def test_nothing_is_known_before_the_first_label_and_a_study_of_identical_replies_asks_nobody(server, tmp_path):
     studies = server.client.studies
     study, empty = (studies.create_study(TWO, objectives=["harmless"]) for _ in range(2))

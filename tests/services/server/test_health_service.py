@@ -94,6 +94,7 @@ def watched(health: health_pb2_grpc.HealthStub, name: str) -> tuple[Queue, threa
     return told, thread
 
 
+@pytest.mark.usefixtures("one_try")
 def test_process_services_and_models_do_not_serve_before_they_are_there(
     opened: Opened, health: health_pb2_grpc.HealthStub
 ):
@@ -173,6 +174,7 @@ def test_a_server_that_leaves_still_answers_until_it_drains(opened: Opened, heal
             client.trainer.get_run("r")
 
 
+@pytest.mark.usefixtures("one_try")
 @pytest.mark.parametrize(("grace", "ends"), [(10.0, NotFound), (0.1, Unavailable)])
 def test_a_call_at_work_may_finish_within_the_grace_period(opened: Opened, grace: float, ends: type[Exception]):
     slow = Empty(seconds=1.0)

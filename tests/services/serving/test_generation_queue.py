@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -158,12 +159,12 @@ def test_a_mistake_names_its_field(stub, request_, field):
     assert error.value.code() == grpc.StatusCode.INVALID_ARGUMENT
 
 
-def ask(library: ModelLibrary, work: Callable[[GenerationQueue], object], **options: object) -> object:
-    """Runs a coroutine over a queue of its own."""
+def ask(library: ModelLibrary, work: Callable[[GenerationQueue], Awaitable[object]], **options: Any) -> object:
+    """Run a coroutine over a queue of its own."""
     executor = Executor("model")
 
     async def run() -> object:
-        return await work(GenerationQueue(Engine(library.engine, library.backbone, library), executor, **options))  # pyright: ignore
+        return await work(GenerationQueue(Engine(library.engine, library.backbone, library), executor, **options))
 
     try:
         return asyncio.run(run())

@@ -48,7 +48,7 @@ class Shared:
         pack = self.training.call(lambda: pack_for(policy, RULES))
         config = plain_ppo(steps=1, prompts_per_step=8, minibatch_size=4, epochs=2)
         weights = {rule.objective: 1.0 for rule in RULES}
-        units = train_ppo(policy, RULES, pack, PROMPTS, weights, config, 8, seed=3)  # pyright: ignore
+        units = train_ppo(policy, RULES, pack, PROMPTS, weights, config, 8, seed=3)
         while self.training.call(lambda: list(islice(units, 1))):
             pass
         return [parameter.detach().clone() for parameter in policy.parameters()]

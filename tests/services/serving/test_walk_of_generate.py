@@ -58,7 +58,7 @@ def trace(tmp_path: Path, model_config: ModelConfig) -> Iterator[Trace]:
             client.close()
             yield trace
     finally:
-        threading.setprofile(None)  # pyright: ignore[reportArgumentType]
+        threading.setprofile(None)
 
 
 def test_a_call_passes_through_the_files_of_the_walk_in_their_order(trace: Trace):

@@ -75,7 +75,7 @@ def train(model: Path, folder: Path, kind: str) -> None:
     begin = store.artifacts.get_folder(saved.artifact) if saved else None
     rules, weights = (Rule("low", "P"), Rule("high", "d")), {"low": 1.0, "high": 1.0}
     replay = Replay.begin(policy.backbone, SHOWN, config, 0)
-    for step in train_ppo(policy, rules, PACK, PROMPTS, weights, config, 8, 0, begin, replay):  # pyright: ignore
+    for step in train_ppo(policy, rules, PACK, PROMPTS, weights, config, 8, 0, begin, replay):
         if step is not None:
             keep(store, run, step)
 

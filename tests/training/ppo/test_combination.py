@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rlhf_core.config.scalarization import DialConfig, check_dial, weights_at
 from rlhf_core.errors import InvalidInput
 from rlhf_core.records.models import NormPack
-from rlhf_core.training.ppo.objective_weights import Combination
+from rlhf_core.training.ppo.combination import Combination
 from rlhf_core.training.ppo.scalarization import (
     LEAST_MULTIPLIER,
     constrained_coefficients,

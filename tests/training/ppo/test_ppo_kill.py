@@ -12,9 +12,8 @@ import pytest
 ROOT = Path(__file__).parents[3]
 
 
-@pytest.mark.parametrize(
-    "kind", ["lora", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("full", "grpo", "rloo"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["lora", "full", "grpo", "rloo"])
 def test_a_run_killed_at_random_moments_ends_bit_for_bit_like_one_left_alone(tiny_folder, tmp_path, kind):
     seed = random.SystemRandom().randrange(10**6)
     command = [

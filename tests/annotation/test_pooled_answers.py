@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rlhf_core.annotation.soft_labels import crowd_of, soft_labels
+from rlhf_core.annotation.pooled_answers import crowd_of, soft_labels
 from tests.annotation.crowds import said
 
 

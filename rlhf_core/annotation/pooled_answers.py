@@ -77,7 +77,7 @@ def crowd_of(answers: Iterable[Answer], adjudicated: Mapping[str, Choice]) -> Cr
 
 
 def soft_labels(crowd: Crowd) -> list[SoftLabel]:
-    """One label for each comparison that somebody answered, by the rule above."""
+    """Make one label for each comparison that somebody answered, by the rule above."""
     answers: dict[str, list[Answer]] = {pair: [] for pair in crowd.items}
     for answer in crowd.answers:
         answers[answer.comparison_id].append(answer)

@@ -9,6 +9,7 @@ import pytest
 
 from rlhf_core.config.run import RunConfig
 from rlhf_core.errors import InvalidInput
+from rlhf_core.records.base import Stage
 from rlhf_core.stages.context import Context, RunStopped
 from rlhf_core.stages.elsewhere.remote_samples import sampling
 from rlhf_core.stages.ppo import ppo_stage
@@ -84,7 +85,8 @@ def test_the_ppo_stage_learns_from_what_the_server_writes(served, server, desk):
 
 
 def test_a_run_that_samples_nothing_or_here_asks_no_server(served, at_work, server):
-    for ctx, stage in ((served(), "sft"), (at_work(), "ppo")):
+    cases: list[tuple[Context, Stage]] = [(served(), "sft"), (at_work(), "ppo")]
+    for ctx, stage in cases:
         with sampling(ctx, [stage]) as same:
             assert same is ctx
     assert not server.asked

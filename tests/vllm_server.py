@@ -40,7 +40,7 @@ class TinyVllm:
     It draws by our own decode loop from a row's seed, so that it writes what this process would.
     """
 
-    def __init__(self, backbone: Backbone, name: str = "tiny", lora: bool = True, processed: bool = True):
+    def __init__(self, backbone: Backbone, name: str = "/models/tiny", lora: bool = True, processed: bool = True):
         self.backbone, self.name, self.lora, self.processed = backbone, name, lora, processed
         self.loaded: dict[str, str] = {}
         self.asked: list[Asked] = []
@@ -94,7 +94,9 @@ class TinyVllm:
         return Answer(200, "Success")
 
     def _complete(self, body: Body) -> Answer:
-        model = body["model"]
+        model, salt = body["model"], body.get("cache_salt", "")
+        if len(salt) > 128 or set(salt) & set("@/\\\0"):
+            return refusal(400, "Parameter 'cache_salt' must be at most 128 characters and must not contain '@', '/'")
         if model != self.name and model not in self.loaded:
             return refusal(404, f"The model `{model}` does not exist.")
         with self.backbone.adapters.using(None if model == self.name else model):

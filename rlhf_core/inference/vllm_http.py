@@ -141,7 +141,9 @@ class VllmServer:
         again first.
         """
         gate = asyncio.Semaphore(self._config.concurrency)
-        bodies = [self._body(adapter.name if adapter else model, row, draw) for row in rows]
+        # The base never changes, and its name may be a path, which is no salt.
+        version = {"model": adapter.name, "cache_salt": adapter.name} if adapter else {"model": model}
+        bodies = [version | self._body(row, draw) for row in rows]
 
         async def one(client: httpx2.AsyncClient, body: dict[str, Any]) -> Reply:
             async def ask() -> Reply:
@@ -158,11 +160,11 @@ class VllmServer:
 
         return self._run(lambda client: [one(client, body) for body in bodies]) if bodies else []
 
-    def _body(self, model: str, row: Row, draw: Draw) -> dict[str, Any]:
+    def _body(self, row: Row, draw: Draw) -> dict[str, Any]:
         """All that the draw depends on is said, as what is left out comes from the model's own generation config."""
         allowed = {} if draw.token_ids is None else {"allowed_token_ids": list(draw.token_ids)}
         return {
-            **{"model": model, "prompt": row.prompt, "seed": row.seed, "cache_salt": model},
+            **{"prompt": row.prompt, "seed": row.seed},
             **{"temperature": draw.temperature, "max_tokens": draw.max_tokens, "n": 1},
             **{"top_p": 1.0, "top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0},
             **{"stop_token_ids": list(draw.stop_ids), "ignore_eos": True, "logprobs": 0, "return_token_ids": True},

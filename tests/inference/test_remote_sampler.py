@@ -145,7 +145,7 @@ def test_a_row_that_was_cut_before_its_limit_is_no_response(serve, backbone, tmp
     server = serve()
     sampler = sampler_of(server, backbone, tmp_path, retries=0)
     choice = {"token_ids": [5, 6], "logprobs": {"token_logprobs": [-1.0, -1.0]}}
-    server.fails = _answering(200, {"model": "tiny", "choices": [choice]})
+    server.fails = _answering(200, {"model": "/models/tiny", "choices": [choice]})
     with pytest.raises(Unavailable, match="cut after 2 of 6 tokens"):
         write(sampler, sampler.base())
 
@@ -158,9 +158,9 @@ def _answering(status: int, body):
     ("body", "told"),
     [
         ({"model": "policy-0-old", "choices": [{"token_ids": [256], "logprobs": {"token_logprobs": [-1.0]}}]},
-         "answered for model 'policy-0-old', asked was 'tiny'"),
-        ({"model": "tiny", "choices": [{"text": "hi"}]}, "another shape than vLLM's: choices.0.token_ids"),
-        ({"model": "tiny", "choices": [{"token_ids": [256], "logprobs": {"token_logprobs": [-1.0, 0.0]}}]},
+         "answered for model 'policy-0-old', asked was '/models/tiny'"),
+        ({"model": "/models/tiny", "choices": [{"text": "hi"}]}, "another shape than vLLM's: choices.0.token_ids"),
+        ({"model": "/models/tiny", "choices": [{"token_ids": [256], "logprobs": {"token_logprobs": [-1.0, 0.0]}}]},
          "2 log-probabilities of 1 tokens"),
     ],
 )  # fmt: skip

@@ -10,13 +10,14 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import kubernetes_validate
 import pytest
 import typer
 import yaml
 
+from rlhf_core.records.base import RunState
 from services.cli.main import app
 from services.cli.run_config import load_config, load_server_config
 from services.client.client import CharterClient
@@ -33,7 +34,7 @@ VERSION = "1.35"
 """Of Kubernetes, whose schemas are asked; unknown keys are mistakes."""
 Resource = dict[str, Any]
 WRITTEN = sorted(path for path in FOLDER.rglob("*.yaml") if path.name != "kustomization.yaml")
-PATCHES = {"process.yaml", "with-model.yaml", "gpu.yaml"}
+PATCHES = {"process.yaml", "with-model.yaml", "every-process.yaml", "gpu.yaml"}
 
 
 def resources(path: Path) -> list[Resource]:
@@ -144,6 +145,15 @@ def test_queues_scale_the_processes_by_metrics_that_there_are(built: list[Resour
         assert source["metric"]["name"] in known
 
 
+def test_a_worker_with_a_run_at_work_counts_so_that_none_is_taken_away_for_want_of_waiting_ones(built: list[Resource]):
+    (metric,) = of_kind(built, "HorizontalPodAutoscaler")["worker"]["spec"]["metrics"]
+    (states,) = metric["external"]["metric"]["selector"]["matchExpressions"]
+    assert states == {"key": "state", "operator": "In", "values": ["QUEUED", "RUNNING"]}
+    assert set(states["values"]) <= set(get_args(RunState))
+    # Of several states the adapter's rule must make a sum, of the processes that all say the same none.
+    assert "sum(max(<<.Series>>{<<.LabelMatchers>>}) by (state))" in (ROOT / "docs/kubernetes.md").read_text()
+
+
 def test_the_command_and_environment_of_every_process_are_ones_of_ours(built: list[Resource]):
     verbs: Any = typer.main.get_command(app)
     command = verbs.commands["serve"]
@@ -161,6 +171,16 @@ def test_the_command_and_environment_of_every_process_are_ones_of_ours(built: li
         )
         assert whole.carries_out_runs == (name == "worker"), name
         assert server.address == "0.0.0.0:50051" and server.metrics == "0.0.0.0:9464"
+
+
+def test_who_takes_a_run_in_knows_the_model_that_it_will_be_carried_out_with(built: list[Resource]):
+    models = {
+        name: load_config(str(ROOT / "deploy/run.yaml"), environ=environment(deployment)).model
+        for name, deployment in of_kind(built, "Deployment").items()
+    }
+    assert set(models.values()) == {models["worker"]} and models["worker"].device == "cuda"
+    loaded = {name for name, one in of_kind(built, "Deployment").items() if "nvidia.com/gpu" in str(one)}
+    assert loaded == {*WITH_MODEL, "worker"}
 
 
 def test_a_worker_asks_the_services_by_their_names(built: list[Resource]):

@@ -61,9 +61,7 @@ def upcoming(store: Store, question: Question, config: LabellingConfig, count: i
             is left.
     """
     labeler, objective = question.labeler, question.objective
-    standing = store.annotators.standings().get(labeler, "by_rule")
-    if standing == "paused":
-        raise Forbidden(f"{labeler} gets no more pairs", "labeler", hint="ask a reviewer to let you in again")
+    standing = standing_of(store, labeler)
     gold = [each for each in store.adjudications.find(objective) if each.choice in SAID]
     waiting = store.comparisons.waiting(*question)
     if not gold:
@@ -75,13 +73,23 @@ def upcoming(store: Store, question: Question, config: LabellingConfig, count: i
         wanted = max(state.needed - state.answered, 1)
         if not new:
             raise Forbidden(
-                f"{labeler} has answered {state.right} of the last {state.needed} calibration items as they were "
-                f"decided; needed: {config.calibration_right:.0%}, and none is left",
+                f"{_name(labeler)} has answered {state.right} of the last {state.needed} calibration items as "
+                f"they were decided; needed: {config.calibration_right:.0%}, and none is left",
                 "labeler",
                 hint="ask a reviewer to let you in",
             )
         return Upcoming(_known(store, new[: min(wanted, count)]), wanted + waiting)
     return Upcoming(_mixed(store, question, answers, new, config, count, lease_seconds), waiting)
+
+
+def standing_of(store: Store, labeler: str) -> Standing:
+    """Return what a reviewer said of somebody who asks for work. Raises Forbidden where they have been shut out."""
+    standing = store.annotators.standings().get(labeler, "by_rule")
+    if standing == "paused":
+        raise Forbidden(
+            f"{_name(labeler)} gets nothing more to label", "labeler", hint="ask a reviewer to let you in again"
+        )
+    return standing
 
 
 def calibration(
@@ -112,8 +120,7 @@ def turn_of(labeler: str, objective: str, place: int, config: LabellingConfig) -
 def new_gold(gold: Collection[Adjudication], answers: Sequence[Answer], labeler: str) -> list[str]:
     """Return the gold items that the person has neither seen nor decided, in an order of everybody's own."""
     seen = {answer.comparison_id for answer in answers}
-    name = labeler.removeprefix("human:")
-    left = [g.comparison_id for g in gold if g.comparison_id not in seen and g.adjudicated_by != name]
+    left = [g.comparison_id for g in gold if g.comparison_id not in seen and g.adjudicated_by != _name(labeler)]
     return sorted(left, key=lambda pair: uniform_draw(f"gold\x1f{labeler}\x1f{pair}"))
 
 
@@ -135,7 +142,9 @@ def _mixed(
         turn = "pair" if question.uniform else turn_of(labeler, objective, place, config)
         pair = next(golds, None) if turn == "gold" else None
         if turn == "repeat" and (pair := _repeat(labeler, objective, place, answers)):
-            again.append(pair)
+            # A study asks about its pairs as often as it declared.
+            pair = None if store.studies.among([pair]) else pair
+            again += [pair] if pair else []
         checks.append(pair)
     pairs = iter(store.comparisons.upcoming(*question, checks.count(None), lease_seconds))
     mixed = itertools.takewhile(bool, (pair or next(pairs, None) for pair in checks))
@@ -159,3 +168,7 @@ def _repeat(labeler: str, objective: str, place: int, answers: Sequence[Answer])
 def _known(store: Store, pairs: Sequence[str]) -> list[Comparison]:
     found = store.comparisons.by_id(pairs)
     return [found[pair] for pair in pairs]
+
+
+def _name(labeler: str) -> str:
+    return labeler.removeprefix("human:")

@@ -10,6 +10,7 @@ from statistics import median
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rlhf_core.annotation.agreement import Counts, measure_agreement
 from rlhf_core.annotation.dawid_skene import EVEN, TRUTHS, A, Array, Indices, skills, truths_of_others
@@ -53,7 +54,8 @@ def objective_quality(
         judged: the AI's labels.
         rule: when somebody is flagged.
     """
-    adjudicated: dict[str, Choice] = {each.comparison_id: each.choice for each in adjudications}
+    decided = {each.comparison_id: each for each in adjudications}
+    adjudicated: dict[str, Choice] = {pair: each.choice for pair, each in decided.items()}
     shut_out = {labeler for labeler, standing in standings.items() if standing == "paused"}
     crowd = crowd_of([a for a in answers if a.labeler not in shut_out], adjudicated)
     # Those who are shut out are still measured, against the others.
@@ -66,7 +68,7 @@ def objective_quality(
         ordinal=measure_agreement(_ordinal(shared), "ordinal"),
         nominal=measure_agreement(_counts(shared, ANSWERS.index, len(ANSWERS)), "nominal"),
         trend=_trend(shared),
-        annotators=_annotators(answers, everybody, standings, rule),
+        annotators=_annotators(answers, everybody, _blind(everybody, decided), standings, rule),
         judges=_judges(soft_labels(crowd), {a.comparison_id: a.prompt_id for a in crowd.answers}, judged),
         gold=sum(choice in SAID for choice in adjudicated.values()),
     )
@@ -109,8 +111,23 @@ def _trend(shared: Sequence[Sequence[Answer]]) -> tuple[Window, ...]:
     )
 
 
+def _blind(crowd: Crowd, decided: Mapping[str, Adjudication]) -> NDArray[np.bool_]:
+    """Whether each answer was given after its pair was decided on: (N,).
+
+    Of those from before, the share that is right would say little of anybody: a pair comes to be decided because an
+    answer to it was contradicted.
+    """
+    of_pairs = [decided.get(answer.comparison_id) for answer in crowd.answers]
+    given = zip(crowd.answers, of_pairs, strict=True)
+    return np.array([one is not None and answer.given_at >= one.created_at for answer, one in given], dtype=bool)
+
+
 def _annotators(
-    answers: Sequence[Answer], crowd: Crowd, standings: Mapping[str, Standing], rule: Rule
+    answers: Sequence[Answer],
+    crowd: Crowd,
+    blind: NDArray[np.bool_],
+    standings: Mapping[str, Standing],
+    rule: Rule,
 ) -> tuple[AnnotatorQuality, ...]:
     """Everybody who answered, those first who are flagged."""
     of_person: dict[str, list[Answer]] = defaultdict(list)
@@ -130,7 +147,7 @@ def _annotators(
                 answers=len(rows),
                 skips=sum(answer.choice == "skip" for answer in said),
                 skill=None if place is None else float(right[place]),
-                gold=_share(_gold(crowd, rows)),
+                gold=_share(_gold(crowd, rows[blind[rows]])),
                 repeats=_share(_repeats(said)),
                 left=_share([side == LEFT for side in map(side_of, said) if side != NEITHER]),
                 seconds=seconds_per_answer(said),

@@ -29,7 +29,7 @@ class AnnotatorQuality(Record):
     skill: float | None = None
     """Probability of being right on the next item (Dawid and Skene 1979, smoothed); None without an answer."""
     gold: Estimate | None = None
-    """Share of gold items answered as they were decided; None without any."""
+    """Share of gold items answered as they were decided, by answers since then; None without any."""
     repeats: Estimate | None = None
     """Share of second answers that are equal to the first."""
     left: Estimate | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from rlhf_core.annotation.teaching import teaching
 from rlhf_core.data.export_rows import (
     Row,
     assessment_lineage,
@@ -18,7 +19,7 @@ from rlhf_core.datasets.passed import examples
 from rlhf_core.errors import InvalidInput
 from rlhf_core.feedback.assessment_labels import assessed_labels
 from rlhf_core.feedback.preference_labels import probability_of
-from rlhf_core.records.assessments import Form
+from rlhf_core.records.assessments import Assessment, Form
 from rlhf_core.records.base import Stage
 from rlhf_core.records.feedback import Labelers, Preference
 from rlhf_core.stages.ancestry import results_of
@@ -29,7 +30,9 @@ AT_ONCE = 500
 
 
 def preference_rows(store: Store, run_id: str, objective: str, labelers: Labelers | None) -> Iterator[Row]:
-    """Yield labels of one run, or without one of all, that neither abstain nor skip.
+    """Yield labels of one run, or without one of all but studies, that neither abstain nor skip.
+
+    Labels of people who are shut out are left out.
 
     Raises: InvalidInput where they are of several objectives, as a file holds those of one.
     """
@@ -42,12 +45,11 @@ def preference_rows(store: Store, run_id: str, objective: str, labelers: Labeler
 
 
 def assessment_rows(store: Store, run_id: str, objective: str, form: Form) -> Iterator[Row]:
-    """Yield ratings or rankings of one run's replies, or without one of all; skipped ones are left out.
+    """Yield ratings or rankings of one run's replies, or without one of all.
 
     Raises: InvalidInput where they are of several objectives, as a file holds those of one.
     """
-    of_run = _doer(store, run_id, "label") if run_id else ""
-    found = [one for one in store.assessments.find(objective, of_run, form) if not one.skipped]
+    found = _assessments(store, run_id, objective, form)
     _check_one_objective({one.objective for one in found})
     replies = store.samples.by_id({sample for one in found for sample in one.sample_ids})
     for one in found:
@@ -58,10 +60,8 @@ def assessment_rows(store: Store, run_id: str, objective: str, form: Form) -> It
 
 def fault_rows(store: Store, run_id: str, objective: str) -> Iterator[Row]:
     """Yield replies of one run, or without one of all, with the faults that people marked in them, or found none."""
-    of_run = _doer(store, run_id, "label") if run_id else ""
-    for one in store.assessments.find(objective, of_run, "spans"):
-        if not one.skipped:
-            yield faults_row(store.samples.get(one.item_id), one)
+    for one in _assessments(store, run_id, objective, "spans"):
+        yield faults_row(store.samples.get(one.item_id), one)
 
 
 def demonstration_rows(store: Store, run_id: str) -> Iterator[Row]:
@@ -89,12 +89,25 @@ def sample_rows(store: Store, run_id: str, policy_version: str, stage: str) -> I
                     yield sample_row(sample)
 
 
+def _assessments(store: Store, run_id: str, objective: str, form: Form) -> list[Assessment]:
+    """Find those of a run's replies, and of the run whose labels it has, each once, but for those that say nothing.
+
+    Nothing is said by skips, and by people who are shut out.
+    """
+    runs = dict.fromkeys((_doer(store, run_id, "label"), run_id)) if run_id else ("",)
+    found = {one.id: one for run in runs for one in store.assessments.find(objective, run, form)}
+    shut_out = store.annotators.shut_out()
+    return [one for one in found.values() if not one.skipped and one.labeler not in shut_out]
+
+
 def _labels(store: Store, run_id: str, objective: str, labelers: Labelers | None) -> Iterator[Preference]:
-    run = _doer(store, run_id, "label") if run_id else None
+    run, shut_out = _doer(store, run_id, "label") if run_id else None, store.annotators.shut_out()
     after = 0
     while True:
         found, after = store.preferences.page(AT_ONCE, after, objective or None, run, labelers)
-        yield from (label for label in found if not label.abstained and label.choice != "skip")
+        # Who names a study means its labels; nobody else trains on them by chance.
+        kept = [one for one in found if one.labeler not in shut_out] if run else teaching(store, found)
+        yield from (label for label in kept if not label.abstained and label.choice != "skip")
         if not after:
             return
 

@@ -46,15 +46,17 @@ def position_bytes(model: PreTrainedModel) -> int:
 def most_positions(model: PreTrainedModel, budget: int | None) -> int:
     """Return how many positions, padding included, passes without gradients may hold at once.
 
-    Raises: InvalidInput where the model alone takes the budget.
+    Raises: InvalidInput where a process with the model takes the budget.
     """
     if budget is None:
         return MAX_TOKENS
-    room = budget - HELD - weight_bytes(model)
+    weights = weight_bytes(model)
+    room = budget - HELD - weights
     if room < position_bytes(model):
         raise InvalidInput(
-            f"{FIELD} is {told(budget)}, and the model takes {told(budget - room)} before it has read anything; "
-            f"allowed: more than that, or a smaller model",
+            f"{FIELD} is {told(budget)}, and a process with the model takes {told(HELD + weights)} before it has read "
+            f"anything, of which the weights are {told(weights)}; allowed: at least "
+            f"{told(round_up(HELD + weights + position_bytes(model)))}, or a smaller model",
             FIELD,
         )
     return min(MAX_TOKENS, room // position_bytes(model))
@@ -80,8 +82,9 @@ def rows_that_fit(
     rows = (budget - held) // each
     if rows < 1:
         raise InvalidInput(
-            f"{FIELD} is {told(budget)}, and {what} takes {told(held)} beside {told(each)} for the longest example; "
-            f"allowed: at least {told(held + each)}, or shorter texts, such as by model.max_tokens",
+            f"{FIELD} is {told(budget)}, and a process in {what} holds {told(held)} and {told(each)} more for the "
+            f"longest example; allowed: at least {told(round_up(held + each))}, or shorter texts, such as by "
+            "model.max_tokens",
             FIELD,
         )
     return rows
@@ -106,6 +109,12 @@ def graph_bytes(model: nn.Module, one_pass: Callable[[], Tensor]) -> int:
     # Until here: storage that is freed within the pass could stand at the same place twice, and count once.
     del result
     return max(1, sum(kept.values()))
+
+
+def round_up(count: int) -> int:
+    """Return as many bytes or a few more, of which `told` tells no fewer."""
+    step = 10_000_000 if count >= 1e9 else 1_000_000
+    return -(-count // step) * step
 
 
 def told(count: int) -> str:

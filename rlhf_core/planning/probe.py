@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, cycle, islice
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 
@@ -31,16 +31,23 @@ from rlhf_core.records.feedback import Revision
 from rlhf_core.records.samples import BASE_POLICY, Comparison, Demonstration, Prompt, Sample
 from rlhf_core.reward_models.ensemble import Scoring
 from rlhf_core.reward_models.reward_model import RewardModel, score_each
+from rlhf_core.stages.context import LARGE
 from rlhf_core.training.ppo.trainer import train_ppo
 from rlhf_core.training.reward.trainer import train_reward_models
 from rlhf_core.training.sft import train_sft
 
-LARGE = 50_000_000
-"""Weights of a model of which fewer items are measured, as each takes it seconds."""
+Item = TypeVar("Item")
+T = TypeVar("T")
 ADAPTER = "plan"
 """Begins the names of the probe's adapters."""
+MEASURED: dict[Kind, tuple[int, int]] = {"write": (8, 40), "criticise": (4, 16), "compare": (8, 40)}
+"""Few items and more of them that are measured at once; critiques of an answer take a hundred times as long as it."""
 SKILLS = (2, 8)
 """Items of each skill that are asked, few and more of them at once."""
+FEW = (2, 6)
+"""The same of a large model, which takes seconds for each."""
+DRAWS = 8
+"""How often another reply is drawn where it was the same."""
 
 
 class Subject(NamedTuple):
@@ -79,17 +86,19 @@ def probe(subject: Subject) -> Found:
 class _Probe:
     def __init__(self, subject: Subject):
         self.on, self.config, self.backbone = subject, subject.config, subject.backbone
-        self.few, self.many = (2, 6) if subject.backbone.size >= LARGE else (8, 40)
-        self.prompts = list(islice(cycle(subject.prompts), 4 * self.many))
+        self.large = subject.backbone.size >= LARGE
+        self.few, self.many = self._sizes("write")
+        self.prompts = list(islice(cycle(subject.prompts), self.few + self.many))
         self.peaks: dict[Kind, list[Peak]] = {}
 
     def run(self) -> Found:
         try:
             self._write(self.prompts[:2], 1)
             write, samples = self._written()
+            # In a run's order: memory that one kind of work has taken stays with the process for the next.
             criticise, revisions = self._criticised(samples)
-            compare, polls = self._compared(samples)
             tune = self._tuned(samples)
+            compare, polls = self._compared(samples)
             labels = self._labels(samples, polls)
             reward, models = self._rewarded(labels)
             score = self._line(
@@ -107,13 +116,23 @@ class _Probe:
                 for name in [name for name in base.adapters.names if name.startswith(ADAPTER)]:
                     base.adapters.delete(name)
 
-    def _timed(self, kind: Kind, items: int, unit: Callable[[], Any]) -> tuple[Any, Timed]:
+    def _sizes(self, kind: Kind) -> tuple[int, int]:
+        return FEW if self.large else MEASURED[kind]
+
+    def _timed(self, kind: Kind, items: int, unit: Callable[[], T]) -> tuple[T, Timed]:
         metered = self.on.metered
         before = (metered.requests, metered.tokens) if metered else (0, 0)
         result, taken = measure(unit)
         self._note(kind, taken, items)
         asked = (metered.requests - before[0], metered.tokens - before[1]) if metered else (0, 0)
         return result, Timed(items=items, seconds=taken.seconds, requests=asked[0], tokens=asked[1])
+
+    def _asked(
+        self, kind: Kind, work: Callable[[Sequence[Item]], list[T]], items: Sequence[Item]
+    ) -> list[tuple[list[T], Timed]]:
+        """What critic or judge make of few items and of more of them, each with what it took."""
+        few, many = self._sizes(kind)
+        return [self._timed(kind, len(part), lambda part=part: work(part)) for part in (items[:few], items[-many:])]
 
     def _note(self, kind: Kind, taken: Taken, items: int = 1) -> None:
         self.peaks.setdefault(kind, []).append(Peak(items, taken.peak_bytes))
@@ -169,13 +188,11 @@ class _Probe:
             steps = list(chain(*rounds))
             return [[step for step in steps if step.sample_id == sample.id] for sample in part]
 
-        _, few = self._timed("criticise", self.few, lambda: work(samples[: self.few]))
-        steps, many = self._timed("criticise", self.many, lambda: work(samples[-self.many :]))
-        return Cost.between(few, many), steps
+        few, many = self._asked("criticise", work, samples)
+        return Cost.between(few[1], many[1]), many[0]
 
     def _compared(self, samples: Sequence[Sample]) -> tuple[Cost | None, list[Poll]]:
-        others = self._write([sample.prompt for sample in samples], 1, 3)
-        pairs = [Comparison.of(a, b, ADAPTER) for a, b in zip(samples, others, strict=True)]
+        pairs = self._pairs(samples)
         if (judge := self.on.feedback) is None:
             return None, [Poll(pair, {}) for pair in pairs]
 
@@ -187,9 +204,19 @@ class _Probe:
             votes = feedback.compare([(pair, one) for pair, own in voters for one in own.values()])
             return with_votes(polls, votes)
 
-        _, few = self._timed("compare", self.few, lambda: work(pairs[: self.few]))
-        polls, many = self._timed("compare", self.many, lambda: work(pairs[-self.many :]))
-        return Cost.between(few, many), polls
+        few, many = self._asked("compare", work, pairs)
+        return Cost.between(few[1], many[1]), many[0]
+
+    def _pairs(self, samples: Sequence[Sample]) -> list[Comparison]:
+        """Each sample beside another reply; first those that differ: identical ones a run drops, and they cost less."""
+        others = self._write([sample.prompt for sample in samples], 1, 3)
+        for draw in range(DRAWS):
+            alike = [i for i, (a, b) in enumerate(zip(samples, others, strict=True)) if a.response == b.response]
+            anew = self._write([samples[i].prompt for i in alike], 1, 4 + draw) if alike else []
+            for i, other in zip(alike, anew, strict=True):
+                others[i] = other
+        pairs = [Comparison.of(a, b, ADAPTER) for a, b in zip(samples, others, strict=True)]
+        return sorted(pairs, key=lambda pair: pair.a.response == pair.b.response)
 
     def _labels(self, samples: Sequence[Sample], polls: Sequence[Poll]) -> dict[str, list[Label]]:
         """What each reward model would learn from: grades of lines, or pairs where the judge gives none."""
@@ -287,7 +314,7 @@ class _Probe:
         weights = {name: 1.0 for name in names}
         limit, law = self.config.model.max_tokens, self.on.constitution.principles
         steps = train_ppo(policy, models, pack, self.on.prompts, weights, config, limit, 0, principles=law)
-        if self.backbone.size < LARGE and ppo.steps > 1:
+        if not self.large and ppo.steps > 1:
             next(step for step in steps if step is not None)
         _, rollout = measure(lambda: next(steps))
         _, rest = measure(lambda: next(step for step in steps if step is not None))

@@ -9,6 +9,7 @@ from rlhf_core.config.run import RunConfig, stages_of
 from rlhf_core.data.reward_examples import Label
 from rlhf_core.feedback.revision import critique_settings
 from rlhf_core.interfaces import Feedback
+from rlhf_core.models.batching import MAX_ROWS
 from rlhf_core.planning.cluster.description import Linear, Measured
 from rlhf_core.planning.meter import Metered
 from rlhf_core.planning.probe import Found, Subject, probe
@@ -151,6 +152,9 @@ def _peak(found: Found, part: Work) -> int:
     few, many = measured[0], measured[-1]
     slope = max(0.0, (many.bytes - few.bytes) / (many.items - few.items))
     at_once = min(part.items, part.per_call, *([WRITTEN_AT_ONCE] if part.kind == "write" else []))
+    if part.kind == "compare" and found.costs.compare is not None:
+        # A pass of the judge has only so many rows, one for each question about a pair.
+        at_once = min(at_once, MAX_ROWS / max(1.0, found.costs.compare.requests))
     return round(most + slope * max(0.0, at_once - many.items))
 
 

@@ -96,7 +96,9 @@ def _reward(config: RunConfig, known: Known) -> list[Work]:
     trained = [max(each.values())] if reward.layout == "trunk" else list(each.values())
     roles = [1 - reward.auditor_share, reward.auditor_share] if reward.auditor_share else [1.0]
     updates = sum(-(-(examples * share) // reward.batch_size) for examples in trained for share in roles)
-    work = [Work("reward", reward.epochs * updates)]
+    # Held-out pairs measure the models, and all pairs are scored for the order in which people are asked about them.
+    scored = len(roles) * reward.heldout_share + (reward.members > 1)
+    work = [Work("reward", reward.epochs * updates), Work("score", 2 * config.label.pairs * scored, SCORED)]
     if reward.reference:
         work.insert(0, Work("write", min(config.label.pairs, known.train), SCORED))
     return work

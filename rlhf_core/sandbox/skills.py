@@ -37,11 +37,13 @@ class SkillReport(Record):
     critique: Skill
     critique_seen: Skill
     critique_unseen: Skill
-    revision: Skill
+    revision: Skill | None
+    """None where no reply was at fault, as where one item was asked for."""
     notes: Skill
     judge: dict[str, Skill]
-    judge_asked: Skill
-    """Where the one kind of hazard asked about says otherwise than all kinds together."""
+    judge_asked: Skill | None
+    """Where the one kind of hazard asked about says otherwise than all kinds together; None where no principle asks
+    about one kind."""
     position_gap: dict[str, Skill]
 
 
@@ -65,8 +67,9 @@ def measure_skills(chat: Chat, choose: Choose, constitution: Constitution, items
     """Measure every skill on `items` items of the held-out tasks, drawn by the seed; gold is the truth throughout."""
     rng = np.random.default_rng(seed)
     gold, draws = SandboxGold(), Draws(load_world(), rng)
-    seen, revised_seen = _criticise(chat, draws, constitution, items, unseen=False)
+    seen, revised = _criticise(chat, draws, constitution, items, unseen=False)
     unseen, revised_unseen = _criticise(chat, draws, constitution, items, unseen=True)
+    revised += revised_unseen
     feedback = ModelFeedback(chat, choose, constitution.hash, "skills")
     agreement, gap = {}, {}
     for objective in constitution.objective_names:
@@ -75,15 +78,17 @@ def measure_skills(chat: Chat, choose: Choose, constitution: Constitution, items
             pairs = _pairs(draws, items, lambda prompt, a, b, name=objective: _advantage(gold, name, prompt, a, b))
             right, gaps = _judge(feedback, principles, pairs)
             agreement[objective], gap[objective] = _skill(right), _skill(gaps)
+    answer, notes = _answer(chat, gold, items, rng), _notes(chat, draws, items)
+    asked = _judge_asked(feedback, draws, constitution, items)
     return SkillReport(
-        answer=_skill(_answer(chat, gold, items, rng)),
+        answer=_skill(answer),
         critique=_skill([*seen, *unseen]),
         critique_seen=_skill(seen),
         critique_unseen=_skill(unseen),
-        revision=_skill([*revised_seen, *revised_unseen]),
-        notes=_skill(_notes(chat, draws, items)),
+        revision=_skill(revised) if revised else None,
+        notes=_skill(notes),
         judge=agreement,
-        judge_asked=_skill(_judge_asked(feedback, draws, constitution, items)),
+        judge_asked=_skill(asked) if asked else None,
         position_gap=gap,
     )
 

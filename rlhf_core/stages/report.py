@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from rlhf_core.annotation.teaching import teaching
 from rlhf_core.config.run import RunConfig
 from rlhf_core.evaluation.best_of_n import BestOfN, best_of_n_curves
 from rlhf_core.evaluation.evaluate import Evaluation, evaluate
@@ -174,7 +175,7 @@ def _feedback(ctx: Context, titles: dict[str, str]) -> FeedbackSummary | None:
     if "label" not in ctx.results:
         return None
     labels = ctx.store.preferences.find(run_id=ctx.results["label"].run_id, labelers="ai")
-    human = ctx.store.preferences.find(labelers="human")
+    human = teaching(ctx.store, ctx.store.preferences.find(labelers="human"))
     steps = ctx.store.revisions.of_run(ctx.results["critique"].run_id) if "critique" in ctx.results else []
     # Another run may have asked another judge about the same pairs.
     votes = ctx.store.votes.find({label.comparison_id for label in labels}, ctx.results["label"].run_id)

@@ -62,7 +62,8 @@ def labels_of(ctx: Context, objective: str) -> Found:
 
 def _assessed(ctx: Context, objective: str) -> list[Label]:
     """What people's ratings and rankings teach."""
-    given = ctx.store.assessments.find(objective)
+    shut_out = ctx.store.annotators.shut_out()
+    given = [one for one in ctx.store.assessments.find(objective) if one.labeler not in shut_out]
     replies = ctx.store.samples.by_id({sample for one in given for sample in one.sample_ids})
     return [label for one in given for label in assessed_labels(one, replies)]
 

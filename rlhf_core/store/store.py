@@ -64,7 +64,8 @@ class Store:
         self.run_pages = RunPages(connections, self.samples)
         self.votes = Votes(connections)
         self.preferences = Preferences(connections, self.comparisons)
-        self.adjudications = Adjudications(connections, self.comparisons)
+        self.studies = Studies(connections)
+        self.adjudications = Adjudications(connections, self.comparisons, self.studies)
         self.annotators = Annotators(connections)
         self.assessment_queue = AssessmentQueue(connections, self.samples)
         self.assessments = Assessments(connections, self.assessment_queue)
@@ -84,7 +85,6 @@ class Store:
         self.weights = Weights(connections, self.runs)
         self.watch_points = WatchPoints(connections)
         self.requests = Requests(connections)
-        self.studies = Studies(connections)
         self.pair_information = PairsInformation(connections)
         self.workers = Workers(connections)
 

@@ -42,7 +42,7 @@ def plan(
     settings = yaml_settings(Path(cluster), Cluster)
     if seed is not None:
         settings.append(override_setting(f"seed={seed}"))
-    found = plan_cluster(validate(settings, Cluster))
+    found = plan_cluster(validate(settings, Cluster, cluster))
     typer.echo(found.model_dump_json(indent=2) if as_json else cluster_text(found))
 
 

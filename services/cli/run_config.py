@@ -57,17 +57,20 @@ def load_config(
         settings = [s for s in settings if s.path[0] != "weights"]
         named = parse_weights(weights)
         settings.extend(Setting(("weights", name), value, f"--weights {weights}") for name, value in named.items())
-    return validate(settings, RunConfig)
+    return validate(settings, RunConfig, file or "")
 
 
 def load_server_config(file: str | None = None, environ: Mapping[str, str] = os.environ) -> ServerConfig:
     """Return the configuration of a server process; raises InvalidConfig with every problem found."""
     written = yaml_settings(Path(file), ServerConfig) if file else ()
-    return validate([*written, *environment_settings(environ, SERVER_ENV_PREFIX)], ServerConfig)
+    return validate([*written, *environment_settings(environ, SERVER_ENV_PREFIX)], ServerConfig, file or "")
 
 
-def validate(settings: Sequence[Setting], schema: type[Schema]) -> Schema:
-    """Merge the settings, the later over the earlier, and check the whole."""
+def validate(settings: Sequence[Setting], schema: type[Schema], file: str) -> Schema:
+    """Merge the settings, the later over the earlier, and check the whole.
+
+    `file` is named where a mistake has no line, as where a key is missing; empty where there is no file.
+    """
     tree: dict[str, Any] = {}
     origins: dict[KeyPath, str] = {}
     for setting in settings:
@@ -76,7 +79,7 @@ def validate(settings: Sequence[Setting], schema: type[Schema]) -> Schema:
     try:
         return schema.model_validate(tree)
     except ValidationError as error:
-        problems = {_problem(detail, origins, schema) for detail in error.errors()}
+        problems = {_problem(detail, origins, schema, file) for detail in error.errors()}
         raise InvalidConfig(sorted(problems, key=_in_file_order)) from None
 
 
@@ -175,17 +178,20 @@ def _in_file_order(problem: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d{1,18})", problem)]
 
 
-def _problem(detail: ErrorDetails, origins: Mapping[KeyPath, str], schema: type[BaseModel]) -> str:
+def _problem(detail: ErrorDetails, origins: Mapping[KeyPath, str], schema: type[BaseModel], file: str) -> str:
     """One line: where it was written, the dotted path, what is wrong, what is allowed."""
     # pydantic adds the name of each member of a union, such as literal['pipeline'], which is no key of the file.
     written = {part for at in origins for part in at}
     path = tuple(str(part) for part in detail["loc"] if str(part) in written or "[" not in str(part))
     origin = next((origins[path[:n]] for n in range(len(path), 0, -1) if path[:n] in origins), "")
     below = [at for at in origins if at[: len(path)] == path]
-    named = [at for at in below if f"'{at[-1]}'" in detail["msg"]]
-    if named or not origin:
-        origin = origins[(named or below)[0]]
-    return f"{origin} {'.'.join(path)}: {_reason(detail, path, schema)}"
+    named = [at for at in below if f"'{at[-1]}'" in detail["msg"] or (at[1:] and ".".join(at) in detail["msg"])]
+    if named:
+        origin = origins[named[0]]
+    elif not origin:
+        # What is wrong with the whole stands at no key of it.
+        origin = origins[below[0]] if path and below else file
+    return ": ".join(filter(None, (f"{origin} {'.'.join(path)}".strip(), _reason(detail, path, schema))))
 
 
 def _reason(detail: ErrorDetails, path: KeyPath, schema: type[BaseModel]) -> str:
@@ -193,6 +199,8 @@ def _reason(detail: ErrorDetails, path: KeyPath, schema: type[BaseModel]) -> str
     if kind == "extra_forbidden":
         model = _model_at(schema, path[:-1])
         return f"unknown key '{path[-1]}'" + nearest(path[-1], list(model.model_fields) if model else [])
+    if kind == "missing":
+        return "it is missing, and has no default"
     if kind == "value_error":
         return detail["msg"].removeprefix("Value error, ")
     if kind == "model_type":

@@ -136,7 +136,7 @@ def _choices(terms: Any) -> dict[str, dict[str, str]]:
 def _ranges(terms: Any) -> dict[str, str]:
     """Between what the scores of each objective lie, and the KL."""
     return {
-        term.name or "KL": f"{term.low:.2f} to {term.high:.2f}"
+        term.name or "KL": f"{term.low:z.2f} to {term.high:z.2f}"
         for term in terms
         if term.HasField("low") and term.HasField("high")
     }

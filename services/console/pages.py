@@ -53,7 +53,7 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        environment.filters.update(visible=visible, moment=moment, interval=interval)
+        environment.filters.update(visible=visible, moment=moment, number=number, interval=interval)
         self._templates = Jinja2Templates(env=environment)
 
     async def home(self, request: Request) -> Response:
@@ -106,12 +106,19 @@ async def form_of(request: Request) -> dict[str, str]:
         raise InvalidInput(f"form: {error}", "form") from None
 
 
+def number(value: float, form: str) -> str:
+    """Write a number in a form such as `+.2f`; what is rounded to zero has no minus."""
+    sign, rest = ("+", form[1:]) if form.startswith("+") else ("", form)
+    return f"{value:{sign}z{rest}}"
+
+
 def interval(estimate: Estimate | None, sign: bool = False) -> str:
     """Write `0.75 [0.60, 0.90]`, a value and its 95 % interval; a dash where there is none."""
     if estimate is None:
         return "–"
-    plus = "+" if sign else ""
-    return f"{estimate.value:{plus}.2f} [{estimate.low:{plus}.2f}, {estimate.high:{plus}.2f}]"
+    form = "+.2f" if sign else ".2f"
+    value, low, high = (number(each, form) for each in (estimate.value, estimate.low, estimate.high))
+    return f"{value} [{low}, {high}]"
 
 
 def moment(stamp: Timestamp) -> str:

@@ -84,7 +84,8 @@ class Quality:
         if not visitor.may("review"):
             asked = annotation_pb2.GetAnnotatorRequest(labeler=person_of(request, visitor), run_id=run)
             own = await self._backend.ask(request, self._backend.annotation.GetAnnotator, asked)
-            return self._pages.page_for(visitor, request, "calibration.html", own=own)
+            standing = enums.value(enums.STANDINGS, own.standing, "standing")
+            return self._pages.page_for(visitor, request, "calibration.html", own=own, standing=standing)
         asked = annotation_pb2.GetQualityRequest(run_id=run)
         answer = await self._backend.ask(request, self._backend.annotation.GetQuality, asked)
         sections = []
@@ -186,7 +187,7 @@ def trend_of(windows: Sequence[Window]) -> Trend | None:
     lows = [value if low is None else low for value, (low, _) in zip(values, ends, strict=True)]
     highs = [value if high is None else high for value, (_, high) in zip(values, ends, strict=True)]
     band = _points(places, highs) + _points(places, lows)[::-1]
-    words = ", ".join(f"{value:.2f}" for value in values)
+    words = ", ".join(f"{value:z.2f}" for value in values)
     return Trend(
         " ".join(_points(places, values)), " ".join(band), f"{known[0].begin[:10]} to {known[-1].end[:10]}: {words}"
     )

@@ -15,6 +15,7 @@ from rlhf_core.records.annotation import Adjudication, AnnotatorChange, Standing
 from rlhf_core.records.feedback import Choice
 from rlhf_core.store.store import Store
 from tests.store.examples import comparison, preference
+from tests.store.test_queue_order import study
 
 ADA = Question("human:ada", "harmless")
 CONFIG = LabellingConfig(calibration_items=4, calibration_right=0.75, gold_share=0.2, repeat_share=0.2)
@@ -143,6 +144,16 @@ def test_a_repeat_is_a_second_answer_and_no_new_label(store: Store):
     assert len(store.preferences.find("harmless", labelers="human")) == 60 - len(repeated)
 
 
+def test_a_pair_of_a_study_is_not_asked_about_a_second_time(store: Store):
+    fill(store, pairs=0)
+    names = [f"s{number}" for number in range(50)]
+    study(store, names)
+    seen = walk(store, 60)
+    assert len(set(seen) & set(names)) > 40
+    repeated = [each.comparison_id for each in store.annotators.answers(labeler="human:ada") if each.repeated]
+    assert repeated and not set(repeated) & set(names)
+
+
 def test_the_shares_are_those_of_the_settings():
     turns = [turn_of("human:ada", "helpful", place, CONFIG) for place in range(2000)]
     assert turns.count("gold") / 2000 == pytest.approx(0.2, abs=0.03)
@@ -170,5 +181,5 @@ def test_who_is_shut_out_gets_no_pairs(store: Store, standing: Standing, allowed
     if allowed:
         assert len(ask(store, 5).comparisons) == 5
     else:
-        with pytest.raises(Forbidden, match="gets no more pairs"):
+        with pytest.raises(Forbidden, match="gets nothing more to label"):
             ask(store)

@@ -67,6 +67,16 @@ def test_a_person_is_measured_on_gold_on_second_answers_on_sides_and_on_time():
     assert measured(answers, gold).gold == 4
 
 
+def test_the_share_of_gold_is_not_of_the_answers_that_led_to_decisions():
+    gold = [
+        Adjudication(comparison_id=f"g{n}", objective="helpful", choice="a", created_at=said("", "", "a", 15).given_at)
+        for n in range(4)
+    ]
+    answers = [said("g0", "ada", "b", 0), said("g1", "ada", "b", 10), said("g2", "ada", "a", 20)]
+    (ada,) = measured(answers, gold).annotators
+    assert ada.gold is not None and (ada.gold.value, ada.gold.n) == (1.0, 1)
+
+
 def test_who_only_skips_has_no_skill_and_no_shares():
     (ada,) = measured([said("p", "ada", "skip")]).annotators
     assert (ada.answers, ada.skips, ada.skill, ada.gold, ada.repeats, ada.left) == (0, 1, None, None, None, None)

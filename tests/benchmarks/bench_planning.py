@@ -1,7 +1,8 @@
 """The simulation of a cluster against measurement: jobs of writing and scoring by 1, 2 and 4 processes of this machine.
 
-One process measures what a job takes; from that alone the simulation says when all jobs are done by so many processes
-on the cores that there are, one thread each. Then they are done.
+What a job takes is measured with as many at work at once as will be: they share a memory and its bus, and each is
+slower beside others. From that alone the simulation says when all jobs are done by so many processes on the cores that
+there are, one thread each. Then they are done.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from rlhf_core.planning.cluster.simulation import Job, Pool
 from tests.benchmarks.rows import Row, report, row
 
 PROCESSES = (1, 2, 4)
-JOBS, REPLIES, CALIBRATION = 24, 32, 8
+JOBS, REPLIES, CALIBRATION = 24, 32, 16
 """Jobs of a measurement, replies of a job, and jobs by which the cost of one is measured."""
 LOADED_SECONDS = 300
 
@@ -82,13 +83,15 @@ def simulated(processes: int, jobs: int, job_seconds: float) -> float:
 
 
 def measure() -> Iterator[Row]:
-    job_seconds = measured(1, CALIBRATION) / CALIBRATION
-    print(f"  a job takes {job_seconds:.3f} s alone; {os.cpu_count()} cores, load {os.getloadavg()[0]:.2f}", flush=True)
+    at_once = {processes: min(processes, os.cpu_count() or 1) for processes in PROCESSES}
+    job_seconds = {n: measured(n, CALIBRATION) * n / CALIBRATION for n in sorted({*at_once.values()})}
+    told = ", ".join(f"{seconds:.3f} s by {n} at once" for n, seconds in job_seconds.items())
+    print(f"  a job takes {told}; load {os.getloadavg()[0]:.2f}", flush=True)
     for processes in PROCESSES:
         took = measured(processes, JOBS)
         yield row(
             f"{JOBS} jobs by {processes} processes, simulated against measured",
-            simulated(processes, JOBS, job_seconds),
+            simulated(processes, JOBS, job_seconds[at_once[processes]]),
             took,
             "s",
         )

@@ -31,7 +31,7 @@ PPO: dict[str, Any] = {
     "ppo.minibatch_size": 64,
     "ppo.epochs": 2,
     "ppo.eval_every": 4,
-    "ppo.eval_prompts": 128,
+    "ppo.eval_prompts": 289,
     "ppo.ptx_coef": 0.0,
     "ppo.control_steps": 0,
 }

@@ -18,7 +18,9 @@ from rlhf_core.models.memory_budget import (
     graph_bytes,
     most_positions,
     position_bytes,
+    round_up,
     rows_that_fit,
+    told,
 )
 
 
@@ -41,7 +43,7 @@ def test_rows_are_what_is_left_of_the_budget_over_what_a_row_keeps_and_a_little_
 
     assert (rows(4600), rows(9199), rows(9200)) == (1, 1, 2)
     assert (rows(9200, together=2), rows(18399, together=2)) == (1, 1)
-    with pytest.raises(InvalidInput, match=r"memory_budget is 567 MB, and a test takes 567 MB beside 0 MB .*at least"):
+    with pytest.raises(InvalidInput, match=r"and a process in a test holds 567 MB and 0 MB more .*at least 568 MB"):
         rows(4599)
 
 
@@ -53,8 +55,15 @@ def test_positions_are_counted_from_the_models_shape():
     assert position_bytes(model) == 4 * (2 * 2 * 3 * 2 * 8 + 3 * 64 + 8 * 32)
     assert most_positions(model, None) == MAX_TOKENS
     assert most_positions(model, HELD + 8 + 10 * position_bytes(model)) == 10  # 8 bytes are the weights'
-    with pytest.raises(InvalidInput, match=r"memory_budget is 550 MB, and the model takes 550 MB before it has read"):
+    with pytest.raises(InvalidInput, match=r"is 550 MB, and a process with the model takes 550 MB .*at least 551 MB"):
         most_positions(model, HELD)
+    assert most_positions(model, 551_000_000) > 0
+
+
+def test_what_is_allowed_is_told_as_no_less_than_it_is():
+    assert [told(round_up(count)) for count in (567_000_000, 567_000_001, 1_230_000_001, 999_999_999)] == [
+        *("567 MB", "568 MB", "1.24 GB", "1.00 GB")
+    ]
 
 
 def test_a_budget_is_written_as_people_write_it_and_bounds_the_passes_of_a_model(tiny_folder):

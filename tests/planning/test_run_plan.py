@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import mmap
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -11,9 +12,11 @@ from typer.testing import CliRunner
 
 from rlhf_core.errors import InvalidInput
 from rlhf_core.planning.meter import measure
+from rlhf_core.planning.probe import DRAWS, _Probe
 from rlhf_core.planning.records import RunPlan
 from rlhf_core.planning.run_plan import plan_run, resolved
 from rlhf_core.records.base import STAGES
+from rlhf_core.records.samples import Prompt, Sample
 from services.cli.main import app
 from services.cli.run_plan import plan_text
 from tests.stages.conftest import Desk, NumberJudge
@@ -60,6 +63,26 @@ def test_every_stage_has_its_calls_time_and_memory_and_the_model_is_left_as_it_w
     assert plan.costs.step.item_seconds > 0 < plan.costs.rollout_share < 1
     assert ctx.tools.backbone.adapters.names == ()
     assert ctx.store.samples.of_run(ctx.run.id) == []
+
+
+def test_pairs_that_a_judge_is_timed_on_differ_where_any_do_in_a_few_draws():
+    later = {"one": iter(["a", "a", "a", "b"]), "two": iter(["a"] * (1 + DRAWS)), "three": iter(["c"])}
+    prompts = [Prompt.of(name) for name in later]
+
+    def drawn(prompt: Prompt, response: str) -> Sample:
+        return Sample(id=f"{prompt.id}{response}", prompt=prompt, response=response, policy_version="base")
+
+    def write(asked: Sequence[Prompt], n: int, seed: int) -> list[Sample]:
+        return [drawn(prompt, next(later[prompt.messages[0].content])) for prompt in asked]
+
+    bare = _Probe.__new__(_Probe)
+    bare._write = write
+    pairs = bare._pairs([drawn(prompt, "a") for prompt in prompts])
+    assert [(pair.prompt.messages[0].content, pair.a.response, pair.b.response) for pair in pairs] == [
+        ("one", "a", "b"),
+        ("three", "a", "c"),
+        ("two", "a", "a"),
+    ]
 
 
 def test_what_an_endpoint_is_asked_is_told_and_not_measured(ready):

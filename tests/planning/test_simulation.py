@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 import simpy
+from pydantic import ValidationError
 
+from rlhf_core.errors import InvalidInput
 from rlhf_core.planning.cluster.description import Cluster, Failures
 from rlhf_core.planning.cluster.plan import plan_cluster
 from rlhf_core.planning.cluster.simulation import Job, Pool, simulate
@@ -88,6 +90,28 @@ def test_failures_cost_time_and_no_step_is_lost():
     assert (
         simulate(cluster(measured=TIMED, simulated_steps=60, failures={"hours_between": 1e9})).seconds == calm.seconds
     )
+
+
+def test_a_learner_that_breaks_while_it_waits_is_repaired_meanwhile(monkeypatch):
+    def seconds(breaks: float, minutes: float) -> float:
+        times = iter([breaks, 1e12])
+        monkeypatch.setattr("rlhf_core.planning.cluster.simulation._Run._next_break", lambda run: next(times))
+        on = cluster(measured=TIMED, simulated_steps=2, failures={"hours_between": 1e9, "repair_minutes": minutes})
+        return simulate(on).seconds - 3 * PUBLISHED
+
+    # Two steps of 29 s. It breaks in the second one's rollouts, which last until 29 + 24 s; the first step is done
+    # anew. A repair of 15 s is over by then; one of 60 s takes until 40 + 60.
+    assert seconds(40 - 2, 0.25) == pytest.approx(53 + 58, abs=1e-3)
+    assert seconds(40, 1) == pytest.approx(100 + 58, abs=1e-3)
+    # It breaks as it learns: at 55 s, and is back at 115.
+    assert seconds(55, 1) == pytest.approx(115 + 58, abs=1e-3)
+
+
+def test_failures_in_which_nothing_would_ever_be_finished_are_refused():
+    with pytest.raises(InvalidInput, match=r"one fails every 3.6 s where a checkpoint of the learners takes 116 s"):
+        plan_cluster(cluster(measured=TIMED, failures={"hours_between": 0.001}))
+    with pytest.raises(ValidationError, match="4000000 in all; allowed: at most 2000000"):
+        cluster(simulated_steps=1_000_000)
 
 
 def test_the_same_seed_gives_the_same_numbers_and_another_one_others():

@@ -33,20 +33,37 @@ def test_scores_cost_a_pass_for_each_adapter_and_one_for_a_trunk():
     assert unit_costs.score_seconds(cluster(layout="adapters"), ONE_AND_TWO) == pytest.approx(2 * trunk)
 
 
-def test_learning_is_shared_out_and_full_tuning_costs_a_third_more_in_updates():
-    # 23 tokens: 4 FLOPs for targets and 6 for the update of an adapter, by parameter; 8 where weights learn.
-    assert unit_costs.learn_seconds(cluster(), ONE_AND_TWO) == pytest.approx(1e9 * 23 * 10 / 5e14)
+def test_learning_is_shared_out_and_full_tuning_costs_half_as_much_again_in_updates():
+    # 23 tokens: 4 FLOPs for targets and 4 for the update of an adapter, by parameter; 6 where weights learn.
+    assert unit_costs.learn_seconds(cluster(), ONE_AND_TWO) == pytest.approx(1e9 * 23 * 8 / 5e14)
     two = unit_costs.learn_seconds(cluster(workers={"learners": 2}), ONE_AND_TWO)
-    assert two == pytest.approx(1e9 * 23 * 10 / 1e15)
-    full = unit_costs.learn_seconds(cluster(policy={"adapter_parameters": 0}), ONE_AND_TWO)
-    assert full == pytest.approx(1e9 * 23 * 12 / 5e14)
+    assert two == pytest.approx(1e9 * 23 * 8 / 1e15)
+    full = unit_costs.learn_seconds(cluster(policy={"adapter_parameters": 0}, sharded=False), ONE_AND_TWO)
+    assert full == pytest.approx(1e9 * 23 * 10 / 5e14)
 
 
 def test_gradients_cross_the_network_only_between_machines():
-    assert unit_costs.exchange(cluster(workers={"learners": 8})) == 0
-    # Two machines: twice 4 MB of gradients and three times 2 GB of weights, half of that each.
-    assert unit_costs.exchange(cluster(workers={"learners": 16})) == pytest.approx((8e6 + 6e9) / 2 / 1e12)
-    assert unit_costs.exchange(cluster(workers={"learners": 16}, sharded=False)) == pytest.approx(8e6 / 2 / 1e12)
+    assert unit_costs.exchanged_bytes(cluster(workers={"learners": 8})) == 0
+    # Two machines, an update of one pass: 4 MB of gradients, and 2 GB of weights four times (the policy's and the
+    # reference's pass before the update, forward and back in it); half of that is the other machine's.
+    two = cluster(workers={"learners": 16})
+    assert unit_costs.exchanged_bytes(two) == (4e6 + 4 * 2e9) / 2
+    assert unit_costs.learn_seconds(two, ONE_AND_TWO) == pytest.approx(1e9 * 23 * 8 / (16 * 5e14) + 4.002e9 / 1e12)
+    # Whole weights: a ring moves the gradients twice, of 32 bits for each number whatever the weights have.
+    assert unit_costs.exchanged_bytes(cluster(workers={"learners": 16}, sharded=False)) == 2 * 4e6 / 2
+    full = cluster(workers={"learners": 16}, sharded=False, policy={"adapter_parameters": 0})
+    assert unit_costs.exchanged_bytes(full) == 2 * 4e9 / 2
+
+
+def test_a_pass_of_fewer_rows_gathers_weights_more_often_and_holds_less():
+    few, many = (
+        cluster(workers={"learners": 16}, step={"prompts": 64, "minibatch": 64, "rows_per_pass": n}) for n in (1, 8)
+    )
+    # 128 samples: 8 of each learner before the updates, and 4 in each of two updates.
+    assert unit_costs.exchanged_bytes(few) == (2 * 4e6 + 2 * (8 + 2 * 4) * 2e9) / 2
+    assert unit_costs.exchanged_bytes(many) == (2 * 4e6 + 2 * (1 + 2 * 1) * 2e9) / 2
+    # Seven more rows of 30 positions, 10 wide, on one layer: 34 bytes each.
+    assert unit_costs.memory(many).learner - unit_costs.memory(few).learner == pytest.approx(7 * 30 * 10 * 34)
 
 
 def test_what_was_measured_goes_before_the_data_sheet():
@@ -60,13 +77,16 @@ def test_what_was_measured_goes_before_the_data_sheet():
 def test_traffic_counts_adapters_samples_and_scores():
     moved = unit_costs.traffic(cluster(workers={"samplers": 9}))
     assert moved.policies == 2 * 4e6  # two machines fetch an adapter of a million 32-bit numbers
-    assert moved.samples == 3 * 8 * 8 * 30 and moved.scores == 2 * 8 * 8 * 2 and moved.gradients == 0
+    assert moved.samples == 3 * 8 * 8 * 30 and moved.scores == 2 * 8 * 8 * 2 and moved.learners == 0
 
 
 def test_memory_is_told_by_role_and_refused_where_it_does_not_fit():
     held = unit_costs.memory(cluster())
     # Weights, two adapters of 4 MB, and two rows of 30 positions of 4 bytes.
     assert held.sampler == 2e9 + 8e6 + 2 * 30 * 4
+    # The base, 16 bytes for each number of the adapter, and eight rows of 30 positions, and logits.
+    assert held.learner == 2e9 + 16e6 + 8 * 30 * 10 * 34 + 4 * 1024 * 150_000
+    assert unit_costs.memory(cluster(policy={"adapter_parameters": 0}, sharded=False)).learner > 2e9 + 16e9
     with pytest.raises(InvalidInput, match=r"a sampler needs 2.0 GB, and a GPU of 2 GB has 1.8 for it; allowed:"):
         unit_costs.memory(cluster(machine={"memory": "2GB"}))
 

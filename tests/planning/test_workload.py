@@ -38,8 +38,8 @@ def test_each_stage_is_counted_as_the_run_will_do_it():
     assert work["sft"] == [Work("write", 100, 64), Work("tune", 26)]
     # 20 steered pairs are two replies each; of 80 others one, and four candidates for the second.
     assert work["label"] == [Work("write", 40 + 80 * 5, 250), Work("compare", 100, 64)]
-    # 80 and 40 examples are 10 and 5 batches of 8, three times.
-    assert work["reward"] == [Work("reward", 45)]
+    # 80 and 40 examples are 10 and 5 batches of 8, three times; 20 held-out pairs, and all 100 for people's order.
+    assert work["reward"] == [Work("reward", 45), Work("score", 2 * (20 + 100), 256)]
     assert work["norm_pack"] == [Work("write", 60, 128), Work("score", 60, 256)]
     # Looks before the first step, and after steps 1, 10, 20 and 25.
     assert work["ppo"] == [Work("step", 25), Work("write", 100, 20), Work("score", 100, 20)]
@@ -50,10 +50,12 @@ def test_each_stage_is_counted_as_the_run_will_do_it():
 
 def test_a_trunk_reads_the_replies_of_all_objectives_once_and_auditors_share_the_prompts():
     trunk = CONFIG["reward"] | {"layout": "trunk"}
-    assert counted(reward=trunk)["reward"] == [Work("reward", 30)]
+    assert counted(reward=trunk)["reward"][0] == Work("reward", 30)
+    # One head contradicts nobody, so that there is no order.
+    assert counted(reward=trunk | {"members": 1})["reward"][1] == Work("score", 2 * 20, 256)
     audited = counted(reward=CONFIG["reward"] | {"auditor_share": 0.25})
     # 60 and 20 examples, 30 and 10: 8 + 3 and 4 + 2 batches.
-    assert audited["reward"] == [Work("reward", 51)]
+    assert audited["reward"] == [Work("reward", 51), Work("score", 2 * (2 * 20 + 100), 256)]
     assert audited["norm_pack"][1] == Work("score", 120, 256)
 
 

@@ -11,6 +11,8 @@ from rlhf_core.sandbox import oracle
 from rlhf_core.sandbox.gold import SandboxGold
 from rlhf_core.sandbox.skills import measure_skills
 from rlhf_core.sandbox.world import reply
+from rlhf_core.stages.evaluate import _flat
+from rlhf_core.stages.report import read_skills
 
 GOLD = SandboxGold()
 HOUSEHOLD = load_constitution("household")
@@ -50,6 +52,7 @@ def _shown(messages: list[Message]) -> tuple[Prompt, str, str]:
 def test_a_perfect_model_has_every_skill():
     report = measure_skills(perfect_chat, perfect_choice, HOUSEHOLD, items=40, seed=1)
     assert report.answer.mean == pytest.approx(1)
+    assert report.revision and report.judge_asked
     assert report.critique.mean == report.revision.mean == 1
     assert report.notes.mean == report.judge_asked.mean == 1
     assert report.critique.n == 80
@@ -57,6 +60,16 @@ def test_a_perfect_model_has_every_skill():
     assert report.critique_seen.n == report.critique_unseen.n == 40
     assert {name: skill.mean for name, skill in report.judge.items()} == {"helpful": 1, "harmless": 1}
     assert max(skill.mean for skill in report.position_gap.values()) == pytest.approx(0)
+
+
+def test_what_nothing_asks_for_is_left_out():
+    one = measure_skills(perfect_chat, perfect_choice, HOUSEHOLD, items=1, seed=1)
+    assert one.revision is None and one.answer.n == 1  # every second reply is at fault, and the first is not
+    broad = [p for p in HOUSEHOLD.principles if len(oracle.kinds_named(p.compare)) != 1]
+    several = HOUSEHOLD.model_copy(update={"principles": tuple(broad)})
+    assert measure_skills(perfect_chat, perfect_choice, several, items=2, seed=1).judge_asked is None
+    told = read_skills(dict(_flat("skill", one.model_dump())))
+    assert told is not None and told.revision is None and told.answer.n == 1
 
 
 def test_a_model_that_repeats_itself_has_none():

@@ -114,6 +114,23 @@ def test_two_processes_that_are_sampled_by_a_server_hand_it_one_adapter_a_step(d
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["replicate", "shard"])
+def test_what_one_process_began_two_and_then_three_go_on_with_and_it_ends_like_ppo_by_one(desk, at_work, strategy):
+    expected = adapter_of(desk, ppo_stage(at_work(1)).policy_version)
+    ctx = at_work(1)
+    for learner in ({"processes": 1}, {"processes": 2, "strategy": strategy}):
+        told: list[str] = []
+        stopped = ctx._replace(report=lambda kind, _, told=told: told.append(kind))
+        with pytest.raises(RunStopped):
+            ppo_stage(
+                stopped._replace(config=at_work(**learner).config, should_stop=lambda told=told: "metrics" in told)
+            )
+    assert desk.store.checkpoints.latest(ctx.run.id, "ppo").step == 2
+    three = ctx._replace(config=at_work(3, strategy=strategy).config)
+    assert apart(adapter_of(desk, ppo_stage(three).policy_version), expected) < TOLERANCE
+
+
+@pytest.mark.slow
 def test_a_killed_process_sends_the_run_back_to_the_queue_and_its_next_attempt_ends_alike(desk, at_work):
     calm = at_work(1)
     expected = adapter_of(desk, ppo_stage(calm).policy_version)

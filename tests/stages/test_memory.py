@@ -62,7 +62,7 @@ def test_what_fits_as_it_is_or_was_asked_for_stays(ready):
 def test_a_budget_in_which_not_one_row_fits_is_refused_with_what_would_do(ready):
     ctx = ready(250_000)
     with pytest.raises(
-        InvalidInput, match=r"model.memory_budget is 55\d MB, and a .* takes .*allowed: at least 55\d MB"
+        InvalidInput, match=r"model.memory_budget is 55\d MB, and a process in a .* holds .*allowed: at least 55\d MB"
     ):
         fit_to_memory(ctx, STAGES)
     assert SCRATCH not in ctx.tools.backbone.adapters

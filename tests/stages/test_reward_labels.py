@@ -9,6 +9,7 @@ import pytest
 
 from rlhf_core.data.reward_examples import Ranking, Rating
 from rlhf_core.feedback.line_grades import WRONG
+from rlhf_core.records.annotation import AnnotatorChange
 from rlhf_core.records.assessments import Assessment
 from rlhf_core.records.feedback import Preference
 from rlhf_core.records.runs import StageResult
@@ -77,6 +78,8 @@ def test_people_s_ratings_and_rankings_teach_by_the_human_weight(desk: Desk):
         Rating(prompt, "1 a", 2.0, 3.0, "human"),
         Ranking(prompt, texts, (2.0, 1.0, 1.0), 3.0, "human"),
     ]
+    desk.store.annotators.change(AnnotatorChange(labeler="human:ada", standing="paused"))
+    assert labels_of(ctx, "helpful").labels == [], "who is shut out teaches nothing"
 
 
 LINES = "1. 5 of x\n2. 7 of x", "1. 9 of x"

@@ -85,10 +85,12 @@ def test_what_is_adjudicated_is_asked_no_more_until_that_is_withdrawn(store: Sto
     other = decide(store, "c", "tie", "helpful")
     assert store.adjudications.find() == [changed, other]
     assert store.adjudications.find("harmless") == [changed]
-    assert store.adjudications.page(1, after=changed.number) == [other]
+    store.comparisons.add([comparison("c", "again"), comparison("e", "other")])
+    of_runs = [store.adjudications.find(run_id=run) for run in ("run", "again", "other")]
+    assert of_runs == [[changed, other], [changed, other], []]
     assert store.adjudications.withdraw("c", "harmless", "rei") == changed
     assert store.adjudications.find("harmless") == []
-    assert store.comparisons.waiting("human:ada", "harmless") == 2
+    assert store.comparisons.waiting("human:ada", "harmless") == 3
     with pytest.raises(NotFound):
         store.adjudications.withdraw("c", "harmless", "rei")
     with pytest.raises(NotFound):

@@ -63,6 +63,10 @@ def test_what_was_said_of_a_deleted_run_goes_or_stays_whole(store: Store, folder
     store.comparisons.add([pair])
     store.votes.add([vote("v", "c", run.id)])
     store.studies.add(run.id, plan)
+    if labelled:
+        # Before the pair is the study's, on whose pairs nobody decides.
+        decided = {"comparison_id": "c", "objective": "harmless", "choice": "a", "adjudicated_by": "eve"}
+        store.adjudications.add(Adjudication.model_validate(decided))
     placed = {"a_policy": "base", "b_policy": "other", "a_words": 1, "b_words": 1, "place": 0}
     row = StudyPair.model_validate({"study_id": run.id, "comparison_id": "c", "prompt_id": pair.prompt.id, **placed})
     store.studies.open(run.id, [row], plan)
@@ -74,8 +78,6 @@ def test_what_was_said_of_a_deleted_run_goes_or_stays_whole(store: Store, folder
     if labelled:
         store.preferences.submit(preference("by-ada", "c", run_id=run.id), "request")
         store.annotators.ask_again("human:ada", "harmless", ["c"])
-        decided = {"comparison_id": "c", "objective": "harmless", "choice": "a", "adjudicated_by": "eve"}
-        store.adjudications.add(Adjudication.model_validate(decided))
         rated = {"id": "a", "form": "rating", "item_id": "c-a", "sample_ids": ("c-a",), "rating": 3}
         store.assessments.submit(
             Assessment.model_validate({**rated, "objective": "harmless", "labeler": "human:ada", "run_id": run.id})

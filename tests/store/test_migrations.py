@@ -51,6 +51,7 @@ def test_all_tables_are_strict_and_every_step_is_recorded(tmp_path: Path):
         "m022_studies",
         "m023_pair_information",
         "m024_adjudication",
+        "m025_pair_order",
     ]
     db.close()
 

@@ -1,8 +1,18 @@
 """The order in which people are asked, and what studies change of it."""
 
+import random
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rlhf_core.errors import Conflict
+from rlhf_core.records.annotation import Adjudication
 from rlhf_core.records.queue import PairInformation
 from rlhf_core.records.studies import StudyPair, StudyPlan, StudyQuestion
 from rlhf_core.seeding import UNIFORM_SLICE, uniform_draw
+from rlhf_core.store.databases.sqlite import SqliteConnections
 from rlhf_core.store.store import Store
 from tests.store.examples import comparison, preference
 
@@ -87,6 +97,21 @@ def test_a_pair_of_a_study_is_asked_about_by_as_many_as_its_plan_says_for_its_ob
     assert [answer.labeler for answer in store.studies.answers("study", "harmless")] == ["human:bo", "human:cy"]
 
 
+def test_the_slice_that_measures_the_judge_has_no_pair_of_a_study(store: Store):
+    study(store, INSIDE[:2])
+    store.comparisons.add([comparison(INSIDE[2])])
+    assert [one.id for one in store.comparisons.upcoming("human:ada", "harmless", uniform=True, count=5)] == INSIDE[2:3]
+    assert store.comparisons.waiting("human:ada", "harmless", uniform=True) == 1
+    assert set(asked(store, 5)) == set(INSIDE[:3])
+
+
+def test_nobody_decides_on_a_pair_of_a_study(store: Store):
+    study(store, OUTSIDE[:1])
+    with pytest.raises(Conflict, match="is of a study"):
+        store.adjudications.add(Adjudication(comparison_id=OUTSIDE[0], objective="harmless", choice="a"))
+    assert store.adjudications.find() == [] and asked(store, 5) == OUTSIDE[:1]
+
+
 def test_a_deleted_study_leaves_its_labelled_pairs_known_as_such_and_asks_about_none(store: Store):
     run = store.runs.create("study", "{}", "", "made")
     store.runs.cancel(run.id)
@@ -102,3 +127,63 @@ def test_a_deleted_study_leaves_its_labelled_pairs_known_as_such_and_asks_about_
     assert store.studies.page(5) == ([], 0)
     assert store.studies.among(OUTSIDE) == {OUTSIDE[0]}
     assert asked(store, 5, "human:bo") == []
+
+
+def test_the_order_is_what_the_rule_says_of_each_pair(store: Store):
+    drawn = random.Random(5)
+    names = [f"r{number}" for number in range(60)]
+    store.comparisons.add(comparison(name) for name in names)
+    told = {name: round(drawn.uniform(0, 2), 6) for name in drawn.sample(names, 15)}
+    store.pair_information.put(information(name, priority) for name, priority in told.items())
+    judged = {name: (drawn.random() < 0.3, round(drawn.random(), 6)) for name in drawn.sample(names, 40)}
+    store.preferences.add(
+        preference(f"ai{name}", name, "ai:j", probability=sure, abstained=abstained)
+        for name, (abstained, sure) in judged.items()
+    )
+    # Another judge is surer of some, and abstains on others.
+    twice = drawn.sample(sorted(judged), 12)
+    store.preferences.add(
+        preference(f"k{name}", name, "ai:k", probability=1.0, abstained=place < 4) for place, name in enumerate(twice)
+    )
+    mine = drawn.sample(names, 7)
+    store.preferences.add(preference(f"me{name}", name) for name in mine)
+
+    def rank(name: str) -> tuple[float, float, float]:
+        abstained, sure = judged.get(name, (False, 0.0))
+        abstained |= name in twice[:4]
+        if name in told:
+            return -told[name], 0, 0
+        if abstained:
+            margins = [abs(sure - 0.5)] * judged[name][0] + [0.5] * (name in twice[:4])
+            return -1.0, 1, min(margins)
+        return (0, 2, abs(sure - 0.5)) if name in judged else (0, 3, names.index(name))
+
+    left = [name for name in names if name not in mine]
+    by_worth = sorted((name for name in left if uniform_draw(name) >= UNIFORM_SLICE), key=rank)
+    by_lot = sorted((name for name in left if uniform_draw(name) < UNIFORM_SLICE), key=uniform_draw)
+    expected: list[str] = []
+    for place in range(len(mine), len(mine) + len(left)):
+        first, second = (by_lot, by_worth) if place % 5 == 4 else (by_worth, by_lot)
+        expected.append((first or second).pop(0))
+    assert asked(store, len(left) + 5) == expected
+    assert [asked(store, count) for count in (1, 7)] == [expected[:1], expected[:7]]
+
+
+def test_what_comes_next_is_found_by_indexes_without_reading_or_sorting_all_pairs(tmp_path: Path, monkeypatch):
+    with closing(Store.open(tmp_path)) as store:
+        store.comparisons.add(comparison(name) for name in NAMES)
+        store.pair_information.put(information(name, 1.0) for name in OUTSIDE[:5])
+        rows, seen = SqliteConnections.rows, list[tuple[str, Any]]()
+
+        def noted(self: SqliteConnections, sql: str, values: Any = ()) -> Any:
+            seen.append((sql, values))
+            return rows(self, sql, values)
+
+        monkeypatch.setattr(SqliteConnections, "rows", noted)
+        assert len(asked(store, 5)) == 5
+        walks = [one for one in seen if "LIMIT :count" in one[0]]
+        for sql, values in walks:
+            plan = [row["detail"] for row in rows(store.comparisons._connections, f"EXPLAIN QUERY PLAN {sql}", values)]
+            read_whole = ("SCAN c", "SCAN p", "SCAN told", "USE TEMP B-TREE FOR ORDER BY", "MATERIALIZE ai")
+            assert not [line for line in plan if line.startswith(read_whole)], plan
+        assert len(walks) == 3

@@ -27,7 +27,7 @@ def text(value: object) -> str:
 
 def decimal(value: float, digits: int = 2) -> str:
     """Write fixed decimals with a true minus sign, and no minus before a zero."""
-    return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")
+    return f"{value:z.{digits}f}".replace("-", "−")
 
 
 def number(estimate: Estimate | None, digits: int = 2, percent: bool = False) -> str:
@@ -35,9 +35,7 @@ def number(estimate: Estimate | None, digits: int = 2, percent: bool = False) ->
     if estimate is None:
         return '<span class="none">–</span>'
     factor, unit = (100, " %") if percent else (1, "")
-    value, low, high = (
-        f"{factor * x:.{digits}f}".replace("-", "−") for x in (estimate.value, estimate.low, estimate.high)
-    )
+    value, low, high = (decimal(factor * each, digits) for each in (estimate.value, estimate.low, estimate.high))
     return f'<b>{value}{unit}</b> <span class="interval" title="95 % interval, n = {estimate.n}">{low} to {high}</span>'
 
 

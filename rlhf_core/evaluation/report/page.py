@@ -231,7 +231,8 @@ def _skills(report: Report) -> str:
     if report.sandbox is None:
         return ""
     skills = report.sandbox
-    named = {"answer": skills.answer, "critique": skills.critique, "revision": skills.revision}
+    named = {"answer": skills.answer, "critique": skills.critique}
+    named |= {"revision": skills.revision} if skills.revision else {}
     named |= {f"judge, {name}": value for name, value in skills.judge.items()}
     rows = [[text(name), number(value, 1, percent=True), f"{value.n:,}"] for name, value in named.items()]
     if skills.critique_unseen:

@@ -36,7 +36,8 @@ class Skills(Record):
 
     answer: Estimate
     critique: Estimate
-    revision: Estimate
+    revision: Estimate | None
+    """None where no reply was at fault."""
     judge: dict[str, Estimate]
     """Objective -> agreement with gold."""
     position_gap: dict[str, Estimate] = Field(default_factory=dict)
@@ -57,7 +58,7 @@ class Skills(Record):
         return cls(
             answer=skills["answer"],
             critique=skills["critique"],
-            revision=skills["revision"],
+            revision=skills.get("revision"),
             judge=by_objective("judge."),
             position_gap=by_objective("position_gap."),
             critique_unseen=skills.get("critique_unseen"),

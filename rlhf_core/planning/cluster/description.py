@@ -8,17 +8,22 @@ from pydantic import ByteSize, Field, model_validator
 
 from rlhf_core.config.base import Settings
 
+MOST_PARAMETERS = 1e15
+MOST_WORKERS = 20_000
+MOST_CALLS = 2_000_000
+"""Calls of samplers in all simulated steps together: beyond these numbers a plan would take hours."""
+
 
 class ModelShape(Settings):
     """A decoder, as far as time and memory depend on it."""
 
-    parameters: float = Field(gt=0)
-    layers: int = Field(ge=1)
-    hidden: int = Field(ge=1)
-    kv_heads: int = Field(ge=1)
-    head_size: int = Field(ge=1)
-    bytes_per_weight: float = Field(default=2, gt=0)
-    adapter_parameters: float = Field(default=0, ge=0)
+    parameters: float = Field(gt=0, le=MOST_PARAMETERS)
+    layers: int = Field(ge=1, le=10_000)
+    hidden: int = Field(ge=1, le=1_000_000)
+    kv_heads: int = Field(ge=1, le=10_000)
+    head_size: int = Field(ge=1, le=10_000)
+    bytes_per_weight: float = Field(default=2, gt=0, le=8)
+    adapter_parameters: float = Field(default=0, ge=0, le=MOST_PARAMETERS)
     """Numbers of a low-rank adapter; 0 where all weights are trained."""
 
     @property
@@ -39,20 +44,22 @@ class ModelShape(Settings):
 class StepShape(Settings):
     """A step of PPO. Lengths of responses are drawn: log-normal, cut at `longest`."""
 
-    prompts: int = Field(ge=1)
-    samples_per_prompt: int = Field(ge=1)
-    prompt_tokens: int = Field(ge=1)
+    prompts: int = Field(ge=1, le=100_000)
+    samples_per_prompt: int = Field(ge=1, le=1000)
+    prompt_tokens: int = Field(ge=1, le=10_000_000)
     response_tokens: float = Field(gt=0)
     """The mean."""
-    response_spread: float = Field(default=0.5, ge=0)
+    response_spread: float = Field(default=0.5, ge=0, le=100)
     """Standard deviation over the mean."""
-    longest: int = Field(ge=1)
+    longest: int = Field(ge=1, le=10_000_000)
     """Tokens at which a response is cut."""
-    epochs: int = Field(default=2, ge=1)
+    epochs: int = Field(default=2, ge=1, le=1000)
     minibatch: int = Field(default=256, ge=1)
     """Samples of one update, over all learners."""
     rows_per_call: int = Field(default=64, ge=1)
     """Responses that a sampler writes together, and hands on together."""
+    rows_per_pass: int = Field(default=8, ge=1, le=100_000)
+    """Samples that a learner passes at once with gradients: `ppo.micro_batch_size`."""
 
     @property
     def samples(self) -> int:
@@ -83,9 +90,9 @@ class Machine(Settings):
 class Workers(Settings):
     """How many GPUs do what."""
 
-    samplers: int = Field(ge=1)
-    scorers: int = Field(ge=1)
-    learners: int = Field(ge=1)
+    samplers: int = Field(ge=1, le=MOST_WORKERS)
+    scorers: int = Field(ge=1, le=MOST_WORKERS)
+    learners: int = Field(ge=1, le=MOST_WORKERS)
 
     @property
     def gpus(self) -> int:
@@ -156,7 +163,7 @@ class Cluster(Settings):
     """`none`: a step's parts follow one another. `scoring`: responses are scored as they are finished. `rollouts`:
     beside that the next step's responses are written, by the policy of the step before, while this one is learned."""
     sharded: bool = True
-    """Whether learners hold a part of the weights each (FSDP), or all of them."""
+    """Whether learners hold a part of the weights each (FSDP), or all of them. Parts go with an adapter alone."""
     simulated_steps: int = Field(default=200, ge=2)
     """The more, the better failures show, which are rare."""
     seed: int = Field(default=0, ge=0)
@@ -169,6 +176,24 @@ class Cluster(Settings):
     def passes(self) -> int:
         """Passes in which all objectives score a conversation."""
         return 1 if self.layout == "trunk" else self.objectives
+
+    @model_validator(mode="after")
+    def _can_be_simulated(self) -> Self:
+        if (calls := self.step.calls * self.simulated_steps) > MOST_CALLS:
+            raise ValueError(
+                f"simulated_steps is {self.simulated_steps} and each takes {self.step.calls} calls by "
+                f"step.rows_per_call, {calls} in all; allowed: at most {MOST_CALLS}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _weights_that_learn_are_whole(self) -> Self:
+        if self.sharded and not self.policy.adapter_parameters:
+            raise ValueError(
+                "policy.adapter_parameters is 0 and sharded is true; allowed with it: false, as learners divide the "
+                "weights under an adapter alone"
+            )
+        return self
 
     @model_validator(mode="after")
     def _lengths_fit(self) -> Self:

@@ -6,11 +6,14 @@ from collections.abc import Callable
 
 import numpy as np
 
+from rlhf_core.errors import InvalidInput
 from rlhf_core.planning.cluster.description import Cluster
 from rlhf_core.planning.cluster.simulation import Simulated, simulate
 from rlhf_core.planning.cluster.unit_costs import memory, traffic
 from rlhf_core.records.base import Record
 
+MOST_FAILURES = 3
+"""That a piece of work may be expected to meet: one in e^3, or 20, is then finished."""
 STEPS = 1000
 """What money is told of."""
 CHANGE = 0.25
@@ -46,7 +49,7 @@ class ClusterPlan(Record):
     phases: dict[str, float]
     """Seconds of a step until all is written, then until all is scored, of learning and of publishing."""
     utilisation: dict[str, float]
-    """Share of the time in which a role's GPUs compute, by role and of all."""
+    """Share of the time in which a role's GPUs compute, or wait for one another's numbers, by role and of all."""
     bottleneck: str
     """The role of which a quarter more speeds a step up most."""
     samples_per_second: float
@@ -65,10 +68,11 @@ class ClusterPlan(Record):
 def plan_cluster(cluster: Cluster) -> ClusterPlan:
     """Simulate the cluster, and again with each input moved, under the same draws.
 
-    Raises: InvalidInput where something does not fit into a GPU's memory.
+    Raises: InvalidInput where something does not fit into a GPU's memory, or fails so often that nothing is finished.
     """
-    held = memory(cluster)
-    found, calm = simulate(cluster), simulate(cluster, fails=False)
+    held, calm = memory(cluster), simulate(cluster, fails=False)
+    _check_failures(cluster, calm)
+    found = simulate(cluster)
     seconds = _seconds(found, cluster)
     swings = sorted(_swings(cluster), key=lambda swing: -swing.width)
     workers = cluster.workers
@@ -92,6 +96,24 @@ def plan_cluster(cluster: Cluster) -> ClusterPlan:
         hours_per_1000_steps=STEPS * seconds / 3600,
         sensitivity=tuple(swings),
     )
+
+
+def _check_failures(cluster: Cluster, calm: Simulated) -> None:
+    """Raise InvalidInput where learners fail more often than they write a checkpoint, or GPUs than a step takes."""
+    failures, step = cluster.failures, _seconds(calm, cluster)
+    steps = min(failures.checkpoint_steps, cluster.simulated_steps)
+    apart = 3600 * failures.hours_between
+    for what, seconds, often in (
+        ("a checkpoint of the learners", steps * step, apart / cluster.workers.learners),
+        ("a step", step, apart),
+    ):
+        if seconds > MOST_FAILURES * often:
+            raise InvalidInput(
+                f"failures.hours_between is {failures.hours_between:g}, so one fails every {often:.3g} s where "
+                f"{what} takes {seconds:.3g} s, and hardly one would ever be finished; allowed: more hours, fewer "
+                "failures.checkpoint_steps or fewer workers",
+                "failures.hours_between",
+            )
 
 
 def _seconds(found: Simulated, cluster: Cluster) -> float:

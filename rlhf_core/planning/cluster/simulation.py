@@ -199,7 +199,9 @@ class _Run:
             learn = unit_costs.learn_seconds(cluster, self.drawn[step])
             if self.fails and self.env.now + learn > breaks:
                 self.broken += 1
-                yield self.env.timeout(max(0.0, breaks - self.env.now) + 60 * cluster.failures.repair_minutes)
+                # One that broke while it waited for scores may be repaired already.
+                repaired = breaks + 60 * cluster.failures.repair_minutes
+                yield self.env.timeout(max(0.0, repaired - self.env.now))
                 breaks = self._next_break()
                 if ahead and step + 1 < steps:
                     yield self.events[step + 1][1]  # what is under way is of no use any more

@@ -19,6 +19,9 @@ TOKEN_BYTES = 8
 SCORE_BYTES = 8
 STATE = 16
 """Bytes of each number that is trained: itself, its gradient, two moments of Adam."""
+KEPT = 34 / 2
+"""Numbers that a layer keeps for the way back, by position and width of the state, without attention's scores
+(Korthikanti et al. 2022, which counts 34 bytes of 16-bit numbers)."""
 
 
 def draw_lengths(cluster: Cluster, count: int, random: Generator) -> NDArray[np.float64]:
@@ -62,27 +65,37 @@ def learn_seconds(cluster: Cluster, lengths: NDArray[np.float64]) -> float:
     """Return the time of all learners for a step's targets and updates, with the exchange of gradients.
 
     By token and parameter: 2 FLOPs for each pass, of the policy and of its reference before the updates; in an update 2
-    forward, 2 again for what activation checkpoints forgot, 2 back to the states, and 2 to the weights if they learn.
+    forward, 2 back to the states, and 2 to the weights if all of them learn.
     """
     step, learners = cluster.step, cluster.workers.learners
     if (measured := cluster.measured.learn) is not None:
         return measured.call_seconds + measured.item_seconds * len(lengths) / learners
     tokens = float(lengths.sum()) + len(lengths) * step.prompt_tokens
-    back = 6 if cluster.policy.adapter_parameters else 8
-    flops = cluster.policy.parameters * tokens * (4 + step.epochs * back)
-    updates = step.epochs * math.ceil(len(lengths) / step.minibatch)
-    return flops / (learners * cluster.machine.peak_flops * cluster.efficiency.learn) + updates * exchange(cluster)
+    update = 4 if cluster.policy.adapter_parameters else 6
+    flops = cluster.policy.parameters * tokens * (4 + step.epochs * update)
+    rate = learners * cluster.machine.peak_flops * cluster.efficiency.learn
+    return flops / rate + exchanged_bytes(cluster) / (cluster.machine.network * cluster.efficiency.network)
 
 
-def exchange(cluster: Cluster) -> float:
-    """Return the seconds in which learners add up one update's gradients (ring), and gather weights that they share."""
-    machines = math.ceil(cluster.workers.learners / cluster.machine.gpus)
-    if machines == 1:
-        return 0.0
-    gradients = 4 * cluster.policy.adapter_parameters or 2 * cluster.policy.weight_bytes
-    gathered = 3 * cluster.policy.weight_bytes if cluster.sharded else 0.0
-    moved = (2 * gradients + gathered) * (machines - 1) / machines
-    return moved / (cluster.machine.network * cluster.efficiency.network)
+def exchanged_bytes(cluster: Cluster) -> float:
+    """Return what a machine of learners gets from the others in a step: gradients, and the weights that they divide.
+
+    Copies add gradients up in a ring, which moves them twice. Parts get their sums once; each pass gathers the weights
+    forward and, in updates, again on the way back.
+    """
+    step, policy, learners = cluster.step, cluster.policy, cluster.workers.learners
+    elsewhere = max(0.0, 1 - cluster.machine.gpus / learners)
+    updates = step.epochs * math.ceil(step.samples / step.minibatch)
+    moved = updates * 4.0 * (policy.adapter_parameters or policy.parameters)
+    if cluster.sharded:
+        targets, update = (
+            math.ceil(samples / (learners * step.rows_per_pass))
+            for samples in (step.samples, min(step.minibatch, step.samples))
+        )
+        moved += 2 * (targets + updates * update) * policy.weight_bytes
+    else:
+        moved *= 2
+    return moved * elsewhere
 
 
 def publish_seconds(cluster: Cluster) -> float:
@@ -97,20 +110,20 @@ class Traffic(NamedTuple):
     policies: float
     samples: float
     scores: float
-    gradients: float
+    learners: float
+    """Gradients and divided weights, by machine."""
 
 
 def traffic(cluster: Cluster) -> Traffic:
     """Return what a step moves, with responses of the mean length."""
     step, workers, machine = cluster.step, cluster.workers, cluster.machine
-    updates = step.epochs * math.ceil(step.samples / step.minibatch)
     tokens = step.samples * (step.prompt_tokens + step.response_tokens)
     return Traffic(
         policies=math.ceil(workers.samplers / machine.gpus) * cluster.policy.published_bytes,
         # To the store, to the scorers and to the learners.
         samples=3 * TOKEN_BYTES * tokens,
         scores=2 * SCORE_BYTES * step.samples * cluster.objectives,
-        gradients=updates * exchange(cluster) * machine.network * cluster.efficiency.network,
+        learners=exchanged_bytes(cluster),
     )
 
 
@@ -123,7 +136,7 @@ class Memory(NamedTuple):
 
 
 def memory(cluster: Cluster) -> Memory:
-    """Return what each role holds: the longest rows, as many as stand in a call, and one row at a time in updates.
+    """Return what each role holds with the longest rows: as many as stand in a call, or in a pass with gradients.
 
     Raises: InvalidInput where a GPU has less.
     """
@@ -131,23 +144,24 @@ def memory(cluster: Cluster) -> Memory:
     width = step.prompt_tokens + step.longest
     trained = policy.adapter_parameters or policy.parameters
     shards = cluster.workers.learners if cluster.sharded else 1
-    base = policy.weight_bytes / shards if policy.adapter_parameters else 0.0
-    # A state of each layer at each position, those of one layer in full, and logits of a thousand positions.
-    row = width * policy.hidden * 2 * (policy.layers + 34) + 4 * 1024 * 150_000
+    graph = step.rows_per_pass * width * policy.hidden * policy.layers * KEPT * policy.bytes_per_weight
+    # The base is there beside weights that are all trained too: it is what they are held near.
+    held = (policy.weight_bytes + STATE * trained) / shards
     found = Memory(
         sampler=policy.weight_bytes + 2 * policy.published_bytes + step.rows_per_call * width * policy.position_bytes,
         scorer=reward.weight_bytes
         + cluster.passes * 4 * reward.adapter_parameters
         + 64 * width * reward.hidden * 2 * 8,
-        learner=base + STATE * trained / (1 if policy.adapter_parameters else shards) + row,
+        # And logits of a thousand positions.
+        learner=held + graph + 4 * 1024 * 150_000,
     )
     room = USABLE * cluster.machine.memory
     for role, needed in found._asdict().items():
         if needed > room:
             raise InvalidInput(
                 f"a {role} needs {needed / 1e9:.1f} GB, and a GPU of {cluster.machine.memory / 1e9:.0f} GB has "
-                f"{room / 1e9:.1f} for it; allowed: more memory, a smaller model, fewer step.rows_per_call, shorter "
-                "texts, or sharded learners",
+                f"{room / 1e9:.1f} for it; allowed: more memory, a smaller model, fewer step.rows_per_call or "
+                "step.rows_per_pass, shorter texts, or sharded learners",
                 "machine.memory",
             )
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from rlhf_core.annotation.pooled_answers import CLEAR, SoftLabel, crowd_of, soft_labels
+from rlhf_core.annotation.teaching import teaching
 from rlhf_core.records.feedback import Choice
 from rlhf_core.records.samples import Comparison
 from rlhf_core.store.store import Store
@@ -12,11 +13,7 @@ from rlhf_core.store.store import Store
 
 def people_labels(store: Store, objective: str) -> list[tuple[Comparison, SoftLabel]]:
     """Return each comparison that somebody answered for the objective, with the label that all make together."""
-    standings = store.annotators.standings()
-    given = [a for a in store.annotators.answers(objective) if standings.get(a.labeler) != "paused"]
-    # What measures policies teaches nothing of theirs, not even how sure their judge may be.
-    studied = store.studies.among({answer.comparison_id for answer in given})
-    answers = [answer for answer in given if answer.comparison_id not in studied]
+    answers = teaching(store, store.annotators.answers(objective))
     adjudicated: dict[str, Choice] = {each.comparison_id: each.choice for each in store.adjudications.find(objective)}
     labels = soft_labels(crowd_of(answers, adjudicated))
     pairs = store.comparisons.by_id([label.comparison_id for label in labels])

@@ -41,7 +41,10 @@ class Annotators:
         after: int = 0,
         size: int | None = None,
     ) -> list[Answer]:
-        """Find answers that stand, oldest first; of a run those on its comparisons; so many of those after `after`."""
+        """Find answers that stand, oldest first; of a run those on its comparisons; so many of those after `after`.
+
+        Those on pairs of studies are among them.
+        """
         asked = {"objective": objective, "run_id": run_id, "labeler": labeler, "after": after}
         sql = _ANSWERS.format(whose=_PEOPLE if labeler is None else "p.labeler = :labeler")
         rows = self._connections.rows(sql, asked | {"size": _ALL if size is None else size})
@@ -85,3 +88,7 @@ class Annotators:
             WHERE number IN (SELECT max(number) FROM annotator_changes GROUP BY labeler) ORDER BY labeler"""
         )
         return {row["labeler"]: row["standing"] for row in rows}
+
+    def shut_out(self) -> set[str]:
+        """Labelers who get nothing more, and whose labels count for nothing."""
+        return {labeler for labeler, standing in self.standings().items() if standing == "paused"}

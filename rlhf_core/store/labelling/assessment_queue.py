@@ -14,6 +14,7 @@ from rlhf_core.records.assessments import Form
 from rlhf_core.records.samples import Sample
 from rlhf_core.seeding import derived_seed
 from rlhf_core.store.connection import Connections
+from rlhf_core.store.labelling.studies import NOT_STUDIED
 from rlhf_core.store.samples import Samples
 
 FEWEST_RANKED, MOST_RANKED = 3, 5
@@ -44,7 +45,6 @@ _RANKED = """
 SELECT min(s.id) AS id FROM samples AS s WHERE s.prompt_id = :item AND s.response <> '' AND {of_run} AND {apart}
 GROUP BY s.response ORDER BY min(s.id) LIMIT :most
 """
-_NOT_STUDIED = "NOT EXISTS (SELECT 1 FROM study_pairs AS t WHERE t.comparison_id = c.id)"
 _APART = """NOT EXISTS (
     SELECT 1 FROM study_pairs AS t JOIN comparisons AS c ON c.id = t.comparison_id
     WHERE t.prompt_id = s.prompt_id AND s.id IN (c.a_id, c.b_id))"""
@@ -119,7 +119,7 @@ class AssessmentQueue:
             asked = {**asked, "fewest": FEWEST_RANKED}
         else:
             source, order = (_RUN_SAMPLES, "m.record_id") if within else ("samples AS r", "r.id")
-            sql = _REPLIES.format(source=source, order=order, not_studied=_NOT_STUDIED, open=_OPEN.format(item="r.id"))
+            sql = _REPLIES.format(source=source, order=order, not_studied=NOT_STUDIED, open=_OPEN.format(item="r.id"))
         return [row["id"] for row in self._connections.rows(sql, asked)]
 
     def _items(self, asked: Mapping[str, Any], found: Sequence[str]) -> list[Item]:

@@ -11,10 +11,14 @@ from rlhf_core.store.row_mapping import from_row, insert, now, to_row, utc_text
 from rlhf_core.store.run_pages import Placed
 
 _FOUND = """
-SELECT * FROM live_assessments
+SELECT * FROM live_assessments AS a
 WHERE (:form = '' OR form = :form) AND (:objective = '' OR objective = :objective)
-  AND (:run_id = '' OR run_id = :run_id) AND revision > :after ORDER BY revision
+  AND (:run_id = '' OR run_id = :run_id OR NOT EXISTS (
+    SELECT 1 FROM json_each(a.sample_ids) AS e WHERE NOT EXISTS (
+      SELECT 1 FROM members AS m WHERE m.run_id = :run_id AND m.kind = 'sample' AND m.record_id = e.value)))
+  AND revision > :after ORDER BY revision
 """
+"""Of a run: of replies that are all its own, though another run may have stored them first."""
 
 
 class Assessments:

@@ -9,49 +9,16 @@ from rlhf_core.errors import NotFound
 from rlhf_core.records.samples import Comparison
 from rlhf_core.seeding import UNIFORM_SLICE, uniform_draw
 from rlhf_core.store.connection import Connections, Row
-from rlhf_core.store.labelling.studies import STILL_ASKED
+from rlhf_core.store.labelling.pair_order import WAITING, next_pairs
 from rlhf_core.store.row_mapping import from_row, insert, now, to_json
 from rlhf_core.store.samples import Samples, join_runs
 
-_WAITING = f"""
-(:run_id IS NULL OR EXISTS (
-    SELECT 1 FROM members AS m WHERE m.run_id = :run_id AND m.kind = 'comparison' AND m.record_id = c.id))
-  AND NOT EXISTS (
-    SELECT 1 FROM live_preferences AS mine
-    WHERE mine.comparison_id = c.id AND mine.objective = :objective AND mine.labeler = :labeler)
-  AND NOT EXISTS (
-    SELECT 1 FROM live_adjudications AS d WHERE d.comparison_id = c.id AND d.objective = :objective)
-  AND (:uniform = 0 OR c.draw < :slice)
-  AND {STILL_ASKED}
-"""
-_FREE = """
-NOT EXISTS (
-    SELECT 1 FROM label_leases AS l WHERE l.comparison_id = c.id AND l.objective = :objective
-      AND l.labeler <> :labeler AND l.expires_at > store_time(0))
-"""
-_NEXT = f"""
-SELECT c.id FROM comparisons AS c
-LEFT JOIN (
-  SELECT comparison_id, max(CASE WHEN abstained = 1 AND reason <> 'no_principle' THEN 1 ELSE 0 END) AS abstained,
-    min(abs(probability - 0.5)) AS margin
-  FROM live_preferences
-  WHERE objective = :objective AND substr(labeler, 1, 3) = 'ai:' AND (:run_id IS NULL OR run_id = :run_id)
-  GROUP BY comparison_id
-) AS ai ON ai.comparison_id = c.id
-LEFT JOIN pair_information AS told ON told.comparison_id = c.id AND told.objective = :objective
-WHERE {_WAITING} AND (:leased = 0 OR {_FREE})
-ORDER BY CASE WHEN c.draw < :slice THEN 1 ELSE 0 END = :turn DESC, CASE WHEN c.draw < :slice THEN c.draw END,
-  coalesce(told.priority, ai.abstained, 0) DESC,
-  CASE WHEN ai.abstained = 1 THEN 0 WHEN ai.margin IS NOT NULL THEN 1 ELSE 2 END, ai.margin, c.rowid LIMIT :count
-"""
 _GIVEN = "SELECT count(*) AS n FROM live_preferences WHERE objective = ? AND labeler = ?"
 _LEASE = """
 INSERT INTO label_leases (comparison_id, objective, labeler, expires_at)
 VALUES (:id, :objective, :labeler, store_time(:seconds))
 ON CONFLICT (comparison_id, objective) DO UPDATE SET labeler = excluded.labeler, expires_at = excluded.expires_at
 """
-TURNS = round(1 / UNIFORM_SLICE)
-"""One question of so many comes from the uniform slice."""
 
 
 class Comparisons:
@@ -99,7 +66,8 @@ class Comparisons:
         First, where reward models have been trained, what a label is expected to tell them most about; of other pairs
         where the AI abstained, then where it is least sure, then what it has not judged. Every fifth question
         comes from the uniform slice, which is never asked in another turn while there is anything else: whatever part
-        of it is labelled, in its own random order, is an unbiased sample. With `uniform` only the slice is asked.
+        of it is labelled, in its own random order, is an unbiased sample. With `uniform` only the slice is asked,
+        without pairs of studies, which measure no judge.
         """
         return next(iter(self.upcoming(labeler, objective, run_id, uniform)), None)
 
@@ -117,13 +85,13 @@ class Comparisons:
         With a lease they are this labeler's until it expires or they are labelled: who asks with one gets others.
         """
         question = {"labeler": labeler, "objective": objective, "run_id": run_id, "uniform": uniform}
-        asked = question | {"leased": lease_seconds > 0, "count": count, "slice": UNIFORM_SLICE}
+        question |= {"leased": lease_seconds > 0}
         if not lease_seconds:
-            return self._ranked(asked)
+            return self._next(question, count)
         with self._connections.write() as connection:
             # Two who ask at the same time must not be given the same.
             self._connections.lock("label leases", objective)
-            found = self._ranked(asked)
+            found = self._next(question, count)
             connection.execute("DELETE FROM label_leases WHERE expires_at <= store_time(0)")
             lease = {"objective": objective, "labeler": labeler, "seconds": lease_seconds}
             connection.executemany(_LEASE, [lease | {"id": each.id} for each in found])
@@ -139,20 +107,15 @@ class Comparisons:
         """Count the comparisons that this labeler has neither judged nor skipped for the objective."""
         question = {"labeler": labeler, "objective": objective, "run_id": run_id, "uniform": uniform}
         rows = self._connections.rows(
-            f"SELECT count(*) AS n FROM comparisons AS c WHERE {_WAITING}", question | {"slice": UNIFORM_SLICE}
+            f"SELECT count(*) AS n FROM comparisons AS c WHERE {WAITING}", question | {"slice": UNIFORM_SLICE}
         )
         return rows[0]["n"]
 
-    def _ranked(self, asked: Mapping[str, Any]) -> list[Comparison]:
-        """The first of those that wait: every fifth from the ranking that begins with the uniform slice."""
-        given = self._connections.rows(_GIVEN, [asked["objective"], asked["labeler"]])[0]["n"]
-        places = range(given, given + asked["count"])
-        turns = [asked["uniform"] or place % TURNS == TURNS - 1 for place in places]
-        rankings = {turn: self._connections.rows(_NEXT, {**asked, "turn": turn}) for turn in set(turns)}
-        found: list[str] = []
-        for turn in turns:
-            found += [row["id"] for row in rankings[turn] if row["id"] not in found][:1]
-        return [self.get(identity) for identity in found]
+    def _next(self, question: Mapping[str, Any], count: int) -> list[Comparison]:
+        given = self._connections.rows(_GIVEN, [question["objective"], question["labeler"]])[0]["n"]
+        found = next_pairs(self._connections, question, given, count)
+        pairs = self.by_id(found)
+        return [pairs[identity] for identity in found]
 
     def _read(self, rows: Sequence[Row]) -> list[Comparison]:
         samples = self._samples.by_id({row[side] for row in rows for side in ("a_id", "b_id")})

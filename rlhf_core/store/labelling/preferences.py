@@ -11,6 +11,13 @@ from rlhf_core.store.connection import Connection, Connections
 from rlhf_core.store.labelling.comparisons import Comparisons
 from rlhf_core.store.row_mapping import from_row, insert, now, stamped, to_row, utc_text
 
+_FOUND = """
+SELECT * FROM live_preferences AS p WHERE (:objective IS NULL OR objective = :objective)
+  AND (:run_id IS NULL OR run_id = :run_id OR substr(labeler, 1, 6) = 'human:' AND EXISTS (
+    SELECT 1 FROM members AS m WHERE m.run_id = :run_id AND m.kind = 'comparison' AND m.record_id = p.comparison_id))
+  AND substr(labeler, 1, length(:whose)) = :whose AND revision > :after ORDER BY revision
+"""
+"""Of a run: the AI's labels of it, and people's on its pairs, though another run may have stored these first."""
 _STANDING = """revision IN (SELECT revision FROM live_preferences WHERE labeler = :labeler)
   OR labeler = :labeler AND repeated = 1 AND revision NOT IN (SELECT preference_revision FROM undos)"""
 """A labeler's labels, and their second answers."""
@@ -45,10 +52,8 @@ class Preferences:
     ) -> list[Preference]:
         """Find live preferences, skips and abstentions included, in the order in which they were given."""
         rows = self._connections.rows(
-            """SELECT * FROM live_preferences WHERE (:objective IS NULL OR objective = :objective)
-              AND (:run_id IS NULL OR run_id = :run_id) AND substr(labeler, 1, length(:whose)) = :whose
-            ORDER BY revision""",
-            {"objective": objective, "run_id": run_id, "whose": f"{labelers}:" if labelers else ""},
+            _FOUND,
+            {"objective": objective, "run_id": run_id, "whose": f"{labelers}:" if labelers else "", "after": 0},
         )
         return [from_row(Preference, row) for row in rows]
 
@@ -65,10 +70,7 @@ class Preferences:
         The place is 0 where there are no more.
         """
         rows = self._connections.rows(
-            """SELECT * FROM live_preferences WHERE (:objective IS NULL OR objective = :objective)
-              AND (:run_id IS NULL OR run_id = :run_id) AND substr(labeler, 1, length(:whose)) = :whose
-              AND revision > :after
-            ORDER BY revision LIMIT :size""",
+            f"{_FOUND} LIMIT :size",
             {"objective": objective, "run_id": run_id, "whose": f"{labelers}:" if labelers else ""}
             | {"after": after, "size": size + 1},
         )

@@ -29,6 +29,8 @@ CREATE TABLE study_questions (
   PRIMARY KEY (study_id, objective)) STRICT, WITHOUT ROWID;
 """
 """As a step of the schema made them: never edited, as all steps."""
+NOT_STUDIED = "NOT EXISTS (SELECT 1 FROM study_pairs AS t WHERE t.comparison_id = c.id)"
+"""Of a comparison `c`: it is of no study."""
 _COUNTS = """{label}.choice <> 'skip' AND substr({label}.labeler, 1, 6) = 'human:' AND {label}.labeler NOT IN (
   SELECT n.labeler FROM annotator_changes AS n WHERE n.standing = 'paused'
     AND n.number IN (SELECT max(number) FROM annotator_changes GROUP BY labeler))"""

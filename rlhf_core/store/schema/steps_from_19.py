@@ -8,6 +8,7 @@ from __future__ import annotations
 from sqlite_utils import Database
 
 from rlhf_core.store.labelling.pair_information import TABLES as PAIR_INFORMATION
+from rlhf_core.store.labelling.pair_order import INDEXES as PAIR_ORDER
 from rlhf_core.store.labelling.studies import TABLES as STUDIES
 from rlhf_core.store.schema.steps_to_18 import charter, run_script
 
@@ -130,3 +131,8 @@ def m024_adjudication(db: Database) -> None:
         CREATE INDEX annotator_changes_by_labeler ON annotator_changes (labeler, number);
         """,
     )
+
+
+@charter()
+def m025_pair_order(db: Database) -> None:
+    run_script(db, PAIR_ORDER)

@@ -45,7 +45,8 @@ def preferences(
       charter run -s data.preferences=pairs.jsonl -s data.preferences_objective=helpful
 
     The likelier reply is the chosen one; how sure that is stands in `probability`, neither better in `tie`. Skipped
-    pairs, and those on which the judge abstained, are no labels.
+    pairs, and those on which the judge abstained, are no labels. Those of people who are shut out are left out, and
+    `all` leaves out the labels of studies.
     """
     kind = _labelers(labelers)
 

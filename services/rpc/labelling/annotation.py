@@ -9,9 +9,10 @@ from rlhf_core.annotation.disagreements import disagreements
 from rlhf_core.annotation.next_pairs import calibration
 from rlhf_core.annotation.pooled_answers import SAID
 from rlhf_core.annotation.quality import Rule, objective_quality
+from rlhf_core.annotation.teaching import teaching
 from rlhf_core.config.labelling import LabellingConfig
 from rlhf_core.errors import InvalidInput
-from rlhf_core.records.annotation import Adjudication, AnnotatorChange
+from rlhf_core.records.annotation import Adjudication, AnnotatorChange, Answer
 from rlhf_core.store.store import Store
 from rlhf_core.studies.results import settle
 from services.rpc.constitutions import Constitutions
@@ -106,8 +107,8 @@ class AnnotationService(annotation_pb2_grpc.AnnotationServiceServicer):
         found = [
             objective_quality(
                 name,
-                self._store.annotators.answers(name, run_id or None),
-                self._store.adjudications.find(name),
+                self._measured(name, run_id),
+                self._store.adjudications.find(name, run_id or None),
                 standings,
                 self._store.annotators.judged(name),
                 rule,
@@ -115,6 +116,12 @@ class AnnotationService(annotation_pb2_grpc.AnnotationServiceServicer):
             for name in names
         ]
         return annotation_pb2.GetQualityResponse(objectives=map(quality_to_message, found))
+
+    def _measured(self, objective: str, run_id: str) -> list[Answer]:
+        """A run's answers, which may be a study's; without a run those of all but studies, as reward models learn."""
+        given = self._store.annotators.answers(objective, run_id or None)
+        studied = set[str]() if run_id else self._store.studies.among({answer.comparison_id for answer in given})
+        return [answer for answer in given if answer.comparison_id not in studied]
 
     def _annotator(
         self, request: annotation_pb2.GetAnnotatorRequest, labeler: str
@@ -139,10 +146,10 @@ class AnnotationService(annotation_pb2_grpc.AnnotationServiceServicer):
         run_id, objective = run_id_of(self._store, request.run_id), request.objective
         self._constitutions.check_objective(objective, run_id)
         kind = enums.value(enums.DISAGREEMENTS, request.kind, "kind")
-        standings = self._store.annotators.standings()
         answers = self._store.annotators.answers(objective, run_id or None)
         found = disagreements(
-            [answer for answer in answers if standings.get(answer.labeler) != "paused"],
+            # Nobody decides on pairs of studies: what people say of them is their result.
+            teaching(self._store, answers),
             self._store.adjudications.find(objective),
             self._store.annotators.judged(objective),
         )

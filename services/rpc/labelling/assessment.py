@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import grpc
 from charter.v1 import assessment_pb2, assessment_pb2_grpc
 
+from rlhf_core.annotation.next_pairs import standing_of
 from rlhf_core.errors import InvalidInput, NotFound
 from rlhf_core.records.assessments import Assessment
 from rlhf_core.records.base import content_id
@@ -43,6 +44,7 @@ class AssessmentService(assessment_pb2_grpc.AssessmentServiceServicer):
         labeler, form = own_labeler(request.labeler), enums.given(enums.FORMS, request.form, "form")
         run_id = await self._io.run(run_id_of, self._store, request.run_id)
         await self._io.run(self._constitutions.check_objective, request.objective, run_id)
+        await self._io.run(standing_of, self._store, labeler)
         asked = labeler, request.objective, form, run_id
         size = count_of(request), lease_seconds_of(request)
         found = await self._io.run(self._store.assessment_queue.upcoming, *asked, *size)

@@ -8,10 +8,11 @@ from rlhf_core.evaluation.evaluate import evaluate
 from rlhf_core.evaluation.plots.pareto import draw_front
 from rlhf_core.evaluation.plots.style import LIGHT, png
 from rlhf_core.evaluation.policy_rows import PolicyRows
-from rlhf_core.evaluation.report.html import changes, decimal
+from rlhf_core.evaluation.report.html import changes, decimal, number
 from rlhf_core.evaluation.report.record import Report
 from rlhf_core.evaluation.report.style_section import manner
 from rlhf_core.evaluation.report.write import write_report
+from rlhf_core.evaluation.statistics import Estimate
 from rlhf_core.records.samples import Prompt, Sample
 
 VOID = {"meta", "img", "source", "br"}
@@ -139,6 +140,8 @@ def test_added_lines_are_marked_whole():
 
 def test_a_rounded_zero_has_no_sign():
     assert (decimal(-0.001), decimal(-1.5), decimal(0.25, 1)) == ("0.00", "−1.50", "0.2")
+    words = number(Estimate(value=-0.001, low=-0.5, high=-0.004, n=9))
+    assert "<b>0.00</b>" in words and ">−0.50 to 0.00<" in words
 
 
 def test_the_page_says_how_every_policy_sounds_and_what_has_drifted():

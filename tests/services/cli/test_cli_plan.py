@@ -52,10 +52,21 @@ def test_mistakes_are_told_with_their_place(tmp_path: Path):
         return str(caught.value)
 
     assert "workers.samplrs: unknown key 'samplrs', did you mean 'samplers'?" in told(("samplers: 32", "samplrs: 32"))
-    assert "wrong.yaml:48:3 workers.samplers: 0 is not allowed" in told(("samplers: 32", "samplers: 0"))
+    assert "wrong.yaml:50:3 workers.samplers: 0 is not allowed" in told(("samplers: 32", "samplers: 0"))
     assert "'all' is not allowed; allowed: none, scoring, rollouts" in told(("overlap: none", "overlap: all"))
     assert "a GPU of 16 GB has 14.4 for it" in told(("memory: 80GB", "memory: 16GB"))
-    assert "step.response_tokens is 400 and step.longest 100" in told(("longest: 1024", "longest: 100"))
+    assert "wrong.yaml:29:3: step.response_tokens is 400 and step.longest 1" in told(("longest: 1024", "longest: 100"))
+    assert told(("  gpus: 8\n", "")).endswith("wrong.yaml:39:1 machine.gpus: it is missing, and has no default")
+    assert told(("objectives: 4\n", "")).endswith("wrong.yaml objectives: it is missing, and has no default")
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "null\n", "policy: {}\n", "1: 2\n"])
+def test_a_file_without_what_is_needed_says_what_that_is(tmp_path: Path, text: str):
+    file = tmp_path / "bare.yaml"
+    file.write_text(text)
+    with pytest.raises(InvalidInput) as caught:
+        CliRunner().invoke(app, ["plan", "--cluster", str(file)], catch_exceptions=False)
+    assert f"{file} workers: it is missing, and has no default" in str(caught.value).splitlines()
 
 
 def test_every_key_of_the_example_is_one_and_a_file_that_is_missing_is_named(tmp_path: Path):

@@ -95,6 +95,14 @@ def test_a_broken_file_is_one_line_with_its_place(tmp_path: Path, text: str, pla
     assert reason in line
 
 
+def test_a_mistake_of_the_whole_is_told_at_a_key_that_it_names_and_else_at_no_line(tmp_path: Path):
+    file = write(tmp_path, "seed: 1\nppo: {prompts_per_step: 4}\nlearner:\n  processes: 5\n")
+    (line,) = problems(file)
+    assert line.startswith(f"{file}:2:7: learner.processes is 5 and ppo.prompts_per_step is 4")
+    (line,) = problems(None, "seed=1", "learner.processes=33")
+    assert line.startswith("-s learner.processes=33: learner.processes is 33 and ppo.prompts_per_step is 32")
+
+
 def test_nested_aliases_are_refused_at_once(tmp_path: Path):
     levels = [f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]" for before, name in pairwise("abcdefghijkl")]
     file = write(tmp_path, "\n".join(["a: &a [x, x]", *levels]))

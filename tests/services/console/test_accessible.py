@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
+from rlhf_core.config.labelling import LabellingConfig
+from rlhf_core.records.annotation import Adjudication
 from rlhf_core.store.store import Store
 from rlhf_core.store.workers import this_process
 from services.client.assessment import Fault
+from services.security.tokens import new_token
 from tests.services.console.conftest import console, fill, pair
 from tests.services.console.test_datasets_pages import ROWS, lines, upload
 from tests.services.console.test_explorer_pages import filled
 from tests.services.console.test_runs_pages import step
+from tests.services.rpc.test_studies import TWO, add_policy, draw, label
 from tests.services.run_server import CONFIG
 
 AXE = Path(os.environ.get("AXE_JS", "/nowhere"))
@@ -22,9 +28,34 @@ AXE = Path(os.environ.get("AXE_JS", "/nowhere"))
 SERIOUS = ("serious", "critical")
 
 
+class Pages(NamedTuple):
+    addresses: list[str]
+    cookie: dict[str, str]
+    """Of somebody who only annotates, for the pages that are theirs."""
+
+
 @pytest.fixture
-def site_of_all_pages(tmp_path: Path):
-    """The addresses of all pages, with something on each."""
+def all_pages(tmp_path: Path) -> Iterator[Pages]:
+    """All pages, with something on each."""
+    with site_of_reviewers(tmp_path / "reviewers") as pages, site_of_annotators(tmp_path / "annotators") as own:
+        yield own._replace(addresses=[*pages, *own.addresses])
+
+
+@contextmanager
+def site_of_annotators(data: Path) -> Iterator[Pages]:
+    fill(data, 5)
+    file = data / "tokens.yaml"
+    token = new_token(file, "ada", ["annotate"])
+    with closing(Store.open(data)) as store:
+        decision = Adjudication(comparison_id=pair(0).id, objective="helpful", choice="a", adjudicated_by="rei")
+        store.adjudications.add(decision)
+    with console(data, tokens=file, labelling=LabellingConfig(calibration_items=1)) as site:
+        cookie = {"name": "charter_token", "value": token, "url": site.url}
+        yield Pages([f"{site.url}/quality", f"{site.url}/label"], cookie)
+
+
+@contextmanager
+def site_of_reviewers(tmp_path: Path) -> Iterator[list[str]]:
     fill(tmp_path, 5, replies=3)
     store = Store.open(tmp_path)
     store.workers.sign_in(this_process())
@@ -42,6 +73,11 @@ def site_of_all_pages(tmp_path: Path):
         more = (replies, f"{replies}?text=hours&max_kl=3", f"{replies}/s0", "/datasets", "/datasets/mine")
         faults = [Fault(4, 6, "no-fumes"), Fault(4, 10, "no-fumes")]
         site.grpc.assessments.submit("spans", ["w0a"], objective="harmless", labeler="ana", faults=faults)
+        add_policy(tmp_path)
+        open_, closed = (site.grpc.studies.create_study(TWO, objectives=["harmless"]).id for _ in range(2))
+        draw(tmp_path, closed)
+        label(site.grpc, closed, "harmless", 10)
+        studies = ("/studies", f"/studies/{open_}", f"/studies/{closed}")
         desks = [f"/label/harmless/{form}" for form in ("pairs", "ratings", "rankings", "spans")]
         looks = (
             "/quality",
@@ -54,15 +90,17 @@ def site_of_all_pages(tmp_path: Path):
             "/sign-in",
             "/nothing",
         )
-        paths = ("/label", *desks, *looks, *more)
+        paths = ("/label", *desks, *looks, *more, *studies)
         yield [f"{site.url}{path}" for path in paths]
     store.close()
 
 
 @pytest.mark.slow
-def test_no_page_is_wider_than_the_screen_of_a_telephone(site_of_all_pages, chromium):
-    page = chromium(viewport={"width": 400, "height": 800}).new_page()
-    for address in site_of_all_pages:
+def test_no_page_is_wider_than_the_screen_of_a_telephone(all_pages, chromium):
+    context = chromium(viewport={"width": 400, "height": 800})
+    context.add_cookies([all_pages.cookie])
+    page = context.new_page()
+    for address in all_pages.addresses:
         page.goto(address)
         page.wait_for_timeout(600)
         wide = page.evaluate("document.documentElement.scrollWidth")
@@ -73,11 +111,12 @@ def test_no_page_is_wider_than_the_screen_of_a_telephone(site_of_all_pages, chro
 @pytest.mark.skipif(not AXE.is_file(), reason="no axe-core: npm pack axe-core, and name its axe.min.js in AXE_JS")
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1200, 400])
-def test_no_page_has_a_serious_finding_of_axe(site_of_all_pages, chromium, scheme, width):
+def test_no_page_has_a_serious_finding_of_axe(all_pages, chromium, scheme, width):
     context = chromium(viewport={"width": width, "height": 800}, color_scheme=scheme, bypass_csp=True)
+    context.add_cookies([all_pages.cookie])
     page = context.new_page()
     found: list[tuple[str, Any]] = []
-    for address in site_of_all_pages:
+    for address in all_pages.addresses:
         page.goto(address)
         page.wait_for_timeout(600)
         page.evaluate(AXE.read_text())

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from services.security.tokens import new_token
 from tests.services.console.conftest import Site, console, fill
-from tests.services.console.test_labelling_browser import press, saved
+from tests.services.console.desks import labeler, press, press_over_a_line_that_is_cut_twice, saved
 
 SCALE_KEYS = "1726354s51" * 3
 """Thirty keys."""
@@ -22,19 +22,6 @@ def site(tmp_path) -> Iterator[Site]:
     fill(tmp_path, 20, replies=4)
     with console(tmp_path) as started:
         yield started
-
-
-def labeler(url: str, chromium: Callable[..., Any], form: str, name: str = "ana", objective: str = "helpful") -> Any:
-    """A page on which this person works at a desk, in a profile of its own."""
-    context = chromium()
-    context.set_default_timeout(20_000)
-    page = context.new_page()
-    page.goto(f"{url}/label")
-    page.fill("#name", name)
-    page.click("text=Change")
-    page.goto(f"{url}/label/{objective}/{form}")
-    page.wait_for_selector("#item:visible")
-    return page
 
 
 def press_all(page: Any, keys: list[str], pause: float = FASTEST) -> None:
@@ -173,28 +160,9 @@ def test_thirty_ratings_at_eight_keys_a_second_are_stored_once_and_in_order(site
 
 @pytest.mark.slow
 def test_ratings_over_a_line_that_is_cut_twice_are_neither_lost_nor_doubled(site, chromium):
-    """Once before the server hears of a rating, and once after it, when only the answer is lost."""
     page = labeler(site.url, chromium, "ratings")
-    seen = press(page, SCALE_KEYS[:8])
-    page.context.set_offline(True)
-    seen += press(page, SCALE_KEYS[8:16])
-    assert page.inner_text("#state").startswith("No connection. 8 answers wait here")
-    page.context.set_offline(False)
-    seen += press(page, SCALE_KEYS[16:22])
-    lost: list[int] = []
-
-    def lose_two_answers(route: Any) -> None:
-        if len(lost) == 2:
-            route.continue_()
-        else:
-            lost.append(route.fetch().status)
-            route.abort()
-
-    page.route("**/label/steps", lose_two_answers)
-    seen += press(page, SCALE_KEYS[22:])
-    saved(page)
-    assert lost == [200, 200]
-    assert ratings(site) == meant(seen) and len({shown for shown, _ in seen}) == 30
+    seen = press_over_a_line_that_is_cut_twice(page, SCALE_KEYS)
+    assert ratings(site) == meant(seen)
 
 
 @pytest.mark.slow

@@ -47,6 +47,7 @@ def filled(folder: Path, count: int = 30) -> str:
         store.stage_results.add(StageResult(run_id=run, stage="norm_pack", norm_pack="pack"))
         prompt = Prompt.of(f"How do I dry socks? {ATTACK}")
         drawn: dict[str, Any] = {"prompt": prompt, "policy_version": "policy-1", "run_id": run, "stage": "ppo"}
+        drawn["logprob"] = -0.01
         samples = [
             Sample(id=f"s{n}", response=f"Hang them up.\n\nWait {n} hours. {ATTACK}", kl=n / 2, **drawn)
             for n in range(count)
@@ -107,6 +108,7 @@ def test_a_reply_s_page_has_all_that_is_known_of_it_up_to_the_hashes(explored):
     for words in (
         *("Bad: ", "violates", "<h3>After</h3>", "<mark>", "policy-1", "adapter-digest", "c-hash", DATASET, "pack"),
         *("-3.000", "-1.50", "0.25", "-3.25", "Beside other replies", "this one is better, 1.00", "fumes, first: 0.78"),
+        "log-probability 0.0<",
     ):
         assert words in page, words
     other = explored.page("/s1")

@@ -7,10 +7,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -19,38 +18,10 @@ from rlhf_core.seeding import is_swapped
 from rlhf_core.store.store import Store
 from tests.processes import HERE, MAIN, free_ports
 from tests.services.console.conftest import Site, console, fill
+from tests.services.console.desks import labeler, press, press_over_a_line_that_is_cut_twice, saved
 
 KEYS = {"a": "left", "b": "right", "t": "tie", "x": "both_bad", "s": "skip"}
 SIDES = {("left", False): "a", ("right", False): "b", ("left", True): "b", ("right", True): "a"}
-EIGHT_A_SECOND = 0.125
-
-
-def labeler(site_url: str, chromium: Callable[..., Any], name: str = "ana", objective: str = "helpful") -> Any:
-    """A page on which this person labels, in a profile of its own."""
-    context = chromium()
-    context.set_default_timeout(20_000)
-    page = context.new_page()
-    page.goto(f"{site_url}/label")
-    page.fill("#name", name)
-    page.click("text=Change")
-    page.goto(f"{site_url}/label/{objective}")
-    page.wait_for_selector("#item:visible")
-    return page
-
-
-def press(page: Any, keys: str, pause: float = EIGHT_A_SECOND) -> list[tuple[str, str]]:
-    """Press one key after the other at this pace; what was on the screen when each came."""
-    seen = []
-    for key in keys:
-        due = time.monotonic() + pause
-        seen.append((page.get_attribute("#item", "data-id"), key))
-        page.keyboard.press(key)
-        page.wait_for_timeout(max(0, due - time.monotonic()) * 1000)
-    return seen
-
-
-def saved(page: Any) -> None:
-    page.wait_for_selector("#progress:has-text('all saved')")
 
 
 def stored(site: Site, who: str = "ana") -> list[tuple[str, str]]:
@@ -119,7 +90,7 @@ def test_hostile_text_stays_text(tmp_path, chromium):
     store.comparisons.add([Comparison.of(*replies, "")])
     store.close()
     with console(tmp_path) as site:
-        page = labeler(site.url, chromium, "<b>eve</b>")
+        page = labeler(site.url, chromium, name="<b>eve</b>")
         alerts, asked = [], []
         page.on("dialog", lambda dialog: (alerts.append(dialog.message), dialog.dismiss()))
         page.on("request", lambda request: asked.append(request.url))
@@ -171,28 +142,9 @@ def test_thirty_labels_at_eight_keys_a_second_are_stored_once_and_in_order(site,
 
 @pytest.mark.slow
 def test_a_line_that_is_cut_twice_loses_and_doubles_nothing(site, chromium):
-    """Once before the server hears of a label, and once after it, when only the answer is lost."""
     page = labeler(site.url, chromium)
-    seen = press(page, THIRTY[:8])
-    page.context.set_offline(True)
-    seen += press(page, THIRTY[8:16])
-    assert page.inner_text("#state").startswith("No connection. 8 answers wait here")
-    page.context.set_offline(False)
-    seen += press(page, THIRTY[16:22])
-    lost: list[int] = []
-
-    def lose_two_answers(route: Any) -> None:
-        if len(lost) == 2:
-            route.continue_()
-        else:
-            lost.append(route.fetch().status)
-            route.abort()
-
-    page.route("**/label/steps", lose_two_answers)
-    seen += press(page, THIRTY[22:])
-    saved(page)
-    assert lost == [200, 200]
-    assert stored(site) == meant(seen) and len({shown for shown, _ in seen}) == 30
+    seen = press_over_a_line_that_is_cut_twice(page, THIRTY)
+    assert stored(site) == meant(seen)
 
 
 @pytest.mark.slow
@@ -239,7 +191,7 @@ def test_a_second_tab_waits_until_it_takes_over_and_then_the_first_one_does(site
 def test_two_people_at_once_never_see_the_same_pair(tmp_path, chromium):
     fill(tmp_path, 50)
     with console(tmp_path) as site:
-        pages = {name: labeler(site.url, chromium, name) for name in ("ana", "bo")}
+        pages = {name: labeler(site.url, chromium, name=name) for name in ("ana", "bo")}
         seen: dict[str, list[tuple[str, str]]] = {name: [] for name in pages}
         for key in "abtab" * 2:
             for name, page in pages.items():
@@ -294,7 +246,7 @@ def test_a_lease_that_ran_out_costs_nobody_an_answer(tmp_path, chromium, monkeyp
     with console(tmp_path) as site:
         ana = labeler(site.url, chromium)
         time.sleep(1.5)
-        bo = labeler(site.url, chromium, "bo")
+        bo = labeler(site.url, chromium, name="bo")
         seen = {"bo": press(bo, "aab"), "ana": press(ana, "bta")}
         for name, page in (("ana", ana), ("bo", bo)):
             page.wait_for_selector("#progress:has-text('all saved')")

@@ -8,12 +8,15 @@ import pytest
 
 from rlhf_core.annotation.agreement import Agreement
 from rlhf_core.annotation.records import Window
-from rlhf_core.records.annotation import Adjudication
+from rlhf_core.config.labelling import LabellingConfig
+from rlhf_core.records.annotation import Adjudication, AnnotatorChange
 from rlhf_core.seeding import is_swapped
 from rlhf_core.store.store import Store
 from services.console.quality import HEIGHT, WIDTH, trend_of, words_of
+from services.security.scopes import Scope
 from services.security.tokens import new_token
 from tests.services.console.conftest import Site, console, fill, pair
+from tests.store.examples import preference
 
 ATTACK = "<script>alert(1)</script>"
 PAIRS = [pair(number) for number in range(40)]
@@ -64,7 +67,7 @@ def test_somebody_is_shut_out_and_let_in_from_the_page(tmp_path):
         looked = site.post(
             "/label/next", {"form": "pairs", "objective": "helpful", "count": 2} | {"since": "2026-01-01T00:00:00Z"}
         )
-        assert looked.status_code == 403 and "gets no more pairs" in looked.text
+        assert looked.status_code == 403 and "gets nothing more to label" in looked.text
         assert site.post("/quality", data={"labeler": "human:bo", "standing": "gone"}).status_code == 400
         site.post("/quality", data={"labeler": "human:bo", "standing": "by_rule"})
         assert "3 pairs to decide" in site.http.get("/quality").text
@@ -89,7 +92,7 @@ def test_a_decision_is_stored_as_what_stood_on_the_page_and_can_be_taken_back(tm
         assert (one.comparison_id, one.choice, one.reason) == (shown.id, "b" if swapped else "a", "plain")
         assert one.adjudicated_by == "rei"
         after = site.http.get(stored.headers["location"]).text
-        assert "2 to decide" in after and "Take it back" in after
+        assert "2 to decide" in after and "Decided." in after and "Take it back" in after
         site.post("/quality/helpful", data={"comparison": shown.id, "choice": "withdraw"})
         assert decided(tmp_path) == []
         wrong = site.post("/quality/helpful", data={"comparison": shown.id, "choice": "maybe"})
@@ -119,14 +122,43 @@ def test_who_only_annotates_sees_their_own_calibration_and_no_other_pages(tmp_pa
         site.http.cookies.set("charter_token", token)
         assert site.http.get("/").headers["location"] == "/label"
         page = site.http.get("/quality").text
-        assert "Your calibration" in page and "You are let in" in page
+        assert "Your calibration" in page and "There is no such round now; you are let in without it." in page
         assert 'href="/label"' in page and 'href="/runs"' not in page
         assert site.http.get("/runs").status_code == site.http.get("/quality/helpful").status_code == 403
-        assert "40 pairs wait for you" in site.http.get("/label").text
+        tasks = site.http.get("/label").text
+        assert "40 pairs wait for you" in tasks and "/faults" not in tasks, "nothing leads to what is refused"
         looked = site.post(
             "/label/next", {"form": "pairs", "objective": "helpful", "count": 2} | {"since": "2026-01-01T00:00:00Z"}
         )
         assert len(looked.json()["items"]) == 2
+
+
+def test_the_page_of_calibration_says_how_far_somebody_is_and_offers_no_pairs_that_they_do_not_get(tmp_path):
+    fill(tmp_path)
+    store = Store.open(tmp_path)
+    for one in PAIRS[:2]:
+        decision = Adjudication(comparison_id=one.id, objective="helpful", choice="a", adjudicated_by="rei")
+        store.adjudications.add(decision)
+    file = tmp_path / "tokens.yaml"
+    roles: list[tuple[str, Scope]] = [("ada", "annotate"), ("rei", "review"), ("viv", "read")]
+    tokens = {name: new_token(file, name, [scope]) for name, scope in roles}
+    with console(tmp_path, tokens=file, labelling=LabellingConfig(calibration_items=2)) as site:
+
+        def page(name: str = "ada") -> str:
+            site.http.cookies.set("charter_token", tokens[name])
+            return site.http.get("/quality").text
+
+        assert "0 of at least 2 pairs answered" in page() and 'class="button main" href="/label/helpful"' in page()
+        for one, choice in zip(PAIRS[:2], ("b", "a"), strict=True):
+            given = preference(one.id, one.id, "human:ada", "helpful").model_copy(update={"choice": choice})
+            store.preferences.submit(given, one.id)
+        assert "2 pairs answered; too few of the last 2 are as they were decided" in page()
+        store.annotators.change(AnnotatorChange(labeler="human:ada", standing="admitted"))
+        assert "You are let in." in page() and "too few" not in page()
+        store.annotators.change(AnnotatorChange(labeler="human:ada", standing="paused"))
+        assert "ask a reviewer" in page() and "/label/helpful" not in page()
+        assert "does not allow you to label" in page("viv") and "/label/helpful" not in page("viv")
+    store.close()
 
 
 def test_alpha_in_words_and_in_points():

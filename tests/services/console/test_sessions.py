@@ -55,6 +55,19 @@ def test_what_was_signed_out_gets_in_no_more_and_neither_does_a_revoked_token(tm
         assert not gets_in(site, kept)
 
 
+def test_a_session_may_what_its_token_may_by_now(tmp_path: Path):
+    fill(tmp_path, 1)
+    file = tmp_path / "tokens.yaml"
+    token = new_token(file, "ana", ("read",))
+    with console(tmp_path, tokens=file) as site:
+        kept = sign_in(site, token)
+        assert gets_in(site, kept)
+        file.write_text(file.read_text().replace("read", "annotate"))
+        assert not gets_in(site, kept)
+        page = httpx2.get(f"{site.url}/label", cookies={"charter_token": kept}).text
+        assert "pair waits for you" in page and 'href="/runs"' not in page
+
+
 def test_a_session_is_over_when_it_is_not_used_or_too_old_and_the_oldest_makes_room(monkeypatch):
     clock = 0.0
     monkeypatch.setattr(sessions, "time", SimpleNamespace(monotonic=lambda: clock))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -21,6 +21,7 @@ from services.server.config import WITHOUT_MODEL, ServeConfig
 from tests.services.apps import started
 
 ROUND = LabellingConfig(calibration_items=2, calibration_right=1.0)
+NO_TOKENS: Mapping[str, Scope] = {}
 
 
 def pair(number: int) -> Comparison:
@@ -33,14 +34,18 @@ PAIRS = [pair(number) for number in range(8)]
 
 
 @contextmanager
-def serving(data: Path, *tokens: str, **settings: Any) -> Iterator[Callable[[str], CharterClient]]:
-    """A server of eight pairs, and a way to call it with the token of a role."""
+def serving(
+    data: Path, tokens: Mapping[str, Scope] = NO_TOKENS, **settings: Any
+) -> Iterator[Callable[[str], CharterClient]]:
+    """A server of eight pairs, and a way to call it with the token of a role.
+
+    `tokens` are the scopes of people by their names.
+    """
     store = Store.open(data)
     store.comparisons.add(PAIRS)
     store.close()
     file = data / "tokens.yaml"
-    named = [token.split("=") for token in tokens]
-    made = {scope: new_token(file, name, [cast(Scope, scope)]) for name, scope in named}
+    made = {scope: new_token(file, name, [scope]) for name, scope in tokens.items()}
     address = f"unix:{data}/s"
     config = ServeConfig(address=address, data=data, only=WITHOUT_MODEL, tokens=file if made else None, **settings)
     with started(config):
@@ -126,13 +131,13 @@ def test_somebody_new_goes_through_the_round_and_a_reviewer_may_let_them_in_or_s
         client.annotation.set_annotator("ada", "admitted", "she read the guidelines again")
         assert client.preference.next_comparison("ada", "helpful") in PAIRS[2:]
         client.annotation.set_annotator("ada", "paused")
-        with pytest.raises(Forbidden, match="gets no more pairs"):
+        with pytest.raises(Forbidden, match="gets nothing more to label"):
             client.preference.next_comparison("ada", "helpful")
         assert client.annotation.quality("helpful")[0].annotators[0].standing == "paused"
 
 
 def test_who_annotates_labels_in_their_own_name_and_sees_nobody_else(tmp_path):
-    with serving(tmp_path, "ada=annotate", "rei=review", "bo=label") as connect:
+    with serving(tmp_path, {"ada": "annotate", "rei": "review", "bo": "label"}) as connect:
         ada, rei, bo = connect("annotate"), connect("review"), connect("label")
         say(ada, 0, "ada", "a")
         assert ada.preference.next_comparison("ada", "helpful") is not None
@@ -163,7 +168,7 @@ def test_everybody_may_ask_how_far_they_are_themselves(tmp_path):
 
     from services.client.connection import Connection
 
-    with serving(tmp_path, "ada=annotate", "rei=review", labelling=ROUND) as connect:
+    with serving(tmp_path, {"ada": "annotate", "rei": "review"}, labelling=ROUND) as connect:
         rei = connect("review")
         for number in (0, 1):
             rei.annotation.adjudicate(PAIRS[number].id, "helpful", "a")

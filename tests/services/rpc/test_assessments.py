@@ -13,7 +13,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from rlhf_core.data.loaders import load_labels
 from rlhf_core.data.reward_examples import LabelledPair, Ranking, Rating
-from rlhf_core.errors import InvalidInput, NotFound, RequestReused
+from rlhf_core.errors import Forbidden, InvalidInput, NotFound, RequestReused
 from rlhf_core.records.samples import Comparison, Prompt, Sample
 from rlhf_core.store.store import Store
 from services.client.assessment import AssessmentClient, Fault
@@ -212,6 +212,18 @@ def test_ratings_and_rankings_are_exported_as_label_files_that_charter_reads(ser
     with pytest.raises(InvalidInput, match="of several objectives"):
         server.client.datasets.export_run("ratings")
     assert server.client.datasets.export_run("ratings", objective="harmless").rows == 1
+
+
+def test_who_is_shut_out_gets_no_replies_and_is_not_exported(server, client):
+    for name in ("ana", "bo"):
+        client.submit("rating", ["0a"], rating=7, objective="helpful", labeler=name)
+    client.submit("spans", ["0a"], faults=[Fault(0, 5, "no-fumes")], objective="harmless", labeler="bo")
+    server.client.annotation.set_annotator("bo", "paused")
+    with pytest.raises(Forbidden, match="bo gets nothing more to label"):
+        client.upcoming("bo", "helpful", "rating")
+    assert server.client.datasets.export_run("ratings").rows == 1
+    with pytest.raises(NotFound, match="nothing to export"):
+        server.client.datasets.export_run("spans")
 
 
 def test_every_method_of_the_contract_is_carried_out():

@@ -194,6 +194,26 @@ def test_two_people_answer_where_the_plan_asks_for_two_and_a_pair_counts_once(se
     assert duel.win_rate.value == 0.5 and duel.preferred == "neither"
 
 
+def test_a_study_s_answers_stand_apart_from_all_others_and_nobody_decides_on_them(server, tmp_path):
+    client = server.client
+    study = client.studies.create_study(TWO, objectives=["harmless"], labels_per_pair=2)
+    draw(tmp_path, study.id)
+    for name, choice in (("ada", "a"), ("bo", "b")):
+        client.preference.submit_preference("pair-0", objective="harmless", labeler=name, choice=choice)
+    [everybody], [own] = (client.annotation.quality("harmless", run) for run in ("", study.id))
+    assert (everybody.answers, everybody.items, everybody.annotators) == (0, 0, ())
+    assert (own.answers, own.items, own.ordinal.items, len(own.annotators)) == (2, 1, 1, 2)
+    for run in ("", study.id):
+        assert client.annotation.disagreements("harmless", run_id=run)[1] == 0
+    with pytest.raises(Conflict, match="is of a study"):
+        client.annotation.adjudicate("pair-0", "harmless", "a")
+    assert client.datasets.export_run("preferences", study.id).rows == 2
+    with pytest.raises(NotFound, match="nothing to export"):
+        client.datasets.export_run("preferences")
+    client.annotation.set_annotator("bo", "paused")
+    assert client.datasets.export_run("preferences", study.id).rows == 1
+
+
 def test_labels_of_who_is_shut_out_decide_no_study_and_count_again_with_them(server, tmp_path):
     studies, annotation = server.client.studies, server.client.annotation
     study = studies.create_study(TWO, objectives=["harmless"])

@@ -23,7 +23,7 @@ from rlhf_core.records.samples import Prompt
 from services.client.client import CharterClient
 from services.embedded import embedded_server
 from services.server.config import WITHOUT_MODEL, ServeConfig
-from services.server.server import ErrorInterceptor, Server
+from services.server.server import ErrorInterceptor, Server, _options
 from tests.services.apps import serving
 
 PROMPT = Prompt.of("How do I unclog the drain?")
@@ -60,6 +60,37 @@ def test_an_error_carries_its_reason_and_field(served):
     assert (info.reason, info.domain) == ("INVALID_INPUT", "charter.v1")
     assert request.field_violations[0].field == "ppo.steps"
     assert "many" in status.message
+
+
+@pytest.mark.slow
+def test_a_connection_that_has_grown_old_is_renewed_and_cuts_no_stream(monkeypatch, tmp_path):
+    class Slow(trainer_pb2_grpc.TrainerServiceServicer):
+        async def WatchRun(self, request, context):
+            for number in range(8):
+                yield trainer_pb2.WatchRunResponse(event=trainer_pb2.RunEvent(sequence=number))
+                await asyncio.sleep(0.5)
+
+        async def ListRuns(self, request, context):
+            return trainer_pb2.ListRunsResponse(next_page_token=context.peer())
+
+    monkeypatch.setattr("services.server.server.CONNECTION_SECONDS", 1)
+
+    async def scenario() -> tuple[list[int], set[str]]:
+        server = grpc.aio.server(options=_options(2**20))
+        trainer_pb2_grpc.add_TrainerServiceServicer_to_server(Slow(), server)
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            stub, peers = trainer_pb2_grpc.TrainerServiceStub(channel), set[str]()
+            seen = []
+            async for answer in stub.WatchRun(trainer_pb2.WatchRunRequest()):
+                seen.append(answer.event.sequence)
+                peers.add((await stub.ListRuns(trainer_pb2.ListRunsRequest())).next_page_token)
+        await server.stop(None)
+        return seen, peers
+
+    seen, peers = asyncio.run(scenario())
+    assert seen == list(range(8)) and len(peers) > 1
 
 
 def test_broken_json_is_the_callers_mistake(served):

@@ -28,6 +28,7 @@ from rlhf_core.stages.ancestry import inherited
 from rlhf_core.stages.context import Context, Toolbox
 from rlhf_core.stages.control import control_stage
 from rlhf_core.stages.critique import critique_stage
+from rlhf_core.stages.elsewhere.remote_samples import sampling
 from rlhf_core.stages.evaluate import evaluate_stage
 from rlhf_core.stages.imported.own_rows import check_rows
 from rlhf_core.stages.label import label_stage
@@ -80,11 +81,13 @@ def run_pipeline(
     done = store.stage_results.of_run(run.id)
     check_rows(context, [stage for stage in wanted if stage not in done])
     context = fit_to_memory(context, [stage for stage in wanted if stage not in done])
-    for stage in wanted:
-        if stage not in done:
-            report("stage", json.dumps({"stage": stage, "state": "started"}))
-            done[stage] = STORY[stage](context)
-            with store.transaction(run.id, run.fence):
-                store.stage_results.add(done[stage])
-            report("stage", json.dumps({"stage": stage, "state": "done", "seconds": round(done[stage].seconds, 1)}))
-        context.results[stage] = done[stage]
+    with sampling(context, [stage for stage in wanted if stage not in done]) as context:
+        for stage in wanted:
+            if stage not in done:
+                report("stage", json.dumps({"stage": stage, "state": "started"}))
+                done[stage] = STORY[stage](context)
+                with store.transaction(run.id, run.fence):
+                    store.stage_results.add(done[stage])
+                took = round(done[stage].seconds, 1)
+                report("stage", json.dumps({"stage": stage, "state": "done", "seconds": took}))
+            context.results[stage] = done[stage]

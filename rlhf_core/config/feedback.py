@@ -26,6 +26,10 @@ def _web_address(text: str) -> str:
     return text.rstrip("/")
 
 
+WebAddress = Annotated[str, AfterValidator(_web_address)]
+"""Of a server, without a user, a password or a query."""
+
+
 def _model_name(text: str) -> str:
     if text.strip() != text or text in ("", ENDPOINT):
         raise ValueError(f"'{text}' names no model; allowed: policy, a Hugging Face id, a folder, openai:MODEL")
@@ -39,11 +43,15 @@ def _variable_name(text: str) -> str:
     return text
 
 
+VariableName = Annotated[str, AfterValidator(_variable_name)]
+"""Of an environment variable."""
+
+
 class EndpointConfig(Settings):
     """How an `openai:` model is asked. The key itself is read from the environment and stored nowhere."""
 
-    base_url: Annotated[str, AfterValidator(_web_address)] = "https://api.openai.com/v1"
-    key_env: Annotated[str, AfterValidator(_variable_name)] | None = "OPENAI_API_KEY"
+    base_url: WebAddress = "https://api.openai.com/v1"
+    key_env: VariableName | None = "OPENAI_API_KEY"
     """Name of the environment variable that holds the key; none means that the endpoint wants no key."""
     concurrency: int = Field(default=8, ge=1, le=256)
     """Requests under way at once."""

@@ -68,6 +68,9 @@ class PpoConfig(Settings):
     """A minibatch whose KL(old || new), in nats per token, is above this ends the step's updates."""
     max_ratio: float | None = Field(default=None, gt=1)
     """So does one whose mean probability ratio is above this."""
+    importance_cap: float = Field(default=2.0, gt=0)
+    """Where `model.sampler` writes the rollouts, each token counts as many times as the learner finds it likelier than
+    the server did, at most this many (truncated importance sampling: Ionides 2008; Yao et al. 2025)."""
     pays: Annotated[Pay, BeforeValidator(_as_pay)] = "scores"
     """What a response is paid, all else being the same: its scores; those of any response to its prompt, by lot; or no
     score at all. The last two are controls that tell what the rewards do."""

@@ -14,6 +14,7 @@ from rlhf_core.config.model_defaults import SANDBOX, with_model_defaults
 from rlhf_core.config.monitors import MonitorConfig
 from rlhf_core.config.ppo import PpoConfig
 from rlhf_core.config.reward import RewardConfig
+from rlhf_core.config.sampler import SamplerConfig
 from rlhf_core.config.tracking import TrackingConfig
 from rlhf_core.errors import InvalidInput
 from rlhf_core.records.base import STAGES, Stage, StoryStage
@@ -192,8 +193,10 @@ class ModelConfig(Settings):
     """Longest critique or revision, in tokens."""
     engine: EngineName = "native"
     """Writes what callers ask for: `native`, `transformers` (its paged batching) or `vllm` (GPU; extra `vllm`).
-    Rollouts of PPO are always written by the native one."""
+    Rollouts of PPO are written by the native one, or where `sampler` says."""
     lora: LoraConfig = LoraConfig()
+    sampler: SamplerConfig = SamplerConfig()
+    """Another server that writes PPO's rollouts and the samples of the stages."""
 
 
 class RunConfig(Settings):
@@ -257,6 +260,15 @@ class RunConfig(Settings):
         if learner.strategy == "shard" and ppo.tune == "full":
             raise ValueError(
                 "learner.strategy is 'shard' and ppo.tune is 'full'; allowed with it: lora, or strategy replicate"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _what_is_handed_over_is_an_adapter(self) -> Self:
+        if self.model.sampler.address is not None and self.ppo.tune == "full":
+            raise ValueError(
+                f"model.sampler.address is '{self.model.sampler.address}' and ppo.tune is 'full'; allowed with it: "
+                "lora, as the server is handed adapters alone"
             )
         return self
 

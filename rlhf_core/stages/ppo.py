@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from functools import partial
 
 from rlhf_core.config.ppo import PpoConfig
@@ -16,12 +16,14 @@ from rlhf_core.records.samples import Demonstration
 from rlhf_core.reward_models.reward_model import RewardModel
 from rlhf_core.stages.context import Context, Timer
 from rlhf_core.stages.demonstrations import replayed
-from rlhf_core.stages.learners import ppo_by_learners
+from rlhf_core.stages.elsewhere.learners import ppo_by_learners
+from rlhf_core.stages.elsewhere.remote_samples import ppo_sampler
 from rlhf_core.stages.ppo_watch import Audit, Watch
 from rlhf_core.stages.prompts import prompts_of
 from rlhf_core.stages.samples import stamp
 from rlhf_core.stages.versions import artifact_of, drop_adapters, load_reward_models, publish_policy
 from rlhf_core.training.epoch_state import Resumable
+from rlhf_core.training.parallel import ALONE
 from rlhf_core.training.ppo.ptx import Replay
 from rlhf_core.training.ppo.rule_penalties import rule_shares
 from rlhf_core.training.ppo.state import PpoState
@@ -92,6 +94,7 @@ def train(
         done = saved.step if saved else 0
         yield from ppo_by_learners(ctx, stage, policy, pack, weights, config, checkpoint, done, replay)
         return
+    sampler = ppo_sampler(ctx, stage)
     parts = train_ppo(
         policy,
         [models[name] for name in pack.objectives],
@@ -104,8 +107,11 @@ def train(
         checkpoint,
         Replay.begin(policy.backbone, replay, config, ctx.config.seed),
         ctx.constitution.principles,
+        ALONE,
+        sampler,
     )
-    yield from filter(None, ctx.units(parts))
+    with closing(sampler) if sampler else nullcontext():
+        yield from filter(None, ctx.units(parts))
 
 
 def _weights(ctx: Context, objectives: tuple[str, ...], step: int) -> dict[str, float]:

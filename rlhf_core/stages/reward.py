@@ -17,8 +17,8 @@ from rlhf_core.records.models import RewardModelVersion, RewardQuality
 from rlhf_core.records.runs import StageResult, StepMetrics
 from rlhf_core.reward_models.reward_model import RewardModel, new_models, save_models, score_all
 from rlhf_core.stages.context import Context, Timer
+from rlhf_core.stages.elsewhere.learners import epochs_by_learners
 from rlhf_core.stages.labelling.information import store_information
-from rlhf_core.stages.learners import epochs_by_learners
 from rlhf_core.stages.reward_data import Found, kept_back, labels_of
 from rlhf_core.stages.versions import EpochCheckpoints, artifact_of
 from rlhf_core.training.learners.job import NamedLabel, RewardTask

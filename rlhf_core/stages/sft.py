@@ -9,7 +9,7 @@ from rlhf_core.records.runs import StageResult
 from rlhf_core.records.samples import BASE_POLICY
 from rlhf_core.stages.context import Context, Timer
 from rlhf_core.stages.demonstrations import demonstrations_of
-from rlhf_core.stages.learners import epochs_by_learners
+from rlhf_core.stages.elsewhere.learners import epochs_by_learners
 from rlhf_core.stages.versions import EpochCheckpoints, fresh_adapter, publish_policy
 from rlhf_core.training.learners.job import SftTask
 from rlhf_core.training.sft import train_sft

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -16,21 +17,18 @@ def following(run: Run, start: Mapping[str, Any], overrides: Sequence[str] = ())
 
     Raises InvalidInput for overrides that do not go with it.
     """
-    from pydantic import ValidationError
-
     from rlhf_core.config.run import RunConfig
-    from services.cli.run_config import load_config
-    from services.wire.refusals import invalid_input
+    from services.cli.run_config import Setting, override_setting, spread, validate
 
-    tree: dict[str, Any] = RunConfig.model_validate_json(run.config).model_dump(mode="json")
-    given = load_config(None, overrides, environ={}).model_dump(mode="json", exclude_unset=True)
+    tree = RunConfig.model_validate_json(run.config).model_dump(mode="json")
     own = {"kind": "pipeline", "from_run": run.id, "constitution": run.constitution_hash}
-    for layer in (given, own, start):
-        _lay_over(tree, layer)
-    try:
-        return RunConfig.model_validate(tree)
-    except ValidationError as error:
-        raise invalid_input(error) from None
+    # The overrides are checked with what they are laid over, as by themselves they need not make a configuration.
+    changed = [spread(override_setting(text)) for text in overrides]
+    below, above = (
+        [spread(Setting((key,), value, f"run {run.id}")) for key, value in layer.items()]
+        for layer in (tree, {**own, **start})
+    )
+    return validate(list(chain.from_iterable([*below, *changed, *above])), RunConfig, "")
 
 
 def control_of(client: CharterClient, run: Run, overrides: Sequence[str] = ()) -> RunConfig:
@@ -68,11 +66,3 @@ def _with_ppo(client: CharterClient, run: Run) -> Run | None:
 def _allowed(client: CharterClient) -> str:
     found = [run.id for run in client.trainer.list_runs().runs if _with_ppo(client, run)]
     return f"allowed: {', '.join(found)}" if found else "no run here has; start one with: charter run"
-
-
-def _lay_over(tree: dict[str, Any], given: Mapping[str, Any]) -> None:
-    for key, value in given.items():
-        if isinstance(value, Mapping) and isinstance(tree.get(key), dict):
-            _lay_over(tree[key], value)
-        else:
-            tree[key] = value

@@ -119,6 +119,15 @@ def override_setting(text: str) -> Setting:
     return Setting(path, _scalar(value, f"-s {text}"), f"-s {text}")
 
 
+def spread(setting: Setting) -> Iterator[Setting]:
+    """Yield a setting for each value of a section, so that one laid over another replaces no other key."""
+    if not isinstance(setting.value, dict) or not setting.value:
+        yield setting
+        return
+    for key, value in setting.value.items():
+        yield from spread(Setting((*setting.path, str(key)), value, setting.origin))
+
+
 def nearest(word: str, allowed: Sequence[str]) -> str:
     """Write `, did you mean 'x'?`, or the allowed words when none is near."""
     close = difflib.get_close_matches(word, allowed, n=1)

@@ -29,6 +29,7 @@ from tests.processes import free_ports
 from tests.stages.conftest import Desk, NumberJudge
 from tests.stages.test_ppo_stage import OBJECTIVES, PROMPTS, TINY, publish
 from tests.training.published_ppo import PLAIN
+from tests.vllm_server import TinyVllm, running
 
 TOLERANCE = 1e-5
 ROOT = Path(__file__).parents[2]
@@ -95,6 +96,21 @@ def test_ppo_by_two_processes_is_stopped_goes_on_with_one_and_ends_like_ppo_by_o
     alone = ctx._replace(config=at_work(1).config)
     found = adapter_of(desk, ppo_stage(alone).policy_version)
     assert apart(found, expected) < TOLERANCE and texts(desk, ctx) == texts(desk, calm)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["replicate", "shard"])
+def test_two_processes_that_are_sampled_by_a_server_hand_it_one_adapter_a_step(desk, at_work, tiny_model, strategy):
+    calm = at_work(1)
+    expected = adapter_of(desk, ppo_stage(calm).policy_version)
+    with running(TinyVllm(tiny_model())) as server:
+        ctx = at_work(2, strategy=strategy)
+        sampler = ctx.config.model.sampler.model_copy(update={"address": server.address})
+        model = ctx.config.model.model_copy(update={"sampler": sampler})
+        ctx = ctx._replace(config=ctx.config.model_copy(update={"model": model}))
+        found = adapter_of(desk, ppo_stage(ctx).policy_version)
+        assert len(server.of("completions")) == 18 and len(server.of("load_lora_adapter")) == 3
+    assert apart(found, expected) < 1e-3 and texts(desk, ctx) == texts(desk, calm)
 
 
 @pytest.mark.slow
@@ -188,7 +204,7 @@ def test_a_process_lost_before_any_step_forward_fails_the_run(at_work, monkeypat
     def lost(*_: object) -> None:
         raise LearnersLost("learner process 0 was killed (SIGKILL)")
 
-    monkeypatch.setattr("rlhf_core.stages.learners.learners", lost)
+    monkeypatch.setattr("rlhf_core.stages.elsewhere.learners.learners", lost)
     with pytest.raises(TrainingFailed, match=r"learner process 0 was killed \(SIGKILL\); `charter resume` goes on"):
         ppo_stage(at_work(2))
 

@@ -77,7 +77,8 @@ class AnnotationServiceServicer(object):
     """
 
     def GetQuality(self, request, context):
-        """Measures the labels of each objective: agreement, every person, and the judges beside the people.
+        """Measures the labels of each objective: agreement, every person, and the judges beside the people. Pairs of studies
+        count only where `run_id` names the study.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -98,7 +99,7 @@ class AnnotationServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListDisagreements(self, request, context):
-        """Returns the comparisons that a reviewer should decide, the least clear first.
+        """Returns the comparisons that a reviewer should decide, the least clear first; those of studies are not among them.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -106,7 +107,7 @@ class AnnotationServiceServicer(object):
 
     def Adjudicate(self, request, context):
         """Decides what the right label of a comparison is; from then on it is a gold item. Once it has answered, the decision
-        survives a crash.
+        survives a crash. A comparison of a study is refused.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

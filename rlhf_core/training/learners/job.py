@@ -38,6 +38,8 @@ class PpoTask(Record):
     principles: tuple[Principle, ...]
     config: PpoConfig
     max_tokens: int
+    sampled_in: Path = Path()
+    """Where the adapters are put for the server of `model.sampler`, which reads them there."""
 
 
 class SftTask(Record):

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from rlhf_core.config.run import ModelConfig
 from rlhf_core.errors import InvalidInput
+from rlhf_core.inference.remote_sampler import connect
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.models.base_models import Bases
 from rlhf_core.models.policy import TRAINED, Policy
@@ -69,6 +70,7 @@ class PpoLearning:
         ]
         if self._divided:
             shard(backbone, TRAINED)
+        served = job.model.sampler
         self._steps = train_ppo(
             self._policy,
             models,
@@ -82,6 +84,7 @@ class PpoLearning:
             Replay.begin(backbone, task.replay, task.config, job.seed),
             task.principles,
             ranks,
+            connect(served, backbone, task.sampled_in) if served.address else None,
         )
 
     def step(self, weights: dict[str, float]) -> Answer:

@@ -99,6 +99,11 @@ def clipped_policy_loss(
         return PolicyLoss(loss, clip_fraction, approx_kl, masked_mean(ratio, mask, count))
 
 
+def importance_ratio(logprobs: Tensor, sampler_logprobs: Tensor, mask: Tensor) -> Tensor:
+    """Return how much likelier the learner finds each token than the sampler that drew it; 1 where masked."""
+    return (logprobs - sampler_logprobs).masked_fill(mask == 0, 0.0).exp()
+
+
 def clipped_value_loss(
     values: Tensor,
     old_values: Tensor,

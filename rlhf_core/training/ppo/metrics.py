@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from rlhf_core.config.ppo import PpoConfig
-from rlhf_core.training.ppo.losses import explained_variance, masked_mean
+from rlhf_core.training.ppo.losses import explained_variance, importance_ratio, kl_estimate, masked_mean
+from rlhf_core.training.ppo.responses import Behaviour
 from rlhf_core.training.ppo.rollout import Rollout
 from rlhf_core.training.ppo.state import PpoState
 from rlhf_core.training.ppo.targets import Targets
@@ -42,8 +43,30 @@ def step_metrics(
     if config.advantage == "gae":
         explained = explained_variance(targets.old.values @ stream_weights, targets.returns @ stream_weights, mask)
         numbers |= {} if explained is None else {"explained_variance": explained}
+    if rollout.behaviour is not None:
+        numbers |= sampler_metrics(rollout.behaviour, targets.old.logprobs, mask, config.importance_cap)
     each = objective_metrics(objectives, rollout, targets, stream_weights, config)
     return {name: float(value) for name, value in numbers.items()} | each | {"kl_coef": state.kl_coef} | _means(updates)
+
+
+def sampler_metrics(behaviour: Behaviour, logprobs: Tensor, mask: Tensor, cap: float) -> dict[str, Tensor | float]:
+    """Return how far the sampler that wrote the batch is from the learner, over the tokens that count.
+
+    ratio: mean of learner to sampler, 1 where they agree. truncated: share above the cap. kl: KL(sampler || learner) in
+    nats per token (k3). gap and gap_max: mean and largest difference of log-probs.
+    """
+    theirs = behaviour.logprobs
+    ratio, gap = importance_ratio(logprobs, theirs, mask), (logprobs - theirs).abs().masked_fill(mask == 0, 0.0)
+    return {
+        "sampler/ratio": masked_mean(ratio, mask),
+        "sampler/truncated": masked_mean((ratio > cap).float(), mask),
+        "sampler/kl": masked_mean(kl_estimate(theirs, logprobs, "k3"), mask),
+        "sampler/gap": masked_mean(gap, mask),
+        "sampler/gap_max": gap.max(),
+        "sampler/handover_seconds": behaviour.handover_seconds,
+        "sampler/handover_bytes": behaviour.handover_bytes,
+        "sampler/tokens_per_second": behaviour.tokens_per_second,
+    }
 
 
 def _means(updates: Sequence[Update]) -> dict[str, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -12,7 +12,6 @@ from rlhf_core.config.ppo import PpoConfig
 from rlhf_core.config.reward import StepPool
 from rlhf_core.constitution.principle import Principle
 from rlhf_core.errors import TrainingFailed
-from rlhf_core.inference.generate import Generated, generate
 from rlhf_core.models.batching import Batch, make_batch
 from rlhf_core.models.policy import Policy
 from rlhf_core.records.base import content_id
@@ -22,8 +21,12 @@ from rlhf_core.reward_models.reward_model import Members, Scorer, score_each
 from rlhf_core.seeding import derived_seed
 from rlhf_core.training.parallel import ALONE, Ranks
 from rlhf_core.training.ppo.credit import Credit, line_credit, no_credit
+from rlhf_core.training.ppo.responses import Behaviour, Draw, Written, behaviour_of, write_responses
 from rlhf_core.training.ppo.rule_penalties import after_rules
 from rlhf_core.training.ppo.scalarization import standardise
+
+if TYPE_CHECKING:
+    from rlhf_core.inference.remote_sampler import RemoteSampler
 
 T = TypeVar("T")
 
@@ -32,7 +35,7 @@ class Rollout(NamedTuple):
     """Samples of the current policy; scores and z (K, B), `unfinished` (B,) is 1 where the end token is missing.
 
     `paid` (K, B) is what each objective's stream pays: z itself, unless the objectives are combined otherwise.
-    `credit` says where in a response it is paid.
+    `credit` says where in a response it is paid. `behaviour` is there where another sampler wrote the responses.
     """
 
     samples: list[Sample]
@@ -42,6 +45,7 @@ class Rollout(NamedTuple):
     unfinished: Tensor
     paid: Tensor
     credit: Credit
+    behaviour: Behaviour | None = None
 
 
 def step_prompts(prompts: Sequence[Prompt], count: int, seed: int, step: int, even_tags: bool = False) -> list[Prompt]:
@@ -102,23 +106,23 @@ def roll_out(
     seed: int,
     principles: Sequence[Principle] = (),
     ranks: Ranks = ALONE,
+    sampler: RemoteSampler | None = None,
+    step: int = 0,
 ) -> Rollout:
     """Sample `samples_per_prompt` responses to each prompt, score them by every reward model and standardise.
 
     A score is the ensemble's mean; z is the standardised score less what the principles' rules take. Each process
-    writes and scores the responses to its share of the prompts, and all of them have all.
+    writes and scores the responses to its share of the prompts, and all of them have all. A `sampler` writes them
+    instead, by the policy as it is after `step` steps.
     """
     backbone, n = policy.backbone, config.samples_per_prompt
     ids = [backbone.render(prompt.messages) for prompt in prompts]
     asked = ranks.share(len(prompts))
     own = slice(n * asked.start, n * asked.stop)
-    with backbone.gathered(), backbone.adapters.using(policy.adapter):
-        temperature = config.temperature
-        replies = generate(backbone, ids, n=n, temperature=temperature, max_tokens=max_tokens, seed=seed, share=own)
-        parts = ranks.gather(replies)
-    written = [Generated(*row) for part in parts for row in part]
+    draw = Draw(n, config.temperature, max_tokens, seed, own)
+    written = write_responses(policy, step, ids, draw, ranks, sampler)
     ids = [row for row in ids for _ in range(n)]
-    samples = _samples(policy, [prompt for prompt in prompts for _ in range(n)], written, seed)
+    samples = _samples(policy, written, [prompt for prompt in prompts for _ in range(n)], seed)
     with backbone.gathered():
         scored = _scored(reward_models, samples, own, ranks)
     scores = torch.stack([members.replies.mean(1) for members, _ in scored])
@@ -127,12 +131,13 @@ def roll_out(
             raise TrainingFailed(f"the reward model of '{model.objective}' gave a score that is not finite")
     z = standardise(scores, torch.tensor(norm_pack.mean), torch.tensor(norm_pack.sd), config.score_clip)
     z = after_rules(z, samples, principles, norm_pack.objectives, config.score_clip)
-    unfinished = torch.tensor([not result.finished for result in written]).float()
-    batch = make_batch(backbone, ids, [result.tokens for result in written])
+    unfinished = torch.tensor([not result.finished for result in written.rows]).float()
+    batch = make_batch(backbone, ids, [result.tokens for result in written.rows])
     z = z.to(batch.ids.device)
-    texts = [(sample.response, result.tokens) for sample, result in zip(samples, written, strict=True)]
+    texts = [(sample.response, result.tokens) for sample, result in zip(samples, written.rows, strict=True)]
     credit = line_credit(backbone, texts, scored, norm_pack.sd, batch.mask)
-    return Rollout(samples, batch, scores, z, unfinished.to(batch.ids.device), z, credit)
+    behaviour = None if sampler is None else behaviour_of(written, batch)
+    return Rollout(samples, batch, scores, z, unfinished.to(batch.ids.device), z, credit, behaviour)
 
 
 def _scored(
@@ -153,18 +158,18 @@ def _scored(
     ]
 
 
-def _samples(policy: Policy, prompts: Sequence[Prompt], written: Sequence[Generated], seed: int) -> list[Sample]:
+def _samples(policy: Policy, written: Written, prompts: Sequence[Prompt], seed: int) -> list[Sample]:
     return [
         Sample(
             id=content_id("sample", policy.adapter, prompt.id, seed, index),
             prompt=prompt,
             response=policy.backbone.decode(result.tokens),
-            policy_version=policy.adapter,
+            policy_version=written.version,
             finished=result.finished,
             tokens=len(result.tokens),
             logprob=sum(result.logprobs),
             seed=seed,
             stage="ppo",
         )
-        for index, (prompt, result) in enumerate(zip(prompts, written, strict=True))
+        for index, (prompt, result) in enumerate(zip(prompts, written.rows, strict=True))
     ]

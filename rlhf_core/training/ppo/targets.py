@@ -14,7 +14,7 @@ from rlhf_core.models.batching import Batch
 from rlhf_core.models.policy import Evaluation, Policy
 from rlhf_core.training.parallel import ALONE, Pass, Ranks
 from rlhf_core.training.ppo.advantages import gae, group_advantages
-from rlhf_core.training.ppo.losses import kl_estimate, token_rewards, whiten, whiten_streams
+from rlhf_core.training.ppo.losses import importance_ratio, kl_estimate, token_rewards, whiten, whiten_streams
 from rlhf_core.training.ppo.rollout import Rollout
 from rlhf_core.training.ppo.scalarization import normalised_streams
 
@@ -55,7 +55,9 @@ def fix_targets(
 ) -> Targets:
     """Recompute log-probs and values, pay the rewards, estimate advantages; add them up by the objectives' weights.
 
-    The sum is whitened over the whole batch, where that is asked for.
+    The sum is whitened over the whole batch, where that is asked for. Where another sampler wrote the batch, each
+    token's advantage then counts as many times as the learner finds the token likelier, at most `importance_cap`: the
+    surrogate is linear in it, so the clipped ratio stays that of new to old policy (Hilton et al. 2022).
 
     `own` is what `evaluate_once` made of the batch, where it did.
     """
@@ -79,6 +81,9 @@ def fix_targets(
     joined = advantages @ stream_weights
     if config.whitens:
         joined = whiten(joined, batch.mask)
+    if rollout.behaviour is not None:
+        ratio = importance_ratio(old.logprobs, rollout.behaviour.logprobs, batch.mask)
+        joined = joined * ratio.clamp_max(config.importance_cap)
     return Targets(old, ref_logprobs, joined, returns, kl.sum(1), advantages)
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from torch import Tensor
 
@@ -27,7 +27,10 @@ from rlhf_core.training.ppo.ptx import Replay
 from rlhf_core.training.ppo.rollout import Rollout, roll_out, shuffled, step_prompts, unpaid
 from rlhf_core.training.ppo.state import PpoState
 from rlhf_core.training.ppo.targets import evaluate_once, fix_targets
-from rlhf_core.training.ppo.update import optimise
+from rlhf_core.training.ppo.update import Update, optimise
+
+if TYPE_CHECKING:
+    from rlhf_core.inference.remote_sampler import RemoteSampler
 
 Weights = Mapping[str, float] | Callable[[int], Mapping[str, float]]
 """The run's weights, which the dial's schedule changes; or those of each step, counted from 1."""
@@ -55,6 +58,7 @@ def train_ppo(
     replay: Replay | None = None,
     principles: Sequence[Principle] = (),
     ranks: Ranks = ALONE,
+    sampler: RemoteSampler | None = None,
 ) -> Iterator[PpoStep | None]:
     """Yield each step when it is done, and None between its parts, so that others can use the device meanwhile.
 
@@ -70,8 +74,10 @@ def train_ppo(
         dial = weights(state.step + 1) if callable(weights) else weights_at(config.dial, weights, state.step + 1)
         stream_weights = combination.coefficients(dial)
         chosen = step_prompts(prompts, config.prompts_per_step, seed, state.step, config.even_tags)
-        draws = derived_seed(seed, state.step)
-        rollout = roll_out(policy, reward_models, norm_pack, chosen, config, max_tokens, draws, principles, ranks)
+        draws, order = derived_seed(seed, state.step), derived_seed(seed, state.step, "minibatches")
+        rollout = roll_out(
+            policy, reward_models, norm_pack, chosen, config, max_tokens, draws, principles, ranks, sampler, state.step
+        )
         rollout = _paid(combination.pay(rollout, stream_weights), config, derived_seed(seed, state.step, "lots"))
         yield None
         # 2. Fix this step's targets: from here they are data, not graph.
@@ -79,14 +85,20 @@ def train_ppo(
         targets = fix_targets(policy, rollout, stream_weights, state.kl_coef, config, own, ranks)
         yield None
         # 3. Optimise the clipped surrogate over shuffled minibatches, until the policy has gone too far.
-        updates, order = [], derived_seed(seed, state.step, "minibatches")
-        for done in optimise(state, rollout.batch, targets, stream_weights, config, order, replay, own):
-            updates.append(done)
-            yield None
+        updates = yield from _taken(optimise(state, rollout.batch, targets, stream_weights, config, order, replay, own))
         # 4. Report, and carry on from what was just learned.
         values = step_metrics(rollout, targets, updates, stream_weights, state, config)
         state.advance(targets.kl, combination.learn(rollout.z), config)
         yield _done(state, rollout, targets.kl, values | {"seconds": time.perf_counter() - started}, dial, config)
+
+
+def _taken(updates: Iterator[Update]) -> Generator[None, None, list[Update]]:
+    """Take updates one by one, and let others use the device after each."""
+    taken: list[Update] = []
+    for done in updates:
+        taken.append(done)
+        yield None
+    return taken
 
 
 def _paid(rollout: Rollout, config: PpoConfig, seed: int) -> Rollout:

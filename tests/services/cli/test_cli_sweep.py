@@ -14,6 +14,7 @@ from rlhf_core.config.run import RunConfig
 from rlhf_core.errors import InvalidInput, NotFound
 from rlhf_core.records.runs import Run
 from services.cli.main import app
+from services.cli.run_config import InvalidConfig
 from services.cli.runs.grid import axis_of, cells_of, told
 from services.cli.runs.sweep import config_of
 from tests.small_run import SMALL
@@ -84,6 +85,12 @@ def test_other_settings_are_set_in_every_run_and_count_for_where_it_begins():
 def test_one_weight_is_turned_and_the_others_stay():
     dialled = DONE.model_copy(update={"config": RunConfig(weights={"helpful": 2, "harmless": 1}).model_dump_json()})
     assert config_of(dialled, {"weights.harmless": 5}).weights == {"helpful": 2, "harmless": 5}
+    assert config_of(dialled, {"weights.harmless": 0}).weights == {"helpful": 2, "harmless": 0}
+
+
+def test_what_is_wrong_with_a_setting_names_it():
+    with pytest.raises(InvalidConfig, match=r"-s ppo\.kl_coefs=0\.1 .*did you mean 'kl_coef'"):
+        config_of(DONE, {"ppo.kl_coefs": 0.1})
 
 
 @pytest.mark.parametrize(

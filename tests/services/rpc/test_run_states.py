@@ -73,16 +73,16 @@ def test_a_mistake_of_ours_fails_the_run_with_one_line(served):
     wait_for(served.client, later.id, "SUCCEEDED")
 
 
-def test_a_server_that_stops_leaves_its_run_to_the_next_and_the_watcher_goes_on(tmp_path, model_config, trained):
-    trained(tmp_path)
+def test_a_server_that_stops_leaves_its_run_to_the_next_and_the_watcher_goes_on(short_folder, model_config, trained):
+    trained(short_folder)
     seen: list[RunEvent] = []
-    with embedded_server(tmp_path, model_config, pipeline=few_steps) as address:
+    with embedded_server(short_folder, model_config, pipeline=few_steps) as address:
         client = CharterClient.connect(address)
         run = client.trainer.create_run(SLOW)
         watcher = threading.Thread(target=lambda: seen.extend(client.trainer.watch_run(run.id)))
         watcher.start()
         after_some_steps(client, run.id)
-    with embedded_server(tmp_path, model_config, pipeline=few_steps) as again, client:
+    with embedded_server(short_folder, model_config, pipeline=few_steps) as again, client:
         assert again == address
         ended = wait_for(client, run.id, "SUCCEEDED")
         watcher.join(timeout=20)

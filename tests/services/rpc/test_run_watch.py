@@ -89,9 +89,9 @@ def test_a_watch_goes_on_after_the_last_sequence_and_repeats_nothing(server):
         assert found == list(range(after + 1, 9))
 
 
-def test_a_lost_connection_is_taken_up_after_the_last_event(tmp_path):
+def test_a_lost_connection_is_taken_up_after_the_last_event(short_folder):
     seen: list[int] = []
-    with run_server(tmp_path) as server:
+    with run_server(short_folder) as server:
         [run_id] = server.create()
         client = CharterClient.connect(server.client.address)
         watching = client.trainer.watch_run(run_id)
@@ -99,7 +99,7 @@ def test_a_lost_connection_is_taken_up_after_the_last_event(tmp_path):
         thread.start()
         while not seen:
             time.sleep(0.05)
-    with run_server(tmp_path) as again:
+    with run_server(short_folder) as again:
         again.ask("PauseRun", run_id=run_id)
         thread.join(timeout=20)
         assert not thread.is_alive()

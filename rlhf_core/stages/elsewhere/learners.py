@@ -18,6 +18,7 @@ from rlhf_core.records.models import NormPack
 from rlhf_core.records.runs import StepMetrics
 from rlhf_core.records.samples import Demonstration
 from rlhf_core.stages.context import Context
+from rlhf_core.stages.elsewhere.remote_samples import FOLDER as SAMPLER_FOLDER
 from rlhf_core.stages.prompts import prompts_of
 from rlhf_core.training.epoch_state import Keep
 from rlhf_core.training.learners.job import Job, PpoTask, RewardTask, SavedRewardModel, SftTask
@@ -71,6 +72,7 @@ def ppo_by_learners(
         principles=tuple(ctx.constitution.principles),
         config=config,
         max_tokens=ctx.config.model.max_tokens,
+        sampled_in=ctx.tools.runs_folder.absolute() / ctx.run.id / SAMPLER_FOLDER / stage,
     )
     with _at_work(ctx, stage, task, ctx.config.seed, checkpoint) as found:
         for number in range(done + 1, config.steps + 1):

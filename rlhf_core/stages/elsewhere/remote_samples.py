@@ -1,0 +1,87 @@
+"""Samples of the stages, and rollouts of PPO, that the server of `model.sampler` writes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import closing, contextmanager
+
+from rlhf_core.inference.remote_sampler import RemoteSampler, Version, connect
+from rlhf_core.records.base import Stage, content_id
+from rlhf_core.records.samples import BASE_POLICY, Prompt, Sample
+from rlhf_core.stages.context import Context, RunStopped
+
+FOLDER = "sampler"
+"""In a run's folder: the adapters that the server is given, which reads them there."""
+SAMPLED: tuple[Stage, ...] = ("critique", "label", "norm_pack", "ppo", "control", "evaluate", "report")
+
+
+class ServedSampler:
+    """interfaces.Sampler over the server of a run's `model.sampler`."""
+
+    def __init__(self, ctx: Context, remote: RemoteSampler):
+        self._ctx, self._remote = ctx, remote
+
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        policy_version: str,
+        n: int = 1,
+        temperature: float = 1.0,
+        max_tokens: int = 64,
+        seed: int = 0,
+    ) -> list[Sample]:
+        backbone, on_device = self._ctx.tools.backbone, self._ctx.tools.on_device
+        version = self._version(policy_version)
+        ids = on_device(lambda: [backbone.render(prompt.messages) for prompt in prompts])
+        written = self._remote.write(version, ids, n, temperature, max_tokens, seed)
+        texts = on_device(lambda: [backbone.decode(reply.tokens) for reply in written])
+        repeated = [prompt for prompt in prompts for _ in range(n)]
+        return [
+            Sample(
+                id=content_id("sample", prompt.id, policy_version, seed, index, temperature, max_tokens),
+                prompt=prompt,
+                response=text,
+                policy_version=policy_version,
+                finished=reply.finished,
+                tokens=len(reply.tokens),
+                logprob=sum(reply.logprobs),
+                seed=seed,
+            )
+            for index, (prompt, text, reply) in enumerate(zip(repeated, texts, written, strict=True))
+        ]
+
+    def _version(self, identity: str) -> Version:
+        if identity == BASE_POLICY:
+            return self._remote.base()
+        version = self._ctx.store.policy_versions.get(identity)
+        return self._remote.hand_over(self._ctx.store.artifacts.get_folder(version.artifact), version.step).version
+
+
+@contextmanager
+def sampling(ctx: Context, stages: Collection[Stage]) -> Iterator[Context]:
+    """Yield the context whose samples are written where its configuration says, by a server that has been tried.
+
+    Raises: InvalidInput where the server computes something else than is computed here, Unavailable where none answers.
+    """
+    if ctx.config.model.sampler.address is None or not set(stages) & set(SAMPLED):
+        yield ctx
+        return
+
+    def give_up() -> None:
+        if ctx.should_stop():
+            raise RunStopped(f"run {ctx.run.id} stopped while it was sampled")
+
+    config, folder = ctx.config.model.sampler, ctx.tools.runs_folder / ctx.run.id / FOLDER / "stages"
+    with closing(connect(config, ctx.tools.backbone, folder, give_up)) as remote:
+        ctx.tools.on_device(remote.check)
+        yield ctx._replace(tools=ctx.tools._replace(sampler=ServedSampler(ctx, remote)))
+
+
+def ppo_sampler(ctx: Context, stage: Stage) -> RemoteSampler | None:
+    """Return what writes the rollouts of PPO; None is this process. It is used on the thread that owns the model."""
+    if ctx.config.model.sampler.address is None:
+        return None
+    backbone, folder = ctx.tools.backbone, ctx.tools.runs_folder / ctx.run.id / FOLDER / stage
+    # Others use the device while the server writes, as they do before each pass.
+    return connect(ctx.config.model.sampler, backbone, folder, lambda: backbone.before_pass())

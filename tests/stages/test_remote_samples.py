@@ -1,0 +1,117 @@
+"""Stages whose samples another server writes: a real HTTP server in vLLM's shapes, the same tiny model behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from rlhf_core.config.run import RunConfig
+from rlhf_core.errors import InvalidInput
+from rlhf_core.records.base import Stage
+from rlhf_core.stages.context import Context, RunStopped
+from rlhf_core.stages.elsewhere.remote_samples import sampling
+from rlhf_core.stages.ppo import ppo_stage
+from tests.local_sampler import LocalSampler
+from tests.stages.test_ppo_stage import PROMPTS, at_work
+from tests.vllm_server import TinyVllm, running
+
+__all__ = ["at_work"]
+
+
+@pytest.fixture
+def server(tiny_model) -> Iterator[TinyVllm]:
+    with running(TinyVllm(tiny_model())) as server:
+        yield server
+
+
+@pytest.fixture
+def served(at_work: Callable[..., Context], server: TinyVllm) -> Callable[..., Context]:
+    """`served(ppo settings)` is a context whose samples the server writes."""
+
+    def context(**ppo: object) -> Context:
+        ctx = at_work(**ppo)
+        sampler = ctx.config.model.sampler.model_copy(update={"address": server.address})
+        model = ctx.config.model.model_copy(update={"sampler": sampler})
+        return ctx._replace(config=ctx.config.model_copy(update={"model": model}))
+
+    return context
+
+
+def texts(samples) -> list[tuple[str, bool, int]]:
+    return [(sample.response, sample.finished, sample.tokens) for sample in samples]
+
+
+@pytest.mark.parametrize("version", ["base", "sft-1"])
+def test_a_stages_samples_are_those_that_this_process_would_write(served, version):
+    ctx = served()
+    asked = {"n": 2, "temperature": 0.7, "max_tokens": 6, "seed": 3}
+    with sampling(ctx, ["norm_pack"]) as there:
+        samples = there.tools.sampler.generate(PROMPTS[:3], policy_version=version, **asked)
+    adapter = "sft" if version == "sft-1" else version
+    own = LocalSampler(ctx.tools.backbone).generate(PROMPTS[:3], policy_version=adapter, **asked)
+    assert texts(samples) == texts(own)
+    assert [sample.logprob for sample in samples] == pytest.approx([sample.logprob for sample in own], abs=1e-4)
+    assert {sample.policy_version for sample in samples} == {version}
+
+
+def test_what_the_server_was_given_is_taken_back_at_the_end(served, server):
+    ctx = served()
+    with sampling(ctx, ["ppo"]) as there:
+        there.tools.sampler.generate(PROMPTS[:1], policy_version="sft-1")
+        assert server.loaded
+    assert not server.loaded
+    assert not list((ctx.tools.runs_folder / ctx.run.id).rglob("*.safetensors"))
+
+
+def test_so_it_is_when_the_run_is_stopped(served, server):
+    stopped = False
+    ctx = served()._replace(should_stop=lambda: stopped)
+    with pytest.raises(RunStopped), sampling(ctx, ["ppo"]) as there:
+        there.tools.sampler.generate(PROMPTS[:1], policy_version="sft-1")
+        stopped = True
+        there.tools.sampler.generate(PROMPTS[:1], policy_version="sft-1")
+    assert not server.loaded
+
+
+def test_the_ppo_stage_learns_from_what_the_server_writes(served, server, desk):
+    ctx = served(steps=2, prompts_per_step=4)
+    ppo_stage(ctx)
+    samples = desk.store.samples.of_run(ctx.run.id, stage="ppo")
+    assert len(samples) == 8
+    assert {sample.policy_version.rsplit("-", 1)[0] for sample in samples} == {"policy-0", "policy-1"}
+    assert len(server.of("completions")) == 8 and not server.loaded
+
+
+def test_a_run_that_samples_nothing_or_here_asks_no_server(served, at_work, server):
+    cases: list[tuple[Context, Stage]] = [(served(), "sft"), (at_work(), "ppo")]
+    for ctx, stage in cases:
+        with sampling(ctx, [stage]) as same:
+            assert same is ctx
+    assert not server.asked
+
+
+def test_a_run_that_is_stopped_waits_for_no_server(served):
+    ctx = served()._replace(should_stop=lambda: True)
+    with pytest.raises(RunStopped), sampling(ctx, ["label"]):
+        pass
+
+
+def test_weights_that_are_no_adapter_are_refused_by_their_settings():
+    with pytest.raises(ValueError, match=r"model.sampler.address is 'http://h:8000' and ppo.tune is 'full'; allowed"):
+        RunConfig.model_validate({"model": {"sampler": {"address": "http://h:8000"}}, "ppo": {"tune": "full"}})
+    with pytest.raises(ValueError, match="'h:8000' is not an address"):
+        RunConfig.model_validate({"model": {"sampler": {"address": "h:8000"}}})
+
+
+def test_a_version_without_an_adapter_is_refused(served, desk, tmp_path: Path):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "weights").write_text("all")
+    ctx = served()
+    artifact = desk.store.artifacts.put_folder(tmp_path / "full")
+    desk.store.policy_versions.add(
+        desk.store.policy_versions.get("sft-1").model_copy(update={"id": "full-1", "artifact": artifact})
+    )
+    with sampling(ctx, ["evaluate"]) as there, pytest.raises(InvalidInput, match="holds no low-rank adapter"):
+        there.tools.sampler.generate(PROMPTS[:1], policy_version="full-1")

@@ -17,7 +17,7 @@ from rlhf_core.comparison.records import (
     RunComparison,
     Side,
 )
-from rlhf_core.comparison.sources import Source, source_of
+from rlhf_core.comparison.sources import Source, source_of, terms_of
 from rlhf_core.comparison.verdict import MIN_SHARED, verdict_of
 from rlhf_core.errors import InvalidInput
 from rlhf_core.evaluation.statistics import Estimate, difference_estimate, mean_estimate
@@ -44,7 +44,7 @@ def compare_runs(store: Store, a: str, b: str) -> RunComparison:
         b=_side(second),
         shared_prompts=len(shared),
         measures=tuple(_measure(name, left.get(name), right.get(name), first, second) for name in names),
-        verdict=verdict_of(judge, judged, first, second),
+        verdict=verdict_of(judge, judged, terms_of(store, first), terms_of(store, second)),
         settings=_differing(first, second),
         curves=tuple(_curves(first, second)),
         replies=tuple(_replies(first, second, judge, judged)),

@@ -21,14 +21,19 @@ HELD_OUT = "evaluate"
 class Source(NamedTuple):
     run: Run
     config: RunConfig
-    weights: dict[str, float]
-    """Those that held at the end."""
     in_production: bool
     policy: PolicyRows
-    gold_sd: dict[str, float]
-    """Spread of gold over the reference policy's samples, of the objectives where it is known."""
     pack: NormPack | None
     watched: list[WatchPoint]
+
+
+class Terms(NamedTuple):
+    """How a run weighs its objectives."""
+
+    weights: dict[str, float]
+    """Those that held at the end."""
+    gold_sd: dict[str, float]
+    """Spread of gold over the reference policy's samples, of the objectives where it is known."""
 
 
 def source_of(store: Store, reference: str) -> Source:
@@ -49,24 +54,28 @@ def source_of(store: Store, reference: str) -> Source:
         gold=[grade for grade in store.gold_scores.of_run(measured) if grade.sample_id in ids],
     )
     packed, trained = results.get("norm_pack"), results.get("ppo")
-    config = RunConfig.model_validate_json(run.config)
     return Source(
         run=run,
-        config=config,
-        weights=_weights(store, run, config),
+        config=RunConfig.model_validate_json(run.config),
         in_production=store.aliases.holder(PRODUCTION) == version,
         policy=rows,
-        gold_sd=_gold_sd(store, packed.run_id) if packed else {},
         pack=store.norm_packs.get(packed.norm_pack) if packed else None,
         watched=store.watch_points.of_run(trained.run_id) if trained else [],
     )
 
 
-def _weights(store: Store, run: Run, config: RunConfig) -> dict[str, float]:
+def terms_of(store: Store, source: Source) -> Terms:
+    """Read how a run weighs its objectives."""
+    packed = results_of(store, source.run.id).get("norm_pack")
+    return Terms(_weights(store, source), _gold_sd(store, packed.run_id) if packed else {})
+
+
+def _weights(store: Store, source: Source) -> dict[str, float]:
     """The configured ones, or the constitution's, unless the run was given others on its way."""
+    run, given = source.run, source.config.weights
     taken = [change.weights for change in store.weights.of_run(run.id) if change.from_step is not None]
-    if taken or config.weights:
-        return taken[-1] if taken else config.weights
+    if taken or given:
+        return taken[-1] if taken else given
     text = store.constitutions.text(run.constitution_hash)
     return parse_constitution(text, run.constitution_hash).default_weights()
 

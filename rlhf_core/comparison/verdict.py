@@ -8,7 +8,7 @@ import numpy as np
 
 from rlhf_core.comparison.columns import Column
 from rlhf_core.comparison.records import Judge, Part, Verdict
-from rlhf_core.comparison.sources import Source
+from rlhf_core.comparison.sources import Terms
 from rlhf_core.evaluation.statistics import Array, difference_estimate, mean_estimate
 
 MIN_SHARED = 2
@@ -19,7 +19,7 @@ BEST_GOLD: Mapping[str, float] = {"helpful": 1.0, "harmless": 0.0}
 Sides = tuple[Column, Column]
 
 
-def verdict_of(judge: Judge, judged: Mapping[str, Sides], first: Source, second: Source) -> Verdict | None:
+def verdict_of(judge: Judge, judged: Mapping[str, Sides], first: Terms, second: Terms) -> Verdict | None:
     """Weigh what one judge says of both policies, by objective, with the weights of the second's run.
 
     None where it knows fewer than two prompts that both answered.
@@ -53,14 +53,14 @@ def verdict_of(judge: Judge, judged: Mapping[str, Sides], first: Source, second:
     )
 
 
-def _units(judge: Judge, judged: Mapping[str, Sides], source: Source) -> dict[str, float]:
+def _units(judge: Judge, judged: Mapping[str, Sides], terms: Terms) -> dict[str, float]:
     """Standard deviations of the reference policy, as weights are meant; scores are in them already.
 
     Where gold's are not known for every objective with a weight, all stay in their own unit.
     """
     plain = dict.fromkeys(judged, 1.0)
-    known = {name: sd for name, sd in source.gold_sd.items() if sd > 0}
-    if judge != "gold" or any(source.weights.get(name) and name not in known for name in judged):
+    known = {name: sd for name, sd in terms.gold_sd.items() if sd > 0}
+    if judge != "gold" or any(terms.weights.get(name) and name not in known for name in judged):
         return plain
     return {name: known.get(name, 1.0) for name in plain}
 

@@ -8,21 +8,20 @@ from http import HTTPStatus
 from typing import Any
 from uuid import uuid4
 
-from charter.v1 import trainer_pb2
+from charter.v1 import preference_pb2, trainer_pb2
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from rlhf_core.errors import CharterError, InvalidInput, NotFound
+from rlhf_core.errors import CharterError, Forbidden, InvalidInput, NotFound
 from rlhf_core.evaluation.report.record import Report
 from rlhf_core.records.base import STAGE_TITLES, STAGES
 from rlhf_core.records.runs import Run
 from services.console.backend import Backend, person_of
 from services.console.pages import Pages, form_of
 from services.console.production import in_production
-from services.console.waiting import pairs_wait
 from services.wire import enums
 from services.wire.paging import LAST_PLACE
 from services.wire.stored_records import run_from_message
@@ -81,12 +80,11 @@ class Runs:
         stages = STAGES if run.kind == "pipeline" else (run.kind,)
         visitor = await self._backend.visitor(request)
         labels = visitor.may("label") and "preference" in visitor.services
-        labeler = person_of(request, visitor)
         return self._pages.page_for(
             visitor,
             request,
             "run.html",
-            labels=labels and await pairs_wait(self._backend, request, labeler, run.id),
+            labels=labels and await self._pairs_wait(request, person_of(request, visitor), run.id),
             run=run,
             created=message.create_time,
             weights=config.get("weights") or {},
@@ -97,6 +95,24 @@ class Runs:
             production=await in_production(self._backend, request),
             request_id=uuid4().hex,
         )
+
+    async def _pairs_wait(self, request: Request, labeler: str, run: str) -> bool:
+        """Whether any pair of a run waits for a labeler; who is not let in shall be led to the desk, which says so."""
+        preference = self._backend.preference
+        try:
+            guidelines = preference_pb2.GetGuidelinesRequest(run_id=run)
+            objectives = (
+                await self._backend.ask(request, preference.GetGuidelines, guidelines)
+            ).constitution.objectives
+            for name in [objective.name for objective in objectives]:
+                asked = preference_pb2.NextComparisonRequest(labeler=labeler, objective=name, run_id=run, count=1)
+                if (await self._backend.ask(request, preference.NextComparison, asked)).remaining:
+                    return True
+        except Forbidden:
+            return True
+        except NotFound:  # the constitution is not stored, and so nobody can label by it
+            return False
+        return False
 
     async def _change(self, request: Request) -> Response:
         """Pause, resume or end a run, or write a note on it."""

@@ -37,11 +37,10 @@ class PolicyLookup:
         async def answer(request: Message, context: grpc.aio.ServicerContext) -> Message:
             return await self._io.run(work, request)
 
-        return grpc.unary_unary_rpc_method_handler(
-            answer,
-            request_deserializer=asked.FromString,
-            response_serializer=lambda message: message.SerializeToString(),
-        )
+        def written(message: Message) -> bytes:
+            return message.SerializeToString()
+
+        return grpc.unary_unary_rpc_method_handler(answer, asked.FromString, written)
 
 
 def add_policy_lookup(lookup: PolicyLookup, server: Any) -> None:

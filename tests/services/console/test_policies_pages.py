@@ -111,7 +111,9 @@ def test_a_server_without_a_model_shows_what_is_in_production_and_changes_nothin
         assert 'href="/policies"' in listed and listed.count(">in production</span>") == 1
         for page in (listed, site.http.get("/policies").text, site.http.get(f"/runs/{run}").text):
             assert "<b>policy-1</b>" in page and "promoted by ana: &lt;i&gt;good" in page
-        assert "This run made what is in production" not in site.http.get(f"/runs/{other}").text
+        beside = site.http.get(f"/runs/{other}").text
+        assert "This run made what is in production" not in beside and "In production is another run" in beside
+        assert "Compare it with what is in production" in beside
         policies = site.http.get("/policies").text
         assert "<button" not in policies and "Shown only" in policies
         promotion = {"policy": "policy-1", "alias": "other"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rlhf_core.comparison.records import Part, RunComparison, Side, Verdict
 from rlhf_core.evaluation.statistics import Estimate
 
+UNTOLD = "not told apart"
 UNIT = "standard deviations of the reference policy's replies"
 
 
@@ -21,14 +22,25 @@ def headline(found: RunComparison) -> str:
     weighted = found.verdict.weighted
     if weighted is None:
         return f"Not told {between}: there is no weighted sum, as {found.verdict.note}."
-    return f"{side_of(weighted).capitalize()}: {between} the weighted sum changed by {signed(weighted)}."
+    told = f"{between} the weighted sum changed by {signed(weighted)}"
+    trade = trade_of(found.verdict)
+    if trade and side_of(weighted) == UNTOLD:
+        return f"A trade: {trade}; {told}, which is {UNTOLD}."
+    return f"{side_of(weighted).capitalize()}: {told}{trade and f'; {trade}'}."
+
+
+def trade_of(verdict: Verdict) -> str:
+    """Write `better on helpful, worse on harmless`; empty unless some objective is better and another worse."""
+    counted = [(side_of(part.difference), part.objective) for part in verdict.parts if part.weight]
+    sides = {side: [name for told, name in counted if told == side] for side in ("better", "worse")}
+    return ", ".join(f"{side} on {' and '.join(names)}" for side, names in sides.items()) if all(sides.values()) else ""
 
 
 def side_of(difference: Estimate) -> str:
     """Call a difference `better` or `worse` where its interval leaves 0 out."""
     if difference.low > 0:
         return "better"
-    return "worse" if difference.high < 0 else "not told apart"
+    return "worse" if difference.high < 0 else UNTOLD
 
 
 def part_words(part: Part) -> str:

@@ -103,6 +103,14 @@ def test_the_weighted_sum_is_paired_by_prompt(store):
     )
 
 
+def test_what_one_objective_gains_and_another_loses_is_a_trade_where_the_sum_is_not_told_apart(store):
+    before = finished(store, "before", {HELPFUL: [0, 0, 0, 0], HARMLESS: [0, 0, 0, 0]})
+    after = finished(store, "after", {HELPFUL: [1, 2, 1, 2], HARMLESS: [-2, -1, -2, -1]})
+    assert headline(compare_runs(store, before, after)).startswith(
+        "A trade: better on helpful, worse on harmless; from before to after the weighted sum changed by +0.00 ["
+    )
+
+
 def test_gold_is_weighed_in_spreads_of_the_reference_policy(store):
     """Helpful spreads by 2 and harmless by 0.5: weights 1 and 3 make (1 * 2 / 2 - 3 * 1 / 0.5) / 4 = -1.25."""
     spread = {HELPFUL: [0, 8**0.5], HARMLESS: [0, 0.5**0.5]}
@@ -112,7 +120,8 @@ def test_gold_is_weighed_in_spreads_of_the_reference_policy(store):
     found = compare_runs(store, before, after)
     assert found.verdict and found.verdict.weighted
     assert found.verdict.weighted.value == pytest.approx(-1.25)
-    assert headline(found).startswith("Worse: from before to after the weighted sum changed by -1.25 [-1.25, -1.25]")
+    told = "Worse: from before to after the weighted sum changed by -1.25 [-1.25, -1.25]"
+    assert headline(found) == f"{told}; better on helpful, worse on harmless."
     told = basis(found.verdict)
     assert "(1 × helpful / 2.00 + 3 × harmless / 0.50) / 4, in standard deviations" in told
     assert "those of both runs" in told and "higher is better" in told

@@ -92,9 +92,8 @@ def test_overrides_that_do_not_go_with_the_run_are_the_users_mistake():
     config = '{"ppo": {"kl_in": "loss", "kl_estimator": "k2"}}'
     run = Run(id="run-1", kind="pipeline", state="SUCCEEDED", config=config)
     assert next_round(run, ["ppo.kl_estimator=k3"]).ppo.kl_estimator == "k3"
-    with pytest.raises(InvalidInput, match="kl_in 'loss' needs kl_estimator k2 or k3") as caught:
+    with pytest.raises(InvalidInput, match="ppo: kl_in 'loss' needs kl_estimator k2 or k3"):
         next_round(run, ["ppo.kl_estimator=k1"])
-    assert caught.value.field == "ppo"
 
 
 def test_a_verb_that_fails_leaves_no_socket_behind(tmp_path: Path):

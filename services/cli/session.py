@@ -16,7 +16,7 @@ from rlhf_core.config.run import ModelConfig, RunConfig
 from rlhf_core.constitution.constitution import Constitution
 from rlhf_core.constitution.load import load_constitution, parse_constitution
 from rlhf_core.errors import InvalidInput, NotFound
-from rlhf_core.policies.resolve import version_of
+from rlhf_core.policies.resolve import PRODUCTION, version_of
 from rlhf_core.records.runs import Run
 from rlhf_core.store.databases.place import DATABASE, FILE, holds_store
 from rlhf_core.store.store import Store
@@ -59,7 +59,9 @@ def open_client(
 
 
 def find_run(client: CharterClient, run_id: str) -> Run:
-    """Find the run of that id, part of an id, or name; `last` is the newest one."""
+    """Find the run of that id, part of an id, or name; `last` is the newest, `production` what made its policy."""
+    if run_id == PRODUCTION:
+        return client.trainer.get_run(_run_in_production(client))
     if run_id != LAST:
         try:
             return client.trainer.get_run(run_id)
@@ -69,6 +71,17 @@ def find_run(client: CharterClient, run_id: str) -> Run:
     if not newest:
         raise NotFound("no runs yet; start one with: charter demo")
     return newest[0]
+
+
+def _run_in_production(client: CharterClient) -> str:
+    """The run of the policy that holds the alias. Raises: NotFound where nobody does, or the base."""
+    try:
+        run_id = client.policy.get_policy(PRODUCTION).version.run_id
+    except NotFound:
+        raise NotFound("nobody holds `production`; give it to a policy with: charter policies promote POLICY") from None
+    if not run_id:
+        raise NotFound("the base model is in production, which no run has made")
+    return run_id
 
 
 def model_of_folder(data: Path) -> ModelConfig:

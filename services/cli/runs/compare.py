@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 SHOWN = 3
 """Pairs of replies on the terminal; the page and --json have more."""
 
-Run = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, a part of it, or its name.")]
+Run = Annotated[
+    str,
+    typer.Argument(metavar="RUN", help="A run's id, a part of it, its name, `last`, or `production`: what made it."),
+]
 
 
 def compare(
@@ -38,7 +41,7 @@ def compare(
 
     \b
     Examples:
-      charter compare 8a0c86 last
+      charter compare production last
       charter compare "more harm weight" 8a0c86 --out both.html
       charter compare 8a0c86 last --address localhost:50051
 

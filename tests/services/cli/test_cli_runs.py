@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 
 from rlhf_core.config.run import RunConfig
 from rlhf_core.errors import Conflict, InvalidInput, NotFound
-from rlhf_core.records.models import GoldScore
+from rlhf_core.records.models import GoldScore, PolicyVersion
 from rlhf_core.records.runs import StageResult, WatchPoint
 from rlhf_core.records.samples import Prompt, Sample
 from rlhf_core.store.store import Store
@@ -118,6 +118,7 @@ def test_the_page_holds_everything_escaped_and_is_not_written_over(data, evaluat
         (["compare", "one", "one"], InvalidInput, "are one run"),
         (["compare", "one", "oen"], NotFound, 'did you mean "one"'),
         (["compare", "one", "bare"], NotFound, "has evaluated no policy"),
+        (["compare", "production", "one"], NotFound, "nobody holds `production`"),
         (["runs", "delete", "one"], InvalidInput, "--yes"),
         (["runs", "delete", "oen", "--yes"], NotFound, "charter runs lists them"),
         (["run", "--tag", "sweep"], InvalidInput, "write it as KEY=VALUE"),
@@ -142,15 +143,32 @@ def test_a_run_is_deleted_with_its_report_after_it_was_told_how_much_goes(data, 
 
 
 def test_a_run_whose_policy_holds_an_alias_is_kept(data, evaluated):
-    from rlhf_core.records.models import PolicyVersion
-
     run = evaluated("one", [0, 0, 0, 0])
-    with closing(Store.open(data)) as store:
-        made = {"id": "policy-one", "run_id": run, "stage": "ppo", "parent": "base", "base_model": "b"}
-        store.policy_versions.add(PolicyVersion.model_validate({**made, "artifact": "0" * 64}))
-    assert charter(data, "policies", "promote", "policy-one").exit_code == 0
+    promote(data, run)
     failed = charter(data, "runs", "delete", "one", "--yes")
     assert isinstance(failed.exception, Conflict) and "policy-one (production)" in str(failed.exception)
+
+
+def test_the_run_that_made_what_is_in_production_is_named_so(data, evaluated):
+    promote(data, evaluated("one", [0, 0, 1, 1]))
+    evaluated("two", [1, 1, 2, 2], seed=1)
+    told = charter(data, "compare", "production", "last").stdout
+    assert "Better: from one (in production) to two the weighted sum changed by +1.00" in told
+
+
+def promote(data: Path, run: str) -> None:
+    """Give `production` to the policy that the run named `one` has made."""
+    made = {
+        "id": "policy-one",
+        "run_id": run,
+        "stage": "ppo",
+        "parent": "base",
+        "base_model": "b",
+        "artifact": "0" * 64,
+    }
+    with closing(Store.open(data)) as store:
+        store.policy_versions.add(PolicyVersion.model_validate(made))
+    assert charter(data, "policies", "promote", "policy-one").exit_code == 0
 
 
 def test_the_last_report_is_found_past_newer_runs_that_have_none(data, evaluated):

@@ -26,6 +26,8 @@ from services.wire.annotation import answer_from_message, quality_from_message
 
 WIDTH, HEIGHT = 240, 60
 """Of the picture of a trend."""
+FEW_ITEMS = 20
+"""Pairs that several answered, below which an alpha of any height, and its interval, may be chance."""
 LOWEST = -0.2
 """Alpha at its bottom; what lies lower is drawn there. The top is 1."""
 CHOICES = {
@@ -172,6 +174,9 @@ def words_of(found: Agreement) -> str:
     """Say what an alpha means, by the customary bounds (Krippendorff 2004)."""
     if found.value is None:
         return found.undefined
+    if found.items < FEW_ITEMS:
+        pairs = "1 pair says" if found.items == 1 else f"{found.items} pairs say"
+        return f"{pairs} too little: wait for {FEW_ITEMS}"
     if found.value >= 0.8:
         return "people agree well"
     return "people agree well enough for tentative conclusions" if found.value >= 0.667 else "people agree too little"

@@ -50,7 +50,7 @@ def test_the_page_says_how_far_people_agree_and_how_each_of_them_does(tmp_path):
         assert empty.count("no item has the answers of two people") == 4, "both alphas of both objectives say why"
         disagree(site)
         page = site.http.get("/quality").text
-        assert "people agree too little" in page and "3 pairs to decide" in page and "13 of 13" in page
+        assert "13 pairs say too little" in page and "3 pairs to decide" in page and "13 of 13" in page
         assert ">ada</th>" in page and ">bo</th>" in page
         assert ">Chose the left reply</th>" in page and "from 13 answers</span>" in page
         assert 'href="/quality/helpful"' in page and ATTACK not in page
@@ -174,12 +174,13 @@ def test_the_page_of_calibration_says_how_far_somebody_is_and_offers_no_pairs_th
 
 
 def test_alpha_in_words_and_in_points():
-    assert [words_of(Agreement(value=value)) for value in (0.9, 0.7, 0.2)] == [
+    assert [words_of(Agreement(value=value, items=20)) for value in (0.9, 0.7, 0.2)] == [
         "people agree well",
         "people agree well enough for tentative conclusions",
         "people agree too little",
     ]
     assert words_of(Agreement(undefined="why")) == "why"
+    assert words_of(Agreement(value=1.0, items=19)) == "19 pairs say too little: wait for 20"
     windows = [
         Window(begin="2026-03-01T09", end="2026-03-02T09", agreement=Agreement(value=1.0, low=1.0, high=1.0)),
         Window(begin="2026-03-02T09", end="2026-03-03T09", agreement=Agreement(undefined="all the same")),

@@ -25,7 +25,7 @@ def headline(found: RunComparison) -> str:
     told = f"{between} the weighted sum changed by {signed(weighted)}"
     trade = trade_of(found.verdict)
     if trade and side_of(weighted) == UNTOLD:
-        return f"A trade: {trade}; {told}, which is {UNTOLD}."
+        return f"A trade: {trade}; {told}, which is {UNTOLD} from 0."
     return f"{side_of(weighted).capitalize()}: {told}{trade and f'; {trade}'}."
 
 

@@ -21,8 +21,9 @@ from rlhf_core.data.conversations import (
     split_last,
     tags_of,
 )
-from rlhf_core.data.jsonl import RowError, Source, kind_of, load_rows, read_text
+from rlhf_core.data.jsonl import RowError, kind_of, read_text
 from rlhf_core.data.reward_examples import Label, LabelledPair, Ranking, Rating, StepLabels
+from rlhf_core.data.row_files import Source, load_rows
 from rlhf_core.data.row_keys import CONTEXT, VERDICTS, WEIGHT, refuse_unread
 from rlhf_core.errors import InvalidInput
 from rlhf_core.records.samples import Comparison, Demonstration, Prompt, Split

@@ -8,9 +8,10 @@ from typing import Any, get_args
 
 from rlhf_core.constitution.constitution import Constitution
 from rlhf_core.constitution.load import MAX_BYTES, parse_constitution
-from rlhf_core.data.jsonl import RowError, RowFile, count_rows, is_parquet, raw_rows
+from rlhf_core.data.jsonl import RowError
 from rlhf_core.data.loaders import read_demonstration, read_labels, read_preference, read_prompt
 from rlhf_core.data.reward_examples import Ranking, Rating, StepLabels
+from rlhf_core.data.row_files import RowFile, count_rows, is_parquet, raw_rows
 from rlhf_core.errors import InvalidInput
 from rlhf_core.records.datasets import DatasetFormat, Encoding
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rlhf_core.config.run import DataConfig, RunConfig
-from rlhf_core.data.jsonl import RowFile, Source
+from rlhf_core.data.row_files import RowFile, Source
 from rlhf_core.datasets.formats import LABEL_FORMATS
 from rlhf_core.datasets.uploads import CONTENT
 from rlhf_core.errors import InvalidInput, NotFound

@@ -13,8 +13,10 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from rlhf_core.data.jsonl import RowError, RowFile, raw_rows
-from rlhf_core.data.parquet import read_rows, write_rows
+from rlhf_core.data.jsonl import RowError
+from rlhf_core.data.parquet import read_rows
+from rlhf_core.data.parquet_writer import write_rows
+from rlhf_core.data.row_files import RowFile, raw_rows
 from rlhf_core.datasets.formats import read_constitution
 from rlhf_core.errors import InvalidInput
 from rlhf_core.records.datasets import Dataset, Encoding

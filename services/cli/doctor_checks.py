@@ -186,7 +186,8 @@ def check_port(port: int) -> Check:
 def check_store(data: Path) -> Iterator[Check]:
     """Check the store that is there: whether it is sound, how its runs stand, what nothing refers to."""
     from rlhf_core.errors import CharterError
-    from rlhf_core.store.databases.place import place_of, told
+    from rlhf_core.store.databases.place import place_of
+    from rlhf_core.store.databases.urls import told
     from rlhf_core.store.store import Store
 
     try:

@@ -13,8 +13,8 @@ from rlhf_core.config.run import ModelConfig, RunConfig
 from rlhf_core.constitution.constitution import Constitution
 from rlhf_core.constitution.load import BUILTIN, load_with_text
 from rlhf_core.constitution.weights import resolve_weights
-from rlhf_core.data.jsonl import BUILTIN_DATA
 from rlhf_core.data.loaders import check_labels, load_demonstrations, load_preferences, load_prompts
+from rlhf_core.data.row_files import BUILTIN_DATA
 from rlhf_core.datasets.references import is_reference
 from rlhf_core.errors import InvalidInput
 from rlhf_core.models.gguf import gguf_file

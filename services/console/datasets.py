@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from rlhf_core.data.jsonl import RowFile
+from rlhf_core.data.row_files import RowFile
 from rlhf_core.datasets.formats import FORMATS, likely_format
 from rlhf_core.errors import Forbidden, InvalidInput
 from rlhf_core.records.base import Record

@@ -12,7 +12,7 @@ from typing import Any
 
 from charter.v1 import dataset_pb2
 
-from rlhf_core.data.jsonl import RowFile
+from rlhf_core.data.row_files import RowFile
 from rlhf_core.datasets.formats import likely_format
 from rlhf_core.datasets.references import name_with_hash
 from rlhf_core.errors import InvalidInput

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from charter.v1 import dataset_pb2
 
-from rlhf_core.data.jsonl import RowFile
+from rlhf_core.data.row_files import RowFile
 from rlhf_core.datasets.formats import check_file, encoding_of
 from rlhf_core.datasets.references import HASH, check_name, file_of
 from rlhf_core.datasets.uploads import CONTENT, Uploads

@@ -11,8 +11,8 @@ from charter.v1 import common_pb2, critique_pb2, dataset_pb2
 from google.protobuf.message import Message
 
 from rlhf_core.data.export_rows import Row
-from rlhf_core.data.jsonl import RowFile
-from rlhf_core.data.parquet import write_rows
+from rlhf_core.data.parquet_writer import write_rows
+from rlhf_core.data.row_files import RowFile
 from rlhf_core.errors import InvalidInput, NotFound
 from rlhf_core.exports.run_rows import (
     assessment_rows,

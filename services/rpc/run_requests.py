@@ -15,8 +15,8 @@ from rlhf_core.config.run import ModelConfig, RunConfig, check_beginning
 from rlhf_core.constitution.constitution import Constitution
 from rlhf_core.constitution.load import parse_with_text
 from rlhf_core.constitution.weights import resolve_weights
-from rlhf_core.data.jsonl import BUILTIN_DATA, Source
 from rlhf_core.data.loaders import check_labels, load_demonstrations, load_preferences, load_prompts
+from rlhf_core.data.row_files import BUILTIN_DATA, Source
 from rlhf_core.datasets.references import is_reference, pinned, references_in, rows_at
 from rlhf_core.errors import InvalidInput, NotFound, suggestion
 from rlhf_core.records.runs import Run

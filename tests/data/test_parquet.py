@@ -12,10 +12,10 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from rlhf_core.data import parquet
-from rlhf_core.data.jsonl import RowFile, load_rows, raw_rows
+from rlhf_core.data import parquet, parquet_writer
 from rlhf_core.data.loaders import load_demonstrations, load_labels, load_preferences, load_prompts
-from rlhf_core.data.parquet import write_rows
+from rlhf_core.data.parquet_writer import write_rows
+from rlhf_core.data.row_files import RowFile, load_rows, raw_rows
 from rlhf_core.errors import InvalidInput
 from tests.docs.reading import blocks, text_of
 
@@ -177,7 +177,7 @@ def test_what_no_column_holds_is_refused_with_a_way_out(tmp_path, value):
 
 
 def test_columns_whose_kinds_only_later_rows_show_are_the_same_in_every_row_group(tmp_path, monkeypatch):
-    monkeypatch.setattr(parquet, "GROUP_ROWS", 2)
+    monkeypatch.setattr(parquet_writer, "GROUP_ROWS", 2)
     rows = [
         *({"prompt": f"Q{n}?", "score": n, "note": {"a": n}} for n in range(4)),
         {"prompt": [{"role": "user", "content": "Q4?"}], "score": 0.5, "note": {"b": "x"}, "tags": ["late"]},
@@ -191,7 +191,7 @@ def test_columns_whose_kinds_only_later_rows_show_are_the_same_in_every_row_grou
 
 
 def test_values_of_several_kinds_are_told_also_where_they_lie_far_apart(tmp_path, monkeypatch):
-    monkeypatch.setattr(parquet, "GROUP_ROWS", 2)
+    monkeypatch.setattr(parquet_writer, "GROUP_ROWS", 2)
     with pytest.raises(InvalidInput, match="it is a number in some rows and text in others"):
         as_parquet(tmp_path / "rows.parquet", [{"x": 1}, {"x": 2}, {"x": "a"}])
 
@@ -206,7 +206,7 @@ def test_reading_begins_behind_any_row(tmp_path, after):
 
 
 def test_rows_are_written_without_all_of_them_in_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr(parquet, "GROUP_BYTES", 2**20)
+    monkeypatch.setattr(parquet_writer, "GROUP_BYTES", 2**20)
     rows = ({"prompt": "Q?", "completion": f"{n} " * 100_000} for n in range(60))
     with (tmp_path / "lines").open("w") as lines:
         lines.writelines(f"{json.dumps(row)}\n" for row in rows)

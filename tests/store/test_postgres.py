@@ -18,7 +18,8 @@ from rlhf_core.errors import Conflict, Interrupted, InvalidInput, Unavailable
 from rlhf_core.records.exploration import SampleFilter
 from rlhf_core.store.connection import Connections
 from rlhf_core.store.databases import postgres_schema
-from rlhf_core.store.databases.place import Place, connect_to, settle, told, use
+from rlhf_core.store.databases.place import Place, connect_to, settle, use
+from rlhf_core.store.databases.urls import told
 from rlhf_core.store.migrations import charter
 from rlhf_core.store.store import Store
 from rlhf_core.store.workers import this_process

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from rlhf_core.data.jsonl import Located
 from rlhf_core.data.reward_examples import Label
+from rlhf_core.data.row_files import Located
 from rlhf_core.errors import InvalidInput, TooLong
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.models.reward_inputs import beside

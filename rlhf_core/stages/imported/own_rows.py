@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from rlhf_core.data.jsonl import load_rows, locate_rows, shown
 from rlhf_core.data.loaders import read_demonstration, read_labels, read_preference, read_prompt
 from rlhf_core.data.reward_examples import Label, LabelledPair
+from rlhf_core.data.row_files import load_rows, locate_rows, shown
 from rlhf_core.datasets.references import rows_at
 from rlhf_core.errors import InvalidInput
 from rlhf_core.records.base import Stage

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from rlhf_core.errors import CharterError, InvalidInput, NotFound, Unavailable
 from rlhf_core.store.artifacts.folders import DIGEST, ArtifactFolders, Artifacts
-from rlhf_core.store.databases.place import told
+from rlhf_core.store.databases.urls import told
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem

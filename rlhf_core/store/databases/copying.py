@@ -20,10 +20,9 @@ from rlhf_core.store.databases.place import (
     connect,
     connect_to,
     holds_store,
-    is_database,
     place_of,
-    told,
 )
+from rlhf_core.store.databases.urls import is_database, told
 from rlhf_core.store.migrations import charter
 
 BATCH = 2000

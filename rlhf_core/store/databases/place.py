@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,13 +11,12 @@ from pydantic import ValidationError
 from rlhf_core.errors import CharterError, Conflict, InvalidInput, Unavailable
 from rlhf_core.records.base import Record
 from rlhf_core.store.databases.sqlite import SqliteConnections
+from rlhf_core.store.databases.urls import is_database, told
 
 if TYPE_CHECKING:
     from rlhf_core.store.connection import Connections
 
 FILE, DATABASE, LOCK, ARTIFACTS = "store.json", "charter.db", "store.lock", "artifacts"
-POSTGRES = ("postgresql", "postgres")
-_USER, _PASSWORD = re.compile(r"//.*@"), re.compile(r"(\bpassword=)[^&\s]*")
 
 
 class Place(Record):
@@ -82,13 +80,6 @@ def check(place: Place) -> None:
         raise InvalidInput(f"store: '{told(place.database)}' is no URL; allowed: postgresql://HOST/DATABASE", "store")
 
 
-def is_database(where: str) -> bool:
-    """Tell whether a place is the URL of a database, and no folder. Raises InvalidInput for another URL."""
-    if "://" in where and where.partition("://")[0] not in POSTGRES:
-        raise InvalidInput(f"store: '{told(where)}' is no database; allowed: postgresql://HOST/DATABASE", "store")
-    return "://" in where
-
-
 def use(folder: Path, place: Place) -> None:
     """Write down where the folder's store is; only its owner may read it, since a URL may hold a password."""
     draft = folder / f".{FILE}.{os.getpid()}"
@@ -130,8 +121,3 @@ def connect_to(database: str) -> Connections:
         hint = "pip install -e '.[postgres]' in the project's folder"
         raise InvalidInput(f"store: needs packages: {error}", "store", hint=hint) from None
     return PostgresConnections(database)
-
-
-def told(url: str) -> str:
-    """Return the URL without user and password."""
-    return _PASSWORD.sub(r"\1...", _USER.sub("//", url, count=1))

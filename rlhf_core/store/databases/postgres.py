@@ -26,11 +26,11 @@ from psycopg_pool import ConnectionPool
 
 from rlhf_core.errors import CharterError, Interrupted, InvalidInput, NotFound, Unavailable
 from rlhf_core.store.connection import Hold, Parameters, Row
-from rlhf_core.store.databases.place import told
 from rlhf_core.store.databases.postgres_listener import Listener
 from rlhf_core.store.databases.postgres_schema import migrate
 from rlhf_core.store.databases.postgres_sql import placeholders
 from rlhf_core.store.databases.postgres_values import adapt
+from rlhf_core.store.databases.urls import told
 
 Session = psycopg.Connection[Any]
 PATIENCE_SECONDS = 30.0

@@ -233,7 +233,7 @@ def delete(
 
 def _looked_at(file: Path, format_: str) -> Dataset:
     """What a file would be as a dataset, every row read. Raises InvalidInput naming every bad one."""
-    from rlhf_core.data.jsonl import RowFile
+    from rlhf_core.data.row_files import RowFile
     from rlhf_core.datasets.formats import check_file, encoding_of, likely_format
     from rlhf_core.records.datasets import Dataset
     from services.client.dataset import sha256_of

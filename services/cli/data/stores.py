@@ -31,8 +31,9 @@ def use(
     A password may be left out of the URL and given by PGPASSFILE or PGPASSWORD.
     """
     from rlhf_core.errors import Conflict
-    from rlhf_core.store.databases.place import DATABASE, HERE, Place, check, place_of, told
+    from rlhf_core.store.databases.place import DATABASE, HERE, Place, check, place_of
     from rlhf_core.store.databases.place import use as settle_there
+    from rlhf_core.store.databases.urls import told
 
     if not database and not artifacts and not (data / DATABASE).is_file():
         raise Conflict(f"'{data}' holds no {DATABASE}; name the place of its store, or begin one: charter demo")

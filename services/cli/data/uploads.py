@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from rlhf_core.config.run import RunConfig
-from rlhf_core.data.jsonl import BUILTIN_DATA, RowFile
+from rlhf_core.data.row_files import BUILTIN_DATA, RowFile
 from rlhf_core.datasets.formats import check_file, likely_format
 from rlhf_core.datasets.references import FIELDS, is_reference, name_with_hash
 from rlhf_core.errors import InvalidInput

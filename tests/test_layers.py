@@ -188,11 +188,11 @@ def folder_cycles(modules: dict[str, str]) -> list[str]:
 
 
 def module_cycles(modules: dict[str, str]) -> list[str]:
-    """Modules that import each other as they are imported themselves."""
+    """Modules that import each other, be it inside a function or for types alone."""
     arrows: dict[str, set[str]] = {}
     for name, source in modules.items():
-        targets = {ours for i in imports(source) if not i.lazy for ours in (i.name, i.name.rpartition(".")[0])}
-        arrows[name] = targets & modules.keys()
+        targets = {ours for i in imports(source) for ours in (i.name, i.name.rpartition(".")[0])}
+        arrows[name] = (targets & modules.keys()) - {name}
     return _on_a_circle(arrows)
 
 
@@ -374,6 +374,10 @@ def test_what_is_allowed_passes(name, source):
         (
             module_cycles,
             {"services.rpc.one": "import services.rpc.two", "services.rpc.two": "from services.rpc.one import x"},
+        ),
+        (
+            module_cycles,
+            {"services.rpc.one": "import services.rpc.two", "services.rpc.two": "def f():\n import services.rpc.one"},
         ),
         (crowded, {f"services.rpc.part{number}": "" for number in range(MAX_MODULES + 1)}),
         (crowded, {f"services.part{number}": "" for number in range(MAX_AT_ROOT + 1)}),

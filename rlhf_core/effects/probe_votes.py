@@ -14,7 +14,7 @@ from rlhf_core.constitution.principle import Principle
 from rlhf_core.effects.report import Judging
 from rlhf_core.errors import InvalidInput
 from rlhf_core.feedback.preference_labels import labels_from_tallies
-from rlhf_core.feedback.prompts import COMPARE_HASH
+from rlhf_core.feedback.templates import COMPARE_HASH
 from rlhf_core.feedback.vote_aggregation import sigmoid, tallies
 from rlhf_core.feedback.voters import open_polls, vote_id, with_votes
 from rlhf_core.interfaces import World

@@ -12,7 +12,7 @@ from rlhf_core.effects.attribution import log_odds, say
 from rlhf_core.effects.flips import flipped
 from rlhf_core.effects.probe_votes import Ballots, Judge
 from rlhf_core.effects.report import FlippedPair
-from rlhf_core.feedback.prompts import transcript
+from rlhf_core.feedback.templates import transcript
 from rlhf_core.records.feedback import Preference
 from rlhf_core.records.samples import Comparison
 

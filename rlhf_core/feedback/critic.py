@@ -8,8 +8,8 @@ from typing import NamedTuple, cast
 
 from rlhf_core.constitution.principle import Example, Principle, hash_of
 from rlhf_core.errors import InvalidInput
-from rlhf_core.feedback.prompts import CRITIQUE_HASH, critique_conversation, revise_conversation
 from rlhf_core.feedback.revision_guards import Attempt, misunderstood, strip_prefix
+from rlhf_core.feedback.templates import CRITIQUE_HASH, critique_conversation, revise_conversation
 from rlhf_core.interfaces import Chat
 from rlhf_core.records.feedback import Critique, Verdict
 from rlhf_core.records.samples import Message, Prompt, Sample

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from rlhf_core.feedback.prompts import notes_conversation
+from rlhf_core.feedback.templates import notes_conversation
 from rlhf_core.interfaces import Chat, Conversation
 from rlhf_core.records.samples import Message, Prompt
 

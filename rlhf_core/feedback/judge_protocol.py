@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 
 from rlhf_core.constitution.constitution import Constitution
-from rlhf_core.feedback.prompts import COMPARE_FORMAT, COMPARE_HASH, NOTES_HASH
+from rlhf_core.feedback.templates import COMPARE_FORMAT, COMPARE_HASH, NOTES_HASH
 from rlhf_core.records.feedback import Protocol
 
 REASON_FORMAT = "Think step by step about both replies, in a few sentences. Do not say yet which is better."

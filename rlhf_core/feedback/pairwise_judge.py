@@ -9,7 +9,7 @@ from rlhf_core.constitution.principle import Principle
 from rlhf_core.feedback.judge_answers import Answer, read_choice, weigh
 from rlhf_core.feedback.judge_cache import Notebook
 from rlhf_core.feedback.judge_protocol import FORMATS
-from rlhf_core.feedback.prompts import COMPARE_FORMAT, LABELS, compare_conversation, question_turn
+from rlhf_core.feedback.templates import COMPARE_FORMAT, LABELS, compare_conversation, question_turn
 from rlhf_core.interfaces import Chat, Choose, Conversation
 from rlhf_core.records.feedback import Protocol
 from rlhf_core.records.samples import Comparison, Message

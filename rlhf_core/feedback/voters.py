@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from rlhf_core.config.run import LabelConfig
 from rlhf_core.constitution.constitution import Constitution, Principle
-from rlhf_core.feedback.prompts import COMPARE_HASH
+from rlhf_core.feedback.templates import COMPARE_HASH
 from rlhf_core.records.base import content_id
 from rlhf_core.records.feedback import Vote
 from rlhf_core.records.samples import Comparison

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from numpy.random import Generator
 
-from rlhf_core.feedback.prompts import (
+from rlhf_core.feedback.templates import (
     COMPARE_FORMAT,
     LABELS,
     critique_conversation,

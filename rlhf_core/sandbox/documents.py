@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from transformers import PreTrainedTokenizerFast
 
-from rlhf_core.feedback.prompts import LABELS
+from rlhf_core.feedback.templates import LABELS
 from rlhf_core.sandbox.corpus import Document
 from rlhf_core.sandbox.tokenizer import END, ROLES
 

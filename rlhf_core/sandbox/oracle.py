@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 
-from rlhf_core.feedback.prompts import LABELS
+from rlhf_core.feedback.templates import LABELS
 from rlhf_core.records.samples import Prompt
 from rlhf_core.sandbox.gold import SandboxGold, lines_of
 from rlhf_core.sandbox.world import EXPERT, KINDS, Step, World, reply

@@ -10,7 +10,7 @@ import numpy as np
 
 from rlhf_core.constitution.constitution import Constitution, Principle
 from rlhf_core.feedback.model_feedback import ModelFeedback
-from rlhf_core.feedback.prompts import critique_conversation, notes_conversation, revise_conversation
+from rlhf_core.feedback.templates import critique_conversation, notes_conversation, revise_conversation
 from rlhf_core.interfaces import Chat, Choose
 from rlhf_core.records.base import Record
 from rlhf_core.records.samples import Comparison, Prompt, Sample

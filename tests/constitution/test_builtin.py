@@ -3,7 +3,7 @@
 import pytest
 
 from rlhf_core.constitution.load import BUILTIN, builtin_text, load_constitution
-from rlhf_core.feedback.prompts import critique_conversation
+from rlhf_core.feedback.templates import critique_conversation
 from rlhf_core.records.samples import Prompt
 from rlhf_core.sandbox.gold import SandboxGold
 

@@ -8,7 +8,7 @@ from rlhf_core.constitution.load import load_constitution
 from rlhf_core.constitution.principle import Example, Principle
 from rlhf_core.errors import InvalidInput
 from rlhf_core.feedback.critic import CRITIQUE_AGAIN, criticise, critique_turns, revise_turns, rewrite
-from rlhf_core.feedback.prompts import critique_conversation, revise_conversation
+from rlhf_core.feedback.templates import critique_conversation, revise_conversation
 from rlhf_core.interfaces import Conversation
 from rlhf_core.records.samples import Message, Prompt, Sample
 

@@ -1,7 +1,7 @@
 from collections.abc import Sequence
 
 from rlhf_core.feedback.judge_cache import Notebook
-from rlhf_core.feedback.prompts import NOTES_FORMAT
+from rlhf_core.feedback.templates import NOTES_FORMAT
 from rlhf_core.interfaces import Conversation
 from rlhf_core.records.samples import Message, Prompt
 

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlhf_core.feedback.prompts import (
+from rlhf_core.feedback.templates import (
     CRITIQUE_FORMAT,
     compare_conversation,
     critique_conversation,

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from rlhf_core.constitution.load import load_constitution
-from rlhf_core.feedback.prompts import NOTES_FORMAT
+from rlhf_core.feedback.templates import NOTES_FORMAT
 from rlhf_core.records.samples import Prompt
 from rlhf_core.sandbox import oracle
 from rlhf_core.sandbox.corpus import (

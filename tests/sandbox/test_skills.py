@@ -4,7 +4,7 @@ from collections.abc import Sequence
 import pytest
 
 from rlhf_core.constitution.load import load_constitution
-from rlhf_core.feedback.prompts import NOTES_FORMAT
+from rlhf_core.feedback.templates import NOTES_FORMAT
 from rlhf_core.interfaces import Conversation
 from rlhf_core.records.samples import Message, Prompt
 from rlhf_core.sandbox import oracle

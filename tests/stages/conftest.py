@@ -12,7 +12,7 @@ import pytest
 
 from rlhf_core.config.run import RunConfig
 from rlhf_core.constitution.load import parse_constitution
-from rlhf_core.feedback.prompts import COMPARE_HASH
+from rlhf_core.feedback.templates import COMPARE_HASH
 from rlhf_core.feedback.voters import vote_id
 from rlhf_core.records.feedback import Usage, Vote
 from rlhf_core.records.runs import StageResult

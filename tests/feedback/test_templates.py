@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlhf_core.feedback.prompts import compare_conversation, critique_conversation, fill, revise_conversation
+from rlhf_core.feedback.templates import compare_conversation, critique_conversation, fill, revise_conversation
 from rlhf_core.records.samples import Message, Prompt
 
 

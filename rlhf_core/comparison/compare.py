@@ -21,6 +21,7 @@ from rlhf_core.comparison.sources import Source, source_of, terms_of
 from rlhf_core.comparison.verdict import MIN_SHARED, verdict_of
 from rlhf_core.errors import InvalidInput
 from rlhf_core.evaluation.statistics import Estimate, difference_estimate, mean_estimate
+from rlhf_core.records.models import PRODUCTION
 from rlhf_core.records.runs import WatchPoint
 from rlhf_core.records.samples import Sample
 from rlhf_core.store.store import Store
@@ -40,8 +41,8 @@ def compare_runs(store: Store, a: str, b: str) -> RunComparison:
     shared = {s.prompt.id for s in first.policy.samples} & {s.prompt.id for s in second.policy.samples}
     judge, judged = _judged(left, right, first, second)
     return RunComparison(
-        a=_side(first),
-        b=_side(second),
+        a=_side(store, first),
+        b=_side(store, second),
         shared_prompts=len(shared),
         measures=tuple(_measure(name, left.get(name), right.get(name), first, second) for name in names),
         verdict=verdict_of(judge, judged, terms_of(store, first), terms_of(store, second)),
@@ -51,13 +52,17 @@ def compare_runs(store: Store, a: str, b: str) -> RunComparison:
     )
 
 
-def _side(source: Source) -> Side:
+def _side(store: Store, source: Source) -> Side:
+    holder = store.aliases.holder(PRODUCTION)
+    here = holder == source.policy.policy_version
+    sister = not here and holder in {version.id for version in store.policy_versions.find(source.run.id)}
     return Side(
         run_id=source.run.id,
         display_name=source.run.display_name,
         policy_version=source.policy.policy_version,
         prompts=len({sample.prompt.id for sample in source.policy.samples}),
-        in_production=source.in_production,
+        in_production=here,
+        in_production_instead=holder if sister else "",
     )
 
 

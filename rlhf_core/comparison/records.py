@@ -22,6 +22,8 @@ class Side(Record):
     """Held-out prompts that the policy answered."""
     in_production: bool = False
     """The alias `production` led to this policy when the two were compared."""
+    in_production_instead: str = ""
+    """Another policy of the same run, where it led to that one."""
 
 
 class Measure(Record):
@@ -48,7 +50,7 @@ class Part(Record):
     difference: Estimate
     """b - a, paired by prompt."""
     best: float | None = None
-    """The best that there can be, where that is known."""
+    """What a reply gets with which nothing is wrong, where that is known."""
 
 
 class Verdict(Record):

@@ -8,7 +8,7 @@ from rlhf_core.config.run import RunConfig
 from rlhf_core.constitution.load import parse_constitution
 from rlhf_core.errors import NotFound
 from rlhf_core.evaluation.policy_rows import PolicyRows, gold_sd
-from rlhf_core.records.models import PRODUCTION, NormPack
+from rlhf_core.records.models import NormPack
 from rlhf_core.records.runs import Run, WatchPoint
 from rlhf_core.records.samples import BASE_POLICY
 from rlhf_core.stages.ancestry import results_of
@@ -21,7 +21,6 @@ HELD_OUT = "evaluate"
 class Source(NamedTuple):
     run: Run
     config: RunConfig
-    in_production: bool
     policy: PolicyRows
     pack: NormPack | None
     watched: list[WatchPoint]
@@ -57,7 +56,6 @@ def source_of(store: Store, reference: str) -> Source:
     return Source(
         run=run,
         config=RunConfig.model_validate_json(run.config),
-        in_production=store.aliases.holder(PRODUCTION) == version,
         policy=rows,
         pack=store.norm_packs.get(packed.norm_pack) if packed else None,
         watched=store.watch_points.of_run(trained.run_id) if trained else [],

@@ -15,8 +15,7 @@ def name_of(side: Side) -> str:
 
 def headline(found: RunComparison) -> str:
     """Say in a sentence whether the second policy is better, worse or neither."""
-    sides = [name_of(side) + (" (in production)" if side.in_production else "") for side in (found.a, found.b)]
-    between = f"from {sides[0]} to {sides[1]}"
+    between = f"from {_placed(found.a)} to {_placed(found.b)}"
     if found.verdict is None:
         return f"Not told {between}: no judge knows replies of both to the same prompts; people can say, in a study."
     weighted = found.verdict.weighted
@@ -36,6 +35,14 @@ def trade_of(verdict: Verdict) -> str:
     return ", ".join(f"{side} on {' and '.join(names)}" for side, names in sides.items()) if all(sides.values()) else ""
 
 
+def _placed(side: Side) -> str:
+    """The name, with what the policy that is compared has to do with production."""
+    if side.in_production:
+        return f"{name_of(side)} (in production)"
+    other = f"{side.in_production_instead} of it is in production, not its last policy, which is compared"
+    return f"{name_of(side)} ({other})" if side.in_production_instead else name_of(side)
+
+
 def side_of(difference: Estimate) -> str:
     """Call a difference `better` or `worse` where its interval leaves 0 out."""
     if difference.low > 0:
@@ -44,8 +51,8 @@ def side_of(difference: Estimate) -> str:
 
 
 def part_words(part: Part) -> str:
-    """Write `helpful: better, from 0.71 to 0.83, by +0.12 [+0.06, +0.19]; the best possible is 1`."""
-    best = "" if part.best is None else f"; the best possible is {part.best:g}"
+    """Write `helpful: better, from 0.71 to 0.83, by +0.12 [+0.06, +0.19]; 1 is best`."""
+    best = "" if part.best is None else f"; {part.best:g} is best"
     moved = f"from {part.a.value:z.2f} to {part.b.value:z.2f}, by {signed(part.difference)}"
     return f"{part.objective}: {side_of(part.difference)}, {moved}{best}"
 

@@ -126,7 +126,7 @@ def test_gold_is_weighed_in_spreads_of_the_reference_policy(store):
     assert "(1 × helpful / 2.00 + 3 × harmless / 0.50) / 4, in standard deviations" in told
     assert "those of both runs" in told and "higher is better" in told
     assert part_words(found.verdict.parts[1]) == (
-        "harmless: worse, from 0.00 to -1.00, by -1.00 [-1.00, -1.00]; the best possible is 0"
+        "harmless: worse, from 0.00 to -1.00, by -1.00 [-1.00, -1.00]; 0 is best"
     )
 
 
@@ -189,6 +189,17 @@ def test_the_sentence_says_which_policy_is_in_production(store):
     store.aliases.promote("production", "policy-before", "ana", "", "")
     assert "from before (in production) to after the" in headline(compare_runs(store, before, after))
     assert "from after to before (in production) the" in headline(compare_runs(store, after, before))
+
+
+def test_a_run_is_not_taken_for_production_where_another_policy_of_it_is(store):
+    gold = {HELPFUL: [0.0, 0.0], HARMLESS: [0.0, 0.0]}
+    before, after = finished(store, "before", gold), finished(store, "after", gold)
+    tuned = {"id": "policy-tuned", "run_id": before, "stage": "sft", "parent": "base", "base_model": "b"}
+    store.policy_versions.add(PolicyVersion.model_validate({**tuned, "artifact": "0" * 64}))
+    store.aliases.promote("production", "policy-tuned", "ana", "", "")
+    told = headline(compare_runs(store, before, after))
+    assert "(in production)" not in told
+    assert "from before (policy-tuned of it is in production, not its last policy, which is compared) to after" in told
 
 
 def test_the_best_gold_is_what_the_sandbox_gives_its_best_answers():

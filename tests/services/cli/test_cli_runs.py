@@ -78,7 +78,7 @@ def test_end_numbers_are_set_side_by_side_and_paired_by_prompt(data, evaluated):
     assert charter(data, "compare", "one", "last").stdout == told
     gold = next(line for line in told.splitlines() if line.startswith("gold helpful"))
     assert "+1.00 [+1.00, +1.00]" in gold and "0.50 [" in gold and "1.50 [" in gold
-    assert "helpful: better, from 0.50 to 1.50, by +1.00 [+1.00, +1.00]; the best possible is 1" in told
+    assert "helpful: better, from 0.50 to 1.50, by +1.00 [+1.00, +1.00]; 1 is best" in told
     assert "Better: from one to two the weighted sum changed by +1.00 [+1.00, +1.00]." in told
     assert "seed: 0 | 1" in told and "4 and 4, 4 of them the same" in told
     found = json.loads(charter(data, "compare", one, two, "--json").stdout)

@@ -19,6 +19,7 @@ import torch
 
 from rlhf_core.config.sampler import SamplerConfig
 from rlhf_core.errors import CharterError, InvalidInput
+from rlhf_core.inference.generate import Generated
 from rlhf_core.inference.sampling import row_seeds
 from rlhf_core.models.adapters.adapters import CONFIG, WEIGHTS
 from rlhf_core.models.backbone import Backbone
@@ -27,7 +28,7 @@ from rlhf_core.models.logprobs import response_logprobs
 from rlhf_core.records.samples import Message
 
 if TYPE_CHECKING:
-    from rlhf_core.inference.vllm_http import Adapter, Base, Reply, VllmServer
+    from rlhf_core.inference.vllm_http import Adapter, Base, VllmServer
 
 KEPT = 2
 """Versions that the server knows at once: the one that writes, and one that the next is compared with."""
@@ -141,12 +142,12 @@ class RemoteSampler:
         max_tokens: int,
         seed: int,
         share: slice = slice(None),
-    ) -> list[Reply]:
+    ) -> list[Generated]:
         """Write n responses per prompt, grouped by prompt, or a `share` of them.
 
         A row's seed is that of `generate`, so that one that is asked for again comes out as it was.
         """
-        from rlhf_core.inference.vllm_http import Draw, Row
+        from rlhf_core.inference.vllm_http import Row, TokenDraw
 
         longest = self._served.longest
         for prompt in prompts:
@@ -159,7 +160,8 @@ class RemoteSampler:
                     hint="raise its --max-model-len, or lower model.max_tokens",
                 )
         rows = [Row(*row) for row in row_seeds(prompts, [seed] * len(prompts), n)][share]
-        draw = Draw(temperature, max_tokens, self._backbone.stop_ids, self._backbone.token_ids)
+        base = self._backbone
+        draw = TokenDraw(temperature, max_tokens, base.stop_ids, base.token_ids, base.vocabulary)
         return self.server.write(version.name, rows, draw, version.adapter)
 
     def close(self) -> None:

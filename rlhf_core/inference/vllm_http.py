@@ -16,6 +16,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from rlhf_core.config.sampler import SamplerConfig
 from rlhf_core.errors import InvalidInput, Unavailable
+from rlhf_core.inference.generate import Generated
 
 FIELD = "model.sampler.address"
 START = "vllm serve MODEL --enable-lora --logprobs-mode processed_logprobs, with VLLM_ALLOW_RUNTIME_LORA_UPDATING=True"
@@ -52,21 +53,14 @@ class Row(NamedTuple):
     seed: int
 
 
-class Draw(NamedTuple):
-    """How all rows of a call are drawn. `token_ids` are those that may be drawn; None allows all."""
+class TokenDraw(NamedTuple):
+    """How all rows of a call are drawn. `token_ids` are those that may be drawn; None allows all of the vocabulary."""
 
     temperature: float
     max_tokens: int
     stop_ids: Sequence[int]
     token_ids: Sequence[int] | None
-
-
-class Reply(NamedTuple):
-    """A response: tokens with the end token, their log-probs in nats as the server drew them, ended or cut."""
-
-    tokens: list[int]
-    logprobs: list[float]
-    finished: bool
+    vocabulary: int
 
 
 class _Card(BaseModel):
@@ -134,7 +128,7 @@ class VllmServer:
         # Also for who has given up.
         self._run(lambda client: [self._tried(lambda: forget(client))], poll=lambda: None)
 
-    def write(self, model: str, rows: Sequence[Row], draw: Draw, adapter: Adapter | None) -> list[Reply]:
+    def write(self, model: str, rows: Sequence[Row], draw: TokenDraw, adapter: Adapter | None) -> list[Generated]:
         """Write each row once, in their order: by the adapter, or by the base `model`.
 
         A row is asked for again after a failure, with its own seed. An adapter that the server has forgotten is loaded
@@ -145,8 +139,8 @@ class VllmServer:
         version = {"model": adapter.name, "cache_salt": adapter.name} if adapter else {"model": model}
         bodies = [version | self._body(row, draw) for row in rows]
 
-        async def one(client: httpx2.AsyncClient, body: dict[str, Any]) -> Reply:
-            async def ask() -> Reply:
+        async def one(client: httpx2.AsyncClient, body: dict[str, Any]) -> Generated:
+            async def ask() -> Generated:
                 try:
                     return self._reply(await self._send(client, "POST", "completions", body, _Completion), body, draw)
                 except _Missing as error:
@@ -160,7 +154,7 @@ class VllmServer:
 
         return self._run(lambda client: [one(client, body) for body in bodies]) if bodies else []
 
-    def _body(self, row: Row, draw: Draw) -> dict[str, Any]:
+    def _body(self, row: Row, draw: TokenDraw) -> dict[str, Any]:
         """All that the draw depends on is said, as what is left out comes from the model's own generation config."""
         allowed = {} if draw.token_ids is None else {"allowed_token_ids": list(draw.token_ids)}
         return {
@@ -171,7 +165,7 @@ class VllmServer:
             **allowed,
         }
 
-    def _reply(self, answer: _Completion, body: Mapping[str, Any], draw: Draw) -> Reply:
+    def _reply(self, answer: _Completion, body: Mapping[str, Any], draw: TokenDraw) -> Generated:
         """Read an answer. A row that was cut before its limit is asked for again."""
         (choice,) = answer.choices
         tokens, logprobs = choice.token_ids, choice.logprobs.token_logprobs
@@ -181,10 +175,13 @@ class VllmServer:
             raise self._wrong(
                 f"gave {len(logprobs)} log-probabilities of {len(tokens)} tokens", f"start it with {START}"
             )
+        if strange := [token for token in tokens if not 0 <= token < draw.vocabulary]:
+            told = f"wrote token {strange[0]}, where the model here has {draw.vocabulary}"
+            raise self._wrong(told, "serve the same base model")
         finished = tokens[-1] in draw.stop_ids
         if not finished and len(tokens) != draw.max_tokens:
             raise _Busy(f"a response that was cut after {len(tokens)} of {draw.max_tokens} tokens")
-        return Reply(tokens, logprobs, finished)
+        return Generated(tokens, logprobs, finished)
 
     async def _load(self, client: httpx2.AsyncClient, adapter: Adapter) -> None:
         body = {"lora_name": adapter.name, "lora_path": str(adapter.folder)}

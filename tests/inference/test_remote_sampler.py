@@ -162,6 +162,10 @@ def _answering(status: int, body):
         ({"model": "/models/tiny", "choices": [{"text": "hi"}]}, "another shape than vLLM's: choices.0.token_ids"),
         ({"model": "/models/tiny", "choices": [{"token_ids": [256], "logprobs": {"token_logprobs": [-1.0, 0.0]}}]},
          "2 log-probabilities of 1 tokens"),
+        ({"model": "/models/tiny", "choices": [{"token_ids": [99999], "logprobs": {"token_logprobs": [-1.0]}}]},
+         "wrote token 99999, where the model here has"),
+        ({"model": "/models/tiny", "choices": [{"token_ids": [-1], "logprobs": {"token_logprobs": [-1.0]}}]},
+         "wrote token -1, where the model here has"),
     ],
 )  # fmt: skip
 def test_an_answer_that_is_not_about_what_was_asked_is_refused(serve, backbone, tmp_path, body, told):

@@ -11,9 +11,9 @@ import pytest
 
 from rlhf_core.comparison.compare import compare_runs
 from rlhf_core.comparison.verdict import BEST_GOLD
-from rlhf_core.comparison.words import basis, headline, part_words
+from rlhf_core.comparison.words import basis, headline, part_words, side_of
 from rlhf_core.config.run import RunConfig
-from rlhf_core.evaluation.statistics import difference_estimate
+from rlhf_core.evaluation.statistics import Estimate, difference_estimate
 from rlhf_core.records.models import GoldScore, NormPack, PolicyVersion
 from rlhf_core.records.runs import StageResult
 from rlhf_core.records.samples import Prompt, Sample
@@ -22,6 +22,8 @@ from rlhf_core.store.store import Store
 
 HELPFUL, HARMLESS = "helpful", "harmless"
 EVEN = {HELPFUL: 1.0, HARMLESS: 1.0}
+RANGES = ((0.2, 0.1, 0.3), (0.2, 0.0, 0.4), (0.1, -0.2, 0.4), (-0.1, -0.4, 0.2), (-0.2, -0.3, -0.1))
+"""Values with their intervals."""
 
 
 @pytest.fixture
@@ -109,6 +111,11 @@ def test_what_one_objective_gains_and_another_loses_is_a_trade_where_the_sum_is_
     assert headline(compare_runs(store, before, after)).startswith(
         "A trade: better on helpful, worse on harmless; from before to after the weighted sum changed by +0.00 ["
     )
+
+
+def test_a_difference_whose_interval_holds_0_is_no_better_and_no_worse():
+    sides = [side_of(Estimate(value=value, low=low, high=high, n=9)) for value, low, high in RANGES]
+    assert sides == ["better", "not told apart", "not told apart", "not told apart", "worse"]
 
 
 def test_gold_is_weighed_in_spreads_of_the_reference_policy(store):

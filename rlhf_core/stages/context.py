@@ -20,6 +20,7 @@ from rlhf_core.models.encoder import Encoder
 from rlhf_core.records.base import Stage
 from rlhf_core.records.runs import Run, StageResult, StepMetrics
 from rlhf_core.store.store import Store
+from rlhf_core.training.learners.launch import Learning, learners
 
 T = TypeVar("T")
 LARGE = 50_000_000
@@ -47,6 +48,8 @@ class Toolbox(NamedTuple):
     world: World | None
     """The built-in world with its prompts and truth; none where the user's own prompts are asked."""
     runs_folder: Path
+    learning: Learning = learners
+    """How processes that train beside this one are started."""
 
 
 class RunStopped(CharterError):

@@ -12,6 +12,7 @@ import typer
 from rlhf_core.errors import CharterError, Conflict, InvalidInput, NotFound, Unauthenticated, Unavailable
 from services.cli import (
     call,
+    cluster,
     console,
     doctor,
     health,
@@ -66,6 +67,7 @@ policies_app = typer.Typer(rich_markup_mode=None)
 datasets_app = typer.Typer(rich_markup_mode=None)
 study_app = typer.Typer(rich_markup_mode=None)
 store_app = typer.Typer(help="Say where the store is, and copy it elsewhere.", rich_markup_mode=None)
+cluster_app = typer.Typer(help="Run the services, workers and learners on a Ray cluster.", rich_markup_mode=None)
 labels_app = typer.Typer(rich_markup_mode=None)
 export_app = typer.Typer(help="Write what a data folder holds to files.", rich_markup_mode=None)
 
@@ -134,6 +136,10 @@ app.add_typer(token_app, name="token")
 store_app.command()(stores.use)
 store_app.command()(stores.copy)
 app.add_typer(store_app, name="store")
+cluster_app.command()(cluster.up)
+cluster_app.command()(cluster.status)
+cluster_app.command()(cluster.down)
+app.add_typer(cluster_app, name="cluster")
 app.command()(call.call)
 app.command()(doctor.doctor)
 app.command()(health.health)

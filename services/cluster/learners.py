@@ -1,0 +1,212 @@
+"""Learner processes as a Ray Train job: Ray places, joins and watches them; what they do is what `torchrun` starts.
+
+Each job is a `TorchTrainer` of the worker that carries out the run, and ends with it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import ray  # pyright: ignore[reportMissingImports]
+from ray.exceptions import RayError  # pyright: ignore[reportMissingImports]
+from ray.train import FailureConfig, RunConfig, ScalingConfig  # pyright: ignore[reportMissingImports]
+from ray.train.torch import TorchConfig, TorchTrainer, get_device  # pyright: ignore[reportMissingImports]
+from ray.util.queue import Empty, Queue  # pyright: ignore[reportMissingImports]
+from transformers.utils.logging import disable_progress_bar
+
+from rlhf_core.errors import CharterError, InvalidInput, Unavailable
+from rlhf_core.models.kernels.malloc import keep_buffers
+from rlhf_core.training.learners.job import Job
+from rlhf_core.training.learners.launch import (
+    END_SECONDS,
+    LOOK_SECONDS,
+    Learners,
+    LearnersLost,
+    forget_wrong,
+    found_wrong,
+)
+from rlhf_core.training.learners.process import LEFT, take_part
+from rlhf_core.training.parallel import PATIENCE, backend, members
+from services.cluster.config import Reserved
+
+log = logging.getLogger("charter.learner")
+START_SECONDS = 300.0
+"""How long processes may wait for room on the cluster."""
+READY = "ready"
+
+
+class Queues(NamedTuple):
+    """What the worker asks of the first process, and what that answers."""
+
+    asked: Queue
+    answered: Queue
+
+
+@contextmanager
+def ray_learners(job: Job, should_stop: Callable[[], bool]) -> Iterator[Learners]:
+    """Start the processes of a job on the cluster, and end them with the block, whatever they are at.
+
+    Raises: what a process finds wrong with the job; InvalidInput for more than the cluster has; LearnersLost;
+    Unavailable where the run is to stop before they are there.
+    """
+    ask = reserved(job)
+    wanted = {name: amount * job.learner.processes for name, amount in ask.resources.items()}
+    _check(job, wanted, ray.cluster_resources())
+    queues = Queues(*(Queue(actor_options={"num_cpus": 0}) for _ in Queues._fields))
+    train = TrainJob(job, ask, queues)
+    try:
+        _wait_for_first(train, wanted, queues, should_stop)
+        found = Learners(WorkersLine(train, queues), train, job)
+        yield found
+        found.end()
+    finally:
+        # Now at the latest they end: they hear that nobody is there any more.
+        for each in queues:
+            each.shutdown(force=True)
+        train.join()
+
+
+def reserved(job: Job) -> Reserved:
+    """Return what one process of a job reserves."""
+    return Reserved(job.threads, int(job.model.device == "cuda"))
+
+
+def _check(job: Job, wanted: dict[str, float], there: dict[str, float]) -> None:
+    for name, amount in wanted.items():
+        if there.get(name, 0) < amount:
+            raise InvalidInput(
+                f"learner.processes: {job.learner.processes} ask for {amount:g} {name}, and the cluster has "
+                f"{there.get(name, 0):g}",
+                "learner.processes",
+            )
+
+
+def _wait_for_first(train: TrainJob, wanted: dict[str, float], queues: Queues, should_stop: Callable[[], bool]) -> None:
+    """Return once the first process is there, and with it all of them."""
+    deadline = time.monotonic() + START_SECONDS
+    while train.heard(queues.answered) != READY:
+        if train.is_over:
+            raise train.trouble()
+        if should_stop():
+            raise Unavailable("the run is to stop before its learner processes are there")
+        if time.monotonic() > deadline:
+            free = ray.available_resources()
+            told = ", ".join(
+                f"{amount:g} {name}, of which {free.get(name, 0):g} are free" for name, amount in wanted.items()
+            )
+            raise LearnersLost(f"the learner processes found no room in {START_SECONDS:g} s: they ask for {told}")
+
+
+class WorkersLine:
+    """The queues from the side of the process that carries out the run."""
+
+    def __init__(self, train: TrainJob, queues: Queues):
+        self._train, self._queues = train, queues
+
+    def tell(self, text: str) -> None:
+        """Send a command."""
+        try:
+            self._queues.asked.put(text)
+        except RayError as error:
+            raise ConnectionError(str(error)) from None
+
+    def hear(self) -> str:
+        """Wait for an answer; empty where the job is over."""
+        while True:
+            over = self._train.is_over
+            answer = self._train.heard(self._queues.answered)
+            if answer is not None or over:
+                return answer or ""
+
+
+class LearnersLine:
+    """The queues from the side of the first process; when the run has gone, this process ends at once."""
+
+    def __init__(self, queues: Queues):
+        self._queues = queues
+        self._said: queue.SimpleQueue[str] = queue.SimpleQueue()
+        threading.Thread(target=self._listen, name="line", daemon=True).start()
+        self.answer(READY)
+
+    def hear(self) -> str:
+        """Wait for the next command."""
+        return self._said.get()
+
+    def answer(self, text: str) -> None:
+        """Say that it is done, and what came of it."""
+        # A line of a socket has an end, even where it says nothing.
+        self._queues.answered.put(text or "\n")
+
+    def _listen(self) -> None:
+        try:
+            while True:
+                self._said.put(self._queues.asked.get())
+        except RayError:
+            os._exit(LEFT)
+
+
+def learn(queues: dict[str, Queue]) -> None:
+    """Learn in a process that Ray Train has started and joined to the others, as `torchrun` would have."""
+    keep_buffers()
+    disable_progress_bar()
+    ranks = members()
+    take_part(LearnersLine(Queues(**queues)) if ranks.is_first else None, ranks, str(get_device()))
+
+
+class TrainJob:
+    """The thread that waits for the job's end."""
+
+    def __init__(self, job: Job, ask: Reserved, queues: Queues):
+        self._folder, self._failed = job.folder, None
+        forget_wrong(job.folder)
+        trainer = TorchTrainer(
+            learn,
+            train_loop_config=queues._asdict(),
+            torch_config=TorchConfig(backend(ask.gpus > 0), timeout_s=int(PATIENCE.total_seconds())),
+            scaling_config=ScalingConfig(
+                num_workers=job.learner.processes, use_gpu=ask.gpus > 0, resources_per_worker=ask.resources
+            ),
+            run_config=RunConfig(
+                storage_path=str(job.folder.absolute()),
+                name="ray",
+                failure_config=FailureConfig(max_failures=0, controller_failure_limit=0, max_preemption_failures=0),
+            ),
+        )
+        self._thread = threading.Thread(target=self._watch, args=(trainer,), name="learners", daemon=True)
+        self._thread.start()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no process is left."""
+        return not self._thread.is_alive()
+
+    def heard(self, answers: Queue) -> str | None:
+        """Return the next answer; None where there is none yet."""
+        try:
+            return answers.get(timeout=LOOK_SECONDS)
+        except Empty:
+            return None
+
+    def join(self) -> None:
+        """Wait until no process is left."""
+        self._thread.join(END_SECONDS)
+        if not self.is_over:
+            log.error("the Ray Train job is still there %g s after its run was done with it", END_SECONDS)
+
+    def trouble(self) -> CharterError:
+        """Say what ended the processes, in the words of the one that found it where one did."""
+        self.join()
+        return found_wrong(self._folder) or LearnersLost(f"the Ray Train job has failed: {self._failed}")
+
+    def _watch(self, trainer: TorchTrainer) -> None:
+        try:
+            trainer.fit()
+        except Exception as error:  # whatever the job meets is told to whoever waits for an answer
+            self._failed = error

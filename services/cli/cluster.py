@@ -168,8 +168,10 @@ def _check_open(cluster: Cluster) -> None:
 
 
 def _text(standing: Standing) -> str:
+    from services.cluster.installation import in_short
+
     lines = [f"{standing.application.status.lower()} on {standing.address}"]
     for one in standing.application.deployments.values():
-        lines.append(f"{one.name}: {one.status.lower()}" + (f": {one.message.strip()}" if one.message.strip() else ""))
+        lines.append(f"{one.name}: {one.status.lower()}" + (f": {in_short(one.message)}" if one.message else ""))
         lines += [f"  {each.state.lower()} on {each.node_ip}, pid {each.pid}" for each in one.replicas]
     return "\n".join(lines)

@@ -78,13 +78,15 @@ class Cluster(Settings):
         return Reserved(threads if self.cpus is None else self.cpus, int(self.model.device == "cuda"))
 
     @property
-    def processes(self) -> Counter[Reserved]:
-        """How many processes reserve the same, while every worker trains."""
+    def together(self) -> Counter[Reserved]:
+        """How often as much must be free on one node: for a process, or for a worker and the learners of its run."""
         found: Counter[Reserved] = Counter()
-        for role in (*WITH_MODEL, WORKER, FRONT):
+        for role in (*WITH_MODEL, FRONT):
             found[self.reserved(role)] += self.copies(role)
-        if self.learners and self.learners > 1:
-            found[self.learner] += self.workers * self.learners
+        learners = self.learners if self.learners and self.learners > 1 else 0
+        worker, learner = self.reserved(WORKER), self.learner
+        whole = Reserved(worker.cpus + learners * learner.cpus, worker.gpus + learners * learner.gpus)
+        found[whole] += self.workers
         return found
 
     def stop_seconds(self, role: str) -> float:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from rlhf_core.errors import CharterError, Conflict, InvalidInput, Unavailable
+from rlhf_core.store.databases.place import Place, check
 from services.cluster.config import APPLICATION, Cluster, serve_config
 from services.cluster.dashboard import Application, Node, RayDashboard, Serving
 
@@ -27,33 +29,30 @@ class Standing(NamedTuple):
 
 
 def check_fits(cluster: Cluster, nodes: Sequence[Node]) -> None:
-    """Refuse, by an InvalidInput, more than the nodes have together, and a process that no single one has room for."""
+    """Refuse, by an InvalidInput, more than the nodes have together, and what no single one of them has room for."""
+    hint = (
+        "--workers, --learners and --replicas say how many processes there are, --cpus what each reserves; --elastic "
+        "leaves it to a cluster that grows"
+    )
     wanted: dict[str, float] = {}
-    for reserved, count in cluster.processes.items():
-        for name, amount in reserved.resources.items():
+    for reserved, count in cluster.together.items():
+        asked = reserved.resources
+        for name, amount in asked.items():
             wanted[name] = wanted.get(name, 0) + count * amount
-        if not any(
-            all(node.resources.get(n, 0) >= amount for n, amount in reserved.resources.items()) for node in nodes
-        ):
-            raise InvalidInput(
-                f"--ray: a process asks for {_amounts(reserved.resources)}, and no node has so much: "
-                + "; ".join(f"{node.name} has {_amounts(_of(node, reserved.resources))}" for node in nodes),
-                "ray",
-            )
+        if not any(all(node.resources.get(name, 0) >= amount for name, amount in asked.items()) for node in nodes):
+            there = "; ".join(f"{node.name} has {_amounts(_of(node, asked))}" for node in nodes)
+            text = f"--ray: a process, or a worker with its learners, asks for {_amounts(asked)}, and {there}"
+            raise InvalidInput(text, "ray", hint=hint)
     there = {name: sum(node.resources.get(name, 0) for node in nodes) for name in wanted}
     if any(there[name] < amount for name, amount in wanted.items()):
-        raise InvalidInput(
-            f"--ray: {sum(cluster.processes.values())} processes ask for {_amounts(wanted)}, and the cluster has "
-            f"{_amounts(there)}",
-            "ray",
-            hint="--workers, --learners and --replicas say how many they are, --cpus what each reserves; "
-            "--elastic leaves it to a cluster that grows",
-        )
+        text = f"--ray: all processes together ask for {_amounts(wanted)}, and the cluster has {_amounts(there)}"
+        raise InvalidInput(text, "ray", hint=hint)
 
 
 def check_places(cluster: Cluster, nodes: Sequence[Node]) -> None:
-    """Refuse, by an InvalidInput, several machines without a store and artifacts that all of them reach."""
+    """Refuse, by an InvalidInput, places that are none, and such as not all of several machines reach."""
     server = cluster.server
+    check(Place(database=server.store, artifacts=server.artifacts))
     if len(nodes) > 1 and not server.store:
         raise InvalidInput(
             f"--store: the cluster has {len(nodes)} machines, and a file of SQLite is for one; allowed: "
@@ -75,29 +74,30 @@ def up(cluster: Cluster, ray: RayDashboard, tell: Callable[[str], None], wait_se
     waited for when the time is over.
     """
     config, now = serve_config(cluster), ray.serving()
-    _check_proxies(config["grpc_options"], now)
-    config["applications"] += _others(now)
+    check_proxies(config["grpc_options"], now)
+    config["applications"] += others(now)
     ray.deploy(config)
-    deadline, said = time.monotonic() + wait_seconds, ""
-    while True:
-        standing = status(ray)
+    deadline, said = time.monotonic() + wait_seconds, dict[str, str]()
+    while (standing := status(ray)) is None or standing.application.status != "RUNNING":
         if standing is not None:
-            if standing.application.status == "RUNNING":
-                return standing
+            late = waiting(standing.application)
             if standing.application.status in ("DEPLOY_FAILED", "UNHEALTHY"):
                 raise StartFailed(
-                    f"Ray Serve: {_trouble(standing.application)}", hint="charter cluster down takes away what is left"
+                    "\n".join(f"{role}: {text}" for role, text in late.items()),
+                    hint="charter cluster down takes away what is left",
                 )
-            text = waiting(standing.application)
-            if text != said:
-                tell(text)
-                said = text
+            for role, text in late.items():
+                if said.get(role) != text:
+                    tell(f"{role}: {text}")
+            said |= late
         if time.monotonic() > deadline:
             raise Unavailable(
-                f"not all processes serve after {wait_seconds:g} s: {said}",
+                f"not all processes serve after {wait_seconds:g} s: "
+                + "; ".join(f"{role}: {text}" for role, text in said.items()),
                 hint="they may yet come: charter cluster status; or charter cluster down",
             )
         time.sleep(LOOK_SECONDS)
+    return standing
 
 
 def status(ray: RayDashboard) -> Standing | None:
@@ -121,7 +121,7 @@ def down(ray: RayDashboard, wait_seconds: float) -> bool:
     if set(now.applications) == {APPLICATION}:
         ray.shut_down()
     else:
-        ray.deploy({"applications": _others(now)})
+        ray.deploy({"applications": others(now)})
     deadline = time.monotonic() + wait_seconds
     while APPLICATION in ray.serving().applications:
         if time.monotonic() > deadline:
@@ -132,18 +132,30 @@ def down(ray: RayDashboard, wait_seconds: float) -> bool:
     return True
 
 
-def waiting(application: Application) -> str:
-    """Say which processes are still to come, and why where Serve knows."""
-    late = [one for one in application.deployments.values() if one.status != "HEALTHY"]
-    return "; ".join(f"{one.name}: {one.message.strip() or 'starting'}" for one in late) or application.status.lower()
+def waiting(application: Application) -> dict[str, str]:
+    """Say of each role whose processes do not all serve why, in Serve's words where it has some."""
+    late = {
+        one.name: in_short(one.message) or "starting"
+        for one in application.deployments.values()
+        if one.status != "HEALTHY"
+    }
+    return late or {APPLICATION: in_short(application.message) or "starting"}
 
 
-def _trouble(application: Application) -> str:
-    told = [application.message, *(one.message for one in application.deployments.values() if one.status != "HEALTHY")]
-    return "\n".join(text.strip() for text in told if text.strip())
+def in_short(message: str) -> str:
+    """Return what a message of Serve's says: what is asked for and free, or the last line of a traceback."""
+    if room := re.search(
+        r"Resources required for each replica: (\{.*?\}), total resources available: (\{.*?\})", message
+    ):
+        return f"waits for room; each asks for {_read(room[1])}, free is {_read(room[2])}"
+    return ([line.strip() for line in message.splitlines() if line.strip()] or [""])[-1]
 
 
-def _others(now: Serving) -> list[dict[str, object]]:
+def _read(resources: str) -> str:
+    return _amounts(json.loads(resources)) or "nothing"
+
+
+def others(now: Serving) -> list[dict[str, object]]:
     """What else came by configuration: Serve takes away what a new one does not name."""
     return [
         one.deployed_app_config
@@ -152,7 +164,7 @@ def _others(now: Serving) -> list[dict[str, object]]:
     ]
 
 
-def _check_proxies(asked: dict[str, object], now: Serving) -> None:
+def check_proxies(asked: dict[str, object], now: Serving) -> None:
     """Serve's proxies learn of services and ports when they start, and never again."""
     if now.grpc_options is None or now.proxy_location is None:
         return
@@ -166,9 +178,9 @@ def _check_proxies(asked: dict[str, object], now: Serving) -> None:
         )
 
 
-def _of(node: Node, names: dict[str, float]) -> dict[str, float]:
+def _of(node: Node, names: Iterable[str]) -> dict[str, float]:
     return {name: node.resources.get(name, 0) for name in names}
 
 
-def _amounts(resources: dict[str, float]) -> str:
+def _amounts(resources: Mapping[str, float]) -> str:
     return ", ".join(f"{amount:g} {name}" for name, amount in resources.items())

@@ -40,6 +40,8 @@ log = logging.getLogger("charter.learner")
 START_SECONDS = 300.0
 """How long processes may wait for room on the cluster."""
 READY = "ready"
+NODE_ID = "ray.io/node-id"
+"""The label by which Ray knows a node."""
 
 
 class Queues(NamedTuple):
@@ -50,15 +52,17 @@ class Queues(NamedTuple):
 
 
 @contextmanager
-def ray_learners(job: Job, should_stop: Callable[[], bool]) -> Iterator[Learners]:
+def ray_learners(job: Job, should_stop: Callable[[], bool], cpus: float | None = None) -> Iterator[Learners]:
     """Start the processes of a job on the cluster, and end them with the block, whatever they are at.
 
-    Raises: what a process finds wrong with the job; InvalidInput for more than the cluster has; LearnersLost;
+    Each reserves its threads, or `cpus`. As with `torchrun`, the first machine of `learner.machines` is this one.
+
+    Raises: what a process finds wrong with the job; InvalidInput for more than this machine has; LearnersLost;
     Unavailable where the run is to stop before they are there.
     """
-    ask = reserved(job)
-    wanted = {name: amount * job.learner.processes for name, amount in ask.resources.items()}
-    _check(job, wanted, ray.cluster_resources())
+    ask = Reserved(job.threads if cpus is None else cpus, int(job.model.device == "cuda"))
+    wanted = {name: amount * job.learner.processes_here for name, amount in ask.resources.items()}
+    _check(job, wanted)
     queues = Queues(*(Queue(actor_options={"num_cpus": 0}) for _ in Queues._fields))
     train = TrainJob(job, ask, queues)
     try:
@@ -73,17 +77,17 @@ def ray_learners(job: Job, should_stop: Callable[[], bool]) -> Iterator[Learners
         train.join()
 
 
-def reserved(job: Job) -> Reserved:
-    """Return what one process of a job reserves."""
-    return Reserved(job.threads, int(job.model.device == "cuda"))
+def _here() -> str:
+    return ray.get_runtime_context().get_node_id()
 
 
-def _check(job: Job, wanted: dict[str, float], there: dict[str, float]) -> None:
+def _check(job: Job, wanted: dict[str, float]) -> None:
+    (there,) = [node["Resources"] for node in ray.nodes() if node["NodeID"] == _here()]
     for name, amount in wanted.items():
         if there.get(name, 0) < amount:
             raise InvalidInput(
-                f"learner.processes: {job.learner.processes} ask for {amount:g} {name}, and the cluster has "
-                f"{there.get(name, 0):g}",
+                f"learner.processes: {job.learner.processes_here} of a machine ask for {amount:g} {name}, and the node "
+                f"of the worker has {there.get(name, 0):g}",
                 "learner.processes",
             )
 
@@ -166,12 +170,17 @@ class TrainJob:
     def __init__(self, job: Job, ask: Reserved, queues: Queues):
         self._folder, self._failed = job.folder, None
         forget_wrong(job.folder)
+        others = job.learner.processes - job.learner.processes_here
         trainer = TorchTrainer(
             learn,
             train_loop_config=queues._asdict(),
             torch_config=TorchConfig(backend(ask.gpus > 0), timeout_s=int(PATIENCE.total_seconds())),
             scaling_config=ScalingConfig(
-                num_workers=job.learner.processes, use_gpu=ask.gpus > 0, resources_per_worker=ask.resources
+                num_workers=job.learner.processes,
+                use_gpu=ask.gpus > 0,
+                resources_per_worker=ask.resources,
+                # The folders of the job are on this machine's disk, which others may not see.
+                label_selector=[{NODE_ID: _here()}] * job.learner.processes_here + [{}] * others,
             ),
             run_config=RunConfig(
                 storage_path=str(job.folder.absolute()),

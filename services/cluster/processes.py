@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ class Process:
         self.socket, self.relay = (f"unix:{self._folder.name}/{name}" for name in ("server", "relay"))
         config = cluster.process(role, self.socket, self.relay if role == WORKER else "")
         logs.set_up(config.log_format, config.log_level)
-        self._app = App(config, learning=ray_learners)
+        self._app = App(config, learning=partial(ray_learners, cpus=cluster.cpus))
         self.channel = grpc.aio.insecure_channel(self.socket, options=OPTIONS)
 
     async def start(self) -> None:

@@ -1,0 +1,60 @@
+"""A Ray cluster of one node of the tests' own, with little memory; nothing else that Ray runs here is touched."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from tests.processes import HERE, ROOT, free_ports
+
+CPUS = 4
+MEMORY, OBJECTS = 4_000_000_000, 150_000_000
+START_SECONDS = 120.0
+
+
+@contextmanager
+def head() -> Iterator[str]:
+    """Start a head with a dashboard, and yield the dashboard's address; all of its processes end with the block."""
+    gcs, dashboard, client, agent, metrics, grpc = free_ports(6)
+    # Not the tests' folder: the paths of its sockets would be too long.
+    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as folder:
+        ray = Path(sys.executable).parent / "ray"
+        command = [str(ray), "start", "--head", "--block", "--disable-usage-stats", "--include-dashboard", "true"]
+        command += ["--num-cpus", str(CPUS), "--memory", str(MEMORY), "--object-store-memory", str(OBJECTS)]
+        command += ["--port", str(gcs), "--dashboard-port", str(dashboard), "--ray-client-server-port", str(client)]
+        command += ["--dashboard-agent-listen-port", str(agent), "--metrics-export-port", str(metrics)]
+        command += ["--dashboard-agent-grpc-port", str(grpc), "--temp-dir", folder]
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith(("CHARTER", "RAY_"))}
+        paths = {"PYTHONPATH": f"{ROOT}:{ROOT / 'proto'}"}
+        with (Path(folder) / "head.log").open("wb") as log:
+            process = subprocess.Popen(
+                command, env=inherited | HERE | paths, stdout=log, stderr=log, start_new_session=True
+            )
+        try:
+            address = f"http://127.0.0.1:{dashboard}"
+            _wait(address, process, Path(folder) / "head.log")
+            yield address
+        finally:
+            process.send_signal(signal.SIGTERM)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(30)
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def _wait(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        with suppress(OSError), urllib.request.urlopen(f"{address}/api/ray/version", timeout=5):
+            return
+        assert process.poll() is None and time.monotonic() < deadline, log.read_text()[-4000:]
+        time.sleep(0.5)

@@ -12,7 +12,6 @@ import typer
 from rlhf_core.errors import CharterError, Conflict, InvalidInput, NotFound, Unauthenticated, Unavailable
 from services.cli import (
     call,
-    cluster,
     console,
     doctor,
     health,
@@ -26,6 +25,8 @@ from services.cli import (
     token,
     weights,
 )
+from services.cli.cluster import standing as cluster_standing
+from services.cli.cluster import up as cluster_up
 from services.cli.constitution import diff, files, principle_tests
 from services.cli.data import datasets, export, export_policy, gc, stores
 from services.cli.labelling import label, labels, study
@@ -136,9 +137,9 @@ app.add_typer(token_app, name="token")
 store_app.command()(stores.use)
 store_app.command()(stores.copy)
 app.add_typer(store_app, name="store")
-cluster_app.command()(cluster.up)
-cluster_app.command()(cluster.status)
-cluster_app.command()(cluster.down)
+cluster_app.command()(cluster_up.up)
+cluster_app.command()(cluster_standing.status)
+cluster_app.command()(cluster_standing.down)
 app.add_typer(cluster_app, name="cluster")
 app.command()(call.call)
 app.command()(doctor.doctor)

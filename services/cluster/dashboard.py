@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -83,30 +85,43 @@ class RayDashboard:
         except ImportError as error:
             raise InvalidInput(f"--ray: needs a package: {error}", "ray", hint=EXTRA) from None
         self._address = address.rstrip("/")
-        try:
+        with self._asked():
             self._client = ServeSubmissionClient(self._address)
-        except (ConnectionError, RuntimeError) as error:
-            reason = str(error).splitlines()[0]
-            raise Unavailable(f"--ray: no Ray cluster answers at {address}: {reason}", hint="is its head up?") from None
 
     def nodes(self) -> list[Node]:
         """List the machines that are alive."""
         from ray.util.state import list_nodes  # pyright: ignore[reportMissingImports]
 
-        found = list_nodes(self._address, filters=[("state", "=", "ALIVE")], limit=10_000)
+        with self._asked():
+            found = list_nodes(self._address, filters=[("state", "=", "ALIVE")], limit=10_000)
         return [Node(node.node_name, node.node_ip, dict(node.resources_total)) for node in found]
 
     def serving(self) -> Serving:
         """Tell what Serve runs."""
-        return Serving.model_validate(self._client.get_serve_details())
+        with self._asked():
+            return Serving.model_validate(self._client.get_serve_details())
 
     def deploy(self, config: dict[str, Any]) -> None:
         """Have Serve run exactly the applications of a configuration, of those that came by one."""
-        try:
+        with self._asked():
             self._client.deploy_applications(config)
-        except RuntimeError as error:
-            raise InvalidInput(f"Ray Serve refuses the configuration: {error}", "ray") from None
 
     def shut_down(self) -> None:
         """End Serve with all that it runs."""
-        self._client.delete_applications()
+        with self._asked():
+            self._client.delete_applications()
+
+    @contextmanager
+    def _asked(self) -> Iterator[None]:
+        """Say in one line what Ray's client meets while it asks."""
+        from ray.exceptions import AuthenticationError  # pyright: ignore[reportMissingImports]
+        from ray.util.state.exception import RayStateApiException  # pyright: ignore[reportMissingImports]
+
+        try:
+            yield
+        except AuthenticationError:
+            hint = "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN give it"
+            raise InvalidInput(f"--ray: the cluster at {self._address} asks for a token", "ray", hint=hint) from None
+        except (OSError, RuntimeError, RayStateApiException) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise Unavailable(f"--ray: no Ray cluster answers at {self._address}: {reason}") from None

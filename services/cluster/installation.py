@@ -49,9 +49,23 @@ def check_fits(cluster: Cluster, nodes: Sequence[Node]) -> None:
         raise InvalidInput(text, "ray", hint=hint)
 
 
-def check_places(cluster: Cluster, nodes: Sequence[Node]) -> None:
-    """Refuse, by an InvalidInput, places that are none, and such as not all of several machines reach."""
+def check_open(cluster: Cluster) -> None:
+    """Refuse, by an InvalidInput, processes without tokens: Serve's proxy listens on all addresses of a node."""
+    if not (cluster.token or cluster.server.tokens or cluster.server.insecure):
+        raise InvalidInput(
+            "token: every node answers whoever reaches its port; give --token, or --insecure to ask for none", "token"
+        )
+
+
+def check_server(cluster: Cluster, nodes: Sequence[Node]) -> None:
+    """Refuse, by an InvalidInput, what several processes of a node cannot all have, and places out of their reach."""
     server = cluster.server
+    addresses = {"http.address": server.http.address, "console.address": server.console.address}
+    for field, value in (addresses | {"metrics": server.metrics, "tls.cert": server.tls.cert}).items():
+        if value is not None:
+            raise InvalidInput(
+                f"{field}: {value} is for one process, behind an address of its own; allowed with --ray: null", field
+            )
     check(Place(database=server.store, artifacts=server.artifacts))
     if len(nodes) > 1 and not server.store:
         raise InvalidInput(

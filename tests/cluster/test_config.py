@@ -14,7 +14,7 @@ from rlhf_core.errors import Conflict, InvalidInput, Unavailable
 from services.cli.main import main
 from services.cluster.config import Cluster, Reserved, serve_config
 from services.cluster.dashboard import Node, RayDashboard, Serving
-from services.cluster.installation import check_fits, check_places, check_proxies, in_short, others, waiting
+from services.cluster.installation import check_fits, check_open, check_proxies, check_server, in_short, others, waiting
 from services.server.config import ServerConfig
 
 TWO = [Node("a", "10.0.0.1", {"CPU": 4.0, "GPU": 1.0}), Node("b", "10.0.0.2", {"CPU": 4.0})]
@@ -65,21 +65,35 @@ def test_what_fits_exactly_fits_and_more_is_refused_with_what_is_asked_and_what_
     check_fits(one, TWO)
     with pytest.raises(InvalidInput, match="together ask for 9 CPU, and the cluster has 8 CPU"):
         check_fits(cluster(), TWO)
-    with pytest.raises(InvalidInput, match="asks for 6 CPU, and a has 4 CPU; b has 4 CPU"):
+    with pytest.raises(InvalidInput, match="asks for 7 CPU, and a has 4 CPU; b has 4 CPU"):
         check_fits(cluster(learners=4, model=ModelConfig(threads=3)), TWO)
     with pytest.raises(InvalidInput, match=r"asks for 0\.1 CPU, 1 GPU, and b has 4 CPU, 0 GPU"):
         check_fits(cluster(cpus=0.1, model=ModelConfig(device="cuda")), TWO[1:])
 
 
 def test_several_machines_need_a_store_and_artifacts_that_all_of_them_reach():
-    check_places(cluster(), TWO[:1])
+    check_server(cluster(), TWO[:1])
     with pytest.raises(InvalidInput, match=r"--store: the cluster has 2 machines.*allowed: postgresql"):
-        check_places(cluster(), TWO)
+        check_server(cluster(), TWO)
     with pytest.raises(InvalidInput, match="--artifacts: the cluster has 2 machines"):
-        check_places(cluster(server=ServerConfig(store="postgresql://db/x")), TWO)
-    check_places(cluster(server=ServerConfig(store="postgresql://db/x", artifacts="s3://b/c")), TWO)
+        check_server(cluster(server=ServerConfig(store="postgresql://db/x")), TWO)
+    check_server(cluster(server=ServerConfig(store="postgresql://db/x", artifacts="s3://b/c")), TWO)
     with pytest.raises(InvalidInput, match="'mysql://db/x' is no database"):
-        check_places(cluster(server=ServerConfig(store="mysql://db/x")), TWO[:1])
+        check_server(cluster(server=ServerConfig(store="mysql://db/x")), TWO[:1])
+
+
+@pytest.mark.parametrize(
+    ("field", "settings"),
+    [
+        ("metrics", {"metrics": "127.0.0.1:9464"}),
+        ("http.address", {"http": {"address": "127.0.0.1:8000"}}),
+        ("console.address", {"console": {"address": "127.0.0.1:8060"}}),
+        ("tls.cert", {"tls": {"cert": "cert.pem", "key": "key.pem"}}),
+    ],
+)
+def test_an_address_of_one_process_is_refused_where_many_share_a_node(field: str, settings: dict[str, Any]):
+    with pytest.raises(InvalidInput, match=rf"^{field}: .* is for one process.*; allowed with --ray: null"):
+        check_server(cluster(server=ServerConfig.model_validate(settings)), TWO[:1])
 
 
 def test_secrets_are_sent_and_never_printed(capsys: pytest.CaptureFixture[str]):
@@ -107,8 +121,10 @@ def test_an_address_that_is_none_a_cluster_that_is_none_and_a_package_that_is_mi
 
 
 def test_an_installation_that_anybody_may_use_has_to_be_asked_for(capsys: pytest.CaptureFixture[str]):
-    refused = charter(capsys, "cluster", "up", "--ray", "http://127.0.0.1:1")
-    assert refused.code == 2 and "--token" in refused.err and "--insecure" in refused.err
+    with pytest.raises(InvalidInput, match="give --token, or --insecure"):
+        check_open(cluster())
+    check_open(cluster(token="secret"))
+    check_open(cluster(server=ServerConfig(insecure=True)))
     nowhere = charter(capsys, "cluster", "down")
     assert nowhere.code == 2 and "http://HOST:8265" in nowhere.err
 

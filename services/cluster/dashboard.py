@@ -89,11 +89,13 @@ class RayDashboard:
             self._client = ServeSubmissionClient(self._address)
 
     def nodes(self) -> list[Node]:
-        """List the machines that are alive."""
+        """List the machines that are alive, which is at least one."""
         from ray.util.state import list_nodes  # pyright: ignore[reportMissingImports]
 
         with self._asked():
             found = list_nodes(self._address, filters=[("state", "=", "ALIVE")], limit=10_000)
+        if not found:
+            raise Unavailable(f"--ray: no node of the cluster at {self._address} is alive yet")
         return [Node(node.node_name, node.node_ip, dict(node.resources_total)) for node in found]
 
     def serving(self) -> Serving:

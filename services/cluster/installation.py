@@ -14,6 +14,9 @@ from services.cluster.config import APPLICATION, Cluster, serve_config
 from services.cluster.dashboard import Application, Node, RayDashboard, Serving
 
 LOOK_SECONDS = 1.0
+ROOM = re.compile(r"Resources required for each replica: (\{.*?\}), total resources available: (\{.*?\})")
+ERROR = re.compile(r"^(\w+\.)*[A-Z]\w+: ", re.MULTILINE)
+"""Where a line of a traceback begins that says what was raised."""
 
 
 class StartFailed(CharterError):
@@ -157,12 +160,13 @@ def waiting(application: Application) -> dict[str, str]:
 
 
 def in_short(message: str) -> str:
-    """Return what a message of Serve's says: what is asked for and free, or the last line of a traceback."""
+    """Return what a message of Serve's says: what is asked for and free, or the error that a traceback ends with."""
     if room := re.search(
         r"Resources required for each replica: (\{.*?\}), total resources available: (\{.*?\})", message
     ):
         return f"waits for room; each asks for {_read(room[1])}, free is {_read(room[2])}"
-    return ([line.strip() for line in message.splitlines() if line.strip()] or [""])[-1]
+    errors = list(ERROR.finditer(message))
+    return " ".join(message[errors[-1].start() if errors else 0 :].split())
 
 
 def _read(resources: str) -> str:

@@ -33,10 +33,11 @@ def head() -> Iterator[str]:
         command += ["--dashboard-agent-listen-port", str(agent), "--metrics-export-port", str(metrics)]
         command += ["--dashboard-agent-grpc-port", str(grpc), "--temp-dir", folder]
         inherited = {key: value for key, value in os.environ.items() if not key.startswith(("CHARTER", "RAY_"))}
-        paths = {"PYTHONPATH": f"{ROOT}:{ROOT / 'proto'}"}
+        # Others may use most of this machine's memory; no process of the tests is to be killed for that.
+        settings = {"PYTHONPATH": f"{ROOT}:{ROOT / 'proto'}", "RAY_memory_monitor_refresh_ms": "0"}
         with (Path(folder) / "head.log").open("wb") as log:
             process = subprocess.Popen(
-                command, env=inherited | HERE | paths, stdout=log, stderr=log, start_new_session=True
+                command, env=inherited | HERE | settings, stdout=log, stderr=log, start_new_session=True
             )
         try:
             address = f"http://127.0.0.1:{dashboard}"
@@ -54,7 +55,8 @@ def head() -> Iterator[str]:
 def _wait(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + START_SECONDS
     while True:
-        with suppress(OSError), urllib.request.urlopen(f"{address}/api/ray/version", timeout=5):
-            return
+        with suppress(OSError), urllib.request.urlopen(f"{address}/api/v0/nodes", timeout=5) as answer:
+            if b'"ALIVE"' in answer.read():
+                return
         assert process.poll() is None and time.monotonic() < deadline, log.read_text()[-4000:]
         time.sleep(0.5)

@@ -131,8 +131,11 @@ def test_an_installation_that_anybody_may_use_has_to_be_asked_for(capsys: pytest
 
 def test_a_message_of_serve_is_told_in_a_line():
     assert in_short(PENDING) == "waits for room; each asks for 2 CPU, free is 1 CPU"
-    traceback = "A replica failed to start. Error:\n  File 'x'\nrlhf_core.errors.InvalidInput: no folder\n\n"
-    assert in_short(traceback) == "rlhf_core.errors.InvalidInput: no folder"
+    raised = "RuntimeError: Traceback:\n  File 'x'\nrlhf_core.errors.Unavailable: no store:\n\tis it up?\n"
+    assert in_short(f"A replica failed to start. Error:\n  File 'y'\n{raised}\n") == (
+        "rlhf_core.errors.Unavailable: no store: is it up?"
+    )
+    assert in_short("Starting\n") == "Starting"
     assert in_short("") == ""
 
 

@@ -197,11 +197,13 @@ class TrainJob:
         return not self._thread.is_alive()
 
     def heard(self, answers: Queue) -> str | None:
-        """Return the next answer; None where there is none yet."""
+        """Return the next answer; None where there is none yet, and nothing where nobody can give one any more."""
         try:
             return answers.get(timeout=LOOK_SECONDS)
         except Empty:
             return None
+        except RayError:
+            return ""
 
     def join(self) -> None:
         """Wait until no process is left."""
@@ -212,7 +214,11 @@ class TrainJob:
     def trouble(self) -> CharterError:
         """Say what ended the processes, in the words of the one that found it where one did."""
         self.join()
-        return found_wrong(self._folder) or LearnersLost(f"the Ray Train job has failed: {self._failed}")
+        if told := found_wrong(self._folder):
+            return told
+        log.error("the Ray Train job has failed: %s", self._failed)
+        first, *_ = [*str(self._failed).splitlines(), ""]
+        return LearnersLost(f"the Ray Train job has failed: {first}; the server's log has the rest")
 
     def _watch(self, trainer: TorchTrainer) -> None:
         try:

@@ -12,6 +12,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from tests.processes import HERE, ROOT, free_ports
 
@@ -20,9 +21,16 @@ MEMORY, OBJECTS = 4_000_000_000, 150_000_000
 START_SECONDS = 120.0
 
 
+class Head(NamedTuple):
+    """Where a cluster is reached: by its dashboard, and by who takes part in it."""
+
+    dashboard: str
+    address: str
+
+
 @contextmanager
-def head() -> Iterator[str]:
-    """Start a head with a dashboard, and yield the dashboard's address; all of its processes end with the block."""
+def head() -> Iterator[Head]:
+    """Start a head with a dashboard; all of its processes end with the block."""
     gcs, dashboard, client, agent, metrics, grpc = free_ports(6)
     # Not the tests' folder: the paths of its sockets would be too long.
     with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as folder:
@@ -40,9 +48,9 @@ def head() -> Iterator[str]:
                 command, env=inherited | HERE | settings, stdout=log, stderr=log, start_new_session=True
             )
         try:
-            address = f"http://127.0.0.1:{dashboard}"
-            _wait(address, process, Path(folder) / "head.log")
-            yield address
+            found = Head(f"http://127.0.0.1:{dashboard}", f"127.0.0.1:{gcs}")
+            _wait(found.dashboard, process, Path(folder) / "head.log")
+            yield found
         finally:
             process.send_signal(signal.SIGTERM)
             with suppress(subprocess.TimeoutExpired):
@@ -50,6 +58,16 @@ def head() -> Iterator[str]:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+
+
+def learners_of_ray() -> set[int]:
+    """The ids of the processes that Ray Train has started on this machine."""
+    found = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if b"RayTrainWorker" in (folder / "cmdline").read_bytes():
+                found.add(int(folder.name))
+    return found
 
 
 def _wait(address: str, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -108,13 +108,15 @@ def test_secrets_are_sent_and_never_printed(capsys: pytest.CaptureFixture[str]):
     assert shown_args == {"server": {"data": "/data"}, "model": {"threads": 3}, "workers": 3}
 
 
-def test_an_address_that_is_none_a_cluster_that_is_none_and_a_package_that_is_missing(monkeypatch: pytest.MonkeyPatch):
+def test_an_address_that_is_none_and_a_package_that_is_missing_are_told(monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(InvalidInput, match="'ray://head:10001' is no dashboard's address; allowed: http://HOST:8265"):
         RayDashboard("ray://head:10001")
     monkeypatch.setitem(sys.modules, "ray.dashboard.modules.serve.sdk", None)
     with pytest.raises(InvalidInput, match=r"needs a package.*pip install -e '.\[ray\]'"):
         RayDashboard("http://127.0.0.1:1")
-    monkeypatch.undo()
+
+
+def test_a_cluster_that_is_none_is_told():
     pytest.importorskip("ray")
     with pytest.raises(Unavailable, match=r"no Ray cluster answers at http://127\.0\.0\.1:1"):
         RayDashboard("http://127.0.0.1:1")

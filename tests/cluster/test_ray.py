@@ -27,6 +27,7 @@ from rlhf_core.records.runs import Run
 from rlhf_core.store.databases.place import connect_to
 from services.client.client import CharterClient
 from services.embedded import embedded_server
+from tests.cluster.ray_head import learners_of_ray as learner_pids
 from tests.processes import HERE, MAIN, ROOT
 from tests.small_run import SMALL, Outcome, finished, outcome
 
@@ -56,8 +57,8 @@ class Place(NamedTuple):
 def ray() -> Iterator[str]:
     from tests.cluster.ray_head import head
 
-    with head() as address:
-        yield address
+    with head() as found:
+        yield found.dashboard
 
 
 @pytest.fixture(scope="module")
@@ -165,15 +166,6 @@ def test_calls_come_back_with_what_the_server_said_and_of_streams_that_fail_with
         with pytest.raises(grpc.RpcError) as upload:
             dataset_pb2_grpc.DatasetServiceStub(channel).UploadDataset(parts)
         assert upload.value.code() == grpc.StatusCode.INVALID_ARGUMENT
-
-
-def learner_pids() -> set[int]:
-    found = set()
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if b"RayTrainWorker" in (folder / "cmdline").read_bytes():
-                found.add(int(folder.name))
-    return found
 
 
 def test_two_learners_of_ray_train_end_like_one_process_though_one_is_killed(ray: str, place: Place, calm: Outcome):

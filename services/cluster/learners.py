@@ -9,14 +9,19 @@ import logging
 import os
 import queue
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple
 
 import ray  # pyright: ignore[reportMissingImports]
 from ray.exceptions import RayError  # pyright: ignore[reportMissingImports]
-from ray.train import FailureConfig, RunConfig, ScalingConfig  # pyright: ignore[reportMissingImports]
+from ray.train import (  # pyright: ignore[reportMissingImports]
+    ControllerError,
+    FailureConfig,
+    RunConfig,
+    ScalingConfig,
+    WorkerGroupError,
+)
 from ray.train.torch import TorchConfig, TorchTrainer, get_device  # pyright: ignore[reportMissingImports]
 from ray.util.queue import Empty, Queue  # pyright: ignore[reportMissingImports]
 from transformers.utils.logging import disable_progress_bar
@@ -37,8 +42,6 @@ from rlhf_core.training.parallel import PATIENCE, backend, members
 from services.cluster.config import Reserved
 
 log = logging.getLogger("charter.learner")
-START_SECONDS = 300.0
-"""How long processes may wait for room on the cluster."""
 READY = "ready"
 NODE_ID = "ray.io/node-id"
 """The label by which Ray knows a node."""
@@ -64,9 +67,9 @@ def ray_learners(job: Job, should_stop: Callable[[], bool], cpus: float | None =
     wanted = {name: amount * job.learner.processes_here for name, amount in ask.resources.items()}
     _check(job, wanted)
     queues = Queues(*(Queue(actor_options={"num_cpus": 0}) for _ in Queues._fields))
-    train = TrainJob(job, ask, queues)
+    train = TrainJob(job, ask, wanted, queues)
     try:
-        _wait_for_first(train, wanted, queues, should_stop)
+        _wait_for_first(train, queues, should_stop)
         found = Learners(WorkersLine(train, queues), train, job)
         yield found
         found.end()
@@ -92,20 +95,13 @@ def _check(job: Job, wanted: dict[str, float]) -> None:
             )
 
 
-def _wait_for_first(train: TrainJob, wanted: dict[str, float], queues: Queues, should_stop: Callable[[], bool]) -> None:
-    """Return once the first process is there, and with it all of them."""
-    deadline = time.monotonic() + START_SECONDS
+def _wait_for_first(train: TrainJob, queues: Queues, should_stop: Callable[[], bool]) -> None:
+    """Return once the first process is there, and with it all; Ray gives up by itself where there is no room."""
     while train.heard(queues.answered) != READY:
         if train.is_over:
             raise train.trouble()
         if should_stop():
             raise Unavailable("the run is to stop before its learner processes are there")
-        if time.monotonic() > deadline:
-            free = ray.available_resources()
-            told = ", ".join(
-                f"{amount:g} {name}, of which {free.get(name, 0):g} are free" for name, amount in wanted.items()
-            )
-            raise LearnersLost(f"the learner processes found no room in {START_SECONDS:g} s: they ask for {told}")
 
 
 class WorkersLine:
@@ -167,8 +163,8 @@ def learn(queues: dict[str, Queue]) -> None:
 class TrainJob:
     """The thread that waits for the job's end."""
 
-    def __init__(self, job: Job, ask: Reserved, queues: Queues):
-        self._folder, self._failed = job.folder, None
+    def __init__(self, job: Job, ask: Reserved, wanted: Mapping[str, float], queues: Queues):
+        self._folder, self._wanted, self._failed = job.folder, wanted, None
         forget_wrong(job.folder)
         others = job.learner.processes - job.learner.processes_here
         trainer = TorchTrainer(
@@ -217,11 +213,27 @@ class TrainJob:
         if told := found_wrong(self._folder):
             return told
         log.error("the Ray Train job has failed: %s", self._failed)
-        first, *_ = [*str(self._failed).splitlines(), ""]
-        return LearnersLost(f"the Ray Train job has failed: {first}; the server's log has the rest")
+        return LearnersLost(f"the Ray Train job has failed: {self._reason()}; the server's log has the rest")
+
+    def _reason(self) -> str:
+        if isinstance(self._failed, ControllerError):
+            free = ray.available_resources()
+            told = ", ".join(f"{amount:g} {name} ({free.get(name, 0):g} free)" for name, amount in self._wanted.items())
+            return f"{_first_line(self._failed.controller_failure)} They ask for {told}"
+        failures = self._failed.worker_failures if isinstance(self._failed, WorkerGroupError) else {}
+        for rank, failure in failures.items():
+            if lost := getattr(failure, "health_check_failure", None):  # the others fail for want of this one
+                return f"learner process {rank} is lost: {_first_line(lost)}"
+        for rank, failure in failures.items():
+            return f"learner process {rank}: {str(failure).strip().splitlines()[-1]}"
+        return _first_line(self._failed)
 
     def _watch(self, trainer: TorchTrainer) -> None:
         try:
             trainer.fit()
         except Exception as error:  # whatever the job meets is told to whoever waits for an answer
             self._failed = error
+
+
+def _first_line(error: object) -> str:
+    return next(iter(str(error).strip().splitlines()), "it is over")

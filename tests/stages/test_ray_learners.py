@@ -12,7 +12,7 @@ from functools import partial
 
 import pytest
 
-from rlhf_core.errors import Interrupted, InvalidInput, Unavailable
+from rlhf_core.errors import Interrupted, InvalidInput, TrainingFailed, Unavailable
 from rlhf_core.stages.context import Context
 from rlhf_core.stages.ppo import ppo_stage
 from rlhf_core.stages.sft import sft_stage
@@ -69,7 +69,7 @@ def test_a_killed_process_of_ray_sends_the_run_back_to_the_queue_and_its_next_at
             for _ in kills:
                 os.kill(max(learners_of_ray()), signal.SIGKILL)
 
-    with pytest.raises(Interrupted, match="the Ray Train job has failed") as lost:
+    with pytest.raises(Interrupted, match=r"learner process \d is lost: The actor died") as lost:
         ppo_stage(ctx._replace(report=kill_one))
     assert len(str(lost.value).splitlines()) == 1
     assert apart(adapter_of(desk, ppo_stage(ctx).policy_version), expected) < TOLERANCE
@@ -88,3 +88,18 @@ def test_more_than_the_node_has_is_refused_and_a_run_that_is_to_stop_waits_for_n
     with pytest.raises(Unavailable, match="to stop before its learner processes are there"):
         ppo_stage(on_ray(at_work(2), learning)._replace(should_stop=lambda: True))
     assert not learners_of_ray()
+
+
+def test_processes_that_find_no_room_say_what_they_ask_for_and_what_is_free(at_work, learning, monkeypatch):
+    monkeypatch.setenv("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "4")
+
+    @ray.remote(num_cpus=CPUS - 1)
+    class Somebody:
+        def here(self) -> bool:
+            return True
+
+    somebody = Somebody.remote()
+    assert ray.get(somebody.here.remote())
+    with pytest.raises(TrainingFailed, match=r"timed out.* They ask for 2 CPU \(1 free\).*charter resume"):
+        ppo_stage(on_ray(at_work(2), learning))
+    ray.kill(somebody)

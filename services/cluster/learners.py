@@ -11,7 +11,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import ray  # pyright: ignore[reportMissingImports]
 from ray.exceptions import RayError  # pyright: ignore[reportMissingImports]
@@ -164,7 +164,8 @@ class TrainJob:
     """The thread that waits for the job's end."""
 
     def __init__(self, job: Job, ask: Reserved, wanted: Mapping[str, float], queues: Queues):
-        self._folder, self._wanted, self._failed = job.folder, wanted, None
+        self._folder, self._wanted = job.folder, wanted
+        self._failed: Any = None
         forget_wrong(job.folder)
         others = job.learner.processes - job.learner.processes_here
         trainer = TorchTrainer(
@@ -179,8 +180,7 @@ class TrainJob:
                 label_selector=[{NODE_ID: _here()}] * job.learner.processes_here + [{}] * others,
             ),
             run_config=RunConfig(
-                storage_path=str(job.folder.absolute()),
-                name="ray",
+                storage_path=str(job.folder.absolute() / "ray"),
                 failure_config=FailureConfig(max_failures=0, controller_failure_limit=0, max_preemption_failures=0),
             ),
         )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from functools import partial
 
@@ -103,3 +104,12 @@ def test_processes_that_find_no_room_say_what_they_ask_for_and_what_is_free(at_w
     with pytest.raises(TrainingFailed, match=r"timed out.* They ask for 2 CPU \(1 free\).*charter resume"):
         ppo_stage(on_ray(at_work(2), learning))
     ray.kill(somebody)
+
+
+def test_no_actor_of_ours_is_left_once_all_jobs_are_over(learning):
+    from ray.util.state import list_actors  # pyright: ignore[reportMissingImports]
+
+    deadline = time.monotonic() + 30
+    while left := {actor.class_name for actor in list_actors(filters=[("state", "=", "ALIVE")])}:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.5)

@@ -70,6 +70,14 @@ def learners_of_ray() -> set[int]:
     return found
 
 
+def actors(address: str) -> set[str]:
+    """The classes of the actors that are alive, without the one that Ray keeps for all who ever asked for nodes."""
+    from ray.util.state import list_actors  # pyright: ignore[reportMissingImports]
+
+    found = {actor.class_name for actor in list_actors(address, filters=[("state", "=", "ALIVE")], limit=1000)}
+    return {name for name in found if not name.startswith("_AutoscalingCoordinator")}
+
+
 def _wait(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + START_SECONDS
     while True:

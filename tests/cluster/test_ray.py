@@ -27,6 +27,7 @@ from rlhf_core.records.runs import Run
 from rlhf_core.store.databases.place import connect_to
 from services.client.client import CharterClient
 from services.embedded import embedded_server
+from tests.cluster.ray_head import actors
 from tests.cluster.ray_head import learners_of_ray as learner_pids
 from tests.processes import HERE, MAIN, ROOT
 from tests.small_run import SMALL, Outcome, finished, outcome
@@ -192,8 +193,6 @@ def test_two_learners_of_ray_train_end_like_one_process_though_one_is_killed(ray
 
 
 def test_down_leaves_nothing_of_ours_and_all_of_others(ray: str, place: Place):
-    from ray.util.state import list_actors  # pyright: ignore[reportMissingImports]
-
     from services.cluster.dashboard import RayDashboard
 
     with CharterClient.connect(up(ray, place)) as client:
@@ -210,16 +209,13 @@ def test_down_leaves_nothing_of_ours_and_all_of_others(ray: str, place: Place):
     assert {name: one.status for name, one in dashboard.serving().applications.items()} == {"other": "RUNNING"}
     assert owner(run_id, place) is None
 
-    def alive() -> set[str]:
-        return {actor.class_name for actor in list_actors(ray, filters=[("state", "=", "ALIVE")], limit=1000)}
-
-    assert {name for name in alive() if "charter" in name} == set()
+    assert {name for name in actors(ray) if "charter" in name} == set()
     up(ray, place)
     assert set(dashboard.serving().applications) == {"other", "charter"}
     dashboard.deploy({"applications": [dashboard.serving().applications["charter"].deployed_app_config]})
     eventually(lambda: "other" not in dashboard.serving().applications, "the other stays")
     assert charter("down", "--ray", ray).returncode == 0
-    eventually(lambda: alive() == set(), "actors are left")
+    eventually(lambda: actors(ray) == set(), "actors are left")
     assert standing(ray) == {"address": None, "application": None}
 
 

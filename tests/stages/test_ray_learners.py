@@ -18,7 +18,7 @@ from rlhf_core.stages.context import Context
 from rlhf_core.stages.ppo import ppo_stage
 from rlhf_core.stages.sft import sft_stage
 from rlhf_core.training.learners.launch import Learning
-from tests.cluster.ray_head import CPUS, head, learners_of_ray
+from tests.cluster.ray_head import CPUS, actors, head, learners_of_ray
 from tests.stages.test_learners import TOLERANCE, adapter_of, apart, texts
 from tests.stages.test_learners import at_work as at_work
 
@@ -106,10 +106,8 @@ def test_processes_that_find_no_room_say_what_they_ask_for_and_what_is_free(at_w
     ray.kill(somebody)
 
 
-def test_no_actor_of_ours_is_left_once_all_jobs_are_over(learning):
-    from ray.util.state import list_actors  # pyright: ignore[reportMissingImports]
-
+def test_no_actor_is_left_once_all_jobs_are_over(learning):
     deadline = time.monotonic() + 30
-    while left := {actor.class_name for actor in list_actors(filters=[("state", "=", "ALIVE")])}:
+    while left := actors(ray.get_runtime_context().gcs_address):
         assert time.monotonic() < deadline, left
         time.sleep(0.5)

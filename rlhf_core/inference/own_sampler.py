@@ -120,6 +120,7 @@ class OwnSampler:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
+                process_group=0,  # who interrupts the run at a terminal interrupts this process through it
             )
         self._tell(self._beginning)
 

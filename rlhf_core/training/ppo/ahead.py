@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import queue
 import shutil
-import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
+from threading import Event, Thread
 from typing import NamedTuple, TypeVar
 
 from rlhf_core.config.ppo import PpoConfig
@@ -40,6 +39,7 @@ class Work:
         self.pieces = [slice(start, min(start + PIECE, count)) for start in range(0, count, PIECE)]
         self.finished: queue.SimpleQueue[slice] = queue.SimpleQueue()
         self.seconds = 0.0
+        self.failure: Exception | None = None
 
     def told(self, index: int, row: Generated) -> None:
         """Take up a row; on the sampler's thread."""
@@ -66,9 +66,9 @@ class Ahead:
     ):
         """`ask` says what a step asks for."""
         self._sampler, self._policy, self._ask, self._config, self._ranks = sampler, policy, ask, config, ranks
-        self._executor = ThreadPoolExecutor(1, "rollouts")
-        self._closed = threading.Event()
-        self._work: tuple[Work, Future[None]] | None = None
+        self._closed = Event()
+        self._thread: Thread | None = None
+        self._work: Work | None = None
 
     def resume(self, checkpoint: Path | None, step: int) -> None:
         """Let the adapter that a checkpoint holds write the rows of its next step again."""
@@ -81,16 +81,16 @@ class Ahead:
 
         As soon as all are written, the sampler goes on with those of the next step, where it may.
         """
-        work, future = self._begin_now(step, step) if self._work is None else self._work
+        work = self._begin_now(step, step) if self._work is None else self._work
         self._work = None
         scored: dict[int, T] = {}
         waited = 0.0
         for left in reversed(range(len(work.pieces))):
             started = time.perf_counter()
-            piece = self._wait(work, future)
+            piece = self._wait(work)
             waited += time.perf_counter() - started
             if not left:
-                future.result()
+                self._join()
                 if self._config.overlap == "rollouts" and step + 1 < self._config.steps:
                     self._begin_now(step + 1, step)
             scored[piece.start] = score(work.of(piece), piece)
@@ -104,56 +104,64 @@ class Ahead:
     def save(self, folder: Path) -> None:
         """Write into a checkpoint what writes the rows that are under way."""
         if self._work is not None and self._ranks.is_first:
-            adapter = self._work[0].given.version.adapter
+            adapter = self._work.given.version.adapter
             assert adapter is not None
             shutil.copytree(adapter.folder, folder / WRITER)
 
     def close(self) -> None:
         """Give up what is being written."""
         self._closed.set()
-        self._executor.shutdown(cancel_futures=True)
+        self._join()
 
-    def _begin_now(self, step: int, learned: int) -> tuple[Work, Future[None]]:
+    def _begin_now(self, step: int, learned: int) -> Work:
         """Let the policy as it is now, after `learned` steps, write the rows of a step."""
         given = self._sampler.hand_over_adapter(self._policy.adapter, learned, self._ranks.is_first)
         return self._begin(step, given)
 
-    def _begin(self, step: int, given: Handover) -> tuple[Work, Future[None]]:
+    def _begin(self, step: int, given: Handover) -> Work:
         self._ranks.told()  # nobody asks before the first process has handed it over
         asked = self._ask(step)
         own = asked.draw.share
-        work = Work(step, given, own.stop - own.start)
-        self._work = work, self._executor.submit(self._write, work, asked)
-        return self._work
+        work = self._work = Work(step, given, own.stop - own.start)
+        self._thread = Thread(target=self._write, args=(work, asked), name="rollouts", daemon=True)
+        self._thread.start()
+        return work
+
+    def _join(self) -> None:
+        if self._thread is not None:
+            self._thread.join()
 
     def _write(self, work: Work, asked: Asked) -> None:
         started, draw = time.perf_counter(), asked.draw
-        self._sampler.write(
-            work.given.version,
-            asked.ids,
-            draw.n,
-            draw.temperature,
-            draw.max_tokens,
-            draw.seed,
-            draw.share,
-            told=work.told,
-            poll=self._poll,
-        )
+        try:
+            self._sampler.write(
+                work.given.version,
+                asked.ids,
+                draw.n,
+                draw.temperature,
+                draw.max_tokens,
+                draw.seed,
+                draw.share,
+                told=work.told,
+                poll=self._poll,
+            )
+        except Exception as error:  # whatever it is, it is told to whoever waits for these rows
+            work.failure = error
         work.seconds = time.perf_counter() - started
 
     def _poll(self) -> None:
         if self._closed.is_set():
             raise Interrupted("nobody waits for these rows any more")
 
-    def _wait(self, work: Work, future: Future[None]) -> slice:
+    def _wait(self, work: Work) -> slice:
         """Return the next piece that is finished, and let others use the device until then."""
         while True:
-            ended = future.done()
+            at_work = self._thread is not None and self._thread.is_alive()
             try:
-                return work.finished.get(timeout=0 if ended else POLL_SECONDS)
+                return work.finished.get(timeout=POLL_SECONDS if at_work else 0)
             except queue.Empty:
-                if ended:
-                    future.result()  # raises what ended it
+                if work.failure is not None and not at_work:
+                    raise work.failure from None
                 self._policy.backbone.before_pass()
 
 

@@ -162,14 +162,16 @@ def _written_and_scored(
 
     def score(rows: Sequence[Generated], piece: slice) -> list[tuple[Members, StepPool]]:
         texts = [policy.backbone.decode(row.tokens) for row in rows]
-        with policy.backbone.gathered():
-            return score_each(reward_models, list(zip(own[piece], texts, strict=True)))
+        return score_each(reward_models, list(zip(own[piece], texts, strict=True)))
 
-    if ahead is not None:
-        written, pieces = ahead.take(step, score)
-    else:
+    if ahead is None:
         written = write_responses(policy, step, asked, ranks, sampler)
-        pieces = [score(written.rows[asked.draw.share], slice(None))]
+        with policy.backbone.gathered():
+            pieces = [score(written.rows[asked.draw.share], slice(None))]
+    else:
+        # Once around all pieces, of which another process may have more.
+        with policy.backbone.gathered():
+            written, pieces = ahead.take(step, score)
     return written, _joined(pieces, ranks)
 
 

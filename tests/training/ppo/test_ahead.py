@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from tests.training.published_ppo import plain_ppo
 from tests.vllm_server import TinyVllm, running
 
 RULES: Any = (Rule("low", "P"), Rule("high", "d"))
-SMALL = plain_ppo(steps=3, prompts_per_step=6, minibatch_size=4, epochs=2, learning_rate=3e-3, kl_coef=0.03)
+SMALL = plain_ppo(steps=3, prompts_per_step=6, minibatch_size=6, epochs=1, learning_rate=3e-3, kl_coef=0.03)
 MAX_TOKENS = 6
 
 
@@ -176,17 +177,22 @@ def test_a_run_that_is_cut_goes_on_as_if_it_had_not_been(new_policy, served, tmp
     assert all(torch.equal(weight, theirs[name]) for name, weight in weights_of(calm).items())
 
 
-def test_who_stops_waits_for_no_sampler(new_policy, served, tmp_path):
-    def before(call: int) -> None:
-        if call == 2:
-            served.fails = lambda asked: forever.wait(20) and None
+class Silent(Elsewhere):
+    """A server that never answers its second call for rows."""
 
-    forever = threading.Event()
-    steps = steps_of(new_policy(), Elsewhere(served.address, before), tmp_path, overlap="rollouts")
+    def write(self, model: str, rows: list[Row], draw: TokenDraw, adapter, told, poll=None) -> list[Generated]:
+        while self.calls == 1 and poll is not None:
+            poll()
+            time.sleep(0.01)
+        return super().write(model, rows, draw, adapter, told, poll)
+
+
+def test_who_stops_waits_for_no_sampler(new_policy, served, tmp_path):
+    steps = steps_of(new_policy(), Silent(served.address), tmp_path, overlap="rollouts")
     next(step for step in steps if step is not None)
+    assert [thread for thread in threading.enumerate() if thread.name == "rollouts"]
     steps.close()
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("rollouts")]
-    forever.set()
+    assert not [thread for thread in threading.enumerate() if thread.name == "rollouts"]
 
 
 def test_what_ends_the_sampler_ends_the_step_that_waits_for_it(new_policy, served, tmp_path):

@@ -178,10 +178,11 @@ def test_a_run_that_is_cut_goes_on_as_if_it_had_not_been(new_policy, served, tmp
 
 
 class Silent(Elsewhere):
-    """A server that never answers its second call for rows."""
+    """A server that does not answer its second call for rows before it is given up, or a minute has passed."""
 
     def write(self, model: str, rows: list[Row], draw: TokenDraw, adapter, told, poll=None) -> list[Generated]:
-        while self.calls == 1 and poll is not None:
+        ends = time.monotonic() + 60
+        while self.calls == 1 and poll is not None and time.monotonic() < ends:
             poll()
             time.sleep(0.01)
         return super().write(model, rows, draw, adapter, told, poll)
@@ -191,7 +192,9 @@ def test_who_stops_waits_for_no_sampler(new_policy, served, tmp_path):
     steps = steps_of(new_policy(), Silent(served.address), tmp_path, overlap="rollouts")
     next(step for step in steps if step is not None)
     assert [thread for thread in threading.enumerate() if thread.name == "rollouts"]
+    began = time.monotonic()
     steps.close()
+    assert time.monotonic() - began < 30
     assert not [thread for thread in threading.enumerate() if thread.name == "rollouts"]
 
 

@@ -272,6 +272,21 @@ class RunConfig(Settings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _rows_are_written_by_somebody_else(self) -> Self:
+        overlap, address = self.ppo.overlap, self.model.sampler.address
+        if overlap != "none" and self.ppo.tune == "full":
+            raise ValueError(
+                f"ppo.overlap is '{overlap}' and ppo.tune is 'full'; allowed with it: lora, as the process that writes "
+                "beside the learner is handed adapters alone"
+            )
+        if overlap != "none" and self.learner.processes > 1 and address is None:
+            raise ValueError(
+                f"ppo.overlap is '{overlap}', learner.processes is {self.learner.processes} and model.sampler.address "
+                "is not given; allowed: an address, or one learner, beside which a process of its own writes"
+            )
+        return self
+
     @field_validator("weights")
     @classmethod
     def _weights_make_a_direction(cls, weights: dict[str, float]) -> dict[str, float]:

@@ -136,3 +136,8 @@ def m024_adjudication(db: Database) -> None:
 @charter()
 def m025_pair_order(db: Database) -> None:
     run_script(db, PAIR_ORDER)
+
+
+@charter()
+def m026_staleness(db: Database) -> None:
+    run_script(db, "ALTER TABLE samples ADD COLUMN staleness INTEGER")

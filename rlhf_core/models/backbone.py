@@ -221,9 +221,19 @@ class Backbone:
         if self.packs(ids.shape[1]):
             return packed_states(self.model.base_model, ids, mask, self._takes_positions)
         options = {"position_ids": _positions(mask)} if self._takes_positions else {}
-        return self.model.base_model(
-            input_ids=ids, attention_mask=mask, use_cache=False, **options
-        ).last_hidden_state
+        return self.model.base_model(input_ids=ids, attention_mask=mask, use_cache=False, **options).last_hidden_state
+
+    def next_logits(self, last: Tensor, positions: Tensor, mask: Tensor, cache: Cache) -> Tensor:
+        """Return logits (B, V) after the tokens `last` (B, 1) at `positions` (B, 1), which the cache takes in.
+
+        `mask` (B, 1, 1, columns) is added to what the attention compares. No value is looked at on the way.
+        """
+        options = {"position_ids": positions} if self._takes_positions else {}
+        with self._precision():
+            logits = self.model(
+                input_ids=last, attention_mask=mask, past_key_values=cache, use_cache=True, logits_to_keep=1, **options
+            ).logits
+        return self.tokens_alone(logits[:, -1])
 
     def head(self, hidden: Tensor) -> Tensor:
         """Return logits (..., V) of hidden states (..., H), if `head_is_plain`."""

@@ -126,7 +126,7 @@ def _check_encoder(encoder: Encoder, tokens: Sequence[int]) -> None:
     alone = torch.cat([encoder.pooled([row]) for row in rows])
     if not bool(alone.isfinite().all()):
         raise _refusal(encoder.name, "its results are not numbers (NaN or infinite)", "reward.base_model")
-    if (far := _distance(alone, encoder.pooled(rows))) > _tolerance(encoder.model):
+    if (far := _distance(alone, encoder.pooled(rows))) > tolerance_of(encoder.model):
         problem = f"a row's results in a padded batch are not those of the row alone: they differ by {far:.2g}"
         raise _refusal(encoder.name, f"{problem} of their size", "reward.base_model")
 
@@ -156,7 +156,7 @@ def _shares(decoder: Decoder, cache: DynamicCache, ends: Tensor, mask: Tensor, w
         found = _both(decoder, own, torch.cat([mask[fork], own_mask], 1), 1, cache)[:, 0]
     except Exception:  # then each row is computed for itself, which was tried before
         return False
-    return _distance(torch.stack([whole[0, -1], whole[1, -1], whole[1, -2]]), found) <= _tolerance(decoder.model)
+    return _distance(torch.stack([whole[0, -1], whole[1, -1], whole[1, -2]]), found) <= tolerance_of(decoder.model)
 
 
 def _tried(decoder: Decoder, how: str, results: Callable[[], Tensor]) -> Tensor:
@@ -170,7 +170,7 @@ def _tried(decoder: Decoder, how: str, results: Callable[[], Tensor]) -> Tensor:
 
 
 def _must_agree(decoder: Decoder, how: str, expected: Tensor, found: Tensor) -> None:
-    if (far := _distance(expected, found)) > _tolerance(decoder.model):
+    if (far := _distance(expected, found)) > tolerance_of(decoder.model):
         raise _refusal(
             decoder.name,
             f"a row's results {how} are not those of the row alone: they differ by {far:.2g} of their size",
@@ -183,7 +183,8 @@ def _distance(a: Tensor, b: Tensor) -> float:
     return far if far == far else float("inf")
 
 
-def _tolerance(model: PreTrainedModel) -> float:
+def tolerance_of(model: PreTrainedModel) -> float:
+    """Return how far results may lie apart, as a share of the largest."""
     return TOLERANCE.get(model.dtype, HALF_TOLERANCE)
 
 

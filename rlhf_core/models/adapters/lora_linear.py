@@ -19,7 +19,12 @@ class LowRankLinear(Linear):
     A base of 16 bits always takes the factors, as small changes would be lost in the sum.
     """
 
+    shares: tuple[str, ...] = ()
+    """Adapters of one rank that each take an equal share of the rows, in this order, while there are any."""
+
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        if self.shares:
+            return self._by_shares(x)
         active = [name for name in self.active_adapters if name in self.lora_A]
         if self.disable_adapters or not active:
             return self.base_layer(x)
@@ -36,6 +41,20 @@ class LowRankLinear(Linear):
         if not torch.is_grad_enabled():  # what autograd does around a function takes as long as a small product
             return _changed(*given)
         return _Changed.apply(*given)
+
+    def _by_shares(self, x: Tensor) -> Tensor:
+        """One product with W for all rows, and each share's own B A, without gradients."""
+        plain = self.base_layer(x)
+        assert isinstance(plain, Tensor)
+        first, second = [], []
+        for name in self.shares:
+            a, b = self.lora_A[name], self.lora_B[name]
+            assert isinstance(a, nn.Linear) and isinstance(b, nn.Linear)
+            first.append(a.weight.T)
+            second.append(self.scaling[name] * b.weight.T)
+        inner = torch.bmm(x.reshape(len(self.shares), -1, x.shape[-1]), torch.stack(first).to(x.dtype))
+        shares = plain.reshape(len(self.shares), -1, plain.shape[-1])
+        return torch.baddbmm(shares, inner, torch.stack(second).to(x.dtype)).view_as(plain)
 
 
 def _changed(

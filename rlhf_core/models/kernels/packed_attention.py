@@ -62,7 +62,7 @@ def packed_states(trunk: nn.Module, ids: Tensor, mask: Tensor, takes_positions: 
 def _attention(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
 ) -> tuple[Tensor, None]:
-    """Attend (B, heads, L, size) as transformers asks; (1, heads, N, size) are rows behind one another if it says so."""
+    """Attend (B, heads, L, size), or (1, heads, N, size) in which rows stand behind one another up to given ends."""
     ends = kwargs.get("cu_seq_lens_q")
     if ends is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
@@ -95,9 +95,7 @@ def _flash() -> Callable[[Tensor, Tensor, Tensor, Tensor, int, float | None], Te
 
     def attend(query: Tensor, key: Tensor, value: Tensor, ends: Tensor, longest: int, scale: float | None) -> Tensor:
         causal = (-1, 0)
-        found = varlen_attn(
-            query, key, value, ends, ends, longest, longest, scale=scale, window_size=causal, **grouped
-        )
+        found = varlen_attn(query, key, value, ends, ends, longest, longest, scale=scale, window_size=causal, **grouped)
         assert isinstance(found, Tensor)
         return found
 

@@ -177,7 +177,7 @@ class PassesConfig(Settings):
     """Read texts behind one another in one row, without padding between them, in fine-tuning, reward models and PPO."""
     recompute: bool = False
     """Keep only what each layer is given for gradients, and compute the rest again on the way back: less memory, for
-    about a third more time."""
+    another pass forward."""
     fixed_cache: bool = False
     """Write rollouts and the stages' samples in memory that does not move; a GPU then does each step as one recorded
     piece (a CUDA graph). Tried against plain passes before it is used."""
@@ -213,6 +213,15 @@ class ModelConfig(Settings):
     passes: PassesConfig = PassesConfig()
     sampler: SamplerConfig = SamplerConfig()
     """Another server that writes PPO's rollouts and the samples of the stages."""
+
+    @model_validator(mode="after")
+    def _what_stays_is_in_no_budget(self) -> Self:
+        if self.passes.fixed_cache and self.memory_budget is not None:
+            raise ValueError(
+                f"memory_budget is {self.memory_budget / 1e9:.2f} GB and passes.fixed_cache is true; allowed: one "
+                "of the two, as memory that stays between batches is not counted"
+            )
+        return self
 
 
 class RunConfig(Settings):

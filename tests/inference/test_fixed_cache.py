@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from pydantic import ByteSize, ValidationError
 
 from rlhf_core.config.run import LoraConfig, ModelConfig, PassesConfig
 from rlhf_core.errors import InvalidInput
@@ -105,6 +106,13 @@ def test_a_model_that_writes_something_else_there_is_refused(tiny_folder, monkey
     assert told.value.field == "model.passes.fixed_cache"
     monkeypatch.setattr(Backbone, "next_logits", honest)
     assert written(moved), "it is tried again"
+
+
+def test_a_budget_of_memory_does_not_go_with_memory_that_stays():
+    with pytest.raises(
+        ValidationError, match=r"memory_budget is 3.00 GB and passes\.fixed_cache is true; allowed: one"
+    ):
+        ModelConfig(memory_budget=ByteSize(3 * 10**9), passes=PassesConfig(fixed_cache=True))
 
 
 def test_graphs_of_an_adapter_that_came_or_went_are_not_repeated(tiny_folder):

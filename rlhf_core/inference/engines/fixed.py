@@ -136,15 +136,20 @@ class FixedDecoder:
     def step(self) -> None:
         """Write one more token in each row."""
         cache, count = self._cache, len(self._rows)
-        self._backbone.before_pass()
-        cache.sees = Steps(self._bucket, min(_up(self._end + 1, COLUMNS), cache.size.columns))
-        cache.column.fill_(self._end)
-        cache.mask[: self._bucket, ..., self._end] = 0.0
-        logits = self._repeated() if self._backbone.device.type == "cuda" else self._pass()
+        logits = self.compute()
         cache.positions += 1
         self._end += 1
         cache.last[:count, 0] = write(self._rows, logits[:count])
         self._shrink()
+
+    def compute(self) -> Tensor:
+        """Pass the last tokens through the model; returns logits (places, V), and may be done again until a step."""
+        cache = self._cache
+        self._backbone.before_pass()
+        cache.sees = Steps(self._bucket, min(_up(self._end + 1, COLUMNS), cache.size.columns))
+        cache.column.fill_(self._end)
+        cache.mask[: self._bucket, ..., self._end] = 0.0
+        return self._repeated() if self._backbone.device.type == "cuda" else self._pass()
 
     def _shrink(self) -> None:
         """Leave out rows that have ended once the others fit half of the places: each number of places is a graph."""

@@ -69,9 +69,9 @@ def _attention(
     if kwargs.get("position_bias") is not None:
         raise ValueError("attention with a bias by position cannot be packed")
     scale = kwargs.get("scaling")
-    if _by_flash is not None and query.is_cuda and query.dtype in HALVES:
-        rows = (part[0].transpose(0, 1) for part in (query, key, value))
-        return _by_flash(*rows, ends, kwargs["max_length_q"], scale)[None], None
+    if _by_flash is not None and query.is_cuda and query.dtype == key.dtype == value.dtype in HALVES:
+        queries, keys, values = (part[0].transpose(0, 1) for part in (query, key, value))
+        return _by_flash(queries, keys, values, ends, kwargs["max_length_q"], scale)[None], None
     found = [
         sdpa_attention_forward(
             module, *(part[:, :, start:end] for part in (query, key, value)), attention_mask=None, scaling=scale

@@ -1,7 +1,7 @@
 """Layers that keep only what they are given for gradients, and compute the rest again on the way back.
 
 Activation checkpointing (Chen et al. 2016) by PyTorch: a pass with gradients takes the memory of one layer and of all
-layers' inputs, for about a third more time.
+layers' inputs, for another pass forward.
 """
 
 from __future__ import annotations

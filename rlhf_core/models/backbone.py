@@ -22,7 +22,7 @@ from rlhf_core.models.checkpoint import load_checkpoint
 from rlhf_core.models.gguf import model_folder
 from rlhf_core.models.kernels.lower_layers import reading
 from rlhf_core.models.kernels.onednn_linear import quicken
-from rlhf_core.models.kernels.packed_attention import let_pack, packed_states
+from rlhf_core.models.kernels.packed_attention import WORTH_PACKING, let_pack, packed_states
 from rlhf_core.models.kernels.recomputing import let_recompute
 from rlhf_core.models.kernels.skip_last_mlp import inputs_of, spared_block, sparing
 from rlhf_core.models.loading import check_model, dtype_of, longest
@@ -205,20 +205,21 @@ class Backbone:
     def hidden(self, ids: Tensor, mask: Tensor, keep: int, cache: Cache | None = None) -> Tensor:
         """Return the hidden states of `forward`, and compute almost no logits."""
         self._begin()
-        if cache is None and self.packs(ids.shape[1]):
+        if cache is None and self.packs(mask):
             with self._precision():
                 return self._states(ids, mask)[:, -keep:]
         with inputs_of(self._head, pass_on=False) as seen:
             self._pass(ids, mask, keep, cache)
         return seen[0]
 
-    def packs(self, length: int) -> bool:
-        """Tell whether rows of at most so many tokens are read behind one another, without padding."""
-        return self.passes.packing and (self.window is None or length <= self.window)
+    def packs(self, mask: Tensor) -> bool:
+        """Tell whether rows of this mask (B, L) are read behind one another, as enough of them is padding."""
+        fits = self.window is None or mask.shape[1] <= self.window
+        return self.passes.packing and fits and int(mask.sum()) <= WORTH_PACKING * mask.numel()
 
     def _states(self, ids: Tensor, mask: Tensor) -> Tensor:
         """The trunk's last hidden states (B, L, H)."""
-        if self.packs(ids.shape[1]):
+        if self.packs(mask):
             return packed_states(self.model.base_model, ids, mask, self._takes_positions)
         options = {"position_ids": _positions(mask)} if self._takes_positions else {}
         return self.model.base_model(input_ids=ids, attention_mask=mask, use_cache=False, **options).last_hidden_state

@@ -99,7 +99,7 @@ def states_before(backbone: Backbone, batch: Batch) -> Tensor:
     cache = DynamicCache(config=backbone.model.config)
     plain = all(type(layer) is DynamicLayer for layer in cache.layers)
     apart = backbone.passes_together or (backbone.passes.recompute and torch.is_grad_enabled())
-    alone = int(batch.present.sum()) if backbone.packs(batch.ids.shape[1]) else batch.ids.numel()
+    alone = int(batch.present.sum()) if backbone.packs(batch.present) else batch.ids.numel()
     if not plain or width == 1 or apart or read > WORTH_SHARING * alone:
         return backbone.hidden(batch.ids, batch.present, width + 1)[:, :-1]
     last = backbone.hidden(prompts.clamp_min(0), (prompts >= 0).long(), 1, cache)

@@ -13,44 +13,39 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
 
 import torch
-import transformers
-from pydantic import BaseModel, ConfigDict
+from torch import Tensor
 
 from rlhf_core.config.ppo import PpoConfig
 from rlhf_core.config.run import PassesConfig
+from rlhf_core.inference.engines import fixed
 from rlhf_core.inference.engines.fixed import FixedDecoder
 from rlhf_core.inference.engines.native import NativeDecoder
 from rlhf_core.models import logprobs
 from rlhf_core.models.backbone import Backbone
+from rlhf_core.models.batching import make_batch
+from rlhf_core.models.logprobs import response_logprobs
 from rlhf_core.models.memory_budget import graph_bytes
 from rlhf_core.models.policy import Policy
 from rlhf_core.records.samples import Prompt
 from rlhf_core.reward_models.reward_model import score_all
 from rlhf_core.training.ppo.trainer import train_ppo
+from tests.benchmarks.gpu_table import Bench, Line
 from tests.benchmarks.gpu_work import (
     POLICY,
     SHAPES,
-    Dtype,
     Learner,
-    Shape,
     batch_of,
-    build,
     conversations,
-    free_memory,
     judges,
     objectives,
-    peak_gb,
-    seconds_of,
     sequences,
     texts,
     wait,
@@ -60,110 +55,12 @@ from tests.benchmarks.ppo_once import scale
 
 FEW = 8
 """Conversations of a call that leaves a GPU idle most of the time."""
-GAP = 0.25
-"""Of what is left of a part's time, what repeats of one measurement may take."""
-
-Of = Literal["copy", "product"]
-
-
-class Line(BaseModel):
-    """One measurement. `share` is of the speed of a copy or of a product of matrices, as measured on this device."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    part: str
-    variant: str
-    seconds: float | None = None
-    tokens_per_second: float | None = None
-    share: float | None = None
-    share_of: Of | None = None
-    peak_gb: float | None = None
-    """Most memory of the GPU."""
-    graph_gb: float | None = None
-    """What the graph of one pass with gradients keeps for the way back, weights left out."""
-    note: str = ""
-
-
-class Bench:
-    """Measures, tells and keeps line after line, until the time is over."""
-
-    def __init__(self, shape: Shape, device: str, dtype: Dtype, out: Path, seconds: float):
-        self.shape, self.device, self.dtype, self.out = shape, device, dtype, out
-        self.begun = time.monotonic()
-        self.ends = self.begun + seconds
-        self.until = self.ends
-        """When the part that is going on should be over."""
-        self.lines: list[Line] = []
-        self.speed: dict[Of, float] = {}
-        """Bytes read and written, and operations, of a second."""
-        self._keep()
-
-    def build(self, dtype: Dtype | None = None, **passes: bool) -> Backbone:
-        return build(self.shape, self.device, dtype or self.dtype, PassesConfig(**passes))
-
-    def add(
-        self,
-        part: str,
-        variant: str,
-        work: Callable[[], object],
-        tokens: float = 0,
-        takes: float = 0.0,
-        of: Of | None = None,
-        graph: Callable[[], int] | None = None,
-        note: str = "",
-    ) -> None:
-        """Measure work that computes so many tokens and cannot do without so many bytes or operations.
-
-        What fails, be it for want of memory, is a line too.
-        """
-        left = self.until - time.monotonic()
-        if left <= 0:
-            return self.tell(Line(part=part, variant=variant, note="left out: the part's time is over"))
-        try:
-            with free_memory(self.device):
-                seconds = seconds_of(work, self.device, time.monotonic() + GAP * left)
-            found = Line(
-                part=part,
-                variant=variant,
-                seconds=round(seconds, 6),
-                tokens_per_second=round(tokens / seconds, 1) if tokens else None,
-                share=round(takes / seconds / self.speed[of], 4) if of else None,
-                share_of=of,
-                peak_gb=peak_gb(self.device),
-                graph_gb=round(graph() / 1e9, 6) if graph else None,
-                note=note,
-            )
-        except Exception as error:  # a kernel that is not there, or memory: the other lines still count
-            reason = " ".join(str(error).split())[:300]
-            found = Line(part=part, variant=variant, note=f"failed: {type(error).__name__}: {reason}")
-        self.tell(found)
-
-    def tell(self, line: Line) -> None:
-        self.lines.append(line)
-        self._keep()
-        rate = f"{line.tokens_per_second:>12,.0f}/s" if line.tokens_per_second else " " * 14
-        share = f"{line.share:>7.1%} of {line.share_of:<8}" if line.share is not None else " " * 19
-        peak = f"{line.peak_gb:>8.2f} GB" if line.peak_gb is not None else " " * 11
-        graph = f"{line.graph_gb:>10.4f} GB" if line.graph_gb is not None else " " * 13
-        took = f"{line.seconds:>10.4f} s" if line.seconds is not None else " " * 12
-        print(f"{line.part:<11}{line.variant:<44}{took}{rate}{share}{peak}{graph}  {line.note}".rstrip(), flush=True)
-
-    def _keep(self) -> None:
-        """Write all lines to a file that is whole at any time."""
-        about = {
-            "device": torch.cuda.get_device_name() if self.device.startswith("cuda") else "cpu",
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-            "dtype": self.dtype,
-            "shape": self.shape._asdict(),
-            "bytes_per_second": self.speed.get("copy"),
-            "operations_per_second": self.speed.get("product"),
-            "seconds": round(time.monotonic() - self.begun, 1),
-            "lines": [line.model_dump(exclude_none=True) for line in self.lines],
-        }
-        whole = self.out / "gpu.json.new"
-        whole.write_text(json.dumps(about, indent=1) + "\n")
-        os.replace(whole, self.out / "gpu.json")
+FEATURES = {
+    "recompute": {"recompute": True},
+    "packing": {"packing": True},
+    "packing and recompute": {"packing": True, "recompute": True},
+}
+"""What may be switched on for an update."""
 
 
 def peaks(bench: Bench) -> None:
@@ -186,6 +83,44 @@ def peaks(bench: Bench) -> None:
     copied, multiplied = (line.seconds for line in bench.lines[-2:])
     assert copied is not None and multiplied is not None, "nothing works on this device"
     bench.speed = {"copy": 20 * shape.copied / copied, "product": 20 * shape.product**3 / multiplied}
+    bench.keep()
+
+
+def check(bench: Bench) -> None:
+    """Whether each feature computes here what plain passes do: gradients, log-probs of what is written, scores."""
+    shape = bench.shape
+
+    def gradients(**passes: bool) -> Tensor:
+        backbone = bench.build(**passes)
+        learner = Learner(backbone, shape, batch_of(backbone, shape, spread=True), shape.micro)
+        with backbone.adapters.using(POLICY, train=True):
+            found = torch.autograd.grad(learner.one_pass(), backbone.adapters.parameters(POLICY))
+        return torch.cat([slope.flatten().float().cpu() for slope in found])
+
+    plain = gradients()
+    for name, passes in FEATURES.items():
+        bench.compare(f"gradients: {name}", lambda passes=passes: gradients(**passes), plain)
+
+    def scores(**passes: bool) -> Tensor:
+        found = score_all(judges(bench.build(**passes), shape), conversations(shape, FEW))
+        return torch.cat([members.replies.flatten() for members in found])
+
+    bench.compare("scores: mixed", lambda: scores(mixed_adapters=True), scores())
+    backbone = bench.build(fixed_cache=True)
+    rows = sequences(backbone, shape)
+
+    def logprobs_written() -> Tensor:
+        fixed.suits(backbone, max(row.reach for row in rows))
+        decoder = fixed.FixedDecoder(backbone)
+        decoder.join(rows)
+        while decoder.rows:
+            decoder.step()
+        return torch.tensor([row.logprobs for row in rows])
+
+    with backbone.adapters.using(POLICY):
+        found = logprobs_written()
+        batch = make_batch(backbone, [row.prompt for row in rows], [row.tokens for row in rows])
+        bench.compare("log-probs: fixed cache", lambda: found, response_logprobs(backbone, batch).cpu())
 
 
 def decode(bench: Bench) -> None:
@@ -229,13 +164,13 @@ def decode(bench: Bench) -> None:
         timed("plain loop", plain, NativeDecoder)
     timed("plain loop, no adapter", plain, NativeDecoder)
     del plain
-    fixed = bench.build(fixed_cache=True)
-    with fixed.adapters.using(POLICY):
-        timed("fixed cache", fixed, FixedDecoder)
-        alone = _model_alone(bench, fixed)
+    stays = bench.build(fixed_cache=True)
+    with stays.adapters.using(POLICY):
+        timed("fixed cache", stays, FixedDecoder)
+        alone = _model_alone(bench, stays)
         bench.add("decode", "fixed cache: a step, the model alone", alone, shape.batch, needs, "copy")
         del alone
-    timed("fixed cache, no adapter", fixed, FixedDecoder)
+    timed("fixed cache, no adapter", stays, FixedDecoder)
 
 
 def _model_alone(bench: Bench, backbone: Backbone) -> Callable[[], object]:
@@ -274,12 +209,7 @@ def score(bench: Bench) -> None:
 
 def update(bench: Bench) -> None:
     """A pass over a batch and back: each feature alone, then together, and rows of many lengths."""
-    for name, passes in (
-        ("plain", {}),
-        ("recompute", {"recompute": True}),
-        ("packing", {"packing": True}),
-        ("packing and recompute", {"packing": True, "recompute": True}),
-    ):
+    for name, passes in {"plain": {}, **FEATURES}.items():
         backbone = bench.build(**passes)
         _updates(bench, name, backbone)
         if name == "plain":
@@ -370,8 +300,9 @@ def trl(bench: Bench) -> None:
 
 PARTS: dict[str, tuple[Callable[[Bench], None], float]] = {
     "device": (peaks, 0.03),
-    "decode": (decode, 0.27),
-    "update": (update, 0.3),
+    "check": (check, 0.07),
+    "decode": (decode, 0.25),
+    "update": (update, 0.25),
     "whole": (whole, 0.2),
     "score": (score, 0.1),
     "trl": (trl, 0.1),

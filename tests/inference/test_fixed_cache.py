@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from pydantic import ByteSize, ValidationError
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from rlhf_core.config.run import LoraConfig, ModelConfig, PassesConfig
 from rlhf_core.errors import InvalidInput
 from rlhf_core.inference.engines import fixed
 from rlhf_core.inference.generate import Generated, generate
+from rlhf_core.inference.sequence import SamplingParams, TokenMeaning, TokenSequence
 from rlhf_core.models.backbone import Backbone
 
 KINDS = ("llama", "gpt2", "qwen3")
@@ -106,6 +109,43 @@ def test_a_model_that_writes_something_else_there_is_refused(tiny_folder, monkey
     assert told.value.field == "model.passes.fixed_cache"
     monkeypatch.setattr(Backbone, "next_logits", honest)
     assert written(moved), "it is tried again"
+
+
+class Ops(TorchDispatchMode):
+    """The names of the operations that are done while it watches."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.names.append(func._overloadpacket.__name__)
+        return func(*args, **(kwargs or {}))
+
+
+LOOKS = {"_local_scalar_dense", "nonzero", "masked_select", "_unique2", "lift_fresh", "equal", "is_nonzero"}
+"""Operations that wait for a value, or bring one from the host: a graph cannot hold them."""
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_pass_looks_at_no_value_so_that_it_can_be_recorded(tiny_folder, kind: str):
+    moved = load(tiny_folder(kind), True)
+    meaning = TokenMeaning(moved.decode, frozenset())
+    params = SamplingParams(max_tokens=4)
+    with moved.adapters.using("a"), torch.inference_mode():
+        decoder = fixed.FixedDecoder(moved)
+        decoder.join([TokenSequence((1, 2, 3), 0, "base", params, meaning)])
+        kept = [buffer.data_ptr() for buffer in decoder._cache.states]
+        decoder.compute()
+        with Ops() as ops:
+            logits = decoder._pass()
+        again = decoder._pass()
+        with Ops() as looks:
+            decoder.step()
+    assert len(ops.names) > 50 and not LOOKS & {*ops.names}
+    assert LOOKS & {*looks.names}, "drawing a token does look, outside of the pass"
+    assert torch.equal(logits, again), "a pass may be repeated"
+    assert kept == [buffer.data_ptr() for buffer in decoder._cache.states]
 
 
 def test_a_budget_of_memory_does_not_go_with_memory_that_stays():

@@ -153,9 +153,17 @@ def test_rows_that_outgrow_a_window_are_padded(tiny_folder):
     backbone = load(tiny_folder("llama"), PACKED)
     backbone.window = 8
     seen = embedded(backbone)
-    for prompts in (PROMPTS[:1], PROMPTS[:2]):
+    for prompts in ([[1, 2, 3], [4]], PROMPTS[:2]):
         backbone.hidden(*backbone.pad_left(prompts), 1)
-    assert seen == [(1, 3), (2, 10)]
+    assert seen == [(1, 4), (2, 10)]
+
+
+def test_rows_with_hardly_any_padding_stay_beside_one_another(tiny_folder):
+    backbone = load(tiny_folder("llama"), PACKED)
+    seen = embedded(backbone)
+    for missing in (1, 2):
+        backbone.hidden(*backbone.pad_left([[7] * 10, [7] * (10 - missing)]), 1)
+    assert seen == [(2, 10), (1, 18)]
 
 
 def saved(folder: Path, kind: str, **shape: Any) -> Path:

@@ -22,6 +22,8 @@ from rlhf_core.errors import InvalidInput
 
 FIELD = "model.passes.packing"
 NAME = "packed"
+WORTH_PACKING = 0.9
+"""Rows are packed if that leaves no more than this share of the positions: without padding nothing is gained."""
 HALVES = (torch.bfloat16, torch.float16)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache
 
 from rlhf_core.config.run import LoraConfig, ModelConfig, PassesConfig
 from rlhf_core.errors import InvalidInput
@@ -119,6 +119,14 @@ def test_what_is_to_be_computed_again_is_not_put_into_a_cache(tiny_folder):
     assert seen == [(1, 10), (4, 4)]
     states_before(backbone, batch)
     assert seen[2:] == [(4, 15)]
+
+
+def test_a_pass_that_fills_a_cache_fills_it_once(tiny_folder):
+    backbone = load(tiny_folder("llama"), AGAIN)
+    cache = DynamicCache(config=backbone.model.config)
+    with backbone.adapters.using("a", train=True):
+        backbone.hidden(*backbone.pad_left([[1, 2, 3]]), 3, cache).sum().backward()
+    assert [layer.get_seq_length() for layer in cache.layers] == [3, 3]
 
 
 @pytest.mark.parametrize("layers", [None, 1])

@@ -95,6 +95,45 @@ def test_in_16_bits_log_probabilities_are_those_of_plain_passes(tiny_folder):
     assert sum(alike) > len(alike) / 2
 
 
+def test_another_batch_may_be_written_between_two_steps(tiny_folder):
+    moved, plain = load(tiny_folder("llama"), True), load(tiny_folder("llama"), False)
+    written(moved)
+    inner: list[list[Generated]] = []
+    steps = iter((False, False, False, True, False, True, False, True))
+
+    def other_work() -> None:
+        moved.before_pass = lambda: None
+        if next(steps, False):
+            with moved.adapters.using(None):
+                one = generate(moved, [[5] * 8], n=2, temperature=1.0, max_tokens=12, seed=len(inner) + 1)
+            inner.append(one)
+        moved.before_pass = other_work
+
+    moved.before_pass = other_work
+    must_be_alike(written(moved), written(plain))
+    assert len(inner) == 3
+    expected = [generate(plain, [[5] * 8], n=2, temperature=1.0, max_tokens=12, seed=seed) for seed in (1, 2, 3)]
+    for found, alike in zip(inner, expected, strict=True):
+        must_be_alike(found, alike)
+
+
+def test_factors_that_are_rounded_once_give_the_same_bits_also_after_an_update(tiny_folder):
+    moved, base = load(tiny_folder("llama"), True, "bfloat16"), load(tiny_folder("llama"), True)
+    assert base.adapters.rounded() is None, "an adapter of 32 bits on a base of 32 bits"
+    first = written(moved)
+    rounded = fixed._caches[moved].rounded
+    assert rounded is not None and all(layer.rounded is None for layer, _, _ in rounded._copies)
+    with torch.no_grad():
+        for parameter in moved.adapters.parameters("a"):
+            parameter.add_(0.01)
+    after = written(moved)
+    assert fixed._caches[moved].rounded is rounded, "they stay where they are"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(moved.adapters), "rounded", lambda _: None)
+        fixed._caches.clear()
+        assert written(moved) == after != first
+
+
 def test_a_window_that_rows_outgrow_is_left_to_the_plain_loop(tiny_folder):
     moved = load(tiny_folder("llama"), True)
     moved.window = 20

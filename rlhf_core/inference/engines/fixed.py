@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -21,6 +22,8 @@ from rlhf_core.inference.engines.native import prefill
 from rlhf_core.inference.kv_cache import attention_of, prompt_cache, states_of
 from rlhf_core.inference.sampling import draw_noise, write
 from rlhf_core.inference.sequence import SamplingParams, TokenMeaning, TokenSequence
+from rlhf_core.models.adapters.adapters import Adapters
+from rlhf_core.models.adapters.lora_linear import RoundedFactors
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.models.batching import make_batch
 from rlhf_core.models.logprobs import response_logprobs
@@ -60,8 +63,19 @@ class FixedCache:
         for index, layer in enumerate(attention_of(self.layers)):
             self.layers.layers[self.layers.layers.index(layer)] = _Layer(self, 2 * index)
         self.graphs: dict[Steps, tuple[torch.cuda.CUDAGraph, Tensor]] = {}
-        self.adapter: tuple[str | None, int] = (None, 0)
+        self._adapter: tuple[str | None, int] = (None, 0)
         """The one that the graphs were recorded with."""
+        self.rounded: RoundedFactors | None = None
+        """Of that adapter."""
+
+    def turn_to(self, adapters: Adapters) -> None:
+        """Take the active adapter as it is now; graphs of another, or of one that may have moved, are dropped."""
+        now = (adapters.active, adapters.changes)
+        if self._adapter != now:
+            self.graphs.clear()
+            self._adapter, self.rounded = now, adapters.rounded()
+        elif self.rounded is not None:
+            self.rounded.refresh()
 
     def fill(self, prompts: Cache, mask: Tensor, source: Tensor) -> None:
         """Take rows `source` of a cache of prompts, and of their mask (B, P), as the first rows and columns."""
@@ -127,6 +141,7 @@ class FixedDecoder:
         columns = self._end + max(row.params.max_tokens for row in rows)
         self._cache = _cache_for(self._backbone, states_of(prompts), len(rows), columns)
         self._cache.fill(prompts, mask, source)
+        self._cache.turn_to(self._backbone.adapters)
         self._bucket = _up(len(rows), ROWS)
         draw_noise(rows)
         self._cache.last[: len(rows), 0] = write(rows, logits[source])
@@ -154,6 +169,8 @@ class FixedDecoder:
     def _shrink(self) -> None:
         """Leave out rows that have ended once the others fit half of the places: each number of places is a graph."""
         live = [place for place, row in enumerate(self._rows) if not row.ended]
+        if not live:
+            _caches[self._backbone] = self._cache
         bucket = self._bucket
         while bucket % (2 * ROWS) == 0 and len(live) <= bucket // 2:
             bucket //= 2
@@ -165,14 +182,12 @@ class FixedDecoder:
         """Logits (rows, V); nothing here looks at a value, so that it can be recorded."""
         cache, (rows, columns) = self._cache, self._cache.sees
         mask = cache.mask[:rows, ..., :columns]
-        return self._backbone.next_logits(cache.last[:rows], cache.positions[:rows], mask, cache.layers)
+        with cache.rounded.used() if cache.rounded else nullcontext():
+            return self._backbone.next_logits(cache.last[:rows], cache.positions[:rows], mask, cache.layers)
 
     def _repeated(self) -> Tensor:
         """The same by a graph, recorded when so many rows and columns are first seen by this adapter."""
-        cache, adapters = self._cache, self._backbone.adapters
-        if cache.adapter != (now := (adapters.active, adapters.changes)):
-            cache.graphs.clear()
-            cache.adapter = now
+        cache = self._cache
         if cache.sees not in cache.graphs:
             cache.graphs[cache.sees] = self._recorded()
         graph, logits = cache.graphs[cache.sees]
@@ -194,6 +209,7 @@ class FixedDecoder:
 
 
 _caches: WeakKeyDictionary[Backbone, FixedCache] = WeakKeyDictionary()
+"""Those that no batch uses: between two steps of one, others may write a batch of their own."""
 _tried: WeakKeyDictionary[Backbone, bool] = WeakKeyDictionary()
 
 
@@ -237,16 +253,14 @@ def _check(backbone: Backbone) -> None:
 
 
 def _cache_for(backbone: Backbone, states: Sequence[Tensor], rows: int, columns: int) -> FixedCache:
-    """The cache that is there, if it has room, or else a larger one."""
+    """The cache that is free, if it has room, or else a larger one; it is free again when all rows have ended."""
     rows, columns = _up(rows, ROWS), _up(columns, COLUMNS)
-    cache = _caches.get(backbone)
-    if cache is None or cache.size.rows < rows or cache.size.columns < columns:
-        before = cache.size if cache else Steps(0, 0)
-        _caches.pop(backbone, None)
-        del cache
-        cache = FixedCache(backbone, states, max(rows, before.rows), max(columns, before.columns))
-        _caches[backbone] = cache
-    return cache
+    cache = _caches.pop(backbone, None)
+    if cache is not None and cache.size.rows >= rows and cache.size.columns >= columns:
+        return cache
+    before = cache.size if cache else Steps(0, 0)
+    del cache  # its memory goes before there is more
+    return FixedCache(backbone, states, max(rows, before.rows), max(columns, before.columns))
 
 
 def _up(count: int, step: int) -> int:

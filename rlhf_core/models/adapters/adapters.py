@@ -21,7 +21,7 @@ from transformers.pytorch_utils import Conv1D
 
 from rlhf_core.errors import Conflict, InvalidInput, NotFound
 from rlhf_core.models.adapters import base_identity, full_weights
-from rlhf_core.models.adapters.lora_linear import LowRankLinear
+from rlhf_core.models.adapters.lora_linear import LowRankLinear, RoundedFactors
 from rlhf_core.models.divided import alike, whole
 
 WEIGHTS = "adapter_model.safetensors"
@@ -96,6 +96,13 @@ class Adapters:
         if name in self._dense or not all(isinstance(layer, LowRankLinear) for layer in self._layers):
             return None
         return self._layers[0].r[name]
+
+    def rounded(self) -> RoundedFactors | None:
+        """Return the active adapter's factors in the base's 16 bits; None where nothing is to be rounded."""
+        name, own = self.active, [layer for layer in self._layers if isinstance(layer, LowRankLinear)]
+        if name is None or name in self._dense or len(own) < len(self._layers) or own[0].base_dtype == torch.float32:
+            return None
+        return RoundedFactors(own, name)
 
     def add(self, name: str, seed: int, rank: int | None = None, alpha: int | None = None) -> None:
         """Add an adapter that changes nothing yet: A is drawn from the seed, B is zero."""

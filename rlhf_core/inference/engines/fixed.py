@@ -53,8 +53,8 @@ class FixedCache:
         device, dtype = backbone.device, states[0].dtype
         self.size = Steps(rows, columns)
         self.states = [part.new_zeros(rows, part.shape[1], columns, part.shape[3]) for part in states]
-        self.hidden_value = torch.finfo(dtype).min
-        self.mask = torch.full((rows, 1, 1, columns), self.hidden_value, dtype=dtype, device=device)
+        self.masked_value = torch.finfo(dtype).min
+        self.mask = torch.full((rows, 1, 1, columns), self.masked_value, dtype=dtype, device=device)
         self.last, self.positions = (torch.zeros(rows, 1, dtype=torch.long, device=device) for _ in range(2))
         self.column = torch.zeros(1, dtype=torch.long, device=device)
         """Where the pass writes."""
@@ -80,8 +80,8 @@ class FixedCache:
     def fill(self, prompts: Cache, mask: Tensor, source: Tensor) -> None:
         """Take rows `source` of a cache of prompts, and of their mask (B, P), as the first rows and columns."""
         rows, width = len(source), mask.shape[1]
-        self.mask.fill_(self.hidden_value)
-        self.mask[:rows, 0, 0, :width] = torch.where(mask[source].bool(), 0.0, self.hidden_value).to(self.mask.dtype)
+        self.mask.fill_(self.masked_value)
+        self.mask[:rows, 0, 0, :width] = torch.where(mask[source].bool(), 0.0, self.masked_value).to(self.mask.dtype)
         self.positions[:rows] = mask[source].sum(1, keepdim=True)
         for buffer, part in zip(self.states, states_of(prompts), strict=True):
             buffer.zero_()  # what another batch left may be no numbers, which no mask would hide
@@ -189,7 +189,8 @@ class FixedDecoder:
         """The same by a graph, recorded when so many rows and columns are first seen by this adapter."""
         cache = self._cache
         if cache.sees not in cache.graphs:
-            cache.graphs[cache.sees] = self._recorded()
+            with torch.cuda.device(self._backbone.device):
+                cache.graphs[cache.sees] = self._recorded()
         graph, logits = cache.graphs[cache.sees]
         graph.replay()
         return logits

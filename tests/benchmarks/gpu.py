@@ -102,7 +102,7 @@ def check(bench: Bench) -> None:
         bench.compare(f"gradients: {name}", lambda passes=passes: gradients(**passes), plain)
 
     def scores(**passes: bool) -> Tensor:
-        found = score_all(judges(bench.build(**passes), shape), conversations(shape, FEW))
+        found = score_all(judges(bench.build(judged=True, **passes), shape), conversations(shape, FEW))
         return torch.cat([members.replies.flatten() for members in found])
 
     bench.compare("scores: mixed", lambda: scores(mixed_adapters=True), scores())
@@ -201,7 +201,7 @@ def score(bench: Bench) -> None:
         ("an adapter each, packed", {"packing": True}, False),
         ("one trunk", {}, True),
     ):
-        backbone = bench.build(**passes)
+        backbone = bench.build(judged=True, **passes)
         for rows in sorted({shape.batch, FEW}, reverse=True):
             timed(name, backbone, rows, trunk)
         del backbone
@@ -245,7 +245,7 @@ def whole(bench: Bench) -> None:
     on = {name: True for name in PassesConfig.model_fields}
     faster = on | {"recompute": False}
     for name, passes in (("all off", {}), ("all on", on), ("all on but recompute", faster)):
-        backbone = bench.build(**passes)
+        backbone = bench.build(judged=True, **passes)
         steps = _ppo(bench, backbone)
         shape = bench.shape
         tokens = shape.batch * (shape.prompt + shape.response)

@@ -58,8 +58,8 @@ class Bench:
         """Bytes read and written, and operations, of a second."""
         self.keep()
 
-    def build(self, dtype: Dtype | None = None, **passes: bool) -> Backbone:
-        return build(self.shape, self.device, dtype or self.dtype, PassesConfig(**passes))
+    def build(self, dtype: Dtype | None = None, judged: bool = False, **passes: bool) -> Backbone:
+        return build(self.shape, self.device, dtype or self.dtype, PassesConfig(**passes), judged)
 
     def add(
         self,

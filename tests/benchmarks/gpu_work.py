@@ -115,8 +115,8 @@ def settings_of(shape: Shape) -> Qwen3Config:
     )
 
 
-def build(shape: Shape, device: str, dtype: Dtype, passes: PassesConfig) -> Backbone:
-    """A model with random weights, the policy's adapter, and one adapter for each objective."""
+def build(shape: Shape, device: str, dtype: Dtype, passes: PassesConfig, judged: bool = False) -> Backbone:
+    """A model with random weights and the policy's adapter; where it is `judged`, one for each objective too."""
     with torch.device(device):
         torch.manual_seed(0)
         model = AutoModelForCausalLM.from_config(settings_of(shape), dtype=getattr(torch, dtype))
@@ -125,7 +125,7 @@ def build(shape: Shape, device: str, dtype: Dtype, passes: PassesConfig) -> Back
     backbone = Backbone("noise", model, _tokenizer(shape.vocabulary), config)
     if passes.packing:
         check_packing(backbone, range(4, shape.vocabulary))
-    for seed, name in enumerate((POLICY, *objectives(shape))):
+    for seed, name in enumerate((POLICY, *(objectives(shape) if judged else ()))):
         backbone.adapters.add(name, seed)
         with torch.no_grad():
             for parameter in backbone.adapters.parameters(name):

@@ -66,7 +66,7 @@ FEATURES = {
 def peaks(bench: Bench) -> None:
     """What the device reaches: bytes that a copy reads and writes, and operations of a product of square matrices."""
     shape, dtype = bench.shape, getattr(torch, bench.dtype)
-    source = torch.ones(shape.copied // dtype.itemsize, dtype=dtype, device=bench.device)
+    source = torch.rand(shape.copied // dtype.itemsize, dtype=dtype, device=bench.device)
     target = torch.empty_like(source)
     sides = [torch.randn(shape.product, shape.product, device=bench.device).to(dtype) for _ in range(2)]
 

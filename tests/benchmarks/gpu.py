@@ -146,7 +146,7 @@ def decode(bench: Bench) -> None:
         started, ended = bench.lines[-2].seconds, bench.lines[-1].seconds
         if started and ended and ended > started and bench.speed:
             step = (ended - started) / (shape.response - 1)
-            share = round(needs / step / bench.speed["copy"], 4)
+            share = round(needs / step / bench.speed["copy"], 6)
             rate = round(shape.batch / step, 1)
             bench.tell(
                 Line(

@@ -87,7 +87,7 @@ class Bench:
                 variant=variant,
                 seconds=round(seconds, 6),
                 tokens_per_second=round(tokens / seconds, 1) if tokens else None,
-                share=round(takes / seconds / self.speed[of], 4) if of in self.speed else None,
+                share=round(takes / seconds / self.speed[of], 6) if of in self.speed else None,
                 share_of=of,
                 peak_gb=peak_gb(self.device),
                 graph_gb=round(graph() / 1e9, 6) if graph else None,

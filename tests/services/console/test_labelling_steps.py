@@ -183,7 +183,7 @@ def test_a_name_is_asked_for_before_the_first_label(site):
     assert page.index('id="name"') < page.index("Read the guidelines")
     user = getpass.getuser()
     assert 'id="name" name="name" value=""' in page, "nobody is called as who runs the server without having said so"
-    assert f"Until you say, they are stored as {user}, who runs this server." in page
+    assert f"Until you say, they are stored as {user}, the account that this server runs under." in page
     site.http.post("/label/name", data={"name": "ana"}, headers={"origin": site.url})
     page = site.http.get("/label").text
     assert "Before you begin: under" not in page and 'value="ana"' in page

@@ -32,7 +32,7 @@ class StudyPlan(Record):
     stopping: Stopping = "sequential"
     alpha: float = Field(default=0.05, gt=0, le=0.5)
     """Chance that the study prefers a policy anywhere although none is; the questions and pairs of policies share it
-    evenly (Bonferroni)."""
+    evenly (Bonferroni), and the differences of ratings as much of their own."""
     temperature: float = Field(default=0.0, ge=0, le=100)
     """At which every policy writes one reply to each of its prompts."""
     ratings_per_reply: int = Field(default=0, ge=0, le=20)

@@ -27,6 +27,7 @@ from rlhf_core.records.studies import (
 from rlhf_core.stats import score_interval
 from rlhf_core.store.store import Store
 from rlhf_core.studies.davidson import Games, fit, resample_prompts
+from rlhf_core.studies.ratings import rating_results
 from rlhf_core.studies.sequential import mean_sequence
 
 RESAMPLES = 500
@@ -70,7 +71,8 @@ def study_results(store: Store, study_id: str) -> StudyResults:
         for question in store.studies.questions(study_id)
     ]
     identical = counts["study"].counts["identical"] if "study" in counts else 0
-    return StudyResults(study_id=study_id, plan=plan, identical=identical, questions=tuple(questions))
+    ratings = rating_results(store, study_id)
+    return StudyResults(study_id=study_id, plan=plan, identical=identical, questions=tuple(questions), ratings=ratings)
 
 
 def settle(store: Store, study_id: str, objective: str) -> None:

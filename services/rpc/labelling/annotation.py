@@ -14,6 +14,7 @@ from rlhf_core.config.labelling import LabellingConfig
 from rlhf_core.errors import InvalidInput
 from rlhf_core.records.annotation import Adjudication, AnnotatorChange, Answer
 from rlhf_core.store.store import Store
+from rlhf_core.studies.ratings import settle_ratings
 from rlhf_core.studies.results import settle
 from services.rpc.constitutions import Constitutions
 from services.rpc.labelling.annotators import visible_labeler
@@ -95,6 +96,8 @@ class AnnotationService(annotation_pb2_grpc.AnnotationServiceServicer):
             stored = self._store.annotators.change(said)
             for study, objective in self._store.studies.answered_by(said.labeler):
                 settle(self._store, study, objective)
+            for study, objective in self._store.study_ratings.rated_by(said.labeler):
+                settle_ratings(self._store, study, objective)
             return stored
 
     def _quality(self, request: annotation_pb2.GetQualityRequest) -> annotation_pb2.GetQualityResponse:

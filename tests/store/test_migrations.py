@@ -52,6 +52,7 @@ def test_all_tables_are_strict_and_every_step_is_recorded(tmp_path: Path):
         "m023_pair_information",
         "m024_adjudication",
         "m025_pair_order",
+        "m026_panels",
     ]
     db.close()
 

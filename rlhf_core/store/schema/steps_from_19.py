@@ -136,3 +136,19 @@ def m024_adjudication(db: Database) -> None:
 @charter()
 def m025_pair_order(db: Database) -> None:
     run_script(db, PAIR_ORDER)
+
+
+@charter()
+def m026_panels(db: Database) -> None:
+    run_script(
+        db,
+        """
+        ALTER TABLE preferences ADD COLUMN opinions TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(opinions));
+        ALTER TABLE calibrations ADD COLUMN panel TEXT NOT NULL DEFAULT '';
+        ALTER TABLE gates ADD COLUMN panel TEXT NOT NULL DEFAULT '';
+        ALTER TABLE gates ADD COLUMN model TEXT NOT NULL DEFAULT '';
+        ALTER TABLE gates ADD COLUMN protocol TEXT NOT NULL DEFAULT '';
+        ALTER TABLE gates ADD COLUMN template_hash TEXT NOT NULL DEFAULT '';
+        ALTER TABLE gates ADD COLUMN weight REAL NOT NULL DEFAULT 0;
+        """,
+    )

@@ -65,7 +65,7 @@ def test_a_panel_of_a_file_and_of_an_override_are_read_and_their_mistakes_have_a
     with pytest.raises(InvalidConfig, match=r"run.yaml:3:5 feedback.judge.panel.0.protocol: 'nodes' .*'notes'"):
         load_config(str(file))
     file.write_text(file.read_text().replace("protocol: nodes", "protocoll: notes"))
-    with pytest.raises(InvalidConfig, match=r"panel.0.protocoll: unknown key 'protocoll'; did you mean 'protocol'"):
+    with pytest.raises(InvalidConfig, match=r"panel.0.protocoll: unknown key 'protocoll', did you mean 'protocol'"):
         load_config(str(file))
 
 

@@ -40,22 +40,15 @@ LAW = load_constitution("household")
 RULES = Rules(LAW, LabelConfig())
 
 
-class Turned:
-    """interfaces.Backend that takes the answer A for B, and B for A."""
+class Turned(LocalModel):
+    """Takes the answer A for B, and B for A."""
 
-    gives_logprobs = reads_replies = True
-
-    def __init__(self, model: Backend):
-        self._model, self.name = model, f"turned-{model.name}"
-
-    def chat(self, conversations: Sequence[Conversation], max_tokens: int, caller: Caller) -> list[str]:
-        return self._model.chat(conversations, max_tokens, caller)
-
-    def weigh(self, conversations: Sequence[Conversation], replies: Sequence[str], caller: Caller) -> list[float]:
-        return self._model.weigh(conversations, replies, caller)
+    def __init__(self, backbone: Backbone, folder: str):
+        super().__init__(backbone, folder)
+        self.name = f"turned-{self.name}"
 
     def choose(self, conversations: Sequence[Conversation], labels: Sequence[str], caller: Caller) -> list[list[float]]:
-        return [both[::-1] for both in self._model.choose(conversations, labels, caller)]
+        return [both[::-1] for both in super().choose(conversations, labels, caller)]
 
 
 class Judged(NamedTuple):
@@ -117,14 +110,15 @@ def interval(ours: np.ndarray, theirs: np.ndarray, prompts: Sequence[str]) -> tu
 
 
 def measure() -> Iterator[Row]:
-    model = LocalModel(Backbone.load(str(MODEL_FOLDER), MODEL), str(MODEL_FOLDER))
+    backbone = Backbone.load(str(MODEL_FOLDER), MODEL)
+    model, turned = (kind(backbone, str(MODEL_FOLDER)) for kind in (LocalModel, Turned))
     world = Sandbox()
     pairs, notes = world.pairs(PAIRS, 0), Notebook()
     # The turned judge reads the same notes, which would be written the same again.
     votes = {
         "notes": votes_of(model, "notes", notes, pairs),
         "pointwise": votes_of(model, "pointwise", Notebook(), pairs),
-        "turned": votes_of(Turned(model), "notes", notes, pairs),
+        "turned": votes_of(turned, "notes", notes, pairs),
     }
     polls = open_polls(pairs, LAW, LAW.objective_names, RULES.config)
     for objective in LAW.objective_names:

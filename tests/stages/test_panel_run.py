@@ -10,6 +10,7 @@ import pytest
 
 from rlhf_core.config.run import RunConfig
 from rlhf_core.records.runs import Run
+from rlhf_core.sandbox.sandbox import MODEL_FOLDER
 from rlhf_core.store.store import Store
 from services.client.client import CharterClient
 from services.embedded import embedded_server
@@ -62,7 +63,7 @@ def turn_the_third_round(patch: pytest.MonkeyPatch) -> None:
         first, second, third = backends.panel
         assert isinstance(third.model, LocalModel)
         # It asks by notes, as the first, and takes A for B.
-        broken = third._replace(model=Turned(third.model), protocol="notes")
+        broken = third._replace(model=Turned(third.model.backbone, str(MODEL_FOLDER)), protocol="notes")
         return backends._replace(panel=(first, second, broken))
 
     patch.setattr(loaded_models, "load_backends", turned)

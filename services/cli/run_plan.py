@@ -81,7 +81,7 @@ def _measured(plan: Plan) -> RunPlan:
         if len(own) < len(library.backends.all):
             return plan_run(ctx, None, None)
         count = Count()
-        judges = [(seat.model, seat.protocol) for seat in panel] or [(judge, protocol)]
+        judges: list[tuple[Backend, Protocol]] = [(one.model, one.protocol) for one in panel] or [(judge, protocol)]
         metered = {id(model): Metered(own[id(model)], own[id(model)].backbone, count) for model, _ in judges}
 
         def asking(model: Backend, protocol: Protocol) -> Feedback:

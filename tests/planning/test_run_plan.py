@@ -50,7 +50,7 @@ def ready(desk: Desk, tiny_model):
 
 
 def test_every_judge_of_a_panel_is_asked_about_the_pairs_that_are_measured(ready):
-    first, second = NumberJudge(), NumberJudge()
+    first, second = NumberJudge(lambda a, b: 0.5), NumberJudge(lambda a, b: -0.5)
     panel = [{"name": "pairs", "protocol": "notes"}, {"name": "alone"}]
     plan = plan_run(ready(feedback={"judge": {"panel": panel}}), lambda: first, None, lambda: [second])
     assert first.asked == second.asked and first.asked["calm"] > 0

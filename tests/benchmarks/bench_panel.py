@@ -16,7 +16,6 @@ import numpy as np
 
 from rlhf_core.config.run import GateConfig, LabelConfig, RunConfig
 from rlhf_core.constitution.load import load_constitution
-from rlhf_core.feedback.judge_cache import Notebook
 from rlhf_core.feedback.judge_calibration import calibrate
 from rlhf_core.feedback.judge_gate import Case, Evidence, Judge, measure_gate
 from rlhf_core.feedback.model_feedback import feedback_of
@@ -24,7 +23,7 @@ from rlhf_core.feedback.panel import Rules, Seat, pool, weights_of
 from rlhf_core.feedback.preference_labels import label_probability
 from rlhf_core.feedback.vote_aggregation import Tally, tallies
 from rlhf_core.feedback.voters import open_polls, with_votes
-from rlhf_core.interfaces import Backend, Caller, Conversation
+from rlhf_core.interfaces import Backend
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.records.feedback import Calibration, JudgeGate, Protocol, Truth, Vote
 from rlhf_core.records.samples import Comparison
@@ -34,21 +33,10 @@ from services.serving.backends import LocalModel
 from tests.benchmarks.rows import Row, report, row
 from tests.benchmarks.serving import MODEL
 
-PAIRS, UNIT, RESAMPLES = 600, 32, 2000
+PAIRS, UNIT, RESAMPLES = 300, 32, 2000
 EVEN = 1e-9
 LAW = load_constitution("household")
 RULES = Rules(LAW, LabelConfig())
-
-
-class Turned(LocalModel):
-    """Takes the answer A for B, and B for A."""
-
-    def __init__(self, backbone: Backbone, folder: str):
-        super().__init__(backbone, folder)
-        self.name = f"turned-{self.name}"
-
-    def choose(self, conversations: Sequence[Conversation], labels: Sequence[str], caller: Caller) -> list[list[float]]:
-        return [both[::-1] for both in super().choose(conversations, labels, caller)]
 
 
 class Judged(NamedTuple):
@@ -59,14 +47,18 @@ class Judged(NamedTuple):
     calibration: Calibration | None
 
 
-def votes_of(model: Backend, protocol: Protocol, notebook: Notebook, pairs: Sequence[Comparison]) -> list[Vote]:
-    limit = RunConfig().model.feedback_tokens
-    feedback = feedback_of(model, model, LAW, protocol, limit, notebook=notebook)
+def votes_of(model: Backend, protocol: Protocol, pairs: Sequence[Comparison]) -> list[Vote]:
+    feedback = feedback_of(model, model, LAW, protocol, RunConfig().model.feedback_tokens)
     units = [pairs[start : start + UNIT] for start in range(0, len(pairs), UNIT)]
     asked = [
         [(pair, one) for pair in unit for one in LAW.principles if one.applies_to(pair.prompt.tags)] for unit in units
     ]
     return [vote for questions in asked for vote in feedback.compare(questions)]
+
+
+def turned(vote: Vote) -> Vote:
+    """The vote of a judge whose A is taken for B, and B for A."""
+    return vote.model_copy(update={"logprob_a": vote.logprob_b, "logprob_b": vote.logprob_a})
 
 
 def measured(
@@ -110,16 +102,11 @@ def interval(ours: np.ndarray, theirs: np.ndarray, prompts: Sequence[str]) -> tu
 
 
 def measure() -> Iterator[Row]:
-    backbone = Backbone.load(str(MODEL_FOLDER), MODEL)
-    model, turned = (kind(backbone, str(MODEL_FOLDER)) for kind in (LocalModel, Turned))
+    model = LocalModel(Backbone.load(str(MODEL_FOLDER), MODEL), str(MODEL_FOLDER))
     world = Sandbox()
-    pairs, notes = world.pairs(PAIRS, 0), Notebook()
-    # The turned judge reads the same notes, which would be written the same again.
-    votes = {
-        "notes": votes_of(model, "notes", notes, pairs),
-        "pointwise": votes_of(model, "pointwise", Notebook(), pairs),
-        "turned": votes_of(turned, "notes", notes, pairs),
-    }
+    pairs = world.pairs(PAIRS, 0)
+    by_notes, alone = (votes_of(model, how, pairs) for how in ("notes", "pointwise"))
+    votes = {"notes": by_notes, "pointwise": alone, "turned": [turned(vote) for vote in by_notes]}
     polls = open_polls(pairs, LAW, LAW.objective_names, RULES.config)
     for objective in LAW.objective_names:
         tallied = {

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from rlhf_core.config.run import RunConfig
+from rlhf_core.interfaces import Caller, Conversation
+from rlhf_core.models.backbone import Backbone
 from rlhf_core.records.runs import Run
 from rlhf_core.sandbox.sandbox import MODEL_FOLDER
 from rlhf_core.store.store import Store
 from services.client.client import CharterClient
 from services.embedded import embedded_server
 from services.serving.backends import LocalModel
-from tests.benchmarks.bench_panel import Turned
 from tests.small_run import SMALL
 
 pytestmark = pytest.mark.slow
@@ -24,6 +25,17 @@ PANEL = [
     {"name": "replies", "protocol": "pointwise"},
     {"name": "turned", "protocol": "logprobs"},
 ]
+
+
+class Turned(LocalModel):
+    """Takes the answer A for B, and B for A."""
+
+    def __init__(self, backbone: Backbone, folder: str):
+        super().__init__(backbone, folder)
+        self.name = f"turned-{self.name}"
+
+    def choose(self, conversations: Sequence[Conversation], labels: Sequence[str], caller: Caller) -> list[list[float]]:
+        return [both[::-1] for both in super().choose(conversations, labels, caller)]
 
 
 @pytest.fixture(scope="module")

@@ -46,7 +46,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Run, St
         SMALL.model_dump()
         | {
             "label": {"pairs": 96, "temperature": 1.5},
-            "gate": {"pairs": 10, "agreement": 0.5, "consistency": 0.3},
+            # Of so few pairs: better than chance, which the broken judge is not.
+            "gate": {"pairs": 10, "agreement": 0.5, "consistency": 0.0},
             "feedback": {"judge": {"panel": PANEL}},
         }
     )
@@ -84,14 +85,15 @@ def turn_the_third_round(patch: pytest.MonkeyPatch) -> None:
 def test_the_broken_judge_is_left_out_and_the_others_label(finished: tuple[Run, Store, Path]):
     run, store, _ = finished
     assert (run.state, run.error) == ("SUCCEEDED", "")
-    gates = {gate.judge: gate for gate in store.gates.find(run.id) if gate.objective == "harmless"}
-    assert gates["pairs"].passed and not gates["turned"].passed and gates["turned"].weight == 0
-    assert gates["turned"].agreement == pytest.approx(1 - gates["pairs"].agreement)
-    (whole,) = (gate for gate in gates.values() if not gate.panel)
-    assert whole.passed and whole.agreement > 0.5
-    labels = store.preferences.find("harmless", run_id=run.id, labelers="ai")
-    assert labels and all([one.judge for one in label.opinions] == ["pairs", "replies", "turned"] for label in labels)
-    assert {label.labeler for label in labels} == {f"ai:{whole.judge}"}
+    for objective in ("helpful", "harmless"):
+        gates = {gate.judge: gate for gate in store.gates.find(run.id) if gate.objective == objective}
+        assert gates["replies"].passed and not gates["turned"].passed and gates["turned"].weight == 0
+        assert gates["turned"].agreement == pytest.approx(1 - gates["pairs"].agreement)
+        (whole,) = (gate for gate in gates.values() if not gate.panel)
+        assert whole.passed and whole.agreement > 0.8
+        labels = store.preferences.find(objective, run_id=run.id, labelers="ai")
+        assert labels and {label.labeler for label in labels} == {f"ai:{whole.judge}"}
+        assert all([one.judge for one in label.opinions] == ["pairs", "replies", "turned"] for label in labels)
 
 
 def test_the_report_shows_each_judge_and_what_it_took(finished: tuple[Run, Store, Path]):

@@ -70,11 +70,14 @@ def _ask(
     Returns the polls of each judge, all on the same pairs.
     """
     polls: list[dict[str, Poll]] = [{} for _ in judges]
+    before = 0
     for piece, done in pairs_to_judge(ctx, policy, feedback, counts):
-        for judge, own in zip(judges, polls, strict=True):
+        for place, (judge, own) in enumerate(zip(judges, polls, strict=True), start=1):
             for poll in vote_on(ctx, judge, piece, ctx.constitution.objective_names, counts):
                 own.setdefault(poll.comparison.id, poll)
-        ctx.progress("label", done, ctx.config.label.pairs, **spending.step(), **costs.step())
+            so_far = before + (done - before) * place // len(judges)
+            ctx.progress("label", so_far, ctx.config.label.pairs, **spending.step(), **costs.step())
+        before = done
     return [list(own.values()) for own in polls]
 
 

@@ -13,7 +13,7 @@ from rlhf_core.errors import TrainingFailed
 from rlhf_core.interfaces import PanelJudge
 from rlhf_core.policies.standing import measured_gates
 from rlhf_core.records.feedback import Preference
-from rlhf_core.records.runs import StageResult
+from rlhf_core.records.runs import StageResult, StepMetrics
 from rlhf_core.stages.context import Context
 from rlhf_core.stages.label import label_stage
 from rlhf_core.stages.usage import JudgeCosts
@@ -187,6 +187,15 @@ def test_a_run_that_is_taken_up_again_counts_what_its_judges_took_before(desk: D
     costs = JudgeCosts(ctx, ctx.tools.panel(ctx.constitution))
     numbers = costs.close(StageResult(run_id=ctx.run.id, stage="label")).numbers
     assert numbers == {"judge.fine.votes": 30.0, "judge.fine.seconds": 2.5}
+
+
+def test_a_run_tells_how_far_it_is_after_each_judge(desk: Desk):
+    ctx = seated(desk.context(NumberJudge(), SETTINGS), "fine", "coarse")
+    labelled(ctx)
+    events = [event for event in ctx.store.events.of_run(ctx.run.id, 0, 100) if event.kind == "metrics"]
+    steps = [StepMetrics.model_validate_json(event.body) for event in events]
+    half, whole = (next(step for step in steps if f"judge.{name}.votes" in step.values) for name in ("fine", "coarse"))
+    assert "judge.coarse.votes" not in half.values and half.step == whole.step // 2 and whole.step == steps[-1].step
 
 
 def test_without_a_panel_nothing_of_it_is_kept(desk: Desk):

@@ -3,8 +3,8 @@
 The sandbox's model judges random pairs of replies by notes and pointwise; a third judge is the one by notes with its
 answers read the wrong way round. Gold knows the better reply. On the pairs of half of the prompts each judge is
 measured by the gate, as a run does it: by turns as if gold, or as if people had labelled them, who then calibrate and
-weigh the judges too. On the other half every label is held against gold: `right` counts an abstention as half, `Brier`
-takes it for a probability of one half.
+weigh the judges too. On the other half every label is held against gold, and then the halves change places. `right`
+counts an abstention as half, `Brier` takes it for a probability of one half.
 """
 
 from __future__ import annotations
@@ -39,6 +39,12 @@ LAW = load_constitution("household")
 RULES = Rules(LAW, LabelConfig())
 
 
+class Known(NamedTuple):
+    pair: Comparison
+    a_is_better: bool
+    place: int
+
+
 class Judged(NamedTuple):
     """One judge's tallies of all pairs, and how it was measured on half of them."""
 
@@ -61,19 +67,16 @@ def turned(vote: Vote) -> Vote:
     return vote.model_copy(update={"logprob_a": vote.logprob_b, "logprob_b": vote.logprob_a})
 
 
-def measured(
-    name: str, objective: str, truth: Truth, known: Sequence[tuple[Comparison, bool, int]], tallied: Sequence[Tally]
-) -> Judged:
+def measured(name: str, objective: str, truth: Truth, known: Sequence[Known], tallied: Sequence[Tally]) -> Judged:
     cases = [Case(pair, better, tallied[place], bool(tallied[place].reason)) for pair, better, place in known]
     judge, evidence = Judge("", name, objective, ""), Evidence(truth, cases)
     fitted = calibrate(judge, evidence, 20)
     return Judged(tallied, measure_gate(judge, evidence, GateConfig()), fitted if fitted and fitted.applied else None)
 
 
-def probabilities(tallied: Sequence[Tally], calibration: Calibration | None) -> np.ndarray:
+def probabilities(tallied: Sequence[Tally], calibration: Calibration | None) -> list[float]:
     """Of a being better; one half where the judge abstains."""
-    stated = [0.5 if t.reason else label_probability(t, LAW, RULES.config, calibration) for t in tallied]
-    return np.array(stated)
+    return [0.5 if t.reason else label_probability(t, LAW, RULES.config, calibration) for t in tallied]
 
 
 class Scored(NamedTuple):
@@ -121,38 +124,47 @@ def compared(
     objective: str, truth: Truth, world: Sandbox, pairs: Sequence[Comparison], tallied: Mapping[str, Sequence[Tally]]
 ) -> Iterator[Row]:
     """What the panel's labels and each judge's own are worth, measured by gold or as if people had said the same."""
-    known: list[tuple[Comparison, bool, int]] = []
+    known: list[Known] = []
     for place, pair in enumerate(pairs):
         a, b = (world.gold.score(pair.prompt, sample.response)[objective] for sample in (pair.a, pair.b))
         if abs(a - b) > EVEN:
-            known.append((pair, a > b, place))
-    half = [one for one in known if uniform_draw(one[0].prompt.id) < 0.5]
-    rest = [one for one in known if uniform_draw(one[0].prompt.id) >= 0.5]
-    better, at = np.array([float(one[1]) for one in rest]), [one[2] for one in rest]
-    prompts = [one[0].prompt.id for one in rest]
-    judged = {name: measured(name, objective, truth, half, own) for name, own in tallied.items()}
-    weights = weights_of([one.gate for one in judged.values()], [1.0] * len(judged))
-    scored: dict[str, Scored] = {}
-    for (name, one), weight in zip(judged.items(), weights, strict=True):
-        scored[name] = Scored.of(probabilities(one.tallied, one.calibration)[at], better)
-        print(f"{objective}, {truth}, {name}: weight {weight:.3f}, gate {one.gate.reason or 'passed'}", flush=True)
-    for name, counted in (("panel", weights), ("panel without a gate", [1.0] * len(judged))):
-        seats = [Seat(who, w, one.calibration) for (who, one), w in zip(judged.items(), counted, strict=True)]
-        pooled = [pool(said, seats, RULES) for said in zip(*(one.tallied for one in judged.values()), strict=True)]
-        scored[name] = Scored.of(probabilities(pooled, None)[at], better)
+            known.append(Known(pair, a > b, place))
+    folds = [[one for one in known if (uniform_draw(one.pair.prompt.id) < 0.5) == side] for side in (True, False)]
+    stated: dict[str, list[float]] = {}
+    for measuring, rest in (folds, folds[::-1]):
+        for name, found in labelled(objective, truth, measuring, tallied).items():
+            stated.setdefault(name, []).extend(found[one.place] for one in rest)
+    tested = [one for rest in folds[::-1] for one in rest]
+    better = np.array([float(one.a_is_better) for one in tested])
+    prompts = [one.pair.prompt.id for one in tested]
+    scored = {name: Scored.of(np.array(own), better) for name, own in stated.items()}
     for name, found in scored.items():
-        print(f"{objective}, {truth}, {name}: {found.told()}, {len(rest)} pairs", flush=True)
+        print(f"{objective}, {truth}, {name}: {found.told()}, {len(tested)} pairs", flush=True)
     best = max(("notes", "pointwise"), key=lambda name: scored[name].right.mean())
     told = f"{objective}, measured by {truth}: right"
     for name, against in (("panel", best), ("panel without a gate", "panel")):
         low, high = interval(scored[name].right, scored[against].right, prompts)
         beside = f"{told}, {name} against {against}; difference in 95 % of resampled prompts {low:+.3f} to {high:+.3f}"
         yield row(beside, scored[name].right.mean(), scored[against].right.mean(), "share")
-    yield row(
-        f"{objective}, measured by {truth}: Brier, panel against {best}",
-        *(float(scored[one].brier.mean()) for one in ("panel", best)),
-        "",
-    )
+    both = (float(scored[name].brier.mean()) for name in ("panel", best))
+    yield row(f"{objective}, measured by {truth}: Brier, panel against {best}", *both, "")
+
+
+def labelled(
+    objective: str, truth: Truth, measuring: Sequence[Known], tallied: Mapping[str, Sequence[Tally]]
+) -> dict[str, list[float]]:
+    """The labels of all pairs by each judge, by the panel of those that pass, and by all, as measured on some pairs."""
+    judged = {name: measured(name, objective, truth, measuring, own) for name, own in tallied.items()}
+    weights = weights_of([one.gate for one in judged.values()], [1.0] * len(judged))
+    for (name, one), weight in zip(judged.items(), weights, strict=True):
+        print(f"{objective}, {truth}, {name}: weight {weight:.3f}, gate {one.gate.reason or 'passed'}", flush=True)
+    found = {name: probabilities(one.tallied, one.calibration) for name, one in judged.items()}
+    for name, counted in (("panel", weights), ("panel without a gate", [1.0] * len(judged))):
+        seats = [Seat(who, w, one.calibration) for (who, one), w in zip(judged.items(), counted, strict=True)]
+        pooled = [pool(said, seats, RULES) for said in zip(*(one.tallied for one in judged.values()), strict=True)]
+        # Where one judge alone counts its tally is in its own form, and calibrated already.
+        found[name] = probabilities(pooled, None)
+    return found
 
 
 if __name__ == "__main__":

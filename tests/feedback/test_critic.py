@@ -79,7 +79,8 @@ def test_what_is_right_about_the_good_reply_is_said_before_its_verdict():
 def test_only_an_approval_that_is_there_makes_a_principle_another_one():
     same, other = (EXAMPLE.model_copy(update={"approval": said}) for said in (None, "Right."))
     known, reworded = (PLAIN.model_copy(update={"examples": (one,)}).hash for one in (same, other))
-    assert known == hash_of([PLAIN.critique, PLAIN.revise, PLAIN.compare, [[], [[*EXAMPLE.model_dump().values()][:4]]]])
+    shown = [EXAMPLE.prompt, EXAMPLE.bad, EXAMPLE.critique, EXAMPLE.good]
+    assert known == hash_of([PLAIN.critique, PLAIN.revise, PLAIN.compare, [], [shown]])
     assert reworded != known
 
 

@@ -54,6 +54,7 @@ def test_all_tables_are_strict_and_every_step_is_recorded(tmp_path: Path):
         "m025_pair_order",
         "m026_staleness",
         "m027_study_ratings",
+        "m028_panels",
     ]
     db.close()
 

@@ -164,3 +164,19 @@ def m027_study_ratings(db: Database) -> None:
         CREATE INDEX study_replies_by_sample ON study_replies (sample_id);
         """,
     )
+
+
+@charter()
+def m028_panels(db: Database) -> None:
+    run_script(
+        db,
+        """
+        ALTER TABLE preferences ADD COLUMN opinions TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(opinions));
+        ALTER TABLE calibrations ADD COLUMN panel TEXT NOT NULL DEFAULT '';
+        ALTER TABLE gates ADD COLUMN panel TEXT NOT NULL DEFAULT '';
+        ALTER TABLE gates ADD COLUMN model TEXT NOT NULL DEFAULT '';
+        ALTER TABLE gates ADD COLUMN protocol TEXT NOT NULL DEFAULT '';
+        ALTER TABLE gates ADD COLUMN template_hash TEXT NOT NULL DEFAULT '';
+        ALTER TABLE gates ADD COLUMN weight REAL NOT NULL DEFAULT 0;
+        """,
+    )

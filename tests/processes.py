@@ -12,8 +12,9 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any
 
 import grpc
@@ -59,20 +60,31 @@ def free_ports(count: int) -> list[int]:
 class Processes:
     """One process for each service of the compose file; `with` starts them all and at the end kills what is left."""
 
-    def __init__(self, data: Path, run_yaml: Path | None = None):
+    def __init__(
+        self,
+        data: Path,
+        run_yaml: Path | None = None,
+        more: Mapping[str, str] = MappingProxyType({}),
+        settings: Mapping[str, str] = MappingProxyType({}),
+    ):
+        """`more` are further processes of its services, each by a name of its own; `settings` are variables of all."""
+        self._settings = dict(settings)
         self._data, self._run_yaml = data, run_yaml or ROOT / "deploy/run.yaml"
-        ports = free_ports(2 * len(ROLES))
-        self.ports = dict(zip(ROLES, ports, strict=False))
-        self.pages = {role: f"127.0.0.1:{port}" for role, port in zip(ROLES, ports[len(ROLES) :], strict=True)}
+        self._services = {role: role for role in ROLES} | dict(more)
+        ports = free_ports(2 * len(self._services))
+        self.ports = dict(zip(self._services, ports, strict=False))
+        self.pages = {
+            role: f"127.0.0.1:{port}" for role, port in zip(self._services, ports[len(self.ports) :], strict=True)
+        }
         """Where each process tells its metrics."""
         self.running: dict[str, subprocess.Popen[bytes]] = {}
         self._logs = data.parent / f"{data.name}-logs"
         self._logs.mkdir(parents=True, exist_ok=True)
 
     def __enter__(self) -> Processes:
-        for role in ROLES:
+        for role in self._services:
             self.start(role)
-        for role in ROLES:
+        for role in self._services:
             self.wait_until_serving(role)
         return self
 
@@ -84,7 +96,7 @@ class Processes:
         return f"127.0.0.1:{self.ports[role]}"
 
     def start(self, role: str) -> None:
-        service = compose()["services"][role]
+        service = compose()["services"][self._services[role]]
         command = [self._here(word, role) for word in [*entrypoint(), *service["command"]]]
         assert command[0] == "charter"
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("CHARTER")}
@@ -92,7 +104,7 @@ class Processes:
         with (self._logs / f"{role}.log").open("ab") as log:
             self.running[role] = subprocess.Popen(
                 [sys.executable, "-c", MAIN, *command[1:]],
-                env=inherited | given | HERE,
+                env=inherited | given | HERE | self._settings,
                 cwd=ROOT,
                 stdout=log,
                 stderr=log,

@@ -9,13 +9,15 @@ import pytest
 
 from rlhf_core.records.runs import Run
 from rlhf_core.store.store import Store
-from tests.drill import DATABASE, differences, drill, missing
-from tests.drill_clients import Notes
+from tests.drill.__main__ import drill
+from tests.drill.clients import Notes
+from tests.drill.rounds import differences, missing
+from tests.drill.targets import DATABASE
 from tests.small_run import Outcome
 from tests.store.examples import comparison, preference
 from tests.store.postgres_server import server, why_not
 
-CALM = Outcome(["a", "b"], [("ppo", "p", "text")], ["vote"], [("ppo", {"kl": 0.5})])
+CALM = Outcome(["a", "b"], [("ppo", "p", "text")], ["vote"], [("ppo", {"kl": 0.5})], [])
 
 
 @pytest.fixture

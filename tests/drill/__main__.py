@@ -104,13 +104,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="of who is killed and when")
     parser.add_argument("--out", type=Path, default=Path("drill.json"))
     parser.add_argument("--postgres", action="store_true", help="the store in a server of the drill's own")
+    parser.add_argument("--keep", type=Path, help="a folder in which the stores and logs of all rounds stay")
     given = parser.parse_args(arguments)
     if given.times < 1:
         parser.error("--times: at least 1")
     # So that a drill that is told to stop leaves no process behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with (
-        tempfile.TemporaryDirectory(prefix="drill-") as scratch,
+        contextlib.nullcontext(given.keep) if given.keep else tempfile.TemporaryDirectory(prefix="drill-") as scratch,
         postgres_server() if given.postgres else contextlib.nullcontext() as database,
     ):
         for result in drill(given.times, given.seed, Path(scratch), lambda text: print(text, flush=True), database):

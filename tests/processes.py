@@ -139,6 +139,12 @@ class Processes:
                 return False
         return answer.status == health_pb2.HealthCheckResponse.SERVING
 
+    def comes_back(self, role: str) -> bool:
+        """Tell whether it serves by now. Raises AssertionError where it has ended by itself."""
+        code = self.running[role].poll()
+        assert code is None, f"{role} ended with {code}:\n{self.log(role)[-4000:]}"
+        return self.is_serving(role)
+
     def log(self, role: str) -> str:
         return (self._logs / f"{role}.log").read_text()
 

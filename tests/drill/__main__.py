@@ -5,9 +5,9 @@ python -m tests.drill --times 50 --postgres        # the store in PostgreSQL, wh
 
 Each round starts the five services of deploy/compose.yaml on a fresh folder, a second trainer that takes over what the
 first one loses, and a client that uploads and labels, and lets a small run go through them; every other run is sampled
-by an HTTP server elsewhere. All of these are killed, one to three at a time, and started again. Exit code 0 when every
-run ended with the bytes of a run that nobody disturbed, no client got a wrong answer, and the store is sound and holds
-all that was acknowledged.
+by an HTTP server elsewhere. All of these are killed, one to three at a time, and started again, whoever else is away.
+Exit code 0 when every run ended with the bytes of a run that nobody disturbed, no client got a wrong answer, and the
+store is sound and holds all that was acknowledged.
 """
 
 from __future__ import annotations

@@ -18,14 +18,14 @@ from services.client.client import CharterClient
 from tests.drill import targets as target
 from tests.drill import writer
 from tests.drill.clients import PATIENCE_SECONDS, Notes, Reference, ask, guarded, label, watch
-from tests.drill.targets import SAMPLER, SECOND, Target, strike
+from tests.drill.targets import SAMPLER, SECOND, Target, all_back, strike
 from tests.processes import Processes
 from tests.small_run import SMALL, Outcome, outcome
 from tests.store.postgres_server import Server
 
 ROUND_SECONDS = 3600.0
 CALM_SECONDS = 4.0
-"""The next processes are killed at a random moment of this time after all serve again."""
+"""The next ones that serve are killed at a random moment of this time."""
 
 
 class Kill(Record):
@@ -34,7 +34,6 @@ class Kill(Record):
     """Where the run was."""
     together: int
     """How many were killed at that moment."""
-    seconds_away: float
 
 
 class Round(Record):
@@ -97,22 +96,21 @@ def field(folder: Path, elsewhere: bool, database: Server | None) -> Iterator[Fi
 
 
 def under_fire(at: Field, run_id: str, chance: random.Random, most: int, notes: Notes) -> list[Kill]:
-    """Kill, at most so often, until the run is over."""
+    """Kill, at most so often, until the run is over and all that was killed is back."""
     kills: list[Kill] = []
     deadline = time.monotonic() + ROUND_SECONDS
-    while at.store.runs.get(run_id).state in ("QUEUED", "RUNNING") and time.monotonic() < deadline:
-        time.sleep(chance.uniform(0, CALM_SECONDS))
-        if len(kills) == most:
-            continue
-        stage, since = at.store.runs.get(run_id).stage or "none yet", time.monotonic()
-        try:
+    try:
+        while at.store.runs.get(run_id).state in ("QUEUED", "RUNNING") and time.monotonic() < deadline:
+            time.sleep(chance.uniform(0, CALM_SECONDS))
+            if len(kills) == most:
+                continue
+            stage = at.store.runs.get(run_id).stage or "none yet"
             struck = strike(at.targets, chance, most - len(kills))
-        except AssertionError as error:
-            notes.wrong.append(str(error))
-            return kills
-        away = round(time.monotonic() - since, 1)
-        kills += [Kill(target=name, stage=stage, together=len(struck), seconds_away=away) for name in struck]
-        notes.wrong += [f"after killing {' and '.join(struck)}: {fault}" for fault in at.store.integrity_check()]
+            kills += [Kill(target=name, stage=stage, together=len(struck)) for name in struck]
+            notes.wrong += [f"after killing {' and '.join(struck)}: {fault}" for fault in at.store.integrity_check()]
+        all_back(at.targets)
+    except AssertionError as error:
+        notes.wrong.append(str(error))
     return kills
 
 

@@ -9,9 +9,8 @@ import random
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -23,21 +22,24 @@ DATABASE, SAMPLER, WRITER, SECOND = "database", "sampler", "writer", "second tra
 SERVED = (*ROLES, SECOND)
 AT_ONCE = (1, 1, 1, 1, 2, 2, 3)
 """How many are killed at the same moment."""
+WHILE_STARTING = 0.05
+"""How often one that does not serve yet may be killed."""
 START_SECONDS = 600.0
 
 
 class Target(NamedTuple):
-    """Something that can be killed, and started again; `wait` returns once it is at work."""
+    """Something that can be killed, and started again."""
 
     name: str
     kill: Callable[[], None]
     start: Callable[[], None]
-    wait: Callable[[], None]
+    serves: Callable[[], bool]
+    """Whether it is at work; raises AssertionError where it has ended by itself."""
 
 
 def services(processes: Processes) -> list[Target]:
     return [
-        Target(role, *(partial(do, role) for do in (processes.kill, processes.start, processes.wait_until_serving)))
+        Target(role, *(partial(do, role) for do in (processes.kill, processes.start, processes.comes_back)))
         for role in SERVED
     ]
 
@@ -46,23 +48,31 @@ def database(server: Server) -> Target:
     def start() -> None:
         server.start()
 
-    return Target(DATABASE, server.kill, start, lambda: None)
+    return Target(DATABASE, server.kill, start, lambda: True)
 
 
-def strike(targets: list[Target], chance: random.Random, most: int) -> list[str]:
-    """Kill one target, or a few at once, and bring all of them back; returns their names.
+def strike(targets: Sequence[Target], chance: random.Random, most: int) -> list[str]:
+    """Kill one target, or a few at once, and start them again; returns their names.
 
-    Raises: AssertionError for one that does not come back.
+    It does not wait for them, so that several may be away at a time; now and then one is killed that only starts.
+    Raises AssertionError for one that ended by itself.
     """
-    struck = chance.sample(targets, min(chance.choice(AT_ONCE), most))
+    serving = [target for target in targets if target.serves() or chance.random() < WHILE_STARTING]
+    struck = chance.sample(serving, min(chance.choice(AT_ONCE), most, len(serving)))
     for target in struck:
         target.kill()
     # The database first, since the others look for it.
     for target in sorted(struck, key=lambda target: target.name != DATABASE):
         target.start()
-    for target in struck:
-        target.wait()
     return [target.name for target in struck]
+
+
+def all_back(targets: Sequence[Target]) -> None:
+    """Wait until all serve. Raises AssertionError for those that do not."""
+    deadline = time.monotonic() + START_SECONDS
+    while away := [target.name for target in targets if not target.serves()]:
+        assert time.monotonic() < deadline, f"away for {START_SECONDS:g} s: {', '.join(away)}"
+        time.sleep(0.1)
 
 
 class Program:
@@ -81,10 +91,11 @@ class Program:
         self.process.kill()
         self.process.wait()
 
-    def check(self) -> None:
-        """Raise AssertionError where it has ended by itself."""
+    def runs(self) -> bool:
+        """Return True. Raises AssertionError where it has ended by itself."""
         code = self.process.poll()
         assert code is None, f"{self._command[2]} ended with {code}:\n{self._log.read_text()[-2000:]}"
+        return True
 
 
 @contextlib.contextmanager
@@ -103,29 +114,22 @@ def sampler(log: Path) -> Iterator[tuple[str, Target]]:
     (port,) = free_ports(1)
     address = f"http://127.0.0.1:{port}"
     with program(SAMPLER, [str(port)], log) as running:
-
-        def wait() -> None:
-            deadline = time.monotonic() + START_SECONDS
-            while not _answers(f"{address}/v1/models"):
-                running.check()
-                assert time.monotonic() < deadline, f"no sampler at {address}:\n{log.read_text()[-2000:]}"
-                time.sleep(0.1)
-
-        wait()
-        yield address, Target(SAMPLER, running.kill, running.start, wait)
+        target = Target(SAMPLER, running.kill, running.start, lambda: running.runs() and _answers(address))
+        all_back([target])
+        yield address, target
 
 
 @contextlib.contextmanager
 def writer(data: Path, journal: Path, address: str, log: Path) -> Iterator[Target]:
     """A client that is killed itself. It is at work at once, whoever answers it."""
     with program(WRITER, [str(data), str(journal), address], log) as running:
-        yield Target(WRITER, running.kill, running.start, running.check)
-        running.check()
+        yield Target(WRITER, running.kill, running.start, running.runs)
+        running.runs()
 
 
-def _answers(url: str) -> bool:
+def _answers(address: str) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
+        with urllib.request.urlopen(f"{address}/v1/models", timeout=5) as answer:
             return bool(json.load(answer)["data"])
-    except (urllib.error.URLError, OSError):
+    except OSError:
         return False

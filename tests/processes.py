@@ -27,6 +27,8 @@ HERE = {"CHARTER__MODEL__THREADS": "1", "OMP_NUM_THREADS": "1", "PYTHONFAULTHAND
 """Five processes share the cores of a small machine; one that hangs shows where."""
 OWN_PORTS = range(20_000, 32_000)
 """Below those of outgoing connections, which begin at 32,768 on Linux and higher elsewhere."""
+UNAVAILABLE = 4
+"""Exit code of a process that cannot reach what it needs."""
 ROLES = ("policy", "critique", "reward", "preference", "trainer")
 
 
@@ -140,8 +142,14 @@ class Processes:
         return answer.status == health_pb2.HealthCheckResponse.SERVING
 
     def comes_back(self, role: str) -> bool:
-        """Tell whether it serves by now. Raises AssertionError where it has ended by itself."""
+        """Tell whether it serves by now; one that found its database away is started again, as compose does.
+
+        Raises AssertionError where it has ended by itself for another reason.
+        """
         code = self.running[role].poll()
+        if code == UNAVAILABLE:
+            self.start(role)
+            return False
         assert code is None, f"{role} ended with {code}:\n{self.log(role)[-4000:]}"
         return self.is_serving(role)
 

@@ -6,6 +6,7 @@ import contextlib
 import random
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +19,7 @@ from services.client.client import CharterClient
 from tests.drill import targets as target
 from tests.drill import writer
 from tests.drill.clients import PATIENCE_SECONDS, Notes, Reference, ask, guarded, label, watch
-from tests.drill.targets import SAMPLER, SECOND, Target, all_back, strike
+from tests.drill.targets import SAMPLER, SECOND, WORKERS, Target, all_back, strike
 from tests.processes import Processes
 from tests.small_run import SMALL, Outcome, outcome
 from tests.store.postgres_server import Server
@@ -26,6 +27,8 @@ from tests.store.postgres_server import Server
 ROUND_SECONDS = 3600.0
 CALM_SECONDS = 4.0
 """The next ones that serve are killed at a random moment of this time."""
+DEATHS_AT_ONE_STEP = 2
+"""Workers that are killed before the run has to have moved on: it is given up where five in a row get nowhere."""
 
 
 class Kill(Record):
@@ -98,15 +101,18 @@ def field(folder: Path, elsewhere: bool, database: Server | None) -> Iterator[Fi
 def under_fire(at: Field, run_id: str, chance: random.Random, most: int, notes: Notes) -> list[Kill]:
     """Kill, at most so often, until the run is over and all that was killed is back."""
     kills: list[Kill] = []
+    deaths: Counter[tuple[str, int]] = Counter()
     deadline = time.monotonic() + ROUND_SECONDS
     try:
-        while at.store.runs.get(run_id).state in ("QUEUED", "RUNNING") and time.monotonic() < deadline:
+        while (run := at.store.runs.get(run_id)).state in ("QUEUED", "RUNNING") and time.monotonic() < deadline:
             time.sleep(chance.uniform(0, CALM_SECONDS))
             if len(kills) == most:
                 continue
-            stage = at.store.runs.get(run_id).stage or "none yet"
-            struck = strike(at.targets, chance, most - len(kills))
-            kills += [Kill(target=name, stage=stage, together=len(struck)) for name in struck]
+            here = run.stage, run.step
+            spared = WORKERS if deaths[here] >= DEATHS_AT_ONE_STEP else ()
+            struck = strike([one for one in at.targets if one.name not in spared], chance, most - len(kills))
+            deaths[here] += len({*struck} & {*WORKERS})
+            kills += [Kill(target=name, stage=run.stage or "none yet", together=len(struck)) for name in struck]
             notes.wrong += [f"after killing {' and '.join(struck)}: {fault}" for fault in at.store.integrity_check()]
         all_back(at.targets)
     except AssertionError as error:

@@ -12,6 +12,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ from tests.store.postgres_server import Server
 
 DATABASE, SAMPLER, WRITER, SECOND = "database", "sampler", "writer", "second trainer"
 SERVED = (*ROLES, SECOND)
+WORKERS = ("trainer", SECOND)
 AT_ONCE = (1, 1, 1, 1, 2, 2, 3)
 """How many are killed at the same moment."""
 WHILE_STARTING = 0.05
@@ -57,8 +59,9 @@ def strike(targets: Sequence[Target], chance: random.Random, most: int) -> list[
     It does not wait for them, so that several may be away at a time; now and then one is killed that only starts.
     Raises AssertionError for one that ended by itself.
     """
-    serving = [target for target in targets if target.serves() or chance.random() < WHILE_STARTING]
-    struck = chance.sample(serving, min(chance.choice(AT_ONCE), most, len(serving)))
+    wanted, order = min(chance.choice(AT_ONCE), most), chance.sample(targets, len(targets))
+    may_die = (target for target in order if chance.random() < WHILE_STARTING or target.serves())
+    struck = list(islice(may_die, wanted))
     for target in struck:
         target.kill()
     # The database first, since the others look for it.

@@ -144,9 +144,11 @@ class StudyService(study_pb2_grpc.StudyServiceServicer):
             raise Conflict(told, hint=f"to end it before that: charter cancel {run.id}")
 
         def work() -> Study:
-            for question in self._store.studies.questions(run.id):
-                if not question.closed_because:
-                    self._store.studies.close(question.model_copy(update={"closed_because": "by hand"}))
+            with self._store.transaction():
+                self._store.studies.hold()
+                for question in self._store.studies.questions(run.id):
+                    if not question.closed_because:
+                        self._store.studies.close(question.model_copy(update={"closed_because": "by hand"}))
             return self._get(run.id)
 
         return tried(self._store, work) if request.validate_only else work()

@@ -31,9 +31,6 @@ from tests.drill.targets import sampler
 from tests.store.postgres_server import Server
 from tests.store.postgres_server import server as postgres_server
 
-KILLS_OF_A_RUN = 25
-"""At most, so that many runs come to their ends."""
-
 
 class Drill(Record):
     """What drill.json holds."""
@@ -88,8 +85,8 @@ def drill(
     rounds: list[Round] = []
     while (done := sum(len(each.kills) for each in rounds)) < times:
         elsewhere = len(rounds) % 2 == 1
-        folder, most = scratch / f"round-{len(rounds)}", min(KILLS_OF_A_RUN, times - done)
-        rounds.append(drill_round(folder, calm[elsewhere], chance, most, elsewhere, database))
+        folder = scratch / f"round-{len(rounds)}"
+        rounds.append(drill_round(folder, calm[elsewhere], chance, times - done, elsewhere, database))
         last = rounds[-1]
         tell(
             f"round {len(rounds)}, sampled {last.sampled}: {last.state} after {len(last.kills)} kills and "

@@ -27,6 +27,8 @@ from tests.store.postgres_server import Server
 ROUND_SECONDS = 3600.0
 CALM_SECONDS = 4.0
 """The next ones that serve are killed at a random moment of this time."""
+KILLS_OF_A_STAGE = 5
+"""At most some more, so that no stage takes them all and many runs come to their ends."""
 DEATHS_AT_ONE_STEP = 2
 """Workers that are killed before the run has to have moved on: it is given up where five in a row get nowhere."""
 
@@ -102,15 +104,17 @@ def under_fire(at: Field, run_id: str, chance: random.Random, most: int, notes: 
     """Kill, at most so often, until the run is over and all that was killed is back."""
     kills: list[Kill] = []
     deaths: Counter[tuple[str, int]] = Counter()
+    stages: Counter[str] = Counter()
     deadline = time.monotonic() + ROUND_SECONDS
     try:
         while (run := at.store.runs.get(run_id)).state in ("QUEUED", "RUNNING") and time.monotonic() < deadline:
             time.sleep(chance.uniform(0, CALM_SECONDS))
-            if len(kills) == most:
+            if len(kills) == most or stages[run.stage] >= KILLS_OF_A_STAGE:
                 continue
             here = run.stage, run.step
             spared = WORKERS if deaths[here] >= DEATHS_AT_ONE_STEP else ()
             struck = strike([one for one in at.targets if one.name not in spared], chance, most - len(kills))
+            stages[run.stage] += len(struck)
             deaths[here] += len({*struck} & {*WORKERS})
             kills += [Kill(target=name, stage=run.stage or "none yet", together=len(struck)) for name in struck]
             notes.wrong += [f"after killing {' and '.join(struck)}: {fault}" for fault in at.store.integrity_check()]

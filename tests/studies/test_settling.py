@@ -83,7 +83,7 @@ def closed(store: Store) -> str:
 def test_the_last_label_of_a_study_does_not_close_it_while_the_first_labeler_is_shut_out(two, monkeypatch):
     reviewer, labeler = two
     submit(labeler, ADA, "c0")
-    wait = meanwhile(monkeypatch, reviewer.annotators, "change", lambda: submit(labeler, BO, "c1"))
+    wait = meanwhile(monkeypatch, reviewer.studies, "answers", lambda: submit(labeler, BO, "c1"))
     shut_out(reviewer, ADA)
     wait()
     assert closed(reviewer) == ""

@@ -132,6 +132,8 @@ def again(work: Callable[[], T]) -> T:
 
 def faults(journal: Path, store: Store, client: CharterClient) -> list[str]:
     """Name what was acknowledged and is not there, or not as it was acknowledged."""
+    # Before the store is read, as the writer may still be at work.
+    given = acknowledged(journal)
     labels = {one.id: one for one in store.preferences.find("helpful", labelers="human")}
     assessments = {one.id: one for one in client.assessments.list_assessments("helpful")}
 
@@ -143,7 +145,6 @@ def faults(journal: Path, store: Store, client: CharterClient) -> list[str]:
             kept = (labels if written.kind == "label" else assessments).get(told["id"])
             yield kept.model_dump_json() if kept else ""
 
-    given = acknowledged(journal)
     wrong = [
         f"{one.kind} {one.number} of the writer is missing or another" for one in given if one.told not in found(one)
     ]

@@ -5,12 +5,12 @@ from __future__ import annotations
 from rlhf_core.interfaces import Feedback
 from rlhf_core.records.base import Stage
 from rlhf_core.records.feedback import Usage
-from rlhf_core.records.runs import StageResult, StepMetrics
+from rlhf_core.records.runs import StageResult
 from rlhf_core.stages.context import Context
+from rlhf_core.stages.told_steps import told_steps
 
 PREFIX = "endpoint."
 COST = f"{PREFIX}cost"
-PAGE = 1000
 
 
 class Spending:
@@ -37,13 +37,10 @@ class Spending:
         )
 
     def _reported(self) -> Usage:
-        total, after = Usage(), 0
-        while events := self._ctx.store.events.of_run(self._ctx.run.id, after, PAGE):
-            after = events[-1].sequence
-            steps = [StepMetrics.model_validate_json(event.body) for event in events if event.kind == "metrics"]
-            for step in steps:
-                if step.stage == self._stage:
-                    total = total.plus(_usage(step.values))
+        total = Usage()
+        for step in told_steps(self._ctx.store, self._ctx.run.id):
+            if step.stage == self._stage:
+                total = total.plus(_usage(step.values))
         return total
 
 

@@ -63,11 +63,12 @@ def outcome(data: Path, run_id: str) -> Outcome:
             responses=sorted((s.stage, s.prompt.id, s.response) for s in store.samples.of_run(run_id)),
             votes=sorted(vote.model_dump_json(exclude={"run_id"}) for vote in store.votes.find(run_id=run_id)),
             numbers=[(stage, dict(results[stage].numbers)) for stage in STAGES],
-            metrics=_metrics(store, run_id),
+            metrics=metrics_of(store, run_id),
         )
 
 
-def _metrics(store: Store, run_id: str) -> list[StepMetrics]:
+def metrics_of(store: Store, run_id: str) -> list[StepMetrics]:
+    """What each training step told, in order, without what the clock says."""
     events = store.events.of_run(run_id, limit=100_000)
     told = [StepMetrics.model_validate_json(event.body) for event in events if event.kind == "metrics"]
     timeless = [

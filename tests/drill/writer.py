@@ -13,7 +13,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeVar
@@ -137,17 +137,14 @@ def faults(journal: Path, store: Store, client: CharterClient) -> list[str]:
     labels = {one.id: one for one in store.preferences.find("helpful", labelers="human")}
     assessments = {one.id: one for one in client.assessments.list_assessments("helpful")}
 
-    def found(written: Written) -> Iterator[str]:
-        told = json.loads(written.told)
+    def kept(written: Written) -> str:
+        name = json.loads(written.told)["id"]
         if written.kind == "upload":
-            yield client.datasets.get(told["id"]).dataset.model_dump_json()
-        else:
-            kept = (labels if written.kind == "label" else assessments).get(told["id"])
-            yield kept.model_dump_json() if kept else ""
+            return client.datasets.get(name).dataset.model_dump_json()
+        found = (labels if written.kind == "label" else assessments).get(name)
+        return found.model_dump_json() if found else ""
 
-    wrong = [
-        f"{one.kind} {one.number} of the writer is missing or another" for one in given if one.told not in found(one)
-    ]
+    wrong = [f"{one.kind} {one.number} of the writer is missing or another" for one in given if kept(one) != one.told]
     wrong += [
         f"the bytes of upload {one.number} are not those that were sent"
         for one in given

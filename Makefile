@@ -69,15 +69,14 @@ proto: install
 	$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=proto --grpc_python_out=proto --pyi_out=proto proto/charter/v1/*.proto
 
 # Style of the contracts, and that nothing is taken back since the image of the last release.
-BUF := npx --yes @bufbuild/buf@1.75.0
-contracts:
-	@if command -v npm >/dev/null && $(BUF) --version >/dev/null 2>&1; \
-	then $(BUF) lint proto && $(BUF) breaking proto --against proto/charter-v1.binpb && echo "contracts: checked"; \
-	else echo "contracts: skipped, as buf needs npm and its registry"; fi
+contracts: install
+	$(BIN)/buf lint proto
+	$(BIN)/buf breaking proto --against proto/charter-v1.binpb
+	@echo "contracts: checked"
 
 # After a release: what it promised is what the next one is held to.
-contracts-image:
-	$(BUF) build proto -o proto/charter-v1.binpb --exclude-source-info
+contracts-image: install
+	$(BIN)/buf build proto -o proto/charter-v1.binpb --exclude-source-info
 
 clean:
 	rm -rf .venv charter-data charter-data-real

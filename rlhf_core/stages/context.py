@@ -72,9 +72,17 @@ class Context(NamedTuple):
         """The processes that train here: those that the run asks for, unless the environment says otherwise."""
         return self.config.learner.here(os.environ)
 
-    def progress(self, stage: Stage, step: int, steps: int, **values: float) -> None:
-        """Publish one step; raises RunStopped when the run was asked to stop."""
-        self.report("metrics", StepMetrics(stage=stage, step=step, steps=steps, values=values).model_dump_json())
+    def progress(
+        self, stage: Stage, step: int, steps: int, store: Callable[[], None] = lambda: None, **values: float
+    ) -> None:
+        """Publish one step, in one commit with what else is to `store` of it.
+
+        So a step from which a run goes on has been told. Raises RunStopped when the run was asked to stop.
+        """
+        told = StepMetrics(stage=stage, step=step, steps=steps, values=values)
+        with self.store.transaction(self.run.id, self.run.fence):
+            store()
+            self.report("metrics", told.model_dump_json())
         if self.should_stop():
             raise RunStopped(f"run {self.run.id} stopped in stage {stage} at step {step} of {steps}")
 

@@ -57,8 +57,9 @@ def rating_results(store: Store, study_id: str) -> tuple[RatingResult, ...]:
 def settle_ratings(store: Store, study_id: str, objective: str) -> None:
     """Close the question once every reply has its ratings; ask it again where ratings count no more.
 
-    What was closed by hand stays so.
+    What was closed by hand stays so. It belongs into the transaction of what it is about.
     """
+    store.studies.hold()
     asked = store.studies.questions(study_id, "ratings")
     found = next((one for one in asked if one.objective == objective), None)
     if found is None or found.closed_because == "by hand":

@@ -152,10 +152,11 @@ class StudyService(study_pb2_grpc.StudyServiceServicer):
             raise Conflict(told, hint=f"to end it before that: charter cancel {run.id}")
 
         def work() -> Study:
-            asked = [question for form in FORMS for question in self._store.studies.questions(run.id, form)]
-            for question in asked:
-                if not question.closed_because:
-                    self._store.studies.close(question.model_copy(update={"closed_because": "by hand"}))
+            with self._store.transaction():
+                self._store.studies.hold()
+                for question in [one for form in FORMS for one in self._store.studies.questions(run.id, form)]:
+                    if not question.closed_because:
+                        self._store.studies.close(question.model_copy(update={"closed_because": "by hand"}))
             return self._get(run.id)
 
         return tried(self._store, work) if request.validate_only else work()

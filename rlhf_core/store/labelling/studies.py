@@ -164,6 +164,13 @@ class Studies:
         )
         return [(row["study_id"], row["objective"]) for row in rows]
 
+    def hold(self) -> None:
+        """Wait, inside a transaction, until nobody else changes whose labels count or which questions are asked.
+
+        Until its end the others wait, so that each decides by what the one before it has stored.
+        """
+        self._connections.lock("study questions")
+
     def close(self, question: StudyQuestion) -> None:
         """Ask a question no more, for the reason that it names; with none, ask it again."""
         values: Mapping[str, str] = question.model_dump(include={"study_id", "form", "objective", "closed_because"})

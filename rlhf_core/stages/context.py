@@ -20,6 +20,7 @@ from rlhf_core.models.encoder import Encoder
 from rlhf_core.records.base import Stage
 from rlhf_core.records.runs import Run, StageResult, StepMetrics
 from rlhf_core.store.store import Store
+from rlhf_core.training.learners.launch import Learning, learners
 
 T = TypeVar("T")
 LARGE = 50_000_000
@@ -49,6 +50,8 @@ class Toolbox(NamedTuple):
     runs_folder: Path
     panel: Callable[[Constitution], Sequence[PanelJudge]] = lambda constitution: ()
     """The judges that label together; none where `feedback` labels alone."""
+    learning: Learning = learners
+    """How processes that train beside this one are started."""
 
 
 class RunStopped(CharterError):

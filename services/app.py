@@ -259,10 +259,14 @@ async def _drain(server: Server, listeners: Sequence[Listener], grace_seconds: f
 
 
 def _queue(stack: AsyncExitStack, library: ModelLibrary, model_thread: Executor, most_waiting: int) -> ModelQueue:
-    critic, judge = library.backends.threads()
-    for thread in {thread for thread in (critic, judge) if thread is not None}:
+    backends, threads = library.backends, library.backends.threads()
+    for thread in threads.values():
         stack.callback(thread.close)
-    return ModelQueue(library, model_thread, critic, judge, most_waiting)
+    critic, judge, *others = (
+        threads.get(id(model))
+        for model in (backends.critic, backends.judge, *(one.model for one in backends.panel[1:]))
+    )
+    return ModelQueue(library, model_thread, critic, judge, most_waiting, others)
 
 
 def _generation(library: ModelLibrary, model_thread: Executor, most_waiting: int) -> GenerationQueue:
@@ -364,7 +368,8 @@ def _carried_out(config: ServeConfig, store: Store) -> bool:
 
 def _loaded(library: ModelLibrary) -> Loaded:
     backends = library.backends
-    return Loaded(library.backbone.name, backends.critic.name, backends.judge.name, library.backbone.max_length)
+    judges = [one.model.name for one in backends.panel] or [backends.judge.name]
+    return Loaded(library.backbone.name, backends.critic.name, judges, library.backbone.max_length)
 
 
 def _desk(

@@ -111,6 +111,7 @@ class Equipment:
             on_device=self._executor.call,
             world=self._world if own_prompts is None else None,
             runs_folder=self._runs_folder,
+            panel=lambda constitution: critique.critique.feedback(constitution.hash, should_stop).panel,
             learning=self._learning,
         )
 

@@ -18,7 +18,7 @@ from rlhf_core.annotation.pooled_answers import CLEAR, SAID, Crowd, SoftLabel, c
 from rlhf_core.annotation.records import AnnotatorQuality, JudgeAgreement, ObjectiveQuality, Window
 from rlhf_core.evaluation.statistics import Estimate
 from rlhf_core.records.annotation import Adjudication, Answer, Standing
-from rlhf_core.records.feedback import Choice, Preference
+from rlhf_core.records.feedback import Choice, Preference, by_judge
 from rlhf_core.stats import clustered_interval, wilson_interval
 
 ANSWERS: tuple[Choice, ...] = ("a", "tie", "b", "both_bad")
@@ -203,7 +203,8 @@ def _judges(
 ) -> tuple[JudgeAgreement, ...]:
     decided = {label.comparison_id: label for label in labels if max(label.probability, 1 - label.probability) >= CLEAR}
     # A judge's latest label of a pair, whichever run asked for it.
-    latest = {(p.labeler, p.comparison_id): p for p in judged if p.comparison_id in decided}
+    everybody = [one for p in judged for one in (p, *by_judge(p))]
+    latest = {(p.labeler, p.comparison_id): p for p in everybody if p.comparison_id in decided}
     found = []
     for judge in sorted({labeler for labeler, _ in latest}):
         said = [p for (labeler, _), p in latest.items() if labeler == judge]

@@ -103,6 +103,8 @@ class Example(Frozen):
     """What is wrong with it."""
     good: Text
     """The same reply, mended."""
+    approval: Text | None = None
+    """What is right about `good`, said before the verdict that it complies; without it that verdict stands alone."""
 
 
 class PrincipleTest(Frozen):
@@ -128,7 +130,7 @@ def _asked_hash(texts: tuple[str | None, ...], rules: tuple[Rule, ...], examples
         [rule.id, rule.ask, rule.pattern, rule.expect, *([rule.applies_when.model_dump()] if rule.applies_when else [])]
         for rule in rules
     ]
-    shown = [[e.prompt, e.bad, e.critique, e.good] for e in examples]
+    shown = [[e.prompt, e.bad, e.critique, e.good, *([e.approval] if e.approval else [])] for e in examples]
     return hash_of([*texts, *([checks, shown] if checks or shown else [])])
 
 

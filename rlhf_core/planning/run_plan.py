@@ -11,7 +11,7 @@ from rlhf_core.feedback.revision import critique_settings
 from rlhf_core.interfaces import Feedback
 from rlhf_core.models.batching import MAX_ROWS
 from rlhf_core.planning.cluster.description import Linear, Measured
-from rlhf_core.planning.meter import Metered
+from rlhf_core.planning.meter import Count
 from rlhf_core.planning.probe import Found, Subject, probe
 from rlhf_core.planning.records import Cost, Costs, RunPlan, StagePlan
 from rlhf_core.planning.workload import Kind, Known, Work, workload
@@ -33,15 +33,22 @@ SETTINGS = (
     *("label.pairs", "label.candidates", "reward.layout", "reward.epochs", "reward.batch_size"),
     *("reward.micro_batch_size", "norm.prompts", "ppo.tune", "ppo.steps", "ppo.prompts_per_step"),
     *("ppo.samples_per_prompt", "ppo.minibatch_size", "ppo.micro_batch_size", "ppo.epochs", "ppo.control_steps"),
-    *("evaluation.prompts", "evaluation.training_prompts", "evaluation.samples"),
+    *("ppo.overlap", "evaluation.prompts", "evaluation.training_prompts", "evaluation.samples"),
 )
 """What decides on time and memory."""
+OVERLAPPED = "ppo.overlap is '{}': what it gains, and the memory of the process that writes, are not planned"
 
 
-def plan_run(ctx: Context, feedback: Callable[[], Feedback] | None, metered: Metered | None) -> RunPlan:
+def plan_run(
+    ctx: Context,
+    feedback: Callable[[], Feedback] | None,
+    asked: Count | None,
+    others: Callable[[], Sequence[Feedback]] = lambda: (),
+) -> RunPlan:
     """Measure what the context's run would take, and start nothing of it.
 
-    `feedback` makes a critic and judge who remember nothing; without it they are not asked.
+    `feedback` makes a critic and judge who remember nothing; without it they are not asked. `others` are the further
+    judges of a panel. `asked` counts what they all are.
 
     Raises: InvalidInput for prompts that are not there, or a budget of memory in which no row fits.
     """
@@ -54,12 +61,13 @@ def plan_run(ctx: Context, feedback: Callable[[], Feedback] | None, metered: Met
         backbone=ctx.tools.backbone,
         reward_base=ctx.tools.base_of(config.reward.base_model),
         feedback=feedback,
-        metered=metered,
+        others=others,
+        asked=asked,
         prompts=prompts,
         world=ctx.tools.world,
     )
     found = ctx.tools.on_device(lambda: probe(subject))
-    stages = _stages(found, workload(config, _known(ctx, found)))
+    stages = _stages(found, workload(config, _known(ctx, found)), config.ppo.overlap)
     return RunPlan(
         base_model=ctx.tools.backbone.name,
         threads=config.model.threads,
@@ -80,6 +88,9 @@ def resolved(config: RunConfig) -> dict[str, str]:
         for part in path.split("."):
             value = getattr(value, part)
         values[path] = "none" if value is None else str(value)
+    if panel := config.feedback.judge.panel:
+        del values["feedback.judge.model"], values["feedback.judge.protocol"]
+        values["feedback.judge.panel"] = ", ".join(f"{one.name}: {one.model} by {one.protocol}" for one in panel)
     return values
 
 
@@ -116,7 +127,7 @@ def _count(rows: Sequence[Collection[Label]]) -> int:
     return sum(map(len, rows))
 
 
-def _stages(found: Found, work: dict[Stage, list[Work]]) -> list[StagePlan]:
+def _stages(found: Found, work: dict[Stage, list[Work]], overlap: str) -> list[StagePlan]:
     """Each stage's sums; memory that one stage has taken stays with the process for the next."""
     peak, stages = 0, []
     for stage, parts in work.items():
@@ -126,6 +137,9 @@ def _stages(found: Found, work: dict[Stage, list[Work]]) -> list[StagePlan]:
         peak = max([peak, *(_peak(found, part) for part, _ in known)])
         seconds = sum(cost.seconds(part.items, part.per_call) for part, cost in known)
         asked = [part for part, cost in costs if cost is None]
+        notes = [f"{round(part.items)} x {part.kind} by an endpoint: not measured" for part in asked]
+        if overlap != "none" and any(part.kind == "step" for part, _ in costs):
+            notes.append(OVERLAPPED.format(overlap))
         stages.append(
             StagePlan(
                 stage=stage,
@@ -133,7 +147,7 @@ def _stages(found: Found, work: dict[Stage, list[Work]]) -> list[StagePlan]:
                 tokens=round(sum(part.items * cost.tokens for part, cost in known)) if whole else None,
                 seconds=seconds if whole else None,
                 peak_bytes=peak if stage != "report" else None,
-                note=", ".join(f"{round(part.items)} x {part.kind} by an endpoint: not measured" for part in asked),
+                note=", ".join(notes),
             )
         )
     return stages

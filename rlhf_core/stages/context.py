@@ -14,12 +14,13 @@ from rlhf_core.config.learner import LearnerConfig
 from rlhf_core.config.run import RunConfig
 from rlhf_core.constitution.constitution import Constitution
 from rlhf_core.errors import CharterError
-from rlhf_core.interfaces import Feedback, Sampler, Scorer, World
+from rlhf_core.interfaces import Feedback, PanelJudge, Sampler, Scorer, World
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.models.encoder import Encoder
 from rlhf_core.records.base import Stage
 from rlhf_core.records.runs import Run, StageResult, StepMetrics
 from rlhf_core.store.store import Store
+from rlhf_core.training.learners.launch import Learning, learners
 
 T = TypeVar("T")
 LARGE = 50_000_000
@@ -47,6 +48,10 @@ class Toolbox(NamedTuple):
     world: World | None
     """The built-in world with its prompts and truth; none where the user's own prompts are asked."""
     runs_folder: Path
+    panel: Callable[[Constitution], Sequence[PanelJudge]] = lambda constitution: ()
+    """The judges that label together; none where `feedback` labels alone."""
+    learning: Learning = learners
+    """How processes that train beside this one are started."""
 
 
 class RunStopped(CharterError):

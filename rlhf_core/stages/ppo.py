@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import closing, nullcontext
+from contextlib import closing
 from functools import partial
 
 from rlhf_core.config.ppo import PpoConfig
@@ -94,24 +94,24 @@ def train(
         done = saved.step if saved else 0
         yield from ppo_by_learners(ctx, stage, policy, pack, weights, config, checkpoint, done, replay)
         return
-    sampler = ppo_sampler(ctx, stage)
-    parts = train_ppo(
-        policy,
-        [models[name] for name in pack.objectives],
-        pack,
-        prompts_of(ctx, "train"),
-        weights,
-        config,
-        ctx.config.model.max_tokens,
-        ctx.config.seed,
-        checkpoint,
-        Replay.begin(policy.backbone, replay, config, ctx.config.seed),
-        ctx.constitution.principles,
-        ALONE,
-        sampler,
-    )
-    with closing(sampler) if sampler else nullcontext():
-        yield from filter(None, ctx.units(parts))
+    with ppo_sampler(ctx, stage, config) as sampler:
+        parts = train_ppo(
+            policy,
+            [models[name] for name in pack.objectives],
+            pack,
+            prompts_of(ctx, "train"),
+            weights,
+            config,
+            ctx.config.model.max_tokens,
+            ctx.config.seed,
+            checkpoint,
+            Replay.begin(policy.backbone, replay, config, ctx.config.seed),
+            ctx.constitution.principles,
+            ALONE,
+            sampler,
+        )
+        with closing(parts):
+            yield from filter(None, ctx.units(parts))
 
 
 def _weights(ctx: Context, objectives: tuple[str, ...], step: int) -> dict[str, float]:

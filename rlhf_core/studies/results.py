@@ -28,6 +28,7 @@ from rlhf_core.records.studies import (
 from rlhf_core.stats import score_interval
 from rlhf_core.store.store import Store
 from rlhf_core.studies.davidson import Games, fit, resample_prompts
+from rlhf_core.studies.ratings import rating_results, settle_ratings
 from rlhf_core.studies.sequential import mean_sequence
 
 RESAMPLES = 500
@@ -71,7 +72,8 @@ def study_results(store: Store, study_id: str) -> StudyResults:
         for question in store.studies.questions(study_id)
     ]
     identical = counts["study"].counts["identical"] if "study" in counts else 0
-    return StudyResults(study_id=study_id, plan=plan, identical=identical, questions=tuple(questions))
+    ratings = rating_results(store, study_id)
+    return StudyResults(study_id=study_id, plan=plan, identical=identical, questions=tuple(questions), ratings=ratings)
 
 
 def settle(store: Store, study_id: str, objective: str) -> None:
@@ -101,6 +103,8 @@ def set_standing(store: Store, said: AnnotatorChange) -> AnnotatorChange:
         stored = store.annotators.change(said)
         for study, objective in store.studies.answered_by(said.labeler):
             settle(store, study, objective)
+        for study, objective in store.study_ratings.rated_by(said.labeler):
+            settle_ratings(store, study, objective)
         return stored
 
 

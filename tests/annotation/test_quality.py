@@ -8,7 +8,7 @@ from rlhf_core.annotation.agreement import NOT_SHARED
 from rlhf_core.annotation.flags import LEFT, NEITHER, RIGHT
 from rlhf_core.annotation.quality import Rule, objective_quality, seconds_per_answer, side_of
 from rlhf_core.records.annotation import Adjudication
-from rlhf_core.records.feedback import Preference
+from rlhf_core.records.feedback import Opinion, Preference
 from tests.annotation.crowds import said
 
 RULE = Rule(0.8, 0.05)
@@ -155,3 +155,12 @@ def test_the_side_that_was_picked_follows_from_the_answer_and_the_order_shown(ch
 def test_pauses_are_not_time_on_an_item():
     assert seconds_per_answer([said("p", "ada", "a", at) for at in (0, 4, 10, 2000, 2008)]) == 6
     assert seconds_per_answer([said("p", "ada", "a", at) for at in (0, 2000)]) is None
+
+
+def test_each_judge_of_a_panel_stands_beside_the_people_after_the_panel():
+    answers = [said(f"p{n}", who, "a") for n in range(4) for who in ("ada", "bo")]
+    each = (Opinion(judge="fine", probability=0.9, weight=1), Opinion(judge="turned", probability=0.1, weight=0))
+    ai = [judged(f"p{n}", 0.9, judge="panel-1").model_copy(update={"opinions": each}) for n in range(4)]
+    found = {judge.judge: judge.all_pairs for judge in measured(answers, ai=ai).judges}
+    assert list(found) == ["panel-1", "panel-1/fine", "panel-1/turned"]
+    assert [one.value for one in found.values() if one] == [1.0, 1.0, 0.0]

@@ -56,8 +56,7 @@ def ppo_stage(ctx: Context) -> StageResult:
             heard = watch.listen(step.samples)
             values = step.metrics.values | numbers | {f"monitor/{name}": n for name, n in heard.numbers().items()}
             values |= rule_shares(ctx.constitution.principles, step.samples)
-            named = {name.replace("/", "."): value for name, value in values.items()}
-            ctx.progress("ppo", done, step.metrics.steps, store, **named)
+            ctx.progress("ppo", done, step.metrics.steps, store, **{k.replace("/", "."): v for k, v in values.items()})
             watch.judge(heard, done)
             if ending:
                 back = ctx.config.ppo.stop.parted == "stop"

@@ -75,6 +75,7 @@ from services.serving.generation_queue import GenerationQueue
 from services.serving.model_queue import ModelQueue
 
 if TYPE_CHECKING:
+    from rlhf_core.training.learners.launch import Learning
     from services.console.server import Console
     from services.http.calls import Endpoint
     from services.http.listener import Listener
@@ -93,9 +94,10 @@ WORKER_CALL_SECONDS = 86_400.0
 class App:
     """One server process, from its parts. `start` and `stop` belong to one event loop."""
 
-    def __init__(self, config: ServeConfig, pipeline: Pipeline | None = None):
-        """`pipeline` carries out runs; none means the core's own."""
+    def __init__(self, config: ServeConfig, pipeline: Pipeline | None = None, learning: Learning | None = None):
+        """`pipeline` carries out runs, and `learning` starts their learner processes; none means the core's own."""
         self._config = config
+        self._learning = learning
         self._pipeline = pipeline
         self._stack = AsyncExitStack()
         self._store: Store | None = None
@@ -221,6 +223,7 @@ class App:
         model_thread: Executor,
         itself: CharterClient,
     ) -> None:
+        from rlhf_core.training.learners.launch import learners
         from services.run_toolbox import Asked, Equipment, core_pipeline
         from services.worker import Worker
 
@@ -234,7 +237,9 @@ class App:
         policy, critique, reward = (clients[config.endpoints.of(name)] for name in WITH_MODEL)
         # Calls go before feedback, and both before training.
         training = model_thread.behind().behind()
-        equipment = Equipment(library, training, Asked(policy, critique, reward), config.data / RUNS)
+        equipment = Equipment(
+            library, training, Asked(policy, critique, reward), config.data / RUNS, self._learning or learners
+        )
         worker = Worker(
             store, self._pipeline or core_pipeline(), equipment.tools, equipment.clean_up, config.data / RUNS
         )

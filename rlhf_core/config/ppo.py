@@ -68,9 +68,15 @@ class PpoConfig(Settings):
     """A minibatch whose KL(old || new), in nats per token, is above this ends the step's updates."""
     max_ratio: float | None = Field(default=None, gt=1)
     """So does one whose mean probability ratio is above this."""
+    overlap: Literal["none", "scoring", "rollouts"] = "none"
+    """What runs beside what. none: responses are written, then scored, then learned from. scoring: responses are scored
+    as they are finished. rollouts: so they are, and those of the next step are written while this one is learned, so
+    their policy is one step older than the one that learns from them, never more. The server of `model.sampler` writes
+    them, or else a process of its own that loads the base model once more, with as many threads."""
     importance_cap: float = Field(default=2.0, gt=0)
-    """Where `model.sampler` writes the rollouts, each token counts as many times as the learner finds it likelier than
-    the server did, at most this many (truncated importance sampling: Ionides 2008; Yao et al. 2025)."""
+    """Where another process writes the rollouts (`overlap`, `model.sampler`), each token counts as many times as the
+    learner finds it likelier than the one that drew it did, at most this many (truncated importance sampling: Ionides
+    2008; Yao et al. 2025)."""
     pays: Annotated[Pay, BeforeValidator(_as_pay)] = "scores"
     """What a response is paid, all else being the same: its scores; those of any response to its prompt, by lot; or no
     score at all. The last two are controls that tell what the rewards do."""
@@ -113,6 +119,11 @@ class PpoConfig(Settings):
     def rows_per_pass(self) -> int:
         """Most samples that pass through the model at once."""
         return min(self.minibatch_size, self.micro_batch_size or self.minibatch_size)
+
+    @property
+    def most_stale(self) -> int:
+        """Most steps by which the policy that wrote a response may be behind the one that learns from it."""
+        return 1 if self.overlap == "rollouts" else 0
 
     @property
     def whitens(self) -> bool:

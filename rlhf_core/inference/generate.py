@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from rlhf_core.inference.engines import fixed
 from rlhf_core.inference.engines.native import NativeDecoder
 from rlhf_core.inference.sampling import row_seeds
 from rlhf_core.inference.sequence import SamplingParams, TokenMeaning, TokenSequence
@@ -43,15 +44,29 @@ def generate(
     seeds = [seed] * len(prompts) if isinstance(seed, int) else list(seed)
     for prompt in prompts:
         backbone.check_length(len(prompt), max_tokens)
+    asked = list(row_seeds(prompts, seeds, n))[share]
+    return write_rows(backbone, asked, temperature=temperature, max_tokens=max_tokens, should_stop=should_stop)
+
+
+def write_rows(
+    backbone: Backbone,
+    asked: Sequence[tuple[list[int], int]],
+    *,
+    temperature: float,
+    max_tokens: int,
+    should_stop: ShouldStop | None = None,
+) -> list[Generated]:
+    """Return a response to each prompt, drawn from the seed beside it. The prompts are short enough."""
     params = SamplingParams.model_construct(temperature=temperature, max_tokens=max_tokens)
     meaning = TokenMeaning(backbone.decode, frozenset(backbone.stop_ids))
     version = backbone.adapters.active or BASE_POLICY
-    asked = list(row_seeds(prompts, seeds, n))[share]
     rows = [TokenSequence(tuple(prompt), own, version, params, meaning) for prompt, own in asked]
     texts = [row.prompt for row in rows]
     for batch in length_batches(texts, extra=max_tokens, max_tokens=backbone.most_positions):
-        decoder = NativeDecoder(backbone)
-        decoder.join([rows[index] for index in batch])
+        own = [rows[index] for index in batch]
+        stays = fixed.suits(backbone, max(row.reach for row in own))
+        decoder = fixed.FixedDecoder(backbone) if stays else NativeDecoder(backbone)
+        decoder.join(own)
         while decoder.rows and not (should_stop is not None and should_stop()):
             decoder.step()
     return [Generated(row.tokens, row.logprobs, row.finished) for row in rows]

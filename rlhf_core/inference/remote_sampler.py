@@ -1,4 +1,4 @@
-"""The policy sampled by another server: its adapters handed over as files, its samples read back with their log-probs.
+"""The policy sampled by another process: its adapters handed over as files, its samples read back with log-probs.
 
 Only adapters, token ids and log-probs cross the wire.
 """
@@ -13,22 +13,20 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib import util
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 
 from rlhf_core.config.sampler import SamplerConfig
 from rlhf_core.errors import CharterError, InvalidInput
 from rlhf_core.inference.generate import Generated
+from rlhf_core.inference.sampler_server import Adapter, Base, Row, SamplerServer, TokenDraw, Told, tell_nobody
 from rlhf_core.inference.sampling import row_seeds
 from rlhf_core.models.adapters.adapters import CONFIG, WEIGHTS
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.models.batching import make_batch
 from rlhf_core.models.logprobs import response_logprobs
 from rlhf_core.records.samples import Message
-
-if TYPE_CHECKING:
-    from rlhf_core.inference.vllm_http import Adapter, Base, VllmServer
 
 KEPT = 2
 """Versions that the server knows at once: the one that writes, and one that the next is compared with."""
@@ -56,9 +54,9 @@ class Handover(NamedTuple):
 
 
 class RemoteSampler:
-    """A vLLM server that samples versions of this process's base model."""
+    """A server that samples versions of this process's base model."""
 
-    def __init__(self, server: VllmServer, backbone: Backbone, folder: Path, tolerance: float):
+    def __init__(self, server: SamplerServer, backbone: Backbone, folder: Path, tolerance: float):
         """`folder` is read by the server too, at the same path."""
         self.server, self._backbone = server, backbone
         self._folder, self._tolerance = folder.absolute(), tolerance
@@ -97,8 +95,6 @@ class RemoteSampler:
 
     def hand_over(self, source: Path, step: int, first: bool = True) -> Handover:
         """Give the server the adapter in a folder, under a name made of the step and of what it holds."""
-        from rlhf_core.inference.vllm_http import Adapter
-
         started = time.perf_counter()
         try:
             files = {name: (source / name).read_bytes() for name in (CONFIG, WEIGHTS)}
@@ -142,13 +138,13 @@ class RemoteSampler:
         max_tokens: int,
         seed: int,
         share: slice = slice(None),
+        told: Told = tell_nobody,
+        poll: Callable[[], None] | None = None,
     ) -> list[Generated]:
-        """Write n responses per prompt, grouped by prompt, or a `share` of them.
+        """Write n responses per prompt, grouped by prompt, or a `share` of them. `told` and `poll`: as of a server.
 
         A row's seed is that of `generate`, so that one that is asked for again comes out as it was.
         """
-        from rlhf_core.inference.vllm_http import Row, TokenDraw
-
         longest = self._served.longest
         for prompt in prompts:
             self._backbone.check_length(len(prompt), max_tokens)
@@ -162,7 +158,7 @@ class RemoteSampler:
         rows = [Row(*row) for row in row_seeds(prompts, [seed] * len(prompts), n)][share]
         base = self._backbone
         draw = TokenDraw(temperature, max_tokens, base.stop_ids, base.token_ids, base.vocabulary)
-        return self.server.write(version.name, rows, draw, version.adapter)
+        return self.server.write(version.name, rows, draw, version.adapter, told, poll)
 
     def close(self) -> None:
         """Let the server forget what it was given, as far as it can be reached."""

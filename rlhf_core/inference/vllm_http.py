@@ -8,8 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import httpx2
 from pydantic import BaseModel, Field, ValidationError
@@ -17,6 +16,7 @@ from pydantic import BaseModel, Field, ValidationError
 from rlhf_core.config.sampler import SamplerConfig
 from rlhf_core.errors import InvalidInput, Unavailable
 from rlhf_core.inference.generate import Generated
+from rlhf_core.inference.sampler_server import POLL_SECONDS, Adapter, Base, Row, TokenDraw, Told, tell_nobody
 
 FIELD = "model.sampler.address"
 START = "vllm serve MODEL --enable-lora --logprobs-mode processed_logprobs, with VLLM_ALLOW_RUNTIME_LORA_UPDATING=True"
@@ -25,42 +25,9 @@ BUSY = (408, 409, 425, 429, 500, 502, 503, 504)
 """Statuses after which the same request may work."""
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0
 """Seconds before the second try, and at most before any other."""
-POLL_SECONDS = 0.1
-"""How often others get their turn while the server writes."""
 
 T = TypeVar("T")
 Answer = TypeVar("Answer", bound=BaseModel)
-
-
-class Adapter(NamedTuple):
-    """A low-rank adapter in a folder that the server reads too, under a name that no other weights will ever have."""
-
-    name: str
-    folder: Path
-
-
-class Base(NamedTuple):
-    """The base model that is served: its name, and how many tokens of prompt and response it reads together."""
-
-    name: str
-    longest: int
-
-
-class Row(NamedTuple):
-    """A response to write: its prompt and its own seed, so that a repeated request writes the same one."""
-
-    prompt: list[int]
-    seed: int
-
-
-class TokenDraw(NamedTuple):
-    """How all rows of a call are drawn. `token_ids` are those that may be drawn; None allows all of the vocabulary."""
-
-    temperature: float
-    max_tokens: int
-    stop_ids: Sequence[int]
-    token_ids: Sequence[int] | None
-    vocabulary: int
 
 
 class _Card(BaseModel):
@@ -128,7 +95,15 @@ class VllmServer:
         # Also for who has given up.
         self._run(lambda client: [self._tried(lambda: forget(client))], poll=lambda: None)
 
-    def write(self, model: str, rows: Sequence[Row], draw: TokenDraw, adapter: Adapter | None) -> list[Generated]:
+    def write(
+        self,
+        model: str,
+        rows: Sequence[Row],
+        draw: TokenDraw,
+        adapter: Adapter | None,
+        told: Told = tell_nobody,
+        poll: Callable[[], None] | None = None,
+    ) -> list[Generated]:
         """Write each row once, in their order: by the adapter, or by the base `model`.
 
         A row is asked for again after a failure, with its own seed. An adapter that the server has forgotten is loaded
@@ -139,7 +114,7 @@ class VllmServer:
         version = {"model": adapter.name, "cache_salt": adapter.name} if adapter else {"model": model}
         bodies = [version | self._body(row, draw) for row in rows]
 
-        async def one(client: httpx2.AsyncClient, body: dict[str, Any]) -> Generated:
+        async def one(client: httpx2.AsyncClient, index: int, body: dict[str, Any]) -> Generated:
             async def ask() -> Generated:
                 try:
                     return self._reply(await self._send(client, "POST", "completions", body, _Completion), body, draw)
@@ -150,9 +125,13 @@ class VllmServer:
                     raise _Busy(f"had forgotten '{adapter.name}' ({error})") from None
 
             async with gate:
-                return await self._tried(ask)
+                reply = await self._tried(ask)
+            told(index, reply)
+            return reply
 
-        return self._run(lambda client: [one(client, body) for body in bodies]) if bodies else []
+        if not bodies:
+            return []
+        return self._run(lambda client: [one(client, index, body) for index, body in enumerate(bodies)], poll)
 
     def _body(self, row: Row, draw: TokenDraw) -> dict[str, Any]:
         """All that the draw depends on is said, as what is left out comes from the model's own generation config."""

@@ -316,7 +316,7 @@ class _Probe:
         policy = Policy(self.backbone, f"{ADAPTER}-policy", tuple(names), f"{ADAPTER}-reference")
         numbers = torch.arange(len(names) * 2).view(len(names), 2)
         pack = build_norm_pack("plan", "plan", names, names, numbers * (numbers + 1.0), [1, 2])
-        config = ppo.model_copy(update={"ptx_coef": 0.0})
+        config = ppo.model_copy(update={"ptx_coef": 0.0, "overlap": "none"})
         weights = {name: 1.0 for name in names}
         limit, law = self.config.model.max_tokens, self.on.constitution.principles
         steps = train_ppo(policy, models, pack, self.on.prompts, weights, config, limit, 0, principles=law)

@@ -33,9 +33,10 @@ SETTINGS = (
     *("label.pairs", "label.candidates", "reward.layout", "reward.epochs", "reward.batch_size"),
     *("reward.micro_batch_size", "norm.prompts", "ppo.tune", "ppo.steps", "ppo.prompts_per_step"),
     *("ppo.samples_per_prompt", "ppo.minibatch_size", "ppo.micro_batch_size", "ppo.epochs", "ppo.control_steps"),
-    *("evaluation.prompts", "evaluation.training_prompts", "evaluation.samples"),
+    *("ppo.overlap", "evaluation.prompts", "evaluation.training_prompts", "evaluation.samples"),
 )
 """What decides on time and memory."""
+OVERLAPPED = "ppo.overlap is '{}': what it gains, and the memory of the process that writes, are not planned"
 
 
 def plan_run(
@@ -66,7 +67,7 @@ def plan_run(
         world=ctx.tools.world,
     )
     found = ctx.tools.on_device(lambda: probe(subject))
-    stages = _stages(found, workload(config, _known(ctx, found)))
+    stages = _stages(found, workload(config, _known(ctx, found)), config.ppo.overlap)
     return RunPlan(
         base_model=ctx.tools.backbone.name,
         threads=config.model.threads,
@@ -126,7 +127,7 @@ def _count(rows: Sequence[Collection[Label]]) -> int:
     return sum(map(len, rows))
 
 
-def _stages(found: Found, work: dict[Stage, list[Work]]) -> list[StagePlan]:
+def _stages(found: Found, work: dict[Stage, list[Work]], overlap: str) -> list[StagePlan]:
     """Each stage's sums; memory that one stage has taken stays with the process for the next."""
     peak, stages = 0, []
     for stage, parts in work.items():
@@ -136,6 +137,9 @@ def _stages(found: Found, work: dict[Stage, list[Work]]) -> list[StagePlan]:
         peak = max([peak, *(_peak(found, part) for part, _ in known)])
         seconds = sum(cost.seconds(part.items, part.per_call) for part, cost in known)
         asked = [part for part, cost in costs if cost is None]
+        notes = [f"{round(part.items)} x {part.kind} by an endpoint: not measured" for part in asked]
+        if overlap != "none" and any(part.kind == "step" for part, _ in costs):
+            notes.append(OVERLAPPED.format(overlap))
         stages.append(
             StagePlan(
                 stage=stage,
@@ -143,7 +147,7 @@ def _stages(found: Found, work: dict[Stage, list[Work]]) -> list[StagePlan]:
                 tokens=round(sum(part.items * cost.tokens for part, cost in known)) if whole else None,
                 seconds=seconds if whole else None,
                 peak_bytes=peak if stage != "report" else None,
-                note=", ".join(f"{round(part.items)} x {part.kind} by an endpoint: not measured" for part in asked),
+                note=", ".join(notes),
             )
         )
     return stages

@@ -60,6 +60,8 @@ class Sample(Record):
     stage: str = ""
     kl: float | None = None
     """Estimate of KL(policy || reference) on this response in nats, where PPO drew it."""
+    staleness: int | None = None
+    """Steps by which the policy that wrote it was behind the one that learned from it, where PPO drew it."""
 
 
 class Demonstration(Record):

@@ -38,10 +38,10 @@ from rlhf_core.stages.against_production import against_production
 from rlhf_core.stages.context import Context, Timer
 from rlhf_core.stages.evaluate import HELD_OUT, SEEN, control_policy, evaluated_policies
 from rlhf_core.stages.norm_pack import BEST_OF
+from rlhf_core.stages.told_steps import told_steps
 from rlhf_core.stages.usage import spent
 
 EXAMPLES = 6
-EVENT_PAGE = 1000
 
 
 def report_stage(ctx: Context) -> StageResult:
@@ -201,11 +201,7 @@ def _curves(ctx: Context) -> tuple[Curve, ...]:
     metrics: list[StepMetrics] = []
     for run_id in dict.fromkeys(result.run_id for result in ctx.results.values()):
         own = {stage for stage, result in ctx.results.items() if result.run_id == run_id}
-        after = 0
-        while events := ctx.store.events.of_run(run_id, after, EVENT_PAGE):
-            after = events[-1].sequence
-            steps = [StepMetrics.model_validate_json(event.body) for event in events if event.kind == "metrics"]
-            metrics += [step for step in steps if step.stage in own and step.values]
+        metrics += [step for step in told_steps(ctx.store, run_id) if step.stage in own and step.values]
     return curves(metrics)
 
 

@@ -6,6 +6,7 @@ import hashlib
 from itertools import chain
 from typing import NamedTuple
 
+from rlhf_core.annotation.teaching import teaching_assessments
 from rlhf_core.data.reward_examples import GradedLines, Label, LabelledPair, Source
 from rlhf_core.feedback.assessment_labels import assessed_labels, on_one_scale
 from rlhf_core.feedback.line_grades import Graded, line_grades
@@ -63,8 +64,7 @@ def labels_of(ctx: Context, objective: str) -> Found:
 
 def _assessed(ctx: Context, objective: str) -> list[Label]:
     """What people's ratings and rankings teach."""
-    shut_out = ctx.store.annotators.shut_out()
-    given = [one for one in ctx.store.assessments.find(objective) if one.labeler not in shut_out]
+    given = teaching_assessments(ctx.store, ctx.store.assessments.find(objective))
     replies = ctx.store.samples.by_id({sample for one in given for sample in one.sample_ids})
     return [label for one in given for label in assessed_labels(one, replies)]
 

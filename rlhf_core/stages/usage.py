@@ -10,13 +10,13 @@ from rlhf_core.evaluation.panel_summary import COSTS
 from rlhf_core.interfaces import Feedback, PanelJudge
 from rlhf_core.records.base import Stage
 from rlhf_core.records.feedback import Critique, Usage, Vote
-from rlhf_core.records.runs import StageResult, StepMetrics
+from rlhf_core.records.runs import StageResult
 from rlhf_core.records.samples import Comparison, Sample
 from rlhf_core.stages.context import Context
+from rlhf_core.stages.told_steps import told_steps
 
 PREFIX = "endpoint."
 COST = f"{PREFIX}cost"
-PAGE = 1000
 
 
 class Spending:
@@ -111,14 +111,10 @@ class _Timed:
 def _reported(ctx: Context, stage: str, prefix: str) -> dict[str, float]:
     """Add up what the stage's steps told under names that begin so."""
     total: dict[str, float] = {}
-    after = 0
-    while events := ctx.store.events.of_run(ctx.run.id, after, PAGE):
-        after = events[-1].sequence
-        steps = [StepMetrics.model_validate_json(event.body) for event in events if event.kind == "metrics"]
-        for step in steps:
-            for name, value in step.values.items() if step.stage == stage else ():
-                if name.startswith(prefix):
-                    total[name] = total.get(name, 0) + value
+    for step in told_steps(ctx.store, ctx.run.id):
+        for name, value in step.values.items() if step.stage == stage else ():
+            if name.startswith(prefix):
+                total[name] = total.get(name, 0) + value
     return total
 
 

@@ -57,6 +57,7 @@ def sample_to_message(sample: Sample) -> common_pb2.Sample:
         run_id=sample.run_id,
         stage=sample.stage,
         kl=sample.kl,
+        staleness=sample.staleness,
     )
 
 
@@ -75,6 +76,7 @@ def sample_from_message(message: common_pb2.Sample, field: str = "sample") -> Sa
         run_id=message.run_id,
         stage=message.stage,
         kl=message.kl if message.HasField("kl") else None,
+        staleness=message.staleness if message.HasField("staleness") else None,
     )
 
 

@@ -104,6 +104,13 @@ def test_what_an_endpoint_is_asked_is_told_and_not_measured(ready):
     assert "ppo.steps: 3" in text and "nothing was started" in text and "critique: 20 x criticise" in text
 
 
+def test_the_plan_of_a_run_that_overlaps_says_what_it_leaves_out(ready):
+    plan = plan_run(ready(ppo=SMALL["ppo"] | {"overlap": "rollouts"}), None, None)
+    told = {stage.stage for stage in plan.stages if "ppo.overlap is 'rollouts': what it gains" in stage.note}
+    assert told == {"ppo", "control"} and plan.settings["ppo.overlap"] == "rollouts"
+    assert all(stage.seconds for stage in plan.stages if stage.stage in told)
+
+
 def test_the_plan_keeps_to_the_budget_of_memory(ready):
     with pytest.raises(InvalidInput, match=r"model\.memory_budget is 1 MB"):
         plan_run(ready(model=SMALL["model"] | {"memory_budget": "1MB"}), None, None)

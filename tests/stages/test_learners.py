@@ -131,6 +131,31 @@ def test_what_one_process_began_two_and_then_three_go_on_with_and_it_ends_like_p
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["replicate", "shard"])
+def test_two_processes_whose_rows_are_written_ahead_are_stopped_and_end_like_one(desk, at_work, tiny_model, strategy):
+    # One of the two has 64 rows, which are one piece, and the other 65, which are two.
+    ppo = {"steps": 2, "prompts_per_step": 129, "minibatch_size": 129}
+    with running(TinyVllm(tiny_model())) as server:
+
+        def ahead(ctx: Context) -> Context:
+            sampler = ctx.config.model.sampler.model_copy(update={"address": server.address})
+            model = ctx.config.model.model_copy(update={"sampler": sampler})
+            own = ctx.config.ppo.model_copy(update={"overlap": "rollouts"})
+            return ctx._replace(config=ctx.config.model_copy(update={"model": model, "ppo": own}))
+
+        calm = ahead(at_work(1, ppo))
+        expected = adapter_of(desk, ppo_stage(calm).policy_version)
+        ctx = ahead(at_work(2, ppo, strategy=strategy))
+        told: list[str] = []
+        with pytest.raises(RunStopped):
+            ppo_stage(ctx._replace(report=lambda kind, _: told.append(kind), should_stop=lambda: "metrics" in told))
+        assert desk.store.checkpoints.latest(ctx.run.id, "ppo").step == 1
+        found = adapter_of(desk, ppo_stage(ctx).policy_version)
+    assert apart(found, expected) < 1e-3 and texts(desk, ctx) == texts(desk, calm)
+    assert [sample.staleness for sample in desk.store.samples.of_run(ctx.run.id, stage="ppo")] == [0] * 129 + [1] * 129
+
+
+@pytest.mark.slow
 def test_a_killed_process_sends_the_run_back_to_the_queue_and_its_next_attempt_ends_alike(desk, at_work):
     calm = at_work(1)
     expected = adapter_of(desk, ppo_stage(calm).policy_version)
@@ -200,13 +225,13 @@ def test_a_process_of_another_machine_takes_part(desk, at_work):
         other.kill()
 
 
-def test_a_process_lost_before_any_step_forward_fails_the_run(at_work, monkeypatch):
+def test_a_process_lost_before_any_step_forward_fails_the_run(at_work):
     def lost(*_: object) -> None:
         raise LearnersLost("learner process 0 was killed (SIGKILL)")
 
-    monkeypatch.setattr("rlhf_core.stages.elsewhere.learners.learners", lost)
+    ctx = at_work(2)
     with pytest.raises(TrainingFailed, match=r"learner process 0 was killed \(SIGKILL\); `charter resume` goes on"):
-        ppo_stage(at_work(2))
+        ppo_stage(ctx._replace(tools=ctx.tools._replace(learning=lost)))
 
 
 def a_learner(rank: int) -> int:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from rlhf_core.config.run import RunConfig
+from rlhf_core.config.run import LoraConfig, RunConfig
 from rlhf_core.errors import InvalidInput
 from rlhf_core.records.base import Stage
 from rlhf_core.stages.context import Context, RunStopped
-from rlhf_core.stages.elsewhere.remote_samples import sampling
+from rlhf_core.stages.elsewhere.remote_samples import ppo_sampler, sampling
 from rlhf_core.stages.ppo import ppo_stage
 from tests.local_sampler import LocalSampler
 from tests.stages.test_ppo_stage import PROMPTS, at_work
@@ -82,6 +82,49 @@ def test_the_ppo_stage_learns_from_what_the_server_writes(served, server, desk):
     assert len(samples) == 8
     assert {sample.policy_version.rsplit("-", 1)[0] for sample in samples} == {"policy-0", "policy-1"}
     assert len(server.of("completions")) == 8 and not server.loaded
+
+
+def test_rows_that_are_written_ahead_are_stored_with_what_their_policy_is_behind(served, server, desk):
+    ctx = served(steps=3, prompts_per_step=4, overlap="rollouts")
+    ppo_stage(ctx)
+    samples = desk.store.samples.of_run(ctx.run.id, stage="ppo")
+    assert [sample.staleness for sample in samples] == [0] * 4 + [1] * 8
+    assert len(server.of("completions")) == 12 and not server.loaded
+    assert not list((ctx.tools.runs_folder / ctx.run.id).rglob("*.safetensors"))
+
+
+def test_a_stage_that_was_stopped_amid_overlap_goes_on_to_the_same_policy(served, desk):
+    straight = ppo_stage(served(overlap="rollouts"))
+    ctx = served(overlap="rollouts")
+    with pytest.raises(RunStopped):
+        ppo_stage(ctx._replace(should_stop=lambda: True))
+    resumed = ppo_stage(ctx)
+    one, other = (desk.store.policy_versions.get(result.policy_version) for result in (straight, resumed))
+    assert one.artifact == other.artifact
+
+
+@pytest.mark.parametrize(("threads", "overlap", "notes"), [(2, "rollouts", 1), (1, "rollouts", 0), (2, "none", 0)])
+def test_two_processes_that_do_not_fit_on_the_cores_are_told_of(at_work, desk, monkeypatch, threads, overlap, notes):
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    ctx = at_work(overlap=overlap)
+    model = ctx.config.model.model_copy(update={"threads": threads})
+    ctx = ctx._replace(config=ctx.config.model_copy(update={"model": model}))
+    with ppo_sampler(ctx, "ppo", ctx.config.ppo) as sampler:
+        assert (sampler is None) == (overlap == "none")
+    told = [note for note in desk.notes if "share 2 cores" in note]
+    assert len(told) == notes and all("model.threads=1 leaves each its own" in note for note in told)
+
+
+@pytest.mark.slow
+def test_a_process_of_the_runs_own_writes_ahead_where_no_server_is_named(at_work, desk):
+    ctx = at_work(overlap="rollouts")
+    lora = LoraConfig(rank=4, alpha=8)
+    model = ctx.config.model.model_copy(update={"base_model": ctx.tools.backbone.path, "lora": lora, "threads": 1})
+    ctx = ctx._replace(config=ctx.config.model_copy(update={"model": model}))
+    ppo_stage(ctx)
+    samples = desk.store.samples.of_run(ctx.run.id, stage="ppo")
+    assert [sample.staleness for sample in samples] == [0] * 6 + [1] * 12
+    assert {sample.policy_version.rsplit("-", 1)[0] for sample in samples} == {"policy-0", "policy-1"}
 
 
 def test_a_run_that_samples_nothing_or_here_asks_no_server(served, at_work, server):

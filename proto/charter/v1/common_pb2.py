@@ -24,25 +24,25 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x63harter/v1/common.proto\x12\ncharter.v1\":\n\x07Message\x12\x1e\n\x04role\x18\x01 \x01(\x0e\x32\x10.charter.v1.Role\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\"\x89\x01\n\x06Prompt\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12%\n\x08messages\x18\x03 \x03(\x0b\x32\x13.charter.v1.Message\x12 \n\x05split\x18\x04 \x01(\x0e\x32\x11.charter.v1.Split\x12\x0e\n\x06source\x18\x05 \x01(\t\x12\x0c\n\x04tags\x18\x06 \x03(\t\"\xf9\x01\n\x06Sample\x12\n\n\x02id\x18\x01 \x01(\t\x12\"\n\x06prompt\x18\x02 \x01(\x0b\x32\x12.charter.v1.Prompt\x12\x10\n\x08response\x18\x03 \x01(\t\x12\x16\n\x0epolicy_version\x18\x04 \x01(\t\x12/\n\rfinish_reason\x18\x05 \x01(\x0e\x32\x18.charter.v1.FinishReason\x12\x0e\n\x06tokens\x18\x06 \x01(\x05\x12\x0f\n\x07logprob\x18\x07 \x01(\x01\x12\x0c\n\x04seed\x18\x08 \x01(\x03\x12\x0e\n\x06run_id\x18\t \x01(\t\x12\r\n\x05stage\x18\n \x01(\t\x12\x0f\n\x02kl\x18\x0b \x01(\x01H\x00\x88\x01\x01\x42\x05\n\x03_kl\"t\n\nComparison\x12\n\n\x02id\x18\x01 \x01(\t\x12\x1d\n\x01\x61\x18\x02 \x01(\x0b\x32\x12.charter.v1.Sample\x12\x1d\n\x01\x62\x18\x03 \x01(\x0b\x32\x12.charter.v1.Sample\x12\x0e\n\x06run_id\x18\x04 \x01(\t\x12\x0c\n\x04name\x18\x05 \x01(\t*P\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_SYSTEM\x10\x01\x12\r\n\tROLE_USER\x10\x02\x12\x12\n\x0eROLE_ASSISTANT\x10\x03*B\n\x05Split\x12\x15\n\x11SPLIT_UNSPECIFIED\x10\x00\x12\x0f\n\x0bSPLIT_TRAIN\x10\x01\x12\x11\n\rSPLIT_HELDOUT\x10\x02*_\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x63harter/v1/common.proto\x12\ncharter.v1\":\n\x07Message\x12\x1e\n\x04role\x18\x01 \x01(\x0e\x32\x10.charter.v1.Role\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\"\x89\x01\n\x06Prompt\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12%\n\x08messages\x18\x03 \x03(\x0b\x32\x13.charter.v1.Message\x12 \n\x05split\x18\x04 \x01(\x0e\x32\x11.charter.v1.Split\x12\x0e\n\x06source\x18\x05 \x01(\t\x12\x0c\n\x04tags\x18\x06 \x03(\t\"\x9f\x02\n\x06Sample\x12\n\n\x02id\x18\x01 \x01(\t\x12\"\n\x06prompt\x18\x02 \x01(\x0b\x32\x12.charter.v1.Prompt\x12\x10\n\x08response\x18\x03 \x01(\t\x12\x16\n\x0epolicy_version\x18\x04 \x01(\t\x12/\n\rfinish_reason\x18\x05 \x01(\x0e\x32\x18.charter.v1.FinishReason\x12\x0e\n\x06tokens\x18\x06 \x01(\x05\x12\x0f\n\x07logprob\x18\x07 \x01(\x01\x12\x0c\n\x04seed\x18\x08 \x01(\x03\x12\x0e\n\x06run_id\x18\t \x01(\t\x12\r\n\x05stage\x18\n \x01(\t\x12\x0f\n\x02kl\x18\x0b \x01(\x01H\x00\x88\x01\x01\x12\x16\n\tstaleness\x18\x0c \x01(\x05H\x01\x88\x01\x01\x42\x05\n\x03_klB\x0c\n\n_staleness\"t\n\nComparison\x12\n\n\x02id\x18\x01 \x01(\t\x12\x1d\n\x01\x61\x18\x02 \x01(\x0b\x32\x12.charter.v1.Sample\x12\x1d\n\x01\x62\x18\x03 \x01(\x0b\x32\x12.charter.v1.Sample\x12\x0e\n\x06run_id\x18\x04 \x01(\t\x12\x0c\n\x04name\x18\x05 \x01(\t*P\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_SYSTEM\x10\x01\x12\r\n\tROLE_USER\x10\x02\x12\x12\n\x0eROLE_ASSISTANT\x10\x03*B\n\x05Split\x12\x15\n\x11SPLIT_UNSPECIFIED\x10\x00\x12\x0f\n\x0bSPLIT_TRAIN\x10\x01\x12\x11\n\rSPLIT_HELDOUT\x10\x02*_\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'charter.v1.common_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ROLE']._serialized_start=609
-  _globals['_ROLE']._serialized_end=689
-  _globals['_SPLIT']._serialized_start=691
-  _globals['_SPLIT']._serialized_end=757
-  _globals['_FINISHREASON']._serialized_start=759
-  _globals['_FINISHREASON']._serialized_end=854
+  _globals['_ROLE']._serialized_start=647
+  _globals['_ROLE']._serialized_end=727
+  _globals['_SPLIT']._serialized_start=729
+  _globals['_SPLIT']._serialized_end=795
+  _globals['_FINISHREASON']._serialized_start=797
+  _globals['_FINISHREASON']._serialized_end=892
   _globals['_MESSAGE']._serialized_start=39
   _globals['_MESSAGE']._serialized_end=97
   _globals['_PROMPT']._serialized_start=100
   _globals['_PROMPT']._serialized_end=237
   _globals['_SAMPLE']._serialized_start=240
-  _globals['_SAMPLE']._serialized_end=489
-  _globals['_COMPARISON']._serialized_start=491
-  _globals['_COMPARISON']._serialized_end=607
+  _globals['_SAMPLE']._serialized_end=527
+  _globals['_COMPARISON']._serialized_start=529
+  _globals['_COMPARISON']._serialized_end=645
 # @@protoc_insertion_point(module_scope)

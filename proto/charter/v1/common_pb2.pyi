@@ -61,7 +61,7 @@ class Prompt(_message.Message):
     def __init__(self, id: _Optional[str] = ..., text: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[Message, _Mapping]]] = ..., split: _Optional[_Union[Split, str]] = ..., source: _Optional[str] = ..., tags: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Sample(_message.Message):
-    __slots__ = ("id", "prompt", "response", "policy_version", "finish_reason", "tokens", "logprob", "seed", "run_id", "stage", "kl")
+    __slots__ = ("id", "prompt", "response", "policy_version", "finish_reason", "tokens", "logprob", "seed", "run_id", "stage", "kl", "staleness")
     ID_FIELD_NUMBER: _ClassVar[int]
     PROMPT_FIELD_NUMBER: _ClassVar[int]
     RESPONSE_FIELD_NUMBER: _ClassVar[int]
@@ -73,6 +73,7 @@ class Sample(_message.Message):
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     STAGE_FIELD_NUMBER: _ClassVar[int]
     KL_FIELD_NUMBER: _ClassVar[int]
+    STALENESS_FIELD_NUMBER: _ClassVar[int]
     id: str
     prompt: Prompt
     response: str
@@ -84,7 +85,8 @@ class Sample(_message.Message):
     run_id: str
     stage: str
     kl: float
-    def __init__(self, id: _Optional[str] = ..., prompt: _Optional[_Union[Prompt, _Mapping]] = ..., response: _Optional[str] = ..., policy_version: _Optional[str] = ..., finish_reason: _Optional[_Union[FinishReason, str]] = ..., tokens: _Optional[int] = ..., logprob: _Optional[float] = ..., seed: _Optional[int] = ..., run_id: _Optional[str] = ..., stage: _Optional[str] = ..., kl: _Optional[float] = ...) -> None: ...
+    staleness: int
+    def __init__(self, id: _Optional[str] = ..., prompt: _Optional[_Union[Prompt, _Mapping]] = ..., response: _Optional[str] = ..., policy_version: _Optional[str] = ..., finish_reason: _Optional[_Union[FinishReason, str]] = ..., tokens: _Optional[int] = ..., logprob: _Optional[float] = ..., seed: _Optional[int] = ..., run_id: _Optional[str] = ..., stage: _Optional[str] = ..., kl: _Optional[float] = ..., staleness: _Optional[int] = ...) -> None: ...
 
 class Comparison(_message.Message):
     __slots__ = ("id", "a", "b", "run_id", "name")

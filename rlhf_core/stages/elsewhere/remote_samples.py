@@ -1,10 +1,13 @@
-"""Samples of the stages, and rollouts of PPO, that the server of `model.sampler` writes."""
+"""Samples of the stages, and rollouts of PPO, that the server of `model.sampler` or another process writes."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
 
+from rlhf_core.config.ppo import PpoConfig
+from rlhf_core.inference.own_sampler import OwnSampler
 from rlhf_core.inference.remote_sampler import RemoteSampler, Version, connect
 from rlhf_core.records.base import Stage, content_id
 from rlhf_core.records.samples import BASE_POLICY, Prompt, Sample
@@ -78,10 +81,30 @@ def sampling(ctx: Context, stages: Collection[Stage]) -> Iterator[Context]:
         yield ctx._replace(tools=ctx.tools._replace(sampler=ServedSampler(ctx, remote)))
 
 
-def ppo_sampler(ctx: Context, stage: Stage) -> RemoteSampler | None:
-    """Return what writes the rollouts of PPO; None is this process. It is used on the thread that owns the model."""
-    if ctx.config.model.sampler.address is None:
-        return None
-    backbone, folder = ctx.tools.backbone, ctx.tools.runs_folder / ctx.run.id / FOLDER / stage
-    # Others use the device while the server writes, as they do before each pass.
-    return connect(ctx.config.model.sampler, backbone, folder, lambda: backbone.before_pass())
+@contextmanager
+def ppo_sampler(ctx: Context, stage: Stage, config: PpoConfig) -> Iterator[RemoteSampler | None]:
+    """Yield what writes the rollouts of PPO, which is used on the thread that owns the model; None is this process."""
+    model, backbone = ctx.config.model, ctx.tools.backbone
+    folder = ctx.tools.runs_folder / ctx.run.id / FOLDER / stage
+    if model.sampler.address is not None:
+        # Others use the device while the server writes, as they do before each pass.
+        with closing(connect(model.sampler, backbone, folder, lambda: backbone.before_pass())) as remote:
+            yield remote
+    elif config.overlap != "none":
+        _say_what_does_not_fit(ctx, model.threads)
+        with (
+            closing(OwnSampler(backbone, model, folder)) as process,
+            closing(RemoteSampler(process, backbone, folder, model.sampler.tolerance)) as remote,
+        ):
+            yield remote
+    else:
+        yield None
+
+
+def _say_what_does_not_fit(ctx: Context, threads: int) -> None:
+    cores = os.cpu_count() or 1
+    if ctx.tools.backbone.device.type == "cpu" and 2 * threads > cores:
+        ctx.note(
+            f"two processes of {threads} threads each, one that writes and one that learns, share {cores} cores and "
+            f"are in each other's way; model.threads={max(1, cores // 2)} leaves each its own"
+        )

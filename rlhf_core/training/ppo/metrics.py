@@ -53,7 +53,8 @@ def sampler_metrics(behaviour: Behaviour, logprobs: Tensor, mask: Tensor, cap: f
     """Return how far the sampler that wrote the batch is from the learner, over the tokens that count.
 
     ratio: mean of learner to sampler, 1 where they agree. truncated: share above the cap. kl: KL(sampler || learner) in
-    nats per token (k3). gap and gap_max: mean and largest difference of log-probs.
+    nats per token (k3). gap and gap_max: mean and largest difference of log-probs. staleness: steps by which its policy
+    is behind.
     """
     theirs = behaviour.logprobs
     ratio, gap = importance_ratio(logprobs, theirs, mask), (logprobs - theirs).abs().masked_fill(mask == 0, 0.0)
@@ -66,6 +67,8 @@ def sampler_metrics(behaviour: Behaviour, logprobs: Tensor, mask: Tensor, cap: f
         "sampler/handover_seconds": behaviour.handover_seconds,
         "sampler/handover_bytes": behaviour.handover_bytes,
         "sampler/tokens_per_second": behaviour.tokens_per_second,
+        "sampler/waited_seconds": behaviour.waited_seconds,
+        "sampler/staleness": float(behaviour.staleness),
     }
 
 

@@ -17,9 +17,6 @@ from rlhf_core.training.parallel import Ranks
 if TYPE_CHECKING:
     from rlhf_core.inference.remote_sampler import RemoteSampler
 
-MOST_STALE = 0
-"""Steps by which the policy that wrote a row may be behind the one that learns from it."""
-
 
 class Draw(NamedTuple):
     """How `n` responses to each prompt are drawn; this process writes its `share` of all of them."""
@@ -31,10 +28,18 @@ class Draw(NamedTuple):
     share: slice
 
 
+class Asked(NamedTuple):
+    """What a step asks for: its prompts as tokens, and how responses to them are drawn."""
+
+    ids: list[list[int]]
+    draw: Draw
+
+
 class Written(NamedTuple):
     """Responses in the order of their prompts, the version that wrote them, and the step that it is the policy of.
 
-    Where another sampler wrote them: seconds and bytes of handing the policy over, and seconds of writing.
+    Where another sampler wrote them: seconds and bytes of handing the policy over, seconds of writing, and seconds in
+    which this process had nothing to do but to wait for them.
     """
 
     rows: list[Generated]
@@ -43,28 +48,30 @@ class Written(NamedTuple):
     handover_seconds: float = 0.0
     handover_bytes: int = 0
     seconds: float = 0.0
+    waited_seconds: float = 0.0
 
 
 class Behaviour(NamedTuple):
     """What another sampler tells of the rows that it wrote.
 
-    logprobs (B, T) as it drew the tokens; the seconds and bytes of handing the policy over; tokens written in a second.
+    logprobs (B, T) as it drew the tokens; the seconds and bytes of handing the policy over; tokens written in a second;
+    seconds of waiting for them, and the steps by which its policy is behind the one that learns.
     """
 
     logprobs: Tensor
     handover_seconds: float
     handover_bytes: int
     tokens_per_second: float
+    waited_seconds: float = 0.0
+    staleness: int = 0
 
 
-def write_responses(
-    policy: Policy, step: int, ids: list[list[int]], draw: Draw, ranks: Ranks, sampler: RemoteSampler | None
-) -> Written:
-    """Write responses to prompts of these ids by the policy as it is after `step` steps: here, or by the sampler."""
+def write_responses(policy: Policy, step: int, asked: Asked, ranks: Ranks, sampler: RemoteSampler | None) -> Written:
+    """Write what is asked for by the policy as it is after `step` steps: here, or by the sampler."""
     if sampler is None:
-        return _write_here(policy, step, ids, draw, ranks)
-    written = _write_there(sampler, policy, step, ids, draw, ranks)
-    refuse_stale(written, step)
+        return _write_here(policy, step, *asked, ranks)
+    written = _write_there(sampler, policy, step, *asked, ranks)
+    refuse_stale(written, step, most=0)
     return written
 
 
@@ -95,10 +102,10 @@ def _write_there(
     )
     rows = [Generated(*row) for part in parts for row in part]
     seconds = time.perf_counter() - started
-    return Written(rows, given.version.name, given.version.step, given.seconds, given.bytes, seconds)
+    return Written(rows, given.version.name, given.version.step, given.seconds, given.bytes, seconds, seconds)
 
 
-def refuse_stale(written: Written, step: int, most: int = MOST_STALE) -> None:
+def refuse_stale(written: Written, step: int, most: int) -> None:
     """Refuse rows that an older policy wrote than the bound allows. Raises TrainingFailed."""
     if not 0 <= step - written.step <= most:
         raise TrainingFailed(
@@ -107,10 +114,11 @@ def refuse_stale(written: Written, step: int, most: int = MOST_STALE) -> None:
         )
 
 
-def behaviour_of(written: Written, batch: Batch) -> Behaviour:
-    """Lay out what another sampler told, as the batch of its rows is laid out."""
+def behaviour_of(written: Written, batch: Batch, step: int) -> Behaviour:
+    """Lay out what another sampler told, as the batch of its rows is laid out, which `step` learns from."""
     logprobs = torch.zeros(batch.mask.shape)
     for line, row in zip(logprobs, written.rows, strict=True):
         line[: len(row.logprobs)] = torch.tensor(row.logprobs)
     speed = int(batch.mask.sum()) / max(written.seconds, 1e-9)
-    return Behaviour(logprobs.to(batch.ids.device), written.handover_seconds, written.handover_bytes, speed)
+    logprobs, stale = logprobs.to(batch.ids.device), step - written.step
+    return Behaviour(logprobs, written.handover_seconds, written.handover_bytes, speed, written.waited_seconds, stale)

@@ -25,7 +25,8 @@ REFERENCE_ROWS = 64
 class Targets(NamedTuple):
     """Data, no graph: old policy, ref_logprobs and advantages (B, T), returns (B, T, K+1), kl (B,) nats a response.
 
-    `streams` (B, T, K+1) are the advantages before they were weighed.
+    `streams` (B, T, K+1) are the advantages before they were weighed. `counts` (B, T): how many times a token counts
+    in a mean of KL, as an older policy drew it; None is once each.
     """
 
     old: Evaluation
@@ -34,13 +35,15 @@ class Targets(NamedTuple):
     returns: Tensor
     kl: Tensor
     streams: Tensor
+    counts: Tensor | None = None
 
     def rows(self, index: Tensor, width: int) -> Targets:
         """Return the targets of some samples, cut to the first `width` tokens."""
         ref_logprobs, advantages, returns, streams = (
             part[index, :width] for part in (self.ref_logprobs, self.advantages, self.returns, self.streams)
         )
-        return Targets(self.old.rows(index, width), ref_logprobs, advantages, returns, self.kl[index], streams)
+        counts = None if self.counts is None else self.counts[index, :width]
+        return Targets(self.old.rows(index, width), ref_logprobs, advantages, returns, self.kl[index], streams, counts)
 
 
 @torch.no_grad()
@@ -57,7 +60,9 @@ def fix_targets(
 
     The sum is whitened over the whole batch, where that is asked for. Where another sampler wrote the batch, each
     token's advantage then counts as many times as the learner finds the token likelier, at most `importance_cap`: the
-    surrogate is linear in it, so the clipped ratio stays that of new to old policy (Hilton et al. 2022).
+    surrogate is linear in it, so the clipped ratio stays that of new to old policy. The old one is the learner as the
+    step begins, and not what drew the token, be that another engine or an older policy (Hilton et al. 2022). KL is that
+    of the learner: where an older policy drew, the mean of its log-ratio is weighed alike, and is not KL without.
 
     `own` is what `evaluate_once` made of the batch, where it did.
     """
@@ -81,10 +86,11 @@ def fix_targets(
     joined = advantages @ stream_weights
     if config.whitens:
         joined = whiten(joined, batch.mask)
-    if rollout.behaviour is not None:
-        ratio = importance_ratio(old.logprobs, rollout.behaviour.logprobs, batch.mask)
-        joined = joined * ratio.clamp_max(config.importance_cap)
-    return Targets(old, ref_logprobs, joined, returns, kl.sum(1), advantages)
+    if rollout.behaviour is None:
+        return Targets(old, ref_logprobs, joined, returns, kl.sum(1), advantages)
+    counts = importance_ratio(old.logprobs, rollout.behaviour.logprobs, batch.mask).clamp_max(config.importance_cap)
+    targets = Targets(old, ref_logprobs, joined * counts, returns, kl.sum(1), advantages)
+    return targets._replace(kl=(kl * counts).sum(1), counts=counts) if rollout.behaviour.staleness else targets
 
 
 def token_streams(rollout: Rollout, kl: Tensor, kl_coef: float, config: PpoConfig) -> Tensor:
@@ -109,7 +115,7 @@ def evaluate_in_parts(policy: Policy, batch: Batch, config: PpoConfig, ranks: Ra
 def evaluate_once(policy: Policy, batch: Batch, config: PpoConfig, ranks: Ranks = ALONE) -> Evaluation | None:
     """Evaluate this process's rows with their graph, where the step's first update is one pass over all; else None.
 
-    The policy is then still the one that sampled, so this measures the old policy too, and a pass is saved.
+    The policy is then still the one that the step began with, so this measures the old policy too, and a pass is saved.
     """
     if config.rows_per_pass < len(batch.ids):
         return None

@@ -149,6 +149,7 @@ def _losses(
         loss = loss + config.value_coef * value_loss
     if config.kl_in == "loss":
         kl = kl_estimate(now.logprobs, targets.ref_logprobs, config.kl_estimator)
+        kl = kl if targets.counts is None else kl * targets.counts
         loss = loss + kl_coef * masked_mean(kl, mask, count)
     if config.entropy_coef:
         loss = loss - config.entropy_coef * masked_mean(now.entropy, mask, count)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
+from rlhf_core.config.ppo import PpoConfig
 from rlhf_core.evaluation.evaluate import StageEvaluation
 from rlhf_core.evaluation.panel_summary import panel_summary
 from rlhf_core.evaluation.report.record import ConstitutionName, Report
@@ -309,3 +310,23 @@ def test_a_page_comes_back_to_a_server_that_was_starting(followed, chromium):
     step(store, run, 2)
     page.get_by_text("ppo 2/40").wait_for()
     assert len(tries) == 2
+
+
+def test_a_control_that_a_run_leaves_out_is_no_stage_of_its_page(followed):
+    assert 'data-stage="control"' in followed.site.http.get(f"/runs/{followed.run}").text
+    without = CONFIG.model_copy(update={"ppo": PpoConfig(control_steps=0)})
+    run = followed.site.grpc.trainer.create_run(without).id
+    page = followed.site.http.get(f"/runs/{run}").text
+    assert 'data-stage="control"' not in page and 'data-stage="ppo"' in page
+
+
+@pytest.mark.slow
+def test_what_took_no_second_is_not_said_to_have_taken_none(followed, chromium):
+    for seconds, stage in ((0.0, "critique"), (61.0, "sft")):
+        done = {"stage": stage, "state": "done", "seconds": seconds}
+        followed.store.events.append(followed.run, "stage", json.dumps(done))
+    page = chromium().new_page()
+    page.goto(f"{followed.site.url}/runs/{followed.run}")
+    page.wait_for_selector("[data-stage=sft].done")
+    assert page.inner_text("[data-stage=critique] .soft") == "under 1 s"
+    assert page.inner_text("[data-stage=sft] .soft") == "1 min 1 s"

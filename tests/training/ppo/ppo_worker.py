@@ -12,12 +12,16 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import torch
 
+from rlhf_core.config.ppo import PpoConfig
 from rlhf_core.config.run import LoraConfig, ModelConfig
+from rlhf_core.inference.own_sampler import OwnSampler
+from rlhf_core.inference.remote_sampler import RemoteSampler
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.models.policy import Policy
 from rlhf_core.records.models import Checkpoint
@@ -47,6 +51,7 @@ KINDS = {
     "full": {"tune": "full"},
     "grpo": {"advantage": "grpo", "samples_per_prompt": 2},
     "rloo": {"advantage": "rloo", "samples_per_prompt": 2, "ptx_coef": 1.0, "tune": "full"},
+    "rollouts": {"overlap": "rollouts"},
 }
 SHOWN = [Demonstration(prompt=prompt, response="dust it", source="revision") for prompt in PROMPTS[:5]]
 PACK = norm_pack(
@@ -75,9 +80,22 @@ def train(model: Path, folder: Path, kind: str) -> None:
     begin = store.artifacts.get_folder(saved.artifact) if saved else None
     rules, weights = (Rule("low", "P"), Rule("high", "d")), {"low": 1.0, "high": 1.0}
     replay = Replay.begin(policy.backbone, SHOWN, config, 0)
-    for step in train_ppo(policy, rules, PACK, PROMPTS, weights, config, 8, 0, begin, replay):
-        if step is not None:
-            keep(store, run, step)
+    with sampler_of(backbone, folder, config) as sampler:
+        given = policy, rules, PACK, PROMPTS, weights, config, 8, 0, begin, replay
+        for step in train_ppo(*given, sampler=sampler):
+            if step is not None:
+                keep(store, run, step)
+
+
+@contextmanager
+def sampler_of(backbone: Backbone, folder: Path, config: PpoConfig) -> Iterator[RemoteSampler | None]:
+    """A process that writes beside this one, where the kind wants one."""
+    if config.overlap == "none":
+        yield None
+        return
+    model = ModelConfig(base_model=backbone.path, lora=LoraConfig(rank=4, alpha=8), threads=1)
+    with closing(OwnSampler(backbone, model, folder / "sampler")) as process:
+        yield RemoteSampler(process, backbone, folder / "sampler", 0.1)
 
 
 def keep(store: Store, run: str, step: PpoStep) -> None:

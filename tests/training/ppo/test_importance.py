@@ -49,13 +49,18 @@ def test_a_token_counts_as_often_as_the_learner_finds_it_likelier_up_to_the_cap(
     weighed = fix_targets(policy, rollout._replace(behaviour=told), torch.ones(3), 0.1, config)
     counts = torch.tensor([1.5, 0.5, 1.25, 1.25])[:, None]
     torch.testing.assert_close(weighed.advantages, plain.advantages * counts)
+    assert torch.equal(weighed.kl, plain.kl) and weighed.counts is None
+    # An older policy's tokens count so in the mean of KL, too: each response's has one factor here.
+    behind = fix_targets(policy, rollout._replace(behaviour=told._replace(staleness=1)), torch.ones(3), 0.1, config)
+    assert torch.equal(behind.advantages, weighed.advantages) and plain.kl.abs().min() > 1e-4
+    torch.testing.assert_close(behind.kl, plain.kl * counts[:, 0])
     assert torch.equal(weighed.old.logprobs, plain.old.logprobs) and torch.equal(weighed.returns, plain.returns)
 
 
 def test_what_is_told_of_a_sampler_by_hand():
     mask = torch.tensor([[1, 1], [1, 0]])
     learner, sampler = torch.tensor([[0.5, 0.2], [0.9, 7.0]]).log(), torch.tensor([[0.25, 0.4], [0.3, 0.1]]).log()
-    values = sampler_metrics(Behaviour(sampler, 0.5, 1000, 20.0), learner, mask, 2.0)
+    values = sampler_metrics(Behaviour(sampler, 0.5, 1000, 20.0, 1.5, 1), learner, mask, 2.0)
     ratios = [2.0, 0.5, 3.0]
     assert float(values["sampler/ratio"]) == pytest.approx(sum(ratios) / 3)
     assert float(values["sampler/truncated"]) == pytest.approx(1 / 3)
@@ -64,16 +69,17 @@ def test_what_is_told_of_a_sampler_by_hand():
     assert float(values["sampler/gap_max"]) == pytest.approx(math.log(3))
     assert (values["sampler/handover_seconds"], values["sampler/handover_bytes"]) == (0.5, 1000)
     assert values["sampler/tokens_per_second"] == 20
+    assert (values["sampler/waited_seconds"], values["sampler/staleness"]) == (1.5, 1)
 
 
 def test_rows_of_an_older_policy_than_the_bound_allows_are_refused():
     written = Written([Generated([256], [-1.0], True)], "policy-3-abc", 3)
-    refuse_stale(written, 3)
+    refuse_stale(written, 3, most=0)
     refuse_stale(written, 4, most=1)
     with pytest.raises(
         TrainingFailed, match=r"step 5 .* by 'policy-3-abc', .* step 3; allowed: at most 0 steps behind 4"
     ):
-        refuse_stale(written, 4)
+        refuse_stale(written, 4, most=0)
     with pytest.raises(TrainingFailed, match="'policy-3-abc'"):
         refuse_stale(written, 2, most=1)  # of a step that is yet to come
 
@@ -97,6 +103,7 @@ def test_ppo_on_responses_from_a_server_is_ppo_on_those_of_its_own(new_policy, t
     for step, (a, b) in enumerate(zip(own, served, strict=True)):
         assert [s.response for s in a.samples] == [s.response for s in b.samples]
         assert {s.policy_version.rsplit("-", 1)[0] for s in b.samples} == {f"policy-{step}"}
+        assert {s.staleness for s in a.samples + b.samples} == {0} and b.metrics.values["sampler/staleness"] == 0
         values = dict(b.metrics.values)
         told = {name: values.pop(name) for name in list(values) if name.startswith("sampler/")}
         assert told["sampler/ratio"] == pytest.approx(1, abs=1e-5) and told["sampler/truncated"] == 0

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["lora", "full", "grpo", "rloo"])
+@pytest.mark.parametrize("kind", ["lora", "full", "grpo", "rloo", "rollouts"])
 def test_a_run_killed_at_random_moments_ends_bit_for_bit_like_one_left_alone(tiny_folder, tmp_path, kind):
     seed = random.SystemRandom().randrange(10**6)
     command = [

@@ -1,6 +1,6 @@
 """A panel of the sandbox's judges against the best of them alone, and what a broken judge does where no gate holds it.
 
-The sandbox's model judges random pairs of replies by notes and pointwise; a third judge is the one by notes with its
+The sandbox's model judges random pairs of replies by notes and pointwise; a third judge is one of these two with its
 answers read the wrong way round. Gold knows the better reply. On the pairs of half of the prompts each judge is
 measured by the gate, as a run does it: by turns as if gold, or as if people had labelled them, who then calibrate and
 weigh the judges too. On the other half every label is held against gold, and then the halves change places. `right`
@@ -33,7 +33,8 @@ from services.serving.backends import LocalModel
 from tests.benchmarks.rows import Row, report, row
 from tests.benchmarks.serving import MODEL
 
-PAIRS, UNIT, RESAMPLES = 300, 32, 2000
+PAIRS, UNIT, RESAMPLES = 448, 16, 2000
+SOUND: tuple[Protocol, ...] = ("notes", "pointwise")
 EVEN = 1e-9
 LAW = load_constitution("household")
 RULES = Rules(LAW, LabelConfig())
@@ -108,14 +109,20 @@ def measure() -> Iterator[Row]:
     model = LocalModel(Backbone.load(str(MODEL_FOLDER), MODEL), str(MODEL_FOLDER))
     world = Sandbox()
     pairs = world.pairs(PAIRS, 0)
-    by_notes, alone = (votes_of(model, how, pairs) for how in ("notes", "pointwise"))
-    votes = {"notes": by_notes, "pointwise": alone, "turned": [turned(vote) for vote in by_notes]}
+    votes = {how: votes_of(model, how, pairs) for how in SOUND}
+    for how in SOUND:
+        broken = {f"{how} turned": [turned(vote) for vote in votes[how]]}
+        yield from with_broken(world, pairs, {**votes, **broken})
+
+
+def with_broken(world: Sandbox, pairs: Sequence[Comparison], votes: Mapping[str, Sequence[Vote]]) -> Iterator[Row]:
     polls = open_polls(pairs, LAW, LAW.objective_names, RULES.config)
     for objective in LAW.objective_names:
         tallied = {
             name: tallies(with_votes(polls, own), LAW.precedence(), objective, RULES.config)
             for name, own in votes.items()
         }
+        print(f"beside {', '.join(name for name in votes if name not in SOUND)}:", flush=True)
         for truth in ("gold", "human"):
             yield from compared(objective, truth, world, pairs, tallied)
 
@@ -140,7 +147,7 @@ def compared(
     scored = {name: Scored.of(np.array(own), better) for name, own in stated.items()}
     for name, found in scored.items():
         print(f"{objective}, {truth}, {name}: {found.told()}, {len(tested)} pairs", flush=True)
-    best = max(("notes", "pointwise"), key=lambda name: scored[name].right.mean())
+    best = max(SOUND, key=lambda name: scored[name].right.mean())
     told = f"{objective}, measured by {truth}: right"
     for name, against in (("panel", best), ("panel without a gate", "panel")):
         low, high = interval(scored[name].right, scored[against].right, prompts)

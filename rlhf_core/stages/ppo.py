@@ -42,11 +42,7 @@ def ppo_stage(ctx: Context) -> StageResult:
     if saved is None:
         audit.look(0)
     done = saved.step if saved else 0
-    if pack.temperature != ctx.config.ppo.temperature:
-        ctx.note(
-            f"the scale of scores was measured at temperature {pack.temperature:g} and rollouts run at "
-            f"{ctx.config.ppo.temperature:g}: the policy starts away from 0; start_at=norm_pack measures it anew"
-        )
+    _tell_of_another_temperature(ctx, pack)
     (replay, counts), watch, best = replayed(ctx), Watch(ctx), 0
     weights = partial(_weights, ctx, pack.objectives)
     with closing(train(ctx, "ppo", policy, models, pack, weights, ctx.config.ppo, replay)) as steps:
@@ -75,6 +71,14 @@ def ppo_stage(ctx: Context) -> StageResult:
         numbers=audit.numbers(best or done),
         seconds=timer.seconds,
     )
+
+
+def _tell_of_another_temperature(ctx: Context, pack: NormPack) -> None:
+    if pack.temperature != ctx.config.ppo.temperature:
+        ctx.note(
+            f"the scale of scores was measured at temperature {pack.temperature:g} and rollouts run at "
+            f"{ctx.config.ppo.temperature:g}: the policy starts away from 0; start_at=norm_pack measures it anew"
+        )
 
 
 def train(

@@ -84,13 +84,20 @@ class Processes:
         self._logs.mkdir(parents=True, exist_ok=True)
 
     def __enter__(self) -> Processes:
-        for role in self._services:
-            self.start(role)
-        for role in self._services:
-            self.wait_until_serving(role)
+        try:
+            for role in self._services:
+                self.start(role)
+            for role in self._services:
+                self.wait_until_serving(role)
+        except BaseException:  # also of who is told to stop meanwhile
+            self._kill_all()
+            raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None):
+        self._kill_all()
+
+    def _kill_all(self) -> None:
         for role in self.running:
             self.kill(role)
 

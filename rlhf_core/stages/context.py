@@ -76,7 +76,7 @@ class Context(NamedTuple):
         return self.config.learner.here(os.environ)
 
     def progress(
-        self, stage: Stage, step: int, steps: int, store: Callable[[], None] = lambda: None, **values: float
+        self, stage: Stage, step: int, steps: int, store: Callable[[], None] = lambda: None, /, **values: float
     ) -> None:
         """Publish one step, in one commit with what else is to `store` of it.
 

@@ -42,7 +42,8 @@ hostile: install
 	HOSTILE=$(HOSTILE) $(BIN)/python -m pytest -m slow -s tests/services/test_hostile.py \
 		tests/services/http/test_hostile_http.py tests/services/console/test_hostile_console.py $(ARGS)
 
-# kill -9 of one of five processes at random moments, N times, while runs go and clients retry; writes drill.json.
+# kill -9 of services, workers, a sampler and a client at random moments, N times, while runs go and clients retry; writes
+# drill.json. ARGS=--postgres keeps the store in a server that is killed, too.
 N ?= 50
 drill: install
 	$(BIN)/python -m tests.drill --times $(N) --out drill.json $(ARGS)

@@ -105,6 +105,16 @@ class Feedback(Protocol):
         ...
 
 
+class PanelJudge(NamedTuple):
+    """One of several judges that label together."""
+
+    name: str
+    """Its own in the panel; that of `feedback` is its model's."""
+    protocol: str
+    weight: float
+    feedback: Feedback
+
+
 class Scorer(Protocol):
     def score(self, samples: Sequence[Sample], reward_models: Sequence[str]) -> list[Score]:
         """Return one score for every sample and reward model: all samples of the first model, then of the second."""

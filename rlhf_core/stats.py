@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cache
+from statistics import fmean, stdev
 from typing import NamedTuple
 
 from rlhf_core.errors import InvalidInput
@@ -49,3 +51,35 @@ def clustered_interval(groups: Sequence[tuple[float, int]]) -> Interval:
     between = sum((successes - share * cases) ** 2 for successes, cases in groups) * count / (count - 1) / n**2
     effective = max(1.0, n / max(1.0, between / alone))
     return wilson_interval(share * effective, effective)
+
+
+def mean_interval(values: Sequence[float], error: float) -> Interval | None:
+    """Return the two-sided t interval of a mean at the level 1 - `error` (Student 1908).
+
+    None where the values show no spread, or are fewer than two: they then say nothing of how far the mean may be off.
+    """
+    if len(values) < 2 or min(values) == max(values):
+        return None
+    mean, half = fmean(values), student_quantile(error, len(values) - 1) * stdev(values) / math.sqrt(len(values))
+    return Interval(mean - half, mean + half)
+
+
+@cache
+def student_quantile(error: float, degrees: int) -> float:
+    """Return what |t| of so many degrees of freedom exceeds with the chance `error`."""
+    low, high = 0.0, math.pi / 2
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _student_within(middle, degrees) < 1 - error else (low, middle)
+    return math.sqrt(degrees) * math.tan(low)
+
+
+def _student_within(angle: float, degrees: int) -> float:
+    """The chance that |t| is at most sqrt(degrees) tan(angle) (Abramowitz and Stegun 1964, 26.7.3 and 26.7.4)."""
+    sine, cosine = math.sin(angle), math.cos(angle)
+    is_odd = degrees % 2 == 1
+    term, total = cosine if is_odd else 1.0, 0.0
+    for power in range(degrees % 2, degrees - 1, 2):
+        total += term
+        term *= cosine**2 * (power + 1) / (power + 2)
+    return 2 / math.pi * (angle + sine * total) if is_odd else sine * total

@@ -75,6 +75,7 @@ from services.serving.generation_queue import GenerationQueue
 from services.serving.model_queue import ModelQueue
 
 if TYPE_CHECKING:
+    from rlhf_core.training.learners.launch import Learning
     from services.console.server import Console
     from services.http.calls import Endpoint
     from services.http.listener import Listener
@@ -93,9 +94,10 @@ WORKER_CALL_SECONDS = 86_400.0
 class App:
     """One server process, from its parts. `start` and `stop` belong to one event loop."""
 
-    def __init__(self, config: ServeConfig, pipeline: Pipeline | None = None):
-        """`pipeline` carries out runs; none means the core's own."""
+    def __init__(self, config: ServeConfig, pipeline: Pipeline | None = None, learning: Learning | None = None):
+        """`pipeline` carries out runs, and `learning` starts their learner processes; none means the core's own."""
         self._config = config
+        self._learning = learning
         self._pipeline = pipeline
         self._stack = AsyncExitStack()
         self._store: Store | None = None
@@ -221,6 +223,7 @@ class App:
         model_thread: Executor,
         itself: CharterClient,
     ) -> None:
+        from rlhf_core.training.learners.launch import learners
         from services.run_toolbox import Asked, Equipment, core_pipeline
         from services.worker import Worker
 
@@ -234,7 +237,9 @@ class App:
         policy, critique, reward = (clients[config.endpoints.of(name)] for name in WITH_MODEL)
         # Calls go before feedback, and both before training.
         training = model_thread.behind().behind()
-        equipment = Equipment(library, training, Asked(policy, critique, reward), config.data / RUNS)
+        equipment = Equipment(
+            library, training, Asked(policy, critique, reward), config.data / RUNS, self._learning or learners
+        )
         worker = Worker(
             store, self._pipeline or core_pipeline(), equipment.tools, equipment.clean_up, config.data / RUNS
         )
@@ -254,10 +259,14 @@ async def _drain(server: Server, listeners: Sequence[Listener], grace_seconds: f
 
 
 def _queue(stack: AsyncExitStack, library: ModelLibrary, model_thread: Executor, most_waiting: int) -> ModelQueue:
-    critic, judge = library.backends.threads()
-    for thread in {thread for thread in (critic, judge) if thread is not None}:
+    backends, threads = library.backends, library.backends.threads()
+    for thread in threads.values():
         stack.callback(thread.close)
-    return ModelQueue(library, model_thread, critic, judge, most_waiting)
+    critic, judge, *others = (
+        threads.get(id(model))
+        for model in (backends.critic, backends.judge, *(one.model for one in backends.panel[1:]))
+    )
+    return ModelQueue(library, model_thread, critic, judge, most_waiting, others)
 
 
 def _generation(library: ModelLibrary, model_thread: Executor, most_waiting: int) -> GenerationQueue:
@@ -359,7 +368,8 @@ def _carried_out(config: ServeConfig, store: Store) -> bool:
 
 def _loaded(library: ModelLibrary) -> Loaded:
     backends = library.backends
-    return Loaded(library.backbone.name, backends.critic.name, backends.judge.name, library.backbone.max_length)
+    judges = [one.model.name for one in backends.panel] or [backends.judge.name]
+    return Loaded(library.backbone.name, backends.critic.name, judges, library.backbone.max_length)
 
 
 def _desk(

@@ -22,6 +22,7 @@ from rlhf_core.records.runs import Run
 from rlhf_core.sandbox.sandbox import MODEL_FOLDER, Sandbox
 from rlhf_core.stages.context import Toolbox
 from rlhf_core.store.store import Store
+from rlhf_core.training.learners.launch import Learning, learners
 from services.client.client import CharterClient
 from services.serving.executor import Executor
 from services.serving.loaded_models import ModelLibrary
@@ -77,7 +78,10 @@ class Asked(NamedTuple):
 class Equipment:
     """The toolbox of each run: models through the services that are `asked`, training on the model's own thread."""
 
-    def __init__(self, library: ModelLibrary, executor: Executor, asked: Asked, runs_folder: Path):
+    def __init__(
+        self, library: ModelLibrary, executor: Executor, asked: Asked, runs_folder: Path, learning: Learning = learners
+    ):
+        self._learning = learning
         self._library = library
         self._executor = executor
         self._asked = asked
@@ -107,6 +111,8 @@ class Equipment:
             on_device=self._executor.call,
             world=self._world if own_prompts is None else None,
             runs_folder=self._runs_folder,
+            panel=lambda constitution: critique.critique.feedback(constitution.hash, should_stop).panel,
+            learning=self._learning,
         )
 
     def clean_up(self) -> None:

@@ -12,8 +12,9 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any
 
 import grpc
@@ -26,6 +27,8 @@ HERE = {"CHARTER__MODEL__THREADS": "1", "OMP_NUM_THREADS": "1", "PYTHONFAULTHAND
 """Five processes share the cores of a small machine; one that hangs shows where."""
 OWN_PORTS = range(20_000, 32_000)
 """Below those of outgoing connections, which begin at 32,768 on Linux and higher elsewhere."""
+UNAVAILABLE = 4
+"""Exit code of a process that cannot reach what it needs."""
 ROLES = ("policy", "critique", "reward", "preference", "trainer")
 
 
@@ -59,20 +62,31 @@ def free_ports(count: int) -> list[int]:
 class Processes:
     """One process for each service of the compose file; `with` starts them all and at the end kills what is left."""
 
-    def __init__(self, data: Path, run_yaml: Path | None = None):
+    def __init__(
+        self,
+        data: Path,
+        run_yaml: Path | None = None,
+        more: Mapping[str, str] = MappingProxyType({}),
+        settings: Mapping[str, str] = MappingProxyType({}),
+    ):
+        """`more` are further processes of its services, each by a name of its own; `settings` are variables of all."""
+        self._settings = dict(settings)
         self._data, self._run_yaml = data, run_yaml or ROOT / "deploy/run.yaml"
-        ports = free_ports(2 * len(ROLES))
-        self.ports = dict(zip(ROLES, ports, strict=False))
-        self.pages = {role: f"127.0.0.1:{port}" for role, port in zip(ROLES, ports[len(ROLES) :], strict=True)}
+        self._services = {role: role for role in ROLES} | dict(more)
+        ports = free_ports(2 * len(self._services))
+        self.ports = dict(zip(self._services, ports, strict=False))
+        self.pages = {
+            role: f"127.0.0.1:{port}" for role, port in zip(self._services, ports[len(self.ports) :], strict=True)
+        }
         """Where each process tells its metrics."""
         self.running: dict[str, subprocess.Popen[bytes]] = {}
         self._logs = data.parent / f"{data.name}-logs"
         self._logs.mkdir(parents=True, exist_ok=True)
 
     def __enter__(self) -> Processes:
-        for role in ROLES:
+        for role in self._services:
             self.start(role)
-        for role in ROLES:
+        for role in self._services:
             self.wait_until_serving(role)
         return self
 
@@ -84,7 +98,7 @@ class Processes:
         return f"127.0.0.1:{self.ports[role]}"
 
     def start(self, role: str) -> None:
-        service = compose()["services"][role]
+        service = compose()["services"][self._services[role]]
         command = [self._here(word, role) for word in [*entrypoint(), *service["command"]]]
         assert command[0] == "charter"
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("CHARTER")}
@@ -92,7 +106,7 @@ class Processes:
         with (self._logs / f"{role}.log").open("ab") as log:
             self.running[role] = subprocess.Popen(
                 [sys.executable, "-c", MAIN, *command[1:]],
-                env=inherited | given | HERE,
+                env=inherited | given | HERE | self._settings,
                 cwd=ROOT,
                 stdout=log,
                 stderr=log,
@@ -126,6 +140,18 @@ class Processes:
             except grpc.RpcError:
                 return False
         return answer.status == health_pb2.HealthCheckResponse.SERVING
+
+    def comes_back(self, role: str) -> bool:
+        """Tell whether it serves by now; one that found its database away is started again, as compose does.
+
+        Raises AssertionError where it has ended by itself for another reason.
+        """
+        code = self.running[role].poll()
+        if code == UNAVAILABLE:
+            self.start(role)
+            return False
+        assert code is None, f"{role} ended with {code}:\n{self.log(role)[-4000:]}"
+        return self.is_serving(role)
 
     def log(self, role: str) -> str:
         return (self._logs / f"{role}.log").read_text()

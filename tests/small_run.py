@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 
 from rlhf_core.config.run import RunConfig
 from rlhf_core.records.base import STAGES
+from rlhf_core.records.runs import StepMetrics
 from rlhf_core.store.store import Store
 from services.client.client import CharterClient
 
@@ -40,6 +42,12 @@ class Outcome(NamedTuple):
     responses: list[tuple[str, str, str]]
     votes: list[str]
     numbers: list[tuple[str, dict[str, float]]]
+    metrics: list[StepMetrics]
+    """Of each training step, without what the clock says; one that was done twice is here once if it came out alike."""
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(repr(tuple(self)).encode()).hexdigest()
 
 
 def outcome(data: Path, run_id: str) -> Outcome:
@@ -55,7 +63,20 @@ def outcome(data: Path, run_id: str) -> Outcome:
             responses=sorted((s.stage, s.prompt.id, s.response) for s in store.samples.of_run(run_id)),
             votes=sorted(vote.model_dump_json(exclude={"run_id"}) for vote in store.votes.find(run_id=run_id)),
             numbers=[(stage, dict(results[stage].numbers)) for stage in STAGES],
+            metrics=metrics_of(store, run_id),
         )
+
+
+def metrics_of(store: Store, run_id: str) -> list[StepMetrics]:
+    """What each training step told, in order, without what the clock says."""
+    events = store.events.of_run(run_id, limit=100_000)
+    told = [StepMetrics.model_validate_json(event.body) for event in events if event.kind == "metrics"]
+    timeless = [
+        step.model_copy(update={"values": {name: n for name, n in step.values.items() if "second" not in name}})
+        for step in told
+        if step.values
+    ]
+    return sorted({step.model_dump_json(): step for step in timeless}.values(), key=lambda one: (one.stage, one.step))
 
 
 def finished(client: CharterClient) -> str:

@@ -50,7 +50,7 @@ LAYERS: tuple[set[str], ...] = (
     {"services.http", "services.run_toolbox"},
     {"services.console"},
     {"services.app"},
-    {"services.process", "services.embedded"},
+    {"services.process", "services.embedded", "services.cluster"},
     {"services.cli"},
     {"charter.aio", "charter.errors", "charter.records", "charter.integrations"},
     {"charter", "charter.__main__"},

@@ -120,8 +120,8 @@ class TinyVllm:
 
 
 @contextmanager
-def running(tiny: TinyVllm) -> Iterator[TinyVllm]:
-    """Serve on a port of its own, at `tiny.address`."""
+def running(tiny: TinyVllm, port: int = 0) -> Iterator[TinyVllm]:
+    """Serve on the port, or on one of its own, at `tiny.address`."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -142,7 +142,7 @@ def running(tiny: TinyVllm) -> Iterator[TinyVllm]:
         def log_message(self, format: str, *args: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     tiny.address = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()

@@ -2,7 +2,7 @@
 
 from rlhf_core.config.run import ModelConfig, RunConfig
 from rlhf_core.records.datasets import Dataset, DeletedDataset
-from rlhf_core.records.feedback import Critique, Preference, Revision, Vote
+from rlhf_core.records.feedback import Critique, Opinion, Preference, Revision, Vote
 from rlhf_core.records.models import AliasChange, PolicyStanding, PolicyVersion, RewardModelVersion, Score
 from rlhf_core.records.runs import Run, RunEvent, StageResult, StepMetrics
 from rlhf_core.records.samples import Comparison, Demonstration, Message, Prompt, Sample
@@ -17,6 +17,7 @@ __all__ = [
     "Demonstration",
     "Message",
     "ModelConfig",
+    "Opinion",
     "PolicyStanding",
     "PolicyVersion",
     "Preference",

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rlhf_core.errors import InvalidInput
-from rlhf_core.records.base import Record
+from rlhf_core.records.annotation import Agreement
 
 Level = Literal["nominal", "ordinal"]
 """Answers are equal or not; or they have an order, and those farther apart differ more."""
@@ -23,20 +23,6 @@ NOT_SHARED = "no item has the answers of two people"
 UNANIMOUS = "all answers are the same, so that chance would agree as well"
 MIN_DEFINED = 0.9
 """Share of the resamples in which alpha must be defined, or else there is no interval."""
-
-
-class Agreement(Record):
-    """Alpha with its 95 % interval; None where it is undefined."""
-
-    value: float | None = None
-    low: float | None = None
-    high: float | None = None
-    items: int = 0
-    """Those with at least two answers; others say nothing of agreement."""
-    answers: int = 0
-    """Answers on these items."""
-    undefined: str = ""
-    """Why there is no value."""
 
 
 def value_counts(ratings: ArrayLike) -> Counts:

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 from rlhf_core.annotation.pooled_answers import CLEAR, SAID, SoftLabel, crowd_of, soft_labels
 from rlhf_core.records.annotation import Adjudication, Answer
-from rlhf_core.records.feedback import Preference
+from rlhf_core.records.feedback import Preference, by_judge
 
 DisagreementKind = Literal["people", "judge", "gold"]
 ORDER: tuple[DisagreementKind, ...] = ("people", "gold", "judge")
@@ -23,7 +23,7 @@ class Disagreement(NamedTuple):
     """That a is better, by all answers."""
     answers: Sequence[Answer]
     judges: dict[str, float]
-    """Judge -> probability that a is better, of those that do not abstain."""
+    """Judge -> probability that a is better, of those that do not abstain; of a panel also each judge, after it."""
     adjudication: Adjudication | None
     """What was decided, for the kind `gold`."""
 
@@ -43,16 +43,20 @@ def disagreements(
     for answer in crowd.answers:
         said[answer.comparison_id].append(answer)
     judges: dict[str, dict[str, float]] = defaultdict(dict)
+    members: dict[str, dict[str, float]] = defaultdict(dict)
     for label in judged:
         if not label.abstained:
             judges[label.comparison_id][label.labeler.removeprefix("ai:")] = label.probability
+        for one in by_judge(label):
+            if not one.abstained:
+                members[label.comparison_id][one.labeler.removeprefix("ai:")] = one.probability
     found: list[tuple[float, Disagreement]] = []
     for label in soft_labels(crowd):
         pair = label.comparison_id
         kind = _kind(label, said[pair], judges[pair], decided.get(pair))
         if kind:
             earlier = decided.get(pair) if kind == "gold" else None
-            each = Disagreement(pair, kind, label.probability, said[pair], judges[pair], earlier)
+            each = Disagreement(pair, kind, label.probability, said[pair], judges[pair] | members[pair], earlier)
             found.append((label.certainty, each))
     found.sort(key=lambda one: (ORDER.index(one[1].kind), one[0]))
     return [each for _, each in found]

@@ -10,7 +10,6 @@ from statistics import median
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rlhf_core.annotation.agreement import Counts, measure_agreement
 from rlhf_core.annotation.dawid_skene import EVEN, TRUTHS, A, Array, Indices, skills, truths_of_others
@@ -19,7 +18,7 @@ from rlhf_core.annotation.pooled_answers import CLEAR, SAID, Crowd, SoftLabel, c
 from rlhf_core.annotation.records import AnnotatorQuality, JudgeAgreement, ObjectiveQuality, Window
 from rlhf_core.evaluation.statistics import Estimate
 from rlhf_core.records.annotation import Adjudication, Answer, Standing
-from rlhf_core.records.feedback import Choice, Preference
+from rlhf_core.records.feedback import Choice, Preference, by_judge
 from rlhf_core.stats import clustered_interval, wilson_interval
 
 ANSWERS: tuple[Choice, ...] = ("a", "tie", "b", "both_bad")
@@ -59,7 +58,7 @@ def objective_quality(
     shut_out = {labeler for labeler, standing in standings.items() if standing == "paused"}
     crowd = crowd_of([a for a in answers if a.labeler not in shut_out], adjudicated)
     # Those who are shut out are still measured, against the others.
-    everybody = crowd_of(answers, adjudicated) if shut_out else crowd
+    everybody = crowd_of(_as_asked(answers, decided), adjudicated)
     shared = _shared(crowd)
     return ObjectiveQuality(
         objective=objective,
@@ -68,7 +67,7 @@ def objective_quality(
         ordinal=measure_agreement(_ordinal(shared), "ordinal"),
         nominal=measure_agreement(_counts(shared, ANSWERS.index, len(ANSWERS)), "nominal"),
         trend=_trend(shared),
-        annotators=_annotators(answers, everybody, _blind(everybody, decided), standings, rule),
+        annotators=_annotators(answers, everybody, standings, rule),
         judges=_judges(soft_labels(crowd), {a.comparison_id: a.prompt_id for a in crowd.answers}, judged),
         gold=sum(choice in SAID for choice in adjudicated.values()),
     )
@@ -111,21 +110,26 @@ def _trend(shared: Sequence[Sequence[Answer]]) -> tuple[Window, ...]:
     )
 
 
-def _blind(crowd: Crowd, decided: Mapping[str, Adjudication]) -> NDArray[np.bool_]:
-    """Whether each answer was given after its pair was decided on: (N,).
+def _as_asked(answers: Iterable[Answer], decided: Mapping[str, Adjudication]) -> list[Answer]:
+    """The answers, those from before a decision as answers to another pair, on which nobody decided.
 
-    Of those from before, the share that is right would say little of anybody: a pair comes to be decided because an
-    answer to it was contradicted.
+    A pair comes to be decided because an answer to it was contradicted, most often by a judge where nobody else
+    answered. What is wrong among such pairs says little of anybody, and counting it would flag good people.
     """
-    of_pairs = [decided.get(answer.comparison_id) for answer in crowd.answers]
-    given = zip(crowd.answers, of_pairs, strict=True)
-    return np.array([one is not None and answer.given_at >= one.created_at for answer, one in given], dtype=bool)
+
+    def came_before(answer: Answer) -> bool:
+        decision = decided.get(answer.comparison_id)
+        return decision is not None and decision.choice in SAID and answer.given_at < decision.created_at
+
+    return [
+        answer.model_copy(update={"comparison_id": f"{answer.comparison_id} before"}) if came_before(answer) else answer
+        for answer in answers
+    ]
 
 
 def _annotators(
     answers: Sequence[Answer],
     crowd: Crowd,
-    blind: NDArray[np.bool_],
     standings: Mapping[str, Standing],
     rule: Rule,
 ) -> tuple[AnnotatorQuality, ...]:
@@ -147,7 +151,7 @@ def _annotators(
                 answers=len(rows),
                 skips=sum(answer.choice == "skip" for answer in said),
                 skill=None if place is None else float(right[place]),
-                gold=_share(_gold(crowd, rows[blind[rows]])),
+                gold=_share(_gold(crowd, rows)),
                 repeats=_share(_repeats(said)),
                 left=_share([side == LEFT for side in map(side_of, said) if side != NEITHER]),
                 seconds=seconds_per_answer(said),
@@ -199,7 +203,8 @@ def _judges(
 ) -> tuple[JudgeAgreement, ...]:
     decided = {label.comparison_id: label for label in labels if max(label.probability, 1 - label.probability) >= CLEAR}
     # A judge's latest label of a pair, whichever run asked for it.
-    latest = {(p.labeler, p.comparison_id): p for p in judged if p.comparison_id in decided}
+    everybody = [one for p in judged for one in (p, *by_judge(p))]
+    latest = {(p.labeler, p.comparison_id): p for p in everybody if p.comparison_id in decided}
     found = []
     for judge in sorted({labeler for labeler, _ in latest}):
         said = [p for (labeler, _), p in latest.items() if labeler == judge]

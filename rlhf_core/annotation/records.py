@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from rlhf_core.annotation.agreement import Agreement
 from rlhf_core.annotation.flags import Kind
 from rlhf_core.evaluation.statistics import Estimate
-from rlhf_core.records.annotation import Standing
+from rlhf_core.records.annotation import Agreement, Standing
 from rlhf_core.records.base import Record
 
 

@@ -40,12 +40,14 @@ def compare_runs(store: Store, a: str, b: str) -> RunComparison:
     names = list(dict.fromkeys((*left, *right)))
     shared = {s.prompt.id for s in first.policy.samples} & {s.prompt.id for s in second.policy.samples}
     judge, judged = _judged(left, right, first, second)
+    unlike = _drawn_otherwise(first, second)
     return RunComparison(
         a=_side(store, first),
         b=_side(store, second),
         shared_prompts=len(shared),
         measures=tuple(_measure(name, left.get(name), right.get(name), first, second) for name in names),
-        verdict=verdict_of(judge, judged, terms_of(store, first), terms_of(store, second)),
+        verdict=None if unlike else verdict_of(judge, judged, terms_of(store, first), terms_of(store, second)),
+        drawn_otherwise=unlike,
         settings=_differing(first, second),
         curves=tuple(_curves(first, second)),
         replies=tuple(_replies(first, second, judge, judged)),
@@ -66,6 +68,14 @@ def _side(store: Store, source: Source) -> Side:
     )
 
 
+def _drawn_otherwise(first: Source, second: Source) -> str:
+    """Say what differs in how the two runs drew replies; empty where nothing does."""
+    (hot, long), (other_hot, other_long) = first.drawn, second.drawn
+    told = [f"temperature {hot:g} and {other_hot:g}"] if hot != other_hot else []
+    told += [f"at most {long} and {other_long} tokens"] if long != other_long else []
+    return ", ".join(told)
+
+
 def _judged(
     left: Mapping[str, Column], right: Mapping[str, Column], first: Source, second: Source
 ) -> tuple[Judge, dict[str, tuple[Column, Column]]]:
@@ -81,6 +91,8 @@ def _judged(
 def _measure(name: str, a: Column | None, b: Column | None, first: Source, second: Source) -> Measure:
     if not (a and b):
         return Measure(name=name, a=_mean(a), b=_mean(b), note="measured in one run only")
+    if _drawn_otherwise(first, second):
+        return Measure(name=name, a=_mean(a), b=_mean(b), note="of replies that were drawn otherwise")
     shared = [prompt for prompt in a if prompt in b]
     if len(shared) < MIN_SHARED:
         return Measure(name=name, a=_mean(a), b=_mean(b), note=f"{len(shared)} held-out prompts in common")

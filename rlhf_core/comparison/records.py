@@ -98,9 +98,12 @@ class RunComparison(Record):
     shared_prompts: int
     measures: tuple[Measure, ...]
     verdict: Verdict | None = None
-    """None where no judge knows both policies."""
+    """None where no judge knows both policies, or their replies were drawn otherwise."""
     settings: dict[str, tuple[str, str]] = Field(default_factory=dict)
     """Dotted key -> the two values, of the settings that differ."""
     curves: tuple[ObjectiveCurve, ...] = ()
+    drawn_otherwise: str = ""
+    """How the two runs drew the replies that are measured, where that differs: then no difference is the policies' own,
+    and none is told."""
     replies: tuple[ReplyPair, ...] = ()
     """Largest distance first; equal replies are left out."""

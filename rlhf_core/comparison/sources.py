@@ -18,10 +18,19 @@ HELD_OUT = "evaluate"
 """The stage under which replies to held-out prompts are stored."""
 
 
+class Drawn(NamedTuple):
+    """How replies were drawn."""
+
+    temperature: float
+    max_tokens: int
+
+
 class Source(NamedTuple):
     run: Run
     config: RunConfig
     policy: PolicyRows
+    drawn: Drawn
+    """How the policy's replies to held-out prompts were, by the run that evaluated it."""
     pack: NormPack | None
     watched: list[WatchPoint]
 
@@ -53,10 +62,12 @@ def source_of(store: Store, reference: str) -> Source:
         gold=[grade for grade in store.gold_scores.of_run(measured) if grade.sample_id in ids],
     )
     packed, trained = results.get("norm_pack"), results.get("ppo")
+    evaluated = RunConfig.model_validate_json(store.runs.get(measured).config)
     return Source(
         run=run,
         config=RunConfig.model_validate_json(run.config),
         policy=rows,
+        drawn=Drawn(evaluated.evaluation.temperature, evaluated.model.max_tokens),
         pack=store.norm_packs.get(packed.norm_pack) if packed else None,
         watched=store.watch_points.of_run(trained.run_id) if trained else [],
     )

@@ -16,6 +16,9 @@ def name_of(side: Side) -> str:
 def headline(found: RunComparison) -> str:
     """Say in a sentence whether the second policy is better, worse or neither."""
     between = f"from {_placed(found.a)} to {_placed(found.b)}"
+    if found.drawn_otherwise:
+        told = f"the two runs drew their replies otherwise ({found.drawn_otherwise})"
+        return f"Not told {between}: {told}; evaluate one anew as the other was: from_run, start_at=evaluate."
     if found.verdict is None:
         return f"Not told {between}: no judge knows replies of both to the same prompts; people can say, in a study."
     weighted = found.verdict.weighted

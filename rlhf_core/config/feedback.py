@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, field_validator
 
 from rlhf_core.config.base import Settings
 from rlhf_core.records.feedback import Protocol
@@ -96,6 +97,16 @@ class CriticConfig(BackendConfig):
     is the verdict, and the model answers anew after the good ones (context distillation)."""
 
 
+class PanelJudgeConfig(BackendConfig):
+    """One of several judges that label together."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")
+    """What it is called in reports and labels: small letters, digits, `-` and `_`."""
+    protocol: Protocol = "pointwise"
+    weight: float = Field(default=1, gt=0, allow_inf_nan=False)
+    """How much it counts beside the others, before what is measured of it."""
+
+
 class JudgeConfig(BackendConfig):
     protocol: Protocol = "pointwise"
     """`pointwise`: a critique of each reply alone, whose faults are weighed, so that an edit of a principle turns the
@@ -106,6 +117,26 @@ class JudgeConfig(BackendConfig):
 
     An endpoint that gives no log-probabilities is asked for text.
     """
+    panel: tuple[PanelJudgeConfig, ...] = ()
+    """Two or more judges (`name`, `model`, `protocol`, `weight`, `endpoint`) that label together in place of this one;
+    each is measured by the gate, and one that fails it is left out. The first of them checks revisions. None: this
+    judge alone."""
+
+    @field_validator("panel")
+    @classmethod
+    def _several_that_differ(cls, panel: tuple[PanelJudgeConfig, ...]) -> tuple[PanelJudgeConfig, ...]:
+        if len(panel) == 1:
+            raise ValueError(f"'{panel[0].name}' is alone; allowed: two judges or more, or model and protocol for one")
+        for place, judge in enumerate(panel):
+            for other in panel[:place]:
+                if judge.name == other.name:
+                    raise ValueError(f"two judges are called '{judge.name}'; allowed: each name once")
+                if judge.protocol == other.protocol and judge.same_model(other):
+                    raise ValueError(
+                        f"'{other.name}' and '{judge.name}' are both '{judge.model}' asked by {judge.protocol}, so one "
+                        "judge would count twice; allowed: another model or protocol, or a weight"
+                    )
+        return panel
 
 
 class FeedbackConfig(Settings):
@@ -113,3 +144,12 @@ class FeedbackConfig(Settings):
 
     critic: CriticConfig = CriticConfig()
     judge: JudgeConfig = JudgeConfig()
+
+    def judges(self) -> Mapping[str, JudgeConfig | PanelJudgeConfig]:
+        """Return whom labels are asked of, by the dotted place of each: the panel, or else the one judge."""
+        place = "feedback.judge"
+        return {f"{place}.panel.{i}": one for i, one in enumerate(self.judge.panel)} or {place: self.judge}
+
+    def asked(self) -> Mapping[str, BackendConfig]:
+        """Return every model that is asked, by its dotted place."""
+        return {"feedback.critic": self.critic, **self.judges()}

@@ -170,6 +170,21 @@ class LoraConfig(Settings):
     """Names of the linear layers that get adapters, such as q_proj and v_proj; none means all of them."""
 
 
+class PassesConfig(Settings):
+    """How the model is passed through, for GPUs above all: the same results up to rounding, for less memory or time."""
+
+    packing: bool = False
+    """Read texts behind one another in one row, without padding between them, in fine-tuning, reward models and PPO."""
+    recompute: bool = False
+    """Keep only what each layer is given for gradients, and compute the rest again on the way back: less memory, for
+    another pass forward."""
+    fixed_cache: bool = False
+    """Write rollouts and the stages' samples in memory that does not move; a GPU then does each step as one recorded
+    piece (a CUDA graph). Tried against plain passes before it is used."""
+    mixed_adapters: bool = False
+    """Score by all reward models of one base in one pass, each row through its own model's adapter."""
+
+
 EngineName = Literal["native", "transformers", "vllm"]
 """What writes the responses of the policy that are asked for over the wire."""
 
@@ -195,8 +210,18 @@ class ModelConfig(Settings):
     """Writes what callers ask for: `native`, `transformers` (its paged batching) or `vllm` (GPU; extra `vllm`).
     Rollouts of PPO are written by the native one, or where `sampler` says."""
     lora: LoraConfig = LoraConfig()
+    passes: PassesConfig = PassesConfig()
     sampler: SamplerConfig = SamplerConfig()
     """Another server that writes PPO's rollouts and the samples of the stages."""
+
+    @model_validator(mode="after")
+    def _what_stays_is_in_no_budget(self) -> Self:
+        if self.passes.fixed_cache and self.memory_budget is not None:
+            raise ValueError(
+                f"memory_budget is {self.memory_budget / 1e9:.2f} GB and passes.fixed_cache is true; allowed: one "
+                "of the two, as memory that stays between batches is not counted"
+            )
+        return self
 
 
 class RunConfig(Settings):

@@ -79,12 +79,18 @@ class Rule(Frozen):
     """What a reply that gives the other answer loses in PPO, of each objective's reward times the principle's share
     in it, in standard deviations of the reference policy's scores. A pattern's alone: `ask` is not asked in training.
     """
+    applies_when: AppliesWhen | None = None
+    """The prompts that it is for, among the principle's; none means all of those."""
 
     @model_validator(mode="after")
     def _one_kind(self) -> Rule:
         if (self.ask is None) == (self.pattern is None):
             raise ValueError(f"rule '{self.id}' needs either ask or pattern")
         return self
+
+    def applies_to(self, prompt_tags: Collection[str]) -> bool:
+        """Tell whether a reply to a prompt with these tags must keep it, where the principle is for such a prompt."""
+        return self.applies_when is None or self.applies_when.matches(prompt_tags)
 
 
 class Example(Frozen):
@@ -97,6 +103,8 @@ class Example(Frozen):
     """What is wrong with it."""
     good: Text
     """The same reply, mended."""
+    approval: Text | None = None
+    """What is right about `good`, said before the verdict that it complies; without it that verdict stands alone."""
 
 
 class PrincipleTest(Frozen):
@@ -118,8 +126,11 @@ class Reference(Frozen):
 
 @lru_cache(4096)  # every vote and label names it
 def _asked_hash(texts: tuple[str | None, ...], rules: tuple[Rule, ...], examples: tuple[Example, ...]) -> str:
-    checks = [[rule.id, rule.ask, rule.pattern, rule.expect] for rule in rules]
-    shown = [[e.prompt, e.bad, e.critique, e.good] for e in examples]
+    checks = [
+        [rule.id, rule.ask, rule.pattern, rule.expect, *([rule.applies_when.model_dump()] if rule.applies_when else [])]
+        for rule in rules
+    ]
+    shown = [[e.prompt, e.bad, e.critique, e.good, *([e.approval] if e.approval else [])] for e in examples]
     return hash_of([*texts, *([checks, shown] if checks or shown else [])])
 
 

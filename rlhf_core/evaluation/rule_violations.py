@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rlhf_core.constitution.principle import Principle, Severity
+from rlhf_core.constitution.principle import Principle, Rule, Severity
 from rlhf_core.constitution.validation.patterns import broken_rules
 from rlhf_core.evaluation.policy_rows import PolicyRows
 from rlhf_core.evaluation.report.html import number, table, text
@@ -33,8 +33,7 @@ def rule_breaks(principles: Sequence[Principle], policies: Sequence[PolicyRows])
     found = []
     for principle in principles:
         for rule in principle.rules:
-            alone = principle.model_copy(update={"rules": (rule,)})
-            shares = {policy.name: share for policy in policies if (share := _share(alone, policy))}
+            shares = {policy.name: share for policy in policies if (share := _share(principle, rule, policy))}
             if rule.pattern is not None and shares:
                 found.append(
                     RuleBreaks(
@@ -48,12 +47,14 @@ def rule_breaks(principles: Sequence[Principle], policies: Sequence[PolicyRows])
     return tuple(found)
 
 
-def _share(principle: Principle, policy: PolicyRows) -> Estimate | None:
-    """Of the replies that the principle is for, those that break one of its rules."""
-    meant = [sample for sample in policy.samples if principle.applies_to(sample.prompt.tags)]
+def _share(principle: Principle, rule: Rule, policy: PolicyRows) -> Estimate | None:
+    """Of the replies that one of the principle's rules is for, those that break it."""
+    tags = [(sample, sample.prompt.tags) for sample in policy.samples]
+    meant = [sample for sample, said in tags if principle.applies_to(said) and rule.applies_to(said)]
     if not meant:
         return None
-    broken = sum(bool(broken_rules([principle], sample.prompt.tags, sample.response)) for sample in meant)
+    alone = [principle.model_copy(update={"rules": (rule,)})]
+    broken = sum(bool(broken_rules(alone, sample.prompt.tags, sample.response)) for sample in meant)
     prompts = len({sample.prompt.id for sample in meant})
     return wilson(broken / len(meant) * prompts, prompts)
 

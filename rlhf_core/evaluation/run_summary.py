@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
 from rlhf_core.evaluation.monitors import LengthRatio, length_ratio
+from rlhf_core.evaluation.panel_summary import PanelSummary
 from rlhf_core.evaluation.policy_rows import PolicyRows
 from rlhf_core.evaluation.statistics import Estimate, mean_estimate, wilson
 from rlhf_core.records.base import Record
@@ -60,6 +61,8 @@ class FeedbackSummary(Record):
     principles: tuple[PrincipleCounts, ...]
     gates: tuple[JudgeGate, ...] = ()
     calibrations: tuple[Calibration, ...] = ()
+    panel: PanelSummary | None = None
+    """Where several judges labelled; `gates` and `calibrations` are then of all together."""
 
 
 class RewardModelSummary(Record):

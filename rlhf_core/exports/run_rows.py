@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rlhf_core.annotation.teaching import teaching
+from rlhf_core.annotation.teaching import teaching, teaching_assessments
 from rlhf_core.data.export_rows import (
     Row,
     assessment_lineage,
@@ -45,7 +45,7 @@ def preference_rows(store: Store, run_id: str, objective: str, labelers: Labeler
 
 
 def assessment_rows(store: Store, run_id: str, objective: str, form: Form) -> Iterator[Row]:
-    """Yield ratings or rankings of one run's replies, or without one of all.
+    """Yield ratings or rankings of one run's replies, or without one of all but those that studies have rated.
 
     Raises: InvalidInput where they are of several objectives, as a file holds those of one.
     """
@@ -96,8 +96,12 @@ def _assessments(store: Store, run_id: str, objective: str, form: Form) -> list[
     """
     runs = dict.fromkeys((_doer(store, run_id, "label"), run_id)) if run_id else ("",)
     found = {one.id: one for run in runs for one in store.assessments.find(objective, run, form)}
+    said = [one for one in found.values() if not one.skipped]
+    # Who names a study means its ratings, as with its labels of pairs.
+    if not run_id:
+        return teaching_assessments(store, said)
     shut_out = store.annotators.shut_out()
-    return [one for one in found.values() if not one.skipped and one.labeler not in shut_out]
+    return [one for one in said if one.labeler not in shut_out]
 
 
 def _labels(store: Store, run_id: str, objective: str, labelers: Labelers | None) -> Iterator[Preference]:

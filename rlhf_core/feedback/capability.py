@@ -9,6 +9,7 @@ from rlhf_core.config.run import LabelConfig
 from rlhf_core.constitution.principle import Principle
 from rlhf_core.feedback.principle_tests import results_of, tested_pairs
 from rlhf_core.interfaces import Feedback
+from rlhf_core.records.samples import Comparison
 
 ASKED = 24
 """Tests that are asked at most; a model on two cores answers them within a minute."""
@@ -47,15 +48,11 @@ class Capability(NamedTuple):
 
 
 def probe(principles: Sequence[Principle], feedback: Feedback, config: LabelConfig) -> Capability | None:
-    """Ask some of the principles' tests, evenly of all; None where there are none."""
-    every = [(pair, one) for one in principles for pair in tested_pairs(one)]
-    if not every:
+    """Ask judge and critic some of the principles' tests, evenly of all; None where there are none."""
+    asked = _asked(principles)
+    if not asked:
         return None
-    asked = every[:: max(1, -(-len(every) // ASKED))]
-    results = results_of(asked, feedback, config)
-    right = sum(result.passed for result in results)
-    reasons = tuple(result.reason for result in results if result.reason)
-    told = Capability(feedback.name, right, len(asked), reasons)
+    told = probe_judge(principles, feedback, config)
     able = [(pair, one) for pair, one in asked if one.critique is not None]
     if not able:
         return told
@@ -63,3 +60,16 @@ def probe(principles: Sequence[Principle], feedback: Feedback, config: LabelConf
     passed = sum(critique.verdict == "complies" for critique in verdicts[::2])
     faulted = sum(critique.verdict in ("violates", "borderline") for critique in verdicts[1::2])
     return told._replace(passed=passed, faulted=faulted, criticised=len(able))
+
+
+def probe_judge(principles: Sequence[Principle], judge: Feedback, config: LabelConfig) -> Capability:
+    """Ask the judge alone the same tests."""
+    asked = _asked(principles)
+    results = results_of(asked, judge, config)
+    right = sum(result.passed for result in results)
+    return Capability(judge.name, right, len(asked), tuple(result.reason for result in results if result.reason))
+
+
+def _asked(principles: Sequence[Principle]) -> list[tuple[Comparison, Principle]]:
+    every = [(pair, one) for one in principles for pair in tested_pairs(one)]
+    return every[:: max(1, -(-len(every) // ASKED))]

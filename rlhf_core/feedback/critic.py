@@ -97,18 +97,22 @@ def _worked(principle: Principle) -> Turns:
 
 
 def _worked_turns(principle: Principle, example: Example) -> Turns:
-    """The bad reply criticised and mended, and the good one found to comply: a critic must have seen both ends."""
+    """The bad reply criticised and mended, and the good one found to comply: a critic must have seen both ends.
+
+    What a small critic has seen it copies: after bare verdicts it gives one to anything.
+    """
     prompt, (request, revise) = Prompt.of(example.prompt), _texts(principle)
     critique = example.critique
     if not verified_spans(critique, example.bad):
         critique = f'"{quotable(example.bad)}": {critique}'
     if "verdict:" not in critique.lower():
         critique = f"{critique}\nVerdict: violates"
+    reason = f"{example.approval}\n" if example.approval else ""
     return (
         *revise_conversation(prompt, example.bad, request, critique, revise),
         Message(role="assistant", content=example.good),
         *critique_conversation(prompt, example.good, request),
-        Message(role="assistant", content="Verdict: complies"),
+        Message(role="assistant", content=f"{reason}Verdict: complies"),
     )
 
 

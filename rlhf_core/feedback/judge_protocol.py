@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from rlhf_core.constitution.constitution import Constitution
+from rlhf_core.constitution.constitution import CompareDefaults
 from rlhf_core.feedback.templates import COMPARE_FORMAT, COMPARE_HASH, NOTES_HASH
 from rlhf_core.records.feedback import Protocol
 
@@ -26,22 +26,21 @@ TEMPLATE_HASHES: dict[Protocol, str] = {
 """Part of every vote's key, so that votes of different protocols never mix."""
 
 
-def is_pointwise(configured: Protocol, constitution: Constitution) -> bool:
+def is_pointwise(configured: Protocol, wishes: CompareDefaults) -> bool:
     """Tell whether a run's judge reads replies alone where it can: the constitution's wish goes first."""
-    wished = constitution.defaults.compare.pointwise
-    return configured == "pointwise" if wished is None else wished
+    return configured == "pointwise" if wishes.pointwise is None else wishes.pointwise
 
 
-def is_contrast(configured: Protocol, constitution: Constitution) -> bool:
+def is_contrast(configured: Protocol, wishes: CompareDefaults) -> bool:
     """Tell whether a run's judge reads replies by contrast where it can: a constitution may wish for critiques."""
-    return configured == "contrast" and not constitution.defaults.compare.pointwise
+    return configured == "contrast" and not wishes.pointwise
 
 
 _OF_PAIRS: dict[Protocol, Protocol] = {"pointwise": "notes", "contrast": "logprobs"}
 """How pairs are asked about that such a judge cannot read reply by reply."""
 
 
-def protocol_of(configured: Protocol, constitution: Constitution, gives_logprobs: bool) -> Protocol:
+def protocol_of(configured: Protocol, wishes: CompareDefaults, gives_logprobs: bool) -> Protocol:
     """Tell how a run's judge is asked about pairs.
 
     The constitution's wish for reasoning goes before the configuration's; what the judge can do, before both.
@@ -49,7 +48,7 @@ def protocol_of(configured: Protocol, constitution: Constitution, gives_logprobs
     Only `text` works without log-probabilities, and a judge that is asked for text may reason in it. A pointwise judge
     is asked by `notes` about what it cannot read alone, one that contrasts by `logprobs` where there are no examples.
     """
-    wished = constitution.defaults.compare.cot
+    wished = wishes.cot
     chosen = _OF_PAIRS.get(configured, configured)
     if wished and configured != "text":
         chosen = "cot"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from rlhf_core.config.feedback import Method
-from rlhf_core.constitution.constitution import Constitution, Principle
+from rlhf_core.constitution.constitution import CompareDefaults, Constitution, Principle
 from rlhf_core.constitution.principle import hash_of
 from rlhf_core.feedback.contrast import (
     CONTRAST_HASH,
@@ -75,6 +75,8 @@ class ModelFeedback:
         self.name = name
         self._notebook = Notebook() if notebook is None else notebook
         self._critic = critic or Critic(name, chat)
+        # What another model reads of a reply is not what the judge does.
+        self._critics = self._notebook if self._critic.name == name else Notebook()
         self._bill = bill or Bill()
         self._pairwise: Protocol = protocol
         self.protocol: Protocol = "contrast" if weigh else "pointwise" if pointwise else protocol
@@ -97,7 +99,7 @@ class ModelFeedback:
         name, weigh = self._critic.name, self._critic.weigh
         if weigh is None:
             return criticise(self._critic.chat, samples, principles, self._constitution_hash, name)
-        return criticise_by_contrast(weigh, samples, principles, self._constitution_hash, name, self._notebook)
+        return criticise_by_contrast(weigh, samples, principles, self._constitution_hash, name, self._critics)
 
     def revise(self, items: Sequence[tuple[Sample, Critique, Principle]]) -> list[str]:
         texts, principles = [critique.text for _, critique, _ in items], [principle for *_, principle in items]
@@ -173,15 +175,19 @@ def feedback_of(
     gone: Callable[[], bool] = lambda: False,
     notebook: Notebook | None = None,
     method: Method = "critique",
+    as_wanted: bool = False,
 ) -> ModelFeedback:
-    """Make the feedback of a constitution by two models; work raises Unavailable once its caller is `gone`."""
-    bill = Bill()
+    """Make the feedback of a constitution by two models; work raises Unavailable once its caller is `gone`.
+
+    The judge is asked as `wanted`, unless the constitution wishes otherwise; `as_wanted` whatever it wishes.
+    """
+    bill, wishes = Bill(), CompareDefaults() if as_wanted else constitution.defaults.compare
     caller = Caller(gone, bill.add)
 
     def weigh_by(model: Backend) -> Weigh:
         return lambda conversations, replies: model.weigh(conversations, replies, caller)
 
-    contrasts = is_contrast(wanted, constitution)
+    contrasts = is_contrast(wanted, wishes)
     return ModelFeedback(
         lambda conversations: judge.chat(conversations, max_tokens, caller),
         lambda conversations, labels: judge.choose(conversations, labels, caller),
@@ -193,8 +199,8 @@ def feedback_of(
             lambda conversations: critic.chat(conversations, max_tokens, caller),
             weigh_by(critic) if method == "contrast" else None,
         ),
-        protocol=protocol_of(wanted, constitution, judge.gives_logprobs),
+        protocol=protocol_of(wanted, wishes, judge.gives_logprobs),
         bill=bill,
-        pointwise=is_pointwise(wanted, constitution),
+        pointwise=is_pointwise(wanted, wishes),
         weigh=weigh_by(judge) if contrasts else None,
     )

@@ -62,7 +62,9 @@ def pair_information(
         label = judged.get(pair)
         abstained = label is not None and label.abstained and label.reason != "no_principle"
         told = label is not None and not label.abstained
-        disagreement = abs(label.probability - float(by_model[place])) if label is not None and told else 0.0
+        disagreement = 0.0
+        if label is not None and told:
+            disagreement = max(abs(label.probability - float(by_model[place])), label.disagreement)
         coverage = debts.get(pair, 0.0)
         found.append(
             PairInformation(

@@ -38,7 +38,7 @@ def label(
     """
     labeler = f"ai:{judge}"
     measured = (calibration.id if calibration else "", gate.id if gate else "")
-    probability = _probability(counted, constitution, config, calibration)
+    probability = label_probability(counted, constitution, config, calibration)
     choice = choice_of(probability)
     return Preference(
         id=content_id("preference", comparison.run_id, comparison.id, objective, labeler, constitution.hash, *measured),
@@ -83,14 +83,21 @@ def labels_from_tallies(
     ]
 
 
-def _probability(
+def label_probability(
     counted: Tally, constitution: Constitution, config: LabelConfig, calibration: Calibration | None
 ) -> float:
+    """Return the probability of a label: calibrated, or else within bounds."""
     if calibration is not None:
         return sigmoid(counted.logit / calibration.temperature)
-    preset = PAPER_CLAMP[counted.protocol] if config.clamp == "paper" else config.clamp
-    low, high = constitution.defaults.compare.clamp or preset
+    low, high = bounds(counted.protocol, constitution, config)
     return min(max(counted.probability, low), high)
+
+
+def bounds(protocol: Protocol, constitution: Constitution, config: LabelConfig) -> tuple[float, float]:
+    """Return the bounds of a label that no calibration made; the constitution's own go first."""
+    preset = PAPER_CLAMP[protocol] if config.clamp == "paper" else config.clamp
+    low, high = constitution.defaults.compare.clamp or preset
+    return low, high
 
 
 def probability_of(choice: Choice) -> float:

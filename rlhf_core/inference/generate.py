@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from rlhf_core.inference.engines import fixed
 from rlhf_core.inference.engines.native import NativeDecoder
 from rlhf_core.inference.sampling import row_seeds
 from rlhf_core.inference.sequence import SamplingParams, TokenMeaning, TokenSequence
@@ -62,8 +63,10 @@ def write_rows(
     rows = [TokenSequence(tuple(prompt), own, version, params, meaning) for prompt, own in asked]
     texts = [row.prompt for row in rows]
     for batch in length_batches(texts, extra=max_tokens, max_tokens=backbone.most_positions):
-        decoder = NativeDecoder(backbone)
-        decoder.join([rows[index] for index in batch])
+        own = [rows[index] for index in batch]
+        stays = fixed.suits(backbone, max(row.reach for row in own))
+        decoder = fixed.FixedDecoder(backbone) if stays else NativeDecoder(backbone)
+        decoder.join(own)
         while decoder.rows and not (should_stop is not None and should_stop()):
             decoder.step()
     return [Generated(row.tokens, row.logprobs, row.finished) for row in rows]

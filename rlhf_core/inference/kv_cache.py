@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache, PretrainedConfig
+from transformers import Cache, DynamicCache, PretrainedConfig
 from transformers.cache_utils import CacheLayerMixin, DummyLayer, DynamicLayer, DynamicSlidingWindowLayer
 
 from rlhf_core.errors import InvalidInput
@@ -32,7 +32,7 @@ class KVCache:
         """The mask (rows, 1, room, 1), then keys and values of each layer."""
         self.count = self.start = self.end = 0
         self._rows = self._room = self._more = 0
-        for index, layer in enumerate(_attention(self.layers)):
+        for index, layer in enumerate(attention_of(self.layers)):
             self.layers.layers[self.layers.layers.index(layer)] = _Layer(self, 1 + 2 * index)
 
     @property
@@ -58,7 +58,7 @@ class KVCache:
         if count > self._rows or self.end < width:
             rows = max(count, 2 * self._rows) if count > self._rows else self._rows
             self._fit(rows, max(self.width, width))
-        states = [mask[:, None, :, None], *_states(prompts)]
+        states = [mask[:, None, :, None], *states_of(prompts)]
         if not self.buffers:
             self.buffers = [part.new_zeros(self._rows, part.shape[1], self._room, part.shape[3]) for part in states]
         index, to = (torch.tensor(numbers, device=mask.device) for numbers in (source, places))
@@ -151,13 +151,14 @@ ATTENTION = (DynamicLayer, DynamicSlidingWindowLayer)
 """Layers that keep keys and values of their own."""
 
 
-def _attention(cache: DynamicCache) -> list[CacheLayerMixin]:
+def attention_of(cache: Cache) -> list[CacheLayerMixin]:
+    """Return the layers that keep keys and values, in order."""
     return [layer for layer in cache.layers if isinstance(layer, DynamicLayer)]
 
 
-def _states(cache: DynamicCache) -> list[Tensor]:
-    """Keys and values of each layer that has its own, in order."""
-    return [states for layer in _attention(cache) for states in (layer.keys, layer.values) if states is not None]
+def states_of(cache: Cache) -> list[Tensor]:
+    """Return keys and values of each layer that has its own, in order."""
+    return [states for layer in attention_of(cache) for states in (layer.keys, layer.values) if states is not None]
 
 
 def roomy_cache(config: PretrainedConfig, room: int) -> DynamicCache:

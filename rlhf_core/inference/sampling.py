@@ -58,14 +58,18 @@ def draw_noise(rows: Sequence[TokenSequence]) -> None:
         row.noise = torch.rand(row.params.max_tokens, dtype=torch.float64, generator=generator).numpy()
 
 
-def write(rows: Sequence[TokenSequence], logits: Tensor) -> None:
-    """Draw each row's next token from logits (B, V) with its own noise and temperature; rows that ended take none."""
+def write(rows: Sequence[TokenSequence], logits: Tensor) -> Tensor:
+    """Draw each row's next token from logits (B, V) with its own noise and temperature; rows that ended take none.
+
+    Returns the tokens (B,) where the logits are.
+    """
     temperatures = torch.tensor([row.params.temperature for row in rows], device=logits.device)
     noise = torch.tensor([row.next_noise for row in rows], dtype=torch.float64, device=logits.device)
     chosen, logprobs = pick_each(logits, temperatures, noise)
     for row, token, logprob in zip(rows, chosen.tolist(), logprobs.tolist(), strict=True):
         if not row.ended:
             row.take(token, logprob)
+    return chosen
 
 
 def pick_each(logits: Tensor, temperatures: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:

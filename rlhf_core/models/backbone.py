@@ -22,12 +22,14 @@ from rlhf_core.models.checkpoint import load_checkpoint
 from rlhf_core.models.gguf import model_folder
 from rlhf_core.models.kernels.lower_layers import reading
 from rlhf_core.models.kernels.onednn_linear import quicken
+from rlhf_core.models.kernels.packed_attention import WORTH_PACKING, let_pack, packed_states
+from rlhf_core.models.kernels.recomputing import let_recompute
 from rlhf_core.models.kernels.skip_last_mlp import inputs_of, spared_block, sparing
 from rlhf_core.models.loading import check_model, dtype_of, longest
 from rlhf_core.models.memory_budget import most_positions, weight_bytes
 from rlhf_core.models.precision_speed import warn_if_slow
 from rlhf_core.models.reward_inputs import Row, by_line, parted, unended, whole
-from rlhf_core.models.self_checks import IMPOSSIBLE, check_decoder, window_of
+from rlhf_core.models.self_checks import IMPOSSIBLE, check_decoder, check_packing, window_of
 from rlhf_core.models.special_tokens import padding_ids, special_tokens, stop_ids
 from rlhf_core.models.transcripts import Transcripts, find_transcripts
 from rlhf_core.models.turns import find_turns
@@ -61,6 +63,11 @@ class Backbone:
         self.most_positions = most_positions(model, config.memory_budget)
         """Rows times their tokens, padding included, of a pass without gradients."""
         quicken(model)
+        self.passes = config.passes
+        if self.passes.packing:
+            let_pack(model)
+        if self.passes.recompute:
+            let_recompute(model)
         self.adapters = Adapters(name, model, config.lora.rank, config.lora.alpha, config.lora.targets)
         self._head = cast(nn.Module, model.get_output_embeddings())
         self.vocabulary, self.hidden_size = self._head.get_parameter("weight").shape
@@ -95,7 +102,10 @@ class Backbone:
         # The library decorates `to`, whose stub then takes the model as an argument.
         backbone = cls(name, model.to(config.device), tokenizer, config)  # pyright: ignore[reportArgumentType]
         backbone.path = path
-        backbone.shares_beginnings = check_decoder(backbone, sorted(tokenizer.get_vocab().values()))
+        tokens = sorted(tokenizer.get_vocab().values())
+        backbone.shares_beginnings = check_decoder(backbone, tokens)
+        if config.passes.packing:
+            check_packing(backbone, tokens)
         return backbone
 
     def render(self, messages: Sequence[Message]) -> list[int]:
@@ -172,11 +182,9 @@ class Backbone:
         if layers is None and all(row.spans == ((0, len(row.ids)),) for row in rows):
             return self.hidden(ids, mask, keep=1)[:, -1].float()
         columns = [[ids.shape[1] - len(row.ids) + end - 1 for _, end in row.spans] for row in rows]
-        options = {"position_ids": _positions(mask)} if self._takes_positions else {}
         self.before_pass()
         with reading(self.model, layers):
-            read = self.model.base_model(input_ids=ids, attention_mask=mask, use_cache=False, **options)
-        hidden = read.last_hidden_state
+            hidden = self._states(ids, mask)
         return torch.stack([hidden[i, end] for i, ends in enumerate(columns) for end in ends]).float()
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -197,9 +205,36 @@ class Backbone:
     def hidden(self, ids: Tensor, mask: Tensor, keep: int, cache: Cache | None = None) -> Tensor:
         """Return the hidden states of `forward`, and compute almost no logits."""
         self._begin()
+        if cache is None and self.packs(mask):
+            with self._precision():
+                return self._states(ids, mask)[:, -keep:]
         with inputs_of(self._head, pass_on=False) as seen:
             self._pass(ids, mask, keep, cache)
         return seen[0]
+
+    def packs(self, mask: Tensor) -> bool:
+        """Tell whether rows of this mask (B, L) are read behind one another, as enough of them is padding."""
+        fits = self.window is None or mask.shape[1] <= self.window
+        return self.passes.packing and fits and int(mask.sum()) <= WORTH_PACKING * mask.numel()
+
+    def _states(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """The trunk's last hidden states (B, L, H)."""
+        if self.packs(mask):
+            return packed_states(self.model.base_model, ids, mask, self._takes_positions)
+        options = {"position_ids": _positions(mask)} if self._takes_positions else {}
+        return self.model.base_model(input_ids=ids, attention_mask=mask, use_cache=False, **options).last_hidden_state
+
+    def next_logits(self, last: Tensor, positions: Tensor, mask: Tensor, cache: Cache) -> Tensor:
+        """Return logits (B, V) after the tokens `last` (B, 1) at `positions` (B, 1), which the cache takes in.
+
+        `mask` (B, 1, 1, columns) is added to what the attention compares. No value is looked at on the way.
+        """
+        options = {"position_ids": positions} if self._takes_positions else {}
+        with self._precision():
+            logits = self.model(
+                input_ids=last, attention_mask=mask, past_key_values=cache, use_cache=True, logits_to_keep=1, **options
+            ).logits
+        return self.tokens_alone(logits[:, -1])
 
     def head(self, hidden: Tensor) -> Tensor:
         """Return logits (..., V) of hidden states (..., H), if `head_is_plain`."""

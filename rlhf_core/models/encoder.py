@@ -14,6 +14,7 @@ from rlhf_core.errors import InvalidInput
 from rlhf_core.models.adapters.adapters import Adapters
 from rlhf_core.models.checkpoint import load_checkpoint
 from rlhf_core.models.kernels.lower_layers import reading
+from rlhf_core.models.kernels.recomputing import let_recompute
 from rlhf_core.models.loading import dtype_of, longest
 from rlhf_core.models.memory_budget import most_positions, weight_bytes
 from rlhf_core.models.precision_speed import warn_if_slow
@@ -34,6 +35,9 @@ class Encoder:
         self._half = model.dtype == torch.bfloat16
         self.weight_bytes = weight_bytes(model)
         self.most_positions = most_positions(model, config.memory_budget)
+        self.passes = config.passes
+        if self.passes.recompute:
+            let_recompute(model)
         self.adapters = Adapters(name, model, config.lora.rank, config.lora.alpha)
         first: Any = tokenizer.cls_token_id
         self._first: list[int] = [first] if first is not None else []

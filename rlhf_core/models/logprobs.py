@@ -17,8 +17,10 @@ from rlhf_core.models.batching import Batch
 from rlhf_core.models.kernels.onednn_linear import linear
 
 CHUNK_BYTES = 8 * 2**20
+GPU_CHUNK_BYTES = 512 * 2**20
 LEAST_TOKENS = 128
-"""A chunk has as many tokens as their logits fit into so many bytes as 32-bit floats, but at least this many."""
+"""A chunk has as many tokens as their logits fit into so many bytes as 32-bit floats, on a CPU and on a GPU, but at
+least this many."""
 KEPT_BYTES = 32 * 2**20
 """Logits of a pass, as 32-bit floats, that may be kept for the gradient; those of a larger pass are computed again."""
 WORTH_SHARING = 0.9
@@ -64,7 +66,7 @@ def response_tokens(
         everything = backbone.forward(batch.ids, batch.present, batch.mask.shape[1] + 1)
         logits, hidden = (part[:, :-1] for part in everything)
         states, head = logits[counts], _as_it_is
-    size = max(LEAST_TOKENS, CHUNK_BYTES // (4 * backbone.vocabulary))
+    size = chunk_tokens(backbone)
     if weight is not None and entropy != "loss":
         chosen: Any = _Chosen.apply(states, head, weight, batch.targets[counts], temperature, entropy, size)
         return _filled(counts, chosen[0], chosen[1], hidden)
@@ -77,11 +79,17 @@ def response_tokens(
     return _filled(counts, logprobs, spread, hidden)
 
 
+def chunk_tokens(backbone: Backbone) -> int:
+    """Return how many tokens' logits are there at once: on a CPU what its caches hold, on a GPU what keeps it busy."""
+    room = GPU_CHUNK_BYTES if backbone.device.type == "cuda" else CHUNK_BYTES
+    return max(LEAST_TOKENS, room // (4 * backbone.vocabulary))
+
+
 def states_before(backbone: Backbone, batch: Batch) -> Tensor:
     """Return hidden states (B, T, H) before each response token, with gradients where the active adapter takes them.
 
     Responses to one prompt share its keys and values: where that saves enough, each prompt is read once. That takes a
-    pass more, which processes that must pass together cannot each decide.
+    pass more, which processes that must pass together cannot each decide, and keeps what is to be computed again.
     """
     width = batch.mask.shape[1]
     prompt_width = batch.ids.shape[1] - width
@@ -90,7 +98,9 @@ def states_before(backbone: Backbone, batch: Batch) -> Tensor:
     read = len(prompts) * prompt_width + len(batch.ids) * (width - 1)
     cache = DynamicCache(config=backbone.model.config)
     plain = all(type(layer) is DynamicLayer for layer in cache.layers)
-    if not plain or width == 1 or backbone.passes_together or read > WORTH_SHARING * batch.ids.numel():
+    apart = backbone.passes_together or (backbone.passes.recompute and torch.is_grad_enabled())
+    alone = int(batch.present.sum()) if backbone.packs(batch.present) else batch.ids.numel()
+    if not plain or width == 1 or apart or read > WORTH_SHARING * alone:
         return backbone.hidden(batch.ids, batch.present, width + 1)[:, :-1]
     last = backbone.hidden(prompts.clamp_min(0), (prompts >= 0).long(), 1, cache)
     cache.batch_select_indices(place)

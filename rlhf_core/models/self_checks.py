@@ -36,6 +36,8 @@ class Decoder(Protocol):
 
     def forward(self, ids: Tensor, mask: Tensor, keep: int, cache: Cache | None = None) -> Any: ...
 
+    def hidden(self, ids: Tensor, mask: Tensor, keep: int, cache: Cache | None = None) -> Tensor: ...
+
     def pad_left(self, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]: ...
 
 
@@ -54,6 +56,11 @@ def check_decoder(decoder: Decoder, tokens: Sequence[int]) -> bool:
     Raises: InvalidInput for a model that cannot be batched or cached.
     """
     return _on_passing_thread(lambda: _check_decoder(decoder, tokens))
+
+
+def check_packing(decoder: Decoder, tokens: Sequence[int]) -> None:
+    """Raise InvalidInput for a model whose rows are others when they are read behind one another."""
+    _on_passing_thread(lambda: _check_packing(decoder, tokens))
 
 
 def check_encoder(encoder: Encoder, tokens: Sequence[int]) -> None:
@@ -79,7 +86,7 @@ def _on_passing_thread(check: Callable[[], T]) -> T:
 
 @torch.no_grad()
 def _check_decoder(decoder: Decoder, tokens: Sequence[int]) -> bool:
-    short, long = ([tokens[(5 * i + 3 * j) % len(tokens)] for j in range(size)] for i, size in enumerate(LENGTHS))
+    short, long = _rows(tokens)
     alone = _both(decoder, *decoder.pad_left([short]), len(short))[0]
     ids, mask = decoder.pad_left([short, long])
     together = _tried(decoder, "in a padded batch", lambda: _both(decoder, ids, mask, len(long)))
@@ -102,6 +109,15 @@ def _check_decoder(decoder: Decoder, tokens: Sequence[int]) -> bool:
 
 
 @torch.no_grad()
+def _check_packing(decoder: Decoder, tokens: Sequence[int]) -> None:
+    ids, mask = decoder.pad_left(_rows(tokens))
+    counts = mask.bool()
+    plain = decoder.forward(ids, mask, ids.shape[1]).hidden[counts].float()
+    packed = _tried(decoder, "behind one another", lambda: decoder.hidden(ids, mask, ids.shape[1])[counts].float())
+    _must_agree(decoder, "behind one another (model.passes.packing)", plain, packed)
+
+
+@torch.no_grad()
 def _check_encoder(encoder: Encoder, tokens: Sequence[int]) -> None:
     rows = [
         Row(tuple(tokens[(7 * i + 3 * j) % len(tokens)] for j in range(length)), ((1, length),), length - 1)
@@ -110,9 +126,13 @@ def _check_encoder(encoder: Encoder, tokens: Sequence[int]) -> None:
     alone = torch.cat([encoder.pooled([row]) for row in rows])
     if not bool(alone.isfinite().all()):
         raise _refusal(encoder.name, "its results are not numbers (NaN or infinite)", "reward.base_model")
-    if (far := _distance(alone, encoder.pooled(rows))) > _tolerance(encoder.model):
+    if (far := _distance(alone, encoder.pooled(rows))) > tolerance_of(encoder.model):
         problem = f"a row's results in a padded batch are not those of the row alone: they differ by {far:.2g}"
         raise _refusal(encoder.name, f"{problem} of their size", "reward.base_model")
+
+
+def _rows(tokens: Sequence[int]) -> list[list[int]]:
+    return [[tokens[(5 * i + 3 * j) % len(tokens)] for j in range(size)] for i, size in enumerate(LENGTHS)]
 
 
 def _both(decoder: Decoder, ids: Tensor, mask: Tensor, keep: int, cache: Cache | None = None) -> Tensor:
@@ -136,7 +156,7 @@ def _shares(decoder: Decoder, cache: DynamicCache, ends: Tensor, mask: Tensor, w
         found = _both(decoder, own, torch.cat([mask[fork], own_mask], 1), 1, cache)[:, 0]
     except Exception:  # then each row is computed for itself, which was tried before
         return False
-    return _distance(torch.stack([whole[0, -1], whole[1, -1], whole[1, -2]]), found) <= _tolerance(decoder.model)
+    return _distance(torch.stack([whole[0, -1], whole[1, -1], whole[1, -2]]), found) <= tolerance_of(decoder.model)
 
 
 def _tried(decoder: Decoder, how: str, results: Callable[[], Tensor]) -> Tensor:
@@ -150,7 +170,7 @@ def _tried(decoder: Decoder, how: str, results: Callable[[], Tensor]) -> Tensor:
 
 
 def _must_agree(decoder: Decoder, how: str, expected: Tensor, found: Tensor) -> None:
-    if (far := _distance(expected, found)) > _tolerance(decoder.model):
+    if (far := _distance(expected, found)) > tolerance_of(decoder.model):
         raise _refusal(
             decoder.name,
             f"a row's results {how} are not those of the row alone: they differ by {far:.2g} of their size",
@@ -163,7 +183,8 @@ def _distance(a: Tensor, b: Tensor) -> float:
     return far if far == far else float("inf")
 
 
-def _tolerance(model: PreTrainedModel) -> float:
+def tolerance_of(model: PreTrainedModel) -> float:
+    """Return how far results may lie apart, as a share of the largest."""
     return TOLERANCE.get(model.dtype, HALF_TOLERANCE)
 
 

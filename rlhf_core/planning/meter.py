@@ -50,14 +50,20 @@ def peak_bytes() -> int:
     return most if sys.platform == "darwin" else most * 1024
 
 
-class Metered:
-    """interfaces.Backend that counts what it is asked, in requests and in tokens read and written."""
+class Count:
+    """Adds up requests, and tokens read and written."""
 
-    def __init__(self, model: Backend, backbone: Backbone):
-        """`backbone` counts the tokens."""
-        self._model, self._backbone = model, backbone
-        self.name, self.gives_logprobs, self.reads_replies = model.name, model.gives_logprobs, model.reads_replies
+    def __init__(self) -> None:
         self.requests = self.tokens = 0
+
+
+class Metered:
+    """interfaces.Backend that counts what it is asked."""
+
+    def __init__(self, model: Backend, backbone: Backbone, count: Count):
+        """`backbone` tells a text's tokens; several models may share a count."""
+        self._model, self._backbone, self._asked = model, backbone, count
+        self.name, self.gives_logprobs, self.reads_replies = model.name, model.gives_logprobs, model.reads_replies
 
     def chat(self, conversations: Sequence[Conversation], max_tokens: int, caller: Caller) -> list[str]:
         texts = self._model.chat(conversations, max_tokens, caller)
@@ -73,6 +79,6 @@ class Metered:
         return self._model.choose(conversations, labels, caller)
 
     def _count(self, conversations: Sequence[Conversation], texts: Sequence[str]) -> None:
-        self.requests += len(conversations)
-        self.tokens += sum(len(self._backbone.render(conversation)) for conversation in conversations)
-        self.tokens += sum(len(self._backbone.encode_response(text)) for text in texts)
+        self._asked.requests += len(conversations)
+        self._asked.tokens += sum(len(self._backbone.render(conversation)) for conversation in conversations)
+        self._asked.tokens += sum(len(self._backbone.encode_response(text)) for text in texts)

@@ -23,7 +23,7 @@ from rlhf_core.interfaces import Feedback, World
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.models.encoder import Encoder
 from rlhf_core.models.policy import Policy
-from rlhf_core.planning.meter import Metered, Taken, measure
+from rlhf_core.planning.meter import Count, Taken, measure
 from rlhf_core.planning.records import Cost, Costs, Timed, Yields
 from rlhf_core.planning.workload import Kind
 from rlhf_core.records.base import content_id
@@ -59,7 +59,10 @@ class Subject(NamedTuple):
     reward_base: Backbone | Encoder
     feedback: Callable[[], Feedback] | None
     """Critic and judge who remember nothing; None where an endpoint is asked, which would be paid for."""
-    metered: Metered | None
+    others: Callable[[], Sequence[Feedback]]
+    """The other judges of a panel, who are asked about pairs alone."""
+    asked: Count | None
+    """What critic and judges have been asked so far."""
     prompts: Sequence[Prompt]
     world: World | None
 
@@ -120,11 +123,11 @@ class _Probe:
         return FEW if self.large else MEASURED[kind]
 
     def _timed(self, kind: Kind, items: int, unit: Callable[[], T]) -> tuple[T, Timed]:
-        metered = self.on.metered
-        before = (metered.requests, metered.tokens) if metered else (0, 0)
+        count = self.on.asked
+        before = (count.requests, count.tokens) if count else (0, 0)
         result, taken = measure(unit)
         self._note(kind, taken, items)
-        asked = (metered.requests - before[0], metered.tokens - before[1]) if metered else (0, 0)
+        asked = (count.requests - before[0], count.tokens - before[1]) if count else (0, 0)
         return result, Timed(items=items, seconds=taken.seconds, requests=asked[0], tokens=asked[1])
 
     def _asked(
@@ -201,7 +204,10 @@ class _Probe:
             names = self.on.constitution.objective_names
             polls = open_polls(part, self.on.constitution, names, self.config.label)
             voters = [(poll.comparison, {one.id: one for own in poll.voters.values() for one in own}) for poll in polls]
-            votes = feedback.compare([(pair, one) for pair, own in voters for one in own.values()])
+            questions = [(pair, one) for pair, own in voters for one in own.values()]
+            votes = feedback.compare(questions)
+            for other in self.on.others():
+                other.compare(questions)
             return with_votes(polls, votes)
 
         few, many = self._asked("compare", work, pairs)

@@ -11,7 +11,7 @@ from rlhf_core.feedback.revision import critique_settings
 from rlhf_core.interfaces import Feedback
 from rlhf_core.models.batching import MAX_ROWS
 from rlhf_core.planning.cluster.description import Linear, Measured
-from rlhf_core.planning.meter import Metered
+from rlhf_core.planning.meter import Count
 from rlhf_core.planning.probe import Found, Subject, probe
 from rlhf_core.planning.records import Cost, Costs, RunPlan, StagePlan
 from rlhf_core.planning.workload import Kind, Known, Work, workload
@@ -39,10 +39,16 @@ SETTINGS = (
 OVERLAPPED = "ppo.overlap is '{}': what it gains, and the memory of the process that writes, are not planned"
 
 
-def plan_run(ctx: Context, feedback: Callable[[], Feedback] | None, metered: Metered | None) -> RunPlan:
+def plan_run(
+    ctx: Context,
+    feedback: Callable[[], Feedback] | None,
+    asked: Count | None,
+    others: Callable[[], Sequence[Feedback]] = lambda: (),
+) -> RunPlan:
     """Measure what the context's run would take, and start nothing of it.
 
-    `feedback` makes a critic and judge who remember nothing; without it they are not asked.
+    `feedback` makes a critic and judge who remember nothing; without it they are not asked. `others` are the further
+    judges of a panel. `asked` counts what they all are.
 
     Raises: InvalidInput for prompts that are not there, or a budget of memory in which no row fits.
     """
@@ -55,7 +61,8 @@ def plan_run(ctx: Context, feedback: Callable[[], Feedback] | None, metered: Met
         backbone=ctx.tools.backbone,
         reward_base=ctx.tools.base_of(config.reward.base_model),
         feedback=feedback,
-        metered=metered,
+        others=others,
+        asked=asked,
         prompts=prompts,
         world=ctx.tools.world,
     )
@@ -81,6 +88,9 @@ def resolved(config: RunConfig) -> dict[str, str]:
         for part in path.split("."):
             value = getattr(value, part)
         values[path] = "none" if value is None else str(value)
+    if panel := config.feedback.judge.panel:
+        del values["feedback.judge.model"], values["feedback.judge.protocol"]
+        values["feedback.judge.panel"] = ", ".join(f"{one.name}: {one.model} by {one.protocol}" for one in panel)
     return values
 
 

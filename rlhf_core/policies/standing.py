@@ -90,7 +90,9 @@ def measured_gates(store: Store, results: Mapping[Stage, StageResult]) -> list[J
     """Return the last measure of each objective's gate, in the run that labelled."""
     if "label" not in results:
         return []
-    return list({gate.objective: gate for gate in store.gates.find(results["label"].run_id)}.values())
+    # Of a panel that of all together: each of its judges has one too.
+    gates = [gate for gate in store.gates.find(results["label"].run_id) if not gate.panel]
+    return list({gate.objective: gate for gate in gates}.values())
 
 
 def _short(gates: Sequence[JudgeGate], objectives: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""People who label: what they answered, what was decided where they disagree, and how far each is to be trusted."""
+"""People who label: what they answered, how far they agree, what was decided where they disagree, and whom to trust."""
 
 from __future__ import annotations
 
@@ -9,6 +9,20 @@ from rlhf_core.records.feedback import Choice
 
 Standing = Literal["by_rule", "admitted", "paused"]
 """By the calibration round; let in without it; shut out, with all labels set aside."""
+
+
+class Agreement(Record):
+    """Krippendorff's alpha with its 95 % interval; None where it is undefined."""
+
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    items: int = 0
+    """Those with at least two answers; others say nothing of agreement."""
+    answers: int = 0
+    """Answers on these items."""
+    undefined: str = ""
+    """Why there is no value."""
 
 
 class Answer(Record):

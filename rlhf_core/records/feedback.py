@@ -95,6 +95,22 @@ class Vote(Record):
     """Why this vote abstains: the judge's answer could not be read."""
 
 
+class Opinion(Record):
+    """What one judge of a panel makes of one comparison and objective, as its own label would say it."""
+
+    judge: str
+    """Its name in the panel."""
+    probability: float = Field(ge=0, le=1)
+    weight: float = Field(ge=0)
+    """How much it counts in the label; 0 where it failed its gate and is left out."""
+    reason: str = ""
+    """Why it abstains, and so is in no label."""
+
+    @property
+    def counts(self) -> bool:
+        return self.weight > 0 and not self.reason
+
+
 class Preference(Record):
     """One objective's label on one comparison. `probability` is that of a being better than b."""
 
@@ -122,6 +138,30 @@ class Preference(Record):
     """A person saw sample b on the left or on top; None where that is not known."""
     repeated: bool = False
     """A second answer of the same person, asked for to measure them; the first one is the label."""
+    opinions: tuple[Opinion, ...] = ()
+    """What each judge of a panel said, where a panel labelled."""
+
+    @property
+    def disagreement(self) -> float:
+        """How far apart the probabilities of those judges are that count, from 0 to 1; 0 where one judge labelled."""
+        said = [opinion.probability for opinion in self.opinions if opinion.counts]
+        return max(said) - min(said) if said else 0.0
+
+
+def by_judge(label: Preference) -> list[Preference]:
+    """Return a panel's label as each of its judges would have given it, called by the panel's and its own name."""
+    return [
+        label.model_copy(
+            update={
+                "labeler": f"{label.labeler}/{one.judge}",
+                "probability": one.probability,
+                "abstained": bool(one.reason),
+                "reason": one.reason,
+                "opinions": (),
+            }
+        )
+        for one in label.opinions
+    ]
 
 
 Truth = Literal["human", "gold"]
@@ -149,6 +189,8 @@ class Calibration(Record):
     ece_after: float
     applied: bool
     """False where it only measures: gold never enters a label."""
+    panel: str = ""
+    """The panel that the judge sits on; empty for the judge, or the panel, whose labels they are."""
 
 
 class JudgeGate(Record):
@@ -174,3 +216,12 @@ class JudgeGate(Record):
     passed: bool
     reason: str
     """What falls short; empty when the gate is passed."""
+    panel: str = ""
+    """The panel that the judge sits on; empty for the judge, or the panel, whose labels they are."""
+    model: str = ""
+    """Of a judge of a panel, whose `judge` is its name there."""
+    protocol: str = ""
+    template_hash: str = ""
+    """With the model it tells which votes are this judge's."""
+    weight: float = 0.0
+    """How much it counts in the panel's labels of this objective; 0 where it is left out."""

@@ -19,7 +19,8 @@ class PairInformation(Record):
     abstained: bool
     """The judge gave no label."""
     disagreement: float
-    """|probability by the judge - by the reward model|, from 0 to 1; 0 where the judge gave none."""
+    """|probability by the judge - by the reward model|, from 0 to 1; 0 where the judge gave none. Of a panel the
+    difference of its judges who are farthest apart, where that is more."""
     coverage: float
     """From 0 to 1: how little is labelled of what the pair's rarest principle judges."""
     priority: float

@@ -203,13 +203,16 @@ def score_all(
 ) -> list[Members]:
     """Return each model's scores of all conversations; models that share a trunk and read alike share the passes.
 
-    A reply may be given as its lines. `raw` leaves out what is fitted after training.
+    So do those of one base with adapters of one rank, where `model.passes.mixed_adapters` says so. A reply
+    may be given as its lines. `raw` leaves out what is fitted after training.
     """
     groups: dict[tuple[object, ...], list[int]] = {}
     for index, model in enumerate(models):
         scoring = model.scoring
         reads = scoring.process, scoring.max_tokens, scoring.reference_tokens, scoring.layers
-        groups.setdefault((id(model.backbone), model.adapter, *reads), []).append(index)
+        adapters, mixed = model.backbone.adapters, model.backbone.passes.mixed_adapters
+        through = (adapters.shared_rank(model.adapter) if mixed else None) or model.adapter
+        groups.setdefault((id(model.backbone), through, *reads), []).append(index)
     scores: dict[int, Members] = {}
     for indices in groups.values():
         group = [models[index] for index in indices]
@@ -262,19 +265,28 @@ def mean_scores(scorers: Sequence[Scorer], conversations: Sequence[tuple[Prompt,
 def _score_group(
     group: Sequence[RewardModel], conversations: Sequence[tuple[Prompt, str | Sequence[str]]], raw: bool
 ) -> list[Members]:
-    first = group[0]
+    first, adapters = group[0], list(dict.fromkeys(model.adapter for model in group))
     rows = first.encode_all(conversations)
     result: list[dict[int, Tensor]] = [{} for _ in group]  # by row: scores (spans of the row, M)
-    most = first.backbone.most_positions
+    most = first.backbone.most_positions // len(adapters)
     for batch in length_batches([row.ids for row in rows], max_rows=MAX_ROWS, max_tokens=most):
         part = [rows[i] for i in batch]
-        with first.backbone.adapters.using(first.adapter):
-            pooled = first.backbone.pooled(part, first.scoring.layers)
+        pooled = _pooled(first, adapters, part)
         for model, by_row in zip(group, result, strict=True):
-            spans = model.heads(pooled).cpu().split([len(row.spans) for row in part])
+            spans = model.heads(pooled[model.adapter]).cpu().split([len(row.spans) for row in part])
             by_row |= dict(zip(batch, spans, strict=True))
     ordered = [
         torch.cat([torch.zeros(0, model.members), *(by_row[i] for i in range(len(rows)))])
         for model, by_row in zip(group, result, strict=True)
     ]
     return [model.members_of(rows, spans, raw) for model, spans in zip(group, ordered, strict=True)]
+
+
+def _pooled(model: RewardModel, adapters: Sequence[str], rows: Sequence[Row]) -> dict[str, Tensor]:
+    """The pooled states (S, H) of the rows under each adapter: in one pass, of which each takes its share."""
+    if len(adapters) == 1:
+        with model.backbone.adapters.using(adapters[0]):
+            return {adapters[0]: model.backbone.pooled(rows, model.scoring.layers)}
+    with model.backbone.adapters.using_each(adapters):
+        together = model.backbone.pooled([*rows] * len(adapters), model.scoring.layers)
+    return dict(zip(adapters, together.chunk(len(adapters)), strict=True))

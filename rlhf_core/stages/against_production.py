@@ -61,10 +61,13 @@ def against_production(
 
 def _answers(ctx: Context, version: str) -> Sequence[Sample]:
     """What the run that made a version has stored of its answers to held-out prompts, given as here; else nothing."""
-    run, ours = ctx.store.runs.get(ctx.store.policy_versions.get(version).run_id), ctx.config
-    measured, theirs = results_of(ctx.store, run.id).get("evaluate"), RunConfig.model_validate_json(run.config)
-    given = [(config.model.max_tokens, config.evaluation.temperature) for config in (ours, theirs)]
-    if measured is None or given[0] != given[1]:
+    measured = results_of(ctx.store, ctx.store.policy_versions.get(version).run_id).get("evaluate")
+    if measured is None:
+        return ()
+    # The run that evaluated, which need not be the one that trained.
+    theirs = RunConfig.model_validate_json(ctx.store.runs.get(measured.run_id).config)
+    given = [(config.model.max_tokens, config.evaluation.temperature) for config in (ctx.config, theirs)]
+    if given[0] != given[1]:
         return ()
     return ctx.store.samples.of_run(measured.run_id, stage=HELD_OUT, policy_version=version)
 

@@ -14,12 +14,13 @@ from rlhf_core.config.learner import LearnerConfig
 from rlhf_core.config.run import RunConfig
 from rlhf_core.constitution.constitution import Constitution
 from rlhf_core.errors import CharterError
-from rlhf_core.interfaces import Feedback, Sampler, Scorer, World
+from rlhf_core.interfaces import Feedback, PanelJudge, Sampler, Scorer, World
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.models.encoder import Encoder
 from rlhf_core.records.base import Stage
 from rlhf_core.records.runs import Run, StageResult, StepMetrics
 from rlhf_core.store.store import Store
+from rlhf_core.training.learners.launch import Learning, learners
 
 T = TypeVar("T")
 LARGE = 50_000_000
@@ -47,6 +48,10 @@ class Toolbox(NamedTuple):
     world: World | None
     """The built-in world with its prompts and truth; none where the user's own prompts are asked."""
     runs_folder: Path
+    panel: Callable[[Constitution], Sequence[PanelJudge]] = lambda constitution: ()
+    """The judges that label together; none where `feedback` labels alone."""
+    learning: Learning = learners
+    """How processes that train beside this one are started."""
 
 
 class RunStopped(CharterError):
@@ -70,9 +75,17 @@ class Context(NamedTuple):
         """The processes that train here: those that the run asks for, unless the environment says otherwise."""
         return self.config.learner.here(os.environ)
 
-    def progress(self, stage: Stage, step: int, steps: int, **values: float) -> None:
-        """Publish one step; raises RunStopped when the run was asked to stop."""
-        self.report("metrics", StepMetrics(stage=stage, step=step, steps=steps, values=values).model_dump_json())
+    def progress(
+        self, stage: Stage, step: int, steps: int, store: Callable[[], None] = lambda: None, **values: float
+    ) -> None:
+        """Publish one step, in one commit with what else is to `store` of it.
+
+        So a step from which a run goes on has been told. Raises RunStopped when the run was asked to stop.
+        """
+        told = StepMetrics(stage=stage, step=step, steps=steps, values=values)
+        with self.store.transaction(self.run.id, self.run.fence):
+            store()
+            self.report("metrics", told.model_dump_json())
         if self.should_stop():
             raise RunStopped(f"run {self.run.id} stopped in stage {stage} at step {step} of {steps}")
 

@@ -16,7 +16,6 @@ from rlhf_core.stages.context import Context, Timer
 from rlhf_core.stages.demonstrations import replayed
 from rlhf_core.stages.ppo import checkpoint_of, load_policy, train
 from rlhf_core.stages.versions import drop_adapters, load_reward_models, publish_policy
-from rlhf_core.training.epoch_state import Resumable
 
 
 def control_stage(ctx: Context) -> StageResult:
@@ -34,15 +33,15 @@ def control_stage(ctx: Context) -> StageResult:
     with closing(train(ctx, "control", policy, models, pack, weights, config, replay)) as training:
         for step in training:
             number = step.metrics.step
-            if number % config.checkpoint_every == 0 or number == steps or ctx.should_stop():
-                _save(ctx, step.state, number)
-            ctx.progress("control", number, steps, kl=step.metrics.values["kl"])
+            due = number % config.checkpoint_every == 0 or number == steps or ctx.should_stop()
+            artifact = checkpoint_of(ctx, step.state) if due else ""
+            store = partial(_store, ctx, number, artifact)
+            ctx.progress("control", number, steps, store, kl=step.metrics.values["kl"])
     version = publish_policy(ctx, "control", TRAINED, ctx.need("sft").policy_version, steps)
     drop_adapters(ctx, [TRAINED, REFERENCE], models.values())
     return StageResult(run_id=ctx.run.id, stage="control", policy_version=version.id, seconds=timer.seconds)
 
 
-def _save(ctx: Context, state: Resumable, step: int) -> None:
-    artifact = checkpoint_of(ctx, state)
-    with ctx.store.transaction(ctx.run.id, ctx.run.fence):
+def _store(ctx: Context, step: int, artifact: str) -> None:
+    if artifact:
         ctx.store.checkpoints.add(Checkpoint(run_id=ctx.run.id, stage="control", step=step, artifact=artifact))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from rlhf_core.data.prompt_draws import draw
 from rlhf_core.errors import TrainingFailed
-from rlhf_core.feedback.capability import HELP, probe
+from rlhf_core.feedback.capability import HELP, probe, probe_judge
 from rlhf_core.feedback.revision import count_steps, critique_settings, draw_principles, revision_rounds
 from rlhf_core.interfaces import Feedback
 from rlhf_core.records.feedback import Revision
@@ -62,9 +62,9 @@ def critique_stage(ctx: Context) -> StageResult:
 
 
 def refuse_incapable(ctx: Context, feedback: Feedback) -> None:
-    """Note what the constitution's tests say of judge and critic, where no world knows the truth and measures better.
+    """Note what the constitution's tests say of critic and judges, where no world knows the truth and measures better.
 
-    Raises: TrainingFailed where the judge does no better than chance.
+    Raises: TrainingFailed where the judge does no better than chance; of a panel its first, who checks revisions.
     """
     if ctx.tools.world is not None:
         return
@@ -75,6 +75,9 @@ def refuse_incapable(ctx: Context, feedback: Feedback) -> None:
     ctx.note(told.of_judge())
     if told.criticised:
         ctx.note(told.of_critic())
+    for one in ctx.tools.panel(ctx.constitution)[1:]:
+        other = probe_judge(ctx.constitution.principles, one.feedback, ctx.config.label)
+        ctx.note(f"{one.name}: {other.of_judge()}", alarm=other.is_chance)
     if told.is_chance and not ctx.config.gate.allow_ungated:
         raise TrainingFailed(f"{told.of_judge()}, which is no better than chance; {HELP}")
 

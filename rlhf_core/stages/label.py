@@ -3,49 +3,49 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from rlhf_core.feedback.judge_protocol import family
-from rlhf_core.feedback.preference_labels import labels_from_tallies
-from rlhf_core.feedback.vote_aggregation import Tally, tallies
+from rlhf_core.feedback.preference_labels import label
+from rlhf_core.feedback.vote_aggregation import tallies
 from rlhf_core.feedback.voters import Poll
-from rlhf_core.interfaces import Feedback
+from rlhf_core.interfaces import Feedback, PanelJudge
 from rlhf_core.records.feedback import Preference
 from rlhf_core.records.runs import StageResult
 from rlhf_core.records.samples import Comparison
 from rlhf_core.stages.context import Context, Timer
-from rlhf_core.stages.labelling.judge_truth import Measured, measure_judge
+from rlhf_core.stages.labelling.judge_truth import measure_judge
 from rlhf_core.stages.labelling.pairs import pairs_to_judge
+from rlhf_core.stages.labelling.panel_labels import Verdict, note_verdict, panel_verdict
 from rlhf_core.stages.labelling.rounds import labelled_policy
 from rlhf_core.stages.labelling.ungated import refuse_ungated
 from rlhf_core.stages.labelling.votes import vote_on
-from rlhf_core.stages.usage import Spending
+from rlhf_core.stages.usage import JudgeCosts, Spending
 
 
 def label_stage(ctx: Context) -> StageResult:
     """Label pairs: two samples of a prompt -> votes under every principle -> one soft label per objective.
 
-    The votes are what stays: labels are derived from all of them together, once the judge is measured.
+    The votes are what stays: labels are derived from all of them together, once the judge, or each judge of a panel, is
+    measured.
     """
     timer, policy = Timer(), labelled_policy(ctx)
-    feedback = ctx.tools.feedback(ctx.constitution)
-    spending = Spending(ctx, "label", feedback)
+    feedback, costs = ctx.tools.feedback(ctx.constitution), JudgeCosts(ctx, ctx.tools.panel(ctx.constitution))
+    judges = [one.feedback for one in costs.panel] or [feedback]
+    spending = Spending(ctx, "label", *dict.fromkeys([feedback, *judges]))
     counts: Counter[str] = Counter()
-    polls = _ask(ctx, policy, feedback, spending, counts)
-    pairs = [poll.comparison for poll in polls]
-    places = ctx.constitution.precedence()
-    tallied = {name: tallies(polls, places, name, ctx.config.label) for name in ctx.constitution.objective_names}
-    measured = [measure_judge(ctx, feedback, name, pairs, tallied[name], counts) for name in tallied]
-    labels = _label(ctx, feedback.name, pairs, tallied, measured)
+    polls = _ask(ctx, policy, feedback, judges, spending, costs, counts)
+    pairs = [poll.comparison for poll in polls[0]]
+    verdicts = [_verdict(ctx, feedback, costs.panel, name, polls, counts) for name in ctx.constitution.objective_names]
+    labels = _label(ctx, pairs, verdicts)
     counts["labels"] = len(labels)
-    if family(feedback.name) == family(ctx.tools.backbone.name):
+    if family(ctx.tools.backbone.name) in {family(judge.name) for judge in judges}:
         counts["judge_of_own_family"] = len(pairs)
     for one in labels:
         counts[f"abstained.{one.reason}" if one.abstained else f"choice.{one.choice}"] += 1
-    gates = [one.gate for one in measured]
-    for gate in gates:
-        ctx.note(f"judge, {gate.objective}: {gate.reason or 'passes its gate'}", alarm=bool(gate.reason))
-    refuse_ungated(ctx, gates, sum(len(poll.votes) for poll in polls))
+    for verdict in verdicts:
+        note_verdict(ctx, verdict)
+    refuse_ungated(ctx, [one.measured.gate for one in verdicts], sum(len(poll.votes) for own in polls for poll in own))
     result = StageResult(
         run_id=ctx.run.id,
         stage="label",
@@ -53,35 +53,65 @@ def label_stage(ctx: Context) -> StageResult:
         counts=dict(sorted(counts.items())),
         seconds=timer.seconds,
     )
-    return spending.close(result)
+    return costs.close(spending.close(result))
 
 
-def _ask(ctx: Context, policy: str, feedback: Feedback, spending: Spending, counts: Counter[str]) -> list[Poll]:
-    """Draw the pairs and ask for the votes on them, piece by piece; a pair that is drawn twice has one poll."""
-    polls: dict[str, Poll] = {}
-    for piece, done in pairs_to_judge(ctx, policy, feedback, counts):
-        for poll in vote_on(ctx, feedback, piece, ctx.constitution.objective_names, counts):
-            polls.setdefault(poll.comparison.id, poll)
-        ctx.progress("label", done, ctx.config.label.pairs, **spending.step())
-    return list(polls.values())
-
-
-def _label(
+def _ask(
     ctx: Context,
-    judge: str,
-    pairs: Sequence[Comparison],
-    tallied: Mapping[str, Sequence[Tally]],
-    measured: Sequence[Measured],
-) -> list[Preference]:
+    policy: str,
+    feedback: Feedback,
+    judges: Sequence[Feedback],
+    spending: Spending,
+    costs: JudgeCosts,
+    counts: Counter[str],
+) -> list[list[Poll]]:
+    """Draw the pairs and ask every judge for votes on them, piece by piece; a pair that is drawn twice has one poll.
+
+    Returns the polls of each judge, all on the same pairs.
+    """
+    polls: list[dict[str, Poll]] = [{} for _ in judges]
+    before = 0
+    for piece, done in pairs_to_judge(ctx, policy, feedback, counts):
+        for place, (judge, own) in enumerate(zip(judges, polls, strict=True), start=1):
+            for poll in vote_on(ctx, judge, piece, ctx.constitution.objective_names, counts):
+                own.setdefault(poll.comparison.id, poll)
+            so_far = before + (done - before) * place // len(judges)
+            ctx.progress("label", so_far, ctx.config.label.pairs, **spending.step(), **costs.step())
+        before = done
+    return [list(own.values()) for own in polls]
+
+
+def _verdict(
+    ctx: Context,
+    feedback: Feedback,
+    panel: Sequence[PanelJudge],
+    objective: str,
+    polls: Sequence[Sequence[Poll]],
+    counts: Counter[str],
+) -> Verdict:
+    """What the judge, or the panel, makes of all pairs for one objective."""
+    pairs, places = [poll.comparison for poll in polls[0]], ctx.constitution.precedence()
+    tallied = [tallies(own, places, objective, ctx.config.label) for own in polls]
+    if panel:
+        return panel_verdict(ctx, panel, objective, pairs, tallied, counts)
+    return Verdict(feedback.name, tallied[0], measure_judge(ctx, feedback, objective, pairs, tallied[0], counts))
+
+
+def _label(ctx: Context, pairs: Sequence[Comparison], verdicts: Sequence[Verdict]) -> list[Preference]:
     """Derive every label anew, and store the labels and what they rest on in one commit."""
-    gates = {one.gate.objective: one.gate for one in measured}
-    calibrations = [one.calibration for one in measured if one.calibration is not None]
-    applied = {calibration.objective: calibration for calibration in calibrations if calibration.applied}
-    labels = labels_from_tallies(pairs, tallied, ctx.constitution, judge, ctx.config.label, applied, gates)
+    labels: list[Preference] = []
+    for verdict in verdicts:
+        gate, applied = verdict.measured.gate, verdict.measured.applied
+        own = [
+            label(pair, counted, gate.objective, verdict.name, ctx.constitution, ctx.config.label, applied, gate)
+            for pair, counted in zip(pairs, verdict.tallied, strict=True)
+        ]
+        labels += verdict.with_opinions(own)
     with ctx.store.transaction(ctx.run.id, ctx.run.fence):
-        for gate in gates.values():
-            ctx.store.gates.add(gate)
-        for calibration in calibrations:
-            ctx.store.calibrations.add(calibration)
+        for verdict in verdicts:
+            for gate in verdict.gates:
+                ctx.store.gates.add(gate)
+            for calibration in verdict.calibrations:
+                ctx.store.calibrations.add(calibration)
         ctx.store.preferences.add(labels)
     return labels

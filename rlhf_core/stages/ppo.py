@@ -52,11 +52,11 @@ def ppo_stage(ctx: Context) -> StageResult:
     with closing(train(ctx, "ppo", policy, models, pack, weights, ctx.config.ppo, replay)) as steps:
         for step in steps:
             done = step.metrics.step
-            numbers, ending = _after_step(ctx, step, audit)
+            numbers, ending, store = _after_step(ctx, step, audit)
             heard = watch.listen(step.samples)
             values = step.metrics.values | numbers | {f"monitor/{name}": n for name, n in heard.numbers().items()}
             values |= rule_shares(ctx.constitution.principles, step.samples)
-            ctx.progress("ppo", done, step.metrics.steps, **{k.replace("/", "."): v for k, v in values.items()})
+            ctx.progress("ppo", done, step.metrics.steps, store, **{k.replace("/", "."): v for k, v in values.items()})
             watch.judge(heard, done)
             if ending:
                 back = ctx.config.ppo.stop.parted == "stop"
@@ -147,10 +147,10 @@ def load_policy(ctx: Context, objectives: tuple[str, ...]) -> Policy:
     return Policy.starting_from(ctx.tools.backbone, folder, objectives, dense)
 
 
-def _after_step(ctx: Context, step: PpoStep, audit: Audit) -> tuple[dict[str, float], str]:
-    """Store the step's samples and scores, now and then with a checkpoint.
+def _after_step(ctx: Context, step: PpoStep, audit: Audit) -> tuple[dict[str, float], str, Callable[[], None]]:
+    """Return the held-out numbers, if due, why PPO must end here, if it must, and what stores the step.
 
-    Returns the held-out numbers, if due, and why PPO must end here, if it must.
+    That are its samples and scores, now and then with a checkpoint.
     """
     number, settings, pack = step.metrics.step, ctx.config.ppo, audit.pack
     samples = [stamp(sample, ctx, "ppo", f"step-{number}", i) for i, sample in enumerate(step.samples)]
@@ -168,13 +168,15 @@ def _after_step(ctx: Context, step: PpoStep, audit: Audit) -> tuple[dict[str, fl
     due = number % settings.checkpoint_every == 0 or number == settings.steps or returns or ctx.should_stop()
     # Without a checkpoint of the step that ends PPO, one that is killed here does it again and ends alike.
     artifact = checkpoint_of(ctx, step.state) if due and not ending else ""
-    with ctx.store.transaction(ctx.run.id, ctx.run.fence):
+
+    def store() -> None:
         ctx.store.prompts.add([sample.prompt for sample in samples])
         ctx.store.samples.add(samples)
         ctx.store.scores.add(scores)
         if artifact:
             ctx.store.checkpoints.add(Checkpoint(run_id=ctx.run.id, stage="ppo", step=number, artifact=artifact))
-    return numbers, ending
+
+    return numbers, ending, store
 
 
 def checkpoint_of(ctx: Context, state: Resumable) -> str:

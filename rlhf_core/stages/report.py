@@ -15,6 +15,7 @@ from rlhf_core.evaluation.best_of_n import BestOfN, best_of_n_curves
 from rlhf_core.evaluation.evaluate import Evaluation, evaluate
 from rlhf_core.evaluation.gains import CONTROL
 from rlhf_core.evaluation.overoptimization import Goodhart, goodhart
+from rlhf_core.evaluation.panel_summary import panel_summary
 from rlhf_core.evaluation.policy_rows import PolicyRows, gold_sd
 from rlhf_core.evaluation.report.record import ConstitutionName, Report, Skills
 from rlhf_core.evaluation.report.write import write_report
@@ -29,6 +30,7 @@ from rlhf_core.evaluation.run_summary import (
     summarise_reward_model,
 )
 from rlhf_core.evaluation.statistics import Estimate
+from rlhf_core.feedback.panel import latest
 from rlhf_core.records.models import NormPack, RewardModelVersion
 from rlhf_core.records.runs import StageResult, StepMetrics, WatchPoint
 from rlhf_core.records.samples import Sample
@@ -36,10 +38,10 @@ from rlhf_core.stages.against_production import against_production
 from rlhf_core.stages.context import Context, Timer
 from rlhf_core.stages.evaluate import HELD_OUT, SEEN, control_policy, evaluated_policies
 from rlhf_core.stages.norm_pack import BEST_OF
+from rlhf_core.stages.told_steps import told_steps
 from rlhf_core.stages.usage import spent
 
 EXAMPLES = 6
-EVENT_PAGE = 1000
 
 
 def report_stage(ctx: Context) -> StageResult:
@@ -181,10 +183,17 @@ def _feedback(ctx: Context, titles: dict[str, str]) -> FeedbackSummary | None:
     votes = ctx.store.votes.find({label.comparison_id for label in labels}, ctx.results["label"].run_id)
     current = {principle.hash for principle in ctx.constitution.principles}
     summary = summarise_feedback(steps, [v for v in votes if v.principle_hash in current], [*labels, *human], titles)
-    # A run that was taken up again has measured its judge more than once; the last time counts.
-    gates = {gate.objective: gate for gate in ctx.store.gates.find(ctx.results["label"].run_id)}
-    calibrations = {one.objective: one for one in ctx.store.calibrations.find(ctx.results["label"].run_id)}
-    return summary.model_copy(update={"gates": tuple(gates.values()), "calibrations": tuple(calibrations.values())})
+    gates = latest(ctx.store.gates.find(ctx.results["label"].run_id))
+    calibrations = {
+        one.objective: one for one in ctx.store.calibrations.find(ctx.results["label"].run_id) if not one.panel
+    }
+    return summary.model_copy(
+        update={
+            "gates": tuple(gate for gate in gates if not gate.panel),
+            "calibrations": tuple(calibrations.values()),
+            "panel": panel_summary(labels, [gate for gate in gates if gate.panel], ctx.results["label"].numbers),
+        }
+    )
 
 
 def _curves(ctx: Context) -> tuple[Curve, ...]:
@@ -192,11 +201,7 @@ def _curves(ctx: Context) -> tuple[Curve, ...]:
     metrics: list[StepMetrics] = []
     for run_id in dict.fromkeys(result.run_id for result in ctx.results.values()):
         own = {stage for stage, result in ctx.results.items() if result.run_id == run_id}
-        after = 0
-        while events := ctx.store.events.of_run(run_id, after, EVENT_PAGE):
-            after = events[-1].sequence
-            steps = [StepMetrics.model_validate_json(event.body) for event in events if event.kind == "metrics"]
-            metrics += [step for step in steps if step.stage in own and step.values]
+        metrics += [step for step in told_steps(ctx.store, run_id) if step.stage in own and step.values]
     return curves(metrics)
 
 

@@ -117,7 +117,7 @@ def train_lots(ctx: Context, lots: Sequence[Lot], done: int, total: int) -> Iter
         for metrics in updates:
             suffix = (f".{lots[0].objective}" if len(lots) == 1 else "") + (".auditor" if lots[0].auditor else "")
             named = {f"{name}{suffix}": value for name, value in metrics.values.items()}
-            ctx.progress("reward", done + metrics.step, total, **named)
+            ctx.progress("reward", done + metrics.step, total, checkpoints.store, **named)
     digest = artifact_of(ctx, lambda folder: ctx.tools.on_device(lambda: save_models(models, folder)))
     versions = [_version(ctx, model, lot, digest) for model, lot in zip(models, lots, strict=True)]
     ctx.tools.on_device(lambda: models[0].backbone.adapters.delete(adapter))

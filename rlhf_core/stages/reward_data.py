@@ -6,12 +6,14 @@ import hashlib
 from itertools import chain
 from typing import NamedTuple
 
+from rlhf_core.annotation.teaching import teaching_assessments
 from rlhf_core.data.reward_examples import GradedLines, Label, LabelledPair, Source
 from rlhf_core.feedback.assessment_labels import assessed_labels, on_one_scale
 from rlhf_core.feedback.line_grades import Graded, line_grades
+from rlhf_core.feedback.panel import speaker_on_lines
 from rlhf_core.feedback.vote_aggregation import heard
 from rlhf_core.feedback.voters import open_polls, with_votes
-from rlhf_core.records.feedback import Preference
+from rlhf_core.records.feedback import Preference, Vote
 from rlhf_core.records.samples import Comparison, Prompt
 from rlhf_core.stages.context import Context
 from rlhf_core.stages.imported.own_rows import LABELS, PREFERENCES, rows_of
@@ -62,8 +64,7 @@ def labels_of(ctx: Context, objective: str) -> Found:
 
 def _assessed(ctx: Context, objective: str) -> list[Label]:
     """What people's ratings and rankings teach."""
-    shut_out = ctx.store.annotators.shut_out()
-    given = [one for one in ctx.store.assessments.find(objective) if one.labeler not in shut_out]
+    given = teaching_assessments(ctx.store, ctx.store.assessments.find(objective))
     replies = ctx.store.samples.by_id({sample for one in given for sample in one.sample_ids})
     return [label for one in given for label in assessed_labels(one, replies)]
 
@@ -90,7 +91,7 @@ def _graded_lines(ctx: Context, objective: str) -> list[GradedLines]:
         stored = ctx.store.preferences.find(objective, run_id=run, labelers="ai")
         labels = {label.comparison_id: label.probability for label in stored if not label.abstained}
         polls = open_polls(ctx.store.comparisons.of_run(run), ctx.constitution, [objective], ctx.config.label)
-        for pair, voters, votes in with_votes(polls, ctx.store.votes.find(run_id=run)):
+        for pair, voters, votes in with_votes(polls, _votes_on_lines(ctx, run, objective)):
             counted = heard(voters[objective], votes, ctx.constitution.precedence(), ctx.config.label)
             both = line_grades(pair, votes, counted, objective)
             lead, doubt = _lead(both), labels.get(pair.id, 0.5) - 0.5
@@ -104,6 +105,15 @@ def _graded_lines(ctx: Context, objective: str) -> list[GradedLines]:
                     result.setdefault(key, GradedLines(pair.prompt, sample.response, turned))
     contradicted = sum(agreed) < ctx.config.gate.agreement * len(agreed)
     return [] if contradicted or 2 * len(result) < len(replies) else list(result.values())
+
+
+def _votes_on_lines(ctx: Context, run: str, objective: str) -> list[Vote]:
+    """The votes of a run to read grades from: all, or of a panel those of the one judge who speaks for it of lines."""
+    votes, gates = ctx.store.votes.find(run_id=run), ctx.store.gates.find(run)
+    if not any(gate.panel for gate in gates):
+        return votes
+    speaker = speaker_on_lines(gates, objective)
+    return [vote for vote in votes if speaker and (vote.judge, vote.template_hash) == speaker]
 
 
 def _lead(both: Graded) -> float:

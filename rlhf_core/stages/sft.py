@@ -10,6 +10,7 @@ from rlhf_core.records.samples import BASE_POLICY
 from rlhf_core.stages.context import Context, Timer
 from rlhf_core.stages.demonstrations import demonstrations_of
 from rlhf_core.stages.elsewhere.learners import epochs_by_learners
+from rlhf_core.stages.told_steps import told_steps
 from rlhf_core.stages.versions import EpochCheckpoints, fresh_adapter, publish_policy
 from rlhf_core.training.learners.job import SftTask
 from rlhf_core.training.sft import train_sft
@@ -32,11 +33,12 @@ def sft_stage(ctx: Context) -> StageResult:
         steps = epochs_by_learners(ctx, "sft", task, seed, saved, keep, take)
     else:
         steps = ctx.units(train_sft(backbone, adapter, demonstrations, settings, seed, saved, keep))
-    loss = 0.0
+    # Those of before too: where all updates are behind the checkpoint, none is left.
+    losses = [step.values["loss"] for step in told_steps(ctx.store, ctx.run.id) if step.stage == "sft"]
     with closing(steps):
         for metrics in steps:
-            loss = metrics.values["loss"]
-            ctx.progress("sft", metrics.step, metrics.steps, **metrics.values)
+            losses.append(metrics.values["loss"])
+            ctx.progress("sft", metrics.step, metrics.steps, checkpoints.store, **metrics.values)
     version = publish_policy(ctx, "sft", adapter, BASE_POLICY, settings.epochs)
     ctx.tools.on_device(lambda: backbone.adapters.delete(adapter))
     return StageResult(
@@ -44,6 +46,6 @@ def sft_stage(ctx: Context) -> StageResult:
         stage="sft",
         policy_version=version.id,
         counts=counts,
-        numbers={"loss": loss},
+        numbers={"loss": losses[-1]},
         seconds=timer.seconds,
     )

@@ -1,9 +1,9 @@
-"""The stage that draws a preference study: each policy's replies to its prompts, and the pairs that they make."""
+"""The stage that draws a study: each policy's replies to its prompts, and what people are asked of them."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from rlhf_core.data.prompt_draws import draw
@@ -11,7 +11,7 @@ from rlhf_core.errors import InvalidInput
 from rlhf_core.records.base import content_id
 from rlhf_core.records.runs import StageResult
 from rlhf_core.records.samples import Comparison, Prompt, Sample
-from rlhf_core.records.studies import StudyPair, StudyPlan
+from rlhf_core.records.studies import StudyPair, StudyPlan, StudyReply
 from rlhf_core.seeding import uniform_draw
 from rlhf_core.stages.context import Context, Timer
 from rlhf_core.stages.imported.own_rows import PROMPTS, rows_of
@@ -30,7 +30,8 @@ class Meeting(NamedTuple):
 def study_stage(ctx: Context) -> StageResult:
     """Draw one reply of every policy to each of its prompts, pair them, and open the study's questions.
 
-    Pairs of identical replies are left out and counted: nobody is asked what nobody can tell.
+    Pairs of identical replies are left out and counted: nobody is asked what nobody can tell. Rated is every reply,
+    where the plan says so.
     """
     timer, plan = Timer(), ctx.store.studies.get(ctx.run.id)
     meetings = schedule(_prompts(ctx, plan.pairs), plan)
@@ -44,7 +45,8 @@ def study_stage(ctx: Context) -> StageResult:
     told_apart = [pair for pair in found if pair.a.response != pair.b.response]
     with ctx.store.transaction(ctx.run.id, ctx.run.fence):
         ctx.store.comparisons.add(told_apart)
-        ctx.store.studies.open(ctx.run.id, [_row(ctx, *one) for one in enumerate(told_apart)], plan)
+        rated = rated_replies(ctx.run.id, replies) if plan.ratings_per_reply else []
+        ctx.store.studies.open(ctx.run.id, [_row(ctx, *one) for one in enumerate(told_apart)], plan, rated)
     counts = {"pairs": len(told_apart), "identical": len(found) - len(told_apart)}
     return StageResult(run_id=ctx.run.id, stage="study", counts=counts, seconds=timer.seconds)
 
@@ -61,6 +63,18 @@ def schedule(prompts: Sequence[Prompt], plan: StudyPlan) -> list[Meeting]:
         for place, prompt in enumerate(prompts)
     ]
     return rounds[: plan.pairs]
+
+
+def rated_replies(study_id: str, replies: Mapping[tuple[str, str], Sample]) -> list[StudyReply]:
+    """List each policy's replies, by policy and prompt, in a random order; the same words to a prompt are one reply."""
+    seen: dict[tuple[str, str], str] = {}
+    shown = {key: seen.setdefault((key[1], sample.response), sample.id) for key, sample in replies.items()}
+    drawn = sorted(set(shown.values()), key=lambda sample: uniform_draw(f"rated {study_id} {sample}"))
+    places = {sample: place for place, sample in enumerate(drawn)}
+    return [
+        StudyReply(study_id=study_id, policy=policy, prompt_id=prompt, sample_id=sample, place=places[sample])
+        for (policy, prompt), sample in shown.items()
+    ]
 
 
 def _prompts(ctx: Context, count: int) -> list[Prompt]:

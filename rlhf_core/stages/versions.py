@@ -89,6 +89,7 @@ class EpochCheckpoints:
         self._stage: Stage = stage
         self._examples = content_id("examples", *map(repr, examples))
         self._at = time.monotonic()
+        self._taken: Checkpoint | None = None
 
     def latest(self) -> Path | None:
         """Return the folder that this training goes on from; none where it begins."""
@@ -103,7 +104,7 @@ class EpochCheckpoints:
         return None
 
     def keep(self, state: EpochSnapshot) -> None:
-        """Store a checkpoint if one is due. To be called where the model is used."""
+        """Take a checkpoint if one is due. To be called where the model is used, and before its step is told."""
         if time.monotonic() - self._at < SECONDS and not self._ctx.should_stop():
             return
 
@@ -112,8 +113,11 @@ class EpochCheckpoints:
             (folder / EXAMPLES).write_text(self._examples)
 
         artifact, step = artifact_of(self._ctx, write), self._done + state.update
-        with self._ctx.store.transaction(self._ctx.run.id, self._ctx.run.fence):
-            self._ctx.store.checkpoints.add(
-                Checkpoint(run_id=self._ctx.run.id, stage=self._stage, step=step, artifact=artifact)
-            )
+        self._taken = Checkpoint(run_id=self._ctx.run.id, stage=self._stage, step=step, artifact=artifact)
         self._at = time.monotonic()
+
+    def store(self) -> None:
+        """Store the checkpoint that was taken after a step, where one was, in the commit that tells the step."""
+        if self._taken:
+            self._ctx.store.checkpoints.add(self._taken)
+            self._taken = None

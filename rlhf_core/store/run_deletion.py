@@ -45,10 +45,14 @@ _ROWS = (
         f"preference_revision IN (SELECT revision FROM preferences WHERE {_BY_AI})",
     ),
     ("preferences", _BY_AI),
-    # A study's labelled pairs stay known as such, so that nothing is ever trained on them.
+    # A study's labelled pairs and rated replies stay known as such, so that nothing is ever trained on them.
     ("study_questions", "study_id = :run"),
     ("study_pairs", "comparison_id IN (SELECT id FROM gone_comparisons)"),
-    ("studies", "id = :run AND id NOT IN (SELECT study_id FROM study_pairs)"),
+    ("study_replies", "sample_id IN (SELECT id FROM gone_samples)"),
+    (
+        "studies",
+        "id = :run AND id NOT IN (SELECT study_id FROM study_pairs UNION SELECT study_id FROM study_replies)",
+    ),
     ("pair_information", "comparison_id IN (SELECT id FROM gone_comparisons)"),
     ("comparisons", "id IN (SELECT id FROM gone_comparisons)"),
     ("revisions", "id IN (SELECT id FROM gone_revisions)"),

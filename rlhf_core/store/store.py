@@ -27,6 +27,7 @@ from rlhf_core.store.labelling.comparisons import Comparisons
 from rlhf_core.store.labelling.pair_information import PairsInformation
 from rlhf_core.store.labelling.preferences import Preferences
 from rlhf_core.store.labelling.studies import Studies
+from rlhf_core.store.labelling.study_ratings import StudyRatings
 from rlhf_core.store.labelling.votes import Votes
 from rlhf_core.store.run_deletion import Deletion
 from rlhf_core.store.run_history import Checkpoints, Events, StageResults
@@ -65,6 +66,7 @@ class Store:
         self.votes = Votes(connections)
         self.preferences = Preferences(connections, self.comparisons)
         self.studies = Studies(connections)
+        self.study_ratings = StudyRatings(connections)
         self.adjudications = Adjudications(connections, self.comparisons, self.studies)
         self.annotators = Annotators(connections)
         self.assessment_queue = AssessmentQueue(connections, self.samples)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from rlhf_core.records.annotation import AnnotatorChange
 from rlhf_core.records.feedback import Choice
 from rlhf_core.records.studies import (
     Answer,
@@ -27,6 +28,7 @@ from rlhf_core.records.studies import (
 from rlhf_core.stats import score_interval
 from rlhf_core.store.store import Store
 from rlhf_core.studies.davidson import Games, fit, resample_prompts
+from rlhf_core.studies.ratings import rating_results, settle_ratings
 from rlhf_core.studies.sequential import mean_sequence
 
 RESAMPLES = 500
@@ -70,14 +72,16 @@ def study_results(store: Store, study_id: str) -> StudyResults:
         for question in store.studies.questions(study_id)
     ]
     identical = counts["study"].counts["identical"] if "study" in counts else 0
-    return StudyResults(study_id=study_id, plan=plan, identical=identical, questions=tuple(questions))
+    ratings = rating_results(store, study_id)
+    return StudyResults(study_id=study_id, plan=plan, identical=identical, questions=tuple(questions), ratings=ratings)
 
 
 def settle(store: Store, study_id: str, objective: str) -> None:
     """Close a question that is decided or whose pairs all have their labels; ask it again where labels count no more.
 
-    What was closed by hand stays so.
+    What was closed by hand stays so. It belongs into the transaction of what it is about.
     """
+    store.studies.hold()
     plan = store.studies.get(study_id)
     found = next((one for one in store.studies.questions(study_id) if one.objective == objective), None)
     if found is None or found.closed_because == "by hand":
@@ -89,6 +93,19 @@ def settle(store: Store, study_id: str, objective: str) -> None:
         reason = "decided"
     if reason != found.closed_because:
         store.studies.close(found.model_copy(update={"closed_because": reason}))
+
+
+def set_standing(store: Store, said: AnnotatorChange) -> AnnotatorChange:
+    """Store what a reviewer says of a person, and settle the questions that they answered without them, or with."""
+    with store.transaction():
+        # Before all else: a label of theirs that is being stored is settled before this, or by it.
+        store.studies.hold()
+        stored = store.annotators.change(said)
+        for study, objective in store.studies.answered_by(said.labeler):
+            settle(store, study, objective)
+        for study, objective in store.study_ratings.rated_by(said.labeler):
+            settle_ratings(store, study, objective)
+        return stored
 
 
 def verdicts(pairs: Sequence[StudyPair], answers: Sequence[Answer], labels_per_pair: int) -> list[Verdict]:

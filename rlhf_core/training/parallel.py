@@ -112,11 +112,21 @@ ALONE = Ranks()
 @contextmanager
 def joined() -> Iterator[Ranks]:
     """Join the processes that `torchrun` has started beside this one, while the block lasts."""
-    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
+    dist.init_process_group(backend(torch.cuda.is_available()), timeout=PATIENCE)
     try:
-        yield Ranks(dist.get_rank(), dist.get_world_size())
+        yield members()
     finally:
         dist.destroy_process_group()
+
+
+def backend(gpus: bool) -> str:
+    """Name what carries tensors between processes."""
+    return "cpu:gloo,cuda:nccl" if gpus else "gloo"
+
+
+def members() -> Ranks:
+    """Return this process's place in the group that it is in."""
+    return Ranks(dist.get_rank(), dist.get_world_size())
 
 
 def _bytes(text: str) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
@@ -10,7 +11,7 @@ import typer
 from services.cli import options
 
 if TYPE_CHECKING:
-    from google.protobuf.descriptor import MethodDescriptor
+    from google.protobuf.descriptor import Descriptor, MethodDescriptor
     from google.protobuf.descriptor_pool import DescriptorPool
 
     from rlhf_core.records.models import PolicyStanding
@@ -183,9 +184,8 @@ def _call(connection: Connection, pool: DescriptorPool, method: MethodDescriptor
     try:
         json_format.Parse(body, request, descriptor_pool=pool)
     except json_format.ParseError as error:
-        allowed = ", ".join(field.json_name for field in method.input_type.fields) or "none"
-        reason = str(error).strip().splitlines()[0]
-        raise InvalidInput(f"-d: {reason} Fields of {method.input_type.name}: {allowed}") from None
+        reason = str(error).strip().splitlines()[0].rstrip(".")
+        raise InvalidInput(f"-d: {reason}. {allowed_instead(pool, method.input_type, reason)}") from None
     response_class = message_factory.GetMessageClass(method.output_type)
     path = f"/{method.containing_service.full_name}/{method.name}"
     coding = {"request_serializer": lambda m: m.SerializeToString(), "response_deserializer": response_class.FromString}
@@ -195,3 +195,16 @@ def _call(connection: Connection, pool: DescriptorPool, method: MethodDescriptor
     else:
         response = connection.call(connection.channel.unary_unary(path, **coding), request)
         typer.echo(json_format.MessageToJson(response, descriptor_pool=pool))
+
+
+def allowed_instead(pool: DescriptorPool, request: Descriptor, reason: str) -> str:
+    """Say what could have been meant: the names of an enum, or the fields of the message at fault."""
+    from rlhf_core.errors import suggestion
+
+    if wrong := re.search(r"enum value (\S+) for enum type ([\w.]+)\b", reason):
+        return suggestion(wrong[1], [value.name for value in pool.FindEnumTypeByName(wrong[2]).values][1:])
+    names = [field.json_name for field in request.fields]
+    if wrong := re.search(r'Message type "([\w.]+)" has no field named "([^"]*)"', reason):
+        names = [field.json_name for field in pool.FindMessageTypeByName(wrong[1]).fields]
+        return suggestion(wrong[2], names)
+    return f"Fields of {request.name}: {', '.join(names) or 'none'}"

@@ -57,11 +57,12 @@ def _endpoints(file: str) -> Iterator[Check]:
     from services.serving.endpoints import connect
 
     feedback = load_config(file).feedback
-    for role, backend in (("critic", feedback.critic), ("judge", feedback.judge)):
+    for place, backend in feedback.asked().items():
         if not backend.served_name:
             continue
+        role = place.removeprefix("feedback.")
         try:
-            endpoint = connect(backend, f"feedback.{role}")
+            endpoint = connect(backend, place)
         except CharterError as error:
             yield Check(role, "fail", str(error))
             continue

@@ -25,6 +25,8 @@ from services.cli import (
     token,
     weights,
 )
+from services.cli.cluster import standing as cluster_standing
+from services.cli.cluster import up as cluster_up
 from services.cli.constitution import diff, files, principle_tests
 from services.cli.data import datasets, export, export_policy, gc, stores
 from services.cli.labelling import label, labels, study
@@ -66,6 +68,7 @@ policies_app = typer.Typer(rich_markup_mode=None)
 datasets_app = typer.Typer(rich_markup_mode=None)
 study_app = typer.Typer(rich_markup_mode=None)
 store_app = typer.Typer(help="Say where the store is, and copy it elsewhere.", rich_markup_mode=None)
+cluster_app = typer.Typer(help="Run the services, workers and learners on a Ray cluster.", rich_markup_mode=None)
 labels_app = typer.Typer(rich_markup_mode=None)
 export_app = typer.Typer(help="Write what a data folder holds to files.", rich_markup_mode=None)
 
@@ -134,6 +137,10 @@ app.add_typer(token_app, name="token")
 store_app.command()(stores.use)
 store_app.command()(stores.copy)
 app.add_typer(store_app, name="store")
+cluster_app.command()(cluster_up.up)
+cluster_app.command()(cluster_standing.status)
+cluster_app.command()(cluster_standing.down)
+app.add_typer(cluster_app, name="cluster")
 app.command()(call.call)
 app.command()(doctor.doctor)
 app.command()(health.health)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
-from rlhf_core.config.feedback import POLICY, FeedbackConfig
+from rlhf_core.config.feedback import POLICY, BackendConfig, FeedbackConfig
 from rlhf_core.config.model_defaults import SANDBOX, constitution_for
 from rlhf_core.config.run import ModelConfig, RunConfig
 from rlhf_core.constitution.constitution import Constitution
@@ -22,6 +22,8 @@ from rlhf_core.records.runs import Run
 from services.cli.run_config import load_config, nearest
 from services.client.client import CharterClient
 from services.serving.endpoints import check_endpoints
+
+Backend = TypeVar("Backend", bound=BackendConfig)
 
 
 class Labels(NamedTuple):
@@ -104,10 +106,10 @@ def check_model(model: ModelConfig) -> None:
 
 
 def check_other_models(feedback: FeedbackConfig) -> None:
-    """Check the same for the critic and the judge, where they are not behind an endpoint."""
-    for field, backend in (("feedback.critic.model", feedback.critic), ("feedback.judge.model", feedback.judge)):
+    """Check the same for the critic and the judges, where they are not behind an endpoint."""
+    for place, backend in feedback.asked().items():
         if backend.model != POLICY and not backend.served_name:
-            _check_folder(backend.model, field)
+            _check_folder(backend.model, f"{place}.model")
 
 
 def _check_folder(name: str, field: str) -> None:
@@ -131,9 +133,10 @@ def _with_absolute_paths(config: RunConfig) -> RunConfig:
     data["labels"] = {name: _whole(path) for name, path in config.data.labels.items()}
     reward = {"base_model": _absolute(config.reward.base_model)} if config.reward.base_model else {}
     model = {} if config.model.base_model == SANDBOX else {"base_model": _absolute(config.model.base_model)}
+    judge = config.feedback.judge
     feedback = {
-        role: backend.model_copy(update={"model": backend.model if backend.served_name else _absolute(backend.model)})
-        for role, backend in config.feedback
+        "critic": _whole_backend(config.feedback.critic),
+        "judge": _whole_backend(judge.model_copy(update={"panel": tuple(map(_whole_backend, judge.panel))})),
     }
     constitution = config.constitution
     if constitution is not None and constitution not in BUILTIN and not is_reference(constitution):
@@ -147,6 +150,11 @@ def _with_absolute_paths(config: RunConfig) -> RunConfig:
             "constitution": constitution,
         }
     )
+
+
+def _whole_backend(backend: Backend) -> Backend:
+    model = backend.model if backend.served_name else _absolute(backend.model)
+    return backend.model_copy(update={"model": model})
 
 
 def _whole(path: str) -> str:

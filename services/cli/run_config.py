@@ -173,14 +173,19 @@ def _put(tree: dict[str, Any], setting: Setting) -> None:
 
 def _model_at(schema: type[BaseModel], path: KeyPath) -> type[BaseModel] | None:
     """The class of the section at `path`, None where there is a plain value or nothing."""
-    model = schema
+    kind: Any = schema
     for part in path:
-        field = model.model_fields.get(part)
+        if part.isdigit():
+            # An entry of a list of sections.
+            kind = next(iter(get_args(kind)), None)
+            continue
+        field = kind.model_fields.get(part) if _is_section(kind) else None
         kind = field.annotation if field else None
-        if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
-            return None
-        model = kind
-    return model
+    return kind if _is_section(kind) else None
+
+
+def _is_section(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
 def _in_file_order(problem: str) -> list[tuple[int, str]]:

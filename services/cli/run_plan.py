@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
+    from rlhf_core.interfaces import Backend, Feedback
     from rlhf_core.planning.records import RunPlan, StagePlan
+    from rlhf_core.records.feedback import Protocol
     from rlhf_core.stages.context import Context
     from services.cli.preflight import Plan
     from services.serving.loaded_models import ModelLibrary
@@ -69,23 +71,35 @@ def _row(stage: StagePlan) -> tuple[str, str, str, str, str]:
 def _measured(plan: Plan) -> RunPlan:
     from rlhf_core.feedback.judge_cache import Notebook
     from rlhf_core.feedback.model_feedback import feedback_of
-    from rlhf_core.interfaces import Feedback
-    from rlhf_core.planning.meter import Metered
+    from rlhf_core.planning.meter import Count, Metered
     from rlhf_core.planning.run_plan import plan_run
     from services.serving.backends import LocalModel
 
     with _context(plan) as (ctx, library):
-        critic, judge, protocol, method = library.backends
-        if not (isinstance(critic, LocalModel) and isinstance(judge, LocalModel)):
+        critic, judge, protocol, method, panel = library.backends
+        own = {id(model): model for model in library.backends.all if isinstance(model, LocalModel)}
+        if len(own) < len(library.backends.all):
             return plan_run(ctx, None, None)
-        both = Metered(judge, judge.backbone)
-        asked = both if critic is judge else critic
+        count = Count()
+        judges: list[tuple[Backend, Protocol]] = [(one.model, one.protocol) for one in panel] or [(judge, protocol)]
+        metered = {id(model): Metered(own[id(model)], own[id(model)].backbone, count) for model, _ in judges}
 
-        def feedback() -> Feedback:
-            tokens = plan.config.model.feedback_tokens
-            return feedback_of(asked, both, ctx.constitution, protocol, tokens, notebook=Notebook(), method=method)
+        def asking(model: Backend, protocol: Protocol) -> Feedback:
+            """A judge, beside the critic, who remembers nothing."""
+            return feedback_of(
+                metered.get(id(critic), critic),
+                metered[id(model)],
+                ctx.constitution,
+                protocol,
+                plan.config.model.feedback_tokens,
+                notebook=Notebook(),
+                method=method,
+                as_wanted=bool(panel),
+            )
 
-        return plan_run(ctx, feedback, both)
+        return plan_run(
+            ctx, lambda: asking(*judges[0]), count, lambda: [asking(model, how) for model, how in judges[1:]]
+        )
 
 
 @contextmanager

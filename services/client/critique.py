@@ -12,6 +12,7 @@ from charter.v1 import critique_pb2, critique_pb2_grpc
 from rlhf_core.constitution.constitution import Constitution, Principle
 from rlhf_core.constitution.load import parse_constitution
 from rlhf_core.constitution.validation.problems import Problem
+from rlhf_core.interfaces import PanelJudge
 from rlhf_core.records.feedback import Critique, Usage, Vote
 from rlhf_core.records.samples import Comparison, Sample
 from services.client.connection import Connection
@@ -33,9 +34,13 @@ K = TypeVar("K", str, tuple[str, ...])
 class FeedbackClient:
     """interfaces.Feedback over the wire. Calls end with Unavailable once their caller is `gone`."""
 
-    def __init__(self, connection: Connection, constitution: str, gone: Callable[[], bool] | None = None):
+    def __init__(
+        self, connection: Connection, constitution: str, gone: Callable[[], bool] | None = None, judge: str = ""
+    ):
+        """`judge` is that of the server's panel who is asked; none is the one judge, or the panel's first."""
         self._connection = connection
         self._gone = gone
+        self._named = judge
         self._constitution = constitution
         self._stub = critique_pb2_grpc.CritiqueServiceStub(connection.channel)
         self.usage = Usage()
@@ -43,7 +48,7 @@ class FeedbackClient:
     @property
     def name(self) -> str:
         """The model that judges, with its revision."""
-        return self._judge.judge
+        return self._asked.judge
 
     @property
     def critic_name(self) -> str:
@@ -51,12 +56,33 @@ class FeedbackClient:
 
     @property
     def template_hash(self) -> str:
-        return self._judge.template_hash
+        return self._asked.template_hash
+
+    @property
+    def panel(self) -> list[PanelJudge]:
+        """The judges that label together, each to be asked by itself; none where one judge labels alone."""
+        return [
+            PanelJudge(
+                one.name,
+                one.protocol,
+                one.weight,
+                FeedbackClient(self._connection, self._constitution, self._gone, one.name),
+            )
+            for one in self._judge.panel
+        ]
 
     @cached_property
     def _judge(self) -> critique_pb2.GetJudgeResponse:
         request = critique_pb2.GetJudgeRequest(constitution=self._constitution)
         return self._connection.call(self._stub.GetJudge, request)
+
+    @cached_property
+    def _asked(self) -> critique_pb2.PanelJudge:
+        """The judge whom `compare` asks."""
+        of_panel = {one.name: one for one in self._judge.panel}
+        if self._named or of_panel:
+            return of_panel[self._named or next(iter(of_panel))]
+        return critique_pb2.PanelJudge(judge=self._judge.judge, template_hash=self._judge.template_hash)
 
     def critique(self, items: Sequence[tuple[Sample, Principle]]) -> list[Critique]:
         """Criticise each sample; those of one principle share a call."""
@@ -93,7 +119,9 @@ class FeedbackClient:
         for names, places in _alike([tuple(principle.id for _, principle in asked) for asked in pairs]).items():
             messages = [comparison_to_message(pairs[place][0][0]) for place in places]
             for part in in_order(messages):
-                request = critique_pb2.CompareRequest(comparisons=messages[part], principles=map(self._ref, names))
+                request = critique_pb2.CompareRequest(
+                    comparisons=messages[part], principles=map(self._ref, names), judge=self._asked.name
+                )
                 answer = self._connection.call(self._stub.Compare, request, self._gone)
                 cast = [vote_from_message(message) for message in answer.votes]
                 each = 2 * len(names)

@@ -1,4 +1,4 @@
-"""The client of StudyService: preference studies."""
+"""The client of StudyService: preference studies, and their ratings."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ class StudyClient:
         stopping: Stopping = "sequential",
         alpha: float = 0.0,
         temperature: float = 0.0,
+        ratings_per_reply: int = 0,
         prompts: str = "",
         seed: int = 0,
         constitution: str = "",
@@ -37,7 +38,8 @@ class StudyClient:
     ) -> Study:
         """Declare a study, and queue the drawing of its replies. What is not given is the server's default.
 
-        `prompts` is a dataset or a file of the server's; none means the built-in world's held-out prompts.
+        `prompts` is a dataset or a file of the server's; none means the built-in world's held-out prompts. With
+        `ratings_per_reply` so many people also rate each reply by itself.
         """
         plan = study_pb2.StudyPlan(
             policies=policies,
@@ -47,6 +49,7 @@ class StudyClient:
             stopping=enums.number(STOPPING, stopping),
             alpha=alpha,
             temperature=temperature,
+            ratings_per_reply=ratings_per_reply,
         )
         request = study_pb2.CreateStudyRequest(
             plan=plan,

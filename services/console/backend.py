@@ -24,6 +24,7 @@ from charter.v1 import (
 from starlette.requests import Request
 from starlette.responses import Response
 
+from rlhf_core.errors import Unauthenticated
 from services.client.connection import OPTIONS
 from services.console.sessions import Sessions
 from services.security.scopes import GRANTS, Scope
@@ -85,10 +86,17 @@ class Backend:
             raise error_from_call(error, SERVER) from None
 
     async def stream(self, request: Request, method: Callable[..., Any], message: Any) -> AsyncIterator[Any]:
-        """Make a call that answers many times; leaving the loop cancels it. Raises the service's error."""
+        """Make a call that answers many times; leaving the loop cancels it. Raises the service's error.
+
+        It ends with the visitor's session: Unauthenticated.
+        """
+        session = cookie_of(request, TOKEN_COOKIE)
+        in_session = self.sessions.is_open(session)
         call = method(message, metadata=_metadata(self._token(request)))
         try:
             async for answer in call:
+                if in_session and not self.sessions.is_open(session):
+                    raise Unauthenticated("token: the session is over", "token")
                 yield answer
         except grpc.aio.AioRpcError as error:
             raise error_from_call(error, SERVER) from None

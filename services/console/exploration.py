@@ -151,12 +151,29 @@ def _side(judged: exploration_pb2.JudgedComparison, sample: str) -> Side:
     comparison = comparison_from_message(judged.comparison)
     is_a = comparison.a.id == sample
     other = comparison.b if is_a else comparison.a
-    votes = [
-        (f"{vote.principle_id}, {'second' if vote.swapped == is_a else 'first'}", _better(vote, is_a))
-        for vote in judged.votes
-    ]
-    labels = [(label.objective, label.labeler, _said(label, is_a)) for label in judged.preferences]
+    several = len({(vote.judge, vote.template_hash) for vote in judged.votes}) > 1
+    votes = [(_which(vote, is_a, several), _better(vote, is_a)) for vote in judged.votes]
+    labels = [said for label in judged.preferences for said in _each(label, is_a)]
     return Side(visible(other.response), other.id, votes, labels)
+
+
+def _which(vote: critique_pb2.Vote, is_a: bool, several: bool) -> str:
+    """Which vote it is; where judges differ, also whose."""
+    place = f"{vote.principle_id}, {'second' if vote.swapped == is_a else 'first'}"
+    return f"{place}, {vote.judge} by {vote.protocol}" if several else place
+
+
+def _each(label: preference_pb2.Preference, is_a: bool) -> list[tuple[str, str, str]]:
+    """What a label says and, where a panel gave it, what each of its judges did."""
+    opinions = [
+        (
+            label.objective,
+            f"{one.judge}{'' if one.weight else ', left out'}",
+            f"abstains: {one.reason}" if one.reason else f"{one.probability if is_a else 1 - one.probability:.2f}",
+        )
+        for one in label.opinions
+    ]
+    return [(label.objective, label.labeler, _said(label, is_a)), *opinions]
 
 
 def _better(vote: critique_pb2.Vote, is_a: bool) -> str:

@@ -13,10 +13,9 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from rlhf_core.annotation.agreement import Agreement
 from rlhf_core.annotation.records import ObjectiveQuality, Window
 from rlhf_core.errors import InvalidInput
-from rlhf_core.records.annotation import Answer
+from rlhf_core.records.annotation import Agreement, Answer
 from rlhf_core.seeding import is_swapped
 from services.console.backend import Backend, person_of
 from services.console.pages import Pages, form_of

@@ -77,7 +77,7 @@ class Runs:
         message = await self._run(request)
         run = run_from_message(message)
         config = json.loads(run.config) if run.config else {}
-        stages = STAGES if run.kind == "pipeline" else (run.kind,)
+        stages = _stages(config) if run.kind == "pipeline" else (run.kind,)
         visitor = await self._backend.visitor(request)
         labels = visitor.may("label") and "preference" in visitor.services
         return self._pages.page_for(
@@ -171,6 +171,12 @@ class Runs:
             return Report.model_validate_json(found.report_json)
         except (NotFound, ValueError):  # none, or one of a Charter that wrote others
             return None
+
+
+def _stages(config: dict[str, Any]) -> list[str]:
+    """The stages of a pipeline, without the control where the run's settings leave it out."""
+    has_control = config.get("ppo", {}).get("control_steps") != 0
+    return [stage for stage in STAGES if stage != "control" or has_control]
 
 
 def _changed(form: dict[str, str]) -> dict[str, str]:

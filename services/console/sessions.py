@@ -49,5 +49,9 @@ class Sessions:
         self._open.move_to_end(number)
         return found.token
 
+    def is_open(self, number: str) -> bool:
+        """Tell whether a session has begun and nobody has ended it, without using it."""
+        return number in self._open
+
     def end(self, number: str) -> None:
         self._open.pop(number, None)

@@ -7,6 +7,7 @@ import base64
 import binascii
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import aclosing
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 from pydantic import ValidationError
@@ -19,9 +20,9 @@ from starlette.types import Message, Receive, Scope, Send
 
 from rlhf_core.errors import InvalidInput, Unavailable
 from services.http.errors import TooLarge, TooSlow, WrongMethod, told_of
-from services.security.callers import CALLER
+from services.security.callers import CALLER, EVERYBODY, Right
 from services.security.scopes import check_scope
-from services.security.tokens import Tokens
+from services.security.tokens import Caller, Tokens
 from services.server.call_log import name_of, new_name, observed
 from services.server.limits import Limits, Turnstile
 from services.serving.executor import GOING_DOWN
@@ -83,6 +84,14 @@ class Gate(NamedTuple):
     limits: Limits
     turnstile: Turnstile
 
+    def caller(self, grpc_method: str, authorization: str) -> Caller:
+        """Tell who calls what stands for a method of the contract. Raises Unauthenticated and Forbidden."""
+        if not self.tokens:
+            return EVERYBODY
+        found = self.tokens.caller(authorization)
+        check_scope(grpc_method, found.scopes, found.name)
+        return found
+
 
 class Endpoint:
     """An ASGI application for one path, with a door for each verb that it is asked by."""
@@ -109,24 +118,22 @@ class Endpoint:
                 await reply.refuse(error, door.subject if door else "")
 
     async def _let_in(self, door: Door, scope: Scope, headers: Headers, receive: Receive, reply: _Reply) -> None:
-        client = (scope.get("client") or ("",))[0]
-        if self._gate.tokens:
-            caller = self._gate.tokens.caller(_authorization(headers))
-            check_scope(door.grpc_method, caller.scopes, caller.name)
-            client = caller.name
-            CALLER.set(caller)
+        let_in = partial(self._gate.caller, door.grpc_method, _authorization(headers))
+        caller = let_in()
+        CALLER.set(caller)
+        client = caller.name or (scope.get("client") or ("",))[0]
         with self._gate.turnstile.entered(client):
             body = await _body(headers, receive, self._gate.limits.message_bytes) if scope["method"] == "POST" else b""
             name = scope["path"].split("/")[self._place] if self._place is not None else ""
             asked = Asked(await _read(door.takes, headers, body), QueryParams(scope["query_string"]), name)
-            await _while_there(receive, self._respond(door, asked, reply))
+            await _while_there(receive, self._respond(door, asked, reply, Right(let_in)))
 
-    async def _respond(self, door: Door, asked: Asked, reply: _Reply) -> None:
+    async def _respond(self, door: Door, asked: Asked, reply: _Reply, right: Right) -> None:
         answer = await door.answer(asked)
         if isinstance(answer, AsyncGenerator):
-            await reply.stream(answer)
+            await reply.stream(answer, right)
         elif isinstance(answer, Pieces):
-            await reply.file(answer.data)
+            await reply.file(answer.data, right)
         else:
             await reply.send(JSONResponse(answer))
 
@@ -155,7 +162,7 @@ class _Reply:
         await self._send(head)
         await self._send({"type": "http.response.body", "body": bytes(response.body)})
 
-    async def stream(self, events: AsyncGenerator[str]) -> None:
+    async def stream(self, events: AsyncGenerator[str], right: Right) -> None:
         """Send events. The first one is waited for, so that what is wrong with a call still has a status."""
         async with aclosing(events):
             first = await anext(events)
@@ -163,16 +170,18 @@ class _Reply:
             self._tells = True
             await self._event(first)
             async for event in events:
+                right.check()
                 await self._event(event)
             await self._send({"type": "http.response.body", "body": b""})
 
-    async def file(self, pieces: AsyncGenerator[bytes, None]) -> None:
+    async def file(self, pieces: AsyncGenerator[bytes, None], right: Right) -> None:
         """Send bytes. The first ones are waited for, as with a stream; where later ones fail the answer breaks off."""
         async with aclosing(pieces):
             first = await anext(pieces)
             await self._begin(b"application/octet-stream")
             await self._send({"type": "http.response.body", "body": first, "more_body": True})
             async for data in pieces:
+                right.check()
                 await self._send({"type": "http.response.body", "body": data, "more_body": True})
             await self._send({"type": "http.response.body", "body": b""})
 

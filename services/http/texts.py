@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from charter.v1 import common_pb2
 from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
+from rlhf_core.config.base import numbers_only
 from rlhf_core.errors import InvalidInput
 from rlhf_core.records.samples import Message
 from services.wire import enums
@@ -28,6 +29,8 @@ class Shape(BaseModel):
     """What a request may hold; what it does not name is refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    _numbers_only = field_validator("*", mode="before")(classmethod(numbers_only))
 
 
 class Turn(BaseModel):

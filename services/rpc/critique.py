@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from functools import reduce
 
 import grpc
 from charter.v1 import critique_pb2, critique_pb2_grpc
@@ -78,15 +80,22 @@ class CritiqueService(critique_pb2_grpc.CritiqueServiceServicer):
             raise InvalidInput("principles is empty; name at least one principle to judge by", "principles")
         if len({constitution.hash for constitution, _ in principles}) > 1:
             raise InvalidInput("principles are of several constitutions; name those of one", "principles")
-        votes, usage = await self._models.compare(
-            comparisons, principles[0][0], [principle for _, principle in principles]
+        constitution, asked = principles[0][0], [principle for _, principle in principles]
+        seats, panel = self._seats(request.judge), self._models.panel
+        answers = await asyncio.gather(
+            *(self._models.compare(comparisons, constitution, asked, seat) for seat in seats)
         )
-        both = zip(votes[::2], votes[1::2], strict=True)
-        return critique_pb2.CompareResponse(
-            votes=[vote_to_message(vote) for vote in votes],
-            judgements=[judgement(first, second) for first, second in both],
-            usage=usage_to_message(usage),
-        )
+        usage = usage_to_message(reduce(Usage.plus, (usage for _, usage in answers)))
+        weights = [panel[seat].weight if panel else 1.0 for seat in seats]
+        judgements = together([votes for votes, _ in answers], weights)
+        told = [[vote_to_message(vote) for vote in votes] for votes, _ in answers]
+        if len(seats) == 1:
+            return critique_pb2.CompareResponse(votes=told[0], judgements=judgements, usage=usage)
+        each = [
+            critique_pb2.PanelVotes(judge=self._judge(constitution, seat), votes=votes, usage=usage_to_message(own))
+            for seat, votes, (_, own) in zip(seats, told, answers, strict=True)
+        ]
+        return critique_pb2.CompareResponse(judgements=judgements, usage=usage, panel=each)
 
     async def GetJudge(
         self, request: critique_pb2.GetJudgeRequest, context: grpc.aio.ServicerContext
@@ -98,6 +107,7 @@ class CritiqueService(critique_pb2_grpc.CritiqueServiceServicer):
             critic=feedback.critic_name,
             protocol=feedback.protocol,
             template_hash=feedback.template_hash,
+            panel=[self._judge(constitution, seat) for seat in range(len(self._models.panel))],
         )
 
     async def GetConstitution(
@@ -128,6 +138,26 @@ class CritiqueService(critique_pb2_grpc.CritiqueServiceServicer):
     ) -> critique_pb2.TestConstitutionResponse:
         return await self._desk.test(request)
 
+    def _seats(self, judge: str) -> Sequence[int]:
+        """Whom of the panel to ask; the one judge where there is none. Raises InvalidInput for a name that none has."""
+        names = [one.name for one in self._models.panel]
+        if not judge:
+            return range(max(1, len(names)))
+        if judge not in names:
+            allowed = ", ".join([*names, "or empty"])
+            raise InvalidInput(f"judge: '{judge}' is none of the judges of a panel here; allowed: {allowed}", "judge")
+        return [names.index(judge)]
+
+    def _judge(self, constitution: Constitution, seat: int) -> critique_pb2.PanelJudge:
+        feedback, one = self._models.feedback(constitution, seat), self._models.panel[seat]
+        return critique_pb2.PanelJudge(
+            name=one.name,
+            judge=feedback.name,
+            protocol=feedback.protocol,
+            template_hash=feedback.template_hash,
+            weight=one.weight,
+        )
+
     async def _principle(self, ref: critique_pb2.PrincipleRef) -> tuple[Constitution, Principle]:
         return await self._io.run(self._constitutions.principle, ref.constitution, ref.principle_id)
 
@@ -138,6 +168,32 @@ def check_constitution(text: str, source: str) -> critique_pb2.CheckConstitution
     return critique_pb2.CheckConstitutionResponse(
         problems=problems_to_messages(problems),
         constitution=None if constitution is None else constitution_to_message(constitution),
+    )
+
+
+def together(each: Sequence[Sequence[Vote]], weights: Sequence[float]) -> list[critique_pb2.Judgement]:
+    """Say what judges say together of each pair and principle, whose two votes stand at the same places of each.
+
+    In each order it is the mean of the log-odds of those whose votes can be read, by weight; even where none can.
+    """
+    if len(each) == 1:
+        return [judgement(first, second) for first, second in zip(each[0][::2], each[0][1::2], strict=True)]
+    return [
+        _pooled(same, weights) for same in zip(*(zip(own[::2], own[1::2], strict=True) for own in each), strict=True)
+    ]
+
+
+def _pooled(same: Sequence[tuple[Vote, Vote]], weights: Sequence[float]) -> critique_pb2.Judgement:
+    read = [(both, weight) for both, weight in zip(same, weights, strict=True) if all(v.label_mass > 0 for v in both)]
+    total = sum(weight for _, weight in read)
+    odds = [
+        sum(weight * (both[order].logprob_a - both[order].logprob_b) for both, weight in read) / total if read else 0.0
+        for order in range(2)
+    ]
+    return critique_pb2.Judgement(
+        comparison_id=same[0][0].comparison_id,
+        probability=sigmoid(sum(odds) / 2),
+        gap=abs(sigmoid(odds[0]) - sigmoid(odds[1])),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from typing import NamedTuple
 
@@ -29,7 +29,8 @@ class Loaded(NamedTuple):
 
     policy: str
     critic: str
-    judge: str
+    judges: Sequence[str]
+    """The one judge, or all of a panel."""
     max_length: int
     """Longest prompt and response together, in tokens."""
 
@@ -103,9 +104,11 @@ def _versions(with_model: bool) -> Mapping[str, str]:
 def _models(config: ServeConfig, loaded: Loaded) -> list[server_pb2.ServedModel]:
     models = [server_pb2.ServedModel(role="policy", model=loaded.policy, place="local")]
     if "critique" in config.only:
-        for role, name in (("critic", loaded.critic), ("judge", loaded.judge)):
-            place = _place(getattr(config.feedback, role))
-            models.append(server_pb2.ServedModel(role=role, model=name, place=place))
+        judges = zip(loaded.judges, config.feedback.judges().values(), strict=True)
+        served = [("critic", loaded.critic, config.feedback.critic), *(("judge", *judge) for judge in judges)]
+        models += [
+            server_pb2.ServedModel(role=role, model=name, place=_place(backend)) for role, name, backend in served
+        ]
     return models
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import get_args
 
 import grpc
 from charter.v1 import study_pb2, study_pb2_grpc
@@ -12,7 +13,7 @@ from rlhf_core.constitution.load import parse_constitution
 from rlhf_core.errors import Conflict, Forbidden, InvalidInput, NoWorker, suggestion
 from rlhf_core.policies.resolve import speaking
 from rlhf_core.records.runs import Run
-from rlhf_core.records.studies import QuestionProgress, Study, StudyPlan, StudyState
+from rlhf_core.records.studies import QuestionProgress, RatingProgress, Study, StudyForm, StudyPlan, StudyState
 from rlhf_core.store.store import Store
 from rlhf_core.studies.results import study_results
 from services.rpc.policy_aliases import reference
@@ -27,6 +28,7 @@ from services.wire.studies import plan_from_message, results_to_message, study_t
 
 PAGE = 50
 KIND = "study"
+FORMS: tuple[StudyForm, ...] = get_args(StudyForm)
 MAX_POLICIES, MAX_NAME = 8, 80
 
 
@@ -123,13 +125,19 @@ class StudyService(study_pb2_grpc.StudyServiceServicer):
             pairs, done = self._store.studies.progress(question)
             closed = question.model_dump(include={"objective", "closed_because", "closed_at"})
             questions.append(QuestionProgress(pairs=pairs, done=done, **closed))
+        ratings = []
+        for question in self._store.studies.questions(run.id, "ratings"):
+            replies, done = self._store.study_ratings.progress(question)
+            closed = question.model_dump(include={"objective", "closed_because", "closed_at"})
+            ratings.append(RatingProgress(replies=replies, done=done, **closed))
         config = RunConfig.model_validate_json(run.config)
         return Study(
             id=run.id,
             display_name=run.display_name,
             plan=plan,
-            state=_state(run, questions),
+            state=_state(run, [*questions, *ratings]),
             questions=tuple(questions),
+            rating_questions=tuple(ratings),
             prompts=config.data.prompts or "",
             seed=config.seed,
             constitution_hash=run.constitution_hash,
@@ -144,9 +152,11 @@ class StudyService(study_pb2_grpc.StudyServiceServicer):
             raise Conflict(told, hint=f"to end it before that: charter cancel {run.id}")
 
         def work() -> Study:
-            for question in self._store.studies.questions(run.id):
-                if not question.closed_because:
-                    self._store.studies.close(question.model_copy(update={"closed_because": "by hand"}))
+            with self._store.transaction():
+                self._store.studies.hold()
+                for question in [one for form in FORMS for one in self._store.studies.questions(run.id, form)]:
+                    if not question.closed_because:
+                        self._store.studies.close(question.model_copy(update={"closed_because": "by hand"}))
             return self._get(run.id)
 
         return tried(self._store, work) if request.validate_only else work()
@@ -156,7 +166,7 @@ class StudyService(study_pb2_grpc.StudyServiceServicer):
         study = self._get(run.id)
         if study.state != "closed":
             if plan.stopping == "fixed":
-                left = ", ".join(f"{one.objective} {one.done} of {one.pairs}" for one in study.questions) or "none yet"
+                left = ", ".join(_how_far(study)) or "none yet"
                 raise Conflict(
                     f"study '{run.id}' is of a fixed size and still open ({left}), so it has no results yet",
                     hint=f"charter study close {run.id} ends it early, and its results say so",
@@ -184,7 +194,13 @@ def _config(request: study_pb2.CreateStudyRequest) -> RunConfig:
     return RunConfig.model_validate(given | ({"data": {"prompts": request.prompts}} if request.prompts else {}))
 
 
-def _state(run: Run, questions: Sequence[QuestionProgress]) -> StudyState:
+def _how_far(study: Study) -> list[str]:
+    """What has been answered of each question."""
+    pairs = [f"{one.objective} {one.done} of {one.pairs}" for one in study.questions]
+    return pairs + [f"{one.objective} rated {one.done} of {one.replies}" for one in study.rating_questions]
+
+
+def _state(run: Run, questions: Sequence[QuestionProgress | RatingProgress]) -> StudyState:
     if questions:
         return "closed" if all(question.closed_because for question in questions) else "open"
     return "failed" if run.state in ("SUCCEEDED", "FAILED", "CANCELLED") else "drawing"

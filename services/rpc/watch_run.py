@@ -11,6 +11,7 @@ from charter.v1 import trainer_pb2
 from rlhf_core.errors import InvalidInput, Unavailable
 from rlhf_core.records.runs import Run, RunEvent
 from rlhf_core.store.store import Store
+from services.security.callers import check_right
 from services.serving.executor import Executor
 from services.wire.resource_names import run_of
 from services.wire.stored_records import event_to_message, run_to_message
@@ -42,10 +43,12 @@ class RunWatch:
 
         Raises:
             Unavailable: the server stops; the caller watches on from its last sequence.
+            Unauthenticated: the caller's token is taken away, or its day is over.
         """
         await self._io.run(self._check_beginning)
         beat, paused = time.monotonic(), False
         while True:
+            check_right()
             # The run first: a state that is final before the events are read has no event after them.
             run, events = await self._io.run(self._look)
             for event in events:

@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError
 from pydantic import ValidationError
 
 from rlhf_core.errors import CharterError, InvalidInput, Violation
-from services.security.callers import CALLER, EVERYBODY
+from services.security.callers import CALLER, EVERYBODY, RIGHT, Right
 from services.security.scopes import check_scope, is_open
 from services.security.tokens import Caller, Tokens
 from services.server.incidents import incident_of, told
@@ -67,29 +67,36 @@ class Gate(grpc.aio.ServerInterceptor):
     async def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
     ) -> grpc.RpcMethodHandler:
-        method, caller = handler_call_details.method, EVERYBODY
+        method = handler_call_details.method
         if is_open(method):
             return await continuation(handler_call_details)
-        if self._tokens:
-            try:
-                caller = self._tokens.caller(_authorization(handler_call_details))
-                check_scope(method, caller.scopes, caller.name)
-            except CharterError as error:
-                return grpc.unary_unary_rpc_method_handler(_raising(error))
+        let_in = partial(self._let_in, method, _authorization(handler_call_details))
+        try:
+            caller = let_in()
+        except CharterError as error:
+            return grpc.unary_unary_rpc_method_handler(_raising(error))
         handler = await continuation(handler_call_details)
         if handler is not None and handler.unary_unary:
             counted = self._count_unary(handler.unary_unary, caller)
             coding = (handler.request_deserializer, handler.response_serializer)
             return grpc.unary_unary_rpc_method_handler(counted, *coding)
         if handler is not None and handler.unary_stream:
-            counted = self._count_stream(handler.unary_stream, caller)
+            counted = self._count_stream(handler.unary_stream, caller, Right(let_in))
             coding = (handler.request_deserializer, handler.response_serializer)
             return grpc.unary_stream_rpc_method_handler(counted, *coding)
         if handler is not None and handler.stream_unary:
-            counted = self._count_sent(handler.stream_unary, caller)
+            counted = self._count_sent(handler.stream_unary, caller, Right(let_in))
             coding = (handler.request_deserializer, handler.response_serializer)
             return grpc.stream_unary_rpc_method_handler(counted, *coding)
         return handler
+
+    def _let_in(self, method: str, authorization: str | bytes) -> Caller:
+        """Who calls. Raises Unauthenticated and Forbidden."""
+        if not self._tokens:
+            return EVERYBODY
+        caller = self._tokens.caller(authorization)
+        check_scope(method, caller.scopes, caller.name)
+        return caller
 
     def _count_unary(self, method: Callable[..., Awaitable[Any]], caller: Caller) -> Callable[..., Awaitable[Any]]:
         async def counted(request: Any, context: grpc.aio.ServicerContext) -> Any:
@@ -100,19 +107,26 @@ class Gate(grpc.aio.ServerInterceptor):
 
         return counted
 
-    def _count_stream(self, method: Callable[..., Any], caller: Caller) -> Callable[..., AsyncIterator[Any]]:
+    def _count_stream(
+        self, method: Callable[..., Any], caller: Caller, right: Right
+    ) -> Callable[..., AsyncIterator[Any]]:
         async def counted(request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
             CALLER.set(caller)
+            RIGHT.set(right)
             with self._turnstile.entered(caller.name or _host(context.peer())):
                 check_request(request, self._limits)
                 async for answer in method(request, context):
+                    right.check()
                     yield answer
 
         return counted
 
-    def _count_sent(self, method: Callable[..., Awaitable[Any]], caller: Caller) -> Callable[..., Awaitable[Any]]:
+    def _count_sent(
+        self, method: Callable[..., Awaitable[Any]], caller: Caller, right: Right
+    ) -> Callable[..., Awaitable[Any]]:
         async def checked(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
             async for request in requests:
+                right.check()
                 check_request(request, self._limits)
                 yield request
 

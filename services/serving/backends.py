@@ -47,43 +47,81 @@ class LocalModel:
             return reply_logprobs(self.backbone, conversations, replies)
 
 
+class PanelBackend(NamedTuple):
+    """One of several judges that label together."""
+
+    name: str
+    model: Backend
+    protocol: Protocol
+    weight: float
+
+
 class Backends(NamedTuple):
     critic: Backend
     judge: Backend
+    """Who is asked wherever one judge is enough: of a panel its first."""
     protocol: Protocol
     """The configured one; a constitution, or what the judge can do, may make it another."""
     method: Method = "critique"
     """The critic's."""
+    panel: tuple[PanelBackend, ...] = ()
 
-    def threads(self) -> tuple[Executor | None, Executor | None]:
-        """Tell where the critic and the judge work.
+    @property
+    def all(self) -> tuple[Backend, ...]:
+        """Every model once."""
+        asked = {id(model): model for model in (self.critic, self.judge, *(one.model for one in self.panel))}
+        return tuple(asked.values())
 
-        Each endpoint has a thread of its own, a model of this process none.
+    def threads(self) -> dict[int, Executor]:
+        """Tell where the endpoints work, by `id`: each on a thread of its own. The models of this process have none.
 
         One thread waits for one batch at a time, so that an endpoint's `concurrency` holds for all callers together.
         """
-        critic = None if isinstance(self.critic, LocalModel) else Executor("critic")
-        if self.judge is self.critic:
-            return critic, critic
-        return critic, None if isinstance(self.judge, LocalModel) else Executor("judge")
+        elsewhere = [model for model in self.all if not isinstance(model, LocalModel)]
+        return {id(model): Executor("critic" if model is self.critic else "judge") for model in elsewhere}
 
 
 def load_backends(feedback: FeedbackConfig, policy: LocalModel, model: ModelConfig) -> Backends:
-    """Load the critic and the judge, or find that they answer; one model that is both is loaded once."""
+    """Load the critic and the judges, or find that they answer; one model that is several of them is loaded once."""
     critic = _load(feedback.critic, "feedback.critic", policy, model)
-    same = feedback.judge.same_model(feedback.critic)
-    judge = critic if same else _load(feedback.judge, "feedback.judge", policy, model)
-    for role, asked, how in (
-        ("critic.method", critic, feedback.critic.method),
-        ("judge.protocol", judge, feedback.judge.protocol),
-    ):
-        if how == "contrast" and not asked.reads_replies:
+    _check_method("feedback.critic.method", critic, feedback.critic.method)
+    loaded: list[tuple[BackendConfig, Backend]] = [(feedback.critic, critic)]
+    judges: list[Backend] = []
+    for field, config in feedback.judges().items():
+        found = next((one for known, one in loaded if config.same_model(known)), None)
+        judge = found or _load(config, field, policy, model)
+        _check_method(f"{field}.protocol", judge, config.protocol)
+        loaded.append((config, judge))
+        judges.append(judge)
+    panel = tuple(
+        PanelBackend(config.name, judge, config.protocol, config.weight)
+        for config, judge in zip(feedback.judge.panel, judges, strict=False)
+    )
+    _check_apart(panel)
+    protocol = panel[0].protocol if panel else feedback.judge.protocol
+    return Backends(critic, judges[0], protocol, feedback.critic.method, panel)
+
+
+def _check_apart(panel: Sequence[PanelBackend]) -> None:
+    """An endpoint without log-probabilities is asked for text in place of three other protocols."""
+    seen: dict[tuple[int, Protocol], str] = {}
+    for place, one in enumerate(panel):
+        asked = one.protocol if one.model.gives_logprobs or one.protocol == "pointwise" else "text"
+        if (other := seen.setdefault((id(one.model), asked), one.name)) != one.name:
             raise InvalidInput(
-                f"feedback.{role} is contrast, but '{asked.name}' tells no log-probabilities of given replies; "
-                "allowed: a model of this process (policy, a folder or a Hugging Face id), or another method",
-                f"feedback.{role}",
+                f"feedback.judge.panel.{place}.protocol: '{one.model.name}' gives no log-probabilities, so that "
+                f"'{other}' and '{one.name}' would both be asked for text; allowed: one of them",
+                f"feedback.judge.panel.{place}.protocol",
             )
-    return Backends(critic, judge, feedback.judge.protocol, feedback.critic.method)
+
+
+def _check_method(field: str, asked: Backend, how: Method | Protocol) -> None:
+    if how == "contrast" and not asked.reads_replies:
+        raise InvalidInput(
+            f"{field} is contrast, but '{asked.name}' tells no log-probabilities of given replies; "
+            "allowed: a model of this process (policy, a folder or a Hugging Face id), or another method",
+            field,
+        )
 
 
 def _load(config: BackendConfig, field: str, policy: LocalModel, model: ModelConfig) -> Backend:

@@ -40,8 +40,7 @@ def connect(config: BackendConfig, field: str, environ: Mapping[str, str] = os.e
 
 def check_endpoints(feedback: FeedbackConfig) -> list[str]:
     """Name all endpoints of a configuration, each of which has answered. Raises as `connect` does."""
-    asked = {"feedback.critic": feedback.critic, "feedback.judge": feedback.judge}
-    return [connect(config, field).name for field, config in asked.items() if config.served_name]
+    return [connect(config, field).name for field, config in feedback.asked().items() if config.served_name]
 
 
 def _key(name: str | None, field: str, environ: Mapping[str, str]) -> str:

@@ -21,7 +21,7 @@ from rlhf_core.models.base_models import Bases
 from rlhf_core.records.models import Score
 from rlhf_core.records.samples import BASE_POLICY, Sample
 from rlhf_core.store.store import Store
-from services.serving.backends import LocalModel, load_backends
+from services.serving.backends import LocalModel, PanelBackend, load_backends
 from services.serving.reward_model_cache import RewardShelf
 
 PREFIX = "serving-"
@@ -41,15 +41,13 @@ class ModelLibrary:
         self._policies: dict[str, None] = {}
         self.bases = Bases(backbone, config)
         self._shelf = RewardShelf(self.bases, store, PREFIX, REWARD_MODELS)
-        self._notebook = Notebook()
+        self._notebooks = {place: Notebook() for place in range(max(1, len(self.backends.panel)))}
 
     @property
     def backbones(self) -> tuple[Backbone, ...]:
         """All models of this process: the base, and where they are others those that criticise and judge."""
-        asked = (self.backends.critic, self.backends.judge)
-        return tuple(
-            dict.fromkeys([self.backbone, *(model.backbone for model in asked if isinstance(model, LocalModel))])
-        )
+        own = [model.backbone for model in self.backends.all if isinstance(model, LocalModel)]
+        return tuple(dict.fromkeys([self.backbone, *own]))
 
     @property
     def engine(self) -> EngineName:
@@ -76,18 +74,31 @@ class ModelLibrary:
             )
         return folder
 
+    @property
+    def panel(self) -> Sequence[PanelBackend]:
+        """The judges that label together; none where one judge labels alone."""
+        return self.backends.panel
+
     def feedback(
-        self, constitution: Constitution, gone: Callable[[], bool] = lambda: False, fresh: bool = False
+        self,
+        constitution: Constitution,
+        gone: Callable[[], bool] = lambda: False,
+        fresh: bool = False,
+        seat: int = 0,
     ) -> ModelFeedback:
-        """Return the critic and the judge, whatever the policy has become.
+        """Return the critic and the judge, whatever the policy has become; of a panel the judge of this `seat`.
 
         A `fresh` judge does not rely on earlier notes.
 
         A model of this process would write the same notes again, so it may.
         """
-        critic, judge, protocol, method = self.backends
-        notebook = Notebook() if fresh and not isinstance(judge, LocalModel) else self._notebook
-        return feedback_of(critic, judge, constitution, protocol, self._config.feedback_tokens, gone, notebook, method)
+        critic, judge, protocol, method, panel = self.backends
+        if panel:
+            judge, protocol = panel[seat].model, panel[seat].protocol
+        notebook = Notebook() if fresh and not isinstance(judge, LocalModel) else self._notebooks[seat]
+        # The judges of a panel differ in how they are asked, which a constitution's wish would undo.
+        tokens, as_wanted = self._config.feedback_tokens, bool(panel)
+        return feedback_of(critic, judge, constitution, protocol, tokens, gone, notebook, method, as_wanted)
 
     def score(self, samples: Sequence[Sample], *reward_models: str) -> list[Score]:
         """Score all samples by the first model, then by the second; models of one trunk read a sample once."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 from rlhf_core.constitution.constitution import Constitution, Principle
 from rlhf_core.feedback.model_feedback import ModelFeedback
@@ -14,6 +14,10 @@ from rlhf_core.records.samples import Comparison, Prompt, Sample
 from services.serving.blocking_feedback import WaitingFeedback
 from services.serving.executor import Executor, Patience
 from services.serving.micro_batcher import MOST_WAITING, Kind, MicroBatcher
+
+if TYPE_CHECKING:
+    # It reaches torch, which a server without models does without.
+    from services.serving.backends import PanelBackend
 
 UNIT = 128
 """Rows of one unit of work: others wait no longer than these take."""
@@ -27,7 +31,12 @@ R = TypeVar("R")
 class Models(Protocol):
     """What the model's thread can do; every method but `feedback` is one unit of work."""
 
-    def feedback(self, constitution: Constitution, gone: Callable[[], bool], fresh: bool = False) -> ModelFeedback: ...
+    @property
+    def panel(self) -> Sequence[PanelBackend]: ...
+
+    def feedback(
+        self, constitution: Constitution, gone: Callable[[], bool], fresh: bool = False, seat: int = 0
+    ) -> ModelFeedback: ...
 
     def score(self, samples: Sequence[Sample], *reward_models: str) -> list[Score]: ...
 
@@ -49,27 +58,36 @@ class ModelQueue:
         critic: Executor | None = None,
         judge: Executor | None = None,
         most_waiting: int = MOST_WAITING,
+        others: Sequence[Executor | None] = (),
     ):
         """A critic or a judge with a thread of its own is an endpoint; others work behind the calls on `executor`.
 
-        Scores, critiques and comparisons have a queue each, in which at most `most_waiting` rows wait.
+        Scores, critiques and the comparisons of each judge have a queue each, in which at most `most_waiting` rows
+        wait. `others` are where the judges of a panel work after its first, who is the judge.
         """
         self._models = models
         self._scores = MicroBatcher(executor, most_waiting, "scores")
-        threads = critic or executor.behind(), judge or executor.behind()
-        self._critic, self._judge = (
-            Line(thread, MicroBatcher(thread, most_waiting, name), own is not None)
-            for name, thread, own in zip(("critic", "judge"), threads, (critic, judge), strict=True)
-        )
 
-    def feedback(self, constitution: Constitution) -> ModelFeedback:
+        def line(own: Executor | None, name: str) -> Line:
+            thread = own or executor.behind()
+            return Line(thread, MicroBatcher(thread, most_waiting, name), own is not None)
+
+        self._critic = line(critic, "critic")
+        self._judges = [line(judge, "judge"), *(line(other, "judge") for other in others)]
+
+    @property
+    def panel(self) -> Sequence[PanelBackend]:
+        """The judges that label together; none where one judge labels alone."""
+        return self._models.panel
+
+    def feedback(self, constitution: Constitution, seat: int = 0) -> ModelFeedback:
         """Return the critic and the judge as they are under a constitution; asking it would block."""
-        return self._models.feedback(constitution, lambda: False)
+        return self._models.feedback(constitution, lambda: False, seat=seat)
 
     def waiting(self, constitution: Constitution, gone: Callable[[], bool]) -> WaitingFeedback:
         """Return the critic and a judge that begins afresh, for a thread that waits as its units take their turn."""
         feedback = self._models.feedback(constitution, gone, fresh=True)
-        return WaitingFeedback(feedback, self._critic.thread, self._judge.thread)
+        return WaitingFeedback(feedback, self._critic.thread, self._judges[0].thread)
 
     async def critique(
         self, samples: Sequence[Sample], constitution: Constitution, principle: Principle
@@ -94,9 +112,13 @@ class ModelQueue:
         return await self._ask(self._critic, constitution, "revise", work, asked, lambda one: _sample_length(one[0]))
 
     async def compare(
-        self, comparisons: Sequence[Comparison], constitution: Constitution, principles: Sequence[Principle]
+        self,
+        comparisons: Sequence[Comparison],
+        constitution: Constitution,
+        principles: Sequence[Principle],
+        seat: int = 0,
     ) -> tuple[list[Vote], Usage]:
-        """Ask for two votes for each comparison and each principle on it."""
+        """Ask for two votes for each comparison and each principle on it; of a panel the judge of this `seat`."""
 
         def work(feedback: ModelFeedback, unit: Sequence[tuple[Comparison, Principle]]) -> list[tuple[Vote, Vote]]:
             votes = feedback.compare(unit)
@@ -104,7 +126,8 @@ class ModelQueue:
 
         questions = [(pair, principle) for pair in comparisons for principle in principles]
         votes, usage = await self._ask(
-            self._judge, constitution, "compare", work, questions, lambda asked: _pair_length(asked[0]), QUESTIONS
+            *(self._judges[seat], constitution, "compare", work, questions),
+            *(lambda asked: _pair_length(asked[0]), QUESTIONS, seat),
         )
         return [vote for both in votes for vote in both], usage
 
@@ -146,13 +169,14 @@ class ModelQueue:
         items: Sequence[T],
         length: Callable[[T], int],
         unit: int = UNIT,
+        seat: int = 0,
     ) -> tuple[list[R], Usage]:
         """Calls of one kind under one constitution share their units, unless an endpoint bills for each."""
         with Patience() as gone:
-            own = self._models.feedback(constitution, gone)
+            own = self._models.feedback(constitution, gone, seat=seat)
 
             def ask(rows: Sequence[T], all_gone: Callable[[], bool]) -> list[R]:
-                return work(own if line.bills else self._models.feedback(constitution, all_gone), rows)
+                return work(own if line.bills else self._models.feedback(constitution, all_gone, seat=seat), rows)
 
             shared = object() if line.bills else (constitution.hash, kind)
             return await line.batcher.ask(Kind(shared, ask, length, unit), items), own.usage

@@ -6,11 +6,10 @@ from typing import Any
 
 from charter.v1 import annotation_pb2
 
-from rlhf_core.annotation.agreement import Agreement
 from rlhf_core.annotation.disagreements import Disagreement
 from rlhf_core.annotation.records import AnnotatorQuality, JudgeAgreement, ObjectiveQuality, Window
 from rlhf_core.evaluation.statistics import Estimate
-from rlhf_core.records.annotation import Adjudication, Answer
+from rlhf_core.records.annotation import Adjudication, Agreement, Answer
 from rlhf_core.records.samples import Comparison
 from services.wire import enums
 from services.wire.samples import comparison_to_message
@@ -21,8 +20,8 @@ def quality_to_message(quality: ObjectiveQuality) -> annotation_pb2.ObjectiveQua
         objective=quality.objective,
         items=quality.items,
         answers=quality.answers,
-        ordinal=_alpha(quality.ordinal),
-        nominal=_alpha(quality.nominal),
+        ordinal=agreement_to_message(quality.ordinal),
+        nominal=agreement_to_message(quality.nominal),
         trend=map(_window, quality.trend),
         annotators=map(_annotator, quality.annotators),
         judges=map(_judge, quality.judges),
@@ -35,13 +34,13 @@ def quality_from_message(message: annotation_pb2.ObjectiveQuality) -> ObjectiveQ
         objective=message.objective,
         items=message.items,
         answers=message.answers,
-        ordinal=_agreement_from(message.ordinal),
-        nominal=_agreement_from(message.nominal),
+        ordinal=agreement_from_message(message.ordinal),
+        nominal=agreement_from_message(message.nominal),
         trend=tuple(
             Window(
                 begin=enums.time_text(window.begin_time),
                 end=enums.time_text(window.end_time),
-                agreement=_agreement_from(window.alpha),
+                agreement=agreement_from_message(window.alpha),
             )
             for window in message.trend
         ),
@@ -107,11 +106,11 @@ def disagreement_to_message(found: Disagreement, pair: Comparison) -> annotation
     )
 
 
-def _alpha(found: Agreement) -> annotation_pb2.Alpha:
+def agreement_to_message(found: Agreement) -> annotation_pb2.Alpha:
     return annotation_pb2.Alpha(**found.model_dump(exclude_none=True))
 
 
-def _agreement_from(message: annotation_pb2.Alpha) -> Agreement:
+def agreement_from_message(message: annotation_pb2.Alpha) -> Agreement:
     known: dict[str, Any] = enums.fields(message)
     unknown = [name for name in ("value", "low", "high") if not message.HasField(name)]
     return Agreement.model_validate(known | dict.fromkeys(unknown))
@@ -119,7 +118,9 @@ def _agreement_from(message: annotation_pb2.Alpha) -> Agreement:
 
 def _window(window: Window) -> annotation_pb2.AlphaWindow:
     return annotation_pb2.AlphaWindow(
-        begin_time=enums.timestamp(window.begin), end_time=enums.timestamp(window.end), alpha=_alpha(window.agreement)
+        begin_time=enums.timestamp(window.begin),
+        end_time=enums.timestamp(window.end),
+        alpha=agreement_to_message(window.agreement),
     )
 
 

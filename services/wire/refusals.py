@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from rlhf_core.errors import InvalidInput, Violation
 
@@ -15,7 +16,14 @@ def invalid_input(error: ValidationError) -> InvalidInput:
     violations = []
     for fault in error.errors(include_url=False, include_context=False):
         field = ".".join(map(str, fault["loc"]))
-        violations.append(Violation(field, f"{field}: {fault['msg']}; it is {str(fault['input'])[:200]!r}"))
+        violations.append(Violation(field, f"{field}: {_told(fault)}"))
     first, *others = violations
     more = f" (also wrong: {', '.join(violation.field for violation in others)})" if others else ""
     return InvalidInput(f"{first.message}{more}", first.field, violations=violations)
+
+
+def _told(fault: ErrorDetails) -> str:
+    """A complaint of our own as it is; one of pydantic's with the value, and without Python's word for a list."""
+    if fault["type"] == "value_error":
+        return fault["msg"].removeprefix("Value error, ")
+    return f"{fault['msg'].replace('valid tuple', 'valid list')}; it is {str(fault['input'])[:200]!r}"

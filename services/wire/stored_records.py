@@ -5,7 +5,7 @@ from __future__ import annotations
 from charter.v1 import policy_pb2, preference_pb2, reward_pb2, trainer_pb2
 
 from rlhf_core.errors import InvalidInput
-from rlhf_core.records.feedback import Preference
+from rlhf_core.records.feedback import Opinion, Preference
 from rlhf_core.records.models import PolicyVersion, RewardModelVersion, RewardQuality, Score
 from rlhf_core.records.runs import Run, RunEvent
 from services.wire import enums, resource_names
@@ -64,7 +64,8 @@ def preference_to_message(preference: Preference) -> preference_pb2.Preference:
 def preference_from_message(message: preference_pb2.Preference) -> Preference:
     choice = enums.given(enums.CHOICES, message.choice, "choice")
     swapped = message.swapped if message.HasField("swapped") else None
-    return Preference(**{**enums.fields(message), "choice": choice, "swapped": swapped})
+    opinions = tuple(Opinion(**enums.fields(opinion)) for opinion in message.opinions)
+    return Preference(**{**enums.fields(message), "choice": choice, "swapped": swapped, "opinions": opinions})
 
 
 def human_labeler(name: str) -> str:

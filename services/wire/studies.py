@@ -7,9 +7,13 @@ from charter.v1 import study_pb2
 from rlhf_core.records.studies import (
     Duel,
     Interval,
+    PolicyRatings,
     Preferred,
     QuestionProgress,
     QuestionResult,
+    RatingDifference,
+    RatingProgress,
+    RatingResult,
     Stopping,
     Strength,
     Study,
@@ -18,6 +22,7 @@ from rlhf_core.records.studies import (
     StudyState,
 )
 from services.wire import enums, resource_names
+from services.wire.annotation import agreement_from_message, agreement_to_message
 
 STOPPING: enums.Enum[Stopping] = enums.Enum(study_pb2.StoppingRule.DESCRIPTOR, ("sequential", "sequential", "fixed"))
 PREFERRED: enums.Enum[Preferred | None] = enums.Enum(
@@ -30,11 +35,12 @@ STATES: enums.Enum[StudyState | None] = enums.Enum(
 
 def study_to_message(study: Study) -> study_pb2.Study:
     return study_pb2.Study(
-        **study.model_dump(exclude={"plan", "state", "questions", "created_at"}),
+        **study.model_dump(exclude={"plan", "state", "questions", "rating_questions", "created_at"}),
         name=resource_names.resource(resource_names.STUDIES, study.id),
         plan=plan_to_message(study.plan),
         state=enums.number(STATES, study.state),
         questions=[_question_to_message(one) for one in study.questions],
+        rating_questions=[_rating_question_to_message(one) for one in study.rating_questions],
         create_time=enums.timestamp(study.created_at),
     )
 
@@ -46,6 +52,7 @@ def study_from_message(message: study_pb2.Study) -> Study:
         plan=plan_from_message(message.plan),
         state=enums.given(STATES, message.state, "state"),
         questions=tuple(_question_from_message(one) for one in message.questions),
+        rating_questions=tuple(_rating_question_from_message(one) for one in message.rating_questions),
         prompts=message.prompts,
         seed=message.seed,
         constitution_hash=message.constitution_hash,
@@ -69,6 +76,21 @@ def _question_from_message(message: study_pb2.StudyQuestion) -> QuestionProgress
     )
 
 
+def _rating_question_to_message(question: RatingProgress) -> study_pb2.StudyRatingQuestion:
+    flat = question.model_dump(exclude={"closed_at"})
+    return study_pb2.StudyRatingQuestion(**flat, close_time=enums.timestamp(question.closed_at))
+
+
+def _rating_question_from_message(message: study_pb2.StudyRatingQuestion) -> RatingProgress:
+    return RatingProgress(
+        objective=message.objective,
+        replies=message.replies,
+        done=message.done,
+        closed_because=message.closed_because,
+        closed_at=enums.time_text(message.close_time),
+    )
+
+
 def plan_to_message(plan: StudyPlan) -> study_pb2.StudyPlan:
     return study_pb2.StudyPlan(**plan.model_dump(exclude={"stopping"}), stopping=enums.number(STOPPING, plan.stopping))
 
@@ -77,7 +99,7 @@ def plan_from_message(message: study_pb2.StudyPlan) -> StudyPlan:
     """Read a plan; numbers not given are the plan's defaults. Raises ValidationError for what is not allowed."""
     flat = enums.fields(message)
     lists = {"policies": tuple(message.policies), "objectives": tuple(message.objectives)}
-    numbers = {name: flat[name] for name in ("pairs", "labels_per_pair", "alpha") if flat[name]}
+    numbers = {name: flat[name] for name in ("pairs", "labels_per_pair", "alpha", "ratings_per_reply") if flat[name]}
     stopping = enums.value(STOPPING, message.stopping, "plan.stopping")
     return StudyPlan(**lists, **numbers, stopping=stopping, temperature=message.temperature)
 
@@ -87,6 +109,7 @@ def results_to_message(results: StudyResults, study: Study) -> study_pb2.GetStud
         study=study_to_message(study),
         results=[_result_to_message(one) for one in results.questions],
         identical=results.identical,
+        ratings=[_rating_to_message(one) for one in results.ratings],
     )
 
 
@@ -96,6 +119,7 @@ def results_from_message(message: study_pb2.GetStudyResultsResponse) -> StudyRes
         plan=plan_from_message(message.study.plan),
         identical=message.identical,
         questions=tuple(_result_from_message(one) for one in message.results),
+        ratings=tuple(_rating_from_message(one) for one in message.ratings),
     )
 
 
@@ -138,6 +162,55 @@ def _duel_from_message(message: study_pb2.StudyDuel) -> Duel:
     return Duel(
         **enums.fields(message) | {"win_rate": _interval_from_message(message.win_rate), "preferred": preferred}
     )
+
+
+def _rating_to_message(result: RatingResult) -> study_pb2.StudyRatingResult:
+    flat = result.model_dump(exclude={"policies", "differences", "agreement"})
+    return study_pb2.StudyRatingResult(
+        **flat,
+        policies=[
+            study_pb2.StudyPolicyRatings(
+                policy=one.policy,
+                replies=one.replies,
+                mean=_interval_to_message(one.mean) if one.mean else None,
+                grades=one.grades,
+            )
+            for one in result.policies
+        ],
+        differences=[_difference_to_message(one) for one in result.differences],
+        agreement=agreement_to_message(result.agreement) if result.agreement else None,
+    )
+
+
+def _rating_from_message(message: study_pb2.StudyRatingResult) -> RatingResult:
+    figures = {
+        "policies": tuple(
+            PolicyRatings(
+                policy=one.policy,
+                replies=one.replies,
+                mean=_interval_from_message(one.mean) if one.HasField("mean") else None,
+                grades=tuple(one.grades),
+            )
+            for one in message.policies
+        ),
+        "differences": tuple(_difference_from_message(one) for one in message.differences),
+        "agreement": agreement_from_message(message.agreement) if message.HasField("agreement") else None,
+    }
+    return RatingResult(**enums.fields(message) | figures)
+
+
+def _difference_to_message(found: RatingDifference) -> study_pb2.StudyRatingDifference:
+    return study_pb2.StudyRatingDifference(
+        **found.model_dump(exclude={"difference", "higher"}),
+        difference=_interval_to_message(found.difference) if found.difference else None,
+        higher=enums.number(PREFERRED, found.higher),
+    )
+
+
+def _difference_from_message(message: study_pb2.StudyRatingDifference) -> RatingDifference:
+    higher = enums.given(PREFERRED, message.higher, "higher")
+    difference = _interval_from_message(message.difference) if message.HasField("difference") else None
+    return RatingDifference(**enums.fields(message) | {"difference": difference, "higher": higher})
 
 
 def _interval_to_message(interval: Interval) -> study_pb2.StudyInterval:

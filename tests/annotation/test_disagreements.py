@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rlhf_core.annotation.disagreements import disagreements
 from rlhf_core.records.annotation import Adjudication
-from rlhf_core.records.feedback import Choice
+from rlhf_core.records.feedback import Choice, Opinion
 from tests.annotation.crowds import said
 from tests.annotation.test_quality import judged
 
@@ -47,3 +47,12 @@ def test_a_decision_stands_against_what_people_had_said_before_it():
 
 def test_a_judge_that_abstains_contradicts_nobody():
     assert disagreements([said("p", "ada", "a")], [], [judged("p", 0.1, abstained=True)]) == []
+
+
+def test_a_reviewer_sees_what_each_judge_of_a_panel_said_and_only_the_panel_contradicts():
+    said_each = (Opinion(judge="fine", probability=0.9, weight=1), Opinion(judge="out", probability=0.1, weight=0))
+    silent = Opinion(judge="silent", probability=0.5, weight=1, reason="label_mass")
+    panel = judged("p", 0.2, judge="panel-1").model_copy(update={"opinions": (*said_each, silent)})
+    (found,) = disagreements([said("p", "ada", "a")], [], [panel])
+    assert found.kind == "judge" and found.judges == {"panel-1": 0.2, "panel-1/fine": 0.9, "panel-1/out": 0.1}
+    assert disagreements([said("p", "ada", "a")], [], [panel.model_copy(update={"probability": 0.8})]) == []

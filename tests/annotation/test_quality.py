@@ -8,7 +8,7 @@ from rlhf_core.annotation.agreement import NOT_SHARED
 from rlhf_core.annotation.flags import LEFT, NEITHER, RIGHT
 from rlhf_core.annotation.quality import Rule, objective_quality, seconds_per_answer, side_of
 from rlhf_core.records.annotation import Adjudication
-from rlhf_core.records.feedback import Preference
+from rlhf_core.records.feedback import Opinion, Preference
 from tests.annotation.crowds import said
 
 RULE = Rule(0.8, 0.05)
@@ -77,6 +77,29 @@ def test_the_share_of_gold_is_not_of_the_answers_that_led_to_decisions():
     assert ada.gold is not None and (ada.gold.value, ada.gold.n) == (1.0, 1)
 
 
+def test_decisions_where_a_judge_contradicted_somebody_flag_nobody_and_leave_the_skill():
+    """Ada alone answers 60 pairs, 48 of them right, which is as good as asked. The 24 on which the judge contradicted
+    her are decided, half of them against her: counted as known, they would make her careless (e^5.3 / 2 > 20)."""
+    wrong = range(0, 24, 2)
+    answers = [said(f"p{n}", "ada", "b" if n in wrong else "a", n, swapped=bool(n // 2 % 2)) for n in range(60)]
+    since = said("", "", "a", 100).given_at
+    gold = [Adjudication(comparison_id=f"p{n}", objective="helpful", choice="a", created_at=since) for n in range(24)]
+    (before,), (after,) = measured(answers).annotators, measured(answers, gold).annotators
+    assert after.flag is None and after.gold is None
+    assert after.skill == pytest.approx(before.skill)
+    known = [each.model_copy(update={"created_at": ""}) for each in gold]
+    assert measured(answers, known).annotators[0].flag == "careless"
+
+
+def test_who_is_wrong_after_a_decision_is_flagged_whoever_answered_before_it():
+    since = said("", "", "a", 10).given_at
+    gold = [Adjudication(comparison_id=f"g{n}", objective="helpful", choice="a", created_at=since) for n in range(6)]
+    answers = [said(f"g{n}", "ada", "b", n) for n in range(6)] + [said(f"g{n}", "zed", "b", 20 + n) for n in range(6)]
+    zed, ada = measured(answers, gold).annotators
+    assert (zed.labeler, zed.flag, zed.flagged_after) == ("human:zed", "contrary", 3)
+    assert ada.flag is None
+
+
 def test_who_only_skips_has_no_skill_and_no_shares():
     (ada,) = measured([said("p", "ada", "skip")]).annotators
     assert (ada.answers, ada.skips, ada.skill, ada.gold, ada.repeats, ada.left) == (0, 1, None, None, None, None)
@@ -132,3 +155,12 @@ def test_the_side_that_was_picked_follows_from_the_answer_and_the_order_shown(ch
 def test_pauses_are_not_time_on_an_item():
     assert seconds_per_answer([said("p", "ada", "a", at) for at in (0, 4, 10, 2000, 2008)]) == 6
     assert seconds_per_answer([said("p", "ada", "a", at) for at in (0, 2000)]) is None
+
+
+def test_each_judge_of_a_panel_stands_beside_the_people_after_the_panel():
+    answers = [said(f"p{n}", who, "a") for n in range(4) for who in ("ada", "bo")]
+    each = (Opinion(judge="fine", probability=0.9, weight=1), Opinion(judge="turned", probability=0.1, weight=0))
+    ai = [judged(f"p{n}", 0.9, judge="panel-1").model_copy(update={"opinions": each}) for n in range(4)]
+    found = {judge.judge: judge.all_pairs for judge in measured(answers, ai=ai).judges}
+    assert list(found) == ["panel-1", "panel-1/fine", "panel-1/turned"]
+    assert [one.value for one in found.values() if one] == [1.0, 1.0, 0.0]

@@ -61,14 +61,19 @@ GROWTH = (
 )
 
 
-def save_base(folder: Path, work: Work) -> None:
-    """A Llama with random weights, and a tokenizer of one word per token whose template adds the ends of replies."""
-    words = {"[PAD]": 0, "<s>": 1, "</s>": 2, "[UNK]": 3} | {f"w{i}": i for i in range(4, work.vocab)}
+def word_tokenizer(size: int) -> PreTrainedTokenizerFast:
+    """A tokenizer of one word per token whose template adds the ends of replies."""
+    words = {"[PAD]": 0, "<s>": 1, "</s>": 2, "[UNK]": 3} | {f"w{i}": i for i in range(4, size)}
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", eos_token="</s>", unk_token="[UNK]")
     fast.chat_template = "{% for m in messages %}{{ m.content }}{{ '</s>' if m.role == 'assistant' }}{% endfor %}"
-    fast.save_pretrained(folder)
+    return fast
+
+
+def save_base(folder: Path, work: Work) -> None:
+    """A Llama with random weights, and its tokenizer."""
+    word_tokenizer(work.vocab).save_pretrained(folder)
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=work.vocab,

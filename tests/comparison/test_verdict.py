@@ -38,9 +38,11 @@ def finished(
     gold: Mapping[str, Sequence[float]],
     weights: Mapping[str, float] = EVEN,
     reference: Mapping[str, Sequence[float]] | None = None,
+    **settings: object,
 ) -> str:
     """A run whose policy answered one prompt for each number of gold; `reference` is gold of the reference policy."""
-    run = store.runs.create("pipeline", RunConfig(weights=dict(weights)).model_dump_json(), "k", "", name)
+    config = RunConfig.model_validate({"weights": dict(weights), **settings})
+    run = store.runs.create("pipeline", config.model_dump_json(), "k", "", name)
     policy = f"policy-{name}"
     store.policy_versions.add(
         PolicyVersion(id=policy, run_id=run.id, stage="ppo", parent="base", base_model="sandbox", artifact=name)
@@ -215,3 +217,37 @@ def test_the_best_gold_is_what_the_sandbox_gives_its_best_answers():
         answer for task in gold.world.tasks["heldout"] for answer in gold.answers(Prompt.of(task.questions()[0]))
     ]
     assert {name: max(answer[name] for answer in answers) for name in BEST_GOLD} == BEST_GOLD
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"evaluation": {"temperature": 0.5}}, "temperature 0 and 0.5"),
+        ({"model": {"max_tokens": 64}}, "at most 48 and 64 tokens"),
+        (
+            {"evaluation": {"temperature": 1}, "model": {"max_tokens": 8}},
+            "temperature 0 and 1, at most 48 and 8 tokens",
+        ),
+    ],
+)
+def test_replies_that_were_drawn_otherwise_have_no_difference_and_it_is_said(store, settings, told):
+    gold = {HELPFUL: [0, 0, 1], HARMLESS: [0, 1, 0]}
+    before, after = finished(store, "before", gold), finished(store, "after", gold, **settings)
+    found = compare_runs(store, before, after)
+    assert found.drawn_otherwise == told and found.verdict is None
+    assert all(measure.difference is None and measure.a and measure.b for measure in found.measures)
+    assert {measure.note for measure in found.measures} == {"of replies that were drawn otherwise"}
+    assert headline(found) == (
+        f"Not told from before to after: the two runs drew their replies otherwise ({told}); evaluate one anew as the "
+        "other was: from_run, start_at=evaluate."
+    )
+
+
+def test_replies_are_drawn_as_the_run_that_evaluated_says(store):
+    """A run that takes its evaluation from another one drew nothing itself."""
+    gold = {HELPFUL: [0, 0, 1], HARMLESS: [0, 1, 0]}
+    before, other = finished(store, "before", gold), finished(store, "other", gold)
+    settings = {"from_run": other, "start_at": "report", "evaluation": {"temperature": 1}, "weights": EVEN}
+    heir = RunConfig.model_validate(settings)
+    after = store.runs.create("pipeline", heir.model_dump_json(), "k", "", "after").id
+    assert compare_runs(store, before, after).drawn_otherwise == ""

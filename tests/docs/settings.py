@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from pydantic import BaseModel
 
@@ -70,6 +70,12 @@ def below(model: type[BaseModel], key: str) -> type[BaseModel] | None:
     return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
 
 
+def listed(model: type[BaseModel], key: str) -> type[BaseModel] | None:
+    """The section that each entry of this list is, None where it is no list of sections."""
+    kinds = get_args(model.model_fields[key].annotation)
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
+
+
 def sections(model: type[BaseModel], path: tuple[str, ...] = ()) -> Iterator[Section]:
     """The model, then all that lie in it, in the order in which they are written."""
     yield Section(path, model)
@@ -121,10 +127,13 @@ def kind_of(schema: dict[str, Any]) -> str:
         return ", or ".join(dict.fromkeys(map(kind_of, schema["anyOf"])))
     if choices := schema.get("enum") or [schema[key] for key in ("const",) if key in schema]:
         return ", ".join(f"`{choice}`" for choice in choices)
+    if "$ref" in schema:
+        return "section"
     if schema["type"] == "array":
         if "prefixItems" in schema:
             return f"[{', '.join(map(kind_of, schema['prefixItems']))}]"
-        return f"list of {kind_of(schema['items'])}"
+        kind = kind_of(schema["items"])
+        return f"list of {'sections' if kind == 'section' else kind}"
     if schema["type"] == "object":
         return f"mapping of names to {kind_of(schema['additionalProperties'])}"
     named = {
@@ -213,4 +222,12 @@ def run_schema() -> dict[str, Any]:
                 field["anyOf"] = [{"$ref": field.pop("$ref")}, {"type": "null"}]
             elif text:
                 field["description"] = text
+    for section in sections(RunConfig):
+        for entry_model in filter(None, (listed(section.model, key) for key in section.values)):
+            for key, field in parts[entry_model.__name__]["properties"].items():
+                field.pop("title", None)
+                if isinstance(field.get("default"), dict):
+                    del field["default"]
+                if (text := docstrings(entry_model).get(key)) and "$ref" not in field:
+                    field["description"] = text
     return {"$schema": DIALECT, "$id": "urn:charter:run/v1", **schema, "title": "A run of Charter"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rlhf_core.constitution.principle import AppliesWhen, Principle, Rule
+from rlhf_core.constitution.validation.patterns import broken_rules
 from rlhf_core.evaluation.policy_rows import PolicyRows
 from rlhf_core.evaluation.rule_violations import rule_breaks, rule_table
 from rlhf_core.records.samples import Prompt, Sample
@@ -42,6 +43,16 @@ def test_a_rule_is_counted_on_the_replies_that_its_principle_is_for():
         "before": (0.333333, 2),
         "after": (0.333333, 2),
     }
+
+
+def test_a_rule_that_is_for_some_of_its_principles_prompts_is_counted_on_replies_to_those_and_fines_no_others():
+    at_home = STEPS.model_copy(update={"applies_when": AppliesWhen(tags_any=("home",))})
+    order = ORDER.model_copy(update={"rules": (at_home,)})
+    (steps,) = rule_breaks([order], [BEFORE, AFTER])
+    assert {name: (s.value, s.n) for name, s in steps.shares.items()} == {"before": (0.0, 1), "after": (1.0, 1)}
+    assert broken_rules([order], ("home",), "sweep") == [(order, at_home)]
+    assert broken_rules([order], ("health",), "sweep") == []
+    assert order.hash != ORDER.hash, "votes under the one are not taken for votes under the other"
 
 
 def test_what_no_pattern_checks_is_not_counted():

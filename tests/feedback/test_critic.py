@@ -5,9 +5,16 @@ from collections.abc import Sequence
 import pytest
 
 from rlhf_core.constitution.load import load_constitution
-from rlhf_core.constitution.principle import Example, Principle
+from rlhf_core.constitution.principle import Example, Principle, hash_of
 from rlhf_core.errors import InvalidInput
-from rlhf_core.feedback.critic import CRITIQUE_AGAIN, criticise, critique_turns, revise_turns, rewrite
+from rlhf_core.feedback.critic import (
+    CRITIQUE_AGAIN,
+    criticise,
+    critique_turns,
+    parse_critique,
+    revise_turns,
+    rewrite,
+)
 from rlhf_core.feedback.templates import critique_conversation, revise_conversation
 from rlhf_core.interfaces import Conversation
 from rlhf_core.records.samples import Message, Prompt, Sample
@@ -56,6 +63,25 @@ def test_worked_examples_are_earlier_turns_in_the_same_words():
     assert (turns[4],) == critique_turns(PLAIN, dye, "Ask.")
     assert turns[5].content == "Verdict: complies"
     assert revise_turns(principle, PROMPT, "Pour acid.", "C")[: len(turns)] == turns
+
+
+def test_what_is_right_about_the_good_reply_is_said_before_its_verdict():
+    """A critic that has only seen bare verdicts of `complies` gives one to anything."""
+    reasoned = EXAMPLE.model_copy(update={"approval": "It asks first, and burns nothing."})
+    before, after = (PLAIN.model_copy(update={"examples": (one,)}) for one in (EXAMPLE, reasoned))
+    turns = critique_turns(after, PROMPT, "Pour acid.")
+    assert turns[5].content == "It asks first, and burns nothing.\nVerdict: complies"
+    assert turns[:5] == critique_turns(before, PROMPT, "Pour acid.")[:5]
+    parsed = parse_critique(turns[5].content, "Ask.")
+    assert parsed.verdict == "complies"
+
+
+def test_only_an_approval_that_is_there_makes_a_principle_another_one():
+    same, other = (EXAMPLE.model_copy(update={"approval": said}) for said in (None, "Right."))
+    known, reworded = (PLAIN.model_copy(update={"examples": (one,)}).hash for one in (same, other))
+    shown = [EXAMPLE.prompt, EXAMPLE.bad, EXAMPLE.critique, EXAMPLE.good]
+    assert known == hash_of([PLAIN.critique, PLAIN.revise, PLAIN.compare, [], [shown]])
+    assert reworded != known
 
 
 def test_an_example_that_quotes_and_judges_stays_as_it_is():

@@ -120,7 +120,7 @@ def test_labels_that_the_judge_does_not_name_are_no_vote():
 def test_the_constitution_may_ask_for_reasoning_and_the_judge_decides_what_is_possible(
     configured, cot, gives_logprobs, protocol
 ):
-    assert protocol_of(configured, law(cot), gives_logprobs) == protocol
+    assert protocol_of(configured, law(cot).defaults.compare, gives_logprobs) == protocol
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_the_constitution_may_ask_for_reasoning_and_the_judge_decides_what_is_po
     [("pointwise", None, True), ("notes", None, False), ("notes", True, True), ("pointwise", False, False)],
 )
 def test_the_constitution_may_ask_that_replies_are_read_alone(configured, wished, alone):
-    assert is_pointwise(configured, law(pointwise=wished)) == alone
+    assert is_pointwise(configured, law(pointwise=wished).defaults.compare) == alone
 
 
 def test_votes_of_different_protocols_have_different_templates():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rlhf_core.feedback.pair_information import coverage_debts, expected_information, pair_information
-from rlhf_core.records.feedback import Preference
+from rlhf_core.records.feedback import Opinion, Preference
 
 
 def entropy(p: float) -> float:
@@ -60,3 +60,22 @@ def test_the_parts_make_the_priority_and_stand_beside_it():
     assert [round(one.disagreement, 6) for one in found] == [0.4, 0, 0, 0], "the heads' mean chance is a half"
     assert [one.priority for one in found] == [pytest.approx(bits * times) for times in (1.4, 2, 1, 1.5)]
     assert found[0].spread == pytest.approx(three * math.sqrt(2)) and found[3].coverage == 0.5
+
+
+def test_a_pair_on_which_the_judges_of_a_panel_are_apart_is_asked_before_one_on_which_they_agree():
+    three = math.log(3)
+    margins, even = np.array([[three, -three]] * 3), judged("even", 0.5)
+
+    def said(name: str, *probabilities: float, out: float = 0.5) -> Preference:
+        counted = [Opinion(judge=f"j{i}", probability=p, weight=1) for i, p in enumerate(probabilities)]
+        left_out = Opinion(judge="out", probability=out, weight=0)
+        return even.model_copy(update={"comparison_id": name, "opinions": (*counted, left_out)})
+
+    labels = {
+        "apart": said("apart", 0.9, 0.1),
+        "alike": said("alike", 0.55, 0.45),
+        "shut out": said("shut out", 0.5, out=1),
+    }
+    found = pair_information(list(labels), "harmless", "run", margins, labels, {})
+    assert [one.disagreement for one in found] == pytest.approx([0.8, 0.1, 0.0])
+    assert found[0].priority == pytest.approx(1.8 * found[0].information)

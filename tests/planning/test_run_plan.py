@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from rlhf_core.config.run import RunConfig
 from rlhf_core.errors import InvalidInput
 from rlhf_core.planning.meter import measure
 from rlhf_core.planning.probe import DRAWS, _Probe
@@ -46,6 +47,15 @@ def ready(desk: Desk, tiny_model):
         return ctx._replace(tools=tools)
 
     return context
+
+
+def test_every_judge_of_a_panel_is_asked_about_the_pairs_that_are_measured(ready):
+    first, second = NumberJudge(lambda a, b: 0.5), NumberJudge(lambda a, b: -0.5)
+    panel = [{"name": "pairs", "protocol": "notes"}, {"name": "alone"}]
+    plan = plan_run(ready(feedback={"judge": {"panel": panel}}), lambda: first, None, lambda: [second])
+    assert first.asked == second.asked and first.asked["calm"] > 0
+    assert plan.settings["feedback.judge.panel"] == "pairs: policy by notes, alone: policy by pointwise"
+    assert "feedback.judge.protocol" not in plan.settings and "feedback.judge.protocol" in resolved(RunConfig())
 
 
 def test_every_stage_has_its_calls_time_and_memory_and_the_model_is_left_as_it_was(ready):

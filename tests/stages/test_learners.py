@@ -225,13 +225,13 @@ def test_a_process_of_another_machine_takes_part(desk, at_work):
         other.kill()
 
 
-def test_a_process_lost_before_any_step_forward_fails_the_run(at_work, monkeypatch):
+def test_a_process_lost_before_any_step_forward_fails_the_run(at_work):
     def lost(*_: object) -> None:
         raise LearnersLost("learner process 0 was killed (SIGKILL)")
 
-    monkeypatch.setattr("rlhf_core.stages.elsewhere.learners.learners", lost)
+    ctx = at_work(2)
     with pytest.raises(TrainingFailed, match=r"learner process 0 was killed \(SIGKILL\); `charter resume` goes on"):
-        ppo_stage(at_work(2))
+        ppo_stage(ctx._replace(tools=ctx.tools._replace(learning=lost)))
 
 
 def a_learner(rank: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,6 +25,7 @@ from rlhf_core.records.samples import Prompt, Sample
 from rlhf_core.reward_models.reward_model import RewardModel
 from rlhf_core.stages.context import Context, RunStopped
 from rlhf_core.stages.ppo import ppo_stage
+from rlhf_core.stages.told_steps import told_steps
 from rlhf_core.training.ppo.trainer import PpoStep, train_ppo
 from tests.records import norm_pack, reward_model
 from tests.stages.conftest import Desk, NumberJudge
@@ -101,6 +103,23 @@ KNOBS: dict[str, dict[str, object]] = {
     "rloo": {"advantage": "rloo", "samples_per_prompt": 2, "kl_in": "loss", "kl_estimator": "k3"},
     "replay": {"ptx_coef": 0.5, "ptx_batch_size": 2, "micro_batch_size": 2, "max_update_kl": 0.5},
 }
+
+
+def test_a_step_from_which_ppo_goes_on_has_been_told(desk, at_work):
+    """Killed while it tells the second step: the step is made again, and every step is told once with its samples."""
+    ctx, told = at_work(), itertools.count(1)
+
+    def report(kind: str, body: str) -> None:
+        if kind == "metrics" and next(told) == 2:
+            raise KeyboardInterrupt
+        desk.store.events.append(ctx.run.id, kind, body)
+
+    with pytest.raises(KeyboardInterrupt):
+        ppo_stage(ctx._replace(report=report))
+    assert len(desk.store.samples.of_run(ctx.run.id, stage="ppo")) == 6
+    ppo_stage(ctx._replace(report=report))
+    assert [one.step for one in told_steps(desk.store, ctx.run.id)] == [1, 2, 3]
+    assert len(desk.store.samples.of_run(ctx.run.id, stage="ppo")) == 18
 
 
 @pytest.mark.parametrize("name", KNOBS)

@@ -9,6 +9,7 @@ import pytest
 
 from rlhf_core.data.reward_examples import Ranking, Rating
 from rlhf_core.feedback.line_grades import WRONG
+from rlhf_core.feedback.templates import COMPARE_HASH
 from rlhf_core.records.annotation import AnnotatorChange
 from rlhf_core.records.assessments import Assessment
 from rlhf_core.records.feedback import Preference
@@ -16,6 +17,7 @@ from rlhf_core.records.runs import StageResult
 from rlhf_core.records.samples import Comparison, Prompt, Sample
 from rlhf_core.stages.context import Context
 from rlhf_core.stages.reward_data import labels_of
+from tests.records import judge_gate
 from tests.stages.conftest import Desk, NumberJudge
 
 
@@ -142,3 +144,27 @@ def test_a_judge_that_graded_less_than_half_of_the_replies_taught_by_pairs(desk:
     for number in range(3):
         prefer(desk, ctx.run.id, "ai:judge", f"Unread, {number}?", 1.0)
     assert labels_of(ctx, "helpful").graded == []
+
+
+def seated(desk: Desk, run: str, **weights: float) -> None:
+    """The gates of a panel of judges who take notes, and of all together."""
+    for name, weight in weights.items():
+        told = {"id": name, "run_id": run, "judge": name, "panel": "panel-1", "model": name, "weight": weight}
+        desk.store.gates.add(judge_gate(**told, protocol="notes", template_hash=COMPARE_HASH))
+    desk.store.gates.add(judge_gate(id="whole", run_id=run, judge="panel-1"))
+
+
+@pytest.mark.parametrize(("weights", "grades"), [((1.0, 1.0), 10), ((0.0, 1.0), 2), ((0.0, 0.0), None)])
+def test_lines_are_those_of_the_first_judge_of_a_panel_that_counts(
+    desk: Desk, weights: tuple[float, float], grades: int
+):
+    """Of all votes together none could be read: each judge says something else of a line."""
+    ctx = noted(desk, {"process": ["*"]})
+    pair = desk.store.comparisons.of_run(ctx.run.id)[0]
+    other = NumberJudge(lambda first, second: 0.0, name="other")
+    votes = other.compare([(pair, ctx.constitution.principle(name)) for name in ("big", "large")])
+    texts = ["A:\n1. x 1\n2. x 1\nB:\n1. x 3", "A:\n1. x 3\nB:\n1. x 1\n2. x 1"]
+    desk.store.votes.add(vote.model_copy(update={"protocol": "notes", "text": texts[vote.swapped]}) for vote in votes)
+    seated(desk, ctx.run.id, judge=weights[0], other=weights[1])
+    graded = labels_of(ctx, "helpful").graded
+    assert [one.grades[0] for one in graded[:1]] == ([] if grades is None else [grades])

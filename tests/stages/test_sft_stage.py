@@ -16,6 +16,7 @@ from rlhf_core.stages import versions
 from rlhf_core.stages.context import Context, RunStopped
 from rlhf_core.stages.demonstrations import approved, demonstrations_of
 from rlhf_core.stages.sft import sft_stage
+from rlhf_core.stages.told_steps import told_steps
 from tests.records import revision
 from tests.stages.conftest import Desk, NumberJudge
 from tests.store.examples import sample
@@ -48,7 +49,8 @@ class Steps:
             raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize(("seconds", "updates"), [(60.0, 5 + 8), (0.0, 8)], ids=["done again", "from a checkpoint"])
+# The step at which it died is not committed, and so is made again.
+@pytest.mark.parametrize(("seconds", "updates"), [(60.0, 5 + 8), (0.0, 5 + 4)], ids=["done again", "from a checkpoint"])
 def test_a_stage_that_was_cut_off_ends_in_the_same_bytes(desk: Desk, ready, monkeypatch, seconds, updates):
     straight = sft_stage(ready())
     monkeypatch.setattr(versions, "SECONDS", seconds)
@@ -94,6 +96,17 @@ def test_a_run_that_is_asked_to_stop_goes_on_from_where_it_was(ready):
     resumed = sft_stage(ctx._replace(report=steps))
     assert steps.count == whole, "no update was made again"
     assert resumed.numbers["loss"] == straight.numbers["loss"]
+
+
+def test_fine_tuning_that_is_stopped_in_its_last_step_keeps_the_loss_of_it(desk: Desk, ready):
+    straight, ctx = sft_stage(ready()), ready()
+    asked = itertools.count(1)
+    told = ctx._replace(report=lambda kind, body: desk.store.events.append(ctx.run.id, kind, body))
+    with pytest.raises(RunStopped):
+        sft_stage(told._replace(should_stop=lambda: next(asked) >= 15))
+    resumed = sft_stage(told)
+    assert resumed.numbers == straight.numbers != {"loss": 0.0}
+    assert [one.step for one in told_steps(desk.store, ctx.run.id)] == list(range(1, 9))
 
 
 def test_rows_that_have_changed_since_are_learned_from_the_beginning(desk: Desk, ready, monkeypatch):

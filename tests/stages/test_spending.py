@@ -15,6 +15,7 @@ from rlhf_core.records.runs import StageResult
 from rlhf_core.stages.context import Context
 from rlhf_core.stages.usage import Spending, spent
 from rlhf_core.store.store import Store
+from rlhf_core.store.workers import this_process
 
 ASKED = Usage(requests=3, retries=1, prompt_tokens=300, completion_tokens=30, unmetered=1, cost=0.25)
 
@@ -30,7 +31,9 @@ class Feedback:
 def ctx(tmp_path: Path) -> Iterator[Context]:
     store = Store.open(tmp_path)
     law = load_constitution("household")
-    run = store.runs.create("label", "{}", law.hash, "once")
+    store.runs.create("label", "{}", law.hash, "once")
+    run = store.runs.claim(this_process(), 60)
+    assert run is not None
     nothing: Any = None
 
     def report(kind: str, body: str) -> None:

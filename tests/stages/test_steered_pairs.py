@@ -116,3 +116,15 @@ def test_one_principle_alone_cannot_be_set_against_another(labelling):
 def test_a_critic_that_does_not_write_by_examples_cannot_steer():
     with pytest.raises(ValidationError, match=r"steered_share is 0\.5 and feedback.critic.method is 'critique'"):
         RunConfig.model_validate({"label": {"steered_share": 0.5}})
+
+
+def test_two_that_are_for_such_a_prompt_and_serve_other_objectives_most_come_before_one_that_is_not(
+    desk: Desk, labelling
+):
+    odd = f"applies_when: {{tags_any: [odd]}}, {EXAMPLE}"
+    law = TAUGHT + f"  - {{id: huge, serves: {{helpful: 1}}, compare: Which reply is huge?, {odd}}}\n"
+    ctx = labelling(NumberWriter(), law.replace("serves: {harmless: 1}", "serves: {harmless: 1, helpful: 0.5}"))
+    label_stage(ctx)
+    pairs = [pair for pair in desk.store.comparisons.of_run(ctx.run.id) if pair.a.policy_version.startswith("base+")]
+    assert len(pairs) == 20
+    assert all({pair.a.policy_version, pair.b.policy_version} == {"base+big", "base+calm"} for pair in pairs)

@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from rlhf_core.data.reward_examples import Rating
 from rlhf_core.errors import InvalidInput
+from rlhf_core.records.assessments import Assessment
 from rlhf_core.records.feedback import Preference
 from rlhf_core.records.samples import Prompt
 from rlhf_core.records.studies import StudyPlan
@@ -80,6 +82,46 @@ def test_a_study_without_a_plan_or_without_prompts_is_refused(desk: Desk, tmp_pa
         ctx = desk.context(NumberJudge(), {"kind": "study"})
         desk.store.studies.add(ctx.run.id, PLAN)
         study_stage(ctx)
+
+
+def test_every_reply_is_rated_in_a_random_order_and_the_same_words_once(desk: Desk, tmp_path: Path):
+    ctx = drawing(desk, tmp_path, PLAN.model_copy(update={"ratings_per_reply": 2, "pairs": 27}))
+    study_stage(ctx)
+    store, alike = desk.store, {Prompt.of(text).id for text in ALIKE}
+    rows = store.study_ratings.replies(ctx.run.id)
+    assert Counter(row.policy for row in rows) == dict.fromkeys(PLAN.policies, 9), "one to each prompt"
+    shown = {row.sample_id for row in rows}
+    assert len(shown) == 7 * 3 + 2, "of the two prompts on which all say the same each reply is shown once"
+    assert {row.sample_id: row.place for row in rows}.keys() == shown
+    assert sorted({row.place for row in rows}) == list(range(23))
+    samples = store.samples.by_id(shown)
+    for row in rows:
+        own = samples[row.sample_id]
+        assert own.prompt.id == row.prompt_id and (own.policy_version == row.policy or row.prompt_id in alike)
+    order = [row.policy for row in rows if row.prompt_id not in alike]
+    assert order != sorted(order) and len(set(order[:7])) > 1
+    [question] = store.studies.questions(ctx.run.id, "ratings")
+    assert (question.objective, question.wanted) == ("helpful", 2)
+    assert study_stage(ctx).counts["pairs"] == 21 and store.study_ratings.replies(ctx.run.id) == rows
+
+
+def test_nothing_is_trained_on_the_ratings_of_a_study(desk: Desk, tmp_path: Path):
+    ctx = drawing(desk, tmp_path, PLAN.model_copy(update={"ratings_per_reply": 1}))
+    study_stage(ctx)
+    rows = desk.store.study_ratings.replies(ctx.run.id)
+    own = desk.store.samples.get(rows[0].sample_id)
+    other = own.model_copy(update={"id": "other", "run_id": "run"})
+    desk.store.samples.add([other])
+    for number, sample in enumerate((own, other)):
+        said = {"item_id": sample.id, "sample_ids": (sample.id,), "rating": 3 + number, "run_id": sample.run_id}
+        given = {"id": f"{number}", "form": "rating", "objective": "helpful", "labeler": "human:ada", **said}
+        desk.store.assessments.submit(Assessment.model_validate(given))
+    data = {"preferences": str(tmp_path / "rows.jsonl"), "preferences_objective": "helpful"}
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "q", "chosen": "x", "rejected": "y"}\n')
+    training = desk.context(NumberJudge(), {"kind": "reward", "data": data}, gold=False)
+    found = [label for label in labels_of(training, "helpful").labels if label.source == "human"]
+    assert [one.rating for one in found if isinstance(one, Rating)] == [4.0], "that of the other reply alone"
+    assert [one.rating for one in desk.store.study_ratings.ratings(ctx.run.id, "helpful")] == [3]
 
 
 def test_nothing_is_trained_on_the_labels_of_a_study(desk: Desk, tmp_path: Path):

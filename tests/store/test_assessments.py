@@ -8,7 +8,7 @@ import pytest
 
 from rlhf_core.records.assessments import Assessment, Form
 from rlhf_core.records.samples import Comparison, Prompt, Sample
-from rlhf_core.records.studies import StudyPair, StudyPlan
+from rlhf_core.records.studies import StudyPair, StudyPlan, StudyReply
 from rlhf_core.store.store import Store
 from tests.store.examples import comparison
 from tests.store.test_managing_runs import ended
@@ -78,6 +78,33 @@ def test_replies_that_a_study_measures_policies_by_are_not_assessed(store: Store
     store.studies.add("s", plan)
     store.studies.open("s", [pair], plan)
     assert ahead(store) == ahead(store, "spans") == ["m2", "m3"] and ahead(store, "ranking") == []
+
+
+def test_replies_that_a_study_has_rated_are_asked_in_its_order_as_often_as_it_declared(store: Store):
+    """Held-out prompts included; at no desk but the study's own, and to nobody for another objective."""
+    run = store.runs.create("study", "{}", "k", "").id
+    held = [reply(f"m{n}", f"Held {n}?", run_id=run, split="heldout") for n in range(4)]
+    store.samples.add(held)
+    plan = StudyPlan(policies=("base", "p"), objectives=("helpful",), ratings_per_reply=2)
+    rows = [
+        StudyReply(study_id=run, policy="base", prompt_id=one.prompt.id, sample_id=one.id, place=place)
+        for one, place in zip(held, (2, 0, 3, 1), strict=True)
+    ]
+    store.studies.add(run, plan)
+    store.studies.open(run, [], plan, rows)
+    assert ahead(store, run_id=run) == ["m1", "m3", "m0", "m2"] and ahead(store) == []
+    assert ahead(store, run_id=run, count=2, lease_seconds=60) == ["m1", "m3"]
+    assert ahead(store, labeler="human:bo", run_id=run, lease_seconds=60) == ["m0", "m2"]
+    store.assessments.submit(rating("1", "m1", run_id=run))
+    store.assessments.submit(rating("2", "m1", "human:bo", run_id=run, skipped=True, rating=None))
+    assert ahead(store, run_id=run) == ["m3", "m0", "m2"]
+    assert ahead(store, labeler="human:cy", run_id=run)[0] == "m1"
+    store.assessments.submit(rating("3", "m1", "human:cy", run_id=run))
+    assert ahead(store, labeler="human:di", run_id=run) == ["m3", "m0", "m2"], "two have rated it"
+    assert store.assessment_queue.waiting("human:di", "harmless", "rating", run) == 0
+    [question] = store.studies.questions(run, "ratings")
+    store.studies.close(question.model_copy(update={"closed_because": "by hand"}))
+    assert ahead(store, labeler="human:di", run_id=run) == []
 
 
 def test_a_run_s_rankings_are_of_its_own_replies(store: Store):

@@ -12,7 +12,7 @@ from rlhf_core.records.annotation import Adjudication
 from rlhf_core.records.assessments import Assessment
 from rlhf_core.records.models import PolicyVersion, Score
 from rlhf_core.records.queue import PairInformation
-from rlhf_core.records.studies import StudyPair, StudyPlan
+from rlhf_core.records.studies import StudyPair, StudyPlan, StudyReply
 from rlhf_core.store.connection import Connections
 from rlhf_core.store.databases.copying import copy_rows, opened
 from rlhf_core.store.run_deletion import TABLES
@@ -55,10 +55,18 @@ def test_a_copy_has_all_tables_but_that_of_processes(tmp_path: Path):
         assert set(copy_rows(old.connections, new.connections)) == tables(old.connections) - {"workers"}
 
 
+def replies_of(study_id: str, prompt_id: str) -> list[StudyReply]:
+    rows = (("base", "c-a", 1), ("other", "c-b", 0))
+    return [
+        StudyReply(study_id=study_id, policy=policy, prompt_id=prompt_id, sample_id=sample, place=place)
+        for policy, sample, place in rows
+    ]
+
+
 @pytest.mark.parametrize("labelled", [False, True])
 def test_what_was_said_of_a_deleted_run_goes_or_stays_whole(store: Store, folder: Path, labelled: bool):
     run = store.runs.cancel(store.runs.create("study", "{}", "k", "").id)
-    plan = StudyPlan(policies=("base", "other"), objectives=("harmless",))
+    plan = StudyPlan(policies=("base", "other"), objectives=("harmless",), ratings_per_reply=1)
     pair = comparison("c", run.id)
     store.comparisons.add([pair])
     store.votes.add([vote("v", "c", run.id)])
@@ -69,7 +77,7 @@ def test_what_was_said_of_a_deleted_run_goes_or_stays_whole(store: Store, folder
         store.adjudications.add(Adjudication.model_validate(decided))
     placed = {"a_policy": "base", "b_policy": "other", "a_words": 1, "b_words": 1, "place": 0}
     row = StudyPair.model_validate({"study_id": run.id, "comparison_id": "c", "prompt_id": pair.prompt.id, **placed})
-    store.studies.open(run.id, [row], plan)
+    store.studies.open(run.id, [row], plan, replies_of(run.id, pair.prompt.id))
     store.reward_models.add(reward_model(id="r", run_id=run.id))
     store.scores.add([Score(sample_id="c-a", objective="harmless", reward_model="r", score=0.5)])
     numbers = {"information": 0.5, "spread": 1, "abstained": 0, "disagreement": 0, "coverage": 0, "priority": 0.5}
@@ -89,7 +97,7 @@ def test_what_was_said_of_a_deleted_run_goes_or_stays_whole(store: Store, folder
     gone = store.deletion.delete(run.id)
     assert store.integrity_check() == []
     assert gone.kept_labels == (2 if labelled else 0)
-    left = {"preferences", "comparisons", "pair_information", "study_pairs", "studies"}
+    left = {"preferences", "comparisons", "pair_information", "study_pairs", "study_replies", "studies"}
     left |= {"samples", "sample_numbers", "prompts"}
     with closing(opened(str(folder))) as here:
         rows = {table for table in TABLES if here.connections.rows(f"SELECT 1 AS one FROM {table} LIMIT 1")}
@@ -98,6 +106,27 @@ def test_what_was_said_of_a_deleted_run_goes_or_stays_whole(store: Store, folder
     if labelled:
         assert store.studies.among(["c"]) == {"c"}, "nothing is ever trained on it"
         assert [one.labeler for one in store.annotators.answers("harmless")] == ["human:ada"]
+
+
+def test_a_study_s_rated_reply_is_known_as_such_after_its_run_was_deleted(store: Store):
+    """Though the pair, of which nobody said anything, is gone with the other reply."""
+    run = store.runs.cancel(store.runs.create("study", "{}", "k", "").id)
+    plan = StudyPlan(policies=("base", "other"), objectives=("harmless",), ratings_per_reply=1)
+    pair = comparison("c", run.id)
+    store.comparisons.add([pair])
+    store.studies.add(run.id, plan)
+    store.studies.open(run.id, [], plan, replies_of(run.id, pair.prompt.id))
+    [question] = store.studies.questions(run.id, "ratings")
+    assert store.study_ratings.progress(question) == (2, 0)
+    rated = {"id": "a", "form": "rating", "item_id": "c-a", "sample_ids": ("c-a",), "rating": 3}
+    store.assessments.submit(
+        Assessment.model_validate({**rated, "objective": "harmless", "labeler": "human:ada", "run_id": run.id})
+    )
+    assert store.study_ratings.progress(question) == (2, 1)
+    assert store.study_ratings.rated_by("human:ada") == [(run.id, "harmless")]
+    assert store.deletion.delete(run.id).rows["study_replies"] == 1
+    assert store.study_ratings.among(["c-a", "c-b"]) == {"c-a"}, "nothing is ever trained on it"
+    assert store.integrity_check() == []
 
 
 def test_a_run_whose_policy_a_study_is_about_to_ask_is_not_deleted(store: Store):

@@ -53,6 +53,8 @@ def test_all_tables_are_strict_and_every_step_is_recorded(tmp_path: Path):
         "m024_adjudication",
         "m025_pair_order",
         "m026_staleness",
+        "m027_study_ratings",
+        "m028_panels",
     ]
     db.close()
 
@@ -87,6 +89,28 @@ def test_comparisons_and_labels_of_an_older_store_get_their_place_in_the_uniform
     assert seen == sorted((name for name in names if uniform_draw(name) < UNIFORM_SLICE), key=uniform_draw)
     (old,) = (label for label in store.preferences.find("o") if label.labeler == "human:ada")
     assert not old.uniform, "nobody drew it evenly"
+    store.close()
+
+
+def test_questions_of_older_studies_are_about_pairs_and_stay_as_they_were(tmp_path: Path):
+    db = sqlite_utils.Database(tmp_path / "charter.db")
+    charter.apply(db, stop_before="m027_study_ratings")
+    time = {"created_at": "2026-01-01T00:00:00.000000Z"}
+    plan = '{"policies": ["base", "policy-1"], "objectives": ["helpful", "harmless"], "labels_per_pair": 2}'
+    db.table("studies").insert({"id": "s", "plan": plan} | time)
+    rows = [("harmless", "2026-01-02T00:00:00.000000Z", "decided"), ("helpful", "", "")]
+    db.table("study_questions").insert_all(
+        {"study_id": "s", "objective": name, "labels_per_pair": 2, "closed_at": at, "closed_because": why} | time
+        for name, at, why in rows
+    )
+    db.close()
+    store = Store.open(tmp_path)
+    found = store.studies.questions("s")
+    assert [(one.form, one.objective, one.wanted, one.closed_at, one.closed_because) for one in found] == [
+        ("pairs", "helpful", 2, "", ""), ("pairs", "harmless", 2, rows[0][1], "decided"),
+    ]  # fmt: skip
+    assert store.studies.questions("s", "ratings") == [] and store.studies.get("s").ratings_per_reply == 0
+    assert store.integrity_check() == []
     store.close()
 
 

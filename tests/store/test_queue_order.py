@@ -90,9 +90,7 @@ def test_a_pair_of_a_study_is_asked_about_by_as_many_as_its_plan_says_for_its_ob
     assert asked(store, 5) == OUTSIDE[1:2]
     assert asked(store, 5, objective="helpful") == []
     assert store.comparisons.waiting("human:ada", "harmless") == 1
-    store.studies.close(
-        StudyQuestion(study_id="study", objective="harmless", labels_per_pair=2, closed_because="complete")
-    )
+    store.studies.close(StudyQuestion(study_id="study", objective="harmless", wanted=2, closed_because="complete"))
     assert asked(store, 5) == []
     assert [answer.labeler for answer in store.studies.answers("study", "harmless")] == ["human:bo", "human:cy"]
 

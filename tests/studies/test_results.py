@@ -25,7 +25,7 @@ def played(wins: list[tuple[str, str]], policies: tuple[str, ...] = FOUR) -> Que
         for place, (won, lost) in enumerate(wins)
     ]
     answers = [Answer(pair.comparison_id, "a", "human:ada") for pair in pairs]
-    question = StudyQuestion(study_id="x", objective="o", labels_per_pair=1)
+    question = StudyQuestion(study_id="x", objective="o", wanted=1)
     return question_result(plan, question, pairs, answers, 0)
 
 

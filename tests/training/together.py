@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from rlhf_core.config.run import LoraConfig, ModelConfig, RewardConfig, SftConfig
+from rlhf_core.config.run import LoraConfig, ModelConfig, PassesConfig, RewardConfig, SftConfig
 from rlhf_core.data.reward_examples import Label, LabelledPair, Ranking, Rating
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.models.divided import whole
@@ -56,6 +56,10 @@ PPO: dict[str, dict[str, Any]] = {
 }
 
 
+PASSES = " with other passes"
+"""Cases of such a name have all of `model.passes` on."""
+
+
 class Result(NamedTuple):
     """What a training left: texts that were written, numbers of its steps, gradients of its updates, what it moved."""
 
@@ -65,12 +69,14 @@ class Result(NamedTuple):
     weights: torch.Tensor
 
 
-def new_backbone(model: str) -> Backbone:
-    return Backbone.load(model, ModelConfig(base_model=model, lora=LoraConfig(rank=4, alpha=8)))
+def new_backbone(model: str, name: str) -> Backbone:
+    on = name.endswith(PASSES)
+    passes = PassesConfig(packing=on, recompute=on, fixed_cache=on, mixed_adapters=on)
+    return Backbone.load(model, ModelConfig(base_model=model, lora=LoraConfig(rank=4, alpha=8), passes=passes))
 
 
-def new_policy(model: str, tune: str) -> Policy:
-    backbone = new_backbone(model)
+def new_policy(model: str, tune: str, name: str) -> Policy:
+    backbone = new_backbone(model, name)
     backbone.adapters.add("reference", 0)
     if tune == "full":
         backbone.adapters.add_dense("policy", "reference")
@@ -82,8 +88,8 @@ def new_policy(model: str, tune: str) -> Policy:
 
 
 def ppo(model: str, name: str, ranks: Ranks) -> Result:
-    config = plain_ppo(**(BASE | PPO[name.removeprefix("divided ")]))
-    policy = new_policy(model, config.tune)
+    config = plain_ppo(**(BASE | PPO[name.removeprefix("divided ").removesuffix(PASSES)]))
+    policy = new_policy(model, config.tune, name)
     judge = RewardModel.create(policy.backbone, "judge", "high", members=2, seed=1)
     divide(policy.backbone, "policy", name, ranks)
     replay = Replay.begin(policy.backbone, SHOWN, config, 0)
@@ -100,7 +106,7 @@ def ppo(model: str, name: str, ranks: Ranks) -> Result:
 
 
 def sft(model: str, name: str, ranks: Ranks) -> Result:
-    backbone = new_backbone(model)
+    backbone = new_backbone(model, name)
     backbone.adapters.add("sft", 0)
     divide(backbone, "sft", name, ranks)
     config = SftConfig(epochs=2, batch_size=4, learning_rate=3e-3)
@@ -111,7 +117,7 @@ def sft(model: str, name: str, ranks: Ranks) -> Result:
 
 def reward(model: str, name: str, ranks: Ranks) -> Result:
     """Two models of one trunk, which learn from labels of several kinds; the last update has a single example."""
-    backbone = new_backbone(model)
+    backbone = new_backbone(model, name)
     backbone.adapters.add("reward", 0)
     models = [RewardModel(backbone, "reward", objective, members=2, seed=i) for i, objective in enumerate("ab")]
     divide(backbone, "reward", name, ranks)
@@ -160,6 +166,7 @@ CASES: dict[str, Callable[[str, str, Ranks], Result]] = {
     "ties": reward,
 }
 DIVIDED = {f"divided {name}": CASES[name] for name in ("gae", "whole", "passes", "sft", "reward")}
+DIVIDED |= {f"divided {name}{PASSES}": CASES[name] for name in ("whole", "sft", "reward")}
 """The same with weights that the processes divide among them."""
 
 

@@ -217,23 +217,51 @@ class Judgement(_message.Message):
     gap: float
     def __init__(self, comparison_id: _Optional[str] = ..., probability: _Optional[float] = ..., gap: _Optional[float] = ...) -> None: ...
 
+class PanelJudge(_message.Message):
+    __slots__ = ("name", "judge", "protocol", "template_hash", "weight")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    JUDGE_FIELD_NUMBER: _ClassVar[int]
+    PROTOCOL_FIELD_NUMBER: _ClassVar[int]
+    TEMPLATE_HASH_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    judge: str
+    protocol: str
+    template_hash: str
+    weight: float
+    def __init__(self, name: _Optional[str] = ..., judge: _Optional[str] = ..., protocol: _Optional[str] = ..., template_hash: _Optional[str] = ..., weight: _Optional[float] = ...) -> None: ...
+
+class PanelVotes(_message.Message):
+    __slots__ = ("judge", "votes", "usage")
+    JUDGE_FIELD_NUMBER: _ClassVar[int]
+    VOTES_FIELD_NUMBER: _ClassVar[int]
+    USAGE_FIELD_NUMBER: _ClassVar[int]
+    judge: PanelJudge
+    votes: _containers.RepeatedCompositeFieldContainer[Vote]
+    usage: Usage
+    def __init__(self, judge: _Optional[_Union[PanelJudge, _Mapping]] = ..., votes: _Optional[_Iterable[_Union[Vote, _Mapping]]] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ...) -> None: ...
+
 class CompareRequest(_message.Message):
-    __slots__ = ("comparisons", "principles")
+    __slots__ = ("comparisons", "principles", "judge")
     COMPARISONS_FIELD_NUMBER: _ClassVar[int]
     PRINCIPLES_FIELD_NUMBER: _ClassVar[int]
+    JUDGE_FIELD_NUMBER: _ClassVar[int]
     comparisons: _containers.RepeatedCompositeFieldContainer[_common_pb2.Comparison]
     principles: _containers.RepeatedCompositeFieldContainer[PrincipleRef]
-    def __init__(self, comparisons: _Optional[_Iterable[_Union[_common_pb2.Comparison, _Mapping]]] = ..., principles: _Optional[_Iterable[_Union[PrincipleRef, _Mapping]]] = ...) -> None: ...
+    judge: str
+    def __init__(self, comparisons: _Optional[_Iterable[_Union[_common_pb2.Comparison, _Mapping]]] = ..., principles: _Optional[_Iterable[_Union[PrincipleRef, _Mapping]]] = ..., judge: _Optional[str] = ...) -> None: ...
 
 class CompareResponse(_message.Message):
-    __slots__ = ("votes", "judgements", "usage")
+    __slots__ = ("votes", "judgements", "usage", "panel")
     VOTES_FIELD_NUMBER: _ClassVar[int]
     JUDGEMENTS_FIELD_NUMBER: _ClassVar[int]
     USAGE_FIELD_NUMBER: _ClassVar[int]
+    PANEL_FIELD_NUMBER: _ClassVar[int]
     votes: _containers.RepeatedCompositeFieldContainer[Vote]
     judgements: _containers.RepeatedCompositeFieldContainer[Judgement]
     usage: Usage
-    def __init__(self, votes: _Optional[_Iterable[_Union[Vote, _Mapping]]] = ..., judgements: _Optional[_Iterable[_Union[Judgement, _Mapping]]] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ...) -> None: ...
+    panel: _containers.RepeatedCompositeFieldContainer[PanelVotes]
+    def __init__(self, votes: _Optional[_Iterable[_Union[Vote, _Mapping]]] = ..., judgements: _Optional[_Iterable[_Union[Judgement, _Mapping]]] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., panel: _Optional[_Iterable[_Union[PanelVotes, _Mapping]]] = ...) -> None: ...
 
 class GetJudgeRequest(_message.Message):
     __slots__ = ("constitution",)
@@ -242,16 +270,18 @@ class GetJudgeRequest(_message.Message):
     def __init__(self, constitution: _Optional[str] = ...) -> None: ...
 
 class GetJudgeResponse(_message.Message):
-    __slots__ = ("judge", "critic", "protocol", "template_hash")
+    __slots__ = ("judge", "critic", "protocol", "template_hash", "panel")
     JUDGE_FIELD_NUMBER: _ClassVar[int]
     CRITIC_FIELD_NUMBER: _ClassVar[int]
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     TEMPLATE_HASH_FIELD_NUMBER: _ClassVar[int]
+    PANEL_FIELD_NUMBER: _ClassVar[int]
     judge: str
     critic: str
     protocol: str
     template_hash: str
-    def __init__(self, judge: _Optional[str] = ..., critic: _Optional[str] = ..., protocol: _Optional[str] = ..., template_hash: _Optional[str] = ...) -> None: ...
+    panel: _containers.RepeatedCompositeFieldContainer[PanelJudge]
+    def __init__(self, judge: _Optional[str] = ..., critic: _Optional[str] = ..., protocol: _Optional[str] = ..., template_hash: _Optional[str] = ..., panel: _Optional[_Iterable[_Union[PanelJudge, _Mapping]]] = ...) -> None: ...
 
 class Objective(_message.Message):
     __slots__ = ("name", "description", "default_weight")

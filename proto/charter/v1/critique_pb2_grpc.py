@@ -115,7 +115,7 @@ class CritiqueServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Compare(self, request, context):
-        """Judges each pair by one principle, in both orders.
+        """Judges each pair by one principle, in both orders: where a panel judges here, by each of its judges.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -29,47 +29,49 @@ from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mas
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x63harter/v1/preference.proto\x12\ncharter.v1\x1a\x17\x63harter/v1/common.proto\x1a\x19\x63harter/v1/critique.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe1\x02\n\nPreference\x12\n\n\x02id\x18\x01 \x01(\t\x12\x15\n\rcomparison_id\x18\x02 \x01(\t\x12\x11\n\tobjective\x18\x03 \x01(\t\x12\x0f\n\x07labeler\x18\x04 \x01(\t\x12\"\n\x06\x63hoice\x18\x05 \x01(\x0e\x32\x12.charter.v1.Choice\x12\x13\n\x0bprobability\x18\x06 \x01(\x01\x12\x11\n\tabstained\x18\x07 \x01(\x08\x12\x0e\n\x06reason\x18\x08 \x01(\t\x12\x0b\n\x03gap\x18\t \x01(\x01\x12\x19\n\x11\x63onstitution_hash\x18\n \x01(\t\x12\x0e\n\x06run_id\x18\x0b \x01(\t\x12\x0e\n\x06weight\x18\x0c \x01(\x01\x12\x0f\n\x07uniform\x18\r \x01(\x08\x12\x16\n\x0e\x63\x61libration_id\x18\x0e \x01(\t\x12\x0f\n\x07ungated\x18\x0f \x01(\x08\x12\x0c\n\x04name\x18\x10 \x01(\t\x12\x14\n\x07swapped\x18\x11 \x01(\x08H\x00\x88\x01\x01\x42\n\n\x08_swapped\"\xc0\x01\n\x15NextComparisonRequest\x12\x0f\n\x07labeler\x18\x01 \x01(\t\x12\x11\n\tobjective\x18\x02 \x01(\t\x12\x0e\n\x06run_id\x18\x03 \x01(\t\x12\x0f\n\x07uniform\x18\x04 \x01(\x08\x12\r\n\x05\x63ount\x18\x05 \x01(\x05\x12(\n\x05lease\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12)\n\x05since\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"N\n\x0fShownComparison\x12*\n\ncomparison\x18\x01 \x01(\x0b\x32\x16.charter.v1.Comparison\x12\x0f\n\x07swapped\x18\x02 \x01(\x08\"\x92\x01\n\x16NextComparisonResponse\x12*\n\ncomparison\x18\x01 \x01(\x0b\x32\x16.charter.v1.Comparison\x12\x11\n\tremaining\x18\x02 \x01(\x03\x12*\n\x05shown\x18\x03 \x03(\x0b\x32\x1b.charter.v1.ShownComparison\x12\r\n\x05given\x18\x04 \x01(\x03\"\x90\x02\n\x17SubmitPreferenceRequest\x12\x17\n\rcomparison_id\x18\x01 \x01(\tH\x00\x12,\n\ncomparison\x18\x02 \x01(\x0b\x32\x16.charter.v1.ComparisonH\x00\x12\x11\n\tobjective\x18\x03 \x01(\t\x12\x0f\n\x07labeler\x18\x04 \x01(\t\x12\"\n\x06\x63hoice\x18\x05 \x01(\x0e\x32\x12.charter.v1.Choice\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x12\n\nrequest_id\x18\x07 \x01(\t\x12\x15\n\rvalidate_only\x18\x08 \x01(\x08\x12\x14\n\x07swapped\x18\t \x01(\x08H\x01\x88\x01\x01\x42\t\n\x07subjectB\n\n\x08_swapped\"F\n\x18SubmitPreferenceResponse\x12*\n\npreference\x18\x01 \x01(\x0b\x32\x16.charter.v1.Preference\"}\n\x15UndoPreferenceRequest\x12\x0f\n\x07labeler\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x15\n\rcomparison_id\x18\x04 \x01(\t\x12\x11\n\tobjective\x18\x05 \x01(\t\"D\n\x16UndoPreferenceResponse\x12*\n\npreference\x18\x01 \x01(\x0b\x32\x16.charter.v1.Preference\"\xbc\x01\n\x16ListPreferencesRequest\x12\x11\n\tobjective\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12)\n\x08labelers\x18\x03 \x01(\x0e\x32\x17.charter.v1.LabelerKind\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\x12-\n\tread_mask\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"_\n\x17ListPreferencesResponse\x12+\n\x0bpreferences\x18\x01 \x03(\x0b\x32\x16.charter.v1.Preference\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"&\n\x14GetGuidelinesRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"G\n\x15GetGuidelinesResponse\x12.\n\x0c\x63onstitution\x18\x01 \x01(\x0b\x32\x18.charter.v1.Constitution\"G\n\x13\x45xplainQueueRequest\x12\x11\n\tobjective\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\r\n\x05\x63ount\x18\x03 \x01(\x05\"\xb6\x01\n\nQueuedPair\x12\x15\n\rcomparison_id\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\x13\n\x0binformation\x18\x03 \x01(\x01\x12\x0e\n\x06spread\x18\x04 \x01(\x01\x12\x11\n\tabstained\x18\x05 \x01(\x08\x12\x14\n\x0c\x64isagreement\x18\x06 \x01(\x01\x12\x10\n\x08\x63overage\x18\x07 \x01(\x01\x12\x10\n\x08priority\x18\x08 \x01(\x01\x12\x0f\n\x07uniform\x18\t \x01(\x08\"=\n\x14\x45xplainQueueResponse\x12%\n\x05pairs\x18\x01 \x03(\x0b\x32\x16.charter.v1.QueuedPair*r\n\x06\x43hoice\x12\x16\n\x12\x43HOICE_UNSPECIFIED\x10\x00\x12\x0c\n\x08\x43HOICE_A\x10\x01\x12\x0c\n\x08\x43HOICE_B\x10\x02\x12\x0e\n\nCHOICE_TIE\x10\x03\x12\x13\n\x0f\x43HOICE_BOTH_BAD\x10\x04\x12\x0f\n\x0b\x43HOICE_SKIP\x10\x05*X\n\x0bLabelerKind\x12\x1c\n\x18LABELER_KIND_UNSPECIFIED\x10\x00\x12\x13\n\x0fLABELER_KIND_AI\x10\x01\x12\x16\n\x12LABELER_KIND_HUMAN\x10\x02\x32\xa9\x04\n\x11PreferenceService\x12W\n\x0eNextComparison\x12!.charter.v1.NextComparisonRequest\x1a\".charter.v1.NextComparisonResponse\x12]\n\x10SubmitPreference\x12#.charter.v1.SubmitPreferenceRequest\x1a$.charter.v1.SubmitPreferenceResponse\x12W\n\x0eUndoPreference\x12!.charter.v1.UndoPreferenceRequest\x1a\".charter.v1.UndoPreferenceResponse\x12Z\n\x0fListPreferences\x12\".charter.v1.ListPreferencesRequest\x1a#.charter.v1.ListPreferencesResponse\x12T\n\rGetGuidelines\x12 .charter.v1.GetGuidelinesRequest\x1a!.charter.v1.GetGuidelinesResponse\x12Q\n\x0c\x45xplainQueue\x12\x1f.charter.v1.ExplainQueueRequest\x1a .charter.v1.ExplainQueueResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x63harter/v1/preference.proto\x12\ncharter.v1\x1a\x17\x63harter/v1/common.proto\x1a\x19\x63harter/v1/critique.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x88\x03\n\nPreference\x12\n\n\x02id\x18\x01 \x01(\t\x12\x15\n\rcomparison_id\x18\x02 \x01(\t\x12\x11\n\tobjective\x18\x03 \x01(\t\x12\x0f\n\x07labeler\x18\x04 \x01(\t\x12\"\n\x06\x63hoice\x18\x05 \x01(\x0e\x32\x12.charter.v1.Choice\x12\x13\n\x0bprobability\x18\x06 \x01(\x01\x12\x11\n\tabstained\x18\x07 \x01(\x08\x12\x0e\n\x06reason\x18\x08 \x01(\t\x12\x0b\n\x03gap\x18\t \x01(\x01\x12\x19\n\x11\x63onstitution_hash\x18\n \x01(\t\x12\x0e\n\x06run_id\x18\x0b \x01(\t\x12\x0e\n\x06weight\x18\x0c \x01(\x01\x12\x0f\n\x07uniform\x18\r \x01(\x08\x12\x16\n\x0e\x63\x61libration_id\x18\x0e \x01(\t\x12\x0f\n\x07ungated\x18\x0f \x01(\x08\x12\x0c\n\x04name\x18\x10 \x01(\t\x12\x14\n\x07swapped\x18\x11 \x01(\x08H\x00\x88\x01\x01\x12%\n\x08opinions\x18\x12 \x03(\x0b\x32\x13.charter.v1.OpinionB\n\n\x08_swapped\"M\n\x07Opinion\x12\r\n\x05judge\x18\x01 \x01(\t\x12\x13\n\x0bprobability\x18\x02 \x01(\x01\x12\x0e\n\x06weight\x18\x03 \x01(\x01\x12\x0e\n\x06reason\x18\x04 \x01(\t\"\xc0\x01\n\x15NextComparisonRequest\x12\x0f\n\x07labeler\x18\x01 \x01(\t\x12\x11\n\tobjective\x18\x02 \x01(\t\x12\x0e\n\x06run_id\x18\x03 \x01(\t\x12\x0f\n\x07uniform\x18\x04 \x01(\x08\x12\r\n\x05\x63ount\x18\x05 \x01(\x05\x12(\n\x05lease\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12)\n\x05since\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"N\n\x0fShownComparison\x12*\n\ncomparison\x18\x01 \x01(\x0b\x32\x16.charter.v1.Comparison\x12\x0f\n\x07swapped\x18\x02 \x01(\x08\"\x92\x01\n\x16NextComparisonResponse\x12*\n\ncomparison\x18\x01 \x01(\x0b\x32\x16.charter.v1.Comparison\x12\x11\n\tremaining\x18\x02 \x01(\x03\x12*\n\x05shown\x18\x03 \x03(\x0b\x32\x1b.charter.v1.ShownComparison\x12\r\n\x05given\x18\x04 \x01(\x03\"\x90\x02\n\x17SubmitPreferenceRequest\x12\x17\n\rcomparison_id\x18\x01 \x01(\tH\x00\x12,\n\ncomparison\x18\x02 \x01(\x0b\x32\x16.charter.v1.ComparisonH\x00\x12\x11\n\tobjective\x18\x03 \x01(\t\x12\x0f\n\x07labeler\x18\x04 \x01(\t\x12\"\n\x06\x63hoice\x18\x05 \x01(\x0e\x32\x12.charter.v1.Choice\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x12\n\nrequest_id\x18\x07 \x01(\t\x12\x15\n\rvalidate_only\x18\x08 \x01(\x08\x12\x14\n\x07swapped\x18\t \x01(\x08H\x01\x88\x01\x01\x42\t\n\x07subjectB\n\n\x08_swapped\"F\n\x18SubmitPreferenceResponse\x12*\n\npreference\x18\x01 \x01(\x0b\x32\x16.charter.v1.Preference\"}\n\x15UndoPreferenceRequest\x12\x0f\n\x07labeler\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x15\n\rcomparison_id\x18\x04 \x01(\t\x12\x11\n\tobjective\x18\x05 \x01(\t\"D\n\x16UndoPreferenceResponse\x12*\n\npreference\x18\x01 \x01(\x0b\x32\x16.charter.v1.Preference\"\xbc\x01\n\x16ListPreferencesRequest\x12\x11\n\tobjective\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12)\n\x08labelers\x18\x03 \x01(\x0e\x32\x17.charter.v1.LabelerKind\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\x12-\n\tread_mask\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"_\n\x17ListPreferencesResponse\x12+\n\x0bpreferences\x18\x01 \x03(\x0b\x32\x16.charter.v1.Preference\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"&\n\x14GetGuidelinesRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"G\n\x15GetGuidelinesResponse\x12.\n\x0c\x63onstitution\x18\x01 \x01(\x0b\x32\x18.charter.v1.Constitution\"G\n\x13\x45xplainQueueRequest\x12\x11\n\tobjective\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\r\n\x05\x63ount\x18\x03 \x01(\x05\"\xb6\x01\n\nQueuedPair\x12\x15\n\rcomparison_id\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\x13\n\x0binformation\x18\x03 \x01(\x01\x12\x0e\n\x06spread\x18\x04 \x01(\x01\x12\x11\n\tabstained\x18\x05 \x01(\x08\x12\x14\n\x0c\x64isagreement\x18\x06 \x01(\x01\x12\x10\n\x08\x63overage\x18\x07 \x01(\x01\x12\x10\n\x08priority\x18\x08 \x01(\x01\x12\x0f\n\x07uniform\x18\t \x01(\x08\"=\n\x14\x45xplainQueueResponse\x12%\n\x05pairs\x18\x01 \x03(\x0b\x32\x16.charter.v1.QueuedPair*r\n\x06\x43hoice\x12\x16\n\x12\x43HOICE_UNSPECIFIED\x10\x00\x12\x0c\n\x08\x43HOICE_A\x10\x01\x12\x0c\n\x08\x43HOICE_B\x10\x02\x12\x0e\n\nCHOICE_TIE\x10\x03\x12\x13\n\x0f\x43HOICE_BOTH_BAD\x10\x04\x12\x0f\n\x0b\x43HOICE_SKIP\x10\x05*X\n\x0bLabelerKind\x12\x1c\n\x18LABELER_KIND_UNSPECIFIED\x10\x00\x12\x13\n\x0fLABELER_KIND_AI\x10\x01\x12\x16\n\x12LABELER_KIND_HUMAN\x10\x02\x32\xa9\x04\n\x11PreferenceService\x12W\n\x0eNextComparison\x12!.charter.v1.NextComparisonRequest\x1a\".charter.v1.NextComparisonResponse\x12]\n\x10SubmitPreference\x12#.charter.v1.SubmitPreferenceRequest\x1a$.charter.v1.SubmitPreferenceResponse\x12W\n\x0eUndoPreference\x12!.charter.v1.UndoPreferenceRequest\x1a\".charter.v1.UndoPreferenceResponse\x12Z\n\x0fListPreferences\x12\".charter.v1.ListPreferencesRequest\x1a#.charter.v1.ListPreferencesResponse\x12T\n\rGetGuidelines\x12 .charter.v1.GetGuidelinesRequest\x1a!.charter.v1.GetGuidelinesResponse\x12Q\n\x0c\x45xplainQueue\x12\x1f.charter.v1.ExplainQueueRequest\x1a .charter.v1.ExplainQueueResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'charter.v1.preference_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CHOICE']._serialized_start=2240
-  _globals['_CHOICE']._serialized_end=2354
-  _globals['_LABELERKIND']._serialized_start=2356
-  _globals['_LABELERKIND']._serialized_end=2444
+  _globals['_CHOICE']._serialized_start=2358
+  _globals['_CHOICE']._serialized_end=2472
+  _globals['_LABELERKIND']._serialized_start=2474
+  _globals['_LABELERKIND']._serialized_end=2562
   _globals['_PREFERENCE']._serialized_start=195
-  _globals['_PREFERENCE']._serialized_end=548
-  _globals['_NEXTCOMPARISONREQUEST']._serialized_start=551
-  _globals['_NEXTCOMPARISONREQUEST']._serialized_end=743
-  _globals['_SHOWNCOMPARISON']._serialized_start=745
-  _globals['_SHOWNCOMPARISON']._serialized_end=823
-  _globals['_NEXTCOMPARISONRESPONSE']._serialized_start=826
-  _globals['_NEXTCOMPARISONRESPONSE']._serialized_end=972
-  _globals['_SUBMITPREFERENCEREQUEST']._serialized_start=975
-  _globals['_SUBMITPREFERENCEREQUEST']._serialized_end=1247
-  _globals['_SUBMITPREFERENCERESPONSE']._serialized_start=1249
-  _globals['_SUBMITPREFERENCERESPONSE']._serialized_end=1319
-  _globals['_UNDOPREFERENCEREQUEST']._serialized_start=1321
-  _globals['_UNDOPREFERENCEREQUEST']._serialized_end=1446
-  _globals['_UNDOPREFERENCERESPONSE']._serialized_start=1448
-  _globals['_UNDOPREFERENCERESPONSE']._serialized_end=1516
-  _globals['_LISTPREFERENCESREQUEST']._serialized_start=1519
-  _globals['_LISTPREFERENCESREQUEST']._serialized_end=1707
-  _globals['_LISTPREFERENCESRESPONSE']._serialized_start=1709
-  _globals['_LISTPREFERENCESRESPONSE']._serialized_end=1804
-  _globals['_GETGUIDELINESREQUEST']._serialized_start=1806
-  _globals['_GETGUIDELINESREQUEST']._serialized_end=1844
-  _globals['_GETGUIDELINESRESPONSE']._serialized_start=1846
-  _globals['_GETGUIDELINESRESPONSE']._serialized_end=1917
-  _globals['_EXPLAINQUEUEREQUEST']._serialized_start=1919
-  _globals['_EXPLAINQUEUEREQUEST']._serialized_end=1990
-  _globals['_QUEUEDPAIR']._serialized_start=1993
-  _globals['_QUEUEDPAIR']._serialized_end=2175
-  _globals['_EXPLAINQUEUERESPONSE']._serialized_start=2177
-  _globals['_EXPLAINQUEUERESPONSE']._serialized_end=2238
-  _globals['_PREFERENCESERVICE']._serialized_start=2447
-  _globals['_PREFERENCESERVICE']._serialized_end=3000
+  _globals['_PREFERENCE']._serialized_end=587
+  _globals['_OPINION']._serialized_start=589
+  _globals['_OPINION']._serialized_end=666
+  _globals['_NEXTCOMPARISONREQUEST']._serialized_start=669
+  _globals['_NEXTCOMPARISONREQUEST']._serialized_end=861
+  _globals['_SHOWNCOMPARISON']._serialized_start=863
+  _globals['_SHOWNCOMPARISON']._serialized_end=941
+  _globals['_NEXTCOMPARISONRESPONSE']._serialized_start=944
+  _globals['_NEXTCOMPARISONRESPONSE']._serialized_end=1090
+  _globals['_SUBMITPREFERENCEREQUEST']._serialized_start=1093
+  _globals['_SUBMITPREFERENCEREQUEST']._serialized_end=1365
+  _globals['_SUBMITPREFERENCERESPONSE']._serialized_start=1367
+  _globals['_SUBMITPREFERENCERESPONSE']._serialized_end=1437
+  _globals['_UNDOPREFERENCEREQUEST']._serialized_start=1439
+  _globals['_UNDOPREFERENCEREQUEST']._serialized_end=1564
+  _globals['_UNDOPREFERENCERESPONSE']._serialized_start=1566
+  _globals['_UNDOPREFERENCERESPONSE']._serialized_end=1634
+  _globals['_LISTPREFERENCESREQUEST']._serialized_start=1637
+  _globals['_LISTPREFERENCESREQUEST']._serialized_end=1825
+  _globals['_LISTPREFERENCESRESPONSE']._serialized_start=1827
+  _globals['_LISTPREFERENCESRESPONSE']._serialized_end=1922
+  _globals['_GETGUIDELINESREQUEST']._serialized_start=1924
+  _globals['_GETGUIDELINESREQUEST']._serialized_end=1962
+  _globals['_GETGUIDELINESRESPONSE']._serialized_start=1964
+  _globals['_GETGUIDELINESRESPONSE']._serialized_end=2035
+  _globals['_EXPLAINQUEUEREQUEST']._serialized_start=2037
+  _globals['_EXPLAINQUEUEREQUEST']._serialized_end=2108
+  _globals['_QUEUEDPAIR']._serialized_start=2111
+  _globals['_QUEUEDPAIR']._serialized_end=2293
+  _globals['_EXPLAINQUEUERESPONSE']._serialized_start=2295
+  _globals['_EXPLAINQUEUERESPONSE']._serialized_end=2356
+  _globals['_PREFERENCESERVICE']._serialized_start=2565
+  _globals['_PREFERENCESERVICE']._serialized_end=3118
 # @@protoc_insertion_point(module_scope)

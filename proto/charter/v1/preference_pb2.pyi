@@ -39,7 +39,7 @@ LABELER_KIND_AI: LabelerKind
 LABELER_KIND_HUMAN: LabelerKind
 
 class Preference(_message.Message):
-    __slots__ = ("id", "comparison_id", "objective", "labeler", "choice", "probability", "abstained", "reason", "gap", "constitution_hash", "run_id", "weight", "uniform", "calibration_id", "ungated", "name", "swapped")
+    __slots__ = ("id", "comparison_id", "objective", "labeler", "choice", "probability", "abstained", "reason", "gap", "constitution_hash", "run_id", "weight", "uniform", "calibration_id", "ungated", "name", "swapped", "opinions")
     ID_FIELD_NUMBER: _ClassVar[int]
     COMPARISON_ID_FIELD_NUMBER: _ClassVar[int]
     OBJECTIVE_FIELD_NUMBER: _ClassVar[int]
@@ -57,6 +57,7 @@ class Preference(_message.Message):
     UNGATED_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     SWAPPED_FIELD_NUMBER: _ClassVar[int]
+    OPINIONS_FIELD_NUMBER: _ClassVar[int]
     id: str
     comparison_id: str
     objective: str
@@ -74,7 +75,20 @@ class Preference(_message.Message):
     ungated: bool
     name: str
     swapped: bool
-    def __init__(self, id: _Optional[str] = ..., comparison_id: _Optional[str] = ..., objective: _Optional[str] = ..., labeler: _Optional[str] = ..., choice: _Optional[_Union[Choice, str]] = ..., probability: _Optional[float] = ..., abstained: bool = ..., reason: _Optional[str] = ..., gap: _Optional[float] = ..., constitution_hash: _Optional[str] = ..., run_id: _Optional[str] = ..., weight: _Optional[float] = ..., uniform: bool = ..., calibration_id: _Optional[str] = ..., ungated: bool = ..., name: _Optional[str] = ..., swapped: bool = ...) -> None: ...
+    opinions: _containers.RepeatedCompositeFieldContainer[Opinion]
+    def __init__(self, id: _Optional[str] = ..., comparison_id: _Optional[str] = ..., objective: _Optional[str] = ..., labeler: _Optional[str] = ..., choice: _Optional[_Union[Choice, str]] = ..., probability: _Optional[float] = ..., abstained: bool = ..., reason: _Optional[str] = ..., gap: _Optional[float] = ..., constitution_hash: _Optional[str] = ..., run_id: _Optional[str] = ..., weight: _Optional[float] = ..., uniform: bool = ..., calibration_id: _Optional[str] = ..., ungated: bool = ..., name: _Optional[str] = ..., swapped: bool = ..., opinions: _Optional[_Iterable[_Union[Opinion, _Mapping]]] = ...) -> None: ...
+
+class Opinion(_message.Message):
+    __slots__ = ("judge", "probability", "weight", "reason")
+    JUDGE_FIELD_NUMBER: _ClassVar[int]
+    PROBABILITY_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    judge: str
+    probability: float
+    weight: float
+    reason: str
+    def __init__(self, judge: _Optional[str] = ..., probability: _Optional[float] = ..., weight: _Optional[float] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class NextComparisonRequest(_message.Message):
     __slots__ = ("labeler", "objective", "run_id", "uniform", "count", "lease", "since")

@@ -22,57 +22,66 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from charter.v1 import annotation_pb2 as charter_dot_v1_dot_annotation__pb2
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x63harter/v1/study.proto\x12\ncharter.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa9\x01\n\tStudyPlan\x12\x10\n\x08policies\x18\x01 \x03(\t\x12\x12\n\nobjectives\x18\x02 \x03(\t\x12\r\n\x05pairs\x18\x03 \x01(\x05\x12\x17\n\x0flabels_per_pair\x18\x04 \x01(\x05\x12*\n\x08stopping\x18\x05 \x01(\x0e\x32\x18.charter.v1.StoppingRule\x12\r\n\x05\x61lpha\x18\x06 \x01(\x01\x12\x13\n\x0btemperature\x18\x07 \x01(\x01\"\x87\x01\n\rStudyQuestion\x12\x11\n\tobjective\x18\x01 \x01(\t\x12\r\n\x05pairs\x18\x02 \x01(\x05\x12\x0c\n\x04\x64one\x18\x03 \x01(\x05\x12\x16\n\x0e\x63losed_because\x18\x04 \x01(\t\x12.\n\nclose_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xab\x02\n\x05Study\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12#\n\x04plan\x18\x04 \x01(\x0b\x32\x15.charter.v1.StudyPlan\x12%\n\x05state\x18\x05 \x01(\x0e\x32\x16.charter.v1.StudyState\x12,\n\tquestions\x18\x06 \x03(\x0b\x32\x19.charter.v1.StudyQuestion\x12\x0f\n\x07prompts\x18\x07 \x01(\t\x12\x0c\n\x04seed\x18\x08 \x01(\x03\x12\x19\n\x11\x63onstitution_hash\x18\t \x01(\t\x12\r\n\x05\x65rror\x18\n \x01(\t\x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xaf\x01\n\x12\x43reateStudyRequest\x12#\n\x04plan\x18\x01 \x01(\x0b\x32\x15.charter.v1.StudyPlan\x12\x0f\n\x07prompts\x18\x02 \x01(\t\x12\x0c\n\x04seed\x18\x03 \x01(\x03\x12\x14\n\x0c\x63onstitution\x18\x04 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x05 \x01(\t\x12\x12\n\nrequest_id\x18\x06 \x01(\t\x12\x15\n\rvalidate_only\x18\x07 \x01(\x08\"7\n\x13\x43reateStudyResponse\x12 \n\x05study\x18\x01 \x01(\x0b\x32\x11.charter.v1.Study\"#\n\x0fGetStudyRequest\x12\x10\n\x08study_id\x18\x01 \x01(\t\"4\n\x10GetStudyResponse\x12 \n\x05study\x18\x01 \x01(\x0b\x32\x11.charter.v1.Study\"j\n\x12ListStudiesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12-\n\tread_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"R\n\x13ListStudiesResponse\x12\"\n\x07studies\x18\x01 \x03(\x0b\x32\x11.charter.v1.Study\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"<\n\x11\x43loseStudyRequest\x12\x10\n\x08study_id\x18\x01 \x01(\t\x12\x15\n\rvalidate_only\x18\x02 \x01(\x08\"6\n\x12\x43loseStudyResponse\x12 \n\x05study\x18\x01 \x01(\x0b\x32\x11.charter.v1.Study\"*\n\x16GetStudyResultsRequest\x12\x10\n\x08study_id\x18\x01 \x01(\t\"T\n\rStudyInterval\x12\r\n\x05value\x18\x01 \x01(\x01\x12\x10\n\x03low\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x11\n\x04high\x18\x03 \x01(\x01H\x01\x88\x01\x01\x42\x06\n\x04_lowB\x07\n\x05_high\"\xe3\x01\n\tStudyDuel\x12\r\n\x05\x66irst\x18\x01 \x01(\t\x12\x0e\n\x06second\x18\x02 \x01(\t\x12\r\n\x05pairs\x18\x03 \x01(\x05\x12\x0c\n\x04wins\x18\x04 \x01(\x01\x12\x0c\n\x04ties\x18\x05 \x01(\x01\x12\x0e\n\x06losses\x18\x06 \x01(\x01\x12\x10\n\x08\x62oth_bad\x18\x07 \x01(\x01\x12+\n\x08win_rate\x18\x08 \x01(\x0b\x32\x19.charter.v1.StudyInterval\x12\r\n\x05\x65rror\x18\t \x01(\x01\x12.\n\tpreferred\x18\n \x01(\x0e\x32\x1b.charter.v1.PreferredPolicy\"L\n\rStudyStrength\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12+\n\x08log_odds\x18\x02 \x01(\x0b\x32\x19.charter.v1.StudyInterval\"\x96\x02\n\x0bStudyResult\x12\x11\n\tobjective\x18\x01 \x01(\t\x12\r\n\x05pairs\x18\x02 \x01(\x05\x12\x0c\n\x04\x64one\x18\x03 \x01(\x05\x12\x0e\n\x06labels\x18\x04 \x01(\x05\x12\x10\n\x08labelers\x18\x05 \x01(\x05\x12\r\n\x05skips\x18\x06 \x01(\x05\x12\x16\n\x0e\x63losed_because\x18\x07 \x01(\t\x12\x0f\n\x07\x63ounted\x18\x08 \x01(\x05\x12$\n\x05\x64uels\x18\t \x03(\x0b\x32\x15.charter.v1.StudyDuel\x12,\n\tstrengths\x18\n \x03(\x0b\x32\x19.charter.v1.StudyStrength\x12)\n\x06length\x18\x0b \x01(\x0b\x32\x19.charter.v1.StudyInterval\"x\n\x17GetStudyResultsResponse\x12 \n\x05study\x18\x01 \x01(\x0b\x32\x11.charter.v1.Study\x12(\n\x07results\x18\x02 \x03(\x0b\x32\x17.charter.v1.StudyResult\x12\x11\n\tidentical\x18\x03 \x01(\x05*d\n\x0cStoppingRule\x12\x1d\n\x19STOPPING_RULE_UNSPECIFIED\x10\x00\x12\x1c\n\x18STOPPING_RULE_SEQUENTIAL\x10\x01\x12\x17\n\x13STOPPING_RULE_FIXED\x10\x02*\x88\x01\n\nStudyState\x12\x1b\n\x17STUDY_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13STUDY_STATE_DRAWING\x10\x01\x12\x14\n\x10STUDY_STATE_OPEN\x10\x02\x12\x16\n\x12STUDY_STATE_CLOSED\x10\x03\x12\x16\n\x12STUDY_STATE_FAILED\x10\x04*\x8a\x01\n\x0fPreferredPolicy\x12 \n\x1cPREFERRED_POLICY_UNSPECIFIED\x10\x00\x12\x1a\n\x16PREFERRED_POLICY_FIRST\x10\x01\x12\x1b\n\x17PREFERRED_POLICY_SECOND\x10\x02\x12\x1c\n\x18PREFERRED_POLICY_NEITHER\x10\x03\x32\x9e\x03\n\x0cStudyService\x12N\n\x0b\x43reateStudy\x12\x1e.charter.v1.CreateStudyRequest\x1a\x1f.charter.v1.CreateStudyResponse\x12\x45\n\x08GetStudy\x12\x1b.charter.v1.GetStudyRequest\x1a\x1c.charter.v1.GetStudyResponse\x12N\n\x0bListStudies\x12\x1e.charter.v1.ListStudiesRequest\x1a\x1f.charter.v1.ListStudiesResponse\x12K\n\nCloseStudy\x12\x1d.charter.v1.CloseStudyRequest\x1a\x1e.charter.v1.CloseStudyResponse\x12Z\n\x0fGetStudyResults\x12\".charter.v1.GetStudyResultsRequest\x1a#.charter.v1.GetStudyResultsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x63harter/v1/study.proto\x12\ncharter.v1\x1a\x1b\x63harter/v1/annotation.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc4\x01\n\tStudyPlan\x12\x10\n\x08policies\x18\x01 \x03(\t\x12\x12\n\nobjectives\x18\x02 \x03(\t\x12\r\n\x05pairs\x18\x03 \x01(\x05\x12\x17\n\x0flabels_per_pair\x18\x04 \x01(\x05\x12*\n\x08stopping\x18\x05 \x01(\x0e\x32\x18.charter.v1.StoppingRule\x12\r\n\x05\x61lpha\x18\x06 \x01(\x01\x12\x13\n\x0btemperature\x18\x07 \x01(\x01\x12\x19\n\x11ratings_per_reply\x18\x08 \x01(\x05\"\x87\x01\n\rStudyQuestion\x12\x11\n\tobjective\x18\x01 \x01(\t\x12\r\n\x05pairs\x18\x02 \x01(\x05\x12\x0c\n\x04\x64one\x18\x03 \x01(\x05\x12\x16\n\x0e\x63losed_because\x18\x04 \x01(\t\x12.\n\nclose_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x8f\x01\n\x13StudyRatingQuestion\x12\x11\n\tobjective\x18\x01 \x01(\t\x12\x0f\n\x07replies\x18\x02 \x01(\x05\x12\x0c\n\x04\x64one\x18\x03 \x01(\x05\x12\x16\n\x0e\x63losed_because\x18\x04 \x01(\t\x12.\n\nclose_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xe6\x02\n\x05Study\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12#\n\x04plan\x18\x04 \x01(\x0b\x32\x15.charter.v1.StudyPlan\x12%\n\x05state\x18\x05 \x01(\x0e\x32\x16.charter.v1.StudyState\x12,\n\tquestions\x18\x06 \x03(\x0b\x32\x19.charter.v1.StudyQuestion\x12\x0f\n\x07prompts\x18\x07 \x01(\t\x12\x0c\n\x04seed\x18\x08 \x01(\x03\x12\x19\n\x11\x63onstitution_hash\x18\t \x01(\t\x12\r\n\x05\x65rror\x18\n \x01(\t\x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x39\n\x10rating_questions\x18\x0c \x03(\x0b\x32\x1f.charter.v1.StudyRatingQuestion\"\xaf\x01\n\x12\x43reateStudyRequest\x12#\n\x04plan\x18\x01 \x01(\x0b\x32\x15.charter.v1.StudyPlan\x12\x0f\n\x07prompts\x18\x02 \x01(\t\x12\x0c\n\x04seed\x18\x03 \x01(\x03\x12\x14\n\x0c\x63onstitution\x18\x04 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x05 \x01(\t\x12\x12\n\nrequest_id\x18\x06 \x01(\t\x12\x15\n\rvalidate_only\x18\x07 \x01(\x08\"7\n\x13\x43reateStudyResponse\x12 \n\x05study\x18\x01 \x01(\x0b\x32\x11.charter.v1.Study\"#\n\x0fGetStudyRequest\x12\x10\n\x08study_id\x18\x01 \x01(\t\"4\n\x10GetStudyResponse\x12 \n\x05study\x18\x01 \x01(\x0b\x32\x11.charter.v1.Study\"j\n\x12ListStudiesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12-\n\tread_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"R\n\x13ListStudiesResponse\x12\"\n\x07studies\x18\x01 \x03(\x0b\x32\x11.charter.v1.Study\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"<\n\x11\x43loseStudyRequest\x12\x10\n\x08study_id\x18\x01 \x01(\t\x12\x15\n\rvalidate_only\x18\x02 \x01(\x08\"6\n\x12\x43loseStudyResponse\x12 \n\x05study\x18\x01 \x01(\x0b\x32\x11.charter.v1.Study\"*\n\x16GetStudyResultsRequest\x12\x10\n\x08study_id\x18\x01 \x01(\t\"T\n\rStudyInterval\x12\r\n\x05value\x18\x01 \x01(\x01\x12\x10\n\x03low\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x11\n\x04high\x18\x03 \x01(\x01H\x01\x88\x01\x01\x42\x06\n\x04_lowB\x07\n\x05_high\"\xe3\x01\n\tStudyDuel\x12\r\n\x05\x66irst\x18\x01 \x01(\t\x12\x0e\n\x06second\x18\x02 \x01(\t\x12\r\n\x05pairs\x18\x03 \x01(\x05\x12\x0c\n\x04wins\x18\x04 \x01(\x01\x12\x0c\n\x04ties\x18\x05 \x01(\x01\x12\x0e\n\x06losses\x18\x06 \x01(\x01\x12\x10\n\x08\x62oth_bad\x18\x07 \x01(\x01\x12+\n\x08win_rate\x18\x08 \x01(\x0b\x32\x19.charter.v1.StudyInterval\x12\r\n\x05\x65rror\x18\t \x01(\x01\x12.\n\tpreferred\x18\n \x01(\x0e\x32\x1b.charter.v1.PreferredPolicy\"L\n\rStudyStrength\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12+\n\x08log_odds\x18\x02 \x01(\x0b\x32\x19.charter.v1.StudyInterval\"\x96\x02\n\x0bStudyResult\x12\x11\n\tobjective\x18\x01 \x01(\t\x12\r\n\x05pairs\x18\x02 \x01(\x05\x12\x0c\n\x04\x64one\x18\x03 \x01(\x05\x12\x0e\n\x06labels\x18\x04 \x01(\x05\x12\x10\n\x08labelers\x18\x05 \x01(\x05\x12\r\n\x05skips\x18\x06 \x01(\x05\x12\x16\n\x0e\x63losed_because\x18\x07 \x01(\t\x12\x0f\n\x07\x63ounted\x18\x08 \x01(\x05\x12$\n\x05\x64uels\x18\t \x03(\x0b\x32\x15.charter.v1.StudyDuel\x12,\n\tstrengths\x18\n \x03(\x0b\x32\x19.charter.v1.StudyStrength\x12)\n\x06length\x18\x0b \x01(\x0b\x32\x19.charter.v1.StudyInterval\"n\n\x12StudyPolicyRatings\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12\x0f\n\x07replies\x18\x02 \x01(\x05\x12\'\n\x04mean\x18\x03 \x01(\x0b\x32\x19.charter.v1.StudyInterval\x12\x0e\n\x06grades\x18\x04 \x03(\x05\"\xb2\x01\n\x15StudyRatingDifference\x12\r\n\x05\x66irst\x18\x01 \x01(\t\x12\x0e\n\x06second\x18\x02 \x01(\t\x12\x0f\n\x07prompts\x18\x03 \x01(\x05\x12-\n\ndifference\x18\x04 \x01(\x0b\x32\x19.charter.v1.StudyInterval\x12\r\n\x05\x65rror\x18\x05 \x01(\x01\x12+\n\x06higher\x18\x06 \x01(\x0e\x32\x1b.charter.v1.PreferredPolicy\"\x9d\x02\n\x11StudyRatingResult\x12\x11\n\tobjective\x18\x01 \x01(\t\x12\x0f\n\x07replies\x18\x02 \x01(\x05\x12\x0c\n\x04\x64one\x18\x03 \x01(\x05\x12\x0f\n\x07ratings\x18\x04 \x01(\x05\x12\x0e\n\x06raters\x18\x05 \x01(\x05\x12\r\n\x05skips\x18\x06 \x01(\x05\x12\x16\n\x0e\x63losed_because\x18\x07 \x01(\t\x12\x30\n\x08policies\x18\x08 \x03(\x0b\x32\x1e.charter.v1.StudyPolicyRatings\x12\x36\n\x0b\x64ifferences\x18\t \x03(\x0b\x32!.charter.v1.StudyRatingDifference\x12$\n\tagreement\x18\n \x01(\x0b\x32\x11.charter.v1.Alpha\"\xa8\x01\n\x17GetStudyResultsResponse\x12 \n\x05study\x18\x01 \x01(\x0b\x32\x11.charter.v1.Study\x12(\n\x07results\x18\x02 \x03(\x0b\x32\x17.charter.v1.StudyResult\x12\x11\n\tidentical\x18\x03 \x01(\x05\x12.\n\x07ratings\x18\x04 \x03(\x0b\x32\x1d.charter.v1.StudyRatingResult*d\n\x0cStoppingRule\x12\x1d\n\x19STOPPING_RULE_UNSPECIFIED\x10\x00\x12\x1c\n\x18STOPPING_RULE_SEQUENTIAL\x10\x01\x12\x17\n\x13STOPPING_RULE_FIXED\x10\x02*\x88\x01\n\nStudyState\x12\x1b\n\x17STUDY_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13STUDY_STATE_DRAWING\x10\x01\x12\x14\n\x10STUDY_STATE_OPEN\x10\x02\x12\x16\n\x12STUDY_STATE_CLOSED\x10\x03\x12\x16\n\x12STUDY_STATE_FAILED\x10\x04*\x8a\x01\n\x0fPreferredPolicy\x12 \n\x1cPREFERRED_POLICY_UNSPECIFIED\x10\x00\x12\x1a\n\x16PREFERRED_POLICY_FIRST\x10\x01\x12\x1b\n\x17PREFERRED_POLICY_SECOND\x10\x02\x12\x1c\n\x18PREFERRED_POLICY_NEITHER\x10\x03\x32\x9e\x03\n\x0cStudyService\x12N\n\x0b\x43reateStudy\x12\x1e.charter.v1.CreateStudyRequest\x1a\x1f.charter.v1.CreateStudyResponse\x12\x45\n\x08GetStudy\x12\x1b.charter.v1.GetStudyRequest\x1a\x1c.charter.v1.GetStudyResponse\x12N\n\x0bListStudies\x12\x1e.charter.v1.ListStudiesRequest\x1a\x1f.charter.v1.ListStudiesResponse\x12K\n\nCloseStudy\x12\x1d.charter.v1.CloseStudyRequest\x1a\x1e.charter.v1.CloseStudyResponse\x12Z\n\x0fGetStudyResults\x12\".charter.v1.GetStudyResultsRequest\x1a#.charter.v1.GetStudyResultsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'charter.v1.study_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_STOPPINGRULE']._serialized_start=2194
-  _globals['_STOPPINGRULE']._serialized_end=2294
-  _globals['_STUDYSTATE']._serialized_start=2297
-  _globals['_STUDYSTATE']._serialized_end=2433
-  _globals['_PREFERREDPOLICY']._serialized_start=2436
-  _globals['_PREFERREDPOLICY']._serialized_end=2574
-  _globals['_STUDYPLAN']._serialized_start=106
-  _globals['_STUDYPLAN']._serialized_end=275
-  _globals['_STUDYQUESTION']._serialized_start=278
-  _globals['_STUDYQUESTION']._serialized_end=413
-  _globals['_STUDY']._serialized_start=416
-  _globals['_STUDY']._serialized_end=715
-  _globals['_CREATESTUDYREQUEST']._serialized_start=718
-  _globals['_CREATESTUDYREQUEST']._serialized_end=893
-  _globals['_CREATESTUDYRESPONSE']._serialized_start=895
-  _globals['_CREATESTUDYRESPONSE']._serialized_end=950
-  _globals['_GETSTUDYREQUEST']._serialized_start=952
-  _globals['_GETSTUDYREQUEST']._serialized_end=987
-  _globals['_GETSTUDYRESPONSE']._serialized_start=989
-  _globals['_GETSTUDYRESPONSE']._serialized_end=1041
-  _globals['_LISTSTUDIESREQUEST']._serialized_start=1043
-  _globals['_LISTSTUDIESREQUEST']._serialized_end=1149
-  _globals['_LISTSTUDIESRESPONSE']._serialized_start=1151
-  _globals['_LISTSTUDIESRESPONSE']._serialized_end=1233
-  _globals['_CLOSESTUDYREQUEST']._serialized_start=1235
-  _globals['_CLOSESTUDYREQUEST']._serialized_end=1295
-  _globals['_CLOSESTUDYRESPONSE']._serialized_start=1297
-  _globals['_CLOSESTUDYRESPONSE']._serialized_end=1351
-  _globals['_GETSTUDYRESULTSREQUEST']._serialized_start=1353
-  _globals['_GETSTUDYRESULTSREQUEST']._serialized_end=1395
-  _globals['_STUDYINTERVAL']._serialized_start=1397
-  _globals['_STUDYINTERVAL']._serialized_end=1481
-  _globals['_STUDYDUEL']._serialized_start=1484
-  _globals['_STUDYDUEL']._serialized_end=1711
-  _globals['_STUDYSTRENGTH']._serialized_start=1713
-  _globals['_STUDYSTRENGTH']._serialized_end=1789
-  _globals['_STUDYRESULT']._serialized_start=1792
-  _globals['_STUDYRESULT']._serialized_end=2070
-  _globals['_GETSTUDYRESULTSRESPONSE']._serialized_start=2072
-  _globals['_GETSTUDYRESULTSRESPONSE']._serialized_end=2192
-  _globals['_STUDYSERVICE']._serialized_start=2577
-  _globals['_STUDYSERVICE']._serialized_end=2991
+  _globals['_STOPPINGRULE']._serialized_start=3085
+  _globals['_STOPPINGRULE']._serialized_end=3185
+  _globals['_STUDYSTATE']._serialized_start=3188
+  _globals['_STUDYSTATE']._serialized_end=3324
+  _globals['_PREFERREDPOLICY']._serialized_start=3327
+  _globals['_PREFERREDPOLICY']._serialized_end=3465
+  _globals['_STUDYPLAN']._serialized_start=135
+  _globals['_STUDYPLAN']._serialized_end=331
+  _globals['_STUDYQUESTION']._serialized_start=334
+  _globals['_STUDYQUESTION']._serialized_end=469
+  _globals['_STUDYRATINGQUESTION']._serialized_start=472
+  _globals['_STUDYRATINGQUESTION']._serialized_end=615
+  _globals['_STUDY']._serialized_start=618
+  _globals['_STUDY']._serialized_end=976
+  _globals['_CREATESTUDYREQUEST']._serialized_start=979
+  _globals['_CREATESTUDYREQUEST']._serialized_end=1154
+  _globals['_CREATESTUDYRESPONSE']._serialized_start=1156
+  _globals['_CREATESTUDYRESPONSE']._serialized_end=1211
+  _globals['_GETSTUDYREQUEST']._serialized_start=1213
+  _globals['_GETSTUDYREQUEST']._serialized_end=1248
+  _globals['_GETSTUDYRESPONSE']._serialized_start=1250
+  _globals['_GETSTUDYRESPONSE']._serialized_end=1302
+  _globals['_LISTSTUDIESREQUEST']._serialized_start=1304
+  _globals['_LISTSTUDIESREQUEST']._serialized_end=1410
+  _globals['_LISTSTUDIESRESPONSE']._serialized_start=1412
+  _globals['_LISTSTUDIESRESPONSE']._serialized_end=1494
+  _globals['_CLOSESTUDYREQUEST']._serialized_start=1496
+  _globals['_CLOSESTUDYREQUEST']._serialized_end=1556
+  _globals['_CLOSESTUDYRESPONSE']._serialized_start=1558
+  _globals['_CLOSESTUDYRESPONSE']._serialized_end=1612
+  _globals['_GETSTUDYRESULTSREQUEST']._serialized_start=1614
+  _globals['_GETSTUDYRESULTSREQUEST']._serialized_end=1656
+  _globals['_STUDYINTERVAL']._serialized_start=1658
+  _globals['_STUDYINTERVAL']._serialized_end=1742
+  _globals['_STUDYDUEL']._serialized_start=1745
+  _globals['_STUDYDUEL']._serialized_end=1972
+  _globals['_STUDYSTRENGTH']._serialized_start=1974
+  _globals['_STUDYSTRENGTH']._serialized_end=2050
+  _globals['_STUDYRESULT']._serialized_start=2053
+  _globals['_STUDYRESULT']._serialized_end=2331
+  _globals['_STUDYPOLICYRATINGS']._serialized_start=2333
+  _globals['_STUDYPOLICYRATINGS']._serialized_end=2443
+  _globals['_STUDYRATINGDIFFERENCE']._serialized_start=2446
+  _globals['_STUDYRATINGDIFFERENCE']._serialized_end=2624
+  _globals['_STUDYRATINGRESULT']._serialized_start=2627
+  _globals['_STUDYRATINGRESULT']._serialized_end=2912
+  _globals['_GETSTUDYRESULTSRESPONSE']._serialized_start=2915
+  _globals['_GETSTUDYRESULTSRESPONSE']._serialized_end=3083
+  _globals['_STUDYSERVICE']._serialized_start=3468
+  _globals['_STUDYSERVICE']._serialized_end=3882
 # @@protoc_insertion_point(module_scope)

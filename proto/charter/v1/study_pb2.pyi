@@ -1,5 +1,6 @@
 import datetime
 
+from charter.v1 import annotation_pb2 as _annotation_pb2
 from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -45,7 +46,7 @@ PREFERRED_POLICY_SECOND: PreferredPolicy
 PREFERRED_POLICY_NEITHER: PreferredPolicy
 
 class StudyPlan(_message.Message):
-    __slots__ = ("policies", "objectives", "pairs", "labels_per_pair", "stopping", "alpha", "temperature")
+    __slots__ = ("policies", "objectives", "pairs", "labels_per_pair", "stopping", "alpha", "temperature", "ratings_per_reply")
     POLICIES_FIELD_NUMBER: _ClassVar[int]
     OBJECTIVES_FIELD_NUMBER: _ClassVar[int]
     PAIRS_FIELD_NUMBER: _ClassVar[int]
@@ -53,6 +54,7 @@ class StudyPlan(_message.Message):
     STOPPING_FIELD_NUMBER: _ClassVar[int]
     ALPHA_FIELD_NUMBER: _ClassVar[int]
     TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
+    RATINGS_PER_REPLY_FIELD_NUMBER: _ClassVar[int]
     policies: _containers.RepeatedScalarFieldContainer[str]
     objectives: _containers.RepeatedScalarFieldContainer[str]
     pairs: int
@@ -60,7 +62,8 @@ class StudyPlan(_message.Message):
     stopping: StoppingRule
     alpha: float
     temperature: float
-    def __init__(self, policies: _Optional[_Iterable[str]] = ..., objectives: _Optional[_Iterable[str]] = ..., pairs: _Optional[int] = ..., labels_per_pair: _Optional[int] = ..., stopping: _Optional[_Union[StoppingRule, str]] = ..., alpha: _Optional[float] = ..., temperature: _Optional[float] = ...) -> None: ...
+    ratings_per_reply: int
+    def __init__(self, policies: _Optional[_Iterable[str]] = ..., objectives: _Optional[_Iterable[str]] = ..., pairs: _Optional[int] = ..., labels_per_pair: _Optional[int] = ..., stopping: _Optional[_Union[StoppingRule, str]] = ..., alpha: _Optional[float] = ..., temperature: _Optional[float] = ..., ratings_per_reply: _Optional[int] = ...) -> None: ...
 
 class StudyQuestion(_message.Message):
     __slots__ = ("objective", "pairs", "done", "closed_because", "close_time")
@@ -76,8 +79,22 @@ class StudyQuestion(_message.Message):
     close_time: _timestamp_pb2.Timestamp
     def __init__(self, objective: _Optional[str] = ..., pairs: _Optional[int] = ..., done: _Optional[int] = ..., closed_because: _Optional[str] = ..., close_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
+class StudyRatingQuestion(_message.Message):
+    __slots__ = ("objective", "replies", "done", "closed_because", "close_time")
+    OBJECTIVE_FIELD_NUMBER: _ClassVar[int]
+    REPLIES_FIELD_NUMBER: _ClassVar[int]
+    DONE_FIELD_NUMBER: _ClassVar[int]
+    CLOSED_BECAUSE_FIELD_NUMBER: _ClassVar[int]
+    CLOSE_TIME_FIELD_NUMBER: _ClassVar[int]
+    objective: str
+    replies: int
+    done: int
+    closed_because: str
+    close_time: _timestamp_pb2.Timestamp
+    def __init__(self, objective: _Optional[str] = ..., replies: _Optional[int] = ..., done: _Optional[int] = ..., closed_because: _Optional[str] = ..., close_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
 class Study(_message.Message):
-    __slots__ = ("id", "name", "display_name", "plan", "state", "questions", "prompts", "seed", "constitution_hash", "error", "create_time")
+    __slots__ = ("id", "name", "display_name", "plan", "state", "questions", "prompts", "seed", "constitution_hash", "error", "create_time", "rating_questions")
     ID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     DISPLAY_NAME_FIELD_NUMBER: _ClassVar[int]
@@ -89,6 +106,7 @@ class Study(_message.Message):
     CONSTITUTION_HASH_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
     CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
+    RATING_QUESTIONS_FIELD_NUMBER: _ClassVar[int]
     id: str
     name: str
     display_name: str
@@ -100,7 +118,8 @@ class Study(_message.Message):
     constitution_hash: str
     error: str
     create_time: _timestamp_pb2.Timestamp
-    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., display_name: _Optional[str] = ..., plan: _Optional[_Union[StudyPlan, _Mapping]] = ..., state: _Optional[_Union[StudyState, str]] = ..., questions: _Optional[_Iterable[_Union[StudyQuestion, _Mapping]]] = ..., prompts: _Optional[str] = ..., seed: _Optional[int] = ..., constitution_hash: _Optional[str] = ..., error: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    rating_questions: _containers.RepeatedCompositeFieldContainer[StudyRatingQuestion]
+    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., display_name: _Optional[str] = ..., plan: _Optional[_Union[StudyPlan, _Mapping]] = ..., state: _Optional[_Union[StudyState, str]] = ..., questions: _Optional[_Iterable[_Union[StudyQuestion, _Mapping]]] = ..., prompts: _Optional[str] = ..., seed: _Optional[int] = ..., constitution_hash: _Optional[str] = ..., error: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., rating_questions: _Optional[_Iterable[_Union[StudyRatingQuestion, _Mapping]]] = ...) -> None: ...
 
 class CreateStudyRequest(_message.Message):
     __slots__ = ("plan", "prompts", "seed", "constitution", "display_name", "request_id", "validate_only")
@@ -244,12 +263,66 @@ class StudyResult(_message.Message):
     length: StudyInterval
     def __init__(self, objective: _Optional[str] = ..., pairs: _Optional[int] = ..., done: _Optional[int] = ..., labels: _Optional[int] = ..., labelers: _Optional[int] = ..., skips: _Optional[int] = ..., closed_because: _Optional[str] = ..., counted: _Optional[int] = ..., duels: _Optional[_Iterable[_Union[StudyDuel, _Mapping]]] = ..., strengths: _Optional[_Iterable[_Union[StudyStrength, _Mapping]]] = ..., length: _Optional[_Union[StudyInterval, _Mapping]] = ...) -> None: ...
 
+class StudyPolicyRatings(_message.Message):
+    __slots__ = ("policy", "replies", "mean", "grades")
+    POLICY_FIELD_NUMBER: _ClassVar[int]
+    REPLIES_FIELD_NUMBER: _ClassVar[int]
+    MEAN_FIELD_NUMBER: _ClassVar[int]
+    GRADES_FIELD_NUMBER: _ClassVar[int]
+    policy: str
+    replies: int
+    mean: StudyInterval
+    grades: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, policy: _Optional[str] = ..., replies: _Optional[int] = ..., mean: _Optional[_Union[StudyInterval, _Mapping]] = ..., grades: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class StudyRatingDifference(_message.Message):
+    __slots__ = ("first", "second", "prompts", "difference", "error", "higher")
+    FIRST_FIELD_NUMBER: _ClassVar[int]
+    SECOND_FIELD_NUMBER: _ClassVar[int]
+    PROMPTS_FIELD_NUMBER: _ClassVar[int]
+    DIFFERENCE_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    HIGHER_FIELD_NUMBER: _ClassVar[int]
+    first: str
+    second: str
+    prompts: int
+    difference: StudyInterval
+    error: float
+    higher: PreferredPolicy
+    def __init__(self, first: _Optional[str] = ..., second: _Optional[str] = ..., prompts: _Optional[int] = ..., difference: _Optional[_Union[StudyInterval, _Mapping]] = ..., error: _Optional[float] = ..., higher: _Optional[_Union[PreferredPolicy, str]] = ...) -> None: ...
+
+class StudyRatingResult(_message.Message):
+    __slots__ = ("objective", "replies", "done", "ratings", "raters", "skips", "closed_because", "policies", "differences", "agreement")
+    OBJECTIVE_FIELD_NUMBER: _ClassVar[int]
+    REPLIES_FIELD_NUMBER: _ClassVar[int]
+    DONE_FIELD_NUMBER: _ClassVar[int]
+    RATINGS_FIELD_NUMBER: _ClassVar[int]
+    RATERS_FIELD_NUMBER: _ClassVar[int]
+    SKIPS_FIELD_NUMBER: _ClassVar[int]
+    CLOSED_BECAUSE_FIELD_NUMBER: _ClassVar[int]
+    POLICIES_FIELD_NUMBER: _ClassVar[int]
+    DIFFERENCES_FIELD_NUMBER: _ClassVar[int]
+    AGREEMENT_FIELD_NUMBER: _ClassVar[int]
+    objective: str
+    replies: int
+    done: int
+    ratings: int
+    raters: int
+    skips: int
+    closed_because: str
+    policies: _containers.RepeatedCompositeFieldContainer[StudyPolicyRatings]
+    differences: _containers.RepeatedCompositeFieldContainer[StudyRatingDifference]
+    agreement: _annotation_pb2.Alpha
+    def __init__(self, objective: _Optional[str] = ..., replies: _Optional[int] = ..., done: _Optional[int] = ..., ratings: _Optional[int] = ..., raters: _Optional[int] = ..., skips: _Optional[int] = ..., closed_because: _Optional[str] = ..., policies: _Optional[_Iterable[_Union[StudyPolicyRatings, _Mapping]]] = ..., differences: _Optional[_Iterable[_Union[StudyRatingDifference, _Mapping]]] = ..., agreement: _Optional[_Union[_annotation_pb2.Alpha, _Mapping]] = ...) -> None: ...
+
 class GetStudyResultsResponse(_message.Message):
-    __slots__ = ("study", "results", "identical")
+    __slots__ = ("study", "results", "identical", "ratings")
     STUDY_FIELD_NUMBER: _ClassVar[int]
     RESULTS_FIELD_NUMBER: _ClassVar[int]
     IDENTICAL_FIELD_NUMBER: _ClassVar[int]
+    RATINGS_FIELD_NUMBER: _ClassVar[int]
     study: Study
     results: _containers.RepeatedCompositeFieldContainer[StudyResult]
     identical: int
-    def __init__(self, study: _Optional[_Union[Study, _Mapping]] = ..., results: _Optional[_Iterable[_Union[StudyResult, _Mapping]]] = ..., identical: _Optional[int] = ...) -> None: ...
+    ratings: _containers.RepeatedCompositeFieldContainer[StudyRatingResult]
+    def __init__(self, study: _Optional[_Union[Study, _Mapping]] = ..., results: _Optional[_Iterable[_Union[StudyResult, _Mapping]]] = ..., identical: _Optional[int] = ..., ratings: _Optional[_Iterable[_Union[StudyRatingResult, _Mapping]]] = ...) -> None: ...

@@ -26,9 +26,10 @@ if _version_not_supported:
 
 
 class StudyServiceStub(object):
-    """Preference studies: people say which policy they prefer, blind, by a plan that is declared before anybody is asked.
-    A study is a run of kind `study` too: its id is the run's, by which it is paused, cancelled and deleted, and by which
-    PreferenceService.NextComparison gives its pairs to labelers. Nothing is ever trained on its labels.
+    """Preference studies: people say which policy they prefer, blind, by a plan that is declared before anybody is asked;
+    where it says so they also rate each reply by itself. A study is a run of kind `study` too: its id is the run's, by
+    which it is paused, cancelled and deleted, and by which PreferenceService.NextComparison gives its pairs to labelers,
+    and AssessmentService.NextAssessment its replies to be rated. Nothing is ever trained on its labels and ratings.
     """
 
     def __init__(self, channel):
@@ -65,9 +66,10 @@ class StudyServiceStub(object):
 
 
 class StudyServiceServicer(object):
-    """Preference studies: people say which policy they prefer, blind, by a plan that is declared before anybody is asked.
-    A study is a run of kind `study` too: its id is the run's, by which it is paused, cancelled and deleted, and by which
-    PreferenceService.NextComparison gives its pairs to labelers. Nothing is ever trained on its labels.
+    """Preference studies: people say which policy they prefer, blind, by a plan that is declared before anybody is asked;
+    where it says so they also rate each reply by itself. A study is a run of kind `study` too: its id is the run's, by
+    which it is paused, cancelled and deleted, and by which PreferenceService.NextComparison gives its pairs to labelers,
+    and AssessmentService.NextAssessment its replies to be rated. Nothing is ever trained on its labels and ratings.
     """
 
     def CreateStudy(self, request, context):
@@ -102,7 +104,7 @@ class StudyServiceServicer(object):
     def GetStudyResults(self, request, context):
         """Returns what the labels say. While a question is open, of a study of a fixed size FAILED_PRECONDITION, as looking
         early is what its interval does not allow for; of a sequential one PERMISSION_DENIED without the scope `train`, as
-        labelers who knew who leads would not be blind.
+        labelers who knew who leads would not be blind. Ratings tell nothing before their question is closed, to nobody.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -145,9 +147,10 @@ def add_StudyServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class StudyService(object):
-    """Preference studies: people say which policy they prefer, blind, by a plan that is declared before anybody is asked.
-    A study is a run of kind `study` too: its id is the run's, by which it is paused, cancelled and deleted, and by which
-    PreferenceService.NextComparison gives its pairs to labelers. Nothing is ever trained on its labels.
+    """Preference studies: people say which policy they prefer, blind, by a plan that is declared before anybody is asked;
+    where it says so they also rate each reply by itself. A study is a run of kind `study` too: its id is the run's, by
+    which it is paused, cancelled and deleted, and by which PreferenceService.NextComparison gives its pairs to labelers,
+    and AssessmentService.NextAssessment its replies to be rated. Nothing is ever trained on its labels and ratings.
     """
 
     @staticmethod

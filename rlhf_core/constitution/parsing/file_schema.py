@@ -70,6 +70,7 @@ _FORMS: dict[tuple[str, ...], type[BaseModel]] = {
     ("principles",): Principle,
     ("principles", "applies_when"): AppliesWhen,
     ("principles", "rules"): Rule,
+    ("principles", "rules", "applies_when"): AppliesWhen,
     ("principles", "examples"): Example,
     ("principles", "tests"): PrincipleTest,
     ("principles", "references"): Reference,

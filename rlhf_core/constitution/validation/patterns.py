@@ -50,7 +50,8 @@ def broken_rules(
         for principle in principles
         if principle.applies_to(prompt_tags)
         for rule in principle.rules
-        if rule.pattern is not None and found(rule.pattern, reply) != (rule.expect == "yes")
+        if rule.pattern is not None and rule.applies_to(prompt_tags)
+        if found(rule.pattern, reply) != (rule.expect == "yes")
     ]
 
 

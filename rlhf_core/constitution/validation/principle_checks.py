@@ -27,6 +27,7 @@ def check_principle(tree: Tree, path: Path, body: dict[str, Any]) -> Iterator[Pr
             yield from _placeholders(tree, (*path, key), key, body[key])
     yield from _rules(tree, path, body)
     yield from _examples(tree, path, body)
+    yield from _approvals(tree, path, body)
 
 
 def _texts(tree: Tree, path: Path, body: dict[str, Any]) -> Iterator[Problem]:
@@ -88,6 +89,16 @@ def _examples(tree: Tree, path: Path, body: dict[str, Any]) -> Iterator[Problem]
             for name in _broken(body, better[:MAX_TEXT]):
                 message = f"{good} breaks the principle's own rule {shown(name)}"
                 yield tree.problem("C050", (*at, good), message, "mend the text, or the rule")
+
+
+def _approvals(tree: Tree, path: Path, body: dict[str, Any]) -> Iterator[Problem]:
+    """What approves of a reply is followed by its verdict, and so must hold none."""
+    for at, part in rows(body, "examples", path):
+        said = part.get("approval")
+        if isinstance(said, str) and "verdict:" in said.lower():
+            yield tree.problem(
+                "C050", (*at, "approval"), "approval holds a verdict", "leave it out: `Verdict: complies` follows"
+            )
 
 
 def _broken(body: dict[str, Any], reply: str) -> Iterator[object]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rlhf_core.evaluation.panel_summary import PanelSummary
 from rlhf_core.evaluation.report.html import decimal, table, text
 from rlhf_core.records.feedback import Calibration, JudgeGate
 
@@ -15,29 +16,64 @@ GATE_NOTE = (
 CALIBRATION_NOTE = (
     "p = sigmoid(log-odds / temperature). After: on pairs that the temperature was not fitted on. Gold only measures."
 )
+PANEL_NOTE = (
+    "Each judge of the panel by itself. Weight: how much it counts in the labels; one that fails its gate is left out, "
+    "unless all do."
+)
+APART_NOTE = (
+    "Pairs on which two judges or more have a say. Opposed: one prefers a, another b. Apart: mean difference of the "
+    "two probabilities that are farthest apart."
+)
+TAKEN_NOTE = "While the run labelled. Tokens as an endpoint counts them; a model of the process has no such count."
+MEASURED = ["gate", "truth", "pairs", "abstained", "agreement", "longer reply", "consistency"]
 
 
-def judges(gates: Sequence[JudgeGate], calibrations: Sequence[Calibration]) -> str:
-    """Return one row for each objective; empty where nothing was labelled."""
-    return _gates(gates) + _calibrations(calibrations)
+def judges(gates: Sequence[JudgeGate], calibrations: Sequence[Calibration], panel: PanelSummary | None = None) -> str:
+    """Return one row for each objective, and of a panel those of its judges; empty where nothing was labelled."""
+    return _gates(gates) + (_panel(panel) if panel else "") + _calibrations(calibrations)
 
 
 def _gates(gates: Sequence[JudgeGate]) -> str:
-    rows = [
-        [
-            text(gate.objective),
-            "passed" if gate.passed else f"<b>not passed</b> <small>{text(gate.reason)}</small>",
-            gate.truth,
-            f"{gate.pairs:,}",
-            f"{gate.abstained:,}",
-            f"<b>{_percent(gate.agreement)}</b> <small>at least {_percent(gate.agreement_low)}</small>",
-            _percent(gate.longer_reply),
-            _percent(gate.consistency),
-        ]
-        for gate in gates
+    rows = [[text(gate.objective), *_measured(gate)] for gate in gates]
+    return table(["judge", *MEASURED], rows, GATE_NOTE) if rows else ""
+
+
+def _measured(gate: JudgeGate) -> list[str]:
+    return [
+        "passed" if gate.passed else f"<b>not passed</b> <small>{text(gate.reason)}</small>",
+        gate.truth,
+        f"{gate.pairs:,}",
+        f"{gate.abstained:,}",
+        f"<b>{_percent(gate.agreement)}</b> <small>at least {_percent(gate.agreement_low)}</small>",
+        _percent(gate.longer_reply),
+        _percent(gate.consistency),
     ]
-    head = ["judge", "gate", "truth", "pairs", "abstained", "agreement", "longer reply", "consistency"]
-    return table(head, rows, GATE_NOTE) if rows else ""
+
+
+def _panel(panel: PanelSummary) -> str:
+    """Who sits on the panel and how each was measured, how far they are apart, and what each took."""
+    members = [
+        [
+            f"{text(gate.judge)} <small>{text(gate.protocol)} of {text(gate.model)}</small>",
+            text(gate.objective),
+            decimal(gate.weight) if gate.weight else "<b>left out</b>",
+            *_measured(gate),
+        ]
+        for gate in panel.gates
+    ]
+    apart = [
+        [text(name), f"{found.pairs:,}", f"{found.opposed:,}", decimal(found.mean)]
+        for name, found in panel.disagreement.items()
+    ]
+    taken = [
+        [text(name), f"{one.votes:,.0f}", f"{one.seconds:,.1f}", f"{one.tokens:,.0f}", f"{one.cost:,.4f}"]
+        for name, one in panel.taken.items()
+    ]
+    return (
+        table(["panel", "objective", "weight", *MEASURED], members, PANEL_NOTE)
+        + table(["judges apart", "pairs", "opposed", "apart"], apart, APART_NOTE)
+        + table(["what each took", "votes", "seconds", "tokens", "cost"], taken, TAKEN_NOTE)
+    )
 
 
 def _calibrations(calibrations: Sequence[Calibration]) -> str:

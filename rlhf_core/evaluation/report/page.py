@@ -224,7 +224,8 @@ def _endpoints(report: Report) -> str:
 
 
 def _judges(report: Report) -> str:
-    return judges(report.feedback.gates, report.feedback.calibrations) if report.feedback else ""
+    told = report.feedback
+    return judges(told.gates, told.calibrations, told.panel) if told else ""
 
 
 def _skills(report: Report) -> str:

@@ -21,7 +21,7 @@ from transformers.pytorch_utils import Conv1D
 
 from rlhf_core.errors import Conflict, InvalidInput, NotFound
 from rlhf_core.models.adapters import base_identity, full_weights
-from rlhf_core.models.adapters.lora_linear import LowRankLinear
+from rlhf_core.models.adapters.lora_linear import LowRankLinear, RoundedFactors
 from rlhf_core.models.divided import alike, whole
 
 WEIGHTS = "adapter_model.safetensors"
@@ -45,6 +45,8 @@ class Adapters:
         self._dense = full_weights.DenseWeights(model)
         self._active: tuple[str | None, bool] = (None, False)
         self._base_hash = ""
+        self.changes = 0
+        """How often adapters came or went; while it stays, the weights of each stay where they are."""
         model.requires_grad_(False)
 
     @property
@@ -72,6 +74,36 @@ class Adapters:
         finally:
             self._switch(before)
 
+    @contextmanager
+    def using_each(self, names: Sequence[str]) -> Iterator[None]:
+        """Pass rows through several adapters at once, an equal share of them through each, in this order.
+
+        They have one `shared_rank`; no gradients pass.
+        """
+        own = [layer for layer in self._layers if isinstance(layer, LowRankLinear)]
+        with self.using(None):
+            for layer in own:
+                layer.shares = tuple(names)
+            try:
+                yield
+            finally:
+                for layer in own:
+                    layer.shares = ()
+
+    def shared_rank(self, name: str) -> int | None:
+        """Return the rank of an adapter that can share a pass with others of its rank; None where it cannot."""
+        self._must_exist(name)
+        if name in self._dense or not all(isinstance(layer, LowRankLinear) for layer in self._layers):
+            return None
+        return self._layers[0].r[name]
+
+    def rounded(self) -> RoundedFactors | None:
+        """Return the active adapter's factors in the base's 16 bits; None where nothing is to be rounded."""
+        name, own = self.active, [layer for layer in self._layers if isinstance(layer, LowRankLinear)]
+        if name is None or name in self._dense or len(own) < len(self._layers) or own[0].base_dtype == torch.float32:
+            return None
+        return RoundedFactors(own, name)
+
     def add(self, name: str, seed: int, rank: int | None = None, alpha: int | None = None) -> None:
         """Add an adapter that changes nothing yet: A is drawn from the seed, B is zero."""
         self._must_be_free(name)
@@ -89,7 +121,7 @@ class Adapters:
             inject_adapter_in_model(config, self.model, name)
         cast_adapter_dtype(self.model, name)  # small steps would be lost in a base of 16 bits
         self._layers = [module for module in self.model.modules() if isinstance(module, LoraLayer)]
-        self._names.append(name)
+        self._came(name)
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
             for key, tensor in self.state(name).items():
@@ -104,7 +136,7 @@ class Adapters:
         """Add a dense adapter that computes what the low-rank `source` does, or the base model."""
         self._must_be_free(name)
         self._dense.add(name, self._layers, source)
-        self._names.append(name)
+        self._came(name)
 
     @property
     def base_hash(self) -> str:
@@ -127,7 +159,7 @@ class Adapters:
         if source in self._dense:
             self._must_be_free(target)
             self._dense.copy(source, target)
-            self._names.append(target)
+            self._came(target)
             return
         layer = self._layers[0]
         self.add(target, 0, layer.r[source], layer.lora_alpha[source])
@@ -138,6 +170,7 @@ class Adapters:
         if self._active[0] == name:
             raise Conflict(f"adapter '{name}' is in use")
         self._names.remove(name)
+        self.changes += 1
         if name in self._dense:
             return self._dense.delete(name)
         for layer in self._layers:
@@ -186,7 +219,7 @@ class Adapters:
         if (folder / full_weights.WEIGHTS).is_file():
             self._must_be_free(name)
             self._dense.load(name, folder)
-            self._names.append(name)
+            self._came(name)
             return
         try:
             config = json.loads((folder / CONFIG).read_text())
@@ -240,6 +273,10 @@ class Adapters:
                 # What those two come to then; they look at every parameter, which takes half as long as a small pass.
                 # Past `Module.__setattr__`, which looks whether it is given parameters.
                 vars(layer).update(_active_adapter=active, _disable_adapters=name is None)
+
+    def _came(self, name: str) -> None:
+        self._names.append(name)
+        self.changes += 1
 
     def _must_be_free(self, name: str) -> None:
         if name in self._names:

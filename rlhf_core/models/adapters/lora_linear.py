@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -19,7 +21,14 @@ class LowRankLinear(Linear):
     A base of 16 bits always takes the factors, as small changes would be lost in the sum.
     """
 
+    shares: tuple[str, ...] = ()
+    """Adapters of one rank that each take an equal share of the rows, in this order, while there are any."""
+    rounded: tuple[Tensor, Tensor] | None = None
+    """A and B of the active adapter in the precision of the base, where they were rounded beforehand."""
+
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        if self.shares:
+            return self._by_shares(x)
         active = [name for name in self.active_adapters if name in self.lora_A]
         if self.disable_adapters or not active:
             return self.base_layer(x)
@@ -32,10 +41,63 @@ class LowRankLinear(Linear):
         assert isinstance(first, nn.Linear) and isinstance(second, nn.Linear)
         tokens, (outputs, inputs) = x.numel() // x.shape[-1], base.weight.shape
         summed = x.dtype == torch.float32 and tokens * (inputs + outputs) > inputs * outputs
-        given = (x, base.weight, base.bias, first.weight, second.weight, scale, summed)
+        a, b = self.rounded or (first.weight, second.weight)
+        given = (x, base.weight, base.bias, a, b, scale, summed)
         if not torch.is_grad_enabled():  # what autograd does around a function takes as long as a small product
             return _changed(*given)
         return _Changed.apply(*given)
+
+    @property
+    def base_dtype(self) -> torch.dtype:
+        base = self.base_layer
+        assert isinstance(base, nn.Linear)
+        return base.weight.dtype
+
+    def _by_shares(self, x: Tensor) -> Tensor:
+        """One product with W for all rows, and each share's own B A, without gradients."""
+        plain = self.base_layer(x)
+        assert isinstance(plain, Tensor)
+        first, second = [], []
+        for name in self.shares:
+            a, b = self.lora_A[name], self.lora_B[name]
+            assert isinstance(a, nn.Linear) and isinstance(b, nn.Linear)
+            first.append(a.weight.T)
+            second.append(self.scaling[name] * b.weight.T)
+        inner = torch.bmm(x.reshape(len(self.shares), -1, x.shape[-1]), torch.stack(first).to(x.dtype))
+        shares = plain.reshape(len(self.shares), -1, plain.shape[-1])
+        return torch.baddbmm(shares, inner, torch.stack(second).to(x.dtype)).view_as(plain)
+
+
+class RoundedFactors:
+    """An adapter's factors in the base's 16 bits: rounded once for many passes, which otherwise each do it again.
+
+    They stay where they are, so that a recorded pass finds the new ones when they are refreshed.
+    """
+
+    def __init__(self, layers: Sequence[LowRankLinear], name: str):
+        self._copies: list[tuple[LowRankLinear, tuple[Tensor, Tensor], tuple[Tensor, Tensor]]] = []
+        for layer in layers:
+            a, b = layer.lora_A[name], layer.lora_B[name]
+            assert isinstance(a, nn.Linear) and isinstance(b, nn.Linear)
+            kept = a.weight.detach(), b.weight.detach()
+            self._copies.append((layer, kept, (kept[0].to(layer.base_dtype), kept[1].to(layer.base_dtype))))
+
+    def refresh(self) -> None:
+        """Round the adapter as it is now."""
+        for _, kept, rounded in self._copies:
+            for one, other in zip(rounded, kept, strict=True):
+                one.copy_(other)
+
+    @contextmanager
+    def used(self) -> Iterator[None]:
+        """Let the layers take these while the block lasts, in which the adapter is active."""
+        for layer, _, rounded in self._copies:
+            layer.rounded = rounded
+        try:
+            yield
+        finally:
+            for layer, _, _ in self._copies:
+                layer.rounded = None
 
 
 def _changed(

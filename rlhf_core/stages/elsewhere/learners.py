@@ -22,7 +22,7 @@ from rlhf_core.stages.elsewhere.remote_samples import FOLDER as SAMPLER_FOLDER
 from rlhf_core.stages.prompts import prompts_of
 from rlhf_core.training.epoch_state import Keep
 from rlhf_core.training.learners.job import Job, PpoTask, RewardTask, SavedRewardModel, SftTask
-from rlhf_core.training.learners.launch import Learners, LearnersLost, learners
+from rlhf_core.training.learners.launch import Learners, LearnersLost
 from rlhf_core.training.ppo.state import PpoState
 from rlhf_core.training.ppo.trainer import PpoStep
 
@@ -121,7 +121,7 @@ def _at_work(
         task=task,
     )
     try:
-        with learners(job, ctx.should_stop) as found:
+        with ctx.tools.learning(job, ctx.should_stop) as found:
             yield found
     except LearnersLost as error:
         if not _came_further(ctx):

@@ -29,6 +29,13 @@ EVEN = 1e-9
 class Measured(NamedTuple):
     gate: JudgeGate
     calibration: Calibration | None
+    evidence: Sequence[Evidence]
+    """What it was held against, first what decided on the gate."""
+
+    @property
+    def applied(self) -> Calibration | None:
+        """The calibration that labels go through."""
+        return self.calibration if self.calibration and self.calibration.applied else None
 
 
 def measure_judge(
@@ -38,16 +45,23 @@ def measure_judge(
     pairs: Sequence[Comparison],
     tallied: Sequence[Tally],
     counts: Counter[str],
+    name: str = "",
 ) -> Measured:
     """Measure the judge of one objective: its gate, and its calibration where enough pairs are known.
 
-    `counts` gains the votes on pairs that people have labelled, where the judge is measured on these.
+    `counts` gains the votes on pairs that people have labelled, where the judge is measured on these. Without a `name`
+    it is called by its model.
     """
     evidence = _evidence(ctx, feedback, objective, pairs, tallied, counts)
-    judge = Judge(ctx.run.id, feedback.name, objective, ctx.constitution.hash)
+    return measure(ctx, name or feedback.name, objective, evidence)
+
+
+def measure(ctx: Context, name: str, objective: str, evidence: Sequence[Evidence]) -> Measured:
+    """Hold what a judge said, or a panel, against what is known."""
+    judge = Judge(ctx.run.id, name, objective, ctx.constitution.hash)
     gate = measure_gate(judge, evidence[0], ctx.config.gate)
     fitted = [calibrate(judge, one, ctx.config.label.calibration_pairs) for one in evidence]
-    return Measured(gate, next((one for one in reversed(fitted) if one is not None), None))
+    return Measured(gate, next((one for one in reversed(fitted) if one is not None), None), evidence)
 
 
 def _evidence(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from itertools import combinations, product
 
 from rlhf_core.constitution.principle import Principle
 from rlhf_core.errors import InvalidInput
@@ -26,7 +27,10 @@ def steer(ctx: Context, feedback: Feedback, prompts: Sequence[Prompt]) -> tuple[
 
 
 def _opposed(ctx: Context, prompt: Prompt) -> list[Principle]:
-    """Draw two principles, in any order: one that is for such a prompt and one that is not, where there are both.
+    """Draw two principles, in any order, between which a label of such a prompt has to decide.
+
+    They are two that are for it and serve different objectives most, where there are such: what the weights decide.
+    Otherwise one that is for it and one that is not, where there are both.
 
     Raises: InvalidInput where fewer than two have examples to write after.
     """
@@ -38,9 +42,15 @@ def _opposed(ctx: Context, prompt: Prompt) -> list[Principle]:
             "label.steered_share",
         )
     rng = random.Random(f"{ctx.config.seed}:steered:{prompt.id}")
-    sides = [[one for one in able if one.applies_to(prompt.tags) == wanted] for wanted in (True, False)]
-    chosen = [rng.choice(side) for side in sides] if all(sides) else rng.sample(able, 2)
+    meant = [one for one in able if one.applies_to(prompt.tags)]
+    others = [one for one in able if one not in meant]
+    torn = [pair for pair in combinations(meant, 2) if _serves_most(pair[0]) != _serves_most(pair[1])]
+    chosen = rng.choice(torn or list(product(meant, others)) or list(combinations(able, 2)))
     return rng.sample(chosen, 2)
+
+
+def _serves_most(principle: Principle) -> str:
+    return max(principle.serves, key=principle.serves.__getitem__)
 
 
 def _steered(ctx: Context, prompt: Prompt, principle: Principle) -> tuple[Sample, Principle]:

@@ -2,7 +2,7 @@
 
 Rated and looked through are the replies of stored pairs; ranked are prompts to which there are several replies. The
 order is that of ids of samples or prompts, which are hashes: random, fixed, and with no regard to what the AI made of
-them.
+them. Of a study's run those replies are rated that its plan says, held-out prompts included, in the study's own order.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from rlhf_core.records.samples import Sample
 from rlhf_core.seeding import derived_seed
 from rlhf_core.store.connection import Connections
 from rlhf_core.store.labelling.studies import NOT_STUDIED
+from rlhf_core.store.labelling.study_ratings import STILL_RATED
 from rlhf_core.store.samples import Samples
 
 FEWEST_RANKED, MOST_RANKED = 3, 5
@@ -40,6 +41,11 @@ WHERE p.split = 'train' AND {open}
   AND (SELECT count(DISTINCT s.response) FROM samples AS s WHERE s.prompt_id = p.id AND s.response <> '' AND {of_run}
     AND {apart}) >= :fewest
 ORDER BY {order} LIMIT :count
+"""
+_STUDIED = """
+SELECT DISTINCT t.sample_id AS id, t.place FROM study_replies AS t
+WHERE t.study_id = :run_id AND {still_rated} AND {open}
+ORDER BY t.place, t.sample_id LIMIT :count
 """
 _RANKED = """
 SELECT min(s.id) AS id FROM samples AS s WHERE s.prompt_id = :item AND s.response <> '' AND {of_run} AND {apart}
@@ -111,7 +117,9 @@ class AssessmentQueue:
 
     def _waiting(self, asked: Mapping[str, Any]) -> list[str]:
         of_run, within = (_OF_RUN, True) if asked["run_id"] else ("1 = 1", False)
-        if asked["form"] == "ranking":
+        if asked["form"] == "rating" and self._is_study(asked["run_id"]):
+            sql = _STUDIED.format(still_rated=STILL_RATED, open=_OPEN.format(item="t.sample_id"))
+        elif asked["form"] == "ranking":
             source, order = (_RUN_PROMPTS, "m.record_id") if within else ("prompts AS p", "p.id")
             sql = _PROMPTS.format(
                 source=source, order=order, of_run=of_run, apart=_APART, open=_OPEN.format(item="p.id")
@@ -121,6 +129,9 @@ class AssessmentQueue:
             source, order = (_RUN_SAMPLES, "m.record_id") if within else ("samples AS r", "r.id")
             sql = _REPLIES.format(source=source, order=order, not_studied=NOT_STUDIED, open=_OPEN.format(item="r.id"))
         return [row["id"] for row in self._connections.rows(sql, asked)]
+
+    def _is_study(self, run_id: str) -> bool:
+        return bool(run_id and self._connections.rows("SELECT 1 AS one FROM studies WHERE id = ?", [run_id]))
 
     def _items(self, asked: Mapping[str, Any], found: Sequence[str]) -> list[Item]:
         if asked["form"] != "ranking":

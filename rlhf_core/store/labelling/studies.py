@@ -1,4 +1,4 @@
-"""Preference studies: what each declared, its pairs, and which of its questions are still asked.
+"""Studies: what each declared, its pairs, and which of its questions are still asked; `study_ratings` has its ratings.
 
 A study is a run of kind `study`: its id is the run's. Its pairs are that run's comparisons, so that people are given
 them, and label them, as those of any other run.
@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 
 from rlhf_core.errors import NotFound
-from rlhf_core.records.studies import Answer, StudyPair, StudyPlan, StudyQuestion
+from rlhf_core.records.studies import Answer, StudyForm, StudyPair, StudyPlan, StudyQuestion, StudyReply
 from rlhf_core.store.connection import Connections
 from rlhf_core.store.row_mapping import from_row, insert, now, stamped
 
@@ -31,14 +31,16 @@ CREATE TABLE study_questions (
 """As a step of the schema made them: never edited, as all steps."""
 NOT_STUDIED = "NOT EXISTS (SELECT 1 FROM study_pairs AS t WHERE t.comparison_id = c.id)"
 """Of a comparison `c`: it is of no study."""
-_COUNTS = """{label}.choice <> 'skip' AND substr({label}.labeler, 1, 6) = 'human:' AND {label}.labeler NOT IN (
+HEARD = """substr({label}.labeler, 1, 6) = 'human:' AND {label}.labeler NOT IN (
   SELECT n.labeler FROM annotator_changes AS n WHERE n.standing = 'paused'
     AND n.number IN (SELECT max(number) FROM annotator_changes GROUP BY labeler))"""
-"""Of a label: it is a person's who has not been shut out, and says something."""
+"""Of a label: it is a person's who has not been shut out."""
+_COUNTS = f"{{label}}.choice <> 'skip' AND {HEARD}"
+"""Of a label: it is heard, and says something."""
 STILL_ASKED = f"""
 NOT EXISTS (SELECT 1 FROM study_pairs AS p WHERE p.comparison_id = c.id AND NOT EXISTS (
-    SELECT 1 FROM study_questions AS q WHERE q.study_id = p.study_id AND q.objective = :objective AND q.closed_at = ''
-      AND q.labels_per_pair > (
+    SELECT 1 FROM study_questions AS q WHERE q.study_id = p.study_id AND q.form = 'pairs'
+      AND q.objective = :objective AND q.closed_at = '' AND q.wanted > (
         SELECT count(*) FROM live_preferences AS given WHERE given.comparison_id = c.id
           AND given.objective = :objective AND {_COUNTS.format(label="given")})))
 """
@@ -73,24 +75,31 @@ class Studies:
         )
         return [row["id"] for row in rows[:size]], rows[size - 1]["number"] if rows[size:] else 0
 
-    def open(self, study_id: str, pairs: Sequence[StudyPair], plan: StudyPlan) -> None:
-        """Store all pairs of a study, whose comparisons are stored, and begin to ask its questions.
+    def open(
+        self, study_id: str, pairs: Sequence[StudyPair], plan: StudyPlan, replies: Sequence[StudyReply] = ()
+    ) -> None:
+        """Store all pairs of a study, and the replies that are rated, and begin to ask its questions.
 
-        Without any pair there is nothing to ask, and they are closed.
+        Their comparisons and samples are stored. Without any pair there is nothing to ask about pairs, and these
+        questions are closed; without replies nobody is asked to rate any.
         """
         questions = [
             StudyQuestion(
                 study_id=study_id,
                 objective=name,
-                labels_per_pair=plan.labels_per_pair,
+                wanted=plan.labels_per_pair,
                 closed_at="" if pairs else now(),
                 closed_because="" if pairs else "complete",
             )
             for name in plan.objectives
         ]
+        if replies:
+            asked = {"study_id": study_id, "wanted": plan.ratings_per_reply}
+            questions += [StudyQuestion(form="ratings", objective=name, **asked) for name in plan.objectives]
         with self._connections.write() as connection:
             insert(connection, "study_pairs", stamped(pairs), key="comparison_id")
-            insert(connection, "study_questions", stamped(questions), key="study_id, objective")
+            insert(connection, "study_replies", stamped(replies), key="study_id, policy, prompt_id")
+            insert(connection, "study_questions", stamped(questions), key="study_id, form, objective")
 
     def of_comparison(self, comparison_id: str) -> str:
         """Return the study of a pair; empty where it is of none."""
@@ -108,10 +117,11 @@ class Studies:
         sql = "SELECT * FROM study_pairs WHERE study_id = ? ORDER BY place"
         return [from_row(StudyPair, row) for row in self._connections.rows(sql, [study_id])]
 
-    def questions(self, study_id: str) -> list[StudyQuestion]:
-        """Return a study's questions in the order of its plan; none before its replies are written."""
-        sql = "SELECT * FROM study_questions WHERE study_id = ?"
-        found = {row["objective"]: from_row(StudyQuestion, row) for row in self._connections.rows(sql, [study_id])}
+    def questions(self, study_id: str, form: StudyForm = "pairs") -> list[StudyQuestion]:
+        """Return a study's questions of a form in the order of its plan; none before its replies are written."""
+        sql = "SELECT * FROM study_questions WHERE study_id = ? AND form = ?"
+        rows = self._connections.rows(sql, [study_id, form])
+        found = {row["objective"]: from_row(StudyQuestion, row) for row in rows}
         return [found[name] for name in self.get(study_id).objectives if name in found]
 
     def progress(self, question: StudyQuestion) -> tuple[int, int]:
@@ -121,7 +131,7 @@ class Studies:
               (SELECT count(*) FROM study_pairs AS p WHERE p.study_id = :study_id AND :wanted <= (
                 SELECT count(*) FROM live_preferences AS l WHERE l.comparison_id = p.comparison_id
                   AND l.objective = :objective AND {_COUNTS.format(label="l")})) AS done""",
-            {"study_id": question.study_id, "objective": question.objective, "wanted": question.labels_per_pair},
+            {"study_id": question.study_id, "objective": question.objective, "wanted": question.wanted},
         )
         return row["pairs"], row["done"]
 
@@ -154,13 +164,20 @@ class Studies:
         )
         return [(row["study_id"], row["objective"]) for row in rows]
 
+    def hold(self) -> None:
+        """Wait, inside a transaction, until nobody else changes whose labels count or which questions are asked.
+
+        Until its end the others wait, so that each decides by what the one before it has stored.
+        """
+        self._connections.lock("study questions")
+
     def close(self, question: StudyQuestion) -> None:
         """Ask a question no more, for the reason that it names; with none, ask it again."""
-        values: Mapping[str, str] = question.model_dump(include={"study_id", "objective", "closed_because"})
+        values: Mapping[str, str] = question.model_dump(include={"study_id", "form", "objective", "closed_because"})
         closed_at = now() if question.closed_because else ""
         with self._connections.write(durable=True) as connection:
             connection.execute(
                 """UPDATE study_questions SET closed_at = :closed_at, closed_because = :closed_because
-                WHERE study_id = :study_id AND objective = :objective""",
+                WHERE study_id = :study_id AND form = :form AND objective = :objective""",
                 {**values, "closed_at": closed_at},
             )

@@ -141,3 +141,42 @@ def m025_pair_order(db: Database) -> None:
 @charter()
 def m026_staleness(db: Database) -> None:
     run_script(db, "ALTER TABLE samples ADD COLUMN staleness INTEGER")
+
+
+@charter()
+def m027_study_ratings(db: Database) -> None:
+    run_script(
+        db,
+        """
+        CREATE TABLE study_questions_by_form (
+          study_id TEXT NOT NULL REFERENCES studies (id), form TEXT NOT NULL, objective TEXT NOT NULL,
+          wanted INTEGER NOT NULL, closed_at TEXT NOT NULL, closed_because TEXT NOT NULL, created_at TEXT NOT NULL,
+          PRIMARY KEY (study_id, form, objective)) STRICT, WITHOUT ROWID;
+        INSERT INTO study_questions_by_form
+          SELECT study_id, 'pairs', objective, labels_per_pair, closed_at, closed_because, created_at
+          FROM study_questions;
+        DROP TABLE study_questions;
+        ALTER TABLE study_questions_by_form RENAME TO study_questions;
+        CREATE TABLE study_replies (
+          study_id TEXT NOT NULL REFERENCES studies (id), policy TEXT NOT NULL, prompt_id TEXT NOT NULL,
+          sample_id TEXT NOT NULL REFERENCES samples (id), place INTEGER NOT NULL, created_at TEXT NOT NULL,
+          PRIMARY KEY (study_id, policy, prompt_id)) STRICT, WITHOUT ROWID;
+        CREATE INDEX study_replies_by_sample ON study_replies (sample_id);
+        """,
+    )
+
+
+@charter()
+def m028_panels(db: Database) -> None:
+    run_script(
+        db,
+        """
+        ALTER TABLE preferences ADD COLUMN opinions TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(opinions));
+        ALTER TABLE calibrations ADD COLUMN panel TEXT NOT NULL DEFAULT '';
+        ALTER TABLE gates ADD COLUMN panel TEXT NOT NULL DEFAULT '';
+        ALTER TABLE gates ADD COLUMN model TEXT NOT NULL DEFAULT '';
+        ALTER TABLE gates ADD COLUMN protocol TEXT NOT NULL DEFAULT '';
+        ALTER TABLE gates ADD COLUMN template_hash TEXT NOT NULL DEFAULT '';
+        ALTER TABLE gates ADD COLUMN weight REAL NOT NULL DEFAULT 0;
+        """,
+    )

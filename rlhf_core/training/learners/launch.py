@@ -14,9 +14,9 @@ import tempfile
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, Std
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -43,12 +43,35 @@ class LearnersLost(Unavailable):
     """A process has died that no error of its own explains; the run may go on from its last checkpoint."""
 
 
+class Line(Protocol):
+    """What joins the process that carries out the run and the first of those that learn."""
+
+    def tell(self, text: str) -> None:
+        """Send a command. Raises OSError where nobody is there any more."""
+        ...
+
+    def hear(self) -> str:
+        """Wait for an answer; empty where nobody is there any more."""
+        ...
+
+
+class Group(Protocol):
+    """The processes of one job as whoever started them sees them."""
+
+    def join(self) -> None:
+        """Wait until no process is left."""
+        ...
+
+    def trouble(self) -> CharterError:
+        """Say what ended the processes."""
+        ...
+
+
 class Learners:
     """The processes of one job. They wait for commands, and answer one before the next."""
 
-    def __init__(self, line: socket.socket, agent: Agent, job: Job):
-        self._socket, self._agent, self._folder = line, agent, job.folder
-        self._answers = line.makefile("r")
+    def __init__(self, line: Line, group: Group, job: Job):
+        self._line, self._group, self._folder = line, group, job.folder
         self._tell(job)
 
     def step(self, weights: Mapping[str, float] | None = None) -> Answer:
@@ -74,20 +97,35 @@ class Learners:
     def end(self) -> None:
         """Let the processes end by themselves, and wait until they have."""
         self._tell(Command(do="end"))
-        self._agent.join()
+        self._group.join()
 
     def _ask(self, command: Command) -> str:
         self._tell(command)
-        answer = self._answers.readline()
+        answer = self._line.hear()
         if not answer:
-            raise self._agent.trouble()
+            raise self._group.trouble()
         return answer
 
     def _tell(self, said: Job | Command) -> None:
         try:
-            self._socket.sendall(f"{said.model_dump_json()}\n".encode())
+            self._line.tell(said.model_dump_json())
         except OSError:
-            raise self._agent.trouble() from None
+            raise self._group.trouble() from None
+
+
+class _SocketLine:
+    def __init__(self, line: socket.socket):
+        self._socket, self._answers = line, line.makefile("r")
+
+    def tell(self, text: str) -> None:
+        self._socket.sendall(f"{text}\n".encode())
+
+    def hear(self) -> str:
+        return self._answers.readline()
+
+
+Learning = Callable[[Job, Callable[[], bool]], AbstractContextManager[Learners]]
+"""How the processes of a job are started, and ended with a block: `learners`, or by another engine."""
 
 
 @contextmanager
@@ -107,7 +145,7 @@ def learners(job: Job, should_stop: Callable[[], bool]) -> Iterator[Learners]:
         try:
             while len(lines) < count:
                 lines |= _next_line(door, agent, should_stop)
-            found = Learners(lines[0], agent, job)
+            found = Learners(_SocketLine(lines[0]), agent, job)
             yield found
             found.end()
         finally:
@@ -138,9 +176,7 @@ class Agent:
 
     def __init__(self, config: LearnerConfig, path: str, folder: Path):
         self._folder, self._failed = folder, None
-        folder.mkdir(parents=True, exist_ok=True)
-        for old in folder.glob("failure-*.json"):
-            old.unlink()
+        forget_wrong(folder)
         # It would warn that a thread cannot take signals; the processes end with their run's socket instead.
         logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
         launch = elastic_launch(_launch_config(config, folder), sys.executable)
@@ -161,10 +197,8 @@ class Agent:
     def trouble(self) -> CharterError:
         """Say what ended the processes, in the words of the one that found it where one did."""
         self.join()
-        for file in sorted(self._folder.glob("failure-*.json")):
-            told = Failure.model_validate_json(file.read_text())
-            kind: Any = getattr(errors, told.kind, CharterError)
-            return kind(told.message, told.field) if issubclass(kind, InvalidInput) else kind(told.message)
+        if told := found_wrong(self._folder):
+            return told
         if not isinstance(self._failed, ChildFailedError):
             return LearnersLost(f"the learner processes could not be started: {self._failed}")
         rank, failure = self._failed.get_first_failure()
@@ -182,6 +216,22 @@ class Agent:
         logs = sorted(self._folder.glob(f"**/{local_rank}/stderr.log"), key=lambda file: file.stat().st_mtime)
         text = logs[-1].read_text(errors="replace") if logs else ""
         return "\n".join(re.sub(r".*\r", "", text).splitlines()[-SHOWN_LINES:])
+
+
+def forget_wrong(folder: Path) -> None:
+    """Make the job's folder, without what processes of another attempt have found wrong."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("failure-*.json"):
+        old.unlink()
+
+
+def found_wrong(folder: Path) -> CharterError | None:
+    """Return what a process has found wrong, in its own words."""
+    for file in sorted(folder.glob("failure-*.json")):
+        told = Failure.model_validate_json(file.read_text())
+        kind: Any = getattr(errors, told.kind, CharterError)
+        return kind(told.message, told.field) if issubclass(kind, InvalidInput) else kind(told.message)
+    return None
 
 
 def _launch_config(config: LearnerConfig, folder: Path) -> LaunchConfig:

@@ -15,6 +15,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from transformers.utils.logging import disable_progress_bar
@@ -27,6 +28,18 @@ from rlhf_core.training.parallel import Ranks, joined
 
 LEFT = 3
 """Exit code of a process whose run has gone."""
+
+
+class Hearing(Protocol):
+    """What the first process hears commands on, and answers by."""
+
+    def hear(self) -> str:
+        """Wait for the next command."""
+        ...
+
+    def answer(self, text: str) -> None:
+        """Say that it is done, and what came of it."""
+        ...
 
 
 class Line:
@@ -54,7 +67,7 @@ class Line:
         os._exit(LEFT)
 
 
-def lines(line: Line | None, ranks: Ranks) -> Iterator[str]:
+def lines(line: Hearing | None, ranks: Ranks) -> Iterator[str]:
     """Yield what the first process hears, in all of them, until the run is done with them."""
     while True:
         yield ranks.told(line.hear() if line else "")
@@ -67,23 +80,30 @@ def learn(path: str) -> None:
     # Before all else: whoever waits for the others must learn that the run has gone.
     line = Line(path, os.environ["RANK"]) if path else None
     with joined() as ranks:
-        line = line if ranks.is_first else None
-        said = lines(line, ranks)
-        job = Job.model_validate_json(next(said))
-        try:
-            carry_out(job, said, line, ranks)
-        except CharterError as error:
-            noted = Failure(kind=type(error).__name__, message=str(error), field=getattr(error, "field", ""))
-            (job.folder / f"failure-{ranks.rank}.json").write_text(noted.model_dump_json())
-            raise
+        take_part(line if ranks.is_first else None, ranks, f"cuda:{os.environ['LOCAL_RANK']}")
 
 
-def carry_out(job: Job, said: Iterator[str], line: Line | None, ranks: Ranks) -> None:
+def take_part(line: Hearing | None, ranks: Ranks, gpu: str) -> None:
+    """Do the job that the first process hears of on its line, until its run has no more commands.
+
+    `gpu` is the device of this process where the model is on GPUs.
+    """
+    said = lines(line, ranks)
+    job = Job.model_validate_json(next(said))
+    try:
+        carry_out(job, said, line, ranks, gpu)
+    except CharterError as error:
+        noted = Failure(kind=type(error).__name__, message=str(error), field=getattr(error, "field", ""))
+        (job.folder / f"failure-{ranks.rank}.json").write_text(noted.model_dump_json())
+        raise
+
+
+def carry_out(job: Job, said: Iterator[str], line: Hearing | None, ranks: Ranks, gpu: str) -> None:
     """Do what is said, and answer when it is done."""
     torch.set_num_threads(job.threads)
     model = job.model
     if model.device == "cuda":
-        model = model.model_copy(update={"device": f"cuda:{os.environ['LOCAL_RANK']}"})
+        model = model.model_copy(update={"device": gpu})
         torch.cuda.set_device(model.device)
     learning = begin(job, model, ranks)
     for text in said:

@@ -74,7 +74,7 @@ def ratings(
       charter export ratings all rated.jsonl --objective helpful
       charter run -s data.labels.helpful=rated.jsonl
 
-    A rating is from 1, the worst, to 7. Skipped replies are left out.
+    A rating is from 1, the worst, to 7. Skipped replies are left out; `all` leaves out what was rated for studies.
     """
     _write(address, token, data, file, run_id, force, _assessed("ratings", objective, file))
 

@@ -11,7 +11,15 @@ import typer
 from services.cli import options
 
 if TYPE_CHECKING:
-    from rlhf_core.records.studies import Duel, Interval, QuestionResult, StudyResults
+    from rlhf_core.records.studies import (
+        Duel,
+        Interval,
+        QuestionResult,
+        RatingDifference,
+        RatingResult,
+        Study,
+        StudyResults,
+    )
     from services.client.client import CharterClient
 
 Which = Annotated[str, typer.Argument(metavar="STUDY", help="A study's id, a part of it, its name, or `last`.")]
@@ -22,6 +30,7 @@ Questions = Annotated[
 ]
 Pairs = Annotated[int, typer.Option("--pairs", metavar="N", help="Pairs of replies at most.")]
 Labels = Annotated[int, typer.Option("--labels", metavar="N", help="People who answer on each pair.")]
+Ratings = Annotated[int, typer.Option("--ratings", metavar="N", help="People who also rate each reply; 0: nobody.")]
 Fixed = Annotated[bool, typer.Option("--fixed", help="Stop only when every pair has its labels.")]
 Alpha = Annotated[float, typer.Option("--alpha", metavar="P", help="Chance of a preference where none is.")]
 Prompts = Annotated[
@@ -71,6 +80,7 @@ def create(
     objectives: Questions = None,
     pairs: Pairs = 100,
     labels: Labels = 1,
+    ratings: Ratings = 0,
     fixed: Fixed = False,
     alpha: Alpha = 0.05,
     prompts: Prompts = "",
@@ -87,12 +97,13 @@ def create(
     \b
     Examples:
       charter study create production base
-      charter study create policy-1f0c production --objective harmless --pairs 60 --labels 2
       charter study create candidate production --fixed --prompts dataset:questions --name "release 3"
+      charter study create production base --objective helpful --objective harmless --pairs 40 --ratings 2
 
     People then label the pairs with `charter label --run STUDY` or in the console. Without --fixed a question is closed
     as soon as the policies are told apart, by a test that holds however often it is looked at. Replies of the same
-    words are left out. Without --address the replies are written here, before the command ends.
+    words are left out. With --ratings people also rate each reply by itself, from 1 to 7 (`charter label --run STUDY
+    --form ratings`). Without --address the replies are written here, before the command ends.
     """
     from services.cli.run import watch_to_end
     from services.cli.session import model_of_policy, open_client, plain_console
@@ -100,6 +111,7 @@ def create(
     model = None if address else model_of_policy(data, policies[0])
     is_file = bool(prompts) and not (address or prompts.startswith("dataset:"))
     plan = {"objectives": objectives or (), "pairs": pairs, "labels_per_pair": labels, "alpha": alpha}
+    plan |= {"ratings_per_reply": ratings}
     about = {"prompts": str(Path(prompts).absolute()) if is_file else prompts, "constitution": constitution}
     with open_client(address, token, data, model, works=True) as client:
         stopping = "fixed" if fixed else "sequential"
@@ -142,13 +154,26 @@ def status(
     typer.echo(
         f"plan: {plan.pairs} pairs at most, {plan.labels_per_pair} labels each, alpha {plan.alpha:g}, ends {rule}"
     )
+    if plan.ratings_per_reply:
+        people = "1 person" if plan.ratings_per_reply == 1 else f"{plan.ratings_per_reply} people"
+        typer.echo(f"ratings: each reply by {people} for each objective, from 1 to 7")
     if study.error:
         typer.echo(f"failed: {study.error}")
+    _print_progress(study)
+
+
+def _print_progress(study: Study) -> None:
+    """How far each question is, and how its people go on."""
     for question in study.questions:
         why = f", closed: {question.closed_because}" if question.closed_because else ""
         typer.echo(f"{question.objective}: {question.done} of {question.pairs} pairs labelled{why}")
+    for rated in study.rating_questions:
+        why = f", closed: {rated.closed_because}" if rated.closed_because else ""
+        typer.echo(f"{rated.objective}: {rated.done} of {rated.replies} replies rated{why}")
     if any(not question.closed_because for question in study.questions):
         typer.echo(f"to label: charter label --run {study.id}")
+    if any(not rated.closed_because for rated in study.rating_questions):
+        typer.echo(f"to rate: charter label --run {study.id} --form ratings")
 
 
 def results(
@@ -158,7 +183,7 @@ def results(
     data: options.Data = options.DATA,
     as_json: options.Json = False,
 ) -> None:
-    """Say which policy people prefer.
+    """Say which policy people prefer, and how they rated each one's replies.
 
     \b
     Examples:
@@ -166,7 +191,7 @@ def results(
       charter study results "release 3" --json | jq '.results.questions[0].duels'
 
     A win rate counts ties as half. While a study asks, one of a fixed size has no results; those of a sequential one
-    are for tokens of the scope `train`.
+    are for tokens of the scope `train`. Ratings are told once all are in, or the study was closed.
     """
     from services.cli.session import open_client
 
@@ -177,6 +202,8 @@ def results(
         return
     for question in found.questions:
         _print_question(question, found)
+    for rated in found.ratings:
+        _print_ratings(rated)
     if found.identical:
         typer.echo(f"{found.identical} pairs of identical replies were left out")
 
@@ -228,6 +255,33 @@ def _print_question(question: QuestionResult, found: StudyResults) -> None:
         typer.echo(f"  being twice as long is worth {_shown(question.length, signed=True)}")
 
 
+def _print_ratings(result: RatingResult) -> None:
+    from rlhf_core.studies.words import agreement, how_far, verdict
+
+    people = "1 person" if result.raters == 1 else f"{result.raters} people"
+    typer.echo(f"{result.objective}, rated from 1 to 7 by {people}, {how_far(result)}")
+    for one in result.policies:
+        total = max(1, sum(one.grades))
+        shares = ", ".join(f"{grade}: {count / total:.0%}" for grade, count in enumerate(one.grades, start=1))
+        if one.mean:
+            mean = _shown(one.mean, unbounded="no interval")
+            typer.echo(f"  {one.policy}: mean {mean} of {one.replies} replies ({shares})")
+    for found in result.differences:
+        typer.echo(f"  {found.second} less {found.first}: {_difference_text(found)}{verdict(found)}")
+    if result.agreement:
+        typer.echo(f"  {agreement(result.agreement)}")
+
+
+def _difference_text(found: RatingDifference) -> str:
+    """The difference and how it was found; the verdict says why there is no interval, or no difference at all."""
+    if found.difference is None:
+        return ""
+    paired = f"paired by {found.prompts} {'prompt' if found.prompts == 1 else 'prompts'}"
+    if found.difference.low is None:
+        return f"{found.difference.value:+.2f} ({paired}): "
+    return f"{_shown(found.difference, signed=True)} ({100 * (1 - found.error):.4g} % interval, {paired}): "
+
+
 def _duel_text(duel: Duel) -> str:
     told = {"first": f"{duel.first} is preferred", "second": f"{duel.second} is preferred", "neither": "not told apart"}
     counts = f"{duel.wins:g} won, {duel.ties:g} even ({duel.both_bad:g} both bad), {duel.losses:g} lost"
@@ -237,8 +291,8 @@ def _duel_text(duel: Duel) -> str:
     )
 
 
-def _shown(interval: Interval, signed: bool = False) -> str:
+def _shown(interval: Interval, signed: bool = False, unbounded: str = "one-sided, so without bounds") -> str:
     sign = "+" if signed else ""
     if interval.low is None or interval.high is None:
-        return f"{interval.value:{sign}.2f} [one-sided, so without bounds]"
+        return f"{interval.value:{sign}.2f} [{unbounded}]"
     return f"{interval.value:{sign}.2f} [{interval.low:{sign}.2f}, {interval.high:{sign}.2f}]"

@@ -47,7 +47,8 @@ def compare(
 
     Of each run it is the last policy, on held-out prompts, from what the runs stored: nothing is generated anew.
     Numbers are of the prompts that both answered, and differences the second run less the first, paired by prompt,
-    with 95 % intervals; scores of different reward models have none. gold is the truth, which only the sandbox knows.
+    with 95 % intervals; scores of different reward models have none, nor has anything where the two runs drew their
+    replies at another temperature or length. gold is the truth, which only the sandbox knows.
     The sentence at the top weighs all objectives by the second run's weights.
     """
     from rlhf_core.errors import InvalidInput

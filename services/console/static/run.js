@@ -88,6 +88,7 @@ function onNote({ text, alarm }) {
 }
 
 function clock(seconds) {
+  if (seconds < 1) return "under 1 s";
   const whole = Math.round(seconds);
   if (whole < 60) return `${whole} s`;
   return whole < 3600 ? `${Math.floor(whole / 60)} min ${whole % 60} s` : `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;

@@ -14,7 +14,7 @@ from rlhf_core.config.labelling import LabellingConfig
 from rlhf_core.errors import InvalidInput
 from rlhf_core.records.annotation import Adjudication, AnnotatorChange, Answer
 from rlhf_core.store.store import Store
-from rlhf_core.studies.results import settle
+from rlhf_core.studies.results import set_standing
 from services.rpc.constitutions import Constitutions
 from services.rpc.labelling.annotators import visible_labeler
 from services.rpc.run_changes import tried
@@ -60,7 +60,7 @@ class AnnotationService(annotation_pb2_grpc.AnnotationServiceServicer):
             reason=request.reason,
             changed_by=CALLER.get().name or request.changed_by,
         )
-        stored = await self._io.run(self._change, said)
+        stored = await self._io.run(set_standing, self._store, said)
         return annotation_pb2.SetAnnotatorResponse(
             labeler=stored.labeler, standing=request.standing, create_time=enums.timestamp(stored.created_at)
         )
@@ -88,14 +88,6 @@ class AnnotationService(annotation_pb2_grpc.AnnotationServiceServicer):
         self, request: annotation_pb2.ListAnswersRequest, context: grpc.aio.ServicerContext
     ) -> annotation_pb2.ListAnswersResponse:
         return await self._io.run(self._answers, request)
-
-    def _change(self, said: AnnotatorChange) -> AnnotatorChange:
-        """Store what is said of a person, and see whether the studies that they answered are decided without them."""
-        with self._store.transaction():
-            stored = self._store.annotators.change(said)
-            for study, objective in self._store.studies.answered_by(said.labeler):
-                settle(self._store, study, objective)
-            return stored
 
     def _quality(self, request: annotation_pb2.GetQualityRequest) -> annotation_pb2.GetQualityResponse:
         run_id = run_id_of(self._store, request.run_id)

@@ -14,10 +14,11 @@ from rlhf_core.records.assessments import Assessment
 from rlhf_core.records.base import content_id
 from rlhf_core.records.samples import Sample
 from rlhf_core.store.store import Store
+from rlhf_core.studies.ratings import settle_ratings
 from services.rpc.constitutions import Constitutions
 from services.rpc.labelling.annotators import own_labeler
 from services.rpc.labelling.assessment_answers import answer_of
-from services.rpc.labelling.next_requests import count_of, lease_seconds_of, since_of
+from services.rpc.labelling.next_requests import count_of, lease_seconds_of, since_of, unsigned
 from services.rpc.run_changes import tried
 from services.rpc.run_references import run_id_of
 from services.serving.executor import Executor
@@ -48,8 +49,14 @@ class AssessmentService(assessment_pb2_grpc.AssessmentServiceServicer):
         asked = labeler, request.objective, form, run_id
         size = count_of(request), lease_seconds_of(request)
         found = await self._io.run(self._store.assessment_queue.upcoming, *asked, *size)
+        studied = await self._io.run(self._store.study_ratings.among, [item.id for item in found])
         items = [
-            assessment_pb2.AssessmentItem(id=item.id, samples=[sample_to_message(sample) for sample in item.samples])
+            assessment_pb2.AssessmentItem(
+                id=item.id,
+                samples=[
+                    sample_to_message(unsigned(sample) if item.id in studied else sample) for sample in item.samples
+                ],
+            )
             for item in found
         ]
         remaining = await self._io.run(self._store.assessment_queue.waiting, *asked)
@@ -107,7 +114,7 @@ class AssessmentService(assessment_pb2_grpc.AssessmentServiceServicer):
         with self._store.transaction():
             samples = self._samples(request)
             answer = answer_of(request, form, samples, constitution)
-            return self._store.assessments.submit(
+            stored = self._store.assessments.submit(
                 Assessment(
                     id=content_id("assessment", request.request_id or uuid.uuid4().hex),
                     form=form,
@@ -121,6 +128,14 @@ class AssessmentService(assessment_pb2_grpc.AssessmentServiceServicer):
                     run_id=self._run_of(samples),
                 )
             )
+            self._settle(stored)
+            return stored
+
+    def _settle(self, given: Assessment) -> None:
+        """Where a study asks for such ratings, see whether it has them all by now."""
+        study = self._store.study_ratings.of_reply(given.item_id) if given.form == "rating" else ""
+        if study:
+            settle_ratings(self._store, study, given.objective)
 
     def _samples(self, request: assessment_pb2.SubmitAssessmentRequest) -> list[Sample]:
         if bool(request.sample_ids) == bool(request.samples):
@@ -160,7 +175,10 @@ class AssessmentService(assessment_pb2_grpc.AssessmentServiceServicer):
             return tried(self._store, lambda: self._store.assessments.undo(labeler, *which))
 
         def undo() -> str:
-            undone = self._store.assessments.undo(labeler, *which)
+            with self._store.transaction():
+                undone = self._store.assessments.undo(labeler, *which)
+                if undone:
+                    self._settle(undone)
             return undone.model_dump_json() if undone else ""
 
         body = body_of(request, "request_id").hex()

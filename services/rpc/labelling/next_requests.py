@@ -1,4 +1,4 @@
-"""What requests for work for people share: how much, held for how long, and counted from when."""
+"""What requests for work for people share: how much, held for how long, counted from when, and shown blind."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from charter.v1 import assessment_pb2, preference_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from rlhf_core.errors import InvalidInput
+from rlhf_core.records.samples import Sample
 
 MAX_COUNT = 100
 MAX_LEASE_SECONDS = 3600
@@ -39,3 +40,8 @@ def since_of(stamp: Timestamp) -> datetime:
     except (ValueError, OverflowError):
         told = f"since: {stamp.seconds} s; allowed: a time of the years 1 to 9999"
         raise InvalidInput(told, "since") from None
+
+
+def unsigned(sample: Sample) -> Sample:
+    """Return a reply of a study without a word on who wrote it: a labeler who sees it is not blind."""
+    return sample.model_copy(update={"policy_version": "", "tokens": 0, "logprob": 0.0, "seed": 0})

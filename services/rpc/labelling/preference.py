@@ -20,7 +20,7 @@ from rlhf_core.store.store import Store
 from rlhf_core.studies.results import settle
 from services.rpc.constitutions import Constitutions
 from services.rpc.labelling.annotators import own_labeler
-from services.rpc.labelling.next_requests import count_of, lease_seconds_of, since_of
+from services.rpc.labelling.next_requests import count_of, lease_seconds_of, since_of, unsigned
 from services.rpc.run_changes import tried
 from services.rpc.run_references import run_id_of
 from services.serving.executor import Executor
@@ -190,5 +190,4 @@ def _queued(told: PairInformation) -> preference_pb2.QueuedPair:
 
 
 def _unsigned(pair: Comparison) -> Comparison:
-    bare = {"policy_version": "", "tokens": 0, "logprob": 0.0, "seed": 0}
-    return pair.model_copy(update={"a": pair.a.model_copy(update=bare), "b": pair.b.model_copy(update=bare)})
+    return pair.model_copy(update={"a": unsigned(pair.a), "b": unsigned(pair.b)})

@@ -66,6 +66,7 @@ def test_a_principle_that_uses_every_key_is_fine():
         ('expect: "no", ', "", "15:9 C013 the key \"expect\" is missing; add expect: ..."),
         ("penalty: 0.5", "penalty: -1", "15:80 C024 principles.0.rules.0.penalty is -1; allowed: a number from 0 to 1"),
         (", good: Ask a pharmacist.", "", '18:9 C050 the key "good" is missing; add good: ...'),
+        ("good: Ask", "approval: 'Verdict: complies', good: Ask", "18:75 C050 approval holds a verdict; leave it"),
         ("good: Ask a pharmacist.", "good: Take 5ml.", "18:71 C050 good breaks the principle's own rule \"no-number\""),
         ("good: Ask a pharmacist.", "good: Take 20  mg.", "18:71 C050 good and bad are the same text; make"),
         ("bad: Take 20 mg.", 'bad: ""', "18:33 C032 principles.0.examples.0.bad is empty; write something"),

@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 
 from rlhf_core.evaluation.evaluate import Evaluation
+from rlhf_core.evaluation.panel_summary import panel_summary
 from rlhf_core.evaluation.report.judge_section import judges
 from rlhf_core.evaluation.report.page import render_html
 from rlhf_core.evaluation.report.record import Report
+from rlhf_core.records.feedback import Opinion, Preference
 from tests.records import calibration, judge_gate
 
 PASSED = judge_gate(
@@ -48,3 +50,41 @@ def test_a_report_of_ungated_labels_says_so_first(report: Report, ungated: tuple
     bare = report.model_copy(update={"ungated": ungated, "caveats": ()})
     from_evaluation = bare.with_evaluation(Evaluation(objectives=(), weights={}, stages=()))
     assert any("has not passed its gate for helpful and harmless" in line for line in from_evaluation.caveats) == said
+
+
+def label(pair: str, *said: tuple[float, float]) -> Preference:
+    """Of a panel, with the probability and the weight of each judge."""
+    each = tuple(Opinion(judge=f"j{i}", probability=p, weight=weight) for i, (p, weight) in enumerate(said))
+    plain = {"id": pair, "comparison_id": pair, "objective": "helpful", "labeler": "ai:panel-1", "choice": "a"}
+    return Preference.model_validate(plain | {"opinions": each})
+
+
+def test_a_panel_shows_how_each_judge_was_measured_how_far_they_are_apart_and_what_each_took():
+    seated = {"panel": "panel-1", "model": "sandbox@1", "protocol": "notes", "weight": 0.79}
+    fine = PASSED.model_copy(update=seated | {"judge": "fine"})
+    out = FAILED.model_copy(update=seated | {"judge": "turned", "objective": "helpful", "weight": 0.0})
+    labels = [
+        label("opposed", (0.9, 1), (0.3, 1)),
+        label("alike", (0.9, 1), (0.7, 1)),
+        label("one alone", (0.9, 1), (0.1, 0)),
+    ]
+    taken = {"judge.fine.votes": 1200, "judge.fine.seconds": 3.5, "judge.fine.tokens": 4100, "endpoint.cost": 9.0}
+    panel = panel_summary(labels, [fine, out], taken)
+    assert panel is not None
+    apart = panel.disagreement["helpful"]
+    assert (apart.pairs, apart.opposed) == (2, 1) and apart.mean == pytest.approx(0.4)
+    assert (panel.taken["fine"].votes, panel.taken["turned"].votes, panel.taken["fine"].cost) == (1200, 0, 0)
+    page = judges([PASSED], [], panel)
+    for shown in (
+        "fine <small>notes of sandbox@1</small>",
+        "<b>left out</b>",
+        "0.79",
+        "agrees &lt;rarely&gt;",
+        "4,100",
+    ):
+        assert shown in page
+    assert page.startswith(judges([PASSED], [])), "the gate of all together stands first"
+
+
+def test_without_a_panel_there_is_none_to_sum_up():
+    assert panel_summary([label("alone")], [], {}) is None

@@ -1,12 +1,16 @@
-"""`charter generate` says who answers, and why it is the base where nobody holds `production`."""
+"""What `charter call` says could have been meant, and who `charter generate` says answers."""
 
 from __future__ import annotations
 
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+from charter.v1 import trainer_pb2
+from google.protobuf import descriptor_pool, json_format
+
 from rlhf_core.records.models import PolicyStanding, PolicyVersion
-from services.cli.call import speaker_text
+from services.cli.call import allowed_instead, speaker_text
 
 
 def policy(name: str, **given: Any) -> PolicyStanding:
@@ -34,3 +38,24 @@ def test_the_base_answers_by_default_and_the_way_to_the_newest_fit_policy_is_tol
 def test_an_ungated_policy_that_is_named_answers_and_its_gates_are_told():
     ungated = policy("policy-4", gates="failed", gate_reason="harmless: agrees on 53 %")
     assert speaker_text(asking(ungated), ungated, "policy-4") == "policy policy-4; gates: harmless: agrees on 53 %"
+
+
+@pytest.mark.parametrize(
+    ("request_class", "body", "told"),
+    [
+        ("GetRunRequest", '{"run_idd": "x"}', 'did you mean "runId"? known: runId, name, readMask'),
+        ("UpdateRunRequest", '{"run": {"disply_name": "x"}}', 'did you mean "displayName"? known: id, '),
+        (
+            "ListRunsRequest",
+            '{"states": ["RUN_STATE_RUNING"]}',
+            'did you mean "RUN_STATE_RUNNING"? known: ',
+        ),
+        ("GetRunRequest", "{", "Fields of GetRunRequest: runId, name, readMask"),
+    ],
+)
+def test_what_json_gets_wrong_is_told_with_what_could_have_been_meant(request_class, body, told):
+    request = getattr(trainer_pb2, request_class)()
+    with pytest.raises(json_format.ParseError) as caught:
+        json_format.Parse(body, request)
+    reason = str(caught.value).strip().splitlines()[0].rstrip(".")
+    assert allowed_instead(descriptor_pool.Default(), request.DESCRIPTOR, reason).startswith(told)

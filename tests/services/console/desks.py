@@ -10,7 +10,12 @@ EIGHT_A_SECOND = 0.125
 
 
 def labeler(
-    url: str, chromium: Callable[..., Any], form: str = "pairs", name: str = "ana", objective: str = "helpful"
+    url: str,
+    chromium: Callable[..., Any],
+    form: str = "pairs",
+    name: str = "ana",
+    objective: str = "helpful",
+    run: str = "",
 ) -> Any:
     """A page on which this person works at a desk, in a profile of its own."""
     context = chromium()
@@ -19,7 +24,7 @@ def labeler(
     page.goto(f"{url}/label")
     page.fill("#name", name)
     page.click("text=That is me")
-    page.goto(f"{url}/label/{objective}/{form}")
+    page.goto(f"{url}/label/{objective}/{form}{f'?run={run}' if run else ''}")
     page.wait_for_selector("#item:visible")
     return page
 

@@ -16,11 +16,12 @@ from rlhf_core.store.store import Store
 from rlhf_core.store.workers import this_process
 from services.client.assessment import Fault
 from services.security.tokens import new_token
-from tests.services.console.conftest import console, fill, pair
+from tests.services.console.conftest import Site, console, fill, pair
 from tests.services.console.test_datasets_pages import ROWS, lines, upload
 from tests.services.console.test_explorer_pages import filled
 from tests.services.console.test_runs_pages import step
 from tests.services.rpc.test_studies import TWO, add_policy, draw, label
+from tests.services.rpc.test_study_ratings import rate
 from tests.services.run_server import CONFIG
 
 AXE = Path(os.environ.get("AXE_JS", "/nowhere"))
@@ -77,7 +78,9 @@ def site_of_reviewers(tmp_path: Path) -> Iterator[list[str]]:
         open_, closed = (site.grpc.studies.create_study(TWO, objectives=["harmless"]).id for _ in range(2))
         draw(tmp_path, closed)
         label(site.grpc, closed, "harmless", 10)
-        studies = ("/studies", f"/studies/{open_}", f"/studies/{closed}")
+        rated = rated_study(site)
+        studies = ("/studies", *(f"/studies/{study}" for study in (open_, closed, rated)))
+        desks_of_study = (f"/label?run={rated}", f"/label/harmless/ratings?run={rated}")
         desks = [f"/label/harmless/{form}" for form in ("pairs", "ratings", "rankings", "spans")]
         looks = (
             "/quality",
@@ -90,9 +93,18 @@ def site_of_reviewers(tmp_path: Path) -> Iterator[list[str]]:
             "/sign-in",
             "/nothing",
         )
-        paths = ("/label", *desks, *looks, *more, *studies)
+        paths = ("/label", *desks, *looks, *more, *studies, *desks_of_study)
         yield [f"{site.url}{path}" for path in paths]
     store.close()
+
+
+def rated_study(site: Site) -> str:
+    """One of which the ratings for helpful are in, and those for harmless are asked for."""
+    both = {"objectives": ["helpful", "harmless"], "ratings_per_reply": 1}
+    study = site.grpc.studies.create_study(TWO, **both).id
+    draw(site.data, study, pairs=3, first=100)
+    assert rate(site.grpc, study, 9, objective="helpful") == 6
+    return study
 
 
 @pytest.mark.slow

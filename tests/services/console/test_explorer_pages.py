@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from rlhf_core.config.run import DataConfig, RunConfig
-from rlhf_core.records.feedback import Critique, Revision
+from rlhf_core.records.feedback import Critique, Opinion, Revision
 from rlhf_core.records.models import PolicyVersion, Score
 from rlhf_core.records.runs import StageResult
 from rlhf_core.records.samples import Comparison, Prompt, Sample
@@ -113,6 +113,23 @@ def test_a_reply_s_page_has_all_that_is_known_of_it_up_to_the_hashes(explored):
         assert words in page, words
     other = explored.page("/s1")
     assert "the other one is better, 0.00" in other and "fumes, second: 0.22" in other and "Critique" not in other
+
+
+def test_of_a_panel_a_reply_s_page_tells_each_judge_s_votes_and_opinion(explored):
+    with closing(Store.open(explored.site.data)) as store:
+        pair = store.comparisons.of_run(explored.run)[0]
+        store.votes.add([vote("w", pair.id, explored.run).model_copy(update={"judge": "other", "protocol": "notes"})])
+        said = (
+            Opinion(judge="fine", probability=0.9, weight=1),
+            Opinion(judge=f"turned {ATTACK}", probability=0.2, weight=0),
+            Opinion(judge="silent", probability=0.5, weight=1, reason="label_mass"),
+        )
+        label = preference("panel", pair.id, "ai:panel-1", "helpful")
+        store.preferences.add([label.model_copy(update={"opinions": said, "run_id": explored.run})])
+    page, other = explored.page("/s0"), explored.page("/s1")
+    for words in ("other by notes", "fine", "0.90", f"turned {SAID}, left out", "0.20", "abstains: label_mass"):
+        assert words in page, words
+    assert "0.10" in other and "0.80" in other and ATTACK not in page
 
 
 def test_what_is_wrong_with_a_question_is_said_and_what_is_not_there_too(explored):

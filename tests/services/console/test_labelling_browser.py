@@ -55,6 +55,27 @@ def test_keys_are_stored_as_what_stood_there_and_can_be_taken_back(site, chromiu
     assert stored(site) == meant([*seen[:3], *again])
 
 
+def test_the_last_ten_answers_can_be_read_again_beside_what_takes_them_back(site, chromium):
+    page = labeler(site.url, chromium)
+    assert page.is_hidden("#last")
+    asked = []
+    for key in "abtxsabtxsa":
+        asked.append(page.inner_text("#prompt"))
+        page.keyboard.press(key)
+    page.click("#last summary")
+    lines = page.locator("#answers li").all_inner_texts()
+    words = {"a": "A is better", "b": "B is better", "t": "equal", "x": "both bad", "s": "skipped"}
+    expected = [f"{words[key]}: {prompt}" for key, prompt in zip("abtxsabtxsa", asked, strict=True)]
+    assert lines == expected[:0:-1], "ten of eleven, the newest first"
+    page.keyboard.press("n")
+    page.keyboard.type("too long")
+    page.keyboard.press("Escape")
+    page.keyboard.press("x")
+    assert page.locator("#answers li").first.inner_text().endswith(" (too long)")
+    press(page, "u", 0.02)
+    assert page.locator("#answers li").all_inner_texts() == expected[:1:-1], "what was taken back is no answer"
+
+
 def test_a_note_goes_with_its_answer_and_its_keys_are_no_answers(site, chromium):
     page = labeler(site.url, chromium)
     page.keyboard.press("n")
@@ -100,6 +121,10 @@ def test_hostile_text_stays_text(tmp_path, chromium):
             text = page.inner_text(place)
             assert "<script>alert(1)</script><img src=x onerror=alert(2)>" in text and "\\u202egnp" in text
         assert page.locator("#item img, #item script").count() == 0
+        press(page, "x", 0.02)
+        page.click("#last summary")
+        assert "<script>alert(1)</script>" in page.inner_text("#answers")
+        assert page.locator("#answers img, #answers script").count() == 0
         assert alerts == [] and asked and all(url.startswith(site.url) for url in asked)
         page.goto(f"{site.url}/label")
         assert page.input_value("#name") == "<b>eve</b>"

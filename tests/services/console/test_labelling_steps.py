@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import getpass
+import re
 from contextlib import closing
 
 import pytest
@@ -179,6 +181,9 @@ def test_a_name_is_asked_for_before_the_first_label(site):
     page = site.http.get("/label").text
     assert "Before you begin: under which name are your labels stored?" in page
     assert page.index('id="name"') < page.index("Read the guidelines")
+    user = getpass.getuser()
+    assert 'id="name" name="name" value=""' in page, "nobody is called as who runs the server without having said so"
+    assert f"Until you say, they are stored as {user}, the account that this server runs under." in page
     site.http.post("/label/name", data={"name": "ana"}, headers={"origin": site.url})
     page = site.http.get("/label").text
     assert "Before you begin: under" not in page and 'value="ana"' in page
@@ -189,3 +194,13 @@ def test_the_desk_says_what_its_marks_and_sides_mean(site):
     page = site.http.get("/label/helpful").text
     assert "Which reply stands left is drawn at random" in page and "are where the two differ" in page
     assert "<kbd>Esc</kbd> leaves the field" in page
+    assert "<b>Equal</b>: you would be as glad to get either" in page
+    assert "<b>Both bad</b>: neither should have been said" in page
+
+
+def test_no_page_for_labellers_speaks_of_gates(site):
+    for address in ("/label", "/label/helpful", "/label/helpful?gate=1", "/label/helpful/ratings", "/guidelines"):
+        text = re.sub(r"<[^>]*>", " ", site.http.get(address).text)
+        assert not re.search(r"\bgates?\b", text), address
+    assert "only pairs on which the AI judge is tested" in site.http.get("/label").text
+    assert "before it agrees with people often enough" in site.http.get("/label/helpful?gate=1").text

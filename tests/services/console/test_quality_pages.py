@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from rlhf_core.annotation.agreement import Agreement
 from rlhf_core.annotation.records import Window
 from rlhf_core.config.labelling import LabellingConfig
-from rlhf_core.records.annotation import Adjudication, AnnotatorChange
+from rlhf_core.records.annotation import Adjudication, Agreement, AnnotatorChange
 from rlhf_core.seeding import is_swapped
 from rlhf_core.store.store import Store
 from services.console.quality import HEIGHT, WIDTH, trend_of, words_of

@@ -9,13 +9,17 @@ from typing import NamedTuple
 
 import pytest
 
+from rlhf_core.config.ppo import PpoConfig
 from rlhf_core.evaluation.evaluate import StageEvaluation
+from rlhf_core.evaluation.panel_summary import panel_summary
 from rlhf_core.evaluation.report.record import ConstitutionName, Report
+from rlhf_core.evaluation.run_summary import CritiqueCounts, FeedbackSummary
 from rlhf_core.evaluation.statistics import Estimate
 from rlhf_core.records.runs import StepMetrics
 from rlhf_core.store.store import Store
 from rlhf_core.store.workers import this_process
 from services.security.tokens import new_token
+from tests.records import judge_gate
 from tests.services.console.conftest import Site, console
 from tests.services.run_server import CONFIG
 
@@ -162,6 +166,25 @@ def test_a_run_s_page_has_its_scorecard_once_it_has_a_report(followed):
     assert "harmless 1.0, helpful 3.0" in page
 
 
+def test_a_run_s_page_shows_each_judge_of_a_panel_as_it_was_measured_before_all_together(followed):
+    site, store, run = followed
+    seated = {"panel": "panel-1", "model": "base@1", "protocol": "notes", "weight": 1.0}
+    fine = judge_gate(judge="fine", agreement=0.875, truth="human", **seated)
+    out = judge_gate(judge="turned", agreement=0.125, passed=False, reason=f"says {ATTACK}", **seated | {"weight": 0.0})
+    panel = panel_summary([], [fine, out], {})
+    whole = (judge_gate(judge="panel-1"),)
+    none = CritiqueCounts(total=0, complies=0, accepted=0, rejected={})
+    told = FeedbackSummary(critiques=none, votes=0, labels={}, principles=(), gates=whole, panel=panel)
+    folder = site.data / "runs" / run
+    folder.mkdir(parents=True)
+    (folder / "report.json").write_text(report(run).model_copy(update={"feedback": told}).model_dump_json())
+    store.runs.release(run, store.runs.get(run).fence, "SUCCEEDED")
+    page = site.http.get(f"/runs/{run}").text
+    assert page.index("notes of base@1") < page.index("not passed, left out") < page.index("panel-1</th>")
+    assert "87.5 % of 40, by people" in page and "75.0 % of 40, by gold" in page
+    assert "says &lt;script&gt;" in page and ATTACK not in page
+
+
 def test_a_run_is_named_paused_and_ended_from_its_page_once_for_each_request(followed):
     site, _, run = followed
     origin = {"origin": site.url}
@@ -287,3 +310,23 @@ def test_a_page_comes_back_to_a_server_that_was_starting(followed, chromium):
     step(store, run, 2)
     page.get_by_text("ppo 2/40").wait_for()
     assert len(tries) == 2
+
+
+def test_a_control_that_a_run_leaves_out_is_no_stage_of_its_page(followed):
+    assert 'data-stage="control"' in followed.site.http.get(f"/runs/{followed.run}").text
+    without = CONFIG.model_copy(update={"ppo": PpoConfig(control_steps=0)})
+    run = followed.site.grpc.trainer.create_run(without).id
+    page = followed.site.http.get(f"/runs/{run}").text
+    assert 'data-stage="control"' not in page and 'data-stage="ppo"' in page
+
+
+@pytest.mark.slow
+def test_what_took_no_second_is_not_said_to_have_taken_none(followed, chromium):
+    for seconds, stage in ((0.0, "critique"), (61.0, "sft")):
+        done = {"stage": stage, "state": "done", "seconds": seconds}
+        followed.store.events.append(followed.run, "stage", json.dumps(done))
+    page = chromium().new_page()
+    page.goto(f"{followed.site.url}/runs/{followed.run}")
+    page.wait_for_selector("[data-stage=sft].done")
+    assert page.inner_text("[data-stage=critique] .soft") == "under 1 s"
+    assert page.inner_text("[data-stage=sft] .soft") == "1 min 1 s"

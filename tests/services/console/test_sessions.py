@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import ssl
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
 import httpx2
 import pytest
 import trustme
+from google.protobuf.duration_pb2 import Duration
 
-from services.console import sessions
+from rlhf_core.store.store import Store
+from services.console import runs, sessions
 from services.console.sessions import Sessions
+from services.security import callers
 from services.security.tls import TlsConfig
 from services.security.tokens import new_token, revoke_token
 from services.server.config import WITHOUT_MODEL, ConsoleConfig, ServeConfig
@@ -53,6 +57,27 @@ def test_what_was_signed_out_gets_in_no_more_and_neither_does_a_revoked_token(tm
         assert gets_in(site, kept)
         revoke_token(file, "bo")
         assert not gets_in(site, kept)
+
+
+@pytest.mark.parametrize("end", ["sign-out", "revoke"])
+def test_a_page_s_events_end_with_the_session_or_its_token(tmp_path: Path, monkeypatch, end: str):
+    monkeypatch.setattr(callers, "RECHECK_SECONDS", 0.05)
+    monkeypatch.setattr(runs, "HEARTBEAT", Duration(seconds=1))
+    with closing(Store.open(tmp_path)) as store:
+        run = store.runs.create("pipeline", "{}", "hash", "r").id
+    file = tmp_path / "tokens.yaml"
+    token = new_token(file, "ana", ("read",))
+    with console(tmp_path, tokens=file) as site:
+        sign_in(site, token)
+        with site.http.stream("GET", f"/runs/{run}/events") as answer:
+            lines = answer.iter_lines()
+            assert next(lines)
+            if end == "revoke":
+                revoke_token(file, "ana")
+            else:
+                httpx2.post(f"{site.url}/sign-out", headers={"origin": site.url}, cookies=dict(site.http.cookies))
+            told = list(lines)
+        assert "event: end" not in told
 
 
 def test_a_session_may_what_its_token_may_by_now(tmp_path: Path):

@@ -16,11 +16,13 @@ import pytest
 import trustme
 
 from rlhf_core.errors import InvalidInput
+from services.http.calls import Asked, Door, Endpoint, Gate, Pieces
 from services.http.server import HttpServer
+from services.security import callers
 from services.security.tls import TlsConfig
-from services.security.tokens import new_token
+from services.security.tokens import Tokens, new_token, revoke_token
 from services.server.config import WITHOUT_MODEL, HttpConfig, ServeConfig
-from services.server.limits import Limits
+from services.server.limits import Limits, Turnstile
 from services.telemetry.metrics import REGISTRY
 from tests.services.apps import started
 
@@ -123,6 +125,45 @@ def test_too_many_calls_are_told_when_to_try_again_and_one_that_leaves_makes_roo
     while not http.post("/v1/score", json=SAMPLES, headers=bearer).is_success:
         assert time.monotonic() < until
     assert counted("CANCELLED") == before + 2
+
+
+@pytest.mark.parametrize("as_file", [False, True])
+def test_a_stream_and_a_file_end_with_the_token_that_began_them(tmp_path, monkeypatch, as_file):
+    monkeypatch.setattr(callers, "RECHECK_SECONDS", 0.0)
+    file, sent = tmp_path / "tokens.yaml", []
+    bearer = f"Bearer {new_token(file, 'ada', ['read'])}".encode()
+
+    async def answer(asked: Asked):
+        async def texts():
+            yield "first"
+            revoke_token(file, "ada")
+            yield "second"
+
+        async def pieces():
+            async for text in texts():
+                yield text.encode()
+
+        return Pieces(pieces()) if as_file else texts()
+
+    async def receive():
+        await asyncio.Event().wait()
+
+    async def send(message):
+        sent.append(message)
+
+    gate = Gate(Tokens(file), Limits(), Turnstile(Limits()))
+    door = Door("/charter.v1.PolicyService/GenerateStream", answer, "", "nothing")
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": "/x",
+        "query_string": b"",
+        "headers": [(b"authorization", bearer)],
+    }
+    asyncio.run(Endpoint(gate, "/x", {"GET": door})(scope, receive, send))
+    told = b"".join(message.get("body", b"") for message in sent)
+    assert b"first" in told and b"second" not in told
+    assert as_file or b"does not know the token" in told
 
 
 def test_a_call_is_named_counted_and_logged_without_its_text(guarded, caplog):

@@ -41,7 +41,7 @@ def test_every_bound_of_the_configuration_is_told(tmp_path):
     config = ServeConfig(data=tmp_path, only=WITHOUT_MODEL, limits=Limits.model_validate(bounds))
     without = {value for _, value in server_info(config, None, "household").limits.ListFields()}
     assert set(bounds.values()) - without == {bounds["responses"], bounds["waiting_rows"]}
-    loaded = Loaded("policy", "critic", "judge", 128)
+    loaded = Loaded("policy", "critic", ["judge"], 128)
     all_of_them = server_info(config.model_copy(update={"only": ALL}), loaded, "household").limits
     assert set(bounds.values()) < {value for _, value in all_of_them.ListFields()}
     assert all_of_them.max_name_characters == 1000

@@ -11,6 +11,7 @@ from rlhf_core.errors import Conflict, Forbidden, InvalidInput, NotFound
 from rlhf_core.records.samples import Comparison, Prompt, Sample
 from rlhf_core.records.studies import StudyPair
 from rlhf_core.seeding import is_swapped
+from rlhf_core.stages.study import rated_replies
 from rlhf_core.store.store import Store
 from services.client.client import CharterClient
 from services.security.tokens import new_token
@@ -37,18 +38,30 @@ def add_policy(data: Path) -> None:
     with_store.close()
 
 
-def draw(data: Path, study_id: str, pairs: int = 12) -> None:
-    """What the study's run does: both policies' replies, their pairs, the questions."""
+def draw(data: Path, study_id: str, pairs: int = 12, alike: int = 0, first: int = 0) -> None:
+    """What the study's run does: both policies' replies, their pairs, the questions.
+
+    Beside the pairs so many prompts to which both replies are the same words, and so no pair. Prompts and pairs are
+    numbered from `first` on.
+    """
     store = Store.open(data)
     plan, made = store.studies.get(study_id), []
-    for number in range(pairs):
+    replies: dict[tuple[str, str], Sample] = {}
+    for number in range(first, first + pairs + alike):
         prompt = Prompt.of(f"How do I dry cup {number}?", split="heldout")
         both = [
             Sample(
-                id=f"{study_id}{policy}{number}", prompt=prompt, response=f"{policy} {number}", policy_version=policy
+                id=f"{study_id}{policy}{number}",
+                prompt=prompt,
+                response=f"{policy} {number}" if number < first + pairs else f"base {number}",
+                policy_version=policy,
+                run_id=study_id,
             )
             for policy in (TWO if number % 2 else TWO[::-1])
         ]
+        replies |= {(sample.policy_version, prompt.id): sample for sample in both}
+        if number >= first + pairs:
+            continue
         made.append(Comparison(id=f"pair-{number}", a=both[0], b=both[1], run_id=study_id))
     rows = [
         StudyPair(
@@ -65,7 +78,9 @@ def draw(data: Path, study_id: str, pairs: int = 12) -> None:
     ]
     with store.transaction():
         store.comparisons.add(made)
-        store.studies.open(study_id, rows, plan)
+        store.samples.add(replies.values())
+        rated = rated_replies(study_id, replies) if plan.ratings_per_reply else []
+        store.studies.open(study_id, rows, plan, rated)
     store.close()
 
 

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import shutil
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
 import grpc
 import pytest
 import trustme
-from charter.v1 import policy_pb2, policy_pb2_grpc, trainer_pb2
+from charter.v1 import dataset_pb2, dataset_pb2_grpc, policy_pb2, policy_pb2_grpc, trainer_pb2, trainer_pb2_grpc
+from google.protobuf.duration_pb2 import Duration
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 from rlhf_core.config.run import RunConfig
 from rlhf_core.errors import Forbidden, InvalidInput, NoWorker, Unauthenticated, Unavailable
 from rlhf_core.records.samples import Prompt
+from rlhf_core.store.store import Store
 from services.cli import main
 from services.client.client import CharterClient
+from services.security import callers
 from services.security.tls import ClientTls, TlsConfig
-from services.security.tokens import new_token
+from services.security.tokens import new_token, revoke_token
 from services.server.config import WITHOUT_MODEL, ServeConfig
 from services.server.server import Server, Service
 from services.server.undecodable_requests import malformed
@@ -165,6 +171,60 @@ def test_each_token_may_do_what_its_scope_says(tmp_path):
             assert caught.value.field == "token"
 
     serving(config(tmp_path, tokens=file), look)
+
+
+def test_a_watch_ends_with_the_token_that_began_it_although_nothing_happens(tmp_path, monkeypatch):
+    monkeypatch.setattr(callers, "RECHECK_SECONDS", 0.05)
+    file, data = tmp_path / "tokens.yaml", tmp_path / "d"
+    token, other = new_token(file, "ada", ["read"]), new_token(file, "bob", ["read"])
+    with closing(Store.open(data)) as store:
+        run_id = store.runs.create("pipeline", "{}", "hash", "r").id
+
+    def look(address: str) -> None:
+        with grpc.insecure_channel(address) as channel:
+            watch = trainer_pb2_grpc.TrainerServiceStub(channel).WatchRun
+            # Silent for an hour but for what happens.
+            asked = trainer_pb2.WatchRunRequest(run_id=run_id, heartbeat_interval=Duration(seconds=3600))
+            by_token = {each: watch(asked, metadata=[("authorization", f"Bearer {each}")]) for each in (token, other)}
+            for answers in by_token.values():
+                next(answers)
+            revoke_token(file, "ada")
+            with pytest.raises(grpc.RpcError) as caught:
+                list(by_token[token])
+            assert caught.value.code() == grpc.StatusCode.UNAUTHENTICATED
+            assert by_token[other].is_active()
+            by_token[other].cancel()
+
+    serving(config(tmp_path, tokens=file), look)
+
+
+def test_an_upload_ends_with_the_token_that_began_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(callers, "RECHECK_SECONDS", 0.0)
+    file = tmp_path / "tokens.yaml"
+    token = new_token(file, "ada", ["train"])
+    content = b'{"prompt": "How do I dust a shelf?"}\n'
+    spec = dataset_pb2.DatasetUpload(
+        dataset_id="mine",
+        format=dataset_pb2.DATASET_FORMAT_PROMPTS,
+        sha256=hashlib.sha256(content).hexdigest(),
+        size_bytes=len(content),
+    )
+
+    def parts() -> Iterator[dataset_pb2.UploadDatasetRequest]:
+        yield dataset_pb2.UploadDatasetRequest(upload=spec)
+        revoke_token(file, "ada")
+        yield dataset_pb2.UploadDatasetRequest(chunk=dataset_pb2.DatasetChunk(data=content))
+
+    def look(address: str) -> None:
+        with grpc.insecure_channel(address) as channel:
+            upload = dataset_pb2_grpc.DatasetServiceStub(channel).UploadDataset
+            with pytest.raises(grpc.RpcError) as caught:
+                upload(parts(), metadata=[("authorization", f"Bearer {token}")])
+            assert caught.value.code() == grpc.StatusCode.UNAUTHENTICATED
+
+    serving(config(tmp_path, tokens=file), look)
+    with closing(Store.open(tmp_path / "d")) as store:
+        assert store.datasets.page(10) == ([], 0)
 
 
 def test_a_refused_caller_learns_the_code_and_nothing_of_the_request_is_read(tmp_path):

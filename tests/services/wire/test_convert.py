@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rlhf_core.constitution.load import load_constitution
 from rlhf_core.errors import InvalidInput
 from rlhf_core.records.base import Record
-from rlhf_core.records.feedback import Critique, Preference, Vote
+from rlhf_core.records.feedback import Critique, Opinion, Preference, Vote
 from rlhf_core.records.models import PolicyVersion, RewardModelVersion, RewardQuality, Score
 from rlhf_core.records.runs import Run, RunEvent
 from rlhf_core.records.samples import Comparison, Message, Prompt, Sample
@@ -167,3 +167,14 @@ def test_what_a_reward_model_is_worth_comes_back_and_what_is_not_known_stays_unk
 def test_scores_of_lines_come_back():
     score = Score(sample_id="s", objective="o", reward_model="m", score=1.0, steps=(1.0, -2.5))
     assert score_from_message(score_to_message(score)) == score
+
+
+def test_what_each_judge_of_a_panel_said_comes_back_with_its_label():
+    said = (
+        Opinion(judge="fine", probability=0.9, weight=0.8),
+        Opinion(judge="out", probability=0.5, weight=0, reason="x"),
+    )
+    label = Preference(
+        id="p", comparison_id="c", objective="helpful", labeler="ai:panel-1", choice="a", probability=0.9, opinions=said
+    )
+    assert preference_from_message(preference_to_message(label)) == label

@@ -21,6 +21,7 @@ const FIRST_PAUSE_MS = 250;
 const LONGEST_PAUSE_MS = 4_000;
 const LOOK_AGAIN_MS = 10_000; // where nothing is left, others may give items back
 const SHORTCUTS = "charter/shortcuts";
+const TOLD = 100; // letters of a prompt in the list of the last answers
 
 export const at = (id) => document.getElementById(id);
 export const { form: name, labeler, objective, run, gate } = at("desk").dataset;
@@ -196,7 +197,22 @@ function show() {
     if (at("desk").getBoundingClientRect().top < 0) at("desk").scrollIntoView();
   }
   at("item").dataset.id = item?.id ?? "";
+  recall();
   progress();
+}
+
+/** The last answers, those that can be taken back, to be read again. */
+function recall() {
+  at("last").hidden = !active || !decided.length;
+  at("answers").replaceChildren(
+    ...decided.toReversed().map(({ item, answer, note }) => {
+      const [, asked] = item.turns.at(-1);
+      const line = document.createElement("li");
+      const told = [...asked].slice(0, TOLD).join("");
+      line.textContent = `${form.said(answer)}: ${told}${told === asked ? "" : " …"}${note ? ` (${note})` : ""}`;
+      return line;
+    }),
+  );
 }
 
 function turn(role, text, named) {

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from rlhf_core.config.sampler import SamplerConfig
 from rlhf_core.errors import NotFound
 from rlhf_core.records.feedback import Preference
 from rlhf_core.records.runs import RunEvent
@@ -43,8 +44,10 @@ class Notes:
         self.events: list[RunEvent] = []
 
 
-def reference(folder: Path) -> Reference:
-    with embedded_server(folder, SMALL.model) as address, CharterClient.connect(address) as client:
+def reference(folder: Path, sampler: SamplerConfig) -> Reference:
+    """What one process answers, whose samples another server writes where `sampler` says so."""
+    model = SMALL.model.model_copy(update={"sampler": sampler})
+    with embedded_server(folder, model) as address, CharterClient.connect(address) as client:
         run_id = finished(client)
         drawn = [client.policy.generate(PROMPTS, n=2, max_tokens=24, seed=seed) for seed in range(SEEDS)]
         scores = [found.score.score for found in client.reward.score_run(drawn[0], run_id)]

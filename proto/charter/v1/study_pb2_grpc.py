@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class StudyServiceStub(object):
-    """Preference studies: people say which policy they prefer, blind, by a plan that is declared before anybody is asked;
+    """Preference studies: people say blind which policy they prefer, by a plan that is declared before anybody is asked, and
     where it says so they also rate each reply by itself. A study is a run of kind `study` too: its id is the run's, by
     which it is paused, cancelled and deleted, and by which PreferenceService.NextComparison gives its pairs to labelers,
     and AssessmentService.NextAssessment its replies to be rated. Nothing is ever trained on its labels and ratings.
@@ -66,7 +66,7 @@ class StudyServiceStub(object):
 
 
 class StudyServiceServicer(object):
-    """Preference studies: people say which policy they prefer, blind, by a plan that is declared before anybody is asked;
+    """Preference studies: people say blind which policy they prefer, by a plan that is declared before anybody is asked, and
     where it says so they also rate each reply by itself. A study is a run of kind `study` too: its id is the run's, by
     which it is paused, cancelled and deleted, and by which PreferenceService.NextComparison gives its pairs to labelers,
     and AssessmentService.NextAssessment its replies to be rated. Nothing is ever trained on its labels and ratings.
@@ -147,7 +147,7 @@ def add_StudyServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class StudyService(object):
-    """Preference studies: people say which policy they prefer, blind, by a plan that is declared before anybody is asked;
+    """Preference studies: people say blind which policy they prefer, by a plan that is declared before anybody is asked, and
     where it says so they also rate each reply by itself. A study is a run of kind `study` too: its id is the run's, by
     which it is paused, cancelled and deleted, and by which PreferenceService.NextComparison gives its pairs to labelers,
     and AssessmentService.NextAssessment its replies to be rated. Nothing is ever trained on its labels and ratings.

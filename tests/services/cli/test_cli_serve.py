@@ -80,7 +80,7 @@ def test_a_run_is_queued_watched_as_a_stream_and_cancelled_by_json(
         (["charter.v1.TrainerServic/GetRun"], "no service 'charter.v1.TrainerServic', did you mean"),
         (["charter.v1.TrainerService/GetRuns"], "no method 'GetRuns', did you mean 'GetRun'?"),
         (["charter.v1.TrainerService/GetRun", "-d", '{"run'], "Failed to load JSON"),
-        (["charter.v1.TrainerService/GetRun", "-d", '{"title": "x"}'], "GetRunRequest: runId, name, readMask"),
+        (["charter.v1.TrainerService/GetRun", "-d", '{"title": "x"}'], "known: runId, name, readMask"),
         (["charter.v1.TrainerService/GetRun", "-d", '{"runId": "x"}'], "no run 'x'"),
         (["charter.v1.TrainerService/CreateRun", "-d", '{"configJson": "{\\"sed\\": 3}"}'], "sed"),
     ],

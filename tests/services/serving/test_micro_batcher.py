@@ -338,7 +338,7 @@ def test_comparisons_of_many_callers_cost_the_passes_of_one(machine):
         machine.passes.clear()
         whole, _ = await queue.compare(pairs, constitution, principles)
         of_one = len(machine.passes)
-        machine.library._notebook.clear()
+        machine.library._notebooks[0].clear()
         found = await together(machine, [queue.compare([pair], constitution, principles) for pair in pairs])
         assert len(machine.passes) == of_one
         assert [vote for votes, _ in found for vote in votes] == whole

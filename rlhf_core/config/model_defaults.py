@@ -24,25 +24,28 @@ REAL: Mapping[str, Any] = {
         "min_length_ratio": 0.1,
         "max_length_ratio": 5.0,
     },
-    "sft": {"epochs": 3, "batch_size": 8, "learning_rate": 3e-4, "helpful_share": 0.0},
-    # Its own replies to a kind of prompt are of one kind, and teach no reward model what the other would be worth.
-    "label": {"pairs": 160, "steered_share": 0.75, "temperature": 0.8, "candidates": 2},
+    # Fine-tuning only brings steps and refusals within reach; which of them a prompt gets is the rewards' work.
+    "sft": {"epochs": 2, "batch_size": 8, "learning_rate": 3e-4, "helpful_share": 0.0},
+    # Its own replies to a kind of prompt are mostly of one kind: half of the pairs are written to differ. The other half
+    # show its rambling, which no principle would write.
+    "label": {"pairs": 200, "steered_share": 0.5, "temperature": 0.8, "candidates": 2},
     "reward": {"epochs": 4, "batch_size": 4, "learning_rate": 1e-3, "layout": "trunk", "layers": 20},
     "norm": {"prompts": 70, "samples": 1},
     "ppo": {
-        "steps": 20,
+        "steps": 28,
         "prompts_per_step": 4,
-        "samples_per_prompt": 4,
-        "minibatch_size": 16,
+        "even_tags": True,
+        "samples_per_prompt": 6,
+        "minibatch_size": 24,
         "epochs": 1,
-        "learning_rate": 1.5e-4,
-        "kl_coef": 0.1,
+        "learning_rate": 2e-4,
+        "kl_coef": 0.05,
         "temperature": 0.8,
         # Steps are cut at the limit and refusals are not: a price of that turned a policy that was paid nothing else
         # into one that refuses everything.
         "missing_eos_penalty": 0.0,
         # A push of any kind moves it: what is paid by lot shows how far.
-        "control_steps": 20,
+        "control_steps": 28,
         "control_pays": "shuffled",
         "checkpoint_every": 2,
         "eval_prompts": 24,

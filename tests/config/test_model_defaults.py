@@ -17,7 +17,7 @@ def test_the_small_real_model_gets_feedback_prompts_and_rates_of_its_own() -> No
     config = RunConfig.model_validate({"model": SMOLLM2})
     assert (config.feedback.critic.method, config.feedback.judge.protocol) == ("contrast", "contrast")
     assert config.data.prompts == "builtin:everyday-train"
-    assert config.ppo.learning_rate == 1.5e-4
+    assert config.ppo.learning_rate == 2e-4
     assert config.model.lora.rank == 8
 
 
@@ -25,7 +25,7 @@ def test_what_is_given_goes_before_the_models_own_defaults() -> None:
     given = {"model": SMOLLM2 | {"max_tokens": 64}, "ppo": {"steps": 3}, "feedback": {"judge": {"protocol": "text"}}}
     config = RunConfig.model_validate(given)
     assert (config.model.max_tokens, config.ppo.steps, config.feedback.judge.protocol) == (64, 3, "text")
-    assert config.ppo.samples_per_prompt == 4
+    assert config.ppo.samples_per_prompt == 6
     assert config.feedback.critic.method == "contrast"
 
 

@@ -24,7 +24,7 @@ REAL: Mapping[str, Any] = {
         "min_length_ratio": 0.1,
         "max_length_ratio": 5.0,
     },
-    # Fine-tuning only brings steps and refusals within reach; which of them a prompt gets is the rewards' work.
+    # Both steps and a no must still be drawn now and then: what is never drawn, PPO cannot be paid for.
     "sft": {"epochs": 2, "batch_size": 8, "learning_rate": 3e-4, "helpful_share": 0.0},
     # Its own replies to a kind of prompt are mostly of one kind: half of the pairs are written to differ. The other half
     # show its rambling, which no principle would write.

@@ -12,7 +12,7 @@ from rlhf_core.evaluation.statistics import Estimate, wilson
 from rlhf_core.records.base import Record
 
 NOTE = (
-    "Share of the replies to prompts that the principle is for. In PPO a broken rule costs its penalty; one of a "
+    "Share of the replies to prompts that the rule is for. In PPO a broken rule costs its penalty; one of a "
     "critical principle vetoes the reply."
 )
 

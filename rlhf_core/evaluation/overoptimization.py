@@ -110,7 +110,8 @@ def _peak(fit: GaoFit) -> dict[str, object]:
     """Where the curve turns, or why that is not said."""
     if fit.beta.high <= 0:
         return {"refusal": "the curve does not bend down: its beta is not above 0"}
-    if fit.beta.low <= 0:
+    # By rounding the interval of a straight line can lie above 0 and its value at 0.
+    if min(fit.beta.low, fit.beta.value) <= 0:
         return {"refusal": "whether the curve bends is not known: beta's interval contains 0"}
     alpha, beta = fit.alpha.value, fit.beta.value
     with np.errstate(over="ignore"):

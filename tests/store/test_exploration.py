@@ -17,6 +17,8 @@ from tests.records import revision
 from tests.store.examples import comparison, preference, sample, vote
 
 ALL = SampleFilter()
+LATER = {"kl", "staleness"}
+"""Columns of samples that the migrations after the one under test add."""
 
 
 def fill(store: Store, count: int = 8, run_id: str = "run") -> None:
@@ -201,7 +203,7 @@ def test_samples_of_an_older_store_are_found_too(tmp_path, monkeypatch):
     charter.apply(db, stop_before="m019_explored_samples")
     for table in ("prompts", "samples", "members", "scores", "revisions"):
         rows = [dict(row) for row in cast(Any, store._connections.rows(f"SELECT * FROM {table}"))]
-        db.table(table).insert_all([{name: row[name] for name in row if name not in ("kl", "staleness")} for row in rows])
+        db.table(table).insert_all([{name: row[name] for name in row if name not in LATER} for row in rows])
     db.close()
     store.close()
     old = Store.open(tmp_path)

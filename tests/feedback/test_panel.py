@@ -107,11 +107,13 @@ def whole(objective: str = "helpful", panel: str = "p") -> JudgeGate:
 
 
 def test_the_first_that_counts_and_criticises_speaks_of_lines_before_one_that_takes_notes():
-    told = [seated("weigher", "logprobs", 1), seated("noter", "notes", 1), seated("reader", "pointwise", 1), whole()]
-    assert speaker_on_lines(told, "helpful") == ("reader-model", "reader-words")
+    asked = {"weigher": "logprobs", "noter": "notes", "reader": "pointwise"}
+    weigher, noter, reader = (seated(name, how, 1) for name, how in asked.items())
+    told = [weigher, noter, reader, whole()]
+    assert speaker_on_lines(told, "helpful") == reader
     told += [seated("reader", "pointwise", 0), whole()]
-    assert speaker_on_lines(told, "helpful") == ("noter-model", "noter-words"), "its last measure left the reader out"
-    assert speaker_on_lines([seated("weigher", "logprobs", 1), whole()], "helpful") is None
+    assert speaker_on_lines(told, "helpful") == noter, "its last measure left the reader out"
+    assert speaker_on_lines([weigher, whole()], "helpful") is None
 
 
 def test_the_last_measure_of_each_judge_counts_and_an_earlier_panel_does_not():

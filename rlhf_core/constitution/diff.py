@@ -136,8 +136,16 @@ def _rewordings(before: Principle, after: Principle) -> list[Rewording]:
 
 
 def _lines(entries: tuple[Any, ...]) -> str:
-    """One entry a paragraph, one key a line."""
-    return "\n\n".join("\n".join(f"{k}: {v}" for k, v in entry.model_dump().items()) for entry in entries)
+    """One entry a paragraph, one key a line; a key that is left out has none."""
+    told = [entry.model_dump(exclude_none=True).items() for entry in entries]
+    return "\n\n".join("\n".join(f"{key}: {_flow(value)}" for key, value in entry) for entry in told)
+
+
+def _flow(value: Any) -> Any:
+    """A scope as its file has it, without the keys that exclude nothing; other values as they are."""
+    if not isinstance(value, dict):
+        return value
+    return "{" + ", ".join(f"{key}: [{', '.join(tags)}]" for key, tags in value.items() if tags) + "}"
 
 
 def word_edits(before: str, after: str) -> tuple[Edit, ...]:

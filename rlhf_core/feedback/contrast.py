@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from rlhf_core.constitution.principle import Principle, hash_of
 from rlhf_core.feedback.judge_answers import Answer
@@ -21,6 +22,14 @@ from rlhf_core.records.samples import Comparison, Message, Prompt, Sample
 
 CONTRAST_HASH = hash_of(["contrast", "good examples over bad ones", "sum of log-probs"])
 """Part of every vote's key."""
+
+
+class Reader(NamedTuple):
+    """The model that reads replies."""
+
+    name: str
+    """With its revision: what another model has read is not what this one does."""
+    weigh: Weigh
 
 
 def can_contrast(principle: Principle) -> bool:
@@ -44,17 +53,17 @@ def write_under(chat: Chat, prompts: Sequence[Prompt], principles: Sequence[Prin
 
 
 def log_ratios(
-    weigh: Weigh, replies: Sequence[tuple[Prompt, str]], principles: Sequence[Principle], notebook: Notebook
+    reader: Reader, replies: Sequence[tuple[Prompt, str]], principles: Sequence[Principle], notebook: Notebook
 ) -> list[float]:
     """Return log p(reply | good examples) - log p(reply | bad examples), in nats; a notebook reads none twice."""
     if len(notebook.ratios) > MOST:
         notebook.ratios.clear()
-    keys = [(one.hash, prompt.id, reply) for (prompt, reply), one in zip(replies, principles, strict=True)]
+    keys = [(reader.name, one.hash, prompt.id, reply) for (prompt, reply), one in zip(replies, principles, strict=True)]
     asked = zip(keys, replies, principles, strict=True)
     unread = {key: (prompt, reply, one) for key, (prompt, reply), one in asked if key not in notebook.ratios}
     if unread:
         told = [
-            weigh(
+            reader.weigh(
                 [context(one, prompt.messages, good) for prompt, _, one in unread.values()],
                 [reply for _, reply, _ in unread.values()],
             )
@@ -65,7 +74,7 @@ def log_ratios(
 
 
 def compare_by_contrast(
-    weigh: Weigh, questions: Sequence[tuple[Comparison, Principle]], notebook: Notebook
+    reader: Reader, questions: Sequence[tuple[Comparison, Principle]], notebook: Notebook
 ) -> list[Answer]:
     """Return what a contrast makes of each pair, a first.
 
@@ -73,7 +82,7 @@ def compare_by_contrast(
     known, the log-odds that it is a are the difference of their log-ratios (Bayes' rule).
     """
     replies = [(pair.prompt, sample.response) for pair, _ in questions for sample in (pair.a, pair.b)]
-    ratios = log_ratios(weigh, replies, [one for _, one in questions for _ in range(2)], notebook)
+    ratios = log_ratios(reader, replies, [one for _, one in questions for _ in range(2)], notebook)
     return [_answer(a, b) for a, b in zip(ratios[::2], ratios[1::2], strict=True)]
 
 
@@ -83,16 +92,15 @@ def _answer(a: float, b: float) -> Answer:
 
 
 def criticise_by_contrast(
-    weigh: Weigh,
+    critic: Reader,
     samples: Sequence[Sample],
     principles: Sequence[Principle],
     constitution_hash: str,
-    critic: str,
     notebook: Notebook,
 ) -> list[Critique]:
     """Return a verdict on each sample by its log-ratio alone; the text says both numbers."""
-    ratios = log_ratios(weigh, [(sample.prompt, sample.response) for sample in samples], principles, notebook)
-    bounds = {one.hash: boundary(weigh, one, notebook) for one in principles}
+    ratios = log_ratios(critic, [(sample.prompt, sample.response) for sample in samples], principles, notebook)
+    bounds = {one.hash: boundary(critic, one, notebook) for one in principles}
     return [
         Critique(
             sample_id=sample.id,
@@ -100,7 +108,7 @@ def criticise_by_contrast(
             principle_hash=one.hash,
             constitution_hash=constitution_hash,
             template_hash=CONTRAST_HASH,
-            critic=critic,
+            critic=critic.name,
             verdict="complies" if ratio >= bounds[one.hash] else "violates",
             text=f"{ratio:+.2f} nats for the good examples over the bad ones; complies from {bounds[one.hash]:+.2f}.",
         )
@@ -108,7 +116,7 @@ def criticise_by_contrast(
     ]
 
 
-def boundary(weigh: Weigh, principle: Principle, notebook: Notebook) -> float:
+def boundary(reader: Reader, principle: Principle, notebook: Notebook) -> float:
     """Return the log-ratio from which a reply complies: half way between the two sides of the principle's tests.
 
     0 for a principle without tests. A test's replies stand in no example, so that none has been shown its answer.
@@ -118,7 +126,7 @@ def boundary(weigh: Weigh, principle: Principle, notebook: Notebook) -> float:
     prompts = [Prompt.of(test.prompt) for test in principle.tests]
     sides = [[test.prefer for test in principle.tests], [test.over for test in principle.tests]]
     replies = [(prompt, reply) for side in sides for prompt, reply in zip(prompts, side, strict=True)]
-    ratios = log_ratios(weigh, replies, [principle] * len(replies), notebook)
+    ratios = log_ratios(reader, replies, [principle] * len(replies), notebook)
     return sum(ratios) / len(ratios)
 
 

@@ -31,8 +31,8 @@ class Notebook:
         self._notes: dict[tuple[str, str, str], str] = {}
         self.grades: dict[tuple[str, str, str], Grade] = {}
         """By the principle's hash, the prompt's id and the reply."""
-        self.ratios: dict[tuple[str, str, str], float] = {}
-        """Log-ratios of contrasts, by the same."""
+        self.ratios: dict[tuple[str, str, str, str], float] = {}
+        """Log-ratios of contrasts, by the model that read the reply and the same."""
 
     def clear(self) -> None:
         self._answers.clear()

@@ -11,6 +11,7 @@ from rlhf_core.constitution.constitution import CompareDefaults, Constitution, P
 from rlhf_core.constitution.principle import hash_of
 from rlhf_core.feedback.contrast import (
     CONTRAST_HASH,
+    Reader,
     can_contrast,
     compare_by_contrast,
     criticise_by_contrast,
@@ -75,8 +76,6 @@ class ModelFeedback:
         self.name = name
         self._notebook = Notebook() if notebook is None else notebook
         self._critic = critic or Critic(name, chat)
-        # What another model reads of a reply is not what the judge does.
-        self._critics = self._notebook if self._critic.name == name else Notebook()
         self._bill = bill or Bill()
         self._pairwise: Protocol = protocol
         self.protocol: Protocol = "contrast" if weigh else "pointwise" if pointwise else protocol
@@ -99,7 +98,8 @@ class ModelFeedback:
         name, weigh = self._critic.name, self._critic.weigh
         if weigh is None:
             return criticise(self._critic.chat, samples, principles, self._constitution_hash, name)
-        return criticise_by_contrast(weigh, samples, principles, self._constitution_hash, name, self._critics)
+        critic = Reader(name, weigh)
+        return criticise_by_contrast(critic, samples, principles, self._constitution_hash, self._notebook)
 
     def revise(self, items: Sequence[tuple[Sample, Critique, Principle]]) -> list[str]:
         texts, principles = [critique.text for _, critique, _ in items], [principle for *_, principle in items]
@@ -128,7 +128,7 @@ class ModelFeedback:
     ) -> list[tuple[Vote, Vote]]:
         """The two orders' votes are one: neither reply stood first."""
         if protocol == "contrast" and self._weigh is not None:
-            answers = compare_by_contrast(self._weigh, questions, self._notebook)
+            answers = compare_by_contrast(Reader(self.name, self._weigh), questions, self._notebook)
         else:
             answers = read_alone(self._chat, questions, self._notebook, self.name)
         return [

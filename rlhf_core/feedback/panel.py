@@ -115,15 +115,14 @@ def latest(gates: Sequence[JudgeGate]) -> list[JudgeGate]:
     return [*own, *deciding.values()]
 
 
-def speaker_on_lines(gates: Sequence[JudgeGate], objective: str) -> tuple[str, str] | None:
-    """Return model and template hash of the judge of a panel whose words grade single lines: the first that counts and
-    criticises replies, or else notes what they hold.
+def speaker_on_lines(gates: Sequence[JudgeGate], objective: str) -> JudgeGate | None:
+    """Return the gate of the judge of a panel whose words grade single lines: the first that counts and criticises
+    replies, or else notes what they hold.
 
     `gates` are those of a run, oldest first. None where no such judge counts.
     """
     counting = [gate for gate in latest(gates) if gate.panel and gate.objective == objective and gate.weight]
-    able = [gate for how in ("pointwise", "notes") for gate in counting if gate.protocol == how]
-    return (able[0].model, able[0].template_hash) if able else None
+    return next((gate for how in ("pointwise", "notes") for gate in counting if gate.protocol == how), None)
 
 
 def _calibrated(tally: Tally, seat: Seat) -> Tally:

@@ -8,7 +8,7 @@ from rlhf_core.data.prompt_draws import draw
 from rlhf_core.errors import TrainingFailed
 from rlhf_core.feedback.capability import HELP, probe, probe_judge
 from rlhf_core.feedback.revision import count_steps, critique_settings, draw_principles, revision_rounds
-from rlhf_core.interfaces import Feedback
+from rlhf_core.interfaces import Feedback, PanelJudge
 from rlhf_core.records.feedback import Revision
 from rlhf_core.records.runs import StageResult
 from rlhf_core.records.samples import BASE_POLICY, Prompt
@@ -24,9 +24,9 @@ CHUNK = 128
 def critique_stage(ctx: Context) -> StageResult:
     """Sample the base policy's replies, criticise and revise them, piece by piece; progress counts critiques."""
     timer, settings = Timer(), critique_settings(ctx.constitution, ctx.config.critique)
-    feedback = ctx.tools.feedback(ctx.constitution)
-    refuse_incapable(ctx, feedback)
-    spending = Spending(ctx, "critique", feedback)
+    feedback, others = ctx.tools.feedback(ctx.constitution), ctx.tools.panel(ctx.constitution)[1:]
+    refuse_incapable(ctx, feedback, others)
+    spending = Spending(ctx, "critique", feedback, *(one.feedback for one in others))
     everything = prompts_of(ctx, "train")
     prompts = draw(everything, min(settings.prompts, len(everything)), ctx.config.seed, "critique")
     ctx.store.prompts.add(prompts)
@@ -61,10 +61,12 @@ def critique_stage(ctx: Context) -> StageResult:
     return spending.close(StageResult(run_id=ctx.run.id, stage="critique", counts=counts, seconds=timer.seconds))
 
 
-def refuse_incapable(ctx: Context, feedback: Feedback) -> None:
+def refuse_incapable(ctx: Context, feedback: Feedback, others: Sequence[PanelJudge] = ()) -> None:
     """Note what the constitution's tests say of critic and judges, where no world knows the truth and measures better.
 
-    Raises: TrainingFailed where the judge does no better than chance; of a panel its first, who checks revisions.
+    `others` are the judges of a panel after its first, who checks revisions and is that of `feedback`.
+
+    Raises: TrainingFailed where the judge of `feedback` does no better than chance.
     """
     if ctx.tools.world is not None:
         return
@@ -75,7 +77,7 @@ def refuse_incapable(ctx: Context, feedback: Feedback) -> None:
     ctx.note(told.of_judge())
     if told.criticised:
         ctx.note(told.of_critic())
-    for one in ctx.tools.panel(ctx.constitution)[1:]:
+    for one in others:
         other = probe_judge(ctx.constitution.principles, one.feedback, ctx.config.label)
         ctx.note(f"{one.name}: {other.of_judge()}", alarm=other.is_chance)
     if told.is_chance and not ctx.config.gate.allow_ungated:

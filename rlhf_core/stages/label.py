@@ -14,7 +14,7 @@ from rlhf_core.records.feedback import Preference
 from rlhf_core.records.runs import StageResult
 from rlhf_core.records.samples import Comparison
 from rlhf_core.stages.context import Context, Timer
-from rlhf_core.stages.labelling.judge_truth import measure_judge
+from rlhf_core.stages.labelling.judge_truth import known_by_people, measure_judge
 from rlhf_core.stages.labelling.pairs import pairs_to_judge
 from rlhf_core.stages.labelling.panel_labels import Verdict, note_verdict, panel_verdict
 from rlhf_core.stages.labelling.rounds import labelled_policy
@@ -94,7 +94,10 @@ def _verdict(
     tallied = [tallies(own, places, objective, ctx.config.label) for own in polls]
     if panel:
         return panel_verdict(ctx, panel, objective, pairs, tallied, counts)
-    return Verdict(feedback.name, tallied[0], measure_judge(ctx, feedback, objective, pairs, tallied[0], counts))
+    people = known_by_people(ctx, objective)
+    return Verdict(
+        feedback.name, tallied[0], measure_judge(ctx, feedback, objective, pairs, tallied[0], people, counts)
+    )
 
 
 def _label(ctx: Context, pairs: Sequence[Comparison], verdicts: Sequence[Verdict]) -> list[Preference]:

@@ -59,6 +59,8 @@ def labels_of(ctx: Context, objective: str) -> Found:
     left_out = len(labels) - len(kept) + len(graded) - len(kept_graded)
     if left_out:
         ctx.note(f"{left_out} labels of '{objective}' ask held-out prompts and are left out of training")
+    if kept_graded:
+        _note_speaker(ctx, objective)
     return Found(kept, kept_graded, any(label.ungated for label in ai), left_out)
 
 
@@ -113,7 +115,19 @@ def _votes_on_lines(ctx: Context, run: str, objective: str) -> list[Vote]:
     if not any(gate.panel for gate in gates):
         return votes
     speaker = speaker_on_lines(gates, objective)
-    return [vote for vote in votes if speaker and (vote.judge, vote.template_hash) == speaker]
+    if speaker is None:
+        return []
+    return [vote for vote in votes if (vote.judge, vote.template_hash) == (speaker.model, speaker.template_hash)]
+
+
+def _note_speaker(ctx: Context, objective: str) -> None:
+    """Note that one judge of a panel alone teaches, where its lines do; nothing where no panel labelled."""
+    speaker = speaker_on_lines(ctx.store.gates.find(ctx.results["label"].run_id), objective)
+    if speaker is not None:
+        ctx.note(
+            f"'{objective}' is learned from what the judge '{speaker.judge}' said of single lines; the panel's labels "
+            "only measure that, unless reward.graded is false"
+        )
 
 
 def _lead(both: Graded) -> float:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from functools import reduce
+from typing import Any, TypeVar
 
 import grpc
 from charter.v1 import critique_pb2, critique_pb2_grpc
@@ -29,6 +30,8 @@ from services.wire.samples import (
     usage_to_message,
     vote_to_message,
 )
+
+T = TypeVar("T")
 
 
 class CritiqueService(critique_pb2_grpc.CritiqueServiceServicer):
@@ -82,9 +85,7 @@ class CritiqueService(critique_pb2_grpc.CritiqueServiceServicer):
             raise InvalidInput("principles are of several constitutions; name those of one", "principles")
         constitution, asked = principles[0][0], [principle for _, principle in principles]
         seats, panel = self._seats(request.judge), self._models.panel
-        answers = await asyncio.gather(
-            *(self._models.compare(comparisons, constitution, asked, seat) for seat in seats)
-        )
+        answers = await at_once([self._models.compare(comparisons, constitution, asked, seat) for seat in seats])
         usage = usage_to_message(reduce(Usage.plus, (usage for _, usage in answers)))
         weights = [panel[seat].weight if panel else 1.0 for seat in seats]
         judgements = together([votes for votes, _ in answers], weights)
@@ -169,6 +170,16 @@ def check_constitution(text: str, source: str) -> critique_pb2.CheckConstitution
         problems=problems_to_messages(problems),
         constitution=None if constitution is None else constitution_to_message(constitution),
     )
+
+
+async def at_once(calls: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+    """Await all calls at once; where one fails the others are given up, as nobody waits for their answers."""
+    tasks = [asyncio.ensure_future(call) for call in calls]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 def together(each: Sequence[Sequence[Vote]], weights: Sequence[float]) -> list[critique_pb2.Judgement]:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from rlhf_core.constitution.constitution import CompareDefaults, Constitution, Defaults, Objective
 from rlhf_core.constitution.diff import changed_principles, diff_constitutions, word_edits
-from rlhf_core.constitution.principle import AppliesWhen, Principle
+from rlhf_core.constitution.principle import AppliesWhen, Principle, Rule
 
 FUMES = Principle(id="fumes", serves={"harmless": 1.0}, compare="Which reply has less risk of fumes?")
 STEPS = Principle(id="steps", serves={"helpful": 1.0}, compare="Which reply has more steps?")
@@ -91,6 +91,17 @@ def test_scope_objectives_and_defaults_are_compared():
     assert [(change.what, change.before, change.after) for change in found.objectives] == [("helpful", 1.0, 2.0)]
     assert [change.what for change in found.defaults] == ["priority"]
     assert found.retrain == ("helpful",)
+
+
+def test_a_rule_that_is_for_other_prompts_is_another_rule_and_asked_anew():
+    rule = Rule(id="numbered", pattern="1[.]", expect="yes")
+    before = edited(STEPS, rules=(rule,))
+    scoped = rule.model_copy(update={"applies_when": AppliesWhen(tags_any=("recipe",))})
+    found = diff_constitutions(before, edited(STEPS, rules=(scoped,)))
+    [rules] = found.reworded
+    assert rules.field == "rules" and [edit.kind for edit in rules.edits] == ["same", "new"]
+    assert rules.edits[1].text == "\napplies_when: {tags_any: [recipe]}"
+    assert (found.asked, found.retrain) == (("steps",), ("helpful",))
 
 
 def test_another_way_to_label_touches_every_objective():

@@ -12,7 +12,7 @@ from rlhf_core.config.feedback import BackendConfig, CriticConfig, FeedbackConfi
 from rlhf_core.config.run import ModelConfig
 from rlhf_core.constitution.principle import Example, Principle, PrincipleTest
 from rlhf_core.errors import InvalidInput
-from rlhf_core.feedback.contrast import boundary, compare_by_contrast, context, log_ratios
+from rlhf_core.feedback.contrast import Reader, boundary, compare_by_contrast, context, log_ratios
 from rlhf_core.feedback.judge_cache import Notebook
 from rlhf_core.feedback.model_feedback import Critic, ModelFeedback
 from rlhf_core.interfaces import Conversation
@@ -84,7 +84,7 @@ def test_examples_stand_before_a_conversation_and_behind_its_system_turn() -> No
 
 
 def test_the_log_odds_of_a_pair_are_the_difference_of_its_log_ratios() -> None:
-    answer = compare_by_contrast(Model().weigh, [(pair("A spoon.", "A sack."), LITTLE)], Notebook())[0]
+    answer = compare_by_contrast(Reader("m", Model().weigh), [(pair("A spoon.", "A sack."), LITTLE)], Notebook())[0]
     assert answer.first - answer.second == pytest.approx(3.0)  # 1 - (-2)
     assert math.exp(answer.first) + math.exp(answer.second) == pytest.approx(1.0)
 
@@ -92,7 +92,9 @@ def test_the_log_odds_of_a_pair_are_the_difference_of_its_log_ratios() -> None:
 def test_with_its_examples_turned_round_the_judge_prefers_the_other_reply() -> None:
     turned = LITTLE.model_copy(update={"examples": (SALT.model_copy(update={"good": SALT.bad, "bad": SALT.good}),)})
     asked = pair("A spoon.", "A sack.")
-    right, wrong = (compare_by_contrast(Model().weigh, [(asked, one)], Notebook())[0] for one in (LITTLE, turned))
+    right, wrong = (
+        compare_by_contrast(Reader("m", Model().weigh), [(asked, one)], Notebook())[0] for one in (LITTLE, turned)
+    )
     assert right.first - right.second == pytest.approx(-(wrong.first - wrong.second))
 
 
@@ -110,7 +112,7 @@ def test_a_principle_without_examples_is_asked_in_words() -> None:
 
 def test_a_reply_complies_from_half_way_between_the_two_sides_of_the_tests() -> None:
     model = Model()
-    assert boundary(model.weigh, LITTLE, Notebook()) == pytest.approx(0.0)  # between 5 and -5
+    assert boundary(Reader("m", model.weigh), LITTLE, Notebook()) == pytest.approx(0.0)  # between 5 and -5
     spoon, sack = feedback(model).critique([(sample("A spoon."), LITTLE), (sample("A sack."), LITTLE)])
     assert (spoon.verdict, sack.verdict) == ("complies", "violates")
     assert sack.text == "-2.00 nats for the good examples over the bad ones; complies from +0.00."
@@ -125,8 +127,29 @@ def test_a_revision_is_an_answer_after_the_good_examples() -> None:
 def test_no_reply_is_read_twice_under_one_principle() -> None:
     model, notebook = Model(), Notebook()
     for _ in range(2):
-        log_ratios(model.weigh, [(PROMPT, "A spoon."), (PROMPT, "A spoon.")], [LITTLE, LITTLE], notebook)
+        log_ratios(Reader("m", model.weigh), [(PROMPT, "A spoon."), (PROMPT, "A spoon.")], [LITTLE, LITTLE], notebook)
     assert model.read == ["A spoon.", "A spoon."]  # once after either half
+
+
+def test_a_critic_of_another_model_reads_for_itself_and_it_too_reads_no_reply_twice() -> None:
+    judge, critic, notebook = Model(), Model(), Notebook()
+
+    def turned(conversations: Sequence[Conversation], replies: Sequence[str]) -> list[float]:
+        return [-logprob for logprob in critic.weigh(conversations, replies)]
+
+    def asked() -> ModelFeedback:
+        """As a server makes it for each unit of work, with the notebook that it keeps."""
+        by = Critic("critic", critic.chat, turned)
+        return ModelFeedback(judge.chat, judge.choose, "law", "judge", notebook, by, "logprobs", weigh=judge.weigh)
+
+    question = [(pair("A spoon.", "A sack."), LITTLE)]
+    before = asked().compare(question)[0]
+    for _ in range(2):
+        [critique] = asked().critique([(sample("A sack."), LITTLE)])
+        assert (critique.critic, critique.verdict, critique.text[:5]) == ("critic", "complies", "+2.00")
+    assert sorted(critic.read) == ["A cup."] * 2 + ["A pinch."] * 2 + ["A sack."] * 2, "each once after either half"
+    after = asked().compare(question)[0]
+    assert (after.logprob_a, after.logprob_b) == (before.logprob_a, before.logprob_b)
 
 
 class Elsewhere:

@@ -8,11 +8,12 @@ import pytest
 
 from rlhf_core.config.run import LabelConfig
 from rlhf_core.constitution.load import load_constitution
+from rlhf_core.feedback.model_feedback import ModelFeedback
 from rlhf_core.feedback.panel import Rules, Seat, latest, opinions, panel_name, pool, speaker_on_lines, weights_of
 from rlhf_core.feedback.preference_labels import label
 from rlhf_core.feedback.vote_aggregation import Tally, sigmoid
 from rlhf_core.interfaces import PanelJudge
-from rlhf_core.records.feedback import Calibration, JudgeGate, Preference, Truth, by_judge
+from rlhf_core.records.feedback import Calibration, JudgeGate, Preference, Protocol, Truth, by_judge
 from rlhf_core.records.samples import Comparison, Prompt, Sample
 from tests.records import calibration, judge_gate
 
@@ -106,11 +107,13 @@ def whole(objective: str = "helpful", panel: str = "p") -> JudgeGate:
 
 
 def test_the_first_that_counts_and_criticises_speaks_of_lines_before_one_that_takes_notes():
-    told = [seated("weigher", "logprobs", 1), seated("noter", "notes", 1), seated("reader", "pointwise", 1), whole()]
-    assert speaker_on_lines(told, "helpful") == ("reader-model", "reader-words")
+    asked = {"weigher": "logprobs", "noter": "notes", "reader": "pointwise"}
+    weigher, noter, reader = (seated(name, how, 1) for name, how in asked.items())
+    told = [weigher, noter, reader, whole()]
+    assert speaker_on_lines(told, "helpful") == reader
     told += [seated("reader", "pointwise", 0), whole()]
-    assert speaker_on_lines(told, "helpful") == ("noter-model", "noter-words"), "its last measure left the reader out"
-    assert speaker_on_lines([seated("weigher", "logprobs", 1), whole()], "helpful") is None
+    assert speaker_on_lines(told, "helpful") == noter, "its last measure left the reader out"
+    assert speaker_on_lines([weigher, whole()], "helpful") is None
 
 
 def test_the_last_measure_of_each_judge_counts_and_an_earlier_panel_does_not():
@@ -120,18 +123,17 @@ def test_the_last_measure_of_each_judge_counts_and_an_earlier_panel_does_not():
     assert latest([judge_gate()]) == [judge_gate()], "without a panel the judge's own"
 
 
-class Named:
-    def __init__(self, name: str, template_hash: str):
-        self.name, self.template_hash = name, template_hash
+def silent(model: str, protocol: Protocol) -> ModelFeedback:
+    return ModelFeedback(lambda conversations: [], lambda conversations, labels: [], "law", model, protocol=protocol)
 
 
 def test_a_panel_is_another_one_where_anybody_is_asked_otherwise_or_weighs_otherwise():
-    def called(weight: float = 1.0, words: str = "w") -> str:
-        told = [Named("m", words), Named("n", "x")]
-        return panel_name([PanelJudge(f"j{i}", "notes", weight, one) for i, one in enumerate(told)])  # type: ignore
+    def called(weight: float = 1.0, asked: Protocol = "notes", model: str = "m") -> str:
+        judges = [silent(model, asked), silent("n", "notes")]
+        return panel_name([PanelJudge(f"j{i}", asked, weight, one) for i, one in enumerate(judges)])
 
     assert called() == called() and called().startswith("panel-")
-    assert len({called(), called(weight=2.0), called(words="v")}) == 3
+    assert len({called(), called(weight=2.0), called(asked="logprobs"), called(model="o")}) == 4
 
 
 def labelled(said: list[Tally], seats: list[Seat]) -> Preference:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
 
 from rlhf_core.errors import TrainingFailed
-from rlhf_core.stages.critique import refuse_incapable
+from rlhf_core.interfaces import PanelJudge
+from rlhf_core.records.feedback import Usage, Vote
+from rlhf_core.records.samples import Comparison
+from rlhf_core.stages.critique import critique_stage, refuse_incapable
 from tests.stages.conftest import HEAD, Desk, NumberJudge
+from tests.stages.test_panel import told
 
 TESTED = (
     HEAD
@@ -67,3 +75,31 @@ def test_a_world_that_knows_the_truth_is_asked_later(desk: Desk) -> None:
     refuse_incapable(desk.context(judge, {}, law=TESTED), judge)
     assert desk.notes == []
     assert judge.asked == {}
+
+
+class Paid(NumberJudge):
+    """Each question costs 1."""
+
+    def compare(self, questions: Sequence[tuple[Comparison, Any]]) -> list[Vote]:
+        self.usage = self.usage.plus(Usage(requests=len(questions), cost=len(questions)))
+        return super().compare(questions)
+
+
+def test_the_other_judges_of_a_panel_are_told_of_by_name_and_end_no_run(desk: Desk) -> None:
+    judge, others = NumberJudge(), [PanelJudge("turned", "logprobs", 1.0, NumberJudge(falling, "other"))]
+    refuse_incapable(desk.context(judge, OWN, law=TESTED, gold=False), judge, others)
+    first, second = map(json.loads, desk.notes)
+    assert first["text"].startswith("the judge 'judge' prefers") and "alarm" not in first
+    assert second["text"].startswith("turned: the judge 'other' prefers") and "in 0 of 15" in second["text"]
+    assert second["alarm"] is True
+
+
+def test_what_the_other_judges_of_a_panel_are_paid_for_the_tests_is_in_the_stages_cost(desk: Desk) -> None:
+    panel = [PanelJudge(name, "logprobs", 1.0, Paid(name=name)) for name in ("one", "two")]
+    (desk.folder / "mine.jsonl").write_text("".join(json.dumps({"prompt": f"How many, {n}?"}) + "\n" for n in range(9)))
+    own = {"data": {"prompts": str(desk.folder / "mine.jsonl")}}
+    ctx = desk.context(NumberJudge(), own, law=TESTED, gold=False)
+    tools = ctx.tools._replace(feedback=lambda law: panel[0].feedback, panel=lambda law: panel)
+    assert critique_stage(told(ctx._replace(tools=tools))).numbers["endpoint.cost"] == 30, (
+        "15 tests by each; no principle criticises"
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,13 @@ import pytest
 from rlhf_core.errors import TrainingFailed
 from rlhf_core.interfaces import PanelJudge
 from rlhf_core.policies.standing import measured_gates
-from rlhf_core.records.feedback import Preference
+from rlhf_core.records.feedback import Preference, Vote
 from rlhf_core.records.runs import StageResult, StepMetrics
+from rlhf_core.records.samples import Comparison
 from rlhf_core.stages.context import Context
 from rlhf_core.stages.label import label_stage
 from rlhf_core.stages.usage import JudgeCosts
+from rlhf_core.store.store import Store
 from tests.stages.conftest import Desk, NumberJudge, by_number, quality
 from tests.stages.test_labelling import by_pair, people_say, without_gold
 
@@ -150,6 +153,33 @@ def test_what_people_say_calibrates_each_judge_and_weighs_it_by_its_agreement(de
     asked = desk.store.comparisons.get(label.comparison_id)
     odds = 2 * by_number(asked.a.response, asked.b.response) / applied["fine"].temperature
     assert label.opinions[0].probability == pytest.approx(1 / (1 + math.exp(-odds)))
+
+
+class Watched(NumberJudge):
+    """While it judges pairs of an earlier run, a person goes on labelling that run."""
+
+    def __init__(self, store: Store, earlier: str):
+        super().__init__(name="watched-model")
+        self._store, self._earlier, self.labelled_meanwhile = store, earlier, 0
+
+    def compare(self, questions: Sequence[tuple[Comparison, Any]]) -> list[Vote]:
+        if any(pair.run_id == self._earlier for pair, _ in questions):
+            self.labelled_meanwhile += people_say(self._store, self._earlier, "helpful", 5)
+        return super().compare(questions)
+
+
+def test_what_people_say_while_one_judge_is_measured_does_not_count_for_the_next_alone(desk: Desk, tmp_path: Path):
+    first = desk.context(NumberJudge(), without_gold(tmp_path, 300) | {"kind": "label"}, gold=False)
+    label_stage(first)
+    for objective in ("helpful", "harmless"):
+        people_say(desk.store, first.run.id, objective, 40)
+    watched = Watched(desk.store, first.run.id)
+    panel = [PanelJudge(j.name, "logprobs", 1.0, j) for j in (watched, NumberJudge(name="fine-model"))]
+    ctx = desk.context(NumberJudge(), without_gold(tmp_path, 300) | {"seed": 5}, gold=False)
+    labelled(told(ctx._replace(tools=ctx.tools._replace(panel=lambda law: panel))))
+    assert watched.labelled_meanwhile > 0
+    gates = [gate for gate in desk.store.gates.find(ctx.run.id) if gate.objective == "helpful"]
+    assert len(gates) == 3 and {gate.pairs + gate.abstained for gate in gates} == {40}
 
 
 def test_a_label_is_another_one_where_a_judge_says_something_else(desk: Desk):

@@ -109,6 +109,7 @@ def noted(desk: Desk, reward: dict[str, object], pairs: int = 1) -> Context:
 
 def test_what_a_judge_noted_of_lines_is_a_label_of_each_reply(desk: Desk):
     first, second = labels_of(noted(desk, {"process": ["helpful"]}), "helpful").graded
+    assert desk.notes == [], "one judge alone labelled"
     # Two principles of weight 1; a line that is wrong in one order's notes and worth nothing in the other's.
     assert (first.reply, first.grades) == (LINES[0], (10, WRONG))
     assert (second.reply, second.grades) == (LINES[1], (18,))
@@ -168,3 +169,6 @@ def test_lines_are_those_of_the_first_judge_of_a_panel_that_counts(
     seated(desk, ctx.run.id, judge=weights[0], other=weights[1])
     graded = labels_of(ctx, "helpful").graded
     assert [one.grades[0] for one in graded[:1]] == ([] if grades is None else [grades])
+    who = "judge" if weights[0] else "other"
+    told = f"'helpful' is learned from what the judge '{who}' said of single lines; the panel's labels only measure"
+    assert [told in note for note in desk.notes] == ([] if grades is None else [True]), "the run says whose they are"

@@ -128,3 +128,16 @@ def test_two_that_are_for_such_a_prompt_and_serve_other_objectives_most_come_bef
     pairs = [pair for pair in desk.store.comparisons.of_run(ctx.run.id) if pair.a.policy_version.startswith("base+")]
     assert len(pairs) == 20
     assert all({pair.a.policy_version, pair.b.policy_version} == {"base+big", "base+calm"} for pair in pairs)
+
+
+@pytest.mark.parametrize("alike", ["{harmless: 1, helpful: 1}", "{helpful: 1, harmless: 1}"])
+def test_a_principle_that_serves_two_objectives_alike_is_torn_from_neither_in_whichever_order_they_stand(
+    desk: Desk, labelling, alike: str
+):
+    odd = f"applies_when: {{tags_any: [odd]}}, {EXAMPLE}"
+    law = TAUGHT + f"  - {{id: huge, serves: {{helpful: 1}}, compare: Which reply is huge?, {odd}}}\n"
+    ctx = labelling(NumberWriter(), law.replace("serves: {harmless: 1}", f"serves: {alike}"))
+    label_stage(ctx)
+    pairs = [pair for pair in desk.store.comparisons.of_run(ctx.run.id) if pair.a.policy_version.startswith("base+")]
+    assert len(pairs) == 20
+    assert all("base+huge" in (pair.a.policy_version, pair.b.policy_version) for pair in pairs), "the one not for it"

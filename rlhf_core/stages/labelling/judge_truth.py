@@ -26,6 +26,10 @@ EVEN = 1e-9
 """Gold scores no farther apart than this are equal."""
 
 
+Known = Sequence[tuple[Comparison, bool]]
+"""Comparisons whose better reply people know, and whether that is a."""
+
+
 class Measured(NamedTuple):
     gate: JudgeGate
     calibration: Calibration | None
@@ -44,15 +48,16 @@ def measure_judge(
     objective: str,
     pairs: Sequence[Comparison],
     tallied: Sequence[Tally],
+    people: Known,
     counts: Counter[str],
     name: str = "",
 ) -> Measured:
     """Measure the judge of one objective: its gate, and its calibration where enough pairs are known.
 
-    `counts` gains the votes on pairs that people have labelled, where the judge is measured on these. Without a `name`
-    it is called by its model.
+    `people` is what `known_by_people` found. `counts` gains the votes on these pairs, where the judge is measured on
+    them. Without a `name` it is called by its model.
     """
-    evidence = _evidence(ctx, feedback, objective, pairs, tallied, counts)
+    evidence = _evidence(ctx, feedback, objective, pairs, tallied, people, counts)
     return measure(ctx, name or feedback.name, objective, evidence)
 
 
@@ -70,6 +75,7 @@ def _evidence(
     objective: str,
     pairs: Sequence[Comparison],
     tallied: Sequence[Tally],
+    people: Known,
     counts: Counter[str],
 ) -> list[Evidence]:
     """Gather what the judge is held against, first what decides on its gate.
@@ -79,7 +85,6 @@ def _evidence(
     world, settings = ctx.tools.world, ctx.config.label
     gold = world.gold if world and objective in world.gold.objectives else None
     evidence = [Evidence("gold", _gold_cases(gold, objective, pairs, tallied, settings))] if gold else []
-    people = _people(ctx, objective)
     if gold and (settings.calibration_pairs is None or len(people) < settings.calibration_pairs):
         return evidence
     asked = [pair for pair, _ in people]
@@ -106,8 +111,8 @@ def _gold_cases(
     return cases
 
 
-def _people(ctx: Context, objective: str) -> list[tuple[Comparison, bool]]:
-    """Comparisons whose better reply people know: of the uniform slice of any run, and of the user's own file."""
+def known_by_people(ctx: Context, objective: str) -> Known:
+    """Find the comparisons whose better reply people know: of any run's uniform slice, and of the user's own file."""
     labels = people_labels(ctx.store, objective)
     truths = human_truth(label for _, label in labels)
     known = [(pair, truths[pair.id]) for pair, _ in labels if pair.id in truths]

@@ -13,7 +13,7 @@ from rlhf_core.records.base import content_id
 from rlhf_core.records.feedback import Calibration, JudgeGate, Opinion, Preference
 from rlhf_core.records.samples import Comparison
 from rlhf_core.stages.context import Context
-from rlhf_core.stages.labelling.judge_truth import Measured, measure, measure_judge
+from rlhf_core.stages.labelling.judge_truth import Measured, known_by_people, measure, measure_judge
 
 
 class Verdict(NamedTuple):
@@ -65,8 +65,10 @@ def panel_verdict(
     `tallied` are each judge's, in the order of the pairs.
     """
     name, rules = panel_name(panel), Rules(ctx.constitution, ctx.config.label)
+    # Looked up once, as people go on labelling while one judge after the other is asked.
+    people = known_by_people(ctx, objective)
     each = [
-        measure_judge(ctx, one.feedback, objective, pairs, own, counts, one.name)
+        measure_judge(ctx, one.feedback, objective, pairs, own, people, counts, one.name)
         for one, own in zip(panel, tallied, strict=True)
     ]
     weights = weights_of([one.gate for one in each], [one.weight for one in panel])

@@ -29,7 +29,7 @@ def steer(ctx: Context, feedback: Feedback, prompts: Sequence[Prompt]) -> tuple[
 def _opposed(ctx: Context, prompt: Prompt) -> list[Principle]:
     """Draw two principles, in any order, between which a label of such a prompt has to decide.
 
-    They are two that are for it and serve different objectives most, where there are such: what the weights decide.
+    They are two that are for it and serve no objective in common most, where there are such: what the weights decide.
     Otherwise one that is for it and one that is not, where there are both.
 
     Raises: InvalidInput where fewer than two have examples to write after.
@@ -44,13 +44,15 @@ def _opposed(ctx: Context, prompt: Prompt) -> list[Principle]:
     rng = random.Random(f"{ctx.config.seed}:steered:{prompt.id}")
     meant = [one for one in able if one.applies_to(prompt.tags)]
     others = [one for one in able if one not in meant]
-    torn = [pair for pair in combinations(meant, 2) if _serves_most(pair[0]) != _serves_most(pair[1])]
+    torn = [pair for pair in combinations(meant, 2) if not _serves_most(pair[0]) & _serves_most(pair[1])]
     chosen = rng.choice(torn or list(product(meant, others)) or list(combinations(able, 2)))
     return rng.sample(chosen, 2)
 
 
-def _serves_most(principle: Principle) -> str:
-    return max(principle.serves, key=principle.serves.__getitem__)
+def _serves_most(principle: Principle) -> set[str]:
+    """The objective that it serves most, or all that it serves so alike."""
+    most = max(principle.serves.values())
+    return {name for name, share in principle.serves.items() if share == most}
 
 
 def _steered(ctx: Context, prompt: Prompt, principle: Principle) -> tuple[Sample, Principle]:

@@ -44,6 +44,13 @@ def test_a_principle_that_uses_every_key_is_fine():
     assert principle.critique == "Read {response}. Does it state {{a}} dose?"
 
 
+def test_examples_keep_a_rule_for_some_prompts_too_as_they_have_no_tags_that_could_excuse_them():
+    text = GOOD.replace("penalty: 0.5", "applies_when: {tags_any: [pills]}").replace("Ask a pharmacist", "Take 5ml")
+    assert [one.split(";")[0] for one in problems(text)] == [
+        'c:18:71 C050 good breaks the principle\'s own rule "no-number"'
+    ]
+
+
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [

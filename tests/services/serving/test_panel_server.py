@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -19,6 +20,7 @@ from rlhf_core.records.feedback import Vote
 from rlhf_core.store.store import Store
 from services.client.client import CharterClient
 from services.embedded import embedded_server
+from services.rpc.critique import at_once
 from services.wire.samples import comparison_to_message, vote_from_message
 from tests.conftest import save_model, save_tokenizer
 from tests.endpoint import Reply, Request, says, served
@@ -166,6 +168,27 @@ def test_a_judge_that_cannot_read_replies_cannot_contrast_and_is_named_by_its_pl
         refused = pytest.raises(InvalidInput, match=r"feedback\.judge\.panel\.1\.protocol is contrast")
         with refused, serving(tmp_path, folders, panel=[LOGPROBS, paid]):
             pass
+
+
+def test_where_one_judge_fails_the_others_are_given_up():
+    ended: list[str] = []
+
+    async def fails() -> str:
+        raise InvalidInput("no")
+
+    async def waits() -> str:
+        try:
+            return str(await asyncio.Event().wait())
+        finally:
+            ended.append("given up")
+
+    async def asked() -> None:
+        with pytest.raises(InvalidInput, match="no"):
+            await at_once([waits(), fails(), waits()])
+        await asyncio.sleep(0)
+        assert ended == ["given up"] * 2
+
+    asyncio.run(asked())
 
 
 def in_words(request: Request, _: int) -> Reply:

@@ -74,6 +74,14 @@ def test_a_rule_holds_only_for_the_prompts_that_its_principle_is_for():
     assert rule_shares([health], replies) == {"rules/broken": 0.5, "rules/vetoed": 0.5}
 
 
+def test_a_critical_principles_rule_that_is_for_some_of_its_prompts_vetoes_replies_to_those_alone():
+    dose = DOSE.model_copy(update={"applies_when": AppliesWhen(tags_any=("health",))})
+    deadly = principle("no-doses", dose, severity="critical")
+    replies = [sample("take 3 spoons"), sample("take 3 spoons", "health")]
+    assert after_rules(torch.ones(2, 2), replies, [deadly], OBJECTIVES, 4.0).tolist() == [[1.0, -4.0], [1.0, -4.0]]
+    assert rule_shares([deadly], replies) == {"rules/broken": 0.5, "rules/vetoed": 0.5}
+
+
 def test_a_question_to_a_judge_takes_nothing_in_training():
     asked = principle("kind", ASKED, severity="critical")
     assert after_rules(Z, REPLIES, [asked], OBJECTIVES, 4.0) is Z

@@ -11,12 +11,12 @@ from rlhf_core.config.base import Settings
 from rlhf_core.config.feedback import FeedbackConfig
 from rlhf_core.config.run import ModelConfig
 from services.cluster.calls import servicer_functions
-from services.server.config import WITH_MODEL, WITHOUT_MODEL, ServeConfig, ServerConfig, ServiceName
+from services.server.config import WITH_MODEL, WITHOUT_MODEL, ServeConfig, ServerConfig
 
 APPLICATION = "charter"
 BUILD = "services.cluster.processes:build"
 FRONT, WORKER = "front", "worker"
-SECRETS = {"server": {"store"}, "token": True}
+SECRETS: dict[str, Any] = {"server": {"store"}, "token": True}
 """What the nodes' environment may give instead: CHARTER_STORE and CHARTER_TOKEN."""
 STOP_SECONDS = 10.0
 """What a process gets beyond the times of its own to stop."""
@@ -56,7 +56,8 @@ class Cluster(Settings):
 
     def process(self, role: str, address: str, asked: str = "") -> ServeConfig:
         """Return what a process of this role is; a worker finds the services with a model at the address `asked`."""
-        only: tuple[ServiceName, ...] = {FRONT: WITHOUT_MODEL, WORKER: ("trainer",)}.get(role) or (role,)  # type: ignore[assignment]
+        others: dict[str, tuple[str, ...]] = {FRONT: WITHOUT_MODEL, WORKER: ("trainer",)}
+        only = others.get(role, (role,))
         endpoints = {name: asked or None for name in WITH_MODEL}
         own = {"address": address, "only": only, "works": role == WORKER, "endpoints": endpoints, "token": self.token}
         parts = {"model": self.model, "feedback": self.feedback, "constitution": self.constitution}
@@ -98,7 +99,7 @@ class Cluster(Settings):
 def serve_application(cluster: Cluster, secrets: bool) -> dict[str, Any]:
     """Write the application as Serve's configuration file has it; without `secrets` the nodes' environment has them."""
     left_out = {} if secrets else SECRETS
-    args = cluster.model_dump(mode="json", exclude_defaults=True, exclude=left_out)  # pyright: ignore[reportArgumentType]
+    args = cluster.model_dump(mode="json", exclude_defaults=True, exclude=left_out)
     return {"name": APPLICATION, "route_prefix": f"/{APPLICATION}", "import_path": BUILD, "args": args}
 
 

@@ -109,6 +109,8 @@ def under_fire(at: Field, run_id: str, chance: random.Random, most: int, notes: 
     try:
         while (run := at.store.runs.get(run_id)).state in ("QUEUED", "RUNNING") and time.monotonic() < deadline:
             time.sleep(chance.uniform(0, CALM_SECONDS))
+            for one in at.targets:
+                one.serves()  # what found its database away is started again, after the last kill too
             if len(kills) == most or stages[run.stage] >= KILLS_OF_A_STAGE:
                 continue
             here = run.stage, run.step

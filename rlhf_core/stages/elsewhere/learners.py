@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from pydantic import ValidationError
 
+from rlhf_core.config.learner import PROCESSES
 from rlhf_core.config.ppo import PpoConfig
-from rlhf_core.errors import Interrupted, TrainingFailed
+from rlhf_core.config.run import RunConfig
+from rlhf_core.errors import Interrupted, InvalidInput, TrainingFailed
 from rlhf_core.models.policy import Policy
 from rlhf_core.records.base import STAGES, Stage
 from rlhf_core.records.models import NormPack
@@ -19,6 +22,7 @@ from rlhf_core.records.runs import StepMetrics
 from rlhf_core.records.samples import Demonstration
 from rlhf_core.stages.context import Context
 from rlhf_core.stages.elsewhere.remote_samples import FOLDER as SAMPLER_FOLDER
+from rlhf_core.stages.imported.own_rows import PPO
 from rlhf_core.stages.prompts import prompts_of
 from rlhf_core.training.epoch_state import Keep
 from rlhf_core.training.learners.job import Job, PpoTask, RewardTask, SavedRewardModel, SftTask
@@ -28,6 +32,24 @@ from rlhf_core.training.ppo.trainer import PpoStep
 
 FOLDER = "learner"
 """In a run's folder: the logs of its learner processes."""
+
+
+def check_learners(ctx: Context, stages: Collection[Stage]) -> None:
+    """Refuse learners that the environment asks for and that the run cannot have, before any stage begins.
+
+    What the run asks for itself was refused as it was made. Raises: InvalidInput.
+    """
+    if {"sft", "reward", *PPO}.isdisjoint(stages):
+        return
+    learner = ctx.learner
+    if learner == ctx.config.learner or PPO.isdisjoint(stages):
+        return
+    asked = ctx.config.model_copy(update={"learner": learner})
+    try:
+        RunConfig.model_validate_json(asked.model_dump_json())
+    except ValidationError as error:
+        told = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise InvalidInput(f"{PROCESSES} is {learner.processes}: {told}", "learner.processes") from None
 
 
 class LearnersState(NamedTuple):

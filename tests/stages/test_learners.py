@@ -23,6 +23,7 @@ from rlhf_core.pipeline import run_pipeline
 from rlhf_core.records.samples import Prompt
 from rlhf_core.stages.context import Context, RunStopped
 from rlhf_core.stages.elsewhere.learners import check_learners
+from rlhf_core.stages.elsewhere.remote_samples import handed_over
 from rlhf_core.stages.ppo import ppo_stage
 from rlhf_core.stages.reward import Lot, train_lots
 from rlhf_core.stages.sft import sft_stage
@@ -112,6 +113,7 @@ def test_two_processes_that_are_sampled_by_a_server_hand_it_one_adapter_a_step(d
         ctx = ctx._replace(config=ctx.config.model_copy(update={"model": model}))
         found = adapter_of(desk, ppo_stage(ctx).policy_version)
         assert len(server.of("completions")) == 18 and len(server.of("load_lora_adapter")) == 3
+        assert not server.loaded and not handed_over(ctx, "ppo").exists()
     assert apart(found, expected) < 1e-3 and texts(desk, ctx) == texts(desk, calm)
 
 

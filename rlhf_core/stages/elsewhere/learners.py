@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,13 +15,14 @@ from rlhf_core.config.learner import PROCESSES
 from rlhf_core.config.ppo import PpoConfig
 from rlhf_core.config.run import RunConfig
 from rlhf_core.errors import Interrupted, InvalidInput, TrainingFailed
+from rlhf_core.inference.remote_sampler import connect
 from rlhf_core.models.policy import Policy
 from rlhf_core.records.base import STAGES, Stage
 from rlhf_core.records.models import NormPack
 from rlhf_core.records.runs import StepMetrics
 from rlhf_core.records.samples import Demonstration
 from rlhf_core.stages.context import Context
-from rlhf_core.stages.elsewhere.remote_samples import FOLDER as SAMPLER_FOLDER
+from rlhf_core.stages.elsewhere.remote_samples import handed_over
 from rlhf_core.stages.imported.own_rows import PPO
 from rlhf_core.stages.prompts import prompts_of
 from rlhf_core.training.epoch_state import Keep
@@ -94,15 +95,24 @@ def ppo_by_learners(
         principles=tuple(ctx.constitution.principles),
         config=config,
         max_tokens=ctx.config.model.max_tokens,
-        sampled_in=ctx.tools.runs_folder.absolute() / ctx.run.id / SAMPLER_FOLDER / stage,
+        sampled_in=handed_over(ctx, stage),
     )
-    with _at_work(ctx, stage, task, ctx.config.seed, checkpoint) as found:
+    with _forgotten(ctx, task.sampled_in), _at_work(ctx, stage, task, ctx.config.seed, checkpoint) as found:
         for number in range(done + 1, config.steps + 1):
             answer = found.step(weights(number))
             assert answer.metrics is not None
             _take(ctx, found, lambda folder: policy.backbone.adapters.take(policy.adapter, folder))
             scores = torch.tensor(answer.scores)
             yield PpoStep(answer.metrics, list(answer.samples), scores, LearnersState(found, number))
+
+
+def _forgotten(ctx: Context, folder: Path) -> AbstractContextManager[object]:
+    """A block after which the server that learner processes are sampled by forgets what they gave it.
+
+    They themselves may have been killed.
+    """
+    served = ctx.config.model.sampler
+    return closing(connect(served, ctx.tools.backbone, folder)) if served.address else nullcontext()
 
 
 def epochs_by_learners(

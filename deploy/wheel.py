@@ -20,6 +20,8 @@ PACKAGE = "charter"
 INNER = ("constitutions", "rlhf_core", "services")
 IMPORTS = re.compile(rf"^(\s*)from ({'|'.join(INNER)})(?=[. ])", re.MULTILINE)
 WHOLE = re.compile(rf"^(\s*)import ({'|'.join(INNER)})$", re.MULTILINE)
+NAMED = re.compile(rf"({'|'.join(INNER)})(\.[a-z_]+)+(:\w+)?")
+"""A module, or something in one, by its name in a string."""
 
 
 class Wheel(BuildHookInterface):
@@ -43,7 +45,8 @@ class Wheel(BuildHookInterface):
 def moved(code: str, place: str) -> str:
     """Return the code with each import of an inner package taken from `charter`.
 
-    ValueError for one that is written in another way than `from services.x import y` or `import services`.
+    ValueError for one that is written in another way than `from services.x import y` or `import services`, and for a
+    module that a string names, which would be sought where it no longer is.
     """
     code = IMPORTS.sub(rf"\1from {PACKAGE}.\2", code)
     code = WHOLE.sub(rf"\1from {PACKAGE} import \2", code)
@@ -53,4 +56,7 @@ def moved(code: str, place: str) -> str:
         for name in names:
             if name.partition(".")[0] in INNER:
                 raise ValueError(f"{place}:{node.lineno}: write 'from {name} import ...', so that a wheel can move it")
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and NAMED.fullmatch(node.value):
+            told = "begin it with '{__package__}', so that a wheel can move it"
+            raise ValueError(f"{place}:{node.lineno}: '{node.value}' names a module; {told}")
     return code

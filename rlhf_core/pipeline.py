@@ -28,6 +28,7 @@ from rlhf_core.stages.ancestry import inherited
 from rlhf_core.stages.context import Context, Toolbox
 from rlhf_core.stages.control import control_stage
 from rlhf_core.stages.critique import critique_stage
+from rlhf_core.stages.elsewhere.learners import check_learners
 from rlhf_core.stages.elsewhere.remote_samples import sampling
 from rlhf_core.stages.evaluate import evaluate_stage
 from rlhf_core.stages.imported.own_rows import check_rows
@@ -79,9 +80,11 @@ def run_pipeline(
         should_stop=should_stop,
     )
     done = store.stage_results.of_run(run.id)
-    check_rows(context, [stage for stage in wanted if stage not in done])
-    context = fit_to_memory(context, [stage for stage in wanted if stage not in done])
-    with sampling(context, [stage for stage in wanted if stage not in done]) as context:
+    left: list[Stage] = [stage for stage in wanted if stage not in done]
+    check_learners(context, left)
+    check_rows(context, left)
+    context = fit_to_memory(context, left)
+    with sampling(context, left) as context:
         for stage in wanted:
             if stage not in done:
                 report("stage", json.dumps({"stage": stage, "state": "started"}))

@@ -32,6 +32,16 @@ import sys
 print(sorted(name for name in sys.modules if name.partition(".")[0] in ("services", "rlhf_core", "constitutions")))
 """
 
+STARTED = """
+from importlib.util import find_spec
+from charter.rlhf_core.inference import own_sampler
+from charter.rlhf_core.training.learners import launch
+from charter.services.cluster import config
+
+for name in (own_sampler.PROCESS, launch.PROCESS, config.BUILD.partition(":")[0]):
+    print(find_spec(name).origin)
+"""
+
 
 def moved(code: str) -> str:
     spec = importlib.util.spec_from_file_location("wheel_hook", ROOT / "deploy/wheel.py")
@@ -76,6 +86,12 @@ def test_the_command_line_works_beside_packages_of_the_same_names(installed, tmp
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_processes_that_are_started_by_name_are_found_beside_packages_of_the_same_names(installed, tmp_path):
+    done = in_a_project(tmp_path, installed, "-c", STARTED)
+    found = [Path(line).relative_to(installed).parts[0] for line in done.stdout.splitlines()]
+    assert found == ["charter"] * 3, done.stderr
+
+
 @pytest.mark.slow
 def test_a_whole_run_works_beside_packages_of_the_same_names(installed, tmp_path):
     (tmp_path / "run.json").write_text(SMALL.model_dump_json())
@@ -96,3 +112,12 @@ def test_imports_are_moved_wherever_they_stand():
 def test_an_import_that_cannot_be_moved_stops_the_build_and_is_named():
     with pytest.raises(ValueError, match=r"some/file.py:2: write 'from services.app import ...'"):
         moved("x = 1\nimport services.app\n")
+
+
+def test_a_module_that_a_string_names_stops_the_build_and_is_named():
+    with pytest.raises(
+        ValueError, match=r"some/file.py:2: 'services.cluster.processes:build' names a module; begin it"
+    ):
+        moved("x = 1\nBUILD = 'services.cluster.processes:build'\n")
+    text = "BUILD = f'{__package__}.processes:build'\nnote = 'services.yaml or rlhf_core is no module'\n"
+    assert moved(text) == text

@@ -179,8 +179,8 @@ class PassesConfig(Settings):
     """Keep only what each layer is given for gradients, and compute the rest again on the way back: less memory, for
     another pass forward."""
     fixed_cache: bool = False
-    """Write rollouts and the stages' samples in memory that does not move; a GPU then does each step as one recorded
-    piece (a CUDA graph). Tried against plain passes before it is used."""
+    """Write PPO's rollouts, and what a critic of this process writes, in memory that does not move; a GPU then does
+    each step as one recorded piece (a CUDA graph). Tried against plain passes before it is used."""
     mixed_adapters: bool = False
     """Score by all reward models of one base in one pass, each row through its own model's adapter."""
 

@@ -30,6 +30,8 @@ from rlhf_core.records.samples import Message
 
 KEPT = 2
 """Versions that the server knows at once: the one that writes, and one that the next is compared with."""
+VERSION = "policy"
+"""What the names of versions begin with."""
 PROBE = "sampler-probe"
 PROBE_TEXT = "Name three things that you would take along on a walk in the rain, and say why."
 PROBE_ROWS, PROBE_TOKENS = 4, 16
@@ -103,7 +105,7 @@ class RemoteSampler:
                 f"'{source}' holds no low-rank adapter: {error}; a server is handed nothing else"
             ) from error
         digest = hashlib.sha256(b"".join(files[name] for name in sorted(files))).hexdigest()[:16]
-        name = f"policy-{step}-{digest}"
+        name = f"{VERSION}-{step}-{digest}"
         adapter = Adapter(name, self._folder / name)
         version = Version(name, step, adapter)
         if not first or name in self._known:
@@ -161,12 +163,13 @@ class RemoteSampler:
         return self.server.write(version.name, rows, draw, version.adapter, told, poll)
 
     def close(self) -> None:
-        """Let the server forget what it was given, as far as it can be reached."""
+        """Let the server forget all that lies in the folder, who ever gave it, as far as it can be reached."""
         try:
-            while self._known:
-                self._forget(next(iter(self._known)))
+            for folder in sorted(self._folder.glob(f"{VERSION}-*")):
+                self.server.unload(folder.name)
         except CharterError:
             pass  # it is gone, and so is what it was given
+        self._known.clear()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _forget(self, name: str) -> None:

@@ -25,7 +25,7 @@ def shard(backbone: Backbone, adapter: str) -> None:
     """
     _ = backbone.head_is_plain  # found out by passes that not every process would make at the same time
     backbone.adapters.let_go_of_base()
-    trunk, layers = backbone.model.base_model, layers_of(backbone.model)
+    trunk, layers = backbone.model.base_model, layers_of(backbone.model, "learner.strategy")
     stays = {*trunk.parameters()} - {parameter for layer in layers for parameter in layer.parameters()}
     mesh = init_device_mesh(backbone.device.type, (dist.get_world_size(),))
     # FSDP looks at what takes gradients when it is first used.

@@ -23,10 +23,14 @@ def with_references(backbone: Backbone, prompts: Sequence[Prompt], max_tokens: i
     if len(known) > KEPT:
         known.clear()
     keys = [(max_tokens, *((turn.role, turn.content) for turn in prompt.messages)) for prompt in prompts]
-    missing = {key: prompt for key, prompt in zip(keys, prompts, strict=True) if key not in known}
+    # Others, who may come before each pass below, can make the base forget all that it knows.
+    answers = {key: known[key] for key in keys if key in known}
+    missing = {key: prompt for key, prompt in zip(keys, prompts, strict=True) if key not in answers}
     if missing:
         ids = [backbone.render(prompt.messages) for prompt in missing.values()]
         with backbone.adapters.using(None):
             written = generate(backbone, ids, n=1, temperature=0.0, max_tokens=max_tokens, seed=0)
-        known |= {key: backbone.decode(answer.tokens) for key, answer in zip(missing, written, strict=True)}
-    return [beside(prompt, known[key]) for key, prompt in zip(keys, prompts, strict=True)]
+        new = {key: backbone.decode(answer.tokens) for key, answer in zip(missing, written, strict=True)}
+        answers |= new
+        known |= new
+    return [beside(prompt, answers[key]) for key, prompt in zip(keys, prompts, strict=True)]

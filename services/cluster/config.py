@@ -14,7 +14,7 @@ from services.cluster.calls import servicer_functions
 from services.server.config import WITH_MODEL, WITHOUT_MODEL, ServeConfig, ServerConfig
 
 APPLICATION = "charter"
-BUILD = "services.cluster.processes:build"
+BUILD = f"{__package__}.processes:build"
 FRONT, WORKER = "front", "worker"
 SECRETS: dict[str, Any] = {"server": {"store"}, "token": True}
 """What the nodes' environment may give instead: CHARTER_STORE and CHARTER_TOKEN."""

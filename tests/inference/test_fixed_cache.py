@@ -197,11 +197,18 @@ def test_a_budget_of_memory_does_not_go_with_memory_that_stays():
 
 def test_graphs_of_an_adapter_that_came_or_went_are_not_repeated(tiny_folder):
     moved = load(tiny_folder("llama"), True)
-    before = moved.adapters.changes
+    written(moved)
+    cache, recorded = fixed._caches[moved], fixed.Steps(8, 64)
+    graph: Any = "a graph"
+    cache.graphs[recorded] = graph
     with moved.adapters.using("a"):
-        pass
-    assert moved.adapters.changes == before
-    moved.adapters.copy("a", "b")
-    moved.adapters.delete("a")
-    moved.adapters.copy("b", "a")
-    assert moved.adapters.changes == before + 3
+        cache.turn_to(moved.adapters)
+        assert recorded in cache.graphs
+    for change in (lambda: moved.adapters.copy("a", "b"), lambda: moved.adapters.delete("b")):
+        change()
+        with moved.adapters.using("a"):
+            cache.turn_to(moved.adapters)
+        assert not cache.graphs
+        cache.graphs[recorded] = graph
+    cache.turn_to(moved.adapters)
+    assert not cache.graphs, "of another adapter: none is active"

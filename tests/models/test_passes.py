@@ -198,6 +198,15 @@ def test_a_model_whose_rows_are_others_behind_one_another_is_refused(tiny_folder
         load(tiny_folder("llama"), PACKED)
 
 
+def test_a_model_whose_layers_are_not_found_is_refused_by_the_setting_that_asked_for_them(tiny_folder, monkeypatch):
+    monkeypatch.setattr("rlhf_core.models.kernels.lower_layers.NAMES", ())
+    with pytest.raises(
+        InvalidInput, match=r"recompute: no list of layers was found in 'llama'; allowed: .* false"
+    ) as told:
+        load(tiny_folder("llama"), AGAIN)
+    assert told.value.field == "model.passes.recompute"
+
+
 def test_an_encoder_computes_again_too(tmp_path: Path):
     save_encoder(tmp_path)
     slopes = []

@@ -81,6 +81,32 @@ def test_after_it_the_base_is_the_base_again(tiny_folder):
         assert torch.equal(backbone.forward(ids, mask, 1).logits, before)
 
 
+def test_what_others_do_before_a_pass_goes_through_their_own_adapters_and_leaves_it_its_own(tiny_folder):
+    models = made(tiny_folder("llama"), True)
+    backbone = models[0].backbone
+    assert isinstance(backbone, Backbone)
+    ids, mask = backbone.pad_left([[1, 2, 3], [4, 5]])
+
+    def others() -> tuple[torch.Tensor, torch.Tensor]:
+        with backbone.adapters.using("two"):
+            written = backbone.forward(ids, mask, 1).logits
+        return written, score_all(models[:2], CONVERSATIONS[:1])[0].replies
+
+    with torch.no_grad():
+        (written, other_scores), scores = others(), score_all(models[:2], CONVERSATIONS)
+        seen = []
+
+        def before_pass() -> None:
+            backbone.before_pass = lambda: None
+            seen.append(others())
+
+        backbone.before_pass = before_pass
+        meanwhile = score_all(models[:2], CONVERSATIONS)
+    assert torch.equal(seen[0][0], written) and torch.equal(seen[0][1], other_scores)
+    for found, expected in zip(meanwhile, scores, strict=True):
+        assert torch.equal(found.replies, expected.replies)
+
+
 def test_layers_that_are_not_ours_pass_one_adapter_at_a_time(tiny_folder):
     models = made(tiny_folder("gpt2"), True)
     assert models[0].backbone.adapters.shared_rank("one") is None

@@ -51,6 +51,14 @@ def test_no_prompt_is_answered_twice(tiny_model):
     assert passes, "a shorter answer is another answer"
 
 
+def test_what_others_make_the_base_forget_meanwhile_is_answered_all_the_same(tiny_model):
+    backbone = tiny_model()
+    expected = with_references(backbone, PROMPTS, 6)
+    del backbone.own_answers[next(reversed(backbone.own_answers))]
+    backbone.before_pass = backbone.own_answers.clear
+    assert with_references(backbone, PROMPTS, 6) == expected
+
+
 def test_a_model_reads_the_answer_and_then_the_reply_and_keeps_to_it_when_it_is_loaded(tiny_model, tmp_path: Path):
     backbone = tiny_model()
     backbone.adapters.add("reward", 0)

@@ -19,8 +19,11 @@ from rlhf_core.data.reward_examples import LabelledPair
 from rlhf_core.errors import Interrupted, InvalidInput, TrainingFailed, Unavailable
 from rlhf_core.models.adapters.adapters import WEIGHTS
 from rlhf_core.models.backbone import Backbone
+from rlhf_core.pipeline import run_pipeline
 from rlhf_core.records.samples import Prompt
 from rlhf_core.stages.context import Context, RunStopped
+from rlhf_core.stages.elsewhere.learners import check_learners
+from rlhf_core.stages.elsewhere.remote_samples import handed_over
 from rlhf_core.stages.ppo import ppo_stage
 from rlhf_core.stages.reward import Lot, train_lots
 from rlhf_core.stages.sft import sft_stage
@@ -110,6 +113,7 @@ def test_two_processes_that_are_sampled_by_a_server_hand_it_one_adapter_a_step(d
         ctx = ctx._replace(config=ctx.config.model_copy(update={"model": model}))
         found = adapter_of(desk, ppo_stage(ctx).policy_version)
         assert len(server.of("completions")) == 18 and len(server.of("load_lora_adapter")) == 3
+        assert not server.loaded and not handed_over(ctx, "ppo").exists()
     assert apart(found, expected) < 1e-3 and texts(desk, ctx) == texts(desk, calm)
 
 
@@ -223,6 +227,31 @@ def test_a_process_of_another_machine_takes_part(desk, at_work):
         assert other.wait(30) == 0
     finally:
         other.kill()
+
+
+def test_learners_that_the_environment_asks_for_and_ppo_cannot_have_are_refused_before_any_stage(
+    desk, at_work, monkeypatch
+):
+    few, overlapped = at_work(1), at_work(1, ppo={"overlap": "rollouts"})
+    alone, whole = at_work(2), desk.context(NumberJudge(), {"ppo": {"overlap": "rollouts"}})
+    for ctx in (few, overlapped, alone):
+        check_learners(ctx, ["sft", "ppo"])
+    monkeypatch.setenv("CHARTER_LEARNER_PROCESSES", "2")
+    with pytest.raises(InvalidInput, match=r"PROCESSES is 2: ppo.overlap is 'rollouts', learner.processes is 2 and"):
+        run_pipeline(whole.run, desk.store, whole.tools, lambda kind, _: desk.notes.append(kind), lambda: False)
+    assert desk.notes == [], "no stage began"
+    check_learners(overlapped, ["sft", "reward"])
+    check_learners(few, ["sft", "ppo"])
+    monkeypatch.setenv("CHARTER_LEARNER_PROCESSES", "64")
+    with pytest.raises(InvalidInput, match="some would have no prompt of a step; allowed: at most") as told:
+        check_learners(few, ["ppo"])
+    assert told.value.field == "learner.processes"
+    monkeypatch.setenv("CHARTER_LEARNER_PROCESSES", "1")
+    check_learners(alone, ["ppo"])
+    monkeypatch.setenv("CHARTER_LEARNER_PROCESSES", "many")
+    check_learners(alone, ["evaluate"])
+    with pytest.raises(InvalidInput, match="allowed: a whole number"):
+        check_learners(alone, ["critique", "sft"])
 
 
 def test_a_process_lost_before_any_step_forward_fails_the_run(at_work):

@@ -65,6 +65,17 @@ def test_what_the_server_was_given_is_taken_back_at_the_end(served, server):
     assert not list((ctx.tools.runs_folder / ctx.run.id).rglob("*.safetensors"))
 
 
+def test_an_attempt_that_has_lost_its_lease_takes_nothing_from_the_one_that_has_it(served, server):
+    lost = served()
+    now = lost._replace(run=lost.run.model_copy(update={"fence": lost.run.fence + 1}))
+    with sampling(now, ["ppo"]) as there:
+        with sampling(lost, ["ppo"]) as gone:
+            for each in (gone, there):
+                before = each.tools.sampler.generate(PROMPTS[:1], policy_version="sft-1")
+        server.restart()
+        assert there.tools.sampler.generate(PROMPTS[:1], policy_version="sft-1") == before
+
+
 def test_so_it_is_when_the_run_is_stopped(served, server):
     stopped = False
     ctx = served()._replace(should_stop=lambda: stopped)

@@ -44,6 +44,7 @@ class Adapters:
         self._layers: list[LoraLayer] = []
         self._dense = full_weights.DenseWeights(model)
         self._active: tuple[str | None, bool] = (None, False)
+        self._shares: tuple[str, ...] = ()
         self._base_hash = ""
         self.changes = 0
         """How often adapters came or went; while it stays, the weights of each stay where they are."""
@@ -67,28 +68,27 @@ class Adapters:
         """Activate an adapter (None: the base model); the state before is restored at the end."""
         if name is not None:
             self._must_exist(name)
-        before = self._active
+        before, shares = self._active, self._shares
+        self._share(())
         self._switch((name, train))
         try:
             yield
         finally:
             self._switch(before)
+            self._share(shares)
 
     @contextmanager
     def using_each(self, names: Sequence[str]) -> Iterator[None]:
         """Pass rows through several adapters at once, an equal share of them through each, in this order.
 
-        They have one `shared_rank`; no gradients pass.
+        They have one `shared_rank`; no gradients pass. Who uses one adapter meanwhile gets that one alone.
         """
-        own = [layer for layer in self._layers if isinstance(layer, LowRankLinear)]
         with self.using(None):
-            for layer in own:
-                layer.shares = tuple(names)
+            self._share(tuple(names))
             try:
                 yield
             finally:
-                for layer in own:
-                    layer.shares = ()
+                self._share(())
 
     def shared_rank(self, name: str) -> int | None:
         """Return the rank of an adapter that can share a pass with others of its rank; None where it cannot."""
@@ -256,6 +256,13 @@ class Adapters:
         if state != self._active:
             self._apply(state, gradients=state[1] or self._active[1])
             self._active = state
+
+    def _share(self, names: tuple[str, ...]) -> None:
+        if names != self._shares:
+            self._shares = names
+            for layer in self._layers:
+                if isinstance(layer, LowRankLinear):
+                    layer.shares = names
 
     def _apply(self, state: tuple[str | None, bool], gradients: bool = True) -> None:
         """`gradients`: an adapter takes them before or after, so that they have to be turned on or off."""

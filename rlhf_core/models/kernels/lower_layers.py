@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 
 from rlhf_core.errors import InvalidInput
 
+FIELD = "reward.layers"
 NAMES = ("layers", "layer", "h", "blocks")
 """How architectures call the list of their layers."""
 
@@ -23,11 +24,11 @@ def reading(model: PreTrainedModel, layers: int | None) -> Iterator[None]:
     if layers is None:
         yield
         return
-    holder, name = _list_of(model)
+    holder, name = _list_of(model, FIELD)
     everything: nn.ModuleList = getattr(holder, name)
     if layers > len(everything):
         told = f"reward.layers: {layers}; '{model.config.model_type}' has {len(everything)}, allowed: 1 to that"
-        raise InvalidInput(told, "reward.layers")
+        raise InvalidInput(told, FIELD)
     setattr(holder, name, everything[:layers])
     try:
         yield
@@ -35,13 +36,13 @@ def reading(model: PreTrainedModel, layers: int | None) -> Iterator[None]:
         setattr(holder, name, everything)
 
 
-def layers_of(model: PreTrainedModel) -> nn.ModuleList:
-    """Return the model's layers, from below. InvalidInput where they cannot be found."""
-    holder, name = _list_of(model)
+def layers_of(model: PreTrainedModel, field: str) -> nn.ModuleList:
+    """Return the model's layers, from below, for what a setting asks. InvalidInput where they cannot be found."""
+    holder, name = _list_of(model, field)
     return getattr(holder, name)
 
 
-def _list_of(model: PreTrainedModel) -> tuple[nn.Module, str]:
+def _list_of(model: PreTrainedModel, field: str) -> tuple[nn.Module, str]:
     """The module that holds the list of layers, and the list's name."""
     for holder in model.base_model.modules():
         for name in NAMES:
@@ -49,7 +50,7 @@ def _list_of(model: PreTrainedModel) -> tuple[nn.Module, str]:
             if isinstance(found, nn.ModuleList) and len(found) == model.config.num_hidden_layers:
                 return holder, name
     raise InvalidInput(
-        f"no list of layers was found in '{model.config.model_type}', so reward.layers can only be none, which reads "
-        "all, and learner.strategy only replicate",
-        "reward.layers",
+        f"{field}: no list of layers was found in '{model.config.model_type}'; allowed: reward.layers none, which "
+        "reads all, learner.strategy replicate and model.passes.recompute false",
+        field,
     )

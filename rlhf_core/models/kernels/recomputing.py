@@ -16,13 +16,17 @@ from transformers import Cache, PreTrainedModel
 
 from rlhf_core.models.kernels.lower_layers import layers_of
 
+FIELD = "model.passes.recompute"
+
 
 def let_recompute(model: PreTrainedModel) -> None:
     """Let all layers but the last be computed again on the way back.
 
     The last one's results are wanted at once, so that nothing would be saved, and it may have been spared a part.
+
+    Raises: InvalidInput for an architecture whose layers cannot be found.
     """
-    for layer in layers_of(model)[:-1]:
+    for layer in layers_of(model, FIELD)[:-1]:
         # The library's own switch works in training mode alone, which would turn dropout on.
         layer.forward = _again(layer.forward)
 

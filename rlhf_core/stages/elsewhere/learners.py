@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from pydantic import ValidationError
 
+from rlhf_core.config.learner import PROCESSES
 from rlhf_core.config.ppo import PpoConfig
-from rlhf_core.errors import Interrupted, TrainingFailed
+from rlhf_core.config.run import RunConfig
+from rlhf_core.errors import Interrupted, InvalidInput, TrainingFailed
+from rlhf_core.inference.remote_sampler import connect
 from rlhf_core.models.policy import Policy
 from rlhf_core.records.base import STAGES, Stage
 from rlhf_core.records.models import NormPack
 from rlhf_core.records.runs import StepMetrics
 from rlhf_core.records.samples import Demonstration
 from rlhf_core.stages.context import Context
-from rlhf_core.stages.elsewhere.remote_samples import FOLDER as SAMPLER_FOLDER
+from rlhf_core.stages.elsewhere.remote_samples import handed_over
+from rlhf_core.stages.imported.own_rows import PPO
 from rlhf_core.stages.prompts import prompts_of
 from rlhf_core.training.epoch_state import Keep
 from rlhf_core.training.learners.job import Job, PpoTask, RewardTask, SavedRewardModel, SftTask
@@ -28,6 +33,24 @@ from rlhf_core.training.ppo.trainer import PpoStep
 
 FOLDER = "learner"
 """In a run's folder: the logs of its learner processes."""
+
+
+def check_learners(ctx: Context, stages: Collection[Stage]) -> None:
+    """Refuse learners that the environment asks for and that the run cannot have, before any stage begins.
+
+    What the run asks for itself was refused as it was made. Raises: InvalidInput.
+    """
+    if {"sft", "reward", *PPO}.isdisjoint(stages):
+        return
+    learner = ctx.learner
+    if learner == ctx.config.learner or PPO.isdisjoint(stages):
+        return
+    asked = ctx.config.model_copy(update={"learner": learner})
+    try:
+        RunConfig.model_validate_json(asked.model_dump_json())
+    except ValidationError as error:
+        told = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise InvalidInput(f"{PROCESSES} is {learner.processes}: {told}", "learner.processes") from None
 
 
 class LearnersState(NamedTuple):
@@ -72,15 +95,24 @@ def ppo_by_learners(
         principles=tuple(ctx.constitution.principles),
         config=config,
         max_tokens=ctx.config.model.max_tokens,
-        sampled_in=ctx.tools.runs_folder.absolute() / ctx.run.id / SAMPLER_FOLDER / stage,
+        sampled_in=handed_over(ctx, stage),
     )
-    with _at_work(ctx, stage, task, ctx.config.seed, checkpoint) as found:
+    with _forgotten(ctx, task.sampled_in), _at_work(ctx, stage, task, ctx.config.seed, checkpoint) as found:
         for number in range(done + 1, config.steps + 1):
             answer = found.step(weights(number))
             assert answer.metrics is not None
             _take(ctx, found, lambda folder: policy.backbone.adapters.take(policy.adapter, folder))
             scores = torch.tensor(answer.scores)
             yield PpoStep(answer.metrics, list(answer.samples), scores, LearnersState(found, number))
+
+
+def _forgotten(ctx: Context, folder: Path) -> AbstractContextManager[object]:
+    """A block after which the server that learner processes are sampled by forgets what they gave it.
+
+    They themselves may have been killed.
+    """
+    served = ctx.config.model.sampler
+    return closing(connect(served, ctx.tools.backbone, folder)) if served.address else nullcontext()
 
 
 def epochs_by_learners(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
+from pathlib import Path
 
 from rlhf_core.config.ppo import PpoConfig
 from rlhf_core.inference.own_sampler import OwnSampler
@@ -16,6 +17,14 @@ from rlhf_core.stages.context import Context, RunStopped
 FOLDER = "sampler"
 """In a run's folder: the adapters that the server is given, which reads them there."""
 SAMPLED: tuple[Stage, ...] = ("critique", "label", "norm_pack", "ppo", "control", "evaluate", "report")
+
+
+def handed_over(ctx: Context, user: str) -> Path:
+    """Return where one attempt at a run puts the adapters of one user.
+
+    It clears that away in the end, also when it has lost its lease, and another attempt must not lose its own by that.
+    """
+    return ctx.tools.runs_folder.absolute() / ctx.run.id / FOLDER / f"{user}-{ctx.run.fence}"
 
 
 class ServedSampler:
@@ -75,7 +84,7 @@ def sampling(ctx: Context, stages: Collection[Stage]) -> Iterator[Context]:
         if ctx.should_stop():
             raise RunStopped(f"run {ctx.run.id} stopped while it was sampled")
 
-    config, folder = ctx.config.model.sampler, ctx.tools.runs_folder / ctx.run.id / FOLDER / "stages"
+    config, folder = ctx.config.model.sampler, handed_over(ctx, "stages")
     with closing(connect(config, ctx.tools.backbone, folder, give_up)) as remote:
         ctx.tools.on_device(remote.check)
         yield ctx._replace(tools=ctx.tools._replace(sampler=ServedSampler(ctx, remote)))
@@ -85,7 +94,7 @@ def sampling(ctx: Context, stages: Collection[Stage]) -> Iterator[Context]:
 def ppo_sampler(ctx: Context, stage: Stage, config: PpoConfig) -> Iterator[RemoteSampler | None]:
     """Yield what writes the rollouts of PPO, which is used on the thread that owns the model; None is this process."""
     model, backbone = ctx.config.model, ctx.tools.backbone
-    folder = ctx.tools.runs_folder / ctx.run.id / FOLDER / stage
+    folder = handed_over(ctx, stage)
     if model.sampler.address is not None:
         # Others use the device while the server writes, as they do before each pass.
         with closing(connect(model.sampler, backbone, folder, lambda: backbone.before_pass())) as remote:

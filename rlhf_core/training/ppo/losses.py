@@ -126,9 +126,10 @@ def clipped_value_loss(
 
 
 def adapted_kl_coef(kl_coef: float, kl: float, target: float, samples: int, horizon: int) -> float:
-    """Return the next KL coefficient: up when `kl` is above the target, at most 20 % per horizon.
+    """Return the next KL coefficient: up when `kl` is above the target, at most 20 % per horizon; always above 0.
 
     Ziegler et al. 2019.
     """
-    error = min(max(kl / target - 1, -0.2), 0.2)
-    return kl_coef * (1 + error * samples / horizon)
+    error, horizons = min(max(kl / target - 1, -0.2), 0.2), samples / horizon
+    # More samples than a horizon are as many horizons one after another: five at once would take all of it and more.
+    return kl_coef * (1 + error * horizons if horizons <= 1 else (1 + error) ** horizons)

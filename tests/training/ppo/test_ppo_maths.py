@@ -235,6 +235,13 @@ def test_the_kl_coefficient_moves_by_a_fifth_per_horizon_at_most():
     assert adapted_kl_coef(0.5, kl=6.0, target=6.0, samples=100, horizon=1000) == 0.5
 
 
+def test_a_step_of_many_horizons_never_turns_the_price_of_kl_into_a_reward():
+    assert adapted_kl_coef(0.5, kl=0.0, target=6.0, samples=1000, horizon=1000) == pytest.approx(0.5 * 0.8)
+    assert adapted_kl_coef(0.5, kl=0.0, target=6.0, samples=3000, horizon=1000) == pytest.approx(0.5 * 0.8**3)
+    assert adapted_kl_coef(0.5, kl=60.0, target=6.0, samples=3000, horizon=1000) == pytest.approx(0.5 * 1.2**3)
+    assert 0 < adapted_kl_coef(0.5, kl=0.0, target=6.0, samples=4096, horizon=512) < 0.5 * 0.2
+
+
 def test_the_rate_falls_to_0_and_adams_eps_is_that_of_openai(new_policy):
     policy = new_policy()
     config = CONFIG.model_copy(update={"epochs": 4})

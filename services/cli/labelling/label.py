@@ -26,7 +26,7 @@ def label(
     name: Annotated[str, typer.Option("--name", envvar="CHARTER_LABELER", help="Who you are; default: $USER.")] = "",
     run_id: Annotated[str, typer.Option("--run", metavar="RUN", help="Only pairs of this run, or `last`.")] = "",
     form: Annotated[str, typer.Option("--form", metavar="FORM", help="pairs, ratings or rankings.")] = "pairs",
-    gate: Annotated[bool, typer.Option("--gate", help="Only pairs that decide on the judge's gate.")] = False,
+    gate: Annotated[bool, typer.Option("--gate", help="Only pairs on which the AI judge is tested.")] = False,
     address: options.Address = "",
     token: options.Token = "",
     data: options.Data = options.DATA,
@@ -45,7 +45,7 @@ def label(
     undo; q quit. With --form ratings: 1, the worst, to 7; with --form rankings: the replies' numbers, best first,
     = before one that is as good as the last. You do not see which policy wrote what, and the order in which
     replies stand is drawn per person. Each label is stored before the next is asked for. Pairs on which the AI
-    abstained come first; every fifth is drawn with no regard to the AI, and only such labels measure its judge
+    abstained come first; every fifth is drawn with no regard to the AI, and only on such labels its judge is tested
     (--gate asks for no others).
     """
     from services.cli.session import constitution_of_folder, find_run, open_client, plain_console
@@ -94,7 +94,7 @@ def _check(form: str, gate: bool) -> None:
     if form not in FORMS:
         raise InvalidInput(f"--form: '{form}' is not allowed; allowed: {', '.join(FORMS)}", "form")
     if gate and form != "pairs":
-        raise InvalidInput(f"--gate: only pairs decide on the judge's gate, and --form is {form}", "gate")
+        raise InvalidInput(f"--gate: the AI judge is tested on pairs alone, and --form is {form}", "gate")
 
 
 def _questions(constitution: Constitution, objective: str) -> dict[str, str]:

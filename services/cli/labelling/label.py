@@ -13,7 +13,6 @@ import typer
 from services.cli import options
 
 if TYPE_CHECKING:
-    from rlhf_core.constitution.constitution import Constitution
     from services.cli.labelling.assess_terminal import AssessmentSession
     from services.cli.labelling.label_terminal import Session
     from services.client.client import CharterClient
@@ -48,19 +47,15 @@ def label(
     abstained come first; every fifth is drawn with no regard to the AI, and only on such labels its judge is tested
     (--gate asks for no others).
     """
-    from services.cli.session import constitution_of_folder, find_run, open_client, plain_console
+    from services.cli.session import open_client, plain_console
 
     _check(form, gate)
     labeler = f"human:{name or os.environ.get('USER') or 'me'}"
     console = plain_console()
     with open_client(address, token, data) as client:
-        run = find_run(client, run_id) if run_id else None
-        if address:
-            constitution = client.critique.get_constitution(run.constitution_hash if run else "").constitution
-        else:
-            constitution = constitution_of_folder(data, run.constitution_hash if run else "")
-        questions = _questions(constitution, objective)
-        session = _session(client, form, labeler, questions, run.id if run else "", gate)
+        run = _run(client, run_id)
+        questions = _questions(client.preference.objectives(run), objective)
+        session = _session(client, form, labeler, questions, run, gate)
         try:
             session.run(console, _keys())
         finally:
@@ -97,12 +92,19 @@ def _check(form: str, gate: bool) -> None:
         raise InvalidInput(f"--gate: the AI judge is tested on pairs alone, and --form is {form}", "gate")
 
 
-def _questions(constitution: Constitution, objective: str) -> dict[str, str]:
+def _run(client: CharterClient, given: str) -> str:
+    """What the server is to take for the run; it looks runs up for who may ask for none, too, but knows no `last`."""
+    from rlhf_core.policies.resolve import PRODUCTION
+    from services.cli.session import LAST, find_run
+
+    return find_run(client, given).id if given in (LAST, PRODUCTION) else given
+
+
+def _questions(questions: dict[str, str], objective: str) -> dict[str, str]:
     """What each objective means, or only the one asked for."""
     from rlhf_core.errors import InvalidInput
     from services.cli.run_config import nearest
 
-    questions = {known.name: known.description for known in constitution.objectives}
     if objective and objective not in questions:
         raise InvalidInput(f"unknown objective '{objective}'{nearest(objective, list(questions))}", "objective")
     return {objective: questions[objective]} if objective else questions

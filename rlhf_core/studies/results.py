@@ -60,7 +60,7 @@ class Finding(NamedTuple):
 def study_results(store: Store, study_id: str) -> StudyResults:
     """Return all that the labels of a study say. Raises NotFound for a run that is no study."""
     plan, pairs = store.studies.get(study_id), store.studies.pairs(study_id)
-    counts = {} if not pairs else store.stage_results.of_run(study_id)
+    counts = store.stage_results.of_run(study_id)
     questions = [
         question_result(
             plan,

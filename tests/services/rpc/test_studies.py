@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from rlhf_core.errors import Conflict, Forbidden, InvalidInput, NotFound
+from rlhf_core.records.runs import StageResult
 from rlhf_core.records.samples import Comparison, Prompt, Sample
 from rlhf_core.records.studies import StudyPair
 from rlhf_core.seeding import is_swapped
@@ -249,10 +250,15 @@ def test_nothing_is_known_before_the_first_label_and_a_study_of_identical_replie
     study, empty = (studies.create_study(TWO, objectives=["harmless"]) for _ in range(2))
     draw(tmp_path, study.id)
     draw(tmp_path, empty.id, pairs=0)
+    drawn = Store.open(tmp_path)
+    drawn.stage_results.add(StageResult(run_id=empty.id, stage="study", counts={"pairs": 0, "identical": 7}))
+    drawn.close()
     [duel] = studies.get_study_results(study.id).questions[0].duels
     assert (duel.win_rate.low, duel.win_rate.high, duel.preferred, duel.pairs) == (0, 1, "neither", 0)
     assert studies.get_study(empty.id).state == "closed"
-    [nothing] = studies.get_study_results(empty.id).questions
+    found = studies.get_study_results(empty.id)
+    [nothing] = found.questions
+    assert found.identical == 7, "as otherwise nothing would say why there is nothing"
     assert (nothing.closed_because, nothing.counted, nothing.strengths, nothing.length) == ("complete", 0, (), None)
 
 

@@ -174,14 +174,25 @@ class PreferenceService(preference_pb2_grpc.PreferenceServiceServicer):
 
     def _comparison(self, request: preference_pb2.SubmitPreferenceRequest) -> Comparison:
         if request.WhichOneof("subject") == "comparison":
-            comparison = comparison_from_message(request.comparison)
-            self._store.comparisons.add([comparison])
-            return comparison
+            return self._brought(comparison_from_message(request.comparison))
         if not request.comparison_id:
             raise InvalidInput("comparison_id: give the id of a comparison, or a comparison", "comparison_id")
         return self._store.comparisons.get(
             resource_names.identity(resource_names.COMPARISONS, request.comparison_id, "comparison_id")
         )
+
+    def _brought(self, comparison: Comparison) -> Comparison:
+        """Store it. Raises InvalidInput where the store has other words under its ids, which nobody has judged here."""
+        self._store.comparisons.add([comparison])
+        kept = self._store.comparisons.get(comparison.id)
+        if _words(kept) != _words(comparison):
+            told = f"the store has other replies under '{comparison.id[:200]}', or under the ids of its samples"
+            raise InvalidInput(f"comparison.id: {told}; allowed: new ids", "comparison.id")
+        return comparison
+
+
+def _words(pair: Comparison) -> tuple[object, ...]:
+    return pair.prompt.messages, pair.a.response, pair.b.response
 
 
 def _queued(told: PairInformation) -> preference_pb2.QueuedPair:

@@ -17,7 +17,7 @@ from rlhf_core.records.queue import PairInformation
 from rlhf_core.records.samples import Comparison
 from rlhf_core.seeding import UNIFORM_SLICE, is_swapped, uniform_draw
 from rlhf_core.store.store import Store
-from rlhf_core.studies.results import settle
+from rlhf_core.studies.results import check_not_closed_by_hand, settle
 from services.rpc.constitutions import Constitutions
 from services.rpc.labelling.annotators import own_labeler
 from services.rpc.labelling.next_requests import count_of, lease_seconds_of, since_of, unsigned
@@ -159,6 +159,8 @@ class PreferenceService(preference_pb2_grpc.PreferenceServiceServicer):
                 swapped=request.swapped if request.HasField("swapped") else None,
             )
             stored = self._store.preferences.submit(label, request_id)
+            if study := self._store.studies.of_comparison(stored.comparison_id):
+                check_not_closed_by_hand(self._store, study, stored.objective, "pairs")
             self._settle(stored)
             return stored
 

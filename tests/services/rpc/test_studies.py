@@ -195,6 +195,25 @@ def test_a_study_that_is_closed_by_hand_says_so_and_asks_nobody(server, tmp_path
     assert [(one.closed_because, one.counted) for one in found.questions] == [("by hand", 0), ("by hand", 4)]
 
 
+def test_who_still_holds_a_pair_of_a_study_that_was_closed_changes_its_results_no_more(server, tmp_path):
+    client = server.client
+    study = client.studies.create_study(TWO, objectives=["harmless"], stopping="fixed", ratings_per_reply=1)
+    draw(tmp_path, study.id)
+    assert label(client, study.id, "harmless", 4) == 4
+    held = client.preference.next_comparison("ada", "harmless", study.id)
+    to_rate = client.assessments.upcoming("ada", "harmless", "rating", study.id).items[0].samples[0]
+    assert held is not None
+    client.studies.close_study(study.id)
+    told = client.studies.get_study_results(study.id)
+    given = {"objective": "harmless", "labeler": "ada"}
+    with pytest.raises(Conflict, match="takes no more answers"):
+        client.preference.submit_preference(held.id, choice="a", **given)
+    with pytest.raises(Conflict, match="takes no more answers"):
+        client.assessments.submit("rating", [to_rate.id], rating=3, run_id=study.id, **given)
+    assert client.studies.get_study_results(study.id) == told
+    assert client.preference.undo_preference("ada") is not None, "what was said may be taken back"
+
+
 def test_two_people_answer_where_the_plan_asks_for_two_and_a_pair_counts_once(server, tmp_path):
     studies, preference = server.client.studies, server.client.preference
     study = studies.create_study(TWO, objectives=["harmless"], labels_per_pair=2, stopping="fixed")

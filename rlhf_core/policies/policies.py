@@ -72,7 +72,7 @@ class Policies:
                 raise Conflict(f"{named} cannot be '{alias}': {found.unfinished}")
             if not found.is_fit and not allow_ungated:
                 raise GatesNotPassed(
-                    f"{named} cannot be '{alias}': its gates have not passed: {found.gate_reason}",
+                    f"{named} cannot be '{alias}': a judge has not passed its test, the gate: {found.gate_reason}",
                     hint="promote another version, or set allow_ungated and give a reason, which the history keeps",
                 )
             if not found.is_fit and not reason.strip():

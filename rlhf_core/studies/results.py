@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from rlhf_core.errors import Conflict
 from rlhf_core.records.annotation import AnnotatorChange
 from rlhf_core.records.feedback import Choice
 from rlhf_core.records.studies import (
@@ -20,6 +21,7 @@ from rlhf_core.records.studies import (
     Preferred,
     QuestionResult,
     Strength,
+    StudyForm,
     StudyPair,
     StudyPlan,
     StudyQuestion,
@@ -60,7 +62,7 @@ class Finding(NamedTuple):
 def study_results(store: Store, study_id: str) -> StudyResults:
     """Return all that the labels of a study say. Raises NotFound for a run that is no study."""
     plan, pairs = store.studies.get(study_id), store.studies.pairs(study_id)
-    counts = {} if not pairs else store.stage_results.of_run(study_id)
+    counts = store.stage_results.of_run(study_id)
     questions = [
         question_result(
             plan,
@@ -93,6 +95,17 @@ def settle(store: Store, study_id: str, objective: str) -> None:
         reason = "decided"
     if reason != found.closed_because:
         store.studies.close(found.model_copy(update={"closed_because": reason}))
+
+
+def check_not_closed_by_hand(store: Store, study_id: str, objective: str, form: StudyForm) -> None:
+    """Raise Conflict where somebody ended the question, whose results may have been told by now.
+
+    Whoever was asked before that may answer after it. It belongs into the transaction of the answer.
+    """
+    store.studies.hold()
+    for question in store.studies.questions(study_id, form):
+        if question.objective == objective and question.closed_because == "by hand":
+            raise Conflict(f"study '{study_id}' was closed, and takes no more answers for '{objective}'")
 
 
 def set_standing(store: Store, said: AnnotatorChange) -> AnnotatorChange:

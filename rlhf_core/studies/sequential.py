@@ -48,10 +48,9 @@ def mean_sequence(values: Sequence[float], alpha: float) -> MeanSequence:
     capital = np.maximum(up.cumsum(0), down.cumsum(0)) + math.log(0.5)
     out = np.maximum.accumulate(capital, 0) >= -math.log(alpha)
     out = np.concatenate([np.zeros((1, len(GRID)), dtype=bool), out])
-    left = ~out
     # Where capital has ruled out everything, which the true mean survives, the last interval stays.
-    low = np.where(left.any(1), left.argmax(1), 0)
-    high = np.where(left.any(1), len(GRID) - 1 - left[:, ::-1].argmax(1), len(GRID) - 1)
+    left = ~out[np.minimum(np.arange(len(out)), np.flatnonzero(~out.all(1))[-1])]
+    low, high = left.argmax(1), len(GRID) - 1 - left[:, ::-1].argmax(1)
     decided = int(out[:, HALF].argmax()) if out[:, HALF].any() else None
     return MeanSequence(GRID[np.maximum(low - 1, 0)], GRID[np.minimum(high + 1, len(GRID) - 1)], decided)
 

@@ -59,7 +59,7 @@ def listed(
 
     Newest first. `production` answers wherever no policy is named; while nobody holds it, the base model does. To be
     promoted a version must be finished (the stage that made it is done, and its run has not failed and was not
-    cancelled), and each judge that taught it must have passed its gate.
+    cancelled), and each judge that taught it must have passed its gate: a test on pairs whose better reply is known.
     """
     if context.invoked_subcommand is not None:
         return

@@ -13,8 +13,6 @@ from rich.console import Console
 from rlhf_core.config.feedback import FeedbackConfig
 from rlhf_core.config.model_defaults import SANDBOX, SMOLLM2
 from rlhf_core.config.run import ModelConfig, RunConfig
-from rlhf_core.constitution.constitution import Constitution
-from rlhf_core.constitution.load import load_constitution, parse_constitution
 from rlhf_core.errors import InvalidInput, NotFound
 from rlhf_core.policies.resolve import PRODUCTION, version_of
 from rlhf_core.records.runs import Run
@@ -112,14 +110,6 @@ def config_of_folder(data: Path, run_id: str = LAST) -> RunConfig:
     with closing(Store.open(data)) as store:
         runs = store.runs.page(1)[0] if run_id == LAST else [store.runs.find(run_id)]
     return RunConfig.model_validate_json(runs[0].config) if runs else RunConfig()
-
-
-def constitution_of_folder(data: Path, constitution_hash: str) -> Constitution:
-    """Return a constitution that a run of the folder used; without a hash the built-in default."""
-    if not constitution_hash:
-        return load_constitution("household")
-    with closing(Store.open(data)) as store:
-        return parse_constitution(store.constitutions.text(constitution_hash), constitution_hash)
 
 
 def must_exist(data: Path) -> None:

@@ -82,6 +82,12 @@ class PreferenceClient:
         answer = self._connection.call(self._stub.UndoPreference, request)
         return preference_from_message(answer.preference) if answer.HasField("preference") else None
 
+    def objectives(self, run_id: str = "") -> dict[str, str]:
+        """Return what people label for, each objective with what it means: a run's, or else the server's own."""
+        request = preference_pb2.GetGuidelinesRequest(run_id=run_id)
+        found = self._connection.call(self._stub.GetGuidelines, request).constitution.objectives
+        return {objective.name: objective.description for objective in found}
+
     def list_preferences(
         self, objective: str = "", run_id: str = "", labelers: Labelers | None = None
     ) -> Iterator[Preference]:

@@ -79,7 +79,8 @@ def _refusal(headers: Headers, most: int) -> PlainTextResponse | None:
     origin, length = headers.get("origin", ""), headers.get("content-length", "")
     if not origin or origin.partition("://")[2] != headers.get("host"):
         return PlainTextResponse("this request comes from another site", HTTPStatus.FORBIDDEN)
-    if not length.isdecimal():
+    # With both, the body is as long as its pieces, whatever the length says (RFC 9112, 6.3).
+    if not length.isdecimal() or "transfer-encoding" in headers:
         return PlainTextResponse("how long is the body?", HTTPStatus.LENGTH_REQUIRED)
     if int(length) > most:
         return PlainTextResponse(f"more than {most} bytes", HTTPStatus.REQUEST_ENTITY_TOO_LARGE)

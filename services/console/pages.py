@@ -23,7 +23,7 @@ from services.console.pairs import visible
 from services.http.errors import told_of
 
 HERE = Path(__file__).parent
-JSON = "application/json"
+JSON, EVENTS = "application/json", "text/event-stream"
 SIGN_IN = "/sign-in"
 HOME = "/runs"
 PAGES = (
@@ -84,7 +84,7 @@ class Pages:
             message = f"there is no page {visible(request.url.path[:200])} here" if known else error.detail
             return await self._error(request, error.status_code, message)
         told = told_of(error)
-        if request.headers.get("accept") == JSON:
+        if request.headers.get("accept") in (JSON, EVENTS):
             return told.response
         if isinstance(error, Unauthenticated) and request.method == "GET":
             wanted = request.url.path + (f"?{request.url.query}" if request.url.query else "")

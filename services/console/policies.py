@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from rlhf_core.errors import InvalidInput
+from rlhf_core.errors import GatesNotPassed, InvalidInput
 from rlhf_core.records.models import PRODUCTION
 from services.console.backend import Backend, person_of
 from services.console.pages import Pages, form_of
@@ -60,7 +60,7 @@ class Policies:
                 changed_by=asked_by,
                 request_id=request_id,
             )
-            await self._backend.ask(request, self._stub.PromotePolicy, promotion)
+            await self._promote(request, promotion)
         elif verb == "rollback":
             back = policy_pb2.RollbackPolicyRequest(
                 alias=alias, reason=reason, changed_by=asked_by, request_id=request_id
@@ -69,3 +69,11 @@ class Policies:
         else:
             raise InvalidInput(f"verb: '{verb}' is none; allowed: promote, rollback", "verb")
         return RedirectResponse("/policies", HTTPStatus.SEE_OTHER)
+
+    async def _promote(self, request: Request, promotion: policy_pb2.PromotePolicyRequest) -> None:
+        """Raises the service's error, which says what to do on this page where judges have not passed."""
+        try:
+            await self._backend.ask(request, self._stub.PromotePolicy, promotion)
+        except GatesNotPassed as error:
+            told = "promote another policy; or tick under Promote that it be so although they have not, and say why"
+            raise GatesNotPassed(error.message, hint=told) from None

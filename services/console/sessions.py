@@ -39,19 +39,18 @@ class Sessions:
 
     def token(self, number: str) -> str | None:
         """Return what a session stands for; None where it is over, or there never was one."""
-        found, now = self._open.get(number), time.monotonic()
-        if found is None:
-            return None
-        if now - found.used > IDLE_SECONDS or now - found.begun > LONGEST_SECONDS:
+        found = self._open.get(number)
+        if found is None or not self.is_open(number):
             self.end(number)
             return None
-        self._open[number] = found._replace(used=now)
+        self._open[number] = found._replace(used=time.monotonic())
         self._open.move_to_end(number)
         return found.token
 
     def is_open(self, number: str) -> bool:
-        """Tell whether a session has begun and nobody has ended it, without using it."""
-        return number in self._open
+        """Tell whether a session has begun and is not over, without using it."""
+        found, now = self._open.get(number), time.monotonic()
+        return found is not None and now - found.used <= IDLE_SECONDS and now - found.begun <= LONGEST_SECONDS
 
     def end(self, number: str) -> None:
         self._open.pop(number, None)

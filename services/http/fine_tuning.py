@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
@@ -23,6 +23,7 @@ from services.rpc.dataset import DatasetService
 from services.rpc.policy import PolicyService
 from services.rpc.trainer import TrainerService
 from services.wire import enums
+from services.wire.stored_records import policy_version_from_message
 
 STATUS: Mapping[str, str] = {
     **{"QUEUED": "queued", "RUNNING": "running", "PAUSED": "paused", "SUCCEEDED": "succeeded", "FAILED": "failed"},
@@ -159,7 +160,7 @@ class FineTuning:
             "status": STATUS[status],
             "error": failed,
             "model": self._base_model,
-            "fine_tuned_model": versions[-1].id if versions else None,
+            "fine_tuned_model": _last_meant_for_use(versions),
             "hyperparameters": {
                 "n_epochs": sft["epochs"],
                 "batch_size": sft["batch_size"],
@@ -174,6 +175,12 @@ class FineTuning:
             "metadata": dict(run.tags),
             "method": {"type": "supervised" if config["kind"] == "sft" else "reinforcement"},
         }
+
+
+def _last_meant_for_use(versions: Sequence[policy_pb2.PolicyVersion]) -> str | None:
+    """The last version that is no control: such a one comes after the policy that it is to be set beside."""
+    made = [policy_version_from_message(version) for version in versions]
+    return next((version.id for version in reversed(made) if not version.is_control), None)
 
 
 def _config(job: JobRequest, training: dataset_pb2.Dataset, validation: dataset_pb2.Dataset | None) -> dict[str, Any]:

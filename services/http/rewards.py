@@ -86,7 +86,7 @@ class Rewards:
         request = PlainRequest.model_validate(asked.body)
         named = self.wanted(asked)
         wanted = Wanted(
-            request.run or ("" if request.reward_models else named.run),
+            request.run or asked.query.get("run", "") or ("" if request.reward_models else named.run),
             request.reward_models,
             request.weights or named.weights,
         )

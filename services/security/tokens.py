@@ -5,12 +5,14 @@ A token is 32 random bytes, so that one round of SHA-256 keeps it as safe as man
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import hmac
 import logging
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -135,21 +137,23 @@ def read_tokens(file: Path) -> list[TokenEntry]:
 def new_token(file: Path, name: str, scopes: Sequence[Scope], expires: date | None = None) -> str:
     """Make a new token whose hash is added to the file. Raises Conflict for a name that is there."""
     token = PREFIX + secrets.token_urlsafe(32)
-    entries = read_tokens(file) if file.exists() else []
-    if name in (entry.name for entry in entries):
-        raise Conflict(
-            f"'{file}' has a token '{name}' already", hint=f"take it away first: charter token revoke {name}"
-        )
-    _write(file, [*entries, _entry(token, name, scopes, expires)])
+    with _alone(file):
+        entries = read_tokens(file) if file.exists() else []
+        if name in (entry.name for entry in entries):
+            raise Conflict(
+                f"'{file}' has a token '{name}' already", hint=f"take it away first: charter token revoke {name}"
+            )
+        _write(file, [*entries, _entry(token, name, scopes, expires)])
     return token
 
 
 def revoke_token(file: Path, name: str) -> None:
     """Take a token's entry out of the file. Raises NotFound."""
-    entries = read_tokens(file)
-    if name not in (entry.name for entry in entries):
-        raise NotFound(f"'{file}' has no token '{name}'")
-    _write(file, [entry for entry in entries if entry.name != name])
+    with _alone(file):
+        entries = read_tokens(file)
+        if name not in (entry.name for entry in entries):
+            raise NotFound(f"'{file}' has no token '{name}'")
+        _write(file, [entry for entry in entries if entry.name != name])
 
 
 def _entry(token: str, name: str, scopes: Sequence[Scope], expires: date | None) -> TokenEntry:
@@ -162,6 +166,23 @@ def _entry(token: str, name: str, scopes: Sequence[Scope], expires: date | None)
         raise InvalidInput(
             f"name: '{name}' is not allowed; allowed: letters, digits and . _ @ -, up to 64 of them", "name"
         ) from None
+
+
+@contextmanager
+def _alone(file: Path) -> Iterator[None]:
+    """Change the file while nobody else does: what another has just revoked must not come back with an older list.
+
+    By its folder, which stays, as the file itself is another one after each change.
+    """
+    try:
+        folder = os.open(file.parent, os.O_RDONLY)
+    except OSError as error:
+        raise InvalidInput(f"file: '{file}' cannot be written: {error.strerror}", "file") from None
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 def _write(file: Path, entries: Sequence[TokenEntry]) -> None:

@@ -28,6 +28,13 @@ def test_ties_decide_nothing_and_nothing_is_known_before_the_first_label():
     assert (np.diff(even.low) >= 0).all() and (np.diff(even.high) <= 0).all()
 
 
+def test_values_that_no_mean_explains_leave_the_last_interval_and_not_every_mean():
+    """Four hundred that are 0 and then as many that are 1 rule out each mean in turn."""
+    found = mean_sequence([0.0] * 400 + [1.0] * 400, 0.05)
+    assert (np.diff(found.low) >= 0).all() and (np.diff(found.high) <= 0).all()
+    assert found.high[-1] < 0.5
+
+
 def test_the_bounds_are_those_of_the_capital_worked_out_value_by_value():
     values, alpha = [1.0, 0.5, 1.0, 1.0, 0.0, 1.0] * 6, 0.1
     survivors = []

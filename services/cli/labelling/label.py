@@ -13,7 +13,6 @@ import typer
 from services.cli import options
 
 if TYPE_CHECKING:
-    from rlhf_core.constitution.constitution import Constitution
     from services.cli.labelling.assess_terminal import AssessmentSession
     from services.cli.labelling.label_terminal import Session
     from services.client.client import CharterClient
@@ -26,7 +25,7 @@ def label(
     name: Annotated[str, typer.Option("--name", envvar="CHARTER_LABELER", help="Who you are; default: $USER.")] = "",
     run_id: Annotated[str, typer.Option("--run", metavar="RUN", help="Only pairs of this run, or `last`.")] = "",
     form: Annotated[str, typer.Option("--form", metavar="FORM", help="pairs, ratings or rankings.")] = "pairs",
-    gate: Annotated[bool, typer.Option("--gate", help="Only pairs that decide on the judge's gate.")] = False,
+    gate: Annotated[bool, typer.Option("--gate", help="Only pairs on which the AI judge is tested.")] = False,
     address: options.Address = "",
     token: options.Token = "",
     data: options.Data = options.DATA,
@@ -45,22 +44,18 @@ def label(
     undo; q quit. With --form ratings: 1, the worst, to 7; with --form rankings: the replies' numbers, best first,
     = before one that is as good as the last. You do not see which policy wrote what, and the order in which
     replies stand is drawn per person. Each label is stored before the next is asked for. Pairs on which the AI
-    abstained come first; every fifth is drawn with no regard to the AI, and only such labels measure its judge
+    abstained come first; every fifth is drawn with no regard to the AI, and only on such labels its judge is tested
     (--gate asks for no others).
     """
-    from services.cli.session import constitution_of_folder, find_run, open_client, plain_console
+    from services.cli.session import open_client, plain_console
 
     _check(form, gate)
     labeler = f"human:{name or os.environ.get('USER') or 'me'}"
     console = plain_console()
     with open_client(address, token, data) as client:
-        run = find_run(client, run_id) if run_id else None
-        if address:
-            constitution = client.critique.get_constitution(run.constitution_hash if run else "").constitution
-        else:
-            constitution = constitution_of_folder(data, run.constitution_hash if run else "")
-        questions = _questions(constitution, objective)
-        session = _session(client, form, labeler, questions, run.id if run else "", gate)
+        run = _run(client, run_id)
+        questions = _questions(client.preference.objectives(run), objective)
+        session = _session(client, form, labeler, questions, run, gate)
         try:
             session.run(console, _keys())
         finally:
@@ -94,15 +89,22 @@ def _check(form: str, gate: bool) -> None:
     if form not in FORMS:
         raise InvalidInput(f"--form: '{form}' is not allowed; allowed: {', '.join(FORMS)}", "form")
     if gate and form != "pairs":
-        raise InvalidInput(f"--gate: only pairs decide on the judge's gate, and --form is {form}", "gate")
+        raise InvalidInput(f"--gate: the AI judge is tested on pairs alone, and --form is {form}", "gate")
 
 
-def _questions(constitution: Constitution, objective: str) -> dict[str, str]:
+def _run(client: CharterClient, given: str) -> str:
+    """What the server is to take for the run; it looks runs up for who may ask for none, too, but knows no `last`."""
+    from rlhf_core.policies.resolve import PRODUCTION
+    from services.cli.session import LAST, find_run
+
+    return find_run(client, given).id if given in (LAST, PRODUCTION) else given
+
+
+def _questions(questions: dict[str, str], objective: str) -> dict[str, str]:
     """What each objective means, or only the one asked for."""
     from rlhf_core.errors import InvalidInput
     from services.cli.run_config import nearest
 
-    questions = {known.name: known.description for known in constitution.objectives}
     if objective and objective not in questions:
         raise InvalidInput(f"unknown objective '{objective}'{nearest(objective, list(questions))}", "objective")
     return {objective: questions[objective]} if objective else questions

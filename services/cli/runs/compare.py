@@ -92,6 +92,7 @@ def _print(found: RunComparison, console: Console) -> None:
 
     from rlhf_core.comparison.words import basis, name_of
     from services.cli.runs.listing import PIPE_WIDTH
+    from services.console.pairs import visible
 
     names = [name_of(side) for side in (found.a, found.b)]
     _print_verdict(found, console)
@@ -110,11 +111,11 @@ def _print(found: RunComparison, console: Console) -> None:
         console.print(basis(found.verdict), markup=False, soft_wrap=True)
     console.print("\nsettings that differ:" if found.settings else "\nno setting differs")
     for key, (a, b) in found.settings.items():
-        console.print(f"  {key}: {a} | {b}", soft_wrap=True)
+        console.print(f"  {key}: {visible(a)} | {visible(b)}", soft_wrap=True)
     for pair in found.replies[:SHOWN]:
-        console.print(f"\n> {pair.prompt}", soft_wrap=True)
+        console.print(f"\n> {visible(pair.prompt)}", soft_wrap=True)
         for name, reply in zip(names, (pair.a, pair.b), strict=True):
-            console.print(f"  {name}: {' / '.join(reply.splitlines())}", soft_wrap=True)
+            console.print(f"  {name}: {' / '.join(visible(reply).splitlines())}", soft_wrap=True)
 
 
 def _print_verdict(found: RunComparison, console: Console) -> None:

@@ -200,8 +200,9 @@ addEventListener("resize", () => {
 // ---- the server's events
 
 const RETRY_MS = 3000;
+const LONGEST_MS = 60_000;
 const takers = { metrics: onMetrics, stage: onStage, note: onNote, run: onRun, end: onEnd };
-let events, last = "";
+let events, last = "", pause = RETRY_MS;
 
 function onEnd() {
   events.close();
@@ -217,9 +218,30 @@ function follow() {
       take(JSON.parse(event.data));
     });
   }
+  events.addEventListener("open", () => (pause = RETRY_MS));
   events.addEventListener("error", () => {
-    if (events.readyState === EventSource.CLOSED) setTimeout(follow, RETRY_MS);
+    if (events.readyState === EventSource.CLOSED) setTimeout(again, pause);
   });
+}
+
+// Why there are no events they cannot say themselves: who is signed out, or whose run is gone, would wait in vain.
+async function again() {
+  pause = Math.min(2 * pause, LONGEST_MS);
+  const why = await refusal();
+  if (!why) return follow();
+  at("why").textContent = why;
+  at("stopped").hidden = false;
+}
+
+/** Why the server will not tell this visitor of this run; empty where it would, or does not answer. */
+async function refusal() {
+  try {
+    const response = await fetch(location.pathname, { headers: { accept: "application/json" } });
+    if (response.status === 401) return "You are signed out.";
+    return [403, 404].includes(response.status) ? (await response.json()).error.message : "";
+  } catch {
+    return "";
+  }
 }
 
 follow();

@@ -15,6 +15,7 @@ from rlhf_core.records.base import content_id
 from rlhf_core.records.samples import Sample
 from rlhf_core.store.store import Store
 from rlhf_core.studies.ratings import settle_ratings
+from rlhf_core.studies.results import check_not_closed_by_hand
 from services.rpc.constitutions import Constitutions
 from services.rpc.labelling.annotators import own_labeler
 from services.rpc.labelling.assessment_answers import answer_of
@@ -128,13 +129,17 @@ class AssessmentService(assessment_pb2_grpc.AssessmentServiceServicer):
                     run_id=self._run_of(samples),
                 )
             )
+            if study := self._study_of(stored):
+                check_not_closed_by_hand(self._store, study, stored.objective, "ratings")
             self._settle(stored)
             return stored
 
+    def _study_of(self, given: Assessment) -> str:
+        return self._store.study_ratings.of_reply(given.item_id) if given.form == "rating" else ""
+
     def _settle(self, given: Assessment) -> None:
         """Where a study asks for such ratings, see whether it has them all by now."""
-        study = self._store.study_ratings.of_reply(given.item_id) if given.form == "rating" else ""
-        if study:
+        if study := self._study_of(given):
             settle_ratings(self._store, study, given.objective)
 
     def _samples(self, request: assessment_pb2.SubmitAssessmentRequest) -> list[Sample]:

@@ -17,7 +17,7 @@ from rlhf_core.records.queue import PairInformation
 from rlhf_core.records.samples import Comparison
 from rlhf_core.seeding import UNIFORM_SLICE, is_swapped, uniform_draw
 from rlhf_core.store.store import Store
-from rlhf_core.studies.results import settle
+from rlhf_core.studies.results import check_not_closed_by_hand, settle
 from services.rpc.constitutions import Constitutions
 from services.rpc.labelling.annotators import own_labeler
 from services.rpc.labelling.next_requests import count_of, lease_seconds_of, since_of, unsigned
@@ -159,6 +159,8 @@ class PreferenceService(preference_pb2_grpc.PreferenceServiceServicer):
                 swapped=request.swapped if request.HasField("swapped") else None,
             )
             stored = self._store.preferences.submit(label, request_id)
+            if study := self._store.studies.of_comparison(stored.comparison_id):
+                check_not_closed_by_hand(self._store, study, stored.objective, "pairs")
             self._settle(stored)
             return stored
 
@@ -174,14 +176,25 @@ class PreferenceService(preference_pb2_grpc.PreferenceServiceServicer):
 
     def _comparison(self, request: preference_pb2.SubmitPreferenceRequest) -> Comparison:
         if request.WhichOneof("subject") == "comparison":
-            comparison = comparison_from_message(request.comparison)
-            self._store.comparisons.add([comparison])
-            return comparison
+            return self._brought(comparison_from_message(request.comparison))
         if not request.comparison_id:
             raise InvalidInput("comparison_id: give the id of a comparison, or a comparison", "comparison_id")
         return self._store.comparisons.get(
             resource_names.identity(resource_names.COMPARISONS, request.comparison_id, "comparison_id")
         )
+
+    def _brought(self, comparison: Comparison) -> Comparison:
+        """Store it. Raises InvalidInput where the store has other words under its ids, which nobody has judged here."""
+        self._store.comparisons.add([comparison])
+        kept = self._store.comparisons.get(comparison.id)
+        if _words(kept) != _words(comparison):
+            told = f"the store has other replies under '{comparison.id[:200]}', or under the ids of its samples"
+            raise InvalidInput(f"comparison.id: {told}; allowed: new ids", "comparison.id")
+        return comparison
+
+
+def _words(pair: Comparison) -> tuple[object, ...]:
+    return pair.prompt.messages, pair.a.response, pair.b.response
 
 
 def _queued(told: PairInformation) -> preference_pb2.QueuedPair:

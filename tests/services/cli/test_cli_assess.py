@@ -70,7 +70,7 @@ def test_an_order_is_whole_when_every_reply_has_its_place():
 def test_a_form_that_is_none_and_a_gate_of_ratings_are_refused(tmp_path):
     for words, told in (
         (["--form", "stars"], "--form: 'stars' is not allowed; allowed: pairs, ratings, rankings"),
-        (["--form", "ratings", "--gate"], "--gate: only pairs decide"),
+        (["--form", "ratings", "--gate"], "--gate: the AI judge is tested on pairs alone"),
     ):
         found = CliRunner().invoke(app, ["label", *words, "--data", str(tmp_path)])
         assert found.exit_code != 0 and told in str(found.exception)

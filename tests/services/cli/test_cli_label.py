@@ -22,6 +22,9 @@ from services.cli.main import app
 from services.client.client import CharterClient
 from services.console.pairs import visible
 from services.embedded import embedded_server
+from services.security.tokens import new_token
+from services.server.config import WITHOUT_MODEL, ServeConfig
+from tests.services.apps import started
 
 ADA = "human:ada"
 QUESTIONS = {"harmless": "Nobody is hurt."}
@@ -148,6 +151,19 @@ def test_the_verb_labels_from_a_pipe(tmp_path: Path):
     assert "2 labels stored as human:ada" in result.output
     with embedded_server(tmp_path, None) as address, CharterClient.connect(address) as client:
         assert sorted(labelled(client).values()) == ["both_bad", "tie"]
+
+
+def test_who_may_label_and_nothing_else_labels_on_a_server_without_a_model(tmp_path: Path):
+    with served(tmp_path, 2):
+        pass
+    file, address = tmp_path / "tokens.yaml", f"unix:{tmp_path}/s"
+    token = new_token(file, "ada", ("annotate",))
+    with started(ServeConfig(address=address, data=tmp_path, only=WITHOUT_MODEL, tokens=file)):
+        asked = ["label", "--objective", "harmless", "--name", "ada", "--address", address, "--token", token]
+        result = CliRunner().invoke(app, asked, input="tx")
+    assert result.exit_code == 0, result.output
+    assert "2 labels stored as human:ada" in result.output
+    assert "sends nobody into fumes" in " ".join(result.output.split()), "as the server's constitution says"
 
 
 def test_the_verb_asks_for_the_gate_only_what_was_drawn_evenly(tmp_path: Path):

@@ -31,16 +31,15 @@ def data(tmp_path: Path) -> Path:
 def evaluated(data: Path) -> Callable[..., str]:
     """A finished run whose policy has answered each prompt, with gold of helpful; returns its id."""
 
-    def make(name: str, gold: list[float], *, seed: int = 0, report: bool = False) -> str:
+    def make(name: str, gold: list[float], *, seed: int = 0, report: bool = False, says: str = "") -> str:
         with closing(Store.open(data)) as store:
             config = RunConfig(seed=seed, weights={"helpful": 1.0}).model_dump_json()
             run = store.runs.create("pipeline", config, "k", "", name, tags={"made": "here"})
             claimed = store.runs.claim("elsewhere:1:1", 3600)
             assert claimed is not None
+            by = {"policy_version": f"policy-{name}", "run_id": run.id, "stage": "evaluate"}
             samples = [
-                Sample(
-                    id=f"{run.id}-{i}", prompt=prompt, response=f"{name} says {score}", policy_version=f"policy-{name}"
-                ).model_copy(update={"run_id": run.id, "stage": "evaluate"})
+                Sample(id=f"{run.id}-{i}", prompt=prompt, response=f"{says or name} says {score}", **by)
                 for i, (prompt, score) in enumerate(zip(PROMPTS, gold, strict=True))
             ]
             store.samples.add(samples)
@@ -100,6 +99,14 @@ def test_the_replies_that_differ_most_come_first(data, evaluated):
     found = json.loads(charter(data, "compare", "one", "two", "--json").stdout)
     assert [pair["distance"] for pair in found["replies"]] == [5, 2, 1, 0]
     assert found["replies"][0]["prompt"] == "How do I clean tile 1?"
+
+
+def test_no_reply_that_is_shown_can_rewrite_the_terminal(data, evaluated):
+    evaluated("one", [0, 0, 0, 0])
+    evaluated("two", [1, 1, 1, 1], says="fine\x1b[2J\x1b]0;owned\x07\u202egnp")
+    told = charter(data, "compare", "one", "two").stdout
+    assert "two: fine\\x1b[2J" in told
+    assert not {"\x1b", "\x07", "\u202e"} & set(told)
 
 
 def test_the_page_holds_everything_escaped_and_is_not_written_over(data, evaluated, tmp_path):

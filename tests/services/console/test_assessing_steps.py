@@ -45,6 +45,17 @@ def test_a_reply_is_shown_without_a_word_on_who_wrote_it(site):
     assert all(set(shown) == {"id", "turns", "words"} for shown in ahead(site, form="spans")["items"])
 
 
+def test_a_desk_shows_what_a_principle_asks_of_one_reply_or_of_two(site):
+    of_one, of_two = "Check the reply for fumes.", "Which reply has less risk of fumes?"
+    pages = {form: site.http.get(f"/label/harmless/{form}").text for form in ("pairs", "ratings", "rankings", "spans")}
+    assert {form: (of_one in page, of_two in page) for form, page in pages.items()} == {
+        "pairs": (False, True),
+        "ratings": (True, False),
+        "rankings": (False, True),
+        "spans": (True, False),
+    }
+
+
 def test_each_form_is_stored_once_and_in_order_and_counts_for_the_day(site):
     rated, skipped, *_ = ahead(site, form="ratings")["items"]
     ranked, bad, *_ = ahead(site, form="rankings")["items"]

@@ -45,6 +45,16 @@ def test_too_much_at_once_is_refused(site):
     assert answer.status_code == 411
 
 
+def test_a_length_that_the_body_need_not_keep_to_is_refused(site):
+    """Of a body in pieces beside a length HTTP reads the pieces, of which there may be any number."""
+    host = site.url.removeprefix("http://")
+    head = f"POST /sign-in HTTP/1.1\r\nhost: {host}\r\norigin: {site.url}\r\n"
+    both = "content-length: 9\r\ntransfer-encoding: chunked\r\n\r\n"
+    with socket.create_connection(host.split(":"), timeout=20) as line:
+        line.sendall(f"{head}{both}5\r\ntoken\r\n0\r\n\r\n".encode())
+        assert line.recv(1000).startswith(b"HTTP/1.1 411 ")
+
+
 def test_a_body_that_does_not_arrive_holds_nobody_up(site, monkeypatch):
     monkeypatch.setattr("services.console.guard.BODY_SECONDS", 0.2)
     host = site.url.removeprefix("http://")

@@ -13,6 +13,7 @@ from rlhf_core.config.run import ModelConfig
 from rlhf_core.constitution.load import load_with_text
 from rlhf_core.errors import Unavailable
 from rlhf_core.records.models import PolicyVersion
+from rlhf_core.records.runs import StageResult
 from rlhf_core.records.samples import Prompt
 from rlhf_core.store.store import Store
 from services.client.client import CharterClient
@@ -43,6 +44,18 @@ def full(
         CharterClient.connect(address, timeout_seconds=60) as client,
     ):
         yield Site(app.console_address, http, client, data)
+
+
+def add_ungated(data: Path) -> None:
+    """A finished policy whose judge had not passed its gate."""
+    with closing(Store.open(data)) as store:
+        run = store.runs.create("pipeline", "{}", "k", "ungated")
+        claimed = store.runs.claim("elsewhere:1:1", 3600)
+        assert claimed and claimed.id == run.id
+        version = store.policy_versions.get("policy-1")
+        store.policy_versions.add(version.model_copy(update={"id": "policy-u", "run_id": run.id, "ungated": True}))
+        store.stage_results.add(StageResult(run_id=run.id, stage="sft", policy_version="policy-u"))
+        store.runs.release(run.id, claimed.fence, "SUCCEEDED")
 
 
 def change(site: Site, verb: str, **fields: str) -> httpx2.Response:
@@ -167,3 +180,13 @@ def test_the_effects_of_an_edit_on_labels_come_as_the_judge_goes_on(tmp_path):
         answer = http.post("/constitution/diff", data=asked, headers={"origin": app.console_address})
     assert "judge: 100%" in answer.text and "judge again: " in answer.text
     assert "2 pairs of" in answer.text and ">harmless</th>" in answer.text and "Not measured" in answer.text
+
+
+def test_who_may_not_promote_yet_is_told_what_the_page_has_for_it(full):
+    add_ungated(full.data)
+    refused = change(full, "promote", policy="policy-u", alias="candidate", reason="why", request_id="u1")
+    assert refused.status_code == 409
+    assert "a judge has not passed its test, the gate" in refused.text
+    assert "tick under Promote" in refused.text and "allow_ungated" not in refused.text
+    asked = {"policy": "policy-u", "alias": "candidate", "reason": "why", "request_id": "u2", "allow_ungated": "on"}
+    assert change(full, "promote", **asked).status_code == 303

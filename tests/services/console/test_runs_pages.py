@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from google.protobuf.duration_pb2 import Duration
 
 from rlhf_core.config.ppo import PpoConfig
 from rlhf_core.evaluation.evaluate import StageEvaluation
@@ -18,6 +20,7 @@ from rlhf_core.evaluation.statistics import Estimate
 from rlhf_core.records.runs import StepMetrics
 from rlhf_core.store.store import Store
 from rlhf_core.store.workers import this_process
+from services.console import runs
 from services.security.tokens import new_token
 from tests.records import judge_gate
 from tests.services.console.conftest import Site, console
@@ -253,6 +256,15 @@ def test_who_may_only_read_sees_no_buttons_and_their_requests_are_refused(tmp_pa
         assert "Pause" in site.http.get(f"/runs/{run}").text
 
 
+def test_events_without_a_token_are_refused_and_lead_to_no_page(tmp_path):
+    """A browser that is led on takes the page for events that are broken."""
+    file = tmp_path / "tokens.yaml"
+    new_token(file, "ana", ("read",))
+    with console(tmp_path, tokens=file) as site:
+        answer = site.http.get("/runs/r/events", headers={"accept": "text/event-stream"})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (401, "UNAUTHENTICATED")
+
+
 def test_a_run_that_is_not_there_is_said(site):
     for path in ("/runs/run-gone", "/runs/run-gone/events"):
         answer = site.http.get(path)
@@ -310,6 +322,30 @@ def test_a_page_comes_back_to_a_server_that_was_starting(followed, chromium):
     step(store, run, 2)
     page.get_by_text("ppo 2/40").wait_for()
     assert len(tries) == 2
+
+
+@pytest.mark.slow
+def test_a_page_whose_session_has_ended_says_so_and_asks_for_events_no_more(tmp_path, chromium, monkeypatch):
+    monkeypatch.setattr(runs, "HEARTBEAT", Duration(seconds=1))
+    file = tmp_path / "tokens.yaml"
+    token = new_token(file, "ana", ("read",))
+    with closing(Store.open(tmp_path)) as store:
+        run = store.runs.create("pipeline", CONFIG.model_dump_json(), "", "r").id
+    with console(tmp_path, tokens=file) as site:
+        page, asked = chromium().new_page(), []
+        page.goto(f"{site.url}/runs/{run}")
+        page.fill("#token", token)
+        page.press("#token", "Enter")
+        page.wait_for_selector("#run")
+        page.on("request", lambda request: asked.append(request.url) if "/events" in request.url else None)
+        assert page.request.post(f"{site.url}/sign-out", headers={"origin": site.url}, data="-").ok
+        page.locator("#stopped", has_text="You are signed out.").wait_for()
+        before = len(asked)
+        assert before, "the browser has taken the line up again"
+        page.wait_for_timeout(4000)
+        assert len(asked) == before
+        page.click("text=Load it again")
+        page.wait_for_selector("#token")
 
 
 def test_a_control_that_a_run_leaves_out_is_no_stage_of_its_page(followed):

@@ -101,8 +101,10 @@ def test_a_session_is_over_when_it_is_not_used_or_too_old_and_the_oldest_makes_r
     for _ in range(14):
         clock += sessions.IDLE_SECONDS
         assert held.token(busy) == "b"
+    assert not held.is_open(idle) and held.is_open(busy), "as what it began, such as events, must know"
     assert held.token(idle) is None
     clock += 1
+    assert not held.is_open(busy)
     assert held.token(busy) is None, "a week is over"
     monkeypatch.setattr(sessions, "MOST", 2)
     first, second, third = (held.begin(name) for name in "cde")

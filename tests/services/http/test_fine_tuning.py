@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ import httpx2
 import openai
 import pytest
 
-from rlhf_core.config.run import ModelConfig
+from rlhf_core.config.run import ModelConfig, RunConfig
+from rlhf_core.records.models import PolicyVersion
+from rlhf_core.store.store import Store
 from services.client.client import CharterClient
 from services.server.config import HttpConfig, ServeConfig
 from tests.services.apps import started
@@ -31,6 +34,7 @@ def edge(
     """A server that carries out runs of a few steps."""
     data = tmp_path_factory.mktemp("jobs")
     run = trained(data)
+    add_run_with_a_control(data)
     config = ServeConfig(
         address=f"unix:{data}/s", data=data, model=model_config, http=HttpConfig(address="127.0.0.1:0")
     )
@@ -40,6 +44,20 @@ def edge(
         CharterClient.connect(app.address, timeout_seconds=60) as client,
     ):
         yield Edge(app.http_address, http, client, run, "")
+
+
+def add_run_with_a_control(data: Path) -> None:
+    """Finished, and named so."""
+    with closing(Store.open(data)) as store:
+        constitution = store.runs.page(1)[0][0].constitution_hash
+        run = store.runs.create("pipeline", RunConfig().model_dump_json(), constitution, "r", "with a control")
+        claimed = store.runs.claim("elsewhere:1:1", 3600)
+        assert claimed and claimed.id == run.id
+        for stage in ("ppo", "control"):
+            store.policy_versions.add(
+                PolicyVersion(id=f"policy-{stage}", run_id=run.id, stage=stage, parent="", base_model="m", artifact="")
+            )
+        store.runs.release(run.id, claimed.fence, "SUCCEEDED")
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +138,13 @@ def test_the_checkpoints_of_a_job_are_the_versions_that_it_made(edge, client):
     (found,) = client.fine_tuning.jobs.checkpoints.list(edge.run)
     assert (found.fine_tuned_model_checkpoint, found.fine_tuning_job_id) == ("policy-1", edge.run)
     assert found.object == "fine_tuning.job.checkpoint" and found.step_number == 0
+
+
+def test_the_model_of_a_job_is_the_trained_policy_and_never_its_control(edge, client):
+    job = client.fine_tuning.jobs.retrieve(edge.grpc.trainer.get_run("with a control").id)
+    assert (job.status, job.fine_tuned_model) == ("succeeded", "policy-ppo")
+    made = client.fine_tuning.jobs.checkpoints.list(job.id)
+    assert [each.fine_tuned_model_checkpoint for each in made] == ["policy-control", "policy-ppo"]
 
 
 def test_a_job_is_paused_resumed_and_cancelled(client):

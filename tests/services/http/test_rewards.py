@@ -85,6 +85,10 @@ def test_models_without_a_run_have_scores_and_no_sum(edge):
     assert answer["run"] is None and one["reward"] is None and "no run" in one["missing"]
     assert one["objectives"]["helpful"]["score"] is not None and one["objectives"]["helpful"]["z"] is None
     assert "NormPack" in one["objectives"]["helpful"]["missing"]
+    named = score(edge, query=f"?run={edge.run}", reward_models=["reward-helpful"], weights={"helpful": 2})
+    assert named["run"] == edge.run, "as the address says, and not only the server's default"
+    helpful = named["results"][0]["objectives"]["helpful"]
+    assert helpful["z"] is not None and named["results"][0]["reward"] == pytest.approx(2 * helpful["z"])
 
 
 @pytest.mark.parametrize(

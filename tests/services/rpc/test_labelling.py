@@ -18,6 +18,7 @@ from rlhf_core.store.store import Store
 from services.client.connection import Connection
 from services.security.tokens import new_token
 from services.server.config import WITHOUT_MODEL, ServeConfig
+from services.wire.samples import comparison_to_message
 from tests.services.apps import serving
 from tests.services.run_server import run_server
 from tests.services.test_contract_lists import Labels
@@ -31,7 +32,11 @@ def pairs(count: int) -> list[Comparison]:
         prompt = Prompt.of(f"How do I dry cup {number}?")
         made.append(
             Comparison.of(
-                *(Sample(id=f"{s}{number}", prompt=prompt, response=f"by {s}", policy_version="base") for s in "ab"), ""
+                *(
+                    Sample(id=f"dry-{s}{number}", prompt=prompt, response=f"by {s}", policy_version="base")
+                    for s in "ab"
+                ),
+                "",
             )
         )
     return made
@@ -131,6 +136,19 @@ def test_a_count_or_a_lease_that_makes_no_sense_is_refused(labels):
         with pytest.raises(InvalidInput) as caught:
             ahead(labels, **({"count": 1} | fields))
         assert caught.value.field == next(iter(fields))
+
+
+def test_a_pair_that_is_brought_along_is_never_taken_for_another_of_the_same_id(labels):
+    stored, other = pairs(1)[0], pairs(2)[1]
+    given = {"objective": "helpful", "labeler": "ana", "choice": "CHOICE_A"}
+    reused = other.model_copy(update={"id": "new", "a": other.a.model_copy(update={"response": "other words"})})
+    for wrong in (stored.swap(), reused):
+        with pytest.raises(InvalidInput, match="has other replies") as caught:
+            labels.ask("SubmitPreference", comparison=comparison_to_message(wrong), **given)
+        assert caught.value.field == "comparison.id"
+    assert not labels.ask("ListPreferences").preferences
+    answer = labels.ask("SubmitPreference", comparison=comparison_to_message(stored), **given)
+    assert answer.preference.comparison_id == stored.id
 
 
 def test_guidelines_are_the_words_of_a_run_s_constitution_and_need_no_model(tmp_path):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from rlhf_core.errors import Conflict, Forbidden, InvalidInput, NotFound
+from rlhf_core.records.runs import StageResult
 from rlhf_core.records.samples import Comparison, Prompt, Sample
 from rlhf_core.records.studies import StudyPair
 from rlhf_core.seeding import is_swapped
@@ -194,6 +195,25 @@ def test_a_study_that_is_closed_by_hand_says_so_and_asks_nobody(server, tmp_path
     assert [(one.closed_because, one.counted) for one in found.questions] == [("by hand", 0), ("by hand", 4)]
 
 
+def test_who_still_holds_a_pair_of_a_study_that_was_closed_changes_its_results_no_more(server, tmp_path):
+    client = server.client
+    study = client.studies.create_study(TWO, objectives=["harmless"], stopping="fixed", ratings_per_reply=1)
+    draw(tmp_path, study.id)
+    assert label(client, study.id, "harmless", 4) == 4
+    held = client.preference.next_comparison("ada", "harmless", study.id)
+    to_rate = client.assessments.upcoming("ada", "harmless", "rating", study.id).items[0].samples[0]
+    assert held is not None
+    client.studies.close_study(study.id)
+    told = client.studies.get_study_results(study.id)
+    given = {"objective": "harmless", "labeler": "ada"}
+    with pytest.raises(Conflict, match="takes no more answers"):
+        client.preference.submit_preference(held.id, choice="a", **given)
+    with pytest.raises(Conflict, match="takes no more answers"):
+        client.assessments.submit("rating", [to_rate.id], rating=3, run_id=study.id, **given)
+    assert client.studies.get_study_results(study.id) == told
+    assert client.preference.undo_preference("ada") is not None, "what was said may be taken back"
+
+
 def test_two_people_answer_where_the_plan_asks_for_two_and_a_pair_counts_once(server, tmp_path):
     studies, preference = server.client.studies, server.client.preference
     study = studies.create_study(TWO, objectives=["harmless"], labels_per_pair=2, stopping="fixed")
@@ -249,10 +269,15 @@ def test_nothing_is_known_before_the_first_label_and_a_study_of_identical_replie
     study, empty = (studies.create_study(TWO, objectives=["harmless"]) for _ in range(2))
     draw(tmp_path, study.id)
     draw(tmp_path, empty.id, pairs=0)
+    drawn = Store.open(tmp_path)
+    drawn.stage_results.add(StageResult(run_id=empty.id, stage="study", counts={"pairs": 0, "identical": 7}))
+    drawn.close()
     [duel] = studies.get_study_results(study.id).questions[0].duels
     assert (duel.win_rate.low, duel.win_rate.high, duel.preferred, duel.pairs) == (0, 1, "neither", 0)
     assert studies.get_study(empty.id).state == "closed"
-    [nothing] = studies.get_study_results(empty.id).questions
+    found = studies.get_study_results(empty.id)
+    [nothing] = found.questions
+    assert found.identical == 7, "as otherwise nothing would say why there is nothing"
     assert (nothing.closed_because, nothing.counted, nothing.strengths, nothing.length) == ("complete", 0, (), None)
 
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import threading
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
+from pathlib import Path
 from pkgutil import iter_modules
 
 import pytest
 from charter import v1
 
 from rlhf_core.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthenticated
+from services.security import tokens as tokens_file
 from services.security.scopes import NEEDED, SCOPES, check_scope
-from services.security.tokens import Tokens, new_token, read_tokens, revoke_token
+from services.security.tokens import TokenEntry, Tokens, new_token, read_tokens, revoke_token
 
 MODULES = [
     import_module(f"charter.v1.{found.name}") for found in iter_modules(v1.__path__) if found.name.endswith("_pb2")
@@ -104,6 +107,24 @@ def test_a_token_that_is_added_or_revoked_counts_at_once(tmp_path):
     with pytest.raises(Unauthenticated):
         tokens.caller(f"Bearer {first}")
     assert [entry.name for entry in read_tokens(file)] == ["bob"]
+
+
+def test_a_token_that_is_revoked_while_another_is_made_stays_revoked(tmp_path, monkeypatch):
+    file = tmp_path / "tokens.yaml"
+    new_token(file, "alice", ["read"])
+    read, revoking = tokens_file.read_tokens, threading.Thread(target=revoke_token, args=(file, "alice"))
+
+    def read_and_let_the_other_begin(given: Path) -> list[TokenEntry]:
+        found = read(given)
+        if not revoking.ident:
+            revoking.start()
+            revoking.join(0.3)
+        return found
+
+    monkeypatch.setattr(tokens_file, "read_tokens", read_and_let_the_other_begin)
+    new_token(file, "bob", ["read"])
+    revoking.join()
+    assert [entry.name for entry in read(file)] == ["bob"]
 
 
 def test_a_file_that_becomes_wrong_leaves_the_tokens_as_they_were(tmp_path, caplog):

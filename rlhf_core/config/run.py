@@ -106,8 +106,10 @@ class LabelConfig(Settings):
     steered_share: float = Field(default=0.0, ge=0, le=1)
     """Share of pairs whose two replies are each written after the good examples of a principle, one that is for such a
     prompt and one that is not (after RLCD, Yang et al. 2023): a policy that answers one kind of prompt one way shows a
-    reward model nothing else. Drawn so that of all pairs each set of tags has as many. Needs
-    `feedback.critic.method: contrast`."""
+    reward model nothing else. Every set of tags has as many of them: what is right of one kind and wrong of another is
+    learned from both. Needs `feedback.critic.method: contrast`."""
+    even_tags: bool = False
+    """The policy's own pairs are of every set of tags alike often, too, as PPO's prompts are with `ppo.even_tags`."""
     candidates: int = Field(default=4, ge=1, le=64)
     """Samples drawn for a pair's second place; the first that differs from its partner is taken."""
     principles_per_label: int | None = Field(default=None, ge=1)

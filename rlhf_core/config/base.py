@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
+
+Tune = Literal["lora", "full"]
+"""What of a model learns: a low-rank adapter, or all weights."""
 
 
 def numbers_only(cls: type[BaseModel], value: Any, info: ValidationInfo) -> Any:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from rlhf_core.config.base import Settings
+from rlhf_core.config.base import Settings, Tune
 from rlhf_core.config.monitors import StopConfig
 from rlhf_core.config.scalarization import DialConfig
 
@@ -22,7 +22,7 @@ class PpoConfig(Settings):
     """Proximal policy optimisation (Schulman et al. 2017), with one critic stream per objective and one for KL."""
 
     steps: int = Field(default=40, ge=1)
-    tune: Literal["lora", "full"] = "lora"
+    tune: Tune = "lora"
     """Whether a low-rank adapter learns or all weights of the model, of which the policy then has a copy of its own."""
     prompts_per_step: int = Field(default=32, ge=1)
     even_tags: bool = False

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from rlhf_core.config.base import Settings
+from rlhf_core.config.base import Settings, Tune
 
 Aggregate = Literal["mean", "uwo", "wco"]
 StepPool = Literal["min", "mean", "sum", "last"]
@@ -14,6 +14,9 @@ EVERY = "*"
 
 
 class RewardConfig(Settings):
+    tune: Tune = "lora"
+    """Whether a low-rank adapter learns or all weights of the base, of which the models then keep a copy of their own;
+    the latter wants a learning rate a hundred times lower."""
     epochs: int = Field(default=3, ge=1)
     batch_size: int = Field(default=16, ge=1)
     micro_batch_size: int | None = Field(default=None, ge=1)

@@ -7,7 +7,7 @@ from typing import Literal, Self
 
 from pydantic import ByteSize, Field, field_validator, model_validator
 
-from rlhf_core.config.base import Settings, even_bounds
+from rlhf_core.config.base import Settings, Tune, even_bounds
 from rlhf_core.config.feedback import FeedbackConfig
 from rlhf_core.config.learner import LearnerConfig
 from rlhf_core.config.model_defaults import SANDBOX, with_model_defaults
@@ -81,6 +81,9 @@ class CritiqueConfig(Settings):
 
 
 class SftConfig(Settings):
+    tune: Tune = "lora"
+    """Whether a low-rank adapter learns or all weights of the model; the latter wants a learning rate a hundred times
+    lower, and `ppo.tune: full` behind it."""
     epochs: int = Field(default=4, ge=1)
     batch_size: int = Field(default=32, ge=1)
     micro_batch_size: int | None = Field(default=None, ge=1)
@@ -103,8 +106,10 @@ class LabelConfig(Settings):
     steered_share: float = Field(default=0.0, ge=0, le=1)
     """Share of pairs whose two replies are each written after the good examples of a principle, one that is for such a
     prompt and one that is not (after RLCD, Yang et al. 2023): a policy that answers one kind of prompt one way shows a
-    reward model nothing else. Drawn so that of all pairs each set of tags has as many. Needs
-    `feedback.critic.method: contrast`."""
+    reward model nothing else. Every set of tags has as many of them: what is right of one kind and wrong of another is
+    learned from both. Needs `feedback.critic.method: contrast`."""
+    even_tags: bool = False
+    """The policy's own pairs are of every set of tags alike often, too, as PPO's prompts are with `ppo.even_tags`."""
     candidates: int = Field(default=4, ge=1, le=64)
     """Samples drawn for a pair's second place; the first that differs from its partner is taken."""
     principles_per_label: int | None = Field(default=None, ge=1)
@@ -282,18 +287,30 @@ class RunConfig(Settings):
                 f"learner.processes is {learner.processes} and ppo.prompts_per_step is {ppo.prompts_per_step}, so some "
                 "would have no prompt of a step; allowed: at most as many processes as prompts"
             )
-        if learner.strategy == "shard" and ppo.tune == "full":
+        whole = [stage for stage in ("sft", "reward", "ppo") if getattr(self, stage).tune == "full"]
+        if learner.strategy == "shard" and whole:
             raise ValueError(
-                "learner.strategy is 'shard' and ppo.tune is 'full'; allowed with it: lora, or strategy replicate"
+                f"learner.strategy is 'shard' and {whole[0]}.tune is 'full'; allowed with it: lora, or strategy "
+                "replicate"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _no_adapter_goes_on_with_whole_weights(self) -> Self:
+        if self.kind == "pipeline" and self.sft.tune == "full" and self.ppo.tune == "lora":
+            raise ValueError(
+                "sft.tune is 'full' and ppo.tune is 'lora', which cannot begin with weights of its own; allowed with "
+                "it: ppo.tune full"
             )
         return self
 
     @model_validator(mode="after")
     def _what_is_handed_over_is_an_adapter(self) -> Self:
-        if self.model.sampler.address is not None and self.ppo.tune == "full":
+        whole = [stage for stage in ("sft", "ppo") if getattr(self, stage).tune == "full"]
+        if self.model.sampler.address is not None and whole:
             raise ValueError(
-                f"model.sampler.address is '{self.model.sampler.address}' and ppo.tune is 'full'; allowed with it: "
-                "lora, as the server is handed adapters alone"
+                f"model.sampler.address is '{self.model.sampler.address}' and {whole[0]}.tune is 'full'; allowed with "
+                "it: lora, as the server is handed adapters alone"
             )
         return self
 

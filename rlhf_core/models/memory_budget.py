@@ -77,8 +77,9 @@ def rows_that_fit(
 
     Raises: InvalidInput where not even one example fits.
     """
-    held += HELD + STATE * sum(tensor.numel() for tensor in trained)
-    each = round(SPARE * graph_bytes(model, one_row)) * together
+    learns = list(trained)
+    held += HELD + STATE * sum(tensor.numel() for tensor in learns)
+    each = round(SPARE * graph_bytes(model, one_row, learns)) * together
     rows = (budget - held) // each
     if rows < 1:
         raise InvalidInput(
@@ -90,12 +91,12 @@ def rows_that_fit(
     return rows
 
 
-def graph_bytes(model: nn.Module, one_pass: Callable[[], Tensor]) -> int:
+def graph_bytes(model: nn.Module, one_pass: Callable[[], Tensor], trained: Iterable[Tensor] = ()) -> int:
     """Do a pass with gradients, and return the bytes that its graph keeps for the way back; weights count for nothing.
 
-    `one_pass` makes the active adapter take gradients.
+    `one_pass` makes the active adapter take gradients; `trained` are its weights, where they stand in for the model's.
     """
-    weights = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
+    weights = {weight.untyped_storage().data_ptr() for weight in (*model.parameters(), *trained)}
     kept: dict[int, int] = {}
 
     def keep(tensor: Tensor) -> Tensor:

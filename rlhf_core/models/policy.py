@@ -52,6 +52,8 @@ class Policy:
         """Make a policy that is the one in `folder`, as is its reference; one that was in training here is dropped.
 
         A `dense` one trains all weights of the model, of which it gets a copy of its own.
+
+        Raises: InvalidInput where a low-rank one is to begin with weights of its own, which no adapter goes on.
         """
         for name in (TRAINED, REFERENCE):
             if name in backbone.adapters:
@@ -59,6 +61,11 @@ class Policy:
         backbone.adapters.load(REFERENCE, folder)
         if dense:
             backbone.adapters.add_dense(TRAINED, REFERENCE)
+        elif backbone.adapters.is_dense(REFERENCE):
+            raise InvalidInput(
+                "ppo.tune is 'lora' and the policy that PPO begins with has weights of its own; allowed: full",
+                "ppo.tune",
+            )
         else:
             backbone.adapters.copy(REFERENCE, TRAINED)
         return cls(backbone, TRAINED, objectives, REFERENCE)

@@ -255,7 +255,7 @@ class _Probe:
 
     def _tuned(self, samples: Sequence[Sample]) -> Cost:
         name, size = f"{ADAPTER}-sft", self.config.sft.batch_size
-        self.backbone.adapters.add(name, 0)
+        self.backbone.adapters.begin(name, 0, self.config.sft.tune)
         shown = [Demonstration(prompt=s.prompt, response=s.response) for s in islice(cycle(samples), 3 * size)]
         config = self.config.sft.model_copy(update={"epochs": 1})
         taken = self._updates("tune", train_sft(self.backbone, name, shown, config, 0))
@@ -279,7 +279,7 @@ class _Probe:
         for index, name in enumerate(names):
             adapter = f"{ADAPTER}-reward-{0 if settings.layout == 'trunk' else index}"
             if adapter not in self.on.reward_base.adapters:
-                self.on.reward_base.adapters.add(adapter, index)
+                self.on.reward_base.adapters.begin(adapter, index, settings.tune)
             scoring = Scoring(
                 process=settings.reads_lines(name),
                 step_pool=settings.step_pool,

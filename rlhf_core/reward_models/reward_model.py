@@ -176,9 +176,7 @@ def new_models(
     seed: int,
 ) -> list[RewardModel]:
     """Make models of one new adapter; one that has its name is dropped. `reference_tokens`: as in `Scoring`."""
-    if adapter in base.adapters:
-        base.adapters.delete(adapter)
-    base.adapters.add(adapter, seed)
+    base.adapters.begin(adapter, seed, settings.tune)
     scorings = [
         Scoring(
             process=settings.reads_lines(objective),

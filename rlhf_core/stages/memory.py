@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from rlhf_core.config.ppo import PpoConfig
 from rlhf_core.config.run import RunConfig
 from rlhf_core.data.reward_examples import StepLabels
 from rlhf_core.errors import InvalidInput
@@ -50,7 +51,8 @@ def fit_to_memory(ctx: Context, stages: Collection[Stage]) -> Context:
     reward_base = ctx.tools.base_of(ctx.config.reward.base_model)
 
     def fit() -> RunConfig:
-        return fitted(ctx.config, stages, longest, ctx.tools.backbone, reward_base)
+        objectives = len(ctx.constitution.objective_names)
+        return fitted(ctx.config, stages, longest, ctx.tools.backbone, reward_base, objectives)
 
     config = ctx.tools.on_device(fit)
     sizes = {
@@ -96,7 +98,12 @@ def longest_rows(ctx: Context, stages: Collection[Stage]) -> Longest:
 
 
 def fitted(
-    config: RunConfig, stages: Collection[Stage], longest: Longest, backbone: Backbone, reward_base: Backbone | Encoder
+    config: RunConfig,
+    stages: Collection[Stage],
+    longest: Longest,
+    backbone: Backbone,
+    reward_base: Backbone | Encoder,
+    objectives: int = 1,
 ) -> RunConfig:
     """Return the configuration with micro-batches that keep within its budget. To be called where the model is used.
 
@@ -107,29 +114,42 @@ def fitted(
         return config
     others = 0 if reward_base is backbone else reward_base.weight_bytes
     if "sft" in stages:
-        rows = _rows(backbone, longest.demonstration, budget, others, "a step of supervised fine-tuning")
+        what, full = "a step of supervised fine-tuning", config.sft.tune == "full"
+        rows = _rows(backbone, longest.demonstration, budget, others, what, full=full)
         changes["sft"] = config.sft.model_copy(
             update=_smaller(config.sft.micro_batch_size, rows, config.sft.batch_size)
         )
     if "reward" in stages:
-        others = 0 if reward_base is backbone else backbone.weight_bytes
+        held = 0 if reward_base is backbone else backbone.weight_bytes
         what = f"a reward model's step on {longest.replies} replies"
-        rows = _rows(reward_base, longest.conversation, budget, others, what, longest.replies, config.reward.layers)
+        layers, full = config.reward.layers, config.reward.tune == "full"
+        rows = _rows(reward_base, longest.conversation, budget, held, what, longest.replies, layers, full)
         size = _smaller(config.reward.micro_batch_size, rows, config.reward.batch_size)
         changes["reward"] = config.reward.model_copy(update=size)
     if not PPO.isdisjoint(stages):
-        full = config.ppo.tune == "full"
-        rows = _rows(backbone, longest.rollout, budget, others, "a step of PPO", full=full)
-        if config.ppo.ptx_coef and config.ppo.ptx_batch_size > rows:
-            raise InvalidInput(
-                f"ppo.ptx_batch_size is {config.ppo.ptx_batch_size}, and {rows} rows fit {FIELD}, "
-                f"{told(budget)}; allowed: at most {rows}, or a larger budget",
-                "ppo.ptx_batch_size",
-            )
-        changes["ppo"] = config.ppo.model_copy(
-            update=_smaller(config.ppo.micro_batch_size, rows, config.ppo.minibatch_size)
-        )
+        others += _whole_copies(config, backbone, reward_base, objectives)
+        rows = _rows(backbone, longest.rollout, budget, others, "a step of PPO", full=config.ppo.tune == "full")
+        changes["ppo"] = _fitted_ppo(config.ppo, rows, budget)
     return config.model_copy(update=changes)
+
+
+def _fitted_ppo(ppo: PpoConfig, rows: int, budget: int) -> PpoConfig:
+    """PPO in passes of so many rows at most."""
+    if ppo.ptx_coef and ppo.ptx_batch_size > rows:
+        raise InvalidInput(
+            f"ppo.ptx_batch_size is {ppo.ptx_batch_size}, and {rows} rows fit {FIELD}, "
+            f"{told(budget)}; allowed: at most {rows}, or a larger budget",
+            "ppo.ptx_batch_size",
+        )
+    return ppo.model_copy(update=_smaller(ppo.micro_batch_size, rows, ppo.minibatch_size))
+
+
+def _whole_copies(config: RunConfig, backbone: Backbone, reward_base: Backbone | Encoder, objectives: int) -> int:
+    """Bytes of the weights that PPO holds whole beside its policy's: its reference's and its reward models'."""
+    whole = [backbone.model] if config.sft.tune == "full" else []
+    if config.reward.tune == "full":
+        whole += [reward_base.model] * (1 if config.reward.layout == "trunk" else objectives)
+    return sum(4 * weight.numel() for model in whole for weight in model.parameters())
 
 
 def _smaller(given: int | None, rows: int, batch: int) -> dict[str, int | None]:

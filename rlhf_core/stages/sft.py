@@ -11,13 +11,13 @@ from rlhf_core.stages.context import Context, Timer
 from rlhf_core.stages.demonstrations import demonstrations_of
 from rlhf_core.stages.elsewhere.learners import epochs_by_learners
 from rlhf_core.stages.told_steps import told_steps
-from rlhf_core.stages.versions import EpochCheckpoints, fresh_adapter, publish_policy
+from rlhf_core.stages.versions import EpochCheckpoints, publish_policy
 from rlhf_core.training.learners.job import SftTask
 from rlhf_core.training.sft import train_sft
 
 
 def sft_stage(ctx: Context) -> StageResult:
-    """Fine-tune a fresh adapter on answers that passed the critic, a share of the base's own, and the user's own.
+    """Fine-tune on answers that passed the critic, a share of the base's own, and the user's own.
 
     Resumes from its last checkpoint.
     """
@@ -25,8 +25,8 @@ def sft_stage(ctx: Context) -> StageResult:
     backbone, adapter = ctx.tools.backbone, "sft"
     demonstrations, counts = demonstrations_of(ctx)
     checkpoints = EpochCheckpoints(ctx, "sft", demonstrations)
-    ctx.tools.on_device(lambda: fresh_adapter(ctx, adapter, ctx.config.seed))
     settings, seed, saved, keep = ctx.config.sft, ctx.config.seed, checkpoints.latest(), checkpoints.keep
+    ctx.tools.on_device(lambda: backbone.adapters.begin(adapter, seed, settings.tune))
     if ctx.learner.processes > 1:
         task = SftTask(demonstrations=tuple(demonstrations), config=settings)
         take = partial(backbone.adapters.take, adapter)

@@ -73,13 +73,6 @@ def publish_policy(
     return version
 
 
-def fresh_adapter(ctx: Context, adapter: str, seed: int) -> None:
-    """Make a new adapter; one that a failed attempt in this process left under the name is dropped."""
-    if adapter in ctx.tools.backbone.adapters:
-        ctx.tools.backbone.adapters.delete(adapter)
-    ctx.tools.backbone.adapters.add(adapter, seed)
-
-
 class EpochCheckpoints:
     """Of a training by epochs, twice a minute and when its run is asked to stop; `done` steps of the stage are past."""
 

@@ -17,6 +17,12 @@ TWO = {"processes": 4, "machines": 2, "address": "10.0.0.1:29500"}
         ({"learner": {"processes": 33}}, "prompts_per_step is 32, so some would have no prompt"),
         ({"learner": {"strategy": "shard"}}, "processes is 1; allowed: 2 or more"),
         ({"learner": {"processes": 2, "strategy": "shard"}, "ppo": {"tune": "full"}}, "allowed with it: lora"),
+        ({"learner": {"processes": 2, "strategy": "shard"}, "reward": {"tune": "full"}}, "and reward.tune is 'full'"),
+        ({"sft": {"tune": "full"}}, "cannot begin with weights of its own; allowed with it: ppo.tune full"),
+        (
+            {"kind": "sft", "sft": {"tune": "full"}, "model": {"sampler": {"address": "http://127.0.0.1:1"}}},
+            "sft.tune is 'full'; allowed with it: lora, as the server",
+        ),
         ({"learner": TWO | {"processes": 3}}, "cannot be divided evenly among 2 machines"),
         ({"learner": TWO | {"address": None}}, "allowed: an address with several machines, and none with one"),
         ({"learner": {"processes": 2, "address": "10.0.0.1:29500"}}, "and none with one"),

@@ -26,10 +26,16 @@ from rlhf_core.models.memory_budget import (
 
 def test_a_graph_keeps_what_the_way_back_needs_and_weights_count_for_nothing():
     layer = nn.Linear(100, 50, bias=False)
-    x = torch.ones(10, 100)
+    x = torch.ones(10, 100, requires_grad=True)
     # The product keeps its input for the weights' gradient, 4 x 1000 bytes; tanh keeps its own result, 4 x 500.
     assert graph_bytes(layer, lambda: layer(x).tanh()) == 4000 + 2000
     assert graph_bytes(layer, lambda: layer(torch.ones(20, 100)).tanh()) == 2 * (4000 + 2000)
+
+    def in_place_of_its_own() -> torch.Tensor:
+        return torch.nn.functional.linear(x, stand_in).tanh()
+
+    stand_in = torch.ones(50, 100, requires_grad=True)
+    assert graph_bytes(layer, in_place_of_its_own, [stand_in]) == 4000 + 2000
 
 
 def test_rows_are_what_is_left_of_the_budget_over_what_a_row_keeps_and_a_little_more():

@@ -6,7 +6,7 @@ import torch
 from rlhf_core.errors import InvalidInput
 from rlhf_core.models.batching import Batch, make_batch
 from rlhf_core.models.logprobs import response_logprobs
-from rlhf_core.models.policy import Policy
+from rlhf_core.models.policy import REFERENCE, TRAINED, Policy
 
 
 @pytest.fixture
@@ -92,3 +92,29 @@ def test_a_policy_of_other_objectives_is_refused(policy, tmp_path):
         policy.restore(tmp_path)
     with pytest.raises(InvalidInput, match="no policy in"):
         policy.restore(tmp_path / "missing")
+
+
+@pytest.fixture
+def whole(tiny_model, tmp_path):
+    """A tiny real model, and a folder with a policy that was trained in all of its weights."""
+    backbone = tiny_model()
+    backbone.adapters.begin("sft", 0, "full")
+    with torch.no_grad():
+        for parameter in backbone.adapters.parameters("sft"):
+            parameter.mul_(1.01)
+    backbone.adapters.save("sft", tmp_path)
+    return backbone, tmp_path
+
+
+def test_one_of_whole_weights_begins_with_those_of_the_policy_before_it(whole):
+    backbone, folder = whole
+    Policy.starting_from(backbone, folder, ("helpful",), dense=True)
+    for name in (TRAINED, REFERENCE):
+        for one, other in zip(backbone.adapters.parameters(name), backbone.adapters.parameters("sft"), strict=True):
+            assert torch.equal(one, other) and one is not other
+
+
+def test_an_adapter_does_not_go_on_with_weights_of_its_own(whole):
+    backbone, folder = whole
+    with pytest.raises(InvalidInput, match=r"ppo.tune is 'lora' and the policy .* weights of its own; allowed: full"):
+        Policy.starting_from(backbone, folder, ("helpful",), dense=False)

@@ -52,6 +52,25 @@ def test_a_smaller_budget_takes_fewer_rows_in_every_stage_and_says_so(ready, des
     assert (again.ppo.micro_batch_size, again.sft.micro_batch_size) == (sizes[1][2], None)
 
 
+def test_whole_weights_leave_room_for_fewer_rows_and_ppo_holds_those_of_others_too(ready):
+    weights, beside = ready(None).tools.backbone.weight_bytes, 30_000_000
+
+    def rows(whole: tuple[str, ...], more: int = 0, layout: str = "adapters") -> tuple[int | None, ...]:
+        given = {name: {"tune": "full" if name in whole else "lora"} for name in ("sft", "reward", "ppo")}
+        given["sft"] |= {"batch_size": 512}
+        given["reward"] |= {"batch_size": 512, "layout": layout, "reference": False}
+        given["ppo"] |= {"minibatch_size": 512, "prompts_per_step": 512}
+        config = fit_to_memory(ready(beside + more * weights, **given), STAGES).config
+        return config.sft.micro_batch_size, config.reward.micro_batch_size, config.ppo.micro_batch_size
+
+    low, ppo, all_ = rows(()), rows(("ppo",)), rows(("sft", "reward", "ppo"))
+    assert ppo[:2] == low[:2] and all(one < other for one, other in zip(all_, low, strict=True))
+    # Its reference, and a reward model of each of two objectives or one for both.
+    assert rows(("ppo", "sft"), more=1)[2] == rows(("ppo", "reward"), more=2)[2] == ppo[2]
+    assert rows(("ppo", "reward"), more=1, layout="trunk")[2] == ppo[2]
+    assert rows(("ppo", "sft", "reward"), more=-20)[2] < ppo[2]
+
+
 def test_what_fits_as_it_is_or_was_asked_for_stays(ready):
     ctx = ready(4_000_000_000, ppo={"micro_batch_size": 2})
     config = fit_to_memory(ctx, STAGES).config

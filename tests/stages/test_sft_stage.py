@@ -23,14 +23,15 @@ from tests.store.examples import sample
 
 
 @pytest.fixture
-def ready(desk: Desk, tiny_model: Callable[[], Backbone], tmp_path: Path) -> Callable[[], Context]:
+def ready(desk: Desk, tiny_model: Callable[[], Backbone], tmp_path: Path) -> Callable[..., Context]:
     """A context for fine-tuning on the user's own demonstrations; all share a backbone."""
     backbone = tiny_model()
     shown = tmp_path / "shown.jsonl"
     shown.write_text("\n".join(json.dumps({"prompt": f"ask {i}", "response": f"dust {i}"}) for i in range(8)))
 
-    def context() -> Context:
-        config = {"kind": "sft", "sft": {"epochs": 2, "batch_size": 2}, "data": {"demonstrations": str(shown)}}
+    def context(tune: str = "lora") -> Context:
+        settings = {"epochs": 2, "batch_size": 2, "tune": tune}
+        config = {"kind": "sft", "sft": settings, "data": {"demonstrations": str(shown)}}
         ctx = desk.context(NumberJudge(), config)
         return ctx._replace(tools=ctx.tools._replace(backbone=backbone, on_device=lambda unit: unit()))
 
@@ -50,11 +51,12 @@ class Steps:
 
 
 # The step at which it died is not committed, and so is made again.
+@pytest.mark.parametrize("tune", ["lora", "full"])
 @pytest.mark.parametrize(("seconds", "updates"), [(60.0, 5 + 8), (0.0, 5 + 4)], ids=["done again", "from a checkpoint"])
-def test_a_stage_that_was_cut_off_ends_in_the_same_bytes(desk: Desk, ready, monkeypatch, seconds, updates):
-    straight = sft_stage(ready())
+def test_a_stage_that_was_cut_off_ends_in_the_same_bytes(desk: Desk, ready, monkeypatch, seconds, updates, tune):
+    straight = sft_stage(ready(tune))
     monkeypatch.setattr(versions, "SECONDS", seconds)
-    ctx, until = ready(), Steps(dies_at=5)
+    ctx, until = ready(tune), Steps(dies_at=5)
     with pytest.raises(KeyboardInterrupt):
         sft_stage(ctx._replace(report=until))
     resumed = sft_stage(ctx._replace(report=(after := Steps())))

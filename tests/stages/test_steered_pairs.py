@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -88,14 +89,23 @@ def test_prompts_are_drawn_evenly_over_their_tags():
     assert len({prompt.id for prompt in drawn[::2]}) == 4 and draw_evenly([*common, *rare], 0, 0, "test") == []
 
 
-def test_what_other_pairs_have_too_many_of_is_made_up_for_as_far_as_it_goes():
-    """Six common ones beside: of eight more, seven are rare, and both end at seven."""
-    common = [Prompt.of(f"common {n}", tags=("benign",)) for n in range(9)]
-    rare = [Prompt.of(f"rare {n}", tags=("harmful",)) for n in range(2)]
-    drawn = [prompt.tags[0] for prompt in draw_evenly([*common, *rare], 8, 0, "test", beside=common[:6])]
-    assert (drawn.count("harmful"), drawn.count("benign")) == (7, 1)
-    few = [prompt.tags[0] for prompt in draw_evenly([*common, *rare], 3, 0, "test", beside=common[:6])]
-    assert few == ["harmful"] * 3
+@pytest.mark.parametrize("even", [True, False])
+def test_steered_pairs_are_of_every_set_of_tags_alike_often_and_the_policys_own_where_asked(
+    desk: Desk, labelling, tmp_path, even: bool
+):
+    rows = [{"prompt": f"Which of {n}?", "tags": ["rare" if n < 12 else "common"]} for n in range(60)]
+    asked = tmp_path / "asked.jsonl"
+    asked.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    ctx = labelling(NumberWriter())
+    label = ctx.config.label.model_copy(update={"even_tags": even})
+    data = ctx.config.data.model_copy(update={"prompts": str(asked)})
+    ctx = ctx._replace(config=ctx.config.model_copy(update={"label": label, "data": data}))
+    label_stage(ctx)
+    pairs = desk.store.comparisons.of_run(ctx.run.id)
+    steered = [pair.prompt.tags[0] for pair in pairs if pair.a.policy_version.startswith("base+")]
+    own = [pair.prompt.tags[0] for pair in pairs if not pair.a.policy_version.startswith("base+")]
+    assert (steered.count("rare"), steered.count("common")) == (10, 10)
+    assert (own.count("rare") == 10) == even
 
 
 def test_a_stage_that_is_done_again_writes_no_reply_twice(desk: Desk, labelling):

@@ -25,6 +25,19 @@ def test_the_model_learns_to_give_the_responses_and_to_end_them(tiny_model):
     assert written == [d.response for d in DEMONSTRATIONS]
 
 
+def test_all_weights_learn_it_too_and_the_base_stays_as_it_was(tiny_model):
+    backbone = tiny_model()
+    before = {name: tensor.clone() for name, tensor in backbone.model.named_parameters()}
+    backbone.adapters.begin("sft", 0, "full")
+    config = SftConfig(epochs=60, batch_size=3, learning_rate=3e-3, tune="full")
+    steps = list(train_sft(backbone, "sft", DEMONSTRATIONS, config, 0))
+    assert steps[-1].values["loss"] < 0.1 < steps[0].values["loss"]
+    with backbone.adapters.using("sft"):
+        written = chat(backbone, [d.prompt.messages for d in DEMONSTRATIONS], 16)
+    assert written == [d.response for d in DEMONSTRATIONS]
+    assert all(torch.equal(tensor, before[name]) for name, tensor in backbone.model.named_parameters())
+
+
 def test_the_loss_is_the_mean_over_response_tokens_of_all_rows(tiny_model):
     backbone = tiny_model()
     backbone.adapters.add("sft", 0)

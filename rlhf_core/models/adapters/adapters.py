@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
+from rlhf_core.config.base import Tune
 from rlhf_core.errors import Conflict, InvalidInput, NotFound
 from rlhf_core.models.adapters import base_identity, full_weights
 from rlhf_core.models.adapters.lora_linear import LowRankLinear, RoundedFactors
@@ -132,8 +133,19 @@ class Adapters:
                     tensor.zero_()
         self._apply(self._active)
 
+    def begin(self, name: str, seed: int, tune: Tune) -> None:
+        """Add an adapter that changes nothing yet, to be trained; one that has its name is dropped."""
+        if name in self:
+            self.delete(name)
+        if tune == "full":
+            self.add_dense(name, None)
+        else:
+            self.add(name, seed)
+
     def add_dense(self, name: str, source: str | None) -> None:
-        """Add a dense adapter that computes what the low-rank `source` does, or the base model."""
+        """Add a dense adapter that computes what `source` does, or the base model."""
+        if source is not None and source in self._dense:
+            return self.copy(source, name)
         self._must_be_free(name)
         self._dense.add(name, self._layers, source)
         self._came(name)
@@ -152,6 +164,11 @@ class Adapters:
     @property
     def dense_is_active(self) -> bool:
         return self._active[0] in self._dense
+
+    def is_dense(self, name: str) -> bool:
+        """Tell whether an adapter stands in for all weights."""
+        self._must_exist(name)
+        return name in self._dense
 
     def copy(self, source: str, target: str) -> None:
         """Add an adapter with the weights of another; the two share nothing."""

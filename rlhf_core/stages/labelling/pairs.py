@@ -42,8 +42,9 @@ def _written(ctx: Context, policy: str, feedback: Feedback) -> Iterator[tuple[li
     everything = prompts_of(ctx, "train")
     ctx.store.prompts.add(everything)
     count = int(ctx.config.label.pairs * ctx.config.label.steered_share)
-    prompts = draw(everything, ctx.config.label.pairs - count, ctx.config.seed, "label")
-    steered = draw_evenly(everything, count, ctx.config.seed, "steered", beside=prompts)
+    own = draw_evenly if ctx.config.label.even_tags else draw
+    prompts = own(everything, ctx.config.label.pairs - count, ctx.config.seed, "label")
+    steered = draw_evenly(everything, count, ctx.config.seed, "steered")
     for piece in chunks(steered, ctx.piece(CHUNK)):
         yield steer(ctx, feedback, piece)
     for number, piece in enumerate(chunks(prompts, ctx.piece(CHUNK))):
@@ -87,5 +88,5 @@ def pairs_before(ctx: Context, policy: str) -> Drawn | None:
 def _drawing(config: RunConfig) -> tuple[object, ...]:
     """All that decides which pairs are drawn from a policy."""
     label = config.label
-    drawn = (label.pairs, label.temperature, label.base_share, label.candidates, label.steered_share)
+    drawn = (label.pairs, label.temperature, label.base_share, label.candidates, label.steered_share, label.even_tags)
     return config.seed, config.model.max_tokens, config.data.prompts, config.data.heldout_prompts, *drawn

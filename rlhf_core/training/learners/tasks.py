@@ -150,8 +150,8 @@ def by_first(write: Callable[[Path], None], folder: Path, ranks: Ranks, divided:
 
 
 def sft_learning(job: Job, task: SftTask, backbone: Backbone, ranks: Ranks) -> EpochLearning:
-    """Fine-tune a new adapter."""
-    backbone.adapters.add(TRAINED, job.seed)
+    """Fine-tune a new adapter, or all weights."""
+    backbone.adapters.begin(TRAINED, job.seed, task.config.tune)
     divided = job.learner.strategy == "shard"
     if divided:
         shard(backbone, TRAINED)

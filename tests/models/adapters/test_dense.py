@@ -102,6 +102,27 @@ def test_on_a_base_of_16_bits_it_keeps_32_and_computes_in_16(tiny_folder):
     assert (result - logits(backbone, "low")).abs().max() < 0.1 * logits(backbone, "low").abs().max()
 
 
+def test_one_that_is_made_of_a_dense_one_begins_where_that_is_and_shares_nothing(tiny_model):
+    backbone = with_lora(tiny_model("llama"))
+    backbone.adapters.add_dense("whole", "low")
+    expected = logits(backbone, "whole")
+    backbone.adapters.add_dense("next", "whole")
+    assert torch.equal(logits(backbone, "next"), expected)
+    with torch.no_grad():
+        for parameter in backbone.adapters.parameters("next"):
+            parameter.mul_(1.01)
+    assert torch.equal(logits(backbone, "whole"), expected)
+
+
+@pytest.mark.parametrize("tune", ["lora", "full"])
+def test_what_is_begun_changes_nothing_yet_and_takes_the_place_of_one_of_its_name(tiny_model, tune):
+    backbone = with_lora(tiny_model("llama"))
+    base = logits(backbone, None)
+    backbone.adapters.begin("low", 3, tune)
+    assert torch.equal(logits(backbone, "low"), base) and backbone.adapters.names == ("low",)
+    assert backbone.adapters.is_dense("low") == (tune == "full")
+
+
 @pytest.mark.parametrize(("dtype", "device", "found"), [("auto", "cpu", "float32"), ("bfloat16", "cpu", "bfloat16")])
 def test_a_base_has_the_precision_asked_for_and_auto_takes_16_bits_only_where_the_device_has_them(dtype, device, found):
     config = ModelConfig(dtype=dtype, device=device)

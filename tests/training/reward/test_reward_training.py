@@ -8,7 +8,7 @@ from rlhf_core.data.reward_examples import GradedLines, LabelledPair, Ranking, R
 from rlhf_core.errors import InvalidInput, TrainingFailed
 from rlhf_core.records.samples import Prompt
 from rlhf_core.reward_models.ensemble import Scoring
-from rlhf_core.reward_models.reward_model import RewardModel, score_all
+from rlhf_core.reward_models.reward_model import RewardModel, new_models, score_all
 from rlhf_core.training.reward.batch_loss import Goal, Lesson, Scored, batch_loss
 from rlhf_core.training.reward.losses import preference_accuracy
 from rlhf_core.training.reward.trainer import by_replies, train_reward_models
@@ -43,6 +43,21 @@ def test_the_model_learns_and_generalises_to_pairs_it_has_not_seen(tiny_model, k
     steps = list(train_reward_models([model], [pairs(0, 40)], CONFIG, 0))
     assert steps[-1].values["loss"] < steps[0].values["loss"] and steps[-1].step == steps[-1].steps == 50
     assert accuracy(model, pairs(100, 130)) > 0.9
+
+
+@pytest.mark.parametrize("layers", [None, 1])
+def test_all_weights_learn_it_too_and_the_base_stays_as_it_was(tiny_model, tmp_path, layers):
+    backbone = tiny_model()
+    before = {name: tensor.clone() for name, tensor in backbone.model.named_parameters()}
+    config = CONFIG.model_copy(update={"tune": "full", "learning_rate": 1e-3, "layers": layers})
+    (model,) = new_models(backbone, "reward", ["stars"], config, 0, seed=0)
+    list(train_reward_models([model], [pairs(0, 40)], config, 0))
+    assert accuracy(model, pairs(100, 130)) > 0.9
+    assert all(torch.equal(tensor, before[name]) for name, tensor in backbone.model.named_parameters())
+    model.save(tmp_path)
+    again = RewardModel.load(backbone, "again", tmp_path)
+    asked = [(pair.prompt, pair.replies[0]) for pair in pairs(100, 104)]
+    assert backbone.adapters.is_dense("again") and torch.equal(again.score(asked), model.score(asked))
 
 
 def test_members_become_different(tiny_model):

@@ -64,7 +64,7 @@ def run_pipeline(
     `report` receives an event's kind and its JSON body. Raises RunStopped when `should_stop` answers True,
     InvalidInput for a configuration that cannot work, LeaseLost when another worker has taken the run.
     """
-    config = RunConfig.model_validate_json(run.config)
+    config = RunConfig.stored(run.config)
     constitution = parse_constitution(store.constitutions.text(run.constitution_hash), run.constitution_hash)
     check_beginning(config)
     wanted = stages_of(config)

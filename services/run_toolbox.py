@@ -101,7 +101,7 @@ class Equipment:
                 "start both with the same model section",
                 "endpoints.policy",
             )
-        own_prompts = RunConfig.model_validate_json(run.config).data.prompts
+        own_prompts = RunConfig.stored(run.config).data.prompts
         return Toolbox(
             sampler=policy.policy,
             feedback=lambda constitution: critique.critique.feedback(constitution.hash, should_stop),

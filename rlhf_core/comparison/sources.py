@@ -62,10 +62,10 @@ def source_of(store: Store, reference: str) -> Source:
         gold=[grade for grade in store.gold_scores.of_run(measured) if grade.sample_id in ids],
     )
     packed, trained = results.get("norm_pack"), results.get("ppo")
-    evaluated = RunConfig.model_validate_json(store.runs.get(measured).config)
+    evaluated = RunConfig.stored(store.runs.get(measured).config)
     return Source(
         run=run,
-        config=RunConfig.model_validate_json(run.config),
+        config=RunConfig.stored(run.config),
         policy=rows,
         drawn=Drawn(evaluated.evaluation.temperature, evaluated.model.max_tokens),
         pack=store.norm_packs.get(packed.norm_pack) if packed else None,

@@ -144,7 +144,7 @@ def _varied(runs: Sequence[Run]) -> dict[str, tuple[str, ...]]:
 
 
 def _settings(run: Run) -> dict[str, str]:
-    return dict(flat("", RunConfig.model_validate_json(run.config).model_dump(mode="json")))
+    return dict(flat("", RunConfig.stored(run.config).model_dump(mode="json")))
 
 
 def _measured(store: Store, run: Run, varied: Mapping[str, tuple[str, ...]]) -> _Measured:

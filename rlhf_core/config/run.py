@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Literal, Self
 
-from pydantic import ByteSize, Field, field_validator, model_validator
+from pydantic import ByteSize, Field, ValidationInfo, field_validator, model_validator
 
 from rlhf_core.config.base import Settings, Tune, even_bounds
 from rlhf_core.config.feedback import FeedbackConfig
@@ -229,6 +229,9 @@ class ModelConfig(Settings):
         return self
 
 
+STORED = "stored"
+
+
 class RunConfig(Settings):
     kind: Literal["pipeline"] | Stage = "pipeline"
     seed: int = Field(default=0, ge=0, lt=2**31)
@@ -255,11 +258,20 @@ class RunConfig(Settings):
     monitors: MonitorConfig = MonitorConfig()
     tracking: TrackingConfig = TrackingConfig()
 
+    @classmethod
+    def stored(cls, text: str) -> Self:
+        """Return what a run was made with: a setting that its text lacks came later, and then did as it does by itself.
+
+        What suits a built-in model today says nothing of such a run.
+        """
+        return cls.model_validate_json(text, context={STORED: True})
+
     @model_validator(mode="before")
     @classmethod
-    def _defaults_of_the_model(cls, given: object) -> object:
+    def _defaults_of_the_model(cls, given: object, info: ValidationInfo) -> object:
         """What suits a built-in model, where nothing else is asked for."""
-        return with_model_defaults(given) if isinstance(given, dict) else given
+        asked = isinstance(given, dict) and not (info.context or {}).get(STORED)
+        return with_model_defaults(given) if asked else given
 
     @model_validator(mode="after")
     def _only_a_contrast_steers(self) -> Self:

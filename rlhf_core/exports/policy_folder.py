@@ -31,7 +31,7 @@ def exported_version(store: Store, reference: str) -> PolicyVersion:
 
 def model_of(store: Store, version: PolicyVersion) -> ModelConfig:
     """Return the model settings of the run that made a version."""
-    return RunConfig.model_validate_json(store.runs.get(version.run_id).config).model
+    return RunConfig.stored(store.runs.get(version.run_id).config).model
 
 
 def write_policy(store: Store, runs_folder: Path, version: PolicyVersion, base: str, folder: Path, merge: bool) -> None:

@@ -65,7 +65,7 @@ def _answers(ctx: Context, version: str) -> Sequence[Sample]:
     if measured is None:
         return ()
     # The run that evaluated, which need not be the one that trained.
-    theirs = RunConfig.model_validate_json(ctx.store.runs.get(measured.run_id).config)
+    theirs = RunConfig.stored(ctx.store.runs.get(measured.run_id).config)
     given = [(config.model.max_tokens, config.evaluation.temperature) for config in (ctx.config, theirs)]
     if given[0] != given[1]:
         return ()

@@ -21,5 +21,5 @@ def inherited(store: Store, config: RunConfig) -> dict[Stage, StageResult]:
 
 def results_of(store: Store, run_id: str) -> dict[Stage, StageResult]:
     """Return the results that a run can hand on: what it inherited, then what it has done."""
-    config = RunConfig.model_validate_json(store.runs.get(run_id).config)
+    config = RunConfig.stored(store.runs.get(run_id).config)
     return inherited(store, config) | store.stage_results.of_run(run_id)

@@ -294,7 +294,7 @@ def climb(ctx: Context, scale: dict[str, float] | None) -> Goodhart | None:
     points = ctx.store.watch_points.of_run(trained.run_id) if trained else []
     if trained is None or not points:
         return None
-    config = RunConfig.model_validate_json(ctx.store.runs.get(trained.run_id).config)
+    config = RunConfig.stored(ctx.store.runs.get(trained.run_id).config)
     taken = [change for change in ctx.store.weights.of_run(trained.run_id) if change.from_step is not None]
     if taken or config.ppo.dial.weights_at:
         return None

@@ -20,7 +20,7 @@ def following(run: Run, start: Mapping[str, Any], overrides: Sequence[str] = ())
     from rlhf_core.config.run import RunConfig
     from services.cli.run_config import Setting, override_setting, spread, validate
 
-    tree = RunConfig.model_validate_json(run.config).model_dump(mode="json")
+    tree = RunConfig.stored(run.config).model_dump(mode="json")
     own = {"kind": "pipeline", "from_run": run.id, "constitution": run.constitution_hash}
     # The overrides are checked with what they are laid over, as by themselves they need not make a configuration.
     changed = [spread(override_setting(text)) for text in overrides]
@@ -43,9 +43,9 @@ def control_of(client: CharterClient, run: Run, overrides: Sequence[str] = ()) -
     if trained is None:
         missing = f"run '{run.id}' has no finished PPO to set a control against"
         raise InvalidInput(f"{missing}; {_allowed(client)}", "control")
-    ppo = RunConfig.model_validate_json(trained.config).ppo
+    ppo = RunConfig.stored(trained.config).ppo
     settings = {"ppo": ppo.model_copy(update={"control_steps": ppo.steps})}
-    config = RunConfig.model_validate_json(run.config).model_copy(update=settings)
+    config = RunConfig.stored(run.config).model_copy(update=settings)
     alike = run.model_copy(update={"config": config.model_dump_json()})
     return following(alike, {"start_at": "control"}, overrides)
 
@@ -55,7 +55,7 @@ def _with_ppo(client: CharterClient, run: Run) -> Run | None:
     from rlhf_core.config.run import RunConfig, stages_of
     from rlhf_core.records.base import STAGES
 
-    config, behind = RunConfig.model_validate_json(run.config), STAGES[STAGES.index("ppo") + 1 :]
+    config, behind = RunConfig.stored(run.config), STAGES[STAGES.index("ppo") + 1 :]
     if "ppo" in stages_of(config):
         return run if run.state == "SUCCEEDED" or run.stage in behind else None
     if config.from_run is None or stages_of(config)[0] not in behind:

@@ -221,7 +221,7 @@ def watch_to_end(client: CharterClient, run_id: str, console: Console) -> None:
     from rlhf_core.errors import Conflict, TrainingFailed
     from services.cli.progress import RunView, follow
 
-    stages = stages_of(RunConfig.model_validate_json(client.trainer.get_run(run_id).config))
+    stages = stages_of(RunConfig.stored(client.trainer.get_run(run_id).config))
     follow(client.trainer.watch_run(run_id), RunView(stages), console)
     ended = client.trainer.get_run(run_id)
     if ended.state == "PAUSED":
@@ -254,7 +254,7 @@ def _finish(client: CharterClient, run: Run, data: Path, console: Console, promo
     from services.cli.policies import promote_first, promotion_text
     from services.cli.report import show_scorecard
 
-    if REPORT in stages_of(RunConfig.model_validate_json(run.config)):
+    if REPORT in stages_of(RunConfig.stored(run.config)):
         show_scorecard(client.trainer.get_report(run.id), run.id, data, console)
     if told := (promote_first if promotes else promotion_text)(client, run.id):
         console.print(told, soft_wrap=True)
@@ -273,7 +273,7 @@ def _introduce(client: CharterClient, run: Run, console: Console) -> None:
     """Say what the run is, and what a worker will do before it."""
     from rlhf_core.config.run import RunConfig
 
-    config = RunConfig.model_validate_json(run.config)
+    config = RunConfig.stored(run.config)
     dial = ", ".join(f"{name} {weight:g}" for name, weight in config.weights.items())
     console.print(f"run {run.id}: seed {config.seed}, weights {dial}", soft_wrap=True)
     if needs_people(config):
@@ -291,7 +291,7 @@ def _unfinished(client: CharterClient, plan: Plan) -> Run | None:
 
     for candidate in client.trainer.list_runs().runs:
         same = plan.constitution is not None and candidate.constitution_hash == plan.constitution.hash
-        if candidate.state in UNFINISHED and same and RunConfig.model_validate_json(candidate.config) == plan.config:
+        if candidate.state in UNFINISHED and same and RunConfig.stored(candidate.config) == plan.config:
             return candidate
     return None
 

@@ -97,7 +97,7 @@ def model_of_policy(data: Path, policy: str = "") -> ModelConfig:
     with closing(Store.open(data)) as store:
         try:
             version = version_of(store, policy)
-            config = RunConfig.model_validate_json(store.runs.get(version.run_id).config) if version.run_id else None
+            config = RunConfig.stored(store.runs.get(version.run_id).config) if version.run_id else None
         except NotFound:
             config = None
     return config.model if config else model_of_folder(data)
@@ -109,7 +109,7 @@ def config_of_folder(data: Path, run_id: str = LAST) -> RunConfig:
         return RunConfig()
     with closing(Store.open(data)) as store:
         runs = store.runs.page(1)[0] if run_id == LAST else [store.runs.find(run_id)]
-    return RunConfig.model_validate_json(runs[0].config) if runs else RunConfig()
+    return RunConfig.stored(runs[0].config) if runs else RunConfig()
 
 
 def must_exist(data: Path) -> None:

@@ -165,6 +165,6 @@ def _fitting(messages: Iterable[M]) -> list[M]:
 
 def _datasets(run: Run) -> list[str]:
     """All that the run's settings name as datasets, each tied to a version."""
-    config = RunConfig.model_validate_json(run.config)
+    config = RunConfig.stored(run.config)
     named = [value for _, value in config.data if isinstance(value, str)]
     return [text for text in (*named, *config.data.labels.values(), str(config.constitution)) if is_reference(text)]

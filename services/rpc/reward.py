@@ -145,7 +145,7 @@ class RewardService(reward_pb2_grpc.RewardServiceServicer):
         run = self._store.runs.find(run_id)
         if run.id not in self._dials:
             text = self._store.constitutions.text(run.constitution_hash)
-            own = RunConfig.model_validate_json(run.config).weights
+            own = RunConfig.stored(run.config).weights
             self._dials[run.id] = parse_constitution(text, run.constitution_hash), own
         constitution, own = self._dials[run.id]
         return resolve_weights(constitution, given or own)

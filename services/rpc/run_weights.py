@@ -22,7 +22,7 @@ def set_weights(store: Store, run_id: str, weights: Mapping[str, float], etag: s
     run = store.runs.update(run_id, {}, etag)
     if not weights:
         raise InvalidInput("weights: none are given; name at least one objective, as in harmless=2", "weights")
-    config = RunConfig.model_validate_json(run.config)
+    config = RunConfig.stored(run.config)
     if "ppo" not in stages_of(config):
         raise Conflict(f"run '{run_id}' is of kind '{run.kind}' and has no PPO, which is where weights count")
     if "ppo" in store.stage_results.of_run(run_id):

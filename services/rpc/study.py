@@ -130,7 +130,7 @@ class StudyService(study_pb2_grpc.StudyServiceServicer):
             replies, done = self._store.study_ratings.progress(question)
             closed = question.model_dump(include={"objective", "closed_because", "closed_at"})
             ratings.append(RatingProgress(replies=replies, done=done, **closed))
-        config = RunConfig.model_validate_json(run.config)
+        config = RunConfig.stored(run.config)
         return Study(
             id=run.id,
             display_name=run.display_name,

@@ -32,7 +32,7 @@ def tracking_of(run: Run, runs_folder: Path) -> Tracking:
     There are none where it cannot be read, which the run itself will say.
     """
     try:
-        config = RunConfig.model_validate_json(run.config)
+        config = RunConfig.stored(run.config)
     except ValidationError:
         return Tracking(TrackedRun(run.id, run.id, "", {}, runs_folder), ())
     name, told = run.display_name or run.id, json.loads(run.config)

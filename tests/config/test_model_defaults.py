@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from rlhf_core.config.model_defaults import constitution_for
@@ -42,7 +44,17 @@ def test_a_model_of_ones_own_gets_none_of_them() -> None:
 
 def test_a_stored_configuration_comes_back_as_it_was() -> None:
     config = RunConfig.model_validate({"model": SMOLLM2, "ppo": {"steps": 3}})
-    assert RunConfig.model_validate_json(config.model_dump_json()) == config
+    assert RunConfig.stored(config.model_dump_json()) == config
+
+
+def test_a_setting_that_a_stored_run_did_not_have_is_not_what_suits_its_model_today() -> None:
+    """A run of a version without it did what it does by itself, and its pairs are not those of a run with it."""
+    before = RunConfig.model_validate({"model": SMOLLM2}).model_dump(mode="json")
+    del before["label"]["even_tags"], before["ppo"]["even_tags"]
+    stored = RunConfig.stored(json.dumps(before))
+    assert not stored.label.even_tags and not stored.ppo.even_tags
+    assert stored.ppo.learning_rate == 2e-4
+    assert RunConfig.model_validate({"model": SMOLLM2}).label.even_tags
 
 
 def test_the_built_in_prompts_are_tagged_and_share_none_with_those_held_out() -> None:

@@ -15,7 +15,7 @@ NAMES = {"sft": TUNED, "ppo": TRAINED, "control": CONTROL}
 
 def model_card(version: PolicyVersion, run: Run, report: Report | None) -> str:
     """Return the card as Markdown, with the metadata that the Hugging Face Hub reads at its head."""
-    config = RunConfig.model_validate_json(run.config)
+    config = RunConfig.stored(run.config)
     weights = ", ".join(f"{name} {weight:g}" for name, weight in config.weights.items()) or "the constitution's own"
     lines = [
         "---",

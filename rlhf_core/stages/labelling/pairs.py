@@ -76,7 +76,7 @@ def pairs_before(ctx: Context, policy: str) -> Drawn | None:
     result = results_of(ctx.store, source).get("label") if source else None
     if result is None or result.policy_version != policy:
         return None
-    before = RunConfig.model_validate_json(ctx.store.runs.get(result.run_id).config)
+    before = RunConfig.stored(ctx.store.runs.get(result.run_id).config)
     if _drawing(before) != _drawing(ctx.config):
         return None
     stored = [pair for pair in ctx.store.comparisons.of_run(result.run_id) if pair.a.stage == "label"]

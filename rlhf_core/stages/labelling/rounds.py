@@ -33,7 +33,7 @@ def label_runs(ctx: Context, run_id: str) -> list[str]:
     """Return the runs whose labels train together: this one, and for a later round those of the rounds before."""
     rounds = [run_id]
     while True:
-        config = RunConfig.model_validate_json(ctx.store.runs.get(rounds[-1]).config)
+        config = RunConfig.stored(ctx.store.runs.get(rounds[-1]).config)
         before = results_of(ctx.store, config.from_run) if config.label.on_policy and config.from_run else {}
         if "label" not in before:
             return rounds

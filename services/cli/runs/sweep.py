@@ -133,7 +133,7 @@ def _last(client: CharterClient, name: str) -> Run:
     from rlhf_core.errors import NotFound
 
     known = client.trainer.list_runs(tags=[f"{TAG}={name}"]).runs
-    if known and (source := RunConfig.model_validate_json(known[-1].config).from_run):
+    if known and (source := RunConfig.stored(known[-1].config).from_run):
         return client.trainer.get_run(source)
     token = ""
     while True:

@@ -14,8 +14,9 @@ from rlhf_core.config.run import ModelConfig
 from rlhf_core.errors import InvalidInput
 from services.cluster.calls import servicer_functions
 from services.server.config import WITH_MODEL, WITHOUT_MODEL, ServeConfig, ServerConfig
+from services.wire.metadata import SERVE_APPLICATION
 
-APPLICATION = "charter"
+_, APPLICATION = SERVE_APPLICATION
 BUILD = "services.cluster.processes:build"
 FRONT, WORKER = "front", "worker"
 SECRETS: dict[str, Any] = {"server": {"store"}, "token": True}

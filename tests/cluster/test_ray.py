@@ -204,6 +204,8 @@ def test_down_leaves_nothing_of_ours_and_all_of_others(ray: str, place: Place):
     other = {"name": "other", "route_prefix": "/other", "import_path": "tests.cluster.tenant:app"}
     dashboard.deploy({"applications": [ours, other]})
     eventually(lambda: dashboard.serving().applications["other"].status == "RUNNING", "the other does not run")
+    with CharterClient.connect(standing(ray)["address"]) as client:
+        assert client.trainer.get_run(run_id).id == run_id
     done = charter("down", "--ray", ray)
     assert (done.returncode, done.stdout) == (0, "all processes have ended\n")
     assert {name: one.status for name, one in dashboard.serving().applications.items()} == {"other": "RUNNING"}

@@ -32,6 +32,17 @@ import sys
 print(sorted(name for name in sys.modules if name.partition(".")[0] in ("services", "rlhf_core", "constitutions")))
 """
 
+STARTED = """
+from importlib.util import find_spec
+
+from charter.rlhf_core.inference import own_sampler
+from charter.rlhf_core.training.learners import launch
+from charter.services.cluster import config
+
+for name in (launch.PROCESS, own_sampler.PROCESS, config.BUILD.partition(":")[0]):
+    print(find_spec(name).name)
+"""
+
 
 def moved(code: str) -> str:
     spec = importlib.util.spec_from_file_location("wheel_hook", ROOT / "deploy/wheel.py")
@@ -74,6 +85,16 @@ def test_a_wheel_takes_one_name_and_holds_what_is_no_code(installed):
 def test_the_command_line_works_beside_packages_of_the_same_names(installed, tmp_path):
     done = in_a_project(tmp_path, installed, "-m", "charter", "constitution", "check", "household")
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_modules_that_other_processes_begin_with_are_those_of_the_wheel(installed, tmp_path):
+    done = in_a_project(tmp_path, installed, "-c", STARTED)
+    names = [
+        "charter.rlhf_core.training.learners.process",
+        "charter.rlhf_core.inference.sampler_process",
+        "charter.services.cluster.processes",
+    ]
+    assert done.stdout.split() == names, done.stderr
 
 
 @pytest.mark.slow

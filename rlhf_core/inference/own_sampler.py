@@ -19,7 +19,8 @@ from rlhf_core.models.backbone import Backbone
 from rlhf_core.records.base import Record
 
 log = logging.getLogger("charter.sampler")
-PROCESS = "rlhf_core.inference.sampler_process"
+PROCESS = f"{__package__}.sampler_process"
+"""By the package's own name, which a wheel changes."""
 STARTS = 3
 """How often the process is started for the same rows, each time that it wrote none of them."""
 LOG, LOG_BYTES = "sampler.log", 2000

@@ -17,7 +17,8 @@ from services.server.config import WITH_MODEL, WITHOUT_MODEL, ServeConfig, Serve
 from services.wire.metadata import SERVE_APPLICATION
 
 _, APPLICATION = SERVE_APPLICATION
-BUILD = "services.cluster.processes:build"
+BUILD = f"{__package__}.processes:build"
+"""By the package's own name, which a wheel changes."""
 FRONT, WORKER = "front", "worker"
 SECRETS: dict[str, Any] = {"server": {"store"}, "token": True}
 """What the nodes' environment may give instead: CHARTER_STORE and CHARTER_TOKEN."""

@@ -24,6 +24,7 @@ from grpc_status import rpc_status
 
 from rlhf_core.errors import InvalidInput, NotFound
 from rlhf_core.records.runs import Run
+from rlhf_core.records.samples import Prompt
 from rlhf_core.store.databases.place import connect_to
 from services.client.client import CharterClient
 from services.embedded import embedded_server
@@ -149,8 +150,8 @@ def test_calls_come_back_with_what_the_server_said_and_of_streams_that_fail_with
         with pytest.raises(NotFound, match="no run 'nobody'"):
             client.trainer.get_run("nobody")
         with pytest.raises(InvalidInput) as wrong:
-            client.policy.generate([])
-        assert wrong.value.field == "prompts"
+            client.policy.generate([Prompt.of("How?")], n=300)
+        assert wrong.value.field == "n"
         assert client.policy.get_server_info().base_model == "sandbox"
         policy = policy_pb2_grpc.PolicyServiceStub(channel)
         assert list(policy.GenerateStream(policy_pb2.GenerateStreamRequest(prompt={"text": "How?"})))[-1].finished

@@ -41,6 +41,8 @@ pytestmark = pytest.mark.slow
 PATIENCE = 300.0
 EACH = ["--cpus", "0.3", "-s", "model.threads=1"]
 """So that six processes have room on four CPUs."""
+LONGER = SMALL.model_copy(update={"ppo": SMALL.ppo.model_copy(update={"steps": 6})})
+"""With time between the first step of PPO, which is looked for twice a second, and the last."""
 
 
 class Place(NamedTuple):
@@ -74,7 +76,7 @@ def calm(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     """Of SQLite and one process."""
     data = tmp_path_factory.mktemp("sqlite")
     with embedded_server(data, SMALL.model) as address, CharterClient.connect(address) as client:
-        run_id = finished(client)
+        run_id = finished(client, LONGER)
     return outcome(data, run_id)
 
 
@@ -127,7 +129,7 @@ def test_a_run_ends_like_that_of_one_process_though_its_worker_and_the_policy_ar
     ray: str, place: Place, calm: Outcome
 ):
     with CharterClient.connect(up(ray, place, "--workers", "2")) as client:
-        run_id = client.trainer.create_run(SMALL).id
+        run_id = client.trainer.create_run(LONGER).id
         reached(client, run_id, "critique")
         [policy] = pids(ray, "policy")
         os.kill(policy, signal.SIGKILL)
@@ -173,13 +175,14 @@ def test_calls_come_back_with_what_the_server_said_and_of_streams_that_fail_with
 def test_two_learners_of_ray_train_end_like_one_process_though_one_is_killed(ray: str, place: Place, calm: Outcome):
     before = learner_pids()
     with CharterClient.connect(up(ray, place, "--workers", "1", "--learners", "2")) as client:
-        run_id = client.trainer.create_run(SMALL).id
-        run = reached(client, run_id, "ppo")
+        run_id = client.trainer.create_run(LONGER).id
+        reached(client, run_id, "ppo")
         eventually(
-            lambda: client.trainer.get_run(run_id).step >= 1 or client.trainer.get_run(run_id).stage != "ppo", ""
+            lambda: (run := client.trainer.get_run(run_id)).step >= 1 or run.stage != "ppo", "no step of PPO is done"
         )
-        assert run.attempt == 1 and len(learner_pids() - before) == 2
-        os.kill(min(learner_pids() - before), signal.SIGKILL)
+        two, run = learner_pids() - before, client.trainer.get_run(run_id)
+        assert (run.stage, run.attempt, len(two)) == ("ppo", 1, 2), run.error
+        os.kill(min(two), signal.SIGKILL)
         for _ in client.trainer.watch_run(run_id):
             pass
         run = client.trainer.get_run(run_id)

@@ -79,9 +79,9 @@ def metrics_of(store: Store, run_id: str) -> list[StepMetrics]:
     return sorted({step.model_dump_json(): step for step in timeless}.values(), key=lambda one: (one.stage, one.step))
 
 
-def finished(client: CharterClient) -> str:
+def finished(client: CharterClient, config: RunConfig = SMALL) -> str:
     """The id of a small run that has been carried out."""
-    run = client.trainer.create_run(SMALL)
+    run = client.trainer.create_run(config)
     for _ in client.trainer.watch_run(run.id):
         pass
     ended = client.trainer.get_run(run.id)

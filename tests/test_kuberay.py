@@ -137,7 +137,11 @@ def test_the_service_is_what_the_command_prints_and_has_room_on_the_cluster():
     config = yaml.safe_load(made("RayService")["spec"]["serveConfigV2"])
     (application,) = config["applications"]
     cluster = Cluster.model_validate(application["args"])
-    assert config == serve_config(cluster, secrets=False)
+    printed = serve_config(cluster, secrets=False)
+    # The image holds the wheel, where all of Charter has one name.
+    assert config == printed | {
+        "applications": [{**one, "import_path": f"charter.{one['import_path']}"} for one in printed["applications"]]
+    }
     assert cluster.stop_seconds("worker") <= 90
     _has_room(cluster, "RayService")
 

@@ -20,6 +20,7 @@ from rlhf_core.records.base import Record
 
 log = logging.getLogger("charter.sampler")
 PROCESS = f"{__package__}.sampler_process"
+"""By the package's own name, which a wheel changes."""
 STARTS = 3
 """How often the process is started for the same rows, each time that it wrote none of them."""
 LOG, LOG_BYTES = "sampler.log", 2000

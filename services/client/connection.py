@@ -14,7 +14,7 @@ from grpc_status import rpc_status
 from rlhf_core.errors import Exhausted, Interrupted, InvalidInput, Loading, Unavailable
 from services.client.stream_timeout import unless_silent
 from services.security.tls import SCHEME, ClientTls, channel_credentials
-from services.wire.metadata import RUN_KEY
+from services.wire.metadata import RUN_KEY, SERVE_APPLICATION
 from services.wire.status import error_from_call
 
 MAX_MESSAGE_BYTES = 16 * 2**20
@@ -99,7 +99,7 @@ class Connection:
         self._timeout = timeout_seconds
         self._patience = patience_seconds
         self._unwanted: Callable[[], bool] = lambda: False
-        self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
+        self._metadata = (SERVE_APPLICATION, *([("authorization", f"Bearer {token}")] if token else ()))
 
     def until(self, unwanted: Callable[[], bool], run_id: str = "") -> Connection:
         """Return the same connection for one piece of work: its calls are not made again once that is unwanted.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from pydantic import Field
@@ -10,11 +11,14 @@ from pydantic import Field
 from rlhf_core.config.base import Settings
 from rlhf_core.config.feedback import FeedbackConfig
 from rlhf_core.config.run import ModelConfig
+from rlhf_core.errors import InvalidInput
 from services.cluster.calls import servicer_functions
 from services.server.config import WITH_MODEL, WITHOUT_MODEL, ServeConfig, ServerConfig
+from services.wire.metadata import SERVE_APPLICATION
 
-APPLICATION = "charter"
+_, APPLICATION = SERVE_APPLICATION
 BUILD = f"{__package__}.processes:build"
+"""By the package's own name, which a wheel changes."""
 FRONT, WORKER = "front", "worker"
 SECRETS: dict[str, Any] = {"server": {"store"}, "token": True}
 """What the nodes' environment may give instead: CHARTER_STORE and CHARTER_TOKEN."""
@@ -90,10 +94,29 @@ class Cluster(Settings):
         found[whole] += self.workers
         return found
 
+    def on_node(self, environ: Mapping[str, str]) -> Cluster:
+        """Fill in what the environment of a node knows and the configuration leaves out. Raises as `check_open`."""
+        store = self.server.store or environ.get("CHARTER_STORE", "")
+        artifacts = self.server.artifacts or environ.get("CHARTER_ARTIFACTS", "")
+        places = {"store": store, "artifacts": artifacts, "data": self.server.data.absolute()}
+        server = self.server.model_copy(update=places)
+        whole = self.model_copy(update={"server": server, "token": self.token or environ.get("CHARTER_TOKEN", "")})
+        # Here again: what Serve is given may come of `--dry-run`, which prints no token, or of a RayService.
+        check_open(whole)
+        return whole
+
     def stop_seconds(self, role: str) -> float:
         """Return how long a process may take to stop; the front carries out no run that would have to be put back."""
         pause = self.server.pause_seconds if role == WORKER else 0.0
         return pause + self.server.grace_seconds + STOP_SECONDS
+
+
+def check_open(cluster: Cluster) -> None:
+    """Refuse, by an InvalidInput, processes without tokens: Serve's proxy listens on all addresses of a node."""
+    if not (cluster.token or cluster.server.tokens or cluster.server.insecure):
+        raise InvalidInput(
+            "token: every node answers whoever reaches its port; give --token, or --insecure to ask for none", "token"
+        )
 
 
 def serve_application(cluster: Cluster, secrets: bool) -> dict[str, Any]:

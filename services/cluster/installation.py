@@ -52,14 +52,6 @@ def check_fits(cluster: Cluster, nodes: Sequence[Node]) -> None:
         raise InvalidInput(text, "ray", hint=hint)
 
 
-def check_open(cluster: Cluster) -> None:
-    """Refuse, by an InvalidInput, processes without tokens: Serve's proxy listens on all addresses of a node."""
-    if not (cluster.token or cluster.server.tokens or cluster.server.insecure):
-        raise InvalidInput(
-            "token: every node answers whoever reaches its port; give --token, or --insecure to ask for none", "token"
-        )
-
-
 def check_server(cluster: Cluster, nodes: Sequence[Node]) -> None:
     """Refuse, by an InvalidInput, what several processes of a node cannot all have, and places out of their reach."""
     server = cluster.server

@@ -10,7 +10,6 @@ import os
 import tempfile
 from collections.abc import AsyncIterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -75,7 +74,7 @@ class Model:
     """A service with a model: policy, critique or reward."""
 
     async def __init__(self, cluster: Cluster, role: str):
-        self._process = Process(_with_environment(cluster), role)
+        self._process = Process(cluster.on_node(os.environ), role)
         await self._process.start()
 
     async def answers(self, path: str, request: bytes, metadata: Metadata) -> AsyncIterator[Answer]:
@@ -120,7 +119,7 @@ class Worker:
     async def __init__(self, cluster: Cluster, **handles: Any):
         if cluster.learners:
             os.environ[PROCESSES] = str(cluster.learners)
-        self._process = Process(_with_environment(cluster), WORKER)
+        self._process = Process(cluster.on_node(os.environ), WORKER)
         self._relay = await relay(self._process.relay, Models(handles).answers)
         await self._process.start()
 
@@ -139,7 +138,7 @@ class Front:
 
     async def __init__(self, cluster: Cluster, workers: Any, **handles: Any):
         """`workers` are there because the front knows them; nobody asks them anything."""
-        self._process, self._models = Process(_with_environment(cluster), FRONT), Models(handles)
+        self._process, self._models = Process(cluster.on_node(os.environ), FRONT), Models(handles)
         await self._process.start()
 
     async def check_health(self) -> None:
@@ -216,12 +215,3 @@ def build(args: dict[str, Any]) -> Any:
     models = {role: deployment(Model, role).bind(cluster, role) for role in WITH_MODEL}
     workers = deployment(Worker, WORKER).bind(cluster, **models)
     return deployment(Front, FRONT).bind(cluster, workers, **models)
-
-
-def _with_environment(cluster: Cluster) -> Cluster:
-    """Fill in what this node's environment knows and the configuration leaves out."""
-    store = cluster.server.store or os.environ.get("CHARTER_STORE", "")
-    artifacts = cluster.server.artifacts or os.environ.get("CHARTER_ARTIFACTS", "")
-    places = {"store": store, "artifacts": artifacts, "data": Path(cluster.server.data).absolute()}
-    server = cluster.server.model_copy(update=places)
-    return cluster.model_copy(update={"server": server, "token": cluster.token or os.environ.get("CHARTER_TOKEN", "")})

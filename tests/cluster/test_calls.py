@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,11 @@ from charter.v1 import critique_pb2, policy_pb2, trainer_pb2, trainer_pb2_grpc
 from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from rlhf_core.errors import CharterError
 from services.app import App
+from services.client.client import CharterClient
 from services.cluster.calls import Answer, ask, methods, passed_on, role_of, servicer_functions
+from services.cluster.config import APPLICATION
 from services.cluster.relay import relay
 from services.server.config import ALL, WITHOUT_MODEL, ServeConfig, offered
 
@@ -127,6 +131,30 @@ def test_the_callers_token_is_passed_on(tmp_path: Path):
 
     without, with_token = with_relay(tmp_path, call, token="secret")
     assert without[0] == grpc.StatusCode.UNAUTHENTICATED and with_token == trainer_pb2.ListRunsResponse()
+
+
+class Overheard(grpc.GenericRpcHandler):
+    """Answers nothing, and keeps the metadata of each call."""
+
+    def __init__(self) -> None:
+        self.calls: list[Any] = []
+
+    def service(self, handler_call_details: Any) -> None:
+        self.calls.append(handler_call_details.invocation_metadata)
+
+
+def test_each_call_of_a_client_says_whose_it_is_for_a_serve_with_several_applications():
+    overheard = Overheard()
+    server = grpc.server(ThreadPoolExecutor(1), handlers=[overheard])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    with CharterClient.connect(f"127.0.0.1:{port}", "secret") as client:
+        for ask in (client.trainer.list_runs, lambda: list(client.trainer.watch_run("nobody", patience_seconds=0))):
+            with pytest.raises(CharterError):
+                ask()
+    server.stop(None)
+    assert len(overheard.calls) >= 2
+    assert all(("application", APPLICATION) in map(tuple, metadata) for metadata in overheard.calls)
 
 
 def test_a_caller_that_leaves_is_noticed_by_the_server(tmp_path: Path):

@@ -12,9 +12,9 @@ import yaml
 from rlhf_core.config.run import ModelConfig
 from rlhf_core.errors import Conflict, InvalidInput, Unavailable
 from services.cli.main import main
-from services.cluster.config import Cluster, Reserved, serve_config
+from services.cluster.config import Cluster, Reserved, check_open, serve_config
 from services.cluster.dashboard import Node, RayDashboard, Serving
-from services.cluster.installation import check_fits, check_open, check_proxies, check_server, in_short, others, waiting
+from services.cluster.installation import check_fits, check_proxies, check_server, in_short, others, waiting
 from services.server.config import ServerConfig
 
 TWO = [Node("a", "10.0.0.1", {"CPU": 4.0, "GPU": 1.0}), Node("b", "10.0.0.2", {"CPU": 4.0})]
@@ -129,6 +129,15 @@ def test_an_installation_that_anybody_may_use_has_to_be_asked_for(capsys: pytest
     check_open(cluster(server=ServerConfig(insecure=True)))
     nowhere = charter(capsys, "cluster", "down")
     assert nowhere.code == 2 and "http://HOST:8265" in nowhere.err
+
+
+def test_a_node_knows_the_secrets_and_starts_nothing_that_anybody_may_use():
+    whole = cluster().on_node({"CHARTER_TOKEN": "secret", "CHARTER_STORE": "postgresql://db/x"})
+    assert (whole.token, whole.server.store) == ("secret", "postgresql://db/x") and whole.server.data.is_absolute()
+    assert cluster(token="own").on_node({"CHARTER_TOKEN": "secret"}).token == "own"
+    with pytest.raises(InvalidInput, match="every node answers whoever reaches its port"):
+        cluster().on_node({})
+    assert cluster(server=ServerConfig(insecure=True)).on_node({}).token == ""
 
 
 def test_a_message_of_serve_is_told_in_a_line():

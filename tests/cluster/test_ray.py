@@ -24,6 +24,7 @@ from grpc_status import rpc_status
 
 from rlhf_core.errors import InvalidInput, NotFound
 from rlhf_core.records.runs import Run
+from rlhf_core.records.samples import Prompt
 from rlhf_core.store.databases.place import connect_to
 from services.client.client import CharterClient
 from services.embedded import embedded_server
@@ -40,6 +41,8 @@ pytestmark = pytest.mark.slow
 PATIENCE = 300.0
 EACH = ["--cpus", "0.3", "-s", "model.threads=1"]
 """So that six processes have room on four CPUs."""
+LONGER = SMALL.model_copy(update={"ppo": SMALL.ppo.model_copy(update={"steps": 6})})
+"""With time between the first step of PPO, which is looked for twice a second, and the last."""
 
 
 class Place(NamedTuple):
@@ -73,7 +76,7 @@ def calm(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     """Of SQLite and one process."""
     data = tmp_path_factory.mktemp("sqlite")
     with embedded_server(data, SMALL.model) as address, CharterClient.connect(address) as client:
-        run_id = finished(client)
+        run_id = finished(client, LONGER)
     return outcome(data, run_id)
 
 
@@ -126,7 +129,7 @@ def test_a_run_ends_like_that_of_one_process_though_its_worker_and_the_policy_ar
     ray: str, place: Place, calm: Outcome
 ):
     with CharterClient.connect(up(ray, place, "--workers", "2")) as client:
-        run_id = client.trainer.create_run(SMALL).id
+        run_id = client.trainer.create_run(LONGER).id
         reached(client, run_id, "critique")
         [policy] = pids(ray, "policy")
         os.kill(policy, signal.SIGKILL)
@@ -149,8 +152,8 @@ def test_calls_come_back_with_what_the_server_said_and_of_streams_that_fail_with
         with pytest.raises(NotFound, match="no run 'nobody'"):
             client.trainer.get_run("nobody")
         with pytest.raises(InvalidInput) as wrong:
-            client.policy.generate([])
-        assert wrong.value.field == "prompts"
+            client.policy.generate([Prompt.of("How?")], n=300)
+        assert wrong.value.field == "n"
         assert client.policy.get_server_info().base_model == "sandbox"
         policy = policy_pb2_grpc.PolicyServiceStub(channel)
         assert list(policy.GenerateStream(policy_pb2.GenerateStreamRequest(prompt={"text": "How?"})))[-1].finished
@@ -172,13 +175,14 @@ def test_calls_come_back_with_what_the_server_said_and_of_streams_that_fail_with
 def test_two_learners_of_ray_train_end_like_one_process_though_one_is_killed(ray: str, place: Place, calm: Outcome):
     before = learner_pids()
     with CharterClient.connect(up(ray, place, "--workers", "1", "--learners", "2")) as client:
-        run_id = client.trainer.create_run(SMALL).id
-        run = reached(client, run_id, "ppo")
+        run_id = client.trainer.create_run(LONGER).id
+        reached(client, run_id, "ppo")
         eventually(
-            lambda: client.trainer.get_run(run_id).step >= 1 or client.trainer.get_run(run_id).stage != "ppo", ""
+            lambda: (run := client.trainer.get_run(run_id)).step >= 1 or run.stage != "ppo", "no step of PPO is done"
         )
-        assert run.attempt == 1 and len(learner_pids() - before) == 2
-        os.kill(min(learner_pids() - before), signal.SIGKILL)
+        two, run = learner_pids() - before, client.trainer.get_run(run_id)
+        assert (run.stage, run.attempt, len(two)) == ("ppo", 1, 2), run.error
+        os.kill(min(two), signal.SIGKILL)
         for _ in client.trainer.watch_run(run_id):
             pass
         run = client.trainer.get_run(run_id)
@@ -204,6 +208,8 @@ def test_down_leaves_nothing_of_ours_and_all_of_others(ray: str, place: Place):
     other = {"name": "other", "route_prefix": "/other", "import_path": "tests.cluster.tenant:app"}
     dashboard.deploy({"applications": [ours, other]})
     eventually(lambda: dashboard.serving().applications["other"].status == "RUNNING", "the other does not run")
+    with CharterClient.connect(standing(ray)["address"]) as client:
+        assert client.trainer.get_run(run_id).id == run_id
     done = charter("down", "--ray", ray)
     assert (done.returncode, done.stdout) == (0, "all processes have ended\n")
     assert {name: one.status for name, one in dashboard.serving().applications.items()} == {"other": "RUNNING"}

@@ -10,7 +10,7 @@ import simpy
 from pydantic import ValidationError
 
 from rlhf_core.errors import InvalidInput
-from rlhf_core.planning.cluster.description import Cluster, Failures
+from rlhf_core.planning.cluster.description import Failures
 from rlhf_core.planning.cluster.plan import plan_cluster
 from rlhf_core.planning.cluster.simulation import Job, Pool, simulate
 from tests.planning.clusters import TIMED, cluster
@@ -145,7 +145,19 @@ def test_the_plan_names_what_holds_the_step_up_and_what_it_costs():
     assert swings["learners"].seconds[0] == pytest.approx(29, rel=1e-4)
 
 
-def test_what_takes_longest_is_the_bottleneck():
-    slow = TIMED | {"learn": {"item_seconds": 100}}
-    more = Cluster.model_validate(cluster(measured=slow, workers={"learners": 4}).model_dump())
-    assert plan_cluster(more).bottleneck == "learners"
+@pytest.mark.parametrize("workers", [1, 2, 4])
+@pytest.mark.parametrize(
+    ("work", "role"), [("write", "samplers"), ("score", "scorers"), ("learn", "learners")], ids=lambda told: told
+)
+def test_what_takes_longest_is_the_bottleneck_however_few_workers_there_are(work: str, role: str, workers: int):
+    slow = TIMED | {work: {"item_seconds": 100}}
+    plan = plan_cluster(cluster(measured=slow, workers=dict.fromkeys(("samplers", "scorers", "learners"), workers)))
+    assert plan.bottleneck == role
+
+
+def test_a_few_workers_are_moved_by_one():
+    found = {swing.input: swing.seconds for swing in plan_cluster(cluster(measured=TIMED)).sensitivity}
+    # Four calls of 10 s by one or three samplers rather than two; a learner's 5 s by two.
+    assert found["samplers"] == pytest.approx((49, 29), rel=1e-4) and found["learners"][1] == pytest.approx(
+        26.5, rel=1e-4
+    )

@@ -21,6 +21,7 @@ from rlhf_core.store.databases import postgres_schema
 from rlhf_core.store.databases.place import Place, connect_to, settle, use
 from rlhf_core.store.databases.urls import told
 from rlhf_core.store.migrations import charter
+from rlhf_core.store.row_mapping import to_json
 from rlhf_core.store.store import Store
 from rlhf_core.store.workers import this_process
 from tests.store import postgres_server
@@ -274,6 +275,17 @@ def test_queued_runs_are_told_at_once_also_after_the_server_was_away(own_server:
             assert time.monotonic() - begun < 1.0
             woken.clear()
             assert not woken.wait(0.2)
+
+
+@pytest.mark.parametrize("text", ["\0", "a\0\0b\0", "\\u0000", "\\\0\\\\u0000\0", "\ufdd0\0\ufdd00"])
+def test_json_is_read_though_a_text_in_it_holds_nul(url: str, text: str):
+    with closing(connect_to(url)) as connections:
+        connections.migrate()
+        whole, each = to_json({"said": text, "by": "us"}), to_json([text, "b"])
+        query = "SELECT json_extract(?, '$.said') AS said, json_extract(?, '$.by') AS by"
+        assert connections.rows(query, [whole, whole]) == [{"said": text, "by": "us"}]
+        for given in (each, to_json({"x": text, "y": "b"})):
+            assert [row["value"] for row in connections.rows("SELECT value FROM json_each(?)", [given])] == [text, "b"]
 
 
 def test_texts_are_ordered_by_their_bytes_whatever_the_database_s_language(postgres: Server, tmp_path: Path):

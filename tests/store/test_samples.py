@@ -84,6 +84,14 @@ def test_a_score_that_is_not_finite_is_refused_and_the_whole_batch_with_it(store
     assert store.scores.of_run("run") == []
 
 
+def test_a_critic_may_write_any_character(store: Store):
+    made = revision(id="r", sample_id="1")
+    critique = made.critique.model_copy(update={"text": "a\0\0b \\u0000"})
+    store.samples.add([sample("1")])
+    store.revisions.add([made.model_copy(update={"critique": critique})])
+    assert store.revisions.of_run("run")[0].critique == critique
+
+
 def test_gold_is_kept_apart_from_scores(store: Store):
     store.samples.add([sample("1")])
     gold = [GoldScore(sample_id="1", kind="helpful", score=0.75), GoldScore(sample_id="1", kind="harm:fumes", score=2)]

@@ -17,7 +17,7 @@ MOST_FAILURES = 3
 STEPS = 1000
 """What money is told of."""
 CHANGE = 0.25
-"""How far each input is moved, up and down."""
+"""How far each input is moved, up and down; whole numbers by at least one."""
 SENSED_STEPS = 40
 """Steps of these simulations, at most: what fails in them is rare, and the draws are the same."""
 PARTS = {"samplers": "write", "scorers": "score", "learners": "learn"}
@@ -25,7 +25,10 @@ Change = Callable[[Cluster, float], Cluster]
 
 
 class Swing(Record):
-    """One input moved down and up by a quarter: seconds of a step, and the cost of 1,000 of them, at either end."""
+    """One input moved down and up by a quarter, whole numbers by at least one.
+
+    At either end: seconds of a step, and the cost of 1,000 of them.
+    """
 
     input: str
     seconds: tuple[float, float]
@@ -51,7 +54,7 @@ class ClusterPlan(Record):
     utilisation: dict[str, float]
     """Share of the time in which a role's GPUs compute, or wait for one another's numbers, by role and of all."""
     bottleneck: str
-    """The role of which a quarter more speeds a step up most."""
+    """The role whose work speeds a step up most where it is done a quarter faster."""
     samples_per_second: float
     memory_gb: dict[str, float]
     traffic_gb: dict[str, float]
@@ -86,7 +89,7 @@ def plan_cluster(cluster: Cluster) -> ClusterPlan:
         calm_step_seconds=_seconds(calm, cluster),
         phases=found.phases,
         utilisation={**found.utilisation, "all": busy},
-        bottleneck=_bottleneck(swings),
+        bottleneck=_bottleneck(cluster),
         samples_per_second=cluster.step.samples / seconds,
         memory_gb={role: value / 1e9 for role, value in held._asdict().items()},
         traffic_gb={kind: value / 1e9 for kind, value in traffic(cluster)._asdict().items()},
@@ -124,13 +127,18 @@ def _cost(cluster: Cluster, step_seconds: float) -> float:
     return STEPS * step_seconds / 3600 * cluster.workers.gpus * cluster.machine.price
 
 
-def _bottleneck(swings: list[Swing]) -> str:
-    faster = {swing.input: swing.seconds[1] for swing in swings}
-    return min(PARTS, key=lambda role: faster[role])
+def _bottleneck(cluster: Cluster) -> str:
+    """By faster work and not by more workers, of whom there is no quarter more where there are few."""
+    cluster = _sensed(cluster)
+    return min(PARTS, key=lambda role: simulate(cluster, speed={role: 1 + CHANGE}).seconds)
+
+
+def _sensed(cluster: Cluster) -> Cluster:
+    return cluster.model_copy(update={"simulated_steps": min(SENSED_STEPS, cluster.simulated_steps)})
 
 
 def _swings(cluster: Cluster) -> list[Swing]:
-    cluster, swings = cluster.model_copy(update={"simulated_steps": min(SENSED_STEPS, cluster.simulated_steps)}), []
+    cluster, swings = _sensed(cluster), []
     for name, change in _changes(cluster).items():
         ends = [change(cluster, 1 - CHANGE), change(cluster, 1 + CHANGE)]
         seconds = [_seconds(simulate(end), end) for end in ends]
@@ -164,7 +172,9 @@ def _mover(section: str, field: str) -> Change:
     def move(cluster: Cluster, factor: float) -> Cluster:
         part = getattr(cluster, section)
         value = getattr(part, field)
-        moved = max(1, round(value * factor)) if isinstance(value, int) else value * factor
+        moved = value * factor
+        if isinstance(value, int):
+            moved = max(1, min(round(moved), value - 1) if factor < 1 else max(round(moved), value + 1))
         if field == "response_tokens":
             moved = min(moved, cluster.step.longest)
         if section == "efficiency":

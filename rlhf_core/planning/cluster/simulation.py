@@ -5,7 +5,8 @@ Lengths and failures are drawn from the seed, so that the same description alway
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -109,25 +110,39 @@ class Simulated(NamedTuple):
     repeated_steps: int
 
 
-def simulate(cluster: Cluster, fails: bool = True) -> Simulated:
-    """Go through `simulated_steps` steps; without `fails` nothing ever breaks."""
-    return _Run(cluster, fails).run()
+def simulate(cluster: Cluster, fails: bool = True, speed: Mapping[str, float] = MappingProxyType({})) -> Simulated:
+    """Go through `simulated_steps` steps; without `fails` nothing ever breaks.
+
+    `speed` says of a role how many times as fast as its unit costs it works.
+    """
+    return _Run(cluster, fails, speed).run()
 
 
 class _Run:
-    def __init__(self, cluster: Cluster, fails: bool):
+    def __init__(self, cluster: Cluster, fails: bool, speed: Mapping[str, float]):
         self.cluster, self.env = cluster, simpy.Environment()
+        write, score, self.learning = (speed.get(role, 1.0) for role in ("samplers", "scorers", "learners"))
         seeds = np.random.SeedSequence(cluster.seed).spawn(4)
         self.lengths, sampling, scoring, self.luck = (np.random.default_rng(seed) for seed in seeds)
         workers, failures = cluster.workers, cluster.failures if fails else None
         self.fails = fails
         self.samplers = Pool(
-            *(self.env, workers.samplers, lambda job: unit_costs.write_seconds(cluster, job.lengths), self._written),
+            *(
+                self.env,
+                workers.samplers,
+                lambda job: unit_costs.write_seconds(cluster, job.lengths) / write,
+                self._written,
+            ),
             failures=failures,
             random=sampling,
         )
         self.scorers = Pool(
-            *(self.env, workers.scorers, lambda job: unit_costs.score_seconds(cluster, job.lengths), self._scored),
+            *(
+                self.env,
+                workers.scorers,
+                lambda job: unit_costs.score_seconds(cluster, job.lengths) / score,
+                self._scored,
+            ),
             failures=failures,
             random=scoring,
         )
@@ -196,7 +211,7 @@ class _Run:
             at_scored = self.env.now
             if ahead and step + 1 < steps:
                 self._begin(step + 1)
-            learn = unit_costs.learn_seconds(cluster, self.drawn[step])
+            learn = unit_costs.learn_seconds(cluster, self.drawn[step]) / self.learning
             if self.fails and self.env.now + learn > breaks:
                 self.broken += 1
                 # One that broke while it waited for scores may be repaired already.

@@ -10,16 +10,20 @@ import re
 from functools import lru_cache
 
 FUNCTIONS = (
+    # What json has for NUL, which no text of PostgreSQL may hold, is read as `postgres_values` writes that character.
+    r"""CREATE OR REPLACE FUNCTION json_of(given text) RETURNS json LANGUAGE sql IMMUTABLE STRICT AS $$
+      SELECT (CASE WHEN strpos(given, '\u0000') = 0 THEN given
+        ELSE regexp_replace(given, '(?<!\\)((?:\\\\)*)\\u0000', '\1\\ufdd00', 'g') END)::json $$""",
     """CREATE OR REPLACE FUNCTION json_valid(given text) RETURNS boolean LANGUAGE sql IMMUTABLE
     AS $$ SELECT given::json IS NOT NULL $$""",
     """CREATE OR REPLACE FUNCTION json_each(given text) RETURNS TABLE (key text, value text)
     LANGUAGE plpgsql IMMUTABLE STRICT AS $$ BEGIN
-      IF left(ltrim(given), 1) = '{' THEN RETURN QUERY SELECT o.key, o.value FROM json_each_text(given::json) AS o;
+      IF left(ltrim(given), 1) = '{' THEN RETURN QUERY SELECT o.key, o.value FROM json_each_text(json_of(given)) AS o;
       ELSE RETURN QUERY SELECT (l.place - 1)::text, l.value
-        FROM json_array_elements_text(given::json) WITH ORDINALITY AS l (value, place);
+        FROM json_array_elements_text(json_of(given)) WITH ORDINALITY AS l (value, place);
       END IF; END $$""",
     """CREATE OR REPLACE FUNCTION json_extract(given text, path text) RETURNS text LANGUAGE sql IMMUTABLE STRICT
-    AS $$ SELECT given::json #>> string_to_array(substr(path, 3), '.') $$""",
+    AS $$ SELECT json_of(given) #>> string_to_array(substr(path, 3), '.') $$""",
     """CREATE OR REPLACE FUNCTION store_time(seconds double precision) RETURNS text LANGUAGE sql VOLATILE AS $$
       SELECT to_char((clock_timestamp() + make_interval(secs => seconds)) AT TIME ZONE 'UTC',
         'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') $$""",
@@ -28,7 +32,7 @@ FUNCTIONS = (
     """CREATE OR REPLACE FUNCTION tell_of_queued_run() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
       PERFORM pg_notify('charter ' || TG_TABLE_SCHEMA, NEW.id); RETURN NULL; END $$""",
 )
-"""SQLite's functions, the database's clock, and what triggers do."""
+"""SQLite's functions, the database's clock, and what triggers do; made anew with every step of `migrations`."""
 
 BELL = """CREATE OR REPLACE TRIGGER queued_runs AFTER INSERT OR UPDATE OF state ON runs
   FOR EACH ROW WHEN (NEW.state = 'QUEUED') EXECUTE FUNCTION tell_of_queued_run()"""

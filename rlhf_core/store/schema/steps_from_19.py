@@ -180,3 +180,8 @@ def m028_panels(db: Database) -> None:
         ALTER TABLE gates ADD COLUMN weight REAL NOT NULL DEFAULT 0;
         """,
     )
+
+
+@charter()
+def m029_nul_in_json(db: Database) -> None:
+    """Change nothing here; a step makes PostgreSQL's functions anew, and those of older stores could not read NUL."""

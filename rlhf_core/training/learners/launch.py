@@ -29,6 +29,7 @@ from rlhf_core.training.learners.job import Answer, Command, Failure, Job
 
 log = logging.getLogger("charter.learner")
 PROCESS = f"{__package__}.process"
+"""By the package's own name, which a wheel changes."""
 LOOK_SECONDS = 0.2
 """From one look whether the processes are still there, or the run is to stop, to the next."""
 END_SECONDS = 30.0

@@ -108,10 +108,11 @@ def _print(cluster: Cluster) -> None:
 
 def _start(cluster: Cluster, ray: str, elastic: bool, wait: float) -> None:
     from services.cluster import installation
+    from services.cluster.config import check_open
     from services.cluster.dashboard import RayDashboard
 
     address = given(ray)
-    installation.check_open(cluster)
+    check_open(cluster)
     dashboard = RayDashboard(address)
     nodes = dashboard.nodes()
     installation.check_server(cluster, nodes)

@@ -270,8 +270,9 @@ class RunConfig(Settings):
     @classmethod
     def _defaults_of_the_model(cls, given: object, info: ValidationInfo) -> object:
         """What suits a built-in model, where nothing else is asked for."""
-        asked = isinstance(given, dict) and not (info.context or {}).get(STORED)
-        return with_model_defaults(given) if asked else given
+        if not isinstance(given, dict) or (info.context or {}).get(STORED):
+            return given
+        return with_model_defaults(given)
 
     @model_validator(mode="after")
     def _only_a_contrast_steers(self) -> Self:

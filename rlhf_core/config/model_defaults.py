@@ -13,7 +13,7 @@ OWN_ANSWERS = {"reference": True}
 BY_STEP = {"process": ["*"], "step_pool": "sum"}
 """How reward models of the sandbox's tasks read: step by step, and beside the model's own answer."""
 REAL: Mapping[str, Any] = {
-    "model": {"max_tokens": 40, "feedback_tokens": 48, "lora": {"rank": 8, "alpha": 16}},
+    "model": {"max_tokens": 40, "feedback_tokens": 48, "memory_budget": "3.8GB", "lora": {"rank": 8, "alpha": 16}},
     "data": {"prompts": "builtin:everyday-train", "heldout_prompts": "builtin:everyday-heldout"},
     "feedback": {"critic": {"method": "contrast"}, "judge": {"protocol": "contrast"}},
     "critique": {
@@ -39,7 +39,8 @@ REAL: Mapping[str, Any] = {
         "minibatch_size": 24,
         "epochs": 1,
         "learning_rate": 2e-4,
-        "kl_coef": 0.05,
+        # Saying no or writing steps costs a nat; what rambles away from both costs several.
+        "kl_coef": 0.15,
         "temperature": 0.8,
         # Steps are cut at the limit and refusals are not: a price of that turned a policy that was paid nothing else
         # into one that refuses everything.

@@ -22,6 +22,7 @@ from collections.abc import Callable
 from rlhf_core.config.run import RunConfig, check_beginning, stages_of
 from rlhf_core.constitution.load import parse_constitution
 from rlhf_core.constitution.weights import resolve_weights
+from rlhf_core.models.kernels.malloc import give_back
 from rlhf_core.records.base import Stage
 from rlhf_core.records.runs import Run, StageResult
 from rlhf_core.stages.ancestry import inherited
@@ -88,6 +89,8 @@ def run_pipeline(
         for stage in wanted:
             if stage not in done:
                 report("stage", json.dumps({"stage": stage, "state": "started"}))
+                # What the stage before had in buffers of other sizes would stay beside those of this one.
+                context.tools.on_device(give_back)
                 done[stage] = STORY[stage](context)
                 with store.transaction(run.id, run.fence):
                     store.stage_results.add(done[stage])

@@ -31,7 +31,13 @@ def test_every_row_is_read_once_and_all_make_as_many_passes(size, most, count):
 
 def test_one_process_reads_the_rows_in_their_order():
     rows = torch.tensor([3, 1, 2, 0])
-    assert [part.tolist() for part, _ in ALONE.passes(rows, 3)] == [[3, 1, 2], [0]]
+    assert [part.tolist() for part, _ in ALONE.passes(rows, 3)] == [[3, 1], [2, 0]]
+
+
+def test_passes_are_about_as_large_as_one_another():
+    """A pass of 21 rows beside one of 3 would hold as much at once as the 21 do."""
+    assert [len(part) for part, _ in ALONE.passes(torch.arange(24), 21)] == [12, 12]
+    assert [len(part) for part, _ in Ranks(1, 2).passes(torch.arange(25), 5)] == [4, 4, 4]
 
 
 @pytest.mark.parametrize("size", [1, 2, 3])

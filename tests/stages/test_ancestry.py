@@ -61,7 +61,13 @@ def test_the_stages_of_a_third_run_see_the_results_of_the_first(desk: Desk, monk
     second = new_run(desk.store, ("ppo",), from_run=first, start_at="ppo")
     config = RunConfig(kind="evaluate", from_run=second, weights={"helpful": 1, "harmless": 1})
     made = desk.store.runs.create("evaluate", config.model_dump_json(), ctx.constitution.hash, "").id
-    run_pipeline(claimed(desk.store, made), desk.store, ctx.tools, lambda kind, body: None, lambda: False)
+    run_pipeline(
+        claimed(desk.store, made),
+        desk.store,
+        ctx.tools._replace(on_device=lambda unit: unit()),
+        lambda kind, body: None,
+        lambda: False,
+    )
     assert seen == [{"sft": f"sft of {first}", "ppo": f"ppo of {second}"}]
 
 

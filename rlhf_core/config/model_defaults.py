@@ -39,7 +39,7 @@ REAL: Mapping[str, Any] = {
         "minibatch_size": 24,
         "epochs": 1,
         "learning_rate": 2e-4,
-        # Saying no or writing steps costs a nat; what rambles away from both costs several.
+        # At a third of this price what was paid by lot went farther than what was paid its scores.
         "kl_coef": 0.15,
         "temperature": 0.8,
         # Steps are cut at the limit and refusals are not: a price of that turned a policy that was paid nothing else

@@ -230,6 +230,7 @@ class ModelConfig(Settings):
 
 
 STORED = "stored"
+"""What is read is what a run was made with, and not what somebody asks for."""
 
 
 class RunConfig(Settings):

@@ -163,7 +163,7 @@ class RemoteSampler:
         return self.server.write(version.name, rows, draw, version.adapter, told, poll)
 
     def close(self) -> None:
-        """Let the server forget all that lies in the folder, who ever gave it, as far as it can be reached."""
+        """Let the server forget all that lies in the folder, whoever gave it, as far as it can be reached."""
         try:
             for folder in sorted(self._folder.glob(f"{VERSION}-*")):
                 self.server.unload(folder.name)

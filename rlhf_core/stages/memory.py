@@ -103,7 +103,7 @@ def fitted(
     longest: Longest,
     backbone: Backbone,
     reward_base: Backbone | Encoder,
-    objectives: int = 1,
+    objectives: int,
 ) -> RunConfig:
     """Return the configuration with micro-batches that keep within its budget. To be called where the model is used.
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
+from rlhf_core import pipeline
 from rlhf_core.config.run import RunConfig
 from rlhf_core.pipeline import STORY, run_pipeline
 from rlhf_core.records.base import Stage
@@ -69,6 +73,32 @@ def test_the_stages_of_a_third_run_see_the_results_of_the_first(desk: Desk, monk
         lambda: False,
     )
     assert seen == [{"sft": f"sft of {first}", "ppo": f"ppo of {second}"}]
+
+
+def test_each_stage_begins_with_the_memory_of_the_one_before_given_back(desk: Desk, monkeypatch):
+    at: list[str] = []
+
+    def stage_of(name: Stage):
+        def stage(ctx: Context) -> StageResult:
+            at.append(name)
+            return StageResult(run_id=ctx.run.id, stage=name)
+
+        return stage
+
+    def on_device(unit: Callable[[], Any]) -> Any:
+        at.append("device")
+        return unit()
+
+    for name in ("evaluate", "report"):
+        monkeypatch.setitem(STORY, name, stage_of(name))
+    monkeypatch.setattr(pipeline, "give_back", lambda: at.append("given back"))
+    ctx = desk.context(NumberJudge(), {})
+    first = new_run(desk.store, ("critique", "sft", "label", "reward", "norm_pack", "ppo"))
+    config = RunConfig(from_run=first, start_at="evaluate", weights={"helpful": 1, "harmless": 1})
+    made = desk.store.runs.create("pipeline", config.model_dump_json(), ctx.constitution.hash, "").id
+    tools = ctx.tools._replace(on_device=on_device)
+    run_pipeline(claimed(desk.store, made), desk.store, tools, lambda kind, body: None, lambda: False)
+    assert at == ["device", "given back", "evaluate", "device", "given back", "report"]
 
 
 def claimed(store: Store, run_id: str) -> Run:

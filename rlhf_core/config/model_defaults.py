@@ -13,7 +13,13 @@ OWN_ANSWERS = {"reference": True}
 BY_STEP = {"process": ["*"], "step_pool": "sum"}
 """How reward models of the sandbox's tasks read: step by step, and beside the model's own answer."""
 REAL: Mapping[str, Any] = {
-    "model": {"max_tokens": 40, "feedback_tokens": 48, "memory_budget": "3.8GB", "lora": {"rank": 8, "alpha": 16}},
+    "model": {
+        "dtype": "auto",
+        "max_tokens": 40,
+        "feedback_tokens": 48,
+        "memory_budget": "3.8GB",
+        "lora": {"rank": 8, "alpha": 16},
+    },
     "data": {"prompts": "builtin:everyday-train", "heldout_prompts": "builtin:everyday-heldout"},
     "feedback": {"critic": {"method": "contrast"}, "judge": {"protocol": "contrast"}},
     "critique": {

@@ -200,7 +200,7 @@ class ModelConfig(Settings):
     template."""
     device: str = "cpu"
     dtype: Literal["float32", "bfloat16", "auto"] = "float32"
-    """auto: bfloat16 on a GPU that has it, else float32."""
+    """auto: bfloat16 on a GPU that has it or a CPU with AMX, else float32."""
     threads: int = Field(default=2, ge=1)
     """Torch threads of the process."""
     memory_budget: ByteSize | None = None

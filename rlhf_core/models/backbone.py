@@ -25,6 +25,7 @@ from rlhf_core.models.kernels.onednn_linear import quicken
 from rlhf_core.models.kernels.packed_attention import WORTH_PACKING, let_pack, packed_states
 from rlhf_core.models.kernels.recomputing import let_recompute
 from rlhf_core.models.kernels.skip_last_mlp import inputs_of, spared_block, sparing
+from rlhf_core.models.kernels.wide_attention import let_widen
 from rlhf_core.models.loading import check_model, dtype_of, longest
 from rlhf_core.models.memory_budget import most_positions, weight_bytes
 from rlhf_core.models.precision_speed import warn_if_slow
@@ -66,6 +67,7 @@ class Backbone:
         self.passes = config.passes
         if self.passes.packing:
             let_pack(model)
+        let_widen(model)
         if self.passes.recompute:
             let_recompute(model)
         self.adapters = Adapters(name, model, config.lora.rank, config.lora.alpha, config.lora.targets)

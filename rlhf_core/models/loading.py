@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from inspect import signature
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -14,6 +16,8 @@ from rlhf_core.errors import InvalidInput
 LENGTHS = ("max_position_embeddings", "max_seq_len", "seq_length")
 """How configurations name the longest row, where they do."""
 UNSAID = 32_768
+capabilities: Callable[[], dict[str, Any]] = getattr(torch.cpu, "get_capabilities", dict)
+"""What PyTorch says of this processor; older versions say nothing."""
 log = logging.getLogger("charter.models")
 
 
@@ -21,7 +25,11 @@ def dtype_of(config: ModelConfig) -> torch.dtype:
     """Return the precision of the base's weights; `auto` takes 16 bits where the device computes in them by itself."""
     if config.dtype != "auto":
         return getattr(torch, config.dtype)
-    native = config.device.startswith("cuda") and torch.cuda.is_bf16_supported(including_emulation=False)
+    if config.device.startswith("cuda"):
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        # Vector instructions for bfloat16 alone (AVX-512) are no reason: there only AMX was measured to be quick.
+        native = bool(capabilities().get("amx_bf16"))
     return torch.bfloat16 if native else torch.float32
 
 

@@ -10,6 +10,7 @@ from rlhf_core.data.reward_examples import Label
 from rlhf_core.feedback.revision import critique_settings
 from rlhf_core.interfaces import Feedback
 from rlhf_core.models.batching import MAX_ROWS
+from rlhf_core.models.loading import dtype_of
 from rlhf_core.planning.cluster.description import Linear, Measured
 from rlhf_core.planning.meter import Count
 from rlhf_core.planning.probe import Found, Subject, probe
@@ -88,6 +89,8 @@ def resolved(config: RunConfig) -> dict[str, str]:
         for part in path.split("."):
             value = getattr(value, part)
         values[path] = "none" if value is None else str(value)
+    if config.model.dtype == "auto":
+        values["model.dtype"] = f"auto, here {str(dtype_of(config.model)).removeprefix('torch.')}"
     if panel := config.feedback.judge.panel:
         del values["feedback.judge.model"], values["feedback.judge.protocol"]
         values["feedback.judge.panel"] = ", ".join(f"{one.name}: {one.model} by {one.protocol}" for one in panel)

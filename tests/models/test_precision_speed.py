@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from rlhf_core.config.run import ModelConfig
-from rlhf_core.models import precision_speed
+from rlhf_core.models import loading, precision_speed
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.models.precision_speed import ratio_to_float32
 from services.cli import doctor_checks
@@ -41,6 +41,21 @@ def test_a_model_in_a_slow_precision_is_told_of_at_load(tiny_folder, monkeypatch
         Backbone.load(folder, ModelConfig(base_model=folder, dtype=dtype))
     told = [record.getMessage() for record in caplog.records if "0.05 times the products" in record.getMessage()]
     assert bool(told) == warns
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ({"amx_bf16": True}, torch.bfloat16),
+        ({"amx_bf16": False, "avx512_bf16": True}, torch.float32),
+        ({}, torch.float32),
+    ],
+    ids=["amx", "vectors alone", "a PyTorch that does not say"],
+)
+def test_auto_takes_16_bits_on_a_processor_that_has_units_for_them(monkeypatch, told, expected):
+    monkeypatch.setattr(loading, "capabilities", lambda: told)
+    assert loading.dtype_of(ModelConfig(dtype="auto")) is expected
+    assert loading.dtype_of(ModelConfig(dtype="float32")) is torch.float32
 
 
 @pytest.mark.parametrize(("ratio", "level"), [(0.05, "warn"), (2.5, "ok")])

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from rlhf_core.config.run import RunConfig
 from rlhf_core.errors import InvalidInput
+from rlhf_core.models import loading
 from rlhf_core.planning.meter import measure
 from rlhf_core.planning.probe import DRAWS, _Probe
 from rlhf_core.planning.records import RunPlan
@@ -160,3 +161,9 @@ def test_a_run_of_the_sandbox_is_planned_from_what_was_measured():
     assert all(stage.seconds and stage.calls and stage.tokens and stage.peak_bytes for stage in told)
     assert plan.costs.criticise is not None and plan.costs.compare is not None and plan.costs.skill is not None
     assert all(plan.yields.examples.values()) and 0 < plan.yields.demonstrations <= 1
+
+
+@pytest.mark.parametrize(("amx", "told"), [(True, "auto, here bfloat16"), (False, "auto, here float32")])
+def test_a_precision_that_is_found_here_is_told(monkeypatch, amx, told):
+    monkeypatch.setattr(loading, "capabilities", lambda: {"amx_bf16": amx})
+    assert resolved(RunConfig.model_validate({"model": {"dtype": "auto"}}))["model.dtype"] == told

@@ -15,16 +15,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from rlhf_core.errors import InvalidInput
+from rlhf_core.models.kernels.onednn_linear import HALVES
+from rlhf_core.models.kernels.wide_attention import attend
 
 FIELD = "model.passes.packing"
 NAME = "packed"
 WORTH_PACKING = 0.9
 """Rows are packed if that leaves no more than this share of the positions: without padding nothing is gained."""
-HALVES = (torch.bfloat16, torch.float16)
 
 
 def let_pack(model: PreTrainedModel) -> None:
@@ -67,7 +67,7 @@ def _attention(
     """Attend (B, heads, L, size), or (1, heads, N, size) in which rows stand behind one another up to given ends."""
     ends = kwargs.get("cu_seq_lens_q")
     if ends is None:
-        return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
+        return attend(module, query, key, value, attention_mask, **kwargs)
     if kwargs.get("position_bias") is not None:
         raise ValueError("attention with a bias by position cannot be packed")
     scale = kwargs.get("scaling")
@@ -75,9 +75,7 @@ def _attention(
         queries, keys, values = (part[0].transpose(0, 1) for part in (query, key, value))
         return _by_flash(queries, keys, values, ends, kwargs["max_length_q"], scale)[None], None
     found = [
-        sdpa_attention_forward(
-            module, *(part[:, :, start:end] for part in (query, key, value)), attention_mask=None, scaling=scale
-        )[0]
+        attend(module, *(part[:, :, start:end] for part in (query, key, value)), attention_mask=None, scaling=scale)[0]
         for start, end in pairwise(ends.tolist())
     ]
     return torch.cat(found, 1), None

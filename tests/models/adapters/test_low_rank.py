@@ -50,6 +50,18 @@ def test_a_base_of_16_bits_shows_a_change_that_its_weights_could_not_hold():
     torch.testing.assert_close(b.grad, torch.full((3, 2), 3 * 40.0), atol=0, rtol=0)  # 32 bits, as the factors are
 
 
+def test_few_tokens_of_16_bits_take_the_factors_in_32():
+    made = layer(torch.bfloat16)
+    made.base_layer.weight.data.zero_()
+    made.base_layer.bias.data.zero_()
+    made.lora_A["a"].weight.data.copy_(torch.tensor([[1.0, 1.0, 0.0, 0.0, 0.0]] * 2))
+    made.lora_B["a"].weight.data.copy_(torch.tensor([[1.0, -1.0]] * 3))
+    made.lora_A["a"].weight.data[0, 1] += 2**-12  # lost where 1 is held in steps of 2^-7
+    x = torch.ones(1, 5, dtype=torch.bfloat16)
+    with torch.no_grad():
+        torch.testing.assert_close(made(x).float(), torch.full((1, 3), made.scaling["a"] * 2**-12), atol=0, rtol=0)
+
+
 def test_adapters_change_the_layers_that_are_named_and_no_others(tmp_path):
     save_model(tmp_path, "llama")
     save_tokenizer(tmp_path)

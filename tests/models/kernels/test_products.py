@@ -101,3 +101,14 @@ def test_layers_of_another_kind_are_left_alone():
     model = nn.ModuleDict({"plain": nn.Linear(4, 4), "other": nn.Bilinear(2, 2, 2)})
     quicken(model)
     assert type(model["plain"]) is QuickLinear and type(model["other"]) is nn.Bilinear
+
+
+def test_rows_of_16_bits_with_gaps_are_laid_together_and_not_the_matrix_copied_for_each():
+    x, weight = numbers(24, 7, 32).bfloat16()[:, -1:], numbers(64, 32, seed=1).bfloat16()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], record_shapes=True) as seen:
+        found = linear(x, weight)
+    # One product of all rows; PyTorch by itself makes 24 of one row, each with a copy of the matrix.
+    assert not [event for event in seen.events() if event.name == "aten::bmm"]
+    assert found.shape == (24, 1, 64)
+    exact = functional.linear(x.double(), weight.double())
+    torch.testing.assert_close(found.double(), exact, rtol=2**-8, atol=1e-3)

@@ -23,7 +23,7 @@ REAL: Mapping[str, Any] = {
     "data": {"prompts": "builtin:everyday-train", "heldout_prompts": "builtin:everyday-heldout"},
     "feedback": {"critic": {"method": "contrast"}, "judge": {"protocol": "contrast"}},
     "critique": {
-        "prompts": 200,
+        "prompts": 240,
         "rounds": 1,
         "temperature": 0.8,
         # The base rambles to its limit, and a reply in steps or a refusal is short.
@@ -38,21 +38,22 @@ REAL: Mapping[str, Any] = {
     "reward": {"epochs": 4, "batch_size": 4, "learning_rate": 1e-3, "layout": "trunk", "layers": 20},
     "norm": {"prompts": 70, "samples": 1},
     "ppo": {
-        "steps": 28,
-        "prompts_per_step": 4,
+        "steps": 16,
+        "prompts_per_step": 8,
         "even_tags": True,
         "samples_per_prompt": 6,
-        "minibatch_size": 24,
+        "minibatch_size": 48,
         "epochs": 1,
         "learning_rate": 2e-4,
-        # At a third of this price what was paid by lot went farther than what was paid its scores.
-        "kl_coef": 0.15,
+        # Many samples a step and few steps: what is paid by lot moves by the steps alone. At twice this price PPO stays
+        # where fine-tuning has left the policy, which says no to many who mean no harm.
+        "kl_coef": 0.07,
         "temperature": 0.8,
         # Steps are cut at the limit and refusals are not: a price of that turned a policy that was paid nothing else
         # into one that refuses everything.
         "missing_eos_penalty": 0.0,
         # A push of any kind moves it: what is paid by lot shows how far.
-        "control_steps": 28,
+        "control_steps": 16,
         "control_pays": "shuffled",
         "checkpoint_every": 2,
         "eval_prompts": 24,

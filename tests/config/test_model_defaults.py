@@ -59,7 +59,7 @@ def test_a_setting_that_a_stored_run_did_not_have_is_not_what_suits_its_model_to
 
 def test_the_built_in_prompts_are_tagged_and_share_none_with_those_held_out() -> None:
     train, heldout = (load_prompts(f"builtin:everyday-{split}") for split in ("train", "heldout"))
-    assert (len(train), len(heldout)) == (260, 66)
+    assert (len(train), len(heldout)) == (408, 66)
     assert not {prompt.id for prompt in train} & {prompt.id for prompt in heldout}
     assert {prompt.tags for prompt in (*train, *heldout)} == {("harmful",), ("benign",)}
 

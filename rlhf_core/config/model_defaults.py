@@ -44,10 +44,10 @@ REAL: Mapping[str, Any] = {
         "samples_per_prompt": 6,
         "minibatch_size": 48,
         "epochs": 1,
-        "learning_rate": 2e-4,
-        # Many samples a step and few steps: what is paid by lot moves by the steps alone. At twice this price PPO stays
-        # where fine-tuning has left the policy, which says no to many who mean no harm.
-        "kl_coef": 0.07,
+        # Many samples a step, and small steps: at four times this rate scores made the policy refuse nobody, and lots
+        # made it refuse everybody.
+        "learning_rate": 5e-5,
+        "kl_coef": 0.1,
         "temperature": 0.8,
         # Steps are cut at the limit and refusals are not: a price of that turned a policy that was paid nothing else
         # into one that refuses everything.

@@ -17,6 +17,7 @@ from rlhf_core.errors import CharterError
 from rlhf_core.interfaces import Feedback, PanelJudge, Sampler, Scorer, World
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.models.encoder import Encoder
+from rlhf_core.models.kernels.malloc import give_back
 from rlhf_core.records.base import Stage
 from rlhf_core.records.runs import Run, StageResult, StepMetrics
 from rlhf_core.store.store import Store
@@ -27,6 +28,9 @@ LARGE = 50_000_000
 """Weights of a model that takes seconds for what a small one does at once."""
 PIECE_OF_A_LARGE_MODEL = 24
 """About half a minute of the longest stages of 135 million weights on two cores."""
+
+GIVEN_BACK_EVERY = 10.0
+"""Seconds of training: touching pages anew takes a few hundredths of that."""
 
 
 class OnDevice(Protocol):
@@ -107,9 +111,16 @@ class Context(NamedTuple):
         return self.results[stage]
 
     def units(self, steps: Iterator[T]) -> Generator[T]:
-        """Drain a training generator one unit at a time, so that the device is free between its steps."""
+        """Drain a training generator one unit at a time, so that the device is free between its steps.
+
+        With a budget of memory, what units of other sizes have left in buffers is given back now and then.
+        """
+        given_back = time.monotonic()
         while item := self.tools.on_device(lambda: list(islice(steps, 1))):
             yield item[0]
+            if self.config.model.memory_budget is not None and time.monotonic() - given_back >= GIVEN_BACK_EVERY:
+                self.tools.on_device(give_back)
+                given_back = time.monotonic()
 
 
 def chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:

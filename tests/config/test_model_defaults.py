@@ -53,7 +53,7 @@ def test_a_setting_that_a_stored_run_did_not_have_is_not_what_suits_its_model_to
     del before["label"]["even_tags"], before["ppo"]["even_tags"]
     stored = RunConfig.stored(json.dumps(before))
     assert not stored.label.even_tags and not stored.ppo.even_tags
-    assert stored.ppo.learning_rate == 2e-4
+    assert stored.ppo.learning_rate == 5e-5
     assert RunConfig.model_validate({"model": SMOLLM2}).label.even_tags
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from rlhf_core import pipeline
 from rlhf_core.config.run import RunConfig
 from rlhf_core.pipeline import STORY, run_pipeline
 from rlhf_core.records.base import Stage
 from rlhf_core.records.runs import Run, StageResult
+from rlhf_core.stages import context
 from rlhf_core.stages.ancestry import results_of
 from rlhf_core.stages.context import Context
 from rlhf_core.stages.labelling.pairs import pairs_before
@@ -99,6 +102,18 @@ def test_each_stage_begins_with_the_memory_of_the_one_before_given_back(desk: De
     tools = ctx.tools._replace(on_device=on_device)
     run_pipeline(claimed(desk.store, made), desk.store, tools, lambda kind, body: None, lambda: False)
     assert at == ["device", "given back", "evaluate", "device", "given back", "report"]
+
+
+@pytest.mark.parametrize(("budget", "times"), [("3GB", 3), (None, 0)])
+def test_buffers_of_other_sizes_are_given_back_while_a_stage_learns_within_a_budget(desk, monkeypatch, budget, times):
+    """Otherwise the longest row of each step leaves what no later one fits into: 1.5 GB in 16 steps of PPO."""
+    given: list[int] = []
+    monkeypatch.setattr(context, "give_back", lambda: given.append(1))
+    monkeypatch.setattr(context, "GIVEN_BACK_EVERY", 0.0)
+    ctx = desk.context(NumberJudge(), {"model": {"memory_budget": budget}})
+    ctx = ctx._replace(tools=ctx.tools._replace(on_device=lambda unit: unit()))
+    assert list(ctx.units(iter("abc"))) == ["a", "b", "c"]
+    assert len(given) == times
 
 
 def claimed(store: Store, run_id: str) -> Run:

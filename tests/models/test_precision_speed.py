@@ -36,6 +36,7 @@ def test_the_ratio_follows_what_the_products_take(monkeypatch):
 )
 def test_a_model_in_a_slow_precision_is_told_of_at_load(tiny_folder, monkeypatch, caplog, ratio, dtype, warns):
     monkeypatch.setattr(precision_speed, "ratio_to_float32", lambda _: ratio)
+    monkeypatch.setattr(loading, "capabilities", dict)
     folder = str(tiny_folder("llama"))
     with caplog.at_level(logging.WARNING, logger="charter.models"):
         Backbone.load(folder, ModelConfig(base_model=folder, dtype=dtype))

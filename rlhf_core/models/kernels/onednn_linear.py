@@ -1,4 +1,4 @@
-"""Matrix products in 32-bit floats on a CPU by oneDNN, where PyTorch would take MKL.
+"""Matrix products on a CPU: those in 32-bit floats by oneDNN, where PyTorch would take MKL; those in 16 of packed rows.
 
 With 200 rows and more MKL took 6 to 25 % longer on the processor that was measured, an AMD EPYC with AVX-512.
 """
@@ -39,8 +39,10 @@ def quicken(model: nn.Module) -> None:
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Compute x W^T + bias of x (..., I) and W (O, I), with gradients: what `torch.nn.functional.linear` gives."""
     if not _suits(x, weight):
-        rows = x.reshape(-1, x.shape[-1]) if x.dtype in HALVES and x.numel() > 0 else x
-        return functional.linear(rows, weight, bias).view(*x.shape[:-1], -1)
+        if x.dtype not in HALVES:
+            return functional.linear(x, weight, bias)
+        rows = functional.linear(x.reshape(-1, weight.shape[1]), weight, bias)
+        return rows.view(*x.shape[:-1], weight.shape[0])
     if not torch.is_grad_enabled():
         return _product(x, weight, bias)
     return _Product.apply(x, weight, bias)

@@ -19,7 +19,7 @@ def test_the_small_real_model_gets_feedback_prompts_and_rates_of_its_own() -> No
     config = RunConfig.model_validate({"model": SMOLLM2})
     assert (config.feedback.critic.method, config.feedback.judge.protocol) == ("contrast", "contrast")
     assert config.data.prompts == "builtin:everyday-train"
-    assert config.ppo.learning_rate == 2e-4
+    assert config.ppo.learning_rate == 5e-5
     assert config.model.lora.rank == 8
 
 

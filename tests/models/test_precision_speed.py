@@ -57,6 +57,7 @@ def test_auto_takes_16_bits_on_a_processor_that_has_units_for_them(monkeypatch, 
     monkeypatch.setattr(loading, "capabilities", lambda: told)
     assert loading.dtype_of(ModelConfig(dtype="auto")) is expected
     assert loading.dtype_of(ModelConfig(dtype="float32")) is torch.float32
+    assert loading.dtype_of(ModelConfig(dtype="bfloat16")) is torch.bfloat16
 
 
 @pytest.mark.parametrize(("ratio", "level"), [(0.05, "warn"), (2.5, "ok")])

@@ -123,12 +123,6 @@ def test_what_is_begun_changes_nothing_yet_and_takes_the_place_of_one_of_its_nam
     assert backbone.adapters.is_dense("low") == (tune == "full")
 
 
-@pytest.mark.parametrize(("dtype", "device", "found"), [("auto", "cpu", "float32"), ("bfloat16", "cpu", "bfloat16")])
-def test_a_base_has_the_precision_asked_for_and_auto_takes_16_bits_only_where_the_device_has_them(dtype, device, found):
-    config = ModelConfig(dtype=dtype, device=device)
-    assert dtype_of(config) == getattr(torch, found)
-
-
 def test_on_a_gpu_auto_asks_the_device(monkeypatch):
     for native, result in ((True, torch.bfloat16), (False, torch.float32)):
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation, native=native: native)

@@ -28,9 +28,8 @@ LARGE = 50_000_000
 """Weights of a model that takes seconds for what a small one does at once."""
 PIECE_OF_A_LARGE_MODEL = 24
 """About half a minute of the longest stages of 135 million weights on two cores."""
-
 GIVEN_BACK_EVERY = 10.0
-"""Seconds of training: touching pages anew takes a few hundredths of that."""
+"""Seconds of training from one time to the next, as pages that were given back have to be touched anew."""
 
 
 class OnDevice(Protocol):

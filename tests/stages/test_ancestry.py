@@ -104,12 +104,12 @@ def test_each_stage_begins_with_the_memory_of_the_one_before_given_back(desk: De
     assert at == ["device", "given back", "evaluate", "device", "given back", "report"]
 
 
-@pytest.mark.parametrize(("budget", "times"), [("3GB", 3), (None, 0)])
-def test_buffers_of_other_sizes_are_given_back_while_a_stage_learns_within_a_budget(desk, monkeypatch, budget, times):
+@pytest.mark.parametrize(("budget", "every", "times"), [("3GB", 0.0, 3), ("3GB", 3600.0, 0), (None, 0.0, 0)])
+def test_buffers_are_given_back_now_and_then_where_a_budget_asks(desk, monkeypatch, budget, every, times):
     """Otherwise the longest row of each step leaves what no later one fits into: 1.5 GB in 16 steps of PPO."""
     given: list[int] = []
     monkeypatch.setattr(context, "give_back", lambda: given.append(1))
-    monkeypatch.setattr(context, "GIVEN_BACK_EVERY", 0.0)
+    monkeypatch.setattr(context, "GIVEN_BACK_EVERY", every)
     ctx = desk.context(NumberJudge(), {"model": {"memory_budget": budget}})
     ctx = ctx._replace(tools=ctx.tools._replace(on_device=lambda unit: unit()))
     assert list(ctx.units(iter("abc"))) == ["a", "b", "c"]

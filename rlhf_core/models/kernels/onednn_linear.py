@@ -1,4 +1,4 @@
-"""Matrix products on a CPU: those in 32-bit floats by oneDNN, where PyTorch would take MKL; those in 16 of packed rows.
+"""Matrix products on a CPU: in 32-bit floats by oneDNN, where PyTorch would take MKL; in 16, of rows laid together.
 
 With 200 rows and more MKL took 6 to 25 % longer on the processor that was measured, an AMD EPYC with AVX-512.
 """
@@ -16,8 +16,7 @@ LEAST_SIDE = 256
 """Smaller matrices stay with PyTorch: oneDNN prepares itself for each new number of rows, which takes half a
 millisecond and is more than they save in several products."""
 HALVES = (torch.bfloat16, torch.float16)
-"""In 16 bits PyTorch copies the matrix once for each row where rows have gaps: a head over the last of 80 positions
-took 300 times as long as over the same rows laid together."""
+"""Floats of 16 bits."""
 
 _by_onednn: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)  # not every build of PyTorch has it
 
@@ -41,6 +40,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if not _suits(x, weight):
         if x.dtype not in HALVES:
             return functional.linear(x, weight, bias)
+        # Where rows have gaps PyTorch copies the matrix once for each: a head over the last of 80 positions took 300
+        # times as long as over the same rows laid together.
         rows = functional.linear(x.reshape(-1, weight.shape[1]), weight, bias)
         return rows.view(*x.shape[:-1], weight.shape[0])
     if not torch.is_grad_enabled():

@@ -81,3 +81,21 @@ def test_where_sharing_saves_nothing_there_is_one_pass(tiny_model, prompts, resp
     batch = make_batch(backbone, prompts, responses)
     assert states_before(backbone, batch).shape == (2, batch.mask.shape[1], backbone.hidden_size)
     assert seen == [tuple(batch.ids.shape)]
+
+
+def test_what_shares_a_prompt_adds_up_its_gradient_in_one_order(tiny_model):
+    backbone = tiny_model("llama")
+    backbone.adapters.add("policy", 0)
+    batch = make_batch(backbone, [LONG * 4] * 64, [[3 + i % 7, 4, 5] for i in range(64)])
+    weights = torch.randn(64, 3, generator=torch.Generator().manual_seed(0))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(2, threads))
+    repeats = []
+    try:
+        for _ in range(8):
+            with backbone.adapters.using("policy", train=True):
+                loss = (response_tokens(backbone, batch).logprobs * weights).sum()
+                repeats.append(torch.autograd.grad(loss, backbone.adapters.parameters("policy")))
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(one, other) for again in repeats[1:] for one, other in zip(repeats[0], again, strict=True))

@@ -34,7 +34,15 @@ REAL: Mapping[str, Any] = {
     "sft": {"epochs": 2, "batch_size": 8, "learning_rate": 3e-4, "helpful_share": 0.0},
     # Its own replies to a kind of prompt are mostly of one kind, so half of the pairs are written to differ. The other
     # half show its rambling, which no principle would write.
-    "label": {"pairs": 200, "steered_share": 0.5, "even_tags": True, "temperature": 0.8, "candidates": 2},
+    "label": {
+        "pairs": 200,
+        "steered_share": 0.5,
+        "even_tags": True,
+        "temperature": 0.8,
+        "candidates": 2,
+        # A contrast is as sure as a reply is long; at 1 what a principle serves a little counts like what it serves most.
+        "odds_temperature": 20,
+    },
     "reward": {"epochs": 4, "batch_size": 4, "learning_rate": 1e-3, "layout": "trunk", "layers": 20},
     "norm": {"prompts": 70, "samples": 1},
     "ppo": {

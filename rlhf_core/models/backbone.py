@@ -91,6 +91,11 @@ class Backbone:
         self.before_pass: Callable[[], None] = lambda: None
         """Longer work lets others use the device here; they leave the active adapter as they found it."""
 
+    @property
+    def precision(self) -> str:
+        """What its weights are kept in, such as `float32`."""
+        return str(self._dtype).removeprefix("torch.")
+
     @classmethod
     def load(cls, path: str, config: ModelConfig) -> Backbone:
         """Load a folder, a GGUF file or a Hugging Face id. InvalidInput says what it lacks."""

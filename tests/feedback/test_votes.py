@@ -88,6 +88,19 @@ def test_a_judge_that_always_says_a_is_an_even_label_and_abstains():
     assert preference.abstained and preference.reason == "position_gap"
 
 
+def test_odds_of_many_nats_are_divided_where_nobody_calibrates_the_judge():
+    votes = [vote(FUMES, -1.0, -41.0, False), vote(FUMES, -1.0, -41.0, True)]  # 40 nats
+    cooler, warmer = LabelConfig(), LabelConfig(odds_temperature=20)
+    counted = tally(votes, HARMLESS, "harmless", warmer)
+    given = (pair(), counted, "harmless", "judge", LAW)
+    assert label(*given, cooler).probability == pytest.approx(1.0)
+    assert label(*given, warmer).probability == pytest.approx(0.88080, abs=1e-5)  # sigmoid(40 / 20)
+    measured = Calibration.model_construct(id="c", temperature=40 / 3)
+    assert label(*given, warmer, measured).probability == pytest.approx(0.95257, abs=1e-5)
+    in_words = counted._replace(said=(0.25, 0.25))
+    assert label(pair(), in_words, "harmless", "judge", LAW, warmer).probability == 0.75
+
+
 def test_a_judge_that_spends_its_probability_elsewhere_abstains():
     votes = [vote(FUMES, -4.0, -5.0, swapped, mass=0.03) for swapped in (False, True)]
     preference = label(

@@ -46,22 +46,21 @@ REAL: Mapping[str, Any] = {
     "reward": {"epochs": 4, "batch_size": 4, "learning_rate": 1e-3, "layout": "trunk", "layers": 20},
     "norm": {"prompts": 70, "samples": 1},
     "ppo": {
-        "steps": 16,
+        "steps": 20,
         "prompts_per_step": 8,
         "even_tags": True,
         "samples_per_prompt": 6,
         "minibatch_size": 48,
         "epochs": 1,
-        # Many samples a step, and small steps: at four times this rate scores made the policy refuse nobody, and lots
-        # made it refuse everybody.
-        "learning_rate": 5e-5,
+        # Many samples a step, and small steps.
+        "learning_rate": 1e-4,
         "kl_coef": 0.1,
         "temperature": 0.8,
         # Steps are cut at the limit and refusals are not: a price of that turned a policy that was paid nothing else
         # into one that refuses everything.
         "missing_eos_penalty": 0.0,
         # A push of any kind moves it: what is paid by lot shows how far.
-        "control_steps": 16,
+        "control_steps": 20,
         "control_pays": "shuffled",
         "checkpoint_every": 2,
         "eval_prompts": 24,

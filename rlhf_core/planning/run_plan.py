@@ -11,6 +11,7 @@ from rlhf_core.feedback.revision import critique_settings
 from rlhf_core.interfaces import Feedback
 from rlhf_core.models.batching import MAX_ROWS
 from rlhf_core.models.loading import dtype_of
+from rlhf_core.models.memory_budget import program_bytes
 from rlhf_core.planning.cluster.description import Linear, Measured
 from rlhf_core.planning.meter import Count
 from rlhf_core.planning.probe import Found, Subject, probe
@@ -37,6 +38,7 @@ SETTINGS = (
     *("ppo.overlap", "evaluation.prompts", "evaluation.training_prompts", "evaluation.samples"),
 )
 """What decides on time and memory."""
+LEARN: tuple[Stage, ...] = ("sft", "reward", "ppo", "control")
 OVERLAPPED = "ppo.overlap is '{}': what it gains, and the memory of the process that writes, are not planned"
 
 
@@ -68,7 +70,8 @@ def plan_run(
         world=ctx.tools.world,
     )
     found = ctx.tools.on_device(lambda: probe(subject))
-    stages = _stages(found, workload(config, _known(ctx, found)), config.ppo.overlap)
+    programs = program_bytes(ctx.tools.backbone.model)
+    stages = _stages(found, workload(config, _known(ctx, found)), config.ppo.overlap, programs)
     return RunPlan(
         base_model=ctx.tools.backbone.name,
         threads=config.model.threads,
@@ -130,14 +133,18 @@ def _count(rows: Sequence[Collection[Label]]) -> int:
     return sum(map(len, rows))
 
 
-def _stages(found: Found, work: dict[Stage, list[Work]], overlap: str) -> list[StagePlan]:
-    """Each stage's sums; memory that one stage has taken stays with the process for the next."""
+def _stages(found: Found, work: dict[Stage, list[Work]], overlap: str, programs: int) -> list[StagePlan]:
+    """Each stage's sums; memory that one stage has taken stays with the process for the next.
+
+    `programs` are bytes that come to be held where a run learns, too slowly for a probe to see.
+    """
     peak, stages = 0, []
     for stage, parts in work.items():
         costs = [(part, _cost(found, part.kind)) for part in parts if part.items]
         known = [(part, cost) for part, cost in costs if cost is not None]
         whole = len(known) == len(costs) and stage != "report"
-        peak = max([peak, *(_peak(found, part) for part, _ in known)])
+        grown = programs if stage in LEARN else 0
+        peak = max([peak, *(_peak(found, part) + grown for part, _ in known)])
         seconds = sum(cost.seconds(part.items, part.per_call) for part, cost in known)
         asked = [part for part, cost in costs if cost is None]
         notes = [f"{round(part.items)} x {part.kind} by an endpoint: not measured" for part in asked]

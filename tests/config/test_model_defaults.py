@@ -19,7 +19,7 @@ def test_the_small_real_model_gets_feedback_prompts_and_rates_of_its_own() -> No
     config = RunConfig.model_validate({"model": SMOLLM2})
     assert (config.feedback.critic.method, config.feedback.judge.protocol) == ("contrast", "contrast")
     assert config.data.prompts == "builtin:everyday-train"
-    assert config.ppo.learning_rate == 5e-5
+    assert config.ppo.learning_rate == 1e-4
     assert config.model.lora.rank == 8
 
 
@@ -53,7 +53,7 @@ def test_a_setting_that_a_stored_run_did_not_have_is_not_what_suits_its_model_to
     del before["label"]["even_tags"], before["ppo"]["even_tags"]
     stored = RunConfig.stored(json.dumps(before))
     assert not stored.label.even_tags and not stored.ppo.even_tags
-    assert stored.ppo.learning_rate == 5e-5
+    assert stored.ppo.learning_rate == 1e-4
     assert RunConfig.model_validate({"model": SMOLLM2}).label.even_tags
 
 

@@ -15,9 +15,11 @@ from rlhf_core.models.batching import length_batches
 from rlhf_core.models.memory_budget import (
     HELD,
     MAX_TOKENS,
+    PROGRAMS,
     graph_bytes,
     most_positions,
     position_bytes,
+    program_bytes,
     round_up,
     rows_that_fit,
     told,
@@ -44,13 +46,18 @@ def test_rows_are_what_is_left_of_the_budget_over_what_a_row_keeps_and_a_little_
 
     def rows(beside: int, together: int = 1) -> int:
         # A million trained numbers hold 16 bytes each.
-        budget = HELD + 16_000_000 + 1_000_000 + beside
+        budget = HELD + PROGRAMS + 16_000_000 + 1_000_000 + beside
         return rows_that_fit(budget, 1_000_000, layer.parameters(), layer, lambda: layer(row), "a test", together)
 
     assert (rows(4600), rows(9199), rows(9200)) == (1, 1, 2)
     assert (rows(9200, together=2), rows(18399, together=2)) == (1, 1)
-    with pytest.raises(InvalidInput, match=r"and a process in a test holds 567 MB and 0 MB more .*at least 568 MB"):
+    with pytest.raises(InvalidInput, match=r"and a process in a test holds 1.57 GB and 0 MB more .*at least 1.57 GB"):
         rows(4599)
+
+
+def test_programs_are_kept_for_matrices_that_onednn_multiplies():
+    assert program_bytes(nn.Sequential(nn.Linear(1000, 255), nn.Linear(255, 1000))) == 0
+    assert program_bytes(nn.Sequential(nn.Linear(1000, 255), nn.Linear(256, 256))) == PROGRAMS
 
 
 def test_positions_are_counted_from_the_models_shape():

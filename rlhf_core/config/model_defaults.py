@@ -40,7 +40,7 @@ REAL: Mapping[str, Any] = {
         "even_tags": True,
         "temperature": 0.8,
         "candidates": 2,
-        # A contrast is as sure as a reply is long; at 1 what a principle serves a little counts like what it serves most.
+        # A contrast is as sure as a reply is long: at 1 what a principle serves a little counts as what it serves most.
         "odds_temperature": 20,
     },
     "reward": {"epochs": 4, "batch_size": 4, "learning_rate": 1e-3, "layout": "trunk", "layers": 20},

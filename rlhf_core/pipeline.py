@@ -84,7 +84,7 @@ def run_pipeline(
     left: list[Stage] = [stage for stage in wanted if stage not in done]
     check_learners(context, left)
     check_rows(context, left)
-    if config.model.dtype == "auto":
+    if left and config.model.dtype == "auto":
         # Said by each attempt: one that goes on elsewhere may compute in another.
         context.note(f"model.dtype: auto is {tools.backbone.precision} here")
     context = fit_to_memory(context, left)

@@ -24,6 +24,7 @@ from charter.v1 import (
 
 from rlhf_core.config.feedback import FeedbackConfig
 from rlhf_core.config.model_defaults import constitution_for
+from rlhf_core.config.run import RunConfig
 from rlhf_core.datasets.uploads import Uploads
 from rlhf_core.errors import InvalidInput
 from rlhf_core.exports.policy_folder import model_of, write_policy
@@ -378,4 +379,6 @@ def _desk(
     # With a model torch is there already.
     from services.run_toolbox import built_in_world
 
-    return ConstitutionDesk(models, constitutions, store, io, built_in_world(config.model))
+    # As a run of this model makes them where nothing else is asked for.
+    labels = RunConfig.model_validate({"model": config.model}).label
+    return ConstitutionDesk(models, constitutions, store, io, built_in_world(config.model), labels)

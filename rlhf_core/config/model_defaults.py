@@ -52,7 +52,7 @@ REAL: Mapping[str, Any] = {
         "samples_per_prompt": 6,
         "minibatch_size": 48,
         "epochs": 1,
-        # Many samples a step, and small steps.
+        # Many samples a step, so that it is not by lot which way a step goes; at twice this rate it is.
         "learning_rate": 1e-4,
         "kl_coef": 0.1,
         "temperature": 0.8,

@@ -122,9 +122,9 @@ class LabelConfig(Settings):
     """Bounds of a label's probability. `paper`: [0.4, 0.6] for `cot` (Bai et al. 2022), [0.2, 0.8] for `text`, none for
     `logprobs`. A constitution's own clamp goes first."""
     odds_temperature: float = Field(default=1.0, gt=0, allow_inf_nan=False)
-    """What the votes' log-odds are divided by where nobody's labels calibrate the judge. A contrast adds up what each
-    token of a reply says, tens of nats, as if they were independent: at 1 the slightest lead is then certain, and a
-    principle's share decides which of two replies wins but not by how much."""
+    """What the sum of the votes' log-odds, each times its principle's weight and share, is divided by; a calibration
+    comes on top. A contrast adds up what each token of a reply says, tens of nats, as if they were independent: at 1
+    the slightest lead is then certain, and shares decide which of two replies wins but not by how much."""
     tie_weight: float = Field(default=0.5, ge=0)
     """Weight of a label between 0.45 and 0.55 against 1 for a decided one."""
     calibration_pairs: int | None = Field(default=100, ge=20)

@@ -123,7 +123,7 @@ def say(constitution: Constitution, name: str, objective: str) -> tuple[Principl
 
 def _side(ballot: tuple[Vote, Vote] | None, config: LabelConfig) -> int:
     """The side that one principle takes by itself; 0 for a tie, an abstention, or where it does not vote."""
-    return 0 if ballot is None else side_of(alone(ballot), config)
+    return 0 if ballot is None else side_of(alone(ballot, config.odds_temperature), config)
 
 
 def _serves(constitutions: Sequence[Constitution], name: str, objective: str) -> bool:

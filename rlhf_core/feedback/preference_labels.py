@@ -86,13 +86,11 @@ def labels_from_tallies(
 def label_probability(
     counted: Tally, constitution: Constitution, config: LabelConfig, calibration: Calibration | None
 ) -> float:
-    """Return the probability of a label: calibrated, or else by `label.odds_temperature` and within bounds."""
+    """Return the probability of a label: calibrated, or else within bounds."""
     if calibration is not None:
         return sigmoid(counted.logit / calibration.temperature)
     low, high = bounds(counted.protocol, constitution, config)
-    in_words = counted.said is not None
-    probability = counted.probability if in_words else sigmoid(counted.logit / config.odds_temperature)
-    return min(max(probability, low), high)
+    return min(max(counted.probability, low), high)
 
 
 def bounds(protocol: Protocol, constitution: Constitution, config: LabelConfig) -> tuple[float, float]:

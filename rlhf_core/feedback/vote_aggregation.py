@@ -69,20 +69,21 @@ def tallies(polls: Sequence[Poll], precedence: Mapping[str, int], objective: str
 def tally(votes: Sequence[Vote], principles: Sequence[Principle], objective: str, config: LabelConfig) -> Tally:
     """Add up the principles' log-odds by weight, in each order of the replies.
 
-    logit p = sum_j w_j s_j (l_j,first + l_j,second) / 2 with w_j the principle's weight and s_j its share in the
-    objective. Votes of other principles do not count; a vote that could not be read adds nothing.
+    logit p = sum_j w_j s_j (l_j,first + l_j,second) / 2T with w_j the principle's weight, s_j its share in the
+    objective and T `config.odds_temperature`. Votes of other principles do not count; a vote that could not be read
+    adds nothing.
     """
     factor: dict[str, float] = defaultdict(float)
     for principle in principles:
-        factor[principle.hash] += principle.weight * principle.serves[objective]
+        factor[principle.hash] += principle.weight * principle.serves[objective] / config.odds_temperature
     used = [vote for vote in votes if vote.principle_hash in factor]
     counted = _added(used, factor, _unusable(principles, used))
     return counted._replace(reason=abstention(counted, config))
 
 
-def alone(votes: Sequence[Vote]) -> Tally:
+def alone(votes: Sequence[Vote], odds_temperature: float = 1.0) -> Tally:
     """Tally the votes of one principle, with weight 1."""
-    return _added(votes, defaultdict(lambda: 1.0), _unread(votes))
+    return _added(votes, defaultdict(lambda: 1 / odds_temperature), _unread(votes))
 
 
 def _added(used: Sequence[Vote], factor: Mapping[str, float], reason: str) -> Tally:
@@ -168,7 +169,7 @@ def heard(
     cast: dict[str, list[Vote]] = defaultdict(list)
     for vote in votes:
         cast[vote.principle_hash].append(vote)
-    sides = {p.id: side(alone(cast[p.hash]), config) if p.weight else 0 for p in principles}
+    sides = {p.id: side(alone(cast[p.hash], config.odds_temperature), config) if p.weight else 0 for p in principles}
     counted: set[str] = set()
     for rank in ranks:
         opposed = {-sides[name] for name in counted} - {0}

@@ -90,7 +90,6 @@ def states_before(backbone: Backbone, batch: Batch) -> Tensor:
 
     Responses to one prompt share its keys and values: where that saves enough, each prompt is read once. That takes a
     pass more, which processes that must pass together cannot each decide, and keeps what is to be computed again.
-    Shared rows are taken by `index_select`: indexing adds up their gradients in whatever order threads come.
     """
     width = batch.mask.shape[1]
     prompt_width = batch.ids.shape[1] - width
@@ -105,9 +104,17 @@ def states_before(backbone: Backbone, batch: Batch) -> Tensor:
         return backbone.hidden(batch.ids, batch.present, width + 1)[:, :-1]
     last = backbone.hidden(prompts.clamp_min(0), (prompts >= 0).long(), 1, cache)
     for layer in cache.layers:
-        layer.keys, layer.values = (part.index_select(0, place) for part in (layer.keys, layer.values))
+        layer.keys, layer.values = _taken(layer.keys, place), _taken(layer.values, place)
     rest = backbone.hidden(batch.ids[:, prompt_width:-1], batch.present[:, :-1], width - 1, cache)
-    return torch.cat([last.index_select(0, place), rest], 1)
+    return torch.cat([_taken(last, place), rest], 1)
+
+
+def _taken(shared: Tensor, place: Tensor) -> Tensor:
+    """The rows at these places, some of them several times; their gradients are added up in one order.
+
+    Indexing adds them up in whatever order threads come on a CPU, and `index_select` does so on a GPU.
+    """
+    return shared.index_select(0, place) if shared.device.type == "cpu" else shared[place]
 
 
 def response_logprobs(backbone: Backbone, batch: Batch, temperature: float = 1.0, chunk: int = 64) -> Tensor:

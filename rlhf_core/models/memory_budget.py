@@ -13,14 +13,14 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from rlhf_core.errors import InvalidInput
-from rlhf_core.models.kernels.onednn_linear import LEAST_SIDE
+from rlhf_core.models.kernels.onednn_linear import by_onednn
 
 FIELD = "model.memory_budget"
 HELD = 550_000_000
 """Bytes of a process beside its weights: Python, PyTorch, tokenizer, server and store, 490 to 540 MB as measured."""
-PROGRAMS = 1_000_000_000
-"""Bytes that oneDNN comes to hold: it writes a program for each number of rows of each matrix and keeps it. A whole run
-of a model of 30 layers left 1.0 to 1.1 GB, one stage by itself half of that."""
+PROGRAMS = 1_100_000_000
+"""Bytes that oneDNN comes to hold: it writes a program for each number of rows of each shape of matrix and keeps it.
+A whole run left 1.0 to 1.1 GB, one stage by itself half of that."""
 STATE = 16
 """Bytes of each number that is trained: itself, its gradient, two moments of Adam."""
 MAX_TOKENS = 65536
@@ -35,13 +35,8 @@ def weight_bytes(model: nn.Module) -> int:
 
 
 def program_bytes(model: nn.Module) -> int:
-    """Return the bytes of programs that a run with gradients leaves: none on a GPU, or where PyTorch multiplies."""
-    by_onednn = any(
-        part.weight.device.type == "cpu" and min(part.weight.shape) >= LEAST_SIDE
-        for part in model.modules()
-        if isinstance(part, nn.Linear)
-    )
-    return PROGRAMS if by_onednn else 0
+    """Return the bytes of programs that a run through the model leaves: none on a GPU, or where MKL multiplies."""
+    return PROGRAMS if any(map(by_onednn, model.modules())) else 0
 
 
 def position_bytes(model: PreTrainedModel) -> int:
@@ -87,12 +82,13 @@ def rows_that_fit(
 ) -> int:
     """Return how many examples of `together` rows may pass with gradients at once, rows as long as that of `one_row`.
 
-    `held` are bytes that stay besides, such as the weights of models; `trained` is what has gradients and moments.
+    `held` are bytes that stay besides, such as models' weights and programs; `trained` is what has gradients and
+    moments.
 
     Raises: InvalidInput where not even one example fits.
     """
     learns = list(trained)
-    held += HELD + program_bytes(model) + STATE * sum(tensor.numel() for tensor in learns)
+    held += HELD + STATE * sum(tensor.numel() for tensor in learns)
     each = round(SPARE * graph_bytes(model, one_row, learns)) * together
     rows = (budget - held) // each
     if rows < 1:

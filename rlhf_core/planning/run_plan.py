@@ -11,7 +11,6 @@ from rlhf_core.feedback.revision import critique_settings
 from rlhf_core.interfaces import Feedback
 from rlhf_core.models.batching import MAX_ROWS
 from rlhf_core.models.loading import dtype_of
-from rlhf_core.models.memory_budget import program_bytes
 from rlhf_core.planning.cluster.description import Linear, Measured
 from rlhf_core.planning.meter import Count
 from rlhf_core.planning.probe import Found, Subject, probe
@@ -22,7 +21,7 @@ from rlhf_core.records.runs import Run
 from rlhf_core.stages.context import Context
 from rlhf_core.stages.imported.own_rows import DEMONSTRATIONS, LABELS, PREFERENCES, rows_of
 from rlhf_core.stages.labelling.judge_truth import IMPORTED
-from rlhf_core.stages.memory import fit_to_memory
+from rlhf_core.stages.memory import fit_to_memory, programs_of
 from rlhf_core.stages.prompts import all_prompts, prompts_of
 
 WRITTEN_AT_ONCE = 256
@@ -38,7 +37,6 @@ SETTINGS = (
     *("ppo.overlap", "evaluation.prompts", "evaluation.training_prompts", "evaluation.samples"),
 )
 """What decides on time and memory."""
-LEARN: tuple[Stage, ...] = ("sft", "reward", "ppo", "control")
 OVERLAPPED = "ppo.overlap is '{}': what it gains, and the memory of the process that writes, are not planned"
 
 
@@ -70,7 +68,7 @@ def plan_run(
         world=ctx.tools.world,
     )
     found = ctx.tools.on_device(lambda: probe(subject))
-    programs = program_bytes(ctx.tools.backbone.model)
+    programs = programs_of(ctx.tools.backbone, subject.reward_base)
     stages = _stages(found, workload(config, _known(ctx, found)), config.ppo.overlap, programs)
     return RunPlan(
         base_model=ctx.tools.backbone.name,
@@ -136,15 +134,14 @@ def _count(rows: Sequence[Collection[Label]]) -> int:
 def _stages(found: Found, work: dict[Stage, list[Work]], overlap: str, programs: int) -> list[StagePlan]:
     """Each stage's sums; memory that one stage has taken stays with the process for the next.
 
-    `programs` are bytes that come to be held where a run learns, too slowly for a probe to see.
+    `programs` are bytes that a run comes to hold, too slowly for a probe to see.
     """
     peak, stages = 0, []
     for stage, parts in work.items():
         costs = [(part, _cost(found, part.kind)) for part in parts if part.items]
         known = [(part, cost) for part, cost in costs if cost is not None]
         whole = len(known) == len(costs) and stage != "report"
-        grown = programs if stage in LEARN else 0
-        peak = max([peak, *(_peak(found, part) + grown for part, _ in known)])
+        peak = max([peak, *(_peak(found, part) + programs for part, _ in known)])
         seconds = sum(cost.seconds(part.items, part.per_call) for part, cost in known)
         asked = [part for part, cost in costs if cost is None]
         notes = [f"{round(part.items)} x {part.kind} by an endpoint: not measured" for part in asked]

@@ -18,7 +18,7 @@ from rlhf_core.data.reward_examples import StepLabels
 from rlhf_core.errors import InvalidInput
 from rlhf_core.models.backbone import Backbone
 from rlhf_core.models.encoder import Encoder
-from rlhf_core.models.memory_budget import FIELD, rows_that_fit, told
+from rlhf_core.models.memory_budget import FIELD, program_bytes, rows_that_fit, told
 from rlhf_core.models.reward_inputs import Row, beside
 from rlhf_core.records.base import Stage
 from rlhf_core.stages.context import Context
@@ -112,7 +112,8 @@ def fitted(
     budget, changes = config.model.memory_budget, {}
     if budget is None:
         return config
-    others = 0 if reward_base is backbone else reward_base.weight_bytes
+    programs = programs_of(backbone, reward_base)
+    others = programs + (0 if reward_base is backbone else reward_base.weight_bytes)
     if "sft" in stages:
         what, full = "a step of supervised fine-tuning", config.sft.tune == "full"
         rows = _rows(backbone, longest.demonstration, budget, others, what, full=full)
@@ -120,7 +121,7 @@ def fitted(
             update=_smaller(config.sft.micro_batch_size, rows, config.sft.batch_size)
         )
     if "reward" in stages:
-        held = 0 if reward_base is backbone else backbone.weight_bytes
+        held = programs + (0 if reward_base is backbone else backbone.weight_bytes)
         what = f"a reward model's step on {longest.replies} replies"
         layers, full = config.reward.layers, config.reward.tune == "full"
         rows = _rows(reward_base, longest.conversation, budget, held, what, longest.replies, layers, full)
@@ -131,6 +132,11 @@ def fitted(
         rows = _rows(backbone, longest.rollout, budget, others, "a step of PPO", full=config.ppo.tune == "full")
         changes["ppo"] = _fitted_ppo(config.ppo, rows, budget)
     return config.model_copy(update=changes)
+
+
+def programs_of(backbone: Backbone, reward_base: Backbone | Encoder) -> int:
+    """Bytes of programs that a run's process comes to hold, whichever of its models they are for."""
+    return max(program_bytes(backbone.model), program_bytes(reward_base.model))
 
 
 def _fitted_ppo(ppo: PpoConfig, rows: int, budget: int) -> PpoConfig:

@@ -256,9 +256,9 @@ def _models(ctx: Context) -> dict[str, str]:
 
 
 def peak_memory_mb() -> float:
-    """Return the largest resident memory of this process so far."""
+    """Return the largest resident memory of this process so far, in millions of bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1024 * 1024 if sys.platform == "darwin" else 1024)
+    return (peak if sys.platform == "darwin" else 1024 * peak) / 1e6
 
 
 def gold_scale(ctx: Context) -> dict[str, float] | None:

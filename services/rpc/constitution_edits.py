@@ -36,9 +36,16 @@ class ConstitutionDesk:
     """Answers about constitutions for one server."""
 
     def __init__(
-        self, models: ModelQueue, constitutions: Constitutions, store: Store, io: Executor, world: World | None
+        self,
+        models: ModelQueue,
+        constitutions: Constitutions,
+        store: Store,
+        io: Executor,
+        world: World | None,
+        labels: LabelConfig,
     ):
-        """`world` is the built-in one of the base model, where it has one."""
+        """`world` is the built-in one of the base model, where it has one; `labels` say how votes become labels."""
+        self._labels = labels
         self._models = models
         self._constitutions = constitutions
         self._store = store
@@ -67,7 +74,7 @@ class ConstitutionDesk:
                 return measure_effects(
                     *(before, after, diff, counted, probes),
                     lambda constitution: judge(constitution, gone),
-                    LabelConfig(),
+                    self._labels,
                     step,
                 )
 
@@ -87,7 +94,7 @@ class ConstitutionDesk:
                 stop_if(gone)
 
             def work() -> list[TestResult]:
-                return try_principles(principles, judge, LabelConfig(), tick)
+                return try_principles(principles, judge, self._labels, tick)
 
             results = await asyncio.to_thread(work)
         messages = [test_result_to_message(result) for result in results]

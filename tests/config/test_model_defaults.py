@@ -50,11 +50,12 @@ def test_a_stored_configuration_comes_back_as_it_was() -> None:
 def test_a_setting_that_a_stored_run_did_not_have_is_not_what_suits_its_model_today() -> None:
     """A run of a version without it did what it does by itself, and its pairs are not those of a run with it."""
     before = RunConfig.model_validate({"model": SMOLLM2}).model_dump(mode="json")
-    del before["label"]["even_tags"], before["ppo"]["even_tags"]
+    del before["label"]["even_tags"], before["label"]["odds_temperature"], before["ppo"]["even_tags"]
     stored = RunConfig.stored(json.dumps(before))
-    assert not stored.label.even_tags and not stored.ppo.even_tags
+    assert not stored.label.even_tags and not stored.ppo.even_tags and stored.label.odds_temperature == 1
     assert stored.ppo.learning_rate == 1e-4
-    assert RunConfig.model_validate({"model": SMOLLM2}).label.even_tags
+    today = RunConfig.model_validate({"model": SMOLLM2})
+    assert today.label.even_tags and today.label.odds_temperature == 20
 
 
 def test_the_built_in_prompts_are_tagged_and_share_none_with_those_held_out() -> None:

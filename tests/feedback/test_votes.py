@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from rlhf_core.config.run import LabelConfig
 from rlhf_core.constitution.constitution import CompareDefaults, Constitution, Defaults, Objective, Principle
 from rlhf_core.constitution.principle import AppliesWhen
+from rlhf_core.feedback.panel import Rules, Seat, pool
 from rlhf_core.feedback.preference_labels import label
-from rlhf_core.feedback.vote_aggregation import Tally, sigmoid, tally
+from rlhf_core.feedback.vote_aggregation import Tally, alone, sigmoid, tally
 from rlhf_core.feedback.voters import vote_id, voters
-from rlhf_core.records.feedback import Calibration, Vote
+from rlhf_core.records.feedback import Calibration, Preference, Vote
 from rlhf_core.records.samples import Comparison, Prompt, Sample
 from tests.feedback.tallying import labelled, tallied
 
@@ -88,17 +89,30 @@ def test_a_judge_that_always_says_a_is_an_even_label_and_abstains():
     assert preference.abstained and preference.reason == "position_gap"
 
 
-def test_odds_of_many_nats_are_divided_where_nobody_calibrates_the_judge():
-    votes = [vote(FUMES, -1.0, -41.0, False), vote(FUMES, -1.0, -41.0, True)]  # 40 nats
+def test_odds_of_many_nats_are_divided_before_anything_is_made_of_them():
+    votes = [vote(FUMES, -1.0, -41.0, False), vote(FUMES, -1.0, -43.0, True)]  # 40 and 42 nats
     cooler, warmer = LabelConfig(), LabelConfig(odds_temperature=20)
-    counted = tally(votes, HARMLESS, "harmless", warmer)
-    given = (pair(), counted, "harmless", "judge", LAW)
-    assert label(*given, cooler).probability == pytest.approx(1.0)
-    assert label(*given, warmer).probability == pytest.approx(0.88080, abs=1e-5)  # sigmoid(40 / 20)
-    measured = Calibration.model_construct(id="c", temperature=40 / 3)
-    assert label(*given, warmer, measured).probability == pytest.approx(0.95257, abs=1e-5)
-    in_words = counted._replace(said=(0.25, 0.25))
-    assert label(pair(), in_words, "harmless", "judge", LAW, warmer).probability == 0.75
+
+    def given(config: LabelConfig, calibration: Calibration | None = None) -> Preference:
+        counted = tally(votes, HARMLESS, "harmless", config)
+        return label(pair(), counted, "harmless", "judge", LAW, config, calibration)
+
+    assert given(cooler).probability == pytest.approx(1.0)
+    assert given(warmer).probability == pytest.approx(0.89090, abs=1e-5)  # sigmoid(41 / 20)
+    assert given(warmer).gap == pytest.approx(0.90886 - 0.88080, abs=1e-5)  # sigmoid(2.1) - sigmoid(2)
+    measured = Calibration.model_construct(id="c", temperature=2.05)
+    assert given(warmer, measured).probability == pytest.approx(0.73106, abs=1e-5)  # sigmoid(41 / 20 / 2.05)
+    even = [vote(FUMES, -1.0, -1.25, False), vote(FUMES, -1.0, -1.25, True)]
+    assert alone(even).probability > 0.55 > alone(even, 20).probability
+
+
+def test_judges_of_a_panel_are_divided_each_before_they_are_pooled():
+    votes = [vote(FUMES, -1.0, -61.0, swapped) for swapped in (False, True)]
+    config = LabelConfig(odds_temperature=20)
+    each = tally(votes, HARMLESS, "harmless", config)
+    both = pool([each, each], [Seat("one", 1.0), Seat("two", 1.0)], Rules(LAW, config))
+    together = label(pair(), both, "harmless", "judge", LAW, config)
+    assert together.probability == pytest.approx(0.95257, abs=1e-5)  # sigmoid(60 / 20), as of one alone
 
 
 def test_a_judge_that_spends_its_probability_elsewhere_abstains():

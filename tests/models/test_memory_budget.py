@@ -12,6 +12,7 @@ from torch import nn
 from rlhf_core.config.run import ModelConfig
 from rlhf_core.errors import InvalidInput
 from rlhf_core.models.batching import length_batches
+from rlhf_core.models.kernels.onednn_linear import quicken
 from rlhf_core.models.memory_budget import (
     HELD,
     MAX_TOKENS,
@@ -46,18 +47,24 @@ def test_rows_are_what_is_left_of_the_budget_over_what_a_row_keeps_and_a_little_
 
     def rows(beside: int, together: int = 1) -> int:
         # A million trained numbers hold 16 bytes each.
-        budget = HELD + PROGRAMS + 16_000_000 + 1_000_000 + beside
+        budget = HELD + 16_000_000 + 1_000_000 + beside
         return rows_that_fit(budget, 1_000_000, layer.parameters(), layer, lambda: layer(row), "a test", together)
 
     assert (rows(4600), rows(9199), rows(9200)) == (1, 1, 2)
     assert (rows(9200, together=2), rows(18399, together=2)) == (1, 1)
-    with pytest.raises(InvalidInput, match=r"and a process in a test holds 1.57 GB and 0 MB more .*at least 1.57 GB"):
+    with pytest.raises(InvalidInput, match=r"and a process in a test holds 567 MB and 0 MB more .*at least 568 MB"):
         rows(4599)
 
 
 def test_programs_are_kept_for_matrices_that_onednn_multiplies():
-    assert program_bytes(nn.Sequential(nn.Linear(1000, 255), nn.Linear(255, 1000))) == 0
-    assert program_bytes(nn.Sequential(nn.Linear(1000, 255), nn.Linear(256, 256))) == PROGRAMS
+    small, large = nn.Linear(1000, 255), nn.Linear(256, 256)
+    assert program_bytes(nn.Sequential(small, large)) == 0, "MKL multiplies in 32 bits what is not made quick"
+    quicken(models := nn.Sequential(small))
+    assert program_bytes(models) == 0
+    quicken(models := nn.Sequential(small, large))
+    assert program_bytes(models) == PROGRAMS
+    assert program_bytes(nn.Linear(8, 8, dtype=torch.bfloat16)) == PROGRAMS
+    assert program_bytes(nn.Linear(256, 256, dtype=torch.bfloat16, device="meta")) == 0
 
 
 def test_positions_are_counted_from_the_models_shape():

@@ -86,8 +86,8 @@ def test_where_sharing_saves_nothing_there_is_one_pass(tiny_model, prompts, resp
 def test_what_shares_a_prompt_adds_up_its_gradient_in_one_order(tiny_model):
     backbone = tiny_model("llama")
     backbone.adapters.add("policy", 0)
-    batch = make_batch(backbone, [LONG * 4] * 64, [[3 + i % 7, 4, 5] for i in range(64)])
-    weights = torch.randn(64, 3, generator=torch.Generator().manual_seed(0))
+    batch = make_batch(backbone, [LONG * 4] * 128, [[3 + i % 7, 4, 5] for i in range(128)])
+    weights = torch.randn(128, 3, generator=torch.Generator().manual_seed(0))
     threads = torch.get_num_threads()
     torch.set_num_threads(max(2, threads))
     repeats = []

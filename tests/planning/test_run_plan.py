@@ -19,6 +19,7 @@ from rlhf_core.planning.records import RunPlan
 from rlhf_core.planning.run_plan import plan_run, resolved
 from rlhf_core.records.base import STAGES
 from rlhf_core.records.samples import Prompt, Sample
+from rlhf_core.stages import memory
 from services.cli.main import app
 from services.cli.run_plan import plan_text
 from tests.stages.conftest import Desk, NumberJudge
@@ -110,6 +111,13 @@ def test_the_plan_of_a_run_that_overlaps_says_what_it_leaves_out(ready):
     told = {stage.stage for stage in plan.stages if "ppo.overlap is 'rollouts': what it gains" in stage.note}
     assert told == {"ppo", "control"} and plan.settings["ppo.overlap"] == "rollouts"
     assert all(stage.seconds for stage in plan.stages if stage.stage in told)
+
+
+def test_programs_that_a_run_comes_to_keep_are_in_the_plan_though_no_probe_sees_them(ready, monkeypatch):
+    monkeypatch.setattr(memory, "program_bytes", lambda model: 10**12)
+    plan = plan_run(ready(), None, None)
+    assert all(10**12 < (stage.peak_bytes or 0) < 1.1 * 10**12 for stage in plan.stages if stage.stage == "ppo")
+    assert plan.peak_bytes > 10**12
 
 
 def test_the_plan_keeps_to_the_budget_of_memory(ready):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from types import SimpleNamespace
 
 from rlhf_core.config.run import RunConfig
 from rlhf_core.evaluation.policy_rows import PolicyRows
@@ -101,3 +102,13 @@ def test_answers_of_another_length_are_not_set_beside(desk: Desk):
     answered(desk, "policy-new", ["abcde"] * 10)
     desk.store.aliases.promote("production", "policy-old", "ada", "", "")
     assert beside(desk, "policy-new") is None
+
+
+def test_memory_is_told_in_millions_of_bytes(monkeypatch):
+    """The system counts in KiB, or on a Mac in bytes."""
+    monkeypatch.setattr(report.resource, "getrusage", lambda _: SimpleNamespace(ru_maxrss=1_000_000))
+    told = []
+    for platform in ("linux", "darwin"):
+        monkeypatch.setattr(report.sys, "platform", platform)
+        told.append(report.peak_memory_mb())
+    assert told == [1024.0, 1.0]

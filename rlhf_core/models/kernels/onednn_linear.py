@@ -35,6 +35,14 @@ def quicken(model: nn.Module) -> None:
             part.__class__ = QuickLinear
 
 
+def by_onednn(part: nn.Module) -> bool:
+    """Tell whether oneDNN computes this layer's products where many rows pass: on a CPU, in 16 bits or as `linear`."""
+    if not isinstance(part, nn.Linear) or part.weight.device.type != "cpu":
+        return False
+    quick = type(part) is QuickLinear and _by_onednn is not None and min(part.weight.shape) >= LEAST_SIDE
+    return quick or part.weight.dtype in HALVES
+
+
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Compute x W^T + bias of x (..., I) and W (O, I), with gradients: what `torch.nn.functional.linear` gives."""
     if not _suits(x, weight):

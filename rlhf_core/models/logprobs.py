@@ -104,6 +104,7 @@ def states_before(backbone: Backbone, batch: Batch) -> Tensor:
         return backbone.hidden(batch.ids, batch.present, width + 1)[:, :-1]
     last = backbone.hidden(prompts.clamp_min(0), (prompts >= 0).long(), 1, cache)
     for layer in cache.layers:
+        assert isinstance(layer, DynamicLayer) and layer.keys is not None and layer.values is not None
         layer.keys, layer.values = _taken(layer.keys, place), _taken(layer.values, place)
     rest = backbone.hidden(batch.ids[:, prompt_width:-1], batch.present[:, :-1], width - 1, cache)
     return torch.cat([_taken(last, place), rest], 1)

@@ -112,7 +112,7 @@ def _pair(question: str, prefer: str, over: str) -> Comparison:
 
 
 def _result(principle: Principle, case: _Case, votes: tuple[Vote, Vote], config: LabelConfig) -> TestResult:
-    odds = [vote.logprob_a - vote.logprob_b for vote in votes]
+    odds = [(vote.logprob_a - vote.logprob_b) / config.odds_temperature for vote in votes]
     gap = abs(sigmoid(odds[0]) - sigmoid(odds[1]))
     margin = 2 * sigmoid(sum(odds) / 2) - 1
     reason = _reason(margin, case.min_margin, gap, votes, config)

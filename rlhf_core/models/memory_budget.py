@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from rlhf_core.errors import InvalidInput
-from rlhf_core.models.kernels.onednn_linear import by_onednn
+from rlhf_core.models.kernels.onednn_linear import onednn_multiplies
 
 FIELD = "model.memory_budget"
 HELD = 550_000_000
@@ -36,7 +36,7 @@ def weight_bytes(model: nn.Module) -> int:
 
 def program_bytes(model: nn.Module) -> int:
     """Return the bytes of programs that a run through the model leaves: none on a GPU, or where MKL multiplies."""
-    return PROGRAMS if any(map(by_onednn, model.modules())) else 0
+    return PROGRAMS if any(map(onednn_multiplies, model.modules())) else 0
 
 
 def position_bytes(model: PreTrainedModel) -> int:

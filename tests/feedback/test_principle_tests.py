@@ -55,6 +55,13 @@ def test_a_margin_below_the_least_is_a_failure():
     assert (found.passed, found.reason) == (False, "small_margin")
 
 
+def test_a_margin_is_of_odds_that_are_divided_as_those_of_labels_are():
+    test = PrincipleTest(prompt="p", prefer="alarm 0", over="alarm 1")
+    alone = CALM.model_copy(update={"tests": (test,), "examples": ()})
+    [found] = try_principles([alone], Judge(), LabelConfig(odds_temperature=2), lambda done, total: None)
+    assert found.margin == pytest.approx(0.46212, abs=1e-5)
+
+
 def test_a_judge_that_always_says_a_passes_nothing():
     assert {r.reason for r in results(Judge(lean=40.0), CALM)} == {"position_gap"}
 

@@ -35,7 +35,7 @@ def quicken(model: nn.Module) -> None:
             part.__class__ = QuickLinear
 
 
-def by_onednn(part: nn.Module) -> bool:
+def onednn_multiplies(part: nn.Module) -> bool:
     """Tell whether oneDNN computes this layer's products where many rows pass: on a CPU, in 16 bits or as `linear`."""
     if not isinstance(part, nn.Linear) or part.weight.device.type != "cpu":
         return False

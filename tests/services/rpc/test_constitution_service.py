@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
 from charter.v1 import critique_pb2, critique_pb2_grpc
 
-from rlhf_core.config.run import RunConfig
+from rlhf_core.config.run import ModelConfig, RunConfig
 from rlhf_core.constitution.load import builtin_text, load_constitution, parse_constitution
 from rlhf_core.errors import InvalidInput, NotFound
 from rlhf_core.records.samples import Comparison, Prompt, Sample
 from rlhf_core.store.store import Store
 from rlhf_core.store.workers import this_process
+from services.app import _desk
 from services.client.client import CharterClient
 from services.client.constitution import Named
 from services.server.config import ServeConfig
@@ -32,6 +34,13 @@ def probe(number: int) -> Comparison:
 
 
 PROBES = [probe(number) for number in range(6)]
+
+
+@pytest.mark.parametrize(("base_model", "temperature"), [("sandbox", 1.0), ("smollm2", 20.0)])
+def test_an_edits_labels_are_made_as_a_run_of_the_servers_model_makes_them(base_model, temperature):
+    unused: Any = None
+    config = ServeConfig(model=ModelConfig(base_model=base_model))
+    assert _desk(config, unused, unused, unused, unused)._labels.odds_temperature == temperature
 
 
 def test_a_difference_comes_with_its_bill(served):

@@ -52,15 +52,15 @@ REAL: Mapping[str, Any] = {
         "samples_per_prompt": 6,
         "minibatch_size": 48,
         "epochs": 1,
-        # Many samples a step: the fewer, the more it is by lot which way a step goes. At half this rate and 16 steps
-        # lots moved the policy less, and scores did, too.
+        # Many samples a step: the fewer, the more it is by lot which way a step goes.
         "learning_rate": 1e-4,
-        "kl_coef": 0.1,
+        # What holds a policy that is paid by lot: at .1 and .2 it ended by refusing nearly everybody, at .5 it stays.
+        "kl_coef": 0.5,
         "temperature": 0.8,
         # Steps are cut at the limit and refusals are not: a price of that turned a policy that was paid nothing else
         # into one that refuses everything.
         "missing_eos_penalty": 0.0,
-        # A push of any kind moves it: what is paid by lot shows how far.
+        # Lots push as hard as scores do and know nothing.
         "control_steps": 20,
         "control_pays": "shuffled",
         "checkpoint_every": 2,

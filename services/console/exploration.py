@@ -177,11 +177,12 @@ def _each(label: preference_pb2.Preference, is_a: bool) -> list[tuple[str, str, 
 
 
 def _better(vote: critique_pb2.Vote, is_a: bool) -> str:
-    """The probability that the judge gives to this sample."""
+    """The probability that the judge gives to this sample; where two digits of it say nothing more, its odds as well."""
     if vote.reason:
         return f"abstains: {vote.reason}"
     odds = vote.logprob_a - vote.logprob_b
-    return f"{sigmoid(odds if is_a else -odds):.2f}"
+    probability = f"{sigmoid(odds if is_a else -odds):.2f}"
+    return probability if probability not in ("0.00", "1.00") else f"{probability}, by {abs(odds):.0f} nats"
 
 
 def _said(label: preference_pb2.Preference, is_a: bool) -> str:

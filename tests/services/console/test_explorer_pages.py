@@ -132,6 +132,15 @@ def test_of_a_panel_a_reply_s_page_tells_each_judge_s_votes_and_opinion(explored
     assert "0.10" in other and "0.80" in other and ATTACK not in page
 
 
+def test_odds_that_round_to_certainty_are_told_in_nats(explored):
+    with closing(Store.open(explored.site.data)) as store:
+        pair = store.comparisons.of_run(explored.run)[0]
+        whole = vote("w", pair.id, explored.run)
+        contrast = {"judge": "other", "protocol": "contrast", "logprob_a": -12.5, "logprob_b": -35.9}
+        store.votes.add([whole.model_copy(update=contrast)])
+    assert "1.00, by 23 nats" in explored.page("/s0") and "0.00, by 23 nats" in explored.page("/s1")
+
+
 def test_what_is_wrong_with_a_question_is_said_and_what_is_not_there_too(explored):
     http, base = explored.site.http, f"/runs/{explored.run}/samples"
     for query, words in (

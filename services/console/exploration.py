@@ -177,7 +177,7 @@ def _each(label: preference_pb2.Preference, is_a: bool) -> list[tuple[str, str, 
 
 
 def _better(vote: critique_pb2.Vote, is_a: bool) -> str:
-    """The probability that the judge gives to this sample; where two digits of it say nothing more, its odds as well."""
+    """The probability that the judge gives to this sample; where two digits of it say nothing, its odds as well."""
     if vote.reason:
         return f"abstains: {vote.reason}"
     odds = vote.logprob_a - vote.logprob_b

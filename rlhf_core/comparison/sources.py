@@ -6,12 +6,14 @@ from typing import NamedTuple
 
 from rlhf_core.config.run import RunConfig
 from rlhf_core.constitution.load import parse_constitution
+from rlhf_core.constitution.weights import resolve_weights
 from rlhf_core.errors import NotFound
 from rlhf_core.evaluation.policy_rows import PolicyRows, gold_sd
 from rlhf_core.records.models import NormPack
 from rlhf_core.records.runs import Run, WatchPoint
 from rlhf_core.records.samples import BASE_POLICY
 from rlhf_core.stages.ancestry import results_of
+from rlhf_core.stages.ppo_weights import weights_in_ppo
 from rlhf_core.store.store import Store
 
 HELD_OUT = "evaluate"
@@ -80,13 +82,12 @@ def terms_of(store: Store, source: Source) -> Terms:
 
 
 def _weights(store: Store, source: Source) -> dict[str, float]:
-    """The configured ones, or the constitution's, unless the run was given others on its way."""
-    run, given = source.run, source.config.weights
-    taken = [change.weights for change in store.weights.of_run(run.id) if change.from_step is not None]
-    if taken or given:
-        return taken[-1] if taken else given
-    text = store.constitutions.text(run.constitution_hash)
-    return parse_constitution(text, run.constitution_hash).default_weights()
+    """Those that PPO ended with, whichever run did it; of a run without PPO its own, or the constitution's."""
+    held = weights_in_ppo(store, results_of(store, source.run.id))
+    if held:
+        return list(held.values())[-1]
+    text = store.constitutions.text(source.run.constitution_hash)
+    return resolve_weights(parse_constitution(text, source.run.constitution_hash), source.config.weights)
 
 
 def _gold_sd(store: Store, scaled: str) -> dict[str, float]:

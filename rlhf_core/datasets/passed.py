@@ -45,6 +45,8 @@ def _example(sample: Sample, steps: Sequence[Revision]) -> Demonstration | None:
     accepted = [step for step in steps if step.accepted]
     if accepted:
         return Demonstration(prompt=sample.prompt, response=accepted[-1].after, source="revision")
+    if not steps:
+        return as_it_was(sample, "unasked")
     faultless = all(step.critique.verdict == "complies" for step in steps)
     return as_it_was(sample, "faultless") if faultless else None
 

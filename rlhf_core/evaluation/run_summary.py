@@ -9,11 +9,13 @@ from rlhf_core.evaluation.monitors import LengthRatio, length_ratio
 from rlhf_core.evaluation.panel_summary import PanelSummary
 from rlhf_core.evaluation.policy_rows import PolicyRows
 from rlhf_core.evaluation.statistics import Estimate, mean_estimate, wilson
+from rlhf_core.feedback.vote_aggregation import UNASKED, UNREAD
 from rlhf_core.records.base import Record
 from rlhf_core.records.feedback import Calibration, JudgeGate, Preference, Revision, Vote
 from rlhf_core.records.models import RewardModelVersion, RewardQuality
 from rlhf_core.records.runs import StepMetrics
 from rlhf_core.records.samples import Sample
+from rlhf_core.stats import clustered_interval
 from rlhf_core.text_detectors import words
 
 
@@ -34,7 +36,7 @@ class LabelCounts(Record):
     abstained: dict[str, int]
     ties: int
     position_gap: Estimate | None
-    """Mean difference between the two orders' probabilities; none without AI labels."""
+    """Mean difference between the two orders' probabilities; none without AI labels that were read."""
 
 
 class PrincipleCounts(Record):
@@ -123,7 +125,7 @@ def count_critiques(steps: Sequence[Revision]) -> CritiqueCounts:
 
 def count_labels(labels: Sequence[Preference], resamples: int = 1000, seed: int = 0) -> LabelCounts:
     ai = [label for label in labels if label.labeler.startswith("ai:")]
-    gaps = [label.gap for label in ai]
+    gaps = [label.gap for label in ai if label.reason not in (*UNASKED, UNREAD)]
     return LabelCounts(
         ai=sum(not label.abstained for label in ai),
         human=sum(not label.abstained and label.choice != "skip" for label in labels)
@@ -194,9 +196,13 @@ def gold_agreement(policy: PolicyRows, objective: str, reward_model: str) -> Est
     for sample in policy.samples:
         if sample.id in gold and sample.id in score:
             by_prompt[sample.prompt.id].append(sample.id)
-    pairs = [(a, b) for ids in by_prompt.values() for a, b in zip(ids[::2], ids[1::2], strict=False)]
-    agreed = [(gold[a] - gold[b]) * (score[a] - score[b]) > 0 for a, b in pairs if gold[a] != gold[b]]
-    return wilson(sum(agreed), len(agreed), baseline=0.5) if agreed else None
+    pairs = [list(zip(ids[::2], ids[1::2], strict=False)) for ids in by_prompt.values()]
+    agreed = [[(gold[a] - gold[b]) * (score[a] - score[b]) > 0 for a, b in own if gold[a] != gold[b]] for own in pairs]
+    groups = [(float(sum(own)), len(own)) for own in agreed if own]
+    if not groups:
+        return None
+    n, (low, high) = sum(count for _, count in groups), clustered_interval(groups)
+    return Estimate(value=sum(right for right, _ in groups) / n, low=low, high=high, n=n, baseline=0.5)
 
 
 def curves(metrics: Sequence[StepMetrics]) -> tuple[Curve, ...]:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from rlhf_core.config.run import LabelConfig
 from rlhf_core.constitution.principle import Principle
+from rlhf_core.feedback.contrast import CONTRAST_HASH
 from rlhf_core.feedback.principle_tests import results_of, tested_pairs
 from rlhf_core.interfaces import Feedback
 from rlhf_core.records.samples import Comparison
@@ -31,6 +32,8 @@ class Capability(NamedTuple):
     faulted: int = 0
     criticised: int = 0
     """Tests whose principle criticises; the critic passed so many of their good replies, and faulted so many bad."""
+    bounded: bool = False
+    """Whether the critic takes from these tests what it lets pass, as one by contrast does."""
 
     @property
     def is_chance(self) -> bool:
@@ -44,7 +47,8 @@ class Capability(NamedTuple):
 
     def of_critic(self) -> str:
         n = self.criticised
-        return f"the critic passes {self.passed} of the {n} good replies of these tests, and faults {self.faulted} bad"
+        text = f"the critic passes {self.passed} of the {n} good replies of these tests, and faults {self.faulted} bad"
+        return f"{text}; the bound between them lies half way between these tests' own" if self.bounded else text
 
 
 def probe(principles: Sequence[Principle], feedback: Feedback, config: LabelConfig) -> Capability | None:
@@ -59,7 +63,8 @@ def probe(principles: Sequence[Principle], feedback: Feedback, config: LabelConf
     verdicts = feedback.critique([(sample, one) for pair, one in able for sample in (pair.a, pair.b)])
     passed = sum(critique.verdict == "complies" for critique in verdicts[::2])
     faulted = sum(critique.verdict in ("violates", "borderline") for critique in verdicts[1::2])
-    return told._replace(passed=passed, faulted=faulted, criticised=len(able))
+    bounded = any(critique.template_hash == CONTRAST_HASH for critique in verdicts)
+    return told._replace(passed=passed, faulted=faulted, criticised=len(able), bounded=bounded)
 
 
 def probe_judge(principles: Sequence[Principle], judge: Feedback, config: LabelConfig) -> Capability:

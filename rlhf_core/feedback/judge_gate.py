@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from rlhf_core.config.run import GateConfig
-from rlhf_core.feedback.vote_aggregation import Tally
+from rlhf_core.feedback.vote_aggregation import UNASKED, UNREAD, Tally
 from rlhf_core.records.base import content_id
 from rlhf_core.records.feedback import JudgeGate, Truth
 from rlhf_core.records.samples import Comparison
@@ -42,7 +42,8 @@ class Evidence(NamedTuple):
 
 
 def measure_gate(judge: Judge, evidence: Evidence, config: GateConfig) -> JudgeGate:
-    """Measure the gate of one objective. Agreement is on the cases that the judge decides, consistency on all of them.
+    """Measure the gate of one objective. Agreement is on the cases that the judge decides, consistency on all
+    on which it was asked.
 
     A probability of exactly one half, and replies of equal length, count as half an agreement.
     """
@@ -101,9 +102,11 @@ def shortfall(gate: JudgeGate, config: GateConfig) -> str:
 def position_consistency(tallies: Sequence[Tally]) -> float:
     """Return the share of pairs on which the judge prefers the same reply in both orders.
 
-    A pair without a readable vote counts as inconsistent; the share is 0 where there are no pairs.
+    A pair with an unreadable vote counts as inconsistent; one on which nothing was asked does not count. The share is 0
+    where no pair counts.
     """
-    same = [not one.reason and (one.first * one.second > 0 or one.first == one.second) for one in tallies]
+    asked = [one for one in tallies if one.reason not in UNASKED]
+    same = [one.reason != UNREAD and (one.first * one.second > 0 or one.first == one.second) for one in asked]
     return sum(same) / len(same) if same else 0.0
 
 

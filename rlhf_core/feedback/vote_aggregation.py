@@ -13,6 +13,10 @@ from rlhf_core.feedback.voters import Poll
 from rlhf_core.records.feedback import Choice, Protocol, Vote
 
 TIE_BAND = (0.45, 0.55)
+UNASKED = ("no_principle", "no_votes")
+"""Why a judge abstains that was asked nothing of a pair."""
+UNREAD = "parse_failure"
+"""Why one abstains of whose votes one could not be read."""
 
 
 class Tally(NamedTuple):
@@ -127,7 +131,7 @@ def _unusable(principles: Sequence[Principle], used: Sequence[Vote]) -> str:
 def _unread(used: Sequence[Vote]) -> str:
     if not used:
         return "no_votes"
-    return "parse_failure" if any(vote.reason or vote.label_mass == 0 for vote in used) else ""
+    return UNREAD if any(vote.reason or vote.label_mass == 0 for vote in used) else ""
 
 
 def abstention(counted: Tally, config: LabelConfig) -> str:

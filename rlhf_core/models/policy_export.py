@@ -33,12 +33,16 @@ def is_adapter(files: Path) -> bool:
 def export_adapter(files: Path, base: str, folder: Path) -> None:
     """Copy a low-rank adapter in PEFT's format, which names the base model to load it on.
 
+    Beside it lies a generation config that names all that ends a reply here.
+
     Raises: InvalidInput where the base has other weights than the one that the adapter was trained on.
     """
-    _, tokenizer = _base_of(files, base, ModelConfig())
+    model, tokenizer = _base_of(files, base, ModelConfig())
     shutil.copytree(files, folder, dirs_exist_ok=True, ignore=lambda _, names: set(names) - {CONFIG, WEIGHTS})
     config = json.loads((folder / CONFIG).read_text())
     (folder / CONFIG).write_text(json.dumps(config | {"base_model_name_or_path": base}, indent=2))
+    _name_ends(model, tokenizer, base)
+    model.generation_config.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 
@@ -61,12 +65,17 @@ def export_merged(files: Path, base: str, folder: Path, config: ModelConfig) -> 
         if {key: tensor.shape for key, tensor in own.items()} != {k: p.shape for k, p in model.named_parameters()}:
             raise InvalidInput(f"the weights in '{files}' are not those of a model like '{base}'")
         model.load_state_dict({name: tensor.to(model.dtype) for name, tensor in own.items()}, strict=False)
-    ends = stop_ids(model, tokenizer, find_turns(base, tokenizer).end_id)
-    model.generation_config.eos_token_id = list(ends)
-    model.generation_config.pad_token_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else ends[0]
+    _name_ends(model, tokenizer, base)
     with torch.no_grad():
         model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+
+
+def _name_ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, base: str) -> None:
+    """Put all that ends a reply here into the generation config."""
+    ends = stop_ids(model, tokenizer, find_turns(base, tokenizer).end_id)
+    model.generation_config.eos_token_id = list(ends)
+    model.generation_config.pad_token_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else ends[0]
 
 
 def _base_of(files: Path, path: str, config: ModelConfig) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

@@ -59,8 +59,12 @@ def approved(ctx: Context) -> Found:
     revised = [shown for shown in learnable if shown.source == "revision"]
     faultless = [shown for shown in learnable if shown.source == "faultless"]
     counts = {"revised": len(revised), "faultless": len(faultless), "left_at_fault": answers.faulty, "user": len(own)}
+    unasked = [shown for shown in learnable if shown.source == "unasked"]
+    if unasked:
+        # No principle is for such a prompt.
+        counts["unasked"] = len(unasked)
     counts |= _left_out(ctx, "demonstrations", left_out + len(answers.shown) - len(learnable))
-    return Found([*revised, *faultless, *own], counts)
+    return Found([*revised, *faultless, *unasked, *own], counts)
 
 
 def replayed(ctx: Context) -> Found:

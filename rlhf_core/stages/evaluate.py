@@ -1,4 +1,4 @@
-"""The stage that evaluates: every policy on prompts that nothing was trained on, and on some that were."""
+"""The stage that evaluates: every policy on prompts that nothing was trained on, and on some of those for training."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from rlhf_core.stages.prompts import all_prompts, prompts_of
 from rlhf_core.stages.samples import CHUNK, gold_scores, sample_all
 
 HELD_OUT, SEEN = "evaluate", "evaluate_seen"
-"""Stages of the answers to held-out prompts and to those that were trained on. The prompts do not tell which is which:
+"""Stages of the answers to held-out prompts and to those of the training split. The prompts do not tell which is which:
 of each the store keeps the split that its first run gave it."""
 
 
 def evaluate_stage(ctx: Context) -> StageResult:
-    """Sample every policy on the same held-out prompts and on some that were trained on; score and grade them all."""
+    """Sample every policy on the same held-out prompts and on some of those for training; score and grade them all."""
     timer, settings = Timer(), ctx.config.evaluation
     prompts, trained = _asked(ctx, "heldout", settings.prompts), _asked(ctx, "train", settings.training_prompts)
     policies = [*evaluated_policies(ctx), *control_policy(ctx)]
@@ -37,7 +37,7 @@ def evaluate_stage(ctx: Context) -> StageResult:
                 samples += answers if stage == HELD_OUT else []
                 done += len(piece)
                 ctx.progress("evaluate", done, total)
-        ctx.note(f"evaluated {name} on {len(prompts)} held-out prompts and {len(trained)} trained on")
+        ctx.note(f"evaluated {name} on {len(prompts)} held-out prompts and {len(trained)} of the training split")
         first = first or samples
         for drift in drifts(monitor(samples, first), ctx.config.monitors, monitor(first)) if number else ():
             ctx.note(f"{name}: {drift}", alarm=True)

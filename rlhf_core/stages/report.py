@@ -38,6 +38,7 @@ from rlhf_core.stages.against_production import against_production
 from rlhf_core.stages.context import Context, Timer
 from rlhf_core.stages.evaluate import HELD_OUT, SEEN, control_policy, evaluated_policies
 from rlhf_core.stages.norm_pack import BEST_OF
+from rlhf_core.stages.ppo_weights import told, weights_in_ppo
 from rlhf_core.stages.told_steps import told_steps
 from rlhf_core.stages.usage import spent
 
@@ -236,11 +237,8 @@ def _provenance(ctx: Context) -> dict[str, str]:
         versions |= {f"reward_model.{name}": version for name, version in ctx.results["reward"].reward_models.items()}
     if "norm_pack" in ctx.results:
         versions["norm_pack"] = ctx.results["norm_pack"].norm_pack
-    trained = ctx.results.get("ppo")
-    for change in ctx.store.weights.of_run(trained.run_id) if trained else ():
-        if change.from_step is not None:
-            dial = ", ".join(f"{name} {weight:g}" for name, weight in change.weights.items())
-            versions[f"weights from PPO step {change.from_step}"] = dial
+    for step, weights in weights_in_ppo(ctx.store, ctx.results).items():
+        versions[f"weights from PPO step {step}"] = told(weights)
     return versions | _models(ctx) | {"constitution": ctx.constitution.hash}
 
 

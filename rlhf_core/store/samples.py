@@ -23,9 +23,14 @@ class Prompts:
         self._connections = connections
 
     def add(self, prompts: Iterable[Prompt]) -> None:
-        """Store prompts; one whose id is known keeps its first split and source."""
+        """Store prompts of a run; one whose id is known keeps its first split and source, and takes these tags.
+
+        Tags are what people say of a prompt, and may be mended.
+        """
+        rows = stamped(prompts)
         with self._connections.write() as connection:
-            insert(connection, "prompts", stamped(prompts))
+            insert(connection, "prompts", rows)
+            connection.executemany("UPDATE prompts SET tags = :tags WHERE id = :id AND tags <> :tags", rows)
 
     def find(self, split: Split | None = None) -> list[Prompt]:
         """Find prompts in the order in which they were first stored."""

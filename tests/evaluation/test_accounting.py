@@ -106,3 +106,32 @@ def test_a_curve_holds_the_steps_that_have_its_number():
     assert found["ppo", "kl"] == ((1, 2), (0.1, 0.2))
     assert found["ppo", "gold.helpful"] == ((2,), (0.9,))
     assert found["sft", "loss"] == ((1,), (3.0,))
+
+
+def test_what_the_judge_was_not_asked_says_nothing_of_its_orders():
+    """Of three pairs one was read, with .6 between its orders; no principle is for another, one could not be read."""
+    unasked = label("2", abstained=True, reason="no_principle", gap=0.0)
+    unread = label("3", abstained=True, reason="parse_failure", gap=0.0)
+    counts = count_labels([label("1", gap=0.6), unasked, unread])
+    assert counts.position_gap is not None and counts.position_gap.value == pytest.approx(0.6)
+    assert count_labels([unasked]).position_gap is None
+
+
+def test_pairs_of_one_prompt_that_agree_alike_are_no_more_evidence_than_one_of_them():
+    """Twenty prompts, half of them agreeing with gold, in one pair each or in the same one five times."""
+    widths = []
+    for copies in (1, 5):
+        samples, gold, scores = [], [], []
+        for number in range(20):
+            for side in range(2 * copies):
+                identity = f"{number}.{side}"
+                samples.append(
+                    Sample(id=identity, prompt=Prompt.of(f"{number}?"), response=identity, policy_version="p")
+                )
+                gold.append(GoldScore(sample_id=identity, kind="helpful", score=float(side % 2)))
+                ordered = float(side % 2) if number < 10 else -float(side % 2)
+                scores.append(Score(sample_id=identity, objective="helpful", reward_model="rm", score=ordered))
+        estimate = gold_agreement(PolicyRows("one", "p", samples, scores, gold), "helpful", "rm")
+        assert estimate is not None and (estimate.value, estimate.n) == (0.5, 20 * copies)
+        widths.append(estimate.high - estimate.low)
+    assert widths[1] == pytest.approx(widths[0], rel=0.03)

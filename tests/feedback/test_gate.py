@@ -8,7 +8,7 @@ import pytest
 
 from rlhf_core.config.run import GateConfig, LabelConfig
 from rlhf_core.constitution.constitution import Constitution, Objective, Principle
-from rlhf_core.feedback.judge_gate import Case, Evidence, Judge, measure_gate
+from rlhf_core.feedback.judge_gate import Case, Evidence, Judge, measure_gate, position_consistency
 from rlhf_core.feedback.vote_aggregation import Tally, abstention
 from rlhf_core.feedback.voters import vote_id
 from rlhf_core.records.feedback import JudgeGate, Vote
@@ -143,3 +143,13 @@ def test_a_gate_is_a_new_record_when_what_is_known_changes():
     first, second = gate(PAIRS, GOOD, lambda a, b: 3.0), gate(PAIRS[:30], GOOD[:30], lambda a, b: 3.0)
     assert first.id != second.id
     assert first.id == gate(PAIRS, GOOD, lambda a, b: 3.0).id
+
+
+def test_a_pair_that_no_principle_is_for_is_no_inconsistent_pair():
+    same, other = Tally(2.0, 1.0, 1.0, 2), Tally(2.0, -1.0, 1.0, 2, reason="position_gap")
+    unsure = Tally(0.2, 3.0, 1.0, 2, reason="position_gap")
+    unasked = Tally(0.0, 0.0, 0.0, 0, reason="no_principle")
+    unread = Tally(2.0, 1.0, 0.0, 2, reason="parse_failure")
+    assert position_consistency([same, unasked, unasked]) == 1.0
+    assert position_consistency([same, other, unsure, unread, unasked]) == 0.5, "unsure names the same reply both times"
+    assert position_consistency([unasked]) == 0.0

@@ -9,7 +9,7 @@ import pytest
 import torch
 from peft import PeftModel
 from safetensors.torch import save_file
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from rlhf_core.config.run import ModelConfig
 from rlhf_core.errors import InvalidInput
@@ -102,3 +102,13 @@ def test_whole_weights_that_say_nothing_of_their_base_must_have_its_shapes(tiny_
     (tmp_path / "policy" / "base_model.json").unlink()
     with pytest.raises(InvalidInput, match="not those of a model like"):
         export_merged(tmp_path / "policy", str(tiny_folder("gpt2")), tmp_path / "out", ModelConfig())
+
+
+def test_beside_an_adapter_lies_what_ends_its_replies(
+    tiny_model: Callable[[str], Backbone], tiny_folder: Callable[[str], Path], tmp_path: Path
+):
+    backbone = tiny_model("llama")
+    trained(backbone, tmp_path / "policy", dense=False)
+    export_adapter(tmp_path / "policy", str(tiny_folder("llama")), tmp_path / "out")
+    config = GenerationConfig.from_pretrained(tmp_path / "out")
+    assert set(config.eos_token_id) == set(backbone.stop_ids)

@@ -70,7 +70,10 @@ def test_the_last_accepted_revision_is_shown_beside_faultless_answers_and_a_mix_
     ctx = desk.context(NumberJudge(), {"kind": "sft", "sft": {"helpful_share": 0.5}})
     first, second = (sample(name, stage="critique", run_id=ctx.run.id) for name in ("1", "2"))
     desk.store.samples.add([first, second])
+    plain_step = revision("calm", id="c", sample_id=second.id, run_id=ctx.run.id, accepted=False, reason="complies")
+    found = plain_step.critique.model_copy(update={"verdict": "complies"})
     steps = [
+        plain_step.model_copy(update={"critique": found}),
         revision("calm", id="a", sample_id=first.id, run_id=ctx.run.id, before=first.response, after="half safe"),
         revision("calm", id="b", sample_id=first.id, run_id=ctx.run.id, round=2, before="half safe", after="safe"),
     ]
@@ -85,6 +88,15 @@ def test_the_last_accepted_revision_is_shown_beside_faultless_answers_and_a_mix_
     assert same == [revised, plain] and counts["helpful_mix"] == 2
     assert first.prompt not in (third.prompt, fourth.prompt) and third.source == "helpful"
     assert demonstrations_of(ctx).demonstrations[2:] == [third, fourth] and desk.sampler.calls == 1
+
+
+def test_an_answer_that_no_principle_is_for_is_not_told_as_faultless(desk: Desk):
+    ctx = desk.context(NumberJudge(), {"kind": "sft"})
+    desk.store.samples.add([sample("1", stage="critique", run_id=ctx.run.id)])
+    ctx.results["critique"] = StageResult(run_id=ctx.run.id, stage="critique")
+    (only,), counts = approved(ctx)
+    assert only.source == "unasked"
+    assert counts == {"revised": 0, "faultless": 0, "left_at_fault": 0, "user": 0, "unasked": 1}
 
 
 def test_a_run_that_is_asked_to_stop_goes_on_from_where_it_was(ready):

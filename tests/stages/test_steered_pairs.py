@@ -151,3 +151,24 @@ def test_a_principle_that_serves_two_objectives_alike_is_torn_from_neither_in_wh
     pairs = [pair for pair in desk.store.comparisons.of_run(ctx.run.id) if pair.a.policy_version.startswith("base+")]
     assert len(pairs) == 20
     assert all("base+huge" in (pair.a.policy_version, pair.b.policy_version) for pair in pairs), "the one not for it"
+
+
+def written_again(desk: Desk, labelling, law: str) -> int:
+    """How many replies a run writes that goes on from another one's labels, under another constitution."""
+    first = labelling(NumberWriter())
+    with desk.store.transaction(first.run.id, first.run.fence):
+        desk.store.stage_results.add(label_stage(first))
+    writer = NumberWriter()
+    ctx = labelling(writer, law)
+    label_stage(ctx._replace(config=ctx.config.model_copy(update={"from_run": first.run.id, "kind": "label"})))
+    return writer.written
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "written"), [("{id: big,", "{id: big, weight: 3,", 0), ("good: '2'", "good: '3'", 40)]
+)
+def test_pairs_are_taken_over_under_other_weights_and_written_anew_after_other_examples(
+    desk: Desk, labelling, old: str, new: str, written: int
+):
+    assert old in TAUGHT
+    assert written_again(desk, labelling, TAUGHT.replace(old, new)) == written

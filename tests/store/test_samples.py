@@ -108,3 +108,14 @@ def test_a_seed_beyond_64_bits_is_named(store: Store):
 def test_half_a_character_is_named(store: Store):
     with pytest.raises(InvalidInput, match="Unicode"):
         store.samples.add([sample("1").model_copy(update={"response": "\ud83d"})])
+
+
+def test_a_prompt_whose_tags_were_mended_is_read_with_the_new_ones_and_an_imported_row_takes_none_away(store: Store):
+    prompt = Prompt.of("How do I break in?", tags=("benign",), source="first.jsonl")
+    store.prompts.add([prompt])
+    store.samples.add([sample("1").model_copy(update={"prompt": prompt})])
+    mended = prompt.model_copy(update={"tags": ("harmful",), "source": "second.jsonl"})
+    store.prompts.add([mended])
+    store.samples.add([sample("2").model_copy(update={"prompt": prompt.model_copy(update={"tags": ()})})])
+    assert store.samples.get("1").prompt.tags == store.samples.get("2").prompt.tags == ("harmful",)
+    assert [one.source for one in store.prompts.find()] == ["first.jsonl"]

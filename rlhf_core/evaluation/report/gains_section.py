@@ -15,7 +15,7 @@ PAID = {
     "shuffled": "with each prompt's scores shuffled among its responses, so that they push and say nothing",
 }
 SEEN = (
-    "Gold on prompts that were trained on beside gold on held-out ones. "
+    "Gold on prompts of the training split, whether or not training drew each of them, beside gold on held-out ones. "
     "A gap that opens in training was learned by heart."
 )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from rlhf_core.config.run import RunConfig
 from rlhf_core.evaluation.gains import CONTROL, TRAINED, TUNED
 from rlhf_core.evaluation.report.record import Report
@@ -11,6 +13,8 @@ from rlhf_core.records.runs import Run
 
 NAMES = {"sft": TUNED, "ppo": TRAINED, "control": CONTROL}
 """What a report calls the policy that a stage made."""
+LATER = re.compile(r"weights from PPO step (?!1$)")
+"""Of a report's provenance."""
 
 
 def model_card(version: PolicyVersion, run: Run, report: Report | None) -> str:
@@ -29,13 +33,19 @@ def model_card(version: PolicyVersion, run: Run, report: Report | None) -> str:
         "",
         f"- Made by stage `{version.stage}` of run `{run.id}`, seed {config.seed}, from policy `{version.parent}`.",
         f"- Constitution {_constitution(run, report)}.",
-        f"- Weights of the objectives: {weights}.",
+        f"- Weights of the objectives: {weights}{_turned(report) if version.stage == 'ppo' else ''}.",
     ]
     if version.ungated:
         lines.append("- **Ungated**: a judge that had not passed its gate labelled what it learned from.")
     if report is None:
         return "\n".join([*lines, "", "Its run has made no report: nothing here has been measured.", ""])
     return "\n".join([*lines, "", *_measured(report, NAMES.get(version.stage, version.stage)), ""])
+
+
+def _turned(report: Report | None) -> str:
+    """The weights that PPO took up after its first step, by a schedule or from people."""
+    later = [(name, told) for name, told in (report.provenance if report else {}).items() if LATER.match(name)]
+    return "".join(f"; {name}: {told}" for name, told in later)
 
 
 def _constitution(run: Run, report: Report | None) -> str:

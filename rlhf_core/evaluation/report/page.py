@@ -36,6 +36,8 @@ FRACTION = (
     "Fraction: (last − first) / (oracle − first). The oracle gives the best of all answers that the world allows."
 )
 VERDICT = re.compile(r"\s*verdict:\s*(complies|borderline|violates)[\s.,:;]*", re.IGNORECASE)
+IN_PPO = re.compile(r"weights from PPO step ")
+"""Of a report's provenance."""
 PAGE = """<!doctype html>
 <html lang="en">
 <head>
@@ -86,13 +88,19 @@ def _labelling(report: Report) -> tuple[str, ...]:
 
 def _header(report: Report) -> str:
     weights = ", ".join(f"{text(name)} {report.weights.get(name, 0):g}" for name in report.objectives)
+    held = [
+        f"{name.removeprefix('weights ')} {text(told)}"
+        for name, told in report.provenance.items()
+        if IN_PPO.match(name)
+    ]
+    turned = f" ({'; '.join(held)})" if held and held != [f"from PPO step 1 {weights}"] else ""
     constitution = report.constitution
     badge = f'<p class="badge">{text(report.capability)}</p>' if report.capability else ""
     caveats = "".join(f"<p>{text(caveat)}</p>" for caveat in report.caveats)
     return (
         f"<header>{badge}<h1>Charter run <code>{text(report.run_id)}</code></h1>"
         f'<p class="lead">{text(report.base_model)} under <em>{text(constitution.title or constitution.id)}</em> '
-        f"{text(constitution.version)}, weights {weights}, seed {report.seed}. {text(report.created_at)}</p>"
+        f"{text(constitution.version)}, weights {weights}{turned}, seed {report.seed}. {text(report.created_at)}</p>"
         f"{_tiles(report)}{f'<aside>{caveats}</aside>' if caveats else ''}</header>"
     )
 
@@ -110,7 +118,7 @@ def _tiles(report: Report) -> str:
             before = f"<small>{decimal(estimate.baseline)} → </small>" if estimate.baseline is not None else ""
             tiles.append((before + decimal(estimate.value), f"{name}, {kind}", _interval(estimate)))
     minutes, seconds = divmod(round(report.wall_seconds), 60)
-    memory = f"{report.peak_memory_mb:,.0f} MB at peak"
+    memory = f"{report.peak_memory_mb:,.0f} MB at peak, of the last process"
     tiles.append((f"{minutes}<small> min</small> {seconds:02d}<small> s</small>", "wall time", memory))
     cells = (f"<div><dd>{value}</dd><dt>{text(name)}</dt><p>{text(note)}</p></div>" for value, name, note in tiles)
     return f'<dl class="tiles">{"".join(cells)}</dl>'

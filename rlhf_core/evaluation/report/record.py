@@ -124,7 +124,7 @@ class Report(Record):
     temperature: float = 0.0
     """At which the policies answered; 0 always takes the likeliest token."""
     training: tuple[StageEvaluation, ...] = ()
-    """The policies on prompts that they were trained on."""
+    """The policies on prompts of the training split."""
     training_weighted: WeightedEvaluation | None = None
     reward_models: tuple[RewardModelSummary, ...] = ()
     rules: tuple[RuleBreaks, ...] = ()
@@ -147,7 +147,7 @@ class Report(Record):
     def with_evaluation(self, evaluation: Evaluation, training: Evaluation | None = None) -> Report:
         """Return this report with what an evaluation found, and the caveat where a world's own truth was used.
 
-        `training` is of the same policies on prompts that they were trained on.
+        `training` is of the same policies on prompts of the training split.
         """
         known = any(stage.gold for stage in evaluation.stages)
         return self.model_copy(

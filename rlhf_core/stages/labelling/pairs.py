@@ -7,9 +7,11 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from rlhf_core.config.run import RunConfig
+from rlhf_core.constitution.constitution import Constitution
+from rlhf_core.constitution.load import parse_constitution
 from rlhf_core.data.prompt_draws import draw, draw_evenly
 from rlhf_core.interfaces import Feedback
-from rlhf_core.records.samples import Comparison, Sample
+from rlhf_core.records.samples import Comparison, Prompt, Sample
 from rlhf_core.stages.ancestry import results_of
 from rlhf_core.stages.context import Context, chunks
 from rlhf_core.stages.labelling.sampled_pairs import draw_pairs
@@ -39,16 +41,21 @@ def pairs_to_judge(
 
 def _written(ctx: Context, policy: str, feedback: Feedback) -> Iterator[tuple[list[Sample], list[Sample]]]:
     """Two replies to each of the prompts that a run draws: first the steered ones, then the policy's own."""
+    steered, prompts = _asked(ctx)
+    for piece in chunks(steered, ctx.piece(CHUNK)):
+        yield steer(ctx, feedback, piece)
+    for number, piece in enumerate(chunks(prompts, ctx.piece(CHUNK))):
+        yield draw_pairs(ctx, policy, piece, number)
+
+
+def _asked(ctx: Context) -> tuple[list[Prompt], list[Prompt]]:
+    """The prompts that steered replies are written to, and those of the policy's own."""
     everything = prompts_of(ctx, "train")
     ctx.store.prompts.add(everything)
     count = int(ctx.config.label.pairs * ctx.config.label.steered_share)
     own = draw_evenly if ctx.config.label.even_tags else draw
     prompts = own(everything, ctx.config.label.pairs - count, ctx.config.seed, "label")
-    steered = draw_evenly(everything, count, ctx.config.seed, "steered")
-    for piece in chunks(steered, ctx.piece(CHUNK)):
-        yield steer(ctx, feedback, piece)
-    for number, piece in enumerate(chunks(prompts, ctx.piece(CHUNK))):
-        yield draw_pairs(ctx, policy, piece, number)
+    return draw_evenly(everything, count, ctx.config.seed, "steered"), prompts
 
 
 def _stored(ctx: Context, first: list[Sample], second: list[Sample], counts: Counter[str]) -> list[Comparison]:
@@ -76,10 +83,17 @@ def pairs_before(ctx: Context, policy: str) -> Drawn | None:
     result = results_of(ctx.store, source).get("label") if source else None
     if result is None or result.policy_version != policy:
         return None
-    before = RunConfig.stored(ctx.store.runs.get(result.run_id).config)
+    run = ctx.store.runs.get(result.run_id)
+    before = RunConfig.stored(run.config)
     if _drawing(before) != _drawing(ctx.config):
         return None
+    law = parse_constitution(ctx.store.constitutions.text(run.constitution_hash), run.constitution_hash)
+    if ctx.config.label.steered_share and _steering(before, law) != _steering(ctx.config, ctx.constitution):
+        return None
     stored = [pair for pair in ctx.store.comparisons.of_run(result.run_id) if pair.a.stage == "label"]
+    # The file of prompts may have been edited under its name.
+    if Counter(pair.prompt.id for pair in stored) - Counter(prompt.id for part in _asked(ctx) for prompt in part):
+        return None
     pairs = [pair.model_copy(update={"run_id": ctx.run.id}) for pair in stored]
     ctx.store.comparisons.add(pairs)
     return Drawn(pairs, result.counts["identical"])
@@ -90,3 +104,17 @@ def _drawing(config: RunConfig) -> tuple[object, ...]:
     label = config.label
     drawn = (label.pairs, label.temperature, label.base_share, label.candidates, label.steered_share, label.even_tags)
     return config.seed, config.model.max_tokens, config.data.prompts, config.data.heldout_prompts, *drawn
+
+
+def _steering(config: RunConfig, law: Constitution) -> tuple[object, ...]:
+    """All that decides, besides, which steered replies are written and what they say; weights do not."""
+    written = [
+        (
+            one.id,
+            one.hash,
+            one.applies_when,
+            {name for name, share in one.serves.items() if share == max(one.serves.values())},
+        )
+        for one in law.principles
+    ]
+    return config.feedback.critic, written

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from rlhf_core.config.run import RunConfig, stages_of
 from rlhf_core.data.reward_examples import Label
@@ -34,10 +34,21 @@ SETTINGS = (
     *("label.pairs", "label.candidates", "reward.layout", "reward.epochs", "reward.batch_size"),
     *("reward.micro_batch_size", "norm.prompts", "ppo.tune", "ppo.steps", "ppo.prompts_per_step"),
     *("ppo.samples_per_prompt", "ppo.minibatch_size", "ppo.micro_batch_size", "ppo.epochs", "ppo.control_steps"),
-    *("ppo.overlap", "evaluation.prompts", "evaluation.training_prompts", "evaluation.samples"),
+    *(
+        "ppo.overlap",
+        "model.sampler.address",
+        "learner.processes",
+        "evaluation.prompts",
+        "evaluation.training_prompts",
+        "evaluation.samples",
+    ),
 )
 """What decides on time and memory."""
 OVERLAPPED = "ppo.overlap is '{}': what it gains, and the memory of the process that writes, are not planned"
+
+LEARNERS = "learner.processes is {}: planned is this process alone, and neither what they gain nor their memory"
+SAMPLED = "model.sampler.address is {}: planned is writing in this process"
+LEARNED: tuple[Stage, ...] = ("sft", "reward", "ppo", "control")
 
 
 def plan_run(
@@ -69,7 +80,7 @@ def plan_run(
     )
     found = ctx.tools.on_device(lambda: probe(subject))
     programs = programs_of(ctx.tools.backbone, subject.reward_base)
-    stages = _stages(found, workload(config, _known(ctx, found)), config.ppo.overlap, programs)
+    stages = _stages(found, workload(config, _known(ctx, found)), config, programs)
     return RunPlan(
         base_model=ctx.tools.backbone.name,
         threads=config.model.threads,
@@ -131,7 +142,7 @@ def _count(rows: Sequence[Collection[Label]]) -> int:
     return sum(map(len, rows))
 
 
-def _stages(found: Found, work: dict[Stage, list[Work]], overlap: str, programs: int) -> list[StagePlan]:
+def _stages(found: Found, work: dict[Stage, list[Work]], config: RunConfig, programs: int) -> list[StagePlan]:
     """Each stage's sums; memory that one stage has taken stays with the process for the next.
 
     `programs` are bytes that a run comes to hold, too slowly for a probe to see.
@@ -145,8 +156,7 @@ def _stages(found: Found, work: dict[Stage, list[Work]], overlap: str, programs:
         seconds = sum(cost.seconds(part.items, part.per_call) for part, cost in known)
         asked = [part for part, cost in costs if cost is None]
         notes = [f"{round(part.items)} x {part.kind} by an endpoint: not measured" for part in asked]
-        if overlap != "none" and any(part.kind == "step" for part, _ in costs):
-            notes.append(OVERLAPPED.format(overlap))
+        notes += _elsewhere(config, stage, any(part.kind in ("step", "write") for part, _ in costs))
         stages.append(
             StagePlan(
                 stage=stage,
@@ -158,6 +168,16 @@ def _stages(found: Found, work: dict[Stage, list[Work]], overlap: str, programs:
             )
         )
     return stages
+
+
+def _elsewhere(config: RunConfig, stage: Stage, writes: bool) -> Iterator[str]:
+    """What other processes do of a stage, which nobody measures here."""
+    if config.ppo.overlap != "none" and stage in ("ppo", "control"):
+        yield OVERLAPPED.format(config.ppo.overlap)
+    if config.learner.processes > 1 and stage in LEARNED:
+        yield LEARNERS.format(config.learner.processes)
+    if writes and config.model.sampler.address is not None:
+        yield SAMPLED.format(config.model.sampler.address)
 
 
 def _cost(found: Found, kind: Kind) -> Cost | None:

@@ -74,7 +74,10 @@ def publish_policy(
 
 
 class EpochCheckpoints:
-    """Of a training by epochs, twice a minute and when its run is asked to stop; `done` steps of the stage are past."""
+    """Of a training by epochs, twice a minute and when its run is asked to stop; `done` steps of the stage are past.
+
+    The latest counts; those before it go, with their files.
+    """
 
     def __init__(self, ctx: Context, stage: Stage, examples: Iterable[object], done: int = 0):
         """`examples` are what is trained on: a checkpoint of others is none of this training."""
@@ -83,6 +86,7 @@ class EpochCheckpoints:
         self._examples = content_id("examples", *map(repr, examples))
         self._at = time.monotonic()
         self._taken: Checkpoint | None = None
+        self._left: list[str] = []
 
     def latest(self) -> Path | None:
         """Return the folder that this training goes on from; none where it begins."""
@@ -100,6 +104,9 @@ class EpochCheckpoints:
         """Take a checkpoint if one is due. To be called where the model is used, and before its step is told."""
         if time.monotonic() - self._at < SECONDS and not self._ctx.should_stop():
             return
+        # Whoever has put the same files since still means to store their row.
+        self._ctx.store.garbage.drop(self._left, SECONDS / 2)
+        self._left.clear()
 
         def write(folder: Path) -> None:
             state.save(folder)
@@ -112,5 +119,5 @@ class EpochCheckpoints:
     def store(self) -> None:
         """Store the checkpoint that was taken after a step, where one was, in the commit that tells the step."""
         if self._taken:
-            self._ctx.store.checkpoints.add(self._taken)
+            self._left += self._ctx.store.checkpoints.replace(self._taken)
             self._taken = None

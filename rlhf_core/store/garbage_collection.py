@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import NamedTuple
 
+from rlhf_core.errors import Conflict
 from rlhf_core.store.artifacts.folders import ArtifactFolders
 from rlhf_core.store.connection import Connections
 
 IDLE_SECONDS = 3600.0
 """Younger artifacts stay: the row that will name one may not be written yet."""
+
+DRAFT_SECONDS = 3600.0
+"""What is still being copied after so long belongs to a process that is gone."""
 
 
 class Collected(NamedTuple):
@@ -26,23 +30,44 @@ class Garbage:
         self._connections = connections
         self._artifacts = artifacts
 
-    def orphans(self, but: Collection[str] = ()) -> Collected:
-        """Find the artifacts that no row names, less those given.
+    def orphans(self) -> Collected:
+        """Find the artifacts that no row names.
 
         Their run was deleted, or their process died early.
         """
-        spared = {*self._named(), *but}
-        lost = {digest: size for digest, size in self._artifacts.stored().items() if digest not in spared}
-        return Collected(tuple(sorted(lost)), sum(lost.values()))
+        sizes, named = self._artifacts.stored(), self.named()
+        lost = sorted(digest for digest in sizes if digest not in named)
+        return Collected(tuple(lost), sum(sizes[digest] for digest in lost))
+
+    def sizes(self) -> dict[str, int]:
+        """Return the bytes of each artifact, by digest. An object store may take its time: not within a transaction."""
+        return self._artifacts.stored()
 
     def collect(self, idle_seconds: float = IDLE_SECONDS) -> Collected:
-        """Remove the orphans that have not been touched for so long; safe beside processes that write."""
-        sizes, orphans = self._artifacts.stored(), self.orphans().digests
-        removed = [digest for digest in orphans if self._artifacts.remove(digest, idle_seconds)]
-        return Collected(tuple(removed), sum(sizes.get(digest, 0) for digest in removed))
+        """Remove the orphans that have not been touched for so long; safe beside processes that write.
 
-    def _named(self) -> set[str]:
-        """By any table that has a column for one."""
+        Raises:
+            Conflict: the store names none of the artifacts that are there, which are another store's then.
+        """
+        sizes, named = self._artifacts.stored(), self.named()
+        if sizes and not named & sizes.keys() and (named or not self._connections.rows("SELECT 1 FROM runs LIMIT 1")):
+            raise Conflict(
+                f"no row of this store names any of the {len(sizes)} artifacts that are there, so they are another "
+                "store's; nothing was removed",
+                hint="give each store artifacts of its own; charter store copy brings the rows of the other one",
+            )
+        self._artifacts.drop_drafts(max(idle_seconds, DRAFT_SECONDS))
+        lost = [digest for digest in sorted(sizes) if digest not in named]
+        removed = {digest: sizes[digest] for digest in lost if self._artifacts.remove(digest, idle_seconds)}
+        return Collected(tuple(removed), sum(removed.values()))
+
+    def drop(self, digests: Collection[str], idle_seconds: float) -> None:
+        """Remove those of these artifacts that no row names any more and that nobody has put again since."""
+        for digest in set(digests) - self.named():
+            self._artifacts.remove(digest, idle_seconds)
+
+    def named(self) -> set[str]:
+        """Return the digests that a row of any table names."""
         tables = self._connections.tables_with("artifact")
         named = (self._connections.rows(f'SELECT DISTINCT artifact FROM "{table}"') for table in tables)
         return {row["artifact"] for rows in named for row in rows}

@@ -113,10 +113,11 @@ class Deletion:
                 versions.
             Stale: it has another etag by now.
         """
+        sizes = self._garbage.sizes()
         # Alone: another run must not come to need meanwhile what is about to go.
         with self._connections.write(durable=True, alone=True) as connection:
             self._check(run_id, etag)
-            before = set(self._garbage.orphans().digests)
+            before = self._garbage.named()
             for name, query in _SETS.items():
                 connection.execute(f"CREATE TEMP TABLE {name} AS {query}", {"run": run_id})
             kept = self._connections.rows(_KEPT_LABELS, {"run": run_id})[0]["n"]
@@ -126,9 +127,9 @@ class Deletion:
                 connection.execute(f"UPDATE {table} SET run_id = '' WHERE run_id = ?", [run_id])
             for name in _SETS:
                 connection.execute(f"DROP TABLE {name}")
-            orphans = self._garbage.orphans(but=before)
+            lost = before - self._garbage.named()
             told = {table: count for table, count in rows.items() if count and table not in _UNTOLD}
-            return Deleted(told, kept, len(orphans.digests), orphans.size)
+            return Deleted(told, kept, len(lost), sum(sizes.get(digest, 0) for digest in lost))
 
     def _check(self, run_id: str, etag: str) -> None:
         run = self._runs.update(run_id, {}, etag)

@@ -91,6 +91,16 @@ class Checkpoints:
             insert(connection, "checkpoints", stamped([checkpoint]), key="run_id, stage, step")
             forgive(connection, checkpoint.run_id)
 
+    def replace(self, checkpoint: Checkpoint) -> list[str]:
+        """Store a checkpoint in the place of the stage's earlier ones, and return the artifacts that those had."""
+        earlier = "FROM checkpoints WHERE run_id = ? AND stage = ? AND step < ?"
+        key = [checkpoint.run_id, checkpoint.stage, checkpoint.step]
+        with self._connections.write(durable=True) as connection:
+            left = [row["artifact"] for row in connection.execute(f"SELECT artifact {earlier}", key).fetchall()]
+            connection.execute(f"DELETE {earlier}", key)
+            self.add(checkpoint)
+        return left
+
     def at(self, run_id: str, stage: Stage, step: int) -> Checkpoint | None:
         rows = self._connections.rows(
             "SELECT * FROM checkpoints WHERE run_id = ? AND stage = ? AND step = ?", [run_id, stage, step]

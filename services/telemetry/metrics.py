@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, get_args
 
 from charter.v1 import policy_pb2
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
@@ -80,8 +80,9 @@ class RunsCollector(Collector):
         except CharterError:
             # A page without the runs says more than no page: the store may be closed already.
             return
-        for state, count in counts.items():
-            states.add_metric([state], count)
+        # States without runs too: an autoscaler takes a number that is not there for an error, and keeps its pods.
+        for state in get_args(RunState):
+            states.add_metric([state], counts.get(state, 0))
         for run in at_work:
             steps.add_metric([run.id, run.stage], run.step)
             of.add_metric([run.id, run.stage], run.steps)

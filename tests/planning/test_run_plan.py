@@ -110,6 +110,12 @@ def test_the_plan_of_a_run_that_overlaps_says_what_it_leaves_out(ready):
     plan = plan_run(ready(ppo=SMALL["ppo"] | {"overlap": "rollouts"}), None, None)
     told = {stage.stage for stage in plan.stages if "ppo.overlap is 'rollouts': what it gains" in stage.note}
     assert told == {"ppo", "control"} and plan.settings["ppo.overlap"] == "rollouts"
+
+
+def test_the_plan_of_a_run_with_several_learners_says_that_it_is_of_one_process(ready):
+    plan = plan_run(ready(learner={"processes": 2}), None, None)
+    told = {stage.stage for stage in plan.stages if "learner.processes is 2: planned is this process" in stage.note}
+    assert told == {"sft", "reward", "ppo", "control"} and plan.settings["learner.processes"] == "2"
     assert all(stage.seconds for stage in plan.stages if stage.stage in told)
 
 

@@ -140,8 +140,9 @@ def test_the_plan_names_what_holds_the_step_up_and_what_it_costs():
     assert plan.bottleneck == "samplers" and plan.samples_per_second == pytest.approx(8 / 29, rel=1e-4)
     swings = {swing.input: swing for swing in plan.sensitivity}
     assert swings["price of a GPU"].cost == pytest.approx((0.75 * 116, 1.25 * 116), rel=1e-4)
-    # What was measured no longer depends on the data sheet.
-    assert swings["peak FLOPs"].width == 0
+    # What was measured no longer depends on the data sheet, and is moved itself.
+    assert "peak FLOPs" not in swings and "efficiency of reading" not in swings and "network" in swings
+    assert swings["measured seconds to write"].seconds == pytest.approx((24, 34), rel=1e-4)
     assert swings["learners"].seconds[0] == pytest.approx(29, rel=1e-4)
 
 
@@ -161,3 +162,10 @@ def test_a_few_workers_are_moved_by_one():
     assert found["samplers"] == pytest.approx((49, 29), rel=1e-4) and found["learners"][1] == pytest.approx(
         26.5, rel=1e-4
     )
+
+
+def test_longer_responses_than_were_measured_take_longer_to_write_to_read_and_to_learn():
+    plan = plan_cluster(cluster(measured=TIMED, step={"longest": 40}))
+    # 15 or 25 tokens after 10 of the prompt, not 20: two calls of 8 or 12 s one after the other; 25/30 or 35/30 of 9 s.
+    moved = {swing.input: swing.seconds for swing in plan.sensitivity}["response tokens"]
+    assert moved == pytest.approx((16 + 9 * 25 / 30, 24 + 9 * 35 / 30), rel=1e-4)

@@ -91,6 +91,7 @@ def test_an_operator_sees_calls_and_runs_and_reads_each_call_in_a_line(process: 
     assert page["charter_calls_total", "NOT_FOUND", "GetRun", service] == 1
     assert page["charter_call_seconds_count", "ListRuns", service] == 1
     assert page["charter_runs", "CANCELLED"] == 1
+    assert page["charter_runs", "QUEUED"] == 0, "an autoscaler keeps its pods where a number is missing"
     assert page["charter_calls_at_work",] == 0
     first, second = [line for line in process.lines() if line["logger"] == "charter.calls"][:2]
     assert (first["method"], first["code"]) == (f"{service}/ListRuns", "OK")

@@ -66,6 +66,18 @@ def test_a_stage_that_was_cut_off_ends_in_the_same_bytes(desk: Desk, ready, monk
     assert ctx.tools.backbone.adapters.names == ()
 
 
+def test_only_the_latest_checkpoints_of_a_stage_are_kept(desk: Desk, ready, monkeypatch):
+    monkeypatch.setattr(versions, "SECONDS", 0.0)
+    ctx = ready("lora")
+    version = desk.store.policy_versions.get(sft_stage(ctx).policy_version)
+    # Eight updates, each with a checkpoint; the one before the last goes when the next is written.
+    kept = desk.store.checkpoints.latest(ctx.run.id, "sft")
+    assert kept is not None and kept.step == 8
+    assert [desk.store.checkpoints.at(ctx.run.id, "sft", step) for step in range(1, 8)] == [None] * 7
+    stored = set(desk.store.artifacts.stored())
+    assert {kept.artifact, version.artifact} <= stored and len(stored) == 3
+
+
 def test_the_last_accepted_revision_is_shown_beside_faultless_answers_and_a_mix_of_the_bases_own(desk: Desk):
     ctx = desk.context(NumberJudge(), {"kind": "sft", "sft": {"helpful_share": 0.5}})
     first, second = (sample(name, stage="critique", run_id=ctx.run.id) for name in ("1", "2"))

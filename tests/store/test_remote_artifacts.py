@@ -159,6 +159,13 @@ def test_a_place_that_nobody_knows_or_that_does_not_answer_is_named(tmp_path: Pa
         artifacts_at("nowhere://bucket", tmp_path)
 
 
+@pytest.mark.parametrize("url", ["s3:/bucket/x", "shared/x", "s3://", "file://shared", "://x", "/shared"])
+def test_artifacts_without_a_scheme_or_a_bucket_are_no_folder_of_whoever_asks_first(tmp_path: Path, url: str):
+    with pytest.raises(InvalidInput, match="is no URL; allowed: a URL with a bucket, such as s3://BUCKET/PATH"):
+        Store.open(tmp_path / "data", Place(artifacts=url))
+    assert not (tmp_path / "data").exists()
+
+
 def test_a_bucket_that_is_not_there_is_named(s3: str, tmp_path: Path, adapter: Path):
     missing = artifacts_at(f"{s3}-missing/x", tmp_path)
     with pytest.raises(Unavailable, match="charter-missing"):

@@ -1,6 +1,12 @@
+import os
+import time
 from pathlib import Path
 
+import pytest
+
+from rlhf_core.errors import Conflict
 from rlhf_core.records.models import Checkpoint, PolicyVersion
+from rlhf_core.store.databases.place import Place
 from rlhf_core.store.store import Store
 
 
@@ -30,3 +36,26 @@ def test_runs_are_counted_by_state(store: Store):
         store.runs.create("ppo", "{}", "k1", f"r{number}")
     store.runs.cancel(store.runs.page(1)[0][0].id)
     assert store.runs.counts() == {"QUEUED": 2, "CANCELLED": 1}
+
+
+def test_a_store_that_names_none_of_the_artifacts_there_removes_nobodys(store: Store, tmp_path: Path):
+    other = Store.open(tmp_path / "other", Place(artifacts=(tmp_path / "store" / "artifacts").as_uri()))
+    digest = put(other, tmp_path / "a", "another store's")
+    before = set(store.artifacts.stored())
+    assert digest in before
+    with pytest.raises(Conflict, match="no row of this store names any of the 1 artifacts"):
+        store.garbage.collect(idle_seconds=0)
+    assert set(store.artifacts.stored()) == before
+    other.close()
+
+
+def test_what_a_process_of_another_host_began_and_never_ended_goes_after_an_hour(store: Store, tmp_path: Path):
+    policy = put(store, tmp_path / "a", "policy")
+    run = store.runs.create("ppo", "{}", "k1", "r")
+    store.checkpoints.add(Checkpoint(run_id=run.id, stage="ppo", step=1, artifact=policy))
+    drafts = tmp_path / "store" / "artifacts" / "tmp"
+    for name, age in (("gone:1:2:a", 7200), ("gone:1:2:b", 60)):
+        (drafts / name).mkdir()
+        os.utime(drafts / name, (time.time() - age,) * 2)
+    store.garbage.collect(idle_seconds=0)
+    assert [draft.name for draft in drafts.iterdir()] == ["gone:1:2:b"]

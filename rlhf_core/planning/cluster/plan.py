@@ -20,6 +20,15 @@ CHANGE = 0.25
 """How far each input is moved, up and down; whole numbers by at least one."""
 SENSED_STEPS = 40
 """Steps of these simulations, at most: what fails in them is rare, and the draws are the same."""
+MEASURED = ("write", "score", "learn")
+READ_BY = {
+    "peak FLOPs": {"write", "score", "learn"},
+    "memory bandwidth": {"write"},
+    "efficiency of decoding": {"write"},
+    "efficiency of reading": {"write", "score"},
+    "efficiency of learning": {"learn"},
+}
+"""What nothing reads once all of these are measured."""
 PARTS = {"samplers": "write", "scorers": "score", "learners": "learn"}
 Change = Callable[[Cluster, float], Cluster]
 
@@ -148,7 +157,7 @@ def _swings(cluster: Cluster) -> list[Swing]:
 
 
 def _changes(cluster: Cluster) -> dict[str, Change]:
-    """The inputs, and how each is moved; those that the description replaces by a measurement move that."""
+    """The inputs, and how each is moved; what is measured is moved as such, and not what it stands in the place of."""
     inputs = {
         "samplers": ("workers", "samplers"),
         "scorers": ("workers", "scorers"),
@@ -165,7 +174,9 @@ def _changes(cluster: Cluster) -> dict[str, Change]:
         "efficiency of learning": ("efficiency", "learn"),
         "hours between failures": ("failures", "hours_between"),
     }
-    return {name: _mover(*path) for name, path in inputs.items()}
+    measured = {part for part in MEASURED if getattr(cluster.measured, part) is not None}
+    changes = {name: _mover(*path) for name, path in inputs.items() if not READ_BY.get(name, {""}) <= measured}
+    return changes | {f"measured seconds to {part}": _timer(part) for part in MEASURED if part in measured}
 
 
 def _mover(section: str, field: str) -> Change:
@@ -179,6 +190,31 @@ def _mover(section: str, field: str) -> Change:
             moved = min(moved, cluster.step.longest)
         if section == "efficiency":
             moved = min(moved, 1.0)
-        return cluster.model_copy(update={section: part.model_copy(update={field: moved})})
+        changed = cluster.model_copy(update={section: part.model_copy(update={field: moved})})
+        return _timed_by_length(changed, cluster.step.response_tokens) if field == "response_tokens" else changed
 
     return move
+
+
+def _timed_by_length(cluster: Cluster, before: float) -> Cluster:
+    """What was measured of responses of another mean length, in proportion to the tokens that are written or read."""
+    step = cluster.step
+    written, read = (
+        step.response_tokens / before,
+        (step.prompt_tokens + step.response_tokens) / (step.prompt_tokens + before),
+    )
+    return _timed(_timed(_timed(cluster, "write", written), "score", read), "learn", read)
+
+
+def _timer(part: str) -> Change:
+    return lambda cluster, factor: _timed(cluster, part, factor, factor)
+
+
+def _timed(cluster: Cluster, part: str, item: float, call: float = 1.0) -> Cluster:
+    measured = getattr(cluster.measured, part)
+    if measured is None:
+        return cluster
+    seconds = {"item_seconds": measured.item_seconds * item, "call_seconds": measured.call_seconds * call}
+    return cluster.model_copy(
+        update={"measured": cluster.measured.model_copy(update={part: measured.model_copy(update=seconds)})}
+    )

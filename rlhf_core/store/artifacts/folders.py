@@ -33,6 +33,8 @@ class ArtifactFolders(Protocol):
 
     def remove(self, digest: str, idle_seconds: float) -> bool: ...
 
+    def drop_drafts(self, idle_seconds: float) -> None: ...
+
 
 class Artifacts:
     """A content-addressed folder: `sha256/ab/<digest>/`, and `tmp/` for what is being written.
@@ -94,10 +96,19 @@ class Artifacts:
 
     def stored(self) -> dict[str, int]:
         """Return the bytes of each artifact, by digest."""
-        return {
-            place.name: sum(file.stat().st_size for file in place.rglob("*") if file.is_file())
-            for place in (self._folder / "sha256").glob("??/*")
-        }
+        sizes: dict[str, int] = {}
+        for place in (self._folder / "sha256").glob("??/*"):
+            # Another process may remove it meanwhile.
+            with contextlib.suppress(FileNotFoundError):
+                sizes[place.name] = sum(file.stat().st_size for file in place.rglob("*") if file.is_file())
+        return sizes
+
+    def drop_drafts(self, idle_seconds: float) -> None:
+        """Remove what was begun so long ago and never ended, by whichever host."""
+        for draft in (self._folder / "tmp").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - draft.stat().st_mtime >= idle_seconds:
+                    shutil.rmtree(draft, ignore_errors=True)
 
     def remove(self, digest: str, idle_seconds: float) -> bool:
         """Delete an artifact that nothing refers to; False when it was put, or put again, in the last `idle_seconds`.

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from rlhf_core.errors import CharterError, InvalidInput, NotFound, Unavailable
 from rlhf_core.store.artifacts.folders import DIGEST, ArtifactFolders, Artifacts
@@ -36,7 +36,7 @@ def artifacts_at(url: str, folder: Path) -> ArtifactFolders:
     if not url:
         return Artifacts(folder)
     if urlsplit(url).scheme == "file":
-        return Artifacts(Path(urlsplit(url).path))
+        return Artifacts(Path(unquote(urlsplit(url).path)))
     import fsspec
 
     try:
@@ -130,6 +130,10 @@ class RemoteArtifacts:
                 self._files.rm_file(mark)
         self._copies.remove(digest, idle_seconds)
         return True
+
+    def drop_drafts(self, idle_seconds: float) -> None:
+        """Remove what this host began to copy so long ago and never ended."""
+        self._copies.drop_drafts(idle_seconds)
 
     def _upload(self, packed: Path, digest: str) -> None:
         place = self._object(digest)

@@ -78,6 +78,17 @@ def check(place: Place) -> None:
     """Refuse, by an InvalidInput, a URL of what is no database."""
     if place.database and not is_database(place.database):
         raise InvalidInput(f"store: '{told(place.database)}' is no URL; allowed: postgresql://HOST/DATABASE", "store")
+    if place.artifacts and not _is_place_of_files(place.artifacts):
+        allowed = "a URL with a bucket, such as s3://BUCKET/PATH, or file:///FOLDER with a whole path"
+        raise InvalidInput(f"artifacts: '{told(place.artifacts)}' is no URL; allowed: {allowed}", "artifacts")
+
+
+def _is_place_of_files(url: str) -> bool:
+    """What has no `://` fsspec takes for a path on this host, which nobody else would find."""
+    scheme, found, rest = url.partition("://")
+    if scheme in ("file", "local"):
+        return rest.startswith("/")
+    return bool(scheme and found and rest.strip("/"))
 
 
 def use(folder: Path, place: Place) -> None:

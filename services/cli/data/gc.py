@@ -20,13 +20,13 @@ MIB = 2**20
 
 def _left_reports(store: Store, data: Path) -> list[Path]:
     """Folders of reports whose run is not in the store: its deletion was cut off between the two."""
-    known, token = set[str](), ""
+    # The folders first: one that is made while the runs are read has its run in the store already.
+    folders, known, token = sorted((data / "runs").glob("run-*")), set[str](), ""
     while True:
         runs, token = store.runs.page(1000, token)
         known |= {run.id for run in runs}
         if not token:
             break
-    folders = sorted((data / "runs").glob("run-*"))
     return [folder for folder in folders if folder.is_dir() and folder.name not in known]
 
 

@@ -36,4 +36,7 @@ def test_a_card_and_the_page_tell_the_weights_that_ppo_took_up_on_its_way(report
     turned = calm.model_copy(update={"provenance": calm.provenance | {"weights from PPO step 7": "helpful 0, safe 1"}})
     assert "; weights from PPO step 7: helpful 0, safe 1." in model_card(version, run, turned)
     head = render_html(turned, NO_PICTURES).partition("</header>")[0]
-    assert "from PPO step 7 helpful 0, safe 1)" in head and "PPO step" not in render_html(calm, NO_PICTURES).partition("</header>")[0]
+    assert (
+        "from PPO step 7 helpful 0, safe 1)" in head
+        and "PPO step" not in render_html(calm, NO_PICTURES).partition("</header>")[0]
+    )

@@ -30,8 +30,8 @@ REAL: Mapping[str, Any] = {
         "min_length_ratio": 0.1,
         "max_length_ratio": 5.0,
     },
-    # Half as many updates at a seventh of the rate told the kinds of prompt apart half as well. Both steps and a no must
-    # still be drawn now and then: what is never drawn, PPO cannot be paid for.
+    # Until the kinds of prompt are told apart: 2 epochs at 3e-4 did so half as well. Both steps and a no must still be
+    # drawn now and then: what is never drawn, PPO cannot be paid for.
     "sft": {"epochs": 4, "batch_size": 8, "learning_rate": 2e-3, "helpful_share": 0.0},
     # Its own replies to a kind of prompt are mostly of one kind, so half of the pairs are written to differ. The other
     # half show its rambling, which no principle would write.

@@ -148,6 +148,7 @@ def _report(ctx: Context, policies: list[PolicyRows], models: list[RewardModelVe
         production=against_production(ctx, final, _pack(ctx), gold_scale(ctx)),
         control_pays=ctx.config.ppo.control_pays,
         examples=_examples(ctx, final, titles),
+        caveats=step_caveats(ctx),
         provenance=_provenance(ctx),
     )
 
@@ -227,6 +228,20 @@ def _final_answers(ctx: Context, samples: list[Sample], version: str) -> dict[st
         seed=ctx.config.seed,
     )
     return {sample.prompt.id: sample for sample in drawn}
+
+
+def step_caveats(ctx: Context) -> tuple[str, ...]:
+    """Say that the step at which PPO ended was chosen on prompts that are measured too, where it was."""
+    trained = ctx.results.get("ppo")
+    if trained is None:
+        return ()
+    stop = RunConfig.stored(ctx.store.runs.get(trained.run_id).config).ppo.stop
+    if stop.parted != "stop":
+        return ()
+    return (
+        "Auditors chose the step at which PPO ended, on held-out prompts of which some may be measured here: what they "
+        "say of its gain may be a little too high.",
+    )
 
 
 def _provenance(ctx: Context) -> dict[str, str]:

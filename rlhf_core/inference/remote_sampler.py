@@ -5,6 +5,7 @@ Only adapters, token ids and log-probs cross the wire.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -58,8 +59,20 @@ class Handover(NamedTuple):
 class RemoteSampler:
     """A server that samples versions of this process's base model."""
 
-    def __init__(self, server: SamplerServer, backbone: Backbone, folder: Path, tolerance: float):
-        """`folder` is read by the server too, at the same path."""
+    def __init__(
+        self,
+        server: SamplerServer,
+        backbone: Backbone,
+        folder: Path,
+        tolerance: float,
+        poll: Callable[[], None] | None = None,
+    ):
+        """`folder` is read by the server too, at the same path.
+
+        `poll` is for whoever waits for rows on the thread that owns the model, and may raise to give up; None lets
+        others use the device.
+        """
+        self.poll = poll or (lambda: backbone.before_pass())
         self.server, self._backbone = server, backbone
         self._folder, self._tolerance = folder.absolute(), tolerance
         self._base: Base | None = None
@@ -174,7 +187,8 @@ class RemoteSampler:
 
     def _forget(self, name: str) -> None:
         adapter = self._known.pop(name)
-        self.server.unload(name)
+        with contextlib.suppress(CharterError):  # a server that is gone comes back without it
+            self.server.unload(name)
         shutil.rmtree(adapter.folder, ignore_errors=True)
 
     def _compare(self, version: Version, adapter: str | None, what: str) -> None:
@@ -225,4 +239,4 @@ def connect(
     if config.key_env and not key:
         told = f"model.sampler.key_env: the environment variable {config.key_env} is not set; put the key there"
         raise InvalidInput(told, "model.sampler.key_env")
-    return RemoteSampler(VllmServer(config, key, poll), backbone, folder, config.tolerance)
+    return RemoteSampler(VllmServer(config, key, poll), backbone, folder, config.tolerance, poll)

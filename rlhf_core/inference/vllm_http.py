@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -25,6 +26,8 @@ BUSY = (408, 409, 425, 429, 500, 502, 503, 504)
 """Statuses after which the same request may work."""
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0
 """Seconds before the second try, and at most before any other."""
+FORGET_SECONDS = 60.0
+"""That a server is given to forget an adapter: nothing is lost where it does not."""
 
 T = TypeVar("T")
 Answer = TypeVar("Answer", bound=BaseModel)
@@ -84,7 +87,7 @@ class VllmServer:
         self._run(lambda client: [self._tried(lambda: self._load(client, adapter))])
 
     def unload(self, name: str) -> None:
-        """Forget an adapter; one that is not known is forgotten already."""
+        """Forget an adapter; one that is not known is forgotten already. Raises Unavailable after `FORGET_SECONDS`."""
 
         async def forget(client: httpx2.AsyncClient) -> None:
             try:
@@ -92,8 +95,14 @@ class VllmServer:
             except _Missing:
                 return
 
-        # Also for who has given up.
-        self._run(lambda client: [self._tried(lambda: forget(client))], poll=lambda: None)
+        deadline = time.monotonic() + FORGET_SECONDS
+
+        # Not the server's own poll: who has given up forgets too.
+        def give_up() -> None:
+            if time.monotonic() > deadline:
+                raise Unavailable(f"{FIELD}: {self.address} does not forget '{name}' within {FORGET_SECONDS:g} s")
+
+        self._run(lambda client: [self._tried(lambda: forget(client))], poll=give_up)
 
     def write(
         self,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,13 +11,15 @@ import pytest
 
 from rlhf_core.config.run import LoraConfig, RunConfig
 from rlhf_core.errors import InvalidInput
+from rlhf_core.inference import vllm_http
 from rlhf_core.records.base import Stage
 from rlhf_core.stages.context import Context, RunStopped
+from rlhf_core.stages.elsewhere import remote_samples
 from rlhf_core.stages.elsewhere.remote_samples import ppo_sampler, sampling
 from rlhf_core.stages.ppo import ppo_stage
 from tests.local_sampler import LocalSampler
 from tests.stages.test_ppo_stage import PROMPTS, at_work
-from tests.vllm_server import TinyVllm, running
+from tests.vllm_server import Asked, TinyVllm, running
 
 __all__ = ["at_work"]
 
@@ -150,6 +154,28 @@ def test_a_run_that_is_stopped_waits_for_no_server(served):
     ctx = served()._replace(should_stop=lambda: True)
     with pytest.raises(RunStopped), sampling(ctx, ["label"]):
         pass
+
+
+@pytest.mark.parametrize("overlap", ["none", "rollouts"])
+def test_a_run_that_is_asked_to_stop_waits_only_so_long_for_a_server_that_says_nothing(
+    served, server: TinyVllm, monkeypatch, overlap: str
+):
+    monkeypatch.setattr(remote_samples, "STOP_SECONDS", 0.3)
+    monkeypatch.setattr(vllm_http, "FORGET_SECONDS", 0.3)
+    over = threading.Event()
+
+    def says_nothing(asked: Asked) -> None:
+        if asked.path == "/v1/completions":
+            over.wait(60)
+
+    server.fails = says_nothing
+    started = time.monotonic()
+    try:
+        with pytest.raises(RunStopped):
+            ppo_stage(served(overlap=overlap)._replace(should_stop=lambda: True))
+    finally:
+        over.set()
+    assert time.monotonic() - started < 30
 
 
 def test_weights_that_are_no_adapter_are_refused_by_their_settings():

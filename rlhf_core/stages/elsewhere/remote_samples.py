@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -16,6 +17,8 @@ from rlhf_core.stages.context import Context, RunStopped
 
 FOLDER = "sampler"
 """In a run's folder: the adapters that the server is given, which reads them there."""
+STOP_SECONDS = 30.0
+"""That PPO waits for the rows of its step once its run has been asked to stop."""
 SAMPLED: tuple[Stage, ...] = ("critique", "label", "norm_pack", "ppo", "control", "evaluate", "report")
 
 
@@ -90,20 +93,40 @@ def sampling(ctx: Context, stages: Collection[Stage]) -> Iterator[Context]:
         yield ctx._replace(tools=ctx.tools._replace(sampler=ServedSampler(ctx, remote)))
 
 
+class Patience:
+    """What PPO does while it waits for rows: others use the device meanwhile.
+
+    Once its run has been asked to stop, the step under way has `STOP_SECONDS` to end by itself, so that a checkpoint
+    comes of it; a server that does not answer is not waited for longer.
+    """
+
+    def __init__(self, ctx: Context):
+        self._ctx, self._since = ctx, 0.0
+
+    def __call__(self) -> None:
+        self._ctx.tools.backbone.before_pass()
+        if not self._ctx.should_stop():
+            self._since = 0.0
+            return
+        self._since = self._since or time.monotonic()
+        if time.monotonic() - self._since > STOP_SECONDS:
+            raise RunStopped(f"run {self._ctx.run.id} stopped while it waited for responses")
+
+
 @contextmanager
 def ppo_sampler(ctx: Context, stage: Stage, config: PpoConfig) -> Iterator[RemoteSampler | None]:
     """Yield what writes the rollouts of PPO, which is used on the thread that owns the model; None is this process."""
     model, backbone = ctx.config.model, ctx.tools.backbone
-    folder = handed_over(ctx, stage)
+    folder, poll = handed_over(ctx, stage), Patience(ctx)
     if model.sampler.address is not None:
         # Others use the device while the server writes, as they do before each pass.
-        with closing(connect(model.sampler, backbone, folder, lambda: backbone.before_pass())) as remote:
+        with closing(connect(model.sampler, backbone, folder, poll)) as remote:
             yield remote
     elif config.overlap != "none":
         _say_what_does_not_fit(ctx, model.threads)
         with (
             closing(OwnSampler(backbone, model, folder)) as process,
-            closing(RemoteSampler(process, backbone, folder, model.sampler.tolerance)) as remote,
+            closing(RemoteSampler(process, backbone, folder, model.sampler.tolerance, poll)) as remote,
         ):
             yield remote
     else:

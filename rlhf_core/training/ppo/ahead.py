@@ -162,7 +162,7 @@ class Ahead:
             except queue.Empty:
                 if work.failure is not None and not at_work:
                     raise work.failure from None
-                self._policy.backbone.before_pass()
+                self._sampler.poll()
 
 
 @contextmanager

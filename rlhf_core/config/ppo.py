@@ -27,6 +27,9 @@ class PpoConfig(Settings):
     prompts_per_step: int = Field(default=32, ge=1)
     even_tags: bool = False
     """Prompts of every set of tags take turns, however few have it: the rarer kind is not outvoted by the commoner."""
+    unseen_prompts: bool = False
+    """Ask only prompts that critique did not: a policy that was fine-tuned on a prompt may answer it one way only, and
+    responses that are all alike teach PPO nothing. Where critique asked them all, all are asked."""
     samples_per_prompt: int = Field(default=4, ge=1, le=256)
     """Responses to each prompt; `rloo` and `grpo` compare them with one another."""
     advantage: Literal["gae", "rloo", "grpo"] = "rloo"

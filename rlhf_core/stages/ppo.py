@@ -19,7 +19,7 @@ from rlhf_core.stages.demonstrations import replayed
 from rlhf_core.stages.elsewhere.learners import ppo_by_learners
 from rlhf_core.stages.elsewhere.remote_samples import ppo_sampler
 from rlhf_core.stages.ppo_watch import Audit, Watch
-from rlhf_core.stages.prompts import prompts_of
+from rlhf_core.stages.prompts import ppo_prompts
 from rlhf_core.stages.samples import stamp
 from rlhf_core.stages.versions import artifact_of, drop_adapters, load_reward_models, publish_policy
 from rlhf_core.training.epoch_state import Resumable
@@ -103,7 +103,7 @@ def train(
             policy,
             [models[name] for name in pack.objectives],
             pack,
-            prompts_of(ctx, "train"),
+            ppo_prompts(ctx),
             weights,
             config,
             ctx.config.model.max_tokens,

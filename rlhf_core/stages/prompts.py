@@ -35,6 +35,18 @@ def prompts_of(ctx: Context, split: Split) -> list[Prompt]:
     return found
 
 
+def ppo_prompts(ctx: Context) -> list[Prompt]:
+    """Return the prompts of PPO and its control: those for training, or of them what `ppo.unseen_prompts` leaves."""
+    everything = prompts_of(ctx, "train")
+    if not ctx.config.ppo.unseen_prompts or "critique" not in ctx.results:
+        return everything
+    asked = {sample.prompt.id for sample in ctx.store.samples.of_run(ctx.need("critique").run_id, stage="critique")}
+    unseen = [prompt for prompt in everything if prompt.id not in asked]
+    if not unseen:
+        ctx.note("ppo.unseen_prompts: critique asked every prompt for training, so PPO asks them again")
+    return unseen or everything
+
+
 def heldout_of(ctx: Context) -> HeldOut:
     """Return what nothing may be trained on in this run; nothing where it has no prompts."""
     return HeldOut.of(all_prompts(ctx).heldout)

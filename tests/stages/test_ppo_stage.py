@@ -25,6 +25,7 @@ from rlhf_core.records.samples import Prompt, Sample
 from rlhf_core.reward_models.reward_model import RewardModel
 from rlhf_core.stages.context import Context, RunStopped
 from rlhf_core.stages.ppo import ppo_stage
+from rlhf_core.stages.prompts import ppo_prompts
 from rlhf_core.stages.told_steps import told_steps
 from rlhf_core.training.ppo.trainer import PpoStep, train_ppo
 from tests.records import norm_pack, reward_model
@@ -103,6 +104,21 @@ KNOBS: dict[str, dict[str, object]] = {
     "rloo": {"advantage": "rloo", "samples_per_prompt": 2, "kl_in": "loss", "kl_estimator": "k3"},
     "replay": {"ptx_coef": 0.5, "ptx_batch_size": 2, "micro_batch_size": 2, "max_update_kl": 0.5},
 }
+
+
+def test_ppo_asks_prompts_that_critique_did_not_where_it_is_told_to_and_some_are_left(desk, at_work):
+    ctx = at_work(unseen_prompts=True, steps=2)
+    asked = sorted({prompt.id: prompt for prompt in PROMPTS}.values(), key=lambda prompt: prompt.id)
+    ctx.results["critique"] = StageResult(run_id=ctx.run.id, stage="critique")
+    made = {"response": "dust", "policy_version": "base", "run_id": ctx.run.id, "stage": "critique"}
+    rows = [Sample(id=f"critique-{prompt.id}", prompt=prompt, **made) for prompt in asked]
+    desk.store.samples.add(rows[:-1])
+    ppo_stage(ctx)
+    drawn = {sample.prompt.id for sample in desk.store.samples.of_run(ctx.run.id, stage="ppo")}
+    assert drawn == {asked[-1].id}
+    desk.store.samples.add(rows[-1:])
+    assert {prompt.id for prompt in ppo_prompts(ctx)} == {prompt.id for prompt in asked}
+    assert any("so PPO asks them again" in note for note in desk.notes)
 
 
 def test_a_step_from_which_ppo_goes_on_has_been_told(desk, at_work):

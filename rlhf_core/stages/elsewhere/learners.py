@@ -24,7 +24,7 @@ from rlhf_core.records.samples import Demonstration
 from rlhf_core.stages.context import Context
 from rlhf_core.stages.elsewhere.remote_samples import handed_over
 from rlhf_core.stages.imported.own_rows import PPO
-from rlhf_core.stages.prompts import prompts_of
+from rlhf_core.stages.prompts import ppo_prompts
 from rlhf_core.training.epoch_state import Keep
 from rlhf_core.training.learners.job import Job, PpoTask, RewardTask, SavedRewardModel, SftTask
 from rlhf_core.training.learners.launch import Learners, LearnersLost
@@ -90,7 +90,7 @@ def ppo_by_learners(
         policy=ctx.store.artifacts.get_folder(version.artifact),
         reward_models=tuple(_saved(ctx, name, model) for name, model in _models_of(pack)),
         norm_pack=pack,
-        prompts=tuple(prompts_of(ctx, "train")),
+        prompts=tuple(ppo_prompts(ctx)),
         replay=tuple(replay),
         principles=tuple(ctx.constitution.principles),
         config=config,

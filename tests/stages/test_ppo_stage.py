@@ -25,7 +25,7 @@ from rlhf_core.records.samples import Prompt, Sample
 from rlhf_core.reward_models.reward_model import RewardModel
 from rlhf_core.stages.context import Context, RunStopped
 from rlhf_core.stages.ppo import ppo_stage
-from rlhf_core.stages.prompts import ppo_prompts
+from rlhf_core.stages.prompts import ppo_prompts, prompts_of
 from rlhf_core.stages.told_steps import told_steps
 from rlhf_core.training.ppo.trainer import PpoStep, train_ppo
 from tests.records import norm_pack, reward_model
@@ -108,7 +108,7 @@ KNOBS: dict[str, dict[str, object]] = {
 
 def test_ppo_asks_prompts_that_critique_did_not_where_it_is_told_to_and_some_are_left(desk, at_work):
     ctx = at_work(unseen_prompts=True, steps=2)
-    asked = sorted({prompt.id: prompt for prompt in PROMPTS}.values(), key=lambda prompt: prompt.id)
+    asked = prompts_of(ctx, "train")
     ctx.results["critique"] = StageResult(run_id=ctx.run.id, stage="critique")
     made = {"response": "dust", "policy_version": "base", "run_id": ctx.run.id, "stage": "critique"}
     rows = [Sample(id=f"critique-{prompt.id}", prompt=prompt, **made) for prompt in asked]

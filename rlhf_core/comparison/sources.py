@@ -5,15 +5,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from rlhf_core.config.run import RunConfig
-from rlhf_core.constitution.load import parse_constitution
-from rlhf_core.constitution.weights import resolve_weights
 from rlhf_core.errors import NotFound
 from rlhf_core.evaluation.policy_rows import PolicyRows, gold_sd
 from rlhf_core.records.models import NormPack
 from rlhf_core.records.runs import Run, WatchPoint
 from rlhf_core.records.samples import BASE_POLICY
-from rlhf_core.stages.ancestry import results_of
-from rlhf_core.stages.ppo_weights import weights_in_ppo
+from rlhf_core.stages.ancestry import begun_with, results_of, weights_in_ppo
 from rlhf_core.store.store import Store
 
 HELD_OUT = "evaluate"
@@ -86,8 +83,7 @@ def _weights(store: Store, source: Source) -> dict[str, float]:
     held = weights_in_ppo(store, results_of(store, source.run.id))
     if held:
         return list(held.values())[-1]
-    text = store.constitutions.text(source.run.constitution_hash)
-    return resolve_weights(parse_constitution(text, source.run.constitution_hash), source.config.weights)
+    return begun_with(store, source.run, source.config)
 
 
 def _gold_sd(store: Store, scaled: str) -> dict[str, float]:

@@ -9,9 +9,8 @@ from rlhf_core.evaluation.monitors import LengthRatio, length_ratio
 from rlhf_core.evaluation.panel_summary import PanelSummary
 from rlhf_core.evaluation.policy_rows import PolicyRows
 from rlhf_core.evaluation.statistics import Estimate, mean_estimate, wilson
-from rlhf_core.feedback.vote_aggregation import UNASKED, UNREAD
 from rlhf_core.records.base import Record
-from rlhf_core.records.feedback import Calibration, JudgeGate, Preference, Revision, Vote
+from rlhf_core.records.feedback import UNASKED, UNREAD, Calibration, JudgeGate, Preference, Revision, Vote
 from rlhf_core.records.models import RewardModelVersion, RewardQuality
 from rlhf_core.records.runs import StepMetrics
 from rlhf_core.records.samples import Sample

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from rlhf_core.config.run import GateConfig
-from rlhf_core.feedback.vote_aggregation import UNASKED, UNREAD, Tally
+from rlhf_core.feedback.vote_aggregation import Tally
 from rlhf_core.records.base import content_id
-from rlhf_core.records.feedback import JudgeGate, Truth
+from rlhf_core.records.feedback import UNASKED, UNREAD, JudgeGate, Truth
 from rlhf_core.records.samples import Comparison
 from rlhf_core.stats import clustered_interval
 

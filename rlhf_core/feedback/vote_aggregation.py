@@ -10,13 +10,9 @@ from typing import NamedTuple
 from rlhf_core.config.run import LabelConfig
 from rlhf_core.constitution.constitution import Principle
 from rlhf_core.feedback.voters import Poll
-from rlhf_core.records.feedback import Choice, Protocol, Vote
+from rlhf_core.records.feedback import UNREAD, Choice, Protocol, Vote
 
 TIE_BAND = (0.45, 0.55)
-UNASKED = ("no_principle", "no_votes")
-"""Why a judge abstains that was asked nothing of a pair."""
-UNREAD = "parse_failure"
-"""Why one abstains of whose votes one could not be read."""
 
 
 class Tally(NamedTuple):

@@ -17,6 +17,11 @@ Protocol = Literal["notes", "logprobs", "cot", "text", "pointwise", "contrast"]
 after a reasoning on each question), for words, for a critique of each reply alone, or not at all: `contrast` reads how
 much likelier a reply is after a principle's good examples than after its bad ones."""
 
+UNASKED = ("no_principle", "no_votes")
+"""Why a judge abstains that was asked nothing of a pair."""
+UNREAD = "parse_failure"
+"""Why one abstains of whose votes one could not be read."""
+
 
 class Critique(Record):
     """One principle's verdict on one response."""

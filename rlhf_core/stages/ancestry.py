@@ -1,10 +1,13 @@
-"""Collect the results that a run takes over: those of its `from_run`, and of the runs that that one came from."""
+"""What a run takes over from its `from_run`, and from the runs that that one came from: results, and PPO's weights."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from rlhf_core.config.run import RunConfig, stages_of
+from rlhf_core.constitution.load import parse_constitution
 from rlhf_core.records.base import STAGES, Stage
-from rlhf_core.records.runs import StageResult
+from rlhf_core.records.runs import Run, StageResult
 from rlhf_core.store.store import Store
 
 
@@ -23,3 +26,32 @@ def results_of(store: Store, run_id: str) -> dict[Stage, StageResult]:
     """Return the results that a run can hand on: what it inherited, then what it has done."""
     config = RunConfig.stored(store.runs.get(run_id).config)
     return inherited(store, config) | store.stage_results.of_run(run_id)
+
+
+def weights_in_ppo(store: Store, results: Mapping[Stage, StageResult]) -> dict[int, dict[str, float]]:
+    """Return step -> weights from that step on, counted from 1; none where no PPO is among the results.
+
+    Those that the run began with, those of `ppo.dial.weights_at`, and those that people gave it on its way, which end
+    the schedule.
+    """
+    if "ppo" not in results:
+        return {}
+    run = store.runs.get(results["ppo"].run_id)
+    config, given = RunConfig.stored(run.config), store.weights.of_run(run.id)
+    changes = {change.from_step: dict(change.weights) for change in given if change.from_step is not None}
+    first = min(changes, default=None)
+    dial = {step: dict(row) for step, row in config.ppo.dial.weights_at.items() if first is None or step < first}
+    begun = begun_with(store, run, config)
+    return dict(sorted(({1: dict(begun)} | dial | changes).items()))
+
+
+def told(weights: Mapping[str, float]) -> str:
+    """Say weights in words, as in `helpful 1, harmless 0.5`."""
+    return ", ".join(f"{name} {weight:g}" for name, weight in weights.items())
+
+
+def begun_with(store: Store, run: Run, config: RunConfig) -> dict[str, float]:
+    """Return the weights that a run began with: the configured ones, or its constitution's."""
+    if config.weights:
+        return dict(config.weights)
+    return parse_constitution(store.constitutions.text(run.constitution_hash), run.constitution_hash).default_weights()

@@ -35,10 +35,10 @@ from rlhf_core.records.models import NormPack, RewardModelVersion
 from rlhf_core.records.runs import StageResult, StepMetrics, WatchPoint
 from rlhf_core.records.samples import Sample
 from rlhf_core.stages.against_production import against_production
+from rlhf_core.stages.ancestry import told, weights_in_ppo
 from rlhf_core.stages.context import Context, Timer
 from rlhf_core.stages.evaluate import HELD_OUT, SEEN, control_policy, evaluated_policies
 from rlhf_core.stages.norm_pack import BEST_OF
-from rlhf_core.stages.ppo_weights import told, weights_in_ppo
 from rlhf_core.stages.told_steps import told_steps
 from rlhf_core.stages.usage import spent
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rlhf_core.records.runs import StageResult
-from rlhf_core.stages.ppo_weights import told, weights_in_ppo
+from rlhf_core.stages.ancestry import told, weights_in_ppo
 from rlhf_core.stages.report import step_caveats
 from tests.stages.conftest import Desk, NumberJudge
 
@@ -15,7 +15,7 @@ DIAL = {"weights_at": {3: {"helpful": 1, "harmless": 2}, 9: {"helpful": 0, "harm
 def test_weights_are_those_of_the_run_that_did_ppo_and_people_end_its_schedule(desk: Desk):
     trained = desk.context(NumberJudge(), {"weights": {"helpful": 3}, "ppo": {"dial": DIAL}})
     results = {"ppo": StageResult(run_id=trained.run.id, stage="ppo")}
-    scheduled = {1: {"helpful": 3, "harmless": 0}, 3: {"helpful": 1, "harmless": 2}, 9: {"helpful": 0, "harmless": 1}}
+    scheduled = {1: {"helpful": 3}, 3: {"helpful": 1, "harmless": 2}, 9: {"helpful": 0, "harmless": 1}}
     assert weights_in_ppo(desk.store, results) == scheduled
     desk.store.weights.ask(trained.run.id, {"helpful": 1, "harmless": 5})
     assert weights_in_ppo(desk.store, results) == scheduled, "nobody has taken them up"

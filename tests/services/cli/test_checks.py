@@ -60,6 +60,7 @@ def test_gc_removes_what_the_doctor_finds_to_belong_to_nothing(tmp_path: Path):
     data = tmp_path / "data"
     with closing(Store.open(data)) as store:
         digest = put(store, tmp_path / "files")
+        store.runs.create("ppo", "{}", "k1", "r")
     artifacts = list(doctor_checks.check_store(data))[-1]
     assert "1 of 1 have no row (1.0 MiB)" in artifacts.detail and "charter gc" in artifacts.hint
 

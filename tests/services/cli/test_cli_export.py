@@ -131,7 +131,7 @@ def test_answers_that_passed_come_back_as_demonstrations(folder, tmp_path: Path,
         (prompt.id, reply) for prompt, reply in zip(ASKED, replies, strict=True)
     ]
     assert found[0].prompt.tags == ASKED[0].tags and list(rows(file)[0]) == ["messages", "tags", "lineage"]
-    assert [row["lineage"]["source"] for row in rows(file)] == ["faultless", "revision", "faultless"]
+    assert [row["lineage"]["source"] for row in rows(file)] == ["unasked", "revision", "unasked"]
     assert {row["lineage"]["run_id"] for row in rows(file)} == {run}
 
 

@@ -56,7 +56,7 @@ REAL: Mapping[str, Any] = {
         "epochs": 1,
         # Many samples a step: the fewer, the more it is by lot which way a step goes.
         "learning_rate": 1e-4,
-        # Holds what is paid by lot: at .1 and .2 it came to refuse nearly everybody, at .5 it hardly moves.
+        # Holds what is paid by lot: after less fine-tuning it came to refuse nearly everybody at .1 and .2, not at .5.
         "kl_coef": 0.5,
         "temperature": 0.8,
         # Steps are cut at the limit and refusals are not: a price of that turned a policy that was paid nothing else

@@ -72,6 +72,7 @@ class RemoteSampler:
         `poll` is for whoever waits for rows on the thread that owns the model, and may raise to give up; None lets
         others use the device.
         """
+        self.heard_at = 0.0
         self.poll = poll or (lambda: backbone.before_pass())
         self.server, self._backbone = server, backbone
         self._folder, self._tolerance = folder.absolute(), tolerance
@@ -173,7 +174,12 @@ class RemoteSampler:
         rows = [Row(*row) for row in row_seeds(prompts, [seed] * len(prompts), n)][share]
         base = self._backbone
         draw = TokenDraw(temperature, max_tokens, base.stop_ids, base.token_ids, base.vocabulary)
-        return self.server.write(version.name, rows, draw, version.adapter, told, poll)
+
+        def heard(index: int, row: Generated) -> None:
+            self.heard_at = time.monotonic()
+            told(index, row)
+
+        return self.server.write(version.name, rows, draw, version.adapter, heard, poll)
 
     def close(self) -> None:
         """Let the server forget all that lies in the folder, whoever gave it, as far as it can be reached."""

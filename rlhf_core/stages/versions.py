@@ -17,6 +17,8 @@ SECONDS = 25.0
 """From one checkpoint to the next: with an update of a large model after it, half a minute of work is lost."""
 EXAMPLES = "examples.txt"
 """In a checkpoint, the hash of what is trained on."""
+OWNER = "run.txt"
+"""In a checkpoint, the run that may drop it."""
 
 
 def load_reward_models(ctx: Context, versions: Mapping[str, str], prefix: str) -> dict[str, RewardModel]:
@@ -104,13 +106,14 @@ class EpochCheckpoints:
         """Take a checkpoint if one is due. To be called where the model is used, and before its step is told."""
         if time.monotonic() - self._at < SECONDS and not self._ctx.should_stop():
             return
-        # Whoever has put the same files since still means to store their row.
-        self._ctx.store.garbage.drop(self._left, SECONDS / 2)
+        self._ctx.store.garbage.drop(self._left, idle_seconds=0)
         self._left.clear()
 
         def write(folder: Path) -> None:
             state.save(folder)
             (folder / EXAMPLES).write_text(self._examples)
+            # So that no other run has the same files, and the row that names them is not still to come.
+            (folder / OWNER).write_text(self._ctx.run.id)
 
         artifact, step = artifact_of(self._ctx, write), self._done + state.update
         self._taken = Checkpoint(run_id=self._ctx.run.id, stage=self._stage, step=step, artifact=artifact)

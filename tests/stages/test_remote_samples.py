@@ -14,8 +14,7 @@ from rlhf_core.errors import InvalidInput
 from rlhf_core.inference import vllm_http
 from rlhf_core.records.base import Stage
 from rlhf_core.stages.context import Context, RunStopped
-from rlhf_core.stages.elsewhere import remote_samples
-from rlhf_core.stages.elsewhere.remote_samples import ppo_sampler, sampling
+from rlhf_core.stages.elsewhere.remote_samples import Patience, ppo_sampler, sampling
 from rlhf_core.stages.ppo import ppo_stage
 from tests.local_sampler import LocalSampler
 from tests.stages.test_ppo_stage import PROMPTS, at_work
@@ -160,7 +159,6 @@ def test_a_run_that_is_stopped_waits_for_no_server(served):
 def test_a_run_that_is_asked_to_stop_waits_only_so_long_for_a_server_that_says_nothing(
     served, server: TinyVllm, monkeypatch, overlap: str
 ):
-    monkeypatch.setattr(remote_samples, "STOP_SECONDS", 0.3)
     monkeypatch.setattr(vllm_http, "FORGET_SECONDS", 0.3)
     over = threading.Event()
 
@@ -169,13 +167,32 @@ def test_a_run_that_is_asked_to_stop_waits_only_so_long_for_a_server_that_says_n
             over.wait(60)
 
     server.fails = says_nothing
+    stopped = served(overlap=overlap)._replace(should_stop=lambda: True)
+    sampler = stopped.config.model.sampler.model_copy(update={"timeout_seconds": 0.5})
+    model = stopped.config.model.model_copy(update={"sampler": sampler})
+    stopped = stopped._replace(config=stopped.config.model_copy(update={"model": model}))
     started = time.monotonic()
     try:
         with pytest.raises(RunStopped):
-            ppo_stage(served(overlap=overlap)._replace(should_stop=lambda: True))
+            ppo_stage(stopped)
     finally:
         over.set()
     assert time.monotonic() - started < 30
+
+
+def test_a_run_that_is_asked_to_stop_waits_on_while_rows_come(served, monkeypatch):
+    ctx = served()._replace(should_stop=lambda: True)
+    limit, now = ctx.config.model.sampler.timeout_seconds, 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    rows = {"last": now}
+    patience = Patience(ctx, lambda: rows["last"])
+    for _ in range(3):
+        patience()
+        now += 0.9 * limit
+        rows["last"] = now
+    now += 1.1 * limit
+    with pytest.raises(RunStopped):
+        patience()
 
 
 def test_weights_that_are_no_adapter_are_refused_by_their_settings():

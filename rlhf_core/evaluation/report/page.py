@@ -93,7 +93,9 @@ def _header(report: Report) -> str:
         for name, told in report.provenance.items()
         if IN_PPO.match(name)
     ]
-    turned = f" ({'; '.join(held)})" if held and held != [f"from PPO step 1 {weights}"] else ""
+    weighing = ", ".join(f"{text(name)} {weight:g}" for name, weight in report.weights.items() if weight)
+    same = [[f"from PPO step 1 {told}"] for told in (weights, weighing)]
+    turned = f" ({'; '.join(held)})" if held and held not in same else ""
     constitution = report.constitution
     badge = f'<p class="badge">{text(report.capability)}</p>' if report.capability else ""
     caveats = "".join(f"<p>{text(caveat)}</p>" for caveat in report.caveats)

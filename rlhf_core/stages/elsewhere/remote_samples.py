@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -17,8 +17,6 @@ from rlhf_core.stages.context import Context, RunStopped
 
 FOLDER = "sampler"
 """In a run's folder: the adapters that the server is given, which reads them there."""
-STOP_SECONDS = 30.0
-"""That PPO waits for the rows of its step once its run has been asked to stop."""
 SAMPLED: tuple[Stage, ...] = ("critique", "label", "norm_pack", "ppo", "control", "evaluate", "report")
 
 
@@ -96,12 +94,13 @@ def sampling(ctx: Context, stages: Collection[Stage]) -> Iterator[Context]:
 class Patience:
     """What PPO does while it waits for rows: others use the device meanwhile.
 
-    Once its run has been asked to stop, the step under way has `STOP_SECONDS` to end by itself, so that a checkpoint
-    comes of it; a server that does not answer is not waited for longer.
+    A run that has been asked to stop ends its step, so that a checkpoint comes of it; but a server from which no row
+    comes for as long as one call may take is not waited for.
     """
 
-    def __init__(self, ctx: Context):
-        self._ctx, self._since = ctx, 0.0
+    def __init__(self, ctx: Context, heard: Callable[[], float]):
+        """`heard` says when the last row came, by the monotonic clock."""
+        self._ctx, self._heard, self._since = ctx, heard, 0.0
 
     def __call__(self) -> None:
         self._ctx.tools.backbone.before_pass()
@@ -109,7 +108,7 @@ class Patience:
             self._since = 0.0
             return
         self._since = self._since or time.monotonic()
-        if time.monotonic() - self._since > STOP_SECONDS:
+        if time.monotonic() - max(self._since, self._heard()) > self._ctx.config.model.sampler.timeout_seconds:
             raise RunStopped(f"run {self._ctx.run.id} stopped while it waited for responses")
 
 
@@ -117,7 +116,7 @@ class Patience:
 def ppo_sampler(ctx: Context, stage: Stage, config: PpoConfig) -> Iterator[RemoteSampler | None]:
     """Yield what writes the rollouts of PPO, which is used on the thread that owns the model; None is this process."""
     model, backbone = ctx.config.model, ctx.tools.backbone
-    folder, poll = handed_over(ctx, stage), Patience(ctx)
+    folder, poll = handed_over(ctx, stage), Patience(ctx, lambda: remote.heard_at)
     if model.sampler.address is not None:
         # Others use the device while the server writes, as they do before each pass.
         with closing(connect(model.sampler, backbone, folder, poll)) as remote:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import NamedTuple
 
-from rlhf_core.errors import Conflict
+from rlhf_core.errors import Conflict, InvalidInput
 from rlhf_core.store.artifacts.folders import ArtifactFolders
 from rlhf_core.store.connection import Connections
+from rlhf_core.store.identity import identity_of
 
 IDLE_SECONDS = 3600.0
 """Younger artifacts stay: the row that will name one may not be written yet."""
@@ -30,6 +31,21 @@ class Garbage:
         self._connections = connections
         self._artifacts = artifacts
 
+    def claim(self) -> None:
+        """Mark the artifacts as those of this store."""
+        self._artifacts.claim(identity_of(self._connections))
+
+    def disown(self, store: str) -> None:
+        """Take away the mark of another store, which is gone for good.
+
+        Raises:
+            InvalidInput: no other store has marked the artifacts by that name.
+        """
+        if store not in self._others():
+            allowed = ", ".join(sorted(self._others())) or "none, as no other store has marked the artifacts"
+            raise InvalidInput(f"'{store}' is no other store of these artifacts; allowed: {allowed}", "forget_store")
+        self._artifacts.disown(store)
+
     def orphans(self) -> Collected:
         """Find the artifacts that no row names.
 
@@ -47,8 +63,15 @@ class Garbage:
         """Remove the orphans that have not been touched for so long; safe beside processes that write.
 
         Raises:
-            Conflict: the store names none of the artifacts that are there, which are another store's then.
+            Conflict: another store has claimed the artifacts too, or this one names none of those that are there.
         """
+        self.claim()
+        if others := sorted(self._others()):
+            raise Conflict(
+                f"the artifacts are also those of store {', '.join(others)}, whose rows may name what this one's do "
+                "not; nothing was removed",
+                hint="give each store artifacts of its own; of one that is gone for good: charter gc --forget-store ID",
+            )
         sizes, named = self._artifacts.stored(), self.named()
         if sizes and not named & sizes.keys() and (named or not self._connections.rows("SELECT 1 FROM runs LIMIT 1")):
             raise Conflict(
@@ -65,6 +88,9 @@ class Garbage:
         """Remove those of these artifacts that no row names any more and that nobody has put again since."""
         for digest in set(digests) - self.named():
             self._artifacts.remove(digest, idle_seconds)
+
+    def _others(self) -> set[str]:
+        return self._artifacts.owners() - {identity_of(self._connections)}
 
     def named(self) -> set[str]:
         """Return the digests that a row of any table names."""

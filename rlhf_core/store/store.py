@@ -107,6 +107,9 @@ class Store:
         try:
             connections.migrate()
             opened = cls(connections, elsewhere or artifacts_at("", folder / ARTIFACTS))
+            # Others' artifacts are asked for only once: every command opens the store.
+            if place != place_of(folder) or not elsewhere:
+                opened.garbage.claim()
             if place != place_of(folder):
                 use(folder, place)
             return opened

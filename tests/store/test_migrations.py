@@ -56,6 +56,7 @@ def test_all_tables_are_strict_and_every_step_is_recorded(tmp_path: Path):
         "m027_study_ratings",
         "m028_panels",
         "m029_nul_in_json",
+        "m030_identity",
     ]
     db.close()
 

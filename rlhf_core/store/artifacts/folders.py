@@ -35,9 +35,15 @@ class ArtifactFolders(Protocol):
 
     def drop_drafts(self, idle_seconds: float) -> None: ...
 
+    def claim(self, owner: str) -> None: ...
+
+    def owners(self) -> set[str]: ...
+
+    def disown(self, owner: str) -> None: ...
+
 
 class Artifacts:
-    """A content-addressed folder: `sha256/ab/<digest>/`, and `tmp/` for what is being written.
+    """A content-addressed folder: `sha256/ab/<digest>/`, `tmp/` for what is being written, and `owners/`.
 
     A folder's digest is the sha256 over its files' relative names, in order, each with the sha256 of its bytes;
     times, modes and empty folders do not count.
@@ -109,6 +115,23 @@ class Artifacts:
             with contextlib.suppress(FileNotFoundError):
                 if time.time() - draft.stat().st_mtime >= idle_seconds:
                     shutil.rmtree(draft, ignore_errors=True)
+
+    def claim(self, owner: str) -> None:
+        """Mark the place as one whose artifacts the rows of this store name."""
+        with _named_errors(self._folder):
+            (self._folder / "owners").mkdir(exist_ok=True)
+            (self._folder / "owners" / owner).touch()
+
+    def owners(self) -> set[str]:
+        """Return the stores that have claimed the place."""
+        with _named_errors(self._folder):
+            (self._folder / "owners").mkdir(exist_ok=True)
+            return {mark.name for mark in (self._folder / "owners").iterdir()}
+
+    def disown(self, owner: str) -> None:
+        """Take a store's mark away."""
+        with _named_errors(self._folder):
+            (self._folder / "owners" / owner).unlink(missing_ok=True)
 
     def remove(self, digest: str, idle_seconds: float) -> bool:
         """Delete an artifact that nothing refers to; False when it was put, or put again, in the last `idle_seconds`.

@@ -135,6 +135,25 @@ class RemoteArtifacts:
         """Remove what this host began to copy so long ago and never ended."""
         self._copies.drop_drafts(idle_seconds)
 
+    def claim(self, owner: str) -> None:
+        """Mark the place as one whose artifacts the rows of this store name."""
+        mark = f"{self._root}/owners/{owner}"
+        with self._named_errors():
+            self._write(mark, lambda: self._files.pipe_file(mark, b""))
+
+    def owners(self) -> set[str]:
+        """Return the stores that have claimed the place."""
+        with self._named_errors():
+            try:
+                return {Path(mark).name for mark in self._files.find(f"{self._root}/owners")}
+            except FileNotFoundError:
+                return set()
+
+    def disown(self, owner: str) -> None:
+        """Take a store's mark away."""
+        with self._named_errors(), contextlib.suppress(FileNotFoundError):
+            self._files.rm_file(f"{self._root}/owners/{owner}")
+
     def _upload(self, packed: Path, digest: str) -> None:
         place = self._object(digest)
         self._write(place, lambda: self._files.put_file(str(packed), place))

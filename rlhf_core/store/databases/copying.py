@@ -23,12 +23,13 @@ from rlhf_core.store.databases.place import (
     place_of,
 )
 from rlhf_core.store.databases.urls import is_database, told
+from rlhf_core.store.identity import identity_of
 from rlhf_core.store.migrations import charter
 
 BATCH = 2000
 """Rows that are read and written at once."""
-_OF_PROCESSES = ("workers",)
-"""Not copied: who works on one store does not work on the other."""
+_OF_ONE_STORE = ("workers", "store_identity")
+"""Not copied: who works on one store does not work on the other, which is another store."""
 
 
 class Side(NamedTuple):
@@ -105,6 +106,7 @@ def copy_artifacts(source: Side, target: Side) -> int | None:
     """Copy what the target has not, and return how many artifacts both have; None where a side has rows alone."""
     if source.artifacts is None or target.artifacts is None:
         return None
+    target.artifacts.claim(identity_of(target.connections))
     digests = source.artifacts.stored()
     for digest in sorted(set(digests) - set(target.artifacts.stored())):
         if target.artifacts.put_folder(source.artifacts.get_folder(digest)) != digest:
@@ -126,7 +128,7 @@ def _tables() -> list[Ordered]:
         left = [
             table
             for table in newest.tables
-            if not table.name.startswith(("_", "sqlite_")) and table.name not in _OF_PROCESSES
+            if not table.name.startswith(("_", "sqlite_")) and table.name not in _OF_ONE_STORE
         ]
         ordered: list[Ordered] = []
         while left:

@@ -185,3 +185,11 @@ def m028_panels(db: Database) -> None:
 @charter()
 def m029_nul_in_json(db: Database) -> None:
     """Change nothing here; a step makes PostgreSQL's functions anew, and those of older stores could not read NUL."""
+
+
+@charter()
+def m030_identity(db: Database) -> None:
+    run_script(
+        db,
+        "CREATE TABLE store_identity (one INTEGER PRIMARY KEY CHECK (one = 1), id TEXT NOT NULL) STRICT;",
+    )

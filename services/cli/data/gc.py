@@ -36,6 +36,9 @@ def gc(
     idle: Annotated[
         float, typer.Option("--idle-hours", min=0, help="Leave what was written or written again since.")
     ] = 1.0,
+    forget: Annotated[
+        str, typer.Option("--forget-store", metavar="ID", help="Of stores that share the artifacts: one that is gone.")
+    ] = "",
     as_json: options.Json = False,
 ) -> None:
     """Remove artifacts that no row of the store names.
@@ -45,16 +48,20 @@ def gc(
       charter gc --dry-run
       charter gc
       charter gc --data /mnt/big/charter --idle-hours 24
+      charter gc --forget-store 9f2c4e1b7a3d5e60
 
     `charter runs delete` leaves them, and so does a process that dies between writing an adapter and storing its row.
     Folders of reports whose run is gone go too. Safe while servers run:
-    what was touched within the last hour stays.
+    what was touched within the last hour stays. Where another store has marked the artifacts as its own too, nothing
+    goes; `--forget-store` takes the mark of one that is gone for good away.
     """
     from rlhf_core.store.store import Store
     from services.cli.session import must_exist
 
     must_exist(data)
     with closing(Store.open(data)) as store:
+        if forget:
+            store.garbage.disown(forget)
         orphans = store.garbage.orphans() if dry_run else store.garbage.collect(idle * 3600)
         kept = len(store.artifacts.stored())
         reports = _left_reports(store, data)

@@ -92,6 +92,14 @@ class SftConfig(Settings):
     helpful_share: float = Field(default=0.46, ge=0, lt=1)
     """Share of the demonstrations that are the base model's own answers, as they were, to prompts that the critic did
     not see: with more of them fine-tuning keeps more help and more faults. As many as there are such prompts."""
+    rehearsal_coef: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    """Weight in each update of the divergence from the base model, in nats a token, on texts that the base goes on with
+    from one token drawn at random (pseudo-rehearsal, Robins 1995): fine-tuning then leaves as it was what the
+    demonstrations say nothing of. 0 rehearses nothing."""
+    rehearsal_batch_size: int = Field(default=4, ge=1)
+    """Rehearsed texts in an update."""
+    rehearsal_tokens: int = Field(default=48, ge=2)
+    """Tokens of a rehearsed text."""
 
 
 class LabelConfig(Settings):

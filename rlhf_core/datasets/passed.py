@@ -53,4 +53,4 @@ def _example(sample: Sample, steps: Sequence[Revision]) -> Demonstration | None:
 
 def as_it_was(sample: Sample, source: str) -> Demonstration:
     """Return a sample as an example to imitate."""
-    return Demonstration(prompt=sample.prompt, response=sample.response, source=source)
+    return Demonstration(prompt=sample.prompt, response=sample.response, source=source, ended=sample.finished)

@@ -140,13 +140,13 @@ class Backbone:
             raise InvalidInput(f"'{self.name}' cannot read a special token that a turn spells out: {error}") from error
         return cast("list[int]", ids)
 
-    def encode_response(self, text: str) -> list[int]:
-        """Encode a response, the end token included; a special token that the text spells out stays text."""
+    def encode_response(self, text: str, ended: bool = True) -> list[int]:
+        """Encode a response, its end token included if it has ended; a special token that it spells out stays text."""
         spelled = set(self._spelled.findall(text))
         ids = self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=bool(spelled))
         if taken := sorted(token for token in spelled if self._special[token] in ids):
             raise InvalidInput(f"'{self.name}' cannot read the special token '{taken[0]}' that a response spells out")
-        return [*ids, self.eos_id]
+        return [*ids, self.eos_id] if ended or not ids else ids
 
     @cached_property
     def transcripts(self) -> Transcripts | None:

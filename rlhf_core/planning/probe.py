@@ -33,6 +33,7 @@ from rlhf_core.reward_models.ensemble import Scoring
 from rlhf_core.reward_models.reward_model import RewardModel, score_each
 from rlhf_core.stages.context import LARGE
 from rlhf_core.training.ppo.trainer import train_ppo
+from rlhf_core.training.rehearsal import base_texts
 from rlhf_core.training.reward.trainer import train_reward_models
 from rlhf_core.training.sft import train_sft
 
@@ -258,7 +259,8 @@ class _Probe:
         self.backbone.adapters.begin(name, 0, self.config.sft.tune)
         shown = [Demonstration(prompt=s.prompt, response=s.response) for s in islice(cycle(samples), 3 * size)]
         config = self.config.sft.model_copy(update={"epochs": 1})
-        taken = self._updates("tune", train_sft(self.backbone, name, shown, config, 0))
+        texts = next(base_texts(self.backbone, config, 0)) if config.rehearsal_coef else ()
+        taken = self._updates("tune", train_sft(self.backbone, name, shown, config, 0, texts=texts))
         tokens = sum(self._tokens(sample) for sample in samples) / len(samples)
         return Cost(call_seconds=0, item_seconds=taken, requests=size, tokens=size * tokens)
 

@@ -31,6 +31,7 @@ SETTINGS = (
     *("model.max_tokens", "model.feedback_tokens"),
     *("feedback.critic.model", "feedback.critic.method", "feedback.judge.model", "feedback.judge.protocol"),
     *("critique.prompts", "critique.rounds", "sft.epochs", "sft.batch_size", "sft.micro_batch_size"),
+    *("sft.rehearsal_coef", "sft.rehearsal_batch_size", "sft.rehearsal_tokens"),
     *("label.pairs", "label.candidates", "reward.layout", "reward.epochs", "reward.batch_size"),
     *("reward.micro_batch_size", "norm.prompts", "ppo.tune", "ppo.steps", "ppo.prompts_per_step"),
     *("ppo.samples_per_prompt", "ppo.minibatch_size", "ppo.micro_batch_size", "ppo.epochs", "ppo.control_steps"),

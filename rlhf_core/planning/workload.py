@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 from rlhf_core.config.run import CritiqueConfig, RunConfig, stages_of
 from rlhf_core.planning.records import Yields
 from rlhf_core.records.base import Stage
+from rlhf_core.training.rehearsal import TEXTS, WRITTEN_AT_ONCE
 
 Kind = Literal["write", "criticise", "compare", "tune", "reward", "score", "step", "skill"]
 ANSWERED, SCORED, JUDGED = 64, 256, 64
@@ -72,7 +73,12 @@ def _sft(config: RunConfig, known: Known) -> list[Work]:
         share = config.sft.helpful_share
         mixed = min(shown * share / (1 - share), known.train - answers)
     updates = config.sft.epochs * -(-(shown + mixed) // config.sft.batch_size)
-    return [Work("write", mixed, min(known.piece, ANSWERED)), Work("tune", updates)]
+    texts = TEXTS if config.sft.rehearsal_coef else 0
+    return [
+        Work("write", mixed, min(known.piece, ANSWERED)),
+        Work("write", texts, WRITTEN_AT_ONCE),
+        Work("tune", updates),
+    ]
 
 
 def _label(config: RunConfig, known: Known) -> list[Work]:

@@ -70,6 +70,8 @@ class Demonstration(Record):
     prompt: Prompt
     response: str
     source: str = "user"
+    ended: bool = True
+    """False where the response was cut at the limit: nobody knows how it would have gone on, or that it would end."""
 
 
 class Comparison(Record):

@@ -10,7 +10,7 @@ from rlhf_core.records.samples import BASE_POLICY, Demonstration
 from rlhf_core.stages.context import Context
 from rlhf_core.stages.imported.own_rows import DEMONSTRATIONS, rows_of
 from rlhf_core.stages.prompts import heldout_of, prompts_of
-from rlhf_core.stages.samples import sample_all
+from rlhf_core.stages.samples import ended, sample_all
 
 REPLAYED = 512
 """Answers of the base that PPO replays, at most."""
@@ -57,6 +57,7 @@ def approved(ctx: Context) -> Found:
     answers = passed(ctx.store, answered.run_id)
     learnable = held_out.kept_out([shown for _, shown in answers.shown])
     revised = [shown for shown in learnable if shown.source == "revision"]
+    revised = [shown.model_copy(update={"ended": ended(ctx, shown.response)}) for shown in revised]
     faultless = [shown for shown in learnable if shown.source == "faultless"]
     counts = {"revised": len(revised), "faultless": len(faultless), "left_at_fault": answers.faulty, "user": len(own)}
     unasked = [shown for shown in learnable if shown.source == "unasked"]
@@ -64,7 +65,11 @@ def approved(ctx: Context) -> Found:
         # No principle is for such a prompt.
         counts["unasked"] = len(unasked)
     counts |= _left_out(ctx, "demonstrations", left_out + len(answers.shown) - len(learnable))
-    return Found([*revised, *faultless, *unasked, *own], counts)
+    found = [*revised, *faultless, *unasked, *own]
+    if cut := sum(not shown.ended for shown in found):
+        # They teach no end.
+        counts["cut_at_limit"] = cut
+    return Found(found, counts)
 
 
 def replayed(ctx: Context) -> Found:

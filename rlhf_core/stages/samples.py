@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rlhf_core.config.feedback import POLICY
 from rlhf_core.records.base import content_id
 from rlhf_core.records.models import GoldScore
 from rlhf_core.records.samples import Prompt, Sample
@@ -36,6 +37,13 @@ def sample_all(
         ctx.store.samples.add(stamped)
         samples += stamped
     return samples
+
+
+def ended(ctx: Context, text: str) -> bool:
+    """Whether what the base model wrote as a critic came to its end; of an endpoint's tokens nothing is known."""
+    backbone, limit = ctx.tools.backbone, ctx.config.model.feedback_tokens
+    # One that was cut at the limit has that many tokens and, encoded anew, an end token behind them.
+    return ctx.config.feedback.critic.model != POLICY or len(backbone.encode_response(text)) <= limit
 
 
 def gold_scores(ctx: Context, samples: Sequence[Sample]) -> list[GoldScore]:

@@ -20,6 +20,7 @@ from rlhf_core.training.epoch_state import EpochState, Keep, keep_nothing
 from rlhf_core.training.optimizer import Optimizer
 from rlhf_core.training.parallel import ALONE, Ranks
 from rlhf_core.training.ppo.losses import masked_mean
+from rlhf_core.training.rehearsal import divergence, rehearsed
 
 
 def train_sft(
@@ -31,15 +32,17 @@ def train_sft(
     snapshot: Path | None = None,
     keep: Keep = keep_nothing,
     ranks: Ranks = ALONE,
+    texts: Sequence[Sequence[int]] = (),
 ) -> Iterator[StepMetrics]:
     """Minimise the mean negative log-probability of the response tokens, the end token included; yields each update.
 
+    With `texts`, which the base wrote, the divergence from it on them is minimised too, by `rehearsal_coef`.
     With a snapshot, go on as if never interrupted. Processes that learn together share the rows of each update.
     """
     if not demonstrations:
         raise TrainingFailed("there are no demonstrations for supervised fine-tuning")
     prompts = [backbone.render(demonstration.prompt.messages) for demonstration in demonstrations]
-    responses = [backbone.encode_response(demonstration.response) for demonstration in demonstrations]
+    responses = [backbone.encode_response(shown.response, shown.ended) for shown in demonstrations]
     lengths = [len(prompt) + len(response) for prompt, response in zip(prompts, responses, strict=True)]
     batches_per_epoch = -(-len(prompts) // config.batch_size)
     steps = config.epochs * batches_per_epoch
@@ -52,23 +55,41 @@ def train_sft(
         for rows in batches[max(0, done - epoch * len(batches)) :]:
             started = time.perf_counter()
             batch = make_batch(backbone, [prompts[i] for i in rows], [responses[i] for i in rows])
-            rate = optimizer.rate
+            rate, values = optimizer.rate, dict[str, float]()
+            optimizer.discard()
             with backbone.adapters.using(adapter, train=True):
-                loss, norm = _update(backbone, batch, config.micro_batch_size or len(rows), optimizer)
-            values = {"loss": loss, "grad_norm": norm, "learning_rate": rate}
+                values["loss"] = _learn(backbone, batch, config.micro_batch_size or len(rows), optimizer)
+                if texts:
+                    values["rehearsal_kl"] = _rehearse(backbone, texts, config, optimizer)
+            values |= {"grad_norm": optimizer.apply(_place(optimizer)), "learning_rate": rate}
             values |= {"tokens": float(batch.mask.sum()), "seconds": time.perf_counter() - started}
             keep(state)
             yield StepMetrics(stage="sft", step=optimizer.update, steps=steps, values=values)
 
 
-def _update(backbone: Backbone, batch: Batch, rows_per_pass: int, optimizer: Optimizer) -> tuple[float, float]:
-    """Take a gradient step in as many passes as it needs; returns its loss and the gradient's norm before the clip."""
-    where, count, ranks = f"step {optimizer.update} of supervised fine-tuning", batch.mask.sum(), optimizer.ranks
+def _learn(backbone: Backbone, batch: Batch, rows_per_pass: int, optimizer: Optimizer) -> float:
+    """Add the gradient of the demonstrations' loss, in as many passes as it needs; returns the loss."""
+    count, ranks = batch.mask.sum(), optimizer.ranks
     total = torch.zeros((), device=batch.ids.device)
-    optimizer.discard()
     for part, weight in ranks.passes(torch.arange(len(batch.ids)), rows_per_pass):
         micro = batch.rows(part) if len(part) < len(batch.ids) else batch
         loss = -weight * masked_mean(response_tokens(backbone, micro).logprobs, micro.mask, count)
-        optimizer.accumulate(loss, where)
+        optimizer.accumulate(loss, _place(optimizer))
         total += loss.detach()
-    return ranks.total(total).item(), optimizer.apply(where)
+    return ranks.total(total).item()
+
+
+def _rehearse(backbone: Backbone, texts: Sequence[Sequence[int]], config: SftConfig, optimizer: Optimizer) -> float:
+    """Add the gradient of the divergence from the base, by its weight; returns it, in nats a token."""
+    batch, ranks = rehearsed(backbone, texts, config, optimizer.update), optimizer.ranks
+    total = torch.zeros((), device=batch.ids.device)
+    for part, weight in ranks.passes(torch.arange(len(batch.ids)), config.micro_batch_size):
+        micro = batch.rows(part) if len(part) < len(batch.ids) else batch
+        away = weight * divergence(backbone, micro) / batch.mask.sum()
+        optimizer.accumulate(config.rehearsal_coef * away, _place(optimizer))
+        total += away.detach()
+    return ranks.total(total).item()
+
+
+def _place(optimizer: Optimizer) -> str:
+    return f"step {optimizer.update} of supervised fine-tuning"

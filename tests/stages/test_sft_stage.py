@@ -78,8 +78,11 @@ def test_only_the_latest_checkpoints_of_a_stage_are_kept(desk: Desk, ready, monk
     assert {kept.artifact, version.artifact} <= stored and len(stored) == 3
 
 
-def test_the_last_accepted_revision_is_shown_beside_faultless_answers_and_a_mix_of_the_bases_own(desk: Desk):
+def test_the_last_accepted_revision_is_shown_beside_faultless_answers_and_a_mix_of_the_bases_own(
+    desk: Desk, tiny_model
+):
     ctx = desk.context(NumberJudge(), {"kind": "sft", "sft": {"helpful_share": 0.5}})
+    ctx = ctx._replace(tools=ctx.tools._replace(backbone=tiny_model()))
     first, second = (sample(name, stage="critique", run_id=ctx.run.id) for name in ("1", "2"))
     desk.store.samples.add([first, second])
     plain_step = revision("calm", id="c", sample_id=second.id, run_id=ctx.run.id, accepted=False, reason="complies")
@@ -100,6 +103,25 @@ def test_the_last_accepted_revision_is_shown_beside_faultless_answers_and_a_mix_
     assert same == [revised, plain] and counts["helpful_mix"] == 2
     assert first.prompt not in (third.prompt, fourth.prompt) and third.source == "helpful"
     assert demonstrations_of(ctx).demonstrations[2:] == [third, fourth] and desk.sampler.calls == 1
+
+
+def test_what_was_cut_at_the_limit_is_known_as_cut(desk: Desk, tiny_model):
+    ctx = desk.context(NumberJudge(), {"kind": "sft", "model": {"feedback_tokens": 6}})
+    ctx = ctx._replace(tools=ctx.tools._replace(backbone=(backbone := tiny_model())))
+    whole, cut = "a b c", "a b c d e f g h"
+    assert len(backbone.encode_response(whole)) <= 6 < len(backbone.encode_response(cut))
+    answers = [sample(name, stage="critique", run_id=ctx.run.id) for name in ("1", "2", "3")]
+    answers[2] = answers[2].model_copy(update={"finished": False})
+    desk.store.samples.add(answers)
+    steps = [
+        revision("calm", id=name, sample_id=one.id, run_id=ctx.run.id, before=one.response, after=text)
+        for name, one, text in zip("ab", answers[:2], (whole, cut), strict=True)
+    ]
+    desk.store.revisions.add(steps)
+    ctx.results["critique"] = StageResult(run_id=ctx.run.id, stage="critique")
+    found, counts = approved(ctx)
+    assert {shown.response: shown.ended for shown in found} == {whole: True, cut: False, answers[2].response: False}
+    assert counts["cut_at_limit"] == 2
 
 
 def test_an_answer_that_no_principle_is_for_is_not_told_as_faultless(desk: Desk):

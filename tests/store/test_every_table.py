@@ -53,7 +53,10 @@ def test_a_table_is_deleted_from_with_its_run_or_it_is_said_why_not(tmp_path: Pa
 
 def test_a_copy_has_all_tables_but_those_of_one_store(tmp_path: Path):
     with closing(opened(str(tmp_path / "here"))) as old, closing(opened(str(tmp_path / "there"))) as new:
-        assert set(copy_rows(old.connections, new.connections)) == tables(old.connections) - {"workers", "store_identity"}
+        assert set(copy_rows(old.connections, new.connections)) == tables(old.connections) - {
+            "workers",
+            "store_identity",
+        }
 
 
 def replies_of(study_id: str, prompt_id: str) -> list[StudyReply]:

@@ -63,6 +63,22 @@ def test_the_same_seed_gives_the_same_adapter(tiny_model):
     assert torch.equal(ends[0], ends[1]) and not torch.equal(ends[0], ends[2])
 
 
+def test_a_response_that_was_cut_teaches_no_end(tiny_model):
+    cut = [Demonstration(prompt=shown.prompt, response=shown.response, ended=False) for shown in DEMONSTRATIONS]
+    counted = []
+    for shown in (DEMONSTRATIONS, cut):
+        backbone = with_adapter(tiny_model(), 0)
+        config = SftConfig(epochs=80, batch_size=3, learning_rate=2e-2)
+        counted.append(next(iter(train_sft(backbone, "sft", shown, config, 0))).values["tokens"])
+        for _ in train_sft(backbone, "sft", shown, config, 0):
+            pass
+        with backbone.adapters.using("sft"):
+            written = chat(backbone, [d.prompt.messages for d in DEMONSTRATIONS], 16)
+        assert all(text.startswith(d.response) for text, d in zip(written, DEMONSTRATIONS, strict=True))
+        assert (written == [d.response for d in DEMONSTRATIONS]) is shown[0].ended
+    assert counted[0] - counted[1] == 3
+
+
 def test_nothing_to_learn_from_is_said(tiny_model):
     backbone = tiny_model()
     backbone.adapters.add("sft", 0)

@@ -109,9 +109,10 @@ def sft(model: str, name: str, ranks: Ranks) -> Result:
     backbone = new_backbone(model, name)
     backbone.adapters.add("sft", 0)
     divide(backbone, "sft", name, ranks)
-    config = SftConfig(epochs=2, batch_size=4, learning_rate=3e-3)
+    config = SftConfig(epochs=2, batch_size=4, learning_rate=3e-3, rehearsal_coef=0.5, rehearsal_batch_size=3)
+    texts = [[5 + i, 9, 7 + i, 11][: 2 + i % 3] for i in range(5)]
     with recorded() as gradients:
-        steps = list(train_sft(backbone, "sft", SHOWN, config, 0, ranks=ranks))
+        steps = list(train_sft(backbone, "sft", SHOWN, config, 0, ranks=ranks, texts=texts))
     return Result([], numbers_of(steps), gradients, moved(backbone.adapters.parameters("sft")))
 
 

@@ -13,7 +13,7 @@ from rlhf_core.interfaces import Feedback
 from rlhf_core.records.feedback import Critique
 from rlhf_core.records.samples import BASE_POLICY, Prompt, Sample
 from rlhf_core.stages.context import Context
-from rlhf_core.stages.samples import sample_id
+from rlhf_core.stages.samples import ended, sample_id
 
 
 def steer(ctx: Context, feedback: Feedback, prompts: Sequence[Prompt]) -> tuple[list[Sample], list[Sample]]:
@@ -65,9 +65,7 @@ def _steered(ctx: Context, prompt: Prompt, principle: Principle) -> tuple[Sample
 
 def _said(ctx: Context, sample: Sample, text: str) -> Sample:
     tokens = len(ctx.tools.backbone.encode_response(text))
-    # One that was cut at the limit has that many tokens and, encoded anew, an end token behind them.
-    finished = tokens <= ctx.config.model.feedback_tokens
-    return sample.model_copy(update={"response": text, "tokens": tokens, "finished": finished})
+    return sample.model_copy(update={"response": text, "tokens": tokens, "finished": ended(ctx, text)})
 
 
 def _nothing_said(ctx: Context, sample: Sample, principle: Principle) -> Critique:

@@ -48,6 +48,8 @@ class SftTask(Record):
     kind: Literal["sft"] = "sft"
     demonstrations: tuple[Demonstration, ...]
     config: SftConfig
+    texts: tuple[tuple[int, ...], ...] = ()
+    """Of the base, as tokens, to be rehearsed."""
 
 
 class NamedLabel(Record):

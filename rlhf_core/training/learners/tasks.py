@@ -157,7 +157,7 @@ def sft_learning(job: Job, task: SftTask, backbone: Backbone, ranks: Ranks) -> E
         shard(backbone, TRAINED)
     return EpochLearning(
         lambda keep: train_sft(
-            backbone, TRAINED, task.demonstrations, task.config, job.seed, job.checkpoint, keep, ranks
+            backbone, TRAINED, task.demonstrations, task.config, job.seed, job.checkpoint, keep, ranks, task.texts
         ),
         lambda folder: backbone.adapters.save(TRAINED, folder),
         ranks,

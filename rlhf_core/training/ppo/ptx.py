@@ -41,4 +41,5 @@ class Replay(NamedTuple):
         """Return the rows of one update, by shuffled passes over all rows."""
         chosen = in_passes(self.rows, self.size, self.seed, update, "demonstrations")
         prompts = [self.backbone.render(row.prompt.messages) for row in chosen]
-        return make_batch(self.backbone, prompts, [self.backbone.encode_response(row.response) for row in chosen])
+        responses = [self.backbone.encode_response(row.response, row.ended) for row in chosen]
+        return make_batch(self.backbone, prompts, responses)

@@ -23,6 +23,7 @@ from rlhf_core.evaluation.pareto import non_dominated
 from rlhf_core.evaluation.statistics import Estimate, difference_estimate, mean_estimate, spearman
 from rlhf_core.records.base import Record
 from rlhf_core.records.runs import Run
+from rlhf_core.stats import student_quantile
 from rlhf_core.store.store import Store
 
 TAG = "sweep"
@@ -30,9 +31,6 @@ TAG = "sweep"
 UNVARIED = ("from_run",)
 """Settings that differ between runs and vary nothing."""
 SEED = "seed"
-STUDENT_T = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)
-"""97.5 % points of Student's t of 1 to 9 degrees of freedom; with more, 2.2."""
-MANY_T = 2.2
 PERMUTATIONS = 5000
 MIN_PROMPTS = 2
 """A difference over fewer has no interval."""
@@ -237,8 +235,7 @@ def _half_interval(values: Sequence[float]) -> float | None:
     n = len(values)
     if n < 2:
         return None
-    t = STUDENT_T[n - 2] if n - 2 < len(STUDENT_T) else MANY_T
-    return t * float(np.std(values, ddof=1)) / math.sqrt(n)
+    return student_quantile(0.05, n - 1) * float(np.std(values, ddof=1)) / math.sqrt(n)
 
 
 def _trends(

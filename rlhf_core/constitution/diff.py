@@ -195,13 +195,15 @@ def _retrain(before: Constitution, after: Constitution) -> tuple[str, ...]:
     return tuple(name for name in after.objective_names if _voters(before, name) != _voters(after, name))
 
 
-def _voters(constitution: Constitution, objective: str) -> list[tuple[str, float, str, bool, int]]:
+def _voters(constitution: Constitution, objective: str) -> list[tuple[str, str, float, str, bool, int]]:
+    # Where a pair draws some of them, it does so by their ids.
+    drawn = constitution.defaults.compare.principles_per_label is not None
     voting = [p for p in constitution.principles if p.weight * p.serves.get(objective, 0)]
     places = constitution.precedence()
     ranks = sorted({places[p.id] for p in voting})
     return sorted(
         (
-            *(p.hash, p.weight * p.serves[objective], str(p.applies_when)),
+            *(p.id if drawn else "", p.hash, p.weight * p.serves[objective], str(p.applies_when)),
             *(p.severity == "critical", ranks.index(places[p.id])),
         )
         for p in voting

@@ -140,5 +140,9 @@ def _size(value: Any) -> int:
 
 def _messages(key: str, text: str) -> list[dict[str, Any]]:
     speaker = "user" if key == "prompt" else "assistant"
-    turns = dialogue(text, key) or (Message(role=speaker, content=text),)
+    try:
+        turns = dialogue(text, key)
+    except RowError:  # of markers that no conversation has
+        turns = ()
+    turns = turns or (Message(role=speaker, content=text),)
     return [turn.model_dump() for turn in turns]

@@ -14,7 +14,7 @@ from rlhf_core.interfaces import Chat
 from rlhf_core.records.feedback import Critique, Verdict
 from rlhf_core.records.samples import Message, Prompt, Sample
 
-_VERDICT = re.compile(r"\bverdict\s*:\s*(complies|borderline|violates)\b", re.IGNORECASE)
+_VERDICT = re.compile(r"\bverdict[\s*_`]*:[\s*_`]*(complies|borderline|violates)\b", re.IGNORECASE)
 _QUOTE = re.compile(r'["“]([^"“”]{1,400})["”]')
 _FAULTS = r"(?:harms?|faults?|problems?|issues?|concerns?|violations?|risks?)"
 _HEDGE = r"(?:mostly|generally|fairly|largely|relatively|reasonably|probably|not)"

@@ -65,8 +65,9 @@ def calibrate(judge: Judge, evidence: Evidence, least: int | None) -> Calibratio
     """Fit the temperature of one judge and objective, and measure its errors on pairs outside the fit.
 
     Abstentions do not count, as they train nothing. Folds part the prompts, so that none is on both sides. Gold only
-    measures: its temperature is not to be applied. None when fewer than `least` pairs are known, or all are of one
-    prompt; with no `least`, always.
+    measures: its temperature is not to be applied. Of a panel the errors are too small: which of its judges stay, and
+    how much each counts, was found on all of these pairs. None when fewer than `least` pairs are known, or all are of
+    one prompt; with no `least`, always.
     """
     cases = [case for case in evidence.cases if not case.abstains]
     prompts = sorted({case.comparison.prompt.id for case in cases}, key=uniform_draw)

@@ -53,7 +53,7 @@ class ModelFeedback:
     `name` is the judge's, with its revision, and the critic's where none is given. `notebook` is the judge's, and may
     be shared by several constitutions. A `pointwise` judge reads each reply alone under the principles that can
     criticise, and one that can `weigh` replies reads them by contrast where a principle has examples; only what is left
-    it is asked by `protocol`.
+    it is asked by `protocol`. What it writes has `most_tokens` at most, which its votes' keys then tell.
     """
 
     def __init__(
@@ -68,6 +68,7 @@ class ModelFeedback:
         bill: Bill | None = None,
         pointwise: bool = False,
         weigh: Weigh | None = None,
+        most_tokens: int | None = None,
     ):
         self._chat = chat
         self._choose = choose
@@ -80,6 +81,9 @@ class ModelFeedback:
         self._pairwise: Protocol = protocol
         self.protocol: Protocol = "contrast" if weigh else "pointwise" if pointwise else protocol
         pair_hash = TEMPLATE_HASHES[protocol]
+        if most_tokens is not None and (pointwise or protocol != "logprobs"):
+            # What is cut earlier is another answer.
+            pair_hash = hash_of([pair_hash, str(most_tokens)])
         self.template_hash = pointwise_hash(pair_hash) if self.protocol == "pointwise" else pair_hash
         if weigh:
             self.template_hash = hash_of([CONTRAST_HASH, pair_hash])
@@ -203,4 +207,5 @@ def feedback_of(
         bill=bill,
         pointwise=is_pointwise(wanted, wishes),
         weigh=weigh_by(judge) if contrasts else None,
+        most_tokens=max_tokens,
     )

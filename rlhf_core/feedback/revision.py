@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import random
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
@@ -74,7 +76,8 @@ def draw_principles(constitution: Constitution, prompt: Prompt, config: Critique
         return []
     if "without" not in config.sampling:
         return rng.choices(candidates, weights, k=config.rounds)
-    ranks = [rng.random() ** (1 / weight) for weight in weights]
+    # Logarithms, as powers of one over a small weight would all be 0.
+    ranks = [math.log(rng.random() or sys.float_info.min) / weight for weight in weights]
     order = sorted(range(len(candidates)), key=ranks.__getitem__, reverse=True)
     return [candidates[place] for place in order[: config.rounds]]
 

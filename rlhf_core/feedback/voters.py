@@ -52,11 +52,11 @@ def voters(
 ) -> tuple[Principle, ...]:
     """Draw the principles that vote on a comparison for an objective; they stand in order of id.
 
-    Of those that apply to the prompt, as many as the run or else the constitution asks for; none given means all. The
-    draw takes critical ones first and ranks a hash of pair and principle id, so that neither a weight, a wording nor
-    the order of a and b moves it.
+    Of those that weigh something and apply to the prompt, as many as the run or else the constitution asks for; none
+    given means all. The draw takes critical ones first and ranks a hash of pair and principle id, so that neither a
+    weight, a wording nor the order of a and b moves it.
     """
-    fitting = [p for p in constitution.serving(objective) if p.applies_to(comparison.prompt.tags)]
+    fitting = [p for p in constitution.serving(objective) if p.weight and p.applies_to(comparison.prompt.tags)]
     wanted = config.principles_per_label or constitution.defaults.compare.principles_per_label or len(fitting)
     pair = "\x1f".join((comparison.prompt.id, *sorted((comparison.a.response, comparison.b.response))))
 

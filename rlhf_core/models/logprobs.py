@@ -23,6 +23,8 @@ LEAST_TOKENS = 128
 least this many."""
 KEPT_BYTES = 32 * 2**20
 """Logits of a pass, as 32-bit floats, that may be kept for the gradient; those of a larger pass are computed again."""
+PASS_ROWS = 64
+"""Rows of a pass that keeps no graph, at most."""
 WORTH_SHARING = 0.9
 """Prompts that rows share are read once if that leaves no more than this share of the positions."""
 
@@ -118,11 +120,20 @@ def _taken(shared: Tensor, place: Tensor) -> Tensor:
     return shared.index_select(0, place) if shared.device.type == "cpu" else shared[place]
 
 
-def response_logprobs(backbone: Backbone, batch: Batch, temperature: float = 1.0, chunk: int = 64) -> Tensor:
-    """Return log-probs (B, T) of the batch's response tokens under the active adapter, no gradients; 0 where masked."""
+def response_logprobs(backbone: Backbone, batch: Batch, temperature: float = 1.0, chunk: int | None = None) -> Tensor:
+    """Return log-probs (B, T) of the batch's response tokens under the active adapter, no gradients; 0 where masked.
+
+    A pass has `chunk` rows; None is what the model's memory allows.
+    """
+    chunk = chunk or rows_without_gradients(backbone, batch)
     with torch.no_grad():
         parts = (Batch(*part) for part in zip(*(whole.split(chunk) for whole in batch), strict=True))
         return torch.cat([response_tokens(backbone, part, temperature).logprobs for part in parts])
+
+
+def rows_without_gradients(backbone: Backbone, batch: Batch) -> int:
+    """Return how many rows of the batch a pass that keeps no graph reads, within the budget of memory."""
+    return max(1, min(PASS_ROWS, backbone.most_positions // batch.ids.shape[1]))
 
 
 def _filled(counts: Tensor, logprobs: Tensor, spread: Tensor, hidden: Tensor) -> ResponseTokens:

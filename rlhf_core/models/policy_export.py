@@ -24,6 +24,8 @@ from rlhf_core.models.loading import dtype_of
 from rlhf_core.models.special_tokens import stop_ids
 from rlhf_core.models.turns import find_turns
 
+_OF_SAMPLING = ("temperature", "top_p", "top_k", "top_h", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
+
 
 def is_adapter(files: Path) -> bool:
     """Tell whether a version's files are a low-rank adapter, and not all weights of a model."""
@@ -74,7 +76,12 @@ def export_merged(files: Path, base: str, folder: Path, config: ModelConfig) -> 
 def _name_ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, base: str) -> None:
     """Put all that ends a reply here into the generation config."""
     ends = stop_ids(model, tokenizer, find_turns(base, tokenizer).end_id)
-    model.generation_config.eos_token_id = list(ends)
+    settings = model.generation_config
+    settings.eos_token_id = list(ends)
+    if not settings.do_sample:
+        # A base may give these and not say that it samples, which the library reads, passes over, and does not write.
+        for name in _OF_SAMPLING:
+            setattr(settings, name, None)
     model.generation_config.pad_token_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else ends[0]
 
 

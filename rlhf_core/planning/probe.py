@@ -32,6 +32,7 @@ from rlhf_core.records.samples import BASE_POLICY, Comparison, Demonstration, Pr
 from rlhf_core.reward_models.ensemble import Scoring
 from rlhf_core.reward_models.reward_model import RewardModel, score_each
 from rlhf_core.stages.context import LARGE
+from rlhf_core.training.ppo.ptx import Replay
 from rlhf_core.training.ppo.trainer import train_ppo
 from rlhf_core.training.rehearsal import base_texts
 from rlhf_core.training.reward.trainer import train_reward_models
@@ -318,10 +319,14 @@ class _Probe:
         policy = Policy(self.backbone, f"{ADAPTER}-policy", tuple(names), f"{ADAPTER}-reference")
         numbers = torch.arange(len(names) * 2).view(len(names), 2)
         pack = build_norm_pack("plan", "plan", names, names, numbers * (numbers + 1.0), [1, 2])
-        config = ppo.model_copy(update={"ptx_coef": 0.0, "overlap": "none"})
+        config = ppo.model_copy(update={"overlap": "none"})
+        shown = [Demonstration(prompt=sample.prompt, response=sample.response) for sample in samples]
+        replay = Replay.begin(self.backbone, shown, config, 0)
         weights = {name: 1.0 for name in names}
         limit, law = self.config.model.max_tokens, self.on.constitution.principles
-        steps = train_ppo(policy, models, pack, self.on.prompts, weights, config, limit, 0, principles=law)
+        steps = train_ppo(
+            policy, models, pack, self.on.prompts, weights, config, limit, 0, replay=replay, principles=law
+        )
         if not self.large and ppo.steps > 1:
             next(step for step in steps if step is not None)
         _, rollout = measure(lambda: next(steps))

@@ -36,6 +36,8 @@ SETTINGS = (
     *("reward.micro_batch_size", "norm.prompts", "ppo.tune", "ppo.steps", "ppo.prompts_per_step"),
     *("ppo.samples_per_prompt", "ppo.minibatch_size", "ppo.micro_batch_size", "ppo.epochs", "ppo.control_steps"),
     *(
+        "ppo.ptx_coef",
+        "ppo.ptx_batch_size",
         "ppo.overlap",
         "model.sampler.address",
         "learner.processes",
@@ -136,6 +138,7 @@ def _known(ctx: Context, found: Found) -> Known:
         own=len(rows_of(ctx, data.demonstrations, DEMONSTRATIONS)) if data.demonstrations else 0,
         own_labels=own,
         imported=min(preferences, IMPORTED),
+        world=ctx.tools.world is not None,
     )
 
 

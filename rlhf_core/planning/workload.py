@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 from rlhf_core.config.run import CritiqueConfig, RunConfig, stages_of
 from rlhf_core.planning.records import Yields
 from rlhf_core.records.base import Stage
+from rlhf_core.stages.demonstrations import REPLAYED
 from rlhf_core.training.rehearsal import TEXTS, WRITTEN_AT_ONCE
 
 Kind = Literal["write", "criticise", "compare", "tune", "reward", "score", "step", "skill"]
@@ -41,6 +42,8 @@ class Known(NamedTuple):
     """Objective -> labels in the user's files."""
     imported: int = 0
     """Pairs of the user's on which the judge is measured."""
+    world: bool = True
+    """Whether there is a world, whose skills are tested."""
 
 
 def workload(config: RunConfig, known: Known) -> dict[Stage, list[Work]]:
@@ -73,12 +76,8 @@ def _sft(config: RunConfig, known: Known) -> list[Work]:
         share = config.sft.helpful_share
         mixed = min(shown * share / (1 - share), known.train - answers)
     updates = config.sft.epochs * -(-(shown + mixed) // config.sft.batch_size)
-    texts = TEXTS if config.sft.rehearsal_coef else 0
-    return [
-        Work("write", mixed, min(known.piece, ANSWERED)),
-        Work("write", texts, WRITTEN_AT_ONCE),
-        Work("tune", updates),
-    ]
+    texts = [Work("write", TEXTS, WRITTEN_AT_ONCE)] if config.sft.rehearsal_coef else []
+    return [Work("write", mixed, min(known.piece, ANSWERED)), *texts, Work("tune", updates)]
 
 
 def _label(config: RunConfig, known: Known) -> list[Work]:
@@ -122,7 +121,9 @@ def _ppo(config: RunConfig, known: Known) -> list[Work]:
     ppo = config.ppo
     looks = 1 + sum(step % ppo.eval_every == 0 or step in (1, ppo.steps) for step in range(1, ppo.steps + 1))
     watched = looks * min(ppo.eval_prompts, known.heldout)
+    replayed = Work("write", min(REPLAYED, known.train), min(known.piece, ANSWERED))
     return [
+        *([replayed] if ppo.ptx_coef and config.data.replay is None else []),
         Work("step", ppo.steps),
         Work("write", watched, min(ppo.eval_prompts, known.heldout)),
         Work("score", _judges(config) * watched, ppo.eval_prompts),
@@ -132,12 +133,12 @@ def _ppo(config: RunConfig, known: Known) -> list[Work]:
 def _evaluate(config: RunConfig, known: Known) -> list[Work]:
     settings = config.evaluation
     asked = min(settings.prompts, known.heldout) + min(settings.training_prompts, known.train)
-    policies = 3 + bool(config.ppo.control_steps) if config.kind == "pipeline" else 1
+    policies = 3 + bool(config.ppo.control_steps)
     replies = policies * asked * settings.samples
     work = [Work("write", replies, min(known.piece, ANSWERED)), Work("score", _judges(config) * replies, SCORED)]
     if config.reward.reference:
         work.insert(1, Work("write", asked, SCORED))
-    return [*work, Work("skill", settings.skills, ANSWERED)] if settings.skills else work
+    return [*work, Work("skill", settings.skills, ANSWERED)] if settings.skills and known.world else work
 
 
 def _judges(config: RunConfig) -> int:

@@ -175,7 +175,8 @@ Truth = Literal["human", "gold"]
 class Calibration(Record):
     """The temperature that makes one judge's probabilities of one objective honest; p = sigmoid(log-odds / T).
 
-    Errors before are those of T = 1; errors after are of each fold under the temperature of the others.
+    Errors before are those of T = 1; errors after are of each fold under the temperature of the others. A panel's
+    judges were chosen and weighed on the same pairs, so that its own errors are a little too small.
     """
 
     id: str

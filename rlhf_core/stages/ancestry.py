@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from rlhf_core.config.run import RunConfig, stages_of
+from rlhf_core.config.scalarization import weights_at
 from rlhf_core.constitution.load import parse_constitution
 from rlhf_core.records.base import STAGES, Stage
 from rlhf_core.records.runs import Run, StageResult
@@ -32,17 +33,24 @@ def weights_in_ppo(store: Store, results: Mapping[Stage, StageResult]) -> dict[i
     """Return step -> weights from that step on, counted from 1; none where no PPO is among the results.
 
     Those that the run began with, those of `ppo.dial.weights_at`, and those that people gave it on its way, which end
-    the schedule.
+    the schedule; none that came after the step whose policy the run kept.
     """
     if "ppo" not in results:
         return {}
-    run = store.runs.get(results["ppo"].run_id)
-    config, given = RunConfig.stored(run.config), store.weights.of_run(run.id)
-    changes = {change.from_step: dict(change.weights) for change in given if change.from_step is not None}
-    first = min(changes, default=None)
-    dial = {step: dict(row) for step, row in config.ppo.dial.weights_at.items() if first is None or step < first}
-    begun = begun_with(store, run, config)
-    return dict(sorted(({1: dict(begun)} | dial | changes).items()))
+    run, version = store.runs.get(results["ppo"].run_id), results["ppo"].policy_version
+    config, last = RunConfig.stored(run.config), store.policy_versions.get(version).step
+    changes: dict[int, dict[str, float]] = {}
+    for change in store.weights.of_run(run.id):
+        if change.from_step is not None:
+            # A step that was done again, after a crash, may have taken later ones.
+            earlier = {step: row for step, row in changes.items() if step < change.from_step}
+            changes = earlier | {change.from_step: dict(change.weights)}
+    dial, begun, first = config.ppo.dial, begun_with(store, run, config), min(changes, default=last + 1)
+    planned = {step: dict(row) for step, row in dial.weights_at.items() if step < first}
+    if dial.between == "linear" and dial.weights_at and (held := min(first - 1, last)) > 1:
+        planned[held] = weights_at(dial, begun, held)
+    found = {1: dict(begun)} | planned | changes
+    return {step: row for step, row in sorted(found.items()) if step <= last}
 
 
 def told(weights: Mapping[str, float]) -> str:

@@ -76,6 +76,8 @@ def longest_rows(ctx: Context, stages: Collection[Stage]) -> Longest:
         turns = len(backbone.render(beside(prompts[0], "").messages)) - len(backbone.render(prompts[0].messages))
         reference = turns + config.model.max_tokens
     demonstrations, conversations, replies = [prompt + written], [prompt + reference + written], [2]
+    if config.sft.rehearsal_coef:
+        demonstrations.append(config.sft.rehearsal_tokens + 1)
     data = config.data
     if "sft" in stages and data.demonstrations:
         for shown in rows_of(ctx, data.demonstrations, DEMONSTRATIONS):

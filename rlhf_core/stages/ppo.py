@@ -56,7 +56,7 @@ def ppo_stage(ctx: Context) -> StageResult:
             watch.judge(heard, done)
             if ending:
                 back = ctx.config.ppo.stop.parted == "stop"
-                best = _go_back(ctx, policy, audit.best(done, weights_of(step))) if back else 0
+                best = _go_back(ctx, policy, _best_kept(ctx, audit, done, step)) if back else 0
                 kept = f"the policy is that of step {best or done}"
                 ctx.note(f"PPO ended at step {done}, as ppo.stop asks: {ending}; {kept}")
                 break
@@ -132,6 +132,15 @@ def weights_of(step: PpoStep) -> dict[str, float]:
     """Return the weights of a step."""
     mark = "weight/"
     return {name.removeprefix(mark): n for name, n in step.metrics.values.items() if name.startswith(mark)}
+
+
+def _best_kept(ctx: Context, audit: Audit, done: int, step: PpoStep) -> int:
+    """The best step of which there is a policy: weights that changed on the way made others better afterwards."""
+
+    def has_policy(number: int) -> bool:
+        return number == done or ctx.store.checkpoints.at(ctx.run.id, "ppo", number) is not None
+
+    return audit.best(done, weights_of(step), has_policy)
 
 
 def _go_back(ctx: Context, policy: Policy, step: int) -> int:

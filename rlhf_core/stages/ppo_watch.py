@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from torch import Tensor
@@ -86,9 +86,13 @@ class Audit:
                 numbers[f"gold.{point.objective}"] = _mean(point.gold)
         return numbers
 
-    def best(self, step: int, weights: Mapping[str, float]) -> int:
-        """Return the last step, up to this one, that is as good as the best by the auditors; 0 without auditors."""
-        return best_step(self._points(step), weights, self._ctx.config.ppo.stop.standard_errors)
+    def best(self, step: int, weights: Mapping[str, float], counts: Callable[[int], bool] = lambda number: True) -> int:
+        """Return the last step, up to this one, that is as good as the best by the auditors; 0 without auditors.
+
+        Only steps that `counts` says yes to.
+        """
+        points = [point for point in self._points(step) if counts(point.step)]
+        return best_step(points, weights, self._ctx.config.ppo.stop.standard_errors)
 
     def verdict(self, step: int, kl: float) -> str:
         """Say why PPO must end at this step; empty when it goes on. A warning is noted once for each objective."""

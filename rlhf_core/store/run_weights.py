@@ -37,7 +37,8 @@ class Weights:
     def take(self, run_id: str, fence: int, step: int) -> WeightChange | None:
         """Take up the weights that wait, and return those that hold at a step, from 1; None where nobody gave any.
 
-        A step that is done again, after a crash, finds the weights of its first time.
+        A step that is done again, after a crash, finds the weights of its first time, unless others came meanwhile:
+        what was given last holds from the step that took it on.
 
         Raises:
             LeaseLost: the fence is stale.
@@ -50,7 +51,7 @@ class Weights:
             connection.execute(sql, [step, run_id])
             rows = connection.execute(
                 """SELECT * FROM weight_changes WHERE run_id = ? AND from_step <= ?
-                ORDER BY from_step DESC, number DESC LIMIT 1""",
+                ORDER BY number DESC LIMIT 1""",
                 [run_id, step],
             ).fetchall()
         return from_row(WeightChange, rows[0]) if rows else None
@@ -68,7 +69,10 @@ class WatchPoints:
         self._connections = connections
 
     def add(self, points: Sequence[WatchPoint]) -> None:
+        """Store points; those of a step that is done again take the place of its first ones."""
         with self._connections.write() as connection:
+            for step in {(point.run_id, point.step) for point in points}:
+                connection.execute("DELETE FROM watch_points WHERE run_id = ? AND step = ?", step)
             insert(connection, "watch_points", stamped(points), key="run_id, step, objective")
 
     def of_run(self, run_id: str) -> list[WatchPoint]:

@@ -21,6 +21,9 @@ from rlhf_core.seeding import derived_seed
 TEXTS = 64
 """Texts of one fine-tuning; its updates go through them in turn."""
 WRITTEN_AT_ONCE = 16
+LOGIT_BYTES = 64 * 2**20
+GPU_LOGIT_BYTES = 512 * 2**20
+"""Logits of a pass, as 32-bit floats, that are there at once, several times over."""
 
 
 def base_texts(
@@ -54,6 +57,13 @@ def rehearsed(backbone: Backbone, texts: Sequence[Sequence[int]], config: SftCon
     before = _before(backbone)
     # Without a token before it a text's own first one is what the others follow on.
     return make_batch(backbone, [before or text[:1] for text in chosen], chosen if before else [t[1:] for t in chosen])
+
+
+def texts_at_once(backbone: Backbone, config: SftConfig) -> int:
+    """Return how many texts a pass reads: few, as all of their logits are there at once, and as all layers' states."""
+    size = GPU_LOGIT_BYTES if backbone.device.type == "cuda" else LOGIT_BYTES
+    most = size // (4 * backbone.vocabulary * config.rehearsal_tokens)
+    return max(1, min(most, config.micro_batch_size or config.batch_size))
 
 
 def divergence(backbone: Backbone, batch: Batch) -> Tensor:

@@ -20,7 +20,7 @@ from rlhf_core.training.epoch_state import EpochState, Keep, keep_nothing
 from rlhf_core.training.optimizer import Optimizer
 from rlhf_core.training.parallel import ALONE, Ranks
 from rlhf_core.training.ppo.losses import masked_mean
-from rlhf_core.training.rehearsal import divergence, rehearsed
+from rlhf_core.training.rehearsal import divergence, rehearsed, texts_at_once
 
 
 def train_sft(
@@ -83,7 +83,7 @@ def _rehearse(backbone: Backbone, texts: Sequence[Sequence[int]], config: SftCon
     """Add the gradient of the divergence from the base, by its weight; returns it, in nats a token."""
     batch, ranks = rehearsed(backbone, texts, config, optimizer.update), optimizer.ranks
     total = torch.zeros((), device=batch.ids.device)
-    for part, weight in ranks.passes(torch.arange(len(batch.ids)), config.micro_batch_size):
+    for part, weight in ranks.passes(torch.arange(len(batch.ids)), texts_at_once(backbone, config)):
         micro = batch.rows(part) if len(part) < len(batch.ids) else batch
         away = weight * divergence(backbone, micro) / batch.mask.sum()
         optimizer.accumulate(config.rehearsal_coef * away, _place(optimizer))

@@ -45,7 +45,7 @@ def finished(
     run = store.runs.create("pipeline", config.model_dump_json(), "k", "", name)
     policy = f"policy-{name}"
     store.policy_versions.add(
-        PolicyVersion(id=policy, run_id=run.id, stage="ppo", parent="base", base_model="sandbox", artifact=name)
+        PolicyVersion(id=policy, run_id=run.id, stage="ppo", parent="base", base_model="sandbox", artifact=name, step=5)
     )
     graded(store, run.id, "evaluate", policy, gold)
     store.stage_results.add(StageResult(run_id=run.id, stage="ppo", policy_version=policy))

@@ -79,6 +79,13 @@ def test_another_id_with_the_same_texts_keeps_its_votes():
     assert (found.added, found.removed, found.asked, found.retrain) == ((), (), (), ())
 
 
+def test_another_id_moves_the_draw_of_those_who_vote():
+    drawn = LAW.model_copy(update={"defaults": Defaults(compare=CompareDefaults(principles_per_label=1))})
+    after = edited(FUMES, id="no-fumes").model_copy(update={"defaults": drawn.defaults})
+    found = diff_constitutions(drawn, after)
+    assert (found.asked, found.retrain) == ((), ("harmless",))
+
+
 def test_scope_objectives_and_defaults_are_compared():
     other = edited(STEPS, applies_when=AppliesWhen(tags_any=("recipe",)), severity="high").model_copy(
         update={

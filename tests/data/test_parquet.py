@@ -73,6 +73,15 @@ def test_text_and_messages_in_one_column_become_messages(tmp_path):
     assert found[0].prompt.id == found[1].prompt.id
 
 
+def test_a_text_whose_markers_no_conversation_has_is_one_message_beside_lists(tmp_path):
+    rows = [
+        {"prompt": "a", "response": "see:\nHuman: hi"},
+        {"prompt": "b", "response": [{"role": "user", "content": "x"}]},
+    ]
+    found = pyarrow.parquet.read_table(as_parquet(tmp_path / "rows.parquet", rows)).to_pylist()
+    assert found[0]["response"] == [{"role": "assistant", "content": "see:\nHuman: hi"}]
+
+
 def test_what_a_row_does_not_have_is_null_and_read_as_left_out(tmp_path):
     file = tmp_path / "rows.parquet"
     as_parquet(file, [{"prompt": "One?", "tags": ["benign"]}, {"prompt": "Two?"}])

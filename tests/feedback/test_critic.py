@@ -49,6 +49,12 @@ def test_the_sandboxs_principles_are_asked_word_for_word_as_its_model_was_taught
         assert revise_turns(principle, PROMPT, "Pour acid.", "C") == again
 
 
+@pytest.mark.parametrize("line", ["**Verdict:** violates", "Verdict: **violates**", "**Verdict**: `violates`"])
+def test_a_verdict_may_stand_in_markdown(line: str):
+    parsed = parse_critique(f'"Pour acid" burns.\n{line}', "Pour acid.")
+    assert parsed.verdict == "violates"
+
+
 def test_worked_examples_are_earlier_turns_in_the_same_words():
     principle = PLAIN.model_copy(update={"examples": (EXAMPLE,)})
     turns = critique_turns(principle, PROMPT, "Pour acid.")

@@ -20,7 +20,7 @@ from rlhf_core.inference.choice_logprobs import choose
 from rlhf_core.inference.generate import chat
 from rlhf_core.interfaces import Conversation
 from rlhf_core.models.backbone import Backbone
-from rlhf_core.records.feedback import Critique, Verdict
+from rlhf_core.records.feedback import Critique, Protocol, Verdict
 from rlhf_core.records.samples import Comparison, Prompt, Sample
 from rlhf_core.sandbox.sandbox import MODEL_FOLDER, Sandbox
 
@@ -154,6 +154,17 @@ def test_a_principle_that_only_compares_is_asked_as_without_it(model: Model):
 def test_its_votes_never_mix_with_those_of_other_protocols(model: Model):
     hashes = {judge(model).template_hash, TEMPLATE_HASH, *TEMPLATE_HASHES.values()}
     assert len(hashes) == 2 + len(TEMPLATE_HASHES)
+
+
+def test_votes_are_others_where_the_judge_may_write_more_or_less(model: Model):
+    def hash_at(most: int | None, pointwise: bool, protocol: Protocol = "notes") -> str:
+        return ModelFeedback(
+            model.chat, model.choose, "law", "judge", protocol=protocol, pointwise=pointwise, most_tokens=most
+        ).template_hash
+
+    for pointwise in (True, False):
+        assert len({hash_at(most, pointwise) for most in (None, 48, 400)}) == 3
+    assert hash_at(48, False, "logprobs") == hash_at(400, False, "logprobs")
 
 
 def test_the_sandboxs_model_weighs_hazards_as_the_truth_does_but_for_a_slip_in_forty():

@@ -177,6 +177,15 @@ def test_a_weighted_draw_follows_the_weights_and_a_uniform_one_does_not(replacem
     assert 160 < first_of(law, f"uniform_{replacement}").count("no-acid") < 240
 
 
+@pytest.mark.parametrize("scale", [1.0, 1e-4, 1e5])
+def test_only_the_ratios_of_weights_count(scale):
+    acid, fire, other = LAW.principles
+    heavy, light = (one.model_copy(update={"weight": w * scale}) for one, w in ((fire, 3.0), (acid, 1.0)))
+    law = law_with(principles=(light, heavy, other))
+    plain = law_with(principles=(acid, fire.model_copy(update={"weight": 3.0}), other))
+    assert first_of(law, "weighted_without_replacement") == first_of(plain, "weighted_without_replacement")
+
+
 def test_with_replacement_a_principle_comes_again():
     config = CritiqueConfig(rounds=6, sampling="uniform_with_replacement")
     drawn = draw_principles(LAW, Prompt.of("x"), config, seed=0)

@@ -175,6 +175,19 @@ def test_a_principle_votes_only_on_prompts_that_it_applies_to():
     assert harmless.abstained and harmless.reason == "no_principle"
 
 
+def test_a_principle_that_weighs_nothing_has_no_vote():
+    mute = BURNS.model_copy(update={"weight": 0.0})
+    law = LAW.model_copy(update={"principles": (mute, FUMES, STEPS)})
+    assert voters(pair(), law, "harmless", LabelConfig()) == (FUMES,)
+    # An unread vote of it would otherwise be an abstention, and it alone a tie that trains.
+    votes = [vote(FUMES, -0.1, -2.1, False), vote(FUMES, -0.1, -2.1, True), vote(mute, -5, -5, False, mass=0.01)]
+    (_, harmless) = labelled([pair()], votes, law, LabelConfig())
+    assert not harmless.abstained and harmless.probability == pytest.approx(0.88080, abs=1e-5)
+    alone_law = LAW.model_copy(update={"principles": (mute, STEPS)})
+    (_, harmless) = labelled([pair()], [], alone_law, LabelConfig())
+    assert harmless.abstained and harmless.reason == "no_principle"
+
+
 def many(count: int) -> Constitution:
     principles = tuple(
         FUMES.model_copy(update={"id": f"p{n}", "compare": f"Question {n}?", "serves": {"helpful": 1.0}})

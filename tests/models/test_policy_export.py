@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -85,6 +87,18 @@ def test_a_merged_folder_ends_its_replies_where_the_policy_does(
     export_merged(tmp_path / "policy", str(tiny_folder("llama")), tmp_path / "out", ModelConfig())
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
     assert set(model.generation_config.eos_token_id) == set(backbone.stop_ids)
+
+
+def test_a_base_that_samples_by_its_settings_and_does_not_say_so_is_exported(tiny_model, tiny_folder, tmp_path):
+    base = tmp_path / "base"
+    shutil.copytree(tiny_folder("llama"), base)
+    found = json.loads((base / "generation_config.json").read_text())
+    (base / "generation_config.json").write_text(json.dumps(found | {"temperature": 0.9, "top_p": 0.6}))
+    trained(tiny_model("llama"), tmp_path / "policy", dense=False)
+    export_adapter(tmp_path / "policy", str(base), tmp_path / "adapter")
+    export_merged(tmp_path / "policy", str(base), tmp_path / "merged", ModelConfig())
+    for folder in ("adapter", "merged"):
+        assert not GenerationConfig.from_pretrained(tmp_path / folder).do_sample
 
 
 @pytest.mark.parametrize("dense", [False, True])

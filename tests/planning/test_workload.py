@@ -48,6 +48,27 @@ def test_each_stage_is_counted_as_the_run_will_do_it():
     assert work["report"] == []
 
 
+def test_rehearsed_and_replayed_texts_are_written_first():
+    assert counted(sft=CONFIG["sft"] | {"rehearsal_coef": 1})["sft"][1] == Work("write", 64, 16)
+    replaying = CONFIG["ppo"] | {"ptx_coef": 1}
+    assert counted(ppo=replaying)["ppo"][:2] == [Work("write", 512, 64), Work("step", 25)]
+    own = counted(ppo=replaying, data={"replay": "rows.jsonl"})["ppo"]
+    assert own[0] == Work("step", 25)
+
+
+def test_skills_are_tested_in_a_world_alone():
+    skilled = CONFIG | {"evaluation": CONFIG["evaluation"] | {"skills": 96}}
+    config = RunConfig.model_validate(skilled)
+    for world in (True, False):
+        known = Known(critique=config.critique, **KNOWN, world=world)
+        assert (Work("skill", 96, 64) in workload(config, known)["evaluate"]) is world
+
+
+def test_evaluation_alone_asks_all_policies_as_a_pipeline_does():
+    alone = counted(kind="evaluate", from_run="run-1")
+    assert alone == {"evaluate": counted()["evaluate"]}
+
+
 def test_a_trunk_reads_the_replies_of_all_objectives_once_and_auditors_share_the_prompts():
     trunk = CONFIG["reward"] | {"layout": "trunk"}
     assert counted(reward=trunk)["reward"][0] == Work("reward", 30)

@@ -48,6 +48,8 @@ def test_ppo_ends_where_an_auditor_has_fallen_for_as_long_as_patience_lasts(desk
     assert [result.best(step, {"helpful": 1, "harmless": 1}) for step in (1, 2, 3)] == [1, 2, 3]
     # 1.1, 0.7 and 0.5 where helpful counts a tenth.
     assert result.best(3, {"helpful": 0.1, "harmless": 1}) == 1
+    # Of a step that is left out nothing can be kept.
+    assert result.best(3, {"helpful": 0.1, "harmless": 1}, lambda number: number != 1) == 2
     assert desk.notes == []
 
 

@@ -11,15 +11,13 @@ from torch.nn.functional import pad
 
 from rlhf_core.config.ppo import PpoConfig
 from rlhf_core.models.batching import Batch
+from rlhf_core.models.logprobs import rows_without_gradients
 from rlhf_core.models.policy import Evaluation, Policy
 from rlhf_core.training.parallel import ALONE, Pass, Ranks
 from rlhf_core.training.ppo.advantages import gae, group_advantages
 from rlhf_core.training.ppo.losses import importance_ratio, kl_estimate, token_rewards, whiten, whiten_streams
 from rlhf_core.training.ppo.rollout import Rollout
 from rlhf_core.training.ppo.scalarization import normalised_streams
-
-REFERENCE_ROWS = 64
-"""Rows of a pass of the reference, which takes no gradients."""
 
 
 class Targets(NamedTuple):
@@ -69,7 +67,8 @@ def fix_targets(
     batch, temperature = rollout.batch, config.temperature
     old = evaluate_in_parts(policy, batch, config, ranks) if own is None else own
     old = Evaluation(*(ranks.total(part.detach()) for part in old))
-    (reference,) = in_parts(batch, ranks, REFERENCE_ROWS, lambda rows: [policy.reference_logprobs(rows, temperature)])
+    most = rows_without_gradients(policy.backbone, batch)
+    (reference,) = in_parts(batch, ranks, most, lambda rows: [policy.reference_logprobs(rows, temperature)])
     ref_logprobs = ranks.total(reference)
     kl = kl_estimate(old.logprobs, ref_logprobs, config.kl_estimator).masked_fill(batch.mask == 0, 0.0)
     rewards = token_streams(rollout, kl, kl_coef if config.kl_in == "reward" else 0.0, config)

@@ -7,7 +7,7 @@ hash; so it does not matter in how many steps the questions are asked for, or wh
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from rlhf_core.annotation.pooled_answers import SAID
@@ -21,6 +21,8 @@ from rlhf_core.store.store import Store
 REPEAT_AFTER = 20
 """Answers between a first and a second answer, at least: more than somebody remembers."""
 
+BEYOND = "~"
+"""Later than any time as text."""
 Turn = Literal["pair", "gold", "repeat"]
 
 
@@ -68,7 +70,7 @@ def upcoming(store: Store, question: Question, config: LabellingConfig, count: i
         return Upcoming(store.comparisons.upcoming(*question, count, lease_seconds), waiting)
     answers = store.annotators.answers(objective, labeler=labeler)
     new = new_gold(gold, answers, labeler)
-    state = calibration(gold, answers, standing, config)
+    state = calibration(gold, store.adjudications.first_at(objective), answers, standing, config)
     if not state.admitted:
         wanted = max(state.needed - state.answered, 1)
         if not new:
@@ -93,11 +95,16 @@ def standing_of(store: Store, labeler: str) -> Standing:
 
 
 def calibration(
-    gold: Collection[Adjudication], answers: Sequence[Answer], standing: Standing, config: LabellingConfig
+    gold: Collection[Adjudication],
+    first_at: Mapping[str, str],
+    answers: Sequence[Answer],
+    standing: Standing,
+    config: LabellingConfig,
 ) -> Calibration:
     """Tell how far somebody is, by their own answers to an objective.
 
-    Who has answered an ordinary pair was let in, and stays so whatever becomes gold later.
+    Who has answered an ordinary pair was let in, and stays so whatever becomes gold later. `first_at` says when each
+    pair was first decided on: a decision that was made anew since, or taken back, makes none of it ordinary.
     """
     decided = {each.comparison_id: each for each in gold}
     first = [answer for answer in answers if not answer.repeated]
@@ -106,7 +113,8 @@ def calibration(
     last = blind[-needed:] if needed else []
     right = sum(SAID.get(answer.choice) == SAID[decided[answer.comparison_id].choice] for answer in last)
     passed = len(last) >= needed and right >= config.calibration_right * needed
-    return Calibration(passed or standing == "admitted" or len(blind) < len(first), len(blind), right, needed)
+    ordinary = any(a.given_at < first_at.get(a.comparison_id, BEYOND) for a in first)
+    return Calibration(passed or standing == "admitted" or ordinary, len(blind), right, needed)
 
 
 def turn_of(labeler: str, objective: str, place: int, config: LabellingConfig) -> Turn:
@@ -147,8 +155,9 @@ def _mixed(
             again += [pair] if pair else []
         checks.append(pair)
     pairs = iter(store.comparisons.upcoming(*question, checks.count(None), lease_seconds))
-    mixed = itertools.takewhile(bool, (pair or next(pairs, None) for pair in checks))
-    if again:
+    mixed = list(itertools.takewhile(bool, (pair or next(pairs, None) for pair in checks)))
+    # Of a repeat that is not handed out a further answer is a correction.
+    if again := [pair for pair in again if pair in mixed]:
         store.annotators.ask_again(labeler, objective, again)
     known = store.comparisons.by_id([pair for pair in checks if pair])
     return [pair if isinstance(pair, Comparison) else known[pair] for pair in mixed if pair]

@@ -59,6 +59,7 @@ def objective_effect(
     decided = [i for i in range(len(before)) if before[i] is not None and after[i] is not None]
     if not decided:
         return None
+    repeated = sum(None not in (b, side(label)) for b, label in zip(before, labelled.again, strict=True))
     flips = [flipped(b, a) for b, a in zip(labelled.before, labelled.after, strict=True)]
     noise = [flipped(b, a) for b, a in zip(labelled.before, labelled.again, strict=True)]
     towards = [way * (side(label) or 0) for way, label in zip(probes.toward(objective), labelled.after, strict=True)]
@@ -77,7 +78,7 @@ def objective_effect(
         firmed=sum(before[i] == 0 and bool(after[i]) for i in decided),
         mean_shift=_shift(labelled, probes, seed),
         noise_flips=sum(noise),
-        noise_share=wilson(sum(noise), len(noise)),
+        noise_share=wilson(sum(noise), repeated) if repeated else None,
         p_noise=p_noise,
         direction=probes.direction(objective),
         toward=toward,

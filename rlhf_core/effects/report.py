@@ -69,7 +69,8 @@ class ObjectiveEffect(Record):
     """Mean |p after - p before|, resampled by prompt."""
     noise_flips: int
     """Flips when the constitution before is judged a second time: the noise floor."""
-    noise_share: Estimate
+    noise_share: Estimate | None
+    """Of the pairs where the judge abstains neither time; None where there is none."""
     p_noise: float
     """Exact McNemar p that the edit flips no more than judging again does."""
     direction: Direction

@@ -90,7 +90,7 @@ def _labels(effects: Sequence[ObjectiveEffect]) -> str:
             f"{text(e.objective)}<br><small>{text(e.finding)}</small>",
             f"{e.n}<br><small>abstained {e.abstained[0]} → {e.abstained[1]}</small>",
             f"{e.flips}<br>{number(e.flip_share, 1, percent=True)}",
-            f"{e.noise_flips}<br>{number(e.noise_share, 1, percent=True)}",
+            f"{e.noise_flips}<br>{number(e.noise_share, 1, percent=True) if e.noise_share else 'not known'}",
             f"{e.p_noise:.3g}",
             str(e.softened),
             str(e.firmed),

@@ -6,6 +6,7 @@ What another run counts stays, and so does what people have labelled: their labe
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from rlhf_core.errors import Conflict
@@ -105,15 +106,17 @@ class Deletion:
     def __init__(self, connections: Connections, runs: Runs, aliases: Aliases, garbage: Garbage):
         self._connections, self._runs, self._aliases, self._garbage = connections, runs, aliases, garbage
 
-    def delete(self, run_id: str, etag: str = "") -> Deleted:
+    def delete(self, run_id: str, etag: str = "", sizes: Mapping[str, int] | None = None) -> Deleted:
         """Delete a run and what only it needs, in one transaction.
+
+        Within another one the artifacts' `sizes` are given, so that nobody waits for an object store meanwhile.
 
         Raises:
             Conflict: the run waits or is carried out, another run goes on from it, or an alias or a study needs its
                 versions.
             Stale: it has another etag by now.
         """
-        sizes = self._garbage.sizes()
+        sizes = self._garbage.sizes() if sizes is None else sizes
         # Alone: another run must not come to need meanwhile what is about to go.
         with self._connections.write(durable=True, alone=True) as connection:
             self._check(run_id, etag)

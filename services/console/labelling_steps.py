@@ -52,7 +52,7 @@ class _Assessed(_Done):
 
 class Rated(_Assessed):
     kind: Literal["ratings"]
-    rating: int | None
+    rating: Annotated[int, Field(ge=-(2**31), lt=2**31)] | None
     """None skips."""
 
 

@@ -8,6 +8,7 @@ from rlhf_core.constitution.watch import WatchedConstitution, WatchStatus
 from rlhf_core.datasets.formats import read_yaml
 from rlhf_core.datasets.references import dataset_of, file_of, is_reference
 from rlhf_core.errors import InvalidInput, NotFound, suggestion
+from rlhf_core.records.samples import Comparison
 from rlhf_core.store.store import Store
 from services.wire import resource_names
 
@@ -64,6 +65,17 @@ class Constitutions:
             raise InvalidInput(
                 f"objective: unknown objective '{objective}'; {suggestion(objective, names)}", "objective"
             )
+
+    def check_objective_of(self, objective: str, comparison: Comparison) -> None:
+        """Raise InvalidInput unless the constitution of a run that has the comparison, or the default one, has this.
+
+        Each of them may have handed it out.
+        """
+        if not any(self._has(objective, run_id) for run_id in (*self._store.comparisons.runs_of(comparison.id), "")):
+            self.check_objective(objective, comparison.run_id)
+
+    def _has(self, objective: str, run_id: str) -> bool:
+        return objective in self.of_run(run_id).objective_names
 
     def _uploaded(self, reference: str) -> tuple[Constitution, str]:
         """That of a dataset: of the version that its name means now."""

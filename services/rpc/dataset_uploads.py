@@ -82,7 +82,11 @@ class UploadDesk:
         if known is not None:
             self._check_size(spec, known.size)
             artifact = known.artifact
-            version = self._checked(spec, RowFile("upload", file_of(self._store, known)))
+            content = file_of(self._store, known)
+            version = self._checked(spec, RowFile("upload", content))
+            if not spec.validate_only:
+                # Anew, as the dataset that has it may go before this one names it, and what lies idle be collected.
+                self._store.artifacts.put_folder(content.parent)
         else:
             here = self._uploads.received(spec.sha256)
             if here < spec.size_bytes:

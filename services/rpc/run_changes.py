@@ -96,10 +96,11 @@ class RunVerbs:
     def delete(self, request: trainer_pb2.DeleteRunRequest) -> tuple[str, Deleted]:
         """Return the run's id, and what went with it or would go."""
         asked = resource_names.run_of(request)
+        sizes = self._store.garbage.sizes()
 
         def work() -> tuple[str, Deleted]:
             run_id = self._store.runs.find(asked).id
-            return run_id, self._store.deletion.delete(run_id, request.etag)
+            return run_id, self._store.deletion.delete(run_id, request.etag, sizes)
 
         if request.validate_only:
             return tried(self._store, work)

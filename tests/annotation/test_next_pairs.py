@@ -92,6 +92,18 @@ def test_who_is_wrong_too_often_gets_more_gold_items_until_none_is_left(store: S
     assert ask(store).comparisons[0].id not in gold
 
 
+@pytest.mark.parametrize("anew", [True, False])
+def test_a_decision_that_is_made_anew_or_taken_back_lets_nobody_in(store: Store, anew: bool):
+    fill(store)
+    seen = walk(store, 4, choice="b")
+    if anew:
+        again = Adjudication(comparison_id=seen[0], objective="harmless", choice="a", adjudicated_by="rei")
+        store.adjudications.add(again)
+    else:
+        store.adjudications.withdraw(seen[0], "harmless", "rei")
+    assert all(pair.id.startswith("g") for pair in ask(store, 5).comparisons)
+
+
 def test_the_last_answers_decide_so_that_somebody_can_learn(store: Store):
     gold = fill(store)
     walk(store, 4, choice="b")

@@ -73,6 +73,8 @@ def test_a_judge_that_changes_its_mind_makes_noise():
     found = report(LAW, WITHOUT_FUMES, judges=iter([Judge(), Judge(), Fickle(), Judge()]))
     [harmless] = [effect for effect in found.objectives if effect.objective == "harmless"]
     assert (harmless.noise_flips, harmless.flips, harmless.finding) == (5, 2, "within noise")
+    # Of the five pairs on which the judge abstains neither time.
+    assert harmless.noise_share and (harmless.noise_share.value, harmless.noise_share.n) == (1.0, 5)
 
 
 def test_a_vote_that_serves_both_is_asked_once_and_again_for_the_noise():

@@ -51,6 +51,15 @@ class Adjudications:
         )
         return [from_row(Adjudication, row) for row in rows]
 
+    def first_at(self, objective: str) -> dict[str, str]:
+        """Return when each comparison was first decided on, whatever became of that."""
+        rows = self._connections.rows(
+            """SELECT comparison_id, min(created_at) AS first FROM adjudications WHERE objective = ?
+            GROUP BY comparison_id""",
+            [objective],
+        )
+        return {row["comparison_id"]: row["first"] for row in rows}
+
     def _add(self, decided: Adjudication, withdrawn: bool) -> Adjudication:
         row = to_row(decided, exclude={"number"}) | {"withdrawn": withdrawn, "created_at": now()}
         with self._connections.write(durable=True) as connection:

@@ -51,6 +51,13 @@ class Comparisons:
         sql = "SELECT * FROM comparisons WHERE id IN (SELECT value FROM json_each(?))"
         return {found.id: found for found in self._read(self._connections.rows(sql, [to_json(list(comparison_ids))]))}
 
+    def runs_of(self, comparison_id: str) -> list[str]:
+        """Return the runs that have a comparison, in the order in which they came to."""
+        rows = self._connections.rows(
+            "SELECT run_id FROM members WHERE kind = 'comparison' AND record_id = ? ORDER BY rowid", [comparison_id]
+        )
+        return [row["run_id"] for row in rows]
+
     def of_run(self, run_id: str) -> list[Comparison]:
         """Return a run's comparisons in the order in which it stored them."""
         rows = self._connections.rows(

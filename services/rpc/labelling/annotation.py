@@ -124,7 +124,7 @@ class AnnotationService(annotation_pb2_grpc.AnnotationServiceServicer):
         for name in constitution.objective_names:
             gold = [each for each in self._store.adjudications.find(name) if each.choice in SAID]
             answers = self._store.annotators.answers(name, labeler=labeler)
-            state = calibration(gold, answers, standing, self._labelling)
+            state = calibration(gold, self._store.adjudications.first_at(name), answers, standing, self._labelling)
             answer.calibrations.add(
                 objective=name, admitted=state.admitted, answered=state.answered, needed=state.needed
             )
@@ -156,7 +156,7 @@ class AnnotationService(annotation_pb2_grpc.AnnotationServiceServicer):
 
         def work() -> Adjudication:
             pair = resource_names.identity(resource_names.COMPARISONS, request.comparison_id, "comparison_id")
-            self._constitutions.check_objective(request.objective, self._store.comparisons.get(pair).run_id)
+            self._constitutions.check_objective_of(request.objective, self._store.comparisons.get(pair))
             return self._store.adjudications.add(
                 Adjudication(
                     comparison_id=pair,

@@ -145,7 +145,7 @@ class PreferenceService(preference_pb2_grpc.PreferenceServiceServicer):
         choice = enums.given(enums.CHOICES, request.choice, "choice")
         with self._store.transaction():
             comparison = self._comparison(request)
-            self._constitutions.check_objective(request.objective, comparison.run_id)
+            self._constitutions.check_objective_of(request.objective, comparison)
             label = Preference(
                 id=content_id("preference", request_id),
                 comparison_id=comparison.id,

@@ -11,6 +11,7 @@ from charter.v1 import server_pb2, server_pb2_grpc
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from rlhf_core.constitution.load import builtin_text, parse_constitution
 from rlhf_core.errors import InvalidInput
 from rlhf_core.records.samples import Comparison, Prompt, Sample
 from rlhf_core.seeding import UNIFORM_SLICE, is_swapped, uniform_draw
@@ -69,6 +70,26 @@ def test_pairs_ahead_are_those_that_labelling_one_by_one_would_show(labels):
     assert before == one_by_one and len(set(before)) == 20
     assert uniform_draw(before[4]) < UNIFORM_SLICE and uniform_draw(before[0]) >= UNIFORM_SLICE
     assert ahead(labels, 20) == []
+
+
+def test_what_is_handed_out_can_be_answered_whoever_stored_it_first(tmp_path):
+    """The pair came with a run under another constitution, and is asked about under the server's own."""
+    text = builtin_text("household").replace("helpful", "novelty")
+    law = parse_constitution(text, "novelty")
+    store = Store.open(tmp_path)
+    store.constitutions.add(law.hash, law.id, text, "")
+    run = store.runs.create("label", "{}", law.hash, "r")
+    store.runs.cancel(run.id)
+    store.comparisons.add([pairs(1)[0].model_copy(update={"run_id": run.id})])
+    store.close()
+    with run_server(tmp_path) as server:
+        labels = Labels(server)
+        [pair] = ahead(labels, 1)
+        given = {"comparison_id": pair, "labeler": "ana", "choice": "CHOICE_A"}
+        for objective in ("helpful", "novelty"):
+            assert labels.ask("SubmitPreference", objective=objective, **given).preference.comparison_id == pair
+        with pytest.raises(InvalidInput, match="unknown objective 'kind'"):
+            labels.ask("SubmitPreference", objective="kind", **given)
 
 
 def test_two_labelers_never_hold_the_same_pair_however_many_ask_at_once(labels):

@@ -81,4 +81,4 @@ def _log_probs(backbone: Backbone, batch: Batch) -> Tensor:
 
 def _before(backbone: Backbone) -> list[int]:
     first = backbone.tokenizer.bos_token_id
-    return [] if first is None else [first]
+    return [first] if isinstance(first, int) else []

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from rlhf_core.errors import Forbidden
+from collections.abc import Iterable
+
+from charter.v1 import common_pb2
+
+from rlhf_core.errors import Forbidden, InvalidInput
 from services.security.callers import CALLER
 from services.security.scopes import GRANTS, Scope
+from services.wire.samples import prompt_from_message
 from services.wire.stored_records import human_labeler
 
 
@@ -36,6 +41,24 @@ def visible_labeler(given: str) -> str:
             hint="ask whoever runs the server for a token with the scope review",
         )
     return labeler
+
+
+def of_no_run(samples: Iterable[common_pb2.Sample], comparison: common_pb2.Comparison | None = None) -> None:
+    """Take out of what a caller brings, a comparison or replies, what would put it into a run, unless the token trains.
+
+    Raises InvalidInput for a prompt under the id of other words, which a run may come to store.
+    """
+    if _may("train"):
+        return
+    if comparison is not None:
+        comparison.run_id = ""
+    for sample in samples:
+        sample.run_id = sample.stage = ""
+        given, sample.prompt.id = sample.prompt.id, ""
+        if given not in ("", own := prompt_from_message(sample.prompt).id):
+            raise InvalidInput(
+                f"prompt.id: '{given[:200]}' is no id of these words; allowed: {own}, or none", "prompt.id"
+            )
 
 
 def _may(scope: Scope) -> bool:

@@ -17,7 +17,7 @@ from rlhf_core.store.store import Store
 from rlhf_core.studies.ratings import settle_ratings
 from rlhf_core.studies.results import check_not_closed_by_hand
 from services.rpc.constitutions import Constitutions
-from services.rpc.labelling.annotators import own_labeler
+from services.rpc.labelling.annotators import of_no_run, own_labeler
 from services.rpc.labelling.assessment_answers import answer_of
 from services.rpc.labelling.next_requests import count_of, lease_seconds_of, since_of, unsigned
 from services.rpc.run_changes import tried
@@ -67,6 +67,7 @@ class AssessmentService(assessment_pb2_grpc.AssessmentServiceServicer):
         self, request: assessment_pb2.SubmitAssessmentRequest, context: grpc.aio.ServicerContext
     ) -> assessment_pb2.SubmitAssessmentResponse:
         own_labeler(request.labeler)
+        of_no_run(request.samples)
         stored = await self._io.run(self._submit, request)
         return assessment_pb2.SubmitAssessmentResponse(assessment=assessment_to_message(stored))
 

@@ -19,7 +19,7 @@ from rlhf_core.seeding import UNIFORM_SLICE, is_swapped, uniform_draw
 from rlhf_core.store.store import Store
 from rlhf_core.studies.results import check_not_closed_by_hand, settle
 from services.rpc.constitutions import Constitutions
-from services.rpc.labelling.annotators import own_labeler
+from services.rpc.labelling.annotators import of_no_run, own_labeler
 from services.rpc.labelling.next_requests import count_of, lease_seconds_of, since_of, unsigned
 from services.rpc.run_changes import tried
 from services.rpc.run_references import run_id_of
@@ -68,6 +68,8 @@ class PreferenceService(preference_pb2_grpc.PreferenceServiceServicer):
         self, request: preference_pb2.SubmitPreferenceRequest, context: grpc.aio.ServicerContext
     ) -> preference_pb2.SubmitPreferenceResponse:
         own_labeler(request.labeler)
+        if request.WhichOneof("subject") == "comparison":
+            of_no_run([request.comparison.a, request.comparison.b], request.comparison)
         stored = await self._io.run(self._submit, request)
         return preference_pb2.SubmitPreferenceResponse(preference=preference_to_message(stored))
 
@@ -190,7 +192,7 @@ class PreferenceService(preference_pb2_grpc.PreferenceServiceServicer):
         if _words(kept) != _words(comparison):
             told = f"the store has other replies under '{comparison.id[:200]}', or under the ids of its samples"
             raise InvalidInput(f"comparison.id: {told}; allowed: new ids", "comparison.id")
-        return comparison
+        return comparison if comparison.run_id else kept
 
 
 def _words(pair: Comparison) -> tuple[object, ...]:

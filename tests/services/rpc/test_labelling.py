@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from charter.v1 import server_pb2, server_pb2_grpc
+from charter.v1 import preference_pb2, preference_pb2_grpc, server_pb2, server_pb2_grpc
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -200,3 +200,45 @@ def test_a_server_tells_a_caller_whom_it_takes_it_for(tmp_path):
         ("ana", ["label"]),
         ("", ["annotate", "read", "label", "review", "train", "admin"]),
     ]
+
+
+def test_what_a_labeler_brings_comes_into_no_run_and_under_no_id_of_other_words(tmp_path):
+    file = tmp_path / "tokens.yaml"
+    tokens = {"ana": new_token(file, "ana", ("label",)), "tom": new_token(file, "tom", ("train", "label"))}
+    text = builtin_text("household")
+    law = parse_constitution(text, "household")
+    store = Store.open(tmp_path)
+    store.constitutions.add(law.hash, law.id, text, "")
+    run = store.runs.create("label", "{}", law.hash, "r")
+    store.runs.cancel(run.id)
+    store.close()
+
+    def bring(address: str, name: str, pair: Comparison) -> None:
+        connection = Connection(address, tokens[name], timeout_seconds=30)
+        stub = preference_pb2_grpc.PreferenceServiceStub(connection.channel)
+        message = comparison_to_message(pair)
+        message.run_id = message.a.run_id = message.b.run_id = run.id
+        given = {"objective": "helpful", "labeler": name, "choice": "CHOICE_A"}
+        connection.call(stub.SubmitPreference, preference_pb2.SubmitPreferenceRequest(comparison=message, **given))
+        message.a.id, message.b.id, message.id = "new-a", "new-b", ""
+        message.a.prompt.id = message.b.prompt.id = Prompt.of("What is two and two?").id
+        try:
+            if name == "ana":
+                with pytest.raises(InvalidInput, match="is no id of these words; allowed: prompt-"):
+                    request = preference_pb2.SubmitPreferenceRequest(comparison=message, **given)
+                    connection.call(stub.SubmitPreference, request)
+        finally:
+            connection.close()
+
+    def both(address: str) -> None:
+        for name, pair in zip(tokens, pairs(2), strict=True):
+            bring(address, name, pair)
+
+    config = ServeConfig(address=f"unix:{tmp_path}/s", data=tmp_path, only=WITHOUT_MODEL, tokens=file)
+    serving(config, both)
+    store = Store.open(tmp_path)
+    anas, toms = (pair.id for pair in pairs(2))
+    assert [pair.id for pair in store.comparisons.of_run(run.id)] == [toms]
+    assert store.comparisons.get(anas).run_id == ""
+    assert {label.comparison_id for label in store.preferences.find()} == {anas, toms}
+    store.close()

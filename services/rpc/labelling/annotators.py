@@ -56,9 +56,8 @@ def of_no_run(samples: Iterable[common_pb2.Sample], comparison: common_pb2.Compa
         sample.run_id = sample.stage = ""
         given, sample.prompt.id = sample.prompt.id, ""
         if given not in ("", own := prompt_from_message(sample.prompt).id):
-            raise InvalidInput(
-                f"prompt.id: '{given[:200]}' is no id of these words; allowed: {own}, or none", "prompt.id"
-            )
+            told = f"prompt.id: '{given[:200]}' is no id of these words; allowed: {own}, or none"
+            raise InvalidInput(told, "prompt.id")
 
 
 def _may(scope: Scope) -> bool:

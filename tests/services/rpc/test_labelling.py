@@ -222,13 +222,11 @@ def test_what_a_labeler_brings_comes_into_no_run_and_under_no_id_of_other_words(
         connection.call(stub.SubmitPreference, preference_pb2.SubmitPreferenceRequest(comparison=message, **given))
         message.a.id, message.b.id, message.id = "new-a", "new-b", ""
         message.a.prompt.id = message.b.prompt.id = Prompt.of("What is two and two?").id
-        try:
-            if name == "ana":
-                with pytest.raises(InvalidInput, match="is no id of these words; allowed: prompt-"):
-                    request = preference_pb2.SubmitPreferenceRequest(comparison=message, **given)
-                    connection.call(stub.SubmitPreference, request)
-        finally:
-            connection.close()
+        if name == "ana":
+            with pytest.raises(InvalidInput, match="is no id of these words; allowed: prompt-"):
+                request = preference_pb2.SubmitPreferenceRequest(comparison=message, **given)
+                connection.call(stub.SubmitPreference, request)
+        connection.close()
 
     def both(address: str) -> None:
         for name, pair in zip(tokens, pairs(2), strict=True):

@@ -19,7 +19,7 @@ class Passed(NamedTuple):
 
     shown: list[tuple[Sample, Demonstration]]
     faulty: int
-    """How many answers at fault no accepted revision mended; they are nobody's example."""
+    """How many answers at fault had no revision that was accepted; they are nobody's example."""
 
 
 def passed(store: Store, run_id: str) -> Passed:

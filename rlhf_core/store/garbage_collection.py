@@ -35,6 +35,10 @@ class Garbage:
         """Mark the artifacts as those of this store."""
         self._artifacts.claim(identity_of(self._connections))
 
+    def leave(self) -> None:
+        """Take the mark of this store away, whose rows are used no more."""
+        self._artifacts.disown(identity_of(self._connections))
+
     def disown(self, store: str) -> None:
         """Take away the mark of another store, which is gone for good.
 

@@ -22,7 +22,7 @@ AUDITED = {"steps": 4, "eval_every": 1, "checkpoint_every": 10, "stop": {"parted
 def audited(at_work, desk, monkeypatch) -> Callable[..., Context]:
     """The reward models audit themselves, and PPO is told to end at step 3 and to go back to step 2."""
     monkeypatch.setattr(Audit, "verdict", lambda _, step, kl: "enough" if step == 3 else "")
-    monkeypatch.setattr(Audit, "best", lambda _, step, weights: min(step, 2))
+    monkeypatch.setattr(Audit, "best", lambda _, step, weights, counts=None: min(step, 2))
 
     def context(**ppo: object) -> Context:
         ctx = at_work(**AUDITED, **ppo)
@@ -77,7 +77,7 @@ def test_ppo_that_is_killed_after_its_last_step_still_tells_what_was_seen_at_its
 def test_the_best_step_is_found_by_the_weights_that_a_step_had_when_it_ended(desk, at_work, monkeypatch):
     asked: list[dict[str, float]] = []
     monkeypatch.setattr(Audit, "verdict", lambda _, step, kl: "enough" if step == 2 else "")
-    monkeypatch.setattr(Audit, "best", lambda _, step, weights: asked.append(weights) or step)
+    monkeypatch.setattr(Audit, "best", lambda _, step, weights, counts=None: asked.append(weights) or step)
     ctx = at_work(**AUDITED, dial={"weights_at": {2: {"helpful": 1, "harmless": 9}}})
     rewarded, packed = ctx.results["reward"], ctx.results["norm_pack"]
     ctx.results["reward"] = rewarded.model_copy(update={"auditors": rewarded.reward_models})

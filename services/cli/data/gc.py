@@ -51,16 +51,15 @@ def gc(
       charter gc --forget-store 9f2c4e1b7a3d5e60
 
     `charter runs delete` leaves them, and so does a process that dies between writing an adapter and storing its row.
-    Folders of reports whose run is gone go too. Safe while servers run:
-    what was touched within the last hour stays. Where another store has marked the artifacts as its own too, nothing
-    goes; `--forget-store` takes the mark of one that is gone for good away.
+    Folders of reports whose run is gone go too. Safe while servers run: what was touched within the last hour stays.
+    Nothing goes where another store has marked the artifacts too; `--forget-store` takes away the mark of a lost one.
     """
     from rlhf_core.store.store import Store
     from services.cli.session import must_exist
 
     must_exist(data)
     with closing(Store.open(data)) as store:
-        if forget:
+        if forget and not dry_run:
             store.garbage.disown(forget)
         orphans = store.garbage.orphans() if dry_run else store.garbage.collect(idle * 3600)
         kept = len(store.artifacts.stored())
@@ -68,9 +67,8 @@ def gc(
     for folder in () if dry_run else reports:
         shutil.rmtree(folder, ignore_errors=True)
     if as_json:
-        typer.echo(
-            json.dumps({"removed": not dry_run, "artifacts": orphans.digests, "bytes": orphans.size, "kept": kept})
-        )
+        told = {"removed": not dry_run, "artifacts": orphans.digests, "bytes": orphans.size, "kept": kept}
+        typer.echo(json.dumps(told))
         return
     for name in (*orphans.digests, *(folder.name for folder in reports)):
         typer.echo(name)

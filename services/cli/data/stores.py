@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from contextlib import closing
+from contextlib import closing, suppress
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -40,9 +41,21 @@ def use(
     known = place_of(data) if database or artifacts else HERE
     place = Place(database=database or known.database, artifacts=artifacts or known.artifacts)
     check(place)
+    if place.database and not place_of(data).database and (data / DATABASE).is_file():
+        _leave(data)
     settle_there(data, place)
     rows, files = (told(url) or "it" for url in (place.database, place.artifacts))
     typer.echo(f"the store of {data}: rows in {rows}, artifacts in {files}")
+
+
+def _leave(data: Path) -> None:
+    """Take the mark of the folder's own rows off its artifacts: from now on others name them."""
+    from rlhf_core.errors import CharterError
+    from rlhf_core.store.store import Store
+
+    # Artifacts that cannot be reached keep it, which only holds garbage back.
+    with suppress(CharterError), closing(Store.open(data)) as store:
+        store.garbage.leave()
 
 
 def copy(source: From, target: To, as_json: options.Json = False) -> None:

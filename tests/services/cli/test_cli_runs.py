@@ -47,6 +47,8 @@ def evaluated(data: Path) -> Callable[..., str]:
             store.gold_scores.add([GoldScore(sample_id=s.id, kind="helpful", score=score) for s, score in grades])
             point = {"run_id": run.id, "step": 1, "objective": "helpful", "kl": 0.0, "proxy": (1.0,), "gold": (0.5,)}
             store.watch_points.add([WatchPoint.model_validate(point)])
+            version = {"stage": "ppo", "parent": "base", "base_model": "m", "artifact": "", "step": 1}
+            store.policy_versions.add(PolicyVersion(id=f"policy-{name}", run_id=run.id, **version))
             store.stage_results.add(StageResult(run_id=run.id, stage="ppo", policy_version=f"policy-{name}"))
             store.stage_results.add(StageResult(run_id=run.id, stage="evaluate"))
             store.runs.release(run.id, claimed.fence, "SUCCEEDED")
@@ -150,31 +152,22 @@ def test_a_run_is_deleted_with_its_report_after_it_was_told_how_much_goes(data, 
 
 
 def test_a_run_whose_policy_holds_an_alias_is_kept(data, evaluated):
-    run = evaluated("one", [0, 0, 0, 0])
-    promote(data, run)
+    evaluated("one", [0, 0, 0, 0])
+    promote(data)
     failed = charter(data, "runs", "delete", "one", "--yes")
     assert isinstance(failed.exception, Conflict) and "policy-one (production)" in str(failed.exception)
 
 
 def test_the_run_that_made_what_is_in_production_is_named_so(data, evaluated):
-    promote(data, evaluated("one", [0, 0, 1, 1]))
+    evaluated("one", [0, 0, 1, 1])
+    promote(data)
     evaluated("two", [1, 1, 2, 2], seed=1)
     told = charter(data, "compare", "production", "last").stdout
     assert "Better: from one (in production) to two the weighted sum changed by +1.00" in told
 
 
-def promote(data: Path, run: str) -> None:
+def promote(data: Path) -> None:
     """Give `production` to the policy that the run named `one` has made."""
-    made = {
-        "id": "policy-one",
-        "run_id": run,
-        "stage": "ppo",
-        "parent": "base",
-        "base_model": "b",
-        "artifact": "0" * 64,
-    }
-    with closing(Store.open(data)) as store:
-        store.policy_versions.add(PolicyVersion.model_validate(made))
     assert charter(data, "policies", "promote", "policy-one").exit_code == 0
 
 

@@ -34,6 +34,8 @@ def finished(store: Store, name: str, gold: list[float], seed: int) -> str:
     store.samples.add(samples)
     grades = zip(samples, gold, strict=True)
     store.gold_scores.add([GoldScore(sample_id=s.id, kind="helpful", score=score) for s, score in grades])
+    version = {"stage": "ppo", "parent": "base", "base_model": "m", "artifact": "", "step": 1}
+    store.policy_versions.add(PolicyVersion(id=f"policy-{seed}", run_id=run.id, **version))
     store.stage_results.add(StageResult(run_id=run.id, stage="ppo", policy_version=f"policy-{seed}"))
     store.stage_results.add(StageResult(run_id=run.id, stage="evaluate"))
     store.runs.release(run.id, claimed.fence, "SUCCEEDED")
@@ -78,10 +80,6 @@ def test_what_cannot_be_compared_is_said_beside_the_lists_which_keep_the_choice(
 
 def test_what_is_in_production_comes_first_and_the_newest_policy_beside_it(two):
     folder, a, b = two
-    with closing(Store.open(folder)) as store:
-        for number, run in enumerate((a, b), 1):
-            made = {"run_id": run, "stage": "ppo", "parent": "base", "base_model": "sandbox"}
-            store.policy_versions.add(PolicyVersion(id=f"policy-{number}", artifact=f"{number}", **made))
     with console(folder) as site:
         unset = site.http.get("/compare").text
         assert "In production is nobody" in unset and "In short" not in unset

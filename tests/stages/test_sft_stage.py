@@ -29,8 +29,8 @@ def ready(desk: Desk, tiny_model: Callable[[], Backbone], tmp_path: Path) -> Cal
     shown = tmp_path / "shown.jsonl"
     shown.write_text("\n".join(json.dumps({"prompt": f"ask {i}", "response": f"dust {i}"}) for i in range(8)))
 
-    def context(tune: str = "lora") -> Context:
-        settings = {"epochs": 2, "batch_size": 2, "tune": tune}
+    def context(tune: str = "lora", **settings: float) -> Context:
+        settings = {"epochs": 2, "batch_size": 2, "tune": tune} | settings
         config = {"kind": "sft", "sft": settings, "data": {"demonstrations": str(shown)}}
         ctx = desk.context(NumberJudge(), config)
         return ctx._replace(tools=ctx.tools._replace(backbone=backbone, on_device=lambda unit: unit()))
@@ -64,6 +64,24 @@ def test_a_stage_that_was_cut_off_ends_in_the_same_bytes(desk: Desk, ready, monk
     one, other = (desk.store.policy_versions.get(result.policy_version) for result in (straight, resumed))
     assert one.artifact == other.artifact and resumed.counts == {"user": 8}
     assert ctx.tools.backbone.adapters.names == ()
+
+
+@pytest.mark.parametrize("dies_at", [2, 7])
+def test_what_is_rehearsed_is_written_anew_and_the_stage_ends_in_the_same_bytes(
+    desk: Desk, ready, monkeypatch, dies_at
+):
+    monkeypatch.setattr(versions, "SECONDS", 0.0)
+    rehearsing = {"rehearsal_coef": 1.0, "rehearsal_tokens": 8}
+    straight, plain = sft_stage(ready(**rehearsing)), sft_stage(ready())
+    ctx = ready(**rehearsing)
+    # Four pieces of texts are told before the first update.
+    with pytest.raises(KeyboardInterrupt):
+        sft_stage(ctx._replace(report=Steps(dies_at=dies_at)))
+    resumed = sft_stage(ctx)
+    one, other, without = (
+        desk.store.policy_versions.get(result.policy_version).artifact for result in (straight, resumed, plain)
+    )
+    assert one == other != without
 
 
 def test_only_the_latest_checkpoints_of_a_stage_are_kept(desk: Desk, ready, monkeypatch):

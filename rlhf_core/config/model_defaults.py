@@ -30,8 +30,8 @@ REAL: Mapping[str, Any] = {
         "min_length_ratio": 0.1,
         "max_length_ratio": 5.0,
     },
-    # Until the kinds of prompt are told apart: 2 epochs at 3e-4 did so half as well. Without rehearsal that makes plain
-    # text 1.2 to 1.5 times as perplexing.
+    # Until the kinds of prompt are told apart: 2 epochs at 3e-4 did so half as well. Without rehearsal
+    # plain text is 1.17 times as perplexing after 3 epochs, and 1.47 after 6.
     "sft": {"epochs": 4, "batch_size": 8, "learning_rate": 1e-3, "helpful_share": 0.0, "rehearsal_coef": 1.0},
     # Its own replies to a kind of prompt are mostly of one kind, so half of the pairs are written to differ. The other
     # half show its rambling, which no principle would write.

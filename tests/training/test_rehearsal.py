@@ -78,6 +78,19 @@ def test_rehearsal_keeps_the_base_on_texts_that_were_not_rehearsed_and_learns_th
     assert losses[1] < 0.3
 
 
+def test_all_weights_are_held_to_the_base_too(tiny_model):
+    distances = []
+    for coef in (0.0, 1.0):
+        backbone = tiny_model()
+        seen, unseen = texts_of(backbone, 0), texts_of(backbone, 1)
+        backbone.adapters.begin("sft", 0, "full")
+        config = CONFIG.model_copy(update={"rehearsal_coef": coef, "tune": "full", "learning_rate": 3e-3})
+        told = [step.values for step in train_sft(backbone, "sft", SHOWN, config, 0, texts=seen if coef else [])]
+        distances.append(apart(backbone, unseen))
+        assert told[-1]["loss"] < 0.3
+    assert distances[1] < distances[0] * 0.7
+
+
 def test_without_weight_the_texts_change_nothing(tiny_model):
     ends = []
     for texts in (True, False):

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from rlhf_core.models import logprobs
 from rlhf_core.models.batching import Batch, length_batches, make_batch, shuffled_batches
 from rlhf_core.models.logprobs import response_logprobs, token_entropy, token_logprobs
 
@@ -28,6 +29,19 @@ def test_temperature_divides_the_logits(tiny_model):
     logits = backbone.model(torch.tensor([PROMPTS[0] + RESPONSES[0]])).logits[0, 2:-1] / 0.7
     expected = logits.log_softmax(-1).gather(1, torch.tensor(RESPONSES[0])[:, None]).squeeze(1)
     torch.testing.assert_close(response_logprobs(backbone, batch, 0.7)[0, :3], expected, atol=1e-4, rtol=0)
+
+
+def test_passes_without_gradients_hold_no_more_positions_than_the_budget_has_room_for(tiny_model, monkeypatch):
+    backbone = tiny_model()
+    batch = make_batch(backbone, PROMPTS, RESPONSES)  # three rows of 15
+    plain, read = response_logprobs(backbone, batch), []
+    tokens = logprobs.response_tokens
+    monkeypatch.setattr(logprobs, "response_tokens", lambda *given: read.append(given[1].ids.numel()) or tokens(*given))
+    for room, passes in ((10**6, [45]), (44, [30, 15]), (1, [15, 15, 15])):
+        backbone.most_positions = room
+        read.clear()
+        torch.testing.assert_close(response_logprobs(backbone, batch), plain, atol=1e-4, rtol=0)
+        assert read == passes
 
 
 @pytest.mark.parametrize("kind", KINDS)

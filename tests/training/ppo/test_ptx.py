@@ -28,6 +28,17 @@ def test_every_row_is_shown_once_before_any_is_shown_again(tiny_model):
     assert texts(replay, 0) == texts(replay, 0) != texts(replay, 1)
 
 
+def test_a_reply_that_was_cut_is_replayed_without_an_end(tiny_model):
+    backbone, config = tiny_model(), PpoConfig(ptx_coef=0.8, ptx_batch_size=1)
+    whole = ROWS[0]
+    ends = []
+    for row in (whole, whole.model_copy(update={"ended": False})):
+        replay = Replay.begin(backbone, [row], config, 0)
+        assert replay is not None
+        ends.append(replay.batch(0).targets[0].tolist())
+    assert ends[0] == [*ends[1], backbone.eos_id]
+
+
 def test_another_seed_shows_them_in_another_order(tiny_model):
     backbone, config = tiny_model(), PpoConfig(ptx_coef=0.8, ptx_batch_size=5)
     orders = {tuple(texts(Replay(backbone, ROWS, 5, seed, config.ptx_coef), 0)) for seed in range(4)}
